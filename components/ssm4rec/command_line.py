@@ -1,0 +1,60 @@
+"""What every stage's process does the same way: parse flags, run, report an error in one line.
+
+Exit status 0: done. 2: the input is at fault, one line on stderr says what and how to go on. Anything else: a bug,
+with its traceback.
+"""
+
+import argparse
+import errno
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from ssm4rec.errors import InputError
+
+# Failures of the machine under the stage that the user, not the programmer, can mend.
+_ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
+
+
+class StageParser(argparse.ArgumentParser):
+    """An argument parser that shows defaults, accepts no abbreviations and fails in one line."""
+
+    def __init__(self, stage: str, description: str) -> None:
+        super().__init__(
+            prog=f"python -m ssm4rec.stages.{stage}",
+            description=description,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def boolean(text: str) -> bool:
+    """Parse the value of a true/false flag; KFP passes booleans as text."""
+    match text.lower():
+        case "true" | "1" | "yes":
+            return True
+        case "false" | "0" | "no" | "":
+            return False
+        case _:
+            raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def run_stage(
+    parser: StageParser, run: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None = None
+) -> None:
+    """Parse the command line (``arguments`` or ``sys.argv``), call ``run``, and turn bad input into exit status 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    options = parser.parse_args(arguments)
+    try:
+        run(options)
+    except InputError as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    except OSError as error:
+        if error.errno not in _ENVIRONMENT_ERRORS:
+            raise
+        where = error.filename or error.filename2 or "the output folder"
+        parser.exit(2, f"{parser.prog}: error: {where}: {error.strerror}; free space or choose another folder\n")

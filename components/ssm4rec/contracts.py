@@ -1,0 +1,53 @@
+"""The words that stages share: names of models, columns, files, protocols and metrics.
+
+A stage reads and writes files only, so these names are the whole interface between two stages.
+The file-by-file description of the dataset folder is in ``data/dataset.py``, that of the model folder in
+``training/model_folder.py``, that of the evaluation files in ``evaluation/evaluation_files.py``.
+"""
+
+from typing import Final
+
+MODELS: Final = ("sasrec", "2mamba4rec")
+"""Recommenders that ``train_recommender`` can train, by the name used on command lines and in MLflow."""
+
+PROFILES: Final = ("smoke", "quick", "paper", "best")
+"""Sizes of a run; what each one sets is in ``recipes.py``."""
+
+MOST_POPULAR: Final = "most-popular"
+"""The baseline evaluated beside every model: items by their number of training interactions."""
+
+# Dataset folder, written by prepare_data.
+MANIFEST: Final = "manifest.json"
+INTERACTIONS: Final = "interactions.parquet"
+ITEMS: Final = "items.parquet"
+SEQUENCES: Final = "sequences.parquet"
+
+# Model folder, written by train_recommender.
+MODEL_CONFIG: Final = "config.json"
+MODEL_WEIGHTS: Final = "model.safetensors"
+
+# Report files.
+REPORT_HTML: Final = "report.html"
+REPORT_MARKDOWN: Final = "report.md"
+RESULTS: Final = "results.json"
+
+SPLITS: Final = ("validation", "test")
+
+UNMASKED: Final = "unmasked"
+MASKED: Final = "masked"
+PROTOCOLS: Final = (UNMASKED, MASKED)
+"""Whether the items of the user's own history compete with the target. ``unmasked``: they do (the paper's protocol,
+RecBole's sequential evaluation). ``masked``: they are removed, the target excepted. The two never share a column."""
+
+CUTOFFS: Final = (5, 10, 20)
+METRICS: Final = ("hit", "ndcg", "mrr")
+CANDIDATES_PER_USER: Final = 20
+
+
+def metric_name(metric: str, cutoff: int) -> str:
+    """Return the name of a metric at a cutoff, as it stands in every file.
+
+    >>> metric_name("ndcg", 10)
+    'ndcg@10'
+    """
+    return f"{metric}@{cutoff}"

@@ -1,0 +1,63 @@
+"""Outputs that appear whole or not at all: write under a temporary name, then rename."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ssm4rec.errors import InputError
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``target`` that replaces ``target`` when the block succeeds.
+
+    When the block raises, the temporary folder is removed and ``target`` is left as it was.
+    """
+    partial = _partial_name(target)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if target.is_dir():
+            shutil.rmtree(target)
+        elif target.exists():
+            target.unlink()
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Yield a temporary file name beside ``target`` that replaces ``target`` when the block succeeds."""
+    partial = _partial_name(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(target: Path, document: Any) -> None:
+    """Write ``document`` as indented JSON, whole or not at all."""
+    with whole_file(target) as partial:
+        partial.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raise InputError if it is missing or is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a JSON file ({error})") from None
+
+
+def _partial_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.partial-{os.getpid()}")
