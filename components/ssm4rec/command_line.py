@@ -29,6 +29,7 @@ class StageParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 

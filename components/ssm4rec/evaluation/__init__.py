@@ -1,0 +1,1 @@
+"""Full ranking of the catalog, metrics, and the files an evaluation writes."""

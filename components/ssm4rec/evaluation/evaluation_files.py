@@ -24,8 +24,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
+import pyarrow
+import pyarrow.parquet
+
 from ssm4rec.errors import InputError
-from ssm4rec.files import read_json, write_json
+from ssm4rec.evaluation.full_ranking import FullRanking
+from ssm4rec.files import read_json, whole_file, write_json
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,33 @@ class EvaluationSummary:
             return cls(**document, rows=rows)
         except (AttributeError, KeyError, TypeError) as error:
             raise InputError(f"{path}: not the metrics.json of an evaluation ({error}); run evaluate again") from None
+
+
+def write_ranks(path: Path, model: FullRanking, most_popular: FullRanking) -> None:
+    """Write ranks.parquet: the ranks of the model and of the baseline, user by user."""
+    columns = {
+        "user": model.users,
+        "target": model.targets,
+        "history_length": model.history_lengths,
+        "rank_unmasked": model.unmasked,
+        "rank_masked": model.masked,
+        "most_popular_rank_unmasked": most_popular.unmasked,
+        "most_popular_rank_masked": most_popular.masked,
+    }
+    with whole_file(path) as partial:
+        table = pyarrow.table({name: values.astype(numpy.int32) for name, values in columns.items()})
+        pyarrow.parquet.write_table(table, partial)
+
+
+def write_candidates(path: Path, ranking: FullRanking) -> None:
+    """Write candidates.parquet; a user who has had nearly all items gets fewer than K candidates."""
+    present = numpy.isfinite(ranking.candidate_scores)
+    offsets = pyarrow.array(numpy.concatenate([[0], present.sum(axis=1).cumsum()]).astype(numpy.int32))
+    lists = {
+        "items": pyarrow.array(ranking.candidates[present].astype(numpy.int32)),
+        "scores": pyarrow.array(ranking.candidate_scores[present]),
+    }
+    columns = {name: pyarrow.ListArray.from_arrays(offsets, values) for name, values in lists.items()}
+    with whole_file(path) as partial:
+        users = pyarrow.array(ranking.users.astype(numpy.int32))
+        pyarrow.parquet.write_table(pyarrow.table({"user": users, **columns}), partial)

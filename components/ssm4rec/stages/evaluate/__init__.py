@@ -1,0 +1,1 @@
+"""The stage that ranks the catalog for every user."""

@@ -1,0 +1,35 @@
+"""From a recommender's configuration to the recommender."""
+
+from typing import Any
+
+from ssm4rec.models.mamba2 import Mamba2Config
+from ssm4rec.models.mamba4rec import Mamba4Rec, Mamba4RecConfig
+from ssm4rec.models.recommender import Recommender
+from ssm4rec.models.sasrec import SASRec, SASRecConfig
+
+RecommenderConfig = SASRecConfig | Mamba4RecConfig
+
+
+def build_model(config: RecommenderConfig, item_count: int) -> Recommender:
+    """Return a freshly initialized recommender of ``item_count`` items."""
+    match config:
+        case SASRecConfig():
+            return SASRec(config, item_count)
+        case Mamba4RecConfig():
+            return Mamba4Rec(config, item_count)
+
+
+def config_from_json(name: str, document: dict[str, Any]) -> RecommenderConfig:
+    """Return the configuration that ``dataclasses.asdict`` turned into ``document``, for the model called ``name``.
+
+    Raises:
+        TypeError: a field is missing or unknown.
+        ValueError: there is no such model.
+    """
+    match name:
+        case "sasrec":
+            return SASRecConfig(**document)
+        case "2mamba4rec":
+            return Mamba4RecConfig(**{**document, "mixer": Mamba2Config(**document["mixer"])})
+        case _:
+            raise ValueError(f"there is no model called {name!r}")

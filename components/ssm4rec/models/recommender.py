@@ -1,0 +1,72 @@
+"""What every ID-based recommender is to the rest of the code.
+
+Shapes: B batch, L length, D width, V items; item 0 is padding.
+"""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+INITIAL_DEVIATION = 0.02
+"""Standard deviation of initial weights, as in RecBole's SASRec and in Mamba4Rec (`_init_weights`)."""
+
+
+class Recommender(nn.Module):
+    """A causal sequence model over items: every position's output predicts the item after it.
+
+    The output layer is the item embedding itself, without bias (Mamba4Rec, "prediction layer"). Histories are padded
+    on the right, so that a causal model needs no mask: padding comes after everything that counts.
+    """
+
+    item_embedding: nn.Embedding
+    maximum_length: int
+    """The longest history the model reads, in items."""
+
+    @abstractmethod
+    def forward(self, items: Tensor) -> Tensor:
+        """Return hidden states (B, L, D) for items (B, L), int64, 0 where padded."""
+
+    def item_vectors(self) -> Tensor:
+        """Return the output vectors (V, D) of items 1..V; row i belongs to item i + 1."""
+        return self.item_embedding.weight[1:]
+
+    def score_next(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """Return scores (B, V) of items 1..V as the next item.
+
+        Args:
+            items: histories (B, L), int64, oldest first, padded on the right with 0.
+            lengths: (B,), the number of items in each history, at least 1.
+        """
+        rows = torch.arange(len(items), device=items.device)
+        hidden = self(items)[rows, lengths - 1]  # (B, D)
+        scores: Tensor = hidden @ self.item_vectors().T
+        return scores
+
+
+def item_embedding(item_count: int, width: int) -> nn.Embedding:
+    """Return an embedding of items 1..V, with row 0 for padding."""
+    return nn.Embedding(item_count + 1, width, padding_idx=0)
+
+
+def initialize(module: nn.Module) -> None:
+    """Draw linear and embedding weights from N(0, 0.02); biases and padding start at zero."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=INITIAL_DEVIATION)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        with torch.no_grad():
+            module.weight[module.padding_idx].zero_()
+
+
+def parameter_counts(model: Recommender) -> tuple[int, int]:
+    """Return the number of parameters with and without embedding tables (the paper prints both)."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    embeddings = sum(
+        parameter.numel()
+        for module in model.modules()
+        if isinstance(module, nn.Embedding)
+        for parameter in module.parameters()
+    )
+    return total, total - embeddings

@@ -1,0 +1,124 @@
+"""Evaluate one trained recommender by full ranking: ``python -m ssm4rec.stages.evaluate --help``."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.contracts import CANDIDATES_PER_USER, MASKED, MOST_POPULAR, SPLITS, UNMASKED
+from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences
+from ssm4rec.device import choose_device
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow, write_candidates, write_ranks
+from ssm4rec.evaluation.full_ranking import FullRanking, full_ranking, most_popular_scorer
+from ssm4rec.evaluation.metrics import all_metrics
+from ssm4rec.executor_input import write_executor_output
+from ssm4rec.tracking import tracked_task
+from ssm4rec.training.model_folder import StoredModel, read_model
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser() -> StageParser:
+    """Return the stage's command line."""
+    parser = StageParser(
+        "evaluate", "Rank the whole catalog for every user of a split, beside the most-popular baseline."
+    )
+    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--model-dir", type=Path, required=True, help="model folder, from train_recommender")
+    parser.add_argument("--split", default="test", help=f"whose targets are ranked: {', '.join(SPLITS)}")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    parser.add_argument("--ranks", type=Path, required=True, help="ranks.parquet to write, a row per user")
+    parser.add_argument(
+        "--candidates",
+        type=Path,
+        required=True,
+        help=f"candidates.parquet to write, the best {CANDIDATES_PER_USER} a user",
+    )
+    parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
+    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate and write ranks, candidates and metrics."""
+    if options.split not in SPLITS:
+        raise InputError(f"--split {options.split}: unknown; choose from {', '.join(SPLITS)}")
+    dataset = read_sequences(options.dataset_dir)
+    stored = read_model(options.model_dir)
+    if stored.config["fingerprint"] != dataset.fingerprint:
+        raise InputError(
+            f"{options.model_dir}: trained on {stored.config['dataset']} ({stored.config['fingerprint'][:12]}), but "
+            f"{options.dataset_dir} holds {dataset.name} ({dataset.fingerprint[:12]}); evaluate on the data trained on"
+        )
+    config = stored.config
+    labels = {name: str(config[name]) for name in ("model", "dataset", "seed", "profile")}
+    name = f"evaluate {config['model']} {dataset.name} seed {config['seed']}"
+    with tracked_task(name, {"stage": "evaluate", "split": options.split, **labels}) as tracker:
+        tracker.settings({**labels, "split": options.split, "recipe": config["recipe"]})
+        tracker.dataset(read_manifest(options.dataset_dir), options.split)
+        summary = _evaluate(options, dataset, stored)
+        tracker.metrics({_shown_name(row): row.value for row in summary.rows})
+        tracker.artifact(options.metrics)
+    if options.executor_input:
+        write_executor_output(
+            options.executor_input, {"metrics": {_shown_name(row): row.value for row in summary.rows}}
+        )
+    for row in summary.rows:
+        if row.metric.endswith("@10"):
+            logger.info("%s %s, history %s: %s %.4f", row.model, row.split, row.protocol, row.metric, row.value)
+
+
+def _evaluate(options: argparse.Namespace, dataset: SequenceDataset, stored: StoredModel) -> EvaluationSummary:
+    """Rank, write the three files and return the summary."""
+    device = choose_device(options.device)
+    model = stored.model.to(device)
+    ranking = full_ranking(model.score_next, dataset, options.split, model.maximum_length, device, CANDIDATES_PER_USER)
+    most_popular = full_ranking(most_popular_scorer(dataset, device), dataset, options.split, 1, device)
+    summary = _summary(dataset, stored, options.split, ranking, most_popular)
+    write_ranks(options.ranks, ranking, most_popular)
+    write_candidates(options.candidates, ranking)
+    summary.write(options.metrics)
+    return summary
+
+
+def _shown_name(row: ResultRow) -> str:
+    """Name a number for the KFP UI and MLflow, where model and seed are known from the task."""
+    owner = f"{row.model}/" if row.model == MOST_POPULAR else ""
+    return f"{owner}{row.protocol}/{row.metric}"
+
+
+def _summary(
+    dataset: SequenceDataset, stored: StoredModel, split: str, ranking: FullRanking, most_popular: FullRanking
+) -> EvaluationSummary:
+    config = stored.config
+    rows = tuple(
+        ResultRow(dataset.name, model, seed, split, protocol, metric, value)
+        for model, seed, evaluated in ((config["model"], config["seed"], ranking), (MOST_POPULAR, None, most_popular))
+        for protocol, ranks in ((UNMASKED, evaluated.unmasked), (MASKED, evaluated.masked))
+        for metric, value in all_metrics(ranks).items()
+    )
+    return EvaluationSummary(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        model=config["model"],
+        seed=config["seed"],
+        profile=config["profile"],
+        split=split,
+        users=len(ranking.users),
+        items=dataset.item_count,
+        parameters=config["parameters"],
+        parameters_without_embeddings=config["parameters_without_embeddings"],
+        training=config["training"],
+        recipe=config["recipe"],
+        rows=rows,
+    )
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

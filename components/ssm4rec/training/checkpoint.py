@@ -1,0 +1,112 @@
+"""Checkpoints: everything a killed training needs to go on to the same result, in one safetensors file.
+
+Random numbers need no state: every epoch draws from the seed and its own number (``loop.py``). A finished training
+keeps its checkpoint, so that the same command again writes the model without training.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ssm4rec.errors import InputError
+from ssm4rec.files import whole_file
+from ssm4rec.training.history import EpochRow
+
+FILE_NAME: Final = "checkpoint.safetensors"
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class Progress:
+    """How far a training has come, beside the present weights and the optimizer's moments.
+
+    Attributes:
+        epochs: a row per finished epoch.
+        best_epoch: the epoch with the highest validation NDCG@10 so far, from 1; 0 before the first.
+        best_weights: the weights after that epoch.
+        cpu_seconds: spent so far, all processes that worked on it together.
+    """
+
+    epochs: list[EpochRow] = field(default_factory=list)
+    best_epoch: int = 0
+    best_weights: Weights = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+
+
+def save_checkpoint(
+    folder: Path, identity: dict[str, Any], progress: Progress, model: nn.Module, optimizer: Optimizer
+) -> None:
+    """Write the checkpoint, whole or not at all; ``identity`` says whose it is."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in progress.best_weights.items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    state = {
+        "identity": identity,
+        "epochs": [asdict(row) for row in progress.epochs],
+        "best_epoch": progress.best_epoch,
+        "cpu_seconds": progress.cpu_seconds,
+    }
+    with whole_file(folder / FILE_NAME) as partial:
+        contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        save_file(contiguous, partial, metadata={"state": json.dumps(state)})
+
+
+def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, optimizer: Optimizer) -> Progress:
+    """Bring model and optimizer to where the checkpoint in ``folder`` left them; without one, start from nothing.
+
+    Raises:
+        InputError: the checkpoint is of another training (names the first difference) or is damaged.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        return Progress()
+    way_out = "delete it to start anew, or choose another --checkpoint-dir"
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not a checkpoint of this project ({error}); {way_out}") from None
+    difference = _first_difference(state["identity"], identity)
+    if difference:
+        raise InputError(f"{path}: a checkpoint of another training: {difference}; {way_out}")
+
+    def part(prefix: str) -> Weights:
+        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+    model.load_state_dict(part("model."))
+    moments: dict[int, Weights] = {}
+    for name, tensor in part("optimizer.").items():
+        index, _, moment = name.partition(".")
+        moments.setdefault(int(index), {})[moment] = tensor
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return Progress(
+        epochs=[EpochRow(**row) for row in state["epochs"]],
+        best_epoch=state["best_epoch"],
+        best_weights={name: tensor.to(_device(model)) for name, tensor in part("best.").items()},
+        cpu_seconds=state["cpu_seconds"],
+    )
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _first_difference(stored: Any, wanted: Any, name: str = "") -> str:
+    """Name the first field in which two identities differ, '' if none."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        for key in sorted(stored.keys() | wanted.keys()):
+            difference = _first_difference(stored.get(key), wanted.get(key), f"{name}.{key}" if name else key)
+            if difference:
+                return difference
+        return ""
+    return "" if stored == wanted else f"{name} is {stored} there and {wanted} here"
