@@ -20,9 +20,9 @@ _ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, er
 class StageParser(argparse.ArgumentParser):
     """An argument parser that shows defaults, accepts no abbreviations and fails in one line."""
 
-    def __init__(self, stage: str, description: str) -> None:
+    def __init__(self, module: str, description: str) -> None:
         super().__init__(
-            prog=f"python -m ssm4rec.stages.{stage}",
+            prog=f"python -m {module}",
             description=description,
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
             allow_abbrev=False,

@@ -120,8 +120,13 @@ def tracked_task(name: str, tags: dict[str, str]) -> Iterator[Tracker]:
     tracker.finish("FINISHED")
 
 
-def start_study(name: str, tags: dict[str, str]) -> tuple[Tracker, dict[str, str]]:
+def start_study(name: str, tags: dict[str, str], artifacts: str) -> tuple[Tracker, dict[str, str]]:
     """Start a study's run at MLFLOW_TRACKING_URI.
+
+    Args:
+        name: of the run.
+        tags: of the run.
+        artifacts: where a store without a server keeps the artifacts of the experiment, if it is new.
 
     Returns:
         Its tracker, and the environment variables under which :func:`start_task` nests runs in it (empty when
@@ -132,7 +137,7 @@ def start_study(name: str, tags: dict[str, str]) -> tuple[Tracker, dict[str, str
         return Tracker(), {}
     try:
         client = _client(uri)
-        run = client.create_run(_experiment(client), tags=tags, run_name=name)
+        run = client.create_run(_experiment(client, artifacts), tags=tags, run_name=name)
     except Exception as error:
         _warn(error)
         return Tracker(), {}
@@ -183,12 +188,13 @@ def _client(uri: str) -> "MlflowClient":
     return MlflowClient(uri)
 
 
-def _experiment(client: "MlflowClient") -> str:
+def _experiment(client: "MlflowClient", artifacts: str | None = None) -> str:
     experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID", "")
     if not experiment_id:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
+        location = artifacts if os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:") else None
         found = client.get_experiment_by_name(name)
-        experiment_id = found.experiment_id if found else client.create_experiment(name)
+        experiment_id = found.experiment_id if found else client.create_experiment(name, location)
     return experiment_id
 
 

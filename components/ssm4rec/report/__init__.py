@@ -1,0 +1,1 @@
+"""Tables, figures and sentences of a study, from its files alone."""

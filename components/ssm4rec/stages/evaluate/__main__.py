@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 def build_parser() -> StageParser:
     """Return the stage's command line."""
     parser = StageParser(
-        "evaluate", "Rank the whole catalog for every user of a split, beside the most-popular baseline."
+        "ssm4rec.stages.evaluate", "Rank the whole catalog for every user of a split, beside the most-popular baseline."
     )
     parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--model-dir", type=Path, required=True, help="model folder, from train_recommender")

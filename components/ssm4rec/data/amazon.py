@@ -1,0 +1,117 @@
+"""Amazon Reviews '23: raw reviews or the rating-only tables, titles from the product metadata.
+
+Licence: none given, so do not redistribute. https://amazon-reviews-2023.github.io/ (Hou et al., arXiv 2403.03952)
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Final
+
+import polars
+
+from ssm4rec.data.download import fetch
+from ssm4rec.data.interactions import Columns, encode
+from ssm4rec.data.readers import read_batches
+from ssm4rec.data.source import Source, SourceOptions, split_addresses
+from ssm4rec.errors import InputError
+
+log = logging.getLogger(__name__)
+
+FORMS: Final = ("raw", "rating_only")
+PREFIX: Final = "amazon-2023-"
+
+_BASE: Final = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023"
+_COLUMNS: Final = Columns(user="user_id", item="parent_asin", time="timestamp", rating="rating")
+_ALIASES: Final = {"beauty": "Beauty_and_Personal_Care", "games": "Video_Games"}
+
+CATEGORIES: Final = (
+    "All_Beauty",
+    "Amazon_Fashion",
+    "Appliances",
+    "Arts_Crafts_and_Sewing",
+    "Automotive",
+    "Baby_Products",
+    "Beauty_and_Personal_Care",
+    "Books",
+    "CDs_and_Vinyl",
+    "Cell_Phones_and_Accessories",
+    "Clothing_Shoes_and_Jewelry",
+    "Digital_Music",
+    "Electronics",
+    "Gift_Cards",
+    "Grocery_and_Gourmet_Food",
+    "Handmade_Products",
+    "Health_and_Household",
+    "Health_and_Personal_Care",
+    "Home_and_Kitchen",
+    "Industrial_and_Scientific",
+    "Kindle_Store",
+    "Magazine_Subscriptions",
+    "Movies_and_TV",
+    "Musical_Instruments",
+    "Office_Products",
+    "Patio_Lawn_and_Garden",
+    "Pet_Supplies",
+    "Software",
+    "Sports_and_Outdoors",
+    "Subscription_Boxes",
+    "Tools_and_Home_Improvement",
+    "Toys_and_Games",
+    "Unknown",
+    "Video_Games",
+)
+
+
+def category(dataset: str) -> str:
+    """Return the official category name of an ``amazon-2023-...`` data set.
+
+    >>> category("amazon-2023-video-games"), category("amazon-2023-beauty"), category("amazon-2023-CDs_and_Vinyl")
+    ('Video_Games', 'Beauty_and_Personal_Care', 'CDs_and_Vinyl')
+
+    Raises:
+        InputError: there is no such category.
+    """
+    slug = dataset.removeprefix(PREFIX).lower().replace("_", "-")
+    by_slug = {name.lower().replace("_", "-"): name for name in CATEGORIES}
+    if slug in _ALIASES:
+        return _ALIASES[slug]
+    if slug not in by_slug:
+        raise InputError(f"--dataset {dataset}: no such category; the categories are {', '.join(sorted(by_slug))}")
+    return by_slug[slug]
+
+
+def read_amazon(options: SourceOptions) -> Source:
+    """Read one category.
+
+    With the official addresses the titles come from the official metadata; with ``options.source`` only from
+    ``options.items_source``.
+
+    Raises:
+        InputError: a file cannot be had or is malformed.
+    """
+    name = category(options.dataset)
+    match options.form:
+        case "raw":
+            reviews, kind = f"{_BASE}/raw/review_categories/{name}.jsonl.gz", "jsonl"
+        case "rating_only":
+            reviews, kind = f"{_BASE}/benchmark/0core/rating_only/{name}.csv.gz", "csv"
+        case _:
+            raise InputError(f"--form {options.form}: unknown; use one of {', '.join(FORMS)}")
+    metadata = options.items_source or (
+        "none" if options.source else f"{_BASE}/raw/meta_categories/meta_{name}.jsonl.gz"
+    )
+    files = [fetch(address, options.cache_dir) for address in split_addresses(options.source or reviews)]
+    wanted = (_COLUMNS.user, _COLUMNS.item, _COLUMNS.time, _COLUMNS.rating)
+    titles: Iterator[polars.DataFrame] = iter(())
+    items_files = []
+    if metadata == "none":
+        log.info("no titles: no --items-source is given")
+    else:
+        items_files = [fetch(address, options.cache_dir) for address in split_addresses(metadata)]
+        titles = (
+            polars.DataFrame({"item_id": batch.column("parent_asin"), "title": batch.column("title")})
+            for file in items_files
+            for batch in read_batches(file.path, "jsonl", ("parent_asin", "title"))
+        )
+    interactions = encode(((str(file.path), read_batches(file.path, kind, wanted)) for file in files), _COLUMNS, "ms")
+    return Source(interactions, titles, (*files, *items_files))

@@ -1,0 +1,50 @@
+"""Members of a zip archive as streams; nothing is ever extracted to disk."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO
+
+from ssm4rec.errors import InputError
+
+
+@contextmanager
+def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
+    """Open ``member`` of the zip file ``archive`` for reading.
+
+    Raises:
+        InputError: the archive is missing, truncated, corrupt or locked, has no such member, or names a member that
+            would lie outside the folder it is unpacked to. Damage that shows only while the caller reads is
+            reported the same way.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names = opened.namelist()
+            for name in names:
+                if _leaves_folder(name):
+                    raise InputError(
+                        f"{archive}: the archive's member {name!r} points outside the archive; do not trust this file"
+                    )
+            if member not in names:
+                raise InputError(f"{archive}: no {member} in the archive; it holds {_some(names)}")
+            with opened.open(member) as stream:
+                yield stream
+    except FileNotFoundError:
+        raise InputError(f"{archive}: no such file") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise InputError(
+            f"{archive}: not a readable zip archive ({error or 'it ends too early'}); get it again"
+        ) from None
+
+
+def _leaves_folder(name: str) -> bool:
+    """Tell whether a member's name is absolute or climbs out of its folder, in POSIX or Windows spelling."""
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    return posix.is_absolute() or bool(windows.drive or windows.root) or ".." in posix.parts or ".." in windows.parts
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:8])
+    return f"{shown}, ..." if len(names) > 8 else shown or "nothing"

@@ -1,0 +1,171 @@
+"""Writes the dataset folder that ``data/dataset.py`` describes and reads."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import polars
+import pyarrow
+import pyarrow.parquet
+
+from ssm4rec.contracts import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
+from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, fingerprint
+from ssm4rec.data.splitting import Split
+from ssm4rec.files import write_json
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Interactions with dense ids, grouped by user, in time order within a user.
+
+    Attributes:
+        user_ids: the source's ids, in the order of first appearance in time; shape (U,).
+        item_ids: likewise, entry i is item i + 1; shape (V,).
+        users: user of each event, ascending; shape (events,).
+        items: item 1..V of each event; shape (events,).
+        times: time of each event; shape (events,).
+        ratings: rating or null of each event; shape (events,).
+        offsets: user u owns events ``offsets[u]:offsets[u + 1]``; shape (U + 1,).
+    """
+
+    user_ids: polars.Series
+    item_ids: polars.Series
+    users: Int32s
+    items: Int32s
+    times: Int64s
+    ratings: polars.Series
+    offsets: Int64s
+
+
+def build_sequences(frame: polars.DataFrame) -> Sequences:
+    """Give dense ids and group by user.
+
+    Args:
+        frame: interactions in time order (columns ``user``, ``item``, ``time``, ``rating``).
+    """
+    users, user_ids = _dense(frame["user"])
+    items, item_ids = _dense(frame["item"])
+    # Stable, so that each user's events stay in time order.
+    by_user = numpy.argsort(users, kind="stable")
+    return Sequences(
+        user_ids=user_ids,
+        item_ids=item_ids,
+        users=users[by_user],
+        items=items[by_user] + numpy.int32(1),
+        times=frame["time"].to_numpy()[by_user],
+        ratings=frame["rating"].gather(by_user),
+        offsets=numpy.concatenate([[0], numpy.cumsum(numpy.bincount(users))]),
+    )
+
+
+def _dense(ids: polars.Series) -> tuple[Int32s, polars.Series]:
+    """Number the values of a categorical column 0, 1, ... by first appearance; return numbers and the values' texts."""
+    codes = ids.to_physical().to_numpy()
+    first = numpy.full(int(codes.max()) + 1, len(codes))
+    # Written backwards, so that the earliest place of each code is what remains.
+    first[codes[::-1]] = numpy.arange(len(codes))[::-1]
+    order = numpy.argsort(first, kind="stable")[: numpy.count_nonzero(first < len(codes))]
+    number = numpy.empty(len(first), numpy.int32)
+    number[order] = numpy.arange(len(order), dtype=numpy.int32)
+    return number[codes], ids.gather(first[order]).cast(polars.String)
+
+
+def collect_titles(item_ids: polars.Series, titles: Iterable[polars.DataFrame]) -> polars.Series:
+    """Return each item's title or null, shape (V,).
+
+    Args:
+        item_ids: the items that survived the filters; no other title is kept in memory.
+        titles: frames with ``item_id`` and ``title``; the first title of an item counts, empty ones do not.
+    """
+    wanted = polars.DataFrame({"item_id": item_ids})
+    named = polars.col("title").str.strip_chars() != ""
+    found = [frame.filter(named).join(wanted, on="item_id", how="semi") for frame in titles]
+    if not found:
+        return polars.Series("title", [None] * len(item_ids), dtype=polars.String)
+    first = polars.concat(found).unique("item_id", keep="first", maintain_order=True)
+    return wanted.join(first, on="item_id", how="left", maintain_order="left")["title"]
+
+
+def write_dataset(
+    folder: Path, name: str, sequences: Sequences, split: Split, titles: polars.Series, manifest: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the four files into an existing folder.
+
+    Args:
+        titles: shape (V,).
+        manifest: what the caller knows: sources, settings, filters, split name; counts are added here.
+
+    Returns:
+        The manifest as written.
+    """
+    positions = (split.train_length, split.validation_position, split.test_position)
+    mark = fingerprint(sequences.items, sequences.offsets, *positions)
+    _write_sequences(folder / SEQUENCES, sequences, split, {FINGERPRINT_KEY: mark, DATASET_KEY: name})
+    interactions = pyarrow.table(
+        {
+            "user": sequences.users,
+            "item": sequences.items,
+            "time": sequences.times,
+            "rating": sequences.ratings.to_arrow(),
+        }
+    )
+    pyarrow.parquet.write_table(interactions, folder / INTERACTIONS)
+    items = pyarrow.table(
+        {
+            "item": numpy.arange(1, len(sequences.item_ids) + 1, dtype=numpy.int32),
+            "item_id": sequences.item_ids.to_arrow().cast(pyarrow.string()),
+            "title": titles.to_arrow().cast(pyarrow.string()),
+        }
+    )
+    pyarrow.parquet.write_table(items, folder / ITEMS)
+    counts = {"users": len(sequences.user_ids), "items": len(sequences.item_ids), "interactions": len(sequences.items)}
+    lengths = numpy.diff(sequences.offsets)
+    manifest = {
+        "dataset": name,
+        "fingerprint": mark,
+        **manifest,
+        "counts": counts,
+        # RecBole counts its padding user and item; the paper's Table 4 is in this counting.
+        "recbole_counts": {**counts, "users": counts["users"] + 1, "items": counts["items"] + 1},
+        "split": {**manifest["split"], **_split_counts(sequences, split), **split.cuts},
+        "titles": titles.len() - titles.null_count(),
+        "sequence_length": {
+            "mean": round(float(lengths.mean()), 2),
+            "median": float(numpy.median(lengths)),
+            "maximum": int(lengths.max()),
+        },
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def _write_sequences(path: Path, sequences: Sequences, split: Split, metadata: dict[bytes, str]) -> None:
+    items = pyarrow.ListArray.from_arrays(sequences.offsets.astype(numpy.int32), sequences.items)
+    table = pyarrow.table(
+        {
+            "user_id": sequences.user_ids.to_arrow().cast(pyarrow.string()),
+            "items": items,
+            "train_length": split.train_length,
+            "validation_position": split.validation_position,
+            "test_position": split.test_position,
+        }
+    ).replace_schema_metadata(metadata)
+    # One row group, so that a reader gets all sequences as one buffer.
+    pyarrow.parquet.write_table(table, path, row_group_size=max(1, table.num_rows))
+
+
+def _split_counts(sequences: Sequences, split: Split) -> dict[str, int]:
+    place = numpy.arange(len(sequences.items)) - sequences.offsets[:-1][sequences.users]
+    trained = numpy.zeros(len(sequences.item_ids) + 1, dtype=bool)
+    trained[sequences.items[place < split.train_length[sequences.users]]] = True
+    tested = numpy.flatnonzero(split.test_position >= 0)
+    targets = sequences.items[sequences.offsets[tested] + split.test_position[tested]]
+    return {
+        "training_interactions": int(split.train_length.sum()),
+        "validation_users": int((split.validation_position >= 0).sum()),
+        "test_users": len(tested),
+        "users_without_evaluation": int(((split.validation_position < 0) & (split.test_position < 0)).sum()),
+        "test_targets_unseen_in_training": int((~trained[targets]).sum()),
+    }

@@ -1,0 +1,242 @@
+"""Files at any address, kept in a cache: resumed where they broke off, tried again, checked.
+
+A cache folder has one folder an address, with the file, ``record.json`` (size, checksums, version at the server) and,
+while it is incomplete, ``NAME.part`` with ``part.json``.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import unquote, urlsplit
+
+import tenacity
+from tqdm import tqdm
+
+from ssm4rec.data.remote import REMOTE_SCHEMES, Interrupted, Remote, Unreachable, open_remote, public_address
+from ssm4rec.errors import InputError
+from ssm4rec.files import write_json
+
+_ATTEMPTS: Final = 4
+_CHUNK_BYTES: Final = 1 << 20
+
+Checksum = Literal["verified", "accepted unverified", "none published"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that lies on this machine.
+
+    Attributes:
+        path: where.
+        address: where it came from, without secrets.
+        bytes: its size.
+        md5, sha256: hexadecimal.
+        checksum: how the file compares with the published checksum.
+    """
+
+    path: Path
+    address: str
+    bytes: int
+    md5: str
+    sha256: str
+    checksum: Checksum
+
+    def manifest_entry(self) -> dict[str, str | int]:
+        """Return what the manifest says of the file; the path on this machine is not part of it."""
+        return {
+            "address": self.address,
+            "file": self.path.name,
+            "bytes": self.bytes,
+            "md5": self.md5,
+            "sha256": self.sha256,
+            "checksum": self.checksum,
+        }
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is remembered of a complete download."""
+
+    bytes: int
+    md5: str
+    sha256: str
+    version: str
+
+
+def fetch(address: str, cache_dir: Path, md5: str | None = None, any_checksum: bool = False) -> Fetched:
+    """Bring the file at ``address`` to this machine.
+
+    A path or file:// address is used in place. A file in the cache is used again if it is the published one, or, if
+    no checksum is published, as long as the server has the same version or cannot be asked.
+
+    Args:
+        address: a path, or a file://, http(s):// or s3:// address.
+        cache_dir: where downloads are kept.
+        md5: the published checksum, or None.
+        any_checksum: accept a file with another checksum.
+
+    Raises:
+        Unreachable: it cannot be had from there.
+        InputError: there is no such file, or its checksum is not the published one.
+    """
+    scheme = urlsplit(address).scheme
+    if scheme in ("", "file"):
+        path = Path(unquote(urlsplit(address).path) if scheme else address).expanduser()
+        if not path.is_file():
+            raise InputError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}; check --source")
+        sums = _checksums(path)
+        return Fetched(path, address, path.stat().st_size, *sums, _compare(str(path), sums[0], md5, any_checksum))
+    if scheme not in REMOTE_SCHEMES:
+        raise InputError(f"{address}: unknown kind of address; use a path, file://, http://, https:// or s3://")
+    folder = cache_dir / hashlib.sha256(address.encode()).hexdigest()[:16]
+    path = folder / (Path(unquote(urlsplit(address).path)).name or "download")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder / "lock"):
+        record = _cached(address, path, md5, any_checksum) or _download(address, path)
+        shown = public_address(address)
+        try:
+            checksum = _compare(shown, record.md5, md5, any_checksum)
+        except InputError:
+            path.unlink()
+            raise
+    return Fetched(path, shown, record.bytes, record.md5, record.sha256, checksum)
+
+
+def _compare(name: str, found: str, published: str | None, any_checksum: bool) -> Checksum:
+    if published is None:
+        return "none published"
+    if found == published:
+        return "verified"
+    if any_checksum:
+        log.info("%s: md5 %s is not the published %s; accepted as --any-checksum says", name, found, published)
+        return "accepted unverified"
+    raise InputError(
+        f"{name}: md5 is {found}, the published one is {published}; get the file again, "
+        "or accept it with --any-checksum true"
+    )
+
+
+def _cached(address: str, path: Path, md5: str | None, any_checksum: bool) -> _Record | None:
+    """Return the record of the complete file in the cache, or None if it must be downloaded."""
+    try:
+        record = _Record(**json.loads((path.parent / "record.json").read_text(encoding="utf-8")))
+        if path.stat().st_size != record.bytes:
+            return None
+    except (OSError, ValueError, TypeError):
+        return None
+    if md5 is not None:
+        return record if record.md5 == md5 or any_checksum else None
+    try:
+        with open_remote(address) as remote:
+            same = remote.version == record.version and remote.bytes in (None, record.bytes)
+    except (Interrupted, Unreachable) as error:
+        log.info("%s cannot be asked for a newer version (%s); using the copy in the cache", path.name, error)
+        return record
+    return record if same else None
+
+
+def _download(address: str, path: Path) -> _Record:
+    part, about_part = path.with_name(path.name + ".part"), path.parent / "part.json"
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Interrupted),
+        stop=tenacity.stop_after_attempt(_ATTEMPTS),
+        wait=tenacity.wait_exponential(multiplier=0.5, max=10),
+        reraise=True,
+    )
+    while True:
+        had = _size(part)
+        try:
+            version = retrying(_download_rest, address, part, about_part)
+            break
+        except Interrupted as error:
+            # A large file over a weak line takes many attempts; give up when several in a row bring nothing.
+            if _size(part) <= had:
+                raise Unreachable(
+                    f"{public_address(address)}: cannot be downloaded ({error}, {_ATTEMPTS} attempts); "
+                    "check the address and the network, or set --source to another copy"
+                ) from None
+    record = _Record(part.stat().st_size, *_checksums(part), version)
+    part.replace(path)
+    about_part.unlink()
+    write_json(path.parent / "record.json", asdict(record))
+    return record
+
+
+def _download_rest(address: str, part: Path, about_part: Path) -> str:
+    """Append to ``part`` what is missing, from the beginning if need be; return the file's version."""
+    with open_remote(address) as remote, part.open("ab") as file:
+        identity = {"version": remote.version, "bytes": remote.bytes}
+        if file.tell() and not (_says(about_part, identity) and _begin_at(remote, file.tell())):
+            return _restart(address, part, about_part)
+        write_json(about_part, identity)
+        if not file.tell():
+            log.info("downloading %s (%s)", public_address(address), _megabytes(remote.bytes))
+        with tqdm(
+            desc=part.stem, total=remote.bytes, initial=file.tell(), unit="B", unit_scale=True, disable=None
+        ) as bar:
+            while chunk := remote.stream.read(_CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+        if remote.bytes is not None and file.tell() != remote.bytes:
+            if file.tell() > remote.bytes:
+                file.truncate(0)
+            raise Interrupted(f"{file.tell()} of {remote.bytes} bytes came")
+    return remote.version
+
+
+def _restart(address: str, part: Path, about_part: Path) -> str:
+    part.unlink()
+    return _download_rest(address, part, about_part)
+
+
+def _begin_at(remote: Remote, offset: int) -> bool:
+    """Move the stream to ``offset``; False if the server cannot."""
+    if remote.bytes is not None and offset > remote.bytes:
+        return False
+    try:
+        return remote.stream.seek(offset) == offset
+    except io.UnsupportedOperation:
+        return False
+
+
+def _says(about_part: Path, identity: dict[str, str | int | None]) -> bool:
+    """Tell whether the incomplete file is of this version."""
+    try:
+        return bool(json.loads(about_part.read_text(encoding="utf-8")) == identity)
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Keep other processes from the folder: two studies may begin with the same download."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _checksums(path: Path) -> tuple[str, str]:
+    """Return MD5 and SHA-256 of a file, read once."""
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            md5.update(chunk)
+            sha256.update(chunk)
+    return md5.hexdigest(), sha256.hexdigest()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _megabytes(size: int | None) -> str:
+    return "size unknown" if size is None else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,54 @@
+"""The user's own events: CSV, JSONL or Parquet files with columns of any name."""
+
+from collections.abc import Iterator
+
+import polars
+import pyarrow
+
+from ssm4rec.data.download import Fetched, fetch
+from ssm4rec.data.interactions import Columns, encode
+from ssm4rec.data.readers import guess_format, read_batches
+from ssm4rec.data.source import Source, SourceOptions, split_addresses
+from ssm4rec.errors import InputError
+
+
+def read_events(options: SourceOptions) -> Source:
+    """Read the files of ``options.source`` one after the other, and titles from ``options.items_source``.
+
+    Raises:
+        InputError: no source is given, or a file or column is missing or malformed.
+    """
+    if not options.source:
+        raise InputError("--dataset events needs --source: the address of your CSV, JSONL or Parquet file")
+    columns = Columns(options.user_column, options.item_column, options.time_column, options.rating_column)
+    wanted = [column for column in (columns.user, columns.item, columns.time, columns.rating) if column]
+    files = [
+        (fetch(address, options.cache_dir), _format(options, address)) for address in split_addresses(options.source)
+    ]
+    items_addresses = [] if options.items_source == "none" else split_addresses(options.items_source)
+    items_files = [fetch(address, options.cache_dir) for address in items_addresses]
+    interactions = encode(
+        (
+            (str(file.path), read_batches(file.path, kind, wanted, ids=(columns.user, columns.item)))
+            for file, kind in files
+        ),
+        columns,
+        options.time_unit,
+    )
+    titles = (frame for file in items_files for frame in _read_titles(options, file))
+    return Source(interactions, titles, (*(file for file, _ in files), *items_files))
+
+
+def _format(options: SourceOptions, address: str) -> str:
+    return guess_format(address) if options.format == "auto" else options.format
+
+
+def _read_titles(options: SourceOptions, file: Fetched) -> Iterator[polars.DataFrame]:
+    columns = (options.item_column, options.title_column)
+    for batch in read_batches(file.path, guess_format(file.path.name), columns, ids=(options.item_column,)):
+        yield polars.DataFrame(
+            {
+                "item_id": polars.Series(batch.column(options.item_column).cast(pyarrow.string())),
+                "title": polars.Series(batch.column(options.title_column).cast(pyarrow.string())),
+            }
+        )

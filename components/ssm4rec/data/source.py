@@ -1,0 +1,66 @@
+"""What the user asks of a data set, and what reading it gives: the two ends of every source."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars
+
+from ssm4rec.data.download import Fetched
+from ssm4rec.data.interactions import Interactions
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """Which data set to read, and how; the fields are the flags of the ``prepare_data`` stage.
+
+    Attributes:
+        dataset: the data set's name.
+        source: addresses that replace the official one, separated by commas; "": the official one.
+        items_source: address of a file of titles; "": the official one; "none": no titles.
+        any_checksum: accept a file whose checksum is not the published one.
+        cache_dir: where downloads are kept.
+        form: ``raw`` or ``rating_only``, for Amazon Reviews '23.
+        format: ``auto``, ``csv``, ``jsonl`` or ``parquet``, for the user's own events.
+        user_column, item_column, time_column, rating_column, title_column: columns of the user's own events.
+        time_unit: ``auto``, ``s``, ``ms``, ``us``, ``ns`` or ``order``.
+    """
+
+    dataset: str
+    cache_dir: Path
+    source: str = ""
+    items_source: str = ""
+    any_checksum: bool = False
+    form: str = "raw"
+    format: str = "auto"
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    time_column: str = "timestamp"
+    time_unit: str = "auto"
+    rating_column: str = ""
+    title_column: str = "title"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that has been read.
+
+    Attributes:
+        interactions: all events.
+        titles: frames with the columns ``item_id`` and ``title`` (strings), read while they are asked for: a large
+            catalog's metadata is never in memory as a whole.
+        files: the files that were read, for the manifest.
+    """
+
+    interactions: Interactions
+    titles: Iterator[polars.DataFrame] = field(default_factory=lambda: iter(()))
+    files: tuple[Fetched, ...] = ()
+
+
+def split_addresses(text: str) -> list[str]:
+    """Split a flag that may hold several addresses.
+
+    >>> split_addresses("monday.csv, s3://bucket/tuesday.csv")
+    ['monday.csv', 's3://bucket/tuesday.csv']
+    """
+    return [address.strip() for address in text.split(",") if address.strip()]

@@ -1,0 +1,141 @@
+"""The sentences of the report that depend on its numbers."""
+
+import statistics
+from typing import Any, Final
+
+from ssm4rec.contracts import MASKED, MOST_POPULAR, PROTOCOLS, UNMASKED
+from ssm4rec.report.markdown import escape, listed, metric_cell, plural
+from ssm4rec.report.paper import PaperTable
+from ssm4rec.report.study import Study
+
+_SEEDS_FOR_A_SPREAD: Final = 3
+_PROTOCOL_WORDS: Final = {UNMASKED: "History unmasked (the paper's protocol)", MASKED: "History masked"}
+_PROFILE_CAUTIONS: Final = {
+    "smoke": "trains for seconds, to see that everything works: the numbers say nothing about the models",
+    "quick": "trains for minutes on a CPU: the data are real and the numbers honest, but the models are under-trained",
+}
+
+
+def headline(study: Study) -> str:
+    """Return what was studied and which model came out best in each protocol, beside the most-popular baseline."""
+    first = study.trainings[0]
+    models = listed([f"{escape(model)} ({_seed_list(study.seeds(model))})" for model in study.models])
+    profiles = sorted({summary.profile for summary in study.models.values()})
+    noun = "profile" if len(profiles) == 1 else "profiles"
+    lines = [
+        f"This study trained {models} on the data set {escape(first.dataset)} with the {noun} "
+        f"{listed([escape(profile) for profile in profiles])}. For each of {plural(first.users, 'user')} "
+        f"({study.split} split), every model ranked all {plural(first.items, 'item')} by how likely each is the next.",
+        "",
+    ]
+    return "\n".join(lines + [f"- {_best(study, protocol)}" for protocol in PROTOCOLS])
+
+
+def cautions(study: Study) -> str:
+    """Return plainly what is under-trained, and what the number of seeds cannot tell."""
+    lines = []
+    for profile, caution in _PROFILE_CAUTIONS.items():
+        models = [escape(model) for model, summary in study.models.items() if summary.profile == profile]
+        if models:
+            lines.append(f"Profile {profile} ({listed(models)}) {caution}.")
+    unfinished = [escape(model) for model in study.models if _ran_out_of_epochs(study, model)]
+    if unfinished:
+        lines.append(
+            f"Under-trained: {listed(unfinished)}. Training ended because its epochs ran out, and the best epoch was "
+            "among the last two: more epochs may give better numbers."
+        )
+    few = [
+        f"{escape(model)} ({len(study.seeds(model))})"
+        for model in study.models
+        if len(study.seeds(model)) < _SEEDS_FOR_A_SPREAD
+    ]
+    if few:
+        lines.append(
+            f"Fewer than three seeds say nothing about the spread between seeds: {listed(few)}. A difference between "
+            "two models may be chance."
+        )
+    if not lines:
+        lines = [
+            "Every training ended because validation NDCG@10 rose no more, and every model has at least three seeds."
+        ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def comparability(study: Study, paper: PaperTable) -> str:
+    """Return whether data and split are the paper's, which comes before any comparison of metrics."""
+    lines = []
+    ours: dict[str, int] = study.manifest["recbole_counts"]
+    printed = {"users": paper.counts.users, "items": paper.counts.items, "interactions": paper.counts.interactions}
+    different = [
+        f"{ours[noun]:,} {noun} here, {printed[noun]:,} there" for noun in printed if ours[noun] != printed[noun]
+    ]
+    if different:
+        lines.append(
+            f"The data are not the paper's: counted as RecBole counts, {listed(different)} (Table 4). Its metrics "
+            "stand beside ours for orientation only."
+        )
+    else:
+        lines.append("The data have the counts of the paper's Table 4.")
+    if study.manifest["split"]["name"] != "leave-one-out" or study.split != "test":
+        lines.append(
+            f"This run's numbers are on the {study.split} targets of the split "
+            f"{escape(str(study.manifest['split']['name']))}, not on each user's last item as in leave-one-out, so "
+            "they cannot be compared with the paper's."
+        )
+    return " ".join(lines)
+
+
+def sequence_lengths(study: Study) -> str:
+    """Return how long the users' sequences are."""
+    length: dict[str, Any] = study.manifest["sequence_length"]
+    return (
+        f"A user's sequence holds {length['mean']:,.1f} items on average, {length['median']:,g} in the median and "
+        f"{length['maximum']:,} at most."
+    )
+
+
+def missing_histories(study: Study) -> str:
+    """Return which trainings have no learning curve; empty when all have one."""
+    without = [
+        f"{escape(evaluation.model)} seed {evaluation.seed}"
+        for evaluation in study.trainings
+        if (evaluation.model, evaluation.seed) not in study.histories
+    ]
+    return f"No training history was given of {listed(without)}." if without else ""
+
+
+def _seed_list(seeds: list[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {listed([str(seed) for seed in seeds])}"
+
+
+def _mean(study: Study, model: str, protocol: str) -> float:
+    return statistics.mean(study.values(model, study.split, protocol, "ndcg@10"))
+
+
+def _numbers(study: Study, model: str, protocol: str) -> str:
+    hit, ndcg, mrr = (
+        metric_cell(study.values(model, study.split, protocol, metric)) for metric in ("hit@10", "ndcg@10", "mrr@10")
+    )
+    return f"HIT@10 {hit}, NDCG@10 {ndcg}, MRR@10 {mrr}"
+
+
+def _best(study: Study, protocol: str) -> str:
+    best = max(study.models, key=lambda model: _mean(study, model, protocol))
+    baseline = f"{MOST_POPULAR} has {_numbers(study, MOST_POPULAR, protocol)}"
+    verdict = "best by NDCG@10 is"
+    if len(study.models) == 1:
+        verdict = "the only model is"
+    if _mean(study, best, protocol) <= _mean(study, MOST_POPULAR, protocol):
+        baseline = f"it does not beat {baseline}"
+    return (
+        f"{_PROTOCOL_WORDS[protocol]}: {verdict} **{escape(best)}** with {_numbers(study, best, protocol)}; {baseline}."
+    )
+
+
+def _ran_out_of_epochs(study: Study, model: str) -> bool:
+    return any(
+        evaluation.training["stopped"] == "epochs"
+        and evaluation.training["best_epoch"] >= evaluation.training["epochs"] - 1
+        for evaluation in study.trainings
+        if evaluation.model == model
+    )

@@ -1,0 +1,202 @@
+"""The tables of the report, in Markdown."""
+
+from typing import Any, Final
+
+from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, UNMASKED, metric_name
+from ssm4rec.evaluation.evaluation_files import EvaluationSummary
+from ssm4rec.report.markdown import MISSING, escape, metric_cell, plural, setting_cell, table
+from ssm4rec.report.paper import PaperTable
+from ssm4rec.report.study import Study
+
+NOT_TRAINED: Final = "not trained"
+_COUNTED: Final = ("users", "items", "interactions")
+
+
+def paper_comparison(study: Study, paper: PaperTable) -> str:
+    """Return "this run | the paper": all the paper's rows, then what only this run has; history unmasked."""
+    header = ["Model", "Trained here"]
+    for metric in ("HIT@10", "NDCG@10", "MRR@10"):
+        header += [f"{metric}, this run", f"{metric}, paper"]
+    rows = []
+    for row in paper.rows:
+        ours = _paper_metrics(study, row.model)
+        printed = (row.hit_10, row.ndcg_10, row.mrr_10)
+        cells = [cell for pair in zip(ours, printed, strict=True) for cell in (pair[0], pair[1] or MISSING)]
+        rows.append([row.model, _trained(study, row.model), *cells])
+    in_paper = {row.model for row in paper.rows}
+    for model in (*(model for model in study.models if model not in in_paper), MOST_POPULAR):
+        cells = [cell for metric in _paper_metrics(study, model) for cell in (metric, MISSING)]
+        rows.append([escape(model), "baseline" if model == MOST_POPULAR else _trained(study, model), *cells])
+    # Aligned left, the decimal points of metrics with and without ± stand in one column.
+    return table(header, rows, text_columns=len(header))
+
+
+def parameter_comparison(study: Study, paper: PaperTable) -> str:
+    """Return the sizes of the models beside the paper's, and the latencies that the paper prints."""
+    header = [
+        "Model",
+        "Parameters, this run",
+        "paper",
+        "Without embeddings, this run",
+        "paper",
+        "Latency, paper",
+    ]
+    printed = {row.model: row for row in paper.rows}
+    rows = []
+    for model in (*printed, *(model for model in study.models if model not in printed)):
+        row, trained = printed.get(model), study.models.get(model)
+        rows.append(
+            [
+                escape(model),
+                f"{trained.parameters:,}" if trained else NOT_TRAINED,
+                row.parameters if row else MISSING,
+                f"{trained.parameters_without_embeddings:,}" if trained else NOT_TRAINED,
+                (row and row.parameters_without_embeddings) or MISSING,
+                (row and row.latency) or MISSING,
+            ]
+        )
+    return table(header, rows)
+
+
+def this_run(study: Study) -> str:
+    """Return the paper's metrics (history unmasked) and sizes of this run alone, for a data set not in the paper."""
+    rows = [
+        [
+            escape(model),
+            _trained(study, model),
+            *_paper_metrics(study, model),
+            f"{summary.parameters:,}",
+            f"{summary.parameters_without_embeddings:,}",
+        ]
+        for model, summary in study.models.items()
+    ]
+    rows.append([MOST_POPULAR, "baseline", *_paper_metrics(study, MOST_POPULAR), MISSING, MISSING])
+    header = ["Model", "Trained here", "HIT@10", "NDCG@10", "MRR@10", "Parameters", "Without embeddings"]
+    return table(header, rows, text_columns=5)
+
+
+def all_metrics(study: Study, split: str, protocol: str) -> str:
+    """Return every metric at every cutoff, a row each, of every model and the baseline, in one protocol."""
+    models = [*study.models, MOST_POPULAR]
+    header = ["Metric", *map(escape, models)]
+    names = [metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS]
+    rows = [
+        ["Seeds", *(str(len(study.seeds(model)) or MISSING) for model in models)],
+        *(
+            [name.upper(), *(metric_cell(study.values(model, split, protocol, name)) for model in models)]
+            for name in names
+        ),
+    ]
+    return table(header, rows, text_columns=len(header))
+
+
+def data_counts(manifest: dict[str, Any], paper: PaperTable | None) -> str:
+    """Return users, items and interactions in both countings, beside Table 4 where the paper has the data set."""
+    header = ["", "Plain count", "As RecBole counts (+1 for padding)"]
+    rows = [
+        [noun.capitalize(), f"{manifest['counts'][noun]:,}", f"{manifest['recbole_counts'][noun]:,}"]
+        for noun in _COUNTED
+    ]
+    if paper:
+        header.append("Paper, Table 4")
+        for noun, row in zip(_COUNTED, rows, strict=True):
+            row.append(f"{getattr(paper.counts, noun):,}")
+    return table(header, rows)
+
+
+def filters(manifest: dict[str, Any]) -> str:
+    """Return what each filter left, in the order of their application."""
+    header = ["Filter", "Setting"]
+    for noun in _COUNTED:
+        header += [f"{noun.capitalize()} before", "after"]
+    rows = [
+        [escape(str(step["filter"]).replace("_", " ")), setting_cell(step["setting"])]
+        + [f"{step[when][noun]:,}" for noun in _COUNTED for when in ("before", "after")]
+        for step in manifest["filters"]
+    ]
+    return table(header, rows, text_columns=2)
+
+
+def sources(manifest: dict[str, Any]) -> str:
+    """Return where the data came from and whether its checksum was a known one."""
+    rows = [
+        [
+            escape(str(source["file"])),
+            setting_cell(source["checksum"]),
+            setting_cell(source["md5"]),
+            escape(str(source["address"])),
+            setting_cell(source["bytes"]),
+        ]
+        for source in manifest["sources"]
+    ]
+    return table(["File", "Checksum", "MD5", "Address", "Bytes"], rows, text_columns=4)
+
+
+def key_values(title: str, settings: dict[str, Any]) -> str:
+    """Return a JSON object as a table of two columns."""
+    return table(
+        [title, "Value"], [[escape(key.replace("_", " ")), setting_cell(value)] for key, value in settings.items()]
+    )
+
+
+def recipes(study: Study, *, shared: bool) -> str:
+    """Return the settings that all models share, or those in which they differ; empty when there are none."""
+    flat = {model: _flatten(summary.recipe) for model, summary in study.models.items()}
+    rows = []
+    for name in dict.fromkeys(name for settings in flat.values() for name in settings):
+        values = [setting_cell(settings.get(name)) for settings in flat.values()]
+        if (len(set(values)) == 1) == shared:
+            rows.append([escape(name), *(values[:1] if shared else values)])
+    header = ["Setting", "All models"] if shared else ["Setting", *map(escape, flat)]
+    return table(header, rows) if rows else ""
+
+
+def trainings(study: Study) -> str:
+    """Return how each training went, a row a model and seed."""
+    header = [
+        "Model",
+        "Device",
+        "Profile",
+        "Stopped by",
+        "Seed",
+        "Epochs",
+        "Best epoch",
+        "Validation NDCG@10",
+        "CPU seconds",
+    ]
+    rows = [_training_row(evaluation) for evaluation in study.trainings]
+    return table(header, rows, text_columns=4)
+
+
+def _training_row(evaluation: EvaluationSummary) -> list[str]:
+    training = evaluation.training
+    stopped = {"epochs": "end of epochs", "patience": "no improvement"}
+    return [
+        escape(evaluation.model),
+        escape(str(training["device"])),
+        escape(evaluation.profile),
+        stopped.get(training["stopped"], escape(str(training["stopped"]))),
+        f"{evaluation.seed}",
+        f"{training['epochs']:,}",
+        f"{training['best_epoch']:,}",
+        f"{training['validation_ndcg@10']:.4f}",
+        f"{training['cpu_seconds']:,.1f}",
+    ]
+
+
+def _trained(study: Study, model: str) -> str:
+    seeds = study.seeds(model)
+    return plural(len(seeds), "seed") if seeds else NOT_TRAINED
+
+
+def _paper_metrics(study: Study, model: str) -> list[str]:
+    """Return HIT@10, NDCG@10 and MRR@10 of this run with the history unmasked, the paper's protocol."""
+    values = [study.values(model, study.split, UNMASKED, metric_name(metric, 10)) for metric in METRICS]
+    return [metric_cell(seeds) if seeds else MISSING for seeds in values]
+
+
+def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

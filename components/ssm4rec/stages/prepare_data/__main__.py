@@ -1,0 +1,165 @@
+"""Prepare a data set for training and evaluation: fetch, filter, order, split, write the dataset folder."""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from ssm4rec.command_line import StageParser, boolean, run_stage
+from ssm4rec.data.amazon import FORMS
+from ssm4rec.data.data_sets import DATA_SETS, read_data_set
+from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
+from ssm4rec.data.filtering import DEDUPLICATE, filter_interactions
+from ssm4rec.data.readers import FORMATS
+from ssm4rec.data.source import SourceOptions
+from ssm4rec.data.splitting import SPLITTINGS, Split, global_time, in_time_order, leave_one_out
+from ssm4rec.data.times import TIME_UNITS
+from ssm4rec.errors import InputError
+from ssm4rec.files import whole_folder
+
+log = logging.getLogger(__name__)
+
+# Flags that shape the data: the manifest records them.
+_SETTINGS = (
+    "form", "format", "user_column", "item_column", "time_column", "time_unit", "rating_column", "title_column",
+    "deduplicate", "minimum_rating", "k_core", "split", "validation_fraction", "test_fraction",
+)  # fmt: skip
+
+
+def build_parser() -> StageParser:
+    """Return the stage's flags."""
+    parser = StageParser("ssm4rec.stages.prepare_data", "Fetch a data set, filter, order and split it.")
+    add = parser.add_argument
+    add("--dataset", required=True, help=f"name of the data set: {', '.join(DATA_SETS)}")
+    add("--dataset-dir", type=Path, required=True, help="folder to write; replaced if it exists")
+
+    add = parser.add_argument_group("source").add_argument
+    add("--source", default="", help="address of the events in place of the official one: a path, file://, http(s):// "
+        "or s3://; several separated by commas; empty: official")  # fmt: skip
+    add("--items-source", default="", help="likewise of the item titles; empty: official; none: no titles")
+    add("--any-checksum", type=boolean, default=False, help="accept a file whose checksum is not the published one")
+    add(
+        "--cache-dir",
+        default="",
+        help="folder that keeps downloads; empty: $XDG_CACHE_HOME/ssm4rec or ~/.cache/ssm4rec",
+    )
+    add("--form", choices=FORMS, default="raw", help="Amazon Reviews '23: raw reviews, or the rating-only tables")
+
+    add = parser.add_argument_group("the columns of --dataset events").add_argument
+    add("--format", choices=("auto", *FORMATS), default="auto", help="format of the files; auto: by their names")
+    add("--user-column", default="user_id", help="column of the user ids")
+    add("--item-column", default="item_id", help="column of the item ids, in the events and in the items file")
+    add("--time-column", default="timestamp", help="column of the times: numbers, dates or ISO 8601 texts")
+    add("--time-unit", choices=TIME_UNITS, default="auto",
+        help="unit of numbers in the time column; order: they only order a user's events; auto: by their size")  # fmt: skip
+    add("--rating-column", default="", help="column of the ratings; empty: there is none")
+    add("--title-column", default="title", help="column of the titles in the items file")
+
+    add = parser.add_argument_group("filters, in this order").add_argument
+    add("--deduplicate", choices=DEDUPLICATE, default="none",
+        help="which event of the same user and item stays; none: all stay, as in RecBole")  # fmt: skip
+    add("--minimum-rating", type=_rating, default="none", help="drop events rated lower or not at all; none: keep all")
+    add("--k-core", type=int, default=5, help="drop users and items with fewer events, until none is left; 0: keep all")
+
+    add = parser.add_argument_group("split").add_argument
+    add("--split", choices=SPLITTINGS, default="leave-one-out",
+        help="leave-one-out: each user's last two items; global-time: two cuts in time for all users")  # fmt: skip
+    add("--validation-fraction", type=float, default=0.1, help="share of the events after the first cut (global-time)")
+    add("--test-fraction", type=float, default=0.1, help="share of the events after the second cut (global-time)")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prepare the data set and write its folder, whole or not at all.
+
+    Raises:
+        InputError: a flag, a file or its content is at fault.
+    """
+    # The output folder comes first: one that cannot be written is reported before the download, not after it.
+    with whole_folder(options.dataset_dir) as folder:
+        source = read_data_set(_source_options(options))
+        interactions = source.interactions
+        if options.minimum_rating is not None and not interactions.has_ratings:
+            raise InputError("--minimum-rating: the events have no ratings; name their column with --rating-column")
+        if options.split == "global-time" and interactions.time_kind == "order":
+            raise InputError(
+                f"--split global-time: the time column holds order numbers, not times; use --split leave-one-out"
+            )
+        frame, filters = filter_interactions(
+            in_time_order(interactions.frame), options.deduplicate, options.minimum_rating, options.k_core
+        )
+        sequences = build_sequences(frame)
+        titles = collect_titles(sequences.item_ids, source.titles)
+        settings = {name: getattr(options, name) for name in _SETTINGS}
+        manifest = write_dataset(
+            folder,
+            options.dataset,
+            sequences,
+            _split(options, sequences),
+            titles,
+            {
+                "sources": [file.manifest_entry() for file in source.files],
+                "settings": settings,
+                "filters": filters,
+                "has_ratings": interactions.has_ratings,
+                "time_kind": interactions.time_kind,
+                "split": {"name": options.split},
+            },
+        )
+    _print_counts(manifest)
+
+
+def _source_options(options: argparse.Namespace) -> SourceOptions:
+    cache_home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return SourceOptions(
+        dataset=options.dataset,
+        cache_dir=Path(options.cache_dir or f"{cache_home}/ssm4rec").expanduser(),
+        source=options.source,
+        items_source=options.items_source,
+        any_checksum=options.any_checksum,
+        form=options.form,
+        format=options.format,
+        user_column=options.user_column,
+        item_column=options.item_column,
+        time_column=options.time_column,
+        time_unit=options.time_unit,
+        rating_column=options.rating_column,
+        title_column=options.title_column,
+    )
+
+
+def _split(options: argparse.Namespace, sequences: Sequences) -> Split:
+    if options.split == "global-time":
+        return global_time(sequences.times, sequences.offsets, options.validation_fraction, options.test_fraction)
+    return leave_one_out(sequences.offsets)
+
+
+def _print_counts(manifest: dict[str, Any]) -> None:
+    """Print the counts after each filter, and the last ones in the paper's counting too."""
+    rows = [("", "users", "items", "interactions")]
+    for step in manifest["filters"]:
+        label = f"{step['filter']} {step['setting']}".strip()
+        rows.append((label, *(f"{step['after'][name]:,}" for name in ("users", "items", "interactions"))))
+    counts = manifest["recbole_counts"]
+    rows.append(("as RecBole counts (+1)", *(f"{counts[name]:,}" for name in ("users", "items", "interactions"))))
+    for label, users, items, interactions in rows:
+        print(f"{label:24}{users:>12}{items:>12}{interactions:>14}")
+    split = manifest["split"]
+    print(
+        f"{manifest['dataset']}, {split['name']}: {split['training_interactions']:,} training interactions, "
+        f"{split['validation_users']:,} validation users, {split['test_users']:,} test users"
+    )
+
+
+def _rating(text: str) -> float | None:
+    return None if text == "none" else float(text)
+
+
+def main() -> None:
+    """Run the stage."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

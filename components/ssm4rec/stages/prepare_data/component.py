@@ -1,0 +1,81 @@
+"""The prepare_data stage as KFP sees it."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Output
+
+from ssm4rec.images import DATA_IMAGE
+
+
+@dsl.container_component  # type: ignore[untyped-decorator] # kfp publishes no types
+def prepare_data(
+    dataset_name: str,
+    source: str,
+    items_source: str,
+    any_checksum: bool,
+    cache_dir: str,
+    form: str,
+    format: str,
+    user_column: str,
+    item_column: str,
+    time_column: str,
+    time_unit: str,
+    rating_column: str,
+    title_column: str,
+    deduplicate: str,
+    minimum_rating: str,
+    k_core: int,
+    split: str,
+    validation_fraction: float,
+    test_fraction: float,
+    dataset: Output[Dataset],
+) -> dsl.ContainerSpec:
+    """Fetch a data set, filter, order and split it.
+
+    Args:
+        dataset_name: name of the data set.
+        source: addresses of the events in place of the official one, or empty.
+        items_source: address of the titles in place of the official one, or empty, or none.
+        any_checksum: accept a file whose checksum is not the published one.
+        cache_dir: folder of downloads that outlives the container, or empty.
+        form: of Amazon Reviews '23, raw or rating_only.
+        format: of events, auto, csv, jsonl or parquet.
+        user_column: of events.
+        item_column: of events.
+        time_column: of events.
+        time_unit: of events, auto, s, ms, us, ns or order.
+        rating_column: of events, or empty.
+        title_column: of the items file.
+        deduplicate: none, first or last.
+        minimum_rating: a number, or none.
+        k_core: fewest events of a user and of an item.
+        split: leave-one-out or global-time.
+        validation_fraction: share of the events, for global-time.
+        test_fraction: share of the events, for global-time.
+        dataset: the dataset folder.
+    """
+    return dsl.ContainerSpec(
+        image=DATA_IMAGE,
+        command=["python", "-m", "ssm4rec.stages.prepare_data"],
+        args=[
+            "--dataset", dataset_name,
+            "--source", source,
+            "--items-source", items_source,
+            "--any-checksum", any_checksum,
+            "--cache-dir", cache_dir,
+            "--form", form,
+            "--format", format,
+            "--user-column", user_column,
+            "--item-column", item_column,
+            "--time-column", time_column,
+            "--time-unit", time_unit,
+            "--rating-column", rating_column,
+            "--title-column", title_column,
+            "--deduplicate", deduplicate,
+            "--minimum-rating", minimum_rating,
+            "--k-core", k_core,
+            "--split", split,
+            "--validation-fraction", validation_fraction,
+            "--test-fraction", test_fraction,
+            "--dataset-dir", dataset.path,
+        ],
+    )  # fmt: skip

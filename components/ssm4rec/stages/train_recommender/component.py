@@ -1,0 +1,48 @@
+"""The train_recommender stage as KFP sees it."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Model, Output
+
+from ssm4rec.images import TRAIN_IMAGE
+
+
+@dsl.container_component  # type: ignore[untyped-decorator] # kfp publishes no types
+def train_recommender(
+    dataset: Input[Dataset],
+    model_name: str,
+    profile: str,
+    seed: int,
+    overrides: str,
+    device: str,
+    checkpoint_dir: str,
+    model: Output[Model],
+    history: Output[Artifact],
+) -> dsl.ContainerSpec:
+    """Train one recommender.
+
+    Args:
+        dataset: the dataset folder.
+        model_name: the recommender.
+        profile: the size of the training.
+        seed: decides every random number.
+        overrides: changes to the recipe.
+        device: cpu, cuda or auto.
+        checkpoint_dir: folder of checkpoints that outlives the container, or empty.
+        model: the model folder.
+        history: history.parquet, a row per epoch.
+    """
+    return dsl.ContainerSpec(
+        image=TRAIN_IMAGE,
+        command=["python", "-m", "ssm4rec.stages.train_recommender"],
+        args=[
+            "--dataset-dir", dataset.path,
+            "--model", model_name,
+            "--profile", profile,
+            "--seed", seed,
+            "--overrides", overrides,
+            "--device", device,
+            "--checkpoint-dir", checkpoint_dir,
+            "--model-dir", model.path,
+            "--history", history.path,
+        ],
+    )  # fmt: skip

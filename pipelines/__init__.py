@@ -1,0 +1,1 @@
+"""How the stages are arranged: the DAGs, their compilation, and where they run."""

@@ -1,0 +1,121 @@
+"""The comparative study: prepare the data, train and evaluate every (model, seed), report."""
+
+from typing import Any
+
+from kfp import dsl
+
+from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu
+from ssm4rec.stages.evaluate.component import evaluate
+from ssm4rec.stages.prepare_data.component import prepare_data
+from ssm4rec.stages.report.component import report
+from ssm4rec.stages.train_recommender.component import train_recommender
+
+
+@dsl.pipeline(  # type: ignore[untyped-decorator] # kfp publishes no types
+    name="comparative-study",
+    description="Train sequential recommenders on one data set; compare them, by full ranking, with the paper's numbers.",
+)
+def comparative_study(
+    dataset: str = "ml-100k",
+    source: str = "",
+    items_source: str = "",
+    any_checksum: bool = False,
+    cache_dir: str = "",
+    form: str = "raw",
+    format: str = "auto",
+    user_column: str = "user_id",
+    item_column: str = "item_id",
+    time_column: str = "timestamp",
+    time_unit: str = "auto",
+    rating_column: str = "",
+    title_column: str = "title",
+    deduplicate: str = "none",
+    minimum_rating: str = "none",
+    k_core: int = 5,
+    split: str = "leave-one-out",
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    trainings: list[dict[str, Any]] = [{"model": "sasrec", "seed": 0}, {"model": "2mamba4rec", "seed": 0}],  # noqa: B006
+    profile: str = "quick",
+    overrides: str = "",
+    device: str = "auto",
+    checkpoint_dir: str = "",
+    gpu_pool: dict[str, str] = A100_80GB,
+    gpu_toleration: dict[str, str] = GPU_TAINT,
+) -> None:
+    """Arrange the study.
+
+    Every input of every stage is passed explicitly: KFP's backend fails at run time on an omitted one.
+
+    Args:
+        dataset: name of the data set; ``events`` for your own.
+        source: address of the events, instead of the official one.
+        items_source: address of the item titles, instead of the official one.
+        any_checksum: accept a source whose checksum differs from the published one.
+        cache_dir: folder of downloads that outlives the container, or empty.
+        form: of Amazon'23 data: raw or rating_only.
+        format: of ``events``: auto, csv, jsonl or parquet.
+        user_column: of ``events``.
+        item_column: of ``events``.
+        time_column: of ``events``.
+        time_unit: of ``events``: auto, s, ms, us, ns or order.
+        rating_column: of ``events``, or empty.
+        title_column: of the items file of ``events``.
+        deduplicate: a user's repeated items: none, first or last stays.
+        minimum_rating: interactions rated lower are left out; none keeps all.
+        k_core: users and items with fewer interactions are left out, again and again.
+        split: leave-one-out or global-time.
+        validation_fraction: of the events, for global-time.
+        test_fraction: of the events, for global-time.
+        trainings: what to train, one {"model": name, "seed": number} each.
+        profile: size of the trainings: smoke, quick, paper or best.
+        overrides: changes to the recipes, such as training.epochs=3.
+        device: cpu, cuda or auto.
+        checkpoint_dir: folder of checkpoints that outlives the container, or empty.
+        gpu_pool: labels of the nodes for GPU stages.
+        gpu_toleration: of those nodes' taint.
+    """
+    prepared = prepare_data(
+        dataset_name=dataset,
+        source=source,
+        items_source=items_source,
+        any_checksum=any_checksum,
+        cache_dir=cache_dir,
+        form=form,
+        format=format,
+        user_column=user_column,
+        item_column=item_column,
+        time_column=time_column,
+        time_unit=time_unit,
+        rating_column=rating_column,
+        title_column=title_column,
+        deduplicate=deduplicate,
+        minimum_rating=minimum_rating,
+        k_core=k_core,
+        split=split,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+    )
+    on_cpu(prepared, cpus=2, memory_gib=8, hours=3)
+    data = prepared.outputs["dataset"]
+
+    with dsl.ParallelFor(items=trainings) as training:
+        trained = train_recommender(
+            dataset=data,
+            model_name=training.model,
+            profile=profile,
+            seed=training.seed,
+            overrides=overrides,
+            device=device,
+            checkpoint_dir=checkpoint_dir,
+        )
+        on_gpu(trained, gpu_pool, gpu_toleration, hours=12)
+        evaluated = evaluate(dataset=data, model=trained.outputs["model"], split="test", device="cpu")
+        on_cpu(evaluated, cpus=4, memory_gib=8, hours=3)
+
+    reported = report(
+        dataset=data,
+        evaluations=dsl.Collected(evaluated.outputs["metrics"]),
+        histories=dsl.Collected(trained.outputs["history"]),
+    )
+    on_cpu(reported, cpus=1, memory_gib=2, hours=1)

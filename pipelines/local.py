@@ -1,0 +1,193 @@
+"""Run a compiled pipeline on this machine: kfp.local with every container as a process of this Python.
+
+kfp.local (2.17.0) runs container components in Docker only and has no public way to add a runner. Four of its names
+are replaced while a pipeline runs; tests/pipelines/test_local.py guards them and says what to do when kfp changes:
+
+- ``SubprocessTaskHandler``, which refuses container components: by one that starts the container's command here;
+- ``construct_executor_input``: also makes the parent folders of the outputs, as KFP's launcher does in a pod;
+- ``get_outputs_for_task``: also returns the artifacts that a stage did not report itself, as the launcher does;
+- its logging helpers, which swap process-wide state (root logger, builtins.print) and are no use to several threads.
+"""
+
+import contextlib
+import functools
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from kfp import components, local
+from kfp.local import executor_input_utils, executor_output_utils, logging_utils, subprocess_task_handler
+from kfp.local.status import Status
+
+from ssm4rec.tracking import start_task
+
+PATCHED: Final = (
+    (subprocess_task_handler, "SubprocessTaskHandler"),
+    (executor_input_utils, "construct_executor_input"),
+    (executor_output_utils, "get_outputs_for_task"),
+    (logging_utils, "local_logger_context"),
+    (logging_utils, "indented_print"),
+    (logging_utils, "print_horizontal_line"),
+)
+
+
+@dataclass
+class StageProcess:
+    """A stage that ran: its command line and how it ended."""
+
+    command: list[str]
+    label: str
+    log: Path
+    returncode: int = -1
+
+    def flag(self, name: str) -> str:
+        """Return the value given to a flag of the command, '' if it has no such flag."""
+        return self.command[self.command.index(name) + 1] if name in self.command else ""
+
+    @property
+    def module(self) -> str:
+        """The stage's module, such as ``ssm4rec.stages.evaluate``."""
+        return self.command[2]
+
+
+@dataclass
+class LocalStudy:
+    """One run of a pipeline on this machine.
+
+    Attributes:
+        folder: receives ``artifacts/`` (KFP's pipeline root) and ``logs/`` (a file per stage).
+        tracking: the MLflow variables of the study's run, from ``tracking.start_study``.
+        environment: further variables of every stage.
+        say: shows a line to the user.
+        processes: the stages that ran, in the order of their start.
+    """
+
+    folder: Path
+    tracking: dict[str, str]
+    environment: dict[str, str]
+    say: Callable[[str], None]
+    processes: list[StageProcess] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, compiled: Path, arguments: dict[str, Any]) -> bool:
+        """Execute a compiled pipeline; return whether every stage succeeded."""
+        pipeline = components.load_component_from_file(str(compiled))
+        with self._host_processes():
+            local.init(
+                runner=local.SubprocessRunner(use_venv=False),
+                pipeline_root=str(self.folder / "artifacts"),
+                raise_on_error=True,
+            )
+            with contextlib.suppress(_StageFailedError, RuntimeError):
+                pipeline(**arguments)
+                return True
+        if not self.failed:
+            raise RuntimeError("kfp.local stopped the pipeline although no stage failed")
+        return False
+
+    @property
+    def failed(self) -> list[StageProcess]:
+        """The stages that did not succeed."""
+        return [process for process in self.processes if process.returncode]
+
+    def start(self, command: list[str]) -> Status:
+        """Run a stage to its end; raise if it fails, so that kfp.local neither retries nor goes on."""
+        words = [command[2].rpartition(".")[2]]
+        process = StageProcess(command, label="", log=Path())
+        words += [process.flag("--model"), process.flag("--seed") and f"seed {process.flag('--seed')}"]
+        with self._lock:
+            process.label = " ".join(filter(None, words))
+            number = len(self.processes) + 1
+            process.log = self.folder / "logs" / f"{number:02d}-{process.label.replace(' ', '-')}.log"
+            self.processes.append(process)
+        process.log.parent.mkdir(parents=True, exist_ok=True)
+        self.say(f"{process.label}: started, log in {process.log}")
+        environment = {**os.environ, **self.environment, **start_task(process.label, self.tracking)}
+        with (
+            process.log.open("w", encoding="utf-8") as log,
+            subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            ) as running,
+        ):
+            for line in running.stdout or ():
+                log.write(line)
+                log.flush()
+                self.say(f"{process.label}: {line.rstrip()}")
+        process.returncode = running.returncode
+        if process.returncode:
+            raise _StageFailedError(process.label)
+        self.say(f"{process.label}: done")
+        return Status.SUCCESS
+
+    @contextmanager
+    def _host_processes(self) -> Iterator[None]:
+        study = self
+
+        class HostProcess:
+            """Stands in for kfp.local's SubprocessTaskHandler; the arguments are kfp's."""
+
+            def __init__(
+                self,
+                image: str,  # noqa: ARG002
+                full_command: list[str],
+                pipeline_root: str,  # noqa: ARG002
+                runner: object,  # noqa: ARG002
+                env_vars: dict[str, str] | None = None,  # noqa: ARG002
+            ) -> None:
+                # Only the program's name: an argument of the user's may well read "python".
+                self.command = [sys.executable if full_command[0] == "python" else full_command[0], *full_command[1:]]
+
+            def run(self) -> Status:
+                return study.start(self.command)
+
+        replacements = (
+            HostProcess,
+            _with_parent_folders(executor_input_utils.construct_executor_input),
+            _with_unreported_artifacts(executor_output_utils.get_outputs_for_task),
+            nullcontext,
+            nullcontext,
+            lambda: None,
+        )
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
+            for (module, name), replacement in zip(PATCHED, replacements, strict=True):
+                stack.callback(setattr, module, name, getattr(module, name))
+                setattr(module, name, replacement)
+            yield
+
+
+class _StageFailedError(Exception):
+    """A stage's process failed; its own error is in its log."""
+
+
+def _with_parent_folders(construct: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(construct)
+    def constructed(*args: Any, **kwargs: Any) -> Any:
+        executor_input = construct(*args, **kwargs)
+        for artifacts in executor_input.outputs.artifacts.values():
+            for artifact in artifacts.artifacts:
+                Path(artifact.uri).parent.mkdir(parents=True, exist_ok=True)
+        return executor_input
+
+    return constructed
+
+
+def _with_unreported_artifacts(collect: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(collect)
+    def collected(executor_input: Any, component_spec: Any) -> Any:
+        declared = executor_input.outputs.artifacts
+        outputs = {
+            name: executor_output_utils.artifact_list_to_dsl_artifact(artifacts, is_artifact_list=False)
+            for name, artifacts in declared.items()
+        }
+        return {**outputs, **collect(executor_input=executor_input, component_spec=component_spec)}
+
+    return collected

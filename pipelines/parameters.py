@@ -1,0 +1,73 @@
+"""The study's parameters on a command line, the same for ``make run`` and ``make submit``."""
+
+import argparse
+from typing import Any
+
+from ssm4rec.command_line import StageParser, boolean
+from ssm4rec.contracts import MODELS, PROFILES
+from ssm4rec.errors import InputError
+
+_PASSED_ON = {
+    "source": ("", "address of the events instead of the official one: a path, file://, http(s):// or s3://"),
+    "items_source": ("", "address of the item titles instead of the official one"),
+    "cache_dir": ("", "folder of downloads; empty: ~/.cache/ssm4rec"),
+    "form": ("raw", "of Amazon'23 data: raw or rating_only"),
+    "format": ("auto", "of events: auto, csv, jsonl or parquet"),
+    "user_column": ("user_id", "of events"),
+    "item_column": ("item_id", "of events"),
+    "time_column": ("timestamp", "of events"),
+    "time_unit": ("auto", "of events: auto, s, ms, us, ns or order"),
+    "rating_column": ("", "of events; empty: no ratings"),
+    "title_column": ("title", "of the items file of events"),
+    "deduplicate": ("none", "a user's repeated items: none, first or last stays"),
+    "minimum_rating": ("none", "leave out interactions rated lower; none keeps all"),
+    "split": ("leave-one-out", "leave-one-out or global-time"),
+    "overrides": ("", "changes to the recipes, such as training.epochs=3,model.dropout=0.1"),
+    "device": ("auto", "cpu, cuda, or auto: cuda where there is one"),
+    "checkpoint_dir": ("", "folder of checkpoints that outlives a task"),
+}
+
+
+def add_study_parameters(parser: StageParser) -> None:
+    """Add the flags of the comparative study."""
+    parser.add_argument("--dataset", default="ml-100k", help="name of the data set; events for your own")
+    parser.add_argument("--models", default=",".join(MODELS), help="recommenders to train, separated by commas")
+    parser.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
+    parser.add_argument("--profile", default="quick", help=f"size of the trainings: {', '.join(PROFILES)}")
+    parser.add_argument("--llm", default="none", choices=("none",), help="language model to rank with; none so far")
+    parser.add_argument("--any-checksum", type=boolean, default=False, help="accept a source of unknown checksum")
+    parser.add_argument("--k-core", type=int, default=5, help="fewest interactions of a user and of an item")
+    parser.add_argument("--validation-fraction", type=float, default=0.1, help="of the events, for global-time")
+    parser.add_argument("--test-fraction", type=float, default=0.1, help="of the events, for global-time")
+    for name, (default, description) in _PASSED_ON.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", default=default, help=description)
+
+
+def study_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the pipeline's arguments for parsed flags.
+
+    Raises:
+        InputError: an unknown model or profile, or a seed that is no number.
+    """
+    models = [name.strip() for name in options.models.split(",") if name.strip()]
+    for name in models:
+        if name not in MODELS:
+            raise InputError(f"--models {name}: unknown; choose from {', '.join(MODELS)}")
+    try:
+        seeds = [int(text) for text in options.seeds.split(",") if text.strip()]
+    except ValueError:
+        raise InputError(f"--seeds {options.seeds}: write whole numbers separated by commas, such as 0,1,2") from None
+    if not models or not seeds:
+        raise InputError("--models and --seeds: name at least one of each")
+    if options.profile not in PROFILES:
+        raise InputError(f"--profile {options.profile}: unknown; choose from {', '.join(PROFILES)}")
+    return {
+        "dataset": options.dataset,
+        "any_checksum": options.any_checksum,
+        "k_core": options.k_core,
+        "validation_fraction": options.validation_fraction,
+        "test_fraction": options.test_fraction,
+        "trainings": [{"model": model, "seed": seed} for model in models for seed in seeds],
+        "profile": options.profile,
+        **{name: getattr(options, name) for name in _PASSED_ON},
+    }

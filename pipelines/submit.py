@@ -1,0 +1,57 @@
+"""Submit the comparative study to a cluster: ``python -m pipelines.submit --help`` (``make submit``).
+
+Calls ``kfp run create`` with the compiled pipeline, so that nothing happens here that an engineer could not type.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pipelines.compile import COMPILED
+from pipelines.hardware import A100_80GB, GPU_TAINT
+from pipelines.parameters import add_study_parameters, study_arguments
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.errors import InputError
+
+PACKAGE = COMPILED / "comparative_study.yaml"
+
+
+def build_parser() -> StageParser:
+    """Return the command line."""
+    parser = StageParser("pipelines.submit", "Submit the comparative study to a Kubeflow Pipelines cluster.")
+    add_study_parameters(parser)
+    parser.add_argument("--endpoint", default="", help="KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT")
+    parser.add_argument("--experiment", default="ssm4rec", help="KFP experiment the run is listed under")
+    parser.add_argument("--gpu-pool", type=json.loads, default=A100_80GB, help="labels of the GPU nodes, as JSON")
+    parser.add_argument("--gpu-toleration", type=json.loads, default=GPU_TAINT, help="of the GPU nodes' taint, as JSON")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Submit the study."""
+    endpoint = options.endpoint or os.environ.get("KF_PIPELINES_ENDPOINT") or os.environ.get("KFP_ENDPOINT")
+    if not endpoint:
+        raise InputError(
+            "no KFP endpoint is set: export KF_PIPELINES_ENDPOINT=http://… (such as the address of "
+            "`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`) or pass --endpoint"
+        )
+    arguments = study_arguments(options)
+    arguments |= {"gpu_pool": options.gpu_pool, "gpu_toleration": options.gpu_toleration}
+    # JSON throughout: kfp reads a bare 4.5 as a number even where the pipeline takes text.
+    values = [f"{name}={json.dumps(value)}" for name, value in arguments.items()]
+    command = [str(Path(sys.executable).with_name("kfp")), "--endpoint", endpoint, "run", "create"]
+    command += ["--experiment-name", options.experiment, "--package-file", str(PACKAGE), *values]
+    if subprocess.run(command, check=False).returncode:
+        raise InputError(f"kfp could not submit to {endpoint}; its own message is above")
+
+
+def main() -> None:
+    """Submit from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""A tiny study made by hand: what each test changes of it stands in the test."""
+
+from typing import Any
+
+import pytest
+
+from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
+from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
+from ssm4rec.report.study import Study, gather_study
+from ssm4rec.training.history import EpochRow
+
+
+class StudyBuilder:
+    """Makes the parts of a study; a part's numbers differ by protocol, so that a mix-up shows."""
+
+    def __init__(self, dataset: str = "ml-1m") -> None:
+        self.dataset = dataset
+
+    def manifest(self, **changes: Any) -> dict[str, Any]:
+        before = {"users": 6040, "items": 3706, "interactions": 1000209}
+        after = {"users": 6040, "items": 3416, "interactions": 999611}
+        source = {"address": "file:///data/a.zip", "file": "a.zip", "bytes": 5917549, "md5": "c4d9", "sha256": "ff"}
+        return {
+            "dataset": self.dataset,
+            "fingerprint": "0123456789abcdef",
+            "sources": [source | {"checksum": "unknown"}],
+            "settings": {"k_core": 5, "deduplicate": "none"},
+            "filters": [{"filter": "k_core", "setting": 5, "before": before, "after": after}],
+            "counts": after,
+            "recbole_counts": {"users": 6041, "items": 3417, "interactions": 999611},
+            "split": {"name": "leave-one-out", "training_interactions": 987531},
+            "sequence_length": {"mean": 165.5, "median": 96, "maximum": 2314},
+        } | changes
+
+    def evaluation(
+        self, model: str = "sasrec", seed: int = 0, value: float = 0.25, **changes: Any
+    ) -> EvaluationSummary:
+        """Every metric of the model is ``value`` unmasked and ``value`` + 0.1 masked; the baseline's 0.03 and 0.04."""
+        split = changes.get("split", "test")
+        rows = tuple(
+            ResultRow(self.dataset, name, its_seed, split, protocol, metric_name(metric, cutoff), number)
+            for name, its_seed, numbers in (
+                (model, seed, (value, value + 0.1)),
+                (MOST_POPULAR, None, changes.pop("baseline", (0.03, 0.04))),
+            )
+            for protocol, number in zip(PROTOCOLS, numbers, strict=True)
+            for metric in METRICS
+            for cutoff in CUTOFFS
+        )
+        fields: dict[str, Any] = {
+            "dataset": self.dataset,
+            "fingerprint": "0123456789abcdef",
+            "model": model,
+            "seed": seed,
+            "profile": "best",
+            "split": split,
+            "users": 6040,
+            "items": 3416,
+            "parameters": 318592,
+            "parameters_without_embeddings": 99968,
+            "training": {
+                "epochs": 20,
+                "best_epoch": 10,
+                "stopped": "patience",
+                "validation_ndcg@10": 0.1234,
+                "cpu_seconds": 1640.25,
+                "device": "cpu",
+            },
+            "recipe": {"model": {"width": 64}, "training": {"learning_rate": 0.001, "betas": [0.9, 0.98]}},
+            "rows": rows,
+        }
+        return EvaluationSummary(**(fields | changes))
+
+    def history(self, model: str = "sasrec", seed: int = 0, epochs: int = 3) -> list[EpochRow]:
+        return [
+            EpochRow(self.dataset, model, seed, epoch, 8.0 / epoch, 1e-3, 0.2, 0.1 * epoch, 100, 0.97, 1.5)
+            for epoch in range(1, epochs + 1)
+        ]
+
+    def study(self, *evaluations: EvaluationSummary, **manifest_changes: Any) -> Study:
+        return gather_study(self.manifest(**manifest_changes), evaluations, [])
+
+
+@pytest.fixture
+def builder() -> StudyBuilder:
+    return StudyBuilder()
+
+
+@pytest.fixture
+def builder_of() -> type[StudyBuilder]:
+    return StudyBuilder

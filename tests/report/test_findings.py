@@ -1,0 +1,80 @@
+"""The sentences that depend on the numbers."""
+
+import pytest
+
+from ssm4rec.report import findings
+from ssm4rec.report.paper import PAPER
+
+
+def trained(builder, **training):
+    return builder.evaluation().training | training
+
+
+def test_headline_names_the_best_in_each_protocol_beside_most_popular(builder):
+    text = findings.headline(builder.study(builder.evaluation(value=0.2), builder.evaluation("2mamba4rec", value=0.3)))
+    assert "trained 2mamba4rec (seed 0) and sasrec (seed 0) on the data set ml-1m with the profile best." in text
+    assert "6,040 users" in text
+    assert "3,416 items" in text
+    unmasked, masked = (line for line in text.splitlines() if line.startswith("- "))
+    assert "**2mamba4rec** with HIT@10 0.3000, NDCG@10 0.3000, MRR@10 0.3000" in unmasked
+    assert "most-popular has HIT@10 0.0300" in unmasked
+    assert "**2mamba4rec** with HIT@10 0.4000" in masked
+    assert "most-popular has HIT@10 0.0400" in masked
+
+
+def test_headline_says_when_nothing_beats_most_popular(builder):
+    text = findings.headline(builder.study(builder.evaluation(value=0.01, baseline=(0.02, 0.03))))
+    unmasked, masked = (line for line in text.splitlines() if line.startswith("- "))
+    assert "does not beat" in unmasked
+    assert "does not beat" not in masked  # 0.01 + 0.1 > 0.03
+
+
+@pytest.mark.parametrize(
+    ("training", "named"),
+    [
+        ({"stopped": "epochs", "best_epoch": 20}, True),
+        ({"stopped": "epochs", "best_epoch": 19}, True),
+        ({"stopped": "epochs", "best_epoch": 18}, False),
+        ({"stopped": "patience", "best_epoch": 20}, False),
+    ],
+)
+def test_a_training_whose_epochs_ran_out_is_named(builder, training, named):
+    text = findings.cautions(builder.study(builder.evaluation(training=trained(builder, **training))))
+    assert ("Under-trained: sasrec." in text) == named
+
+
+@pytest.mark.parametrize(("profile", "words"), [("smoke", "say nothing about the models"), ("quick", "under-trained")])
+def test_a_small_profile_is_a_caution(builder, profile, words):
+    text = findings.cautions(builder.study(builder.evaluation(profile=profile)))
+    assert f"Profile {profile} (sasrec)" in text
+    assert words in text
+
+
+def test_few_seeds_are_a_caution_and_three_are_not(builder):
+    few = [builder.evaluation(seed=seed) for seed in (0, 1)]
+    many = [builder.evaluation("2mamba4rec", seed=seed) for seed in (0, 1, 2)]
+    text = findings.cautions(builder.study(*few, *many))
+    assert "say nothing about the spread between seeds: sasrec (2)." in text
+    assert "2mamba4rec" not in text
+    assert "at least three seeds" in findings.cautions(builder.study(*many))
+
+
+def test_other_data_or_another_split_than_the_papers_is_said(builder):
+    paper = PAPER["ml-1m"]
+    evaluation = builder.evaluation()
+    assert (
+        findings.comparability(builder.study(evaluation), paper) == "The data have the counts of the paper's Table 4."
+    )
+    other = {"users": 6041, "items": 3000, "interactions": 999_611}
+    assert "3,000 items here, 3,417 there" in findings.comparability(
+        builder.study(evaluation, recbole_counts=other), paper
+    )
+    assert "split global-time" in findings.comparability(
+        builder.study(evaluation, split={"name": "global-time"}), paper
+    )
+    assert "validation targets" in findings.comparability(builder.study(builder.evaluation(split="validation")), paper)
+
+
+def test_trainings_without_a_history_are_named(builder):
+    study = builder.study(builder.evaluation())
+    assert findings.missing_histories(study) == "No training history was given of sasrec seed 0."

@@ -1,0 +1,185 @@
+"""The report stage as a process: by hand, with KFP's executor input, and on input that is at fault."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from kfp import compiler, dsl
+
+from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
+from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
+from ssm4rec.stages.report.__main__ import build_parser, main
+from ssm4rec.stages.report.component import report
+from ssm4rec.training.history import EpochRow, write_history
+
+COUNTS = {"users": 943, "items": 1349, "interactions": 99287}
+TRAINING = {
+    "epochs": 2,
+    "best_epoch": 2,
+    "stopped": "epochs",
+    "validation_ndcg@10": 0.1,
+    "cpu_seconds": 3.5,
+    "device": "cpu",
+}
+OUTPUTS = ("report.html", "report.md", "results.json")
+
+
+def write_dataset(folder):
+    folder.mkdir()
+    source = {
+        "address": "file:///a.zip",
+        "file": "a.zip",
+        "bytes": 10,
+        "md5": "c4",
+        "sha256": "ff",
+        "checksum": "known",
+    }
+    manifest = {
+        "dataset": "ml-100k",
+        "fingerprint": "0123456789abcdef",
+        "sources": [source],
+        "settings": {"k_core": 5},
+        "filters": [{"filter": "k_core", "setting": 5, "before": COUNTS, "after": COUNTS}],
+        "counts": COUNTS,
+        "recbole_counts": {"users": 944, "items": 1350, "interactions": 99287},
+        "split": {"name": "leave-one-out"},
+        "sequence_length": {"mean": 105.3, "median": 65, "maximum": 700},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def write_evaluation(folder, model, seed, fingerprint="0123456789abcdef"):
+    rows = tuple(
+        ResultRow("ml-100k", name, its_seed, "test", protocol, metric_name(metric, cutoff), value)
+        for name, its_seed, value in ((model, seed, 0.25), (MOST_POPULAR, None, 0.03))
+        for protocol in PROTOCOLS
+        for metric in METRICS
+        for cutoff in CUTOFFS
+    )
+    summary = EvaluationSummary(
+        "ml-100k", fingerprint, model, seed, "smoke", "test", 943, 1349, 90000, 4000, TRAINING, {"model": {}}, rows
+    )
+    path = folder / f"{model}-{seed}" / "metrics.json"
+    summary.write(path)
+    return path
+
+
+def write_curve(folder, model, seed):
+    path = folder / f"{model}-{seed}" / "history.parquet"
+    rows = [EpochRow("ml-100k", model, seed, epoch, 7.0, 1e-3, 0.1, 0.05, 100, 0.9, 1.5) for epoch in (1, 2)]
+    write_history(path, rows)
+    return path
+
+
+def outputs(folder):
+    flags = zip(("--report-html", "--report-markdown", "--results"), OUTPUTS, strict=True)
+    return [text for flag, name in flags for text in (flag, str(folder / name))]
+
+
+@pytest.fixture
+def stage(monkeypatch, capsys):
+    """Run the stage in this process; return its exit status and what it wrote to stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["report", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr().err
+
+    return run
+
+
+def test_by_hand(tmp_path):
+    evaluations = [write_evaluation(tmp_path, "sasrec", seed) for seed in (0, 1)]
+    histories = [write_curve(tmp_path, "sasrec", seed) for seed in (0, 1)]
+    command = [sys.executable, "-m", "ssm4rec.stages.report", "--dataset-dir", write_dataset(tmp_path / "dataset")]
+    done = subprocess.run(
+        [*command, "--evaluations", *evaluations, "--histories", *histories, *outputs(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(rows) == (2 + 1) * 2 * 3 * 3  # (2 seeds + baseline) x protocols x metrics x cutoffs
+    assert "<svg" in (tmp_path / "out" / "report.html").read_text()
+    assert "# Sequential recommenders on ml-100k" in (tmp_path / "out" / "report.md").read_text()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(OUTPUTS)
+
+
+def test_the_executor_input_names_all_files_of_a_list(stage, tmp_path):
+    models = [("sasrec", 0), ("sasrec", 1), ("2mamba4rec", 0)]
+    lists = {
+        "evaluations": [write_evaluation(tmp_path, *model) for model in models],
+        "histories": [write_curve(tmp_path, *model) for model in models],
+    }
+    artifacts = {name: {"artifacts": [{"uri": str(path)} for path in paths]} for name, paths in lists.items()}
+    executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
+    dataset = write_dataset(tmp_path / "dataset")
+    status, error = stage("--dataset-dir", dataset, "--executor-input", executor_input, *outputs(tmp_path / "out"))
+    assert (status, error) == (0, "")
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {(row["model"], row["seed"]) for row in rows} == {*models, ("most-popular", None)}
+
+
+def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
+    dataset = write_dataset(tmp_path / "dataset")
+    good = write_evaluation(tmp_path, "sasrec", 0)
+    other = write_evaluation(tmp_path / "other", "sasrec", 1, fingerprint="feedfeedfeedfeed")
+    stranger = write_curve(tmp_path / "other", "2mamba4rec", 0)
+    no_history = tmp_path / "text.parquet"
+    no_history.write_text("no Parquet")
+    for named, arguments in {
+        "no evaluation was given": [],
+        "feedfeedfeed": ["--evaluations", good, other],
+        "two evaluations of sasrec seed 0 on test": ["--evaluations", good, good],
+        "2mamba4rec seed 0": ["--evaluations", good, "--histories", stranger],
+        "not a training history": ["--evaluations", good, "--histories", no_history],
+        "nowhere.json: no such file": ["--evaluations", "nowhere.json"],
+        "not the metrics.json of an evaluation": ["--evaluations", dataset / "manifest.json"],
+        "--executor-input: not JSON": ["--executor-input", "{{$}}"],
+    }.items():
+        status, error = stage("--dataset-dir", dataset, *arguments, *outputs(tmp_path / "out"))
+        assert status == 2, named
+        assert named in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+    status, error = stage("--dataset-dir", tmp_path / "missing", "--evaluations", good, *outputs(tmp_path / "out"))
+    assert (status, error.count("\n")) == (2, 1)
+    assert "missing/manifest.json: no such file" in error
+
+
+def test_the_component_passes_every_flag_but_the_two_that_are_for_hands(tmp_path):
+    @dsl.container_component
+    def made(files: dsl.Output[dsl.Dataset]):
+        return dsl.ContainerSpec(image="any", command=["true"], args=[files.path])
+
+    @dsl.container_component
+    def evaluated(name: str, metrics: dsl.Output[dsl.Artifact], history: dsl.Output[dsl.Artifact]):
+        return dsl.ContainerSpec(image="any", command=["true"], args=[name, metrics.path, history.path])
+
+    @dsl.pipeline(name="reported")
+    def pipeline():
+        dataset = made().outputs["files"]
+        with dsl.ParallelFor(["one", "two"]) as name:
+            task = evaluated(name=name)
+        metrics, history = dsl.Collected(task.outputs["metrics"]), dsl.Collected(task.outputs["history"])
+        report(dataset=dataset, evaluations=metrics, histories=history)
+
+    compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))
+    specification = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())
+    container = specification["deploymentSpec"]["executors"]["exec-report"]["container"]
+    assert container["command"] == ["python", "-m", "ssm4rec.stages.report"]
+    values = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
+    flags = {flag for action in build_parser()._actions for flag in action.option_strings if flag.startswith("--")}
+    assert set(values) == flags - {"--help", "--evaluations", "--histories"}
+    assert values["--executor-input"] == "{{$}}"
+    inputs = specification["components"]["comp-report"]["inputDefinitions"]["artifacts"]
+    assert inputs["evaluations"]["isArtifactList"]
+    assert inputs["histories"]["isArtifactList"]
