@@ -1,7 +1,5 @@
 """The comparative study: prepare the data, train and evaluate every (model, seed), report."""
 
-from typing import Any
-
 from kfp import dsl
 
 from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu
@@ -10,10 +8,12 @@ from ssm4rec.stages.prepare_data.component import prepare_data
 from ssm4rec.stages.report.component import report
 from ssm4rec.stages.train_recommender.component import train_recommender
 
+DEFAULT_TRAININGS = [{"model": "sasrec", "seed": 0}, {"model": "2mamba4rec", "seed": 0}]
+
 
 @dsl.pipeline(  # type: ignore[untyped-decorator] # kfp publishes no types
     name="comparative-study",
-    description="Train sequential recommenders on one data set; compare them, by full ranking, with the paper's numbers.",
+    description="Train recommenders on one data set; compare them, by full ranking, with the paper's numbers.",
 )
 def comparative_study(
     dataset: str = "ml-100k",
@@ -35,7 +35,7 @@ def comparative_study(
     split: str = "leave-one-out",
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
-    trainings: list[dict[str, Any]] = [{"model": "sasrec", "seed": 0}, {"model": "2mamba4rec", "seed": 0}],  # noqa: B006
+    trainings: list = DEFAULT_TRAININGS,  # type: ignore[type-arg] # kfp would want types of the fields, too
     profile: str = "quick",
     overrides: str = "",
     device: str = "auto",

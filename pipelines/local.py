@@ -1,6 +1,6 @@
 """Run a compiled pipeline on this machine: kfp.local with every container as a process of this Python.
 
-kfp.local (2.17.0) runs container components in Docker only and has no public way to add a runner. Four of its names
+kfp.local (2.17.0) runs container components in Docker only and has no public way to add a runner. These of its names
 are replaced while a pipeline runs; tests/pipelines/test_local.py guards them and says what to do when kfp changes:
 
 - ``SubprocessTaskHandler``, which refuses container components: by one that starts the container's command here;
@@ -11,6 +11,7 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 
 import contextlib
 import functools
+import logging
 import os
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from kfp import components, local
 from kfp.local import executor_input_utils, executor_output_utils, logging_utils, subprocess_task_handler
 from kfp.local.status import Status
 
+from ssm4rec.contracts import MODEL_CONFIG
+from ssm4rec.files import read_json
 from ssm4rec.tracking import start_task
 
 PATCHED: Final = (
@@ -40,11 +43,11 @@ PATCHED: Final = (
 
 @dataclass
 class StageProcess:
-    """A stage that ran: its command line and how it ended."""
+    """A stage that runs or ran: its command line, where it logs, and how it ended."""
 
     command: list[str]
-    label: str
-    log: Path
+    logs: Path
+    number: int
     returncode: int = -1
 
     def flag(self, name: str) -> str:
@@ -55,6 +58,28 @@ class StageProcess:
     def module(self) -> str:
         """The stage's module, such as ``ssm4rec.stages.evaluate``."""
         return self.command[2]
+
+    @property
+    def training(self) -> tuple[str, str]:
+        """The model and the seed that the stage is about, ('', '') if it is about neither."""
+        config = Path(self.flag("--model-dir")) / MODEL_CONFIG
+        if self.flag("--model"):
+            return self.flag("--model"), self.flag("--seed")
+        if self.flag("--model-dir") and config.exists():
+            document = read_json(config)
+            return document["model"], str(document["seed"])
+        return "", ""
+
+    @functools.cached_property
+    def label(self) -> str:
+        """What the user calls the stage, such as ``evaluate sasrec seed 0``."""
+        model, seed = self.training
+        return " ".join([self.module.rpartition(".")[2], *([model, "seed", seed] if model else [])])
+
+    @property
+    def log(self) -> Path:
+        """The file of the stage's output."""
+        return self.logs / f"{self.number:02d}-{self.label.replace(' ', '-')}.log"
 
 
 @dataclass
@@ -99,13 +124,8 @@ class LocalStudy:
 
     def start(self, command: list[str]) -> Status:
         """Run a stage to its end; raise if it fails, so that kfp.local neither retries nor goes on."""
-        words = [command[2].rpartition(".")[2]]
-        process = StageProcess(command, label="", log=Path())
-        words += [process.flag("--model"), process.flag("--seed") and f"seed {process.flag('--seed')}"]
         with self._lock:
-            process.label = " ".join(filter(None, words))
-            number = len(self.processes) + 1
-            process.log = self.folder / "logs" / f"{number:02d}-{process.label.replace(' ', '-')}.log"
+            process = StageProcess(command, self.folder / "logs", len(self.processes) + 1)
             self.processes.append(process)
         process.log.parent.mkdir(parents=True, exist_ok=True)
         self.say(f"{process.label}: started, log in {process.log}")
@@ -156,6 +176,10 @@ class LocalStudy:
             lambda: None,
         )
         with contextlib.ExitStack() as stack:
+            # kfp.local narrates to the root logger; our own loggers keep their level.
+            stack.callback(logging.getLogger().setLevel, logging.getLogger().level)
+            logging.getLogger().setLevel(logging.CRITICAL)
+            logging.getLogger("ssm4rec").setLevel(logging.INFO)
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
             for (module, name), replacement in zip(PATCHED, replacements, strict=True):

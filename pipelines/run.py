@@ -17,7 +17,7 @@ from pipelines.compile import COMPILED
 from pipelines.local import LocalStudy, StageProcess
 from pipelines.parameters import add_study_parameters, study_arguments
 from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.contracts import MASKED, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED
+from ssm4rec.contracts import MASKED, MOST_POPULAR, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED
 from ssm4rec.tracking import Tracker, start_study
 
 RUNS = Path("runs")
@@ -88,12 +88,10 @@ def _link(process: StageProcess, folder: Path) -> None:
         case "prepare_data":
             _replace_link(folder / "dataset", Path(process.flag("--dataset-dir")))
         case "train_recommender":
-            name = f"{process.flag('--model')}-seed{process.flag('--seed')}"
-            _replace_link(folder / "models" / name, Path(process.flag("--model-dir")))
+            _replace_link(folder / "models" / "-seed".join(process.training), Path(process.flag("--model-dir")))
         case "evaluate":
-            model = json.loads((Path(process.flag("--metrics"))).read_text(encoding="utf-8"))
-            name = f"{model['model']}-seed{model['seed']}"
-            _replace_link(folder / "evaluations" / name, Path(process.flag("--metrics")).parent)
+            target = Path(process.flag("--metrics")).parent
+            _replace_link(folder / "evaluations" / "-seed".join(process.training), target)
         case "report":
             shutil.copyfile(process.flag("--report-html"), folder / REPORT_HTML)
             shutil.copyfile(process.flag("--report-markdown"), folder / REPORT_MARKDOWN)
@@ -122,7 +120,7 @@ def _closing_words(folder: Path) -> str:
         values.setdefault((row["model"], row["protocol"], row["metric"]), []).append(row["value"])
     lines = [f"{'':14}{'history not masked (the paper)':>32}{'history masked':>32}"]
     lines.append(f"{'model':14}" + f"{'HIT@10':>12}{'NDCG@10':>10}{'MRR@10':>10}" * 2)
-    for model in dict.fromkeys(model for model, _, _ in values):
+    for model in sorted({model for model, _, _ in values}, key=lambda name: (name == MOST_POPULAR, name)):
         cells = [
             sum(found) / len(found)
             for protocol in (UNMASKED, MASKED)

@@ -14,7 +14,7 @@ from typing import NoReturn
 from ssm4rec.errors import InputError
 
 # Failures of the machine under the stage that the user, not the programmer, can mend.
-_ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
+_ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
 class StageParser(argparse.ArgumentParser):

@@ -17,9 +17,10 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
     When the block raises, the temporary folder is removed and ``target`` is left as it was.
     """
+    target = target.absolute()
     partial = _partial_name(target)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    _make_folder(partial)
     try:
         yield partial
         if target.is_dir():
@@ -34,8 +35,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
     """Yield a temporary file name beside ``target`` that replaces ``target`` when the block succeeds."""
+    target = target.absolute()
     partial = _partial_name(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     try:
         yield partial
         partial.replace(target)
@@ -57,6 +59,13 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another output folder") from None
 
 
 def _partial_name(target: Path) -> Path:

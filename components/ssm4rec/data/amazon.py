@@ -3,8 +3,6 @@
 Licence: none given, so do not redistribute. https://amazon-reviews-2023.github.io/ (Hou et al., arXiv 2403.03952)
 """
 
-import logging
-from collections.abc import Iterator
 from typing import Final
 
 import polars
@@ -14,8 +12,6 @@ from ssm4rec.data.interactions import Columns, encode
 from ssm4rec.data.readers import read_batches
 from ssm4rec.data.source import Source, SourceOptions, split_addresses
 from ssm4rec.errors import InputError
-
-log = logging.getLogger(__name__)
 
 FORMS: Final = ("raw", "rating_only")
 PREFIX: Final = "amazon-2023-"
@@ -102,16 +98,12 @@ def read_amazon(options: SourceOptions) -> Source:
     )
     files = [fetch(address, options.cache_dir) for address in split_addresses(options.source or reviews)]
     wanted = (_COLUMNS.user, _COLUMNS.item, _COLUMNS.time, _COLUMNS.rating)
-    titles: Iterator[polars.DataFrame] = iter(())
-    items_files = []
-    if metadata == "none":
-        log.info("no titles: no --items-source is given")
-    else:
-        items_files = [fetch(address, options.cache_dir) for address in split_addresses(metadata)]
-        titles = (
-            polars.DataFrame({"item_id": batch.column("parent_asin"), "title": batch.column("title")})
-            for file in items_files
-            for batch in read_batches(file.path, "jsonl", ("parent_asin", "title"))
-        )
+    addresses = [] if metadata == "none" else split_addresses(metadata)
+    items_files = [fetch(address, options.cache_dir) for address in addresses]
     interactions = encode(((str(file.path), read_batches(file.path, kind, wanted)) for file in files), _COLUMNS, "ms")
+    titles = (
+        polars.DataFrame({"item_id": batch.column("parent_asin"), "title": batch.column("title")})
+        for file in items_files
+        for batch in read_batches(file.path, "jsonl", ("parent_asin", "title"))
+    )
     return Source(interactions, titles, (*files, *items_files))

@@ -38,7 +38,7 @@ def length_buckets(
         batches.append(order[start:stop])
         start = stop
     if generator:
-        generator.shuffle(batches)  # type: ignore[arg-type]
+        generator.shuffle(batches)
     yield from batches
 
 

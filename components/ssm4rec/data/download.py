@@ -19,12 +19,20 @@ from urllib.parse import unquote, urlsplit
 import tenacity
 from tqdm import tqdm
 
-from ssm4rec.data.remote import REMOTE_SCHEMES, Interrupted, Remote, Unreachable, open_remote, public_address
+from ssm4rec.data.remote import (
+    REMOTE_SCHEMES,
+    InterruptedAttemptError,
+    Remote,
+    UnreachableError,
+    open_remote,
+    public_address,
+)
 from ssm4rec.errors import InputError
 from ssm4rec.files import write_json
 
 _ATTEMPTS: Final = 4
-_CHUNK_BYTES: Final = 1 << 20
+_FIRST_WAIT_SECONDS: Final = 0.5
+_CHUNK_BYTES: Final = 1 << 17
 
 Checksum = Literal["verified", "accepted unverified", "none published"]
 
@@ -85,7 +93,7 @@ def fetch(address: str, cache_dir: Path, md5: str | None = None, any_checksum: b
         any_checksum: accept a file with another checksum.
 
     Raises:
-        Unreachable: it cannot be had from there.
+        UnreachableError: it cannot be had from there.
         InputError: there is no such file, or its checksum is not the published one.
     """
     scheme = urlsplit(address).scheme
@@ -117,7 +125,6 @@ def _compare(name: str, found: str, published: str | None, any_checksum: bool) -
     if found == published:
         return "verified"
     if any_checksum:
-        log.info("%s: md5 %s is not the published %s; accepted as --any-checksum says", name, found, published)
         return "accepted unverified"
     raise InputError(
         f"{name}: md5 is {found}, the published one is {published}; get the file again, "
@@ -138,7 +145,7 @@ def _cached(address: str, path: Path, md5: str | None, any_checksum: bool) -> _R
     try:
         with open_remote(address) as remote:
             same = remote.version == record.version and remote.bytes in (None, record.bytes)
-    except (Interrupted, Unreachable) as error:
+    except (InterruptedAttemptError, UnreachableError) as error:
         log.info("%s cannot be asked for a newer version (%s); using the copy in the cache", path.name, error)
         return record
     return record if same else None
@@ -147,9 +154,9 @@ def _cached(address: str, path: Path, md5: str | None, any_checksum: bool) -> _R
 def _download(address: str, path: Path) -> _Record:
     part, about_part = path.with_name(path.name + ".part"), path.parent / "part.json"
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(Interrupted),
+        retry=tenacity.retry_if_exception_type(InterruptedAttemptError),
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
-        wait=tenacity.wait_exponential(multiplier=0.5, max=10),
+        wait=tenacity.wait_exponential(multiplier=_FIRST_WAIT_SECONDS, max=10),
         reraise=True,
     )
     while True:
@@ -157,10 +164,10 @@ def _download(address: str, path: Path) -> _Record:
         try:
             version = retrying(_download_rest, address, part, about_part)
             break
-        except Interrupted as error:
+        except InterruptedAttemptError as error:
             # A large file over a weak line takes many attempts; give up when several in a row bring nothing.
             if _size(part) <= had:
-                raise Unreachable(
+                raise UnreachableError(
                     f"{public_address(address)}: cannot be downloaded ({error}, {_ATTEMPTS} attempts); "
                     "check the address and the network, or set --source to another copy"
                 ) from None
@@ -189,7 +196,7 @@ def _download_rest(address: str, part: Path, about_part: Path) -> str:
         if remote.bytes is not None and file.tell() != remote.bytes:
             if file.tell() > remote.bytes:
                 file.truncate(0)
-            raise Interrupted(f"{file.tell()} of {remote.bytes} bytes came")
+            raise InterruptedAttemptError(f"{file.tell()} of {remote.bytes} bytes came")
     return remote.version
 
 

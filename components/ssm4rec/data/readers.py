@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -89,22 +89,23 @@ def read_delimited(
         header: the names of all columns if the text has no header line.
         quoted: whether values may stand in double quotes and then hold delimiters and line ends.
     """
-    opened = pyarrow.csv.open_csv(
-        stream,
-        # Serial parsing is what makes Arrow name the line in its messages; decompression still runs beside it.
-        pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=header),
-        pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted),
-        pyarrow.csv.ConvertOptions(
-            include_columns=columns, column_types=dict.fromkeys(columns, pyarrow.string()), strings_can_be_null=False
-        ),
+    # Serial parsing is what makes Arrow name the line in its messages; decompression still runs beside it.
+    reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=header)
+    parsing = pyarrow.csv.ParseOptions(
+        delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted
     )
-    return _counted(opened, name)
+    converting = pyarrow.csv.ConvertOptions(
+        include_columns=columns, column_types=dict.fromkeys(columns, pyarrow.string()), strings_can_be_null=False
+    )
+    return _counted(lambda: pyarrow.csv.open_csv(stream, reading, parsing, converting), name)
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
     with _readable(path):
         with _uncompressed(path) as stream:
-            _require(columns, pyarrow.csv.open_csv(stream).schema.names, path)
+            # Bad rows are left to the second reading, which can name them.
+            parsing = pyarrow.csv.ParseOptions(invalid_row_handler=lambda _: "skip")
+            _require(columns, pyarrow.csv.open_csv(stream, parse_options=parsing).schema.names, path)
         with _uncompressed(path) as stream:
             yield from read_delimited(stream, str(path), columns)
 
@@ -113,12 +114,9 @@ def _read_jsonl(path: Path, columns: Sequence[str], ids: Sequence[str]) -> Itera
     with _readable(path):
         schema = _json_schema(path, columns, ids)
         with _uncompressed(path) as stream:
-            opened = pyarrow.json.open_json(
-                stream,
-                pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES),
-                pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
-            )
-            yield from _counted(opened, str(path))
+            reading = pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES)
+            parsing = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+            yield from _counted(lambda: pyarrow.json.open_json(stream, reading, parsing), str(path))
 
 
 def _json_schema(path: Path, columns: Sequence[str], ids: Sequence[str]) -> pyarrow.Schema:
@@ -127,6 +125,8 @@ def _json_schema(path: Path, columns: Sequence[str], ids: Sequence[str]) -> pyar
     found: dict[str, set[type]] = {}
     with opener(path, "rb") as stream:
         for row, line in enumerate(itertools.islice(stream, _JSON_ROWS_FOR_TYPES), 1):
+            if not line.strip():
+                continue
             try:
                 values = json.loads(line)
                 for name, value in values.items():
@@ -152,11 +152,11 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.Record
         yield from opened.iter_batches(_PARQUET_BATCH_ROWS, columns=list(columns))
 
 
-def _counted(batches: Any, name: str) -> Iterator[pyarrow.RecordBatch]:
+def _counted(opening: Callable[[], Iterator[pyarrow.RecordBatch]], name: str) -> Iterator[pyarrow.RecordBatch]:
     """Pass batches on, and say where in the file a malformed row is."""
     rows = 0
     try:
-        for batch in batches:
+        for batch in opening():
             rows += batch.num_rows
             yield batch
     except pyarrow.ArrowInvalid as error:
@@ -172,12 +172,12 @@ def _counted(batches: Any, name: str) -> Iterator[pyarrow.RecordBatch]:
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn what goes wrong while ``path`` is read into one line."""
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; name the file or files in it, separated by commas")
     try:
         yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: a folder; name the file or files in it, separated by commas") from None
     except (pyarrow.ArrowInvalid, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: not readable ({_one_line(error)}); check --format or get the file again") from None
     except OSError as error:

@@ -1,10 +1,12 @@
 """Files at http(s):// and s3:// addresses as streams that can begin anywhere."""
 
+import io
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import boto3
@@ -26,11 +28,15 @@ _READ_SECONDS: Final = 60
 _PASSING_STATUS: Final = {408, 412, 425, 429, 500, 502, 503, 504}
 
 
-class Unreachable(InputError):
+# It announces at INFO where it found credentials, between the stage's own lines.
+logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+class UnreachableError(InputError):
     """The file cannot be had from its address; another source may have it."""
 
 
-class Interrupted(Exception):
+class InterruptedAttemptError(Exception):
     """This attempt failed; the next one may not."""
 
 
@@ -45,7 +51,7 @@ class Remote:
         version: changes when the file changes; "" if the server does not tell.
     """
 
-    stream: IO[bytes]
+    stream: io.BufferedIOBase
     bytes: int | None
     version: str
 
@@ -55,8 +61,8 @@ def open_remote(address: str) -> Iterator[Remote]:
     """Open ``address``; what fails here or while the stream is read is sorted by whether to try again.
 
     Raises:
-        Interrupted: no connection, a broken one, or a server that is busy.
-        Unreachable: the server says no.
+        InterruptedAttemptError: no connection, a broken one, or a server that is busy.
+        UnreachableError: the server says no.
     """
     shown = public_address(address)
     try:
@@ -65,23 +71,25 @@ def open_remote(address: str) -> Iterator[Remote]:
     except requests.HTTPError as error:
         status = error.response.status_code
         if status in _PASSING_STATUS:
-            raise Interrupted(f"the server answers {status} {error.response.reason}") from error
-        raise Unreachable(f"{shown}: the server answers {status} {error.response.reason}; check --source") from None
+            raise InterruptedAttemptError(f"the server answers {status} {error.response.reason}") from error
+        raise UnreachableError(
+            f"{shown}: the server answers {status} {error.response.reason}; check --source"
+        ) from None
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-        raise Interrupted(_reason(error)) from error
+        raise InterruptedAttemptError(_reason(error)) from error
     except requests.RequestException as error:
-        raise Unreachable(f"{shown}: {_reason(error)}; check --source") from None
+        raise UnreachableError(f"{shown}: {_reason(error)}; check --source") from None
     except botocore.exceptions.ClientError as error:
         raise _s3_refusal(shown, error) from error
     except botocore.exceptions.NoCredentialsError:
-        raise Unreachable(
+        raise UnreachableError(
             f"{shown}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
             "(and AWS_ENDPOINT_URL_S3 unless it is Amazon's store)"
         ) from None
     except (botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError) as error:
-        raise Interrupted(_reason(error)) from error
+        raise InterruptedAttemptError(_reason(error)) from error
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
-        raise Unreachable(f"{shown}: {_reason(error)}; check --source") from None
+        raise UnreachableError(f"{shown}: {_reason(error)}; check --source") from None
 
 
 def public_address(address: str) -> str:
@@ -98,9 +106,10 @@ def public_address(address: str) -> str:
 
 @contextmanager
 def _open_http(address: str) -> Iterator[Remote]:
-    # requests takes (connect, read) seconds.
-    with smart_open.http.open(address, "rb", timeout=(_CONNECT_SECONDS, _READ_SECONDS)) as stream:
-        headers = stream.response.headers
+    # Declared as a number, but requests takes two: for connecting and for each read.
+    timeout: Any = (_CONNECT_SECONDS, _READ_SECONDS)
+    with smart_open.http.SeekableBufferedInputBase(address, timeout=timeout) as stream:
+        headers = stream.response.headers if stream.response else {}
         length = stream.content_length
         version = headers.get("ETag") or headers.get("Last-Modified") or ""
         yield Remote(stream, None if length < 0 else length, version)
@@ -112,7 +121,8 @@ def _open_s3(address: str) -> Iterator[Remote]:
     bucket, key = parts.netloc, parts.path.lstrip("/")
     # Amazon gives every bucket a host name of its own; other stores (SeaweedFS, MinIO) mostly do not.
     own_endpoint = "AWS_ENDPOINT_URL_S3" in os.environ or "AWS_ENDPOINT_URL" in os.environ
-    client = boto3.client(
+    # A session of its own: the default one is not for several threads and remembers old credentials.
+    client = boto3.session.Session().client(
         "s3",
         config=Config(
             connect_timeout=_CONNECT_SECONDS,
@@ -139,8 +149,8 @@ def _s3_refusal(shown: str, error: botocore.exceptions.ClientError) -> Exception
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     answer = f"{status} {error.response.get('Error', {}).get('Message', '')}".strip()
     if status in _PASSING_STATUS:
-        return Interrupted(f"the store answers {answer}")
-    return Unreachable(f"{shown}: the store answers {answer}; check --source, its bucket and your credentials")
+        return InterruptedAttemptError(f"the store answers {answer}")
+    return UnreachableError(f"{shown}: the store answers {answer}; check --source, its bucket and your credentials")
 
 
 def _reason(error: Any) -> str:

@@ -117,4 +117,5 @@ def global_time(times: Int64s, offsets: Int64s, validation_fraction: float, test
 def _count_before(moment: int, times: Int64s, offsets: Int64s) -> Int32s:
     """Count each user's events before ``moment``, shape (U,)."""
     running = numpy.concatenate([[0], numpy.cumsum(times < moment)])
-    return (running[offsets[1:]] - running[offsets[:-1]]).astype(numpy.int32)
+    counts: Int32s = (running[offsets[1:]] - running[offsets[:-1]]).astype(numpy.int32)
+    return counts

@@ -37,8 +37,13 @@ def parse_times(column: pyarrow.Array, where: str, first_row: int) -> pyarrow.Ar
         raise InputError(f"{where}, row {row}: the time is missing; remove such rows or choose another --time-column")
     kind = column.type
     if pyarrow.types.is_integer(kind):
-        return column.cast(pyarrow.int64())
+        # Unchecked: an unsigned number too large for a time becomes negative, which no unit accepts.
+        return column.cast(pyarrow.int64(), safe=False)
     if pyarrow.types.is_floating(kind):
+        finite = pyarrow.compute.is_finite(column)
+        if not pyarrow.compute.all(finite, min_count=0).as_py():
+            row = first_row + pyarrow.compute.index(finite, False).as_py()
+            raise InputError(f"{where}, row {row}: not a time: {column[row - first_row]}; remove such rows")
         return column.cast(pyarrow.float64())
     if pyarrow.types.is_timestamp(kind) or pyarrow.types.is_date(kind):
         return column.cast(pyarrow.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pyarrow.timestamp("ms"))
@@ -102,31 +107,28 @@ def resolve_times(parts: Iterable[pyarrow.Array], unit: str, where: str) -> tupl
 
 
 def _numbers_to_times(numbers: numpy.ndarray, unit: str, where: str) -> tuple[Int64s, str]:
-    whole = numbers.dtype.kind == "i"
-    if not whole and not numpy.isfinite(numbers).all():
-        row = int(numpy.argmin(numpy.isfinite(numbers))) + 1
-        raise InputError(f"{where}, row {row}: not a time: {numbers[row - 1]}; remove such rows")
+    largest = numbers.max()
+    if numbers.min() < 0:
+        raise InputError(f"{where}: not a time: {numbers.min()} is negative; remove such rows")
     if unit == "auto":
-        unit = _guess_unit(numbers, where)
+        unit = _guess_unit(largest, where)
     if unit == "order":
-        if not whole and (numbers != numpy.rint(numbers)).any():
-            row = int(numpy.argmax(numbers != numpy.rint(numbers))) + 1
+        fractions = numbers[numbers != numpy.rint(numbers)]
+        if len(fractions):
             raise InputError(
-                f"{where}, row {row}: not a time: {numbers[row - 1]}; an order number is a whole number; "
-                "choose another --time-column or set --time-unit"
+                f"{where}: not a time: {fractions[0]}; times are seconds (or ms, us, ns) since 1970, and order numbers "
+                "are whole; choose another --time-column or set --time-unit"
             )
         return numbers.astype(numpy.int64), unit
     multiply, divide = _TO_MILLISECONDS[unit]
-    largest = numpy.abs(numbers).max(initial=0)
-    if largest * multiply / divide > _LATEST_SECOND * 1000:
-        raise InputError(f"{where}: {largest} {unit} is after the year 2200; set --time-unit to the column's unit")
-    if whole:
+    if largest * (multiply / divide) > _LATEST_SECOND * 1000:
+        raise InputError(f"{where}: not a time: {largest} {unit} is after the year 2200; correct --time-unit")
+    if numbers.dtype.kind == "i":
         return numbers * multiply // divide, "ms"
     return numpy.rint(numbers * (multiply / divide)).astype(numpy.int64), "ms"
 
 
-def _guess_unit(numbers: numpy.ndarray, where: str) -> str:
-    largest = numpy.abs(numbers).max(initial=0)
+def _guess_unit(largest: float, where: str) -> str:
     if largest < _EARLIEST_SECOND:
         return "order"
     for unit, per_second in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)):

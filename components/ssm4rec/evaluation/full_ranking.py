@@ -29,6 +29,10 @@ _TOKENS = {"cpu": 2**12, "cuda": 2**18}
 """Cells of a batch of histories: on a CPU as many as its caches hold (measured: 2^14 took 1.4 times as long)."""
 
 
+class ScoresNotNumbersError(InputError):
+    """A model gave scores that are NaN, so that nothing can be ranked."""
+
+
 @dataclass(frozen=True)
 class FullRanking:
     """Ranks (1 = best) of the targets of a split's users, each array (n,) but the candidates' (n, K)."""
@@ -62,7 +66,8 @@ def full_ranking(
         candidate_count: K, the number of best unseen items to return for each user.
 
     Raises:
-        InputError: the model gave a score that is not a number, or nobody is in the split.
+        ScoresNotNumbersError: the model gave a score that is NaN.
+        InputError: nobody is in the split.
     """
     positions = dataset.position(split)
     users = numpy.flatnonzero(positions > 0)
@@ -79,7 +84,9 @@ def full_ranking(
         recent = gather_rows(dataset.items, (starts + lengths - read)[batch], read[batch])
         scores = scorer(torch.from_numpy(recent).to(device), torch.from_numpy(read[batch]).to(device))
         if torch.isnan(scores).any():
-            raise InputError("the model scores items as NaN: its training diverged; train it again, more gently")
+            raise ScoresNotNumbersError(
+                "the model scores items as NaN: its training diverged; train it again, more gently"
+            )
         target = torch.from_numpy(targets[batch]).to(device)
         unmasked[batch] = target_ranks(scores, target).cpu().numpy()
         history = gather_rows(dataset.items, starts[batch], lengths[batch])

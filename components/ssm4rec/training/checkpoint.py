@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -57,7 +57,8 @@ def save_checkpoint(
     }
     with whole_file(folder / FILE_NAME) as partial:
         contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        save_file(contiguous, partial, metadata={"state": json.dumps(state)})
+        # Not save_file: its error for a full disk is no OSError.
+        partial.write_bytes(save(contiguous, metadata={"state": json.dumps(state)}))
 
 
 def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, optimizer: Optimizer) -> Progress:

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.full_ranking import full_ranking
+from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError, full_ranking
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
@@ -144,7 +144,10 @@ class _Epoch:
             total += loss * targets
             targets_seen += targets
             bar.set_postfix(loss=f"{total / targets_seen:.4f}", refresh=False)
-        validation = self._validate()
+        try:
+            validation = self._validate()
+        except ScoresNotNumbersError:
+            raise self._diverged("the scores became NaN", len(batches) - 1, len(batches)) from None
         return EpochRow(
             dataset=dataset.name,
             model=self.task.name,
@@ -169,16 +172,19 @@ class _Epoch:
         loss = full_softmax_loss(hidden, self.model.item_vectors(), rows[:, 1:][present])
         value = loss.item()
         if not math.isfinite(value):
-            raise InputError(
-                f"the loss of {self.task.name} became {value} at epoch {self.epoch}, step {step + 1} of {steps}; "
-                "start the same command with a lower rate, such as "
-                f"--overrides training.learning_rate={self.settings.learning_rate / 4:g}, and another --checkpoint-dir"
-            )
+            raise self._diverged(f"the loss became {value}", step, steps)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_norm)
         self.optimizer.step()
         return value, len(hidden)
+
+    def _diverged(self, what: str, step: int, steps: int) -> InputError:
+        return InputError(
+            f"{self.task.name} diverged: {what} at epoch {self.epoch}, step {step + 1} of {steps}; start again with a "
+            f"lower rate, such as --overrides training.learning_rate={self.settings.learning_rate / 4:g}, "
+            "and another --checkpoint-dir"
+        )
 
     def _validate(self) -> numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]:
         self.model.eval()

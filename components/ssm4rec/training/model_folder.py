@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ssm4rec.contracts import MODEL_CONFIG, MODEL_WEIGHTS
 from ssm4rec.errors import InputError
@@ -50,7 +50,7 @@ def write_model(folder: Path, task: Task, trained: Trained, profile: str, device
     }
     with whole_folder(folder) as partial:
         weights = {name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()}
-        save_file(weights, partial / MODEL_WEIGHTS)
+        (partial / MODEL_WEIGHTS).write_bytes(save(weights))
         write_json(partial / MODEL_CONFIG, config)
     return config
 

@@ -1,0 +1,1 @@
+"""The stage that prepares a data set."""

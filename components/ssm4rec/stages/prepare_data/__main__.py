@@ -1,12 +1,12 @@
 """Prepare a data set for training and evaluation: fetch, filter, order, split, write the dataset folder."""
 
 import argparse
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from ssm4rec.command_line import StageParser, boolean, run_stage
+from ssm4rec.contracts import MANIFEST
 from ssm4rec.data.amazon import FORMS
 from ssm4rec.data.data_sets import DATA_SETS, read_data_set
 from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
@@ -17,8 +17,7 @@ from ssm4rec.data.splitting import SPLITTINGS, Split, global_time, in_time_order
 from ssm4rec.data.times import TIME_UNITS
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_folder
-
-log = logging.getLogger(__name__)
+from ssm4rec.tracking import tracked_task
 
 # Flags that shape the data: the manifest records them.
 _SETTINGS = (
@@ -52,7 +51,7 @@ def build_parser() -> StageParser:
     add("--item-column", default="item_id", help="column of the item ids, in the events and in the items file")
     add("--time-column", default="timestamp", help="column of the times: numbers, dates or ISO 8601 texts")
     add("--time-unit", choices=TIME_UNITS, default="auto",
-        help="unit of numbers in the time column; order: they only order a user's events; auto: by their size")  # fmt: skip
+        help="unit of numbers in the time column; order: they only order events; auto: by their size")  # fmt: skip
     add("--rating-column", default="", help="column of the ratings; empty: there is none")
     add("--title-column", default="title", help="column of the titles in the items file")
 
@@ -71,7 +70,19 @@ def build_parser() -> StageParser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prepare the data set and write its folder, whole or not at all.
+    """Prepare the data set, track what was done, print the counts."""
+    labels = {"stage": "prepare", "dataset": options.dataset}
+    with tracked_task(f"prepare {options.dataset}", labels) as tracker:
+        manifest = _prepare(options)
+        tracker.settings({"dataset": options.dataset, **manifest["settings"]})
+        tracker.metrics({name: float(count) for name, count in manifest["counts"].items()})
+        tracker.dataset(manifest, "preparation")
+        tracker.artifact(options.dataset_dir / MANIFEST)
+    _print_counts(manifest)
+
+
+def _prepare(options: argparse.Namespace) -> dict[str, Any]:
+    """Write the dataset folder, whole or not at all, and return its manifest.
 
     Raises:
         InputError: a flag, a file or its content is at fault.
@@ -84,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
             raise InputError("--minimum-rating: the events have no ratings; name their column with --rating-column")
         if options.split == "global-time" and interactions.time_kind == "order":
             raise InputError(
-                f"--split global-time: the time column holds order numbers, not times; use --split leave-one-out"
+                "--split global-time: the time column holds order numbers, not times; use --split leave-one-out"
             )
         frame, filters = filter_interactions(
             in_time_order(interactions.frame), options.deduplicate, options.minimum_rating, options.k_core
@@ -92,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
         sequences = build_sequences(frame)
         titles = collect_titles(sequences.item_ids, source.titles)
         settings = {name: getattr(options, name) for name in _SETTINGS}
-        manifest = write_dataset(
+        return write_dataset(
             folder,
             options.dataset,
             sequences,
@@ -107,7 +118,6 @@ def run(options: argparse.Namespace) -> None:
                 "split": {"name": options.split},
             },
         )
-    _print_counts(manifest)
 
 
 def _source_options(options: argparse.Namespace) -> SourceOptions:
@@ -136,24 +146,28 @@ def _split(options: argparse.Namespace, sequences: Sequences) -> Split:
 
 
 def _print_counts(manifest: dict[str, Any]) -> None:
-    """Print the counts after each filter, and the last ones in the paper's counting too."""
-    rows = [("", "users", "items", "interactions")]
-    for step in manifest["filters"]:
-        label = f"{step['filter']} {step['setting']}".strip()
-        rows.append((label, *(f"{step['after'][name]:,}" for name in ("users", "items", "interactions"))))
-    counts = manifest["recbole_counts"]
-    rows.append(("as RecBole counts (+1)", *(f"{counts[name]:,}" for name in ("users", "items", "interactions"))))
-    for label, users, items, interactions in rows:
-        print(f"{label:24}{users:>12}{items:>12}{interactions:>14}")
+    """Print what was read, the counts after each filter, and the last ones in the paper's counting too."""
+    for source in manifest["sources"]:
+        print(f"{source['address']}: {source['bytes']:,} bytes, md5 {source['md5']}, checksum {source['checksum']}")
+    rows = [(f"{step['filter']} {step['setting']}", step["after"]) for step in manifest["filters"]]
+    rows.append(("as RecBole counts (+1)", manifest["recbole_counts"]))
+    print(f"{'':24}{'users':>12}{'items':>12}{'interactions':>14}")
+    for label, counts in rows:
+        print(f"{label:24}{counts['users']:>12,}{counts['items']:>12,}{counts['interactions']:>14,}")
     split = manifest["split"]
     print(
         f"{manifest['dataset']}, {split['name']}: {split['training_interactions']:,} training interactions, "
         f"{split['validation_users']:,} validation users, {split['test_users']:,} test users"
     )
+    times = "times" if manifest["time_kind"] == "ms" else "order numbers in place of times"
+    print(f"{manifest['titles']:,} of {manifest['counts']['items']:,} items have a title; the events have {times}")
 
 
 def _rating(text: str) -> float | None:
-    return None if text == "none" else float(text)
+    try:
+        return None if text == "none" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor none") from None
 
 
 def main() -> None:

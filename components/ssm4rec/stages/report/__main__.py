@@ -12,6 +12,7 @@ from ssm4rec.files import whole_file, write_json
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.sections import report_sections, report_title
 from ssm4rec.report.study import gather_study
+from ssm4rec.tracking import tracked_task
 from ssm4rec.training.history import read_history
 
 
@@ -44,18 +45,21 @@ def run(options: argparse.Namespace) -> None:
     if options.executor_input:
         evaluations = input_paths(options.executor_input, "evaluations")
         histories = input_paths(options.executor_input, "histories")
-    study = gather_study(
-        read_manifest(options.dataset_dir), map(EvaluationSummary.read, evaluations), map(read_history, histories)
-    )
+    manifest = read_manifest(options.dataset_dir)
+    study = gather_study(manifest, map(EvaluationSummary.read, evaluations), map(read_history, histories))
     title, sections = report_title(study), report_sections(study)
     texts = {
         options.report_html: render_html(title, sections),
         options.report_markdown: render_markdown(title, sections),
     }
-    for path, text in texts.items():
-        with whole_file(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-    write_json(options.results, study.results_document())
+    dataset = manifest["dataset"]
+    with tracked_task(f"report {dataset}", {"stage": "report", "dataset": dataset}) as tracker:
+        for path, text in texts.items():
+            with whole_file(path) as partial:
+                partial.write_text(text, encoding="utf-8")
+        write_json(options.results, study.results_document())
+        for path in (*texts, options.results):
+            tracker.artifact(path)
 
 
 def main() -> None:

@@ -23,7 +23,9 @@ TRACKED = ("train_loss", "learning_rate", "validation_hit_10", "validation_ndcg_
 
 def build_parser() -> StageParser:
     """Return the stage's command line."""
-    parser = StageParser("ssm4rec.stages.train_recommender", "Train one recommender; killed, the same command goes on where it was.")
+    parser = StageParser(
+        "ssm4rec.stages.train_recommender", "Train one recommender; killed, the same command goes on where it was."
+    )
     parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--model", required=True, help=f"recommender: {', '.join(MODELS)}")
     parser.add_argument("--profile", default="quick", help=f"size of the training: {', '.join(PROFILES)}")

@@ -1,0 +1,53 @@
+import pytest
+
+from ssm4rec.data.archives import open_member
+from ssm4rec.errors import InputError
+
+TEXT = "".join(f"line {number}\n" for number in range(20_000))
+
+
+def read(path, member="folder/data.txt"):
+    with open_member(path, member) as stream:
+        return stream.read()
+
+
+def test_reads_a_member_as_a_stream(archive, tmp_path):
+    path = archive(tmp_path / "a.zip", {"folder/data.txt": TEXT, "other": ""})
+    assert read(path) == TEXT.encode()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.zip"]
+
+
+@pytest.mark.parametrize("name", ["../escape", "a/../../b", "/etc/passwd", "..\\escape", "C:\\x", "\\\\host\\x"])
+def test_a_member_that_points_outside_is_refused(archive, tmp_path, name):
+    path = archive(tmp_path / "a.zip", {"folder/data.txt": TEXT, name: "x"})
+    with pytest.raises(InputError, match="points outside the archive"):
+        read(path)
+
+
+def test_dots_in_a_name_are_no_harm(archive, tmp_path):
+    path = archive(tmp_path / "a.zip", {"folder/data.txt": TEXT, "a/..b/c...txt": ""})
+    assert read(path) == TEXT.encode()
+
+
+def test_a_missing_member_names_those_there_are(archive, tmp_path):
+    path = archive(tmp_path / "a.zip", {f"file {number}": "" for number in range(9)})
+    with pytest.raises(InputError, match=r"no folder/data.txt in the archive; it holds file 0, .*file 7, \.\.\.$"):
+        read(path)
+
+
+def test_truncated_and_corrupt_archives(archive, tmp_path):
+    path = archive(tmp_path / "a.zip", {"folder/data.txt": TEXT})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="not a readable zip archive"):
+        read(path)
+    # Damage inside the compressed data, which the directory at the end does not show.
+    for place in range(100, len(whole) // 2, len(whole) // 10):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with pytest.raises(InputError, match="not a readable zip archive"):
+            read(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="not a readable zip archive"):
+        read(path)
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "none.zip")

@@ -1,0 +1,57 @@
+"""The Mamba-2 block against the block's equations, written out step by step in numpy."""
+
+import numpy
+import torch
+
+from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
+
+
+def silu(x: numpy.ndarray) -> numpy.ndarray:
+    return x / (1 + numpy.exp(-x))
+
+
+def mamba2_by_hand(block: Mamba2, u: numpy.ndarray) -> numpy.ndarray:
+    """One sequence u (L, D), one step at a time, from Dao & Gu (2024)."""
+    weights = {name: value.detach().numpy() for name, value in block.named_parameters()}
+    N, P, W = block.config.state_size, block.config.head_width, block.config.convolution_width
+    E, H = block.inner, block.heads
+    projected = u @ weights["project_in.weight"].T
+    gate, mixed, raw_dt = projected[:, :E], projected[:, E : 2 * E + 2 * N], projected[:, 2 * E + 2 * N :]
+    state = numpy.zeros((H, P, N))
+    outputs = []
+    for t in range(len(u)):
+        past = [mixed[t - k] * weights["convolution_weight"][:, W - 1 - k] for k in range(W) if t >= k]
+        convolved = silu(sum(past) + weights["convolution_bias"])
+        x, b, c = convolved[:E].reshape(H, P), convolved[E : E + N], convolved[E + N :]
+        dt = numpy.log1p(numpy.exp(raw_dt[t] + weights["dt_bias"]))
+        y = numpy.empty((H, P))
+        for h in range(H):
+            decay = numpy.exp(-dt[h] * numpy.exp(weights["log_decay_rate"][h]))
+            state[h] = decay * state[h] + dt[h] * numpy.outer(x[h], b)
+            y[h] = state[h] @ c + weights["skip"][h] * x[h]
+        gated = y.reshape(E) * silu(gate[t])
+        normalized = gated / numpy.sqrt((gated**2).mean() + 1e-5) * weights["norm_weight"]
+        outputs.append(normalized @ weights["project_out.weight"].T)
+    return numpy.stack(outputs)
+
+
+def test_equals_the_equations() -> None:
+    torch.manual_seed(5)
+    config = Mamba2Config(state_size=6, head_width=4, convolution_width=4, expand=2, chunk_length=3)
+    block = Mamba2(config, width=8).double()
+    u = torch.randn(2, 11, 8, dtype=torch.float64)
+    actual = block(u).detach().numpy()
+    for row in range(2):
+        numpy.testing.assert_allclose(actual[row], mamba2_by_hand(block, u[row].numpy()), rtol=1e-10, atol=1e-12)
+
+
+def test_initial_steps_and_decays_are_in_the_published_ranges() -> None:
+    torch.manual_seed(0)
+    block = Mamba2(Mamba2Config(32, 2, 4, 2, 32), width=512)  # 512 heads
+    dt = torch.nn.functional.softplus(block.dt_bias)
+    assert dt.min() >= 1e-3 * 0.999
+    assert dt.max() <= 1e-1 * 1.001
+    assert abs(dt.log().mean() - numpy.log(1e-2)) < 0.2  # log-uniform: the median is the geometric mean
+    rate = block.log_decay_rate.exp()
+    assert rate.min() >= 1
+    assert rate.max() <= 16

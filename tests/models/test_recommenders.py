@@ -1,0 +1,90 @@
+"""What every recommender must be: causal, indifferent to padding; and SASRec against torch's own layers."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from ssm4rec.contracts import MODELS
+from ssm4rec.models.build import build_model, config_from_json
+from ssm4rec.models.recommender import parameter_counts
+from ssm4rec.models.sasrec import SASRec, SASRecConfig
+from ssm4rec.recipes import recipe
+
+
+@pytest.mark.parametrize("profile", ["smoke", "best"])
+@pytest.mark.parametrize("name", MODELS)
+def test_outputs_depend_on_the_past_only(name: str, profile: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(recipe(name, profile, "ml-1m").model, item_count=50).double().eval()
+    items = torch.randint(1, 51, (3, 70))
+    changed = items.clone()
+    changed[:, 40:] = torch.randint(1, 51, (3, 30))
+    before, after = model(items), model(changed)
+    torch.testing.assert_close(before[:, :40], after[:, :40], rtol=0, atol=1e-12)
+    assert (before[:, 40] != after[:, 40]).any()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_padding_changes_nothing(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(recipe(name, "best", "ml-1m").model, item_count=50).double().eval()
+    short = torch.randint(1, 51, (1, 9))
+    long = torch.randint(1, 51, (1, 77))
+    together = torch.zeros(2, 77, dtype=torch.long)
+    together[0, :9], together[1] = short, long
+    scores = model.score_next(together, torch.tensor([9, 77]))
+    torch.testing.assert_close(scores[:1], model.score_next(short, torch.tensor([9])), rtol=0, atol=1e-12)
+    torch.testing.assert_close(scores[1:], model.score_next(long, torch.tensor([77])), rtol=0, atol=1e-12)
+    assert scores.shape == (2, 50)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_sasrec_layers_equal_torch_encoder_layers(norm: str) -> None:
+    torch.manual_seed(1)
+    config = SASRecConfig(maximum_length=20, width=8, layers=2, heads=2, inner_width=12, dropout=0.3, norm=norm)
+    model = SASRec(config, item_count=30).double().eval()
+    items = torch.randint(1, 31, (4, 13))
+    x = model.item_embedding(items) + model.position_embedding.weight[:13]
+    x = model.norm(x) if norm == "post" else x
+    for ours in model.layers:
+        theirs = nn.TransformerEncoderLayer(
+            8, 2, 12, activation="gelu", layer_norm_eps=1e-12, batch_first=True, norm_first=norm == "pre"
+        ).double()
+        theirs.self_attn.in_proj_weight = ours.query_key_value.weight
+        theirs.self_attn.in_proj_bias = ours.query_key_value.bias
+        theirs.self_attn.out_proj, theirs.linear1, theirs.linear2 = ours.output, ours.expand, ours.contract
+        theirs.norm1, theirs.norm2 = ours.attention_norm, ours.feed_forward_norm
+        x = theirs.train(False)(x, src_mask=nn.Transformer.generate_square_subsequent_mask(13, dtype=torch.float64))
+    expected = x if norm == "post" else model.norm(x)
+    torch.testing.assert_close(model(items), expected, rtol=1e-10, atol=1e-10)
+
+
+def layer_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.layers.parameters())
+
+
+def test_parameter_counts_are_the_published_ones() -> None:
+    """Per layer with its feed-forward, at D = 64; the paper prints them rounded: 100k and 80k."""
+    assert layer_parameters(build_model(recipe("sasrec", "paper", "ml-1m").model, 10)) == 99_968
+    paper = recipe("2mamba4rec", "paper", "ml-1m").model
+    assert layer_parameters(build_model(paper, 10)) == 76_486
+    lean = dataclasses.replace(paper, mixer=dataclasses.replace(paper.mixer, state_size=32, head_width=32))
+    projections = 64 * (2 * 128 + 2 * 32 + 4) + 128 * 64
+    convolution = (128 + 2 * 32) * (4 + 1)
+    feed_forward = 2 * 64 * 256 + 256 + 64
+    assert layer_parameters(build_model(lean, 10)) == projections + convolution + 3 * 4 + 128 + feed_forward + 4 * 64
+
+
+def test_embeddings_are_counted_apart() -> None:
+    model = build_model(recipe("sasrec", "paper", "ml-1m").model, item_count=3416)
+    total, without = parameter_counts(model)
+    assert total - without == 3417 * 64 + 200 * 64  # items with padding, positions
+    assert without == 99_968 + 2 * 64  # layers and the first normalization
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_configuration_survives_json(name: str) -> None:
+    config = recipe(name, "best", "ml-1m").model
+    assert config_from_json(name, dataclasses.asdict(config)) == config

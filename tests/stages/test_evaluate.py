@@ -1,0 +1,94 @@
+"""evaluate: the files it writes agree with each other, and foreign or damaged inputs are refused in one line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy
+import pyarrow.parquet
+import pytest
+
+from ssm4rec.evaluation.evaluation_files import EvaluationSummary
+from ssm4rec.evaluation.metrics import all_metrics
+from ssm4rec.stages.evaluate.__main__ import build_parser, main, run
+from ssm4rec.stages.train_recommender.__main__ import build_parser as training_parser
+from ssm4rec.stages.train_recommender.__main__ import run as run_training
+
+
+@pytest.fixture
+def model(cycle_dataset: Path, tmp_path: Path) -> Path:
+    return train(cycle_dataset, tmp_path / "model", "sasrec")
+
+
+def train(dataset: Path, folder: Path, name: str) -> Path:
+    flags = ["--dataset-dir", dataset, "--model", name, "--profile", "smoke", "--model-dir", folder]
+    run_training(training_parser().parse_args([*map(str, flags), "--history", f"{folder}.history.parquet"]))
+    return folder
+
+
+def flags(dataset: Path, model: Path, out: Path, *more: str) -> list[str]:
+    outputs = [f"--{name}={out / name}" for name in ("ranks", "candidates", "metrics")]
+    return [f"--dataset-dir={dataset}", f"--model-dir={model}", *outputs, *more]
+
+
+def test_files_agree(cycle_dataset: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    outputs = {name: {"artifacts": [{"name": name, "uri": str(out / name)}]} for name in ("metrics", "ranks")}
+    executor_input = {"outputs": {"artifacts": outputs, "outputFile": str(out / "executor_output.json")}}
+    run(build_parser().parse_args(flags(cycle_dataset, model, out, "--executor-input", json.dumps(executor_input))))
+    summary = EvaluationSummary.read(out / "metrics")
+    ranks = pyarrow.parquet.read_table(out / "ranks").to_pydict()
+    for name, prefix in (("sasrec", ""), ("most-popular", "most_popular_")):
+        for protocol in ("unmasked", "masked"):
+            found = {row.metric: row.value for row in summary.rows if (row.model, row.protocol) == (name, protocol)}
+            assert found == all_metrics(numpy.array(ranks[f"{prefix}rank_{protocol}"]))
+    assert len(summary.rows) == 2 * 2 * 3 * 3
+    assert summary.users == len(ranks["user"]) == 40
+    candidates = pyarrow.parquet.read_table(out / "candidates").to_pylist()
+    for user, rank, target in zip(candidates, ranks["rank_masked"], ranks["target"], strict=True):
+        # 12 items less those of the history; scores descend; the target stands at its rank unless it was seen before.
+        assert user["scores"] == sorted(user["scores"], reverse=True)
+        assert target not in user["items"] or user["items"].index(target) + 1 <= rank
+    shown = json.loads((out / "executor_output.json").read_text())["artifacts"]["metrics"]["artifacts"][0]["metadata"]
+    assert shown["masked/ndcg@10"] == next(
+        row.value for row in summary.rows if (row.model, row.protocol, row.metric) == ("sasrec", "masked", "ndcg@10")
+    )
+    assert all(isinstance(value, float) for value in shown.values())
+
+
+def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["evaluate", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "error:" in line]) == 1
+    return lines[-1]
+
+
+def test_foreign_and_damaged_inputs(
+    cycle_dataset: Path, model: Path, tmp_path: Path, write_dataset: "object", capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    other_data = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
+    assert "trained on toy" in refused(capsys, flags(other_data, model, out))
+
+    mixed_data = tmp_path / "mixed"
+    shutil.copytree(cycle_dataset, mixed_data)
+    shutil.copy(other_data / "sequences.parquet", mixed_data)
+    assert "belongs to another dataset than manifest.json" in refused(capsys, flags(mixed_data, model, out))
+
+    mixed_model = train(cycle_dataset, tmp_path / "mamba", "2mamba4rec")
+    shutil.copy(model / "model.safetensors", mixed_model)
+    assert "weights of another model than the 2mamba4rec" in refused(capsys, flags(cycle_dataset, mixed_model, out))
+
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:50])
+    assert "damaged" in refused(capsys, flags(cycle_dataset, model, out))
+    weights.unlink()
+    assert "no such file; train the model again" in refused(capsys, flags(cycle_dataset, model, out))
+    (model / "config.json").write_text("{}")
+    assert "not the config of a recommender" in refused(capsys, flags(cycle_dataset, model, out))
+    assert "--split training: unknown" in refused(capsys, flags(cycle_dataset, model, out, "--split", "training"))
+    assert not out.exists()

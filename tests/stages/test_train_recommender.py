@@ -1,0 +1,110 @@
+"""train_recommender as a process: what it writes, that a killed one resumes, and one line for each mistake."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from ssm4rec.stages.train_recommender.__main__ import build_parser, run
+from ssm4rec.training.history import read_history
+
+PROGRAM = [sys.executable, "-m", "ssm4rec.stages.train_recommender"]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+TINY = "training.epochs=12,training.tokens_per_batch=32"
+
+
+def command(dataset: Path, folder: Path, *flags: str) -> list[str]:
+    outputs = ["--model-dir", str(folder / "model"), "--history", str(folder / "history.parquet")]
+    return ["--dataset-dir", str(dataset), "--model", "2mamba4rec", "--profile", "smoke", *outputs, *flags]
+
+
+def finish(arguments: list[str], largest_file: int = resource.RLIM_INFINITY) -> subprocess.CompletedProcess[str]:
+    """Run the stage to its end; ``largest_file`` bytes is all it can write to one file."""
+    return subprocess.run(
+        PROGRAM + arguments,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ONE_THREAD,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
+    )
+
+
+def test_killed_training_resumes_to_the_same_result(cycle_dataset: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert finish(command(cycle_dataset, whole, "--overrides", TINY)).returncode == 0
+    checkpoint = killed / "model.checkpoints" / "2mamba4rec-seed0" / "checkpoint.safetensors"
+    with subprocess.Popen(PROGRAM + command(cycle_dataset, killed, "--overrides", TINY), env=ONE_THREAD) as process:
+        while not checkpoint.exists():  # the first epoch is done: kill it in one of the next
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not (killed / "model").exists()
+    assert not (killed / "history.parquet").exists()
+    again = finish(command(cycle_dataset, killed, "--overrides", TINY))
+    assert again.returncode == 0
+    assert "resumed after epoch" in again.stderr
+    ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (killed, whole))
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name].equal(theirs[name]) for name in ours)
+
+    def without_time(path: Path) -> list[dict[str, object]]:
+        return [{**vars(row), "cpu_seconds": 0} for row in read_history(path / "history.parquet")]
+
+    assert without_time(killed) == without_time(whole)
+
+
+def test_writes_what_the_readme_says(cycle_dataset: Path, tmp_path: Path) -> None:
+    flags = command(cycle_dataset, tmp_path / "out", "--seed", "5", "--overrides", "training.epochs=2")
+    run(build_parser().parse_args(flags))
+    config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
+    assert (config["model"], config["seed"], config["profile"], config["dataset"]) == ("2mamba4rec", 5, "smoke", "toy")
+    weights = load_file(tmp_path / "out" / "model" / "model.safetensors")
+    assert config["parameters"] == sum(tensor.numel() for tensor in weights.values())
+    rows = read_history(tmp_path / "out" / "history.parquet")
+    assert [row.epoch for row in rows] == [1, 2]
+    best = max(rows, key=lambda row: row.validation_ndcg_10)
+    assert config["training"]["validation_ndcg@10"] == best.validation_ndcg_10
+    assert config["training"]["best_epoch"] == best.epoch
+
+
+def test_disk_that_cannot_take_the_output(cycle_dataset: Path, tmp_path: Path) -> None:
+    flags = command(cycle_dataset, tmp_path / "out", "--overrides", "training.epochs=1")
+    full = finish(flags, largest_file=2048)
+    assert (full.returncode, "free space or choose another folder" in full.stderr) == (2, True)
+    below_a_file = finish([*flags, "--history", str(cycle_dataset / "manifest.json" / "history.parquet")])
+    assert (below_a_file.returncode, "manifest.json: cannot be made (File exists)" in below_a_file.stderr) == (2, True)
+    for process in (full, below_a_file):
+        assert "Traceback" not in process.stderr
+    assert not list(tmp_path.glob("**/*.partial-*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--model", "gru4rec"], "--model gru4rec: unknown; choose from sasrec, 2mamba4rec"),
+        (["--profile", "huge"], "--profile huge: unknown; choose from smoke, quick, paper, best"),
+        (["--device", "tpu"], "--device tpu: unknown; choose from auto, cpu, cuda"),
+        (["--dataset-dir", "/nowhere"], "/nowhere/manifest.json: no such file"),
+        (["--overrides", "training.epochs=x"], "--overrides training.epochs=x: 'x' is no int"),
+        (["--sed", "1"], "unrecognized arguments: --sed 1"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(
+    cycle_dataset: Path, tmp_path: Path, change: list[str], message: str
+) -> None:
+    flags = command(cycle_dataset, tmp_path / "out", "--overrides", "training.epochs=1", *change)
+    process = finish(flags)
+    errors = process.stderr.splitlines()
+    assert process.returncode == 2
+    assert message in errors[-1]
+    assert sum("error" in line for line in errors) == 1
+    assert not (tmp_path / "out" / "history.parquet").exists()
+    assert not list(tmp_path.glob("**/*.partial-*"))

@@ -1,0 +1,94 @@
+"""The import rules of the house, read off the source; see README.md, "The tree"."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "components" / "ssm4rec"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+STAGES = sorted(path.parent.name for path in (PACKAGE / "stages").glob("*/__main__.py"))
+INNER = ("data", "ops", "models", "training", "optim", "llm", "evaluation", "latency", "report")
+
+
+def imports(path: Path) -> set[str]:
+    """Return the dotted names a file imports, at its top or inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def users_of(*packages: str) -> set[str]:
+    """Return the files of ssm4rec that import one of ``packages``."""
+    return {
+        path.relative_to(PACKAGE).as_posix()
+        for path in SOURCES
+        if any(name == package or name.startswith(f"{package}.") for name in imports(path) for package in packages)
+    }
+
+
+def test_only_components_import_kfp() -> None:
+    assert users_of("kfp") == {f"stages/{stage}/component.py" for stage in STAGES}
+
+
+def test_only_tracking_imports_mlflow() -> None:
+    assert users_of("mlflow") == {"tracking.py"}
+
+
+def test_inner_packages_know_no_command_line() -> None:
+    outside = users_of("argparse", "ssm4rec.command_line", "ssm4rec.tracking", "ssm4rec.executor_input")
+    assert not {name for name in outside if name.split("/")[0] in INNER}
+
+
+def test_nothing_imports_stages() -> None:
+    assert users_of("ssm4rec.stages") == set()
+
+
+def test_ops_import_nothing_of_ours() -> None:
+    assert not {name for name in users_of("ssm4rec") if name.startswith("ops/")}
+
+
+def test_data_needs_no_torch() -> None:
+    assert not {name for name in users_of("torch") if name.split("/")[0] in ("data", "report")}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_container_needs_no_kfp(stage: str) -> None:
+    """The stage's process imports with kfp made unimportable."""
+    hidden = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "kfp"}
+    ours = {name: module for name, module in sys.modules.items() if name.startswith("ssm4rec.")}
+    for name in (*hidden, *ours):
+        del sys.modules[name]
+    sys.modules["kfp"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module(f"ssm4rec.stages.{stage}.__main__")
+    finally:
+        for name in [name for name in sys.modules if name.startswith("ssm4rec.")]:
+            del sys.modules[name]
+        del sys.modules["kfp"]
+        sys.modules.update(hidden | ours)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_is_a_whole_folder(stage: str) -> None:
+    names = {path.name for path in (PACKAGE / "stages" / stage).iterdir() if path.is_file()}
+    assert names >= {"__init__.py", "__main__.py", "component.py", "README.md"}
+
+
+def test_stage_table_lists_every_stage() -> None:
+    table = (ROOT / "components" / "README.md").read_text(encoding="utf-8")
+    for stage in STAGES:
+        assert f"[{stage}](ssm4rec/stages/{stage}/README.md)" in table
+
+
+def test_top_level_is_what_was_agreed() -> None:
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    assert folders - {"runs"} == {"pipelines", "components", "images", "manifests", "tests"}

@@ -1,0 +1,41 @@
+"""Recipes: profiles, names, overrides."""
+
+import re
+
+import pytest
+
+from ssm4rec.contracts import MODELS, PROFILES
+from ssm4rec.errors import InputError
+from ssm4rec.recipes import recipe
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_has_every_profile(name: str, profile: str) -> None:
+    assert recipe(name, profile, "ml-1m").model.maximum_length == 200
+    assert recipe(name, profile, "amazon-2023-video-games").model.maximum_length == 50
+
+
+def test_overrides_change_what_they_name_and_nothing_else() -> None:
+    plain = recipe("2mamba4rec", "best", "ml-1m")
+    changed = recipe("2mamba4rec", "best", "ml-1m", "training.epochs=3, model.dropout=0.5,model.mixer.state_size=16")
+    assert (changed.training.epochs, changed.model.dropout, changed.model.mixer.state_size) == (3, 0.5, 16)
+    assert changed.training.learning_rate == plain.training.learning_rate
+    assert changed.model.layers == plain.model.layers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gru4rec", "quick", "ml-1m"), "--model gru4rec: unknown; choose from sasrec, 2mamba4rec"),
+        (("sasrec", "huge", "ml-1m"), "--profile huge: unknown; choose from smoke, quick, paper, best"),
+        (("sasrec", "quick", "x", "epochs=3"), "write section.field=value"),
+        (("sasrec", "quick", "x", "training.speed=3"), "no field 'speed'; choose from epochs, patience"),
+        (("sasrec", "quick", "x", "training.epochs=many"), "'many' is no int"),
+        (("2mamba4rec", "quick", "x", "model.mixer=3"), "mixer has fields of its own"),
+        (("sasrec", "quick", "x", "training.betas=3"), "betas cannot be set this way"),
+    ],
+)
+def test_mistakes_are_named(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        recipe(*arguments)

@@ -1,0 +1,104 @@
+"""The training loop learns what can be learned, stops when it should, and says when it cannot go on."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssm4rec.contracts import MODELS
+from ssm4rec.data.dataset import read_sequences
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.full_ranking import full_ranking
+from ssm4rec.recipes import recipe
+from ssm4rec.training.history import EpochRow
+from ssm4rec.training.loop import Task, Trained, train
+
+CPU = torch.device("cpu")
+
+
+def run(folder: Path, tmp_path: Path, overrides: str, name: str = "sasrec", seed: int = 0) -> Trained:
+    dataset = read_sequences(folder)
+    task = Task(name, recipe(name, "smoke", dataset.name, overrides), dataset, seed)
+    return train(task, CPU, tmp_path / "checkpoint", lambda row: None)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_learns_a_certain_sequence(cycle_dataset: Path, tmp_path: Path, name: str) -> None:
+    overrides = "training.epochs=60,training.learning_rate=0.02,model.dropout=0.0,training.tokens_per_batch=64"
+    trained = run(cycle_dataset, tmp_path, overrides, name)
+    dataset = read_sequences(cycle_dataset)
+    ranking = full_ranking(trained.model.score_next, dataset, "test", trained.model.maximum_length, CPU)
+    assert (ranking.unmasked == 1).mean() > 0.95
+    assert trained.progress.epochs[-1].train_loss < 0.1
+
+
+def test_same_seed_same_weights_other_seed_other_weights(cycle_dataset: Path, tmp_path: Path) -> None:
+    first, again, other = (
+        run(cycle_dataset, tmp_path / str(place), "", seed=seed).model.state_dict()
+        for place, seed in enumerate((3, 3, 4))
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["item_embedding.weight"], other["item_embedding.weight"])
+
+
+def test_stops_when_validation_no_longer_improves_and_keeps_the_best(cycle_dataset: Path, tmp_path: Path) -> None:
+    trained = run(cycle_dataset, tmp_path, "training.epochs=50,training.patience=3,training.learning_rate=1e-9")
+    rows = trained.progress.epochs
+    assert trained.stopped == "patience"
+    assert len(rows) == trained.progress.best_epoch + 3
+    best = max(row.validation_ndcg_10 for row in rows)
+    assert rows[trained.progress.best_epoch - 1].validation_ndcg_10 == best
+
+
+def test_targets_and_fill_are_counted(write_dataset: "object", tmp_path: Path) -> None:
+    folder = write_dataset([[1, 2, 3, 4, 5], [2, 3, 4, 5, 6, 1], [1, 2, 3]])
+    row = run(folder, tmp_path, "training.epochs=1").progress.epochs[0]
+    # Training items 3, 4 and 1; the first of each is no target: 2 + 3 + 0 targets, one batch of 2 rows of 3.
+    assert row.targets == 2 + 3
+    assert row.fill == 5 / (2 * 3)
+
+
+def test_schedule_falls_to_zero(cycle_dataset: Path, tmp_path: Path) -> None:
+    rows: list[EpochRow] = run(cycle_dataset, tmp_path, "training.epochs=6,training.patience=99").progress.epochs
+    rates = [row.learning_rate for row in rows]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.1 * rates[0]
+
+
+def test_diverging_loss_names_the_step_and_the_way_out(cycle_dataset: Path, tmp_path: Path) -> None:
+    wild = "training.epochs=30,training.learning_rate=1e30,training.gradient_norm=1e30"
+    way_out = r"at epoch \d+, step \d+ of \d+; .*learning_rate=2.5e\+29"
+    with pytest.raises(InputError, match=f"diverged: the loss became (nan|inf) {way_out}"):
+        run(cycle_dataset, tmp_path, f"{wild},training.tokens_per_batch=8")
+    with pytest.raises(InputError, match=f"diverged: the scores became NaN {way_out}"):
+        run(cycle_dataset, tmp_path, f"{wild},training.tokens_per_batch=9999")
+
+
+def test_checkpoint_of_another_training_is_refused(cycle_dataset: Path, tmp_path: Path) -> None:
+    run(cycle_dataset, tmp_path, "training.epochs=1")
+    with pytest.raises(InputError, match=r"another training: model is sasrec there and 2mamba4rec here; delete it"):
+        run(cycle_dataset, tmp_path, "training.epochs=1", name="2mamba4rec")
+    with pytest.raises(InputError, match=r"another training: recipe.training.epochs is 1 there and 2 here"):
+        run(cycle_dataset, tmp_path, "training.epochs=2")
+
+
+def test_damaged_checkpoint_is_refused(cycle_dataset: Path, tmp_path: Path) -> None:
+    run(cycle_dataset, tmp_path, "training.epochs=1")
+    path = tmp_path / "checkpoint" / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="not a checkpoint of this project"):
+        run(cycle_dataset, tmp_path, "training.epochs=1")
+
+
+def test_finished_training_is_not_repeated(cycle_dataset: Path, tmp_path: Path) -> None:
+    first = run(cycle_dataset, tmp_path, "training.epochs=2")
+    again = run(cycle_dataset, tmp_path, "training.epochs=2")
+    assert again.progress.cpu_seconds == first.progress.cpu_seconds
+    assert all(
+        torch.equal(first.model.state_dict()[name], weights) for name, weights in again.model.state_dict().items()
+    )
+
+
+def test_nothing_to_learn_from_is_an_error(write_dataset: "object", tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no user has two training items"):
+        run(write_dataset([[1, 2, 3], [2, 3, 1]]), tmp_path, "")
