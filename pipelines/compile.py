@@ -12,6 +12,7 @@ from kfp import compiler
 from pipelines.comparative_study import comparative_study
 
 COMPILED: Final = Path(__file__).parent / "compiled"
+_HEADER: Final = "# Compiled by `make compile` from pipelines/*.py: change those, not this file."
 PIPELINES: Final[dict[str, Any]] = {"comparative_study": comparative_study}
 
 
@@ -22,6 +23,9 @@ def compile_all(folder: Path) -> list[Path]:
     for name, pipeline in PIPELINES.items():
         path = folder / f"{name}.yaml"
         compiler.Compiler().compile(pipeline, str(path))
+        # kfp's own header prints dictionaries in an order that changes from run to run.
+        body = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        path.write_text("\n".join([_HEADER, *body]) + "\n", encoding="utf-8")
         paths.append(path)
     return paths
 
