@@ -37,6 +37,7 @@ run: $(INSTALLED) ## Run the study on this machine: data, trainings, evaluation,
 
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000
+	@mkdir -p runs
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 \
 		--backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db --artifacts-destination runs/mlflow-artifacts
 

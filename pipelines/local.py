@@ -110,12 +110,13 @@ class LocalStudy:
                 pipeline_root=str(self.folder / "artifacts"),
                 raise_on_error=True,
             )
-            with contextlib.suppress(_StageFailedError, RuntimeError):
+            try:
                 pipeline(**arguments)
-                return True
-        if not self.failed:
-            raise RuntimeError("kfp.local stopped the pipeline although no stage failed")
-        return False
+            except (_StageFailedError, RuntimeError):
+                # kfp.local turns a failure inside a loop into a RuntimeError of its own.
+                if not self.failed:
+                    raise
+        return not self.failed
 
     @property
     def failed(self) -> list[StageProcess]:
