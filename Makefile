@@ -55,7 +55,7 @@ submit: $(INSTALLED) ## Submit the study to a cluster: `kfp run create` at KF_PI
 
 .PHONY: test
 test: $(INSTALLED) ## Run the tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -q $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(TESTS)
 
 .PHONY: check
 check: $(INSTALLED) ## Check style, types, compiled pipelines and architecture

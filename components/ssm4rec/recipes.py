@@ -138,7 +138,10 @@ def _override(chosen: Recipe, pair: str) -> Recipe:
         raise InputError(
             f"--overrides {pair}: write section.field=value, such as training.epochs=3 or model.dropout=0.1"
         )
-    changed: Any = _replace(getattr(chosen, section), field.split("."), text, pair)
+    try:
+        changed: Any = _replace(getattr(chosen, section), field.split("."), text, pair)
+    except ValueError as error:  # of the configuration: the value has the right type and makes no sense
+        raise InputError(f"--overrides {pair}: {error}") from None
     return dataclasses.replace(chosen, **{section: changed})
 
 
@@ -155,6 +158,7 @@ def _replace(settings: Any, fields: list[str], text: str, pair: str) -> Any:
     if len(fields) > 1 or isinstance(present, tuple):
         raise InputError(f"--overrides {pair}: {fields[0]} cannot be set this way")
     try:
-        return dataclasses.replace(settings, **{fields[0]: type(present)(text)})
+        value = type(present)(text)
     except ValueError:
         raise InputError(f"--overrides {pair}: {text!r} is no {type(present).__name__}") from None
+    return dataclasses.replace(settings, **{fields[0]: value})

@@ -35,8 +35,6 @@ class Mamba2(nn.Module):
         super().__init__()
         self.config = config
         inner = config.expand * width
-        if inner % config.head_width:
-            raise ValueError(f"inner width {inner} is no multiple of head width {config.head_width}")
         self.inner = inner
         self.heads = inner // config.head_width
         mixed = inner + 2 * config.state_size  # what passes the convolution: x, b and c

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
-from ssm4rec.models.recommender import Recommender, initialize, item_embedding
+from ssm4rec.models.recommender import Recommender, check_sizes, initialize, item_embedding
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,13 @@ class Mamba4RecConfig:
     inner_width: int
     dropout: float
     mixer: Mamba2Config
+
+    def __post_init__(self) -> None:
+        if self.mixer.expand * self.width % self.mixer.head_width:
+            raise ValueError(
+                f"inner width {self.mixer.expand} x {self.width} is no multiple of head_width {self.mixer.head_width}"
+            )
+        check_sizes(self.maximum_length, self.layers, self.inner_width, self.dropout)
 
 
 class Mamba4Rec(Recommender):

@@ -49,6 +49,14 @@ def item_embedding(item_count: int, width: int) -> nn.Embedding:
     return nn.Embedding(item_count + 1, width, padding_idx=0)
 
 
+def check_sizes(maximum_length: int, layers: int, inner_width: int, dropout: float) -> None:
+    """Raise ValueError for sizes that no recommender can have."""
+    if min(maximum_length, layers, inner_width) < 1:
+        raise ValueError("maximum_length, layers and inner_width are at least 1")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout {dropout} is not in [0, 1)")
+
+
 def initialize(module: nn.Module) -> None:
     """Draw linear and embedding weights from N(0, 0.02); biases and padding start at zero."""
     if isinstance(module, nn.Linear | nn.Embedding):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.recommender import Recommender, initialize, item_embedding
+from ssm4rec.models.recommender import Recommender, check_sizes, initialize, item_embedding
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,13 @@ class SASRecConfig:
     inner_width: int
     dropout: float
     norm: Literal["post", "pre"]
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if self.norm not in ("post", "pre"):
+            raise ValueError(f"there is no norm called {self.norm!r}: post or pre")
+        check_sizes(self.maximum_length, self.layers, self.inner_width, self.dropout)
 
 
 class SASRec(Recommender):

@@ -12,7 +12,7 @@ _SEEDS_FOR_A_SPREAD: Final = 3
 _PROTOCOL_WORDS: Final = {UNMASKED: "History unmasked (the paper's protocol)", MASKED: "History masked"}
 _PROFILE_CAUTIONS: Final = {
     "smoke": "trains for seconds, to see that everything works: the numbers say nothing about the models",
-    "quick": "trains for minutes on a CPU: the data are real and the numbers honest, but not the best the models can do",
+    "quick": "trains for minutes on a CPU: real data and honest numbers, of models that are untuned or under-trained",
 }
 
 

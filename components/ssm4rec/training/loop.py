@@ -92,7 +92,7 @@ def train(task: Task, device: torch.device, checkpoint_folder: Path, on_epoch: C
     clock = time.process_time() - progress.cpu_seconds
     while not (stopped := _stopped(progress, settings.epochs, settings.patience)):
         epoch = len(progress.epochs) + 1
-        row = _Epoch(task, epoch, model, optimizer, device).run(clock)
+        row = _Epoch(task, epoch, model, optimizer, device).run(clock, progress)
         progress.epochs.append(row)
         progress.cpu_seconds = row.cpu_seconds
         if progress.best_epoch == 0 or row.validation_ndcg_10 > _best(progress).validation_ndcg_10:
@@ -118,8 +118,13 @@ class _Epoch:
         self.task, self.epoch, self.model, self.optimizer, self.device = task, epoch, model, optimizer, device
         self.settings = task.recipe.training
 
-    def run(self, clock: float) -> EpochRow:
-        """Train and validate; ``clock`` is the process time at which this training would have begun."""
+    def run(self, clock: float, progress: Progress) -> EpochRow:
+        """Train and validate.
+
+        Args:
+            clock: the process time at which this training would have begun.
+            progress: the epochs before this one, for the progress bar.
+        """
         torch.manual_seed(_epoch_seed(self.task.seed, self.epoch))
         generator = numpy.random.default_rng([self.task.seed, self.epoch])
         dataset, maximum_length = self.task.dataset, self.model.maximum_length
@@ -135,15 +140,15 @@ class _Epoch:
         cells = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
         total, targets_seen = 0.0, 0
         self.model.train()
-        bar = tqdm(
-            batches, desc=f"{self.task.name} epoch {self.epoch}/{self.settings.epochs}", leave=False, disable=None
-        )
+        name = f"{self.task.name} seed {self.task.seed} epoch {self.epoch}/{self.settings.epochs}"
+        last = f"{progress.epochs[-1].validation_ndcg_10:.4f}" if progress.epochs else "none yet"
+        bar = tqdm(batches, desc=name, leave=False, disable=None)
         for step, batch in enumerate(bar):
             rows = gather_rows(dataset.items, starts[batch], lengths[batch] + 1)
             loss, targets = self._step(torch.from_numpy(rows).to(self.device), step, len(batches))
             total += loss * targets
             targets_seen += targets
-            bar.set_postfix(loss=f"{total / targets_seen:.4f}", refresh=False)
+            bar.set_postfix({"loss": f"{total / targets_seen:.4f}", "validation ndcg@10": last}, refresh=False)
         try:
             validation = self._validate()
         except ScoresNotNumbersError:

@@ -27,3 +27,9 @@ class TrainingSettings:
     betas: tuple[float, float]
     weight_decay: float
     gradient_norm: float
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.patience, self.tokens_per_batch, self.learning_rate, self.gradient_norm) <= 0:
+            raise ValueError("epochs, patience, tokens_per_batch, learning_rate and gradient_norm are above 0")
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f"there is no schedule called {self.schedule!r}: constant or cosine")
