@@ -152,7 +152,7 @@ def test_an_output_folder_that_cannot_be_written(events, tmp_path, capsys):
     with pytest.raises(SystemExit) as raised:
         prepare("--dataset", "events", "--source", events, "--dataset-dir", events / "dataset")
     assert raised.value.code == 2
-    assert "Not a directory; free space or choose another folder" in capsys.readouterr().err
+    assert "cannot be made (Not a directory); choose another output folder" in capsys.readouterr().err
 
 
 def test_a_full_disk(events, tmp_path):
