@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.contracts import CANDIDATES_PER_USER, MASKED, MOST_POPULAR, SPLITS, UNMASKED
+from ssm4rec.contracts import CANDIDATES_PER_USER, MASKED, MOST_POPULAR, PROTOCOLS, SPLITS, UNMASKED
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences
 from ssm4rec.device import choose_device
 from ssm4rec.errors import InputError
@@ -64,9 +64,13 @@ def run(options: argparse.Namespace) -> None:
         write_executor_output(
             options.executor_input, {"metrics": {_shown_name(row): row.value for row in summary.rows}}
         )
-    for row in summary.rows:
-        if row.metric.endswith("@10"):
-            logger.info("%s %s, history %s: %s %.4f", row.model, row.split, row.protocol, row.metric, row.value)
+    for name in (summary.model, MOST_POPULAR):
+        for protocol in PROTOCOLS:
+            at_10 = [
+                row for row in summary.rows if (row.model, row.protocol) == (name, protocol) and "@10" in row.metric
+            ]
+            values = ", ".join(f"{row.metric} {row.value:.4f}" for row in at_10)
+            logger.info("%s on %s, history %s: %s", name, options.split, protocol, values)
 
 
 def _evaluate(options: argparse.Namespace, dataset: SequenceDataset, stored: StoredModel) -> EvaluationSummary:
