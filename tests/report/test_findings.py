@@ -59,6 +59,13 @@ def test_few_seeds_are_a_caution_and_three_are_not(builder):
     assert "at least three seeds" in findings.cautions(builder.study(*many))
 
 
+def test_data_of_an_unknown_checksum_are_a_caution(builder):
+    source = builder.manifest()["sources"][0]
+    for checksum, warned in (("verified", False), ("none published", False), ("accepted unverified", True)):
+        study = builder.study(builder.evaluation(), sources=[source | {"checksum": checksum}])
+        assert ("the checksum of a.zip (md5 c4d9) is another" in findings.cautions(study)) == warned
+
+
 def test_other_data_or_another_split_than_the_papers_is_said(builder):
     paper = PAPER["ml-1m"]
     evaluation = builder.evaluation()

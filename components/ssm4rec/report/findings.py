@@ -54,10 +54,14 @@ def cautions(study: Study) -> str:
             f"Fewer than three seeds say nothing about the spread between seeds: {listed(few)}. A difference between "
             "two models may be chance."
         )
+    for source in study.manifest["sources"]:
+        if source["checksum"] == "accepted unverified":
+            lines.append(
+                f"The data may not be the published ones: the checksum of {escape(source['file'])} (md5 {source['md5']}) "
+                "is another than the published one and was accepted as it is."
+            )
     if not lines:
-        lines = [
-            "Every training ended because validation NDCG@10 rose no more, and every model has at least three seeds."
-        ]
+        lines = ["No training was still improving when it ended, and every model has at least three seeds."]
     return "\n".join(f"- {line}" for line in lines)
 
 
