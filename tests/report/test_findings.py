@@ -63,7 +63,7 @@ def test_data_of_an_unknown_checksum_are_a_caution(builder):
     source = builder.manifest()["sources"][0]
     for checksum, warned in (("verified", False), ("none published", False), ("accepted unverified", True)):
         study = builder.study(builder.evaluation(), sources=[source | {"checksum": checksum}])
-        assert ("the checksum of a.zip (md5 c4d9) is another" in findings.cautions(study)) == warned
+        assert ("a.zip has another checksum (md5 c4d9)" in findings.cautions(study)) == warned
 
 
 def test_other_data_or_another_split_than_the_papers_is_said(builder):

@@ -54,12 +54,12 @@ def cautions(study: Study) -> str:
             f"Fewer than three seeds say nothing about the spread between seeds: {listed(few)}. A difference between "
             "two models may be chance."
         )
-    for source in study.manifest["sources"]:
-        if source["checksum"] == "accepted unverified":
-            lines.append(
-                f"The data may not be the published ones: the checksum of {escape(source['file'])} (md5 {source['md5']}) "
-                "is another than the published one and was accepted as it is."
-            )
+    lines += [
+        f"The data may not be the published ones: {escape(source['file'])} has another checksum (md5 {source['md5']}) "
+        "than the published one and was accepted as it is."
+        for source in study.manifest["sources"]
+        if source["checksum"] == "accepted unverified"
+    ]
     if not lines:
         lines = ["No training was still improving when it ended, and every model has at least three seeds."]
     return "\n".join(f"- {line}" for line in lines)
