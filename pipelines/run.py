@@ -18,6 +18,7 @@ from pipelines.local import LocalStudy, StageProcess
 from pipelines.parameters import add_study_parameters, study_arguments
 from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.contracts import MASKED, MOST_POPULAR, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED
+from ssm4rec.files import make_folder
 from ssm4rec.tracking import Tracker, start_study
 
 RUNS = Path("runs")
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     arguments = study_arguments(options)
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
     folder = Path(options.out or RUNS / stamp).absolute()
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "logs")
     # A later run into the same folder finds the checkpoints of a killed one.
     arguments["checkpoint_dir"] = arguments["checkpoint_dir"] or str(folder / "checkpoints")
     if not os.environ.get("MLFLOW_TRACKING_URI"):
@@ -78,8 +79,7 @@ def _thread_limits(trainings: int) -> dict[str, str]:
     """Share the cores among the two tasks that kfp.local runs at a time, unless the user has decided."""
     if "OMP_NUM_THREADS" in os.environ:
         return {}
-    cores = len(os.sched_getaffinity(0))
-    return {"OMP_NUM_THREADS": str(max(1, cores // min(2, trainings)))}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // min(2, trainings)))}
 
 
 def _link(process: StageProcess, folder: Path) -> None:

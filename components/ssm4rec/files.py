@@ -20,7 +20,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     target = target.absolute()
     partial = _partial_name(target)
     shutil.rmtree(partial, ignore_errors=True)
-    _make_folder(partial)
+    make_folder(partial)
     try:
         yield partial
         if target.is_dir():
@@ -37,12 +37,20 @@ def whole_file(target: Path) -> Iterator[Path]:
     """Yield a temporary file name beside ``target`` that replaces ``target`` when the block succeeds."""
     target = target.absolute()
     partial = _partial_name(target)
-    _make_folder(target.parent)
+    make_folder(target.parent)
     try:
         yield partial
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output folder and its parents; raise InputError if that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another output folder") from None
 
 
 def write_json(target: Path, document: Any) -> None:
@@ -59,13 +67,6 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another output folder") from None
 
 
 def _partial_name(target: Path) -> Path:

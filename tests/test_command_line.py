@@ -1,0 +1,76 @@
+"""What every stage's process does with a bad command line, bad input, a full disk and a bug."""
+
+import argparse
+import errno
+
+import pytest
+
+from ssm4rec.command_line import StageParser, boolean, run_stage
+from ssm4rec.errors import InputError
+
+
+def parser() -> StageParser:
+    made = StageParser("ssm4rec.stages.example", "An example.")
+    made.add_argument("--count", type=int, default=3, help="a number")
+    made.add_argument("--flag", type=boolean, default=False, help="a truth value")
+    return made
+
+
+def fail_with(error: Exception) -> None:
+    def run(options: argparse.Namespace) -> None:
+        raise error
+
+    run_stage(parser(), run, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--count", "many"], "argument --count: invalid int value: 'many' (see --help)"),
+        (["--cou", "3"], "unrecognized arguments: --cou 3 (see --help)"),
+        (["--flag", "maybe"], "argument --flag: 'maybe' is neither true nor false (see --help)"),
+    ],
+)
+def test_command_line_mistakes_take_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run_stage(parser(), lambda options: None, arguments)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"python -m ssm4rec.stages.example: error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (InputError("a.csv: no column 'x'"), "a.csv: no column 'x'"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/out/a"),
+            "/out/a: No space left on device; free space or choose another folder",
+        ),
+    ],
+)
+def test_what_the_user_can_mend_takes_one_line(
+    error: Exception, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        fail_with(error)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"python -m ssm4rec.stages.example: error: {message}\n"
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        fail_with(ZeroDivisionError())
+    with pytest.raises(OSError, match="broken"):
+        fail_with(OSError(errno.EIO, "broken"))
+
+
+@pytest.mark.parametrize("text", ["true", "True", "1", "yes", "YES"])
+def test_true(text: str) -> None:
+    assert boolean(text)
+
+
+@pytest.mark.parametrize("text", ["false", "False", "0", "no", ""])
+def test_false(text: str) -> None:
+    assert not boolean(text)
