@@ -11,24 +11,14 @@ of a sequence at once, which shows the same targets at a fraction of the cost.
 """
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 from ssm4rec.contracts import MODELS, PROFILES
 from ssm4rec.errors import InputError
-from ssm4rec.models.build import RecommenderConfig
 from ssm4rec.models.mamba2 import Mamba2Config
 from ssm4rec.models.mamba4rec import Mamba4RecConfig
 from ssm4rec.models.sasrec import SASRecConfig
-from ssm4rec.training.settings import TrainingSettings
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides a training but its data and its seed."""
-
-    model: RecommenderConfig
-    training: TrainingSettings
+from ssm4rec.training.settings import Recipe, TrainingSettings
 
 
 def recipe(model: str, profile: str, dataset: str, overrides: str = "") -> Recipe:

@@ -27,10 +27,10 @@ from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError, full_ranking
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
-from ssm4rec.recipes import Recipe
 from ssm4rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ssm4rec.training.history import EpochRow
 from ssm4rec.training.losses import full_softmax_loss
+from ssm4rec.training.settings import Recipe
 
 logger = logging.getLogger(__name__)
 

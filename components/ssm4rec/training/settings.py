@@ -1,7 +1,9 @@
-"""The settings of one training."""
+"""What one training is told: the model's sizes and how to train it."""
 
 from dataclasses import dataclass
 from typing import Literal
+
+from ssm4rec.models.build import RecommenderConfig
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,11 @@ class TrainingSettings:
             raise ValueError("epochs, patience, tokens_per_batch, learning_rate and gradient_norm are above 0")
         if self.schedule not in ("constant", "cosine"):
             raise ValueError(f"there is no schedule called {self.schedule!r}: constant or cosine")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training but its data and its seed."""
+
+    model: RecommenderConfig
+    training: TrainingSettings
