@@ -52,6 +52,10 @@ def test_nothing_imports_stages() -> None:
     assert users_of("ssm4rec.stages") == set()
 
 
+def test_only_stages_import_recipes() -> None:
+    assert all(name.startswith("stages/") for name in users_of("ssm4rec.recipes"))
+
+
 def test_ops_import_nothing_of_ours() -> None:
     assert not {name for name in users_of("ssm4rec") if name.startswith("ops/")}
 
