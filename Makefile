@@ -65,6 +65,13 @@ check: $(INSTALLED) ## Check style, types, compiled pipelines and architecture
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_architecture.py tests/pipelines/test_compiled.py
 
+.PHONY: bench
+bench: bench-training bench-data ## Measure everything
+
+.PHONY: bench-training
+bench-training: $(INSTALLED) ## Measure the recommenders' training speed and what its parts cost
+	@$(BIN)/python tests/benchmarks/bench_training.py
+
 .PHONY: bench-data
 bench-data: $(INSTALLED) ## Measure prepare_data on 24 million events and on raw reviews
 	@$(BIN)/python tests/benchmarks/bench_data.py
