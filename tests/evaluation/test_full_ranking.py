@@ -95,7 +95,7 @@ def test_scores_that_are_no_numbers_are_an_error(dataset: SequenceDataset) -> No
     def score(items: Tensor, lengths: Tensor) -> Tensor:
         return torch.full((len(items), dataset.item_count), torch.nan)
 
-    with pytest.raises(InputError, match="NaN"):
+    with pytest.raises(InputError, match="scores are NaN or infinite"):
         full_ranking(score, dataset, "test", 9, CPU)
 
 

@@ -30,7 +30,7 @@ _TOKENS = {"cpu": 2**12, "cuda": 2**18}
 
 
 class ScoresNotNumbersError(InputError):
-    """A model gave scores that are NaN, so that nothing can be ranked."""
+    """A model gave scores that are NaN or infinite, so that nothing can be ranked."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def full_ranking(
         candidate_count: K, the number of best unseen items to return for each user.
 
     Raises:
-        ScoresNotNumbersError: the model gave a score that is NaN.
+        ScoresNotNumbersError: the model gave a score that is NaN or infinite.
         InputError: nobody is in the split.
     """
     positions = dataset.position(split)
@@ -83,43 +83,47 @@ def full_ranking(
     for batch in length_buckets(read, cells=_TOKENS[device.type], rows=max(1, _SCORE_CELLS // dataset.item_count)):
         recent = gather_rows(dataset.items, (starts + lengths - read)[batch], read[batch])
         scores = scorer(torch.from_numpy(recent).to(device), torch.from_numpy(read[batch]).to(device))
-        if torch.isnan(scores).any():
-            raise ScoresNotNumbersError(
-                "the model scores items as NaN: its training diverged; train it again, more gently"
-            )
+        if not torch.isfinite(scores.sum()):
+            raise ScoresNotNumbersError("the model's scores are NaN or infinite: its training diverged; train it anew")
         target = torch.from_numpy(targets[batch]).to(device)
-        unmasked[batch] = target_ranks(scores, target).cpu().numpy()
-        history = gather_rows(dataset.items, starts[batch], lengths[batch])
-        remaining = remove_history(scores, torch.from_numpy(history).to(device), target)
-        masked[batch] = target_ranks(remaining, target).cpu().numpy()
+        history = torch.from_numpy(gather_rows(dataset.items, starts[batch], lengths[batch])).to(device)
+        unseen = remove_history(scores, history)
+        unmasked[batch] = unmasked_ranks(scores, target).cpu().numpy()
+        masked[batch] = masked_ranks(scores, unseen, target).cpu().numpy()
         if count:
-            best = remove_history(scores, torch.from_numpy(history).to(device), None).topk(count)
+            best = unseen.topk(count)
             candidates[batch] = best.indices.cpu().numpy() + 1
             candidate_scores[batch] = best.values.float().cpu().numpy()
     return FullRanking(users, targets, lengths, unmasked, masked, candidates, candidate_scores)
 
 
-def target_ranks(scores: Tensor, targets: Tensor) -> Tensor:
-    """Return the ranks (B,) of ``targets`` (B,), in 1..V, by ``scores`` (B, V).
+def unmasked_ranks(scores: Tensor, targets: Tensor) -> Tensor:
+    """Return the ranks (B,) of ``targets`` (B,), in 1..V, among all items by ``scores`` (B, V).
 
-    >>> target_ranks(torch.tensor([[0.5, 0.9, 0.5, 0.1]]), torch.tensor([1]))  # one higher, one tie
+    >>> unmasked_ranks(torch.tensor([[0.5, 0.9, 0.5, 0.1]]), torch.tensor([1]))  # one higher, one tie
     tensor([3])
     """
-    own = scores.gather(1, targets[:, None] - 1)
-    return (scores >= own).sum(dim=1)
+    return (scores >= scores.gather(1, targets[:, None] - 1)).sum(dim=1)
 
 
-def remove_history(scores: Tensor, history: Tensor, targets: Tensor | None) -> Tensor:
-    """Return ``scores`` (B, V) with the items of ``history`` (B, L), 0 where padded, at minus infinity.
+def masked_ranks(scores: Tensor, unseen: Tensor, targets: Tensor) -> Tensor:
+    """Return the ranks (B,) of ``targets`` among the items that ``remove_history`` left in ``unseen`` (B, V).
 
-    ``targets`` (B,) keep their scores, so that somebody who returns to an item can be predicted to.
+    >>> scores = torch.tensor([[0.5, 0.9, 0.5, 0.1]])
+    >>> masked_ranks(scores, remove_history(scores, torch.tensor([[2, 4]])), torch.tensor([1]))
+    tensor([2])
+    >>> masked_ranks(scores, remove_history(scores, torch.tensor([[2, 1]])), torch.tensor([1]))  # the target returns
+    tensor([2])
     """
-    columns = torch.cat([scores.new_zeros(len(scores), 1), scores], dim=1)  # column 0 takes the padding
-    columns.scatter_(1, history, -torch.inf)
-    remaining = columns[:, 1:]
-    if targets is not None:
-        remaining.scatter_(1, targets[:, None] - 1, scores.gather(1, targets[:, None] - 1))
-    return remaining
+    columns = targets[:, None] - 1
+    returning = unseen.gather(1, columns).isinf()[:, 0]  # removed with the history, but it counts as one of the items
+    return (unseen >= scores.gather(1, columns)).sum(dim=1) + returning
+
+
+def remove_history(scores: Tensor, history: Tensor) -> Tensor:
+    """Return ``scores`` (B, V) with the items of ``history`` (B, L), 0 where padded, at minus infinity."""
+    columns = torch.where(history > 0, history, history[:, :1]) - 1  # padding removes the first item once more
+    return scores.scatter(1, columns, -torch.inf)
 
 
 def most_popular_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:
