@@ -49,6 +49,7 @@ def test_tasks_nest_in_the_study_and_keep_everything(
             tracker.metrics({"ndcg@10": epoch / 10}, epoch)
         tracker.dataset(MANIFEST, "training")
         tracker.artifact(note)
+        tracker.text("report.html", "<p>kept</p>")
     study.finish("FINISHED")
 
     run = store.get_run(task["MLFLOW_RUN_ID"])
@@ -59,7 +60,7 @@ def test_tasks_nest_in_the_study_and_keep_everything(
     history = store.get_metric_history(run.info.run_id, "ndcg_at_10")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
     assert run.inputs.dataset_inputs[0].dataset.name == "toy"
-    assert [artifact.path for artifact in store.list_artifacts(run.info.run_id)] == ["note.txt"]
+    assert [artifact.path for artifact in store.list_artifacts(run.info.run_id)] == ["note.txt", "report.html"]
     assert list((tmp_path / "kept").rglob("note.txt"))
     assert len(runs(store)) == 2
 

@@ -75,6 +75,10 @@ class Tracker:
 
         self._try(record)
 
+    def text(self, name: str, text: str) -> None:
+        """Keep a text with the run under a name whose ending tells the UI how to show it."""
+        self._try(lambda client: client.log_text(self._run_id, text, name))
+
     def dataset(self, manifest: dict[str, Any], context: str) -> None:
         """Record a dataset folder's manifest as the run's dataset input; ``context`` says what it was used for."""
 

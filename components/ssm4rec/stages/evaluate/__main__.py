@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
         tracker.dataset(read_manifest(options.dataset_dir), options.split)
         summary = _evaluate(options, dataset, stored)
         tracker.metrics({_shown_name(row): row.value for row in summary.rows})
-        tracker.artifact(options.metrics)
+        tracker.text("metrics.json", options.metrics.read_text(encoding="utf-8"))
     if options.executor_input:
         write_executor_output(
             options.executor_input, {"metrics": {_shown_name(row): row.value for row in summary.rows}}
