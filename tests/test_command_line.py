@@ -66,6 +66,18 @@ def test_a_bug_keeps_its_traceback() -> None:
         fail_with(OSError(errno.EIO, "broken"))
 
 
+def test_help_shows_defaults_that_say_something(capsys: pytest.CaptureFixture[str]) -> None:
+    made = parser()
+    made.add_argument("--source", default="", help="an address; empty: the official one")
+    made.add_argument("--out", required=True, help="a folder")
+    with pytest.raises(SystemExit) as stopped:
+        made.parse_args(["--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert "a number (default: 3)" in text
+    assert text.count("(default:") == 2
+
+
 @pytest.mark.parametrize("text", ["true", "True", "1", "yes", "YES"])
 def test_true(text: str) -> None:
     assert boolean(text)

@@ -17,6 +17,13 @@ from ssm4rec.errors import InputError
 _ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, "") else super()._get_help_string(action)
+
+
 class StageParser(argparse.ArgumentParser):
     """An argument parser that shows defaults, accepts no abbreviations and fails in one line."""
 
@@ -24,7 +31,7 @@ class StageParser(argparse.ArgumentParser):
         super().__init__(
             prog=f"python -m {module}",
             description=description,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_HelpFormatter,
             allow_abbrev=False,
         )
 
