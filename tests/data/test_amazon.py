@@ -63,6 +63,8 @@ def test_rating_only(tmp_path):
 
 
 def test_the_official_addresses(server, jsonl, tmp_path, monkeypatch):
+    """The paths are asked of a real server on this machine; only the host in front of them is another."""
+    assert amazon._BASE == "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023"
     monkeypatch.setattr(amazon, "_BASE", server.address)
     reviews, metadata = jsonl(tmp_path / "r", REVIEWS), jsonl(tmp_path / "m", METADATA)
     server.files["/raw/review_categories/Video_Games.jsonl.gz"] = reviews.read_bytes()

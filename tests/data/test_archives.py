@@ -51,3 +51,18 @@ def test_truncated_and_corrupt_archives(archive, tmp_path):
         read(path)
     with pytest.raises(InputError, match="no such file"):
         read(tmp_path / "none.zip")
+
+
+@pytest.mark.parametrize(
+    ("local", "central", "value", "message"),
+    [(6, 8, 1, "locked with a password"), (8, 10, 98, "compression method is not supported")],
+)
+def test_locked_and_unknown_compression(archive, tmp_path, local, central, value, message):
+    """Flag bit 0 says encrypted; method 98 is PPMd. Both stand in the member's header and in the directory."""
+    path = archive(tmp_path / "a.zip", {"folder/data.txt": TEXT})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x03\x04") + local] = value
+    content[content.index(b"PK\x01\x02") + central] = value
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read(path)

@@ -70,3 +70,12 @@ def test_without_a_source_and_of_unknown_name(tmp_path):
         read_data_set(SourceOptions("events", tmp_path))
     with pytest.raises(InputError, match="--dataset ml-2m: unknown data set; use one of ml-100k, ml-1m, ml-20m, amaz"):
         read_data_set(SourceOptions("ml-2m", tmp_path))
+
+
+def test_titles_that_are_no_texts(tmp_path):
+    events, items = tmp_path / "e.parquet", tmp_path / "i.parquet"
+    write(events, ROWS)
+    polars.DataFrame({"what": [3], "name": [["a", "b"]]}).write_parquet(items)
+    options = SourceOptions("events", tmp_path, str(events), str(items), title_column="name", **COLUMNS)
+    with pytest.raises(InputError, match=r"i\.parquet, column name: of type .*list<.*>; ids and titles are texts"):
+        list(read_data_set(options).titles)

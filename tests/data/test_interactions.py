@@ -1,4 +1,6 @@
+import datetime
 import random
+from decimal import Decimal
 
 import pyarrow
 import pytest
@@ -30,7 +32,8 @@ def test_ids_survive_the_encoding_across_batches_and_files():
 
 
 def test_ratings_as_numbers_and_as_text():
-    for liked in ([4.5, None, float("nan"), 1], ["4.5", "", "", "1"]):
+    warehouse = [Decimal("4.5"), None, None, Decimal(1)]
+    for liked in ([4.5, None, float("nan"), 1], ["4.5", "", "", "1"], warehouse):
         table = batch(who=list("abcd"), what=list("wxyz"), when=[1, 2, 3, 4], liked=liked)
         assert encode([("f", iter([table]))], COLUMNS).frame["rating"].to_list() == [4.5, None, None, 1]
 
@@ -49,6 +52,9 @@ def test_without_ratings():
         ({"what": [1.5, 2.5]}, "f, column what: of type double; ids are texts or whole numbers"),
         ({"when": ["1", "x"]}, "f, column when, row 4: not a time: 'x'"),
         ({"liked": ["5", "good"]}, "f, column liked, row 4: not a rating"),
+        ({"liked": [[5], [4]]}, "f, column liked: of type list<.*>; ratings are numbers"),
+        ({"liked": [datetime.date(2020, 1, 1)] * 2}, "f, column liked: of type date32.*; ratings are numbers"),
+        ({"liked": [{"stars": 5}] * 2}, "f, column liked: of type struct<.*>; ratings are numbers"),
     ],
 )
 def test_a_bad_value_is_named_by_its_row_in_the_file(change, message):

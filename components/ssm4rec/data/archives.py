@@ -5,9 +5,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, Final
 
 from ssm4rec.errors import InputError
+
+_ENCRYPTED: Final = 1
+"""Bit of a member's flags (PKWARE's APPNOTE.TXT, 4.4.4)."""
 
 
 @contextmanager
@@ -29,10 +32,13 @@ def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
                     )
             if member not in names:
                 raise InputError(f"{archive}: no {member} in the archive; it holds {_some(names)}")
+            if opened.getinfo(member).flag_bits & _ENCRYPTED:
+                raise InputError(f"{archive}: {member} is locked with a password; get an archive that is not")
             with opened.open(member) as stream:
                 yield stream
     except FileNotFoundError:
         raise InputError(f"{archive}: no such file") from None
+    # NotImplementedError is how zipfile refuses a compression method that it does not know.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise InputError(
             f"{archive}: not a readable zip archive ({error or 'it ends too early'}); get it again"

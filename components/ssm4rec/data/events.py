@@ -46,9 +46,12 @@ def _format(options: SourceOptions, address: str) -> str:
 def _read_titles(options: SourceOptions, file: Fetched) -> Iterator[polars.DataFrame]:
     columns = (options.item_column, options.title_column)
     for batch in read_batches(file.path, guess_format(file.path.name), columns, ids=(options.item_column,)):
-        yield polars.DataFrame(
-            {
-                "item_id": polars.Series(batch.column(options.item_column).cast(pyarrow.string())),
-                "title": polars.Series(batch.column(options.title_column).cast(pyarrow.string())),
-            }
-        )
+        texts = []
+        for column in columns:
+            try:
+                texts.append(polars.Series(batch.column(column).cast(pyarrow.string())))
+            except pyarrow.ArrowNotImplementedError:  # lists and records have no text form
+                raise InputError(
+                    f"{file.path}, column {column}: of type {batch.column(column).type}; ids and titles are texts"
+                ) from None
+        yield polars.DataFrame(dict(zip(("item_id", "title"), texts, strict=True)))

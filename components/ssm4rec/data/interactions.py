@@ -99,11 +99,15 @@ def _ratings(batch: pyarrow.RecordBatch, column: str, name: str, first_row: int)
     if not column:
         return polars.Series([None], dtype=polars.Float32).new_from_index(0, batch.num_rows)
     values = batch.column(column)
+    if _is_text(values.type):
+        values = pyarrow.compute.if_else(pyarrow.compute.equal(values, ""), None, values)
     try:
-        if _is_text(values.type):
-            values = pyarrow.compute.if_else(pyarrow.compute.equal(values, ""), None, values)
         return polars.Series(values.cast(pyarrow.float32(), safe=False)).fill_nan(None)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+    except pyarrow.ArrowNotImplementedError:  # dates, lists, records: no value of the type is a number
+        raise InputError(
+            f"{name}, column {column}: of type {values.type}; ratings are numbers; choose another --rating-column"
+        ) from None
+    except pyarrow.ArrowInvalid as error:  # a text that is no number
         series = polars.Series(values.cast(pyarrow.string()))
         bad = series.is_not_null() & series.cast(polars.Float32, strict=False).is_null()
         row = first_row + (bad.arg_max() or 0)
