@@ -1,4 +1,4 @@
-"""The chunked SSD equals the recurrence: values, gradients, any length and chunk."""
+"""The chunked SSD equals the recurrence: values, gradients, any length, chunk, segments and initial state."""
 
 import pytest
 import torch
@@ -16,26 +16,62 @@ def inputs(B: int, L: int, H: int, P: int, N: int) -> list[torch.Tensor]:
     return [tensor.requires_grad_() for tensor in tensors]
 
 
-@pytest.mark.parametrize(("L", "chunk"), [(1, 4), (3, 4), (4, 4), (5, 4), (12, 4), (13, 5), (50, 32), (64, 16)])
-def test_chunked_equals_sequential(L: int, chunk: int) -> None:
+SIZES = [(1, 4), (3, 4), (4, 4), (5, 4), (12, 4), (13, 5), (50, 32), (64, 16)]
+
+
+def ids(L: int) -> torch.Tensor:
+    """Two rows of segments: starts inside chunks, at their edges, and segments longer than a chunk."""
+    generator = torch.Generator().manual_seed(2)
+    return torch.stack([(torch.rand(L, generator=generator) < share).cumsum(0) for share in (0.1, 0.5)])
+
+
+@pytest.mark.parametrize(("L", "chunk"), SIZES)
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("with_segments", [False, True])
+def test_chunked_equals_sequential(L: int, chunk: int, with_state: bool, with_segments: bool) -> None:
     arguments = inputs(B=2, L=L, H=3, P=4, N=5)
-    expected = ssd_sequential(*arguments)
-    actual = ssd_chunked(*arguments, chunk_length=chunk)
-    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
-    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    segments = ids(L) if with_segments else None
+    state = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True) if with_state else None
+    expected = ssd_sequential(*arguments, segments, state)
+    actual = ssd_chunked(*arguments, segments, state, chunk_length=chunk)
+    leaves = arguments + ([state] if state is not None else [])
+    generator = torch.Generator().manual_seed(1)
+    slopes = [torch.randn(tensor.shape, generator=generator, dtype=torch.float64) for tensor in expected]
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
     for one, other in zip(
-        torch.autograd.grad((actual * weights).sum(), arguments),
-        torch.autograd.grad((expected * weights).sum(), arguments),
-        strict=True,
+        torch.autograd.grad(actual, leaves, slopes), torch.autograd.grad(expected, leaves, slopes), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("with_segments", [False, True])
+def test_gradients_are_those_of_the_function(with_segments: bool) -> None:
+    segments = ids(5) if with_segments else None
+    state = torch.randn(2, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda *tensors: ssd_chunked(*tensors[:5], segments, tensors[5], chunk_length=2),
+        (*inputs(B=2, L=5, H=2, P=3, N=2), state),
+    )
+
+
+def test_segments_are_scanned_as_if_alone() -> None:
+    arguments = inputs(B=1, L=20, H=2, P=3, N=4)
+    x, dt, A, b, c = arguments
+    packed, end = ssd_chunked(*arguments, torch.tensor([[0] * 7 + [1] * 1 + [2] * 12]), chunk_length=4)
+    alone = [
+        ssd_chunked(x[:, part], dt[:, part], A, b[:, part], c[:, part], chunk_length=4)
+        for part in (slice(0, 7), slice(7, 8), slice(8, 20))
+    ]
+    torch.testing.assert_close(packed, torch.cat([y for y, _ in alone], dim=1), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(end, alone[-1][1], rtol=1e-12, atol=1e-12)
 
 
 def test_closed_form_of_a_constant_decay() -> None:
     """With dt = 1, b = c = x = 1 the output is the geometric series 1 + a + ... + a^t."""
     ones = torch.ones(1, 9, 1, 1, dtype=torch.float64)
     decay = torch.tensor([-0.5], dtype=torch.float64)
-    y = ssd_chunked(ones, ones[..., 0], decay, ones[:, :, 0], ones[:, :, 0], chunk_length=4)
+    y, _ = ssd_chunked(ones, ones[..., 0], decay, ones[:, :, 0], ones[:, :, 0], chunk_length=4)
     ratio = decay.exp()
     expected = (1 - ratio ** torch.arange(1, 10)) / (1 - ratio)
     torch.testing.assert_close(y.flatten(), expected, rtol=1e-12, atol=1e-12)
@@ -46,8 +82,17 @@ def test_strong_decay_stays_finite_in_float32() -> None:
     x = torch.randn(1, 64, 1, 2, requires_grad=True)
     dt = torch.full((1, 64, 1), 40.0, requires_grad=True)
     b = torch.randn(1, 64, 3)
-    y = ssd_chunked(x, dt, torch.tensor([-16.0]), b, b, chunk_length=32)
+    y, state = ssd_chunked(x, dt, torch.tensor([-16.0]), b, b, chunk_length=32)
     y.sum().backward()
     assert torch.isfinite(y).all()
+    assert torch.isfinite(state).all()
     assert torch.isfinite(x.grad).all()
     assert torch.isfinite(dt.grad).all()
+
+
+def test_ten_thousand_steps_equal_the_recurrence_in_float32() -> None:
+    arguments = [tensor.detach().float() for tensor in inputs(B=1, L=10_000, H=1, P=2, N=3)]
+    y, state = ssd_chunked(*arguments, chunk_length=32)
+    expected, expected_state = ssd_sequential(*(tensor.double() for tensor in arguments))
+    torch.testing.assert_close(y.double(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(state.double(), expected_state, rtol=1e-4, atol=1e-4)

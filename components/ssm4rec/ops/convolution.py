@@ -3,21 +3,101 @@
 Shapes: B batch, L length, C channels, W kernel width.
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ssm4rec.ops.choice import form_of, fused_module
 
-def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve each channel over time; output t sees inputs t - W + 1 .. t, zeros before the start.
+
+def causal_convolution(
+    x: Tensor, weight: Tensor, bias: Tensor, segments: Tensor | None = None, initial_state: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Convolve each channel over time; output t sees inputs t - W + 1 .. t of its own segment, zeros before it.
 
     Args:
         x: (B, L, C).
-        weight: (C, W); the last column multiplies the present step.
+        weight: (C, W), W at least 2; the last column multiplies the present step.
         bias: (C,).
+        segments: ids (B, L), never falling along a row; None: each row is one segment.
+        initial_state: the W - 1 inputs before the row, of its first segment, (B, W - 1, C); None: zeros.
 
     Returns:
-        (B, L, C).
+        The outputs (B, L, C), and the last W - 1 inputs (B, W - 1, C), with which the next row of the same sequences
+        goes on; zeros where they are of an earlier segment than the last.
     """
-    channels, width = weight.shape
-    padded = functional.pad(x.transpose(1, 2), (width - 1, 0))
-    return functional.conv1d(padded, weight[:, None], bias, groups=channels).transpose(1, 2)
+    match form_of("causal_convolution", x.device):
+        case "sequential":
+            return causal_convolution_sequential(x, weight, bias, segments, initial_state)
+        case "fused" if segments is None or initial_state is None:  # the kernel takes one of them
+            y = _fused(x, weight, bias, segments, initial_state)
+        case _ if segments is None:
+            y = _grouped(x, weight, bias, initial_state)
+        case _:
+            y = _shifted(x, weight, bias, segments, initial_state)
+    return y, _last_inputs(x, weight.shape[1], segments, initial_state)
+
+
+def causal_convolution_sequential(
+    x: Tensor, weight: Tensor, bias: Tensor, segments: Tensor | None = None, initial_state: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Evaluate the definition step by step: the reference for every other form."""
+    B, L, C = x.shape
+    width = weight.shape[1]
+    empty = x.new_zeros(B, width - 1, C)
+    recent = empty if initial_state is None else initial_state  # the inputs of this segment so far
+    outputs = []
+    for t in range(L):
+        if segments is not None and t > 0:
+            recent = torch.where((segments[:, t] == segments[:, t - 1])[:, None, None], recent, empty)
+        window = torch.cat([recent, x[:, t : t + 1]], dim=1)  # (B, W, C)
+        outputs.append((window * weight.T).sum(1) + bias)
+        recent = window[:, 1:]
+    return torch.stack(outputs, dim=1), recent
+
+
+def _before(x: Tensor, width: int, initial_state: Tensor | None) -> Tensor:
+    """Return x with the W - 1 inputs before it in front, (B, W - 1 + L, C)."""
+    if initial_state is None:
+        return functional.pad(x, (0, 0, width - 1, 0))
+    return torch.cat([initial_state.to(x.dtype), x], dim=1)
+
+
+def _grouped(x: Tensor, weight: Tensor, bias: Tensor, initial_state: Tensor | None) -> Tensor:
+    padded = _before(x, weight.shape[1], initial_state).transpose(1, 2)
+    return functional.conv1d(padded, weight[:, None], bias, groups=len(weight)).transpose(1, 2)
+
+
+def _shifted(x: Tensor, weight: Tensor, bias: Tensor, segments: Tensor, initial_state: Tensor | None) -> Tensor:
+    """Sum W shifted products, each masked where it would reach over a segment's start."""
+    L, width = x.shape[1], weight.shape[1]
+    padded = _before(x, width, initial_state)
+    ids = torch.cat([segments[:, :1].expand(-1, width - 1), segments], dim=1)
+    y = x * weight[:, -1] + bias
+    for back in range(1, width):
+        place = slice(width - 1 - back, width - 1 - back + L)
+        same = (ids[:, place] == segments)[..., None]
+        y = y + padded[:, place] * weight[:, -1 - back] * same
+    return y
+
+
+def _fused(x: Tensor, weight: Tensor, bias: Tensor, segments: Tensor | None, initial_state: Tensor | None) -> Tensor:
+    kernel = fused_module("causal_convolution", x.device).causal_conv1d_fn
+    y: Tensor = kernel(
+        x.contiguous().transpose(1, 2),  # channels last, as its segments and initial state require
+        weight,
+        bias,
+        seq_idx=None if segments is None else segments.int().contiguous(),
+        initial_states=None if initial_state is None else initial_state.transpose(1, 2),
+    )
+    return y.transpose(1, 2)
+
+
+def _last_inputs(x: Tensor, width: int, segments: Tensor | None, initial_state: Tensor | None) -> Tensor:
+    L = x.shape[1]
+    # Of x only its end is needed.
+    last = _before(x[:, max(0, L - width + 1) :], width, initial_state)[:, 1 - width :]
+    if segments is None:
+        return last
+    ids = torch.cat([segments[:, :1].expand(-1, width - 1), segments], dim=1)[:, 1 - width :]
+    return last * (ids == segments[:, -1:])[..., None]

@@ -1,0 +1,119 @@
+"""The selective scan on a CPU in float32, by the library compiled from native/selective_scan.c at installation.
+
+Importing this module raises ImportError where there is no such library. Shapes: as in ``selective_scan.py``.
+"""
+
+import ctypes
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_PATH: Final = Path(__file__).parent / "native" / "libselective_scan.so"
+
+try:
+    _library = ctypes.CDLL(str(_PATH))
+except OSError as error:
+    raise ImportError(f"no compiled selective scan: {error}") from None
+
+_SIZES: Final = [ctypes.c_int64] * 6  # variant, threads, B, L, E, N
+_library.selective_scan_variants.restype = ctypes.c_int
+_library.selective_scan_variants.argtypes = []
+_library.selective_scan_starts.restype = ctypes.c_int64
+_library.selective_scan_starts.argtypes = [ctypes.c_int64] * 4
+_library.selective_scan_forward.restype = ctypes.c_int
+_library.selective_scan_forward.argtypes = [*_SIZES, *[ctypes.c_void_p] * 10]
+_library.selective_scan_backward.restype = ctypes.c_int
+_library.selective_scan_backward.argtypes = [*_SIZES, *[ctypes.c_void_p] * 15]
+
+VARIANTS: Final[int] = _library.selective_scan_variants()
+"""How many variants of the kernel this processor runs; the last one is the fastest."""
+
+
+def selective_scan_native(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    b: Tensor,
+    c: Tensor,
+    cuts: Tensor | None,
+    initial_state: Tensor | None,
+    variant: int = VARIANTS - 1,
+) -> tuple[Tensor, Tensor]:
+    """Evaluate the scan and its gradients; the same to the last bit on any number of threads.
+
+    Args:
+        x: (B, L, E), float32 on the CPU like all but ``cuts``; likewise dt (B, L, E), A (E, N), b and c (B, L, N).
+        dt: 0 or more.
+        A: 0 or less.
+        b: input maps.
+        c: output maps.
+        cuts: where a segment starts that is not the row's first, (B, L) of bool; None: nowhere.
+        initial_state: (B, E, N); None: zeros.
+        variant: of the kernel, below ``VARIANTS``.
+
+    Returns:
+        Outputs (B, L, E) and the state after the last position (B, E, N).
+
+    Raises:
+        MemoryError: there is no memory for the kernel's own arrays.
+    """
+    outputs: tuple[Tensor, Tensor] = _SelectiveScan.apply(x, dt, A, b, c, cuts, initial_state, variant)  # type: ignore[no-untyped-call]
+    return outputs
+
+
+class _SelectiveScan(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        b: Tensor,
+        c: Tensor,
+        cuts: Tensor | None,
+        initial_state: Tensor | None,
+        variant: int,
+    ) -> tuple[Tensor, Tensor]:
+        x, dt, A, b, c = (tensor.contiguous() for tensor in (x, dt, A, b, c))
+        cuts, initial_state = (tensor if tensor is None else tensor.contiguous() for tensor in (cuts, initial_state))
+        B, L, E = x.shape
+        N = A.shape[1]
+        sizes = (variant, torch.get_num_threads(), B, L, E, N)
+        starts = x.new_empty(_library.selective_scan_starts(B, L, E, N)) if any(ctx.needs_input_grad) else None
+        y, state = torch.empty_like(x), x.new_empty(B, E, N)
+        inputs = (x, dt, A, b, c, cuts)
+        _done(_library.selective_scan_forward(*sizes, *_addresses(*inputs, initial_state, y, state, starts)))
+        ctx.save_for_backward(*inputs, starts)
+        ctx.set_materialize_grads(False)
+        ctx.variant = variant
+        return y, state
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, y_gradient: Tensor | None, state_gradient: Tensor | None) -> tuple[Tensor | None, ...]:
+        *inputs, starts = ctx.saved_tensors
+        x, dt, A, b, c, _ = inputs
+        y_gradient = torch.zeros_like(x) if y_gradient is None else y_gradient.contiguous()
+        state_gradient = None if state_gradient is None else state_gradient.contiguous()
+        B, L, E = x.shape
+        N = A.shape[1]
+        sizes = (ctx.variant, torch.get_num_threads(), B, L, E, N)
+        of_rows, of_state = x.new_empty(B, E, N), x.new_empty(B, E, N)
+        of_x, of_dt, of_b, of_c = (torch.empty_like(tensor) for tensor in (x, dt, b, c))
+        pointers = _addresses(
+            *inputs, starts, y_gradient, state_gradient, of_x, of_dt, of_rows, of_b, of_c, of_state
+        )  # fmt: skip
+        _done(_library.selective_scan_backward(*sizes, *pointers))
+        return of_x, of_dt, of_rows.sum(0), of_b, of_c, None, of_state if ctx.needs_input_grad[6] else None, None
+
+
+def _addresses(*tensors: Tensor | None) -> list[int | None]:
+    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+
+
+def _done(status: int) -> None:
+    if status != 0:
+        raise MemoryError("selective scan: no memory for the kernel's own arrays")
