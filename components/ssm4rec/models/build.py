@@ -2,12 +2,16 @@
 
 from typing import Any
 
+from ssm4rec.models.hydra import HydraConfig
+from ssm4rec.models.hydra4rec import Hydra4Rec, Hydra4RecConfig
+from ssm4rec.models.lrurec import LRURec, LRURecConfig
+from ssm4rec.models.mamba import MambaConfig
 from ssm4rec.models.mamba2 import Mamba2Config
 from ssm4rec.models.mamba4rec import Mamba4Rec, Mamba4RecConfig
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.sasrec import SASRec, SASRecConfig
 
-RecommenderConfig = SASRecConfig | Mamba4RecConfig
+RecommenderConfig = SASRecConfig | Mamba4RecConfig | Hydra4RecConfig | LRURecConfig
 
 
 def build_model(config: RecommenderConfig, item_count: int) -> Recommender:
@@ -17,6 +21,10 @@ def build_model(config: RecommenderConfig, item_count: int) -> Recommender:
             return SASRec(config, item_count)
         case Mamba4RecConfig():
             return Mamba4Rec(config, item_count)
+        case Hydra4RecConfig():
+            return Hydra4Rec(config, item_count)
+        case LRURecConfig():
+            return LRURec(config, item_count)
 
 
 def config_from_json(name: str, document: dict[str, Any]) -> RecommenderConfig:
@@ -29,7 +37,13 @@ def config_from_json(name: str, document: dict[str, Any]) -> RecommenderConfig:
     match name:
         case "sasrec":
             return SASRecConfig(**document)
+        case "mamba4rec":
+            return Mamba4RecConfig(**{**document, "mixer": MambaConfig(**document["mixer"])})
         case "2mamba4rec":
             return Mamba4RecConfig(**{**document, "mixer": Mamba2Config(**document["mixer"])})
+        case "hydra4rec":
+            return Hydra4RecConfig(**{**document, "mixer": HydraConfig(**document["mixer"])})
+        case "lrurec":
+            return LRURecConfig(**document)
         case _:
             raise ValueError(f"there is no model called {name!r}")

@@ -3,7 +3,8 @@
 Dao & Gu (2024), section 7; the reference module is state-spaces/mamba:mamba_ssm/modules/mamba2.py, whose parameters,
 initial values and order of operations are kept (one group of b and c, RMSNorm after the gate).
 
-Shapes: B batch, L length, D width, E = expand x D inner width, H = E / P heads of width P, N state size.
+Shapes: B batch, L length, D width, E = expand x D inner width, H = E / P heads of width P, N state size, W kernel
+width, C = E + 2 N channels of the convolution.
 """
 
 import math
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ssm4rec.models.mixer import MixerState, inputs_before, inside
 from ssm4rec.ops.convolution import causal_convolution
-from ssm4rec.ops.ssd import ssd_chunked
+from ssm4rec.ops.ssd import ssd
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class Mamba2Config:
     expand: int
     chunk_length: int
 
+    def check_width(self, width: int) -> None:
+        """Raise ValueError if the heads do not divide the inner width of a model of width D."""
+        if self.expand * width % self.head_width:
+            raise ValueError(f"inner width {self.expand} x {width} is no multiple of head_width {self.head_width}")
+
 
 class Mamba2(nn.Module):
     """Mix a sequence (B, L, D) causally, in time linear in L."""
@@ -34,6 +41,7 @@ class Mamba2(nn.Module):
     def __init__(self, config: Mamba2Config, width: int) -> None:
         super().__init__()
         self.config = config
+        config.check_width(width)
         inner = config.expand * width
         self.inner = inner
         self.heads = inner // config.head_width
@@ -42,25 +50,38 @@ class Mamba2(nn.Module):
         bound = config.convolution_width**-0.5  # torch's default for a depthwise convolution
         self.convolution_weight = nn.Parameter(torch.empty(mixed, config.convolution_width).uniform_(-bound, bound))
         self.convolution_bias = nn.Parameter(torch.empty(mixed).uniform_(-bound, bound))
-        # softplus(dt_bias) is log-uniform in [0.001, 0.1], the decay rates uniform in [1, 16].
-        dt = torch.exp(torch.empty(self.heads).uniform_(math.log(1e-3), math.log(1e-1))).clamp(min=1e-4)
-        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))
+        self.dt_bias = nn.Parameter(initial_dt_bias(self.heads))
         self.log_decay_rate = nn.Parameter(torch.log(torch.empty(self.heads).uniform_(1, 16)))
         self.skip = nn.Parameter(torch.ones(self.heads))
         self.norm_weight = nn.Parameter(torch.ones(inner))
         self.project_out = nn.Linear(inner, width, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the mixed sequence (B, L, D)."""
+    def forward(
+        self,
+        x: Tensor,
+        segments: Tensor | None = None,
+        state: MixerState | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, MixerState]:
+        """Return the mixed sequence (B, L, D) and the state: (B, W - 1, C) and (B, H, P, N); see ``mixer.py``."""
         B, L, _ = x.shape
         N, P = self.config.state_size, self.config.head_width
+        recent, memory = state or (None, None)
         gate, mixed, dt = torch.split(self.project_in(x), [self.inner, self.inner + 2 * N, self.heads], dim=-1)
-        mixed = functional.silu(causal_convolution(mixed, self.convolution_weight, self.convolution_bias))
-        x, b, c = torch.split(mixed, [self.inner, N, N], dim=-1)
+        convolved, last = causal_convolution(mixed, self.convolution_weight, self.convolution_bias, segments, recent)
+        x, b, c = torch.split(functional.silu(convolved), [self.inner, N, N], dim=-1)
         x = x.reshape(B, L, self.heads, P)
         dt = functional.softplus(dt + self.dt_bias)  # (B, L, H)
-        y = ssd_chunked(x, dt, -torch.exp(self.log_decay_rate), b, c, self.config.chunk_length)
+        if lengths is not None:
+            dt = dt * inside(lengths, L)[..., None]
+            last = inputs_before(mixed, lengths, recent, self.config.convolution_width - 1)
+        y, memory = ssd(x, dt, -torch.exp(self.log_decay_rate), b, c, segments, memory, self.config.chunk_length)
         y = (y + self.skip[:, None] * x).reshape(B, L, self.inner)
         y = functional.rms_norm(y * functional.silu(gate), (self.inner,), self.norm_weight, eps=1e-5)
-        out: Tensor = self.project_out(y)
-        return out
+        return self.project_out(y), (last, memory)
+
+
+def initial_dt_bias(count: int) -> Tensor:
+    """Return biases (count,) whose softplus is log-uniform in [0.001, 0.1]: the initial step sizes of Mamba."""
+    dt = torch.exp(torch.empty(count).uniform_(math.log(1e-3), math.log(1e-1))).clamp(min=1e-4)
+    return dt + torch.log(-torch.expm1(-dt))

@@ -1,4 +1,4 @@
-"""The Mamba4Rec shell around a sequence mixer; with a Mamba-2 block in it, it is 2Mamba4Rec.
+"""The Mamba4Rec shell around a sequence mixer: Mamba4Rec with a Mamba block in it, 2Mamba4Rec with a Mamba-2 block.
 
 Liu et al. (2024), chengkai-liu/Mamba4Rec:mamba4rec.py: item embedding (no positions: the mixer is recurrent) ->
 dropout -> LayerNorm -> layers of [mixer -> LN(drop(h)), plus the residual when there is more than one layer ->
@@ -8,34 +8,45 @@ Shapes: B batch, L length, D width.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ssm4rec.models.feed_forward import FeedForward
+from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
-from ssm4rec.models.recommender import Recommender, check_sizes, initialize, item_embedding
+from ssm4rec.models.mixer import MixerState
+from ssm4rec.models.recommender import check_sizes, initialize, item_embedding
+from ssm4rec.models.serving import RecurrentRecommender
 
 
 @dataclass(frozen=True)
 class Mamba4RecConfig:
-    """Sizes of the shell, and the mixer in it; ``maximum_length`` is the longest history read, in items."""
+    """Sizes of the shell, and the mixer in it.
+
+    Attributes:
+        maximum_length: the longest history read in training and evaluation, in items.
+        width: D.
+        layers: of mixer and feed-forward.
+        inner_width: of the feed-forward.
+        dropout: after the embedding, the mixer, and twice in the feed-forward.
+        mixer: whose sizes decide which block it is.
+    """
 
     maximum_length: int
     width: int
     layers: int
     inner_width: int
     dropout: float
-    mixer: Mamba2Config
+    mixer: MambaConfig | Mamba2Config
 
     def __post_init__(self) -> None:
-        if self.mixer.expand * self.width % self.mixer.head_width:
-            raise ValueError(
-                f"inner width {self.mixer.expand} x {self.width} is no multiple of head_width {self.mixer.head_width}"
-            )
         check_sizes(self.maximum_length, self.layers, self.inner_width, self.dropout)
+        if isinstance(self.mixer, Mamba2Config):
+            self.mixer.check_width(self.width)
 
 
-class Mamba4Rec(Recommender):
+class Mamba4Rec(RecurrentRecommender):
     """Items (B, L) to hidden states (B, L, D) through recurrent mixers."""
 
     def __init__(self, config: Mamba4RecConfig, item_count: int) -> None:
@@ -48,12 +59,16 @@ class Mamba4Rec(Recommender):
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
         self.apply(initialize)
 
-    def forward(self, items: Tensor) -> Tensor:
-        """Return hidden states (B, L, D) for items (B, L)."""
+    def read(
+        self, items: Tensor, segments: Tensor | None, memory: MixerState | None, lengths: Tensor | None
+    ) -> tuple[Tensor, MixerState]:
+        """Return hidden states (B, L, D) and the mixers' states, two tensors a layer."""
         x: Tensor = self.norm(self.dropout(self.item_embedding(items)))
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        states = []
+        for index, layer in enumerate(self.layers):
+            x, state = layer(x, segments, memory and memory[2 * index : 2 * index + 2], lengths)
+            states.append(state)
+        return x, tuple(chain.from_iterable(states))
 
 
 class _Layer(nn.Module):
@@ -62,16 +77,19 @@ class _Layer(nn.Module):
     def __init__(self, config: Mamba4RecConfig) -> None:
         super().__init__()
         self.residual = config.layers > 1
-        self.mixer = Mamba2(config.mixer, config.width)
+        match config.mixer:
+            case MambaConfig():
+                self.mixer: nn.Module = Mamba(config.mixer, config.width)
+            case Mamba2Config():
+                self.mixer = Mamba2(config.mixer, config.width)
         self.mixer_norm = nn.LayerNorm(config.width, eps=1e-12)
-        self.expand = nn.Linear(config.width, config.inner_width)
-        self.contract = nn.Linear(config.inner_width, config.width)
-        self.feed_forward_norm = nn.LayerNorm(config.width, eps=1e-12)
         self.dropout = nn.Dropout(config.dropout)
+        self.feed_forward = FeedForward(config.width, config.inner_width, config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, L, D)
-        mixed = self.dropout(self.mixer(x))
+    def forward(
+        self, x: Tensor, segments: Tensor | None, state: MixerState | None, lengths: Tensor | None
+    ) -> tuple[Tensor, MixerState]:
+        mixed, state = self.mixer(x, segments, state, lengths)
+        mixed = self.dropout(mixed)
         x = self.mixer_norm(mixed + x if self.residual else mixed)
-        inner = self.dropout(functional.gelu(self.expand(x)))
-        out: Tensor = self.feed_forward_norm(x + self.dropout(self.contract(inner)))
-        return out
+        return self.feed_forward(x), state

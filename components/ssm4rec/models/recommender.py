@@ -13,7 +13,7 @@ INITIAL_DEVIATION = 0.02
 
 
 class Recommender(nn.Module):
-    """A causal sequence model over items: every position's output predicts the item after it.
+    """A sequence model over items.
 
     The output layer is the item embedding itself, without bias (Mamba4Rec, "prediction layer"). Histories are padded
     on the right, so that a causal model needs no mask: padding comes after everything that counts.
@@ -21,27 +21,41 @@ class Recommender(nn.Module):
 
     item_embedding: nn.Embedding
     maximum_length: int
-    """The longest history the model reads, in items."""
+    """The longest history the model was made for, in items."""
+    causal: bool = True
+    """Position t of the output sees items 0..t only, so that it may be trained to predict item t + 1."""
 
     @abstractmethod
-    def forward(self, items: Tensor) -> Tensor:
-        """Return hidden states (B, L, D) for items (B, L), int64, 0 where padded."""
+    def forward(self, items: Tensor, segments: Tensor | None = None) -> Tensor:
+        """Return hidden states (B, L, D).
+
+        Args:
+            items: (B, L), int64, 0 where padded.
+            segments: ids (B, L) of several histories packed into a row, never falling; each is read as if it stood
+                alone. None: each row is one history.
+        """
 
     def item_vectors(self) -> Tensor:
         """Return the output vectors (V, D) of items 1..V; row i belongs to item i + 1."""
         return self.item_embedding.weight[1:]
 
-    def score_next(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """Return scores (B, V) of items 1..V as the next item.
+    def next_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """Return the hidden states (B, D) from which the next item is predicted.
 
         Args:
             items: histories (B, L), int64, oldest first, padded on the right with 0.
             lengths: (B,), the number of items in each history, at least 1.
         """
-        rows = torch.arange(len(items), device=items.device)
-        hidden = self(items)[rows, lengths - 1]  # (B, D)
-        scores: Tensor = hidden @ self.item_vectors().T
-        return scores
+        hidden: Tensor = self(items)[torch.arange(len(items), device=items.device), lengths - 1]
+        return hidden
+
+    def score(self, hidden: Tensor) -> Tensor:
+        """Return scores (B, V) of items 1..V from hidden states (B, D)."""
+        return hidden @ self.item_vectors().T
+
+    def score_next(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """Return scores (B, V) of items 1..V as the next item; arguments as :meth:`next_hidden`."""
+        return self.score(self.next_hidden(items, lengths))
 
 
 def item_embedding(item_count: int, width: int) -> nn.Embedding:

@@ -5,9 +5,10 @@ recbole/model/sequential_recommender/sasrec.py), on which the paper builds: embe
 -> dropout -> layers of [LN(x + drop(attention(x))), LN(x + drop(feed-forward(x)))]. ``norm="pre"`` normalizes the
 input of each sublayer instead and once at the end; it trains faster (the ``best`` profile).
 
-Shapes: B batch, L length, D width, H heads.
+Shapes: B batch, L length, D width, H heads, M maximum length.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.recommender import Recommender, check_sizes, initialize, item_embedding
+from ssm4rec.models.recommender import check_sizes, initialize, item_embedding
+from ssm4rec.models.serving import ServingRecommender, ServingState
+
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""From queries, keys and values (B, H, L, D / H) and the dropout rate to the mixed values (B, H, L, D / H)."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,13 @@ class SASRecConfig:
         check_sizes(self.maximum_length, self.layers, self.inner_width, self.dropout)
 
 
-class SASRec(Recommender):
-    """Items (B, L) to hidden states (B, L, D) through causal self-attention."""
+class SASRec(ServingRecommender):
+    """Items (B, L) to hidden states (B, L, D) through causal self-attention.
+
+    Its serving memory is the last M items (B, M) and the layers' keys and values (layers, B, H, M, D / H each, batch
+    first). Positions count from the oldest item read: once a history is longer than M, every further event moves all
+    positions, and the M items are read anew.
+    """
 
     def __init__(self, config: SASRecConfig, item_count: int) -> None:
         super().__init__()
@@ -52,14 +62,63 @@ class SASRec(Recommender):
         self.dropout = nn.Dropout(config.dropout)
         self.apply(initialize)
 
-    def forward(self, items: Tensor) -> Tensor:
+    def forward(self, items: Tensor, segments: Tensor | None = None) -> Tensor:
         """Return hidden states (B, L, D) for items (B, L)."""
         places = torch.arange(items.shape[1], device=items.device)  # position 0 is the oldest item read
+        if segments is None:
+            return self._read(items, places, [_causal] * len(self.layers))
+        starts = torch.cat([torch.ones_like(segments[:, :1]), segments.diff(dim=1)], dim=1) != 0
+        places = places - torch.where(starts, places, 0).cummax(dim=1).values
+        absent = torch.ones(items.shape[1], items.shape[1], dtype=torch.bool, device=items.device).triu(1)
+        mask = (segments[:, :, None] == segments[:, None]) & ~absent  # (B, L, L)
+        return self._read(items, places, [_masked(mask[:, None])] * len(self.layers))
+
+    def prefill(self, items: Tensor, lengths: Tensor) -> ServingState:
+        """Return the state after histories (B, L) of ``lengths`` (B,) items, of which the last M are read."""
+        M = self.maximum_length
+        read = lengths.clamp(max=M)
+        steps = torch.arange(min(M, items.shape[1]), device=items.device)
+        last = items.gather(1, torch.where(steps < read[:, None], steps + (lengths - read)[:, None], 0))
+        caches = [_Cache(M) for _ in self.layers]
+        hidden = self._read(last, steps, [cache.fill for cache in caches])
+        memory = (functional.pad(last, (0, M - len(steps))), *(part for cache in caches for part in cache.parts))
+        return ServingState(memory, hidden[torch.arange(len(items), device=items.device), read - 1], lengths)
+
+    def advance(self, state: ServingState, items: Tensor) -> ServingState:
+        """Return the state after one more item (B,) of every user."""
+        full = state.events >= self.maximum_length
+        if not full.any():
+            return self._append(state, items)
+        rows = [(~full).nonzero()[:, 0], full.nonzero()[:, 0]]
+        tensors = [[tensor[row] for tensor in (*state.memory, state.events)] for row in rows]
+        slid = torch.cat([tensors[1][0][:, 1:], items[rows[1], None]], dim=1)
+        whole = self.prefill(slid, torch.full_like(rows[1], self.maximum_length))
+        whole = ServingState(whole.memory, whole.hidden, tensors[1][-1] + 1)
+        if full.all():
+            return whole
+        short = self._append(
+            ServingState(tuple(tensors[0][:-1]), state.hidden[rows[0]], tensors[0][-1]), items[rows[0]]
+        )
+        order = torch.cat(rows).argsort()
+        joined = [torch.cat(pair)[order] for pair in zip(short.tensors(), whole.tensors(), strict=True)]
+        return ServingState(tuple(joined[2:]), joined[0], joined[1])
+
+    def _append(self, state: ServingState, items: Tensor) -> ServingState:
+        """Add an item to histories shorter than M: one query against the keys so far."""
+        rows = torch.arange(len(items), device=items.device)
+        window, *parts = state.memory
+        window = window.index_put((rows, state.events), items)
+        caches = [_Cache(self.maximum_length, parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
+        attends = [cache.append(state.events) for cache in caches]
+        hidden = self._read(items[:, None], state.events[:, None], attends)[:, 0]
+        return ServingState((window, *(part for cache in caches for part in cache.parts)), hidden, state.events + 1)
+
+    def _read(self, items: Tensor, places: Tensor, attends: list[Attend]) -> Tensor:
         x: Tensor = self.item_embedding(items) + self.position_embedding(places)
         post = self.config.norm == "post"
         x = self.dropout(self.norm(x) if post else x)
-        for layer in self.layers:
-            x = layer(x)
+        for layer, attend in zip(self.layers, attends, strict=True):
+            x = layer(x, attend)
         if not post:
             x = self.norm(x)
         return x
@@ -81,24 +140,66 @@ class _Layer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.width, eps=1e-12)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, L, D)
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:  # (B, L, D)
         if self.post:
-            x = self.attention_norm(x + self.dropout(self._attention(x)))
+            x = self.attention_norm(x + self.dropout(self._attention(x, attend)))
             x = self.feed_forward_norm(x + self.dropout(self._feed_forward(x)))
         else:
-            x = x + self.dropout(self._attention(self.attention_norm(x)))
+            x = x + self.dropout(self._attention(self.attention_norm(x), attend))
             x = x + self.dropout(self._feed_forward(self.feed_forward_norm(x)))
         return x
 
-    def _attention(self, x: Tensor) -> Tensor:
+    def _attention(self, x: Tensor, attend: Attend) -> Tensor:
         B, L, D = x.shape
         split = self.query_key_value(x).view(B, L, 3, self.heads, D // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)  # each (B, H, L, D / H)
-        rate = self.dropout_rate if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=rate, is_causal=True)
+        mixed = attend(query, key, value, self.dropout_rate if self.training else 0.0)
         out: Tensor = self.output(mixed.transpose(1, 2).reshape(B, L, D))
         return out
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.contract(functional.gelu(self.expand(x)))
         return out
+
+
+def _causal(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
+
+
+def _masked(mask: Tensor) -> Attend:
+    """Return attention where ``mask`` (B, 1, L, L) allows it."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+
+    return attend
+
+
+class _Cache:
+    """One layer's keys and values of up to M items, ``parts``: each (B, H, M, D / H)."""
+
+    def __init__(self, size: int, *parts: Tensor) -> None:
+        self.size = size
+        self.parts = parts
+
+    def fill(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        """Attend causally and keep the keys and values."""
+        room = (0, 0, 0, self.size - key.shape[2])
+        self.parts = (functional.pad(key, room), functional.pad(value, room))
+        return _causal(query, key, value, dropout)
+
+    def append(self, places: Tensor) -> Attend:
+        """Return attention of one query a row, at ``places`` (B,), to the kept keys and its own."""
+        reach = int(places.max()) + 1
+        mask = torch.arange(reach, device=places.device) <= places[:, None]  # (B, reach)
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+            rows = torch.arange(len(places), device=places.device)
+            at = (rows[:, None], torch.arange(key.shape[1], device=places.device), places[:, None])
+            self.parts = tuple(
+                kept.index_put(at, new[:, :, 0]) for kept, new in zip(self.parts, (key, value), strict=True)
+            )
+            keys, values = (part[:, :, :reach] for part in self.parts)
+            return _masked(mask[:, None, None])(query, keys, values, dropout)
+
+        return attend

@@ -1,0 +1,137 @@
+"""Hydra4Rec: the shell of Mamba4Rec around Hydra blocks.
+
+The paper's section 3.3: a Hydra block and Mamba4Rec's position-wise feed-forward make a layer, and the next item is
+predicted from the last position (3.3.1). The rest is the shell of ``mamba4rec.py``: item embedding -> dropout ->
+LayerNorm -> layers of [Hydra -> LN(drop(h)), plus the residual when there is more than one layer -> feed-forward] ->
+tied output. The paper names neither the number of layers nor the objective.
+
+With one layer the backward half of the block has no part in the hidden state of a row's last position, since nothing
+follows it: trained through the readouts ``last`` and ``mask``, its parameters get a gradient of exactly 0. More layers
+or the readout ``mean`` bring it to use. Cloze trains it with one layer too, for predictions that are never asked.
+
+Shapes: B batch, L length, D width, V items, M maximum length.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ssm4rec.models.feed_forward import FeedForward
+from ssm4rec.models.hydra import Hydra, HydraConfig
+from ssm4rec.models.mixer import inside
+from ssm4rec.models.recommender import Recommender, check_sizes, initialize, item_embedding
+
+Readout = Literal["last", "mean", "mask"]
+"""From which hidden state the next item is predicted: that of the last item (the paper), the mean over all items, or
+that of a mask token put after them (Sun et al. 2019, BERT4Rec, section 3.6)."""
+
+
+@dataclass(frozen=True)
+class Hydra4RecConfig:
+    """Sizes of the shell, and the block in it.
+
+    Attributes:
+        maximum_length: the longest row read in training and evaluation, the mask token included.
+        width: D.
+        layers: of Hydra and feed-forward.
+        inner_width: of the feed-forward.
+        dropout: after the embedding, the Hydra block, and twice in the feed-forward.
+        readout: what stands for the history.
+        mixer: the Hydra block.
+    """
+
+    maximum_length: int
+    width: int
+    layers: int
+    inner_width: int
+    dropout: float
+    readout: Readout
+    mixer: HydraConfig
+
+    def __post_init__(self) -> None:
+        check_sizes(self.maximum_length, self.layers, self.inner_width, self.dropout)
+        if self.readout not in get_args(Readout):
+            raise ValueError(f"there is no readout called {self.readout!r}: {', '.join(get_args(Readout))}")
+        if self.readout == "mask" and self.maximum_length < 2:
+            raise ValueError("with the readout mask, maximum_length is at least 2: an item and the mask token")
+        self.mixer.check_width(self.width)
+
+
+class Hydra4Rec(Recommender):
+    """Items (B, L) to hidden states (B, L, D), each of which sees the whole row.
+
+    Attributes:
+        mask_token: the id V + 1 that stands for a hidden item; None unless the readout is ``mask``.
+    """
+
+    causal = False
+
+    def __init__(self, config: Hydra4RecConfig, item_count: int) -> None:
+        super().__init__()
+        self.config = config
+        self.maximum_length = config.maximum_length
+        self.item_count = item_count
+        self.mask_token = item_count + 1 if config.readout == "mask" else None
+        self.item_embedding = item_embedding(self.mask_token or item_count, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(config.width, eps=1e-12)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        self.apply(initialize)
+
+    def forward(self, items: Tensor, segments: Tensor | None = None) -> Tensor:
+        """Return hidden states (B, L, D) for items (B, L); what stands where an item is 0 means nothing."""
+        present = items != 0
+        x: Tensor = self.norm(self.dropout(self.item_embedding(items)))
+        for layer in self.layers:
+            x = layer(x, present, segments)
+        return x
+
+    def item_vectors(self) -> Tensor:
+        """Return the output vectors (V, D) of items 1..V: the mask token is nobody's next item."""
+        return self.item_embedding.weight[1 : self.item_count + 1]
+
+    def next_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """Return the hidden states (B, D) from which the next item is predicted.
+
+        Args:
+            items: histories (B, L), int64, oldest first, padded on the right with 0. With the readout ``mask`` their
+                last M - 1 items are read.
+            lengths: (B,), the number of items in each history, at least 1.
+        """
+        match self.config.readout:
+            case "last":
+                return super().next_hidden(items, lengths)
+            case "mean":
+                hidden: Tensor = self(items)
+                return (hidden * inside(lengths, items.shape[1])[..., None]).sum(1) / lengths[:, None]
+            case "mask":
+                return super().next_hidden(*self._ask(items, lengths))
+
+    def _ask(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return histories (B, up to M) that end with the mask token, and their lengths (B,) with it."""
+        L = items.shape[1]
+        kept = lengths.clamp(max=self.maximum_length - 1)[:, None]  # (B, 1)
+        steps = torch.arange(min(L, self.maximum_length - 1) + 1, device=items.device)
+        places = (lengths[:, None] - kept + steps).clamp(max=L - 1)
+        asked = items.gather(1, places).scatter(1, kept, self.item_count + 1)
+        return asked, kept[:, 0] + 1
+
+
+class _Layer(nn.Module):
+    """A Hydra block and a position-wise feed-forward."""
+
+    def __init__(self, config: Hydra4RecConfig) -> None:
+        super().__init__()
+        self.residual = config.layers > 1
+        self.mixer = Hydra(config.mixer, config.width)
+        self.mixer_norm = nn.LayerNorm(config.width, eps=1e-12)
+        self.dropout = nn.Dropout(config.dropout)
+        self.feed_forward = FeedForward(config.width, config.inner_width, config.dropout)
+
+    def forward(self, x: Tensor, present: Tensor, segments: Tensor | None) -> Tensor:
+        mixed = self.dropout(self.mixer(x, present, segments))
+        x = self.mixer_norm(mixed + x if self.residual else mixed)
+        out: Tensor = self.feed_forward(x)
+        return out

@@ -1,0 +1,183 @@
+"""LRURec: linear recurrent units over the item sequence, the retriever of LlamaRec.
+
+Yue et al. (2024), "Linear recurrent units for sequential recommendation"; Yueeeeeeee/LlamaRec:model/lru.py: item
+embedding (no positions: the unit is recurrent) -> dropout -> LayerNorm -> layers of [LN(x + drop(LRU(x))) ->
+position-wise feed-forward] -> tied output plus a bias per item. Per channel, with complex in-map, state and out-map::
+
+    h_t = lambda h_{t-1} + gamma (W_in x_t + b_in)      lambda = exp(-exp(nu) + i exp(theta))
+    y_t = Re(W_out h_t) + b_out
+
+The same function as there, stored otherwise: complex weights are pairs of real parameters; the imaginary part of the
+output's bias, which reaches nothing, is left out. Left padding, which the source masks, is right padding here, which
+a causal model never sees. Only the feed-forward's LayerNorm differs, by its epsilon: 1e-12, not 1e-5.
+
+Shapes: B batch, L length, D width, C = expand x D channels, V items.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ssm4rec.models.feed_forward import FeedForward
+from ssm4rec.models.mixer import MixerState
+from ssm4rec.models.recommender import INITIAL_DEVIATION, check_sizes, item_embedding
+from ssm4rec.models.serving import RecurrentRecommender
+from ssm4rec.ops.linear_recurrence import linear_recurrence
+
+
+@dataclass(frozen=True)
+class LRURecConfig:
+    """Sizes of an LRURec.
+
+    Attributes:
+        maximum_length: the longest history read in training and evaluation, in items.
+        width: D.
+        layers: of recurrent unit and feed-forward.
+        inner_width: of the feed-forward.
+        dropout: after the embedding, the recurrent unit, and twice in the feed-forward.
+        expand: complex channels per unit of width.
+        minimum_modulus: of the initial decays lambda, which are uniform over a ring of the complex plane.
+        maximum_modulus: its outer radius, below 1.
+        output_bias: whether every item has a bias in the scores.
+    """
+
+    maximum_length: int
+    width: int
+    layers: int
+    inner_width: int
+    dropout: float
+    expand: int
+    minimum_modulus: float
+    maximum_modulus: float
+    output_bias: bool
+
+    def __post_init__(self) -> None:
+        check_sizes(self.maximum_length, self.layers, self.inner_width, self.dropout)
+        if self.expand < 1:
+            raise ValueError("expand is at least 1")
+        if not 0 <= self.minimum_modulus < self.maximum_modulus < 1:
+            raise ValueError(
+                f"moduli {self.minimum_modulus} and {self.maximum_modulus} do not satisfy 0 <= minimum < maximum < 1"
+            )
+
+
+class LRURec(RecurrentRecommender):
+    """Items (B, L) to hidden states (B, L, D), or (B, L, D + 1) with an output bias."""
+
+    def __init__(self, config: LRURecConfig, item_count: int) -> None:
+        super().__init__()
+        self.config = config
+        self.maximum_length = config.maximum_length
+        self.item_embedding = item_embedding(item_count, config.width)
+        self.item_bias = nn.Parameter(torch.empty(item_count)) if config.output_bias else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(config.width)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        _initialize(self)
+
+    def read(
+        self, items: Tensor, segments: Tensor | None, memory: MixerState | None, lengths: Tensor | None
+    ) -> tuple[Tensor, MixerState]:
+        """Return hidden states and the recurrent units' states, one tensor (B, C, 2) a layer."""
+        x: Tensor = self.norm(self.dropout(self.item_embedding(items)))
+        states = []
+        for index, layer in enumerate(self.layers):
+            x, state = layer(x, segments, memory and memory[index : index + 1], lengths)
+            states.extend(state)
+        if self.item_bias is not None:
+            # Losses and scores know products of hidden states and item vectors only: the bias is the last entry of an
+            # item vector, and the hidden state has a 1 there.
+            x = functional.pad(x, (0, 1), value=1.0)
+        return x, tuple(states)
+
+    def item_vectors(self) -> Tensor:
+        """Return the output vectors of items 1..V: (V, D), or with their biases as a last column (V, D + 1)."""
+        vectors = super().item_vectors()
+        return vectors if self.item_bias is None else torch.cat([vectors, self.item_bias[:, None]], dim=1)
+
+
+class _Layer(nn.Module):
+    """A recurrent unit and a position-wise feed-forward."""
+
+    def __init__(self, config: LRURecConfig) -> None:
+        super().__init__()
+        self.recurrence = LinearRecurrentUnit(config)
+        self.recurrence_norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.feed_forward = FeedForward(config.width, config.inner_width, config.dropout)
+
+    def forward(
+        self, x: Tensor, segments: Tensor | None, state: MixerState | None, lengths: Tensor | None
+    ) -> tuple[Tensor, MixerState]:
+        mixed, state = self.recurrence(x, segments, state, lengths)
+        return self.feed_forward(self.recurrence_norm(x + self.dropout(mixed))), state
+
+
+class LinearRecurrentUnit(nn.Module):
+    """Mix a sequence (B, L, D) causally through C complex channels that decay and turn."""
+
+    def __init__(self, config: LRURecConfig) -> None:
+        super().__init__()
+        D, C = config.width, config.expand * config.width
+        self.log_rate, self.log_phase, self.log_scale = (  # nu, theta and gamma in the sources, as logarithms
+            nn.Parameter(start) for start in _ring(C, config.minimum_modulus, config.maximum_modulus)
+        )
+        self.real_in = nn.Linear(D, C)
+        self.imaginary_in = nn.Linear(D, C)
+        self.real_out = nn.Linear(C, D)
+        self.imaginary_out = nn.Linear(C, D, bias=False)
+
+    def decay(self) -> Tensor:
+        """Return lambda (C,), complex."""
+        return torch.polar(torch.exp(-torch.exp(self.log_rate)), torch.exp(self.log_phase))
+
+    def forward(
+        self,
+        x: Tensor,
+        segments: Tensor | None = None,
+        state: MixerState | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, MixerState]:
+        """Return the mixed sequence (B, L, D) and the state: real and imaginary parts (B, C, 2); see ``mixer.py``."""
+        # Both parts come from one matrix product, side by side, so that they are complex numbers without a copy; the
+        # scale is applied to the weights, which are smaller than the inputs.
+        weight = torch.stack([self.real_in.weight, self.imaginary_in.weight], dim=1)  # (C, 2, D)
+        bias = torch.stack([self.real_in.bias, self.imaginary_in.bias], dim=1)  # (C, 2)
+        scale = torch.exp(self.log_scale)[:, None]
+        inputs = functional.linear(x, (weight * scale[..., None]).flatten(0, 1), (bias * scale).flatten())
+        # Under autocast the product has a precision that complex numbers do not come in.
+        inputs = torch.view_as_complex(inputs.to(scale.dtype).view(*x.shape[:2], -1, 2))  # (B, L, C)
+        before = None if state is None else torch.view_as_complex(state[0])
+        states, last = linear_recurrence(inputs, self.decay(), segments, before)
+        if lengths is not None:
+            last = states[torch.arange(len(x), device=x.device), lengths - 1]
+        # Re(W h) = Re W Re h - Im W Im h, as one matrix product.
+        weight = torch.stack([self.real_out.weight, -self.imaginary_out.weight], dim=-1)  # (D, C, 2)
+        y = functional.linear(torch.view_as_real(states).flatten(-2), weight.flatten(1), self.real_out.bias)
+        return y, (torch.view_as_real(last),)
+
+
+def _ring(count: int, minimum: float, maximum: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logarithms of rate, phase and scale (count,) of decays uniform over a ring of the complex plane.
+
+    Orvieto et al. (2023), "Resurrecting recurrent neural networks for long sequences": the squared modulus is uniform
+    between the squared radii, the phase in [0, 2 pi]; the scale sqrt(1 - modulus^2) keeps the states of white noise
+    at its size.
+    """
+    uniform = 1 - torch.rand(2, count)  # in (0, 1], so that no logarithm is infinite
+    square = minimum**2 + (maximum**2 - minimum**2) * uniform[0]
+    return torch.log(-0.5 * torch.log(square)), torch.log(2 * math.pi * uniform[1]), 0.5 * torch.log(1 - square)
+
+
+def _initialize(model: LRURec) -> None:
+    """Draw all but the decays and normalizations, biases too, from N(0, 0.02) cut at two deviations."""
+    bound = 2 * INITIAL_DEVIATION
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not isinstance(module, nn.LayerNorm) and not name.startswith("log_"):
+                nn.init.trunc_normal_(parameter, std=INITIAL_DEVIATION, a=-bound, b=bound)
+    with torch.no_grad():
+        model.item_embedding.weight[0].zero_()

@@ -1,0 +1,99 @@
+"""The Mamba block: projections, short convolution, selective scan, gate.
+
+Gu & Dao (2024), section 3.4; the reference module is state-spaces/mamba:mamba_ssm/modules/mamba_simple.py, whose
+parameters and order of operations are kept.
+
+Shapes: B batch, L length, D width, E = expand x D inner width, N state size, R rank of the step sizes, W kernel width.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ssm4rec.models.mamba2 import initial_dt_bias
+from ssm4rec.models.mixer import MixerState, inputs_before, inside
+from ssm4rec.models.recommender import INITIAL_DEVIATION
+from ssm4rec.ops.convolution import causal_convolution
+from ssm4rec.ops.selective_scan import selective_scan
+
+
+@dataclass(frozen=True)
+class MambaConfig:
+    """Sizes of a Mamba block, and how the projection to step sizes starts.
+
+    Attributes:
+        state_size: N.
+        convolution_width: W, at least 2.
+        expand: E / D.
+        dt_rank: R; 0: D / 16, rounded up.
+        init: ``mamba``: weights uniform in R^-1/2 [-1, 1], biases such that steps start log-uniform in [0.001, 0.1],
+            as the reference module does; ``paper``: weights from N(0, 0.02) and no bias, so that steps start near
+            log 2 = 0.69. That is what the public Mamba4Rec trains: it draws every linear layer anew after the block.
+    """
+
+    state_size: int
+    convolution_width: int
+    expand: int
+    dt_rank: int
+    init: Literal["paper", "mamba"]
+
+    def __post_init__(self) -> None:
+        if self.init not in ("paper", "mamba"):
+            raise ValueError(f"init {self.init!r} is unknown; choose from paper, mamba")
+        if self.convolution_width < 2 or min(self.state_size, self.expand) < 1 or self.dt_rank < 0:
+            raise ValueError("state_size and expand are at least 1, convolution_width 2, dt_rank 0")
+
+
+class Mamba(nn.Module):
+    """Mix a sequence (B, L, D) causally, in time linear in L."""
+
+    def __init__(self, config: MambaConfig, width: int) -> None:
+        super().__init__()
+        self.config = config
+        inner = config.expand * width
+        self.rank = config.dt_rank or math.ceil(width / 16)
+        self.project_in = nn.Linear(width, 2 * inner, bias=False)
+        bound = config.convolution_width**-0.5  # torch's default for a depthwise convolution
+        self.convolution_weight = nn.Parameter(torch.empty(inner, config.convolution_width).uniform_(-bound, bound))
+        self.convolution_bias = nn.Parameter(torch.empty(inner).uniform_(-bound, bound))
+        self.project_scan = nn.Linear(inner, self.rank + 2 * config.state_size, bias=False)
+        # Not an nn.Linear: a shell that initializes those must not decide how the steps start.
+        weight, bias = torch.empty(inner, self.rank), torch.zeros(inner)
+        match config.init:
+            case "mamba":
+                weight.uniform_(-(self.rank**-0.5), self.rank**-0.5)
+                bias = initial_dt_bias(inner)
+            case "paper":
+                weight.normal_(std=INITIAL_DEVIATION)
+        self.dt_weight = nn.Parameter(weight)
+        self.dt_bias = nn.Parameter(bias)
+        rates = torch.arange(1, config.state_size + 1, dtype=weight.dtype)  # S4D-real
+        self.log_decay_rate = nn.Parameter(torch.log(rates).repeat(inner, 1))
+        self.skip = nn.Parameter(torch.ones(inner))
+        self.project_out = nn.Linear(inner, width, bias=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        segments: Tensor | None = None,
+        state: MixerState | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, MixerState]:
+        """Return the mixed sequence (B, L, D) and the state: (B, W - 1, E) and (B, E, N); see ``mixer.py``."""
+        N = self.config.state_size
+        recent, memory = state or (None, None)
+        inputs, gate = self.project_in(x).chunk(2, dim=-1)  # (B, L, E) each
+        convolved, last = causal_convolution(inputs, self.convolution_weight, self.convolution_bias, segments, recent)
+        x = functional.silu(convolved)
+        dt, b, c = torch.split(self.project_scan(x), [self.rank, N, N], dim=-1)
+        dt = functional.softplus(functional.linear(dt, self.dt_weight, self.dt_bias))  # (B, L, E)
+        if lengths is not None:
+            dt = dt * inside(lengths, x.shape[1])[..., None]
+            last = inputs_before(inputs, lengths, recent, self.config.convolution_width - 1)
+        y, memory = selective_scan(x, dt, -torch.exp(self.log_decay_rate), b, c, segments, memory)
+        y = (y + self.skip * x) * functional.silu(gate)
+        return self.project_out(y), (last, memory)

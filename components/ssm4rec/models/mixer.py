@@ -1,0 +1,39 @@
+"""What every causal mixer takes and gives.
+
+A mixer maps x (B, L, D) to (B, L, D) and carries a state, so that a sequence can be read in parts::
+
+    y, state = mixer(x, segments=None, state=None, lengths=None)
+
+- ``segments`` (B, L): several sequences in a row, one id each, never falling; nothing crosses from one to the next.
+- ``state``: after what came before the row (its first segment); None: nothing came before.
+- ``lengths`` (B,): rows are padded on the right; the returned state is that after each row's last real position.
+
+One event at a time is L = 1 with a state. Shapes: B batch, L length, D width, C channels, W kernel width.
+"""
+
+import torch
+from torch import Tensor
+
+MixerState = tuple[Tensor, ...]
+"""Each tensor (B, ...)."""
+
+
+def inside(lengths: Tensor, steps: int) -> Tensor:
+    """Return which of ``steps`` positions are real, (B, L) of bool."""
+    return torch.arange(steps, device=lengths.device) < lengths[:, None]
+
+
+def inputs_before(x: Tensor, lengths: Tensor, before: Tensor | None, count: int) -> Tensor:
+    """Return the last ``count`` of each row's real inputs, as a convolution's state.
+
+    Args:
+        x: (B, L, C), padded on the right.
+        lengths: (B,).
+        before: the ``count`` inputs before the row, (B, count, C); None: zeros.
+        count: W - 1.
+    """
+    B, _, C = x.shape
+    if before is None:
+        before = x.new_zeros(B, count, C)
+    places = lengths[:, None] + torch.arange(count, device=x.device)  # in [before, x]
+    return torch.cat([before.to(x.dtype), x], dim=1).gather(1, places[..., None].expand(-1, -1, C))

@@ -1,0 +1,148 @@
+"""Serving one event at a time: a state per user, and what one more event does to it.
+
+``prefill`` reads a history once, ``step`` adds one event a user; the scores are those of the whole history read anew.
+Every event has a sequence number, 1, 2, ... per user, so that an event delivered twice changes nothing.
+
+Shapes: B users, L length, D width, V items.
+"""
+
+import json
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ssm4rec.errors import InputError
+from ssm4rec.files import whole_file
+from ssm4rec.models.mixer import MixerState
+from ssm4rec.models.recommender import Recommender
+
+
+@dataclass(frozen=True)
+class ServingState:
+    """What a model remembers of B users.
+
+    Attributes:
+        memory: the model's own tensors, each (B, ...).
+        hidden: from which the next item is predicted, (B, D).
+        events: read so far, which is the sequence number of the last one, (B,), int64.
+    """
+
+    memory: tuple[Tensor, ...]
+    hidden: Tensor
+    events: Tensor
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return all tensors, each (B, ...)."""
+        return (self.hidden, self.events, *self.memory)
+
+    def bytes_per_user(self) -> int:
+        """Return the size of one user's state."""
+        return sum(tensor[:1].numel() * tensor.element_size() for tensor in self.tensors())
+
+
+class ServingRecommender(Recommender):
+    """A causal recommender that can go on from a state."""
+
+    @abstractmethod
+    def prefill(self, items: Tensor, lengths: Tensor) -> ServingState:
+        """Return the state after histories (B, L), padded on the right, of ``lengths`` (B,) items."""
+
+    @abstractmethod
+    def advance(self, state: ServingState, items: Tensor) -> ServingState:
+        """Return the state after one more item (B,) of every user."""
+
+    def step(
+        self, state: ServingState, items: Tensor, sequence_numbers: Tensor | None = None
+    ) -> tuple[ServingState, Tensor]:
+        """Add one event a user; return the new state and the scores (B, V) of items 1..V as the next.
+
+        Args:
+            state: of B users; left as it is.
+            items: (B,).
+            sequence_numbers: (B,), of these events; None: they are the next. An event that was read already changes
+                nothing, and the scores are those after the last event read.
+
+        Raises:
+            ValueError: an event is missing between the state and this one; names the first such row.
+        """
+        if sequence_numbers is None:
+            after = self.advance(state, items)
+            return after, self.score(after.hidden)
+        ahead = sequence_numbers - state.events
+        if bool((ahead > 1).any()):
+            row = int((ahead > 1).nonzero()[0])
+            raise ValueError(
+                f"row {row}: event {int(sequence_numbers[row])} follows event {int(state.events[row])}: "
+                "those between are missing; step through them first"
+            )
+        fresh = (ahead == 1).nonzero()[:, 0]
+        if len(fresh) == len(items):
+            after = self.advance(state, items)
+        elif len(fresh):
+            some = _state(tuple(tensor[fresh] for tensor in state.tensors()))
+            changed = self.advance(some, items[fresh]).tensors()
+            pairs = zip(state.tensors(), changed, strict=True)
+            after = _state(tuple(old.index_copy(0, fresh, new) for old, new in pairs))
+        else:
+            after = state
+        return after, self.score(after.hidden)
+
+
+class RecurrentRecommender(ServingRecommender):
+    """A stack of mixers whose states are the whole memory: a step costs the same after any number of events."""
+
+    @abstractmethod
+    def read(
+        self, items: Tensor, segments: Tensor | None, memory: MixerState | None, lengths: Tensor | None
+    ) -> tuple[Tensor, MixerState]:
+        """Return hidden states (B, L, D) and all mixers' states; arguments as in ``mixer.py``."""
+
+    def forward(self, items: Tensor, segments: Tensor | None = None) -> Tensor:
+        """Return hidden states (B, L, D) for items (B, L)."""
+        return self.read(items, segments, None, None)[0]
+
+    def prefill(self, items: Tensor, lengths: Tensor) -> ServingState:
+        """Return the state after histories (B, L) of ``lengths`` (B,) items, however long."""
+        hidden, memory = self.read(items, None, None, lengths)
+        return ServingState(memory, hidden[torch.arange(len(items), device=items.device), lengths - 1], lengths)
+
+    def advance(self, state: ServingState, items: Tensor) -> ServingState:
+        """Return the state after one more item (B,) of every user."""
+        hidden, memory = self.read(items[:, None], None, state.memory, None)
+        return ServingState(memory, hidden[:, 0], state.events + 1)
+
+
+def save_state(path: Path, state: ServingState, owner: str) -> None:
+    """Write a state as safetensors; ``owner`` names the model it belongs to, such as a checksum of its weights."""
+    tensors = {f"{index:03}": tensor.detach().cpu().contiguous() for index, tensor in enumerate(state.tensors())}
+    with whole_file(path) as partial:
+        partial.write_bytes(save(tensors, metadata={"owner": json.dumps(owner)}))
+
+
+def load_state(path: Path, owner: str, device: torch.device) -> ServingState:
+    """Read a state back.
+
+    Raises:
+        InputError: there is none, it is damaged, or it belongs to another model.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            stored = json.loads(file.metadata()["owner"])
+            state = _state(tuple(file.get_tensor(name) for name in sorted(file.keys())))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; prefill the histories anew") from None
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a serving state ({error}); prefill the histories anew") from None
+    if stored != owner:
+        raise InputError(f"{path}: the state of model {stored}, not of {owner}; prefill the histories anew")
+    return state
+
+
+def _state(tensors: tuple[Tensor, ...]) -> ServingState:
+    hidden, events, *memory = tensors
+    return ServingState(tuple(memory), hidden, events)

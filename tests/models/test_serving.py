@@ -1,0 +1,118 @@
+"""One event at a time gives the scores of the whole history; twice the same event changes nothing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssm4rec.errors import InputError
+from ssm4rec.models.build import build_model
+from ssm4rec.models.serving import RecurrentRecommender, ServingRecommender, load_state, save_state
+from ssm4rec.recipes import recipe
+
+NAMES = ["sasrec", "mamba4rec", "2mamba4rec", "lrurec"]
+LENGTHS = torch.tensor([3, 8, 1, 11])
+
+
+def model_of(name: str, overrides: str = "", profile: str = "best") -> ServingRecommender:
+    torch.manual_seed(0)
+    model = build_model(recipe(name, profile, "long", overrides).model, item_count=40).eval()
+    assert isinstance(model, ServingRecommender)
+    return model
+
+
+def histories(steps: int) -> torch.Tensor:
+    """Four users' items, more than any step of the tests reads."""
+    return torch.randint(1, 41, (4, 11 + steps), generator=torch.Generator().manual_seed(1))
+
+
+def first(items: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    longest = int(lengths.max())
+    return torch.where(torch.arange(longest) < lengths[:, None], items[:, :longest], 0)
+
+
+@pytest.mark.parametrize("overrides", ["", "model.maximum_length=10"])
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_equal_the_whole_history_at_every_position(name: str, overrides: str) -> None:
+    """With a maximum length of 10 SASRec's window starts to slide on the way, for one user at once."""
+    model = model_of(name, overrides)
+    items = histories(steps=9)
+    window = model.maximum_length if name == "sasrec" else 99
+    state = model.prefill(first(items, LENGTHS), LENGTHS)
+    torch.testing.assert_close(model.score(state.hidden), whole(model, items, LENGTHS, window), rtol=0, atol=1e-5)
+    for step in range(9):
+        lengths = LENGTHS + step + 1
+        state, scores = model.step(state, items[torch.arange(4), lengths - 1])
+        torch.testing.assert_close(scores, whole(model, items, lengths, window), rtol=0, atol=1e-5)
+        assert torch.equal(state.events, lengths)
+
+
+def whole(model: ServingRecommender, items: torch.Tensor, lengths: torch.Tensor, window: int) -> torch.Tensor:
+    rows = [items[row : row + 1, max(0, length - window) : length] for row, length in enumerate(lengths.tolist())]
+    return torch.cat([model.score_next(row, torch.tensor([row.shape[1]])) for row in rows])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_event_delivered_twice_changes_nothing(name: str) -> None:
+    model = model_of(name)
+    items = histories(steps=2)
+    state = model.prefill(first(items, LENGTHS), LENGTHS)
+    numbers = LENGTHS + 1
+    once, scores = model.step(state, items[torch.arange(4), LENGTHS], numbers)
+    twice, again = model.step(once, items[torch.arange(4), LENGTHS], numbers)
+    assert torch.equal(scores, again)
+    assert all(torch.equal(one, other) for one, other in zip(once.tensors(), twice.tensors(), strict=True))
+    # Two users repeat their last event, the others bring the next.
+    mixed = torch.where(torch.tensor([True, False, True, False]), numbers, numbers + 1)
+    after, scores = model.step(once, items[torch.arange(4), mixed - 1], mixed)
+    torch.testing.assert_close(scores, whole(model, items, mixed, 200), rtol=0, atol=1e-5)
+    assert torch.equal(after.events, mixed)
+
+
+def test_a_missing_event_is_named() -> None:
+    model = model_of("2mamba4rec", profile="smoke")
+    state = model.prefill(torch.tensor([[1, 2], [3, 4]]), torch.tensor([2, 2]))
+    with pytest.raises(ValueError, match="row 1: event 4 follows event 2: those between are missing"):
+        model.step(state, torch.tensor([5, 6]), torch.tensor([3, 4]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_states_are_kept_on_disk(name: str, tmp_path: Path) -> None:
+    model = model_of(name, profile="smoke")
+    items = histories(steps=2)
+    state = model.prefill(first(items, LENGTHS), LENGTHS)
+    path = tmp_path / "state.safetensors"
+    save_state(path, state, owner="weights 1")
+    loaded = load_state(path, "weights 1", torch.device("cpu"))
+    next_items = items[torch.arange(4), LENGTHS]
+    assert torch.equal(model.step(loaded, next_items)[1], model.step(state, next_items)[1])
+    with pytest.raises(InputError, match="the state of model weights 1, not of weights 2"):
+        load_state(path, "weights 2", torch.device("cpu"))
+    with pytest.raises(InputError, match="no such file; prefill the histories anew"):
+        load_state(tmp_path / "other", "weights 1", torch.device("cpu"))
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(InputError, match="not a serving state"):
+        load_state(path, "weights 1", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "sasrec"])
+def test_a_recurrent_state_does_not_grow(name: str) -> None:
+    model = model_of(name)
+    assert isinstance(model, RecurrentRecommender)
+    short, long = (
+        model.prefill(torch.randint(1, 41, (1, length)), torch.tensor([length])).bytes_per_user() for length in (2, 300)
+    )
+    assert short == long
+
+
+def test_a_very_long_history_read_event_by_event_stays_what_it_is() -> None:
+    """10,000 events in chunks of states, float32: no drift."""
+    model = model_of("2mamba4rec")
+    items = torch.randint(1, 41, (1, 10_000), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        state = model.prefill(items[:, :9_990], torch.tensor([9_990]))
+        for place in range(9_990, 10_000):
+            state, scores = model.step(state, items[:, place])
+        expected = model.score_next(items, torch.tensor([10_000]))
+    assert torch.isfinite(scores).all()
+    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
