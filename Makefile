@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Only those given to make itself count: names as plain as FORMAT or OUT may stand in the environment for other reasons.
 PARAMETERS := DATASET SOURCE ITEMS_SOURCE MODELS SEEDS PROFILE LLM ANY_CHECKSUM CACHE_DIR FORM FORMAT \
 	USER_COLUMN ITEM_COLUMN TIME_COLUMN TIME_UNIT RATING_COLUMN TITLE_COLUMN DEDUPLICATE MINIMUM_RATING K_CORE \
-	SPLIT VALIDATION_FRACTION TEST_FRACTION OVERRIDES DEVICE CHECKPOINT_DIR
+	SPLIT VALIDATION_FRACTION TEST_FRACTION OVERRIDES DEVICE PRECISION KERNELS COMPILE CHECKPOINT_DIR
 flag = $(if $(filter command,$(origin $1)),--$(shell echo $1 | tr A-Z_ a-z-) '$($1)')
 FLAGS = $(strip $(foreach name,$(PARAMETERS),$(call flag,$(name))))
 

@@ -3,12 +3,13 @@
 from kfp import dsl
 
 from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu
+from ssm4rec.contracts import PAPER_RECOMMENDERS
 from ssm4rec.stages.evaluate.component import evaluate
 from ssm4rec.stages.prepare_data.component import prepare_data
 from ssm4rec.stages.report.component import report
 from ssm4rec.stages.train_recommender.component import train_recommender
 
-DEFAULT_TRAININGS = [{"model": "sasrec", "seed": 0}, {"model": "2mamba4rec", "seed": 0}]
+DEFAULT_TRAININGS = [{"model": model, "seed": 0} for model in PAPER_RECOMMENDERS]
 
 
 @dsl.pipeline(  # type: ignore[untyped-decorator] # kfp publishes no types
@@ -39,6 +40,9 @@ def comparative_study(
     profile: str = "quick",
     overrides: str = "",
     device: str = "auto",
+    precision: str = "auto",
+    kernels: str = "auto",
+    compile: bool = False,
     checkpoint_dir: str = "",
     gpu_pool: dict[str, str] = A100_80GB,
     gpu_toleration: dict[str, str] = GPU_TAINT,
@@ -71,6 +75,9 @@ def comparative_study(
         profile: size of the trainings: smoke, quick, paper or best.
         overrides: changes to the recipes, such as training.epochs=3.
         device: cpu, cuda or auto.
+        precision: of the trainings: fp32, tf32, bf16 or auto.
+        kernels: form of the operators: sequential, torch, fused or auto.
+        compile: send the models through torch.compile.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taint.
@@ -107,6 +114,9 @@ def comparative_study(
             seed=training.seed,
             overrides=overrides,
             device=device,
+            precision=precision,
+            kernels=kernels,
+            compile=compile,
             checkpoint_dir=checkpoint_dir,
         )
         on_gpu(trained, gpu_pool, gpu_toleration, hours=12)

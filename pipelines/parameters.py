@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from ssm4rec.command_line import StageParser, boolean
-from ssm4rec.contracts import MODELS, PROFILES
+from ssm4rec.contracts import MODELS, PAPER_RECOMMENDERS, PROFILES
 from ssm4rec.errors import InputError
 
 _PASSED_ON = {
@@ -24,6 +24,8 @@ _PASSED_ON = {
     "split": ("leave-one-out", "leave-one-out or global-time"),
     "overrides": ("", "changes to the recipes, such as training.epochs=3,model.dropout=0.1"),
     "device": ("auto", "cpu, cuda, or auto: cuda where there is one"),
+    "precision": ("auto", "of the trainings: fp32, tf32, bf16, or auto: bf16 on a GPU"),
+    "kernels": ("auto", "form of the operators: sequential, torch, fused, or auto"),
     "checkpoint_dir": ("", "folder of checkpoints that outlives a task"),
 }
 
@@ -31,10 +33,13 @@ _PASSED_ON = {
 def add_study_parameters(parser: StageParser) -> None:
     """Add the flags of the comparative study."""
     parser.add_argument("--dataset", default="ml-100k", help="name of the data set; events for your own")
-    parser.add_argument("--models", default=",".join(MODELS), help="recommenders to train, separated by commas")
+    parser.add_argument(
+        "--models", default=",".join(PAPER_RECOMMENDERS), help=f"recommenders to train, of {', '.join(MODELS)}"
+    )
     parser.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
     parser.add_argument("--profile", default="quick", help=f"size of the trainings: {', '.join(PROFILES)}")
     parser.add_argument("--llm", default="none", choices=("none",), help="language model to rank with; none so far")
+    parser.add_argument("--compile", type=boolean, default=False, help="send the models through torch.compile")
     parser.add_argument("--any-checksum", type=boolean, default=False, help="accept a source of unknown checksum")
     parser.add_argument("--k-core", type=int, default=5, help="fewest interactions of a user and of an item")
     parser.add_argument("--validation-fraction", type=float, default=0.1, help="of the events, for global-time")
@@ -64,6 +69,7 @@ def study_arguments(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "dataset": options.dataset,
         "any_checksum": options.any_checksum,
+        "compile": options.compile,
         "k_core": options.k_core,
         "validation_fraction": options.validation_fraction,
         "test_fraction": options.test_fraction,

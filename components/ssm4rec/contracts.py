@@ -7,8 +7,11 @@ The file-by-file description of the dataset folder is in ``data/dataset.py``, th
 
 from typing import Final
 
-MODELS: Final = ("sasrec", "2mamba4rec")
+MODELS: Final = ("sasrec", "mamba4rec", "2mamba4rec", "hydra4rec", "lrurec")
 """Recommenders that ``train_recommender`` can train, by the name used on command lines and in MLflow."""
+
+PAPER_RECOMMENDERS: Final = ("sasrec", "mamba4rec", "2mamba4rec", "hydra4rec")
+"""Those of them that the paper compares: what a study trains unless told otherwise."""
 
 PROFILES: Final = ("smoke", "quick", "paper", "best")
 """Sizes of a run; what each one sets is in ``recipes.py``."""

@@ -1,8 +1,11 @@
-"""Where a stage computes."""
+"""Where a stage computes, and with which kernels."""
+
+from typing import cast
 
 import torch
 
 from ssm4rec.errors import InputError
+from ssm4rec.ops.choice import FORMS, Form, MissingKernelError, choose_form
 
 
 def choose_device(name: str) -> torch.device:
@@ -22,3 +25,17 @@ def choose_device(name: str) -> torch.device:
             raise InputError("--device cuda: this machine or this build of torch has none; use --device auto")
         case _:
             raise InputError(f"--device {name}: unknown; choose from auto, cpu, cuda")
+
+
+def choose_kernels(name: str, device: torch.device) -> None:
+    """Choose the form of all operators, one of ``ops.choice.FORMS``.
+
+    Raises:
+        InputError: the name is unknown, or ``fused`` was asked for and a kernel is missing.
+    """
+    if name not in FORMS:
+        raise InputError(f"--kernels {name}: unknown; choose from {', '.join(FORMS)}")
+    try:
+        choose_form(cast("Form", name), device)
+    except MissingKernelError as error:
+        raise InputError(f"--kernels {name}: {error}") from None

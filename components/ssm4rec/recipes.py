@@ -1,34 +1,49 @@
-"""Recipes: one function per published row, giving a full configuration of model and training.
+"""Recipes: one function per recommender, giving a full configuration of model and training.
 
-A profile sets sizes and nothing else: ``paper`` is the published setting, ``best`` our tuned one, ``quick`` a few
-minutes on a CPU core with real but under-trained numbers, ``smoke`` a few seconds for tests.
+A profile sets sizes and nothing else: ``paper`` is the published setting, ``best`` ours, found on validation data
+alone (RESULTS.md has the trials), ``quick`` a few minutes on a CPU core with real but under-trained numbers, ``smoke``
+a few seconds for tests. Histories are ``short`` (Amazon's: 8 items or so) or ``long`` (MovieLens': 100 and more).
 
 The paper (arXiv 2408.05606) says little about training: "All experiments were conducted using the same initial
 hyperparameters for better interpretability" (section 3.4). Where it is silent, ``paper`` takes the setting of
-Mamba4Rec, whose architecture and code base it extends (Liu et al. 2024; chengkai-liu/Mamba4Rec:config.yaml). One
-deviation is ours: Mamba4Rec trains on every prefix of every user as an example of its own; we train on all positions
-of a sequence at once, which shows the same targets at a fraction of the cost.
+Mamba4Rec, whose architecture and code base it extends (Liu et al. 2024; chengkai-liu/Mamba4Rec:config.yaml).
 """
 
-import dataclasses
-from typing import Any
+from dataclasses import replace
+from typing import Literal, cast
 
 from ssm4rec.contracts import MODELS, PROFILES
+from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
+from ssm4rec.models.hydra import HydraConfig
+from ssm4rec.models.hydra4rec import Hydra4RecConfig
+from ssm4rec.models.lrurec import LRURecConfig
+from ssm4rec.models.mamba import MambaConfig
 from ssm4rec.models.mamba2 import Mamba2Config
 from ssm4rec.models.mamba4rec import Mamba4RecConfig
 from ssm4rec.models.sasrec import SASRecConfig
+from ssm4rec.overrides import override
 from ssm4rec.training.settings import Recipe, TrainingSettings
 
+Profile = Literal["smoke", "quick", "paper", "best"]
+Histories = Literal["short", "long"]
 
-def recipe(model: str, profile: str, dataset: str, overrides: str = "") -> Recipe:
-    """Return the recipe of a model at a profile for a data set.
+MAXIMUM_LENGTH = {"long": 200, "short": 50}
+"""Mamba4Rec: "max sequence length 200 for ML-1M and 50 for the Amazon data sets"."""
+
+
+def histories(dataset: SequenceDataset) -> Histories:
+    """Return which kind of histories a data set has: short with fewer than 20 training items a user on average."""
+    return "short" if dataset.train_length.mean() < 20 else "long"
+
+
+def recipe(model: str, profile: str, histories: Histories, overrides: str = "") -> Recipe:
+    """Return the recipe of a model.
 
     Args:
         model: a name of ``contracts.MODELS``.
         profile: a name of ``contracts.PROFILES``.
-        dataset: its name decides the history's length: 50 items for Amazon's short histories, else 200 (Mamba4Rec,
-            "max sequence length 200 for ML-1M and 50 for the Amazon data sets").
+        histories: see the module's description.
         overrides: ``section.field=value`` pairs separated by commas, such as ``training.epochs=3,model.dropout=0.1``.
 
     Raises:
@@ -36,23 +51,22 @@ def recipe(model: str, profile: str, dataset: str, overrides: str = "") -> Recip
     """
     if profile not in PROFILES:
         raise InputError(f"--profile {profile}: unknown; choose from {', '.join(PROFILES)}")
-    maximum_length = 50 if dataset.startswith("amazon") else 200
-    match model:
-        case "sasrec":
-            chosen = sasrec(profile, maximum_length)
-        case "2mamba4rec":
-            chosen = two_mamba4rec(profile, maximum_length)
-        case _:
-            raise InputError(f"--model {model}: unknown; choose from {', '.join(MODELS)}")
-    for pair in filter(None, overrides.split(",")):
-        chosen = _override(chosen, pair.strip())
-    return chosen
+    functions = {
+        "sasrec": sasrec,
+        "mamba4rec": mamba4rec,
+        "2mamba4rec": two_mamba4rec,
+        "hydra4rec": hydra4rec,
+        "lrurec": lrurec,
+    }
+    if model not in functions:
+        raise InputError(f"--model {model}: unknown; choose from {', '.join(MODELS)}")
+    return override(functions[model](cast("Profile", profile), histories), overrides)
 
 
-def sasrec(profile: str, maximum_length: int) -> Recipe:
+def sasrec(profile: Profile, histories: Histories) -> Recipe:
     """SASRec (Kang & McAuley 2018), the paper's baseline: "SASRec … 320k (100k)" parameters on ML-1M."""
     model = SASRecConfig(
-        maximum_length=maximum_length,
+        maximum_length=MAXIMUM_LENGTH[histories],
         width=64,  # Mamba4Rec: hidden_size 64
         layers=2,  # 2 layers have 99,968 parameters, the paper's "100k"
         heads=2,  # RecBole's SASRec
@@ -60,55 +74,144 @@ def sasrec(profile: str, maximum_length: int) -> Recipe:
         dropout=0.2,  # Mamba4Rec: dropout_prob 0.2
         norm="post",  # RecBole's SASRec
     )
-    if profile in ("best", "quick"):
-        model = dataclasses.replace(model, norm="pre")
-    if profile == "smoke":
-        model = dataclasses.replace(model, width=16, layers=1, inner_width=32)
-    return Recipe(model, _training(profile))
+    match profile:
+        case "best" | "quick":
+            model = replace(model, norm="pre", dropout=_dropout(histories))
+        case "smoke":
+            model = replace(model, width=16, layers=1, inner_width=32)
+    return Recipe(model, _training(profile, histories))
 
 
-def two_mamba4rec(profile: str, maximum_length: int) -> Recipe:
+def mamba4rec(profile: Profile, histories: Histories) -> Recipe:
+    """Mamba4Rec (Liu et al. 2024; chengkai-liu/Mamba4Rec:config.yaml)."""
+    mixer = MambaConfig(state_size=32, convolution_width=4, expand=2, dt_rank=0, init="paper")
+    match profile:
+        case "best" | "quick":
+            mixer = replace(mixer, init="mamba")
+        case "smoke":
+            mixer = replace(mixer, state_size=8)
+    return _mamba4rec(profile, histories, mixer)
+
+
+def two_mamba4rec(profile: Profile, histories: Histories) -> Recipe:
     """2Mamba4Rec: Mamba4Rec's architecture, "replacing the Mamba block with the Mamba2 block" (section 3.1)."""
+    # State 128 and head width 64 are Mamba-2's defaults. With them one layer has 76,486 parameters, the paper's
+    # "80k"; Mamba4Rec's state of 32 would give 62k to 63k.
+    mixer = Mamba2Config(state_size=128, head_width=64, convolution_width=4, expand=2, chunk_length=32)
+    match profile:
+        case "best" | "quick":
+            mixer = replace(mixer, state_size=32, head_width=32)
+        case "smoke":
+            mixer = replace(mixer, state_size=8, head_width=16)
+    return _mamba4rec(profile, histories, mixer)
+
+
+def _mamba4rec(profile: Profile, histories: Histories, mixer: MambaConfig | Mamba2Config) -> Recipe:
     model = Mamba4RecConfig(
-        maximum_length=maximum_length,
+        maximum_length=MAXIMUM_LENGTH[histories],
         width=64,  # Mamba4Rec: hidden_size 64
         layers=1,  # Mamba4Rec: num_layers 1
         inner_width=256,  # "W1 in R^(D x 4D)"
         dropout=0.2,  # Mamba4Rec: dropout_prob 0.2
-        # State 128 and head width 64 are Mamba-2's defaults. With them one layer has 76,486 parameters, the paper's
-        # "80k"; Mamba4Rec's state of 32 would give 62k to 63k.
-        mixer=Mamba2Config(state_size=128, head_width=64, convolution_width=4, expand=2, chunk_length=32),
+        mixer=mixer,
     )
-    lean = dataclasses.replace(model.mixer, state_size=32, head_width=32)
-    if profile == "best":
-        model = dataclasses.replace(model, layers=2, mixer=lean)
-    if profile == "quick":
-        model = dataclasses.replace(model, mixer=lean)
-    if profile == "smoke":
-        small = dataclasses.replace(lean, state_size=8, head_width=16)
-        model = dataclasses.replace(model, width=16, inner_width=32, mixer=small)
-    return Recipe(model, _training(profile))
+    match profile:
+        case "best":
+            model = replace(model, layers=2, dropout=_dropout(histories))
+        case "smoke":
+            model = replace(model, width=16, inner_width=32)
+    return Recipe(model, _training(profile, histories))
 
 
-def _training(profile: str) -> TrainingSettings:
+def hydra4rec(profile: Profile, histories: Histories) -> Recipe:
+    """Hydra4Rec: "a custom Hydra layer that combines the Hydra block with a standard feed-forward network" (3.3).
+
+    The published form, one layer read at the last position, leaves the backward half of its mixer without any
+    gradient; ``best`` has two layers and is trained on masked items (cloze), as a model that is not causal may be.
+    """
+    model = Hydra4RecConfig(
+        maximum_length=MAXIMUM_LENGTH[histories],
+        width=64,  # Mamba4Rec: hidden_size 64
+        layers=1,  # Mamba4Rec: num_layers 1
+        inner_width=256,  # "the same PFFN that was introduced in Mamba4Rec"
+        dropout=0.2,  # Mamba4Rec: dropout_prob 0.2
+        readout="last",  # "last item embedding is used to generate the final prediction scores" (3.3.1)
+        # goombalab/hydra:hydra/modules/hydra.py: state 64, head width 64, convolution 7, expand 2
+        mixer=HydraConfig(state_size=64, head_width=64, convolution_width=7, expand=2, chunk_length=32),
+    )
+    training = _training(profile, histories)
+    cloze = replace(training, objective="cloze", epochs=2 * training.epochs, patience=2 * training.patience)
+    lean = replace(model.mixer, state_size=32, head_width=32)
+    match profile:
+        case "best" | "quick":
+            model = replace(model, layers=2, readout="mask", mixer=lean, dropout=_dropout(histories))
+            return Recipe(model, cloze)
+        case "smoke":
+            small = replace(lean, state_size=8, head_width=16)
+            model = replace(model, width=16, inner_width=32, readout="mask", mixer=small)
+            return Recipe(model, replace(training, objective="cloze"))
+        case "paper":
+            return Recipe(model, training)
+
+
+def lrurec(profile: Profile, histories: Histories) -> Recipe:
+    """LRURec, LlamaRec's retriever (Yueeeeeeee/LlamaRec:config.py, model/lru.py)."""
+    model = LRURecConfig(
+        maximum_length=MAXIMUM_LENGTH[histories],  # bert_max_len 200, 50 for Amazon
+        width=64,  # bert_hidden_units 64
+        layers=2,  # bert_num_blocks 2
+        inner_width=256,  # d_ff = hidden_size * 4
+        dropout=0.2,  # bert_dropout 0.2
+        expand=2,  # hidden_size = 2 * d_model
+        minimum_modulus=0.8,  # r_min
+        maximum_modulus=0.99,  # r_max
+        output_bias=True,
+    )
+    training = _training(profile, histories)
+    match profile:
+        case "paper":
+            training = replace(
+                training,
+                objective="next-item",
+                rows_per_batch=16 if histories == "long" else 64,  # train_batch_size 16 (ml-100k), 64
+                weight_decay=0.01,  # weight_decay 0.01
+                epochs=500,  # num_epochs 500
+            )
+        case "best" | "quick":
+            model = replace(model, dropout=_dropout(histories))
+        case "smoke":
+            model = replace(model, width=16, inner_width=32, layers=1)
+    return Recipe(model, training)
+
+
+def _dropout(histories: Histories) -> float:
+    return 0.2 if histories == "long" else 0.5
+
+
+def _training(profile: Profile, histories: Histories) -> TrainingSettings:
     paper = TrainingSettings(
         epochs=200,
         patience=10,  # Mamba4Rec: stopping_step 10
-        tokens_per_batch=2048,  # Mamba4Rec: train_batch_size 2048, in targets
+        tokens_per_batch=2048 * MAXIMUM_LENGTH[histories],
+        rows_per_batch=2048,  # Mamba4Rec: train_batch_size 2048, in prefixes
         learning_rate=1e-3,  # Mamba4Rec: learning_rate 0.001
+        warmup=0.0,
         schedule="constant",
         betas=(0.9, 0.999),  # Adam's defaults
         weight_decay=0.0,
         gradient_norm=5.0,  # Mamba4Rec: clip_grad_norm {'max_norm': 5}
+        objective="every-prefix",  # RecBole's data augmentation
     )
-    tuned = dataclasses.replace(
+    tuned = replace(
         paper,
         epochs=40,
         tokens_per_batch=3200,
-        learning_rate=2e-3,
+        rows_per_batch=3200,
+        learning_rate=2e-3 if histories == "long" else 1e-3,
         schedule="cosine",
         betas=(0.9, 0.98),
         weight_decay=0.01,
+        objective="next-item",
     )
     match profile:
         case "paper":
@@ -116,39 +219,6 @@ def _training(profile: str) -> TrainingSettings:
         case "best":
             return tuned
         case "quick":
-            return dataclasses.replace(tuned, epochs=30)
-        case _:
-            return dataclasses.replace(tuned, epochs=2)
-
-
-def _override(chosen: Recipe, pair: str) -> Recipe:
-    path, equals, text = pair.partition("=")
-    section, _, field = path.partition(".")
-    if not equals or section not in ("model", "training"):
-        raise InputError(
-            f"--overrides {pair}: write section.field=value, such as training.epochs=3 or model.dropout=0.1"
-        )
-    try:
-        changed: Any = _replace(getattr(chosen, section), field.split("."), text, pair)
-    except ValueError as error:  # of the configuration: the value has the right type and makes no sense
-        raise InputError(f"--overrides {pair}: {error}") from None
-    return dataclasses.replace(chosen, **{section: changed})
-
-
-def _replace(settings: Any, fields: list[str], text: str, pair: str) -> Any:
-    """Return ``settings`` with the (nested) field set to ``text``, read as the type of the present value."""
-    names = [field.name for field in dataclasses.fields(settings)]
-    if fields[0] not in names:
-        raise InputError(f"--overrides {pair}: no field {fields[0]!r}; choose from {', '.join(names)}")
-    present = getattr(settings, fields[0])
-    if dataclasses.is_dataclass(present):
-        if len(fields) == 1:
-            raise InputError(f"--overrides {pair}: {fields[0]} has fields of its own; name one of them")
-        return dataclasses.replace(settings, **{fields[0]: _replace(present, fields[1:], text, pair)})
-    if len(fields) > 1 or isinstance(present, tuple):
-        raise InputError(f"--overrides {pair}: {fields[0]} cannot be set this way")
-    try:
-        value = type(present)(text)
-    except ValueError:
-        raise InputError(f"--overrides {pair}: {text!r} is no {type(present).__name__}") from None
-    return dataclasses.replace(settings, **{fields[0]: value})
+            return replace(tuned, epochs=30)
+        case "smoke":
+            return replace(tuned, epochs=2)

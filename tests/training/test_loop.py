@@ -12,14 +12,16 @@ from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.recipes import recipe
 from ssm4rec.training.history import EpochRow
 from ssm4rec.training.loop import Task, Trained, train
+from ssm4rec.training.machine import Machine
 
 CPU = torch.device("cpu")
+MACHINE = Machine(CPU)
 
 
 def run(folder: Path, tmp_path: Path, overrides: str, name: str = "sasrec", seed: int = 0) -> Trained:
     dataset = read_sequences(folder)
-    task = Task(name, recipe(name, "smoke", dataset.name, overrides), dataset, seed)
-    return train(task, CPU, tmp_path / "checkpoint", lambda row: None)
+    task = Task(name, recipe(name, "smoke", "long", overrides), dataset, seed)
+    return train(task, MACHINE, tmp_path / "checkpoint", lambda row: None)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,7 +1,8 @@
 """The training loop: epochs over all users, validation by full ranking, early stopping, checkpoints.
 
 Everything random is drawn from (seed, epoch), so a training that was killed and resumed ends with the same weights
-as one that was not, on the same machine with the same number of threads.
+as one that was not, on the same machine with the same number of threads. With several processes all draw the same
+batches, and each trains on its part of the rows; only dropout differs between them.
 
 Shapes: B batch, L length, D width, V items, T targets of a batch.
 """
@@ -18,6 +19,7 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from ssm4rec.data.batches import gather_rows, length_buckets
@@ -29,10 +31,15 @@ from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ssm4rec.training.history import EpochRow
-from ssm4rec.training.losses import full_softmax_loss
-from ssm4rec.training.settings import Recipe
+from ssm4rec.training.losses import Criterion
+from ssm4rec.training.machine import Machine
+from ssm4rec.training.objectives import Batch, Objective, objective
+from ssm4rec.training.settings import Recipe, TrainingSettings
 
 logger = logging.getLogger(__name__)
+
+_LOOK_EVERY = 20
+"""Steps between two looks at the loss: each look waits for a GPU."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +73,13 @@ class Trained:
     """``patience`` (no better epoch for that long) or ``epochs`` (they ran out)."""
 
 
-def train(task: Task, device: torch.device, checkpoint_folder: Path, on_epoch: Callable[[EpochRow], None]) -> Trained:
+def train(task: Task, machine: Machine, checkpoint_folder: Path, on_epoch: Callable[[EpochRow], None]) -> Trained:
     """Train to the end, from the checkpoint in ``checkpoint_folder`` if there is one.
 
     Args:
         task: what to train.
-        device: where.
-        checkpoint_folder: written after every epoch.
+        machine: what on; every process of it calls this.
+        checkpoint_folder: written after every epoch, by the first process.
         on_epoch: called with each finished epoch's row, those of an earlier process included.
 
     Raises:
@@ -80,25 +87,31 @@ def train(task: Task, device: torch.device, checkpoint_folder: Path, on_epoch: C
     """
     settings = task.recipe.training
     torch.manual_seed(_epoch_seed(task.seed, 0))
-    model = build_model(task.recipe.model, task.dataset.item_count).to(device)
+    model = build_model(task.recipe.model, task.dataset.item_count).to(machine.device)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+        model.parameters(),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     progress = load_checkpoint(checkpoint_folder, task.identity(), model, optimizer)
     for row in progress.epochs:
         on_epoch(row)
     if progress.epochs:
         logger.info("resumed after epoch %d from %s", len(progress.epochs), checkpoint_folder)
+    trainer = _Trainer(task, machine, model, optimizer)
     clock = time.process_time() - progress.cpu_seconds
     while not (stopped := _stopped(progress, settings.epochs, settings.patience)):
         epoch = len(progress.epochs) + 1
-        row = _Epoch(task, epoch, model, optimizer, device).run(clock, progress)
+        row = trainer.epoch(epoch, clock, progress)
         progress.epochs.append(row)
         progress.cpu_seconds = row.cpu_seconds
         if progress.best_epoch == 0 or row.validation_ndcg_10 > _best(progress).validation_ndcg_10:
             progress.best_epoch = epoch
             progress.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        save_checkpoint(checkpoint_folder, task.identity(), progress, model, optimizer)
+        if machine.first:
+            save_checkpoint(checkpoint_folder, task.identity(), progress, model, optimizer)
         on_epoch(row)
         logger.info(
             "%s seed %d epoch %d/%d: loss %.4f, validation ndcg@10 %.4f hit@10 %.4f (best %d), fill %.1f%%, %.0f cpu-s",
@@ -109,97 +122,141 @@ def train(task: Task, device: torch.device, checkpoint_folder: Path, on_epoch: C
     return Trained(model.eval(), progress, stopped)
 
 
-class _Epoch:
-    """One pass over the users and the validation after it."""
+class _MeanLoss(nn.Module):
+    """The loss of a batch as one module, so that all of it goes through DistributedDataParallel."""
 
-    def __init__(
-        self, task: Task, epoch: int, model: Recommender, optimizer: torch.optim.Optimizer, device: torch.device
-    ) -> None:
-        self.task, self.epoch, self.model, self.optimizer, self.device = task, epoch, model, optimizer, device
+    def __init__(self, model: Recommender, criterion: Criterion) -> None:
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+
+    def forward(self, batch: Batch, negatives: Tensor) -> Tensor:
+        hidden, targets = batch.hidden(self.model)
+        if self.criterion.own_negatives:
+            negatives = negatives[batch.targets > 0]
+        return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives)
+
+
+class _Trainer:
+    """What stays the same from epoch to epoch."""
+
+    def __init__(self, task: Task, machine: Machine, model: Recommender, optimizer: torch.optim.Optimizer) -> None:
+        self.task, self.machine, self.model, self.optimizer = task, machine, model, optimizer
         self.settings = task.recipe.training
+        try:
+            self.objective: Objective = objective(self.settings, model)
+        except ValueError as error:
+            raise InputError(f"the recipe of {task.name}: {error}") from None
+        self.criterion = Criterion(self.settings, task.dataset.training_counts())
+        if machine.compiled:
+            model.compile(dynamic=True)
+        loss = _MeanLoss(model, self.criterion)
+        self.loss: nn.Module = DistributedDataParallel(loss) if machine.world > 1 else loss
 
-    def run(self, clock: float, progress: Progress) -> EpochRow:
-        """Train and validate.
+    def epoch(self, epoch: int, clock: float, progress: Progress) -> EpochRow:
+        """Train once over the users, and validate.
 
         Args:
+            epoch: from 1.
             clock: the process time at which this training would have begun.
             progress: the epochs before this one, for the progress bar.
         """
-        torch.manual_seed(_epoch_seed(self.task.seed, self.epoch))
-        generator = numpy.random.default_rng([self.task.seed, self.epoch])
-        dataset, maximum_length = self.task.dataset, self.model.maximum_length
-        users = numpy.flatnonzero(dataset.train_length >= 2)
-        if not len(users):
+        random = numpy.random.default_rng([self.task.seed, epoch])
+        drawn = torch.Generator().manual_seed(_epoch_seed(self.task.seed, epoch))
+        torch.manual_seed(_epoch_seed(self.task.seed, epoch) + self.machine.rank)  # dropout
+        dataset, extra = self.task.dataset, self.objective.extra
+        windows = self.objective.windows(dataset, self.model.maximum_length, random)
+        if not len(windows.lengths):
             raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
-        spare = dataset.train_length[users].astype(numpy.int64) - 1  # every item but the first is a target
-        lengths = numpy.minimum(spare, maximum_length)
-        starts = dataset.offsets[users] + generator.integers(0, spare - lengths + 1)
-        batches = list(
-            length_buckets(lengths, self.settings.tokens_per_batch, self.settings.tokens_per_batch, generator)
-        )
-        cells = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
-        total, targets_seen = 0.0, 0
+        settings = self.settings
+        batches = list(length_buckets(windows.lengths, settings.tokens_per_batch, settings.rows_per_batch, random))
+        total = torch.zeros((), dtype=torch.float64, device=self.machine.device)  # of the loss over all targets
+        targets_seen, cells_seen = 0, 0
         self.model.train()
-        name = f"{self.task.name} seed {self.task.seed} epoch {self.epoch}/{self.settings.epochs}"
+        name = f"{self.task.name} seed {self.task.seed} epoch {epoch}/{settings.epochs}"
         last = f"{progress.epochs[-1].validation_ndcg_10:.4f}" if progress.epochs else "none yet"
-        bar = tqdm(batches, desc=name, leave=False, disable=None)
-        for step, batch in enumerate(bar):
-            rows = gather_rows(dataset.items, starts[batch], lengths[batch] + 1)
-            loss, targets = self._step(torch.from_numpy(rows).to(self.device), step, len(batches))
-            total += loss * targets
-            targets_seen += targets
-            bar.set_postfix({"loss": f"{total / targets_seen:.4f}", "validation ndcg@10": last}, refresh=False)
+        bar = tqdm(batches, desc=name, leave=False, disable=None if self.machine.first else True)
+        for step, chosen in enumerate(bar):
+            rows = gather_rows(dataset.items, windows.starts[chosen], windows.lengths[chosen] + extra)
+            batch = self.objective.batch(torch.from_numpy(rows), drawn)
+            self._set_learning_rate((epoch - 1 + step / len(batches)) / settings.epochs)
+            total += self._step(batch, drawn)
+            targets_seen += int((batch.targets > 0).sum())
+            cells_seen += batch.items.numel()
+            if step % _LOOK_EVERY == 0 or step == len(batches) - 1:
+                mean = self.machine.sum(total) / targets_seen
+                if not math.isfinite(mean):
+                    raise self._diverged(f"the loss became {mean}", epoch, step, len(batches))
+                bar.set_postfix({"loss": f"{mean:.4f}", "validation ndcg@10": last}, refresh=False)
         try:
-            validation = self._validate()
+            hit, ndcg = self._validate()
         except ScoresNotNumbersError:
-            raise self._diverged("the scores became NaN", len(batches) - 1, len(batches)) from None
+            raise self._diverged("the scores became NaN", epoch, len(batches) - 1, len(batches)) from None
         return EpochRow(
             dataset=dataset.name,
             model=self.task.name,
             seed=self.task.seed,
-            epoch=self.epoch,
-            train_loss=total / targets_seen,
+            epoch=epoch,
+            train_loss=mean,
             learning_rate=self.optimizer.param_groups[0]["lr"],
-            validation_hit_10=metric_at("hit", validation, 10),
-            validation_ndcg_10=metric_at("ndcg", validation, 10),
+            validation_hit_10=hit,
+            validation_ndcg_10=ndcg,
             targets=targets_seen,
-            fill=targets_seen / cells,
+            fill=int(windows.lengths.sum()) / cells_seen,
             cpu_seconds=time.process_time() - clock,
         )
 
-    def _step(self, rows: Tensor, step: int, steps: int) -> tuple[float, int]:
-        """Take one optimizer step on rows (B, L + 1); return the mean loss and the number of targets."""
-        passed = (self.epoch - 1 + step / steps) / self.settings.epochs
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * _schedule(self.settings.schedule, passed)
-        present = rows[:, 1:] > 0
-        hidden = self.model(rows[:, :-1])[present]  # (T, D)
-        loss = full_softmax_loss(hidden, self.model.item_vectors(), rows[:, 1:][present])
-        value = loss.item()
-        if not math.isfinite(value):
-            raise self._diverged(f"the loss became {value}", step, steps)
+    def _step(self, whole: Batch, random: torch.Generator) -> Tensor:
+        """Take one optimizer step; return the loss summed over this process's targets."""
+        machine = self.machine
+        negatives = self.criterion.negatives(whole.targets, random)
+        rows, counts = machine.share(len(whole.items))
+        batch = whole.part(rows)
+        if self.criterion.own_negatives:
+            negatives = negatives[rows]
+        targets = int((batch.targets > 0).sum()) if counts else 0
+        with machine.numbers():
+            loss: Tensor = self.loss(batch.to(machine.device), negatives.to(machine.device))
+        # DistributedDataParallel averages over processes; weighted so, the result is the mean over all targets.
+        weight = targets * machine.world / int((whole.targets > 0).sum())
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * weight).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_norm)
         self.optimizer.step()
-        return value, len(hidden)
+        return loss.detach() * targets
 
-    def _diverged(self, what: str, step: int, steps: int) -> InputError:
+    def _diverged(self, what: str, epoch: int, step: int, steps: int) -> InputError:
         return InputError(
-            f"{self.task.name} diverged: {what} at epoch {self.epoch}, step {step + 1} of {steps}; start again with a "
+            f"{self.task.name} diverged: {what} at epoch {epoch}, step {step + 1} of {steps}; start again with a "
             f"lower rate, such as --overrides training.learning_rate={self.settings.learning_rate / 4:g}, "
             "and another --checkpoint-dir"
         )
 
-    def _validate(self) -> numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]:
-        self.model.eval()
-        model, dataset = self.model, self.task.dataset
-        return full_ranking(model.score_next, dataset, "validation", model.maximum_length, self.device).unmasked
+    def _set_learning_rate(self, passed: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * _schedule(self.settings, passed)
+
+    def _validate(self) -> tuple[float, float]:
+        """Return validation HIT@10 and NDCG@10, the history unmasked."""
+        found: object = None
+        if self.machine.first:
+            self.model.eval()
+            model, dataset = self.model, self.task.dataset
+            with self.machine.numbers():
+                ranking = full_ranking(
+                    model.score_next, dataset, "validation", model.maximum_length, self.machine.device
+                )
+            found = (metric_at("hit", ranking.unmasked, 10), metric_at("ndcg", ranking.unmasked, 10))
+        return self.machine.from_first(found)  # type: ignore[return-value] # what the first process found
 
 
-def _schedule(name: str, passed: float) -> float:
+def _schedule(settings: TrainingSettings, passed: float) -> float:
     """Return the share of the peak learning rate after the share ``passed`` of the training."""
-    return 1.0 if name == "constant" else 0.5 * (1 + math.cos(math.pi * passed))
+    if passed < settings.warmup:
+        return passed / settings.warmup
+    if settings.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (passed - settings.warmup) / (1 - settings.warmup)))
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -1,47 +1,95 @@
-"""Full-softmax cross-entropy that never holds all logits.
+"""The losses of next-item prediction, none of which ever holds all logits.
 
-Shapes: T targets, D width, V items.
+Shapes: T targets, D width, V items, K negatives.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional
+
+from ssm4rec.data.dataset import Int64s
+from ssm4rec.training.settings import TrainingSettings
 
 _CHUNK_CELLS = {"cpu": 2**18, "cuda": 2**26}
 """Logits held at a time. On a CPU one chunk (1 MiB) stays in the second-level cache."""
+
+Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""From hidden states (T, D), item vectors (V, D), targets (T,) in 1..V and the negatives to the mean loss in nats."""
+
+
+class Criterion:
+    """One of the losses, with the negatives it needs."""
+
+    def __init__(self, settings: TrainingSettings, training_counts: Int64s) -> None:
+        """Take the settings and the number of training interactions of each item, (V + 1,) with padding first."""
+        weights = torch.from_numpy(training_counts[1:] + 1.0) ** settings.negative_power
+        self.settings = settings
+        self.probability = weights / weights.sum()  # (V,)
+        self.own_negatives = settings.loss == "bce"
+        """Each target has negatives of its own, in place of the batch's."""
+
+    def negatives(self, targets: Tensor, random: torch.Generator) -> Tensor:
+        """Draw items 1..V against which targets of any shape (...) are told apart: (K,), or (..., K) with ``bce``."""
+        shape = {"softmax": (0,), "bce": (*targets.shape, self.settings.negatives)}
+        size = shape.get(self.settings.loss, (self.settings.negatives,))
+        count = int(torch.tensor(size).prod())
+        if not self.settings.negative_power:
+            return torch.randint(1, len(self.probability) + 1, size, generator=random)
+        return torch.multinomial(self.probability, max(1, count), True, generator=random)[:count].view(size) + 1
+
+    def loss(self, hidden: Tensor, item_vectors: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+        """Return the mean loss of the targets, in nats; shapes as in ``Loss``."""
+        match self.settings.loss:
+            case "softmax":
+                return full_softmax_loss(hidden, item_vectors, targets)
+            case "sampled-softmax":
+                expected = self.probability.to(hidden.device, torch.float32)
+                return sampled_softmax_loss(hidden, item_vectors, targets, negatives, expected)
+            case "gbce":
+                power = gbce_power(self.settings.negatives, len(item_vectors), self.settings.calibration)
+                return binary_loss(hidden, item_vectors, targets, negatives, power)
+            case "bce":
+                return binary_loss(hidden, item_vectors, targets, negatives, 1.0)
 
 
 def full_softmax_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor) -> Tensor:
     """Return the mean cross-entropy of the targets under softmax(hidden @ item_vectors.T), in nats.
 
     The gradients are computed during the forward pass, chunk of rows by chunk of rows, so that a chunk's logits are
-    used while they are in the cache and then dropped: memory does not grow with T x V.
+    used while they are in the cache and then dropped: memory does not grow with T x V. Under autocast the products
+    are of its type, the exponentials and sums float32.
 
     Args:
         hidden: (T, D).
         item_vectors: (V, D), of items 1..V.
         targets: (T,), in 1..V.
     """
-    loss: Tensor = _FullSoftmax.apply(hidden, item_vectors, targets - 1)  # type: ignore[no-untyped-call]
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    with torch.autocast(kind, enabled=False):
+        loss: Tensor = _FullSoftmax.apply(hidden, item_vectors, targets - 1, dtype)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _FullSoftmax(Function):
-    """Loss and both gradients in one pass over row chunks."""
+    """Loss and both gradients in one pass over row chunks; the products are of ``dtype``."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, item_vectors: Tensor, columns: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, item_vectors: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
         T, V = len(hidden), len(item_vectors)
         rows = max(32, _CHUNK_CELLS[hidden.device.type] // V)
-        loss = hidden.new_zeros(())
-        hidden_gradient = torch.empty_like(hidden)
+        states, vectors = hidden.to(dtype), item_vectors.to(dtype)
+        loss = torch.zeros((), dtype=item_vectors.dtype, device=hidden.device)
+        hidden_gradient = torch.empty_like(states)
         vector_gradient = torch.zeros_like(item_vectors)
         for start in range(0, T, rows):
             part = slice(start, start + rows)
             column = columns[part, None]
-            logits = hidden[part] @ item_vectors.T  # (rows, V)
+            logits = (states[part] @ vectors.T).to(item_vectors.dtype)  # (rows, V)
             logits -= logits.amax(dim=1, keepdim=True)
             own = logits.gather(1, column)
             slope = logits.exp_()  # the only exponential, for loss and gradient
@@ -50,14 +98,79 @@ class _FullSoftmax(Function):
             # d loss / d logits = softmax - one-hot
             slope /= total
             slope.scatter_add_(1, column, slope.new_full(column.shape, -1.0))
-            torch.mm(slope, item_vectors, out=hidden_gradient[part])
-            vector_gradient.addmm_(slope.T, hidden[part])
-        ctx.save_for_backward(hidden_gradient, vector_gradient)
+            slope = slope.to(dtype)
+            torch.mm(slope, vectors, out=hidden_gradient[part])
+            if dtype == item_vectors.dtype:
+                vector_gradient.addmm_(slope.T, states[part])
+            else:  # summed over chunks in the wide type
+                vector_gradient += slope.T @ states[part]
+        ctx.save_for_backward(hidden_gradient.to(hidden.dtype), vector_gradient)
         ctx.targets = T
         return loss / T
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden_gradient, vector_gradient = ctx.saved_tensors
         scale = slopes[0] / ctx.targets
-        return hidden_gradient * scale, vector_gradient * scale, None
+        return hidden_gradient * scale.to(hidden_gradient.dtype), vector_gradient * scale, None, None
+
+
+def sampled_softmax_loss(
+    hidden: Tensor, item_vectors: Tensor, targets: Tensor, negatives: Tensor, probability: Tensor
+) -> Tensor:
+    """Return the mean cross-entropy of each target against K negatives that all targets share.
+
+    Every logit is lowered by the logarithm of how often its item is expected among what is compared, so that the
+    minimum is that of the full softmax (Bengio & Senecal 2008; "logQ correction", Yi et al. 2019). A negative that is
+    a row's own target is left out of that row.
+
+    Args:
+        hidden: (T, D).
+        item_vectors: (V, D), of items 1..V.
+        targets: (T,), in 1..V.
+        negatives: (K,), in 1..V, drawn with replacement.
+        probability: with which an item is drawn, (V,), summing to 1.
+    """
+    expected = probability.log() + torch.log(torch.tensor(float(len(negatives)), device=hidden.device))
+    own = (hidden * item_vectors[targets - 1]).sum(1) - expected[targets - 1]  # (T,)
+    others = hidden @ item_vectors[negatives - 1].T - expected[negatives - 1]  # (T, K)
+    others = others.masked_fill(targets[:, None] == negatives, -torch.inf)
+    return (torch.cat([own[:, None], others], dim=1).logsumexp(1) - own).mean()
+
+
+def binary_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor, negatives: Tensor, power: float) -> Tensor:
+    """Return the mean binary cross-entropy of each target and its K negatives.
+
+    -(power log s(target) + sum over negatives of log(1 - s(negative))) / (K + 1) with s the sigmoid of the score:
+    plain BCE (SASRec) with ``power`` 1, gBCE (Petrov & Macdonald 2023, equation 9) with ``gbce_power``.
+
+    Args:
+        hidden: (T, D).
+        item_vectors: (V, D), of items 1..V.
+        targets: (T,), in 1..V.
+        negatives: (K,) shared by all targets, or (T, K) of each target its own; one equal to the target is left out.
+        power: of the target's probability.
+    """
+    own = (hidden * item_vectors[targets - 1]).sum(1)
+    if negatives.dim() == 1:
+        others = hidden @ item_vectors[negatives - 1].T  # (T, K)
+    else:
+        others = (item_vectors[negatives - 1] @ hidden[..., None])[..., 0]
+    absent = targets[:, None] == negatives
+    pushed = functional.softplus(others).masked_fill(absent, 0.0).sum(1)  # -log(1 - s(x)) = softplus(x)
+    pulled = power * functional.softplus(-own)
+    return ((pulled + pushed) / (negatives.shape[-1] + 1)).mean()
+
+
+def gbce_power(negatives: int, item_count: int, calibration: float) -> float:
+    """Return the power of the target's probability that calibrates BCE with few negatives.
+
+    a (t (1 - 1 / a) + 1 / a) with a = negatives / (V - 1), the sampling rate (Petrov & Macdonald 2023, equation 11).
+
+    >>> gbce_power(10, 101, 0.0), gbce_power(10, 101, 1.0) == 10 / 100
+    (1.0, True)
+    """
+    if item_count < 2:
+        return 1.0
+    rate = min(1.0, negatives / (item_count - 1))
+    return rate * (calibration * (1 - 1 / rate) + 1 / rate)

@@ -3,7 +3,8 @@
 - ``model.safetensors``: the weights of the best epoch.
 - ``config.json``: ``model``, ``profile``, ``seed``, the data set's ``dataset``, ``fingerprint`` and ``items``, the
   ``recipe``, ``parameters`` and ``parameters_without_embeddings``, and ``training``: ``epochs``, ``best_epoch``,
-  ``stopped``, ``validation_ndcg@10``, ``cpu_seconds``, ``device``.
+  ``stopped``, ``validation_ndcg@10``, ``cpu_seconds``, and what it ran on: ``device``, ``precision``, ``compiled``,
+  ``processes``.
 """
 
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class StoredModel:
     config: dict[str, Any]
 
 
-def write_model(folder: Path, task: Task, trained: Trained, profile: str, device: str) -> dict[str, Any]:
-    """Write the model folder, whole or not at all, and return its config.json."""
+def write_model(folder: Path, task: Task, trained: Trained, profile: str, computed: dict[str, Any]) -> dict[str, Any]:
+    """Write the model folder, whole or not at all, and return its config.json; ``computed`` says what it ran on."""
     total, without_embeddings = parameter_counts(trained.model)
     progress = trained.progress
     config = {
@@ -45,7 +46,7 @@ def write_model(folder: Path, task: Task, trained: Trained, profile: str, device
             "stopped": trained.stopped,
             "validation_ndcg@10": progress.epochs[progress.best_epoch - 1].validation_ndcg_10,
             "cpu_seconds": round(progress.cpu_seconds, 1),
-            "device": device,
+            **computed,
         },
     }
     with whole_folder(folder) as partial:

@@ -5,14 +5,15 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.command_line import StageParser, boolean, run_stage
 from ssm4rec.contracts import MODELS, PROFILES
 from ssm4rec.data.dataset import read_manifest, read_sequences
-from ssm4rec.device import choose_device
-from ssm4rec.recipes import recipe
+from ssm4rec.device import choose_device, choose_kernels
+from ssm4rec.recipes import histories, recipe
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.history import EpochRow, write_history
 from ssm4rec.training.loop import Task, train
+from ssm4rec.training.machine import Machine, choose_precision, joined
 from ssm4rec.training.model_folder import write_model
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,16 @@ def build_parser() -> StageParser:
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument(
+        "--precision", default="auto", help="fp32, tf32, bf16, or auto: bf16 on a GPU (weights stay fp32), else fp32"
+    )
+    parser.add_argument(
+        "--kernels",
+        default="auto",
+        help="form of the operators: sequential, torch, fused (compiled kernels, an error where they are missing), "
+        "or auto: fused where they are",
+    )
+    parser.add_argument("--compile", type=boolean, default=False, help="send the model through torch.compile")
+    parser.add_argument(
         "--checkpoint-dir",
         default="",
         help="folder of checkpoints, one subfolder per model and seed; empty: beside the model folder",
@@ -45,32 +56,48 @@ def build_parser() -> StageParser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train and write model and history."""
+    """Train and write model and history; started by torchrun, every process trains and the first writes."""
     dataset = read_sequences(options.dataset_dir)
-    chosen = recipe(options.model, options.profile, dataset.name, options.overrides)
+    chosen = recipe(options.model, options.profile, histories(dataset), options.overrides)
     task = Task(options.model, chosen, dataset, options.seed)
     device = choose_device(options.device)
-    name = f"{options.model}-seed{options.seed}"
-    checkpoints = Path(options.checkpoint_dir or f"{options.model_dir}.checkpoints") / name
-    labels = {"model": options.model, "dataset": dataset.name, "seed": str(options.seed), "profile": options.profile}
-    with tracked_task(
-        f"train {options.model} {dataset.name} seed {options.seed}", {"stage": "train", **labels}
-    ) as tracker:
-        tracker.settings({**labels, "recipe": asdict(chosen), "device": device.type})
+    choose_kernels(options.kernels, device)
+    machine = Machine(device, choose_precision(options.precision, device), options.compile)
+    checkpoints = (
+        Path(options.checkpoint_dir or f"{options.model_dir}.checkpoints") / f"{options.model}-seed{options.seed}"
+    )
+    with joined(machine) as machine:
+        if machine.first:
+            _train_and_write(options, task, machine, checkpoints)
+        else:
+            train(task, machine, checkpoints, lambda _: None)
+
+
+def _train_and_write(options: argparse.Namespace, task: Task, machine: Machine, checkpoints: Path) -> None:
+    dataset = task.dataset
+    labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed), "profile": options.profile}
+    computed = {
+        "device": machine.device.type,
+        "precision": machine.precision,
+        "compiled": machine.compiled,
+        "processes": machine.world,
+    }
+    with tracked_task(f"train {task.name} {dataset.name} seed {task.seed}", {"stage": "train", **labels}) as tracker:
+        tracker.settings({**labels, "recipe": asdict(task.recipe), **computed})
         tracker.dataset(read_manifest(options.dataset_dir), "training")
 
         def track(row: EpochRow) -> None:
             tracker.metrics({name: getattr(row, name) for name in TRACKED}, row.epoch)
 
-        trained = train(task, device, checkpoints, track)
-        config = write_model(options.model_dir, task, trained, options.profile, device.type)
+        trained = train(task, machine, checkpoints, track)
+        config = write_model(options.model_dir, task, trained, options.profile, computed)
         write_history(options.history, trained.progress.epochs)
         tracker.metrics({"parameters": config["parameters"], "best_epoch": config["training"]["best_epoch"]})
         tracker.artifact(options.model_dir)
     training = config["training"]
     logger.info(
         "%s: %s parameters, best epoch %d of %d, validation ndcg@10 %.4f, %.0f cpu-seconds; written to %s",
-        options.model, f"{config['parameters']:,}", training["best_epoch"], training["epochs"],
+        task.name, f"{config['parameters']:,}", training["best_epoch"], training["epochs"],
         training["validation_ndcg@10"], training["cpu_seconds"], options.model_dir,
     )  # fmt: skip
 

@@ -14,6 +14,9 @@ def train_recommender(
     seed: int,
     overrides: str,
     device: str,
+    precision: str,
+    kernels: str,
+    compile: bool,
     checkpoint_dir: str,
     model: Output[Model],
     history: Output[Artifact],
@@ -27,6 +30,9 @@ def train_recommender(
         seed: decides every random number.
         overrides: changes to the recipe.
         device: cpu, cuda or auto.
+        precision: fp32, tf32, bf16 or auto.
+        kernels: form of the operators: sequential, torch, fused or auto.
+        compile: send the model through torch.compile.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         model: the model folder.
         history: history.parquet, a row per epoch.
@@ -41,6 +47,9 @@ def train_recommender(
             "--seed", seed,
             "--overrides", overrides,
             "--device", device,
+            "--precision", precision,
+            "--kernels", kernels,
+            "--compile", compile,
             "--checkpoint-dir", checkpoint_dir,
             "--model-dir", model.path,
             "--history", history.path,

@@ -1,0 +1,51 @@
+"""Changes to a recipe from the command line: ``section.field=value`` pairs."""
+
+import dataclasses
+from typing import Any
+
+from ssm4rec.errors import InputError
+from ssm4rec.training.settings import Recipe
+
+
+def override(recipe: Recipe, pairs: str) -> Recipe:
+    """Return the recipe with pairs such as ``training.epochs=3,model.mixer.state_size=16`` applied one by one.
+
+    Raises:
+        InputError: a pair names no field, or its value does not fit.
+    """
+    for pair in filter(None, pairs.split(",")):
+        recipe = _override(recipe, pair.strip())
+    return recipe
+
+
+def _override(chosen: Recipe, pair: str) -> Recipe:
+    path, equals, text = pair.partition("=")
+    section, _, field = path.partition(".")
+    if not equals or section not in ("model", "training"):
+        raise InputError(
+            f"--overrides {pair}: write section.field=value, such as training.epochs=3 or model.dropout=0.1"
+        )
+    try:
+        changed: Any = _replace(getattr(chosen, section), field.split("."), text, pair)
+    except ValueError as error:  # of the configuration: the value has the right type and makes no sense
+        raise InputError(f"--overrides {pair}: {error}") from None
+    return dataclasses.replace(chosen, **{section: changed})
+
+
+def _replace(settings: Any, fields: list[str], text: str, pair: str) -> Any:
+    """Return ``settings`` with the (nested) field set to ``text``, read as the type of the present value."""
+    names = [field.name for field in dataclasses.fields(settings)]
+    if fields[0] not in names:
+        raise InputError(f"--overrides {pair}: no field {fields[0]!r}; choose from {', '.join(names)}")
+    present = getattr(settings, fields[0])
+    if dataclasses.is_dataclass(present):
+        if len(fields) == 1:
+            raise InputError(f"--overrides {pair}: {fields[0]} has fields of its own; name one of them")
+        return dataclasses.replace(settings, **{fields[0]: _replace(present, fields[1:], text, pair)})
+    if len(fields) > 1 or isinstance(present, tuple):
+        raise InputError(f"--overrides {pair}: {fields[0]} cannot be set this way")
+    try:
+        value = type(present)(text)
+    except ValueError:
+        raise InputError(f"--overrides {pair}: {text!r} is no {type(present).__name__}") from None
+    return dataclasses.replace(settings, **{fields[0]: value})

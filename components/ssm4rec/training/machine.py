@@ -1,0 +1,108 @@
+"""Where and how a training computes: device, precision, compiled or not, and which of several processes this is.
+
+Several GPUs of one machine: ``torchrun --nproc-per-node N -m ssm4rec.stages.train_recommender ...``. Every process
+takes its share of each batch's rows; gradients are averaged (DistributedDataParallel), the first process writes.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, distributed
+
+from ssm4rec.errors import InputError
+
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a training runs on.
+
+    Attributes:
+        device: of this process.
+        precision: fp32; tf32 (matrix products of CUDA's TensorFloat-32); bf16 (autocast, weights and sums fp32).
+        compiled: the model goes through torch.compile.
+        rank: of this process, from 0; the first one validates, writes and speaks.
+        world: number of processes.
+    """
+
+    device: torch.device
+    precision: Precision = "fp32"
+    compiled: bool = False
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """This is the process that validates, writes and speaks."""
+        return self.rank == 0
+
+    def numbers(self) -> torch.autocast:
+        """Return the context in which the model computes."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def share(self, rows: int) -> tuple[slice, bool]:
+        """Return which of a batch's rows this process takes, and whether they count.
+
+        A step needs every process: where there are fewer rows than processes, the rest go over the first row again,
+        for nothing.
+        """
+        counts = self.rank < rows
+        return slice(self.rank, None, self.world) if counts else slice(0, 1), counts
+
+    def sum(self, value: Tensor) -> float:
+        """Return the sum of a scalar over the processes."""
+        if self.world > 1:
+            value = value.clone()
+            distributed.all_reduce(value)
+        return value.item()
+
+    def from_first(self, value: object) -> object:
+        """Return the first process's value in every process."""
+        if self.world == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values)
+        return values[0]
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """Return the precision for ``auto`` (bf16 on a GPU, else fp32) or one of the names.
+
+    Raises:
+        InputError: the name is unknown, or tf32 was asked for on a CPU.
+    """
+    if name == "auto":
+        return "bf16" if device.type == "cuda" else "fp32"
+    if name not in get_args(Precision):
+        raise InputError(f"--precision {name}: unknown; choose from auto, {', '.join(get_args(Precision))}")
+    if name == "tf32" and device.type != "cuda":
+        raise InputError("--precision tf32: only a GPU has it; use --precision fp32")
+    return name  # type: ignore[return-value] # one of the names
+
+
+@contextmanager
+def joined(machine: Machine) -> Iterator[Machine]:
+    """Yield the machine as one of torchrun's processes, if torchrun started this one; set its number format.
+
+    TF32 is off unless asked for.
+    """
+    if machine.device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = machine.precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = machine.precision == "tf32"
+    if "LOCAL_RANK" not in os.environ:
+        yield machine
+        return
+    device = machine.device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield replace(machine, device=device, rank=distributed.get_rank(), world=distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,162 @@
+"""Which targets a training shows: from users' sequences to windows, and from a batch of windows to inputs and targets.
+
+A window is a stretch of a user's training items: ``lengths`` inputs and, but for cloze, one item more, the target
+after the last input.
+
+Shapes: n windows, B rows of a batch, L longest row, T targets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy
+import torch
+from torch import Tensor
+
+from ssm4rec.data.dataset import Int64s, SequenceDataset
+from ssm4rec.models.hydra4rec import Hydra4Rec
+from ssm4rec.models.recommender import Recommender
+from ssm4rec.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where n windows lie in ``SequenceDataset.items``: (n,) first inputs and (n,) numbers of inputs, at least 1."""
+
+    starts: Int64s
+    lengths: Int64s
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one optimizer step looks at, before it goes to a device.
+
+    Attributes:
+        items: inputs (B, L), 0 where padded.
+        targets: (B, L), the item to predict at each position, 0 where there is none; or (B,), one for each row.
+        lengths: inputs of each row, (B,); used where there is one target for each row.
+    """
+
+    items: Tensor
+    targets: Tensor
+    lengths: Tensor
+
+    def part(self, rows: slice) -> "Batch":
+        """Return some of the rows."""
+        return Batch(self.items[rows], self.targets[rows], self.lengths[rows])
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in (self.items, self.targets, self.lengths)))
+
+    def hidden(self, model: Recommender) -> tuple[Tensor, Tensor]:
+        """Return the model's hidden states (T, D) that predict, and the targets (T,)."""
+        if self.targets.dim() == 1:
+            return model.next_hidden(self.items, self.lengths), self.targets
+        present = self.targets > 0
+        return model(self.items)[present], self.targets[present]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How windows are drawn and what is asked of them.
+
+    Attributes:
+        windows: draws an epoch's windows for a model of that maximum length.
+        extra: items that a row needs after its inputs: 1 for the target that follows, 0 for cloze.
+        batch: makes inputs and targets of rows (B, L + extra), right-padded with 0.
+    """
+
+    windows: Callable[[SequenceDataset, int, numpy.random.Generator], Windows]
+    extra: int
+    batch: Callable[[Tensor, torch.Generator], Batch]
+
+
+def objective(settings: TrainingSettings, model: Recommender) -> Objective:
+    """Return the settings' objective for a model.
+
+    Raises:
+        ValueError: they do not fit: cloze needs a mask token, predicting at all positions a causal model.
+    """
+    match settings.objective:
+        case "next-item":
+            if not model.causal:
+                raise ValueError("training.objective next-item leaks the future through a model that is not causal")
+            return Objective(_one_window_a_user, 1, _at_all_positions)
+        case "sampled-prefixes":
+            return Objective(_sampled_prefixes(settings.prefixes), 1, _after_the_last)
+        case "every-prefix":
+            return Objective(_every_prefix, 1, _after_the_last)
+        case "cloze":
+            if not isinstance(model, Hydra4Rec) or model.mask_token is None:
+                raise ValueError("training.objective cloze needs a model with a mask token: model.readout=mask")
+            return Objective(_one_window_of_items, 0, _masked(model.mask_token, settings))
+
+
+def _trainable(dataset: SequenceDataset) -> Int64s:
+    """Return the users with at least one input and one target."""
+    return numpy.flatnonzero(dataset.train_length >= 2)
+
+
+def _random_stretch(
+    dataset: SequenceDataset, spare: Int64s, users: Int64s, longest: int, random: numpy.random.Generator
+) -> Windows:
+    lengths = numpy.minimum(spare, longest)
+    return Windows(dataset.offsets[users] + random.integers(0, spare - lengths + 1), lengths)
+
+
+def _one_window_a_user(dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator) -> Windows:
+    """Draw one stretch of each user with the item after it: every item but the first can be a target."""
+    users = _trainable(dataset)
+    return _random_stretch(dataset, dataset.train_length[users].astype(numpy.int64) - 1, users, maximum_length, random)
+
+
+def _one_window_of_items(dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator) -> Windows:
+    """Draw one stretch of each user; all of it is input, and some of it masked."""
+    users = _trainable(dataset)
+    return _random_stretch(dataset, dataset.train_length[users].astype(numpy.int64), users, maximum_length, random)
+
+
+def _sampled_prefixes(count: int) -> Callable[[SequenceDataset, int, numpy.random.Generator], Windows]:
+    """Draw ``count`` prefixes of each user, each read from its last ``maximum_length`` items."""
+
+    def windows(dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator) -> Windows:
+        users = numpy.repeat(_trainable(dataset), count)
+        ends = random.integers(1, dataset.train_length[users].astype(numpy.int64))
+        lengths = numpy.minimum(ends, maximum_length)
+        return Windows(dataset.offsets[users] + ends - lengths, lengths)
+
+    return windows
+
+
+def _every_prefix(dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator) -> Windows:  # noqa: ARG001
+    """Return every prefix of every user: the data augmentation of RecBole and Mamba4Rec."""
+    users = _trainable(dataset)
+    counts = dataset.train_length[users].astype(numpy.int64) - 1
+    ends = numpy.arange(1, counts.sum() + 1) - numpy.repeat(counts.cumsum() - counts, counts)
+    lengths = numpy.minimum(ends, maximum_length)
+    return Windows(numpy.repeat(dataset.offsets[users], counts) + ends - lengths, lengths)
+
+
+def _at_all_positions(rows: Tensor, random: torch.Generator) -> Batch:  # noqa: ARG001 - nothing is drawn
+    return Batch(rows[:, :-1], rows[:, 1:], (rows > 0).sum(1) - 1)
+
+
+def _after_the_last(rows: Tensor, random: torch.Generator) -> Batch:  # noqa: ARG001 - nothing is drawn
+    lengths = (rows > 0).sum(1) - 1
+    targets = rows.gather(1, lengths[:, None])
+    return Batch(rows.scatter(1, lengths[:, None], 0)[:, :-1], targets[:, 0], lengths)
+
+
+def _masked(mask_token: int, settings: TrainingSettings) -> Callable[[Tensor, torch.Generator], Batch]:
+    """Hide items behind the mask token: a share of each row, or its last alone, never none (Sun et al. 2019)."""
+
+    def batch(rows: Tensor, random: torch.Generator) -> Batch:
+        lengths = (rows > 0).sum(1)
+        last = torch.arange(rows.shape[1]) == (lengths - 1)[:, None]
+        drawn = (torch.rand(rows.shape, generator=random) < settings.mask_share) & (rows > 0)
+        only_last = torch.rand(len(rows), generator=random) < settings.last_share
+        chosen = torch.where((only_last | ~drawn.any(1))[:, None], last, drawn)
+        return Batch(torch.where(chosen, mask_token, rows), torch.where(chosen, rows, 0), lengths)
+
+    return batch

@@ -1,0 +1,69 @@
+"""Several processes train as one: the same gradients, the same weights, one writer."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ssm4rec.errors import InputError
+from ssm4rec.training.machine import Machine, choose_precision
+
+STAGE = "ssm4rec.stages.train_recommender"
+
+
+def arguments(dataset: Path, folder: Path, model: str, overrides: str) -> list[str]:
+    return [
+        "--dataset-dir", str(dataset), "--model", model, "--profile", "smoke", "--overrides", overrides,
+        "--device", "cpu", "--model-dir", str(folder / "model"), "--history", str(folder / "history.parquet"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides"),
+    [
+        ("2mamba4rec", ""),
+        ("hydra4rec", ""),
+        ("sasrec", "training.loss=bce,training.negatives=3"),
+        ("sasrec", "training.loss=sampled-softmax,training.negatives=4,training.objective=every-prefix"),
+    ],
+)
+def test_two_processes_train_as_one(cycle_dataset: Path, tmp_path: Path, model: str, overrides: str) -> None:
+    """Dropout is off: it is the one thing that the processes draw apart. A batch of 8 cells leaves some a row short."""
+    chosen = f"model.dropout=0.0,training.tokens_per_batch=24,training.epochs=1,{overrides}".rstrip(",")
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    one = [sys.executable, "-m", STAGE, *arguments(cycle_dataset, alone, model, chosen)]
+    two = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", STAGE, *arguments(cycle_dataset, together, model, chosen),
+    ]  # fmt: skip
+    for command in (one, two):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    first, second = (load_file(folder / "model" / "model.safetensors") for folder in (alone, together))
+    for name, weights in first.items():
+        torch.testing.assert_close(second[name], weights, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_rows_are_shared_out_and_a_process_without_rows_goes_along_for_nothing() -> None:
+    machines = [Machine(torch.device("cpu"), rank=rank, world=3) for rank in range(3)]
+    assert [list(range(7))[machine.share(7)[0]] for machine in machines] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert [machine.share(2) for machine in machines] == [
+        (slice(0, None, 3), True),
+        (slice(1, None, 3), True),
+        (slice(0, 1), False),
+    ]
+
+
+def test_precision_is_chosen_by_device_and_checked() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert (choose_precision("auto", cpu), choose_precision("auto", cuda)) == ("fp32", "bf16")
+    assert choose_precision("tf32", cuda) == "tf32"
+    with pytest.raises(InputError, match="--precision tf32: only a GPU has it"):
+        choose_precision("tf32", cpu)
+    with pytest.raises(InputError, match="--precision fp8: unknown; choose from auto, fp32, tf32, bf16"):
+        choose_precision("fp8", cpu)
