@@ -6,9 +6,12 @@ model, so a constant model ranks every target last. Two protocols, never mixed:
 - unmasked: all items compete, those of the history too (RecBole's sequential evaluation, the paper's protocol);
 - masked: the items of the user's whole history are removed. A target that the user has had before stays in.
 
-Shapes: n users of the split, B rows of a batch, V items, K candidates.
+Every pass over the scores but the scorer's own goes over a few rows at a time, so that they stay in the CPU's cache.
+
+Shapes: n users of the split, B rows of a batch or a part of it, V items, S cells of their histories, K candidates.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,10 +26,13 @@ from ssm4rec.errors import InputError
 Scorer = Callable[[Tensor, Tensor], Tensor]
 """From histories (B, L), int64, padded on the right with 0, and their lengths (B,) to scores (B, V) of items 1..V."""
 
-_SCORE_CELLS = 2**25
-"""Scores held at a time: 128 MiB of float32. At 211,000 items a batch has 159 users."""
 _TOKENS = {"cpu": 2**12, "cuda": 2**18}
 """Cells of a batch of histories: on a CPU as many as its caches hold (measured: 2^14 took 1.4 times as long)."""
+_SCORE_CELLS = {"cpu": 6 * 2**20, "cuda": 2**25}
+"""Scores of a batch. On a CPU 24 MiB of float32: from 32 MiB on, glibc asks the system for fresh pages every time
+(measured: the product then took 1.9 times as long). On a GPU 128 MiB; at 211,000 items that is 159 users."""
+_PART_CELLS = {"cpu": 2**17, "cuda": 2**25}
+"""Scores ranked at a time: on a CPU as many as its second-level cache holds with what is counted of them."""
 
 
 class ScoresNotNumbersError(InputError):
@@ -80,50 +86,97 @@ def full_ranking(
     unmasked, masked = numpy.zeros_like(lengths), numpy.zeros_like(lengths)
     candidates = numpy.zeros((len(users), count), dtype=numpy.int64)
     candidate_scores = numpy.zeros((len(users), count), dtype=numpy.float32)
-    for batch in length_buckets(read, cells=_TOKENS[device.type], rows=max(1, _SCORE_CELLS // dataset.item_count)):
+    most_rows = max(1, _SCORE_CELLS[device.type] // dataset.item_count)
+    part_rows = max(1, _PART_CELLS[device.type] // dataset.item_count)
+    for batch in length_buckets(read, cells=_TOKENS[device.type], rows=most_rows):
         recent = gather_rows(dataset.items, (starts + lengths - read)[batch], read[batch])
-        scores = scorer(torch.from_numpy(recent).to(device), torch.from_numpy(read[batch]).to(device))
-        if not torch.isfinite(scores.sum()):
-            raise ScoresNotNumbersError("the model's scores are NaN or infinite: its training diverged; train it anew")
-        target = torch.from_numpy(targets[batch]).to(device)
-        history = torch.from_numpy(gather_rows(dataset.items, starts[batch], lengths[batch])).to(device)
-        unseen = remove_history(scores, history)
-        unmasked[batch] = unmasked_ranks(scores, target).cpu().numpy()
-        masked[batch] = masked_ranks(scores, unseen, target).cpu().numpy()
-        if count:
-            best = unseen.topk(count)
-            candidates[batch] = best.indices.cpu().numpy() + 1
-            candidate_scores[batch] = best.values.float().cpu().numpy()
+        batch_scores = scorer(torch.from_numpy(recent).to(device), torch.from_numpy(read[batch]).to(device))
+        for first in range(0, len(batch), part_rows):
+            part = batch[first : first + part_rows]
+            scores = batch_scores[first : first + part_rows]
+            if not math.isfinite(scores.sum().item()):
+                raise ScoresNotNumbersError(
+                    "the model's scores are NaN or infinite: its training diverged; train it anew"
+                )
+            target = torch.from_numpy(targets[part]).to(device)
+            seen = torch.from_numpy(history_cells(dataset, starts[part], lengths[part])).to(device)
+            everywhere, among_unseen = ranks(scores, target, seen)
+            unmasked[part], masked[part] = everywhere.cpu().numpy(), among_unseen.cpu().numpy()
+            if count:
+                values, items = best_items(remove_history(scores, seen), count)
+                candidates[part], candidate_scores[part] = items.cpu().numpy(), values.float().cpu().numpy()
     return FullRanking(users, targets, lengths, unmasked, masked, candidates, candidate_scores)
 
 
-def unmasked_ranks(scores: Tensor, targets: Tensor) -> Tensor:
-    """Return the ranks (B,) of ``targets`` (B,), in 1..V, among all items by ``scores`` (B, V).
+def history_cells(dataset: SequenceDataset, starts: Int64s, lengths: Int64s) -> Int64s:
+    """Return where scores (B, V), read row after row, hold the items of the rows' histories, shape (S,).
 
-    >>> unmasked_ranks(torch.tensor([[0.5, 0.9, 0.5, 0.1]]), torch.tensor([1]))  # one higher, one tie
-    tensor([3])
+    Args:
+        dataset: the sequences.
+        starts: where each row's history begins in ``dataset.items``, (B,).
+        lengths: of the histories, (B,); S is their sum, since an item had twice is named twice.
     """
-    return (scores >= scores.gather(1, targets[:, None] - 1)).sum(dim=1)
+    stops = (starts + lengths).tolist()
+    histories = [dataset.items[start:stop] for start, stop in zip(starts.tolist(), stops, strict=True)]
+    first_cells = numpy.arange(len(lengths)) * dataset.item_count - 1  # of item 0, which is padding
+    cells: Int64s = numpy.repeat(first_cells, lengths) + numpy.concatenate(histories)
+    return cells
 
 
-def masked_ranks(scores: Tensor, unseen: Tensor, targets: Tensor) -> Tensor:
-    """Return the ranks (B,) of ``targets`` among the items that ``remove_history`` left in ``unseen`` (B, V).
+def ranks(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the unmasked and the masked ranks of ``targets``, each (B,), int64.
+
+    Args:
+        scores: (B, V), at most 2^24 items.
+        targets: items 1..V, (B,).
+        seen: the cells of ``scores`` that hold items of the histories, (S,), as ``history_cells`` gives them.
 
     >>> scores = torch.tensor([[0.5, 0.9, 0.5, 0.1]])
-    >>> masked_ranks(scores, remove_history(scores, torch.tensor([[2, 4]])), torch.tensor([1]))
-    tensor([2])
-    >>> masked_ranks(scores, remove_history(scores, torch.tensor([[2, 1]])), torch.tensor([1]))  # the target returns
-    tensor([2])
+    >>> ranks(scores, torch.tensor([1]), seen=torch.tensor([1, 3]))  # one higher, had before, and one tie
+    (tensor([3]), tensor([2]))
+    >>> ranks(scores, torch.tensor([1]), seen=torch.tensor([1, 0, 0]))  # the target returns: it stays in
+    (tensor([3]), tensor([2]))
     """
-    columns = targets[:, None] - 1
-    returning = unseen.gather(1, columns).isinf()[:, 0]  # removed with the history, but it counts as one of the items
-    return (unseen >= scores.gather(1, columns)).sum(dim=1) + returning
+    columns = targets[:, None] - 1  # (B, 1)
+    # Ones and zeros in float32: compared and summed several times as fast as booleans, and exact up to 2^24.
+    not_lower = torch.empty(scores.shape, dtype=torch.float32, device=scores.device)
+    torch.ge(scores, scores.gather(1, columns), out=not_lower)
+    unmasked = not_lower.sum(dim=1)
+    # Clearing cells counts an item that was had twice once, which subtracting gathered scores would not.
+    not_lower.view(-1).index_fill_(0, seen, 0)
+    not_lower.scatter_(1, columns, 1)
+    return unmasked.long(), not_lower.sum(dim=1).long()
 
 
-def remove_history(scores: Tensor, history: Tensor) -> Tensor:
-    """Return ``scores`` (B, V) with the items of ``history`` (B, L), 0 where padded, at minus infinity."""
-    columns = torch.where(history > 0, history, history[:, :1]) - 1  # padding removes the first item once more
-    return scores.scatter(1, columns, -torch.inf)
+def remove_history(scores: Tensor, seen: Tensor) -> Tensor:
+    """Return a copy of ``scores`` (B, V) with the cells ``seen`` (S,) at minus infinity."""
+    unseen = scores.clone(memory_format=torch.contiguous_format)
+    unseen.view(-1).index_fill_(0, seen, -torch.inf)
+    return unseen
+
+
+def best_items(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the K = ``count`` highest of ``scores`` (B, V), in descending order, and their items, each (B, K).
+
+    The columns are cut into groups of about sqrt(V / K). Only the K groups with the highest maxima can hold the K
+    highest scores, so that a sort sees about 2 sqrt(V K) numbers a row instead of V. Which of several equal scores
+    makes the last places depends on V and K only.
+
+    >>> best_items(torch.tensor([[0.5, 0.9, 0.5, 0.1]]), 2)
+    (tensor([[0.9000, 0.5000]]), tensor([[2, 1]]))
+    """
+    rows, item_count = scores.shape
+    size = math.isqrt(item_count // count)
+    groups = item_count // size  # at least K, since size^2 is at most V / K
+    # Group g is the columns g, g + groups, g + 2 groups, ...: maxima across rows of this view are fast on a CPU.
+    grouped = scores[:, : size * groups].unflatten(1, (size, groups))
+    chosen = grouped.amax(dim=1).topk(count, sorted=False).indices  # (B, K)
+    members = grouped.gather(2, chosen[:, None, :].expand(-1, size, -1)).flatten(1)  # (B, size K)
+    best = torch.cat([members, scores[:, size * groups :]], dim=1).topk(count)
+    step = best.indices // count
+    columns = step * groups + chosen.gather(1, best.indices - step * count)
+    outside = best.indices - size * count  # at least 0 in the columns beyond the last full row of groups
+    return best.values, torch.where(outside < 0, columns, size * groups + outside) + 1
 
 
 def most_popular_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:
