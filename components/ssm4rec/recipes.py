@@ -137,7 +137,7 @@ def hydra4rec(profile: Profile, histories: Histories) -> Recipe:
         dropout=0.2,  # Mamba4Rec: dropout_prob 0.2
         readout="last",  # "last item embedding is used to generate the final prediction scores" (3.3.1)
         # goombalab/hydra:hydra/modules/hydra.py: state 64, head width 64, convolution 7, expand 2
-        mixer=HydraConfig(state_size=64, head_width=64, convolution_width=7, expand=2, chunk_length=32),
+        mixer=HydraConfig(state_size=64, head_width=64, convolution_width=7, expand=2, chunk_length=50),
     )
     training = _training(profile, histories)
     cloze = replace(training, objective="cloze", epochs=2 * training.epochs, patience=2 * training.patience)
@@ -178,7 +178,8 @@ def lrurec(profile: Profile, histories: Histories) -> Recipe:
                 epochs=500,  # num_epochs 500
             )
         case "best" | "quick":
-            model = replace(model, dropout=_dropout(histories))
+            # Without the bias the softmax is a quarter faster: 64 columns in place of 65.
+            model = replace(model, output_bias=False, dropout=_dropout(histories))
         case "smoke":
             model = replace(model, width=16, inner_width=32, layers=1)
     return Recipe(model, training)

@@ -87,24 +87,23 @@ def full_ranking(
     candidates = numpy.zeros((len(users), count), dtype=numpy.int64)
     candidate_scores = numpy.zeros((len(users), count), dtype=numpy.float32)
     most_rows = max(1, _SCORE_CELLS[device.type] // dataset.item_count)
-    part_rows = max(1, _PART_CELLS[device.type] // dataset.item_count)
+    part_rows = min(len(users), max(1, _PART_CELLS[device.type] // dataset.item_count))
+    workspace = torch.empty(part_rows, dataset.item_count, device=device)  # one for all parts: it stays in the cache
     for batch in length_buckets(read, cells=_TOKENS[device.type], rows=most_rows):
         recent = gather_rows(dataset.items, (starts + lengths - read)[batch], read[batch])
         batch_scores = scorer(torch.from_numpy(recent).to(device), torch.from_numpy(read[batch]).to(device))
         for first in range(0, len(batch), part_rows):
             part = batch[first : first + part_rows]
-            scores = batch_scores[first : first + part_rows]
-            if not math.isfinite(scores.sum().item()):
-                raise ScoresNotNumbersError(
-                    "the model's scores are NaN or infinite: its training diverged; train it anew"
-                )
+            scores, space = batch_scores[first : first + part_rows], workspace[: len(part)]
             target = torch.from_numpy(targets[part]).to(device)
             seen = torch.from_numpy(history_cells(dataset, starts[part], lengths[part])).to(device)
-            everywhere, among_unseen = ranks(scores, target, seen)
+            if not math.isfinite(scores.sum().item()):
+                raise ScoresNotNumbersError("the model's scores are NaN or infinite: its training diverged; train it anew")
+            everywhere, among_unseen = ranks(scores, target, seen, space)
             unmasked[part], masked[part] = everywhere.cpu().numpy(), among_unseen.cpu().numpy()
             if count:
-                values, items = best_items(remove_history(scores, seen), count)
-                candidates[part], candidate_scores[part] = items.cpu().numpy(), values.float().cpu().numpy()
+                values, items = best_items(remove_history(scores, seen, space), count)
+                candidates[part], candidate_scores[part] = items.cpu().numpy(), values.cpu().numpy()
     return FullRanking(users, targets, lengths, unmasked, masked, candidates, candidate_scores)
 
 
@@ -123,36 +122,36 @@ def history_cells(dataset: SequenceDataset, starts: Int64s, lengths: Int64s) -> 
     return cells
 
 
-def ranks(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+def ranks(scores: Tensor, targets: Tensor, seen: Tensor, space: Tensor) -> tuple[Tensor, Tensor]:
     """Return the unmasked and the masked ranks of ``targets``, each (B,), int64.
 
     Args:
         scores: (B, V), at most 2^24 items.
         targets: items 1..V, (B,).
         seen: the cells of ``scores`` that hold items of the histories, (S,), as ``history_cells`` gives them.
+        space: (B, V), float32, contiguous, to compute in.
 
-    >>> scores = torch.tensor([[0.5, 0.9, 0.5, 0.1]])
-    >>> ranks(scores, torch.tensor([1]), seen=torch.tensor([1, 3]))  # one higher, had before, and one tie
+    >>> scores, space = torch.tensor([[0.5, 0.9, 0.5, 0.1]]), torch.empty(1, 4)
+    >>> ranks(scores, torch.tensor([1]), torch.tensor([1, 3]), space)  # one higher, which was had before, and one tie
     (tensor([3]), tensor([2]))
-    >>> ranks(scores, torch.tensor([1]), seen=torch.tensor([1, 0, 0]))  # the target returns: it stays in
+    >>> ranks(scores, torch.tensor([1]), torch.tensor([1, 0, 0]), space)  # the target returns: it stays in
     (tensor([3]), tensor([2]))
     """
     columns = targets[:, None] - 1  # (B, 1)
     # Ones and zeros in float32: compared and summed several times as fast as booleans, and exact up to 2^24.
-    not_lower = torch.empty(scores.shape, dtype=torch.float32, device=scores.device)
-    torch.ge(scores, scores.gather(1, columns), out=not_lower)
-    unmasked = not_lower.sum(dim=1)
+    torch.ge(scores, scores.gather(1, columns), out=space)
+    unmasked = space.sum(dim=1)
     # Clearing cells counts an item that was had twice once, which subtracting gathered scores would not.
-    not_lower.view(-1).index_fill_(0, seen, 0)
-    not_lower.scatter_(1, columns, 1)
-    return unmasked.long(), not_lower.sum(dim=1).long()
+    space.view(-1).index_fill_(0, seen, 0)
+    space.scatter_(1, columns, 1)
+    return unmasked.long(), space.sum(dim=1).long()
 
 
-def remove_history(scores: Tensor, seen: Tensor) -> Tensor:
-    """Return a copy of ``scores`` (B, V) with the cells ``seen`` (S,) at minus infinity."""
-    unseen = scores.clone(memory_format=torch.contiguous_format)
-    unseen.view(-1).index_fill_(0, seen, -torch.inf)
-    return unseen
+def remove_history(scores: Tensor, seen: Tensor, space: Tensor) -> Tensor:
+    """Return ``space`` (B, V), filled with ``scores`` (B, V) but for minus infinity in the cells ``seen`` (S,)."""
+    space.copy_(scores)
+    space.view(-1).index_fill_(0, seen, -torch.inf)
+    return space
 
 
 def best_items(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

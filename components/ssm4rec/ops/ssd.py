@@ -40,7 +40,7 @@ def ssd(
         c: output maps shared by the heads, (B, L, N).
         segments: ids (B, L), never falling along a row; the state is 0 at each segment's start. None: one segment.
         initial_state: before the row, of its first segment, (B, H, P, N); None: zeros.
-        chunk_length: Q of the torch form; changes its speed, not its result.
+        chunk_length: the most that Q is in the torch form; changes its speed, not its result.
 
     Returns:
         Outputs (B, L, H, P), and the state after the last position (B, H, P, N).
@@ -93,7 +93,7 @@ def ssd_chunked(
     Work grows linearly with L: per token H (Q P + 2 P N) + Q N multiplications.
     """
     B, L, H, P = x.shape
-    Q = min(chunk_length, L)
+    Q = -(-L // -(-L // chunk_length))  # as many chunks, of (almost) equal length: the least padding
     padding = -L % Q
     if padding:  # steps of dt = 0, of the last segment
         x = functional.pad(x, (0, 0, 0, 0, 0, padding))
@@ -130,9 +130,10 @@ def ssd_chunked(
     if K == 1 and initial_state is None:
         return y.squeeze(1).transpose(1, 2)[:, :L], added.squeeze(1)
     states = []
-    for k in range(K):
+    # Unbound first: the gradient of an index is as large as what it was taken from.
+    for decay, more in zip(chunk_decay.unbind(1), added.unbind(1), strict=True):
         states.append(state)
-        state = chunk_decay[:, k] * state + added[:, k]
+        state = decay * state + more
     start = torch.stack(states, dim=1)  # (B, K, H, P, N)
 
     # 5. What the state at the start gives to each step.

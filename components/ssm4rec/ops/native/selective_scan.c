@@ -248,6 +248,7 @@ static const Variant VARIANTS[] = {
 int selective_scan_variants(void) {
     int count = 1;
 #if defined(__x86_64__)
+    __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         count = 2;
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
