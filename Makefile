@@ -58,6 +58,11 @@ submit: $(INSTALLED) ## Submit the study to a cluster: `kfp run create` at KF_PI
 test: $(INSTALLED) ## Run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(TESTS)
 
+.PHONY: test-gpu
+test-gpu: $(INSTALLED) ## Run the tests that need a GPU
+	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make test-gpu: this machine has no GPU")'
+	@$(BIN)/python -m pytest -q -m gpu tests/gpu
+
 .PHONY: check
 check: $(INSTALLED) ## Check style, types, compiled pipelines and architecture
 	@$(BIN)/ruff check .
@@ -66,11 +71,26 @@ check: $(INSTALLED) ## Check style, types, compiled pipelines and architecture
 	@$(BIN)/python -m pytest -q tests/test_architecture.py tests/pipelines/test_compiled.py
 
 .PHONY: bench
-bench: bench-training bench-data ## Measure everything
+bench: bench-ops bench-training bench-length bench-evaluation bench-large-catalog bench-data ## Measure everything but the peers
 
-.PHONY: bench-training
-bench-training: $(INSTALLED) ## Measure the recommenders' training speed and what its parts cost
-	@$(BIN)/python tests/benchmarks/bench_training.py
+.PHONY: bench-ops bench-training bench-length bench-evaluation bench-large-catalog
+bench-ops: ## Measure the operators in every form, and transformers' blocks beside ours
+bench-training: ## Measure how fast the recommenders train
+bench-length: ## Measure one user's cost against the length of the history
+bench-evaluation: ## Measure full ranking beside the bare matrix product
+bench-large-catalog: ## Measure the memory of a training step on 211,000 items
+bench-ops bench-training bench-length bench-evaluation bench-large-catalog: bench-%: $(INSTALLED)
+	@$(BIN)/python tests/benchmarks/bench_$(subst -,_,$*).py $(BENCH)
+
+.PHONY: bench-peers
+bench-peers: $(INSTALLED) ## Measure training beside RecTools, RePlay and RecBole (BENCH='--datasets ml-1m=FOLDER ...')
+	@$(BIN)/python tests/benchmarks/bench_peers.py $(BENCH)
+
+.PHONY: bench-gpu
+bench-gpu: $(INSTALLED) ## Measure operators, training and lengths on a GPU
+	@$(BIN)/python tests/benchmarks/bench_ops.py --device cuda
+	@$(BIN)/python tests/benchmarks/bench_training.py --device cuda
+	@$(BIN)/python tests/benchmarks/bench_length.py --device cuda
 
 .PHONY: bench-data
 bench-data: $(INSTALLED) ## Measure prepare_data on 24 million events and on raw reviews
@@ -80,10 +100,10 @@ bench-data: $(INSTALLED) ## Measure prepare_data on 24 million events and on raw
 clean: ## Remove the virtual environment (runs/ stays)
 	rm -rf $(VENV)
 
-$(INSTALLED): pyproject.toml images/constraints.txt
+$(INSTALLED): pyproject.toml images/constraints.txt components/build_native.py $(wildcard components/ssm4rec/ops/native/*.c)
 	@test -n "$(PYTHON)" || { echo "ssm4rec needs Python 3.11, 3.12 or 3.13: name one with make PYTHON=..." >&2; exit 2; }
 	@echo "installing into $(VENV) with $(PYTHON): about 2 GB, some minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --constraint images/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
-		torch==2.13.0 --editable '.[data,train,pipelines,dev]'
+		torch==2.13.0 --editable '.[data,train,tracking,pipelines,dev]'
 	@touch $@

@@ -1,11 +1,10 @@
 """How fast the recommenders train, and what their parts cost: ``make bench-training``.
 
-Synthetic users with sequence lengths like ML-1M's (log-normal, mean about 165) and its 3,416 items; one thread.
-It prints CPU time and asserts nothing. Ratios carry over to other machines, milliseconds do not.
+Synthetic users with sequence lengths like ML-1M's (log-normal, mean about 165) and its 3,416 items; one thread on a
+CPU. It prints times and asserts nothing. Ratios carry over to other machines, milliseconds do not.
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,13 +12,17 @@ from pathlib import Path
 
 import numpy
 import torch
+from measure import Row, alternate, report, training_step
+from torch import Tensor
 
 from ssm4rec.contracts import MODELS
 from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.models.build import build_model
 from ssm4rec.ops.ssd import ssd_chunked
 from ssm4rec.recipes import recipe
 from ssm4rec.training.loop import Task, train
 from ssm4rec.training.losses import full_softmax_loss
+from ssm4rec.training.machine import Machine, choose_precision
 
 ITEMS = 3416
 TOKENS = 3200
@@ -41,54 +44,90 @@ def synthetic_dataset(users: int) -> SequenceDataset:
     )
 
 
-def milliseconds(work: Callable[[], torch.Tensor], runs: int = 15) -> float:
-    """Return the median CPU time of forward and backward, after three runs that do not count."""
-    times = []
-    for _ in range(runs + 3):
-        started = time.process_time()
-        work().sum().backward()
-        times.append(time.process_time() - started)
-    return 1e3 * statistics.median(times[3:])
-
-
-def bench_models(users: int) -> None:
-    """Print what an epoch of each model costs, validation included."""
+def bench_epochs(users: int, device: torch.device) -> list[Row]:
+    """Return what an epoch of each model costs, validation included."""
     dataset = synthetic_dataset(users)
+    machine = Machine(device, choose_precision("auto", device))
+    tokens = TOKENS if device.type == "cpu" else 65_536
+    rows = []
     for name in MODELS:
-        task = Task(name, recipe(name, "best", dataset.name, "training.epochs=2"), dataset, seed=0)
+        chosen = recipe(name, "best", "long", f"training.epochs=2,training.tokens_per_batch={tokens}")
+        ends: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
-            first, second = train(task, torch.device("cpu"), Path(folder), lambda row: None).progress.epochs
-        seconds = second.cpu_seconds - first.cpu_seconds
-        print(
-            f"{name:12} epoch with validation {seconds:6.1f} cpu-s, {second.targets / seconds:8,.0f} targets a cpu-s, "
-            f"fill {100 * second.fill:.1f}%"
+            task = Task(name, chosen, dataset, seed=0)
+            trained = train(task, machine, Path(folder), lambda _, ends=ends: ends.append(time.monotonic()))
+        first, second = trained.progress.epochs
+        spent = second.cpu_seconds - first.cpu_seconds
+        rows.append(
+            {
+                "model": name,
+                "epoch cpu-s": spent,
+                "epoch wall s": ends[1] - ends[0],
+                "targets a cpu-s": second.targets / spent,
+                "fill": second.fill,
+            }
         )
+    return rows
 
 
-def bench_parts() -> None:
-    """Print what the softmax and the SSD cost for a batch of 3,200 tokens."""
-    hidden = torch.randn(TOKENS, 64, requires_grad=True)
-    vectors = torch.randn(ITEMS, 64, requires_grad=True)
-    targets = torch.randint(1, ITEMS + 1, (TOKENS,))
-    cost = milliseconds(lambda: full_softmax_loss(hidden, vectors, targets))
-    print(f"full softmax, {TOKENS} x {ITEMS}                {cost:6.1f} ms")
-    x = torch.randn(32, 100, 4, 32, requires_grad=True)
-    dt = torch.rand(32, 100, 4, requires_grad=True)
-    b, c = (torch.randn(32, 100, 32, requires_grad=True) for _ in range(2))
-    decay = -torch.rand(4) * 16
-    for chunk in (16, 20, 25, 32, 50, 64, 100):
-        cost = milliseconds(lambda: ssd_chunked(x, dt, decay, b, c, chunk))  # noqa: B023 - called at once
-        print(f"SSD, 32 x 100, H 4, P 32, N 32, chunk {chunk:3}  {cost:6.1f} ms")
+def bench_steps(device: torch.device, runs: int) -> list[Row]:
+    """Return a step's cost in plain rows and packed ones: the same histories, eight of 50 items to a row of 400."""
+    rows = []
+    plain = torch.randint(1, ITEMS + 1, (TOKENS // 50, 50), device=device)
+    packed, marks = plain.view(-1, 400), torch.arange(8, device=device).repeat_interleave(50).expand(TOKENS // 400, -1)
+    works: dict[str, Callable[[], None]] = {}
+    for name in MODELS:
+        model = build_model(recipe(name, "best", "long", "model.maximum_length=400").model, ITEMS).to(device)
+        works[name] = training_step(lambda model=model: model(plain))
+        works[f"{name} packed"] = training_step(lambda model=model: model(packed, marks))
+    spent = alternate(works, device, runs)
+    for name in MODELS:
+        ratio = spent[f"{name} packed"] / spent[name]
+        rows.append({"model": name, "rows ms": spent[name], "packed ms": spent[f"{name} packed"], "ratio": ratio})
+    return rows
+
+
+def bench_parts(device: torch.device, runs: int) -> list[Row]:
+    """Return what the softmax and the SSD cost for a batch of 3,200 tokens, the softmax beside its matrix products."""
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=device, requires_grad=True)
+
+    hidden, vectors = draw(TOKENS, 64), draw(ITEMS, 64)
+    targets = torch.randint(1, ITEMS + 1, (TOKENS,), device=device)
+    slope = torch.randn(76, ITEMS, device=device)  # of as many rows as a chunk of the loss has
+
+    def products() -> None:
+        with torch.no_grad():
+            for start in range(0, TOKENS, 76):
+                part = hidden[start : start + 76]
+                _ = part @ vectors.T, slope[: len(part)] @ vectors, slope[: len(part)].T @ part
+
+    x, dt, decay = draw(32, 100, 4, 32), torch.rand(32, 100, 4, device=device), -torch.rand(4, device=device) * 16
+    b, c = draw(32, 100, 32), draw(32, 100, 32)
+    works: dict[str, Callable[[], None]] = {
+        f"full softmax, {TOKENS} x {ITEMS}": training_step(lambda: full_softmax_loss(hidden, vectors, targets)),
+        "its three matrix products": products,
+    }
+    for chunk in (20, 25, 34, 50, 100):
+        name = f"SSD, 32 x 100, H 4, P 32, N 32, chunk {chunk}"
+        works[name] = training_step(lambda chunk=chunk: ssd_chunked(x, dt, decay, b, c, chunk_length=chunk)[0])
+    return [{"part": name, "ms": spent} for name, spent in alternate(works, device, runs).items()]
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Measure training on synthetic data of ML-1M's shape.")
     parser.add_argument("--users", type=int, default=1000, help="users of the synthetic data; ML-1M has 6,040")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--output", type=Path, help="JSON file to add the rows to")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    bench_parts()
-    bench_models(options.users)
+    device = torch.device(options.device)
+    report("parts of a step", bench_parts(device, options.runs), device, options.output)
+    report("a step without its loss, 3,200 tokens", bench_steps(device, options.runs), device, options.output)
+    report("training, profile best", bench_epochs(options.users, device), device, options.output)
 
 
 if __name__ == "__main__":
