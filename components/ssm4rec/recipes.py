@@ -140,7 +140,7 @@ def hydra4rec(profile: Profile, histories: Histories) -> Recipe:
         mixer=HydraConfig(state_size=64, head_width=64, convolution_width=7, expand=2, chunk_length=50),
     )
     training = _training(profile, histories)
-    cloze = replace(training, objective="cloze", epochs=2 * training.epochs, patience=2 * training.patience)
+    cloze = replace(training, objective="cloze", mask_share=0.3)
     lean = replace(model.mixer, state_size=32, head_width=32)
     match profile:
         case "best" | "quick":
@@ -148,8 +148,7 @@ def hydra4rec(profile: Profile, histories: Histories) -> Recipe:
             return Recipe(model, cloze)
         case "smoke":
             small = replace(lean, state_size=8, head_width=16)
-            model = replace(model, width=16, inner_width=32, readout="mask", mixer=small)
-            return Recipe(model, replace(training, objective="cloze"))
+            return Recipe(replace(model, width=16, inner_width=32, readout="mask", mixer=small), cloze)
         case "paper":
             return Recipe(model, training)
 

@@ -1,5 +1,6 @@
 """The training loop learns what can be learned, stops when it should, and says when it cannot go on."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,33 @@ def test_same_seed_same_weights_other_seed_other_weights(cycle_dataset: Path, tm
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["item_embedding.weight"], other["item_embedding.weight"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_interrupted_training_ends_as_one_that_was_not(cycle_dataset: Path, tmp_path: Path, name: str) -> None:
+    dataset = read_sequences(cycle_dataset)
+    task = Task(name, recipe(name, "smoke", "long", "training.epochs=3,training.tokens_per_batch=64"), dataset, 0)
+    whole = train(task, MACHINE, tmp_path / "whole", lambda _: None)
+
+    def interrupt(row: EpochRow) -> None:
+        if row.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(task, MACHINE, tmp_path / "broken", interrupt)
+    resumed = train(task, MACHINE, tmp_path / "broken", lambda _: None)
+    for key, weights in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[key], weights), key
+    losses = [[row.train_loss for row in trained.progress.epochs] for trained in (whole, resumed)]
+    assert losses[0] == losses[1]
+
+
+def test_warmup_rises_before_the_schedule_falls(cycle_dataset: Path, tmp_path: Path) -> None:
+    overrides = "training.epochs=10,training.patience=99,training.warmup=0.4,training.tokens_per_batch=9999"
+    rows = run(cycle_dataset, tmp_path, overrides).progress.epochs  # one step an epoch: the rate at its start
+    peak = recipe("sasrec", "smoke", "long").training.learning_rate
+    shares = [0, 0.25, 0.5, 0.75, *(0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6))]
+    assert [row.learning_rate / peak for row in rows] == pytest.approx(shares)
 
 
 def test_stops_when_validation_no_longer_improves_and_keeps_the_best(cycle_dataset: Path, tmp_path: Path) -> None:

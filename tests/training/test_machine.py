@@ -24,12 +24,7 @@ def arguments(dataset: Path, folder: Path, model: str, overrides: str) -> list[s
 
 @pytest.mark.parametrize(
     ("model", "overrides"),
-    [
-        ("2mamba4rec", ""),
-        ("hydra4rec", ""),
-        ("sasrec", "training.loss=bce,training.negatives=3"),
-        ("sasrec", "training.loss=sampled-softmax,training.negatives=4,training.objective=every-prefix"),
-    ],
+    [("2mamba4rec", ""), ("sasrec", "training.loss=bce,training.negatives=3,training.objective=every-prefix")],
 )
 def test_two_processes_train_as_one(cycle_dataset: Path, tmp_path: Path, model: str, overrides: str) -> None:
     """Dropout is off: it is the one thing that the processes draw apart. A batch of 8 cells leaves some a row short."""
