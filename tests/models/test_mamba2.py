@@ -45,6 +45,34 @@ def test_equals_the_equations() -> None:
         numpy.testing.assert_allclose(actual[row], mamba2_by_hand(block, u[row].numpy()), rtol=1e-10, atol=1e-12)
 
 
+def test_equals_transformers() -> None:
+    # 3 CPU seconds to import: not for those who run other tests.
+    from transformers import Mamba2Config as TheirConfig
+    from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
+
+    torch.manual_seed(6)
+    ours = Mamba2(Mamba2Config(state_size=6, head_width=4, convolution_width=4, expand=2, chunk_length=5), width=8)
+    with torch.no_grad():
+        for parameter in (ours.skip, ours.norm_weight):
+            parameter.normal_(1, 0.3)
+    sizes = {"hidden_size": 8, "state_size": 6, "num_heads": 4, "head_dim": 4, "n_groups": 1, "conv_kernel": 4}
+    theirs = Mamba2Mixer(TheirConfig(**sizes, expand=2, chunk_size=4, layer_norm_epsilon=1e-5), 0).eval()
+    theirs.load_state_dict(
+        {
+            "in_proj.weight": ours.project_in.weight,
+            "conv1d.weight": ours.convolution_weight[:, None],
+            "conv1d.bias": ours.convolution_bias,
+            "dt_bias": ours.dt_bias,
+            "A_log": ours.log_decay_rate,
+            "D": ours.skip,
+            "norm.weight": ours.norm_weight,
+            "out_proj.weight": ours.project_out.weight,
+        }
+    )
+    x = torch.randn(3, 11, 8)
+    torch.testing.assert_close(ours(x)[0], theirs(x), rtol=1e-5, atol=1e-6)
+
+
 def test_initial_steps_and_decays_are_in_the_published_ranges() -> None:
     torch.manual_seed(0)
     block = Mamba2(Mamba2Config(32, 2, 4, 2, 32), width=512)  # 512 heads
