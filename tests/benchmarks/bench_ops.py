@@ -119,7 +119,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Measure the operators, forward and backward.")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--output", type=Path, help="JSON file to add the rows to")
     options = parser.parse_args()
     torch.set_num_threads(1)

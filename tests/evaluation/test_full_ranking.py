@@ -8,7 +8,13 @@ from torch import Tensor
 
 from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.full_ranking import Scorer, full_ranking, most_popular_scorer
+from ssm4rec.evaluation.full_ranking import (
+    Scorer,
+    ScoresNotNumbersError,
+    best_items,
+    full_ranking,
+    most_popular_scorer,
+)
 from ssm4rec.evaluation.metrics import all_metrics
 
 CPU = torch.device("cpu")
@@ -91,12 +97,102 @@ def test_constant_model_ranks_last(dataset: SequenceDataset) -> None:
     assert all_metrics(ranking.unmasked)["hit@20"] == 0
 
 
-def test_scores_that_are_no_numbers_are_an_error(dataset: SequenceDataset) -> None:
-    def score(items: Tensor, lengths: Tensor) -> Tensor:
-        return torch.full((len(items), dataset.item_count), torch.nan)
+@pytest.fixture
+def large_catalog(write_dataset: "object") -> SequenceDataset:
+    """Users of 20,000 items: a batch of the short histories is ranked in three parts; in the long ones items return."""
+    generator = numpy.random.default_rng(5)
+    lengths = [*generator.integers(4, 50, size=70), *generator.integers(300, 900, size=10)]
+    sequences = [generator.integers(1, 300, size=length).tolist() for length in lengths]
+    return read_sequences(write_dataset([*sequences, [1, 2, 20_000]]))
 
-    with pytest.raises(InputError, match="scores are NaN or infinite"):
-        full_ranking(score, dataset, "test", 9, CPU)
+
+def plain_ranking(dataset: SequenceDataset, scores: Tensor, candidate_count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rank row by row with nothing but comparisons and ``topk``: unmasked and masked ranks, and the best scores."""
+    unmasked, masked, best = [], [], []
+    for own, start, position in zip(scores, dataset.offsets, dataset.test_position, strict=False):
+        history = torch.from_numpy(dataset.items[start : start + position].astype(numpy.int64)) - 1
+        target = int(dataset.items[start + position]) - 1
+        not_lower = own >= own[target]
+        unmasked.append(not_lower.sum())
+        not_lower[history] = False
+        not_lower[target] = True
+        masked.append(not_lower.sum())
+        unseen = own.clone()
+        unseen[history] = -torch.inf
+        best.append(unseen.topk(candidate_count).values)
+    return torch.stack(unmasked), torch.stack(masked), torch.stack(best)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("tied", [False, True])
+def test_ranking_in_parts_equals_the_plain_form(
+    large_catalog: SequenceDataset, dtype: torch.dtype, *, tied: bool
+) -> None:
+    """Whatever the type of the scores, counts are exact; and the scorer's own tensor is left as it was."""
+    shape = (large_catalog.user_count, large_catalog.item_count)
+    drawn = tied_scores(*shape) if tied else torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    scores = drawn.to(dtype)
+    given = []
+
+    def score(items: Tensor, lengths: Tensor) -> Tensor:
+        rows = by_history_length(large_catalog, scores)(items, lengths)
+        given.append((rows, rows.clone()))
+        return rows
+
+    ranking = full_ranking(score, large_catalog, "test", 900, CPU, candidate_count=20)
+    unmasked, masked, best = plain_ranking(large_catalog, scores, 20)
+    assert ranking.unmasked.tolist() == unmasked.tolist()
+    assert ranking.masked.tolist() == masked.tolist()
+    assert numpy.array_equal(ranking.candidate_scores, best.float())
+    own = scores.float().numpy()[numpy.arange(shape[0])[:, None], ranking.candidates - 1]
+    assert numpy.array_equal(ranking.candidate_scores, own)
+    assert all(torch.equal(rows, before) for rows, before in given)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_ranking_on_a_gpu_equals_the_plain_form(large_catalog: SequenceDataset) -> None:
+    scores = tied_scores(large_catalog.user_count, large_catalog.item_count)
+    rows = by_history_length(large_catalog, scores)
+    cuda = torch.device("cuda")
+    ranking = full_ranking(
+        lambda items, lengths: rows(items.cpu(), lengths.cpu()).to(cuda), large_catalog, "test", 900, cuda, 20
+    )
+    unmasked, masked, best = plain_ranking(large_catalog, scores, 20)
+    assert ranking.unmasked.tolist() == unmasked.tolist()
+    assert ranking.masked.tolist() == masked.tolist()
+    assert numpy.array_equal(ranking.candidate_scores, best)
+
+
+@pytest.mark.parametrize(
+    ("item_count", "count"), [(3416, 20), (1000, 20), (163, 20), (160, 20), (159, 20), (20, 20), (3, 2), (1, 1)]
+)
+@pytest.mark.parametrize("removed", [0.0, 0.5, 0.99, 1.0])
+@pytest.mark.parametrize("tied", [False, True])
+def test_best_items_equal_topk(item_count: int, count: int, removed: float, *, tied: bool) -> None:
+    """Over catalogs that the groups do and do not divide, with ties, and with too few items left in some rows."""
+    generator = torch.Generator().manual_seed(item_count)
+    drawn = tied_scores(9, item_count) if tied else torch.randn(9, item_count, generator=generator)
+    gone = torch.rand(9, item_count, generator=generator) < removed
+    gone[0] = False  # one row keeps everything
+    scores = drawn.masked_fill(gone, -torch.inf)
+    values, items = best_items(scores, count)
+    assert torch.equal(values, scores.topk(count).values)
+    assert torch.equal(scores.gather(1, items - 1), values)
+    assert all(len(set(row)) == count for row in items.tolist())
+    assert torch.equal(best_items(scores, count)[1], items)
+
+
+@pytest.mark.parametrize("wrong", [[torch.nan], [torch.inf], [-torch.inf], [torch.inf, -torch.inf]])
+def test_scores_that_are_no_numbers_are_an_error(large_catalog: SequenceDataset, wrong: list[float]) -> None:
+    """A single one is, in the last place too."""
+
+    def score(items: Tensor, lengths: Tensor) -> Tensor:
+        scores = torch.zeros(len(items), large_catalog.item_count)
+        scores[-1, -len(wrong) :] = torch.tensor(wrong)
+        return scores
+
+    with pytest.raises(ScoresNotNumbersError, match="scores are NaN or infinite"):
+        full_ranking(score, large_catalog, "test", 9, CPU)
 
 
 def test_model_sees_the_last_items_only(dataset: SequenceDataset) -> None:

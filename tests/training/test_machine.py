@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from ssm4rec.errors import InputError
+from ssm4rec.models.build import build_model
+from ssm4rec.recipes import recipe
 from ssm4rec.training.machine import Machine, choose_precision
 
 STAGE = "ssm4rec.stages.train_recommender"
@@ -62,3 +64,14 @@ def test_precision_is_chosen_by_device_and_checked() -> None:
         choose_precision("tf32", cpu)
     with pytest.raises(InputError, match="--precision fp8: unknown; choose from auto, fp32, tf32, bf16"):
         choose_precision("fp8", cpu)
+
+
+def test_scores_under_autocast_are_not_rounded() -> None:
+    """A hundred items' scores in bfloat16 would tie, and ties count against the model."""
+    torch.manual_seed(0)
+    model = build_model(recipe("sasrec", "best", "long").model, item_count=2000).eval()
+    items, lengths = torch.randint(1, 2001, (2, 9)), torch.tensor([9, 9])
+    with Machine(torch.device("cpu"), "bf16").numbers(), torch.no_grad():
+        scores = model.score_next(items, lengths)
+    assert scores.dtype == torch.float32
+    assert all(len(row.unique()) > 1990 for row in scores)

@@ -50,5 +50,5 @@ def gather_rows(items: Int32s, starts: Int64s, lengths: Int64s) -> Int64s:
     """
     step = numpy.arange(int(lengths.max()))
     inside = step < lengths[:, None]
-    rows: Int64s = numpy.where(inside, items[numpy.where(inside, starts[:, None] + step, 0)], 0).astype(numpy.int64)
+    rows: Int64s = numpy.where(inside, items.take(starts[:, None] + step, mode="clip"), numpy.int64(0))
     return rows

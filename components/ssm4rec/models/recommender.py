@@ -50,8 +50,13 @@ class Recommender(nn.Module):
         return hidden
 
     def score(self, hidden: Tensor) -> Tensor:
-        """Return scores (B, V) of items 1..V from hidden states (B, D)."""
-        return hidden @ self.item_vectors().T
+        """Return scores (B, V) of items 1..V from hidden states (B, D), never in less than float32.
+
+        In bfloat16 many would tie, and ties count against the model.
+        """
+        with torch.autocast(hidden.device.type, enabled=False):
+            vectors = self.item_vectors()
+            return hidden.to(vectors.dtype) @ vectors.T
 
     def score_next(self, items: Tensor, lengths: Tensor) -> Tensor:
         """Return scores (B, V) of items 1..V as the next item; arguments as :meth:`next_hidden`."""
