@@ -76,7 +76,8 @@ def sasrec(profile: Profile, histories: Histories) -> Recipe:
     )
     match profile:
         case "best" | "quick":
-            model = replace(model, norm="pre", dropout=_dropout(histories))
+            layers = 2 if histories == "long" else 1
+            model = replace(model, norm="pre", layers=layers, dropout=_dropout(histories))
         case "smoke":
             model = replace(model, width=16, layers=1, inner_width=32)
     return Recipe(model, _training(profile, histories))
@@ -204,13 +205,13 @@ def _training(profile: Profile, histories: Histories) -> TrainingSettings:
     )
     tuned = replace(
         paper,
-        epochs=40,
-        tokens_per_batch=3200,
+        epochs=40 if histories == "long" else 30,
+        tokens_per_batch=3200 if histories == "long" else 1600,
         rows_per_batch=3200,
-        learning_rate=2e-3 if histories == "long" else 1e-3,
+        learning_rate=2e-3,
         schedule="cosine",
         betas=(0.9, 0.98),
-        weight_decay=0.01,
+        weight_decay=0.01 if histories == "long" else 0.1,
         objective="next-item",
     )
     match profile:

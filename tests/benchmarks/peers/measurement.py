@@ -141,7 +141,7 @@ def report(options: argparse.Namespace, package: str, clock: Clock, parameters: 
         "maximum_length": options.maximum_length,
         "batch_size": options.batch_size,
         "parameters": parameters,
-        "steps": clock.steps,
+        "steps": clock.steps or None,  # our loop does not say
         "targets": clock.targets,
         "cpu_seconds": clock.cpu_seconds,
         "epochs": clock.epochs,

@@ -25,7 +25,7 @@ NAME = "measured"
 MODELS = {"sasrec": SASRec, "gru4rec": GRU4Rec}
 
 
-class BudgetSpent(Exception):
+class BudgetSpentError(Exception):
     """Ends ``Trainer.fit``."""
 
 
@@ -41,7 +41,7 @@ class MeasuredLoader(TrainDataLoader):
             # the training step on the batch is over when the next one is asked for
             if self.clock.step(len(batch)):
                 self.clock.stop()
-                raise BudgetSpent
+                raise BudgetSpentError
         self.clock.stop()
 
 
@@ -97,7 +97,7 @@ def main() -> None:
         loader = MeasuredLoader(config, training, None, shuffle=True)
         loader.clock = Clock(options.seconds)
         model = MODELS[options.model](config, training)
-        with contextlib.suppress(BudgetSpent):
+        with contextlib.suppress(BudgetSpentError):
             Trainer(config, model).fit(loader, saved=False, show_progress=False)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         os.chdir("/")

@@ -27,7 +27,7 @@ from ssm4rec.training.settings import Recipe
 EPOCHS_AT_LEAST = 2
 
 
-class Enough(Exception):
+class EnoughError(Exception):
     """Ends ``train``."""
 
 
@@ -78,11 +78,11 @@ def main() -> None:
             reached = row.validation_ndcg_10 >= options.until_ndcg
         spent = clock.cpu_seconds >= clock.budget and row.epoch >= EPOCHS_AT_LEAST
         if reached or spent or row.epoch >= options.epochs:
-            raise Enough
+            raise EnoughError
 
     with tempfile.TemporaryDirectory() as folder:
         machine = Machine(torch.device("cpu"))
-        with contextlib.suppress(Enough):
+        with contextlib.suppress(EnoughError):
             train(Task("sasrec", chosen, dataset, options.seed), machine, Path(folder), on_epoch)
     parameters = sum(parameter.numel() for parameter in build_model(chosen.model, dataset.item_count).parameters())
     report(options, "ssm4rec", clock, parameters)
