@@ -62,7 +62,8 @@ def run_study(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
 def test_whole_study(archive: Path, tmp_path: Path) -> None:
-    done = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", "--seeds", "0,1", "--k-core", "2")
+    flags = ("--models", "sasrec,2mamba4rec", "--seeds", "0,1", "--k-core", "2")
+    done = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
     assert done.returncode == 0, done.stderr + done.stdout
     study = tmp_path / "study"
     rows = json.loads((study / "results.json").read_text())
@@ -109,7 +110,7 @@ def test_failing_stage_shows_its_own_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--models", "gru4rec"], "--models gru4rec: unknown; choose from sasrec, 2mamba4rec"),
+        (["--models", "gru4rec"], "--models gru4rec: unknown; choose from sasrec, mamba4rec, 2mamba4rec, hydra4rec, lrurec"),
         (["--profile", "huge"], "--profile huge: unknown; choose from smoke, quick, paper, best"),
         (["--seeds", "a"], "--seeds a: write whole numbers separated by commas"),
     ],
