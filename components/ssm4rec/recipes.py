@@ -74,13 +74,16 @@ def sasrec(profile: Profile, histories: Histories) -> Recipe:
         dropout=0.2,  # Mamba4Rec: dropout_prob 0.2
         norm="post",  # RecBole's SASRec
     )
+    training = _training(profile, histories)
     match profile:
         case "best" | "quick":
             layers = 2 if histories == "long" else 1
             model = replace(model, norm="pre", layers=layers, dropout=_dropout(histories))
         case "smoke":
             model = replace(model, width=16, layers=1, inner_width=32)
-    return Recipe(model, _training(profile, histories))
+    if profile == "best" and histories == "long":  # after 40 epochs it was still rising
+        training = replace(training, epochs=80, patience=15)
+    return Recipe(model, training)
 
 
 def mamba4rec(profile: Profile, histories: Histories) -> Recipe:

@@ -110,7 +110,10 @@ def test_failing_stage_shows_its_own_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--models", "gru4rec"], "--models gru4rec: unknown; choose from sasrec, mamba4rec, 2mamba4rec, hydra4rec, lrurec"),
+        (
+            ["--models", "gru4rec"],
+            "--models gru4rec: unknown; choose from sasrec, mamba4rec, 2mamba4rec, hydra4rec, lrurec",
+        ),
         (["--profile", "huge"], "--profile huge: unknown; choose from smoke, quick, paper, best"),
         (["--seeds", "a"], "--seeds a: write whole numbers separated by commas"),
     ],
