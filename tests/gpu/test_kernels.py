@@ -110,7 +110,7 @@ def test_a_model_scores_on_a_gpu_as_on_a_cpu(name: str) -> None:
 def test_learns_a_certain_sequence(cycle_dataset: Path, tmp_path: Path, name: str, precision: str) -> None:
     overrides = "training.epochs=60,training.learning_rate=0.02,model.dropout=0.0,training.tokens_per_batch=64"
     if name == "hydra4rec":
-        overrides += ",training.last_share=0.5"
+        overrides += ",training.last_share=0.5,training.patience=60"
     dataset = read_sequences(cycle_dataset)
     task = Task(name, recipe(name, "smoke", "long", overrides), dataset, 0)
     trained = train(task, Machine(CUDA, precision), tmp_path, lambda row: None)

@@ -29,7 +29,7 @@ def run(folder: Path, tmp_path: Path, overrides: str, name: str = "sasrec", seed
 def test_learns_a_certain_sequence(cycle_dataset: Path, tmp_path: Path, name: str) -> None:
     overrides = "training.epochs=60,training.learning_rate=0.02,model.dropout=0.0,training.tokens_per_batch=64"
     if name == "hydra4rec":  # asked for fewer items at a time: show it more often what it is validated on
-        overrides += ",training.last_share=0.5"
+        overrides += ",training.last_share=0.5,training.patience=60"
     trained = run(cycle_dataset, tmp_path, overrides, name)
     dataset = read_sequences(cycle_dataset)
     ranking = full_ranking(trained.model.score_next, dataset, "test", trained.model.maximum_length, CPU)
