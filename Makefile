@@ -61,7 +61,7 @@ test: $(INSTALLED) ## Run the tests
 .PHONY: test-gpu
 test-gpu: $(INSTALLED) ## Run the tests that need a GPU
 	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make test-gpu: this machine has no GPU")'
-	@$(BIN)/python -m pytest -q -m gpu tests/gpu
+	@$(BIN)/python -m pytest -q -rs -m gpu tests/gpu
 
 .PHONY: check
 check: $(INSTALLED) ## Check style, types, compiled pipelines and architecture

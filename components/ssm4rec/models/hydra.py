@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mamba2 import initial_dt_bias
+from ssm4rec.models.mixer import initial_convolution, initial_dt_bias
 from ssm4rec.ops.centred_convolution import centred_convolution
 from ssm4rec.ops.ssd import ssd
 
@@ -56,9 +56,8 @@ class Hydra(nn.Module):
         self.heads = inner // config.head_width
         mixed = inner + 4 * config.state_size  # what passes the convolution: x, b and c forward, b and c backward
         self.project_in = nn.Linear(width, inner + mixed + 2 * self.heads, bias=False)
-        bound = config.convolution_width**-0.5  # torch's default for a depthwise convolution
-        self.convolution_weight = nn.Parameter(torch.empty(mixed, config.convolution_width).uniform_(-bound, bound))
-        self.convolution_bias = nn.Parameter(torch.empty(mixed).uniform_(-bound, bound))
+        weight, bias = initial_convolution(mixed, config.convolution_width)
+        self.convolution_weight, self.convolution_bias = nn.Parameter(weight), nn.Parameter(bias)
         self.dt_bias = nn.Parameter(initial_dt_bias(self.heads))  # of both directions, as is the decay rate
         self.log_decay_rate = nn.Parameter(torch.zeros(self.heads))
         self.diagonal = nn.Linear(inner, self.heads, bias=False)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssm4rec.models.feed_forward import FeedForward
-from ssm4rec.models.mixer import MixerState
+from ssm4rec.models.mixer import MixerState, at_last
 from ssm4rec.models.recommender import INITIAL_DEVIATION, check_sizes, item_embedding
 from ssm4rec.models.serving import RecurrentRecommender
 from ssm4rec.ops.linear_recurrence import linear_recurrence
@@ -153,7 +153,7 @@ class LinearRecurrentUnit(nn.Module):
         before = None if state is None else torch.view_as_complex(state[0])
         states, last = linear_recurrence(inputs, self.decay(), segments, before)
         if lengths is not None:
-            last = states[torch.arange(len(x), device=x.device), lengths - 1]
+            last = at_last(states, lengths)
         # Re(W h) = Re W Re h - Im W Im h, as one matrix product.
         weight = torch.stack([self.real_out.weight, -self.imaginary_out.weight], dim=-1)  # (D, C, 2)
         y = functional.linear(torch.view_as_real(states).flatten(-2), weight.flatten(1), self.real_out.bias)

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mamba2 import initial_dt_bias
-from ssm4rec.models.mixer import MixerState, inputs_before, inside
+from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, inside
 from ssm4rec.models.recommender import INITIAL_DEVIATION
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
@@ -57,9 +56,8 @@ class Mamba(nn.Module):
         inner = config.expand * width
         self.rank = config.dt_rank or math.ceil(width / 16)
         self.project_in = nn.Linear(width, 2 * inner, bias=False)
-        bound = config.convolution_width**-0.5  # torch's default for a depthwise convolution
-        self.convolution_weight = nn.Parameter(torch.empty(inner, config.convolution_width).uniform_(-bound, bound))
-        self.convolution_bias = nn.Parameter(torch.empty(inner).uniform_(-bound, bound))
+        weight, bias = initial_convolution(inner, config.convolution_width)
+        self.convolution_weight, self.convolution_bias = nn.Parameter(weight), nn.Parameter(bias)
         self.project_scan = nn.Linear(inner, self.rank + 2 * config.state_size, bias=False)
         # Not an nn.Linear: a shell that initializes those must not decide how the steps start.
         weight, bias = torch.empty(inner, self.rank), torch.zeros(inner)

@@ -7,14 +7,13 @@ Shapes: B batch, L length, D width, E = expand x D inner width, H = E / P heads 
 width, C = E + 2 N channels of the convolution.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mixer import MixerState, inputs_before, inside
+from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, inside
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.ssd import ssd
 
@@ -47,9 +46,8 @@ class Mamba2(nn.Module):
         self.heads = inner // config.head_width
         mixed = inner + 2 * config.state_size  # what passes the convolution: x, b and c
         self.project_in = nn.Linear(width, inner + mixed + self.heads, bias=False)
-        bound = config.convolution_width**-0.5  # torch's default for a depthwise convolution
-        self.convolution_weight = nn.Parameter(torch.empty(mixed, config.convolution_width).uniform_(-bound, bound))
-        self.convolution_bias = nn.Parameter(torch.empty(mixed).uniform_(-bound, bound))
+        weight, bias = initial_convolution(mixed, config.convolution_width)
+        self.convolution_weight, self.convolution_bias = nn.Parameter(weight), nn.Parameter(bias)
         self.dt_bias = nn.Parameter(initial_dt_bias(self.heads))
         self.log_decay_rate = nn.Parameter(torch.log(torch.empty(self.heads).uniform_(1, 16)))
         self.skip = nn.Parameter(torch.ones(self.heads))
@@ -79,9 +77,3 @@ class Mamba2(nn.Module):
         y = (y + self.skip[:, None] * x).reshape(B, L, self.inner)
         y = functional.rms_norm(y * functional.silu(gate), (self.inner,), self.norm_weight, eps=1e-5)
         return self.project_out(y), (last, memory)
-
-
-def initial_dt_bias(count: int) -> Tensor:
-    """Return biases (count,) whose softplus is log-uniform in [0.001, 0.1]: the initial step sizes of Mamba."""
-    dt = torch.exp(torch.empty(count).uniform_(math.log(1e-3), math.log(1e-1))).clamp(min=1e-4)
-    return dt + torch.log(-torch.expm1(-dt))

@@ -11,6 +11,8 @@ A mixer maps x (B, L, D) to (B, L, D) and carries a state, so that a sequence ca
 One event at a time is L = 1 with a state. Shapes: B batch, L length, D width, C channels, W kernel width.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -37,3 +39,20 @@ def inputs_before(x: Tensor, lengths: Tensor, before: Tensor | None, count: int)
         before = x.new_zeros(B, count, C)
     places = lengths[:, None] + torch.arange(count, device=x.device)  # in [before, x]
     return torch.cat([before.to(x.dtype), x], dim=1).gather(1, places[..., None].expand(-1, -1, C))
+
+
+def at_last(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return what stands at each row's last real position, (B, ...) of x (B, L, ...)."""
+    return x[torch.arange(len(x), device=x.device), lengths - 1]
+
+
+def initial_convolution(channels: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return weights (C, W) and biases (C,) of a depthwise convolution, drawn as torch's own layer draws them."""
+    bound = width**-0.5
+    return torch.empty(channels, width).uniform_(-bound, bound), torch.empty(channels).uniform_(-bound, bound)
+
+
+def initial_dt_bias(count: int) -> Tensor:
+    """Return biases (count,) whose softplus is log-uniform in [0.001, 0.1]: the initial step sizes of Mamba."""
+    dt = torch.exp(torch.empty(count).uniform_(math.log(1e-3), math.log(1e-1))).clamp(min=1e-4)
+    return dt + torch.log(-torch.expm1(-dt))

@@ -8,6 +8,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from ssm4rec.models.mixer import at_last
+
 INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights, as in RecBole's SASRec and in Mamba4Rec (`_init_weights`)."""
 
@@ -46,8 +48,7 @@ class Recommender(nn.Module):
             items: histories (B, L), int64, oldest first, padded on the right with 0.
             lengths: (B,), the number of items in each history, at least 1.
         """
-        hidden: Tensor = self(items)[torch.arange(len(items), device=items.device), lengths - 1]
-        return hidden
+        return at_last(self(items), lengths)
 
     def score(self, hidden: Tensor) -> Tensor:
         """Return scores (B, V) of items 1..V from hidden states (B, D), never in less than float32.

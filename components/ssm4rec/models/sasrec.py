@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ssm4rec.models.mixer import at_last
 from ssm4rec.models.recommender import check_sizes, initialize, item_embedding
 from ssm4rec.models.serving import ServingRecommender, ServingState
 
@@ -82,7 +83,7 @@ class SASRec(ServingRecommender):
         caches = [_Cache(M) for _ in self.layers]
         hidden = self._read(last, steps, [cache.fill for cache in caches])
         memory = (functional.pad(last, (0, M - len(steps))), *(part for cache in caches for part in cache.parts))
-        return ServingState(memory, hidden[torch.arange(len(items), device=items.device), read - 1], lengths)
+        return ServingState(memory, at_last(hidden, read), lengths)
 
     def advance(self, state: ServingState, items: Tensor) -> ServingState:
         """Return the state after one more item (B,) of every user."""

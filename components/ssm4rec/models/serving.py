@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file
-from ssm4rec.models.mixer import MixerState
+from ssm4rec.models.mixer import MixerState, at_last
 from ssm4rec.models.recommender import Recommender
 
 
@@ -109,7 +109,7 @@ class RecurrentRecommender(ServingRecommender):
     def prefill(self, items: Tensor, lengths: Tensor) -> ServingState:
         """Return the state after histories (B, L) of ``lengths`` (B,) items, however long."""
         hidden, memory = self.read(items, None, None, lengths)
-        return ServingState(memory, hidden[torch.arange(len(items), device=items.device), lengths - 1], lengths)
+        return ServingState(memory, at_last(hidden, lengths), lengths)
 
     def advance(self, state: ServingState, items: Tensor) -> ServingState:
         """Return the state after one more item (B,) of every user."""

@@ -16,7 +16,7 @@ class EpochRow:
 
     Attributes:
         epoch: from 1.
-        train_loss: mean cross-entropy per target, nats.
+        train_loss: mean loss per target, nats.
         learning_rate: at the epoch's end.
         validation_hit_10: validation HIT@10, history unmasked.
         validation_ndcg_10: validation NDCG@10, history unmasked; early stopping looks at this.
