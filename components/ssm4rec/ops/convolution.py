@@ -32,9 +32,10 @@ def causal_convolution(
         case "fused" if segments is None or initial_state is None:  # the kernel takes one of them
             y = _fused(x, weight, bias, segments, initial_state)
         case _ if segments is None:
-            y = _grouped(x, weight, bias, initial_state)
+            y = depthwise(_before(x, weight.shape[1], initial_state), weight, bias)
         case _:
-            y = _shifted(x, weight, bias, segments, initial_state)
+            padded = _before(x, weight.shape[1], initial_state)
+            y = depthwise_in_segments(padded, weight, bias, _ids_before(segments, weight.shape[1]), segments)
     return y, _last_inputs(x, weight.shape[1], segments, initial_state)
 
 
@@ -63,22 +64,32 @@ def _before(x: Tensor, width: int, initial_state: Tensor | None) -> Tensor:
     return torch.cat([initial_state.to(x.dtype), x], dim=1)
 
 
-def _grouped(x: Tensor, weight: Tensor, bias: Tensor, initial_state: Tensor | None) -> Tensor:
+def _ids_before(segments: Tensor, width: int) -> Tensor:
+    """Return the ids of ``_before``: what came before the row is of its first segment, (B, W - 1 + L)."""
+    return torch.cat([segments[:, :1].expand(-1, width - 1), segments], dim=1)
+
+
+def depthwise(padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return (B, L, C) of inputs (B, L + W - 1, C): output t sees inputs t .. t + W - 1."""
     # As an image of height 1 whose channels lie last, nothing is transposed: half the time of conv1d on a CPU.
-    image = _before(x, weight.shape[1], initial_state).transpose(1, 2)[:, :, None]  # (B, C, 1, W - 1 + L)
+    image = padded.transpose(1, 2)[:, :, None]  # (B, C, 1, L + W - 1)
     return functional.conv2d(image, weight[:, None, None], bias, groups=len(weight))[:, :, 0].transpose(1, 2)
 
 
-def _shifted(x: Tensor, weight: Tensor, bias: Tensor, segments: Tensor, initial_state: Tensor | None) -> Tensor:
-    """Sum W shifted products, each masked where it would reach over a segment's start."""
-    L, width = x.shape[1], weight.shape[1]
-    padded = _before(x, width, initial_state)
-    ids = torch.cat([segments[:, :1].expand(-1, width - 1), segments], dim=1)
-    y = x * weight[:, -1] + bias
-    for back in range(1, width):
-        place = slice(width - 1 - back, width - 1 - back + L)
-        same = (ids[:, place] == segments)[..., None]
-        y = y + padded[:, place] * weight[:, -1 - back] * same
+def depthwise_in_segments(padded: Tensor, weight: Tensor, bias: Tensor, ids: Tensor, segments: Tensor) -> Tensor:
+    """Return the same of what is in each output's segment: a sum of W masked products.
+
+    Args:
+        padded: (B, L + W - 1, C).
+        weight: (C, W).
+        bias: (C,).
+        ids: segments of the inputs, (B, L + W - 1).
+        segments: of the outputs, (B, L).
+    """
+    L, y = segments.shape[1], bias
+    for k in range(weight.shape[1]):
+        place = slice(k, k + L)
+        y = torch.addcmul(y, padded[:, place] * (ids[:, place] == segments)[..., None], weight[:, k])
     return y
 
 
@@ -100,5 +111,5 @@ def _last_inputs(x: Tensor, width: int, segments: Tensor | None, initial_state: 
     last = _before(x[:, max(0, L - width + 1) :], width, initial_state)[:, 1 - width :]
     if segments is None:
         return last
-    ids = torch.cat([segments[:, :1].expand(-1, width - 1), segments], dim=1)[:, 1 - width :]
+    ids = _ids_before(segments, width)[:, 1 - width :]
     return last * (ids == segments[:, -1:])[..., None]

@@ -8,6 +8,7 @@ Shapes: n windows, B rows of a batch, L longest row, T targets.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy
 import torch
@@ -82,7 +83,7 @@ def objective(settings: TrainingSettings, model: Recommender) -> Objective:
         case "next-item":
             if not model.causal:
                 raise ValueError("training.objective next-item leaks the future through a model that is not causal")
-            return Objective(_one_window_a_user, 1, _at_all_positions)
+            return Objective(partial(_one_stretch_a_user, 1), 1, _at_all_positions)
         case "sampled-prefixes":
             return Objective(_sampled_prefixes(settings.prefixes), 1, _after_the_last)
         case "every-prefix":
@@ -90,7 +91,7 @@ def objective(settings: TrainingSettings, model: Recommender) -> Objective:
         case "cloze":
             if not isinstance(model, Hydra4Rec) or model.mask_token is None:
                 raise ValueError("training.objective cloze needs a model with a mask token: model.readout=mask")
-            return Objective(_one_window_of_items, 0, _masked(model.mask_token, settings))
+            return Objective(partial(_one_stretch_a_user, 0), 0, _masked(model.mask_token, settings))
 
 
 def _trainable(dataset: SequenceDataset) -> Int64s:
@@ -98,23 +99,14 @@ def _trainable(dataset: SequenceDataset) -> Int64s:
     return numpy.flatnonzero(dataset.train_length >= 2)
 
 
-def _random_stretch(
-    dataset: SequenceDataset, spare: Int64s, users: Int64s, longest: int, random: numpy.random.Generator
+def _one_stretch_a_user(
+    extra: int, dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator
 ) -> Windows:
-    lengths = numpy.minimum(spare, longest)
+    """Draw a stretch of each user's training items, with ``extra`` items more after the inputs."""
+    users = _trainable(dataset)
+    spare = dataset.train_length[users].astype(numpy.int64) - extra
+    lengths = numpy.minimum(spare, maximum_length)
     return Windows(dataset.offsets[users] + random.integers(0, spare - lengths + 1), lengths)
-
-
-def _one_window_a_user(dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator) -> Windows:
-    """Draw one stretch of each user with the item after it: every item but the first can be a target."""
-    users = _trainable(dataset)
-    return _random_stretch(dataset, dataset.train_length[users].astype(numpy.int64) - 1, users, maximum_length, random)
-
-
-def _one_window_of_items(dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator) -> Windows:
-    """Draw one stretch of each user; all of it is input, and some of it masked."""
-    users = _trainable(dataset)
-    return _random_stretch(dataset, dataset.train_length[users].astype(numpy.int64), users, maximum_length, random)
 
 
 def _sampled_prefixes(count: int) -> Callable[[SequenceDataset, int, numpy.random.Generator], Windows]:
