@@ -161,7 +161,7 @@ def test_is_the_shell_of_mamba4rec(layers: int) -> None:
     for layer in model.layers:
         mixed = layer.mixer(x, torch.ones_like(items, dtype=torch.bool))
         x = norm(mixed + x if layers > 1 else mixed)
-        x = norm(x + layer.feed_forward.contract(functional.gelu(layer.feed_forward.expand(x))))
+        x = norm(x + layer.after.feed_forward.contract(functional.gelu(layer.after.feed_forward.expand(x))))
     torch.testing.assert_close(model(items), x, rtol=1e-9, atol=1e-9)
 
 

@@ -67,9 +67,9 @@ def lrurec_by_hand(model: LRURec, items: list[int]) -> numpy.ndarray:
         state = numpy.zeros(len(nu), dtype=complex)
         for t in range(len(items)):
             state = numpy.exp(-nu + 1j * theta) * state + gamma * (into @ x[t] + into_bias)
-            mixed = normalize((out @ state + unit["real_out.bias"]).real + x[t])
-            inner = gelu(part["feed_forward.expand.weight"] @ mixed + part["feed_forward.expand.bias"])
-            outer = part["feed_forward.contract.weight"] @ inner + part["feed_forward.contract.bias"]
+            mixed = normalize((out @ state + unit["real_out.bias"]).real + x[t], 1e-12)
+            inner = gelu(part["after.feed_forward.expand.weight"] @ mixed + part["after.feed_forward.expand.bias"])
+            outer = part["after.feed_forward.contract.weight"] @ inner + part["after.feed_forward.contract.bias"]
             x[t] = normalize(outer + mixed, 1e-12)
     return x @ weights["item_embedding.weight"][1:].T + weights.get("item_bias", 0)
 

@@ -1,4 +1,4 @@
-"""The position-wise feed-forward of Mamba4Rec, which Hydra4Rec and LRURec share."""
+"""What follows the mixer in a layer of Mamba4Rec, Hydra4Rec and LRURec, alike in all three."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,4 +18,21 @@ class FeedForward(nn.Module):
         """Return (..., D) for x (..., D)."""
         inner = self.dropout(functional.gelu(self.expand(x)))
         out: Tensor = self.norm(x + self.dropout(self.contract(inner)))
+        return out
+
+
+class AfterMixer(nn.Module):
+    """LN(drop(h)), or LN(drop(h) + x) with a residual, and the feed-forward."""
+
+    def __init__(self, width: int, inner_width: int, dropout: float, *, residual: bool) -> None:
+        super().__init__()
+        self.residual = residual
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.dropout = nn.Dropout(dropout)
+        self.feed_forward = FeedForward(width, inner_width, dropout)
+
+    def forward(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Return the layer's output (..., D) for its input x and what the mixer made of it, both (..., D)."""
+        mixed = self.dropout(mixed)
+        out: Tensor = self.feed_forward(self.norm(mixed + x if self.residual else mixed))
         return out

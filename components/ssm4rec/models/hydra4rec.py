@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ssm4rec.models.feed_forward import FeedForward
+from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.hydra import Hydra, HydraConfig
 from ssm4rec.models.mixer import inside
 from ssm4rec.models.recommender import Recommender, check_sizes, initialize, item_embedding
@@ -124,14 +124,9 @@ class _Layer(nn.Module):
 
     def __init__(self, config: Hydra4RecConfig) -> None:
         super().__init__()
-        self.residual = config.layers > 1
         self.mixer = Hydra(config.mixer, config.width)
-        self.mixer_norm = nn.LayerNorm(config.width, eps=1e-12)
-        self.dropout = nn.Dropout(config.dropout)
-        self.feed_forward = FeedForward(config.width, config.inner_width, config.dropout)
+        self.after = AfterMixer(config.width, config.inner_width, config.dropout, residual=config.layers > 1)
 
     def forward(self, x: Tensor, present: Tensor, segments: Tensor | None) -> Tensor:
-        mixed = self.dropout(self.mixer(x, present, segments))
-        x = self.mixer_norm(mixed + x if self.residual else mixed)
-        out: Tensor = self.feed_forward(x)
+        out: Tensor = self.after(x, self.mixer(x, present, segments))
         return out

@@ -9,7 +9,8 @@ position-wise feed-forward] -> tied output plus a bias per item. Per channel, wi
 
 The same function as there, stored otherwise: complex weights are pairs of real parameters; the imaginary part of the
 output's bias, which reaches nothing, is left out. Left padding, which the source masks, is right padding here, which
-a causal model never sees. Only the feed-forward's LayerNorm differs, by its epsilon: 1e-12, not 1e-5.
+a causal model never sees. Only the epsilon of the layers' LayerNorms
+differs: 1e-12, not 1e-5.
 
 Shapes: B batch, L length, D width, C = expand x D channels, V items.
 """
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.feed_forward import FeedForward
+from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mixer import MixerState, at_last
 from ssm4rec.models.recommender import INITIAL_DEVIATION, check_sizes, item_embedding
 from ssm4rec.models.serving import RecurrentRecommender
@@ -82,16 +83,12 @@ class LRURec(RecurrentRecommender):
         self, items: Tensor, segments: Tensor | None, memory: MixerState | None, lengths: Tensor | None
     ) -> tuple[Tensor, MixerState]:
         """Return hidden states and the recurrent units' states, one tensor (B, C, 2) a layer."""
-        x: Tensor = self.norm(self.dropout(self.item_embedding(items)))
-        states = []
-        for index, layer in enumerate(self.layers):
-            x, state = layer(x, segments, memory and memory[index : index + 1], lengths)
-            states.extend(state)
+        x, states = super().read(items, segments, memory, lengths)
         if self.item_bias is not None:
             # Losses and scores know products of hidden states and item vectors only: the bias is the last entry of an
             # item vector, and the hidden state has a 1 there.
             x = functional.pad(x, (0, 1), value=1.0)
-        return x, tuple(states)
+        return x, states
 
     def item_vectors(self) -> Tensor:
         """Return the output vectors of items 1..V: (V, D), or with their biases as a last column (V, D + 1)."""
@@ -105,15 +102,13 @@ class _Layer(nn.Module):
     def __init__(self, config: LRURecConfig) -> None:
         super().__init__()
         self.recurrence = LinearRecurrentUnit(config)
-        self.recurrence_norm = nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
-        self.feed_forward = FeedForward(config.width, config.inner_width, config.dropout)
+        self.after = AfterMixer(config.width, config.inner_width, config.dropout, residual=True)
 
     def forward(
         self, x: Tensor, segments: Tensor | None, state: MixerState | None, lengths: Tensor | None
     ) -> tuple[Tensor, MixerState]:
         mixed, state = self.recurrence(x, segments, state, lengths)
-        return self.feed_forward(self.recurrence_norm(x + self.dropout(mixed))), state
+        return self.after(x, mixed), state
 
 
 class LinearRecurrentUnit(nn.Module):

@@ -8,11 +8,10 @@ Shapes: B batch, L length, D width.
 """
 
 from dataclasses import dataclass
-from itertools import chain
 
 from torch import Tensor, nn
 
-from ssm4rec.models.feed_forward import FeedForward
+from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
 from ssm4rec.models.mixer import MixerState
@@ -59,37 +58,21 @@ class Mamba4Rec(RecurrentRecommender):
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
         self.apply(initialize)
 
-    def read(
-        self, items: Tensor, segments: Tensor | None, memory: MixerState | None, lengths: Tensor | None
-    ) -> tuple[Tensor, MixerState]:
-        """Return hidden states (B, L, D) and the mixers' states, two tensors a layer."""
-        x: Tensor = self.norm(self.dropout(self.item_embedding(items)))
-        states = []
-        for index, layer in enumerate(self.layers):
-            x, state = layer(x, segments, memory and memory[2 * index : 2 * index + 2], lengths)
-            states.append(state)
-        return x, tuple(chain.from_iterable(states))
-
 
 class _Layer(nn.Module):
     """A mixer and a position-wise feed-forward."""
 
     def __init__(self, config: Mamba4RecConfig) -> None:
         super().__init__()
-        self.residual = config.layers > 1
         match config.mixer:
             case MambaConfig():
                 self.mixer: nn.Module = Mamba(config.mixer, config.width)
             case Mamba2Config():
                 self.mixer = Mamba2(config.mixer, config.width)
-        self.mixer_norm = nn.LayerNorm(config.width, eps=1e-12)
-        self.dropout = nn.Dropout(config.dropout)
-        self.feed_forward = FeedForward(config.width, config.inner_width, config.dropout)
+        self.after = AfterMixer(config.width, config.inner_width, config.dropout, residual=config.layers > 1)
 
     def forward(
         self, x: Tensor, segments: Tensor | None, state: MixerState | None, lengths: Tensor | None
     ) -> tuple[Tensor, MixerState]:
         mixed, state = self.mixer(x, segments, state, lengths)
-        mixed = self.dropout(mixed)
-        x = self.mixer_norm(mixed + x if self.residual else mixed)
-        return self.feed_forward(x), state
+        return self.after(x, mixed), state

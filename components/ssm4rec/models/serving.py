@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file
@@ -96,11 +96,22 @@ class ServingRecommender(Recommender):
 class RecurrentRecommender(ServingRecommender):
     """A stack of mixers whose states are the whole memory: a step costs the same after any number of events."""
 
-    @abstractmethod
+    dropout: nn.Dropout
+    norm: nn.LayerNorm
+    layers: nn.ModuleList
+    """Each from x, segments, its state and lengths to x and its state, as in ``mixer.py``."""
+
     def read(
         self, items: Tensor, segments: Tensor | None, memory: MixerState | None, lengths: Tensor | None
     ) -> tuple[Tensor, MixerState]:
-        """Return hidden states (B, L, D) and all mixers' states; arguments as in ``mixer.py``."""
+        """Return hidden states (B, L, D) and the layers' states one after another; arguments as in ``mixer.py``."""
+        x: Tensor = self.norm(self.dropout(self.item_embedding(items)))
+        count = len(memory) // len(self.layers) if memory else 0
+        states: list[Tensor] = []
+        for index, layer in enumerate(self.layers):
+            x, state = layer(x, segments, memory and memory[index * count : (index + 1) * count], lengths)
+            states.extend(state)
+        return x, tuple(states)
 
     def forward(self, items: Tensor, segments: Tensor | None = None) -> Tensor:
         """Return hidden states (B, L, D) for items (B, L)."""
