@@ -6,14 +6,12 @@ product alone, over the same batches. Rates are users a second: CPU time on a CP
 is the median over runs of the two in turn.
 """
 
-import argparse
 import statistics
 from functools import partial
-from pathlib import Path
 
 import numpy
 import torch
-from measure import Row, cost, report
+from measure import Row, command_line, cost, report
 from torch import Tensor
 
 from ssm4rec.contracts import CANDIDATES_PER_USER
@@ -80,13 +78,9 @@ def bench(dataset: SequenceDataset, device: torch.device, runs: int) -> list[Row
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Measure full ranking beside the bare matrix product.")
+    parser = command_line("Measure full ranking beside the bare matrix product.", runs=9)
     parser.add_argument("--users", type=int, default=3000, help="users of the second shape; ML-1M's has its 6,040")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--output", type=Path, help="JSON file to add the rows to")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     device = torch.device(options.device)
     shapes = {
         "ML-1M's shape": synthetic_dataset(6040, 3416, 102, 1.0, (20, 2300)),

@@ -4,12 +4,10 @@ Full forward and scores of the catalog for one user, and one more event from a k
 model of the ``best`` recipe, made for that length. One thread on a CPU.
 """
 
-import argparse
 from functools import partial
-from pathlib import Path
 
 import torch
-from measure import Row, alternate, report
+from measure import Row, alternate, command_line, report
 
 from ssm4rec.contracts import MODELS
 from ssm4rec.models.build import build_model
@@ -54,12 +52,7 @@ def bench(device: torch.device, runs: int) -> list[Row]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Measure one user's cost against the length of the history.")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--output", type=Path, help="JSON file to add the rows to")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    options = command_line("Measure one user's cost against the length of the history.", runs=9).parse_args()
     device = torch.device(options.device)
     report("one user, against the history's length", bench(device, options.runs), device, options.output)
 

@@ -4,12 +4,10 @@ On a CPU one thread. The sequential form is the reference; the whole Mamba and M
 path of transformers' blocks of the same sizes. Prints times and asserts nothing: ratios carry over to other machines.
 """
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from measure import Row, alternate, report, training_step
+from measure import Row, alternate, command_line, report, training_step
 from torch import Tensor, nn
 from transformers import Mamba2Config as PeerMamba2Config
 from transformers import MambaConfig as PeerMambaConfig
@@ -119,12 +117,7 @@ def bench_blocks(device: torch.device, runs: int) -> list[Row]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Measure the operators, forward and backward.")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--output", type=Path, help="JSON file to add the rows to")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    options = command_line("Measure the operators, forward and backward.", runs=3).parse_args()
     device = torch.device(options.device)
     report("operators, forward and backward", bench_operators(device, options.runs), device, options.output)
     report("blocks, forward and backward", bench_blocks(device, options.runs), device, options.output)

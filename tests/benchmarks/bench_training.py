@@ -4,7 +4,6 @@ Synthetic users with sequence lengths like ML-1M's (log-normal, mean about 165) 
 CPU. It prints times and asserts nothing. Ratios carry over to other machines, milliseconds do not.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy
 import torch
-from measure import Row, alternate, report, training_step
+from measure import Row, alternate, command_line, report, training_step
 from torch import Tensor
 
 from ssm4rec.contracts import MODELS
@@ -117,13 +116,9 @@ def bench_parts(device: torch.device, runs: int) -> list[Row]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Measure training on synthetic data of ML-1M's shape.")
+    parser = command_line("Measure training on synthetic data of ML-1M's shape.", runs=9)
     parser.add_argument("--users", type=int, default=1000, help="users of the synthetic data; ML-1M has 6,040")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--output", type=Path, help="JSON file to add the rows to")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     device = torch.device(options.device)
     report("parts of a step", bench_parts(device, options.runs), device, options.output)
     report("a step without its loss, 3,200 tokens", bench_steps(device, options.runs), device, options.output)

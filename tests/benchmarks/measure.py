@@ -1,5 +1,6 @@
 """How the benchmarks measure and print: medians of alternating runs, a table, and JSON."""
 
+import argparse
 import json
 import platform
 import statistics
@@ -45,6 +46,16 @@ def training_step(output: Callable[[], torch.Tensor]) -> Callable[[], None]:
         output().sum().backward()
 
     return work
+
+
+def command_line(description: str, runs: int) -> argparse.ArgumentParser:
+    """Return the flags that the benchmarks share, and take one thread."""
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--runs", type=int, default=runs)
+    parser.add_argument("--output", type=Path, help="JSON file to add the rows to")
+    return parser
 
 
 def machine(device: torch.device) -> Row:

@@ -19,29 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ssm4rec.models.mamba2 import Mamba2Config
 from ssm4rec.models.mixer import initial_convolution, initial_dt_bias
 from ssm4rec.ops.centred_convolution import centred_convolution
 from ssm4rec.ops.ssd import ssd
 
 
 @dataclass(frozen=True)
-class HydraConfig:
-    """Sizes of a Hydra block; ``chunk_length`` changes its speed, not its result."""
-
-    state_size: int
-    head_width: int
-    convolution_width: int
-    expand: int
-    chunk_length: int
+class HydraConfig(Mamba2Config):
+    """Sizes of a Hydra block: those of a Mamba-2 block, with an odd convolution_width."""
 
     def __post_init__(self) -> None:
         if self.convolution_width % 2 == 0:
             raise ValueError(f"convolution_width {self.convolution_width} is even: a centred one is odd")
-
-    def check_width(self, width: int) -> None:
-        """Raise ValueError if the heads do not divide the inner width of a model of width D."""
-        if self.expand * width % self.head_width:
-            raise ValueError(f"inner width {self.expand} x {width} is no multiple of head_width {self.head_width}")
 
 
 class Hydra(nn.Module):
