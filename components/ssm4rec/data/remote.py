@@ -2,27 +2,22 @@
 
 import io
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-import boto3
 import botocore.exceptions
 import requests
 import smart_open.http
 import smart_open.s3
 import urllib3.exceptions
-from botocore.config import Config
 
 from ssm4rec.errors import InputError
+from ssm4rec.object_store import CONNECT_SECONDS, READ_SECONDS, s3_client, split_s3_address
 
 REMOTE_SCHEMES: Final = ("http", "https", "s3")
-
-_CONNECT_SECONDS: Final = 5
-_READ_SECONDS: Final = 60
 
 # Too busy, gone for a moment, or (412) replaced while it was read: worth another attempt. Other 4xx answers are not.
 _PASSING_STATUS: Final = {408, 412, 425, 429, 500, 502, 503, 504}
@@ -107,7 +102,7 @@ def public_address(address: str) -> str:
 @contextmanager
 def _open_http(address: str) -> Iterator[Remote]:
     # Declared as a number, but requests takes two: for connecting and for each read.
-    timeout: Any = (_CONNECT_SECONDS, _READ_SECONDS)
+    timeout: Any = (CONNECT_SECONDS, READ_SECONDS)
     with smart_open.http.SeekableBufferedInputBase(address, timeout=timeout) as stream:
         headers = stream.response.headers if stream.response else {}
         length = stream.content_length
@@ -117,20 +112,8 @@ def _open_http(address: str) -> Iterator[Remote]:
 
 @contextmanager
 def _open_s3(address: str) -> Iterator[Remote]:
-    parts = urlsplit(address)
-    bucket, key = parts.netloc, parts.path.lstrip("/")
-    # Amazon gives every bucket a host name of its own; other stores (SeaweedFS, MinIO) mostly do not.
-    own_endpoint = "AWS_ENDPOINT_URL_S3" in os.environ or "AWS_ENDPOINT_URL" in os.environ
-    # A session of its own: the default one is not for several threads and remembers old credentials.
-    client = boto3.session.Session().client(
-        "s3",
-        config=Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-            retries={"total_max_attempts": 1},  # one place decides on attempts: download.py
-            s3={"addressing_style": "path" if own_endpoint else "auto"},
-        ),
-    )
+    bucket, key = split_s3_address(address)
+    client = s3_client(attempts=1)  # one place decides on attempts: download.py
     head = client.head_object(Bucket=bucket, Key=key)
     version = head.get("ETag", "")
     # Every later request is for this very version, or is refused.

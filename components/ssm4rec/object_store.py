@@ -1,0 +1,91 @@
+"""S3 and what speaks its protocol: one way to reach it, and folders copied into it.
+
+Address, region and credentials come from the environment, as for every AWS client: AWS_ENDPOINT_URL_S3 (unless it is
+Amazon's store), AWS_REGION or AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY; or from AWS's own files.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import boto3.exceptions
+import botocore.exceptions
+from botocore.config import Config
+
+from ssm4rec.errors import InputError
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 60
+
+
+def s3_client(attempts: int) -> Any:
+    """Return a client of its own (boto3's default session is not for several threads and remembers old credentials).
+
+    Args:
+        attempts: how often a request is tried in all.
+    """
+    # Amazon gives every bucket a host name of its own; other stores (SeaweedFS, MinIO) mostly do not.
+    own_endpoint = "AWS_ENDPOINT_URL_S3" in os.environ or "AWS_ENDPOINT_URL" in os.environ
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        s3={"addressing_style": "path" if own_endpoint else "auto"},
+        request_checksum_calculation="when_required",  # boto3's own trailing checksums are unknown to other stores
+    )
+    region = os.environ.get("AWS_REGION") or None  # boto3 reads AWS_DEFAULT_REGION only
+    return boto3.session.Session().client("s3", region_name=region, config=config)
+
+
+def split_s3_address(address: str) -> tuple[str, str]:
+    """Return bucket and key (or prefix, without slashes around it).
+
+    >>> split_s3_address("s3://bucket/studies/monday/")
+    ('bucket', 'studies/monday')
+
+    Raises:
+        InputError: it is no such address.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise InputError(f"{address}: not an address such as s3://bucket/prefix")
+    return parts.netloc, parts.path.strip("/")
+
+
+def upload(files: Iterable[Path], folder: Path, address: str) -> int:
+    """Copy files of a folder to the same places below ``address``; large ones go in parts, what is there stays.
+
+    Args:
+        files: inside ``folder``.
+        folder: what the names in the store are relative to.
+        address: s3://bucket/prefix.
+
+    Returns:
+        How many were copied. A file that is there already, no older and of the same size, is not.
+
+    Raises:
+        InputError: the store cannot be reached or refuses; says at which file, and why.
+    """
+    bucket, prefix = split_s3_address(address)
+    place = address
+    copied = 0
+    try:
+        client = s3_client(attempts=4)
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "")
+        present = {entry["Key"]: entry for page in pages for entry in page.get("Contents", [])}
+        for path in files:
+            key = "/".join(filter(None, (prefix, path.relative_to(folder).as_posix())))
+            place, known, facts = f"s3://{bucket}/{key}", present.get(key), path.stat()
+            # The store's clock shows whole seconds.
+            if known and known["Size"] == facts.st_size and known["LastModified"].timestamp() >= int(facts.st_mtime):
+                continue
+            client.upload_file(str(path), bucket, key)
+            copied += 1
+    except boto3.exceptions.S3UploadFailedError as error:
+        raise InputError(f"{place}: the store takes no more ({error})") from None
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise InputError(f"{place}: the store does not answer as it should ({error})") from None
+    return copied
