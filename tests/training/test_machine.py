@@ -34,16 +34,33 @@ def test_two_processes_train_as_one(cycle_dataset: Path, tmp_path: Path, model: 
     alone, together = tmp_path / "alone", tmp_path / "together"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     one = [sys.executable, "-m", STAGE, *arguments(cycle_dataset, alone, model, chosen)]
-    two = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", STAGE, *arguments(cycle_dataset, together, model, chosen),
-    ]  # fmt: skip
+    two = [sys.executable, "-m", STAGE, *arguments(cycle_dataset, together, model, chosen), "--processes", "2"]
     for command in (one, two):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     first, second = (load_file(folder / "model" / "model.safetensors") for folder in (alone, together))
     for name, weights in first.items():
         torch.testing.assert_close(second[name], weights, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_several_processes_end_with_the_status_of_the_one_that_failed(cycle_dataset: Path, tmp_path: Path) -> None:
+    """A rate that diverges fails in the processes, not in the one that starts them."""
+    chosen = "training.learning_rate=1e30,training.epochs=2"
+    command = [sys.executable, "-m", STAGE, *arguments(cycle_dataset, tmp_path, "sasrec", chosen), "--processes", "2"]
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "error: sasrec diverged: " in line
+    assert not (tmp_path / "model").exists()
+
+
+def test_one_message_for_flags_that_are_wrong_in_every_process(cycle_dataset: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", STAGE, *arguments(cycle_dataset, tmp_path, "gru4rec", ""), "--processes", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("--model gru4rec: unknown") == 1
 
 
 def test_rows_are_shared_out_and_a_process_without_rows_goes_along_for_nothing() -> None:

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -188,10 +189,10 @@ class _Trainer:
                 if not math.isfinite(mean):
                     raise self._diverged(f"the loss became {mean}", epoch, step, len(batches))
                 bar.set_postfix({"loss": f"{mean:.4f}", "validation ndcg@10": last}, refresh=False)
-        try:
-            hit, ndcg = self._validate()
-        except ScoresNotNumbersError:
-            raise self._diverged("the scores became NaN", epoch, len(batches) - 1, len(batches)) from None
+        validated = self._validate()
+        if validated is None:
+            raise self._diverged("the scores became NaN", epoch, len(batches) - 1, len(batches))
+        hit, ndcg = validated
         return EpochRow(
             dataset=dataset.name,
             model=self.task.name,
@@ -236,17 +237,17 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * _schedule(self.settings, passed)
 
-    def _validate(self) -> tuple[float, float]:
-        """Return validation HIT@10 and NDCG@10, the history unmasked."""
+    def _validate(self) -> tuple[float, float] | None:
+        """Return validation HIT@10 and NDCG@10, the history unmasked; None if the scores are no numbers."""
         found: object = None
         if self.machine.first:
             self.model.eval()
             model, dataset = self.model, self.task.dataset
-            with self.machine.numbers():
+            with self.machine.numbers(), suppress(ScoresNotNumbersError):
                 ranking = full_ranking(
                     model.score_next, dataset, "validation", model.maximum_length, self.machine.device
                 )
-            found = (metric_at("hit", ranking.unmasked, 10), metric_at("ndcg", ranking.unmasked, 10))
+                found = (metric_at("hit", ranking.unmasked, 10), metric_at("ndcg", ranking.unmasked, 10))
         return self.machine.from_first(found)  # type: ignore[return-value] # what the first process found
 
 

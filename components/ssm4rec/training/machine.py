@@ -1,10 +1,12 @@
 """Where and how a training computes: device, precision, compiled or not, and which of several processes this is.
 
-Several GPUs of one machine: ``torchrun --nproc-per-node N -m ssm4rec.stages.train_recommender ...``. Every process
-takes its share of each batch's rows; gradients are averaged (DistributedDataParallel), the first process writes.
+Several GPUs of one machine are a process each, started by torchrun or, as torchrun would, by ``run_processes``. Every
+process takes its share of each batch's rows; gradients are averaged (DistributedDataParallel), the first one writes.
 """
 
+import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +14,8 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ssm4rec.errors import InputError
 
@@ -85,6 +89,46 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return name  # type: ignore[return-value] # one of the names
 
 
+def run_processes(module: str, arguments: list[str], count: int, device: torch.device) -> int:
+    """Run a module in ``count`` processes of this machine that find each other, as torchrun does.
+
+    Returns:
+        0, or the exit status of the first process that failed; its own message is on stderr.
+
+    Raises:
+        InputError: there are fewer GPUs than processes, or one was ended by a signal.
+    """
+    if device.type == "cuda" and count > torch.cuda.device_count():
+        raise InputError(f"--processes {count}: this machine has {torch.cuda.device_count()} GPUs; a process needs one")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=str(os.getpid()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",  # any free port
+        max_restarts=0,  # a training that was cut off goes on from its checkpoint when it is started again
+    )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it repeats what the process said
+    try:
+        elastic_launch(config, sys.executable)("-m", module, *arguments)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            raise InputError(
+                f"a process was ended by signal {-failure.exitcode} (9 often means: out of memory); the same command "
+                "goes on after the last finished epoch"
+            ) from None
+        return failure.exitcode
+    return 0
+
+
+def is_one_of_several() -> bool:
+    """Return whether torchrun or ``run_processes`` started this process."""
+    return "LOCAL_RANK" in os.environ
+
+
 @contextmanager
 def joined(machine: Machine) -> Iterator[Machine]:
     """Yield the machine as one of torchrun's processes, if torchrun started this one; set its number format.
@@ -94,7 +138,7 @@ def joined(machine: Machine) -> Iterator[Machine]:
     if machine.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = machine.precision == "tf32"
         torch.backends.cudnn.allow_tf32 = machine.precision == "tf32"
-    if "LOCAL_RANK" not in os.environ:
+    if not is_one_of_several():
         yield machine
         return
     device = machine.device

@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,24 +11,24 @@ from ssm4rec.command_line import StageParser, boolean, run_stage
 from ssm4rec.contracts import MODELS, PROFILES
 from ssm4rec.data.dataset import read_manifest, read_sequences
 from ssm4rec.device import choose_device, choose_kernels
+from ssm4rec.errors import InputError
 from ssm4rec.recipes import histories, recipe
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.history import EpochRow, write_history
 from ssm4rec.training.loop import Task, train
-from ssm4rec.training.machine import Machine, choose_precision, joined
+from ssm4rec.training.machine import Machine, choose_precision, is_one_of_several, joined, run_processes
 from ssm4rec.training.model_folder import write_model
 
 logger = logging.getLogger(__name__)
 
+MODULE = "ssm4rec.stages.train_recommender"
 TRACKED = ("train_loss", "learning_rate", "validation_hit_10", "validation_ndcg_10", "fill", "cpu_seconds")
 """What of an epoch's row is logged as a metric."""
 
 
 def build_parser() -> StageParser:
     """Return the stage's command line."""
-    parser = StageParser(
-        "ssm4rec.stages.train_recommender", "Train one recommender; killed, the same command goes on where it was."
-    )
+    parser = StageParser(MODULE, "Train one recommender; killed, the same command goes on where it was.")
     parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--model", required=True, help=f"recommender: {', '.join(MODELS)}")
     parser.add_argument("--profile", default="quick", help=f"size of the training: {', '.join(PROFILES)}")
@@ -46,6 +48,9 @@ def build_parser() -> StageParser:
     )
     parser.add_argument("--compile", type=boolean, default=False, help="send the model through torch.compile")
     parser.add_argument(
+        "--processes", type=int, default=1, help="processes that share each batch, one a GPU; torchrun starts them"
+    )
+    parser.add_argument(
         "--checkpoint-dir",
         default="",
         help="folder of checkpoints, one subfolder per model and seed; empty: beside the model folder",
@@ -56,7 +61,9 @@ def build_parser() -> StageParser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train and write model and history; started by torchrun, every process trains and the first writes."""
+    """Train and write model and history; of several processes every one trains and the first writes."""
+    if options.processes < 1:
+        raise InputError(f"--processes {options.processes}: at least 1")
     dataset = read_sequences(options.dataset_dir)
     chosen = recipe(options.model, options.profile, histories(dataset), options.overrides)
     task = Task(options.model, chosen, dataset, options.seed)
@@ -66,11 +73,15 @@ def run(options: argparse.Namespace) -> None:
     checkpoints = (
         Path(options.checkpoint_dir or f"{options.model_dir}.checkpoints") / f"{options.model}-seed{options.seed}"
     )
+    if options.processes > 1 and not is_one_of_several():
+        # Everything that can be wrong with the flags has been seen by now, and said once.
+        sys.exit(run_processes(MODULE, sys.argv[1:], options.processes, device))
     with joined(machine) as machine:
         if machine.first:
             _train_and_write(options, task, machine, checkpoints)
         else:
-            train(task, machine, checkpoints, lambda _: None)
+            with suppress(InputError):  # the first process says it, and its exit status counts
+                train(task, machine, checkpoints, lambda _: None)
 
 
 def _train_and_write(options: argparse.Namespace, task: Task, machine: Machine, checkpoints: Path) -> None:

@@ -17,6 +17,7 @@ def train_recommender(
     precision: str,
     kernels: str,
     compile: bool,
+    processes: str,
     checkpoint_dir: str,
     model: Output[Model],
     history: Output[Artifact],
@@ -33,6 +34,7 @@ def train_recommender(
         precision: fp32, tf32, bf16 or auto.
         kernels: form of the operators: sequential, torch, fused or auto.
         compile: send the model through torch.compile.
+        processes: that share each batch, one a GPU.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         model: the model folder.
         history: history.parquet, a row per epoch.
@@ -50,6 +52,7 @@ def train_recommender(
             "--precision", precision,
             "--kernels", kernels,
             "--compile", compile,
+            "--processes", processes,
             "--checkpoint-dir", checkpoint_dir,
             "--model-dir", model.path,
             "--history", history.path,
