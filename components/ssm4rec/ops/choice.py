@@ -71,6 +71,15 @@ def fused_module(operator: str, device: torch.device) -> ModuleType:
     return module
 
 
+def kernels() -> dict[tuple[str, str], str]:
+    """Return, for each operator and device with a fused form, the library that was found or why there is none."""
+    found = {}
+    for operator, kind in _FUSED:
+        module = _load(operator, kind)
+        found[operator, kind] = f"none ({module})" if isinstance(module, str) else module.__name__
+    return found
+
+
 @cache
 def _load(operator: str, kind: str) -> ModuleType | str:
     """Return the module of the fused form, or why there is none; logged once."""

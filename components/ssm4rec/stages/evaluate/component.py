@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
 
-from ssm4rec.images import TRAIN_IMAGE
+from ssm4rec.images import CPU_IMAGE
 
 
 @dsl.container_component  # type: ignore[untyped-decorator] # kfp publishes no types
@@ -28,7 +28,7 @@ def evaluate(
         metrics: metrics.json; its numbers show in the KFP UI, too.
     """
     return dsl.ContainerSpec(
-        image=TRAIN_IMAGE,
+        image=CPU_IMAGE,
         command=["python", "-m", "ssm4rec.stages.evaluate"],
         args=[
             "--dataset-dir", dataset.path,

@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import Dataset, Output
 
-from ssm4rec.images import DATA_IMAGE
+from ssm4rec.images import CPU_IMAGE
 
 
 @dsl.container_component  # type: ignore[untyped-decorator] # kfp publishes no types
@@ -54,7 +54,7 @@ def prepare_data(
         dataset: the dataset folder.
     """
     return dsl.ContainerSpec(
-        image=DATA_IMAGE,
+        image=CPU_IMAGE,
         command=["python", "-m", "ssm4rec.stages.prepare_data"],
         args=[
             "--dataset", dataset_name,

@@ -5,7 +5,7 @@ from typing import List  # noqa: UP035 (kfp reads lists of artifacts from typing
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Output
 
-from ssm4rec.images import DATA_IMAGE
+from ssm4rec.images import CPU_IMAGE
 
 
 @dsl.container_component  # type: ignore[untyped-decorator] # kfp publishes no types
@@ -30,7 +30,7 @@ def report(
     # evaluations and histories are in no flag: the stage reads them from the executor input, as the .path of a
     # list is that of its first artifact.
     return dsl.ContainerSpec(
-        image=DATA_IMAGE,
+        image=CPU_IMAGE,
         command=["python", "-m", "ssm4rec.stages.report"],
         args=[
             "--dataset-dir",
