@@ -2,13 +2,15 @@
 
 from kfp import dsl
 
-from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu
+from pipelines.hardware import A100_80GB, CACHE_FOLDER, GPU_TAINT, VOLUME, on_cpu, on_gpu, reads_object_store
 from ssm4rec.contracts import PAPER_RECOMMENDERS
 from ssm4rec.stages.evaluate.component import evaluate
 from ssm4rec.stages.prepare_data.component import prepare_data
 from ssm4rec.stages.report.component import report
 from ssm4rec.stages.train_recommender.component import train_recommender
 
+DOWNLOADS = f"{CACHE_FOLDER}/downloads" if VOLUME else ""
+CHECKPOINTS = f"{CACHE_FOLDER}/checkpoints" if VOLUME else ""
 DEFAULT_TRAININGS = [{"model": model, "seed": 0} for model in PAPER_RECOMMENDERS]
 
 
@@ -21,7 +23,7 @@ def comparative_study(
     source: str = "",
     items_source: str = "",
     any_checksum: bool = False,
-    cache_dir: str = "",
+    cache_dir: str = DOWNLOADS,
     form: str = "raw",
     format: str = "auto",
     user_column: str = "user_id",
@@ -43,7 +45,8 @@ def comparative_study(
     precision: str = "auto",
     kernels: str = "auto",
     compile: bool = False,
-    checkpoint_dir: str = "",
+    checkpoint_dir: str = CHECKPOINTS,
+    gpus: str = "1",
     gpu_pool: dict[str, str] = A100_80GB,
     gpu_toleration: dict[str, str] = GPU_TAINT,
 ) -> None:
@@ -79,6 +82,7 @@ def comparative_study(
         kernels: form of the operators: sequential, torch, fused or auto.
         compile: send the models through torch.compile.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
+        gpus: of one node, for each training; as many processes share its batches.
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taint.
     """
@@ -104,6 +108,7 @@ def comparative_study(
         test_fraction=test_fraction,
     )
     on_cpu(prepared, cpus=2, memory_gib=8, hours=3)
+    reads_object_store(prepared)
     data = prepared.outputs["dataset"]
 
     with dsl.ParallelFor(items=trainings) as training:
@@ -117,9 +122,10 @@ def comparative_study(
             precision=precision,
             kernels=kernels,
             compile=compile,
+            processes=gpus,
             checkpoint_dir=checkpoint_dir,
         )
-        on_gpu(trained, gpu_pool, gpu_toleration, hours=12)
+        on_gpu(trained, gpus, gpu_pool, gpu_toleration, hours=12)
         evaluated = evaluate(dataset=data, model=trained.outputs["model"], split="test", device="cpu")
         on_cpu(evaluated, cpus=4, memory_gib=8, hours=3)
 

@@ -4,6 +4,7 @@ The compiled files are committed: they are what the KFP UI takes, and a change t
 """
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from pipelines.comparative_study import comparative_study
 
 COMPILED: Final = Path(__file__).parent / "compiled"
 _HEADER: Final = "# Compiled by `make compile` from pipelines/*.py: change those, not this file."
+SETTINGS: Final = ("SSM4REC_REGISTRY", "SSM4REC_ACCELERATOR", "SSM4REC_VOLUME")
+"""What a compilation can be told beside its source: see ``ssm4rec/images.py`` and ``hardware.py``."""
 PIPELINES: Final[dict[str, Any]] = {"comparative_study": comparative_study}
 
 
@@ -28,6 +31,14 @@ def compile_all(folder: Path) -> list[Path]:
         path.write_text("\n".join([_HEADER, *body]) + "\n", encoding="utf-8")
         paths.append(path)
     return paths
+
+
+def compiled_package(name: str, folder: Path) -> Path:
+    """Return the committed file of a pipeline; compiled into ``folder`` where this process chose other images."""
+    if not any(os.environ.get(variable) for variable in SETTINGS):
+        return COMPILED / f"{name}.yaml"
+    compile_all(folder)
+    return folder / f"{name}.yaml"
 
 
 def main() -> None:

@@ -1,9 +1,16 @@
-"""Where a stage may run and what it gets, said once for all pipelines."""
+"""Where a stage may run and what it gets, said once for all pipelines.
 
+A cluster's shared volume is named when a pipeline is compiled (``make compile VOLUME=ssm4rec-cache``): every stage then
+finds it at ``/cache``, where downloads and checkpoints outlive a pod. Without one nothing is mounted.
+"""
+
+import os
 from typing import Any, Final
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
+
+from ssm4rec.images import ACCELERATOR
 
 A100_80GB: Final = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
 """Node labels of the default GPU pool, as NVIDIA's GPU feature discovery sets them.
@@ -12,18 +19,32 @@ GKE labels its nodes otherwise: {"cloud.google.com/gke-accelerator": "nvidia-a10
 GPU_TAINT: Final = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 """The taint that keeps other work off GPU nodes, tolerated by GPU stages only."""
 
+GPU_NODE_LABELS: Final = ("nvidia.com/gpu.present", "cloud.google.com/gke-accelerator")
+"""Labels that only GPU nodes carry (GPU feature discovery; GKE): they keep CPU stages off where no taint does."""
 
-def on_gpu(task: PipelineTask, pool: Any, toleration: Any, hours: int) -> None:
-    """Place a task on one GPU of a pool.
+OBJECT_STORE_SECRET: Final = "ssm4rec-object-store"  # noqa: S105 - its name
+OBJECT_STORE_VARIABLES: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
+"""The secret of ``manifests/secrets`` and its keys, which are the variables the S3 clients read."""
+
+VOLUME: Final = os.environ.get("SSM4REC_VOLUME", "")
+CACHE_FOLDER: Final = "/cache"
+
+
+def on_gpu(task: PipelineTask, gpus: Any, pool: Any, toleration: Any, hours: int) -> None:
+    """Place a task on GPUs of one node of a pool; with ``SSM4REC_ACCELERATOR=cpu`` on a CPU node instead.
 
     Args:
         task: the task.
+        gpus: how many, a pipeline parameter of text: from a number KFP's backend (2.17.0) reads no limit, and the task
+            would silently run without a GPU (kubeflow/pipelines:backend/src/v2/driver/util.go).
         pool: node labels, a pipeline parameter, so that the pool is chosen at submission.
         toleration: of the pool's taint, likewise.
         hours: after this long an attempt is given up.
     """
-    task.set_accelerator_type("nvidia.com/gpu")
-    task.set_accelerator_limit(1)
+    if ACCELERATOR == "cpu":
+        on_cpu(task, cpus=4, memory_gib=8, hours=hours)
+        return
+    task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
     task.set_cpu_request("4").set_memory_request("16Gi").set_memory_limit("64Gi")
     kubernetes.add_node_selector_json(task, node_selector_json=pool)
     kubernetes.add_toleration_json(task, toleration_json=toleration)
@@ -31,13 +52,29 @@ def on_gpu(task: PipelineTask, pool: Any, toleration: Any, hours: int) -> None:
     kubernetes.empty_dir_mount(
         task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit="8Gi"
     )
-    kubernetes.set_timeout(task, seconds=hours * 3600)
     # A pre-empted node or a lost GPU: try again, later each time.
     task.set_retry(num_retries=2, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="1800s")
+    _everywhere(task, hours)
 
 
 def on_cpu(task: PipelineTask, cpus: int, memory_gib: int, hours: int) -> None:
-    """Give a task CPUs and memory; without a GPU toleration it stays off the GPU nodes."""
+    """Give a task CPUs and memory, and keep it off GPU nodes."""
     task.set_cpu_request(str(cpus)).set_memory_request(f"{memory_gib}Gi").set_memory_limit(f"{2 * memory_gib}Gi")
-    kubernetes.set_timeout(task, seconds=hours * 3600)
+    expressions = [{"key": label, "operator": "DoesNotExist"} for label in GPU_NODE_LABELS]
+    kubernetes.add_node_affinity(task, match_expressions=expressions)
     task.set_retry(num_retries=1, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
+    _everywhere(task, hours)
+
+
+def reads_object_store(task: PipelineTask) -> None:
+    """Give a task the object store's credentials, if the cluster has them."""
+    kubernetes.use_secret_as_env(
+        task, OBJECT_STORE_SECRET, {name: name for name in OBJECT_STORE_VARIABLES}, optional=True
+    )
+
+
+def _everywhere(task: PipelineTask, hours: int) -> None:
+    kubernetes.set_timeout(task, seconds=hours * 3600)
+    kubernetes.set_security_context(task, run_as_non_root=True)
+    if VOLUME:
+        kubernetes.mount_pvc(task, pvc_name=VOLUME, mount_path=CACHE_FOLDER)

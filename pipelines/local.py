@@ -1,9 +1,9 @@
-"""Run a compiled pipeline on this machine: kfp.local with every container as a process of this Python.
+"""Run a compiled pipeline on this machine through kfp.local, every container as a runner makes it (``runners.py``).
 
-kfp.local (2.17.0) runs container components in Docker only and has no public way to add a runner. These of its names
+kfp.local (2.17.0) refuses container components outside Docker and has no public way to add a runner. These of its names
 are replaced while a pipeline runs; tests/pipelines/test_local.py guards them and says what to do when kfp changes:
 
-- ``SubprocessTaskHandler``, which refuses container components: by one that starts the container's command here;
+- ``SubprocessTaskHandler`` and ``DockerTaskHandler``: by one that starts the container's command through the runner;
 - ``construct_executor_input``: also makes the parent folders of the outputs, as KFP's launcher does in a pod;
 - ``get_outputs_for_task``: also returns the artifacts that a stage did not report itself, as the launcher does;
 - its logging helpers, which swap process-wide state (root logger, builtins.print) and are no use to several threads.
@@ -13,8 +13,6 @@ import contextlib
 import functools
 import logging
 import os
-import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,15 +22,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from kfp import components, local
-from kfp.local import executor_input_utils, executor_output_utils, logging_utils, subprocess_task_handler
+from kfp.local import (
+    docker_task_handler,
+    executor_input_utils,
+    executor_output_utils,
+    logging_utils,
+    subprocess_task_handler,
+)
 from kfp.local.status import Status
 
+from pipelines.runners import Runner
 from ssm4rec.contracts import MODEL_CONFIG
-from ssm4rec.files import read_json
+from ssm4rec.files import make_folder, read_json
 from ssm4rec.tracking import start_task
 
 PATCHED: Final = (
     (subprocess_task_handler, "SubprocessTaskHandler"),
+    (docker_task_handler, "DockerTaskHandler"),
     (executor_input_utils, "construct_executor_input"),
     (executor_output_utils, "get_outputs_for_task"),
     (logging_utils, "local_logger_context"),
@@ -87,28 +93,35 @@ class LocalStudy:
     """One run of a pipeline on this machine.
 
     Attributes:
-        folder: receives ``artifacts/`` (KFP's pipeline root) and ``logs/`` (a file per stage).
+        folder: receives ``artifacts/`` (KFP's pipeline root), ``logs/`` (a file per stage) and ``cache/`` (which stages
+            are finished: the same pipeline with the same arguments in the same folder does not repeat them).
+        runner: makes a process or a container of a stage.
         tracking: the MLflow variables of the study's run, from ``tracking.start_study``.
         environment: further variables of every stage.
         say: shows a line to the user.
+        finished: called when a stage has succeeded.
         processes: the stages that ran, in the order of their start.
     """
 
     folder: Path
+    runner: Runner
     tracking: dict[str, str]
     environment: dict[str, str]
     say: Callable[[str], None]
+    finished: Callable[[StageProcess], None]
     processes: list[StageProcess] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, compiled: Path, arguments: dict[str, Any]) -> bool:
         """Execute a compiled pipeline; return whether every stage succeeded."""
         pipeline = components.load_component_from_file(str(compiled))
-        with self._host_processes():
+        with self._own_handlers():
             local.init(
-                runner=local.SubprocessRunner(use_venv=False),
+                runner=self.runner.kfp_runner(),
                 pipeline_root=str(self.folder / "artifacts"),
                 raise_on_error=True,
+                enable_caching=True,
+                cache_root=str(self.folder / "cache"),
             )
             try:
                 pipeline(**arguments)
@@ -123,54 +136,52 @@ class LocalStudy:
         """The stages that did not succeed."""
         return [process for process in self.processes if process.returncode]
 
-    def start(self, command: list[str]) -> Status:
+    def start(self, image: str, command: list[str]) -> Status:
         """Run a stage to its end; raise if it fails, so that kfp.local neither retries nor goes on."""
         with self._lock:
             process = StageProcess(command, self.folder / "logs", len(self.processes) + 1)
             self.processes.append(process)
         process.log.parent.mkdir(parents=True, exist_ok=True)
         self.say(f"{process.label}: started, log in {process.log}")
-        environment = {**os.environ, **self.environment, **start_task(process.label, self.tracking)}
-        with (
-            process.log.open("w", encoding="utf-8") as log,
-            subprocess.Popen(
-                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-            ) as running,
-        ):
-            for line in running.stdout or ():
-                log.write(line)
+        environment = {**self.environment, **start_task(process.label, self.tracking)}
+        with process.log.open("w", encoding="utf-8") as log:
+
+            def show(line: str) -> None:
+                log.write(f"{line}\n")
                 log.flush()
-                self.say(f"{process.label}: {line.rstrip()}")
-        process.returncode = running.returncode
+                self.say(f"{process.label}: {line}")
+
+            process.returncode = self.runner.run(image, command, environment, show)
         if process.returncode:
             raise _StageFailedError(process.label)
+        self.finished(process)
         self.say(f"{process.label}: done")
         return Status.SUCCESS
 
     @contextmanager
-    def _host_processes(self) -> Iterator[None]:
+    def _own_handlers(self) -> Iterator[None]:
         study = self
 
-        class HostProcess:
-            """Stands in for kfp.local's SubprocessTaskHandler; the arguments are kfp's."""
+        class Handler:
+            """Stands in for kfp.local's task handlers; the arguments are kfp's."""
 
             def __init__(
                 self,
-                image: str,  # noqa: ARG002
+                image: str,
                 full_command: list[str],
                 pipeline_root: str,  # noqa: ARG002
                 runner: object,  # noqa: ARG002
                 env_vars: dict[str, str] | None = None,  # noqa: ARG002
             ) -> None:
-                # Only the program's name: an argument of the user's may well read "python".
-                self.command = [sys.executable if full_command[0] == "python" else full_command[0], *full_command[1:]]
+                self.image, self.command = image, full_command
 
             def run(self) -> Status:
-                return study.start(self.command)
+                return study.start(self.image, self.command)
 
         replacements = (
-            HostProcess,
-            _with_parent_folders(executor_input_utils.construct_executor_input),
+            Handler,
+            Handler,
+            _with_parent_folders(executor_input_utils.construct_executor_input, self.folder),
             _with_unreported_artifacts(executor_output_utils.get_outputs_for_task),
             nullcontext,
             nullcontext,
@@ -189,17 +200,27 @@ class LocalStudy:
             yield
 
 
+def make_owned_folder(folder: Path, study: Path) -> None:
+    """Make a folder inside the study's and give it to the study's owner, whom stages in containers run as."""
+    owner = study.stat()
+    for made in reversed([folder, *folder.parents]):
+        if study in made.parents and not made.exists():
+            make_folder(made)
+            if os.geteuid() == 0:
+                os.chown(made, owner.st_uid, owner.st_gid)
+
+
 class _StageFailedError(Exception):
     """A stage's process failed; its own error is in its log."""
 
 
-def _with_parent_folders(construct: Callable[..., Any]) -> Callable[..., Any]:
+def _with_parent_folders(construct: Callable[..., Any], study: Path) -> Callable[..., Any]:
     @functools.wraps(construct)
     def constructed(*args: Any, **kwargs: Any) -> Any:
         executor_input = construct(*args, **kwargs)
         for artifacts in executor_input.outputs.artifacts.values():
             for artifact in artifacts.artifacts:
-                Path(artifact.uri).parent.mkdir(parents=True, exist_ok=True)
+                make_owned_folder(Path(artifact.uri).parent, study)
         return executor_input
 
     return constructed

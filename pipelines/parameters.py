@@ -1,7 +1,13 @@
 """The study's parameters on a command line, the same for ``make run`` and ``make submit``."""
 
 import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ssm4rec.command_line import StageParser, boolean
 from ssm4rec.contracts import MODELS, PAPER_RECOMMENDERS, PROFILES
@@ -30,22 +36,67 @@ _PASSED_ON = {
 }
 
 
-def add_study_parameters(parser: StageParser) -> None:
-    """Add the flags of the comparative study."""
-    parser.add_argument("--dataset", default="ml-100k", help="name of the data set; events for your own")
-    parser.add_argument(
-        "--models", default=",".join(PAPER_RECOMMENDERS), help=f"recommenders to train, of {', '.join(MODELS)}"
-    )
-    parser.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
-    parser.add_argument("--profile", default="quick", help=f"size of the trainings: {', '.join(PROFILES)}")
-    parser.add_argument("--llm", default="none", choices=("none",), help="language model to rank with; none so far")
-    parser.add_argument("--compile", type=boolean, default=False, help="send the models through torch.compile")
-    parser.add_argument("--any-checksum", type=boolean, default=False, help="accept a source of unknown checksum")
-    parser.add_argument("--k-core", type=int, default=5, help="fewest interactions of a user and of an item")
-    parser.add_argument("--validation-fraction", type=float, default=0.1, help="of the events, for global-time")
-    parser.add_argument("--test-fraction", type=float, default=0.1, help="of the events, for global-time")
-    for name, (default, description) in _PASSED_ON.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", default=default, help=description)
+class StudyParser(StageParser):
+    """The flags of the comparative study; they may also stand in a YAML file, over which the command line wins."""
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(module, description)
+        self.add_argument("--parameters", default="", help="YAML file of flags, such as `seeds: [0, 1, 2]`")
+        self.add_argument("--dataset", default="ml-100k", help="name of the data set; events for your own")
+        self.add_argument(
+            "--models", default=",".join(PAPER_RECOMMENDERS), help=f"recommenders to train, of {', '.join(MODELS)}"
+        )
+        self.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
+        self.add_argument("--profile", default="quick", help=f"size of the trainings: {', '.join(PROFILES)}")
+        self.add_argument("--llm", default="none", choices=("none",), help="language model to rank with; none so far")
+        self.add_argument("--compile", type=boolean, default=False, help="send the models through torch.compile")
+        self.add_argument("--any-checksum", type=boolean, default=False, help="accept a source of unknown checksum")
+        self.add_argument("--gpus", type=int, default=1, help="of one node, for each training; as many processes")
+        self.add_argument("--k-core", type=int, default=5, help="fewest interactions of a user and of an item")
+        self.add_argument("--validation-fraction", type=float, default=0.1, help="of the events, for global-time")
+        self.add_argument("--test-fraction", type=float, default=0.1, help="of the events, for global-time")
+        for name, (default, description) in _PASSED_ON.items():
+            self.add_argument(f"--{name.replace('_', '-')}", default=default, help=description)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse the flags of the parameters file, if one is given, and then those of the command line."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        found = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        found.add_argument("--parameters", default="")
+        path = found.parse_known_args(arguments)[0].parameters
+        return super().parse_args([*self._flags_of_file(path), *arguments] if path else arguments, namespace)
+
+    def _flags_of_file(self, path: str) -> list[str]:
+        try:
+            document = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            self.error(f"--parameters {path}: {' '.join(str(error).split())}")
+        if not isinstance(document, dict):
+            self.error(f"--parameters {path}: write a line `name: value` for each flag")
+        flags = []
+        for name, value in document.items():
+            flag = f"--{str(name).replace('_', '-')}"
+            if flag not in self._option_string_actions or flag in ("--help", "--parameters"):
+                self.error(f"--parameters {path}: there is no parameter {name!r}")
+            flags.append(f"{flag}={_as_flag(value)}")  # in one word: a value may begin with a dash
+        return flags
+
+
+def _as_flag(value: Any) -> str:
+    """Write a value of a YAML file as it would be typed.
+
+    >>> [_as_flag(value) for value in (True, [0, 1], {"pool": "a100"}, None, 4.5)]
+    ['true', '0,1', '{"pool": "a100"}', '', '4.5']
+    """
+    match value:
+        case bool() | dict():
+            return json.dumps(value)
+        case list():
+            return ",".join(_as_flag(entry) for entry in value)
+        case None:
+            return ""
+        case _:
+            return str(value)
 
 
 def study_arguments(options: argparse.Namespace) -> dict[str, Any]:
@@ -66,10 +117,13 @@ def study_arguments(options: argparse.Namespace) -> dict[str, Any]:
         raise InputError("--models and --seeds: name at least one of each")
     if options.profile not in PROFILES:
         raise InputError(f"--profile {options.profile}: unknown; choose from {', '.join(PROFILES)}")
+    if options.gpus < 1:
+        raise InputError(f"--gpus {options.gpus}: at least 1; without a GPU, that many processes share the cores")
     return {
         "dataset": options.dataset,
         "any_checksum": options.any_checksum,
         "compile": options.compile,
+        "gpus": str(options.gpus),
         "k_core": options.k_core,
         "validation_fraction": options.validation_fraction,
         "test_fraction": options.test_fraction,

@@ -1,24 +1,28 @@
 """Run the comparative study on this machine: ``python -m pipelines.run --help`` (``make run``).
 
-Executes pipelines/compiled/comparative_study.yaml, the same file a cluster gets. The study's folder receives
-``report.html``, ``report.md``, ``results.json``, and links: ``dataset``, ``models/<model>-seed<seed>``,
-``evaluations/<model>-seed<seed>``. The same command with the same ``--out`` goes on where a killed one was.
+Executes pipelines/compiled/comparative_study.yaml, the same file a cluster gets, as processes or in the images
+(``runners.py``). What the study's folder receives stands in ``study_folder.py``. The same command with the same
+``--out`` goes on where a killed one was, and repeats no finished stage.
 """
 
 import argparse
 import datetime
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
-from pipelines.compile import COMPILED
-from pipelines.local import LocalStudy, StageProcess
-from pipelines.parameters import add_study_parameters, study_arguments
-from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.contracts import MASKED, MOST_POPULAR, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED
+from pipelines.compile import compiled_package
+from pipelines.local import LocalStudy, make_owned_folder
+from pipelines.parameters import StudyParser, study_arguments
+from pipelines.runners import Containers, HostProcesses, Runner
+from pipelines.study_folder import StudyFolder
+from ssm4rec.command_line import run_stage
+from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
+from ssm4rec.data.source import split_addresses
 from ssm4rec.files import make_folder
+from ssm4rec.object_store import split_s3_address
 from ssm4rec.tracking import Tracker, start_study
 
 RUNS = Path("runs")
@@ -26,26 +30,74 @@ MLFLOW_STORE = RUNS / "mlflow.db"
 MLFLOW_ARTIFACTS = RUNS / "mlflow-artifacts"
 
 
-def build_parser() -> StageParser:
+def build_parser() -> StudyParser:
     """Return the command line."""
-    parser = StageParser("pipelines.run", "Run the comparative study on this machine.")
-    add_study_parameters(parser)
+    parser = StudyParser("pipelines.run", "Run the comparative study on this machine.")
     parser.add_argument("--out", default="", help="the study's folder; empty: runs/<time>")
+    parser.add_argument(
+        "--runner", default="process", choices=("process", "docker"), help="stages as processes, or in their images"
+    )
+    parser.add_argument(
+        "--artifacts", default="", help="s3://bucket/prefix that receives a copy of the study; empty: none"
+    )
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the study and say where everything is."""
     arguments = study_arguments(options)
+    if options.artifacts:
+        split_s3_address(options.artifacts)  # a mistake in it shows now, not after the trainings
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
-    folder = Path(options.out or RUNS / stamp).absolute()
-    make_folder(folder / "logs")
+    path = Path(options.out or RUNS / stamp).absolute()
+    make_folder(path)
     # A later run into the same folder finds the checkpoints of a killed one.
-    arguments["checkpoint_dir"] = arguments["checkpoint_dir"] or str(folder / "checkpoints")
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    arguments["checkpoint_dir"] = arguments["checkpoint_dir"] or str(path / "checkpoints")
+    runner = _runner(options.runner, path, arguments)
+    folder = StudyFolder(path, options.artifacts, _say)
+    if (path / "cache").exists():
+        _say(f"going on in {path}: its finished stages are not repeated")
+    if not os.environ.get("MLFLOW_TRACKING_URI") and options.runner == "process":
         RUNS.mkdir(exist_ok=True)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{MLFLOW_STORE.absolute()}"
-    print("opening the MLflow store (its first start takes a while)", flush=True)
+        _say("opening the MLflow store (its first start takes a while)")
+    tracker, tracking = _start_tracking(arguments, stamp)
+    study = LocalStudy(path, runner, tracking, _thread_limits(len(arguments["trainings"])), _say, folder.receive)
+    try:
+        succeeded = study.run(compiled_package("comparative_study", path / "pipeline"), arguments)
+    except BaseException:
+        tracker.finish("KILLED")
+        raise
+    if not succeeded:
+        tracker.finish("FAILED")
+        _report_failures(study)
+    _track_results(tracker, folder)
+    _say(f"\n{folder.table()}\n\nreport   {path / REPORT_HTML}\nnumbers  {path / RESULTS}")
+    if tracking:
+        _say(f"MLflow   {tracking['MLFLOW_TRACKING_URI']} (make mlflow)")
+    folder.store_all()
+    if options.artifacts:
+        _say(f"store    {options.artifacts}")
+
+
+def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
+    if name == "process":
+        return HostProcesses()
+    # In a container the home folder goes with it.
+    arguments["cache_dir"] = arguments["cache_dir"] or str(path / "downloads")
+    for kept in ("checkpoint_dir", "cache_dir"):
+        make_owned_folder(Path(arguments[kept]), path)
+    addresses = [*split_addresses(arguments["source"]), *split_addresses(arguments["items_source"])]
+    files = [Path(address.removeprefix("file://")).absolute() for address in addresses]
+    if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        _say(
+            "not tracked: containers reach MLflow at a server only (make mlflow; MLFLOW_TRACKING_URI=http://127.0.0.1:5000)"
+        )
+    return Containers(path, [file for file in files if file.exists()])
+
+
+def _start_tracking(arguments: dict[str, Any], stamp: str) -> tuple[Tracker, dict[str, str]]:
     models = sorted({training["model"] for training in arguments["trainings"]})
     tracker, tracking = start_study(
         name=f"{arguments['dataset']} {arguments['profile']} {stamp}",
@@ -53,26 +105,25 @@ def run(options: argparse.Namespace) -> None:
         artifacts=MLFLOW_ARTIFACTS.absolute().as_uri(),
     )
     tracker.settings({**arguments, "trainings": json.dumps(arguments["trainings"]), "models": ", ".join(models)})
-    study = LocalStudy(
-        folder, tracking, _thread_limits(len(arguments["trainings"])), lambda line: print(line, flush=True)
-    )
-    try:
-        succeeded = study.run(COMPILED / "comparative_study.yaml", arguments)
-    except BaseException:
-        tracker.finish("KILLED")
-        raise
-    if not succeeded:
-        tracker.finish("FAILED")
-        for process in study.failed:
-            print(
-                f"FAILED {process.label}: {_last_line(process.log)}\n       (its whole output: {process.log})",
-                file=sys.stderr,
-            )
-        sys.exit(max(process.returncode for process in study.failed))
-    for process in study.processes:
-        _link(process, folder)
-    _track_results(tracker, folder)
-    print(_closing_words(folder))
+    return tracker, tracking
+
+
+def _track_results(tracker: Tracker, folder: StudyFolder) -> None:
+    """Log the study's numbers and report to its own MLflow run; a model's seeds count as steps."""
+    for row in folder.results():
+        tracker.metrics({f"{row['model']}/{row['protocol']}/{row['metric']}": row["value"]}, row["seed"] or 0)
+    for name in (REPORT_HTML, REPORT_MARKDOWN, RESULTS):
+        tracker.artifact(folder.path / name)
+    tracker.finish("FINISHED")
+
+
+def _report_failures(study: LocalStudy) -> NoReturn:
+    for process in study.failed:
+        print(
+            f"FAILED {process.label}: {_last_line(process.log)}\n       (its whole output: {process.log})",
+            file=sys.stderr,
+        )
+    sys.exit(max(process.returncode for process in study.failed))
 
 
 def _thread_limits(trainings: int) -> dict[str, str]:
@@ -82,63 +133,8 @@ def _thread_limits(trainings: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // min(2, trainings)))}
 
 
-def _link(process: StageProcess, folder: Path) -> None:
-    """Put what a stage wrote where a person looks for it."""
-    match process.module.rpartition(".")[2]:
-        case "prepare_data":
-            _replace_link(folder / "dataset", Path(process.flag("--dataset-dir")))
-        case "train_recommender":
-            _replace_link(folder / "models" / "-seed".join(process.training), Path(process.flag("--model-dir")))
-        case "evaluate":
-            target = Path(process.flag("--metrics")).parent
-            _replace_link(folder / "evaluations" / "-seed".join(process.training), target)
-        case "report":
-            shutil.copyfile(process.flag("--report-html"), folder / REPORT_HTML)
-            shutil.copyfile(process.flag("--report-markdown"), folder / REPORT_MARKDOWN)
-            shutil.copyfile(process.flag("--results"), folder / RESULTS)
-
-
-def _replace_link(link: Path, target: Path) -> None:
-    link.parent.mkdir(exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(target, link.parent))
-
-
-def _track_results(tracker: Tracker, folder: Path) -> None:
-    """Log the study's numbers and report to its own MLflow run; a model's seeds count as steps."""
-    for row in json.loads((folder / RESULTS).read_text(encoding="utf-8")):
-        tracker.metrics({f"{row['model']}/{row['protocol']}/{row['metric']}": row["value"]}, row["seed"] or 0)
-    for name in (REPORT_HTML, REPORT_MARKDOWN, RESULTS):
-        tracker.artifact(folder / name)
-    tracker.finish("FINISHED")
-
-
-def _closing_words(folder: Path) -> str:
-    """Return the study's table and where everything is."""
-    values: dict[tuple[str, str, str], list[float]] = {}
-    for row in json.loads((folder / RESULTS).read_text(encoding="utf-8")):
-        values.setdefault((row["model"], row["protocol"], row["metric"]), []).append(row["value"])
-    lines = [f"{'':14}{'history not masked (the paper)':>32}{'history masked':>32}"]
-    lines.append(f"{'model':14}" + f"{'HIT@10':>12}{'NDCG@10':>10}{'MRR@10':>10}" * 2)
-    for model in sorted({model for model, _, _ in values}, key=lambda name: (name == MOST_POPULAR, name)):
-        cells = [
-            sum(found) / len(found)
-            for protocol in (UNMASKED, MASKED)
-            for metric in ("hit@10", "ndcg@10", "mrr@10")
-            for found in [values[model, protocol, metric]]
-        ]
-        widths = (12, 10, 10) * 2
-        lines.append(f"{model:14}" + "".join(f"{cell:{width}.4f}" for cell, width in zip(cells, widths, strict=True)))
-    return "\n".join(
-        [
-            "",
-            *lines,
-            "",
-            f"report   {folder / REPORT_HTML}",
-            f"numbers  {folder / RESULTS}",
-            f"MLflow   {os.environ['MLFLOW_TRACKING_URI']} (make mlflow)",
-        ]
-    )
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _last_line(log: Path) -> str:

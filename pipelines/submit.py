@@ -12,17 +12,16 @@ from pathlib import Path
 
 from pipelines.compile import COMPILED
 from pipelines.hardware import A100_80GB, GPU_TAINT
-from pipelines.parameters import add_study_parameters, study_arguments
-from ssm4rec.command_line import StageParser, run_stage
+from pipelines.parameters import StudyParser, study_arguments
+from ssm4rec.command_line import run_stage
 from ssm4rec.errors import InputError
 
 PACKAGE = COMPILED / "comparative_study.yaml"
 
 
-def build_parser() -> StageParser:
+def build_parser() -> StudyParser:
     """Return the command line."""
-    parser = StageParser("pipelines.submit", "Submit the comparative study to a Kubeflow Pipelines cluster.")
-    add_study_parameters(parser)
+    parser = StudyParser("pipelines.submit", "Submit the comparative study to a Kubeflow Pipelines cluster.")
     parser.add_argument("--endpoint", default="", help="KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT")
     parser.add_argument("--experiment", default="ssm4rec", help="KFP experiment the run is listed under")
     parser.add_argument("--gpu-pool", type=json.loads, default=A100_80GB, help="labels of the GPU nodes, as JSON")
@@ -40,6 +39,9 @@ def run(options: argparse.Namespace) -> None:
         )
     arguments = study_arguments(options)
     arguments |= {"gpu_pool": options.gpu_pool, "gpu_toleration": options.gpu_toleration}
+    for folder in ("cache_dir", "checkpoint_dir"):
+        if not arguments[folder]:  # the compiled file knows the cluster's volume, if it has one
+            del arguments[folder]
     # JSON throughout: kfp reads a bare 4.5 as a number even where the pipeline takes text.
     values = [f"{name}={json.dumps(value)}" for name, value in arguments.items()]
     command = [str(Path(sys.executable).with_name("kfp")), "--endpoint", endpoint, "run", "create"]

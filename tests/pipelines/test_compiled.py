@@ -1,5 +1,10 @@
 """The compiled pipelines: up to date, valid, and with nothing left dangling."""
 
+import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +16,13 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.compile import COMPILED, PIPELINES, compile_all
-from pipelines.hardware import A100_80GB
+from pipelines.hardware import (
+    A100_80GB,
+    GPU_NODE_LABELS,
+    GPU_TAINT,
+    OBJECT_STORE_SECRET,
+    OBJECT_STORE_VARIABLES,
+)
 from ssm4rec.stages.evaluate.__main__ import build_parser as evaluate_parser
 from ssm4rec.stages.prepare_data.__main__ import build_parser as prepare_parser
 from ssm4rec.stages.report.__main__ import build_parser as report_parser
@@ -58,6 +69,30 @@ def named(definitions: dict[str, Any], kind: str) -> set[str]:
     return set(definitions.get(kind, {}))
 
 
+def tasks_of(spec: dict[str, Any], dag: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every task of a DAG with its component."""
+    for task in dag["dag"]["tasks"].values():
+        yield task, spec["components"][task["componentRef"]["name"]]
+
+
+def test_every_input_is_passed(documents: list[dict[str, Any]]) -> None:
+    """The backend fails at run time on one that is left out, default or not."""
+    spec, _ = documents
+    for dag in dags(spec):
+        for task, component in tasks_of(spec, dag):
+            expected, passed = component.get("inputDefinitions", {}), task.get("inputs", {})
+            assert named(passed, "artifacts") == named(expected, "artifacts")
+            loop = {task["parameterIterator"]["itemInput"]} if "parameterIterator" in task else set()
+            # What resources are read from reaches the task, and no stage; "accelerator_count" is kfp's own.
+            executor = spec["deploymentSpec"]["executors"].get(component.get("executorLabel", ""), {})
+            resources = resource_inputs(executor) | {"accelerator_count"}
+            assert (named(passed, "parameters") - resources) | loop == named(expected, "parameters")
+            for reference in resource_inputs(executor):
+                source = passed["parameters"][reference]["componentInputParameter"]
+                kind = dag["inputDefinitions"]["parameters"][source]["parameterType"]
+                assert kind == "STRING", "the backend reads resources from texts only"
+
+
 def test_every_reference_resolves(documents: list[dict[str, Any]]) -> None:
     """The protos accept a task that reads from nowhere; the backend would fail at run time."""
     spec, platforms = documents
@@ -65,13 +100,9 @@ def test_every_reference_resolves(documents: list[dict[str, Any]]) -> None:
     assert set(configs) <= set(spec["deploymentSpec"]["executors"])
     for dag in dags(spec):
         tasks, given = dag["dag"]["tasks"], dag.get("inputDefinitions", {})
-        for task in tasks.values():
-            component = spec["components"][task["componentRef"]["name"]]
-            expected, passed = component.get("inputDefinitions", {}), task.get("inputs", {})
+        for task, component in tasks_of(spec, dag):
+            passed = task.get("inputs", {})
             for kind, singular in (("parameters", "Parameter"), ("artifacts", "Artifact")):
-                loop = {task["parameterIterator"]["itemInput"]} if "parameterIterator" in task else set()
-                extra = loop if kind == "parameters" else set()
-                assert named(passed, kind) | extra == named(expected, kind), "an input is omitted or unknown"
                 for source in passed.get(kind, {}).values():
                     if f"componentInput{singular}" in source:
                         assert source[f"componentInput{singular}"] in named(given, kind)
@@ -90,6 +121,12 @@ def test_every_reference_resolves(documents: list[dict[str, Any]]) -> None:
                 assert selector["outputArtifactKey"] in named(producer["outputDefinitions"], "artifacts")
 
 
+def resource_inputs(executor: dict[str, Any]) -> set[str]:
+    """The parameters that an executor's resources are read from."""
+    text = json.dumps(executor.get("container", {}).get("resources", {}))
+    return set(re.findall(r"inputs\.parameters\['(.+?)'\]", text))
+
+
 def platform_inputs(config: Any) -> Iterator[str]:
     if isinstance(config, dict):
         if "componentInputParameter" in config:
@@ -99,6 +136,12 @@ def platform_inputs(config: Any) -> Iterator[str]:
     elif isinstance(config, list):
         for value in config:
             yield from platform_inputs(value)
+
+
+def kubernetes(executor: str) -> dict[str, Any]:
+    _, platforms = yaml.safe_load_all((COMPILED / "comparative_study.yaml").read_text(encoding="utf-8"))
+    config: dict[str, Any] = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"][executor]
+    return config
 
 
 @pytest.mark.parametrize("stage", PARSERS)
@@ -111,15 +154,85 @@ def test_flags_are_those_of_the_stage(stage: str) -> None:
     assert sorted(passed) == sorted(known - BY_HAND)
 
 
-def test_only_training_asks_for_the_gpu_pool() -> None:
-    spec, platforms = yaml.safe_load_all((COMPILED / "comparative_study.yaml").read_text(encoding="utf-8"))
-    executors, configs = spec["deploymentSpec"]["executors"], platforms["platforms"]["kubernetes"]["deploymentSpec"]
-    on_gpu = {name for name, executor in executors.items() if "accelerator" in executor["container"]["resources"]}
-    assert on_gpu == {"exec-train-recommender"}
-    assert {name for name, config in configs["executors"].items() if "nodeSelector" in config} == on_gpu
-    assert {name for name, config in configs["executors"].items() if "tolerations" in config} == on_gpu
-    (memory,) = configs["executors"]["exec-train-recommender"]["emptyDirMounts"]
-    assert (memory["mountPath"], memory["medium"]) == ("/dev/shm", "Memory")
-    pool = spec["root"]["inputDefinitions"]["parameters"]["gpu_pool"]
-    assert pool["defaultValue"] == A100_80GB
-    assert all("activeDeadlineSeconds" in config for config in configs["executors"].values())
+def executors(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Name, container and Kubernetes configuration of every executor."""
+    spec, platforms = documents
+    configs = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        yield name, executor["container"], configs[name]
+
+
+GPU_EXECUTORS = {"exec-train-recommender"}
+
+
+def test_gpu_tasks_have_all_they_need_and_no_other_task_has(documents: list[dict[str, Any]]) -> None:
+    for name, container, config in executors(documents):
+        accelerator = container["resources"].get("accelerator", {})
+        assert bool(accelerator) == ("nodeSelector" in config) == ("tolerations" in config) == (name in GPU_EXECUTORS)
+        assert ("emptyDirMounts" in config) == (name in GPU_EXECUTORS)
+        if accelerator:
+            assert accelerator["resourceType"] == "nvidia.com/gpu"
+            assert accelerator["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--gpus']}}"
+            (memory,) = config["emptyDirMounts"]
+            assert (memory["mountPath"], memory["medium"]) == ("/dev/shm", "Memory")
+            assert config["nodeSelector"]["nodeSelectorJson"]["componentInputParameter"].endswith("gpu_pool")
+            (toleration,) = config["tolerations"]
+            assert toleration["tolerationJson"]["componentInputParameter"].endswith("gpu_toleration")
+        else:
+            (term,) = config["nodeAffinity"]
+            assert {rule["operator"] for rule in term["matchExpressions"]} == {"DoesNotExist"}
+            assert {rule["key"] for rule in term["matchExpressions"]} == set(GPU_NODE_LABELS)
+
+
+def test_every_task_has_a_time_limit_resources_retries_and_no_root(documents: list[dict[str, Any]]) -> None:
+    spec = documents[0]
+    for _, container, config in executors(documents):
+        assert int(config["activeDeadlineSeconds"]) >= 3600
+        assert {"resourceCpuRequest", "resourceMemoryRequest", "resourceMemoryLimit"} <= set(container["resources"])
+        assert config["securityContext"]["runAsNonRoot"] is True
+    for dag in dags(spec):
+        for task in dag["dag"]["tasks"].values():
+            if "executorLabel" in spec["components"][task["componentRef"]["name"]]:
+                assert task["retryPolicy"]["maxRetryCount"] >= 1
+                assert task["retryPolicy"]["backoffFactor"] == 2.0
+                # KFP starts no pod for a task whose result it has: a cached training asks for no GPU.
+                assert task["cachingOptions"] == {"enableCache": True}
+
+
+def test_the_pool_is_chosen_at_submission(documents: list[dict[str, Any]]) -> None:
+    parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
+    assert parameters["gpu_pool"]["defaultValue"] == A100_80GB
+    assert parameters["gpu_toleration"]["defaultValue"] == GPU_TAINT
+    assert (parameters["gpus"]["defaultValue"], parameters["gpus"]["parameterType"]) == ("1", "STRING")
+
+
+def test_only_preparation_gets_the_object_store_and_only_by_reference() -> None:
+    (secret,) = kubernetes("exec-prepare-data")["secretAsEnv"]
+    assert (secret["secretName"], secret["optional"]) == (OBJECT_STORE_SECRET, True)
+    assert {entry["envVar"] for entry in secret["keyToEnv"]} == set(OBJECT_STORE_VARIABLES)
+    assert all("secretAsEnv" not in kubernetes(f"exec-{stage}") for stage in PARSERS if stage != "prepare-data")
+
+
+def compiled_with(folder: Path, **settings: str) -> list[dict[str, Any]]:
+    """Compile in a process of its own: settings are read when the components are imported."""
+    command = [sys.executable, "-m", "pipelines.compile", "--folder", str(folder)]
+    subprocess.run(command, env={**os.environ, **settings}, check=True, capture_output=True)
+    return list(yaml.safe_load_all((folder / "comparative_study.yaml").read_text(encoding="utf-8")))
+
+
+def test_a_cluster_without_gpus(tmp_path: Path) -> None:
+    documents = compiled_with(tmp_path, SSM4REC_ACCELERATOR="cpu", SSM4REC_REGISTRY="registry.example.org/team/")
+    for _, container, config in executors(documents):
+        assert container["image"].startswith("registry.example.org/team/ssm4rec-cpu:")
+        assert "accelerator" not in container["resources"]
+        assert "nodeSelector" not in config
+
+
+def test_a_volume_is_mounted_everywhere_and_holds_downloads_and_checkpoints(tmp_path: Path) -> None:
+    documents = compiled_with(tmp_path, SSM4REC_VOLUME="team-cache")
+    for _, _, config in executors(documents):
+        (mount,) = config["pvcMount"]
+        assert (mount["constant"], mount["mountPath"]) == ("team-cache", "/cache")
+    parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
+    assert parameters["cache_dir"]["defaultValue"] == "/cache/downloads"
+    assert parameters["checkpoint_dir"]["defaultValue"] == "/cache/checkpoints"

@@ -10,14 +10,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from kfp.local import executor_input_utils, executor_output_utils, subprocess_task_handler
+from kfp.local import docker_task_handler, executor_input_utils, executor_output_utils, subprocess_task_handler
 from mlflow import MlflowClient
 
 from pipelines.local import PATCHED
+from ssm4rec.object_store import upload
+from tests.conftest import ObjectStore
 
 ROOT = Path(__file__).parents[2]
 
-MEND = """kfp's private API changed. pipelines/local.py replaces six names of kfp.local (its docstring says why).
+MEND = """kfp's private API changed. pipelines/local.py replaces seven names of kfp.local (its docstring says why).
 Read kfp/local/task_dispatcher.py of the new version: how it builds a task handler, calls run(), constructs the executor
 input and collects the outputs; adapt pipelines/local.py, then this test; keep kfp pinned in images/constraints.txt."""
 
@@ -25,8 +27,9 @@ input and collects the outputs; adapt pipelines/local.py, then this test; keep k
 def test_seam_is_as_it_was() -> None:
     assert version("kfp") == "2.17.0", MEND
     assert all(hasattr(module, name) for module, name in PATCHED), MEND
-    handler = inspect.signature(subprocess_task_handler.SubprocessTaskHandler.__init__)
-    assert list(handler.parameters) == ["self", "image", "full_command", "pipeline_root", "runner", "env_vars"], MEND
+    for handler in (subprocess_task_handler.SubprocessTaskHandler, docker_task_handler.DockerTaskHandler):
+        parameters = inspect.signature(handler.__init__).parameters
+        assert list(parameters) == ["self", "image", "full_command", "pipeline_root", "runner", "env_vars"], MEND
     construct = inspect.signature(executor_input_utils.construct_executor_input)
     assert list(construct.parameters) == ["component_spec", "arguments", "task_root", "block_input_artifact"], MEND
     collect = inspect.signature(executor_output_utils.get_outputs_for_task)
@@ -96,6 +99,50 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     wanted = ("sasrec", 1, "masked", "ndcg@10")
     (value,) = [row["value"] for row in rows if (row["model"], row["seed"], row["protocol"], row["metric"]) == wanted]
     assert evaluated.data.metrics["masked/ndcg_at_10"] == value
+
+
+@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
+def test_events_and_results_in_a_bucket_and_nothing_twice(
+    archive: Path, tmp_path: Path, object_store: ObjectStore
+) -> None:
+    """A full store ends the command, not the study; with room again, the same command stores what there is."""
+    upload([archive], archive.parent, f"s3://{object_store.bucket}/data")
+    source = f"s3://{object_store.bucket}/data/{archive.name}"
+    flags = ["--source", source, "--any-checksum", "true", "--models", "sasrec", "--k-core", "2"]
+    flags += ["--cache-dir", str(tmp_path / "downloads"), "--artifacts"]
+    failed = run_study(tmp_path, *flags, "s3://no-such-bucket/run")
+    assert failed.returncode == 2
+    assert "train_recommender sasrec seed 0: not in the store yet, the study goes on" in failed.stdout
+    *_, line = failed.stderr.splitlines()  # MLflow says before it that it makes its tables
+    assert "--artifacts: s3://no-such-bucket/run: the store does not answer as it should" in line
+    assert f"--out {tmp_path / 'study'} stores it without repeating a stage" in line
+    results = (tmp_path / "study" / "results.json").read_bytes()
+
+    done = run_study(tmp_path, *flags, f"s3://{object_store.bucket}/run")
+    assert done.returncode == 0, done.stderr
+    assert ": started" not in done.stdout
+    assert (tmp_path / "study" / "results.json").read_bytes() == results
+    stored = object_store.sizes()
+    assert stored["run/results.json"] == len(results)
+    assert {"run/report.html", "run/report.md", "run/logs/01-prepare_data.log"} <= set(stored)
+    assert sum(name.endswith("/model.safetensors") for name in stored) == 1
+    assert not any(name.startswith(("run/checkpoints", "run/cache", "run/downloads")) for name in stored)
+
+
+def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: Path) -> None:
+    flags = ("--source", str(archive), "--any-checksum", "true", "--models", "sasrec", "--k-core", "2")
+    failed = run_study(tmp_path, *flags, "--overrides", "training.learning_rate=1e30")
+    assert failed.returncode == 2
+    assert "diverged" in failed.stderr
+    done = run_study(tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    started = [line for line in done.stdout.splitlines() if ": started" in line]
+    assert [line.split(":")[0] for line in started] == [
+        "train_recommender sasrec seed 0",
+        "evaluate sasrec seed 0",
+        "report",
+    ]
+    assert (tmp_path / "study" / "dataset" / "manifest.json").is_file()
 
 
 def test_failing_stage_shows_its_own_error(tmp_path: Path) -> None:

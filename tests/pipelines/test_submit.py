@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,7 +81,47 @@ def test_a_submission_carries_both_documents_and_typed_parameters(
     # A text stays a text even if it looks like a number; numbers and truth values stay what they are.
     assert (parameters["minimum_rating"], parameters["k_core"], parameters["any_checksum"]) == ("3.5", 7, True)
     known = set(sent["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"])
-    assert set(parameters) == known
+    assert set(parameters) == known - {"cache_dir", "checkpoint_dir"}  # the compiled file knows the cluster's volume
+
+
+def test_parameters_from_a_file_and_the_command_line_wins(
+    server: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "dataset: ml-1m\nmodels: [sasrec, 2mamba4rec]\nseeds: [0, 1]\nany_checksum: true\nminimum_rating: 3.5\n"
+        "gpus: 4\ngpu_pool: {pool: a100}\ncheckpoint_dir: /cache/mine\n"
+    )
+    run(build_parser().parse_args(["--seeds", "7", "--parameters", str(file)]))
+    parameters = server.posted["/apis/v2beta1/runs"]["runtime_config"]["parameters"]
+    assert parameters["trainings"] == [{"model": "sasrec", "seed": 7}, {"model": "2mamba4rec", "seed": 7}]
+    assert (parameters["dataset"], parameters["minimum_rating"], parameters["any_checksum"]) == ("ml-1m", "3.5", True)
+    assert (parameters["gpus"], parameters["gpu_pool"]) == ("4", {"pool": "a100"})
+    assert parameters["checkpoint_dir"] == "/cache/mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("datset: ml-1m", "there is no parameter 'datset'"),
+        ("- dataset", "write a line `name: value` for each flag"),
+        ("dataset: [", "while parsing"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_wrong_parameters_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, message: str
+) -> None:
+    file = tmp_path / "study.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(SystemExit) as exit_:
+        build_parser().parse_args(["--parameters", str(file)])
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--parameters {file}: " in line
+    assert message in line
 
 
 def test_missing_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

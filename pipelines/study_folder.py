@@ -1,0 +1,128 @@
+"""The folder of a study on this machine: what a person finds there, and its copy in a bucket.
+
+``report.html``, ``report.md``, ``results.json``; links ``dataset``, ``models/<model>-seed<seed>`` and
+``evaluations/<model>-seed<seed>`` into ``artifacts/``, where the stages wrote; ``logs/``, a file per stage;
+``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command goes on.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.local import StageProcess
+from ssm4rec.contracts import MASKED, MOST_POPULAR, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED
+from ssm4rec.errors import InputError
+from ssm4rec.object_store import upload
+
+_KEPT_HERE = ("checkpoints", "downloads", "cache")
+"""Folders that go to no bucket: they matter to this machine only."""
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Where a study's results come together.
+
+    Attributes:
+        path: the folder.
+        store: s3://bucket/prefix that receives a copy, "" for none.
+        say: shows a line to the user.
+    """
+
+    path: Path
+    store: str
+    say: Callable[[str], None]
+
+    def receive(self, process: StageProcess) -> None:
+        """Put what a stage wrote where a person looks for it, and into the store.
+
+        A store that fails now may work later: it is asked again when the study is done (:meth:`store_all`).
+        """
+        written = self._link(process)
+        if self.store:
+            try:
+                upload(_files(written), self.path, self.store)
+            except InputError as error:
+                self.say(f"{process.label}: not in the store yet, the study goes on: {error}")
+
+    def store_all(self) -> None:
+        """Bring the store up to date with everything that belongs there.
+
+        Raises:
+            InputError: it takes no more; nothing is lost here.
+        """
+        if not self.store:
+            return
+        files = [path for path in _files(self.path) if path.relative_to(self.path).parts[0] not in _KEPT_HERE]
+        try:
+            upload(files, self.path, self.store)
+        except InputError as error:
+            raise InputError(
+                f"--artifacts: {error}; the study is whole in {self.path}: make room, and the same command with "
+                f"--out {self.path} stores it without repeating a stage"
+            ) from None
+
+    def results(self) -> list[dict[str, Any]]:
+        """Return the rows of results.json."""
+        rows: list[dict[str, Any]] = json.loads((self.path / RESULTS).read_text(encoding="utf-8"))
+        return rows
+
+    def table(self) -> str:
+        """Return the study's means over seeds as text, a line per model."""
+        values: dict[tuple[str, str, str], list[float]] = {}
+        for row in self.results():
+            values.setdefault((row["model"], row["protocol"], row["metric"]), []).append(row["value"])
+        lines = [f"{'':14}{'history not masked (the paper)':>32}{'history masked':>32}"]
+        lines.append(f"{'model':14}" + f"{'HIT@10':>12}{'NDCG@10':>10}{'MRR@10':>10}" * 2)
+        for model in sorted({model for model, _, _ in values}, key=lambda name: (name == MOST_POPULAR, name)):
+            cells = [
+                sum(found) / len(found)
+                for protocol in (UNMASKED, MASKED)
+                for metric in ("hit@10", "ndcg@10", "mrr@10")
+                for found in [values[model, protocol, metric]]
+            ]
+            widths = (12, 10, 10) * 2
+            lines.append(
+                f"{model:14}" + "".join(f"{cell:{width}.4f}" for cell, width in zip(cells, widths, strict=True))
+            )
+        return "\n".join(lines)
+
+    def _link(self, process: StageProcess) -> Path:
+        """Link or copy a stage's results; return the folder that the stage wrote to."""
+        match process.module.rpartition(".")[2]:
+            case "prepare_data":
+                target = Path(process.flag("--dataset-dir"))
+                _replace_link(self.path / "dataset", target)
+            case "train_recommender":
+                target = Path(process.flag("--model-dir"))
+                _replace_link(self.path / "models" / "-seed".join(process.training), target)
+            case "evaluate":
+                target = Path(process.flag("--metrics"))
+                _replace_link(self.path / "evaluations" / "-seed".join(process.training), target.parent)
+            case "report":
+                target = Path(process.flag("--results"))
+                shutil.copyfile(target, self.path / RESULTS)
+                shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)
+                shutil.copyfile(process.flag("--report-markdown"), self.path / REPORT_MARKDOWN)
+            case other:
+                raise ValueError(f"where does stage {other} write? say it here")
+        return target.parent
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files below a folder, links left aside: what they lead to is there under its own name."""
+    return sorted(
+        Path(parent) / name
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if not (Path(parent) / name).is_symlink()
+    )
+
+
+def _replace_link(link: Path, target: Path) -> None:
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(target, link.parent))
