@@ -1,0 +1,222 @@
+"""What the committed renderings promise: safe pods, no secrets, nothing dangling, the rules of the GPU pool."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.hardware import A100_80GB, GPU_NODE_LABELS, GPU_TAINT, OBJECT_STORE_SECRET, OBJECT_STORE_VARIABLES
+from ssm4rec import __version__
+from ssm4rec.stages.prepare_data.__main__ import build_parser as prepare_parser
+from ssm4rec.stages.train_recommender.__main__ import build_parser as train_parser
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = ROOT / "manifests"
+NAMES = ("kind", "a100", "trainjob")
+OUTSIDE = ({"app": "seaweedfs"}, {"k8s-app": "kube-dns"})
+"""Labels of pods that the cluster brings."""
+
+Document = dict[str, Any]
+
+
+def rendering(name: str) -> list[Document]:
+    return list(yaml.safe_load_all((MANIFESTS / "rendered" / f"{name}.yaml").read_text()))
+
+
+def of_kind(name: str, kind: str) -> list[Document]:
+    return [document for document in rendering(name) if document["kind"] == kind]
+
+
+def pods(name: str) -> dict[str, Document]:
+    """The pod templates of a rendering, by the name of their container."""
+    found = [document["spec"]["template"] for kind in ("Deployment", "StatefulSet") for document in of_kind(name, kind)]
+    for runtime in of_kind(name, "TrainingRuntime"):
+        jobs = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+        found += [job["template"]["spec"]["template"] for job in jobs]
+    return {pod["spec"]["containers"][0]["name"]: pod for pod in found}
+
+
+PODS = [pytest.param(pod, id=f"{name}-{container}") for name in NAMES for container, pod in pods(name).items()]
+
+
+def test_every_workload_is_among_the_pods() -> None:
+    assert [parameter.id for parameter in PODS] == [
+        "kind-mlflow", "kind-postgresql", "a100-mlflow", "a100-postgresql", "trainjob-prepare-data", "trainjob-node",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_pod_is_locked_down(pod: Document) -> None:
+    spec = pod["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["serviceAccountName"] != "default"
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+    for container in spec["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_pod_says_what_it_needs_and_may_take(pod: Document) -> None:
+    for container in pod["spec"]["containers"]:
+        for bound in ("requests", "limits"):
+            assert container["resources"][bound].keys() >= {"cpu", "memory"}
+    for volume in pod["spec"]["volumes"]:
+        assert "hostPath" not in volume
+        if "emptyDir" in volume:
+            assert volume["emptyDir"]["sizeLimit"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_mount_has_its_volume(name: str) -> None:
+    databases = of_kind(name, "StatefulSet")
+    claims = [claim["metadata"]["name"] for database in databases for claim in database["spec"]["volumeClaimTemplates"]]
+    for pod in pods(name).values():
+        volumes = [volume["name"] for volume in pod["spec"]["volumes"]] + claims
+        for container in pod["spec"]["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} <= set(volumes)
+
+
+def test_images_are_pinned_to_the_versions_in_use() -> None:
+    used = [pod for name in NAMES for pod in pods(name).values()]
+    images = {container["image"] for pod in used for container in pod["spec"]["containers"]}
+    constraints = (ROOT / "images" / "constraints.txt").read_text()
+    mlflow = re.search(r"^mlflow==(.+)$", constraints, re.MULTILINE)
+    assert mlflow
+    assert f"ghcr.io/mlflow/mlflow:v{mlflow[1]}-full" in images
+    assert {f"ssm4rec-cpu:{__version__}", f"ssm4rec-train:{__version__}"} <= images
+    for image in images:
+        assert re.search(r":v?\d+\.\d+[\w.-]*$|@sha256:[0-9a-f]{64}$", image), image
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_secret_stands_in_a_rendering(name: str) -> None:
+    assert not of_kind(name, "Secret")
+    for pod in pods(name).values():
+        for container in pod["spec"]["containers"]:
+            plain = [entry["name"] for entry in container["env"] if "value" in entry]
+            assert not [variable for variable in plain if re.search("PASSWORD|KEY|TOKEN|STORE_URI", variable)]
+    assert not re.search(r"://[^/\s:]+:[^@\s]+@", (MANIFESTS / "rendered" / f"{name}.yaml").read_text())
+
+
+def test_examples_of_secrets_hold_none_and_git_ignores_the_real_ones() -> None:
+    for example in (MANIFESTS / "secrets").glob("*.env.example"):
+        assert re.search(r"(?m)^\w+(PASSWORD|ACCESS_KEY)=$", example.read_text())
+    assert (MANIFESTS / "secrets" / ".gitignore").read_text().split() == ["*.env"]
+    assert not re.search("(?i)accesskey|password", (MANIFESTS / "kfp" / "pipelines" / "config.json").read_text())
+
+
+def test_stages_find_the_secret_that_is_made_for_them() -> None:
+    kustomization = yaml.safe_load((MANIFESTS / "secrets" / "kustomization.yaml").read_text())
+    assert OBJECT_STORE_SECRET in {generator["name"] for generator in kustomization["secretGenerator"]}
+    assert kustomization["generatorOptions"]["disableNameSuffixHash"] is True
+    example = (MANIFESTS / "secrets" / "object-store.env.example").read_text()
+    assert tuple(re.findall(r"(?m)^(\w+)=", example)) == OBJECT_STORE_VARIABLES
+
+
+def matches(labels: dict[str, str], name: str) -> list[Document]:
+    return [pod for pod in pods(name).values() if labels.items() <= pod["metadata"]["labels"].items()]
+
+
+def peers(policy: Document) -> Iterator[Document]:
+    for rule in policy["spec"].get("ingress", []):
+        yield from rule["from"]
+    for rule in policy["spec"].get("egress", []):
+        yield from rule["to"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_network_policies_select_real_pods(name: str) -> None:
+    policies = of_kind(name, "NetworkPolicy")
+    selected = [pod for policy in policies for pod in matches(policy["spec"]["podSelector"]["matchLabels"], name)]
+    assert all(selected.count(pod) == 1 for pod in pods(name).values())
+    for policy in policies:
+        for peer in peers(policy):
+            labels = peer.get("podSelector", {}).get("matchLabels", {})
+            assert not labels or labels in OUTSIDE or matches(labels, name), labels
+
+
+@pytest.mark.parametrize("name", ["kind", "a100"])
+def test_only_mlflow_reaches_the_database(name: str) -> None:
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in of_kind(name, "NetworkPolicy")}
+    database = policies["ssm4rec-postgresql"]
+    assert set(database["policyTypes"]) == {"Ingress", "Egress"}
+    assert "egress" not in database
+    [rule] = database["ingress"]
+    assert [matches(peer["podSelector"]["matchLabels"], name) for peer in rule["from"]] == [[pods(name)["mlflow"]]]
+    opened = {port["containerPort"] for port in pods(name)["postgresql"]["spec"]["containers"][0]["ports"]}
+    assert {port["port"] for port in rule["ports"]} == opened
+    way_out = {"to": [{"podSelector": database["podSelector"]}], "ports": rule["ports"]}
+    assert way_out in policies["ssm4rec-mlflow"]["egress"]
+
+
+@pytest.mark.parametrize("name", ["kind", "a100"])
+def test_services_budgets_and_workloads_select_their_pods(name: str) -> None:
+    for service in of_kind(name, "Service"):
+        [pod] = matches(service["spec"]["selector"], name)
+        ports = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} == ports
+    for kind in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
+        for document in of_kind(name, kind):
+            assert len(matches(document["spec"]["selector"]["matchLabels"], name)) == 1
+
+
+def test_mlflow_answers_to_every_address_that_is_given_out() -> None:
+    arguments = pods("kind")["mlflow"]["spec"]["containers"][0]["args"]
+    [allowed] = [argument for argument in arguments if argument.startswith("--allowed-hosts=")]
+    config = json.loads((MANIFESTS / "kfp" / "pipelines" / "config.json").read_text())
+    plugin = config["plugins"]["mlflow"]
+    assert plugin["settings"]["injectUserEnvVars"] is True
+    given = [plugin["endpoint"], plugin["settings"]["mlflowBaseURL"]]
+    for pod in pods("trainjob").values():
+        environment = pod["spec"]["containers"][0]["env"]
+        given += [entry["value"] for entry in environment if entry["name"] == "MLFLOW_TRACKING_URI"]
+    assert len(given) == 4
+    assert {address.removeprefix("http://") for address in given} <= set(allowed.partition("=")[2].split(","))
+
+
+def test_training_pods_follow_the_rules_of_the_gpu_pool() -> None:
+    node, prepare = (pods("trainjob")[name]["spec"] for name in ("node", "prepare-data"))
+    resources = node["containers"][0]["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] > 0
+    assert node["nodeSelector"] == A100_80GB
+    assert node["tolerations"] == [GPU_TAINT]
+    [mount] = [mount for mount in node["containers"][0]["volumeMounts"] if mount["mountPath"] == "/dev/shm"]
+    [volume] = [volume for volume in node["volumes"] if volume["name"] == mount["name"]]
+    assert volume["emptyDir"]["medium"] == "Memory"
+
+    assert not {"nodeSelector", "tolerations"} & prepare.keys()
+    assert not [name for bound in prepare["containers"][0]["resources"].values() for name in bound if "gpu" in name]
+    [term] = prepare["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [{"key": label, "operator": "DoesNotExist"} for label in GPU_NODE_LABELS]
+
+
+@pytest.mark.parametrize("name", ["kind", "a100"])
+def test_nothing_of_the_overlays_tolerates_gpu_nodes(name: str) -> None:
+    assert not [pod for pod in pods(name).values() if "tolerations" in pod["spec"]]
+
+
+def test_trainjob_speaks_the_stages_language() -> None:
+    [job], [runtime] = of_kind("trainjob", "TrainJob"), of_kind("trainjob", "TrainingRuntime")
+    prepare, node = (pods("trainjob")[name]["spec"]["containers"][0] for name in ("prepare-data", "node"))
+    assert shlex.join(node["command"]) == "torchrun -m ssm4rec.stages.train_recommender"
+    training = train_parser().parse_args(job["spec"]["trainer"]["args"])
+    preparation = prepare_parser().parse_args(prepare["args"])
+    assert training.dataset_dir == preparation.dataset_dir
+    mounted = {mount["mountPath"] for mount in node["volumeMounts"]}
+    written = (training.dataset_dir, training.model_dir, training.history, Path(training.checkpoint_dir))
+    assert all("/" + path.parts[1] in mounted for path in written)
+    replicated = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    assert [job["name"] for job in replicated] == ["prepare-data", "node"]
+    assert replicated[1]["dependsOn"] == [{"name": "prepare-data", "status": "Complete"}]
