@@ -113,7 +113,7 @@ def test_no_secret_stands_in_a_rendering(name: str) -> None:
 def test_examples_of_secrets_hold_none_and_git_ignores_the_real_ones() -> None:
     for example in (MANIFESTS / "secrets").glob("*.env.example"):
         assert re.search(r"(?m)^\w+(PASSWORD|ACCESS_KEY)=$", example.read_text())
-    assert (MANIFESTS / "secrets" / ".gitignore").read_text().split() == ["*.env"]
+    assert (MANIFESTS / "secrets" / ".gitignore").read_text().split() == ["*.env", "*.part"]
     assert not re.search("(?i)accesskey|password", (MANIFESTS / "kfp" / "pipelines" / "config.json").read_text())
 
 

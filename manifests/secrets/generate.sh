@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Writes the two files of secrets that are not there yet, readable by their owner alone: `make deploy` calls it.
+# The object store's keys are those of KFP's own store, read from the cluster; the database's password is drawn.
+set -euo pipefail
+cd "$(dirname "$0")"
+umask 077
+
+key() {
+    kubectl get secret -n kubeflow mlpipeline-minio-artifact -o "jsonpath={.data.$1}" | base64 --decode
+}
+
+# Under its own name only when it is whole.
+write() {
+    cat > "$1.part"
+    mv "$1.part" "$1"
+    echo "wrote manifests/secrets/$1"
+}
+
+if [ ! -e object-store.env ]; then
+    access_key=$(key accesskey)
+    secret_key=$(key secretkey)
+    write object-store.env <<END
+AWS_ACCESS_KEY_ID=$access_key
+AWS_SECRET_ACCESS_KEY=$secret_key
+AWS_ENDPOINT_URL_S3=http://seaweedfs.kubeflow:8333
+AWS_REGION=us-east-1
+END
+fi
+
+if [ ! -e mlflow.env ]; then
+    password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+    write mlflow.env <<END
+POSTGRES_USER=mlflow
+POSTGRES_PASSWORD=$password
+MLFLOW_BACKEND_STORE_URI=postgresql://mlflow:$password@ssm4rec-postgresql:5432/mlflow
+END
+fi
