@@ -11,6 +11,7 @@ from typing import Any, Final
 from kfp import compiler
 
 from pipelines.comparative_study import comparative_study
+from pipelines.picture import write_pictures
 
 COMPILED: Final = Path(__file__).parent / "compiled"
 _HEADER: Final = "# Compiled by `make compile` from pipelines/*.py: change those, not this file."
@@ -20,7 +21,7 @@ PIPELINES: Final[dict[str, Any]] = {"comparative_study": comparative_study}
 
 
 def compile_all(folder: Path) -> list[Path]:
-    """Compile every pipeline into ``folder`` and return the files."""
+    """Compile every pipeline into ``folder``, with a picture of each, and return the YAML files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, pipeline in PIPELINES.items():
@@ -30,6 +31,7 @@ def compile_all(folder: Path) -> list[Path]:
         body = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
         path.write_text("\n".join([_HEADER, *body]) + "\n", encoding="utf-8")
         paths.append(path)
+    write_pictures(folder, paths)
     return paths
 
 

@@ -1,0 +1,92 @@
+"""A picture of each compiled pipeline, as a Mermaid flowchart that forges and editors draw: ``compiled/README.md``.
+
+It is drawn from the compiled documents, so that it shows what a cluster gets: tasks with image and place, the
+artifacts that go from one to the next, and loops as frames.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Document = dict[str, Any]
+
+_HEAD = """\
+# The compiled pipelines
+
+`make compile` writes this folder from `pipelines/*.py`: the YAML files, which the KFP UI takes ("Upload pipeline"), and
+these pictures of them. A frame is a loop, an arrow an artifact; a task names its image and where it may run.
+"""
+
+
+def picture(compiled: Path) -> str:
+    """Return a compiled pipeline's flowchart, in Mermaid's language, below a heading."""
+    spec, platforms = yaml.safe_load_all(compiled.read_text(encoding="utf-8"))
+    executors = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    lines = [*_nodes(spec, executors, spec["root"]["dag"], "    "), *sorted(_edges(spec, spec["root"]["dag"], {}))]
+    return "\n".join(["", f"## {spec['pipelineInfo']['name']}", "", "```mermaid", "flowchart LR", *lines, "```", ""])
+
+
+def write_pictures(folder: Path, compiled: list[Path]) -> Path:
+    """Write the pictures of compiled pipelines into a README beside them, and return its path."""
+    path = folder / "README.md"
+    path.write_text(_HEAD + "".join(picture(file) for file in compiled), encoding="utf-8")
+    return path
+
+
+def _component(spec: Document, task: Document) -> Document:
+    found: Document = spec["components"][task["componentRef"]["name"]]
+    return found
+
+
+def _nodes(spec: Document, executors: Document, dag: Document, indent: str) -> Iterator[str]:
+    for name, task in sorted(dag["tasks"].items()):
+        component = _component(spec, task)
+        if "dag" in component:
+            yield f'{indent}subgraph {name}["for each of {_items(task)}, side by side"]'
+            yield from _nodes(spec, executors, component["dag"], indent + "    ")
+            yield f"{indent}end"
+        else:
+            label = component["executorLabel"]
+            container = spec["deploymentSpec"]["executors"][label]["container"]
+            place = "GPU pool" if "nodeSelector" in executors[label] else "CPU node"
+            yield f'{indent}{name}["<b>{name}</b><br/>{container["image"]}<br/>{place}"]'
+
+
+def _items(task: Document) -> str:
+    parameter: str = task["parameterIterator"]["items"]["inputParameter"]
+    return parameter.rpartition("--")[2]
+
+
+def _edges(spec: Document, dag: Document, outer: dict[str, tuple[str, str]]) -> Iterator[str]:
+    """Yield an arrow per artifact and consumer.
+
+    Args:
+        spec: the whole pipeline.
+        dag: one of its graphs.
+        outer: of the graph's own inputs, the task outside that makes each, and the artifact's name there.
+    """
+    for name, task in dag["tasks"].items():
+        component = _component(spec, task)
+        made = {key: _maker(spec, dag, source, outer) for key, source in _artifacts(task)}
+        if "dag" in component:
+            yield from _edges(spec, component["dag"], made)
+        else:
+            yield from (f"    {maker} -- {artifact} --> {name}" for maker, artifact in made.values())
+
+
+def _artifacts(task: Document) -> Iterator[tuple[str, Document]]:
+    yield from task.get("inputs", {}).get("artifacts", {}).items()
+
+
+def _maker(spec: Document, dag: Document, source: Document, outer: dict[str, tuple[str, str]]) -> tuple[str, str]:
+    """Return the task that makes an artifact, down to inside a loop that collects it, and the artifact's name there."""
+    if "componentInputArtifact" in source:
+        return outer[source["componentInputArtifact"]]
+    producer, key = source["taskOutputArtifact"]["producerTask"], source["taskOutputArtifact"]["outputArtifactKey"]
+    component = _component(spec, dag["tasks"][producer])
+    if "dag" not in component:
+        return producer, key
+    (selector,) = component["dag"]["outputs"]["artifacts"][key]["artifactSelectors"]
+    return selector["producerSubtask"], selector["outputArtifactKey"]
