@@ -13,13 +13,18 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+TOOLS := .tools
+TOOLS_INSTALLED := $(TOOLS)/.installed
+
 # Variables that `make run` and `make submit` hand to the study as flags: DATASET=ml-1m becomes --dataset ml-1m.
 # Only those given to make itself count: names as plain as FORMAT or OUT may stand in the environment for other reasons.
-PARAMETERS := DATASET SOURCE ITEMS_SOURCE MODELS SEEDS PROFILE LLM ANY_CHECKSUM CACHE_DIR FORM FORMAT \
+STUDY := PARAMETERS DATASET SOURCE ITEMS_SOURCE MODELS SEEDS PROFILE LLM ANY_CHECKSUM CACHE_DIR FORM FORMAT \
 	USER_COLUMN ITEM_COLUMN TIME_COLUMN TIME_UNIT RATING_COLUMN TITLE_COLUMN DEDUPLICATE MINIMUM_RATING K_CORE \
-	SPLIT VALIDATION_FRACTION TEST_FRACTION OVERRIDES DEVICE PRECISION KERNELS COMPILE CHECKPOINT_DIR
-flag = $(if $(filter command,$(origin $1)),--$(shell echo $1 | tr A-Z_ a-z-) '$($1)')
-FLAGS = $(strip $(foreach name,$(PARAMETERS),$(call flag,$(name))))
+	SPLIT VALIDATION_FRACTION TEST_FRACTION OVERRIDES DEVICE PRECISION KERNELS COMPILE CHECKPOINT_DIR GPUS
+given = $(foreach name,$1,$(if $(filter command,$(origin $(name))),$(name)))
+flags = $(foreach name,$(call given,$1),--$(shell echo $(name) | tr A-Z_ a-z-) '$($(name))')
+# Where images come from, what trains (cuda or cpu) and which volume is mounted: read when a pipeline is compiled.
+SETTINGS = $(foreach name,$(call given,REGISTRY ACCELERATOR VOLUME),SSM4REC_$(name)='$($(name))')
 
 ##@ Use
 
@@ -33,8 +38,8 @@ help: ## List the targets
 	@echo "  make run DATASET=events SOURCE=events.parquet      every flag: $(BIN)/python -m pipelines.run --help"
 
 .PHONY: run
-run: $(INSTALLED) ## Run the study on this machine: data, trainings, evaluation, report (DATASET=, MODELS=, OUT=, ...)
-	@$(BIN)/python -m pipelines.run $(FLAGS) $(call flag,OUT)
+run: $(INSTALLED) ## Run the study on this machine: data, trainings, evaluation, report (DATASET=, MODELS=, OUT=, RUNNER=, ...)
+	@$(SETTINGS) $(BIN)/python -m pipelines.run $(call flags,$(STUDY) OUT RUNNER ARTIFACTS)
 
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000
@@ -44,13 +49,39 @@ mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1
 
 ##@ Cluster
 
+.PHONY: images
+images: $(INSTALLED) ## Build the images and print their sizes (ONLY=cpu, REGISTRY=, PUSH=1, ...)
+	@$(SETTINGS) $(BIN)/python images/build.py $(call flags,ONLY BASE_IMAGE TORCH_INDEX NETWORK) $(if $(PUSH),--push)
+
+.PHONY: deploy
+deploy: ## Put KFP, MLflow, its database and the volume on the cluster that kubectl talks to (OVERLAY=kind or a100)
+	@test -d manifests/overlays/$(OVERLAY) || { echo "make deploy: OVERLAY=$(OVERLAY): choose one of" $$(ls manifests/overlays) >&2; exit 2; }
+	kubectl apply -k manifests/kfp/cluster-scoped
+	kubectl wait --for=condition=established --timeout=60s crd/applications.app.k8s.io
+	kubectl apply -k manifests/kfp/pipelines
+	manifests/secrets/generate.sh
+	kubectl apply -k manifests/secrets
+	kubectl apply -k manifests/overlays/$(OVERLAY)
+	kubectl rollout status -n kubeflow --timeout=15m deployment/ml-pipeline deployment/ssm4rec-mlflow
+OVERLAY ?= kind
+
 .PHONY: compile
-compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml
-	@$(BIN)/python -m pipelines.compile
+compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REGISTRY=, VOLUME=, ACCELERATOR=cpu)
+	@$(SETTINGS) $(BIN)/python -m pipelines.compile
 
 .PHONY: submit
-submit: $(INSTALLED) ## Submit the study to a cluster: `kfp run create` at KF_PIPELINES_ENDPOINT (same variables as run)
-	@$(BIN)/python -m pipelines.submit $(FLAGS)
+submit: $(INSTALLED) ## Submit the study: `kfp run create` at KF_PIPELINES_ENDPOINT (as run; GPU_POOL=, GPU_TOLERATION=, EXPERIMENT=)
+	@$(BIN)/python -m pipelines.submit $(call flags,$(STUDY) EXPERIMENT GPU_POOL GPU_TOLERATION)
+
+.PHONY: status
+status: $(INSTALLED) ## Show the runs at KF_PIPELINES_ENDPOINT, or one of them (RUN=id)
+	@test -n "$$KF_PIPELINES_ENDPOINT" || { echo "make status: set KF_PIPELINES_ENDPOINT, such as http://localhost:8080" >&2; exit 2; }
+	@PYTHONWARNINGS=ignore::FutureWarning $(BIN)/kfp run $(if $(RUN),get '$(RUN)',list --sort-by 'created_at desc')
+
+.PHONY: logs
+logs: ## Print what the stages of a run print, and follow it (RUN=id)
+	@test -n "$(RUN)" || { echo "make logs: which run? RUN=id, from make status" >&2; exit 2; }
+	@kubectl logs -n kubeflow -l pipeline/runid=$(RUN) -c main --prefix --tail=-1 --follow --max-log-requests=20
 
 ##@ Develop
 
@@ -62,6 +93,15 @@ test: $(INSTALLED) ## Run the tests
 test-gpu: $(INSTALLED) ## Run the tests that need a GPU
 	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make test-gpu: this machine has no GPU")'
 	@$(BIN)/python -m pytest -q -rs -m gpu tests/gpu
+
+.PHONY: test-containers
+test-containers: $(INSTALLED) ## Build the CPU image and run the study in containers, with faults; half an hour, needs root or Docker
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -rs --durations=0 -m containers tests/containers
+
+.PHONY: manifests
+manifests: $(TOOLS_INSTALLED) ## Render the manifests and check them; WRITE=1 also renews manifests/rendered
+	@$(TOOLS)/bin/python manifests/validate.py $(if $(WRITE),--write)
+	@$(TOOLS)/bin/python -m pytest --noconftest -q tests/manifests/test_validate.py
 
 .PHONY: check
 check: $(INSTALLED) ## Check style, types, compiled pipelines and architecture
@@ -97,8 +137,8 @@ bench-data: $(INSTALLED) ## Measure prepare_data on 24 million events and on raw
 	@$(BIN)/python tests/benchmarks/bench_data.py
 
 .PHONY: clean
-clean: ## Remove the virtual environment (runs/ stays)
-	rm -rf $(VENV)
+clean: ## Remove the virtual environments (runs/ stays)
+	rm -rf $(VENV) $(TOOLS)
 
 $(INSTALLED): pyproject.toml images/constraints.txt components/build_native.py $(wildcard components/ssm4rec/ops/native/*.c)
 	@test -n "$(PYTHON)" || { echo "ssm4rec needs Python 3.11, 3.12 or 3.13: name one with make PYTHON=..." >&2; exit 2; }
@@ -106,4 +146,11 @@ $(INSTALLED): pyproject.toml images/constraints.txt components/build_native.py $
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --constraint images/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 		torch==2.13.0 --editable '.[data,train,tracking,pipelines,dev]'
+	@touch $@
+
+# Apart from the rest: checkov wants other versions of what kfp needs.
+$(TOOLS_INSTALLED): images/tools.txt
+	@echo "installing $< into $(TOOLS): about 400 MB"
+	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	@touch $@

@@ -127,6 +127,10 @@ def test_events_and_results_in_a_bucket_and_nothing_twice(
     assert {"run/report.html", "run/report.md", "run/logs/01-prepare_data.log"} <= set(stored)
     assert sum(name.endswith("/model.safetensors") for name in stored) == 1
     assert not any(name.startswith(("run/checkpoints", "run/cache", "run/downloads")) for name in stored)
+    secret = object_store.variables["AWS_SECRET_ACCESS_KEY"]
+    assert secret not in failed.stdout + failed.stderr + done.stdout + done.stderr
+    for file in (path for path in tmp_path.rglob("*") if path.is_file()):  # logs, results, MLflow's database
+        assert secret.encode() not in file.read_bytes(), file
 
 
 def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: Path) -> None:

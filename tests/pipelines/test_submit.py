@@ -1,66 +1,13 @@
 """Submission: what the real kfp client sends to a server, and what is said when there is none."""
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipelines.hardware import A100_80GB
 from pipelines.submit import build_parser, run
 from ssm4rec.errors import InputError
-
-CREATED = "2026-01-01T00:00:00Z"
-ANSWERS = {
-    "/apis/v2beta1/experiments": {"experiment_id": "e1", "display_name": "ssm4rec", "created_at": CREATED},
-    "/apis/v2beta1/runs": {"run_id": "r1", "display_name": "ssm4rec", "state": "PENDING", "created_at": CREATED},
-    "/apis/v2beta1/runs/r1": {"run_id": "r1", "display_name": "ssm4rec", "state": "PENDING", "created_at": CREATED},
-}
-
-
-class Recorder(ThreadingHTTPServer):
-    """Answers as a KFP API server would and keeps what was posted."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.posted: dict[str, Any] = {}
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Recorder
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        self._answer(ANSWERS.get(path, {}) if path.endswith("/r1") else {})
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.posted[self.path] = json.loads(body)
-        self._answer(ANSWERS[self.path])
-
-    def _answer(self, document: dict[str, Any]) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        """Print nothing."""
-
-
-@pytest.fixture
-def server() -> Iterator[Recorder]:
-    with Recorder() as recorder:
-        thread = threading.Thread(target=recorder.serve_forever)
-        thread.start()
-        yield recorder
-        recorder.shutdown()
-        thread.join()
+from tests.pipelines.conftest import Recorder
 
 
 def test_a_submission_carries_both_documents_and_typed_parameters(

@@ -1,0 +1,151 @@
+"""README's cluster section: its table is the compiled pipeline's, and its commands do what it says."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.compile import COMPILED
+from ssm4rec import __version__
+from tests.pipelines.conftest import Recorder
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CLUSTER = README[README.index("## On a cluster") : README.index("## The tree")]
+FIRST, PORT, BARE = re.findall(r"```\n(.*?)```", CLUSTER, re.DOTALL)
+"""The section's blocks: from a clone to a run; with a forwarded port; kfp's own commands."""
+
+
+def default_of(parameter: dict[str, Any]) -> str:
+    """A default as the table writes it."""
+    # KFP's numbers are all floats.
+    value = json.loads(
+        json.dumps(parameter["defaultValue"]),
+        parse_float=lambda text: int(text.removesuffix(".0")) if text.endswith(".0") else float(text),
+    )
+    return "empty" if value == "" else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def test_table_documents_every_parameter_as_the_code_has_it() -> None:
+    spec, _ = yaml.safe_load_all((COMPILED / "comparative_study.yaml").read_text(encoding="utf-8"))
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    wanted = [
+        f"| `{name}` | {default_of(parameter)} | {parameter['description'].replace('``', '`').rstrip('.')} |"
+        for name, parameter in parameters.items()
+    ]
+    assert sorted(line for line in CLUSTER.splitlines() if line.startswith("| `")) == wanted
+
+
+PROGRAM = """#!/bin/sh
+# Writes its calls down; a size is all that anybody reads from it.
+printf '%s\\n' "$*" >> "$0.calls"
+case "$*" in *.Size*) echo 1000000000 ;; esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of what the commands use, with this environment; its kubectl and docker write down their calls."""
+    folder = tmp_path / "clone"
+    for name in ("components", "images", "manifests", "pipelines"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.env"))
+    for name in ("Makefile", "README.md", "pyproject.toml"):
+        shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for name in ("kubectl", "docker"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(PROGRAM)
+        program.chmod(0o755)
+    return folder
+
+
+def shell(clone: Path, script: str, server: Recorder) -> str:
+    """Run commands of README in a clone, with the recording server where README has a forwarded port."""
+    programs = [clone.parent / "bin", ROOT / ".venv" / "bin"]
+    environment = {
+        **os.environ,
+        "PATH": ":".join([*map(str, programs), os.environ["PATH"]]),
+        "KF_PIPELINES_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "PYTHONPATH": str(clone / "components"),
+        "MAKEFLAGS": "-o .venv/.installed",  # whatever the files' times, the environment is ready
+    }
+    script = script.replace("http://localhost:8080", environment["KF_PIPELINES_ENDPOINT"])
+    done = subprocess.run(
+        ["bash", "-euc", script], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def submission(server: Recorder) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The last submission: what runs, what Kubernetes is told of it, and the parameters."""
+    sent = server.posted.pop("/apis/v2beta1/runs")
+    spec, platforms = sent["pipeline_spec"]["pipeline_spec"], sent["pipeline_spec"]["platform_spec"]["platforms"]
+    places = platforms["kubernetes"]["deploymentSpec"]["executors"]
+    return spec["deploymentSpec"]["executors"], places, sent["runtime_config"]["parameters"]
+
+
+def test_from_a_clone_to_a_run(clone: Path, server: Recorder) -> None:
+    shell(clone, FIRST, server)
+    registry = "registry.example.org/team/"
+    docker = (clone.parent / "bin" / "docker.calls").read_text().splitlines()
+    roles = ("cpu", "train", "llm")
+    for role in roles:
+        assert f"push {registry}ssm4rec-{role}:{__version__}" in docker
+    built = [call for call in docker if call.startswith("build ")]
+    assert [re.search(r"--file=images/(\w+)/Dockerfile", call)[1] for call in built] == list(roles)  # type: ignore[index]
+
+    kubectl = (clone.parent / "bin" / "kubectl.calls").read_text().splitlines()
+    applied = [call.split()[-1] for call in kubectl if call.startswith("apply -k ")]
+    names = ("kfp/cluster-scoped", "kfp/pipelines", "secrets", "overlays/a100")
+    assert applied == [f"manifests/{name}" for name in names]
+    assert all((clone / folder / "kustomization.yaml").is_file() for folder in applied)
+
+    runs, places, parameters = submission(server)
+    assert {run["container"]["image"] for run in runs.values()} == {
+        f"{registry}ssm4rec-cpu:{__version__}", f"{registry}ssm4rec-train:{__version__}",
+    }  # fmt: skip
+    for place in places.values():
+        (mount,) = [mount for mount in place["pvcMount"] if mount["mountPath"] == "/cache"]
+        assert mount["pvcNameParameter"]["runtimeValue"]["constant"] == "ssm4rec-cache"
+    assert (parameters["dataset"], parameters["profile"]) == ("ml-1m", "paper")
+    assert {training["seed"] for training in parameters["trainings"]} == {0, 1, 2}
+
+
+def test_with_a_forwarded_port(clone: Path, server: Recorder) -> None:
+    (clone / "study.yaml").write_text("dataset: ml-1m\nseeds: [0, 1]\n")
+    lines = PORT.replace("<id>", "r1").splitlines()
+    shell(clone, "\n".join(lines[:3]), server)
+    _, _, parameters = submission(server)
+    assert parameters["dataset"] == "ml-1m"
+    assert {training["seed"] for training in parameters["trainings"]} == {7}
+    shown = shell(clone, "\n".join([*lines[3:], "make status RUN=r1"]), server)
+    _, places, parameters = submission(server)
+    assert parameters["gpus"] == "4"
+    assert parameters["gpu_pool"] == {"cloud.google.com/gke-accelerator": "nvidia-a100-80gb"}
+    assert "nodeSelector" in places["exec-train-recommender"]
+    assert "r1" in shown
+    asked = [path for path in server.read if path.startswith("/apis/v2beta1/runs")]
+    assert asked[-2:] == ["/apis/v2beta1/runs", "/apis/v2beta1/runs/r1"]
+    kubectl = (clone.parent / "bin" / "kubectl.calls").read_text().splitlines()
+    assert [call for call in kubectl if call.startswith("logs ")] == [
+        "logs -n kubeflow -l pipeline/runid=r1 -c main --prefix --tail=-1 --follow --max-log-requests=20"
+    ]
+
+
+def test_the_bare_commands_of_kfp(clone: Path, server: Recorder) -> None:
+    create, deprecated = BARE.splitlines()
+    for command in (create, deprecated):
+        shell(clone, command, server)
+        runs, places, parameters = submission(server)
+        assert runs.keys() == places.keys() == {
+            "exec-prepare-data", "exec-train-recommender", "exec-evaluate", "exec-report",
+        }  # fmt: skip
+        assert parameters == {"dataset": "ml-1m", "profile": "paper"}
