@@ -73,7 +73,23 @@ class StudyBuilder:
 
     def history(self, model: str = "sasrec", seed: int = 0, epochs: int = 3) -> list[EpochRow]:
         return [
-            EpochRow(self.dataset, model, seed, epoch, 8.0 / epoch, 1e-3, 0.2, 0.1 * epoch, 100, 0.97, 1.5)
+            EpochRow(
+                self.dataset,
+                model,
+                seed,
+                epoch,
+                8.0 / epoch,
+                1e-3,
+                0.2,
+                0.1 * epoch,
+                100,
+                0.97,
+                1.5,
+                100 * epoch,
+                "adamw",
+                "fixed",
+                [100],
+            )
             for epoch in range(1, epochs + 1)
         ]
 

@@ -69,7 +69,12 @@ def write_evaluation(folder, model, seed, fingerprint="0123456789abcdef"):
 
 def write_curve(folder, model, seed):
     path = folder / f"{model}-{seed}" / "history.parquet"
-    rows = [EpochRow("ml-100k", model, seed, epoch, 7.0, 1e-3, 0.1, 0.05, 100, 0.9, 1.5) for epoch in (1, 2)]
+    rows = [
+        EpochRow(
+            "ml-100k", model, seed, epoch, 7.0, 1e-3, 0.1, 0.05, 100, 0.9, 1.5, 100 * epoch, "adamw", "fixed", [100]
+        )
+        for epoch in (1, 2)
+    ]
     write_history(path, rows)
     return path
 

@@ -1,6 +1,7 @@
 """The training loop learns what can be learned, stops when it should, and says when it cannot go on."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,22 @@ def test_same_seed_same_weights_other_seed_other_weights(cycle_dataset: Path, tm
     assert not torch.equal(first["item_embedding.weight"], other["item_embedding.weight"])
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_interrupted_training_ends_as_one_that_was_not(cycle_dataset: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        *((name, "") for name in MODELS),
+        ("sasrec", ",training.optimizer=adam,training.batch_control=noise-scale"),
+        ("sasrec", ",training.optimizer=sgd,training.batch_control=inverse,training.learning_rate=0.1"),
+        ("2mamba4rec", ",training.optimizer=usgm,training.batch_control=paper"),
+        ("sasrec", ",training.optimizer=usgm,training.average=true,training.batch_control=inverse"),
+    ],
+)
+def test_interrupted_training_ends_as_one_that_was_not(
+    cycle_dataset: Path, tmp_path: Path, name: str, overrides: str
+) -> None:
     dataset = read_sequences(cycle_dataset)
-    task = Task(name, recipe(name, "smoke", "long", "training.epochs=3,training.tokens_per_batch=64"), dataset, 0)
+    overrides = f"training.epochs=3,training.tokens_per_batch=64{overrides}"
+    task = Task(name, recipe(name, "smoke", "long", overrides), dataset, 0)
     whole = train(task, MACHINE, tmp_path / "whole", lambda _: None)
 
     def interrupt(row: EpochRow) -> None:
@@ -61,8 +74,8 @@ def test_interrupted_training_ends_as_one_that_was_not(cycle_dataset: Path, tmp_
     resumed = train(task, MACHINE, tmp_path / "broken", lambda _: None)
     for key, weights in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[key], weights), key
-    losses = [[row.train_loss for row in trained.progress.epochs] for trained in (whole, resumed)]
-    assert losses[0] == losses[1]
+    rows = [[replace(row, cpu_seconds=0.0) for row in trained.progress.epochs] for trained in (whole, resumed)]
+    assert rows[0] == rows[1]
 
 
 def test_warmup_rises_before_the_schedule_falls(cycle_dataset: Path, tmp_path: Path) -> None:
@@ -99,7 +112,7 @@ def test_schedule_falls_to_zero(cycle_dataset: Path, tmp_path: Path) -> None:
 
 def test_diverging_loss_names_the_step_and_the_way_out(cycle_dataset: Path, tmp_path: Path) -> None:
     wild = "training.epochs=30,training.learning_rate=1e30,training.gradient_norm=1e30"
-    way_out = r"at epoch \d+, step \d+ of \d+; .*learning_rate=2.5e\+29"
+    way_out = r"at epoch \d+, batch \d+ of \d+; .*learning_rate=2.5e\+29"
     with pytest.raises(InputError, match=f"diverged: the loss became (nan|inf) {way_out}"):
         run(cycle_dataset, tmp_path, f"{wild},training.tokens_per_batch=8")
     with pytest.raises(InputError, match=f"diverged: the scores became NaN {way_out}"):
@@ -134,3 +147,72 @@ def test_finished_training_is_not_repeated(cycle_dataset: Path, tmp_path: Path) 
 def test_nothing_to_learn_from_is_an_error(write_dataset: "object", tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no user has two training items"):
         run(write_dataset([[1, 2, 3], [2, 3, 1]]), tmp_path, "")
+
+
+@pytest.mark.parametrize("name", ["sasrec", "hydra4rec"])
+def test_batches_taken_together_are_one_batch(cycle_dataset: Path, tmp_path: Path, name: str) -> None:
+    """One step an epoch, in one batch or in many of unequal targets: the same gradient, the mean over all targets."""
+    overrides = "training.epochs=1,training.optimizer=sgd,training.learning_rate=1,model.dropout=0.0"
+    if name == "hydra4rec":  # masks are drawn batch by batch, so the batches must be the same rows: all of one length
+        overrides += ",training.objective=sampled-prefixes,model.readout=last,training.prefixes=1"
+    many = run(
+        cycle_dataset, tmp_path / "many", f"{overrides},training.tokens_per_batch=24,training.micro_batches=9999", name
+    )
+    one = run(cycle_dataset, tmp_path / "one", f"{overrides},training.tokens_per_batch=99999", name)
+    assert [len(trained.progress.epochs[0].batch_targets) for trained in (many, one)] == [1, 1]
+    assert many.progress.epochs[0].targets == one.progress.epochs[0].targets
+    for key, weights in one.model.state_dict().items():
+        torch.testing.assert_close(many.model.state_dict()[key], weights, rtol=1e-4, atol=1e-6)
+
+
+def test_rate_falls_within_an_epoch(cycle_dataset: Path, tmp_path: Path) -> None:
+    """Whether a progress bar is shown or not."""
+    row = run(cycle_dataset, tmp_path, "training.epochs=1,training.tokens_per_batch=64").progress.epochs[0]
+    steps = len(row.batch_targets)
+    peak = recipe("sasrec", "smoke", "long").training.learning_rate
+    assert steps > 5
+    assert row.learning_rate == pytest.approx(peak * 0.5 * (1 + math.cos(math.pi * (steps - 1) / steps)))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "usgm"])
+@pytest.mark.parametrize("control", ["fixed", "paper", "inverse", "noise-scale"])
+def test_every_optimizer_with_every_batch_control(
+    cycle_dataset: Path, tmp_path: Path, optimizer: str, control: str
+) -> None:
+    overrides = f"training.epochs=4,training.optimizer={optimizer},training.batch_control={control}"
+    overrides += ",training.tokens_per_batch=24,training.patience=9,training.learning_rate=0.02"
+    rows = run(cycle_dataset, tmp_path, overrides).progress.epochs
+    assert rows[-1].train_loss < rows[0].train_loss
+    assert (rows[-1].optimizer, rows[-1].batch_control) == (optimizer, control)
+    assert rows[-1].targets_seen == sum(row.targets for row in rows)
+    assert all(sum(row.batch_targets) == row.targets for row in rows)
+    steps = [len(row.batch_targets) for row in rows]
+    if control == "fixed":
+        assert len(set(steps)) == 1
+        assert rows[-1].curvature_term is None
+    else:
+        assert min(steps) < math.ceil(rows[0].targets / min(rows[0].batch_targets))
+        assert rows[-1].noise_term is not None
+    measured = control in ("paper", "inverse") or optimizer == "usgm"
+    assert (rows[-1].bregman is not None) == measured
+    if optimizer == "usgm":
+        curvatures = [row.curvature for row in rows if row.curvature]
+        assert curvatures == sorted(curvatures)
+        assert rows[-1].learning_rate == 1 / curvatures[-1]
+    else:
+        assert rows[-1].curvature is None
+
+
+def test_average_of_the_iterates_is_what_is_validated_and_kept(cycle_dataset: Path, tmp_path: Path) -> None:
+    overrides = "training.epochs=1,training.optimizer=usgm,training.tokens_per_batch=64"
+    last = run(cycle_dataset, tmp_path / "last", overrides)
+    mean = run(cycle_dataset, tmp_path / "mean", f"{overrides},training.average=true")
+    assert last.progress.epochs[0].train_loss == mean.progress.epochs[0].train_loss
+    key = "item_embedding.weight"
+    assert not torch.equal(last.model.state_dict()[key], mean.model.state_dict()[key])
+
+
+def test_usgm_that_meets_a_nan_names_its_own_setting(cycle_dataset: Path, tmp_path: Path) -> None:
+    overrides = "training.optimizer=usgm,training.diameter=1e30"
+    with pytest.raises(InputError, match=r"diverged: .* at epoch \d+, batch \d+ of \d+; .*training.diameter=2.5e\+29"):
+        run(cycle_dataset, tmp_path, overrides)

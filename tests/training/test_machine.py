@@ -40,7 +40,9 @@ def test_two_processes_train_as_one(cycle_dataset: Path, tmp_path: Path, model: 
         assert done.returncode == 0, done.stderr
     first, second = (load_file(folder / "model" / "model.safetensors") for folder in (alone, together))
     for name, weights in first.items():
-        torch.testing.assert_close(second[name], weights, rtol=1e-4, atol=1e-6, msg=name)
+        torch.testing.assert_close(
+            second[name], weights, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_several_processes_end_with_the_status_of_the_one_that_failed(cycle_dataset: Path, tmp_path: Path) -> None:

@@ -33,12 +33,14 @@ class Progress:
         best_epoch: the epoch with the highest validation NDCG@10 so far, from 1; 0 before the first.
         best_weights: the weights after that epoch.
         cpu_seconds: spent so far, all processes that worked on it together.
+        batch_control: the state of the batch controller.
     """
 
     epochs: list[EpochRow] = field(default_factory=list)
     best_epoch: int = 0
     best_weights: Weights = field(default_factory=dict)
     cpu_seconds: float = 0.0
+    batch_control: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -47,13 +49,16 @@ def save_checkpoint(
     """Write the checkpoint, whole or not at all; ``identity`` says whose it is."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in progress.best_weights.items()}
-    for index, moments in optimizer.state_dict()["state"].items():
+    optimizer_state = optimizer.state_dict()
+    for index, moments in optimizer_state["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
     state = {
         "identity": identity,
         "epochs": [asdict(row) for row in progress.epochs],
         "best_epoch": progress.best_epoch,
         "cpu_seconds": progress.cpu_seconds,
+        "batch_control": progress.batch_control,
+        "optimizer_groups": optimizer_state["param_groups"],
     }
     with whole_file(folder / FILE_NAME) as partial:
         contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -74,7 +79,8 @@ def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, op
     try:
         with safe_open(path, framework="pt") as file:
             state = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            # Cloned into memory that is aligned as torch's own: sums over it may depend on that in their last bit.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not a checkpoint of this project ({error}); {way_out}") from None
     difference = _first_difference(state["identity"], identity)
@@ -89,12 +95,13 @@ def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, op
     for name, tensor in part("optimizer.").items():
         index, _, moment = name.partition(".")
         moments.setdefault(int(index), {})[moment] = tensor
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict({"state": moments, "param_groups": state["optimizer_groups"]})
     return Progress(
         epochs=[EpochRow(**row) for row in state["epochs"]],
         best_epoch=state["best_epoch"],
         best_weights={name: tensor.to(_device(model)) for name, tensor in part("best.").items()},
         cpu_seconds=state["cpu_seconds"],
+        batch_control=state["batch_control"],
     )
 
 

@@ -17,10 +17,18 @@ class EpochRow:
     Attributes:
         epoch: from 1.
         train_loss: mean loss per target, nats.
-        learning_rate: at the epoch's end.
+        learning_rate: at the epoch's end; USGM's is 1 / H.
         validation_hit_10: validation HIT@10, history unmasked.
         validation_ndcg_10: validation NDCG@10, history unmasked; early stopping looks at this.
         targets: positions trained on.
+        targets_seen: likewise, since the training's start.
+        optimizer: that trained.
+        batch_control: that chose the batches.
+        batch_targets: the targets of every step.
+        curvature: H of USGM at the epoch's end.
+        bregman: the mean over the epoch's steps of beta (``optim/usgm.py``), where it was measured.
+        curvature_term: c1 of the batch controller's last fit.
+        noise_term: c2 likewise, or the noise S of ``noise-scale``.
         fill: the share of the batches' cells that held an item, the rest is padding.
         cpu_seconds: of this process and its threads, training and validation together.
     """
@@ -36,6 +44,14 @@ class EpochRow:
     targets: int
     fill: float
     cpu_seconds: float
+    targets_seen: int
+    optimizer: str
+    batch_control: str
+    batch_targets: list[int]
+    curvature: float | None = None
+    bregman: float | None = None
+    curvature_term: float | None = None
+    noise_term: float | None = None
 
 
 def write_history(path: Path, rows: list[EpochRow]) -> None:

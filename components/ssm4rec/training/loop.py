@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,15 @@ from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError, full_ranking
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
+from ssm4rec.optim.batch_size import BatchController, StepFacts, controller
+from ssm4rec.optim.bregman import BregmanMeter
+from ssm4rec.optim.usgm import USGM, GradientNotFiniteError
 from ssm4rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ssm4rec.training.history import EpochRow
 from ssm4rec.training.losses import Criterion
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.objectives import Batch, Objective, objective
+from ssm4rec.training.optimizers import build_optimizer, length, rate, show_average
 from ssm4rec.training.settings import Recipe, TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -89,25 +94,21 @@ def train(task: Task, machine: Machine, checkpoint_folder: Path, on_epoch: Calla
     settings = task.recipe.training
     torch.manual_seed(_epoch_seed(task.seed, 0))
     model = build_model(task.recipe.model, task.dataset.item_count).to(machine.device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+    optimizer = build_optimizer(settings, model.parameters())
     progress = load_checkpoint(checkpoint_folder, task.identity(), model, optimizer)
     for row in progress.epochs:
         on_epoch(row)
     if progress.epochs:
         logger.info("resumed after epoch %d from %s", len(progress.epochs), checkpoint_folder)
     trainer = _Trainer(task, machine, model, optimizer)
+    trainer.batch_control.load_state_dict(progress.batch_control)
     clock = time.process_time() - progress.cpu_seconds
     while not (stopped := _stopped(progress, settings.epochs, settings.patience)):
         epoch = len(progress.epochs) + 1
         row = trainer.epoch(epoch, clock, progress)
         progress.epochs.append(row)
         progress.cpu_seconds = row.cpu_seconds
+        progress.batch_control = trainer.batch_control.state_dict()
         if progress.best_epoch == 0 or row.validation_ndcg_10 > _best(progress).validation_ndcg_10:
             progress.best_epoch = epoch
             progress.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -138,6 +139,19 @@ class _MeanLoss(nn.Module):
         return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives)
 
 
+@dataclass(frozen=True)
+class _Step:
+    """What one step did: the loss summed over this process's targets, all targets, and beta if it was measured."""
+
+    loss: Tensor
+    targets: int
+    bregman: float | None
+
+
+def _gradients(weights: list[nn.Parameter]) -> list[Tensor]:
+    return [weight.grad for weight in weights if weight.grad is not None]
+
+
 class _Trainer:
     """What stays the same from epoch to epoch."""
 
@@ -151,6 +165,10 @@ class _Trainer:
         self.criterion = Criterion(self.settings, task.dataset.training_counts())
         if machine.compiled:
             model.compile(dynamic=True)
+        settings = self.settings
+        self.batch_control: BatchController = controller(
+            settings.batch_control, settings.micro_batches, alpha=settings.forgetting, shrink=settings.shrink
+        )
         loss = _MeanLoss(model, self.criterion)
         self.loss: nn.Module = DistributedDataParallel(loss) if machine.world > 1 else loss
 
@@ -169,46 +187,94 @@ class _Trainer:
         windows = self.objective.windows(dataset, self.model.maximum_length, random)
         if not len(windows.lengths):
             raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
-        settings = self.settings
-        batches = list(length_buckets(windows.lengths, settings.tokens_per_batch, settings.rows_per_batch, random))
+        batches = list(
+            length_buckets(windows.lengths, self.settings.tokens_per_batch, self.settings.rows_per_batch, random)
+        )
         total = torch.zeros((), dtype=torch.float64, device=self.machine.device)  # of the loss over all targets
-        targets_seen, cells_seen = 0, 0
+        done, cells_seen = 0, 0
+        steps: list[_Step] = []
+        measures = self.batch_control.needs_bregman and not isinstance(self.optimizer, USGM)
+        meter = BregmanMeter(self.model.parameters()) if measures else None
         self.model.train()
-        name = f"{self.task.name} seed {self.task.seed} epoch {epoch}/{settings.epochs}"
+        show_average(self.optimizer, average=False)
+        name = f"{self.task.name} seed {self.task.seed} epoch {epoch}/{self.settings.epochs}"
         last = f"{progress.epochs[-1].validation_ndcg_10:.4f}" if progress.epochs else "none yet"
-        bar = tqdm(batches, desc=name, leave=False, disable=None if self.machine.first else True)
-        for step, chosen in enumerate(bar):
-            rows = gather_rows(dataset.items, windows.starts[chosen], windows.lengths[chosen] + extra)
-            batch = self.objective.batch(torch.from_numpy(rows), drawn)
-            self._set_learning_rate((epoch - 1 + step / len(batches)) / settings.epochs)
-            total += self._step(batch, drawn)
-            targets_seen += int((batch.targets > 0).sum())
-            cells_seen += batch.items.numel()
-            if step % _LOOK_EVERY == 0 or step == len(batches) - 1:
-                mean = self.machine.sum(total) / targets_seen
+        bar = tqdm(total=len(batches), desc=name, leave=False, disable=None if self.machine.first else True)
+        left = iter(batches)
+        while chosen := list(islice(left, self.batch_control.micro_batches)):
+            group = []
+            for rows in chosen:
+                items = gather_rows(dataset.items, windows.starts[rows], windows.lengths[rows] + extra)
+                group.append(self.objective.batch(torch.from_numpy(items), drawn))
+            self._set_learning_rate((epoch - 1 + done / len(batches)) / self.settings.epochs)
+            try:
+                step = self._step(group, drawn, meter)
+            except GradientNotFiniteError:
+                raise self._diverged("a gradient became NaN", epoch, done, len(batches)) from None
+            total += step.loss
+            cells_seen += sum(batch.items.numel() for batch in group)
+            steps.append(step)
+            done += len(group)
+            bar.update(len(group))
+            if len(steps) % _LOOK_EVERY == 1 or done == len(batches):
+                mean = self.machine.sum(total) / sum(step.targets for step in steps)
                 if not math.isfinite(mean):
-                    raise self._diverged(f"the loss became {mean}", epoch, step, len(batches))
+                    raise self._diverged(f"the loss became {mean}", epoch, done - 1, len(batches))
                 bar.set_postfix({"loss": f"{mean:.4f}", "validation ndcg@10": last}, refresh=False)
+        bar.close()
+        self.batch_control.end_epoch()
+        show_average(self.optimizer, average=True)
         validated = self._validate()
         if validated is None:
             raise self._diverged("the scores became NaN", epoch, len(batches) - 1, len(batches))
         hit, ndcg = validated
+        bregmans = [step.bregman for step in steps if step.bregman is not None]
+        targets = [step.targets for step in steps]
         return EpochRow(
             dataset=dataset.name,
             model=self.task.name,
             seed=self.task.seed,
             epoch=epoch,
             train_loss=mean,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=rate(self.optimizer),
             validation_hit_10=hit,
             validation_ndcg_10=ndcg,
-            targets=targets_seen,
+            targets=sum(targets),
             fill=int(windows.lengths.sum()) / cells_seen,
             cpu_seconds=time.process_time() - clock,
+            targets_seen=sum(targets) + (progress.epochs[-1].targets_seen if progress.epochs else 0),
+            optimizer=self.settings.optimizer,
+            batch_control=self.settings.batch_control,
+            batch_targets=targets,
+            curvature=self.optimizer.curvature if isinstance(self.optimizer, USGM) else None,
+            bregman=sum(bregmans) / len(bregmans) if bregmans else None,
+            curvature_term=self.batch_control.curvature_term,
+            noise_term=self.batch_control.noise_term,
         )
 
-    def _step(self, whole: Batch, random: torch.Generator) -> Tensor:
-        """Take one optimizer step; return the loss summed over this process's targets."""
+    def _step(self, group: list[Batch], random: torch.Generator, meter: BregmanMeter | None) -> "_Step":
+        """Take one optimizer step on batches taken together, the gradient being the mean over all their targets."""
+        machine, control, weights = self.machine, self.batch_control, list(self.model.parameters())
+        counts = [int((batch.targets > 0).sum()) for batch in group]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = torch.zeros((), device=machine.device)
+        squared_first = None
+        for position, (batch, targets) in enumerate(zip(group, counts, strict=True)):
+            loss = loss + self._backward(batch, random, sum(counts))
+            if position == 0 and control.needs_gradients:
+                squared_first = (length(_gradients(weights)) * sum(counts) / targets) ** 2
+        squared = length(_gradients(weights)) ** 2 if control.needs_gradients else None
+        bregman = meter.measure() if meter else None
+        if not isinstance(self.optimizer, USGM):
+            nn.utils.clip_grad_norm_(weights, self.settings.gradient_norm)
+        self.optimizer.step()
+        if isinstance(self.optimizer, USGM) and self.optimizer.step_length:
+            bregman = self.optimizer.bregman
+        control.observe(StepFacts(sum(counts), counts[0], bregman, squared, squared_first))
+        return _Step(loss.detach(), sum(counts), bregman)
+
+    def _backward(self, whole: Batch, random: torch.Generator, of_step: int) -> Tensor:
+        """Add a batch's part to the step's gradient; return the loss summed over this process's targets."""
         machine = self.machine
         negatives = self.criterion.negatives(whole.targets, random)
         rows, counts = machine.share(len(whole.items))
@@ -219,17 +285,14 @@ class _Trainer:
         with machine.numbers():
             loss: Tensor = self.loss(batch.to(machine.device), negatives.to(machine.device))
         # DistributedDataParallel averages over processes; weighted so, the result is the mean over all targets.
-        weight = targets * machine.world / int((whole.targets > 0).sum())
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss * weight).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_norm)
-        self.optimizer.step()
+        (loss * (targets * machine.world / of_step)).backward()  # type: ignore[no-untyped-call]
         return loss.detach() * targets
 
     def _diverged(self, what: str, epoch: int, step: int, steps: int) -> InputError:
+        name = "diameter" if self.settings.optimizer == "usgm" else "learning_rate"
         return InputError(
-            f"{self.task.name} diverged: {what} at epoch {epoch}, step {step + 1} of {steps}; start again with a "
-            f"lower rate, such as --overrides training.learning_rate={self.settings.learning_rate / 4:g}, "
+            f"{self.task.name} diverged: {what} at epoch {epoch}, batch {step + 1} of {steps}; start again with a "
+            f"lower one, such as --overrides training.{name}={getattr(self.settings, name) / 4:g}, "
             "and another --checkpoint-dir"
         )
 

@@ -1,12 +1,27 @@
 """What one training is told: the model's sizes and how to train it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from ssm4rec.models.build import RecommenderConfig
+from ssm4rec.optim.batch_size import ControllerName
 
 ObjectiveName = Literal["next-item", "sampled-prefixes", "every-prefix", "cloze"]
 LossName = Literal["softmax", "sampled-softmax", "gbce", "bce"]
+OptimizerName = Literal["adamw", "adam", "sgd", "usgm"]
+
+_ABOVE_ZERO: Final = (
+    "epochs", "patience", "tokens_per_batch", "rows_per_batch", "learning_rate", "gradient_norm", "diameter",
+)  # fmt: skip
+_SHARES: Final = ("warmup", "mask_share", "last_share", "calibration", "momentum")
+_RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]] = (
+    (_ABOVE_ZERO, lambda value: value > 0, "is above 0"),
+    (("prefixes", "negatives", "micro_batches", "shrink"), lambda value: value >= 1, "is at least 1"),
+    (_SHARES, lambda value: 0 <= value <= 1, "is a share: from 0 to 1"),
+    (("forgetting",), lambda value: 0 < value < 1, "is between 0 and 1"),
+    (("initial_rate",), lambda value: value >= 0, "is 0 or above"),
+)
 
 
 @dataclass(frozen=True)
@@ -18,12 +33,12 @@ class TrainingSettings:
         patience: stop after this many epochs without a better validation NDCG@10.
         tokens_per_batch: the most cells (rows x longest row) of a batch.
         rows_per_batch: the most rows of a batch.
-        learning_rate: of AdamW, at its peak.
-        warmup: the share of all steps in which the rate rises from zero to its peak.
+        learning_rate: at its peak; USGM has none.
+        warmup: the share of the training in which the rate rises from zero to its peak.
         schedule: ``cosine`` falls to zero over ``epochs``.
-        betas: AdamW's decay rates of the two moments.
-        weight_decay: AdamW's decoupled decay; 0 makes it Adam.
-        gradient_norm: gradients are scaled down to this norm when they exceed it.
+        betas: decay rates of the two moments of ``adamw`` and ``adam``.
+        weight_decay: ``adamw``: decoupled; ``adam`` and ``sgd``: as a penalty in the loss; USGM has none.
+        gradient_norm: gradients are scaled down to this norm when they exceed it; USGM's are not, it measures them.
         objective: which targets are shown: see ``objectives.py``. Only ``cloze`` and the prefixes fit a model that
             is not causal.
         prefixes: of each user and epoch, with ``sampled-prefixes``.
@@ -33,6 +48,15 @@ class TrainingSettings:
         negatives: drawn for each batch (``sampled-softmax``, ``gbce``) or each target (``bce``).
         negative_power: negatives are drawn in proportion to (training count + 1) to this power; 0 is uniform.
         calibration: t of gBCE, in [0, 1]; 0 is plain BCE.
+        optimizer: see ``optimizers.py``; ``usgm`` is the paper's (``optim/usgm.py``).
+        momentum: of ``sgd``.
+        diameter: of USGM's ball, in norms of the initial weights.
+        initial_rate: USGM's first step per gradient; 0: to the ball's surface, as published.
+        average: validate, and keep, the mean of USGM's iterates in place of the last.
+        batch_control: how many batches the next step takes together: see ``optim/batch_size.py``.
+        micro_batches: how many the first step takes, or every one with ``fixed``.
+        forgetting: alpha, by which older steps weigh less for the controller.
+        shrink: lambda, by which ``paper`` and ``inverse`` divide that number after an epoch.
     """
 
     epochs: int
@@ -53,23 +77,31 @@ class TrainingSettings:
     negatives: int = 256
     negative_power: float = 0.0
     calibration: float = 0.75
+    optimizer: OptimizerName = "adamw"
+    momentum: float = 0.9
+    diameter: float = 3.0
+    initial_rate: float = 0.0
+    average: bool = False
+    batch_control: ControllerName = "fixed"
+    micro_batches: int = 1
+    forgetting: float = 0.01
+    shrink: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "tokens_per_batch", "rows_per_batch", "learning_rate", "gradient_norm"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is above 0")
-        for name, value, choices in (
-            ("schedule", self.schedule, ("constant", "cosine")),
-            ("objective", self.objective, get_args(ObjectiveName)),
-            ("loss", self.loss, get_args(LossName)),
+        for name, choices in (
+            ("schedule", ("constant", "cosine")),
+            ("objective", get_args(ObjectiveName)),
+            ("loss", get_args(LossName)),
+            ("optimizer", get_args(OptimizerName)),
+            ("batch_control", get_args(ControllerName)),
         ):
+            value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"there is no {name} called {value!r}: {', '.join(choices)}")
-        if min(self.prefixes, self.negatives) < 1:
-            raise ValueError("prefixes and negatives are at least 1")
-        for share in ("warmup", "mask_share", "last_share", "calibration"):
-            if not 0 <= getattr(self, share) <= 1:
-                raise ValueError(f"{share} is a share: from 0 to 1")
+        for names, allowed, rule in _RANGES:
+            for name in names:
+                if not allowed(getattr(self, name)):
+                    raise ValueError(f"{name} {rule}")
 
 
 @dataclass(frozen=True)

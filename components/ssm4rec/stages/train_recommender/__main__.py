@@ -22,8 +22,11 @@ from ssm4rec.training.model_folder import write_model
 logger = logging.getLogger(__name__)
 
 MODULE = "ssm4rec.stages.train_recommender"
-TRACKED = ("train_loss", "learning_rate", "validation_hit_10", "validation_ndcg_10", "fill", "cpu_seconds")
-"""What of an epoch's row is logged as a metric."""
+TRACKED = (
+    "train_loss", "learning_rate", "validation_hit_10", "validation_ndcg_10", "fill", "cpu_seconds", "targets_seen",
+    "curvature", "bregman", "curvature_term", "noise_term",
+)  # fmt: skip
+"""What of an epoch's row is logged as a metric, where it is known."""
 
 
 def build_parser() -> StageParser:
@@ -98,7 +101,8 @@ def _train_and_write(options: argparse.Namespace, task: Task, machine: Machine, 
         tracker.dataset(read_manifest(options.dataset_dir), "training")
 
         def track(row: EpochRow) -> None:
-            tracker.metrics({name: getattr(row, name) for name in TRACKED}, row.epoch)
+            known = {name: getattr(row, name) for name in TRACKED if getattr(row, name) is not None}
+            tracker.metrics({**known, "targets_per_step": row.targets / len(row.batch_targets)}, row.epoch)
 
         trained = train(task, machine, checkpoints, track)
         config = write_model(options.model_dir, task, trained, options.profile, computed)

@@ -1,0 +1,56 @@
+"""From settings to an optimizer, and what differs between them for the loop."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from ssm4rec.optim.usgm import USGM
+from ssm4rec.training.settings import TrainingSettings
+
+
+def build_optimizer(settings: TrainingSettings, parameters: Iterable[Parameter]) -> Optimizer:
+    """Return the optimizer that the settings name, for the initial weights."""
+    weights = list(parameters)
+    match settings.optimizer:
+        case "adamw" | "adam":
+            kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+            return kind(
+                weights,
+                lr=settings.learning_rate,
+                betas=settings.betas,
+                weight_decay=settings.weight_decay,
+                fused=True,
+            )
+        case "sgd":
+            return torch.optim.SGD(
+                weights,
+                lr=settings.learning_rate,
+                momentum=settings.momentum,
+                weight_decay=settings.weight_decay,
+                fused=True,
+            )
+        case "usgm":
+            diameter = settings.diameter * length(weights)
+            return USGM(weights, diameter, initial_rate=settings.initial_rate, average=settings.average)
+
+
+def length(tensors: Iterable[Tensor]) -> float:
+    """Return the Euclidean length of tensors taken as one vector."""
+    return math.sqrt(sum(float(tensor.detach().double().square().sum()) for tensor in tensors))
+
+
+def rate(optimizer: Optimizer) -> float:
+    """Return the learning rate: what the steps of USGM have in its place is 1 / H, infinite before the first."""
+    if isinstance(optimizer, USGM):
+        return 1 / optimizer.curvature if optimizer.curvature else math.inf
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def show_average(optimizer: Optimizer, *, average: bool) -> None:
+    """Put the mean of the iterates, or the last, into the weights, for an optimizer that keeps one."""
+    if isinstance(optimizer, USGM):
+        (optimizer.eval if average else optimizer.train)()
