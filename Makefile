@@ -41,6 +41,10 @@ help: ## List the targets
 run: $(INSTALLED) ## Run the study on this machine: data, trainings, evaluation, report (DATASET=, MODELS=, OUT=, RUNNER=, ...)
 	@$(SETTINGS) $(BIN)/python -m pipelines.run $(call flags,$(STUDY) OUT RUNNER ARTIFACTS)
 
+.PHONY: optimizer-study
+optimizer-study: $(INSTALLED) ## Compare optimizers and ways to choose batches, each tuned alike (MODELS=, OPTIMIZERS=, SEEDS=, ...)
+	@$(SETTINGS) $(BIN)/python -m pipelines.run_optimizers $(call flags,$(STUDY) OPTIMIZERS CONTROLS OUT RUNNER ARTIFACTS)
+
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000
 	@mkdir -p runs

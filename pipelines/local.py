@@ -6,6 +6,7 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 - ``SubprocessTaskHandler`` and ``DockerTaskHandler``: by one that starts the container's command through the runner;
 - ``construct_executor_input``: also makes the parent folders of the outputs, as KFP's launcher does in a pod;
 - ``get_outputs_for_task``: also returns the artifacts that a stage did not report itself, as the launcher does;
+- ``get_parent_input``: also finds outputs of tasks, for loops over one (of which it knows those called "Output" only);
 - its logging helpers, which swap process-wide state (root logger, builtins.print) and are no use to several threads.
 """
 
@@ -26,13 +27,14 @@ from kfp.local import (
     docker_task_handler,
     executor_input_utils,
     executor_output_utils,
+    io,
     logging_utils,
     subprocess_task_handler,
 )
 from kfp.local.status import Status
 
 from pipelines.runners import Runner
-from ssm4rec.contracts import MODEL_CONFIG
+from ssm4rec.contracts import MODEL_CONFIG, SCALE_SETTINGS
 from ssm4rec.files import make_folder, read_json
 from ssm4rec.tracking import start_task
 
@@ -41,6 +43,7 @@ PATCHED: Final = (
     (docker_task_handler, "DockerTaskHandler"),
     (executor_input_utils, "construct_executor_input"),
     (executor_output_utils, "get_outputs_for_task"),
+    (io.IOStore, "get_parent_input"),
     (logging_utils, "local_logger_context"),
     (logging_utils, "indented_print"),
     (logging_utils, "print_horizontal_line"),
@@ -76,11 +79,22 @@ class StageProcess:
             return document["model"], str(document["seed"])
         return "", ""
 
+    @property
+    def variant(self) -> list[str]:
+        """What tells an optimizer study's trainings of a model and seed apart: optimizer, its scale, batch control."""
+        overrides = dict(pair.partition("=")[::2] for pair in self.flag("--overrides").split(","))
+        chosen = {name.removeprefix("training."): value for name, value in overrides.items()}
+        if "optimizer" not in chosen or "batch_control" not in chosen:
+            return []
+        scale = SCALE_SETTINGS.get(chosen["optimizer"], "")
+        return [chosen["optimizer"], chosen.get(scale, ""), chosen["batch_control"]]
+
     @functools.cached_property
     def label(self) -> str:
         """What the user calls the stage, such as ``evaluate sasrec seed 0``."""
         model, seed = self.training
-        return " ".join([self.module.rpartition(".")[2], *([model, "seed", seed] if model else [])])
+        stage = self.module.rpartition(".")[2]
+        return " ".join([stage, *([model, "seed", seed] if model else []), *(self.variant if model else [])])
 
     @property
     def log(self) -> Path:
@@ -183,6 +197,7 @@ class LocalStudy:
             Handler,
             _with_parent_folders(executor_input_utils.construct_executor_input, self.folder),
             _with_unreported_artifacts(executor_output_utils.get_outputs_for_task),
+            _with_task_outputs(io.IOStore.get_parent_input),
             nullcontext,
             nullcontext,
             lambda: None,
@@ -237,3 +252,17 @@ def _with_unreported_artifacts(collect: Callable[..., Any]) -> Callable[..., Any
         return {**outputs, **collect(executor_input=executor_input, component_spec=component_spec)}
 
     return collected
+
+
+def _with_task_outputs(get: Callable[[io.IOStore, str], Any]) -> Callable[[io.IOStore, str], Any]:
+    @functools.wraps(get)
+    def found(store: io.IOStore, key: str) -> Any:
+        outputs = {
+            f"{task}-{output}": value
+            for task, values in store._task_output_data.items()
+            for output, value in values.items()
+        }
+        name = key.removeprefix("pipelinechannel--")
+        return outputs[name] if name in outputs else get(store, key)
+
+    return found

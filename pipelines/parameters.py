@@ -1,22 +1,31 @@
-"""The study's parameters on a command line, the same for ``make run`` and ``make submit``."""
+"""The studies' parameters on a command line or in a file, the same for ``make run`` and ``make submit``."""
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from ssm4rec.command_line import StageParser, boolean
 from ssm4rec.contracts import MODELS, PAPER_RECOMMENDERS, PROFILES
 from ssm4rec.errors import InputError
+from ssm4rec.optim.batch_size import ControllerName
+from ssm4rec.training.sweep import SCALES, SHORT, sweep
 
-_PASSED_ON = {
+_OF_ALL_STUDIES = {
     "source": ("", "address of the events instead of the official one: a path, file://, http(s):// or s3://"),
     "items_source": ("", "address of the item titles instead of the official one"),
     "cache_dir": ("", "folder of downloads; empty: ~/.cache/ssm4rec"),
+    "overrides": ("", "changes to the recipes, such as training.epochs=3,model.dropout=0.1"),
+    "device": ("auto", "cpu, cuda, or auto: cuda where there is one"),
+    "precision": ("auto", "of the trainings: fp32, tf32, bf16, or auto: bf16 on a GPU"),
+    "kernels": ("auto", "form of the operators: sequential, torch, fused, or auto"),
+    "checkpoint_dir": ("", "folder of checkpoints that outlives a task"),
+}
+_OF_THE_COMPARISON = {
     "form": ("raw", "of Amazon'23 data: raw or rating_only"),
     "format": ("auto", "of events: auto, csv, jsonl or parquet"),
     "user_column": ("user_id", "of events"),
@@ -28,35 +37,15 @@ _PASSED_ON = {
     "deduplicate": ("none", "a user's repeated items: none, first or last stays"),
     "minimum_rating": ("none", "leave out interactions rated lower; none keeps all"),
     "split": ("leave-one-out", "leave-one-out or global-time"),
-    "overrides": ("", "changes to the recipes, such as training.epochs=3,model.dropout=0.1"),
-    "device": ("auto", "cpu, cuda, or auto: cuda where there is one"),
-    "precision": ("auto", "of the trainings: fp32, tf32, bf16, or auto: bf16 on a GPU"),
-    "kernels": ("auto", "form of the operators: sequential, torch, fused, or auto"),
-    "checkpoint_dir": ("", "folder of checkpoints that outlives a task"),
 }
 
 
-class StudyParser(StageParser):
-    """The flags of the comparative study; they may also stand in a YAML file, over which the command line wins."""
+class ParametersParser(StageParser):
+    """A command line whose flags may also stand in a YAML file, over which the command line wins."""
 
     def __init__(self, module: str, description: str) -> None:
         super().__init__(module, description)
         self.add_argument("--parameters", default="", help="YAML file of flags, such as `seeds: [0, 1, 2]`")
-        self.add_argument("--dataset", default="ml-100k", help="name of the data set; events for your own")
-        self.add_argument(
-            "--models", default=",".join(PAPER_RECOMMENDERS), help=f"recommenders to train, of {', '.join(MODELS)}"
-        )
-        self.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
-        self.add_argument("--profile", default="quick", help=f"size of the trainings: {', '.join(PROFILES)}")
-        self.add_argument("--llm", default="none", choices=("none",), help="language model to rank with; none so far")
-        self.add_argument("--compile", type=boolean, default=False, help="send the models through torch.compile")
-        self.add_argument("--any-checksum", type=boolean, default=False, help="accept a source of unknown checksum")
-        self.add_argument("--gpus", type=int, default=1, help="of one node, for each training; as many processes")
-        self.add_argument("--k-core", type=int, default=5, help="fewest interactions of a user and of an item")
-        self.add_argument("--validation-fraction", type=float, default=0.1, help="of the events, for global-time")
-        self.add_argument("--test-fraction", type=float, default=0.1, help="of the events, for global-time")
-        for name, (default, description) in _PASSED_ON.items():
-            self.add_argument(f"--{name.replace('_', '-')}", default=default, help=description)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse the flags of the parameters file, if one is given, and then those of the command line."""
@@ -82,6 +71,47 @@ class StudyParser(StageParser):
         return flags
 
 
+class StudyParser(ParametersParser):
+    """The flags of the comparative study."""
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(module, description)
+        self.add_argument("--dataset", default="ml-100k", help="name of the data set; events for your own")
+        self.add_argument(
+            "--models", default=",".join(PAPER_RECOMMENDERS), help=f"recommenders to train, of {', '.join(MODELS)}"
+        )
+        self.add_argument("--llm", default="none", choices=("none",), help="language model to rank with; none so far")
+        self.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
+        self.add_argument("--validation-fraction", type=float, default=0.1, help="of the events, for global-time")
+        self.add_argument("--test-fraction", type=float, default=0.1, help="of the events, for global-time")
+        _add_passed_on(self, _OF_ALL_STUDIES | _OF_THE_COMPARISON)
+
+
+class OptimizerStudyParser(ParametersParser):
+    """The flags of the optimizer study."""
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(module, description)
+        self.add_argument("--dataset", default="ml-100k", help="name of the data set")
+        self.add_argument("--models", default="2mamba4rec", help=f"recommenders to train, of {', '.join(MODELS)}")
+        self.add_argument("--optimizers", default=",".join(SCALES), help=f"to tune and compare, of {', '.join(SCALES)}")
+        self.add_argument("--controls", default="fixed,paper,inverse,noise-scale", help="ways to choose batches")
+        self.add_argument("--seeds", default="0,1,2", help="seeds of the comparison, separated by commas")
+        _add_passed_on(self, _OF_ALL_STUDIES)
+        self.set_defaults(overrides=SHORT)
+
+
+def _add_passed_on(parser: ParametersParser, flags: dict[str, tuple[str, str]]) -> None:
+    """Add what goes to the pipeline as it is, and what all studies have."""
+    parser.add_argument("--profile", default="quick", help=f"size of the trainings: {', '.join(PROFILES)}")
+    parser.add_argument("--compile", type=boolean, default=False, help="send the models through torch.compile")
+    parser.add_argument("--any-checksum", type=boolean, default=False, help="accept a source of unknown checksum")
+    parser.add_argument("--gpus", type=int, default=1, help="of one node, for each training; as many processes")
+    parser.add_argument("--k-core", type=int, default=5, help="fewest interactions of a user and of an item")
+    for name, (default, description) in flags.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", default=default, help=description)
+
+
 def _as_flag(value: Any) -> str:
     """Write a value of a YAML file as it would be typed.
 
@@ -100,34 +130,74 @@ def _as_flag(value: Any) -> str:
 
 
 def study_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the pipeline's arguments for parsed flags.
+    """Return the comparative study's arguments for parsed flags.
 
     Raises:
         InputError: an unknown model or profile, or a seed that is no number.
     """
-    models = [name.strip() for name in options.models.split(",") if name.strip()]
+    models, seeds = _models(options), _seeds(options)
+    return {
+        "validation_fraction": options.validation_fraction,
+        "test_fraction": options.test_fraction,
+        "trainings": [{"model": model, "seed": seed} for model in models for seed in seeds],
+        **_shared_arguments(options, _OF_ALL_STUDIES | _OF_THE_COMPARISON),
+    }
+
+
+def optimizer_study_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the optimizer study's arguments for parsed flags.
+
+    Raises:
+        InputError: an unknown model, optimizer or profile, or a seed that is no number.
+    """
+    _seeds(options)
+    controls = _listed(options.controls)
+    for name in controls:
+        if name not in get_args(ControllerName):
+            raise InputError(f"--controls {name}: unknown; choose from {', '.join(get_args(ControllerName))}")
+    return {
+        "trainings": sweep(_models(options), _listed(options.optimizers), options.overrides),
+        "controls": ",".join(controls),
+        "seeds": options.seeds,
+        **_shared_arguments(options, _OF_ALL_STUDIES),
+    }
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _models(options: argparse.Namespace) -> list[str]:
+    models = _listed(options.models)
     for name in models:
         if name not in MODELS:
             raise InputError(f"--models {name}: unknown; choose from {', '.join(MODELS)}")
+    if not models:
+        raise InputError("--models and --seeds: name at least one of each")
+    return models
+
+
+def _seeds(options: argparse.Namespace) -> list[int]:
     try:
-        seeds = [int(text) for text in options.seeds.split(",") if text.strip()]
+        seeds = [int(text) for text in _listed(options.seeds)]
     except ValueError:
         raise InputError(f"--seeds {options.seeds}: write whole numbers separated by commas, such as 0,1,2") from None
-    if not models or not seeds:
+    if not seeds:
         raise InputError("--models and --seeds: name at least one of each")
+    return seeds
+
+
+def _shared_arguments(options: argparse.Namespace, passed_on: Iterable[str]) -> dict[str, Any]:
     if options.profile not in PROFILES:
         raise InputError(f"--profile {options.profile}: unknown; choose from {', '.join(PROFILES)}")
     if options.gpus < 1:
         raise InputError(f"--gpus {options.gpus}: at least 1; without a GPU, that many processes share the cores")
     return {
         "dataset": options.dataset,
+        "profile": options.profile,
         "any_checksum": options.any_checksum,
         "compile": options.compile,
         "gpus": str(options.gpus),
         "k_core": options.k_core,
-        "validation_fraction": options.validation_fraction,
-        "test_fraction": options.test_fraction,
-        "trainings": [{"model": model, "seed": seed} for model in models for seed in seeds],
-        "profile": options.profile,
-        **{name: getattr(options, name) for name in _PASSED_ON},
+        **{name: getattr(options, name) for name in passed_on},
     }

@@ -55,8 +55,19 @@ def _nodes(spec: Document, executors: Document, dag: Document, indent: str) -> I
 
 
 def _items(task: Document) -> str:
+    """Return the name of what a loop goes over: a pipeline's parameter, or a task's output."""
     parameter: str = task["parameterIterator"]["items"]["inputParameter"]
-    return parameter.rpartition("--")[2]
+    made: str = _maker_of_items(task)[1]
+    return made or parameter.rpartition("--")[2]
+
+
+def _maker_of_items(task: Document) -> tuple[str, str]:
+    """Return the task that makes what a loop goes over, and the output's name; ('', '') for a pipeline's parameter."""
+    if "parameterIterator" not in task:
+        return "", ""
+    source = task["inputs"]["parameters"][task["parameterIterator"]["items"]["inputParameter"]]
+    output = source.get("taskOutputParameter", {})
+    return output.get("producerTask", ""), output.get("outputParameterKey", "")
 
 
 def _edges(spec: Document, dag: Document, outer: dict[str, tuple[str, str]]) -> Iterator[str]:
@@ -70,6 +81,9 @@ def _edges(spec: Document, dag: Document, outer: dict[str, tuple[str, str]]) -> 
     for name, task in dag["tasks"].items():
         component = _component(spec, task)
         made = {key: _maker(spec, dag, source, outer) for key, source in _artifacts(task)}
+        maker, output = _maker_of_items(task)
+        if maker:
+            yield f"    {maker} -- {output} --> {name}"
         if "dag" in component:
             yield from _edges(spec, component["dag"], made)
         else:

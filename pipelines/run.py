@@ -2,7 +2,7 @@
 
 Executes pipelines/compiled/comparative_study.yaml, the same file a cluster gets, as processes or in the images
 (``runners.py``). What the study's folder receives stands in ``study_folder.py``. The same command with the same
-``--out`` goes on where a killed one was, and repeats no finished stage.
+``--out`` goes on where a killed one was, and repeats no finished stage. ``run_optimizers.py`` runs the other study.
 """
 
 import argparse
@@ -10,12 +10,14 @@ import datetime
 import json
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pipelines.compile import compiled_package
 from pipelines.local import LocalStudy, make_owned_folder
-from pipelines.parameters import StudyParser, study_arguments
+from pipelines.parameters import ParametersParser, StudyParser, study_arguments
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.study_folder import StudyFolder
 from ssm4rec.command_line import run_stage
@@ -30,9 +32,36 @@ MLFLOW_STORE = RUNS / "mlflow.db"
 MLFLOW_ARTIFACTS = RUNS / "mlflow-artifacts"
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A study to run.
+
+    Attributes:
+        pipeline: name of its compiled file.
+        arguments: of the pipeline.
+        models: that it trains.
+        trainings: how many at the least; they share the cores.
+        summary: what to show at the end.
+        track: logs its numbers to its MLflow run.
+    """
+
+    pipeline: str
+    arguments: dict[str, Any]
+    models: list[str]
+    trainings: int
+    summary: Callable[[StudyFolder], str]
+    track: Callable[[Tracker, StudyFolder], None]
+
+
 def build_parser() -> StudyParser:
     """Return the command line."""
     parser = StudyParser("pipelines.run", "Run the comparative study on this machine.")
+    add_run_flags(parser)
+    return parser
+
+
+def add_run_flags(parser: ParametersParser) -> None:
+    """Add the flags of every study that runs on this machine."""
     parser.add_argument("--out", default="", help="the study's folder; empty: runs/<time>")
     parser.add_argument(
         "--runner", default="process", choices=("process", "docker"), help="stages as processes, or in their images"
@@ -40,12 +69,19 @@ def build_parser() -> StudyParser:
     parser.add_argument(
         "--artifacts", default="", help="s3://bucket/prefix that receives a copy of the study; empty: none"
     )
-    return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run the study and say where everything is."""
+    """Run the comparative study and say where everything is."""
     arguments = study_arguments(options)
+    trainings = arguments["trainings"]
+    models = sorted({training["model"] for training in trainings})
+    execute(Plan("comparative_study", arguments, models, len(trainings), StudyFolder.table, _track_results), options)
+
+
+def execute(plan: Plan, options: argparse.Namespace) -> None:
+    """Run a study and say where everything is."""
+    arguments = plan.arguments
     if options.artifacts:
         split_s3_address(options.artifacts)  # a mistake in it shows now, not after the trainings
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
@@ -61,18 +97,21 @@ def run(options: argparse.Namespace) -> None:
         RUNS.mkdir(exist_ok=True)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{MLFLOW_STORE.absolute()}"
         _say("opening the MLflow store (its first start takes a while)")
-    tracker, tracking = _start_tracking(arguments, stamp)
-    study = LocalStudy(path, runner, tracking, _thread_limits(len(arguments["trainings"])), _say, folder.receive)
+    tracker, tracking = _start_tracking(plan, stamp)
+    study = LocalStudy(path, runner, tracking, _thread_limits(plan.trainings), _say, folder.receive)
     try:
-        succeeded = study.run(compiled_package("comparative_study", path / "pipeline"), arguments)
+        succeeded = study.run(compiled_package(plan.pipeline, path / "pipeline"), arguments)
     except BaseException:
         tracker.finish("KILLED")
         raise
     if not succeeded:
         tracker.finish("FAILED")
         _report_failures(study)
-    _track_results(tracker, folder)
-    _say(f"\n{folder.table()}\n\nreport   {path / REPORT_HTML}\nnumbers  {path / RESULTS}")
+    plan.track(tracker, folder)
+    for name in (REPORT_HTML, REPORT_MARKDOWN, RESULTS):
+        tracker.artifact(folder.path / name)
+    tracker.finish("FINISHED")
+    _say(f"\n{plan.summary(folder)}\n\nreport   {path / REPORT_HTML}\nnumbers  {path / RESULTS}")
     if tracking:
         _say(f"MLflow   {tracking['MLFLOW_TRACKING_URI']} (make mlflow)")
     folder.store_all()
@@ -97,24 +136,26 @@ def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
     return Containers(path, [file for file in files if file.exists()])
 
 
-def _start_tracking(arguments: dict[str, Any], stamp: str) -> tuple[Tracker, dict[str, str]]:
-    models = sorted({training["model"] for training in arguments["trainings"]})
+def _start_tracking(plan: Plan, stamp: str) -> tuple[Tracker, dict[str, str]]:
+    arguments = plan.arguments
     tracker, tracking = start_study(
         name=f"{arguments['dataset']} {arguments['profile']} {stamp}",
-        tags={"stage": "study", "dataset": arguments["dataset"], "profile": arguments["profile"]},
+        tags={
+            "stage": "study",
+            "study": plan.pipeline,
+            "dataset": arguments["dataset"],
+            "profile": arguments["profile"],
+        },
         artifacts=MLFLOW_ARTIFACTS.absolute().as_uri(),
     )
-    tracker.settings({**arguments, "trainings": json.dumps(arguments["trainings"]), "models": ", ".join(models)})
+    tracker.settings({**arguments, "trainings": json.dumps(arguments["trainings"]), "models": ", ".join(plan.models)})
     return tracker, tracking
 
 
 def _track_results(tracker: Tracker, folder: StudyFolder) -> None:
-    """Log the study's numbers and report to its own MLflow run; a model's seeds count as steps."""
+    """Log the study's numbers to its own MLflow run; a model's seeds count as steps."""
     for row in folder.results():
         tracker.metrics({f"{row['model']}/{row['protocol']}/{row['metric']}": row["value"]}, row["seed"] or 0)
-    for name in (REPORT_HTML, REPORT_MARKDOWN, RESULTS):
-        tracker.artifact(folder.path / name)
-    tracker.finish("FINISHED")
 
 
 def _report_failures(study: LocalStudy) -> NoReturn:

@@ -98,11 +98,14 @@ class StudyFolder:
                 _replace_link(self.path / "dataset", target)
             case "train_recommender":
                 target = Path(process.flag("--model-dir"))
-                _replace_link(self.path / "models" / "-seed".join(process.training), target)
+                name = "-".join(["-seed".join(process.training), *process.variant])
+                _replace_link(self.path / "models" / name, target)
             case "evaluate":
                 target = Path(process.flag("--metrics"))
                 _replace_link(self.path / "evaluations" / "-seed".join(process.training), target.parent)
-            case "report":
+            case "choose_settings":
+                target = Path(process.flag("--trainings"))
+            case "report" | "report_optimizers":
                 target = Path(process.flag("--results"))
                 shutil.copyfile(target, self.path / RESULTS)
                 shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)

@@ -16,6 +16,9 @@ PAPER_RECOMMENDERS: Final = ("sasrec", "mamba4rec", "2mamba4rec", "hydra4rec")
 PROFILES: Final = ("smoke", "quick", "paper", "best")
 """Sizes of a run; what each one sets is in ``recipes.py``."""
 
+SCALE_SETTINGS: Final = {"adamw": "learning_rate", "adam": "learning_rate", "sgd": "learning_rate", "usgm": "diameter"}
+"""Optimizers that ``train_recommender`` can train with, and the setting of each that lengthens its steps."""
+
 MOST_POPULAR: Final = "most-popular"
 """The baseline evaluated beside every model: items by their number of training interactions."""
 

@@ -23,9 +23,11 @@ from pipelines.hardware import (
     OBJECT_STORE_SECRET,
     OBJECT_STORE_VARIABLES,
 )
+from ssm4rec.stages.choose_settings.__main__ import build_parser as choose_parser
 from ssm4rec.stages.evaluate.__main__ import build_parser as evaluate_parser
 from ssm4rec.stages.prepare_data.__main__ import build_parser as prepare_parser
 from ssm4rec.stages.report.__main__ import build_parser as report_parser
+from ssm4rec.stages.report_optimizers.__main__ import build_parser as report_optimizers_parser
 from ssm4rec.stages.train_recommender.__main__ import build_parser as train_parser
 
 PARSERS = {
@@ -33,8 +35,10 @@ PARSERS = {
     "train-recommender": train_parser,
     "evaluate": evaluate_parser,
     "report": report_parser,
+    "choose-settings": choose_parser,
+    "report-optimizers": report_optimizers_parser,
 }
-BY_HAND = {"--help", "-h", "--evaluations", "--histories"}
+BY_HAND = {"--help", "-h", "--evaluations", "--histories", "--sweep", "--comparison"}
 """Flags for people: in KFP the lists come from the executor input."""
 
 
@@ -144,16 +148,6 @@ def kubernetes(executor: str) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize("stage", PARSERS)
-def test_flags_are_those_of_the_stage(stage: str) -> None:
-    (spec, _) = yaml.safe_load_all((COMPILED / "comparative_study.yaml").read_text(encoding="utf-8"))
-    container = spec["deploymentSpec"]["executors"][f"exec-{stage}"]["container"]
-    assert container["command"] == ["python", "-m", f"ssm4rec.stages.{stage.replace('-', '_')}"]
-    passed = [argument for argument in container["args"] if argument.startswith("--")]
-    known = {option for action in PARSERS[stage]()._actions for option in action.option_strings}
-    assert sorted(passed) == sorted(known - BY_HAND)
-
-
 def executors(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Name, container and Kubernetes configuration of every executor."""
     spec, platforms = documents
@@ -162,14 +156,41 @@ def executors(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, 
         yield name, executor["container"], configs[name]
 
 
-GPU_EXECUTORS = {"exec-train-recommender"}
+def stage_of(executor: str) -> str:
+    """The stage of an executor; a second task of the same component has a number."""
+    return re.sub(r"^exec-|-\d+$", "", executor)
+
+
+def test_every_stage_is_compared() -> None:
+    found = set()
+    for name in PIPELINES:
+        documents = list(yaml.safe_load_all((COMPILED / f"{name}.yaml").read_text(encoding="utf-8")))
+        found |= {stage_of(executor) for executor, _, _ in executors(documents)}
+    assert found == set(PARSERS)
+
+
+def test_flags_are_those_of_the_stage(documents: list[dict[str, Any]]) -> None:
+    for name, container, _ in executors(documents):
+        stage = stage_of(name)
+        assert container["command"] == ["python", "-m", f"ssm4rec.stages.{stage.replace('-', '_')}"]
+        passed = [argument for argument in container["args"] if argument.startswith("--")]
+        known = {option for action in PARSERS[stage]()._actions for option in action.option_strings}
+        assert sorted(passed) == sorted(known - BY_HAND)
+
+
+GPU_STAGES = {"train-recommender"}
 
 
 def test_gpu_tasks_have_all_they_need_and_no_other_task_has(documents: list[dict[str, Any]]) -> None:
     for name, container, config in executors(documents):
         accelerator = container["resources"].get("accelerator", {})
-        assert bool(accelerator) == ("nodeSelector" in config) == ("tolerations" in config) == (name in GPU_EXECUTORS)
-        assert ("emptyDirMounts" in config) == (name in GPU_EXECUTORS)
+        assert (
+            bool(accelerator)
+            == ("nodeSelector" in config)
+            == ("tolerations" in config)
+            == (stage_of(name) in GPU_STAGES)
+        )
+        assert ("emptyDirMounts" in config) == (stage_of(name) in GPU_STAGES)
         if accelerator:
             assert accelerator["resourceType"] == "nvidia.com/gpu"
             assert accelerator["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--gpus']}}"
@@ -210,7 +231,8 @@ def test_only_preparation_gets_the_object_store_and_only_by_reference() -> None:
     (secret,) = kubernetes("exec-prepare-data")["secretAsEnv"]
     assert (secret["secretName"], secret["optional"]) == (OBJECT_STORE_SECRET, True)
     assert {entry["envVar"] for entry in secret["keyToEnv"]} == set(OBJECT_STORE_VARIABLES)
-    assert all("secretAsEnv" not in kubernetes(f"exec-{stage}") for stage in PARSERS if stage != "prepare-data")
+    others = ("train-recommender", "evaluate", "report")
+    assert all("secretAsEnv" not in kubernetes(f"exec-{stage}") for stage in others)
 
 
 def compiled_with(folder: Path, **settings: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from kfp.local import docker_task_handler, executor_input_utils, executor_output_utils, subprocess_task_handler
+from kfp.local import docker_task_handler, executor_input_utils, executor_output_utils, io, subprocess_task_handler
 from mlflow import MlflowClient
 
 from pipelines.local import PATCHED
@@ -19,7 +19,7 @@ from tests.conftest import ObjectStore
 
 ROOT = Path(__file__).parents[2]
 
-MEND = """kfp's private API changed. pipelines/local.py replaces seven names of kfp.local (its docstring says why).
+MEND = """kfp's private API changed. pipelines/local.py replaces eight names of kfp.local (its docstring says why).
 Read kfp/local/task_dispatcher.py of the new version: how it builds a task handler, calls run(), constructs the executor
 input and collects the outputs; adapt pipelines/local.py, then this test; keep kfp pinned in images/constraints.txt."""
 
@@ -34,6 +34,8 @@ def test_seam_is_as_it_was() -> None:
     assert list(construct.parameters) == ["component_spec", "arguments", "task_root", "block_input_artifact"], MEND
     collect = inspect.signature(executor_output_utils.get_outputs_for_task)
     assert list(collect.parameters) == ["executor_input", "component_spec"], MEND
+    assert list(inspect.signature(io.IOStore.get_parent_input).parameters) == ["self", "key"], MEND
+    assert hasattr(io.IOStore(), "_task_output_data"), MEND
 
 
 @pytest.fixture

@@ -57,7 +57,12 @@ def clone(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.env"))
     for name in ("Makefile", "README.md", "pyproject.toml"):
         shutil.copy2(ROOT / name, folder / name)
-    (folder / ".venv").symlink_to(ROOT / ".venv")
+    # Never to be installed anew, whatever the files' times: that would turn the environment to this clone.
+    (folder / ".venv").mkdir()
+    for path in (ROOT / ".venv").iterdir():
+        if path.name != ".installed":
+            (folder / ".venv" / path.name).symlink_to(path)
+    (folder / ".venv" / ".installed").touch()
     for name in ("kubectl", "docker"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
@@ -74,7 +79,6 @@ def shell(clone: Path, script: str, server: Recorder) -> str:
         "PATH": ":".join([*map(str, programs), os.environ["PATH"]]),
         "KF_PIPELINES_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
         "PYTHONPATH": str(clone / "components"),
-        "MAKEFLAGS": "-o .venv/.installed",  # whatever the files' times, the environment is ready
     }
     script = script.replace("http://localhost:8080", environment["KF_PIPELINES_ENDPOINT"])
     done = subprocess.run(

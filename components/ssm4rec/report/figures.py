@@ -2,17 +2,20 @@
 
 import io
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from ssm4rec.report.study import Study
 
 # Okabe and Ito's colours: told apart by colour-blind readers, visible on white and on black.
-_COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c")
+COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c")
 
 # Matplotlib has no name for "the colour of the text around it"; this one stands for it until the SVG is text.
 _INK: Final = "#010203"
@@ -50,15 +53,9 @@ def learning_curves(study: Study) -> tuple[Figure, ...]:
 
 
 def _curves(study: Study, column: Literal["validation_ndcg_10", "train_loss"], label: str) -> str:
-    # The same figure gets the same identifiers, whenever it is drawn.
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": column}):
-        canvas = Canvas(figsize=(5.4, 3.6), layout="constrained")
-        canvas.patch.set_visible(False)
-        axes = canvas.subplots()
-        axes.patch.set_visible(False)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color=_INK, alpha=0.15, linewidth=0.6)
-        colours = {model: _COLOURS[place % len(_COLOURS)] for place, model in enumerate(study.models)}
+    with drawing(column) as figure:
+        axes = figure.axes
+        colours = {model: COLOURS[place % len(COLOURS)] for place, model in enumerate(study.models)}
         handles = {}
         for (model, _), rows in study.histories.items():
             (handles[model],) = axes.plot(
@@ -73,7 +70,30 @@ def _curves(study: Study, column: Literal["validation_ndcg_10", "train_loss"], l
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(list(handles.values()), list(handles), frameon=False)
-        return _inline_svg(canvas)
+    return figure.svg
+
+
+@dataclass
+class Drawing:
+    """Axes to draw on; their picture is there when the drawing is over."""
+
+    axes: Axes
+    svg: str = field(default="", init=False)
+
+
+@contextmanager
+def drawing(name: str) -> Iterator[Drawing]:
+    """Yield axes in the report's style; ``name`` gives the same figure the same identifiers whenever it is drawn."""
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        canvas = Canvas(figsize=(5.4, 3.6), layout="constrained")
+        canvas.patch.set_visible(False)
+        axes = canvas.subplots()
+        axes.patch.set_visible(False)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color=_INK, alpha=0.15, linewidth=0.6)
+        figure = Drawing(axes)
+        yield figure
+        figure.svg = _inline_svg(canvas)
 
 
 def _inline_svg(canvas: Canvas) -> str:

@@ -23,6 +23,7 @@ class EpochRow:
         targets: positions trained on.
         targets_seen: likewise, since the training's start.
         optimizer: that trained.
+        scale: the setting of it that matters most: its peak learning rate, or USGM's diameter.
         batch_control: that chose the batches.
         batch_targets: the targets of every step.
         curvature: H of USGM at the epoch's end.
@@ -46,6 +47,7 @@ class EpochRow:
     cpu_seconds: float
     targets_seen: int
     optimizer: str
+    scale: float
     batch_control: str
     batch_targets: list[int]
     curvature: float | None = None

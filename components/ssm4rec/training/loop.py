@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from ssm4rec.contracts import SCALE_SETTINGS
 from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
@@ -244,6 +245,7 @@ class _Trainer:
             cpu_seconds=time.process_time() - clock,
             targets_seen=sum(targets) + (progress.epochs[-1].targets_seen if progress.epochs else 0),
             optimizer=self.settings.optimizer,
+            scale=getattr(self.settings, SCALE_SETTINGS[self.settings.optimizer]),
             batch_control=self.settings.batch_control,
             batch_targets=targets,
             curvature=self.optimizer.curvature if isinstance(self.optimizer, USGM) else None,
@@ -289,7 +291,7 @@ class _Trainer:
         return loss.detach() * targets
 
     def _diverged(self, what: str, epoch: int, step: int, steps: int) -> InputError:
-        name = "diameter" if self.settings.optimizer == "usgm" else "learning_rate"
+        name = SCALE_SETTINGS[self.settings.optimizer]
         return InputError(
             f"{self.task.name} diverged: {what} at epoch {epoch}, batch {step + 1} of {steps}; start again with a "
             f"lower one, such as --overrides training.{name}={getattr(self.settings, name) / 4:g}, "

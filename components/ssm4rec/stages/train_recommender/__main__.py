@@ -1,6 +1,7 @@
 """Train one recommender on a dataset folder: ``python -m ssm4rec.stages.train_recommender --help``."""
 
 import argparse
+import hashlib
 import logging
 import sys
 from contextlib import suppress
@@ -56,11 +57,17 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--checkpoint-dir",
         default="",
-        help="folder of checkpoints, one subfolder per model and seed; empty: beside the model folder",
+        help="folder of checkpoints, one subfolder per model, seed and overrides; empty: beside the model folder",
     )
     parser.add_argument("--model-dir", type=Path, required=True, help="model folder to write")
     parser.add_argument("--history", type=Path, required=True, help="history.parquet to write, a row per epoch")
     return parser
+
+
+def checkpoint_name(options: argparse.Namespace) -> str:
+    """Return the subfolder of a training's checkpoint: trainings that differ in overrides may run side by side."""
+    name = f"{options.model}-seed{options.seed}"
+    return f"{name}-{hashlib.sha256(options.overrides.encode()).hexdigest()[:8]}" if options.overrides else name
 
 
 def run(options: argparse.Namespace) -> None:
@@ -73,9 +80,7 @@ def run(options: argparse.Namespace) -> None:
     device = choose_device(options.device)
     choose_kernels(options.kernels, device)
     machine = Machine(device, choose_precision(options.precision, device), options.compile)
-    checkpoints = (
-        Path(options.checkpoint_dir or f"{options.model_dir}.checkpoints") / f"{options.model}-seed{options.seed}"
-    )
+    checkpoints = Path(options.checkpoint_dir or f"{options.model_dir}.checkpoints") / checkpoint_name(options)
     if options.processes > 1 and not is_one_of_several():
         # Everything that can be wrong with the flags has been seen by now, and said once.
         sys.exit(run_processes(MODULE, sys.argv[1:], options.processes, device))

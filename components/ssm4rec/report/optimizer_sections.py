@@ -1,0 +1,203 @@
+"""The report of an optimizer study: a verdict in words, tables with intervals, and curves."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ssm4rec.report.figures import COLOURS, Figure, drawing
+from ssm4rec.report.markdown import MISSING, escape, table
+from ssm4rec.report.optimizers import Curve, Interval, Method, OptimizerStudy, best_ndcg, steps
+from ssm4rec.report.sections import Section
+from ssm4rec.training.history import EpochRow
+
+RIVAL: Final = "adam"
+"""What the paper compares USGM with, with fixed batches."""
+
+_NOTES: Final = """\
+- **Fair tuning.** Every optimizer had the same number of trials, over its learning rate or (USGM) its diameter, with
+  fixed batches on seed 0; the best by validation NDCG@10 went into the comparison. Other settings are the same for all.
+- **NDCG@10** is that of validation, history unmasked, and the best after any epoch, for every method alike. There is no
+  test set in this study: it compares trainings.
+- **Intervals** are 95% Student's t over seeds; a difference is paired by seed. With three seeds they are wide, and they
+  say nothing about other data.
+- **The x axis** is targets seen or CPU-seconds, never steps: with larger batches a step is more work.
+- **paper** fits the Bregman distance beta on 1 / sqrt(B), as section 3.6 has it; **inverse** on 1 / B, which is how its
+  noise falls; **noise-scale** follows McCandlish et al. (2018). `ssm4rec/optim/batch_size.py` has the readings of
+  unclear sentences."""
+
+
+def optimizer_report_title(study: OptimizerStudy) -> str:
+    """Return the title of the report, plain text."""
+    return f"Optimizers and batch sizes on {study.dataset}"
+
+
+def optimizer_sections(study: OptimizerStudy) -> list[Section]:
+    """Return the report's sections in order."""
+    sections = [Section("In short", "\n".join(f"- {verdict(study, model)}" for model in study.models))]
+    for model in study.models:
+        sections += [
+            Section(f"{model}: what was reached", _comparison(study, model), _curves(study, model)),
+            Section(f"{model}: how it was tuned", _sweep(study, model), (_sensitivity(study, model),)),
+        ]
+    return [*sections, Section("How to read this", _NOTES)]
+
+
+def verdict(study: OptimizerStudy, model: str) -> str:
+    """Say in words whether USGM with adaptive batches beats Adam on a model, and how sure that is."""
+    rival, ours = Method(model, RIVAL, "fixed"), Method(model, "usgm", "paper")
+    methods = study.methods(model)
+    best = max(methods, key=lambda method: Interval.of(list(study.best(method).values())).mean)
+    parts = [f"**{escape(model)}**: best is {best} with {_interval(Interval.of(list(study.best(best).values())))}."]
+    if rival in methods and ours in methods:
+        difference = study.difference(ours, rival)
+        reached = [Interval.of(list(study.best(method).values())) for method in (ours, rival)]
+        if math.isnan(difference.low):
+            judgement = "a single seed, so no judgement"
+        elif difference.low > 0:
+            judgement = "USGM with the paper's batches is better than Adam here"
+        elif difference.high < 0:
+            judgement = "USGM with the paper's batches is worse than Adam here"
+        else:
+            judgement = "no difference can be told"
+        parts.append(
+            f"The paper's claim, USGM with its adaptive batches against Adam: {_interval(reached[0])} against "
+            f"{_interval(reached[1])}, difference {_interval(difference, sign=True)}: {judgement}."
+        )
+    if at_edge := [method for method in methods if method.control == "fixed" and study.scale_is_at_an_edge(method)]:
+        names = ", ".join(method.optimizer for method in at_edge)
+        parts.append(
+            f"The best scale of {names} was at the edge of what was tried: a wider sweep may find a better one."
+        )
+    return " ".join(parts)
+
+
+def _interval(interval: Interval, *, sign: bool = False) -> str:
+    form = "+.4f" if sign else ".4f"
+    if math.isnan(interval.low):
+        return f"{interval.mean:{form}}"
+    return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+
+
+def _mean(curves: Sequence[Curve], value: Callable[[Curve], float]) -> float:
+    return sum(map(value, curves)) / len(curves)
+
+
+def _comparison(study: OptimizerStudy, model: str) -> str:
+    rival = Method(model, RIVAL, "fixed")
+    header = ["Optimizer", "Batches", "Scale", "Validation NDCG@10", f"Less {rival}"]
+    header += ["Training loss", "Steps", "CPU-s", "Seeds"]
+    rows = []
+    for method in study.methods(model):
+        curves = list(study.curves[method].values())
+        difference = MISSING
+        if rival in study.curves and method != rival:
+            difference = _interval(study.difference(method, rival), sign=True)
+        rows.append(
+            [
+                method.optimizer,
+                method.control,
+                f"{study.scale(method):g}",
+                _interval(Interval.of([best_ndcg(curve) for curve in curves])),
+                difference,
+                f"{_mean(curves, lambda curve: curve[-1].train_loss):.3f}",
+                f"{_mean(curves, steps):,.0f}",
+                f"{_mean(curves, lambda curve: curve[-1].cpu_seconds):,.0f}",
+                str(len(curves)),
+            ]
+        )
+    return table(header, rows, text_columns=2)
+
+
+def _sweep(study: OptimizerStudy, model: str) -> str:
+    rows = [
+        [optimizer, f"{scale:g}", f"{best_ndcg(curve):.4f}", f"{curve[-1].train_loss:.3f}"]
+        for (name, optimizer, scale), curve in sorted(study.trials.items())
+        if name == model
+    ]
+    text = (
+        "Seed 0, fixed batches. Scale: the peak learning rate; of USGM the diameter, in norms of the initial weights."
+    )
+    return f"{text}\n\n{table(['Optimizer', 'Scale', 'Validation NDCG@10', 'Training loss'], rows)}"
+
+
+def _shown(study: OptimizerStudy, model: str) -> dict[Method, str]:
+    """Return the methods that fit into one figure, with their colours: all plain, and USGM with all batches."""
+    methods = [method for method in study.methods(model) if method.control == "fixed" or method.optimizer == "usgm"]
+    return {method: COLOURS[place % len(COLOURS)] for place, method in enumerate(methods)}
+
+
+def _curves(study: OptimizerStudy, model: str) -> tuple[Figure, ...]:
+    over = "; line: mean over seeds, band: their range."
+    return (
+        _against(study, model, "targets_seen", "validation_ndcg_10", f"Validation NDCG@10 against targets seen{over}"),
+        _against(study, model, "targets_seen", "train_loss", f"Training loss against targets seen{over}"),
+        _against(study, model, "cpu_seconds", "validation_ndcg_10", f"Validation NDCG@10 against CPU-seconds{over}"),
+        _batch_sizes(study, model),
+    )
+
+
+_LABELS: Final = {
+    "targets_seen": "Targets seen",
+    "cpu_seconds": "CPU-seconds",
+    "validation_ndcg_10": "Validation NDCG@10",
+    "train_loss": "Training loss",
+}
+
+
+def _against(study: OptimizerStudy, model: str, x: str, y: str, caption: str) -> Figure:
+    with drawing(f"{model}-{x}-{y}") as figure:
+        for method, colour in _shown(study, model).items():
+            curves = list(study.curves[method].values())
+            epochs = list(zip(*curves, strict=False))
+
+            def values(rows: tuple[EpochRow, ...], column: str) -> list[float]:
+                return [float(getattr(row, column)) for row in rows]
+
+            along = [sum(values(rows, x)) / len(rows) for rows in epochs]
+            ys = [values(rows, y) for rows in epochs]
+            figure.axes.plot(along, [sum(row) / len(row) for row in ys], color=colour, linewidth=1.2, label=str(method))
+            figure.axes.fill_between(
+                along, [min(row) for row in ys], [max(row) for row in ys], color=colour, alpha=0.15
+            )
+        figure.axes.set_xlabel(_LABELS[x])
+        figure.axes.set_ylabel(_LABELS[y])
+        figure.axes.legend(frameon=False, fontsize=8)
+    return Figure(caption, figure.svg)
+
+
+def _batch_sizes(study: OptimizerStudy, model: str) -> Figure:
+    with drawing(f"{model}-batches") as figure:
+        adaptive = [method for method in study.methods(model) if method.control != "fixed"]
+        shown = [method for method in adaptive if method.optimizer in (RIVAL, "usgm")]
+        for place, method in enumerate(shown):
+            curve = study.curves[method][min(study.curves[method])]
+            sizes = [size for row in curve for size in row.batch_targets]
+            seen = [sum(sizes[: step + 1]) for step in range(len(sizes))]
+            colour = COLOURS[place % len(COLOURS)]
+            figure.axes.step(seen, sizes, where="pre", color=colour, linewidth=0.9, label=str(method))
+        figure.axes.set_yscale("log")
+        figure.axes.set_xlabel("Targets seen")
+        figure.axes.set_ylabel("Targets of a step")
+        if shown:
+            figure.axes.legend(frameon=False, fontsize=8)
+    return Figure("The size of every step's batch, in targets, of one seed.", figure.svg)
+
+
+def _sensitivity(study: OptimizerStudy, model: str) -> Figure:
+    with drawing(f"{model}-sensitivity") as figure:
+        optimizers = sorted({optimizer for name, optimizer, _ in study.trials if name == model})
+        for place, optimizer in enumerate(optimizers):
+            points = sorted(
+                (scale, best_ndcg(curve))
+                for (name, its, scale), curve in study.trials.items()
+                if (name, its) == (model, optimizer)
+            )
+            scales, reached = zip(*points, strict=True)
+            figure.axes.plot(
+                scales, reached, marker="o", markersize=3.5, color=COLOURS[place], linewidth=1.2, label=optimizer
+            )
+        figure.axes.set_xscale("log")
+        figure.axes.set_xlabel("Learning rate; of USGM the diameter")
+        figure.axes.set_ylabel("Validation NDCG@10")
+        figure.axes.legend(frameon=False)
+    return Figure("How much each optimizer depends on its scale.", figure.svg)

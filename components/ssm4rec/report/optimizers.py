@@ -1,0 +1,151 @@
+"""An optimizer study: the trainings of its sweep and of its comparison, and what they say about each other."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy
+import scipy.stats
+
+from ssm4rec.errors import InputError
+from ssm4rec.training.history import EpochRow
+
+CONFIDENCE: Final = 0.95
+
+Curve = Sequence[EpochRow]
+
+
+@dataclass(frozen=True, order=True)
+class Method:
+    """What is compared: an optimizer with a batch control, on a model."""
+
+    model: str
+    optimizer: str
+    control: str
+
+    def __str__(self) -> str:
+        return f"{self.optimizer}, {self.control}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with its t interval; nan bounds for a single seed."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Interval":
+        """Return the interval of independent values (95%, Student's t)."""
+        mean = float(numpy.mean(values))
+        if len(values) < 2:
+            return cls(mean, math.nan, math.nan)
+        half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * scipy.stats.sem(values))
+        return cls(mean, mean - half, mean + half)
+
+
+@dataclass(frozen=True)
+class OptimizerStudy:
+    """What the report tells of; ``gather_optimizers`` makes one.
+
+    Attributes:
+        dataset: its name.
+        trials: the sweep's trainings, by model, optimizer and scale.
+        curves: the comparison's trainings, by method and seed.
+    """
+
+    dataset: str
+    trials: dict[tuple[str, str, float], Curve]
+    curves: dict[Method, dict[int, Curve]]
+
+    @property
+    def models(self) -> list[str]:
+        """The models, in order of their names."""
+        return sorted({method.model for method in self.curves})
+
+    def methods(self, model: str) -> list[Method]:
+        """The methods compared on a model."""
+        return sorted(method for method in self.curves if method.model == model)
+
+    def scale(self, method: Method) -> float:
+        """The learning rate or diameter that the sweep chose."""
+        return next(iter(self.curves[method].values()))[0].scale
+
+    def scale_is_at_an_edge(self, method: Method) -> bool:
+        """Whether the chosen scale is the smallest or largest tried: a wider sweep may find a better one."""
+        tried = [scale for model, name, scale in self.trials if (model, name) == (method.model, method.optimizer)]
+        return self.scale(method) in (min(tried), max(tried))
+
+    def best(self, method: Method) -> dict[int, float]:
+        """The best validation NDCG@10 of each seed."""
+        return {seed: best_ndcg(curve) for seed, curve in self.curves[method].items()}
+
+    def difference(self, method: Method, other: Method) -> Interval:
+        """The difference of the best validation NDCG@10, paired by seed, with its interval."""
+        ours, theirs = self.best(method), self.best(other)
+        return Interval.of([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every training's result, flat: results.json."""
+        found = [("sweep", curve) for curve in self.trials.values()]
+        found += [("comparison", curve) for seeds in self.curves.values() for curve in seeds.values()]
+        return [
+            {
+                "phase": phase,
+                "dataset": self.dataset,
+                "model": curve[0].model,
+                "optimizer": curve[0].optimizer,
+                "scale": curve[0].scale,
+                "batch_control": curve[0].batch_control,
+                "seed": curve[0].seed,
+                "epochs": len(curve),
+                "steps": steps(curve),
+                "targets_seen": curve[-1].targets_seen,
+                "train_loss": curve[-1].train_loss,
+                "best_validation_ndcg@10": best_ndcg(curve),
+                "cpu_seconds": curve[-1].cpu_seconds,
+            }
+            for phase, curve in found
+        ]
+
+
+def best_ndcg(curve: Curve) -> float:
+    """Return the highest validation NDCG@10 after any epoch."""
+    return max(row.validation_ndcg_10 for row in curve)
+
+
+def steps(curve: Curve) -> int:
+    """Return how many optimizer steps a training took."""
+    return sum(len(row.batch_targets) for row in curve)
+
+
+def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> OptimizerStudy:
+    """Return the study of these trainings.
+
+    Raises:
+        InputError: none were compared, they are of several data sets, or one is there twice.
+    """
+    trials: dict[tuple[str, str, float], Curve] = {}
+    curves: dict[Method, dict[int, Curve]] = {}
+    datasets = set()
+    for curve in sweep:
+        first = curve[0]
+        datasets.add(first.dataset)
+        _put(trials, (first.model, first.optimizer, first.scale), curve)
+    for curve in comparison:
+        first = curve[0]
+        datasets.add(first.dataset)
+        _put(curves.setdefault(Method(first.model, first.optimizer, first.batch_control), {}), first.seed, curve)
+    if not curves or not trials:
+        raise InputError("an optimizer study needs the histories of its sweep and of its comparison")
+    if len(datasets) > 1:
+        raise InputError(f"the histories are of several data sets: {', '.join(sorted(datasets))}")
+    return OptimizerStudy(datasets.pop(), trials, curves)
+
+
+def _put(place: dict[Any, Curve], key: Any, curve: Curve) -> None:
+    if key in place:
+        raise InputError(f"two histories of {curve[0].model}, {curve[0].optimizer}, {key}; give each training once")
+    place[key] = curve

@@ -1,0 +1,58 @@
+"""Choose the best scale of every optimizer, and list the trainings of the comparison."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import get_args
+
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.errors import InputError
+from ssm4rec.executor_input import input_paths
+from ssm4rec.files import write_json
+from ssm4rec.optim.batch_size import ControllerName
+from ssm4rec.training.history import read_history
+from ssm4rec.training.sweep import best_scales, comparison
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser() -> StageParser:
+    """Return the stage's flags."""
+    parser = StageParser("ssm4rec.stages.choose_settings", "Take the best of an optimizer sweep on to the comparison.")
+    parser.add_argument(
+        "--histories", type=Path, nargs="*", default=[], metavar="FILE", help="history.parquet of each training"
+    )
+    parser.add_argument(
+        "--executor-input", default="", help="KFP's executor input, in the place of --histories; empty: by hand"
+    )
+    parser.add_argument("--controls", default="fixed,paper,inverse,noise-scale", help="batch controls to compare")
+    parser.add_argument("--seeds", default="0,1,2", help="seeds to train each with, separated by commas")
+    parser.add_argument("--overrides", default="", help="changes to the recipe that all trainings share")
+    parser.add_argument("--trainings", type=Path, required=True, help="JSON list to write: what to train")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Choose and write."""
+    controls = [name for name in options.controls.split(",") if name]
+    for name in controls:
+        if name not in get_args(ControllerName):
+            raise InputError(f"--controls {name}: unknown; choose from {', '.join(get_args(ControllerName))}")
+    try:
+        seeds = [int(text) for text in options.seeds.split(",") if text]
+    except ValueError:
+        raise InputError(f"--seeds {options.seeds}: write whole numbers separated by commas, such as 0,1,2") from None
+    paths = input_paths(options.executor_input, "histories") if options.executor_input else options.histories
+    histories = [read_history(path) for path in paths]
+    write_json(options.trainings, comparison(histories, controls, seeds, options.overrides))
+    for (model, optimizer), scale in best_scales(histories).items():
+        logger.info("%s: %s at %g", model, optimizer, scale)
+
+
+def main() -> None:
+    """Run the stage."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The trainings of an optimizer study: first every optimizer over its scale, then the best of each with every control.
+
+Every optimizer gets the same number of trials, on the same seed and data, chosen between by validation NDCG@10: a tuned
+method beside an untuned one would compare the tuning.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from ssm4rec.contracts import SCALE_SETTINGS
+from ssm4rec.errors import InputError
+from ssm4rec.training.history import EpochRow
+
+SCALES: Final[dict[str, tuple[float, ...]]] = {
+    "adamw": (5e-4, 1e-3, 2e-3, 4e-3),
+    "adam": (5e-4, 1e-3, 2e-3, 4e-3),
+    "sgd": (0.03, 0.1, 0.3, 1.0),
+    "usgm": (0.1, 0.3, 1.0, 3.0),
+}
+"""What is tried of each optimizer: peak learning rates; for USGM, diameters in norms of the initial weights."""
+
+SHORT: Final = "training.epochs=12,training.patience=12"
+"""Changes to the recipe by which a study of some sixty trainings stays under an hour of CPU on ML-100K."""
+
+Training = dict[str, Any]
+"""``model``, ``seed`` and ``overrides``, as ``train_recommender`` takes them."""
+
+
+def sweep(models: Sequence[str], optimizers: Sequence[str], overrides: str) -> list[Training]:
+    """Return a training for each model, optimizer and scale, on seed 0 with fixed batches.
+
+    Raises:
+        InputError: an optimizer that there is not.
+    """
+    for name in optimizers:
+        if name not in SCALES:
+            raise InputError(f"--optimizers {name}: unknown; choose from {', '.join(SCALES)}")
+    return [
+        {"model": model, "seed": 0, "overrides": _overrides(optimizer, scale, "fixed", overrides)}
+        for model in models
+        for optimizer in optimizers
+        for scale in SCALES[optimizer]
+    ]
+
+
+def comparison(
+    histories: Iterable[Sequence[EpochRow]], controls: Sequence[str], seeds: Sequence[int], overrides: str
+) -> list[Training]:
+    """Return a training for each model, optimizer at its best scale, batch control and seed.
+
+    Args:
+        histories: of the trainings of a sweep.
+        controls: batch controls.
+        seeds: of the trainings.
+        overrides: as of the sweep.
+
+    Raises:
+        InputError: there are no histories.
+    """
+    best = best_scales(histories)
+    if not best:
+        raise InputError("there are no histories to choose from; run the sweep's trainings first")
+    return [
+        {"model": model, "seed": seed, "overrides": _overrides(optimizer, scale, control, overrides)}
+        for (model, optimizer), scale in best.items()
+        for control in controls
+        for seed in seeds
+    ]
+
+
+def best_scales(histories: Iterable[Sequence[EpochRow]]) -> dict[tuple[str, str], float]:
+    """Return, by model and optimizer, the scale whose training had the highest validation NDCG@10 after any epoch."""
+    reached: dict[tuple[str, str], tuple[float, float]] = {}
+    for rows in histories:
+        value = max(row.validation_ndcg_10 for row in rows)
+        key = (rows[0].model, rows[0].optimizer)
+        reached[key] = max(reached.get(key, (-1.0, 0.0)), (value, rows[0].scale))
+    return {key: scale for key, (_, scale) in reached.items()}
+
+
+def _overrides(optimizer: str, scale: float, control: str, further: str) -> str:
+    own = {"optimizer": optimizer, SCALE_SETTINGS[optimizer]: f"{scale:g}", "batch_control": control}
+    return ",".join([*(f"training.{name}={value}" for name, value in own.items()), *filter(None, [further])])

@@ -1,0 +1,119 @@
+"""The optimizer study: tune every optimizer alike, then compare each with every way to choose batches, and report.
+
+It includes the paper's Figure 3: 2Mamba4Rec on ML-100K, USGM with adaptive batches beside Adam.
+"""
+
+from kfp import dsl
+
+from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
+from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu, reads_object_store
+from ssm4rec.stages.choose_settings.component import choose_settings
+from ssm4rec.stages.prepare_data.component import prepare_data
+from ssm4rec.stages.report_optimizers.component import report_optimizers
+from ssm4rec.stages.train_recommender.component import train_recommender
+from ssm4rec.training.sweep import SCALES, SHORT, sweep
+
+DEFAULT_SWEEP = sweep(["2mamba4rec"], list(SCALES), SHORT)
+
+
+@dsl.pipeline(  # type: ignore[untyped-decorator] # kfp publishes no types
+    name="optimizer-study",
+    description="Compare optimizers and ways to choose batches on one data set, each tuned with as many trials.",
+)
+def optimizer_study(
+    dataset: str = "ml-100k",
+    source: str = "",
+    items_source: str = "",
+    any_checksum: bool = False,
+    cache_dir: str = DOWNLOADS,
+    k_core: int = 5,
+    trainings: list = DEFAULT_SWEEP,  # type: ignore[type-arg] # kfp would want types of the fields, too
+    controls: str = "fixed,paper,inverse,noise-scale",
+    seeds: str = "0,1,2",
+    overrides: str = SHORT,
+    profile: str = "quick",
+    device: str = "auto",
+    precision: str = "auto",
+    kernels: str = "auto",
+    compile: bool = False,
+    checkpoint_dir: str = CHECKPOINTS,
+    gpus: str = "1",
+    gpu_pool: dict[str, str] = A100_80GB,
+    gpu_toleration: dict[str, str] = GPU_TAINT,
+) -> None:
+    """Arrange the study.
+
+    Args:
+        dataset: name of the data set.
+        source: address of the events, instead of the official one.
+        items_source: address of the item titles, instead of the official one.
+        any_checksum: accept a source whose checksum differs from the published one.
+        cache_dir: folder of downloads that outlives the container, or empty.
+        k_core: users and items with fewer interactions are left out, again and again.
+        trainings: the sweep, one {"model", "seed", "overrides"} each.
+        controls: batch controls to compare, separated by commas.
+        seeds: of the comparison, separated by commas.
+        overrides: changes to the recipe that all trainings of the comparison share; the sweep's stand in trainings.
+        profile: size of the trainings: smoke, quick, paper or best.
+        device: cpu, cuda or auto.
+        precision: of the trainings: fp32, tf32, bf16 or auto.
+        kernels: form of the operators: sequential, torch, fused or auto.
+        compile: send the models through torch.compile.
+        checkpoint_dir: folder of checkpoints that outlives the container, or empty.
+        gpus: of one node, for each training; as many processes share its batches.
+        gpu_pool: labels of the nodes for GPU stages.
+        gpu_toleration: of those nodes' taint.
+    """
+    prepared = prepare_data(
+        dataset_name=dataset,
+        source=source,
+        items_source=items_source,
+        any_checksum=any_checksum,
+        cache_dir=cache_dir,
+        form="raw",
+        format="auto",
+        user_column="user_id",
+        item_column="item_id",
+        time_column="timestamp",
+        time_unit="auto",
+        rating_column="",
+        title_column="title",
+        deduplicate="none",
+        minimum_rating="none",
+        k_core=k_core,
+        split="leave-one-out",
+        validation_fraction=0.1,
+        test_fraction=0.1,
+    )
+    on_cpu(prepared, cpus=2, memory_gib=8, hours=3)
+    reads_object_store(prepared)
+
+    def train(training: dsl.ParallelFor) -> dsl.PipelineTask:
+        trained = train_recommender(
+            dataset=prepared.outputs["dataset"],
+            model_name=training.model,
+            profile=profile,
+            seed=training.seed,
+            overrides=training.overrides,
+            device=device,
+            precision=precision,
+            kernels=kernels,
+            compile=compile,
+            processes=gpus,
+            checkpoint_dir=checkpoint_dir,
+        )
+        on_gpu(trained, gpus, gpu_pool, gpu_toleration, hours=12)
+        return trained
+
+    with dsl.ParallelFor(items=trainings) as training:
+        trial = train(training)
+    chosen = choose_settings(
+        histories=dsl.Collected(trial.outputs["history"]), controls=controls, seeds=seeds, overrides=overrides
+    )
+    on_cpu(chosen, cpus=1, memory_gib=2, hours=1)
+    with dsl.ParallelFor(items=chosen.outputs["trainings"]) as training:
+        compared = train(training)
+    reported = report_optimizers(
+        sweep=dsl.Collected(trial.outputs["history"]), comparison=dsl.Collected(compared.outputs["history"])
+    )
+    on_cpu(reported, cpus=1, memory_gib=2, hours=1)
