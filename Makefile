@@ -115,15 +115,16 @@ check: $(INSTALLED) ## Check style, types, compiled pipelines and architecture
 	@$(BIN)/python -m pytest -q tests/test_architecture.py tests/pipelines/test_compiled.py
 
 .PHONY: bench
-bench: bench-ops bench-training bench-length bench-evaluation bench-large-catalog bench-data ## Measure everything but the peers
+bench: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-large-catalog bench-data ## Measure everything but the peers
 
-.PHONY: bench-ops bench-training bench-length bench-evaluation bench-large-catalog
+.PHONY: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-large-catalog
 bench-ops: ## Measure the operators in every form, and transformers' blocks beside ours
 bench-training: ## Measure how fast the recommenders train
+bench-optimizers: ## Measure a step of USGM beside Adam's
 bench-length: ## Measure one user's cost against the length of the history
 bench-evaluation: ## Measure full ranking beside the bare matrix product
 bench-large-catalog: ## Measure the memory of a training step on 211,000 items
-bench-ops bench-training bench-length bench-evaluation bench-large-catalog: bench-%: $(INSTALLED)
+bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-large-catalog: bench-%: $(INSTALLED)
 	@$(BIN)/python tests/benchmarks/bench_$(subst -,_,$*).py $(BENCH)
 
 .PHONY: bench-peers

@@ -87,6 +87,7 @@ class StudyBuilder:
                 1.5,
                 100 * epoch,
                 "adamw",
+                1e-3,
                 "fixed",
                 [100],
             )

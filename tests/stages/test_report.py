@@ -71,7 +71,22 @@ def write_curve(folder, model, seed):
     path = folder / f"{model}-{seed}" / "history.parquet"
     rows = [
         EpochRow(
-            "ml-100k", model, seed, epoch, 7.0, 1e-3, 0.1, 0.05, 100, 0.9, 1.5, 100 * epoch, "adamw", "fixed", [100]
+            "ml-100k",
+            model,
+            seed,
+            epoch,
+            7.0,
+            1e-3,
+            0.1,
+            0.05,
+            100,
+            0.9,
+            1.5,
+            100 * epoch,
+            "adamw",
+            1e-3,
+            "fixed",
+            [100],
         )
         for epoch in (1, 2)
     ]

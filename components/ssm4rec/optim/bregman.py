@@ -11,17 +11,23 @@ class BregmanMeter:
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self.parameters = list(parameters)
-        self._last: tuple[list[Tensor], list[Tensor]] | None = None
+        self._weights: list[Tensor] = []
+        self._gradients: list[Tensor] = []
 
     @torch.no_grad()
     def measure(self) -> float | None:
         """Return beta between the previous call and now, from the gradients that are there; None the first time."""
-        weights = [parameter.detach().clone() for parameter in self.parameters]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.parameters]
-        last, self._last = self._last, (weights, gradients)
-        if last is None:
+        weights = [parameter.detach() for parameter in self.parameters]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        if not self._weights:
+            self._weights = [weight.clone() for weight in weights]
+            self._gradients = [gradient.clone() for gradient in gradients]
             return None
-        moves = torch._foreach_sub(weights, last[0])
-        changes = torch._foreach_sub(gradients, last[1])
-        products = [torch.dot(c.flatten().double(), m.flatten().double()) for c, m in zip(changes, moves, strict=True)]
-        return float(torch.stack(products).sum())
+        # Both differences have the wrong sign, and their product the right one.
+        torch._foreach_sub_(self._weights, weights)
+        torch._foreach_sub_(self._gradients, gradients)
+        pairs = zip(self._gradients, self._weights, strict=True)
+        product = torch.stack([torch.dot(change.flatten(), move.flatten()) for change, move in pairs]).double().sum()
+        torch._foreach_copy_(self._weights, weights)
+        torch._foreach_copy_(self._gradients, gradients)
+        return float(product)

@@ -1,0 +1,96 @@
+"""The report of an optimizer study: its numbers against closed forms, its words against what they must not say."""
+
+import math
+
+import pytest
+import scipy.stats
+
+from ssm4rec.errors import InputError
+from ssm4rec.report.document import render_html, render_markdown
+from ssm4rec.report.markdown import MISSING
+from ssm4rec.report.optimizer_sections import optimizer_report_title, optimizer_sections, verdict
+from ssm4rec.report.optimizers import Interval, Method, OptimizerStudy, gather_optimizers
+from ssm4rec.training.history import EpochRow
+from ssm4rec.training.sweep import SCALES
+
+MODEL = "2mamba4rec"
+
+
+def curve(
+    optimizer: str, scale: float, control: str, seed: int, best: float, dataset: str = "ml-100k"
+) -> list[EpochRow]:
+    """Three epochs that reach ``best`` in the second; steps of 10 and 20 targets."""
+    return [
+        EpochRow(dataset, MODEL, seed, epoch, 7.0 - epoch, 1e-3, 0.2, value, 30, 1.0, 2.0 * epoch, 30 * epoch,
+                 optimizer, scale, control, [10, 20])
+        for epoch, value in enumerate((0.0, best, best / 2), 1)
+    ]  # fmt: skip
+
+
+def study(adam: list[float], usgm: list[float], scale: float = 1.0) -> OptimizerStudy:
+    """Adam with fixed batches against USGM with the paper's, a value per seed."""
+    sweep = [curve(name, tried, "fixed", 0, 0.01) for name in ("adam", "usgm") for tried in SCALES[name]]
+    compared = [curve("adam", 1e-3, "fixed", seed, value) for seed, value in enumerate(adam)]
+    compared += [curve("usgm", scale, "paper", seed, value) for seed, value in enumerate(usgm)]
+    compared += [curve("usgm", scale, "fixed", seed, value / 2) for seed, value in enumerate(usgm)]
+    return gather_optimizers(sweep, compared)
+
+
+def test_interval_is_students() -> None:
+    values = [0.1, 0.13, 0.11, 0.12]
+    interval = Interval.of(values)
+    low, high = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert interval.mean == pytest.approx(0.115)
+    assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
+    assert math.isnan(Interval.of([0.1]).low)
+
+
+def test_difference_is_paired_by_seed() -> None:
+    """Seeds that differ much, methods that differ by the same: the pairing sees it."""
+    made = study([0.05, 0.10, 0.15], [0.06, 0.111, 0.159])
+    difference = made.difference(Method(MODEL, "usgm", "paper"), Method(MODEL, "adam", "fixed"))
+    assert difference.mean == pytest.approx(0.01)
+    assert 0 < difference.low < difference.mean < difference.high < 0.02
+
+
+@pytest.mark.parametrize(
+    ("adam", "usgm", "words"),
+    [
+        ([0.05, 0.051, 0.052], [0.08, 0.081, 0.083], "USGM with the paper's batches is better than Adam here"),
+        ([0.08, 0.081, 0.083], [0.05, 0.051, 0.052], "USGM with the paper's batches is worse than Adam here"),
+        ([0.05, 0.08, 0.06], [0.07, 0.05, 0.065], "no difference can be told"),
+        ([0.05], [0.08], "a single seed, so no judgement"),
+    ],
+)
+def test_verdict_says_what_the_interval_allows(adam: list[float], usgm: list[float], words: str) -> None:
+    assert words in verdict(study(adam, usgm), MODEL)
+
+
+def test_a_scale_at_the_edge_of_the_sweep_is_said() -> None:
+    middle, edge = SCALES["usgm"][1], SCALES["usgm"][-1]
+    assert "edge" not in verdict(study([0.05, 0.06], [0.05, 0.06], middle), MODEL)
+    assert "The best scale of usgm was at the edge" in verdict(study([0.05, 0.06], [0.05, 0.06], edge), MODEL)
+
+
+def test_report_holds_every_training_and_every_figure() -> None:
+    made = study([0.05, 0.06, 0.055], [0.04, 0.05, 0.045])
+    title, sections = optimizer_report_title(made), optimizer_sections(made)
+    markdown, page = render_markdown(title, sections), render_html(title, sections)
+    assert f"| adam | fixed | 0.001 | 0.0550 [0.0426, 0.0674] | {MISSING} | 4.000 | 6 | 6 | 3 |" in markdown
+    assert "| usgm | paper | 1 | 0.0450 [0.0326, 0.0574] | -0.0100 [-0.0100, -0.0100] | 4.000 | 6 | 6 | 3 |" in markdown
+    assert page.count("<svg") == 5
+    assert "Optimizers and batch sizes on ml-100k" in page
+    rows = made.rows()
+    assert len(rows) == 8 + 9
+    (row,) = [row for row in rows if (row["optimizer"], row["batch_control"], row["seed"]) == ("usgm", "paper", 2)]
+    assert (row["best_validation_ndcg@10"], row["steps"], row["targets_seen"]) == (0.045, 6, 90)
+
+
+def test_histories_that_do_not_belong_together_are_refused() -> None:
+    one = curve("adam", 1e-3, "fixed", 0, 0.1)
+    with pytest.raises(InputError, match="needs the histories of its sweep and of its comparison"):
+        gather_optimizers([one], [])
+    with pytest.raises(InputError, match="of several data sets: ml-100k, ml-1m"):
+        gather_optimizers([one], [curve("adam", 1e-3, "fixed", 0, 0.1, "ml-1m")])
+    with pytest.raises(InputError, match="two histories of 2mamba4rec"):
+        gather_optimizers([one], [one, one])

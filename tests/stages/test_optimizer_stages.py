@@ -1,0 +1,79 @@
+"""choose_settings and report_optimizers as processes: what they write, and what they refuse."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssm4rec.training.history import EpochRow, write_history
+
+
+def write(folder: Path, optimizer: str, scale: float, control: str, seed: int, best: float) -> Path:
+    path = folder / f"{optimizer}-{scale}-{control}-{seed}.parquet"
+    row = EpochRow(
+        "toy", "sasrec", seed, 1, 7.0, 1e-3, 0.1, best, 30, 1.0, 2.0, 30, optimizer, scale, control, [10, 20]
+    )
+    write_history(path, [row])
+    return path
+
+
+def stage(name: str, *flags: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"ssm4rec.stages.{name}", *map(str, flags)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> list[Path]:
+    return [write(tmp_path, "adam", scale, "fixed", 0, scale * 10) for scale in (0.001, 0.002)]
+
+
+def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> None:
+    chosen = tmp_path / "trainings.json"
+    done = stage(
+        "choose_settings", "--histories", *swept, "--controls", "fixed,paper", "--seeds", "5", "--trainings", chosen
+    )
+    assert done.returncode == 0, done.stderr
+    assert "sasrec: adam at 0.002" in done.stderr + done.stdout
+    assert json.loads(chosen.read_text()) == [
+        {"model": "sasrec", "seed": 5, "overrides": f"training.optimizer=adam,training.learning_rate=0.002,{control}"}
+        for control in ("training.batch_control=fixed", "training.batch_control=paper")
+    ]
+    compared = [write(tmp_path, "adam", 0.002, control, 5, 0.1) for control in ("fixed", "paper")]
+    texts = [
+        "--report-html",
+        tmp_path / "r.html",
+        "--report-markdown",
+        tmp_path / "r.md",
+        "--results",
+        tmp_path / "r.json",
+    ]
+    done = stage("report_optimizers", "--sweep", *swept, "--comparison", *compared, *texts)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "r.json").read_text())) == 4
+    assert (tmp_path / "r.md").read_text().startswith("# Optimizers and batch sizes on toy")
+    assert "<svg" in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--controls", "growing"], "--controls growing: unknown; choose from fixed, paper, inverse, noise-scale"),
+        (["--seeds", "one"], "--seeds one: write whole numbers"),
+        (["--histories"], "no histories to choose from"),
+    ],
+)
+def test_choose_settings_refuses_in_one_line(swept: list[Path], tmp_path: Path, flags: list[str], message: str) -> None:
+    done = stage("choose_settings", "--histories", *swept, "--trainings", tmp_path / "out.json", *flags)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert message in line
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_report_refuses_a_study_without_comparison(swept: list[Path], tmp_path: Path) -> None:
+    done = stage("report_optimizers", "--sweep", *swept, "--results", tmp_path / "r.json")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "needs the histories of its sweep and of its comparison" in line
