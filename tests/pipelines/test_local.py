@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 
 from pipelines.local import PATCHED
 from ssm4rec.object_store import upload
+from ssm4rec.training.sweep import SCALES
 from tests.conftest import ObjectStore
 
 ROOT = Path(__file__).parents[2]
@@ -56,12 +57,12 @@ def archive(tmp_path: Path) -> Path:
     return path
 
 
-def run_study(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Run the study in an empty folder, as ``make run`` does in the repository's."""
+def run_study(folder: Path, *flags: str, module: str = "pipelines.run") -> subprocess.CompletedProcess[str]:
+    """Run a study in an empty folder, as ``make run`` does in the repository's."""
     hidden = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pipelines.run", "--profile", "smoke", "--out", str(folder / "study"), *flags]
+    command = [sys.executable, "-m", module, "--profile", "smoke", "--out", str(folder / "study"), *flags]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -176,3 +177,30 @@ def test_mistakes_are_named_before_anything_runs(tmp_path: Path, flags: list[str
     assert failed.returncode == 2
     assert message in failed.stderr
     assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
+def test_optimizer_study(archive: Path, tmp_path: Path) -> None:
+    """The second loop goes over what the sweep's winner made of the first."""
+    flags = ["--source", str(archive), "--any-checksum", "true", "--models", "sasrec", "--k-core", "2"]
+    flags += ["--optimizers", "usgm", "--controls", "fixed,paper", "--seeds", "3"]
+    done = run_study(tmp_path, *flags, "--overrides", "training.epochs=1", module="pipelines.run_optimizers")
+    assert done.returncode == 0, done.stderr + done.stdout
+    study = tmp_path / "study"
+    rows = json.loads((study / "results.json").read_text())
+    trials = [row for row in rows if row["phase"] == "sweep"]
+    compared = [row for row in rows if row["phase"] == "comparison"]
+    assert sorted(row["scale"] for row in trials) == sorted(SCALES["usgm"])
+    best = max(trials, key=lambda row: (row["best_validation_ndcg@10"], row["scale"]))
+    assert {(row["scale"], row["batch_control"], row["seed"]) for row in compared} == {
+        (best["scale"], control, 3) for control in ("fixed", "paper")
+    }
+    assert "**sasrec**: best is usgm" in done.stdout
+    assert len(list((study / "models").iterdir())) == len(rows)
+    assert len(list((study / "checkpoints").iterdir())) == len(rows)
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("ssm4rec").experiment_id])
+    (parent,) = [run for run in runs if run.data.tags.get("stage") == "study"]
+    reached = parent.data.metrics["sasrec/usgm/paper/validation_ndcg_at_10"]
+    (row,) = [row for row in compared if row["batch_control"] == "paper"]
+    assert reached == row["best_validation_ndcg@10"]
