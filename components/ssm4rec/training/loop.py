@@ -20,28 +20,25 @@ from typing import Any
 
 import numpy
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from ssm4rec.contracts import SCALE_SETTINGS
 from ssm4rec.data.batches import gather_rows, length_buckets
-from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.data.dataset import Int64s, SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError, full_ranking
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
-from ssm4rec.optim.batch_size import BatchController, StepFacts, controller
-from ssm4rec.optim.bregman import BregmanMeter
 from ssm4rec.optim.usgm import USGM, GradientNotFiniteError
 from ssm4rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ssm4rec.training.history import EpochRow
 from ssm4rec.training.losses import Criterion
 from ssm4rec.training.machine import Machine
-from ssm4rec.training.objectives import Batch, Objective, objective
-from ssm4rec.training.optimizers import build_optimizer, length, rate, show_average
+from ssm4rec.training.objectives import Batch, Objective, Windows, objective
+from ssm4rec.training.optimizers import build_optimizer, rate
 from ssm4rec.training.settings import Recipe, TrainingSettings
+from ssm4rec.training.stepper import Step, Stepper
 
 logger = logging.getLogger(__name__)
 
@@ -102,14 +99,14 @@ def train(task: Task, machine: Machine, checkpoint_folder: Path, on_epoch: Calla
     if progress.epochs:
         logger.info("resumed after epoch %d from %s", len(progress.epochs), checkpoint_folder)
     trainer = _Trainer(task, machine, model, optimizer)
-    trainer.batch_control.load_state_dict(progress.batch_control)
+    trainer.stepper.batch_control.load_state_dict(progress.batch_control)
     clock = time.process_time() - progress.cpu_seconds
     while not (stopped := _stopped(progress, settings.epochs, settings.patience)):
         epoch = len(progress.epochs) + 1
         row = trainer.epoch(epoch, clock, progress)
         progress.epochs.append(row)
         progress.cpu_seconds = row.cpu_seconds
-        progress.batch_control = trainer.batch_control.state_dict()
+        progress.batch_control = trainer.stepper.batch_control.state_dict()
         if progress.best_epoch == 0 or row.validation_ndcg_10 > _best(progress).validation_ndcg_10:
             progress.best_epoch = epoch
             progress.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -125,34 +122,6 @@ def train(task: Task, machine: Machine, checkpoint_folder: Path, on_epoch: Calla
     return Trained(model.eval(), progress, stopped)
 
 
-class _MeanLoss(nn.Module):
-    """The loss of a batch as one module, so that all of it goes through DistributedDataParallel."""
-
-    def __init__(self, model: Recommender, criterion: Criterion) -> None:
-        super().__init__()
-        self.model = model
-        self.criterion = criterion
-
-    def forward(self, batch: Batch, negatives: Tensor) -> Tensor:
-        hidden, targets = batch.hidden(self.model)
-        if self.criterion.own_negatives:
-            negatives = negatives[batch.targets > 0]
-        return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives)
-
-
-@dataclass(frozen=True)
-class _Step:
-    """What one step did: the loss summed over this process's targets, all targets, and beta if it was measured."""
-
-    loss: Tensor
-    targets: int
-    bregman: float | None
-
-
-def _gradients(weights: list[nn.Parameter]) -> list[Tensor]:
-    return [weight.grad for weight in weights if weight.grad is not None]
-
-
 class _Trainer:
     """What stays the same from epoch to epoch."""
 
@@ -163,15 +132,10 @@ class _Trainer:
             self.objective: Objective = objective(self.settings, model)
         except ValueError as error:
             raise InputError(f"the recipe of {task.name}: {error}") from None
-        self.criterion = Criterion(self.settings, task.dataset.training_counts())
+        criterion = Criterion(self.settings, task.dataset.training_counts())
         if machine.compiled:
             model.compile(dynamic=True)
-        settings = self.settings
-        self.batch_control: BatchController = controller(
-            settings.batch_control, settings.micro_batches, alpha=settings.forgetting, shrink=settings.shrink
-        )
-        loss = _MeanLoss(model, self.criterion)
-        self.loss: nn.Module = DistributedDataParallel(loss) if machine.world > 1 else loss
+        self.stepper = Stepper(self.settings, machine, model, criterion, optimizer)
 
     def epoch(self, epoch: int, clock: float, progress: Progress) -> EpochRow:
         """Train once over the users, and validate.
@@ -184,50 +148,18 @@ class _Trainer:
         random = numpy.random.default_rng([self.task.seed, epoch])
         drawn = torch.Generator().manual_seed(_epoch_seed(self.task.seed, epoch))
         torch.manual_seed(_epoch_seed(self.task.seed, epoch) + self.machine.rank)  # dropout
-        dataset, extra = self.task.dataset, self.objective.extra
+        dataset = self.task.dataset
         windows = self.objective.windows(dataset, self.model.maximum_length, random)
         if not len(windows.lengths):
             raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
         batches = list(
             length_buckets(windows.lengths, self.settings.tokens_per_batch, self.settings.rows_per_batch, random)
         )
-        total = torch.zeros((), dtype=torch.float64, device=self.machine.device)  # of the loss over all targets
-        done, cells_seen = 0, 0
-        steps: list[_Step] = []
-        measures = self.batch_control.needs_bregman and not isinstance(self.optimizer, USGM)
-        meter = BregmanMeter(self.model.parameters()) if measures else None
-        self.model.train()
-        show_average(self.optimizer, average=False)
-        name = f"{self.task.name} seed {self.task.seed} epoch {epoch}/{self.settings.epochs}"
-        last = f"{progress.epochs[-1].validation_ndcg_10:.4f}" if progress.epochs else "none yet"
-        bar = tqdm(total=len(batches), desc=name, leave=False, disable=None if self.machine.first else True)
-        left = iter(batches)
-        while chosen := list(islice(left, self.batch_control.micro_batches)):
-            group = []
-            for rows in chosen:
-                items = gather_rows(dataset.items, windows.starts[rows], windows.lengths[rows] + extra)
-                group.append(self.objective.batch(torch.from_numpy(items), drawn))
-            self._set_learning_rate((epoch - 1 + done / len(batches)) / self.settings.epochs)
-            try:
-                step = self._step(group, drawn, meter)
-            except GradientNotFiniteError:
-                raise self._diverged("a gradient became NaN", epoch, done, len(batches)) from None
-            total += step.loss
-            cells_seen += sum(batch.items.numel() for batch in group)
-            steps.append(step)
-            done += len(group)
-            bar.update(len(group))
-            if len(steps) % _LOOK_EVERY == 1 or done == len(batches):
-                mean = self.machine.sum(total) / sum(step.targets for step in steps)
-                if not math.isfinite(mean):
-                    raise self._diverged(f"the loss became {mean}", epoch, done - 1, len(batches))
-                bar.set_postfix({"loss": f"{mean:.4f}", "validation ndcg@10": last}, refresh=False)
-        bar.close()
-        self.batch_control.end_epoch()
-        show_average(self.optimizer, average=True)
+        steps, cells_seen, mean = self._steps(epoch, batches, windows, drawn, progress)
+        self.stepper.end_epoch()
         validated = self._validate()
         if validated is None:
-            raise self._diverged("the scores became NaN", epoch, len(batches) - 1, len(batches))
+            raise self._diverged("the scores became NaN", epoch, len(batches), len(batches))
         hit, ndcg = validated
         bregmans = [step.bregman for step in steps if step.bregman is not None]
         targets = [step.targets for step in steps]
@@ -250,50 +182,52 @@ class _Trainer:
             batch_targets=targets,
             curvature=self.optimizer.curvature if isinstance(self.optimizer, USGM) else None,
             bregman=sum(bregmans) / len(bregmans) if bregmans else None,
-            curvature_term=self.batch_control.curvature_term,
-            noise_term=self.batch_control.noise_term,
+            curvature_term=self.stepper.batch_control.curvature_term,
+            noise_term=self.stepper.batch_control.noise_term,
         )
 
-    def _step(self, group: list[Batch], random: torch.Generator, meter: BregmanMeter | None) -> "_Step":
-        """Take one optimizer step on batches taken together, the gradient being the mean over all their targets."""
-        machine, control, weights = self.machine, self.batch_control, list(self.model.parameters())
-        counts = [int((batch.targets > 0).sum()) for batch in group]
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=machine.device)
-        squared_first = None
-        for position, (batch, targets) in enumerate(zip(group, counts, strict=True)):
-            loss = loss + self._backward(batch, random, sum(counts))
-            if position == 0 and control.needs_gradients:
-                squared_first = (length(_gradients(weights)) * sum(counts) / targets) ** 2
-        squared = length(_gradients(weights)) ** 2 if control.needs_gradients else None
-        bregman = meter.measure() if meter else None
-        if not isinstance(self.optimizer, USGM):
-            nn.utils.clip_grad_norm_(weights, self.settings.gradient_norm)
-        self.optimizer.step()
-        if isinstance(self.optimizer, USGM) and self.optimizer.step_length:
-            bregman = self.optimizer.bregman
-        control.observe(StepFacts(sum(counts), counts[0], bregman, squared, squared_first))
-        return _Step(loss.detach(), sum(counts), bregman)
+    def _steps(
+        self, epoch: int, batches: list[Int64s], windows: Windows, drawn: torch.Generator, progress: Progress
+    ) -> tuple[list[Step], int, float]:
+        """Take an epoch's steps; return them, the cells of their batches, and the mean loss per target."""
+        total = torch.zeros((), dtype=torch.float64, device=self.machine.device)  # of the loss over all targets
+        done, cells_seen, mean = 0, 0, math.nan
+        steps: list[Step] = []
+        self.model.train()
+        self.stepper.start_epoch()
+        name = f"{self.task.name} seed {self.task.seed} epoch {epoch}/{self.settings.epochs}"
+        last = f"{progress.epochs[-1].validation_ndcg_10:.4f}" if progress.epochs else "none yet"
+        hidden = None if self.machine.first else True
+        left = iter(batches)
+        with tqdm(total=len(batches), desc=name, leave=False, disable=hidden) as bar:
+            while chosen := list(islice(left, self.stepper.batch_control.micro_batches)):
+                self._set_learning_rate((epoch - 1 + done / len(batches)) / self.settings.epochs)
+                group = [self._batch(windows, rows, drawn) for rows in chosen]
+                try:
+                    step = self.stepper.take(group, drawn)
+                except GradientNotFiniteError:
+                    raise self._diverged("a gradient became NaN", epoch, done + 1, len(batches)) from None
+                total += step.loss
+                cells_seen += sum(batch.items.numel() for batch in group)
+                steps.append(step)
+                done += len(group)
+                bar.update(len(group))
+                if len(steps) % _LOOK_EVERY == 1 or done == len(batches):
+                    mean = self.machine.sum(total) / sum(step.targets for step in steps)
+                    if not math.isfinite(mean):
+                        raise self._diverged(f"the loss became {mean}", epoch, done, len(batches))
+                    bar.set_postfix({"loss": f"{mean:.4f}", "validation ndcg@10": last}, refresh=False)
+        return steps, cells_seen, mean
 
-    def _backward(self, whole: Batch, random: torch.Generator, of_step: int) -> Tensor:
-        """Add a batch's part to the step's gradient; return the loss summed over this process's targets."""
-        machine = self.machine
-        negatives = self.criterion.negatives(whole.targets, random)
-        rows, counts = machine.share(len(whole.items))
-        batch = whole.part(rows)
-        if self.criterion.own_negatives:
-            negatives = negatives[rows]
-        targets = int((batch.targets > 0).sum()) if counts else 0
-        with machine.numbers():
-            loss: Tensor = self.loss(batch.to(machine.device), negatives.to(machine.device))
-        # DistributedDataParallel averages over processes; weighted so, the result is the mean over all targets.
-        (loss * (targets * machine.world / of_step)).backward()  # type: ignore[no-untyped-call]
-        return loss.detach() * targets
+    def _batch(self, windows: Windows, rows: Int64s, drawn: torch.Generator) -> Batch:
+        lengths = windows.lengths[rows] + self.objective.extra
+        items = gather_rows(self.task.dataset.items, windows.starts[rows], lengths)
+        return self.objective.batch(torch.from_numpy(items), drawn)
 
-    def _diverged(self, what: str, epoch: int, step: int, steps: int) -> InputError:
+    def _diverged(self, what: str, epoch: int, batch: int, batches: int) -> InputError:
         name = SCALE_SETTINGS[self.settings.optimizer]
         return InputError(
-            f"{self.task.name} diverged: {what} at epoch {epoch}, batch {step + 1} of {steps}; start again with a "
+            f"{self.task.name} diverged: {what} at epoch {epoch}, batch {batch} of {batches}; start again with a "
             f"lower one, such as --overrides training.{name}={getattr(self.settings, name) / 4:g}, "
             "and another --checkpoint-dir"
         )

@@ -1,10 +1,10 @@
-"""From settings to an optimizer, and what differs between them for the loop."""
+"""From settings to an optimizer, and the rate at which it goes."""
 
 import math
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -34,13 +34,8 @@ def build_optimizer(settings: TrainingSettings, parameters: Iterable[Parameter])
                 fused=True,
             )
         case "usgm":
-            diameter = settings.diameter * length(weights)
+            diameter = settings.diameter * float(nn.utils.get_total_norm(weights))
             return USGM(weights, diameter, initial_rate=settings.initial_rate, average=settings.average)
-
-
-def length(tensors: Iterable[Tensor]) -> float:
-    """Return the Euclidean length of tensors taken as one vector."""
-    return math.sqrt(sum(float(tensor.detach().double().square().sum()) for tensor in tensors))
 
 
 def rate(optimizer: Optimizer) -> float:
@@ -48,9 +43,3 @@ def rate(optimizer: Optimizer) -> float:
     if isinstance(optimizer, USGM):
         return 1 / optimizer.curvature if optimizer.curvature else math.inf
     return float(optimizer.param_groups[0]["lr"])
-
-
-def show_average(optimizer: Optimizer, *, average: bool) -> None:
-    """Put the mean of the iterates, or the last, into the weights, for an optimizer that keeps one."""
-    if isinstance(optimizer, USGM):
-        (optimizer.eval if average else optimizer.train)()

@@ -1,0 +1,134 @@
+"""One optimizer step after another: the gradient of batches taken together, and how many the next step takes.
+
+Shapes: B batch, L length, T targets of a batch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ssm4rec.models.recommender import Recommender
+from ssm4rec.optim.batch_size import BatchController, StepFacts, controller
+from ssm4rec.optim.bregman import BregmanMeter
+from ssm4rec.optim.usgm import USGM
+from ssm4rec.training.losses import Criterion
+from ssm4rec.training.machine import Machine
+from ssm4rec.training.objectives import Batch
+from ssm4rec.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did.
+
+    Attributes:
+        loss: summed over this process's targets.
+        targets: of all processes.
+        bregman: beta of the step before (``optim/usgm.py``), if it was measured.
+    """
+
+    loss: Tensor
+    targets: int
+    bregman: float | None
+
+
+class Stepper:
+    """Takes the steps of a training, on every process of its machine.
+
+    Attributes:
+        batch_control: chooses how many batches the next step takes together.
+    """
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        machine: Machine,
+        model: Recommender,
+        criterion: Criterion,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self.machine, self.criterion, self.optimizer = machine, criterion, optimizer
+        self.gradient_norm = settings.gradient_norm
+        self.weights = list(model.parameters())
+        self.batch_control: BatchController = controller(
+            settings.batch_control, settings.micro_batches, alpha=settings.forgetting, shrink=settings.shrink
+        )
+        self.meter: BregmanMeter | None = None
+        loss = _MeanLoss(model, criterion)
+        self.loss: nn.Module = DistributedDataParallel(loss) if machine.world > 1 else loss
+
+    def start_epoch(self) -> None:
+        """Forget the last step, which a resumed training does not know, and put the last iterate into the weights."""
+        if self.batch_control.needs_bregman and not isinstance(self.optimizer, USGM):
+            self.meter = BregmanMeter(self.weights)
+        if isinstance(self.optimizer, USGM):
+            self.optimizer.train()
+
+    def end_epoch(self) -> None:
+        """Put the mean of the iterates into the weights, where one is kept, for validation."""
+        self.batch_control.end_epoch()
+        if isinstance(self.optimizer, USGM):
+            self.optimizer.eval()
+
+    def take(self, group: list[Batch], random: torch.Generator) -> Step:
+        """Take one step on batches taken together; its gradient is the mean over all their targets.
+
+        Raises:
+            GradientNotFiniteError: USGM met NaN or infinity.
+        """
+        control = self.batch_control
+        counts = [int((batch.targets > 0).sum()) for batch in group]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = torch.zeros((), device=self.machine.device)
+        squared, squared_first = None, None
+        for position, batch in enumerate(group):
+            loss += self._backward(batch, random, sum(counts))
+            if position == 0 and control.needs_gradients:
+                squared_first = self._squared_gradient() * (sum(counts) / counts[0]) ** 2
+        if control.needs_gradients:
+            squared = self._squared_gradient()
+        bregman = self.meter.measure() if self.meter else None
+        if isinstance(self.optimizer, USGM):
+            self.optimizer.step()
+            bregman = self.optimizer.bregman if self.optimizer.step_length else None
+        else:
+            nn.utils.clip_grad_norm_(self.weights, self.gradient_norm)
+            self.optimizer.step()
+        control.observe(StepFacts(sum(counts), counts[0], bregman, squared, squared_first))
+        return Step(loss, sum(counts), bregman)
+
+    def _backward(self, whole: Batch, random: torch.Generator, of_step: int) -> Tensor:
+        """Add a batch's part to the step's gradient; return the loss summed over this process's targets."""
+        machine = self.machine
+        negatives = self.criterion.negatives(whole.targets, random)
+        rows, counts = machine.share(len(whole.items))
+        batch = whole.part(rows)
+        if self.criterion.own_negatives:
+            negatives = negatives[rows]
+        targets = int((batch.targets > 0).sum()) if counts else 0
+        with machine.numbers():
+            loss: Tensor = self.loss(batch.to(machine.device), negatives.to(machine.device))
+        # DistributedDataParallel averages over processes; weighted so, the result is the mean over all targets.
+        (loss * (targets * machine.world / of_step)).backward()  # type: ignore[no-untyped-call]
+        return loss.detach() * targets
+
+    def _squared_gradient(self) -> float:
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        return float(nn.utils.get_total_norm(gradients)) ** 2
+
+
+class _MeanLoss(nn.Module):
+    """The loss of a batch as one module, so that all of it goes through DistributedDataParallel."""
+
+    def __init__(self, model: Recommender, criterion: Criterion) -> None:
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+
+    def forward(self, batch: Batch, negatives: Tensor) -> Tensor:
+        hidden, targets = batch.hidden(self.model)
+        if self.criterion.own_negatives:
+            negatives = negatives[batch.targets > 0]
+        return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives)
