@@ -11,9 +11,9 @@ from ssm4rec.stages.choose_settings.component import choose_settings
 from ssm4rec.stages.prepare_data.component import prepare_data
 from ssm4rec.stages.report_optimizers.component import report_optimizers
 from ssm4rec.stages.train_recommender.component import train_recommender
-from ssm4rec.training.sweep import SCALES, SHORT, sweep
+from ssm4rec.training.sweep import COMPARED, SHORT, sweep
 
-DEFAULT_SWEEP = sweep(["2mamba4rec"], list(SCALES), SHORT)
+DEFAULT_SWEEP = sweep(["2mamba4rec"], COMPARED, SHORT)
 
 
 @dsl.pipeline(  # type: ignore[untyped-decorator] # kfp publishes no types

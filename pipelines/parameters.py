@@ -13,7 +13,7 @@ from ssm4rec.command_line import StageParser, boolean
 from ssm4rec.contracts import MODELS, PAPER_RECOMMENDERS, PROFILES
 from ssm4rec.errors import InputError
 from ssm4rec.optim.batch_size import ControllerName
-from ssm4rec.training.sweep import SCALES, SHORT, sweep
+from ssm4rec.training.sweep import COMPARED, SCALES, SHORT, sweep
 
 _OF_ALL_STUDIES = {
     "source": ("", "address of the events instead of the official one: a path, file://, http(s):// or s3://"),
@@ -94,7 +94,9 @@ class OptimizerStudyParser(ParametersParser):
         super().__init__(module, description)
         self.add_argument("--dataset", default="ml-100k", help="name of the data set")
         self.add_argument("--models", default="2mamba4rec", help=f"recommenders to train, of {', '.join(MODELS)}")
-        self.add_argument("--optimizers", default=",".join(SCALES), help=f"to tune and compare, of {', '.join(SCALES)}")
+        self.add_argument(
+            "--optimizers", default=",".join(COMPARED), help=f"to tune and compare, of {', '.join(SCALES)}"
+        )
         self.add_argument("--controls", default="fixed,paper,inverse,noise-scale", help="ways to choose batches")
         self.add_argument("--seeds", default="0,1,2", help="seeds of the comparison, separated by commas")
         _add_passed_on(self, _OF_ALL_STUDIES)

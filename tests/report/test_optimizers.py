@@ -30,7 +30,7 @@ def curve(
 def study(adam: list[float], usgm: list[float], scale: float = 1.0) -> OptimizerStudy:
     """Adam with fixed batches against USGM with the paper's, a value per seed."""
     sweep = [curve(name, tried, "fixed", 0, 0.01) for name in ("adam", "usgm") for tried in SCALES[name]]
-    compared = [curve("adam", 1e-3, "fixed", seed, value) for seed, value in enumerate(adam)]
+    compared = [curve("adam", 2e-3, "fixed", seed, value) for seed, value in enumerate(adam)]
     compared += [curve("usgm", scale, "paper", seed, value) for seed, value in enumerate(usgm)]
     compared += [curve("usgm", scale, "fixed", seed, value / 2) for seed, value in enumerate(usgm)]
     return gather_optimizers(sweep, compared)
@@ -76,7 +76,7 @@ def test_report_holds_every_training_and_every_figure() -> None:
     made = study([0.05, 0.06, 0.055], [0.04, 0.05, 0.045])
     title, sections = optimizer_report_title(made), optimizer_sections(made)
     markdown, page = render_markdown(title, sections), render_html(title, sections)
-    assert f"| adam | fixed | 0.001 | 0.0550 [0.0426, 0.0674] | {MISSING} | 4.000 | 6 | 6 | 3 |" in markdown
+    assert f"| adam | fixed | 0.002 | 0.0550 [0.0426, 0.0674] | {MISSING} | 4.000 | 6 | 6 | 3 |" in markdown
     assert "| usgm | paper | 1 | 0.0450 [0.0326, 0.0574] | -0.0100 [-0.0100, -0.0100] | 4.000 | 6 | 6 | 3 |" in markdown
     assert page.count("<svg") == 5
     assert "Optimizers and batch sizes on ml-100k" in page

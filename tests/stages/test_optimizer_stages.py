@@ -37,8 +37,11 @@ def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert "sasrec: adam at 0.002" in done.stderr + done.stdout
     assert json.loads(chosen.read_text()) == [
-        {"model": "sasrec", "seed": 5, "overrides": f"training.optimizer=adam,training.learning_rate=0.002,{control}"}
-        for control in ("training.batch_control=fixed", "training.batch_control=paper")
+        {"model": "sasrec", "seed": 5, "overrides": f"training.optimizer=adam,training.learning_rate=0.002,{rest}"}
+        for rest in (
+            "training.batch_control=fixed,training.weight_decay=0",
+            "training.batch_control=paper,training.weight_decay=0",
+        )
     ]
     compared = [write(tmp_path, "adam", 0.002, control, 5, 0.1) for control in ("fixed", "paper")]
     texts = [

@@ -15,7 +15,8 @@ RIVAL: Final = "adam"
 
 _NOTES: Final = """\
 - **Fair tuning.** Every optimizer had the same number of trials, over its learning rate or (USGM) its diameter, with
-  fixed batches on seed 0; the best by validation NDCG@10 went into the comparison. Other settings are the same for all.
+  fixed batches on seed 0; the best by validation NDCG@10 went into the comparison. Other settings are the same for
+  all, but that only AdamW has weight decay.
 - **NDCG@10** is that of validation, history unmasked, and the best after any epoch, for every method alike. There is no
   test set in this study: it compares trainings.
 - **Intervals** are 95% Student's t over seeds; a difference is paired by seed. With three seeds they are wide, and they
