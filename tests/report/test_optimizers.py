@@ -79,6 +79,8 @@ def test_report_holds_every_training_and_every_figure() -> None:
     assert f"| adam | fixed | 0.002 | 0.0550 [0.0426, 0.0674] | {MISSING} | 4.000 | 6 | 6 | 3 |" in markdown
     assert "| usgm | paper | 1 | 0.0450 [0.0326, 0.0574] | -0.0100 [-0.0100, -0.0100] | 4.000 | 6 | 6 | 3 |" in markdown
     assert page.count("<svg") == 5
+    assert "mathdefault" not in page  # text that nothing typesets
+    assert ">0.001</text>" in page
     assert "Optimizers and batch sizes on ml-100k" in page
     rows = made.rows()
     assert len(rows) == 8 + 9

@@ -1,8 +1,12 @@
 """The report of an optimizer study: a verdict in words, tables with intervals, and curves."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Final
+
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from ssm4rec.report.figures import COLOURS, Figure, drawing
 from ssm4rec.report.markdown import MISSING, escape, table
@@ -85,7 +89,7 @@ def _mean(curves: Sequence[Curve], value: Callable[[Curve], float]) -> float:
 
 def _comparison(study: OptimizerStudy, model: str) -> str:
     rival = Method(model, RIVAL, "fixed")
-    header = ["Optimizer", "Batches", "Scale", "Validation NDCG@10", f"Less {rival}"]
+    header = ["Optimizer", "Batches", "Scale", "Validation NDCG@10", f"Difference to {rival}"]
     header += ["Training loss", "Steps", "CPU-s", "Seeds"]
     rows = []
     for method in study.methods(model):
@@ -138,7 +142,7 @@ def _curves(study: OptimizerStudy, model: str) -> tuple[Figure, ...]:
 
 
 _LABELS: Final = {
-    "targets_seen": "Targets seen",
+    "targets_seen": "Targets seen, thousands",
     "cpu_seconds": "CPU-seconds",
     "validation_ndcg_10": "Validation NDCG@10",
     "train_loss": "Training loss",
@@ -154,7 +158,8 @@ def _against(study: OptimizerStudy, model: str, x: str, y: str, caption: str) ->
             def values(rows: tuple[EpochRow, ...], column: str) -> list[float]:
                 return [float(getattr(row, column)) for row in rows]
 
-            along = [sum(values(rows, x)) / len(rows) for rows in epochs]
+            unit = 1000 if x == "targets_seen" else 1
+            along = [sum(values(rows, x)) / len(rows) / unit for rows in epochs]
             ys = [values(rows, y) for rows in epochs]
             figure.axes.plot(along, [sum(row) / len(row) for row in ys], color=colour, linewidth=1.2, label=str(method))
             figure.axes.fill_between(
@@ -166,6 +171,12 @@ def _against(study: OptimizerStudy, model: str, x: str, y: str, caption: str) ->
     return Figure(caption, figure.svg)
 
 
+def _plain_numbers(axis: Axis) -> None:
+    """Write the ticks of a logarithmic axis as plain numbers: the report's text has no typesetting."""
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _batch_sizes(study: OptimizerStudy, model: str) -> Figure:
     with drawing(f"{model}-batches") as figure:
         adaptive = [method for method in study.methods(model) if method.control != "fixed"]
@@ -173,11 +184,14 @@ def _batch_sizes(study: OptimizerStudy, model: str) -> Figure:
         for place, method in enumerate(shown):
             curve = study.curves[method][min(study.curves[method])]
             sizes = [size for row in curve for size in row.batch_targets]
-            seen = [sum(sizes[: step + 1]) for step in range(len(sizes))]
+            seen = [total / 1000 for total in itertools.accumulate(sizes)]
             colour = COLOURS[place % len(COLOURS)]
             figure.axes.step(seen, sizes, where="pre", color=colour, linewidth=0.9, label=str(method))
         figure.axes.set_yscale("log")
-        figure.axes.set_xlabel("Targets seen")
+        figure.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        _plain_numbers(figure.axes.yaxis)
+        figure.axes.xaxis.set_major_locator(MaxNLocator(5))
+        figure.axes.set_xlabel(_LABELS["targets_seen"])
         figure.axes.set_ylabel("Targets of a step")
         if shown:
             figure.axes.legend(frameon=False, fontsize=8)
@@ -198,6 +212,7 @@ def _sensitivity(study: OptimizerStudy, model: str) -> Figure:
                 scales, reached, marker="o", markersize=3.5, color=COLOURS[place], linewidth=1.2, label=optimizer
             )
         figure.axes.set_xscale("log")
+        _plain_numbers(figure.axes.xaxis)
         figure.axes.set_xlabel("Learning rate; of USGM the diameter")
         figure.axes.set_ylabel("Validation NDCG@10")
         figure.axes.legend(frameon=False)
