@@ -11,6 +11,7 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 """
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -52,12 +53,13 @@ PATCHED: Final = (
 
 @dataclass
 class StageProcess:
-    """A stage that runs or ran: its command line, where it logs, and how it ended."""
+    """A stage that runs or ran: its command line, where it logs, how it ended, and a problem that was not its own."""
 
     command: list[str]
     logs: Path
     number: int
     returncode: int = -1
+    problem: str = ""
 
     def flag(self, name: str) -> str:
         """Return the value given to a flag of the command, '' if it has no such flag."""
@@ -155,9 +157,23 @@ class LocalStudy:
         with self._lock:
             process = StageProcess(command, self.folder / "logs", len(self.processes) + 1)
             self.processes.append(process)
-        process.log.parent.mkdir(parents=True, exist_ok=True)
         self.say(f"{process.label}: started, log in {process.log}")
+        try:
+            process.returncode = self._run(process, image)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            process.returncode = 2
+            process.problem = f"{process.log}: {error.strerror}; free space or choose another --out"
+        if process.returncode:
+            raise _StageFailedError(process.label)
+        self.finished(process)
+        self.say(f"{process.label}: done")
+        return Status.SUCCESS
+
+    def _run(self, process: StageProcess, image: str) -> int:
         environment = {**self.environment, **start_task(process.label, self.tracking)}
+        process.log.parent.mkdir(parents=True, exist_ok=True)
         with process.log.open("w", encoding="utf-8") as log:
 
             def show(line: str) -> None:
@@ -165,12 +181,7 @@ class LocalStudy:
                 log.flush()
                 self.say(f"{process.label}: {line}")
 
-            process.returncode = self.runner.run(image, command, environment, show)
-        if process.returncode:
-            raise _StageFailedError(process.label)
-        self.finished(process)
-        self.say(f"{process.label}: done")
-        return Status.SUCCESS
+            return self.runner.run(image, process.command, environment, show)
 
     @contextmanager
     def _own_handlers(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipelines.compile import compiled_package
-from pipelines.local import LocalStudy, make_owned_folder
+from pipelines.local import LocalStudy, StageProcess, make_owned_folder
 from pipelines.parameters import ParametersParser, StudyParser, study_arguments
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.study_folder import StudyFolder
@@ -161,7 +161,7 @@ def _track_results(tracker: Tracker, folder: StudyFolder) -> None:
 def _report_failures(study: LocalStudy) -> NoReturn:
     for process in study.failed:
         print(
-            f"FAILED {process.label}: {_last_line(process.log)}\n       (its whole output: {process.log})",
+            f"FAILED {process.label}: {_reason(process)}\n       (its whole output: {process.log})",
             file=sys.stderr,
         )
     sys.exit(max(process.returncode for process in study.failed))
@@ -178,8 +178,14 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _reason(process: StageProcess) -> str:
+    """Return a stage's own last line, which says what was wrong, or what ended it before it could."""
+    if process.problem:
+        return process.problem
+    if process.returncode > 128:
+        signal = process.returncode - 128
+        return f"ended by signal {signal} (9 often means: out of memory); the same command goes on where it was"
+    lines = [line for line in process.log.read_text(encoding="utf-8").splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
 
 

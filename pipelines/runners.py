@@ -24,8 +24,11 @@ from kfp import local
 from ssm4rec.errors import InputError
 from ssm4rec.images import CPU_IMAGE, TRAIN_IMAGE
 
-PASSED_ON: Final = ("AWS_", "MLFLOW_", "SSM4REC_", "OMP_NUM_THREADS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-"""Variables of this process, by how their names begin, that containers get, too."""
+PASSED_ON: Final = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION",
+    "AWS_DEFAULT_REGION", "MLFLOW_", "SSM4REC_", "OMP_NUM_THREADS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+)  # fmt: skip
+"""Variables of this process, by how their names begin, that containers get, too; none that names a file here."""
 
 
 class HostProcesses:
@@ -36,7 +39,7 @@ class HostProcesses:
         return local.SubprocessRunner(use_venv=False)
 
     def run(self, image: str, command: list[str], environment: dict[str, str], show: Callable[[str], None]) -> int:  # noqa: ARG002
-        """Run a stage to its end; ``show`` gets each line of its output. Return the exit status."""
+        """Run a stage to its end; ``show`` gets each line of its output. Return the exit status, 128 + a signal's."""
         # Only the program's name: an argument of the user's may well read "python".
         command = [sys.executable if command[0] == "python" else command[0], *command[1:]]
         with subprocess.Popen(
@@ -49,7 +52,7 @@ class HostProcesses:
         ) as running:
             for line in running.stdout or ():
                 show(line.rstrip("\n"))
-        return running.returncode
+        return running.returncode if running.returncode >= 0 else 128 - running.returncode
 
 
 @dataclass

@@ -13,10 +13,12 @@ import pytest
 from kfp.local import docker_task_handler, executor_input_utils, executor_output_utils, io, subprocess_task_handler
 from mlflow import MlflowClient
 
-from pipelines.local import PATCHED
+from pipelines.local import PATCHED, LocalStudy
+from pipelines.run import _report_failures
+from pipelines.runners import HostProcesses
 from ssm4rec.object_store import upload
 from ssm4rec.training.sweep import SCALES
-from tests.conftest import ObjectStore
+from tests.seaweed import ObjectStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -204,3 +206,31 @@ def test_optimizer_study(archive: Path, tmp_path: Path) -> None:
     reached = parent.data.metrics["sasrec/usgm/paper/validation_ndcg_at_10"]
     (row,) = [row for row in compared if row["batch_control"] == "paper"]
     assert reached == row["best_validation_ndcg@10"]
+
+
+def one_stage(folder: Path, code: str) -> LocalStudy:
+    """A study of one stage that runs this Python code, ended."""
+    (folder / "stage.py").write_text(code)
+    environment = {"PYTHONPATH": str(folder)}
+    study = LocalStudy(folder, HostProcesses(), {}, environment, lambda line: None, lambda process: None)
+    with pytest.raises(Exception, match=r"^stage$"):
+        study.start("image", ["python", "-m", "stage"])
+    return study
+
+
+def test_a_stage_that_was_killed_is_said_to_have_been(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = one_stage(tmp_path, "import os; print('epoch 1', flush=True); os.kill(os.getpid(), 9)")
+    with pytest.raises(SystemExit) as stopped:
+        _report_failures(study)
+    assert stopped.value.code == 128 + 9
+    assert "ended by signal 9 (9 often means: out of memory)" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_here_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "01-stage.log").symlink_to("/dev/full")
+    study = one_stage(tmp_path, "print('a line')")
+    with pytest.raises(SystemExit) as stopped:
+        _report_failures(study)
+    assert stopped.value.code == 2
+    assert "01-stage.log: No space left on device; free space or choose another --out" in capsys.readouterr().err
