@@ -1,16 +1,8 @@
 """A dataset folder made by hand, in the format that data/dataset.py describes; and a real S3 store."""
 
-import contextlib
 import json
-import secrets
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy
 import pyarrow
@@ -18,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from ssm4rec.data.dataset import fingerprint
-from ssm4rec.object_store import s3_client
+from tests.seaweed import ObjectStore, object_store_on
 
 WriteDataset = Callable[..., Path]
 
@@ -68,76 +60,13 @@ def cycle_dataset(write_dataset: WriteDataset) -> Path:
     return write_dataset([[(start + step) % 12 + 1 for step in range(6 + start % 9)] for start in range(40)])
 
 
-@dataclass(frozen=True)
-class ObjectStore:
-    """A store on the loopback interface and the variables under which clients find it."""
-
-    variables: dict[str, str]
-    bucket: str = "studies"
-
-    def client(self) -> Any:
-        """Return a client, in a process whose environment has the variables."""
-        return s3_client(attempts=2)
-
-    def sizes(self) -> dict[str, int]:
-        """Return the size of every object in the bucket by its key."""
-        entries = self.client().list_objects_v2(Bucket=self.bucket).get("Contents", [])
-        return {entry["Key"]: entry["Size"] for entry in entries}
-
-
 @pytest.fixture(scope="session")
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
     """Yield a SeaweedFS server with one empty bucket; it starts in some seconds."""
     folder = tmp_path_factory.mktemp("seaweed")
-    key, secret = secrets.token_hex(8), secrets.token_hex(16)
-    identity = {"name": "tests", "credentials": [{"accessKey": key, "secretKey": secret}], "actions": ["Admin"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    ports = free_ports(8)
-    roles = ("master", "volume", "filer", "s3")
-    # Every role has a second, gRPC port; by default it is the first plus 10,000.
-    flags = [f"-{role}.port={ports[2 * at]}" for at, role in enumerate(roles)]
-    flags += [f"-{role}.port.grpc={ports[2 * at + 1]}" for at, role in enumerate(roles)]
-    variables = {
-        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{ports[6]}",
-        "AWS_ACCESS_KEY_ID": key,
-        "AWS_SECRET_ACCESS_KEY": secret,
-        "AWS_REGION": "us-east-1",
-    }
-    command = [
-        str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", *flags,
-    ]  # fmt: skip
-    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
-        try:
-            store = ObjectStore(variables)
-            with pytest.MonkeyPatch.context() as environment:
-                for name, value in variables.items():
-                    environment.setenv(name, value)
-                wait_for_bucket(store)
-            yield store
-        finally:
-            server.terminate()
-
-
-def wait_for_bucket(store: ObjectStore) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            store.client().create_bucket(Bucket=store.bucket)
-        except Exception:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
-        else:
-            return
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    (folder / "disk").mkdir()
+    with object_store_on(folder / "disk", folder) as store:
+        yield store
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from ssm4rec.data.download import fetch
 from ssm4rec.errors import InputError
 from ssm4rec.object_store import split_s3_address, upload
-from tests.conftest import ObjectStore
+from tests.seaweed import ObjectStore
 
 
 @pytest.fixture
