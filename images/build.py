@@ -1,0 +1,126 @@
+"""Builds the images and tags them: ``python images/build.py --help`` (``make images``).
+
+Each gets two tags, ``NAME:VERSION``, which pipelines name, and ``NAME:VERSION-COMMIT``, which stays. The names stand in
+``ssm4rec/images.py``, which also reads SSM4REC_REGISTRY. What a build needs of this machine lies in ``images/machine``.
+"""
+
+import argparse
+import collections
+import os
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from ssm4rec import __version__
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.errors import InputError
+from ssm4rec.images import ROLES, image
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+"""Docker hands these to a build's commands and keeps them out of the image and its history."""
+
+
+def build_parser() -> StageParser:
+    """Return the command line."""
+    parser = StageParser("images.build", "Build the images.")
+    parser.add_argument("--only", default=",".join(ROLES), help="roles to build; llm stands on train")
+    parser.add_argument("--base-image", default="", help="what the CPU image stands on; empty: a slim Python")
+    parser.add_argument("--torch-index", default="", help="package index with CPU builds of torch, for the CPU image")
+    parser.add_argument("--build-arg", default=[], action="append", help="further NAME=VALUE for docker build")
+    parser.add_argument("--network", default="default", help="of the build: host, where the engine has no other")
+    parser.add_argument("--source", default="unknown", help="address of the repository, for the images' label")
+    parser.add_argument("--push", action="store_true", help="push both tags of each image when all are built")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Build, say how large each image is, and push."""
+    wanted = options.only.split(",")
+    if unknown := sorted(set(wanted) - set(ROLES)):
+        raise InputError(f"--only {','.join(unknown)}: unknown; choose from {', '.join(ROLES)}")
+    docker("info")  # an engine that does not answer shows now
+    commit = revision()
+    tags = []
+    for role in [role for role in ROLES if role in wanted]:
+        kept = f"{image(role)}-{commit}"
+        arguments = [f"VERSION={__version__}", f"REVISION={commit}", f"SOURCE={options.source}"]
+        arguments += base_arguments(role, options.base_image, options.torch_index)
+        arguments += [name for name in PROXIES if name in os.environ]
+        arguments += options.build_arg
+        flags = [f"--network={options.network}", f"--tag={image(role)}", f"--tag={kept}"]
+        build(f"images/{role}/Dockerfile", [*flags, *(f"--build-arg={argument}" for argument in arguments)])
+        tags += [image(role), kept]
+    for tag in tags:
+        print(f"{tag}  {int(docker('image', 'inspect', '--format', '{{.Size}}', tag)) / 1e9:.2f} GB")
+    for tag in tags if options.push else ():
+        docker("push", tag)
+        print(f"pushed {tag}")
+
+
+def base_arguments(role: str, base_image: str, torch_index: str) -> list[str]:
+    """Return the build arguments that say what a role's image stands on; the rest is in its Dockerfile."""
+    match role:
+        case "cpu":
+            given = {"BASE_IMAGE": base_image, "TORCH_INDEX": torch_index}
+            return [f"{name}={value}" for name, value in given.items() if value]
+        case "llm":
+            return [f"BASE_IMAGE={image('train')}"]
+        case _:
+            return []
+
+
+def build(file: str, flags: list[str]) -> None:
+    """Run ``docker build``, showing its output.
+
+    Raises:
+        InputError: it failed; says its last lines.
+    """
+    last: collections.deque[str] = collections.deque(maxlen=3)
+    with subprocess.Popen(
+        ["docker", "build", f"--file={file}", *flags, "."],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            last.extend([line.strip()] if line.strip() else [])
+    if process.returncode:
+        raise InputError(f"{file} does not build: {' | '.join(last)}")
+
+
+def docker(*arguments: str) -> str:
+    """Run a short docker command and return what it printed.
+
+    Raises:
+        InputError: there is no docker, or it failed.
+    """
+    try:
+        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise InputError("there is no docker command on this machine; install Docker's client") from None
+    if done.returncode:
+        raise InputError(f"docker {arguments[0]}: {' '.join(done.stderr.split()) or 'failed'}")
+    return done.stdout.strip()
+
+
+def revision() -> str:
+    """Return the commit that is checked out, with ``-dirty`` where files differ from it, or ``unknown``."""
+    try:
+        commands = (["git", "rev-parse", "--short=12", "HEAD"], ["git", "status", "--porcelain"])
+        commit, changes = (subprocess.check_output(command, cwd=ROOT, text=True).strip() for command in commands)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{commit}-dirty" if changes else commit
+
+
+def main() -> None:
+    """Build from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()
