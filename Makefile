@@ -55,7 +55,7 @@ mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1
 
 .PHONY: images
 images: $(INSTALLED) ## Build the images and print their sizes (ONLY=cpu, REGISTRY=, PUSH=1, ...)
-	@$(SETTINGS) $(BIN)/python images/build.py $(call flags,ONLY BASE_IMAGE TORCH_INDEX NETWORK) $(if $(PUSH),--push)
+	@$(SETTINGS) $(BIN)/python images/build.py $(call flags,ONLY BASE_IMAGE TORCH_INDEX NETWORK BUILD_ARG SOURCE) $(if $(PUSH),--push)
 
 .PHONY: deploy
 deploy: ## Put KFP, MLflow, its database and the volume on the cluster that kubectl talks to (OVERLAY=kind or a100)
@@ -99,7 +99,7 @@ test-gpu: $(INSTALLED) ## Run the tests that need a GPU
 	@$(BIN)/python -m pytest -q -rs -m gpu tests/gpu
 
 .PHONY: test-containers
-test-containers: $(INSTALLED) ## Build the CPU image and run the study in containers, with faults; half an hour, needs root or Docker
+test-containers: $(INSTALLED) $(TOOLS_INSTALLED) ## Build the CPU image, run the study in containers, break things; 20 minutes, Docker or root
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -rs --durations=0 -m containers tests/containers
 
 .PHONY: manifests
