@@ -40,9 +40,11 @@ def finish(arguments: list[str], largest_file: int = resource.RLIM_INFINITY) -> 
 def test_killed_training_resumes_to_the_same_result(cycle_dataset: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert finish(command(cycle_dataset, whole, "--overrides", TINY)).returncode == 0
-    checkpoint = killed / "model.checkpoints" / "2mamba4rec-seed0" / "checkpoint.safetensors"
+    checkpoints = killed / "model.checkpoints"
     with subprocess.Popen(PROGRAM + command(cycle_dataset, killed, "--overrides", TINY), env=ONE_THREAD) as process:
-        while not checkpoint.exists():  # the first epoch is done: kill it in one of the next
+        while not list(
+            checkpoints.glob("2mamba4rec-seed0-*/checkpoint.safetensors")
+        ):  # the first epoch is done: kill it in one of the next
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
@@ -108,3 +110,11 @@ def test_mistakes_get_one_line_and_status_2(
     assert sum("error" in line for line in errors) == 1
     assert not (tmp_path / "out" / "history.parquet").exists()
     assert not list(tmp_path.glob("**/*.partial-*"))
+
+
+def test_trainings_that_differ_in_overrides_have_checkpoints_of_their_own(cycle_dataset: Path, tmp_path: Path) -> None:
+    shared = ["--checkpoint-dir", str(tmp_path / "checkpoints"), "--overrides"]
+    for place, overrides in enumerate((TINY, f"{TINY},training.optimizer=adam")):
+        done = finish(command(cycle_dataset, tmp_path / str(place), *shared, overrides))
+        assert (done.returncode, "resumed" in done.stderr) == (0, False), done.stderr
+    assert len(list((tmp_path / "checkpoints").glob("2mamba4rec-seed0-*/checkpoint.safetensors"))) == 2
