@@ -1,7 +1,6 @@
 """Write the report of a study from its files: report.html, report.md and results.json."""
 
 import argparse
-import json
 from pathlib import Path
 
 from ssm4rec.command_line import StageParser, run_stage
@@ -9,11 +8,9 @@ from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary
 from ssm4rec.executor_input import input_paths
-from ssm4rec.files import whole_file
-from ssm4rec.report.document import render_html, render_markdown
+from ssm4rec.publish import publish
 from ssm4rec.report.sections import report_sections, report_title
 from ssm4rec.report.study import gather_study
-from ssm4rec.tracking import tracked_task
 from ssm4rec.training.history import read_history
 
 
@@ -48,19 +45,14 @@ def run(options: argparse.Namespace) -> None:
         histories = input_paths(options.executor_input, "histories")
     manifest = read_manifest(options.dataset_dir)
     study = gather_study(manifest, map(EvaluationSummary.read, evaluations), map(read_history, histories))
-    title, sections = report_title(study), report_sections(study)
-    texts = {
-        options.report_html: render_html(title, sections),
-        options.report_markdown: render_markdown(title, sections),
-        options.results: json.dumps(study.results_document(), indent=2, allow_nan=False) + "\n",
-    }
-    dataset = manifest["dataset"]
-    with tracked_task(f"report {dataset}", {"stage": "report", "dataset": dataset}) as tracker:
-        for path, text in texts.items():
-            with whole_file(path) as partial:
-                partial.write_text(text, encoding="utf-8")
-        for name, text in zip((REPORT_HTML, REPORT_MARKDOWN, RESULTS), texts.values(), strict=True):
-            tracker.text(name, text)
+    publish(
+        f"report {manifest['dataset']}",
+        manifest["dataset"],
+        report_title(study),
+        report_sections(study),
+        study.results_document(),
+        (options.report_html, options.report_markdown, options.results),
+    )
 
 
 def main() -> None:

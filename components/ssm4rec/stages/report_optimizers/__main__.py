@@ -1,17 +1,14 @@
 """Write the report of an optimizer study from its learning curves: report.html, report.md and results.json."""
 
 import argparse
-import json
 from pathlib import Path
 
 from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.executor_input import input_paths
-from ssm4rec.files import whole_file
-from ssm4rec.report.document import render_html, render_markdown
+from ssm4rec.publish import publish
 from ssm4rec.report.optimizer_sections import optimizer_report_title, optimizer_sections
 from ssm4rec.report.optimizers import gather_optimizers
-from ssm4rec.tracking import tracked_task
 from ssm4rec.training.history import read_history
 
 
@@ -42,19 +39,14 @@ def run(options: argparse.Namespace) -> None:
     if options.executor_input:
         sweep, compared = (input_paths(options.executor_input, name) for name in ("sweep", "comparison"))
     study = gather_optimizers(map(read_history, sweep), map(read_history, compared))
-    title, sections = optimizer_report_title(study), optimizer_sections(study)
-    texts = {
-        options.report_html: render_html(title, sections),
-        options.report_markdown: render_markdown(title, sections),
-        options.results: json.dumps(study.rows(), indent=2, allow_nan=False) + "\n",
-    }
-    labels = {"stage": "report", "dataset": study.dataset}
-    with tracked_task(f"report optimizers {study.dataset}", labels) as tracker:
-        for path, text in texts.items():
-            with whole_file(path) as partial:
-                partial.write_text(text, encoding="utf-8")
-        for name, text in zip((REPORT_HTML, REPORT_MARKDOWN, RESULTS), texts.values(), strict=True):
-            tracker.text(name, text)
+    publish(
+        f"report optimizers {study.dataset}",
+        study.dataset,
+        optimizer_report_title(study),
+        optimizer_sections(study),
+        study.rows(),
+        (options.report_html, options.report_markdown, options.results),
+    )
 
 
 def main() -> None:
