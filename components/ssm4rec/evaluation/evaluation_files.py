@@ -5,6 +5,9 @@
   ``most_popular_rank_unmasked`` and ``most_popular_rank_masked``.
 - ``candidates.parquet``, a row a user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items with
   the history masked, best first, and their ``scores`` list<float32>. What an LLM ranker re-orders.
+
+  Both are in ascending order of ``user``. Their metadata carries the data set's name and fingerprint, model, seed and
+  split, so that files of two data sets are never taken together.
 - ``metrics.json``::
 
     {"dataset": "ml-100k", "fingerprint": "…", "model": "sasrec", "seed": 0, "profile": "quick", "split": "test",
@@ -22,15 +25,43 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy
 import pyarrow
 import pyarrow.parquet
 
+from ssm4rec.contracts import CANDIDATES_PER_USER, SPLITS
+from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import FullRanking
 from ssm4rec.files import read_json, whole_file, write_json
+
+MODEL_KEY: Final = b"ssm4rec.model"
+SEED_KEY: Final = b"ssm4rec.seed"
+SPLIT_KEY: Final = b"ssm4rec.split"
+
+_RANKS_SCHEMA: Final = pyarrow.schema(
+    [
+        (name, pyarrow.int32())
+        for name in (
+            "user",
+            "target",
+            "history_length",
+            "rank_unmasked",
+            "rank_masked",
+            "most_popular_rank_unmasked",
+            "most_popular_rank_masked",
+        )
+    ]
+)
+_CANDIDATES_SCHEMA: Final = pyarrow.schema(
+    [
+        ("user", pyarrow.int32()),
+        ("items", pyarrow.list_(pyarrow.int32())),
+        ("scores", pyarrow.list_(pyarrow.float32())),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -79,31 +110,189 @@ class EvaluationSummary:
             raise InputError(f"{path}: not the metrics.json of an evaluation ({error}); run evaluate again") from None
 
 
-def write_ranks(path: Path, model: FullRanking, most_popular: FullRanking) -> None:
+@dataclass(frozen=True)
+class Ranks:
+    """ranks.parquet as arrays (n,), users ascending; see the module's description."""
+
+    users: Int32s
+    targets: Int32s
+    history_lengths: Int32s
+    unmasked: Int32s
+    masked: Int32s
+    most_popular_unmasked: Int32s
+    most_popular_masked: Int32s
+    model: str
+    seed: int
+    split: str
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """candidates.parquet as arrays of n users and K = 20 candidates.
+
+    Attributes:
+        users: ascending, (n,).
+        items: best first, 0 where a user has fewer candidates, (n, K).
+        scores: minus infinity where a user has fewer candidates, (n, K).
+        model, seed, split: of the evaluation that wrote them.
+    """
+
+    users: Int32s
+    items: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.int32]]
+    scores: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float32]]
+    model: str
+    seed: int
+    split: str
+
+
+def write_ranks(
+    path: Path,
+    dataset: SequenceDataset,
+    model: str,
+    seed: int,
+    split: str,
+    ranking: FullRanking,
+    most_popular: FullRanking,
+) -> None:
     """Write ranks.parquet: the ranks of the model and of the baseline, user by user."""
-    columns = {
-        "user": model.users,
-        "target": model.targets,
-        "history_length": model.history_lengths,
-        "rank_unmasked": model.unmasked,
-        "rank_masked": model.masked,
-        "most_popular_rank_unmasked": most_popular.unmasked,
-        "most_popular_rank_masked": most_popular.masked,
-    }
+    columns = (
+        ranking.users,
+        ranking.targets,
+        ranking.history_lengths,
+        ranking.unmasked,
+        ranking.masked,
+        most_popular.unmasked,
+        most_popular.masked,
+    )
+    arrays = [pyarrow.array(values.astype(numpy.int32)) for values in columns]
+    schema = _RANKS_SCHEMA.with_metadata(_metadata(dataset, model, seed, split))
     with whole_file(path) as partial:
-        table = pyarrow.table({name: values.astype(numpy.int32) for name, values in columns.items()})
-        pyarrow.parquet.write_table(table, partial)
+        pyarrow.parquet.write_table(pyarrow.table(arrays, schema=schema), partial)
 
 
-def write_candidates(path: Path, ranking: FullRanking) -> None:
+def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
+    """Read ranks.parquet.
+
+    Raises:
+        InputError: it is missing, damaged or empty, of another data set than ``dataset``, or its users' targets are
+            not those of its split.
+    """
+    table, model, seed, split = _read(path, _RANKS_SCHEMA, dataset, "ranks")
+    columns = {name: table.column(name).to_numpy() for name in _RANKS_SCHEMA.names}
+    users, targets = columns["user"], columns["target"]
+    positions = dataset.test_position if split == "test" else dataset.validation_position
+    if (positions[users] < 0).any() or (dataset.items[dataset.offsets[users] + positions[users]] != targets).any():
+        raise InputError(f"{path}: the targets are not those of the {split} split; run evaluate again")
+    for name in _RANKS_SCHEMA.names[3:]:
+        if columns[name].min() < 1 or columns[name].max() > dataset.item_count:
+            raise InputError(f"{path}: {name} is not always in 1..{dataset.item_count}; run evaluate again")
+    return Ranks(
+        users=users,
+        targets=targets,
+        history_lengths=columns["history_length"],
+        unmasked=columns["rank_unmasked"],
+        masked=columns["rank_masked"],
+        most_popular_unmasked=columns["most_popular_rank_unmasked"],
+        most_popular_masked=columns["most_popular_rank_masked"],
+        model=model,
+        seed=seed,
+        split=split,
+    )
+
+
+def write_candidates(
+    path: Path, dataset: SequenceDataset, model: str, seed: int, split: str, ranking: FullRanking
+) -> None:
     """Write candidates.parquet; a user who has had nearly all items gets fewer than K candidates."""
     present = numpy.isfinite(ranking.candidate_scores)
     offsets = pyarrow.array(numpy.concatenate([[0], present.sum(axis=1).cumsum()]).astype(numpy.int32))
-    lists = {
-        "items": pyarrow.array(ranking.candidates[present].astype(numpy.int32)),
-        "scores": pyarrow.array(ranking.candidate_scores[present]),
-    }
-    columns = {name: pyarrow.ListArray.from_arrays(offsets, values) for name, values in lists.items()}
+    users = pyarrow.array(ranking.users.astype(numpy.int32))
+    items = pyarrow.array(ranking.candidates[present].astype(numpy.int32))
+    scores = pyarrow.array(ranking.candidate_scores[present])
+    lists = [pyarrow.ListArray.from_arrays(offsets, values) for values in (items, scores)]
+    schema = _CANDIDATES_SCHEMA.with_metadata(_metadata(dataset, model, seed, split))
     with whole_file(path) as partial:
-        users = pyarrow.array(ranking.users.astype(numpy.int32))
-        pyarrow.parquet.write_table(pyarrow.table({"user": users, **columns}), partial)
+        pyarrow.parquet.write_table(pyarrow.table([users, *lists], schema=schema), partial)
+
+
+def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
+    """Read candidates.parquet.
+
+    Raises:
+        InputError: it is missing, damaged or empty, or of another data set than ``dataset``.
+    """
+    table, model, seed, split = _read(path, _CANDIDATES_SCHEMA, dataset, "candidates")
+    lists, scores = table.column("items").chunk(0), table.column("scores").chunk(0)
+    lengths = numpy.diff(lists.offsets.to_numpy())
+    flat_items, flat_scores = lists.flatten(), scores.flatten()
+    if not numpy.array_equal(lengths, numpy.diff(scores.offsets.to_numpy())) or lengths.max() > CANDIDATES_PER_USER:
+        raise InputError(
+            f"{path}: a user's items and scores differ in number or are more than {CANDIDATES_PER_USER}; "
+            "run evaluate again"
+        )
+    values = flat_items.to_numpy(zero_copy_only=False)
+    if flat_items.null_count or flat_scores.null_count or not ((values >= 1) & (values <= dataset.item_count)).all():
+        raise InputError(f"{path}: items are not always in 1..{dataset.item_count}; run evaluate again")
+    present = numpy.arange(CANDIDATES_PER_USER) < lengths[:, None]
+    padded_items = numpy.zeros(present.shape, dtype=numpy.int32)
+    padded_items[present] = values
+    padded_scores = numpy.full(present.shape, -numpy.inf, dtype=numpy.float32)
+    padded_scores[present] = flat_scores.to_numpy()
+    return Candidates(table.column("user").to_numpy(), padded_items, padded_scores, model, seed, split)
+
+
+def _metadata(dataset: SequenceDataset, model: str, seed: int, split: str) -> dict[bytes, bytes]:
+    return {
+        DATASET_KEY: dataset.name.encode(),
+        FINGERPRINT_KEY: dataset.fingerprint.encode(),
+        MODEL_KEY: model.encode(),
+        SEED_KEY: str(seed).encode(),
+        SPLIT_KEY: split.encode(),
+    }
+
+
+def _read(
+    path: Path, schema: pyarrow.Schema, dataset: SequenceDataset, content: str
+) -> tuple[pyarrow.Table, str, int, str]:
+    """Return a file's table, in one chunk, and its model, seed and split, or raise InputError."""
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run evaluate first") from None
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}); run evaluate again") from None
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise InputError(f"{path}: not {content}, it has no column {missing[0]!r}; run evaluate again")
+    model, seed, split = _origin(path, table.schema.metadata or {}, dataset, content)
+    if not len(table):
+        raise InputError(f"{path}: empty, it holds no user; run evaluate again")
+    try:
+        table = table.select(schema.names).cast(schema).combine_chunks()
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+        raise InputError(f"{path}: a column is not of its type ({error}); run evaluate again") from None
+    if any(column.null_count for column in table.columns):
+        raise InputError(f"{path}: values are missing; run evaluate again")
+    users = table.column("user").to_numpy()
+    if users[0] < 0 or users[-1] >= dataset.user_count or (numpy.diff(users) <= 0).any():
+        raise InputError(f"{path}: users are not in ascending order in 0..{dataset.user_count - 1}; run evaluate again")
+    return table, model, seed, split
+
+
+def _origin(path: Path, metadata: dict[bytes, bytes], dataset: SequenceDataset, content: str) -> tuple[str, int, str]:
+    """Return model, seed and split from a file's metadata, or raise InputError."""
+    try:
+        name, fingerprint, model, seed, split = (
+            metadata[key].decode() for key in (DATASET_KEY, FINGERPRINT_KEY, MODEL_KEY, SEED_KEY, SPLIT_KEY)
+        )
+        number = int(seed)
+    except (KeyError, ValueError):
+        raise InputError(f"{path}: does not say what it is an evaluation of; run evaluate again") from None
+    if fingerprint != dataset.fingerprint:
+        raise InputError(
+            f"{path}: {content} of another data set, {name} ({fingerprint[:12]}), than {dataset.name} "
+            f"({dataset.fingerprint[:12]}); take files of one data set"
+        )
+    if split not in SPLITS:
+        raise InputError(f"{path}: {content} of an unknown split {split!r}; run evaluate again")
+    return model, number, split

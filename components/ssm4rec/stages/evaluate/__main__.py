@@ -80,8 +80,9 @@ def _evaluate(options: argparse.Namespace, dataset: SequenceDataset, stored: Sto
     ranking = full_ranking(model.score_next, dataset, options.split, model.maximum_length, device, CANDIDATES_PER_USER)
     most_popular = full_ranking(most_popular_scorer(dataset, device), dataset, options.split, 1, device)
     summary = _summary(dataset, stored, options.split, ranking, most_popular)
-    write_ranks(options.ranks, ranking, most_popular)
-    write_candidates(options.candidates, ranking)
+    origin = (dataset, summary.model, summary.seed, summary.split)
+    write_ranks(options.ranks, *origin, ranking, most_popular)
+    write_candidates(options.candidates, *origin, ranking)
     summary.write(options.metrics)
     return summary
 

@@ -1,0 +1,142 @@
+"""ranks.parquet and candidates.parquet: what is written is read back, and foreign or damaged files are refused."""
+
+from pathlib import Path
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+
+from ssm4rec.data.dataset import SequenceDataset, read_sequences
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.evaluation_files import (
+    SEED_KEY,
+    SPLIT_KEY,
+    read_candidates,
+    read_ranks,
+    write_candidates,
+    write_ranks,
+)
+from ssm4rec.evaluation.full_ranking import FullRanking, full_ranking, most_popular_scorer
+
+READERS = {"ranks": read_ranks, "candidates": read_candidates}
+
+
+@pytest.fixture
+def dataset(write_dataset: "object") -> SequenceDataset:
+    """35 items; user 0 has had all but three of them, user 2 is in no split."""
+    random = numpy.random.default_rng(5)
+    sequences = [list(range(1, 36)), [1, 2, 3, 4], [5, 6]]
+    sequences[0].append(4)
+    sequences[0] = sequences[0][3:]
+    sequences += [random.integers(1, 36, size=length).tolist() for length in random.integers(3, 20, size=12)]
+    return read_sequences(write_dataset(sequences))
+
+
+def ranking(dataset: SequenceDataset, seed: int = 0) -> FullRanking:
+    scores = torch.randn(dataset.item_count, generator=torch.Generator().manual_seed(seed))
+    cpu = torch.device("cpu")
+    return full_ranking(lambda items, _: scores.expand(len(items), -1), dataset, "test", 50, cpu, 20)
+
+
+@pytest.fixture
+def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:
+    popular = full_ranking(most_popular_scorer(dataset, torch.device("cpu")), dataset, "test", 1, torch.device("cpu"))
+    paths = {content: tmp_path / f"{content}.parquet" for content in READERS}
+    write_ranks(paths["ranks"], dataset, "sasrec", 3, "test", ranking(dataset), popular)
+    write_candidates(paths["candidates"], dataset, "sasrec", 3, "test", ranking(dataset))
+    return paths
+
+
+def test_ranks_come_back(dataset: SequenceDataset, files: dict[str, Path]) -> None:
+    made, found = ranking(dataset), read_ranks(files["ranks"], dataset)
+    popular = full_ranking(most_popular_scorer(dataset, torch.device("cpu")), dataset, "test", 1, torch.device("cpu"))
+    assert (found.model, found.seed, found.split) == ("sasrec", 3, "test")
+    for written, read in (
+        (made.users, found.users),
+        (made.targets, found.targets),
+        (made.history_lengths, found.history_lengths),
+        (made.unmasked, found.unmasked),
+        (made.masked, found.masked),
+        (popular.unmasked, found.most_popular_unmasked),
+        (popular.masked, found.most_popular_masked),
+    ):
+        assert read.dtype == numpy.int32
+        assert read.tolist() == written.tolist()
+
+
+def test_candidates_come_back_padded(dataset: SequenceDataset, files: dict[str, Path]) -> None:
+    made, found = ranking(dataset), read_candidates(files["candidates"], dataset)
+    assert (found.model, found.seed, found.split) == ("sasrec", 3, "test")
+    assert found.users.tolist() == made.users.tolist()
+    assert found.items.shape == found.scores.shape == (len(made.users), 20)
+    present = numpy.isfinite(made.candidate_scores)
+    assert 0 < present[0].sum() < 20  # user 0 had nearly all
+    assert (found.items == numpy.where(present, made.candidates, 0)).all()
+    assert (found.scores == made.candidate_scores).all()
+
+
+@pytest.mark.parametrize("content", READERS)
+def test_files_at_fault_are_refused(
+    content: str, dataset: SequenceDataset, files: dict[str, Path], write_dataset: "object", tmp_path: Path
+) -> None:
+    read, path = READERS[content], files[content]
+
+    def refused(expected: str, table: pyarrow.Table | None = None) -> None:
+        if table is not None:
+            pyarrow.parquet.write_table(table, tmp_path / "changed.parquet")
+        with pytest.raises(InputError) as stopped:
+            read(path if table is None else tmp_path / "changed.parquet", dataset)
+        assert expected in str(stopped.value)
+        assert "\n" not in str(stopped.value)
+
+    table = pyarrow.parquet.read_table(path)
+    metadata = table.schema.metadata
+    refused("no column 'user'", table.drop_columns("user"))
+    refused(f"not {content}, it has no column", pyarrow.parquet.read_table(files[({*READERS} - {content}).pop()]))
+    refused("empty, it holds no user", table.slice(0, 0))
+    refused("does not say what it is an evaluation of", table.replace_schema_metadata({}))
+    refused("does not say", table.replace_schema_metadata({**metadata, SEED_KEY: b"zero"}))
+    refused("of an unknown split 'train'", table.replace_schema_metadata({**metadata, SPLIT_KEY: b"train"}))
+    users = table.column("user").to_numpy()
+    refused("not in ascending order", table.set_column(0, "user", [users[::-1]]))
+    refused("not in ascending order in 0..14", table.set_column(0, "user", [users + 100]))
+    refused("not of its type", table.set_column(0, "user", [[f"u{user}" for user in users]]))
+    refused("values are missing", table.set_column(0, "user", [[None, *users[1:].tolist()]]))
+    path.write_bytes(path.read_bytes()[:200])
+    refused("not a readable Parquet file")
+    path.unlink()
+    refused("no such file; run evaluate first")
+    other = read_sequences(write_dataset([[1, 2, 3]] * 9, name="other", folder="other"))
+    pyarrow.parquet.write_table(table, path)
+    with pytest.raises(InputError, match=f"{content} of another data set, toy .*, than other "):
+        read(path, other)
+
+
+def test_ranks_of_other_targets_are_refused(dataset: SequenceDataset, files: dict[str, Path]) -> None:
+    table = pyarrow.parquet.read_table(files["ranks"])
+    for name, values, expected in (
+        ("target", table.column("target").to_numpy() % 35 + 1, "not those of the test split"),
+        ("rank_masked", table.column("rank_masked").to_numpy() - 40, "rank_masked is not always in 1..35"),
+        ("rank_unmasked", table.column("rank_masked").to_numpy() + 35, "rank_unmasked is not always in 1..35"),
+    ):
+        place = table.column_names.index(name)
+        pyarrow.parquet.write_table(table.set_column(place, name, [values]), files["ranks"])
+        with pytest.raises(InputError, match=expected):
+            read_ranks(files["ranks"], dataset)
+
+
+def test_damaged_candidates_are_refused(dataset: SequenceDataset, files: dict[str, Path]) -> None:
+    table = pyarrow.parquet.read_table(files["candidates"])
+    rows = table.to_pylist()
+    for change, expected in (
+        ({"items": [36], "scores": [0.5]}, "items are not always in 1..35"),
+        ({"items": [None], "scores": [0.5]}, "items are not always in 1..35"),
+        ({"items": [1, 2], "scores": [0.5]}, "differ in number"),
+        ({"items": [1] * 21, "scores": [0.5] * 21}, "more than 20"),
+    ):
+        changed = pyarrow.Table.from_pylist([{**rows[0], **change}, *rows[1:]], schema=table.schema)
+        pyarrow.parquet.write_table(changed, files["candidates"])
+        with pytest.raises(InputError, match=expected):
+            read_candidates(files["candidates"], dataset)
