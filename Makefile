@@ -150,7 +150,7 @@ $(INSTALLED): pyproject.toml images/constraints.txt components/build_native.py $
 	@echo "installing into $(VENV) with $(PYTHON): about 2 GB, some minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --constraint images/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
-		torch==2.13.0 --editable '.[data,train,tracking,pipelines,dev]'
+		torch==2.13.0 --editable '.[data,train,llm,mining,tracking,pipelines,dev]'
 	@touch $@
 
 # Apart from the rest: checkov wants other versions of what kfp needs.

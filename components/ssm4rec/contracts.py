@@ -32,6 +32,10 @@ SEQUENCES: Final = "sequences.parquet"
 MODEL_CONFIG: Final = "config.json"
 MODEL_WEIGHTS: Final = "model.safetensors"
 
+# Adapter and generator folders, written by finetune_llm, align_llm and train_generator.
+RANKER: Final = "ranker.json"
+GENERATOR: Final = "generator.json"
+
 # Report files.
 REPORT_HTML: Final = "report.html"
 REPORT_MARKDOWN: Final = "report.md"

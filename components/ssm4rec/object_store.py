@@ -1,4 +1,4 @@
-"""S3 and what speaks its protocol: one way to reach it, and folders copied into it.
+"""S3 and what speaks its protocol: one way to reach it, and folders copied into it and out of it.
 
 Address, region and credentials come from the environment, as for every AWS client: AWS_ENDPOINT_URL_S3 (unless it is
 Amazon's store), AWS_REGION or AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY; or from AWS's own files.
@@ -16,6 +16,7 @@ import botocore.exceptions
 from botocore.config import Config
 
 from ssm4rec.errors import InputError
+from ssm4rec.files import whole_file
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 60
@@ -89,3 +90,35 @@ def upload(files: Iterable[Path], folder: Path, address: str) -> int:
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise InputError(f"{place}: the store does not answer as it should ({error})") from None
     return copied
+
+
+def download(address: str, folder: Path) -> None:
+    """Copy what lies below ``address`` into a folder; what is there already, of the same size and no older, stays.
+
+    Args:
+        address: s3://bucket/prefix.
+        folder: made if need be; names below it are those below the prefix.
+
+    Raises:
+        InputError: nothing lies there, the store cannot be reached or refuses, or a name would leave the folder.
+    """
+    bucket, prefix = split_s3_address(address)
+    try:
+        client = s3_client(attempts=4)
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "")
+        present = [entry for page in pages for entry in page.get("Contents", []) if not entry["Key"].endswith("/")]
+        for entry in present:
+            name = entry["Key"].removeprefix(f"{prefix}/" if prefix else "")
+            target = folder / name
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise InputError(f"s3://{bucket}/{entry['Key']}: its name leads out of the folder it is copied to")
+            if target.exists():
+                facts = target.stat()
+                if facts.st_size == entry["Size"] and facts.st_mtime >= entry["LastModified"].timestamp():
+                    continue
+            with whole_file(target) as partial:
+                client.download_file(bucket, entry["Key"], str(partial))
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise InputError(f"{address}: the store does not answer as it should ({error})") from None
+    if not present:
+        raise InputError(f"{address}: nothing lies there; check bucket and prefix")

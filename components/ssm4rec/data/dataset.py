@@ -23,12 +23,13 @@ import numpy
 import pyarrow
 import pyarrow.parquet
 
-from ssm4rec.contracts import MANIFEST, SEQUENCES
+from ssm4rec.contracts import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
 from ssm4rec.errors import InputError
 from ssm4rec.files import read_json
 
 Int32s = numpy.ndarray[tuple[int], numpy.dtype[numpy.int32]]
 Int64s = numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]
+Float32s = numpy.ndarray[tuple[int], numpy.dtype[numpy.float32]]
 Split = Literal["validation", "test"]
 
 FINGERPRINT_KEY: Final = b"ssm4rec.fingerprint"
@@ -126,3 +127,45 @@ def read_sequences(folder: Path) -> SequenceDataset:
         validation_position=column("validation_position"),
         test_position=column("test_position"),
     )
+
+
+def read_titles(folder: Path) -> list[str]:
+    """Return the title of every item, entry 0 (padding) empty; an item without one is called by its source's id.
+
+    Raises:
+        InputError: the file is missing or unreadable, or no item has a title.
+    """
+    path = folder / ITEMS
+    try:
+        table = pyarrow.parquet.read_table(path, columns=["item_id", "title"])
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run prepare_data first") from None
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}); run prepare_data again") from None
+    if table.column("title").null_count == table.num_rows:
+        raise InputError(
+            f"{path}: column title is empty, and language models read titles; prepare the data with --items-source, "
+            "a file of item ids and titles, or leave language models out (--llm none)"
+        )
+    named = zip(table.column("item_id").to_pylist(), table.column("title").to_pylist(), strict=True)
+    return ["", *(item_id if title is None else title for item_id, title in named)]
+
+
+def read_ratings(folder: Path, dataset: SequenceDataset) -> Float32s:
+    """Return the rating of every event in the order of ``dataset.items``, NaN where there is none.
+
+    Raises:
+        InputError: interactions.parquet is missing or unreadable, or its events are not those of ``dataset``.
+    """
+    path = folder / INTERACTIONS
+    try:
+        table = pyarrow.parquet.read_table(path, columns=["item", "rating"])
+        ratings: Float32s = table.column("rating").cast(pyarrow.float32()).to_numpy()
+        items = table.column("item").to_numpy()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run prepare_data again") from None
+    except (KeyError, pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not readable interactions ({error}); run prepare_data again") from None
+    if not numpy.array_equal(items, dataset.items):
+        raise InputError(f"{path}: its events are not those of {SEQUENCES} beside it; run prepare_data again")
+    return ratings

@@ -6,9 +6,6 @@ https://grouplens.org/datasets/movielens/
 
 import csv
 import logging
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +20,7 @@ from ssm4rec.data.interactions import Columns, encode
 from ssm4rec.data.readers import read_delimited
 from ssm4rec.data.remote import UnreachableError
 from ssm4rec.data.source import Source, SourceOptions
+from ssm4rec.data.wheels import fetch_wheel
 from ssm4rec.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -142,28 +140,15 @@ def _read_titles(archive: Path, movies: _Movies) -> Iterator[polars.DataFrame]:
 
 
 def _fetch_wheel(cache_dir: Path) -> Fetched:
-    """Bring the RecBole wheel from the package index, as pip is configured on this machine.
+    """Bring ML-100K inside the RecBole wheel.
 
     Raises:
-        InputError: the index does not give this very wheel.
+        InputError: the package index does not give it.
     """
-    name, version = _WHEEL.split("==")
-    folder = cache_dir / _WHEEL
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            requirements = Path(temporary) / "requirements.txt"
-            requirements.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-            command += ["--retries", "2", "--timeout", "30"]
-            command += ["--require-hashes", "--requirement", str(requirements), "--dest", temporary]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                raise InputError(
-                    f"ml-100k: neither GroupLens nor the package index gives it ({reason}); "
-                    "set --source to a copy of ml-100k.zip"
-                )
-            (Path(temporary) / path.name).replace(path)
+    try:
+        path = fetch_wheel(_WHEEL, _WHEEL_SHA256, cache_dir)
+    except InputError as error:
+        raise InputError(
+            f"ml-100k: GroupLens cannot be reached, and {error}; set --source to a copy of ml-100k.zip"
+        ) from None
     return replace(fetch(str(path), cache_dir), address=f"pip:{_WHEEL}", checksum="verified")

