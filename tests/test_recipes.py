@@ -1,11 +1,14 @@
 """Recipes: profiles, names, overrides."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from ssm4rec.contracts import MODELS, PROFILES
 from ssm4rec.errors import InputError
+from ssm4rec.llm.settings import RankerRecipe
+from ssm4rec.overrides import override
 from ssm4rec.recipes import recipe
 
 
@@ -24,12 +27,28 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
     assert changed.model.layers == plain.model.layers
 
 
+def test_overrides_of_any_recipe() -> None:
+    plain = RankerRecipe()
+    pairs = "source=./llama,finetune.lora.rank=4,finetune.steps.learning_rate=1e-3,align.prompt.history=7"
+    changed = override(plain, pairs)
+    lora, steps = replace(plain.finetune.lora, rank=4), replace(plain.finetune.steps, learning_rate=1e-3)
+    assert changed == replace(
+        plain,
+        source="./llama",
+        finetune=replace(plain.finetune, lora=lora, steps=steps),
+        align=replace(plain.align, prompt=replace(plain.align.prompt, history=7)),
+    )
+    usgm = recipe("sasrec", "quick", "long", "training.average=true")
+    assert usgm.training.average
+    assert not override(usgm, "training.average=false").training.average
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("gru4rec", "quick", "long"), "--model gru4rec: unknown; choose from sasrec, mamba4rec, 2mamba4rec"),
         (("sasrec", "huge", "long"), "--profile huge: unknown; choose from smoke, quick, paper, best"),
-        (("sasrec", "quick", "long", "epochs=3"), "write section.field=value"),
+        (("sasrec", "quick", "long", "epochs=3"), "write section.field=value; the recipe begins with model, training"),
         (("sasrec", "quick", "long", "training.speed=3"), "no field 'speed'; choose from epochs, patience"),
         (("sasrec", "quick", "long", "training.epochs=many"), "'many' is no int"),
         (("sasrec", "quick", "long", "training.epochs=0"), "epochs is above 0"),
@@ -43,6 +62,8 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
             "inner width 2 x 64 is no multiple of head_width",
         ),
         (("2mamba4rec", "quick", "long", "model.mixer=3"), "mixer has fields of its own"),
+        (("sasrec", "quick", "long", "training.average=0"), "'0' is no bool"),
+        (("sasrec", "quick", "long", "training=3"), "training has fields of its own"),
         (("sasrec", "quick", "long", "training.betas=3"), "betas cannot be set this way"),
     ],
 )

@@ -1,14 +1,19 @@
 """Changes to a recipe from the command line: ``section.field=value`` pairs."""
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 from ssm4rec.errors import InputError
-from ssm4rec.training.settings import Recipe
+
+R = TypeVar("R")
 
 
-def override(recipe: Recipe, pairs: str) -> Recipe:
+def override(recipe: R, pairs: str) -> R:
     """Return the recipe with pairs such as ``training.epochs=3,model.mixer.state_size=16`` applied one by one.
+
+    Args:
+        recipe: a dataclass; its fields are numbers, texts and dataclasses of such.
+        pairs: separated by commas; a dotted name leads to a field at any depth.
 
     Raises:
         InputError: a pair names no field, or its value does not fit.
@@ -18,18 +23,17 @@ def override(recipe: Recipe, pairs: str) -> Recipe:
     return recipe
 
 
-def _override(chosen: Recipe, pair: str) -> Recipe:
+def _override(recipe: R, pair: str) -> R:
     path, equals, text = pair.partition("=")
-    section, _, field = path.partition(".")
-    if not equals or section not in ("model", "training"):
-        raise InputError(
-            f"--overrides {pair}: write section.field=value, such as training.epochs=3 or model.dropout=0.1"
-        )
+    fields = path.split(".")
+    names = [field.name for field in dataclasses.fields(recipe)]  # type: ignore[arg-type] # a dataclass, see override
+    if not equals or fields[0] not in names:
+        raise InputError(f"--overrides {pair}: write section.field=value; the recipe begins with {', '.join(names)}")
     try:
-        changed: Any = _replace(getattr(chosen, section), field.split("."), text, pair)
+        changed: R = _replace(recipe, fields, text, pair)
     except ValueError as error:  # of the configuration: the value has the right type and makes no sense
         raise InputError(f"--overrides {pair}: {error}") from None
-    return dataclasses.replace(chosen, **{section: changed})
+    return changed
 
 
 def _replace(settings: Any, fields: list[str], text: str, pair: str) -> Any:
@@ -45,7 +49,13 @@ def _replace(settings: Any, fields: list[str], text: str, pair: str) -> Any:
     if len(fields) > 1 or isinstance(present, tuple):
         raise InputError(f"--overrides {pair}: {fields[0]} cannot be set this way")
     try:
-        value = type(present)(text)
+        value = _boolean(text) if isinstance(present, bool) else type(present)(text)
     except ValueError:
         raise InputError(f"--overrides {pair}: {text!r} is no {type(present).__name__}") from None
     return dataclasses.replace(settings, **{fields[0]: value})
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError
+    return text == "true"
