@@ -224,6 +224,8 @@ def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
     table, model, seed, split = _read(path, _CANDIDATES_SCHEMA, dataset, "candidates")
     lists, scores = table.column("items").chunk(0), table.column("scores").chunk(0)
     lengths = numpy.diff(lists.offsets.to_numpy())
+    if not lengths.any():
+        raise InputError(f"{path}: empty, no user has a candidate; run evaluate again")
     flat_items, flat_scores = lists.flatten(), scores.flatten()
     if not numpy.array_equal(lengths, numpy.diff(scores.offsets.to_numpy())) or lengths.max() > CANDIDATES_PER_USER:
         raise InputError(

@@ -10,21 +10,17 @@ each averaged over the users.
 """
 
 import numpy
+from numpy.typing import NDArray
 
 from ssm4rec.contracts import CUTOFFS, METRICS, metric_name
-from ssm4rec.data.dataset import Int64s
+from ssm4rec.data.dataset import Int32s, Int64s
 
 
-def metric_at(metric: str, ranks: Int64s, cutoff: int) -> float:
-    """Return one metric's mean over users.
+def gains_at(metric: str, ranks: Int64s | Int32s, cutoff: int) -> NDArray[numpy.float64]:
+    """Return what each user adds to a metric, (n,): its mean is the metric.
 
-    >>> ranks = numpy.array([1, 3, 50])
-    >>> metric_at("hit", ranks, 10) == 2 / 3
-    True
-    >>> metric_at("ndcg", ranks, 10) == (1 + 1 / 2) / 3
-    True
-    >>> metric_at("mrr", ranks, 10) == (1 + 1 / 3) / 3
-    True
+    >>> gains_at("ndcg", numpy.array([1, 3, 50]), 10)
+    array([1. , 0.5, 0. ])
     """
     inside = ranks <= cutoff
     match metric:
@@ -36,9 +32,23 @@ def metric_at(metric: str, ranks: Int64s, cutoff: int) -> float:
             gains = 1 / ranks
         case _:
             raise ValueError(f"there is no metric called {metric!r}")
-    return float(numpy.where(inside, gains, 0.0).mean())
+    return numpy.where(inside, gains, 0.0)
 
 
-def all_metrics(ranks: Int64s) -> dict[str, float]:
+def metric_at(metric: str, ranks: Int64s | Int32s, cutoff: int) -> float:
+    """Return one metric's mean over users.
+
+    >>> ranks = numpy.array([1, 3, 50])
+    >>> metric_at("hit", ranks, 10) == 2 / 3
+    True
+    >>> metric_at("ndcg", ranks, 10) == (1 + 1 / 2) / 3
+    True
+    >>> metric_at("mrr", ranks, 10) == (1 + 1 / 3) / 3
+    True
+    """
+    return float(gains_at(metric, ranks, cutoff).mean())
+
+
+def all_metrics(ranks: Int64s | Int32s) -> dict[str, float]:
     """Return every metric at every cutoff by name."""
     return {metric_name(metric, cutoff): metric_at(metric, ranks, cutoff) for metric in METRICS for cutoff in CUTOFFS}
