@@ -165,7 +165,8 @@ def read_ratings(folder: Path, dataset: SequenceDataset) -> Float32s:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run prepare_data again") from None
     except (KeyError, pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not readable interactions ({error}); run prepare_data again") from None
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path}: not readable interactions ({reason}); run prepare_data again") from None
     if not numpy.array_equal(items, dataset.items):
         raise InputError(f"{path}: its events are not those of {SEQUENCES} beside it; run prepare_data again")
     return ratings

@@ -1,0 +1,120 @@
+"""pairs.parquet, the preference pairs that mine_preferences writes and align_llm reads.
+
+A row a pair: ``user`` int32 0..U-1; ``winner`` and ``loser`` int32, items 1..V; ``history_length`` int32, the prompt's
+history is the user's ``items[:history_length]``; ``origin`` string, ``ratings`` or ``lightfm``; ``winner_rating`` and
+``loser_rating`` float32, the user's, null for LightFM's pairs; ``winner_score`` and ``loser_score`` float32, LightFM's,
+null for pairs by ratings. Pairs by ratings come first, each part is in the order of the users. The file's metadata
+carries the data set's name and fingerprint.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+
+from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, SequenceDataset
+from ssm4rec.errors import InputError
+from ssm4rec.files import whole_file
+from ssm4rec.llm.preferences import ORIGINS, Pairs, is_held_out
+
+_NUMBERS: Final = ("user", "winner", "loser", "history_length")
+_SCHEMA: Final = pyarrow.schema(
+    [
+        *((name, pyarrow.int32()) for name in _NUMBERS),
+        ("origin", pyarrow.string()),
+        ("winner_rating", pyarrow.float32()),
+        ("loser_rating", pyarrow.float32()),
+        ("winner_score", pyarrow.float32()),
+        ("loser_score", pyarrow.float32()),
+    ]
+)
+
+
+def write_pairs(path: Path, dataset: SequenceDataset, pairs: Pairs) -> None:
+    """Write pairs.parquet, whole or not at all.
+
+    Raises:
+        InputError: there is no pair.
+    """
+    if not len(pairs):
+        raise InputError(
+            f"data set {dataset.name}: no preference pair, no user has a history and a winner and a loser after it; "
+            "prepare data with longer histories, or keep the ratings"
+        )
+    columns = (
+        pairs.users,
+        pairs.winners,
+        pairs.losers,
+        pairs.history_lengths,
+        pairs.origins,
+        pairs.winner_ratings,
+        pairs.loser_ratings,
+        pairs.winner_scores,
+        pairs.loser_scores,
+    )
+    arrays = [
+        # from_pandas: NaN is null.
+        pyarrow.array(values, field.type, from_pandas=True)
+        for values, field in zip(columns, _SCHEMA, strict=True)
+    ]
+    schema = _SCHEMA.with_metadata({DATASET_KEY: dataset.name, FINGERPRINT_KEY: dataset.fingerprint})
+    with whole_file(path) as partial:
+        pyarrow.parquet.write_table(pyarrow.table(arrays, schema=schema), partial)
+
+
+def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
+    """Read pairs.parquet.
+
+    Raises:
+        InputError: it is missing, damaged or empty, of another data set than ``dataset``, or has a pair that the data
+            set cannot have: of an unknown item, without history, or with a validation or test target in it.
+    """
+    table = _read_table(path, dataset)
+    user, winner, loser, length = (table.column(name).to_numpy() for name in _NUMBERS)
+    if not ((user >= 0) & (user < dataset.user_count)).all():
+        raise InputError(f"{path}: users are not always in 0..{dataset.user_count - 1}; run mine_preferences again")
+    origins = table.column("origin").to_numpy().astype(str)
+    item = numpy.minimum(winner, loser), numpy.maximum(winner, loser)
+    held_out = is_held_out(dataset, user, winner) | is_held_out(dataset, user, loser)
+    for at_fault, what in (
+        ((item[0] < 1) | (item[1] > dataset.item_count), f"an item outside 1..{dataset.item_count}"),
+        (winner == loser, "the same item as winner and loser"),
+        ((length < 1) | (length >= dataset.train_length[user]), "a history that is empty or not of the training part"),
+        (~numpy.isin(origins, ORIGINS), f"an origin other than {', '.join(ORIGINS)}"),
+        (held_out, "the user's validation or test target in it"),
+    ):
+        if at_fault.any():
+            raise InputError(f"{path}: row {at_fault.argmax()} has {what}; run mine_preferences again")
+    ratings_and_scores = (table.column(name).to_numpy() for name in _SCHEMA.names[5:])
+    return Pairs(user, winner, loser, length, origins, *ratings_and_scores)
+
+
+def _read_table(path: Path, dataset: SequenceDataset) -> pyarrow.Table:
+    """Return the columns of a file of this data set, each of its type, or raise InputError."""
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run mine_preferences first") from None
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}); run mine_preferences again") from None
+    missing = [name for name in _SCHEMA.names if name not in table.column_names]
+    if missing:
+        raise InputError(f"{path}: not preference pairs, it has no column {missing[0]!r}; run mine_preferences again")
+    metadata = table.schema.metadata or {}
+    name, stored = (metadata.get(key, b"").decode() for key in (DATASET_KEY, FINGERPRINT_KEY))
+    if stored != dataset.fingerprint:
+        raise InputError(
+            f"{path}: pairs of another data set, {name or 'unnamed'} ({stored[:12] or 'no fingerprint'}), than "
+            f"{dataset.name} ({dataset.fingerprint[:12]}); take files of one data set"
+        )
+    if not len(table):
+        raise InputError(f"{path}: empty, it holds no pair; run mine_preferences again")
+    try:
+        table = table.select(_SCHEMA.names).cast(_SCHEMA)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+        raise InputError(f"{path}: a column is not of its type ({error}); run mine_preferences again") from None
+    if any(table.column(name).null_count for name in (*_NUMBERS, "origin")):
+        raise InputError(f"{path}: values are missing; run mine_preferences again")
+    return table

@@ -1,0 +1,194 @@
+"""Preference pairs for alignment: of two items, which one a user prefers after a history (the paper's section 3.5.2).
+
+Two parts, each with at most one pair a user:
+
+- ``ratings``, "created from the last 2 items from the user history, where the winner is the item with the higher
+  rating and the loser the opposite": the last two items of the training history, after the items before them.
+- ``lightfm``, "took the last user's movie as the winner and the worst recommendation of LightFM as the loser": the
+  last training item against the item that a LightFM model scores lowest of those the user never had.
+
+Only training items win or lose by rating, LightFM's losers are never had, and a pair is dropped if one of its items
+returns as the user's validation or test target: no pair tells the answer to an evaluation's question.
+
+Shapes: U users, n pairs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Final
+
+import numpy
+
+from ssm4rec.data.dataset import Float32s, Int32s, Int64s, SequenceDataset
+
+Booleans = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
+Scorer = Callable[[Int64s, Int32s], Float32s]
+"""From users (n,) and items 1..V (n,) to a recommender's scores of each user's item (n,)."""
+
+RATINGS: Final = "ratings"
+LIGHTFM: Final = "lightfm"
+ORIGINS: Final = (RATINGS, LIGHTFM)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Preference pairs and where they come from, each array (n,).
+
+    Attributes:
+        users: 0..U-1.
+        winners, losers: items 1..V.
+        history_lengths: the prompt's history is the first so many items of the user, at least one.
+        origins: the part, ``ratings`` or ``lightfm``, as texts.
+        winner_ratings, loser_ratings: by the user; NaN for LightFM's pairs.
+        winner_scores, loser_scores: by LightFM; NaN for pairs by ratings.
+    """
+
+    users: Int32s
+    winners: Int32s
+    losers: Int32s
+    history_lengths: Int32s
+    origins: numpy.ndarray[tuple[int], numpy.dtype[numpy.str_]]
+    winner_ratings: Float32s
+    loser_ratings: Float32s
+    winner_scores: Float32s
+    loser_scores: Float32s
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.users)
+
+    def __add__(self, other: "Pairs") -> "Pairs":
+        """Return these pairs and then the others."""
+        return Pairs(
+            *(numpy.concatenate([getattr(self, field.name), getattr(other, field.name)]) for field in fields(self))
+        )
+
+
+@dataclass(frozen=True)
+class RatingCounts:
+    """What became of the users in the first part; every user is counted once.
+
+    Attributes:
+        pairs: users with a pair.
+        users_too_short: fewer than three training items, so that no history is left before the last two.
+        unrated: a rating of the last two items is missing.
+        ties: both are rated the same, or are the same item.
+        held_out: one of the two returns as the user's validation or test target.
+    """
+
+    pairs: int
+    users_too_short: int
+    unrated: int
+    ties: int
+    held_out: int
+
+
+@dataclass(frozen=True)
+class LightFMCounts:
+    """What became of the users in the second part; every user is counted once.
+
+    Attributes:
+        pairs: users with a pair.
+        users_too_short: fewer than two training items, so that no history is left before the last one.
+        held_out: the winner returns as the user's validation or test target.
+        nothing_unseen: the user has had every item.
+        distinct_losers: different items among the losers; not a count of users.
+    """
+
+    pairs: int
+    users_too_short: int
+    held_out: int
+    nothing_unseen: int
+    distinct_losers: int
+
+
+def rating_pairs(dataset: SequenceDataset, ratings: Float32s) -> tuple[Pairs, RatingCounts]:
+    """Return the pairs of the last two training items, by user, and the counts.
+
+    Args:
+        dataset: the sequences.
+        ratings: of the events in ``dataset.items``, NaN where there is none.
+    """
+    long_enough = dataset.train_length >= 3
+    users = numpy.flatnonzero(long_enough)
+    last = dataset.offsets[users] + dataset.train_length[users] - 1
+    earlier_items, later_items = dataset.items[last - 1], dataset.items[last]
+    earlier_ratings, later_ratings = ratings[last - 1], ratings[last]
+
+    later_wins = later_ratings > earlier_ratings
+    winners = numpy.where(later_wins, later_items, earlier_items)
+    losers = numpy.where(later_wins, earlier_items, later_items)
+
+    rated = ~(numpy.isnan(earlier_ratings) | numpy.isnan(later_ratings))
+    differ = (earlier_ratings != later_ratings) & (earlier_items != later_items)
+    held_out = is_held_out(dataset, users, winners) | is_held_out(dataset, users, losers)
+    kept = rated & differ & ~held_out
+    unscored = numpy.full(numpy.count_nonzero(kept), numpy.nan, dtype=numpy.float32)
+    pairs = Pairs(
+        users=users[kept].astype(numpy.int32),
+        winners=winners[kept],
+        losers=losers[kept],
+        history_lengths=dataset.train_length[users[kept]] - numpy.int32(2),
+        origins=numpy.full(len(unscored), RATINGS),
+        winner_ratings=numpy.where(later_wins, later_ratings, earlier_ratings)[kept],
+        loser_ratings=numpy.where(later_wins, earlier_ratings, later_ratings)[kept],
+        winner_scores=unscored,
+        loser_scores=unscored,
+    )
+    return pairs, RatingCounts(
+        pairs=len(pairs),
+        users_too_short=_count(~long_enough),
+        unrated=_count(~rated),
+        ties=_count(rated & ~differ),
+        held_out=_count(rated & differ & held_out),
+    )
+
+
+def lightfm_pairs(dataset: SequenceDataset, worst_items: Int32s, score: Scorer) -> tuple[Pairs, LightFMCounts]:
+    """Return the pairs of each user's last training item and worst unseen item, by user, and the counts.
+
+    Args:
+        dataset: the sequences.
+        worst_items: each user's, 0 for users who have had every item, shape (U,).
+        score: LightFM's, for the record.
+    """
+    long_enough = dataset.train_length >= 2
+    users = numpy.flatnonzero(long_enough)
+    winners = dataset.items[dataset.offsets[users] + dataset.train_length[users] - 1]
+    losers = worst_items[users]
+
+    held_out = is_held_out(dataset, users, winners)
+    kept = ~held_out & (losers > 0)
+    unrated = numpy.full(numpy.count_nonzero(kept), numpy.nan, dtype=numpy.float32)
+    pairs = Pairs(
+        users=users[kept].astype(numpy.int32),
+        winners=winners[kept],
+        losers=losers[kept],
+        history_lengths=dataset.train_length[users[kept]] - numpy.int32(1),
+        origins=numpy.full(len(unrated), LIGHTFM),
+        winner_ratings=unrated,
+        loser_ratings=unrated,
+        winner_scores=score(users[kept], winners[kept]),
+        loser_scores=score(users[kept], losers[kept]),
+    )
+    return pairs, LightFMCounts(
+        pairs=len(pairs),
+        users_too_short=_count(~long_enough),
+        held_out=_count(held_out),
+        nothing_unseen=_count(~held_out & (losers == 0)),
+        distinct_losers=len(numpy.unique(pairs.losers)),
+    )
+
+
+def is_held_out(dataset: SequenceDataset, users: Int64s | Int32s, items: Int32s) -> Booleans:
+    """Return for every user and item (n,) whether the item is that user's validation or test target."""
+    found = numpy.zeros(len(users), dtype=bool)
+    for positions in (dataset.validation_position[users], dataset.test_position[users]):
+        # A user outside the split has position -1; the cell read for them does not count.
+        targets = dataset.items[dataset.offsets[users] + numpy.maximum(positions, 0)]
+        found |= (positions >= 0) & (targets == items)
+    return found
+
+
+def _count(users: Booleans) -> int:
+    return int(numpy.count_nonzero(users))

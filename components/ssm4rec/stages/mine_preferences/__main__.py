@@ -1,0 +1,134 @@
+"""Make preference pairs of a dataset folder: ``python -m ssm4rec.stages.mine_preferences --help``."""
+
+import argparse
+import logging
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_ratings, read_sequences
+from ssm4rec.errors import InputError
+from ssm4rec.executor_input import write_executor_output
+from ssm4rec.files import write_json
+from ssm4rec.llm.lightfm_worst import (
+    LARGEST_SEED,
+    score,
+    train_lightfm,
+    training_auc,
+    training_matrix,
+    worst_unseen_items,
+)
+from ssm4rec.llm.pairs_file import write_pairs
+from ssm4rec.llm.preferences import lightfm_pairs, rating_pairs
+from ssm4rec.tracking import tracked_task
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser() -> StageParser:
+    """Return the stage's command line."""
+    parser = StageParser(
+        "ssm4rec.stages.mine_preferences",
+        "Make preference pairs: the last two training items by rating, and the last one against LightFM's worst.",
+    )
+    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--seed", type=int, default=0, help="decides LightFM's random numbers")
+    parser.add_argument("--epochs", type=int, default=20, help="LightFM's passes over the training interactions")
+    parser.add_argument("--components", type=int, default=32, help="width of LightFM's embeddings")
+    parser.add_argument("--pairs", type=Path, required=True, help="pairs.parquet to write, a row per pair")
+    parser.add_argument("--counts", type=Path, required=True, help="counts.json to write")
+    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the pairs and write them and their counts."""
+    for flag in ("epochs", "components"):
+        if getattr(options, flag) < 1:
+            raise InputError(f"--{flag} {getattr(options, flag)}: at least 1")
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise InputError(f"--seed {options.seed}: LightFM takes 0 to {LARGEST_SEED}")
+    dataset = read_sequences(options.dataset_dir)
+    labels = {"dataset": dataset.name, "seed": str(options.seed)}
+    name = f"mine preferences {dataset.name} seed {options.seed}"
+    with tracked_task(name, {"stage": "mine-preferences", **labels}) as tracker:
+        tracker.dataset(read_manifest(options.dataset_dir), "preferences")
+        counts = _mine(options, dataset)
+        shown = _numbers(counts)
+        tracker.settings({**labels, "lightfm": counts["lightfm"]["settings"]})
+        tracker.metrics(shown)
+        tracker.text("counts.json", options.counts.read_text(encoding="utf-8"))
+    if options.executor_input:
+        write_executor_output(options.executor_input, {"counts": {**shown}})
+
+
+def _mine(options: argparse.Namespace, dataset: SequenceDataset) -> dict[str, Any]:
+    """Make the pairs of both parts, write the two files and return the counts."""
+    ratings = read_ratings(options.dataset_dir, dataset)
+    by_rating, rating_counts = rating_pairs(dataset, ratings)
+    has_ratings = not numpy.isnan(ratings).all()
+    if has_ratings:
+        logger.info("by ratings: %s", _listed(asdict(rating_counts)))
+    else:
+        logger.warning("by ratings: skipped, %s has no ratings", dataset.name)
+
+    matrix = training_matrix(dataset)
+    model = train_lightfm(matrix, options.components, options.epochs, options.seed)
+    by_lightfm, lightfm_counts = lightfm_pairs(dataset, worst_unseen_items(model, dataset), partial(score, model))
+    auc = training_auc(model, matrix, options.seed)
+    logger.info(
+        "by LightFM: %s; it puts a training item over another one in %.1f%% of cases (random: 50%%)",
+        _listed(asdict(lightfm_counts)), 100 * auc,
+    )  # fmt: skip
+
+    counts = {
+        "dataset": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "seed": options.seed,
+        "users": dataset.user_count,
+        "items": dataset.item_count,
+        "has_ratings": has_ratings,
+        "pairs": len(by_rating) + len(by_lightfm),
+        "ratings": asdict(rating_counts),
+        "lightfm": {
+            **asdict(lightfm_counts),
+            "training_auc": auc,
+            "training_interactions": matrix.nnz,
+            "settings": {"loss": "warp", "components": options.components, "epochs": options.epochs},
+        },
+    }
+    write_pairs(options.pairs, dataset, by_rating + by_lightfm)
+    write_json(options.counts, counts)
+    return counts
+
+
+def _numbers(counts: dict[str, Any]) -> dict[str, float]:
+    """Return the counts for the KFP UI and MLflow, which show numbers only, in one level."""
+    parts = {f"{part}/{name}": value for part in ("ratings", "lightfm") for name, value in counts[part].items()}
+    return {
+        name: float(value)
+        for name, value in {"pairs": counts["pairs"], "has_ratings": counts["has_ratings"], **parts}.items()
+        if name != "lightfm/settings"
+    }
+
+
+def _listed(counts: dict[str, int]) -> str:
+    """Return counts as text.
+
+    >>> _listed({"pairs": 1200, "users_too_short": 3})
+    'pairs 1,200, users too short 3'
+    """
+    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items())
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

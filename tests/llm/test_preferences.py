@@ -1,0 +1,270 @@
+"""Preference pairs: known pairs of hand-made users, and never a validation or test item in one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from ssm4rec.data.dataset import SequenceDataset, read_sequences
+from ssm4rec.errors import InputError
+from ssm4rec.llm.pairs_file import read_pairs, write_pairs
+from ssm4rec.llm.preferences import LightFMCounts, RatingCounts, lightfm_pairs, rating_pairs
+
+NONE = float("nan")
+
+
+def dataset_of(sequences: list[list[int]], splits: list[tuple[int, int, int]], item_count: int) -> SequenceDataset:
+    """Put users together; a split is train_length, validation_position and test_position."""
+    lengths = [len(sequence) for sequence in sequences]
+    train, validation, test = numpy.array(splits, dtype=numpy.int32).T
+    items = numpy.concatenate(sequences).astype(numpy.int32)
+    offsets = numpy.cumsum([0, *lengths]).astype(numpy.int64)
+    return SequenceDataset("toy", "f" * 64, item_count, items, offsets, train, validation, test)
+
+
+def leave_one_out(*sequences: list[int], item_count: int = 9) -> SequenceDataset:
+    splits = [(n - 2, n - 2, n - 1) if (n := len(sequence)) >= 3 else (n, -1, -1) for sequence in sequences]
+    return dataset_of(list(sequences), splits, item_count)
+
+
+def random_dataset(seed: int) -> SequenceDataset:
+    """Users of all lengths who meet items again, with splits as leave-one-out and as global-time make them."""
+    random = numpy.random.default_rng(seed)
+    item_count = int(random.integers(4, 12))
+    sequences, splits = [], []
+    for _ in range(60):
+        length = int(random.integers(1, 12))
+        sequences.append(random.integers(1, item_count + 1, size=length).tolist())
+        train = int(random.integers(0, length + 1))
+        in_validation = 0 < train < length and random.random() < 0.7
+        first_test = train + int(random.integers(0, length - train + 1))
+        in_test = first_test < length and first_test > 0 and (not in_validation or first_test > train)
+        splits.append((train, train if in_validation else -1, first_test if in_test else -1))
+    return dataset_of(sequences, splits, item_count)
+
+
+def ratings_of(*users: list[float]) -> "numpy.ndarray":
+    return numpy.concatenate(users).astype(numpy.float32)
+
+
+def score(users: "numpy.ndarray", items: "numpy.ndarray") -> "numpy.ndarray":
+    return (users + items / 100).astype(numpy.float32)
+
+
+def test_pairs_by_rating() -> None:
+    dataset = leave_one_out(
+        [1, 2, 3, 8, 9],  # 3 is rated higher than 2, which came before it
+        [1, 2, 3, 4, 8, 9],  # 3 is rated higher than 4, which came after it
+        [1, 2, 3, 8, 9],  # a tie
+        [1, 2, 2, 8, 9],  # the same item, rated anew
+        [1, 2, 3, 8, 9],  # one rating is missing
+        [1, 2, 3, 9, 2],  # the loser returns as the test target
+        [1, 2, 3, 3, 9],  # the winner returns as the validation target
+        [1, 2, 8, 9],  # no history is left
+        [1, 2],  # likewise, and in no split
+        [4, 5, 6, 4, 7],  # the history may hold the target
+    )
+    ratings = ratings_of(
+        [1, 2, 5, 1, 1], [1, 1, 4, 3.5, 1, 1], [1, 3, 3, 5, 1], [1, 2, 4, 1, 1], [1, NONE, 4, 5, 5],
+        [1, 2, 4, 1, 1], [1, 2, 4, 1, 1], [5, 1, 1, 1], [5, 1], [1, 5, 2, 3, 3],
+    )  # fmt: skip
+    pairs, counts = rating_pairs(dataset, ratings)
+    assert pairs.users.tolist() == [0, 1, 9]
+    assert list(zip(pairs.winners, pairs.losers, strict=True)) == [(3, 2), (3, 4), (5, 6)]
+    assert list(zip(pairs.winner_ratings, pairs.loser_ratings, strict=True)) == [(5, 2), (4, 3.5), (5, 2)]
+    assert pairs.history_lengths.tolist() == [1, 2, 1]
+    assert pairs.origins.tolist() == ["ratings"] * 3
+    assert numpy.isnan(pairs.winner_scores).all()
+    assert numpy.isnan(pairs.loser_scores).all()
+    assert counts == RatingCounts(pairs=3, users_too_short=2, unrated=1, ties=2, held_out=2)
+
+
+def test_data_without_ratings_have_no_pair_by_rating() -> None:
+    dataset = leave_one_out([1, 2, 3, 4, 5], [1, 2, 3])
+    pairs, counts = rating_pairs(dataset, ratings_of([NONE] * 8))
+    assert len(pairs) == 0
+    assert counts == RatingCounts(pairs=0, users_too_short=1, unrated=1, ties=0, held_out=0)
+
+
+def test_pairs_by_lightfm() -> None:
+    dataset = leave_one_out(
+        [1, 2, 8, 9],
+        [3, 4, 5, 8, 9],
+        [1, 2, 2, 9],  # the winner returns as the validation target
+        [1, 2, 9, 2],  # ... as the test target
+        [2, 8, 9],  # no history is left
+        [1, 2],  # in no split, but for training there is a pair
+        [1, 2, 3, 4, 5, 6, 7, 8, 9],  # has had everything
+    )
+    pairs, counts = lightfm_pairs(dataset, numpy.array([7, 7, 6, 6, 6, 6, 0], dtype=numpy.int32), score)
+    assert pairs.users.tolist() == [0, 1, 5]
+    assert list(zip(pairs.winners, pairs.losers, strict=True)) == [(2, 7), (5, 7), (2, 6)]
+    assert pairs.history_lengths.tolist() == [1, 2, 1]
+    assert pairs.origins.tolist() == ["lightfm"] * 3
+    assert pairs.winner_scores == pytest.approx([0.02, 1.05, 5.02])
+    assert pairs.loser_scores == pytest.approx([0.07, 1.07, 5.06])
+    assert numpy.isnan(pairs.winner_ratings).all()
+    assert numpy.isnan(pairs.loser_ratings).all()
+    assert counts == LightFMCounts(pairs=3, users_too_short=1, held_out=2, nothing_unseen=1, distinct_losers=2)
+
+
+def pairs_by_definition(dataset: SequenceDataset, ratings: "numpy.ndarray", worst: "numpy.ndarray") -> list[tuple]:
+    """Both parts written as a loop over users: (user, winner, loser, history length, origin)."""
+    found: dict[str, list[tuple]] = {"ratings": [], "lightfm": []}
+    for user in range(dataset.user_count):
+        begin, train = dataset.offsets[user], dataset.train_length[user]
+        sequence = dataset.items[begin : dataset.offsets[user + 1]].tolist()
+        rated = ratings[begin : dataset.offsets[user + 1]].tolist()
+        places = (dataset.validation_position[user], dataset.test_position[user])
+        targets = {sequence[place] for place in places if place >= 0}
+        if train >= 3:
+            (low, loser), (high, winner) = sorted(
+                zip(rated[train - 2 : train], sequence[train - 2 : train], strict=True)
+            )
+            if low < high and winner != loser and not {winner, loser} & targets:
+                found["ratings"].append((user, winner, loser, train - 2, "ratings"))
+        if train >= 2 and worst[user] and sequence[train - 1] not in targets:
+            found["lightfm"].append((user, sequence[train - 1], worst[user], train - 1, "lightfm"))
+    return found["ratings"] + found["lightfm"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pairs_are_those_of_the_definition_and_hold_nothing_held_out(seed: int) -> None:
+    dataset = random_dataset(seed)
+    random = numpy.random.default_rng(seed)
+    ratings = random.choice(numpy.array([1, 2, 3, NONE], dtype=numpy.float32), size=len(dataset.items))
+    bounds = zip(dataset.offsets[:-1], dataset.offsets[1:], strict=True)
+    sequences = [dataset.items[first:last].tolist() for first, last in bounds]
+    unseen = [sorted(set(range(1, dataset.item_count + 1)) - set(sequence)) or [0] for sequence in sequences]
+    worst = numpy.array([random.choice(items) for items in unseen], dtype=numpy.int32)
+
+    by_rating, rating_counts = rating_pairs(dataset, ratings)
+    by_lightfm, lightfm_counts = lightfm_pairs(dataset, worst, score)
+    pairs = by_rating + by_lightfm
+    columns = (pairs.users, pairs.winners, pairs.losers, pairs.history_lengths, pairs.origins)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    assert rows == pairs_by_definition(dataset, ratings, worst)
+    assert len(rows) > 10
+    for user, winner, loser, history_length, origin in rows:
+        training = sequences[user][: dataset.train_length[user]]
+        for place in (dataset.validation_position[user], dataset.test_position[user]):
+            assert place < 0 or sequences[user][place] not in (winner, loser)
+        assert winner in training
+        assert winner != loser
+        assert 1 <= history_length < len(training)
+        assert loser in training if origin == "ratings" else loser not in sequences[user]
+
+    users = dataset.user_count
+    r, f = rating_counts, lightfm_counts
+    assert r.pairs + r.users_too_short + r.unrated + r.ties + r.held_out == users
+    assert f.pairs + f.users_too_short + f.held_out + f.nothing_unseen == users
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_held_out_items_decide_only_which_pairs_are_dropped(seed: int) -> None:
+    """With other validation and test items every pair that both data sets have is the same."""
+    dataset = random_dataset(seed)
+    lengths = numpy.diff(dataset.offsets)
+    place = numpy.arange(len(dataset.items)) - numpy.repeat(dataset.offsets[:-1], lengths)
+    held_out = place >= numpy.repeat(dataset.train_length, lengths)
+    random = numpy.random.default_rng(seed)
+    others = random.integers(1, dataset.item_count + 1, size=len(dataset.items)).astype(numpy.int32)
+    changed = replace(dataset, items=numpy.where(held_out, others, dataset.items))
+    ratings = random.integers(1, 4, size=len(dataset.items)).astype(numpy.float32)
+    worse = numpy.where(held_out, 6 - ratings, ratings)
+    one, other = rating_pairs(dataset, ratings)[0], rating_pairs(changed, worse)[0]
+    common = sorted({*one.users.tolist()} & {*other.users.tolist()})
+    assert len(common) > 5
+    for name in ("winners", "losers", "winner_ratings", "loser_ratings", "history_lengths"):
+        found = [dict(zip(each.users.tolist(), getattr(each, name).tolist(), strict=True)) for each in (one, other)]
+        assert [found[0][user] for user in common] == [found[1][user] for user in common]
+
+
+@pytest.fixture
+def dataset(write_dataset: "object") -> SequenceDataset:
+    return read_sequences(write_dataset([[1, 2, 3, 8, 9], [1, 2, 3, 4, 8, 9], [5, 4, 9], [6, 7]]))
+
+
+@pytest.fixture
+def path(dataset: SequenceDataset, tmp_path: Path) -> Path:
+    """A file of two pairs by ratings, of users 0 and 1, and three of LightFM's, of users 0, 1 and 3."""
+    ratings = numpy.arange(len(dataset.items), dtype=numpy.float32)
+    by_lightfm, _ = lightfm_pairs(dataset, numpy.array([7, 7, 6, 9], dtype=numpy.int32), score)
+    write_pairs(tmp_path / "pairs.parquet", dataset, rating_pairs(dataset, ratings)[0] + by_lightfm)
+    return tmp_path / "pairs.parquet"
+
+
+def test_pairs_come_back(dataset: SequenceDataset, path: Path) -> None:
+    rows = pyarrow.parquet.read_table(path).to_pylist()
+    assert rows[1] == {
+        "user": 1, "winner": 4, "loser": 3, "history_length": 2, "origin": "ratings", "winner_rating": 8.0,
+        "loser_rating": 7.0, "winner_score": None, "loser_score": None,
+    }  # fmt: skip
+    assert rows[4] == {
+        "user": 3, "winner": 7, "loser": 9, "history_length": 1, "origin": "lightfm", "winner_rating": None,
+        "loser_rating": None, "winner_score": numpy.float32(3.07), "loser_score": numpy.float32(3.09),
+    }  # fmt: skip
+    pairs = read_pairs(path, dataset)
+    assert pairs.users.tolist() == [0, 1, 0, 1, 3]
+    assert pairs.winners.tolist() == [3, 4, 3, 4, 7]
+    assert pairs.losers.tolist() == [2, 3, 7, 7, 9]
+    assert pairs.history_lengths.tolist() == [1, 2, 2, 3, 1]
+    assert pairs.origins.tolist() == ["ratings"] * 2 + ["lightfm"] * 3
+    numpy.testing.assert_array_equal(pairs.winner_ratings, [2, 8, NONE, NONE, NONE])
+    numpy.testing.assert_array_equal(pairs.loser_ratings, [1, 7, NONE, NONE, NONE])
+    numpy.testing.assert_allclose(pairs.winner_scores, [NONE, NONE, 0.03, 1.04, 3.07], rtol=1e-6)
+    numpy.testing.assert_allclose(pairs.loser_scores, [NONE, NONE, 0.07, 1.07, 3.09], rtol=1e-6)
+
+
+def test_no_pairs_are_not_written(dataset: SequenceDataset, tmp_path: Path) -> None:
+    none, _ = lightfm_pairs(dataset, numpy.zeros(4, dtype=numpy.int32), score)
+    with pytest.raises(InputError, match="data set toy: no preference pair"):
+        write_pairs(tmp_path / "none.parquet", dataset, none)
+    assert not (tmp_path / "none.parquet").exists()
+
+
+def test_files_at_fault_are_refused(
+    dataset: SequenceDataset, path: Path, write_dataset: "object", tmp_path: Path
+) -> None:
+    table = pyarrow.parquet.read_table(path)
+
+    def refused(expected: str, changed: pyarrow.Table | None = None) -> None:
+        if changed is not None:
+            pyarrow.parquet.write_table(changed, path)
+        with pytest.raises(InputError) as stopped:
+            read_pairs(path, dataset)
+        assert expected in str(stopped.value)
+        assert "\n" not in str(stopped.value)
+
+    def with_row(**values: object) -> pyarrow.Table:
+        rows = table.to_pylist()
+        rows[1] = rows[1] | values
+        return pyarrow.Table.from_pylist(rows, schema=table.schema)
+
+    refused("empty, it holds no pair; run mine_preferences again", table.slice(0, 0))
+    refused("not preference pairs, it has no column 'loser'", table.drop_columns("loser"))
+    refused("of another data set, unnamed (no fingerprint), than toy", table.replace_schema_metadata({}))
+    refused("not of its type", table.set_column(0, "user", [["a"] * 5]))
+    refused("values are missing", with_row(winner=None))
+    refused("values are missing", with_row(origin=None))
+    refused("users are not always in 0..3", with_row(user=4))
+    refused("users are not always in 0..3", with_row(user=-1))
+    refused("row 1 has an item outside 1..9", with_row(winner=10))
+    refused("row 1 has an item outside 1..9", with_row(loser=0))
+    refused("row 1 has the same item as winner and loser", with_row(loser=4))
+    refused("row 1 has a history that is empty", with_row(history_length=0))
+    refused("row 1 has a history that is empty or not of the training part", with_row(history_length=4))
+    refused("row 1 has an origin other than ratings, lightfm", with_row(origin="guess"))
+    refused("row 1 has the user's validation or test target in it", with_row(winner=8))
+    refused("row 1 has the user's validation or test target in it", with_row(loser=9))
+    pyarrow.parquet.write_table(table, path)
+    other = read_sequences(write_dataset([[1, 2, 3]] * 9, name="other", folder="other"))
+    with pytest.raises(InputError, match=r"pairs of another data set, toy \(.*\), than other "):
+        read_pairs(path, other)
+    path.write_bytes(path.read_bytes()[:200])
+    refused("not a readable Parquet file")
+    path.unlink()
+    refused("no such file; run mine_preferences first")

@@ -1,0 +1,165 @@
+"""mine_preferences: from events to pairs.parquet, the same for the same seed, and bad inputs refused in one line."""
+
+import csv
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from ssm4rec.command_line import run_stage
+from ssm4rec.data.dataset import read_sequences
+from ssm4rec.llm.pairs_file import read_pairs
+from ssm4rec.stages.mine_preferences.__main__ import build_parser, run
+from ssm4rec.stages.prepare_data.__main__ import build_parser as preparation_parser
+from ssm4rec.stages.prepare_data.__main__ import run as run_preparation
+
+Prepare = Callable[..., Path]
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> list[dict[str, str]]:
+    """Events in time order: users rate items 1 to 3, meet some again, and sometimes do not rate."""
+    chance = random.Random(3)
+    return [
+        {"user_id": f"u{chance.randrange(50)}", "item_id": f"i{chance.randrange(40)}", "timestamp": str(time),
+         "rating": chance.choice(["1", "2", "3", ""])}
+        for time in range(1_500_000_000, 1_500_000_400)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def prepare(tmp_path: Path, events: list[dict[str, str]]) -> Prepare:
+    """Return a function that runs prepare_data on the events and returns the folder."""
+
+    def run_with(*flags: str, folder: str = "dataset") -> Path:
+        with (tmp_path / "events.csv").open("w") as file:
+            writer = csv.DictWriter(file, events[0].keys())
+            writer.writeheader()
+            writer.writerows(events)
+        source = ("--dataset=events", f"--source={tmp_path / 'events.csv'}", "--k-core=0")
+        arguments = [*source, f"--dataset-dir={tmp_path / folder}", *flags]
+        run_preparation(preparation_parser().parse_args(arguments))
+        return tmp_path / folder
+
+    return run_with
+
+
+def mine(dataset: Path, out: Path, *flags: str) -> dict[str, object]:
+    flags = (f"--dataset-dir={dataset}", f"--pairs={out / 'pairs'}", f"--counts={out / 'counts'}", *flags)
+    run(build_parser().parse_args(["--epochs=3", "--components=4", *flags]))
+    return json.loads((out / "counts").read_text())
+
+
+@pytest.mark.parametrize("split", ["leave-one-out", "global-time"])
+def test_pairs_of_events(split: str, prepare: Prepare, events: list[dict[str, str]], tmp_path: Path) -> None:
+    folder, out = prepare("--rating-column=rating", f"--split={split}"), tmp_path / "out"
+    executor_input = {
+        "outputs": {
+            "artifacts": {"counts": {"artifacts": [{"name": "counts", "uri": str(out / "counts")}]}},
+            "outputFile": str(out / "executor_output.json"),
+        }
+    }
+    counts = mine(folder, out, "--executor-input", json.dumps(executor_input))
+
+    dataset = read_sequences(folder)
+    names = pyarrow.parquet.read_table(folder / "items.parquet").column("item_id").to_pylist()
+    users = pyarrow.parquet.read_table(folder / "sequences.parquet").column("user_id").to_pylist()
+    rows = pyarrow.parquet.read_table(out / "pairs").to_pylist()
+    by_rating = {row["user"]: row for row in rows if row["origin"] == "ratings"}
+    by_lightfm = {row["user"]: row for row in rows if row["origin"] == "lightfm"}
+    assert len(by_rating) + len(by_lightfm) == len(rows) == counts["pairs"]
+    assert len(by_rating) == counts["ratings"]["pairs"] > 5
+    assert len(by_lightfm) == counts["lightfm"]["pairs"] > 25
+    for user, user_id in enumerate(users):
+        history = [(event["item_id"], event["rating"]) for event in events if event["user_id"] == user_id]
+        training = history[: dataset.train_length[user]]
+        places = dataset.validation_position[user], dataset.test_position[user]
+        targets = {history[place][0] for place in places if place >= 0}
+        last_two = training[-2:] if len(training) >= 3 else []
+        expected = len({rating for _, rating in last_two} - {""}) == 2 and len({item for item, _ in last_two}) == 2
+        assert (user in by_rating) == (expected and not targets & {item for item, _ in last_two})
+        if user in by_rating:
+            row = by_rating[user]
+            pair = {(names[row[name] - 1], str(int(row[f"{name}_rating"]))) for name in ("winner", "loser")}
+            assert pair == set(last_two)
+            assert row["winner_rating"] > row["loser_rating"]
+            assert row["history_length"] == len(training) - 2
+        assert (user in by_lightfm) == (len(training) >= 2 and training[-1][0] not in targets)
+        if user in by_lightfm:
+            row = by_lightfm[user]
+            assert names[row["winner"] - 1] == training[-1][0]
+            assert names[row["loser"] - 1] not in [item for item, _ in history]
+            assert row["history_length"] == len(training) - 1
+    assert len(read_pairs(out / "pairs", dataset)) == len(rows)
+
+    shown = json.loads((out / "executor_output.json").read_text())["artifacts"]["counts"]["artifacts"][0]["metadata"]
+    assert shown["lightfm/pairs"] == len(by_lightfm)
+    assert shown["ratings/ties"] == counts["ratings"]["ties"] > 0
+    assert all(isinstance(value, float) for value in shown.values())
+
+
+def test_the_seed_decides_the_files(prepare: Prepare, tmp_path: Path) -> None:
+    folder = prepare("--rating-column=rating")
+    first, again, other = (tmp_path / name for name in ("first", "again", "other"))
+    for out, seed in ((first, 5), (again, 5), (other, 6)):
+        mine(folder, out, f"--seed={seed}")
+    for name in ("pairs", "counts"):
+        assert (first / name).read_bytes() == (again / name).read_bytes()
+    rows = [pyarrow.parquet.read_table(out / "pairs").to_pylist() for out in (first, other)]
+    parts = [[row for row in each if row["origin"] == "ratings"] for each in rows]
+    assert parts[0] == parts[1], "LightFM decides nothing here"
+    assert rows[0] != rows[1]
+
+
+def test_data_without_ratings(prepare: Prepare, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    counts = mine(prepare(), tmp_path / "out")
+    assert "by ratings: skipped, events has no ratings" in caplog.messages
+    assert counts["has_ratings"] is False
+    assert counts["ratings"]["pairs"] == 0
+    assert {row["origin"] for row in pyarrow.parquet.read_table(tmp_path / "out" / "pairs").to_pylist()} == {"lightfm"}
+
+
+def refused(capsys: pytest.CaptureFixture[str], dataset: Path, out: Path, *flags: str) -> str:
+    arguments = [f"--dataset-dir={dataset}", f"--pairs={out / 'pairs'}", f"--counts={out / 'counts'}", *flags]
+    with pytest.raises(SystemExit) as stopped:
+        run_stage(build_parser(), run, arguments)
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert ["error:" in line for line in lines] == [True]
+    assert not out.exists() or not list(out.iterdir())
+    return lines[0]
+
+
+def test_inputs_at_fault(
+    prepare: Prepare, write_dataset: "object", tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = prepare("--rating-column=rating"), tmp_path / "out"
+    assert "--epochs 0: at least 1" in refused(capsys, folder, out, "--epochs=0")
+    assert "--components -1: at least 1" in refused(capsys, folder, out, "--components=-1")
+    assert "--seed -1: LightFM takes 0 to 4294967295" in refused(capsys, folder, out, "--seed=-1")
+    assert "no such file" in refused(capsys, tmp_path / "missing", out)
+
+    # Users of three items: one for training, which is no pair.
+    short = write_dataset([[1, 2, 3], [2, 3, 1]], folder="short")
+    assert "interactions.parquet: no such file; run prepare_data again" in refused(capsys, short, out)
+    table = pyarrow.table({"item": [1, 2, 3, 2, 3, 1], "rating": [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]})
+    pyarrow.parquet.write_table(table, short / "interactions.parquet")
+    assert "data set toy: no preference pair" in refused(capsys, short, out)
+
+    interactions = folder / "interactions.parquet"
+    table = pyarrow.parquet.read_table(interactions)
+    for changed, expected in (
+        (table.take(list(range(len(table)))[::-1]), "events are not those of sequences.parquet beside it"),
+        (table.slice(1), "events are not those of sequences.parquet beside it"),
+        (table.drop_columns("rating"), "not readable interactions"),
+        (table.set_column(3, "rating", [["good"] * len(table)]), "not readable interactions"),
+    ):
+        pyarrow.parquet.write_table(changed, interactions)
+        assert expected in refused(capsys, folder, out)
+    interactions.write_bytes(interactions.read_bytes()[:100])
+    assert "not readable interactions" in refused(capsys, folder, out)
