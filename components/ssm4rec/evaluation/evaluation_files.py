@@ -25,7 +25,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy
 import pyarrow
@@ -34,8 +34,10 @@ import pyarrow.parquet
 from ssm4rec.contracts import CANDIDATES_PER_USER, SPLITS
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, SequenceDataset
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.full_ranking import FullRanking
 from ssm4rec.files import read_json, whole_file, write_json
+
+if TYPE_CHECKING:  # those who only read these files need no torch
+    from ssm4rec.evaluation.full_ranking import FullRanking
 
 MODEL_KEY: Final = b"ssm4rec.model"
 SEED_KEY: Final = b"ssm4rec.seed"
@@ -151,8 +153,8 @@ def write_ranks(
     model: str,
     seed: int,
     split: str,
-    ranking: FullRanking,
-    most_popular: FullRanking,
+    ranking: "FullRanking",
+    most_popular: "FullRanking",
 ) -> None:
     """Write ranks.parquet: the ranks of the model and of the baseline, user by user."""
     columns = (
@@ -201,7 +203,7 @@ def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
 
 
 def write_candidates(
-    path: Path, dataset: SequenceDataset, model: str, seed: int, split: str, ranking: FullRanking
+    path: Path, dataset: SequenceDataset, model: str, seed: int, split: str, ranking: "FullRanking"
 ) -> None:
     """Write candidates.parquet; a user who has had nearly all items gets fewer than K candidates."""
     present = numpy.isfinite(ranking.candidate_scores)

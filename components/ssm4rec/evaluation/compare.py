@@ -1,0 +1,265 @@
+"""Compares the evaluated models of a study: from their ranks and candidates to a ``Comparison``.
+
+Shapes: U users, M models, S = 6 settings (a protocol and a metric), R resamples.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Final
+
+import numpy
+from numpy.typing import NDArray
+
+from ssm4rec.contracts import MASKED, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
+from ssm4rec.data.dataset import Int32s, SequenceDataset
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
+from ssm4rec.evaluation.evaluation_files import Candidates, Ranks
+from ssm4rec.evaluation.metrics import gains_at
+from ssm4rec.evaluation.slices import (
+    coverage,
+    gini,
+    parts_by_history_length,
+    parts_by_popularity,
+    recommendation_counts,
+)
+from ssm4rec.evaluation.statistics import (
+    CONFIDENCE,
+    POWER,
+    bootstrap_means,
+    bootstrap_p_value,
+    flipped_means,
+    holm,
+    interval,
+    permutation_p_value,
+    seed_spread,
+    smallest_difference,
+)
+
+CUTOFF: Final = 10
+
+_SETTINGS: Final = tuple((protocol, metric) for protocol in PROTOCOLS for metric in METRICS)
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Ranks and candidates that belong together; ``gather`` makes one.
+
+    Attributes:
+        ranks: of each model, by its name, one a seed in ascending order; at least one.
+        candidates: sorted by model and seed.
+    """
+
+    ranks: dict[str, list[Ranks]]
+    candidates: list[Candidates]
+
+    @property
+    def any_ranks(self) -> Ranks:
+        """The ranks of some model: users, targets and the baseline's ranks are the same in all."""
+        return next(iter(self.ranks.values()))[0]
+
+
+def gather(ranks: Iterable[Ranks], candidates: Iterable[Candidates]) -> Evaluations:
+    """Check that ranks and candidates, all of one data set, belong together.
+
+    Raises:
+        InputError: no ranks; a (model, seed) twice; ranks of different splits or users, or whose baselines differ;
+            candidates of a (model, seed) without ranks, or of another split or other users than these.
+    """
+    ordered = sorted(ranks, key=lambda one: (one.model, one.seed))
+    if not ordered:
+        raise InputError("no ranks were given: there is nothing to compare; run evaluate first")
+    first = ordered[0]
+    if len(first.users) < 2:
+        raise InputError(f"the ranks of {_name(first)} are of one user; a comparison needs two at least")
+    by_model: dict[str, list[Ranks]] = {}
+    for one in ordered:
+        of_model = by_model.setdefault(one.model, [])
+        if of_model and of_model[-1].seed == one.seed:
+            raise InputError(f"two ranks files of {_name(one)}; give each one once")
+        _check_same_users(one, first, "ranks")
+        if not (
+            numpy.array_equal(one.most_popular_unmasked, first.most_popular_unmasked)
+            and numpy.array_equal(one.most_popular_masked, first.most_popular_masked)
+        ):
+            raise InputError(
+                f"{MOST_POPULAR} has other ranks in the file of {_name(one)} than in that of {_name(first)}; the same "
+                "data must give the same, run evaluate again"
+            )
+        of_model.append(one)
+    by_seed = sorted(candidates, key=lambda one: (one.model, one.seed))
+    for recommended, following in pairwise(by_seed):
+        if (recommended.model, recommended.seed) == (following.model, following.seed):
+            raise InputError(f"two candidates files of {_name(recommended)}; give each one once")
+    for recommended in by_seed:
+        if recommended.seed not in {one.seed for one in by_model.get(recommended.model, [])}:
+            raise InputError(f"candidates of {_name(recommended)}, of which no ranks were given; add them")
+        _check_same_users(recommended, first, "candidates")
+    return Evaluations(by_model, by_seed)
+
+
+def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, seed: int) -> Comparison:
+    """Compare all models and the most-popular baseline, every pair in every setting.
+
+    Args:
+        dataset: that all were evaluated on.
+        evaluations: of the models.
+        resamples: R, of the bootstrap and of the permutation test.
+        seed: of the resampling; the same seed gives the same numbers.
+    """
+    first = evaluations.any_ranks
+    models = [*evaluations.ranks, MOST_POPULAR]
+    gains = numpy.stack(
+        [
+            numpy.stack([_mean_gains(evaluations, model, protocol, metric) for model in models], axis=1)
+            for protocol, metric in _SETTINGS
+        ],
+        axis=1,
+    )  # (U, S, M)
+    random = numpy.random.default_rng(seed)
+    columns = gains.reshape(len(gains), -1)
+    shape = (resamples, *gains.shape[1:])
+    drawn = bootstrap_means(columns, resamples, random).reshape(shape)  # (R, S, M)
+    flipped = flipped_means(columns, resamples, random).reshape(shape)
+    model_rows: list[ModelRow] = []
+    pair_rows: list[PairRow] = []
+    slice_rows: list[SliceRow] = []
+    parts = {
+        "history_length": parts_by_history_length(first.history_lengths),
+        "target_popularity": parts_by_popularity(first.targets, dataset.training_counts()),
+    }
+    for number, (protocol, metric) in enumerate(_SETTINGS):
+        setting = (protocol, metric_name(metric, CUTOFF))
+        own = gains[:, number]
+        pair_rows += _pairs(models, setting, own, drawn[:, number], flipped[:, number])
+        for column, model in enumerate(models):
+            by_seed = evaluations.ranks.get(model, [])
+            values = {one.seed: float(_gains(one, protocol, metric).mean()) for one in by_seed}
+            model_rows.append(_model_row(model, setting, own[:, column], drawn[:, number, column], values))
+            for by, users_of in parts.items():
+                slice_rows += [
+                    _slice_row(model, setting, by, part, own[users, column])
+                    for part, users in users_of.items()
+                    if users.any()
+                ]
+    return Comparison(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        split=first.split,
+        users=len(first.users),
+        items=dataset.item_count,
+        resamples=resamples,
+        confidence=CONFIDENCE,
+        power=POWER,
+        models=tuple(model_rows),
+        pairs=tuple(pair_rows),
+        slices=tuple(slice_rows),
+        recommendations=tuple(_recommendations(one, dataset.item_count) for one in evaluations.candidates),
+    )
+
+
+def _name(one: Ranks | Candidates) -> str:
+    return f"{one.model} seed {one.seed}"
+
+
+def _check_same_users(one: Ranks | Candidates, first: Ranks, content: str) -> None:
+    if one.split != first.split:
+        raise InputError(
+            f"{content} of {_name(one)} are of the {one.split} split, ranks of {_name(first)} of the {first.split} "
+            "split; compare on one split"
+        )
+    if not numpy.array_equal(one.users, first.users):
+        raise InputError(
+            f"{content} of {_name(one)} ({len(one.users)}) and ranks of {_name(first)} ({len(first.users)}) "
+            "are of different users; compare on the same users"
+        )
+
+
+def _gains(ranks: Ranks, protocol: str, metric: str) -> NDArray[numpy.float64]:
+    return gains_at(metric, ranks.masked if protocol == MASKED else ranks.unmasked, CUTOFF)
+
+
+def _mean_gains(evaluations: Evaluations, model: str, protocol: str, metric: str) -> NDArray[numpy.float64]:
+    """Return each user's gain, the mean over the model's seeds, (U,)."""
+    if model == MOST_POPULAR:
+        first = evaluations.any_ranks
+        popular: Int32s = first.most_popular_masked if protocol == MASKED else first.most_popular_unmasked
+        return gains_at(metric, popular, CUTOFF)
+    by_seed = numpy.stack([_gains(ranks, protocol, metric) for ranks in evaluations.ranks[model]])
+    mean: NDArray[numpy.float64] = by_seed.mean(axis=0)
+    return mean
+
+
+def _model_row(
+    model: str,
+    setting: tuple[str, str],
+    gains: NDArray[numpy.float64],
+    drawn: NDArray[numpy.float64],
+    values: dict[int, float],
+) -> ModelRow:
+    low, high = interval(drawn)
+    spread = seed_spread(list(values.values())) if values else None
+    return ModelRow(
+        model,
+        *setting,
+        mean=float(gains.mean()),
+        low=low,
+        high=high,
+        seeds=list(values),
+        seed_values=list(values.values()),
+        seed_deviation=spread.deviation if spread else None,
+        seed_low=spread.low if spread else None,
+        seed_high=spread.high if spread else None,
+    )
+
+
+def _pairs(
+    models: Sequence[str],
+    setting: tuple[str, str],
+    gains: NDArray[numpy.float64],
+    drawn: NDArray[numpy.float64],
+    flipped: NDArray[numpy.float64],
+) -> list[PairRow]:
+    """Return all pairs in one setting, from gains (U, M) and resampled means (R, M)."""
+    pairs = list(combinations(range(len(models)), 2))
+    differences = [drawn[:, first] - drawn[:, second] for first, second in pairs]
+    observed = [gains[:, first] - gains[:, second] for first, second in pairs]
+    bootstrap_p = [bootstrap_p_value(difference) for difference in differences]
+    permutation_p = [
+        permutation_p_value(float(difference.mean()), flipped[:, first] - flipped[:, second])
+        for difference, (first, second) in zip(observed, pairs, strict=True)
+    ]
+    bootstrap_p_holm, permutation_p_holm = holm(bootstrap_p), holm(permutation_p)
+    rows = []
+    for number, (first, second) in enumerate(pairs):
+        low, high = interval(differences[number])
+        rows.append(
+            PairRow(
+                models[first],
+                models[second],
+                *setting,
+                difference=float(observed[number].mean()),
+                low=low,
+                high=high,
+                bootstrap_p=bootstrap_p[number],
+                bootstrap_p_holm=bootstrap_p_holm[number],
+                permutation_p=permutation_p[number],
+                permutation_p_holm=permutation_p_holm[number],
+                smallest_difference=smallest_difference(observed[number]),
+            )
+        )
+    return rows
+
+
+def _slice_row(model: str, setting: tuple[str, str], by: str, part: str, gains: NDArray[numpy.float64]) -> SliceRow:
+    users = len(gains)
+    error = float(gains.std(ddof=1) / numpy.sqrt(users)) if users > 1 else None
+    return SliceRow(model, *setting, by=by, part=part, users=users, mean=float(gains.mean()), standard_error=error)
+
+
+def _recommendations(candidates: Candidates, item_count: int) -> RecommendationsRow:
+    counts = recommendation_counts(candidates.items[:, :CUTOFF], item_count)
+    return RecommendationsRow(
+        candidates.model, candidates.seed, len(candidates.users), CUTOFF, coverage(counts), gini(counts)
+    )

@@ -1,0 +1,133 @@
+"""comparison.json: what the evaluations of a study's models say about each other.
+
+::
+
+    {"dataset": "ml-100k", "fingerprint": "…", "split": "test", "users": 943, "items": 1349,
+     "resamples": 10000, "confidence": 0.95, "power": 0.8,
+     "models": [{"model": "sasrec", "protocol": "unmasked", "metric": "ndcg@10",
+                 "mean": 0.052, "low": 0.045, "high": 0.059,
+                 "seeds": [0, 1], "seed_values": [0.051, 0.053],
+                 "seed_deviation": 0.0014, "seed_low": 0.039, "seed_high": 0.065}, …],
+     "pairs": [{"first": "2mamba4rec", "second": "sasrec", "protocol": "unmasked", "metric": "ndcg@10",
+                "difference": 0.004, "low": -0.002, "high": 0.01,
+                "bootstrap_p": 0.2, "bootstrap_p_holm": 0.6, "permutation_p": 0.19, "permutation_p_holm": 0.57,
+                "smallest_difference": 0.0086}, …],
+     "slices": [{"model": "sasrec", "protocol": "unmasked", "metric": "ndcg@10", "by": "history_length",
+                 "part": "18-33", "users": 236, "mean": 0.06, "standard_error": 0.009}, …],
+     "recommendations": [{"model": "sasrec", "seed": 0, "users": 943, "cutoff": 10,
+                          "coverage": 0.61, "gini": 0.72}, …]}
+
+- ``models``, ``pairs`` and ``slices`` hold HIT, NDCG and MRR at 10 in both protocols. ``most-popular`` is one of the
+  models; it has no seeds: ``[]`` and null.
+- A model of several seeds has, for each user, the mean gain over its seeds. ``mean``, ``low`` and ``high`` are over
+  users, a bootstrap interval; ``seed_…`` are over the values of the seeds (Student's t), null with fewer than two.
+- ``difference`` is ``first`` less ``second``, with its paired bootstrap interval over users; p-values are two-sided;
+  ``…_holm`` are corrected for all pairs of the same protocol and metric. ``smallest_difference`` is what a test of this
+  pair at 5%, uncorrected, would find with a chance of 80%. See ``statistics.py``.
+- ``slices``: ``by`` is ``history_length`` (quarters of the users, named by their bounds) or ``target_popularity``
+  (``head``, the 20% of items with the most training interactions, and ``tail``). ``standard_error`` is over the
+  users, null for a single one. See ``slices.py``.
+- ``recommendations``: of the ten best items, history masked, that each user is given.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ssm4rec.errors import InputError
+from ssm4rec.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model's mean of a metric, with its interval over users and its spread over seeds."""
+
+    model: str
+    protocol: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    seeds: list[int]
+    seed_values: list[float]
+    seed_deviation: float | None
+    seed_low: float | None
+    seed_high: float | None
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """The difference of two models in a metric."""
+
+    first: str
+    second: str
+    protocol: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    bootstrap_p: float
+    bootstrap_p_holm: float
+    permutation_p: float
+    permutation_p_holm: float
+    smallest_difference: float
+
+
+@dataclass(frozen=True)
+class SliceRow:
+    """A model's mean of a metric over a part of the users."""
+
+    model: str
+    protocol: str
+    metric: str
+    by: str
+    part: str
+    users: int
+    mean: float
+    standard_error: float | None
+
+
+@dataclass(frozen=True)
+class RecommendationsRow:
+    """How much of the catalog a model recommends."""
+
+    model: str
+    seed: int
+    users: int
+    cutoff: int
+    coverage: float
+    gini: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """comparison.json as an object; ``compare.py`` makes one."""
+
+    dataset: str
+    fingerprint: str
+    split: str
+    users: int
+    items: int
+    resamples: int
+    confidence: float
+    power: float
+    models: tuple[ModelRow, ...]
+    pairs: tuple[PairRow, ...]
+    slices: tuple[SliceRow, ...]
+    recommendations: tuple[RecommendationsRow, ...]
+
+    def write(self, path: Path) -> None:
+        """Write comparison.json."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> "Comparison":
+        """Read comparison.json; raise InputError if it is not one."""
+        document = read_json(path)
+        try:
+            models = tuple(ModelRow(**row) for row in document.pop("models"))
+            pairs = tuple(PairRow(**row) for row in document.pop("pairs"))
+            slices = tuple(SliceRow(**row) for row in document.pop("slices"))
+            recommendations = tuple(RecommendationsRow(**row) for row in document.pop("recommendations"))
+            return cls(**document, models=models, pairs=pairs, slices=slices, recommendations=recommendations)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: not a comparison.json ({error}); run compare_models again") from None

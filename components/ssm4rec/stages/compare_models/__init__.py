@@ -1,0 +1,1 @@
+"""The stage that says which differences between models are more than chance."""

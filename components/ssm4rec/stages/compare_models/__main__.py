@@ -1,0 +1,90 @@
+"""Compare the evaluated models of a study, pair by pair: ``python -m ssm4rec.stages.compare_models --help``."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.contracts import PROTOCOLS, metric_name
+from ssm4rec.data.dataset import read_sequences
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.compare import CUTOFF, compare, gather
+from ssm4rec.evaluation.comparison import Comparison
+from ssm4rec.evaluation.evaluation_files import read_candidates, read_ranks
+from ssm4rec.executor_input import input_paths
+from ssm4rec.tracking import tracked_task
+
+logger = logging.getLogger(__name__)
+
+_FEWEST_RESAMPLES = 100
+_LEVEL = 0.05
+
+
+def build_parser() -> StageParser:
+    """Return the stage's command line."""
+    parser = StageParser("ssm4rec.stages.compare_models", "Say which differences between models are more than chance.")
+    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument(
+        "--ranks", type=Path, nargs="*", default=[], metavar="FILE", help="ranks.parquet of each evaluation"
+    )
+    parser.add_argument(
+        "--candidates", type=Path, nargs="*", default=[], metavar="FILE", help="candidates.parquet of each evaluation"
+    )
+    parser.add_argument(
+        "--executor-input",
+        default="",
+        help="KFP's executor input, which names ranks and candidates in the place of the two flags; empty: by hand",
+    )
+    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap draws, and permutations, of the users")
+    parser.add_argument("--seed", type=int, default=0, help="of the resampling; the same gives the same numbers")
+    parser.add_argument("--comparison", type=Path, required=True, help="comparison.json to write")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Read everything, compare, then write."""
+    if options.resamples < _FEWEST_RESAMPLES:
+        raise InputError(
+            f"--resamples {options.resamples}: too few for an interval of 95%; take {_FEWEST_RESAMPLES} or more"
+        )
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed}: negative; take 0 or more")
+    ranks: list[Path] = options.ranks
+    candidates: list[Path] = options.candidates
+    if options.executor_input:
+        ranks = input_paths(options.executor_input, "ranks")
+        candidates = input_paths(options.executor_input, "candidates")
+    dataset = read_sequences(options.dataset_dir)
+    evaluations = gather(
+        (read_ranks(path, dataset) for path in ranks), (read_candidates(path, dataset) for path in candidates)
+    )
+    with tracked_task(f"compare {dataset.name}", {"stage": "compare_models", "dataset": dataset.name}) as tracker:
+        tracker.settings({"resamples": options.resamples, "seed": options.seed})
+        comparison = compare(dataset, evaluations, options.resamples, options.seed)
+        comparison.write(options.comparison)
+        tracker.text("comparison.json", options.comparison.read_text(encoding="utf-8"))
+    for protocol in PROTOCOLS:
+        _log_pairs(comparison, protocol)
+
+
+def _log_pairs(comparison: Comparison, protocol: str) -> None:
+    metric = metric_name("ndcg", CUTOFF)
+    pairs = [pair for pair in comparison.pairs if (pair.protocol, pair.metric) == (protocol, metric)]
+    logger.info(
+        "%s on %s, history %s: %d of %d pairs differ (permutation test, Holm, %s)",
+        metric,
+        comparison.split,
+        protocol,
+        sum(pair.permutation_p_holm <= _LEVEL for pair in pairs),
+        len(pairs),
+        f"{_LEVEL:.0%}",
+    )
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The comparison of a study's models agrees with its definitions and with scipy; what does not belong is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy
+import pytest
+import scipy.stats
+
+from ssm4rec.data.dataset import SequenceDataset, read_sequences
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.compare import compare, gather
+from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow
+from ssm4rec.evaluation.evaluation_files import Candidates, Ranks
+from ssm4rec.evaluation.metrics import gains_at, metric_at
+from ssm4rec.evaluation.statistics import holm
+
+ITEMS = 40
+RESAMPLES = 4000
+
+
+@pytest.fixture
+def dataset(write_dataset: "object") -> SequenceDataset:
+    """80 users, popular items first."""
+    random = numpy.random.default_rng(1)
+    sequences = [
+        (1 + random.geometric(0.15, size=length).clip(max=ITEMS - 1)).tolist() for length in random.integers(3, 20, 80)
+    ]
+    return read_sequences(write_dataset([*sequences, list(range(1, ITEMS + 1))]))
+
+
+def ranks_of(dataset: SequenceDataset, model: str, seed: int, best: int) -> Ranks:
+    """Return random ranks, those of the baseline the same for all models."""
+    random, popular = numpy.random.default_rng([best, seed]), numpy.random.default_rng(0)
+    users = numpy.arange(dataset.user_count, dtype=numpy.int32)
+
+    def drawn(source: numpy.random.Generator, lowest: int) -> numpy.ndarray:
+        return source.integers(lowest, ITEMS + 1, len(users)).astype(numpy.int32)
+
+    return Ranks(
+        users=users,
+        targets=dataset.items[dataset.offsets[users] + dataset.test_position],
+        history_lengths=dataset.test_position,
+        unmasked=drawn(random, best),
+        masked=drawn(random, best) // 2 + 1,
+        most_popular_unmasked=drawn(popular, 3),
+        most_popular_masked=drawn(popular, 3),
+        model=model,
+        seed=seed,
+        split="test",
+    )
+
+
+def candidates_of(ranks: Ranks) -> Candidates:
+    random = numpy.random.default_rng(ranks.seed)
+    items = numpy.stack([random.permutation(ITEMS)[:20] + 1 for _ in ranks.users]).astype(numpy.int32)
+    items[0, 5:] = 0
+    scores = numpy.where(items > 0, -numpy.arange(20.0), -numpy.inf).astype(numpy.float32)
+    return Candidates(ranks.users, items, scores, ranks.model, ranks.seed, ranks.split)
+
+
+@pytest.fixture
+def ranks(dataset: SequenceDataset) -> list[Ranks]:
+    return [ranks_of(dataset, *model) for model in (("sasrec", 1, 1), ("hydra4rec", 0, 5), ("sasrec", 0, 1))]
+
+
+@pytest.fixture
+def comparison(dataset: SequenceDataset, ranks: list[Ranks]) -> Comparison:
+    return compare(dataset, gather(ranks, [candidates_of(ranks[1])]), RESAMPLES, seed=3)
+
+
+def model_row(comparison: Comparison, model: str, protocol: str, metric: str) -> ModelRow:
+    (row,) = [row for row in comparison.models if (row.model, row.protocol, row.metric) == (model, protocol, metric)]
+    return row
+
+
+def pair_rows(comparison: Comparison, protocol: str, metric: str) -> list[PairRow]:
+    return [row for row in comparison.pairs if (row.protocol, row.metric) == (protocol, metric)]
+
+
+def test_means_are_those_of_the_metrics(comparison: Comparison, ranks: list[Ranks]) -> None:
+    of_seeds = (metric_at("ndcg", ranks[2].masked, 10), metric_at("ndcg", ranks[0].masked, 10))
+    row = model_row(comparison, "sasrec", "masked", "ndcg@10")
+    assert (row.seeds, row.seed_values) == ([0, 1], list(of_seeds))
+    assert row.mean == pytest.approx(sum(of_seeds) / 2)
+    assert row.seed_deviation == pytest.approx(abs(of_seeds[0] - of_seeds[1]) / 2**0.5)
+    assert row.low < row.mean < row.high
+    alone = model_row(comparison, "hydra4rec", "unmasked", "mrr@10")
+    assert alone.mean == pytest.approx(metric_at("mrr", ranks[1].unmasked, 10))
+    assert (alone.seeds, alone.seed_deviation, alone.seed_low) == ([0], None, None)
+    popular = model_row(comparison, "most-popular", "masked", "hit@10")
+    assert popular.mean == pytest.approx(metric_at("hit", ranks[0].most_popular_masked, 10))
+    assert (popular.seeds, popular.seed_values, popular.seed_high) == ([], [], None)
+    assert len(comparison.models) == 3 * 2 * 3
+
+
+def test_pairs_equal_scipys(comparison: Comparison, ranks: list[Ranks]) -> None:
+    sasrec = (gains_at("ndcg", ranks[0].unmasked, 10) + gains_at("ndcg", ranks[2].unmasked, 10)) / 2
+    gains = {
+        "hydra4rec": gains_at("ndcg", ranks[1].unmasked, 10),
+        "sasrec": sasrec,
+        "most-popular": gains_at("ndcg", ranks[0].most_popular_unmasked, 10),
+    }
+    rows = pair_rows(comparison, "unmasked", "ndcg@10")
+    assert [(row.first, row.second) for row in rows] == [
+        ("hydra4rec", "sasrec"),
+        ("hydra4rec", "most-popular"),
+        ("sasrec", "most-popular"),
+    ]
+    for row in rows:
+        first, second = gains[row.first], gains[row.second]
+        assert row.difference == pytest.approx((first - second).mean())
+        theirs = scipy.stats.permutation_test(
+            (first, second),
+            lambda a, b, axis: (a - b).mean(axis=axis),
+            permutation_type="samples",
+            n_resamples=RESAMPLES,
+            vectorized=True,
+            random_state=numpy.random.default_rng(0),
+        ).pvalue
+        error = (2 * theirs * (1 - theirs) / RESAMPLES) ** 0.5  # of both sides
+        assert row.permutation_p == pytest.approx(theirs, abs=4 * error + 1 / RESAMPLES)
+        # At 81 users the bootstrap's test is near the permutation test, and both near the t-test.
+        assert row.bootstrap_p == pytest.approx(scipy.stats.ttest_rel(first, second).pvalue, abs=0.05)
+        error = (first - second).std(ddof=1) / len(first) ** 0.5
+        assert (row.low, row.high) == pytest.approx(
+            (row.difference - 1.96 * error, row.difference + 1.96 * error), abs=0.3 * error
+        )
+        assert row.smallest_difference == pytest.approx((1.959964 + 0.841621) * error, rel=1e-6)
+
+
+def test_holm_is_over_the_pairs_of_one_setting(comparison: Comparison) -> None:
+    assert len(comparison.pairs) == 3 * 2 * 3
+    for protocol in ("unmasked", "masked"):
+        for metric in ("hit@10", "ndcg@10", "mrr@10"):
+            rows = pair_rows(comparison, protocol, metric)
+            assert [row.permutation_p_holm for row in rows] == holm([row.permutation_p for row in rows])
+            assert [row.bootstrap_p_holm for row in rows] == holm([row.bootstrap_p for row in rows])
+
+
+def test_slices_add_up_to_the_whole(comparison: Comparison) -> None:
+    for row in comparison.models:
+        for by in ("history_length", "target_popularity"):
+            parts = [
+                part
+                for part in comparison.slices
+                if (part.model, part.protocol, part.metric, part.by) == (row.model, row.protocol, row.metric, by)
+            ]
+            assert len(parts) == (4 if by == "history_length" else 2)
+            assert sum(part.users for part in parts) == comparison.users == 81
+            assert sum(part.users * part.mean for part in parts) == pytest.approx(81 * row.mean)
+
+
+def test_recommendations_are_of_the_ten_best(comparison: Comparison, ranks: list[Ranks]) -> None:
+    (row,) = comparison.recommendations
+    best = candidates_of(ranks[1]).items[:, :10]
+    assert (row.model, row.seed, row.users, row.cutoff) == ("hydra4rec", 0, 81, 10)
+    assert row.coverage == len(set(best[best > 0].tolist())) / ITEMS
+    counts = [(best == item).sum() for item in range(1, ITEMS + 1)]
+    assert row.gini == pytest.approx(abs(numpy.subtract.outer(counts, counts)).mean() / (2 * numpy.mean(counts)))
+
+
+def test_the_file_holds_all(comparison: Comparison, tmp_path: Path) -> None:
+    comparison.write(tmp_path / "comparison.json")
+    assert Comparison.read(tmp_path / "comparison.json") == comparison
+    for text, expected in (("{}", "not a comparison.json"), ("[]", "not a comparison.json"), ("{", "not a JSON file")):
+        (tmp_path / "comparison.json").write_text(text)
+        with pytest.raises(InputError, match=expected):
+            Comparison.read(tmp_path / "comparison.json")
+
+
+def test_order_of_files_and_repetition_change_nothing(
+    dataset: SequenceDataset, ranks: list[Ranks], comparison: Comparison
+) -> None:
+    assert compare(dataset, gather(ranks[::-1], [candidates_of(ranks[1])]), RESAMPLES, seed=3) == comparison
+    other = compare(dataset, gather(ranks, []), RESAMPLES, seed=4)
+    assert [row.mean for row in other.models] == [row.mean for row in comparison.models]
+    assert [row.low for row in other.models] != [row.low for row in comparison.models]
+
+
+def test_what_does_not_belong_is_refused(dataset: SequenceDataset, ranks: list[Ranks]) -> None:
+    made = [candidates_of(one) for one in ranks]
+    half = {
+        name: getattr(ranks[1], name)[::2]
+        for name in ("users", "targets", "history_lengths", "most_popular_unmasked", "most_popular_masked")
+    }
+    one_user = {name: values[:1] for name, values in half.items()}
+    for given, recommended, expected in (
+        ([], [], "no ranks were given"),
+        ([ranks[0], ranks[0]], [], "two ranks files of sasrec seed 1"),
+        ([*ranks[1:], replace(ranks[0], split="validation")], [], "of the validation split"),
+        ([*ranks[1:], replace(ranks[0], **half)], [], r"sasrec seed 1 \(41\) and ranks of hydra4rec seed 0 \(81\)"),
+        ([replace(ranks[0], **one_user)], [], "are of one user"),
+        ([*ranks[1:], replace(ranks[0], most_popular_masked=ranks[0].masked)], [], "most-popular has other ranks"),
+        (ranks, [made[0], made[1], made[0]], "two candidates files of sasrec seed 1"),
+        (ranks[1:], [made[0]], "candidates of sasrec seed 1, of which no ranks"),
+        (ranks, [replace(made[0], split="validation")], "candidates of sasrec seed 1 are of the validation split"),
+        (ranks, [replace(made[0], users=made[0].users[1:])], "are of different users"),
+    ):
+        with pytest.raises(InputError, match=expected) as stopped:
+            gather(given, recommended)
+        assert "\n" not in str(stopped.value)
