@@ -1,0 +1,130 @@
+"""Preference pairs as ORPO's examples, in LlamaRec's format: a prompt, the winner's letter, the loser's letter.
+
+A prompt's candidates are winner, loser and uniform negatives, in an order drawn by seed. No negative is an item of the
+user's sequence, so none is the user's validation or test target, and ``read_pairs`` refuses a winner or loser that is.
+An answer is a letter and the end of text, as LlamaRec trains it. The end is shared by winner and loser: once a
+fine-tuned ranker gives it probability 1, both answers differ by the letter alone.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy
+
+from ssm4rec.data.dataset import Int32s, Int64s, SequenceDataset
+from ssm4rec.errors import InputError
+from ssm4rec.llm.preferences import Pairs
+from ssm4rec.llm.prompts import RankingPrompts
+
+
+@dataclass(frozen=True)
+class PreferenceExample:
+    """Token ids of a prompt x, the answer y_w to prefer to it, and the answer y_l not to."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+
+@dataclass(frozen=True)
+class PreferenceSet:
+    """Examples to train on, and those of other users to look at."""
+
+    train: list[PreferenceExample]
+    held_out: list[PreferenceExample]
+
+    def digest(self) -> str:
+        """Return a SHA-256 over all token ids: the same pairs, prompts, tokenizer, split and seed give the same."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.held_out):
+            digest.update(b"part")
+            for example in part:
+                for tokens in (example.prompt, example.chosen, example.rejected):
+                    digest.update(numpy.array([len(tokens), *tokens], "<i8").tobytes())
+        return digest.hexdigest()
+
+
+def preference_set(
+    dataset: SequenceDataset,
+    pairs: Pairs,
+    prompts: RankingPrompts,
+    negatives: int,
+    maximum_pairs: int,
+    held_out_share: float,
+    seed: int,
+) -> PreferenceSet:
+    """Write every pair as an example and hold out the pairs of some users.
+
+    Args:
+        dataset: the sequences.
+        pairs: of the same data set.
+        prompts: writes the prompts.
+        negatives: candidates beside winner and loser; fewer where the catalog has no more.
+        maximum_pairs: at most so many, drawn by seed; 0: all.
+        held_out_share: of the pairs, at least those of one user.
+        seed: of the draws.
+
+    Raises:
+        InputError: the pairs are of one user alone, or a prompt does not fit (:meth:`RankingPrompts.tokens`).
+    """
+    random = numpy.random.default_rng([seed, 0x4F52504F])
+    order = random.permutation(len(pairs))
+    chosen = order[:maximum_pairs] if maximum_pairs else order
+    held_out = _held_out(pairs.users[chosen], held_out_share, random)
+    ending = prompts.tokenizer.eos_token_id
+
+    def example(row: int) -> PreferenceExample:
+        user = pairs.users[row]
+        sequence = dataset.items[dataset.offsets[user] : dataset.offsets[user + 1]]
+        winner, loser = int(pairs.winners[row]), int(pairs.losers[row])
+        # From the pair's own place in the file: a pair has the same prompt, however many others are taken.
+        pool = candidate_pool(sequence, winner, loser, negatives, dataset.item_count, (seed, row))
+        letters = prompts.answers
+        return PreferenceExample(
+            prompts.tokens(sequence[: pairs.history_lengths[row]].tolist(), pool),
+            [letters[pool.index(winner)], ending],
+            [letters[pool.index(loser)], ending],
+        )
+
+    return PreferenceSet(
+        train=[example(int(row)) for row in chosen[~held_out]],
+        held_out=[example(int(row)) for row in chosen[held_out]],
+    )
+
+
+def candidate_pool(
+    sequence: Int32s, winner: int, loser: int, negatives: int, item_count: int, seed: Iterable[int]
+) -> list[int]:
+    """Return winner, loser and uniform negatives, none of which is in the user's sequence, in an order of chance.
+
+    Args:
+        sequence: all the user's items, those of validation and test too.
+        winner: item.
+        loser: item.
+        negatives: how many; fewer if the catalog has no more.
+        item_count: V.
+        seed: of the draw and the order.
+    """
+    random = numpy.random.default_rng(tuple(seed))
+    taken = numpy.unique([*sequence, winner, loser]).astype(numpy.int64)
+    allowed = item_count - len(taken)
+    places = random.choice(allowed, min(negatives, allowed), replace=False)
+    # The items that are not taken, numbered from 0: item taken[i] has taken[i] - 1 - i of them before it.
+    drawn: Int64s = places + 1 + numpy.searchsorted(taken - 1 - numpy.arange(len(taken)), places, side="right")
+    pool = [winner, loser, *drawn.tolist()]
+    return [pool[place] for place in random.permutation(len(pool))]
+
+
+def _held_out(users: Int32s, share: float, random: numpy.random.Generator) -> numpy.ndarray:
+    """Return which pairs (n,) are held out: those of users drawn until they make up the share."""
+    names, inverse, counts = numpy.unique(users, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise InputError("the preference pairs are of one user alone: none can be held out; mine more pairs")
+    order = random.permutation(len(names))
+    before = numpy.concatenate([[0], counts[order].cumsum()[:-1]])
+    enough = before < share * len(users)
+    enough[0], enough[-1] = True, False
+    chosen = numpy.zeros(len(names), dtype=bool)
+    chosen[order[enough]] = True
+    return chosen[inverse]
