@@ -27,3 +27,4 @@ def image(role: str) -> str:
 
 CPU_IMAGE: Final = image("cpu")
 TRAIN_IMAGE: Final = image("cpu" if ACCELERATOR == "cpu" else "train")
+LLM_IMAGE: Final = image("llm")

@@ -1,0 +1,212 @@
+"""A whole alignment on a tiny Llama: what is learned and logged, resuming, checkpoints, adapters on disk."""
+
+import json
+import socket
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ssm4rec.data.dataset import read_sequences
+from ssm4rec.errors import InputError
+from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
+from ssm4rec.llm.alignment import AlignmentTask, align, orpo_trainer
+from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN, read_alignment_history, write_alignment_history
+from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
+from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings
+
+CPU = torch.device("cpu")
+END = 0
+LORA = LoraSettings(rank=8, alpha=16, dropout=0.1, modules="all-linear")
+SETTINGS = AlignmentSettings(
+    beta=0.5, evaluations=4, steps=StepSettings(batch=3, accumulation=2, learning_rate=5e-3, warmup=2)
+)
+
+
+def examples(train=43, held_out=7, seed=0):
+    """The letter 40 is preferred to 41, 42 and 43 after any prompt."""
+    random = torch.Generator().manual_seed(seed)
+    made = []
+    for number in range(train + held_out):
+        length = int(torch.randint(3, 20, (1,), generator=random))
+        prompt = torch.randint(2, 500, (length,), generator=random).tolist()
+        made.append(PreferenceExample(prompt, [40, END], [41 + number % 3, END]))
+    return PreferenceSet(made[:train], made[train:])
+
+
+@pytest.fixture
+def start(language_model, tmp_path):
+    def run(checkpoints="checkpoints", settings=SETTINGS, on_row=lambda row: None, made=None, seed=1):
+        torch.manual_seed(5)  # of the fresh LoRA matrices
+        ranker = new_ranker(str(language_model("llama")), "none", LORA, tmp_path, CPU)
+        task = AlignmentTask("toy", made or examples(), settings, seed)
+        return ranker, align(ranker, task, tmp_path / checkpoints, on_row)
+
+    return run
+
+
+def weights(ranker):
+    return {name: tensor.clone() for name, tensor in ranker.model.state_dict().items() if "lora" in name}
+
+
+def same(first, second):
+    return all(torch.equal(tensor, weights(second)[name]) for name, tensor in weights(first).items())
+
+
+def test_it_learns_to_prefer(start):
+    rows = []
+    steps = replace(SETTINGS.steps, batch=2, learning_rate=3e-2)
+    _, alignment = start(settings=replace(SETTINGS, steps=steps), on_row=rows.append)
+    assert alignment.rows == rows
+    looks = [row for row in rows if row.split == HELD_OUT]
+    # 43 pairs of 2 x 2 a step: 11 steps, the last of 3 pairs; a look before and at each quarter.
+    assert [row.step for row in looks] == [0, 3, 6, 8, 11]
+    assert [row.epoch for row in looks] == pytest.approx([0, 12 / 43, 24 / 43, 32 / 43, 1], abs=0.02)
+    assert looks[-1].log_odds_ratio > looks[0].log_odds_ratio + 1
+    assert looks[-1].margin > looks[0].margin
+    assert looks[-1].nll < looks[0].nll - 1
+    assert looks[-1].accuracy == 1 > looks[0].accuracy
+    steps = [row for row in rows if row.split == TRAIN]
+    assert [row.step for row in steps] == list(range(1, 12))
+    # Up over two steps, then linearly down to zero after the last.
+    rates = [3e-2 * factor for factor in (0, 1 / 2, *(left / 9 for left in range(9, 0, -1)))]
+    assert [row.learning_rate for row in steps] == pytest.approx(rates)
+    tokens = sum(len(one.prompt + answer) for one in examples().train for answer in (one.chosen, one.rejected))
+    assert alignment.tokens == tokens
+    assert alignment.tokens_per_second > 0
+
+
+def test_a_look_is_a_mean_over_pairs(start, language_model, tmp_path):
+    """Of 7 held-out pairs in batches of 3: the last pair counts as much as the others."""
+    _, alignment = start()
+    ranker = new_ranker(str(language_model("llama")), "none", LORA, tmp_path, CPU)  # LoRA changes nothing at first
+    likelihoods, correct = [], []
+    for example in examples().held_out:
+        found = []
+        for answer in (example.chosen, example.rejected):
+            tokens = torch.tensor(example.prompt + answer)
+            with torch.no_grad():
+                each = torch.log_softmax(ranker.model(input_ids=tokens[None]).logits[0], dim=-1)
+            found.append(each[-3:-1].gather(1, tokens[-2:, None]).mean().item())
+        likelihoods.append(-found[0])
+        correct.append(found[0] > found[1])
+    assert alignment.rows[0].nll == pytest.approx(sum(likelihoods) / 7, rel=1e-5)
+    assert alignment.rows[0].accuracy == pytest.approx(sum(correct) / 7)
+    assert all(row.loss == pytest.approx(row.nll + 0.5 * row.odds_ratio_loss) for row in alignment.rows)
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+def test_resumes_to_the_same_weights(start, tmp_path):
+    whole, alignment = start("whole")
+
+    def kill(row):
+        if row.step == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        start("killed", on_row=kill)
+    folder = tmp_path / "killed"
+    assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-4"]
+    # A second process that is killed while it writes a checkpoint.
+    (folder / "checkpoint-6").mkdir()
+    (folder / "checkpoint-6" / "trainer_state.json").write_text('{"global_step":')
+    rows = []
+    resumed, again = start("killed", on_row=rows.append)
+    assert same(whole, resumed)
+    assert rows == again.rows == alignment.rows
+    assert again.tokens < alignment.tokens
+
+    finished, nothing_left = start("killed")
+    assert same(whole, finished)
+    assert nothing_left.rows == alignment.rows
+    assert nothing_left.tokens == 0
+
+
+def test_checkpoints_of_another_alignment_are_refused(start):
+    start()
+    for field, change in {
+        "seed": {"seed": 2},
+        "align.beta": {"settings": replace(SETTINGS, beta=0.1)},
+        "examples": {"made": examples(seed=1)},
+    }.items():
+        with pytest.raises(InputError, match=f"checkpoints of another alignment: {field} is .* delete it to start"):
+            start(**change)
+
+
+def test_nothing_is_sent_and_no_code_is_stored(start, tmp_path, monkeypatch):
+    """trl reports each training to its makers, from a thread, unless told not to; transformers pickles arguments."""
+    addresses = []
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: addresses.append(address) or [])
+    start()
+    assert addresses == []
+    (folder,) = (tmp_path / "checkpoints").glob("checkpoint-*")
+    names = {path.name for path in folder.iterdir()}
+    assert "training_args.bin" not in names
+    assert "adapter_model.safetensors" in names
+    for name in ("optimizer.pt", "scheduler.pt"):
+        torch.load(folder / name, weights_only=True)
+
+
+def test_divergence_is_said(start):
+    steps = replace(SETTINGS.steps, learning_rate=1e30, gradient_norm=1e30)
+    with pytest.raises(InputError, match=r"the loss of step \d is no number; lower align.steps.learning_rate"):
+        start(settings=replace(SETTINGS, steps=steps))
+
+
+def test_activations_computed_again_change_nothing(language_model, tmp_path):
+    """What a GPU's training does to save memory, here on a CPU."""
+    gradients = []
+    for again in (False, True):
+        torch.manual_seed(5)
+        ranker = new_ranker(str(language_model("llama")), "none", LORA, tmp_path, CPU)
+        task = AlignmentTask("toy", examples(), SETTINGS, 1)
+        trainer = orpo_trainer(ranker, task, tmp_path / "out", resumed=False, callbacks=[])
+        if again:
+            ranker.model.enable_input_require_grads()
+            ranker.model.activation_checkpointing_enable()
+        ranker.model.train()
+        batch = trainer.data_collator([trainer.train_dataset[row] for row in range(4)])
+        trainer.compute_loss(trainer.model, batch).backward()
+        gradients.append({name: p.grad for name, p in ranker.model.named_parameters() if "lora_B" in name})
+    assert all(gradient.abs().max() > 0 for gradient in gradients[0].values())
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name])
+
+
+def test_adapters_come_back_with_the_same_logits(start, language_model, write_dataset, tmp_path):
+    dataset = read_sequences(write_dataset([[1, 2, 3, 4]] * 3))
+    ranker, _ = start()
+    facts = RankerFacts(
+        source=str(language_model("llama")),
+        quantization="none",
+        stage="align_llm",
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        seed=1,
+        profile="smoke",
+        retriever="sasrec",
+        recipe={},
+        training={},
+    )
+    folder = tmp_path / "aligned"
+    write_adapter(folder, ranker.model, facts)
+    again = load_ranker(RankerFacts.read(folder, dataset), folder, tmp_path, CPU)
+    tokens = torch.tensor([examples().held_out[0].prompt])
+    with torch.no_grad():
+        assert torch.equal(ranker.model(input_ids=tokens).logits, again.model.eval()(input_ids=tokens).logits)
+
+
+def test_the_history_comes_back(start, tmp_path):
+    _, alignment = start()
+    path = tmp_path / "alignment.parquet"
+    write_alignment_history(path, alignment.rows)
+    assert read_alignment_history(path) == alignment.rows
+    with pytest.raises(InputError, match=r"missing\.parquet: no such file; run align_llm first"):
+        read_alignment_history(tmp_path / "missing.parquet")
+    path.write_text(json.dumps({}))
+    with pytest.raises(InputError, match=r"alignment\.parquet: not the history of an alignment"):
+        read_alignment_history(path)
