@@ -1,0 +1,90 @@
+"""The rule for outliers, and bootstrap confidence intervals that hold what they promise.
+
+All intervals are percentile intervals of ``scipy.stats.bootstrap`` over the samples. Chosen by simulation: 1,000
+measurements of 30 samples from normal and log-normal distributions (sigma 0.1, 0.25, 0.5), nominal 95%.
+
+- Mean of all samples: the level is widened as Hesterberg (2015), "What teachers should know about the bootstrap",
+  proposes, so that a normal sample gets the width of Student's interval; without that, 92 to 95% covered, with it 94
+  to 96%. BCa and basic intervals covered no better. At sigma 1 (a skewness of 6) none of them holds: see the median.
+- Median: as scipy gives it, 95% whatever the distribution.
+- Mean without outliers: the rule is applied anew in every resample. Intervals that take the outliers as settled are
+  too narrow: 86 to 92% covered, this one 95%. It is an interval for what the rule leaves of the distribution, which
+  for one without outliers but with a long tail lies below the mean: 1.5% below it at sigma 0.25.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy
+from scipy import stats
+
+Float64s = numpy.ndarray[tuple[int], numpy.dtype[numpy.float64]]
+Array = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
+Bools = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
+
+LEVEL: Final = 0.95
+RESAMPLES: Final = 9999
+
+OUTLIER_RULE: Final = "Tukey's fences: below Q1 - 1.5 (Q3 - Q1) or above Q3 + 1.5 (Q3 - Q1) of a group's samples"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def outliers(values: Array, axis: int = -1) -> Bools:
+    """Return which values lie outside Tukey's fences along an axis; quartiles are interpolated linearly.
+
+    >>> outliers(numpy.array([1.0, 2.0, 3.0, 4.0, 7.0, 7.1])).tolist()  # Q1 2.25, Q3 6.25: the fences are -3.75, 12.25
+    [False, False, False, False, False, False]
+    >>> outliers(numpy.array([1.0, 2.0, 3.0, 4.0, 9.0])).tolist()  # Q1 2, Q3 4: the fences are -1 and 7
+    [False, False, False, False, True]
+    """
+    lower, upper = numpy.percentile(values, [25, 75], axis=axis, keepdims=True)
+    reach = 1.5 * (upper - lower)
+    outside: Bools = (values < lower - reach) | (values > upper + reach)
+    return outside
+
+
+def mean_without_outliers(values: Array, axis: int = -1) -> Array:
+    """Return the mean along an axis of the values inside the fences.
+
+    >>> float(mean_without_outliers(numpy.array([1.0, 2.0, 3.0, 4.0, 9.0])))
+    2.5
+    """
+    kept = ~outliers(values, axis)
+    mean: Array = numpy.where(kept, values, 0).sum(axis) / kept.sum(axis)
+    return mean
+
+
+def mean_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Interval:
+    """Return the mean of samples (n,), n at least 2, and its interval."""
+    n = len(values)
+    # The level at which a percentile interval of normal samples is as wide as Student's, with n - 1 in the variance.
+    reach = stats.t.ppf((1 + LEVEL) / 2, n - 1) * (n / (n - 1)) ** 0.5
+    return _interval(values, numpy.mean, 1 - 2 * float(stats.norm.sf(reach)), random, resamples)
+
+
+def median_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Interval:
+    """Return the median of samples (n,), n at least 2, and its interval."""
+    return _interval(values, numpy.median, LEVEL, random, resamples)
+
+
+def fenced_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Interval:
+    """Return the mean without outliers of samples (n,), n at least 2, and its interval."""
+    return _interval(values, mean_without_outliers, LEVEL, random, resamples)
+
+
+def _interval(
+    values: Float64s, statistic: Callable[..., Any], level: float, random: numpy.random.Generator, resamples: int
+) -> Interval:
+    found = stats.bootstrap(
+        (values,), statistic, confidence_level=level, n_resamples=resamples, method="percentile", rng=random
+    ).confidence_interval
+    return Interval(float(statistic(values)), float(found.low), float(found.high))

@@ -1,0 +1,137 @@
+"""From timed samples to what is reported of them: intervals, percentiles, crossing points."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy
+
+from ssm4rec.latency.intervals import fenced_interval, mean_interval, median_interval, outliers
+from ssm4rec.latency.latency_files import Crossing, LatencyResult, TimedSample
+
+BASELINE = "sasrec"
+"""The model whose cost curve the others are held against."""
+
+Group = tuple[object, ...]
+
+
+def group_of(row: TimedSample) -> Group:
+    """Return what the samples of one result share."""
+    return (row.kind, row.histories, row.length, row.model, row.profile, row.seed, row.mode, row.batch)
+
+
+def grouped(rows: Sequence[TimedSample]) -> dict[Group, list[TimedSample]]:
+    """Return the rows by what they share, each group in the order of its samples."""
+    groups: dict[Group, list[TimedSample]] = {}
+    for row in sorted(rows, key=lambda row: row.sample):
+        groups.setdefault(group_of(row), []).append(row)
+    return groups
+
+
+def seconds_per_user(rows: Sequence[TimedSample]) -> numpy.ndarray[tuple[int], numpy.dtype[numpy.float64]]:
+    """Return each sample's seconds per user, (samples,)."""
+    return numpy.array([row.total_seconds / row.users for row in rows])
+
+
+def mark_outliers(rows: Sequence[TimedSample]) -> list[TimedSample]:
+    """Return the rows with ``outlier`` set within each group, in the order they were timed."""
+    marked: list[TimedSample] = []
+    for group in grouped(rows).values():
+        flags = outliers(seconds_per_user(group)).tolist()
+        marked += [replace(row, outlier=flag) for row, flag in zip(group, flags, strict=True)]
+    return sorted(marked, key=lambda row: row.order)
+
+
+def results(rows: Sequence[TimedSample], seed: int) -> tuple[LatencyResult, ...]:
+    """Return a result per group of rows, whose outliers are marked; ``seed`` draws the resamples.
+
+    They come in the order of kind (users first), length, histories, batch (largest first), mode and model.
+    """
+    random = numpy.random.default_rng([seed, 3])
+    found = [_result(group, random) for group in grouped(rows).values()]
+
+    def place(result: LatencyResult) -> tuple[object, ...]:
+        what = (result.kind != "users", result.length or 0, result.histories, -result.batch, result.mode)
+        return (*what, result.model, result.profile, result.seed)
+
+    return tuple(sorted(found, key=place))
+
+
+def _result(rows: list[TimedSample], random: numpy.random.Generator) -> LatencyResult:
+    first = rows[0]
+    values = seconds_per_user(rows)
+    total = sum(row.total_seconds for row in rows)
+    requests = [row.request_seconds[: row.users // row.batch] for row in rows]
+    p50, p95, p99 = numpy.percentile(numpy.concatenate(requests), [50, 95, 99]).tolist()
+    return LatencyResult(
+        kind=first.kind,
+        histories=first.histories,
+        length=first.length,
+        model=first.model,
+        profile=first.profile,
+        seed=first.seed,
+        weights=first.weights,
+        mode=first.mode,
+        batch=first.batch,
+        users=first.users,
+        samples=len(rows),
+        outliers=sum(row.outlier for row in rows),
+        mean_length=float(numpy.mean([row.mean_length for row in rows])),
+        mean=mean_interval(values, random),
+        mean_without_outliers=fenced_interval(values, random),
+        median=median_interval(values, random),
+        request_p50=p50,
+        request_p95=p95,
+        request_p99=p99,
+        users_per_second=sum(row.users for row in rows) / total,
+        forward_share=sum(row.forward_seconds for row in rows) / total,
+        scoring_share=sum(row.scoring_seconds for row in rows) / total,
+        topk_share=sum(row.topk_seconds for row in rows) / total,
+        weight_bytes=first.weight_bytes,
+        state_bytes=first.state_bytes,
+        working_bytes=max((row.working_bytes for row in rows if row.working_bytes is not None), default=None),
+        cpu_per_wall=sum(row.cpu_seconds for row in rows) / sum(row.wall_seconds for row in rows),
+    )
+
+
+def crossings(found: Sequence[LatencyResult]) -> tuple[Crossing, ...]:
+    """Return where each model's curve over L crosses SASRec's of the same profile, mode and histories."""
+    curves: dict[tuple[str, str, int, str, str], list[LatencyResult]] = {}
+    for result in sorted((one for one in found if one.kind == "length"), key=lambda one: one.length or 0):
+        curves.setdefault((result.model, result.profile, result.seed, result.mode, result.histories), []).append(result)
+    baselines = {
+        (profile, mode, histories): curve
+        for (model, profile, _, mode, histories), curve in reversed(curves.items())  # the first of several stays
+        if model == BASELINE
+    }
+    crossed = []
+    for (model, profile, seed, mode, histories), curve in curves.items():
+        baseline = baselines.get((profile, mode, histories))
+        if model == BASELINE or baseline is None:
+            continue
+        lengths = [result.length or 0 for result in curve]
+        ratios = [ours.median.value / theirs.median.value for ours, theirs in zip(curve, baseline, strict=True)]
+        cheaper_at = tuple(length for length, ratio in zip(lengths, ratios, strict=True) if ratio < 1)
+        falls, rises = crossing_lengths(lengths, ratios)
+        measured = tuple(lengths)
+        crossed.append(Crossing(model, profile, seed, curve[0].mode, histories, measured, cheaper_at, falls, rises))
+    return tuple(crossed)
+
+
+def crossing_lengths(lengths: Sequence[int], ratios: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the lengths at which a ratio of costs falls below 1, and those at which it rises above.
+
+    Between two lengths, log ratio is taken as linear in log L: exact where costs are powers of L.
+
+    >>> falls, rises = crossing_lengths([1, 100], [10.0, 0.1])
+    >>> [round(length, 6) for length in falls], rises
+    ([10.0], ())
+    """
+    falls: list[float] = []
+    rises: list[float] = []
+    x, y = numpy.log(lengths), numpy.log(ratios)
+    for (x0, y0), (x1, y1) in pairwise(zip(x, y, strict=True)):
+        if (y0 < 0) != (y1 < 0):
+            length = float(numpy.exp(x0 - y0 * (x1 - x0) / (y1 - y0)))
+            (falls if y1 < 0 else rises).append(length)
+    return tuple(falls), tuple(rises)

@@ -1,0 +1,122 @@
+"""What measuring latency costs, and how well it repeats: ``make bench-latency``.
+
+Every recommender of the ``best`` recipe with random weights, on users of ML-1M's shape (``bench_evaluation.py``).
+
+- Overhead at batch 64: the cost of the harness (CPU time on a CPU) beside that of the same requests answered in a bare
+  loop, in turns, the median of the ratios; and the share of its wall time that lies outside of what it times.
+- Two whole measurements of the protocol, with fewer users: how far their medians lie apart, and whether the machine
+  was idle.
+"""
+
+import statistics
+import time
+from dataclasses import asdict
+from functools import partial
+
+import torch
+from bench_evaluation import synthetic_dataset
+from measure import Row, command_line, cost, report
+
+from ssm4rec.contracts import MODELS
+from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.evaluation.full_ranking import best_items
+from ssm4rec.latency.host import others_cores, read_clocks
+from ssm4rec.latency.meter import meter_of
+from ssm4rec.latency.protocol import TOP_K, Protocol, draw_users
+from ssm4rec.latency.summary import mark_outliers, results
+from ssm4rec.latency.timing import Measurement, Request, Subject, Task, measure_users, user_requests
+from ssm4rec.models.build import build_model
+from ssm4rec.recipes import recipe
+from ssm4rec.training.machine import Machine
+
+BATCH = 64
+
+
+def subjects(dataset: SequenceDataset, device: torch.device) -> list[Subject]:
+    """Return every recommender on the device."""
+    made = []
+    for name in MODELS:
+        chosen = recipe(name, "best", "long")
+        config = {"model": name, "profile": "best", "seed": 0, "recipe": asdict(chosen)}
+        made.append(Subject(build_model(chosen.model, dataset.item_count).to(device).eval(), config))
+    return made
+
+
+@torch.inference_mode()
+def bare(subject: Subject, requests: list[Request]) -> None:
+    """Answer the requests without a clock; a GPU's answer is there before the next request comes."""
+    for request in requests:
+        best_items(subject.model.score_next(request.items, request.lengths), TOP_K)[1].cpu()
+
+
+def overhead(dataset: SequenceDataset, device: torch.device, runs: int) -> list[Row]:
+    """Return the harness's cost beside the bare loop's, a row a model."""
+    protocol = Protocol(users=2 * BATCH, single_users=1, batches=(BATCH,), warm_up=0)
+    users = draw_users(dataset, protocol)[0]
+    measurement = Measurement(protocol, Machine(device), "auto", meter_of(device))
+    rows = []
+    for subject in subjects(dataset, device):
+        requests = list(user_requests(dataset, users, BATCH, subject.model.maximum_length, device))
+        task = Task(subject, "full", BATCH)
+        timed: list[float] = []
+
+        def harness(task: Task = task, requests: list[Request] = requests, timed: list[float] = timed) -> None:
+            started = time.perf_counter()
+            seconds = measurement.answer(task, requests).seconds.sum()
+            timed.append(1 - seconds / (time.perf_counter() - started))
+
+        works = [partial(bare, subject, requests), harness]
+        pairs = []
+        for run in range(runs + 1):  # either goes first in every other turn; the first turn does not count
+            order = (0, 1) if run % 2 else (1, 0)
+            spent = {which: cost(works[which], device) for which in order}
+            pairs.append((spent[0], spent[1]))
+        rows.append(
+            {
+                "model": subject.name,
+                "bare loop ms": statistics.median(least for least, _ in pairs[1:]),
+                "harness of it": statistics.median(spent / least for least, spent in pairs[1:]),
+                "of the harness untimed": statistics.median(timed[1:]),
+            }
+        )
+    return rows
+
+
+def repeated(dataset: SequenceDataset, device: torch.device, samples: int) -> list[Row]:
+    """Return the medians of two measurements, a row a model and mode."""
+    protocol = Protocol(samples=samples, users=2 * BATCH, single_users=16, batches=(BATCH, 1))
+    tested, found = subjects(dataset, device), []
+    before = read_clocks()
+    for _ in range(2):
+        measurement = Measurement(protocol, Machine(device), "auto", meter_of(device))
+        measure_users(measurement, tested, dataset)
+        found.append(results(mark_outliers(measurement.rows), protocol.seed))
+    others = others_cores(before, read_clocks())
+    return [
+        {
+            "model": first.model,
+            "mode": first.mode,
+            "batch": first.batch,
+            "first ms a user": 1e3 * first.median.value,
+            "second ms a user": 1e3 * second.median.value,
+            "second of first": second.median.value / first.median.value,
+            "outliers": f"{first.outliers}, {second.outliers} of {first.samples}",
+            "cores of others": "-" if others is None else others,
+        }
+        for first, second in zip(*found, strict=True)
+    ]
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = command_line("Measure the harness of measure_latency, and how well it repeats.", runs=9)
+    parser.add_argument("--samples", type=int, default=15, help="of each of the two measurements")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    dataset = synthetic_dataset(6040, 3416, 102, 1.0, (20, 2300))
+    report(f"the harness at batch {BATCH}", overhead(dataset, device, options.runs), device, options.output)
+    report("two measurements", repeated(dataset, device, options.samples), device, options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Models built for a length compute what they did before; every length is timed on the histories there are."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssm4rec.data.dataset import read_sequences
+from ssm4rec.latency.length_sweep import distinct, measure_lengths, stretch
+from ssm4rec.latency.meter import Meter
+from ssm4rec.latency.protocol import Protocol
+from ssm4rec.latency.timing import Measurement, Subject
+from ssm4rec.training.machine import Machine
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["mamba4rec", "2mamba4rec", "hydra4rec", "lrurec"])
+def test_a_stretched_model_keeps_its_weights(name: str, subject: Callable[..., Subject]) -> None:
+    short = subject(name, 12)
+    long = stretch(short, 301, 12)
+    assert (short.model.maximum_length, long.model.maximum_length, long.weights) == (50, 301, "trained")
+    items, lengths = torch.tensor([[1, 5, 12, 3]]), torch.tensor([4])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            long.model.score_next(items, lengths), short.model.score_next(items, lengths), rtol=0, atol=1e-6
+        )
+        assert long.model.score_next(items.repeat(1, 75), torch.tensor([300])).shape == (1, 12)
+
+
+def test_sasrec_gets_random_weights_and_says_so(subject: Callable[..., Subject]) -> None:
+    long = stretch(subject("sasrec", 12), 301, 12)
+    assert (long.model.maximum_length, long.weights, long.model.training) == (301, "random", False)
+
+
+def test_seeds_of_one_model_are_timed_once(subject: Callable[..., Subject]) -> None:
+    subjects = [subject("sasrec", 12), subject("lrurec", 12), subject("sasrec", 12, seed=1)]
+    assert [one.label for one in distinct(subjects)] == [("sasrec", "smoke", 0), ("lrurec", "smoke", 0)]
+
+
+def test_every_length_on_generated_histories_and_on_real_ones_where_there_are(
+    meter: Meter, subject: Callable[..., Subject], cycle_dataset: Path
+) -> None:
+    protocol = Protocol(5, 10, 10, (10,), lengths=(5, 13, 60))  # the longest history has 13 items
+    measurement = Measurement(protocol, Machine(CPU), "auto", meter)
+    measure_lengths(measurement, [subject("sasrec", 12), subject("hydra4rec", 12)], read_sequences(cycle_dataset))
+    found = {(row.length, row.histories) for row in measurement.rows}
+    assert found == {(5, "generated"), (13, "generated"), (60, "generated"), (5, "data"), (13, "data")}
+    assert len(measurement.rows) == len(found) * 3 * 5  # sasrec in two modes, hydra4rec in one, five samples
+    for row in measurement.rows:
+        assert (row.kind, row.users, row.batch, len(row.request_seconds)) == ("length", 1, 1, 1)
+        assert row.mean_length == row.mean_padded_length == row.length
+        assert row.weights == ("random" if row.model == "sasrec" else "trained")
+    assert [row.order for row in measurement.rows] == list(range(len(measurement.rows)))

@@ -1,0 +1,134 @@
+"""measure_latency: the files it writes agree with each other, and what it cannot measure it refuses in one line."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from ssm4rec.data.dataset import read_sequences
+from ssm4rec.files import write_json
+from ssm4rec.latency.latency_files import LatencySummary, read_samples
+from ssm4rec.latency.summary import crossings, mark_outliers, results
+from ssm4rec.models.build import build_model
+from ssm4rec.recipes import recipe
+from ssm4rec.stages.measure_latency.__main__ import build_parser, main, run
+
+NAMES = ("sasrec", "2mamba4rec", "hydra4rec")
+SIZES = ("--samples=5", "--users=20", "--single-users=4", "--batches=8,1", "--lengths=5,30", "--device=cpu")
+
+
+def write_model(dataset: Path, folder: Path, name: str, seed: int = 0) -> Path:
+    """A model folder as train_recommender writes it, with random weights."""
+    data, chosen = read_sequences(dataset), recipe(name, "smoke", "short")
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(save(build_model(chosen.model, data.item_count).state_dict()))
+    identity = {"model": name, "profile": "smoke", "seed": seed, "dataset": data.name, "fingerprint": data.fingerprint}
+    write_json(folder / "config.json", {**identity, "items": data.item_count, "recipe": asdict(chosen)})
+    return folder
+
+
+@pytest.fixture
+def models(cycle_dataset: Path, tmp_path: Path) -> list[Path]:
+    return [write_model(cycle_dataset, tmp_path / "models" / name, name) for name in NAMES]
+
+
+def flags(dataset: Path, out: Path, *more: str) -> list[str]:
+    return [f"--dataset-dir={dataset}", f"--latency={out / 'latency'}", f"--summary={out / 'summary'}", *SIZES, *more]
+
+
+def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    executor_input = {
+        "inputs": {"artifacts": {"models": {"artifacts": [{"uri": str(model)} for model in models]}}},
+        "outputs": {
+            "artifacts": {"summary": {"artifacts": [{"name": "summary", "uri": str(out / "summary")}]}},
+            "outputFile": str(out / "executor_output.json"),
+        },
+    }
+    threads = torch.get_num_threads()
+    options = flags(cycle_dataset, out, "--threads=1", "--executor-input", json.dumps(executor_input))
+    run(build_parser().parse_args(options))
+    assert torch.get_num_threads() == threads
+    summary, rows = LatencySummary.read(out / "summary"), read_samples(out / "latency")
+    # Two models answer in two modes: five a batch; at length 5 on generated and real histories, at 30 on generated.
+    assert len(rows) == 5 * (5 * 2 + 5 * 3)
+    assert {(row.device, row.precision, row.kernels, row.compiled, row.threads) for row in rows} == {
+        ("cpu", "fp32", "auto", False, 1)
+    }
+    assert mark_outliers([replace(row, outlier=False) for row in rows]) == rows
+    assert results(rows, seed=0) == summary.results
+    assert crossings(summary.results) == summary.crossings
+    assert {(one.model, one.mode) for one in summary.crossings} == {
+        ("2mamba4rec", "full"), ("2mamba4rec", "step"), ("hydra4rec", "full"),
+    }  # fmt: skip
+    for result in summary.results:
+        assert 0 < result.mean.low <= result.mean.value <= result.mean.high
+        assert result.forward_share + result.scoring_share + result.topk_share == pytest.approx(1)
+        assert result.weight_bytes > 0
+    (sizes,) = {
+        result.state_bytes for result in summary.results if (result.model, result.mode) == ("2mamba4rec", "step")
+    }
+    assert sizes > 0  # the same at every length and batch
+    assert summary.protocol["single_users"] == 4
+    assert {"device_name", "timer", "load_average", "others_cores", "idle", "cores"} <= set(summary.machine)
+    written = json.loads((out / "executor_output.json").read_text())["artifacts"]["summary"]["artifacts"][0]
+    shown = {name: value for name, value in written["metadata"].items() if "length" not in name}
+    assert shown == {
+        f"{one.model}/seed0/smoke/{one.mode}/batch{one.batch}/ms_per_user": 1e3 * one.mean.value
+        for one in summary.results
+        if one.length is None
+    }
+
+
+def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["measure_latency", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "error:" in line]) == 1
+    return lines[-1]
+
+
+def test_what_cannot_be_measured_is_refused(
+    cycle_dataset: Path,
+    models: list[Path],
+    tmp_path: Path,
+    write_dataset: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+
+    def error(*more: str, of: list[Path] = models) -> str:
+        return refused(capsys, [*flags(cycle_dataset, out, *more), "--models", *map(str, of)])
+
+    assert "only 40 users of toy have a test target; draw them with replacement" in error("--users=1500")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "--device cuda: this machine or this build of torch has none" in error("--device=cuda")
+    other = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
+    foreign = write_model(other, tmp_path / "models" / "foreign", "lrurec")
+    assert "foreign: trained on other" in (message := error(of=[*models, foreign]))
+    assert "a comparison is on one data set" in message
+    again = write_model(cycle_dataset, tmp_path / "models" / "again", "sasrec")
+    assert "again: a second sasrec of profile smoke and seed 0" in error(of=[*models, again])
+    assert "--models: none" in error(of=[])
+    assert "--samples 2: at least 5" in error("--samples=2")
+    assert "--batches 64: from 1 to the 20 users" in error("--batches=64")
+    assert "--lengths fifty: whole numbers" in error("--lengths=fifty")
+    assert "--threads -1" in error("--threads=-1")
+    assert "--precision tf32: only a GPU has it" in error("--precision=tf32")
+    assert "no such file" in error(of=[tmp_path / "nowhere"])
+    assert not out.exists()
+
+
+def test_users_may_be_drawn_with_replacement(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
+    more = ("--users=60", "--with-replacement=true", "--batches=60", "--lengths=", "--models", str(models[2]))
+    run(build_parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
+    assert {(row.users, row.batch) for row in read_samples(tmp_path / "latency")} == {(60, 60)}
