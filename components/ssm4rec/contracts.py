@@ -13,8 +13,12 @@ MODELS: Final = ("sasrec", "mamba4rec", "2mamba4rec", "hydra4rec", "lrurec")
 PAPER_RECOMMENDERS: Final = ("sasrec", "mamba4rec", "2mamba4rec", "hydra4rec")
 """Those of them that the paper compares: what a study trains unless told otherwise."""
 
-PROFILES: Final = ("smoke", "quick", "paper", "best")
-"""Sizes of a run; what each one sets is in ``recipes.py``."""
+PROFILES: Final = ("smoke", "quick", "llm-small", "paper", "best")
+"""Sizes of a run; what each one sets is in ``recipes.py`` and, for language models, in ``llm_recipes.py`` and
+``generator_recipes.py``. ``llm-small`` is ``quick`` with more of the language models."""
+
+GENERATORS: Final = ("gpt4rec", "mamrec")
+"""Generative recommenders that ``train_generator`` can train."""
 
 SCALE_SETTINGS: Final = {"adamw": "learning_rate", "adam": "learning_rate", "sgd": "learning_rate", "usgm": "diameter"}
 """Optimizers that ``train_recommender`` can train with, and the setting of each that lengthens its steps."""

@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all: write under a temporary name, then rename."""
+"""Outputs that appear whole or not at all: write under a temporary name, then rename; where downloads are kept."""
 
 import json
 import os
@@ -51,6 +51,11 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another output folder") from None
+
+
+def cache_folder(chosen: str) -> Path:
+    """Return the folder of downloads: the one chosen or, for "", $XDG_CACHE_HOME/ssm4rec or ~/.cache/ssm4rec."""
+    return Path(chosen or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/ssm4rec").expanduser()
 
 
 def write_json(target: Path, document: Any) -> None:

@@ -60,7 +60,8 @@ def recipe(model: str, profile: str, histories: Histories, overrides: str = "") 
     }
     if model not in functions:
         raise InputError(f"--model {model}: unknown; choose from {', '.join(MODELS)}")
-    return override(functions[model](cast("Profile", profile), histories), overrides)
+    size = "quick" if profile == "llm-small" else profile  # which is about language models
+    return override(functions[model](cast("Profile", size), histories), overrides)
 
 
 def sasrec(profile: Profile, histories: Histories) -> Recipe:

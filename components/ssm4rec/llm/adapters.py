@@ -6,7 +6,9 @@
   ``retriever`` whose candidates validated it, the ``recipe`` and ``training``, figures of how it went.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,8 @@ def new_ranker(
         base_model_name_or_path=source,
     )
     try:
-        model = get_peft_model(base, config)
+        with _old_names():
+            model = get_peft_model(base, config)
     except ValueError as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"language model {source}: LoRA does not fit it ({reason}); set lora.modules") from None
@@ -105,7 +108,8 @@ def load_ranker(
     base_folder = language_model_folder(facts.source, cache_dir)
     tokenizer, base = load_tokenizer(base_folder), _base(base_folder, facts.quantization, device)
     try:
-        model = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
+        with _old_names():
+            model = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{folder}: no adapter for {facts.source} ({reason}); train it again") from None
@@ -121,11 +125,20 @@ def write_adapter(folder: Path, model: PeftModel, facts: RankerFacts) -> None:
         write_json(partial / RANKER, asdict(facts))
 
 
+@contextmanager
+def _old_names() -> Iterator[None]:
+    """Hide that peft 0.21 asks transformers 5 for a property by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        yield
+
+
 _prepared: Callable[..., PreTrainedModel] = prepare_model_for_kbit_training  # peft leaves it untyped
 
 
 def _base(folder: Path, quantization: Quantization, device: torch.device) -> PreTrainedModel:
     model = load_language_model(folder, device, quantization)
     if quantization == "nf4":
-        return _prepared(model, use_gradient_checkpointing=device.type == "cuda")
+        with _old_names():
+            return _prepared(model, use_gradient_checkpointing=device.type == "cuda")
     return model

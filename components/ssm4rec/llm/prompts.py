@@ -72,8 +72,9 @@ class RankingPrompts:
         while len(tokens) > self.form.maximum_tokens:
             if not kept:
                 raise InputError(
-                    f"a prompt without any history has {len(tokens)} tokens, more than --maximum-tokens "
-                    f"{self.form.maximum_tokens}; allow more, or cut titles shorter with --title-tokens"
+                    f"a prompt without any history has {len(tokens)} tokens, more than "
+                    f"prompt.maximum_tokens={self.form.maximum_tokens}; allow more, or cut titles shorter with "
+                    "prompt.title_tokens"
                 )
             # One title less at a time only near the end: a first guess from the mean length of a title.
             excess = len(tokens) - self.form.maximum_tokens

@@ -1,7 +1,6 @@
 """Prepare a data set for training and evaluation: fetch, filter, order, split, write the dataset folder."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from ssm4rec.data.source import SourceOptions
 from ssm4rec.data.splitting import SPLITTINGS, Split, global_time, in_time_order, leave_one_out
 from ssm4rec.data.times import TIME_UNITS
 from ssm4rec.errors import InputError
-from ssm4rec.files import whole_folder
+from ssm4rec.files import cache_folder, whole_folder
 from ssm4rec.tracking import tracked_task
 
 # Flags that shape the data: the manifest records them.
@@ -121,10 +120,9 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _source_options(options: argparse.Namespace) -> SourceOptions:
-    cache_home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return SourceOptions(
         dataset=options.dataset,
-        cache_dir=Path(options.cache_dir or f"{cache_home}/ssm4rec").expanduser(),
+        cache_dir=cache_folder(options.cache_dir),
         source=options.source,
         items_source=options.items_source,
         any_checksum=options.any_checksum,

@@ -1,0 +1,98 @@
+"""Who is ranked: the users whose target a retriever found, their histories, and their candidates in two orders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy
+
+from ssm4rec.data.dataset import Int32s, SequenceDataset, Split
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.evaluation_files import Candidates
+
+RETRIEVER_ORDER: Final = "retriever"
+SHUFFLED_ORDER: Final = "shuffled"
+ORDERS: Final = (RETRIEVER_ORDER, SHUFFLED_ORDER)
+"""LlamaRec shows the candidates in the retriever's order; shuffled, a preference for a letter helps nobody."""
+
+
+@dataclass(frozen=True)
+class RankingTask:
+    """n users with their histories and candidates.
+
+    Attributes:
+        users: shape (n,).
+        targets: items; shape (n,).
+        histories: everything before the target, oldest first.
+        candidates: in the retriever's order.
+        shuffled: the same in an order of chance.
+        population: users of the split.
+        found: of these, those whose target is among the candidates; n of them are in the task.
+    """
+
+    users: Int32s
+    targets: Int32s
+    histories: Sequence[list[int]]
+    candidates: Sequence[list[int]]
+    shuffled: Sequence[list[int]]
+    population: int
+    found: int
+
+    def in_order(self, order: str) -> Sequence[list[int]]:
+        """Return the candidates in one of ``ORDERS``."""
+        return self.candidates if order == RETRIEVER_ORDER else self.shuffled
+
+    def places(self, order: str) -> Int32s:
+        """Return the target's place among the candidates, from 0; shape (n,)."""
+        pools = zip(self.in_order(order), self.targets, strict=True)
+        return numpy.array([pool.index(int(target)) for pool, target in pools], numpy.int32)
+
+    @property
+    def sizes(self) -> Int32s:
+        """How many candidates each user has; shape (n,)."""
+        return numpy.array([len(pool) for pool in self.candidates], numpy.int32)
+
+
+def ranking_task(
+    dataset: SequenceDataset, candidates: Candidates, split: Split, maximum_users: int, seed: int
+) -> RankingTask:
+    """Choose users and order their candidates.
+
+    Args:
+        dataset: the data.
+        candidates: a retriever's, of the same split.
+        split: whose targets are ranked.
+        maximum_users: at most so many, drawn by ``seed``; 0: all whose target was found.
+        seed: of the draw and of the shuffled order.
+
+    Raises:
+        InputError: the candidates are of another split, or the retriever found no target at all.
+    """
+    if candidates.split != split:
+        raise InputError(
+            f"the candidates of {candidates.model} are of the {candidates.split} split, not of {split}; "
+            f"run evaluate with --split {split} and give its candidates.parquet"
+        )
+    starts = dataset.offsets[candidates.users]
+    ends = starts + dataset.position(split)[candidates.users]
+    targets = dataset.items[ends]
+    found = numpy.flatnonzero((candidates.items == targets[:, None]).any(axis=1))
+    if not len(found):
+        raise InputError(
+            f"the retriever {candidates.model} found no user's target among its candidates ({split}): there is nothing "
+            "to rank; train it longer"
+        )
+    random = numpy.random.default_rng([seed, 0x52414E4B])
+    chosen = found
+    if 0 < maximum_users < len(found):
+        chosen = numpy.sort(random.choice(found, maximum_users, replace=False))
+    pools = [[int(item) for item in candidates.items[row] if item] for row in chosen]
+    return RankingTask(
+        users=candidates.users[chosen],
+        targets=targets[chosen],
+        histories=[dataset.items[starts[row] : ends[row]].tolist() for row in chosen],
+        candidates=pools,
+        shuffled=[random.permutation(pool).tolist() for pool in pools],
+        population=len(candidates.users),
+        found=len(found),
+    )

@@ -1,0 +1,104 @@
+"""Training prompts for a ranker: a place in somebody's training history, and candidates among which its item is.
+
+Every prompt is drawn for itself: the place, the other candidates, and their order, which is uniform, so that a letter
+carries nothing. Places are a user's training items from the second on, as in LlamaRec (Yueeeeeeee/LlamaRec:
+dataloader/llm.py); none comes again before all were drawn.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy
+
+from ssm4rec.data.dataset import Int32s, Int64s, SequenceDataset
+from ssm4rec.errors import InputError
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training prompt.
+
+    Attributes:
+        user: whose history it is.
+        history: items, oldest first.
+        candidates: items, in the order shown.
+        place: of the right one among them, from 0.
+    """
+
+    user: int
+    history: Sequence[int]
+    candidates: Sequence[int]
+    place: int
+
+
+def draw_examples(
+    dataset: SequenceDataset, count: int, negatives: int, hard: float, retrieved: Int32s, seed: int
+) -> Iterator[Example]:
+    """Yield training prompts.
+
+    Args:
+        dataset: the data; only training items are told or asked for.
+        count: how many.
+        negatives: other candidates of each; none is in the history.
+        hard: share of the prompts whose negatives come from ``retrieved``, not from the whole catalog.
+        retrieved: items that a retriever gave to any users, each as often as it gave it: common ones come often. Those
+            of one user would tell which of them is not the held-out item.
+        seed: decides everything.
+
+    Raises:
+        InputError: no user has two training items, or the catalog is too small.
+    """
+    random = numpy.random.default_rng([seed, 0x45584D])
+    places = _places(dataset)
+    if not len(places):
+        raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
+    if dataset.item_count < 2 * negatives:
+        raise InputError(
+            f"data set {dataset.name}: {dataset.item_count} items are too few to draw {negatives} candidates beside "
+            "the right one; lower finetune.negatives"
+        )
+    everything = numpy.arange(1, dataset.item_count + 1, dtype=numpy.int32)
+    for number in range(count):
+        if number % len(places) == 0:
+            order = random.permutation(places)
+        place = int(order[number % len(places)])
+        user = int(numpy.searchsorted(dataset.offsets, place, side="right")) - 1
+        history = dataset.items[dataset.offsets[user] : place].tolist()
+        target = int(dataset.items[place])
+        pool = retrieved if len(retrieved) and random.random() < hard else everything
+        candidates = [target, *_others(pool, {*history, target}, negatives, everything, random)]
+        shown = random.permutation(len(candidates))
+        yield Example(
+            user=user,
+            history=history,
+            candidates=[candidates[entry] for entry in shown],
+            place=int(numpy.flatnonzero(shown == 0)[0]),
+        )
+
+
+def _places(dataset: SequenceDataset) -> Int64s:
+    """Return the places in ``dataset.items`` of every user's training items but the first."""
+    starts = dataset.offsets[:-1]
+    parts = [
+        numpy.arange(start + 1, start + length)
+        for start, length in zip(starts.tolist(), dataset.train_length.tolist(), strict=True)
+    ]
+    return numpy.concatenate([numpy.empty(0, numpy.int64), *parts])
+
+
+def _others(
+    pool: Int32s, taken: set[int], wanted: int, everything: Int32s, random: numpy.random.Generator
+) -> list[int]:
+    """Return items of ``pool`` that are not taken, each once; of ``everything`` where the pool gives too few."""
+    found: list[int] = []
+    for source in (pool, everything):
+        # Twice as many as are wanted leave enough in nearly every draw; the loop is for those that do not.
+        for _ in range(20):
+            for item in random.choice(source, 2 * wanted).tolist():
+                if item not in taken and len(found) < wanted:
+                    found.append(item)
+                    taken.add(item)
+            if len(found) == wanted:
+                return found
+    left = numpy.setdiff1d(everything, list(taken))
+    return [*found, *random.permutation(left)[: wanted - len(found)].tolist()]

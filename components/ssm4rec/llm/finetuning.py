@@ -1,0 +1,204 @@
+"""Fine-tuning of a ranker on the letters of the right candidates, by transformers' Trainer.
+
+Trainer keeps the accounts: accumulation, schedule, clipping, checkpoints, resuming. trl's SFTTrainer (1.16), made for
+this, scores every position of a prompt where there is no GPU; of some hundred positions two are of use here, the letter
+and the end after it, so the loss is computed on these alone.
+
+The weights kept are those whose ranking of validation users was best (NDCG@10 among the candidates, shuffled).
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch.utils.data import Dataset
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from ssm4rec.llm.adapters import Ranker
+from ssm4rec.llm.candidates import RankingTask
+from ssm4rec.llm.examples import Example
+from ssm4rec.llm.prompts import RankingPrompts
+from ssm4rec.llm.settings import RankerSettings, StepSettings
+from ssm4rec.llm.tuning_history import TuningRow
+from ssm4rec.llm.tuning_watch import TuningWatch
+
+logger = logging.getLogger(__name__)
+
+_IGNORED: Final = -100
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """How a fine-tuning went; the ranker's model has the best weights.
+
+    Attributes:
+        rows: one for each logged step and for each look at the validation users.
+        best_prompts: training prompts behind the best weights; 0: the model as it came.
+        best_ndcg_10: of the validation users.
+        prompts: training prompts seen.
+        seconds: of this process.
+        tokens_per_second: of training alone, in this process.
+        peak_memory_bytes: of the GPU; 0 on a CPU.
+    """
+
+    rows: tuple[TuningRow, ...]
+    best_prompts: int
+    best_ndcg_10: float
+    prompts: int
+    seconds: float
+    tokens_per_second: float
+    peak_memory_bytes: int
+
+
+def finetune(
+    ranker: Ranker,
+    prompts: RankingPrompts,
+    examples: Sequence[Example],
+    validation: RankingTask,
+    settings: RankerSettings,
+    checkpoint_folder: Path,
+    identity: dict[str, Any],
+    seed: int,
+    on_row: Callable[[TuningRow], None],
+) -> Finetuned:
+    """Train to the end, from the checkpoint in ``checkpoint_folder`` if there is one.
+
+    Args:
+        ranker: with fresh LoRA matrices; changed in place.
+        prompts: writes them.
+        examples: in the order of training.
+        validation: users to rank.
+        settings: of the training.
+        checkpoint_folder: written at every look at the validation users.
+        identity: what a checkpoint must share with this training to belong to it.
+        seed: of dropout.
+        on_row: called with every row, those of an earlier process included.
+
+    Raises:
+        InputError: the checkpoint is of another training, or the loss became NaN.
+    """
+    started = time.monotonic()
+    steps = math.ceil(len(examples) / (settings.steps.batch * settings.steps.accumulation))
+    every = max(1, steps // settings.evaluations)
+    watch = TuningWatch(ranker, prompts, validation, settings, checkpoint_folder, every, on_row)
+    resumed = watch.resume(identity)
+    if not resumed:
+        watch.look(0)
+    trainer = _AnswerTrainer(
+        model=ranker.model,
+        args=training_arguments(settings.steps, checkpoint_folder, ranker.model.device, steps, seed),
+        train_dataset=_Tokenized(prompts, examples, ranker.tokenizer.eos_token_id),
+        data_collator=_collate,
+        callbacks=[watch],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    watch.restore_best()
+    best = watch.best
+    on_gpu = ranker.model.device.type == "cuda"
+    return Finetuned(
+        rows=tuple(watch.rows),
+        best_prompts=best.prompts,
+        best_ndcg_10=best.value,
+        prompts=trainer.state.global_step * settings.steps.batch * settings.steps.accumulation,
+        seconds=time.monotonic() - started,
+        tokens_per_second=trainer.tokens / trainer.seconds if trainer.seconds else 0.0,
+        peak_memory_bytes=torch.cuda.max_memory_allocated() if on_gpu else 0,
+    )
+
+
+def training_arguments(
+    settings: StepSettings, folder: Path, device: torch.device, steps: int, seed: int, **more: Any
+) -> TrainingArguments:
+    """Return Trainer's arguments: silent, untracked, on one device, checkpoints when told so."""
+    paged_on_cpu = settings.optimizer.startswith("paged") and device.type == "cpu"
+    if paged_on_cpu:
+        logger.info("optimizer %s needs a GPU; adamw_torch takes its place", settings.optimizer)
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=settings.batch,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup,
+        lr_scheduler_type="linear",
+        optim="adamw_torch" if paged_on_cpu else settings.optimizer,
+        max_grad_norm=settings.gradient_norm,
+        logging_steps=max(1, min(20, steps // 10)),
+        logging_nan_inf_filter=False,  # a loss that is no number must be seen
+        save_strategy="no",
+        save_total_limit=1,
+        bf16=device.type == "cuda",
+        use_cpu=device.type == "cpu",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+        dataloader_pin_memory=device.type == "cuda",
+        seed=seed,
+        **more,
+    )
+
+
+class _AnswerTrainer(Trainer):
+    """Computes logits of the answer's positions only, and keeps the order of the examples."""
+
+    tokens = 0
+    seconds = 0.0
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the mean negative log-likelihood of letter and end."""
+        del return_outputs
+        labels = inputs.pop("labels")
+        logits = model(**inputs, logits_to_keep=labels.shape[1], use_cache=False).logits
+        # The logits at a position are of the token after it.
+        losses = torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=_IGNORED, reduction="sum"
+        )
+        count = num_items_in_batch if num_items_in_batch is not None else (labels[:, 1:] != _IGNORED).sum()
+        return losses / count
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Take a step and count its tokens and its time."""
+        inputs = args[1]
+        self.tokens += int(inputs["attention_mask"].sum())
+        started = time.monotonic()
+        loss = super().training_step(*args, **kwargs)
+        self.seconds += time.monotonic() - started
+        return loss
+
+    def _get_train_sampler(self, *args: Any) -> torch.utils.data.Sampler[int]:
+        del args
+        return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type] # it has a length
+
+
+class _Tokenized(Dataset[dict[str, list[int]]]):
+    """Prompts, written when they are asked for."""
+
+    def __init__(self, prompts: RankingPrompts, examples: Sequence[Example], end: int) -> None:
+        self.prompts, self.examples, self.end = prompts, examples, end
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        example = self.examples[index]
+        answer = [self.prompts.answers[example.place], self.end]
+        return {"prompt": self.prompts.tokens(example.history, example.candidates), "answer": answer}
+
+
+def _collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+    """Pad on the left, so that all answers end at the last position; labels are of the last prompt token and on."""
+    longest = max(len(row["prompt"]) + len(row["answer"]) for row in rows)
+    tokens = [row["prompt"] + row["answer"] for row in rows]
+    return {
+        "input_ids": torch.tensor([[0] * (longest - len(row)) + row for row in tokens]),
+        "attention_mask": torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in tokens]),
+        "labels": torch.tensor([[_IGNORED, *row["answer"]] for row in rows]),
+    }

