@@ -36,9 +36,11 @@ def examples(train=43, held_out=7, seed=0):
 
 @pytest.fixture
 def start(language_model, tmp_path):
+    source = str(language_model("llama"))
+
     def run(checkpoints="checkpoints", settings=SETTINGS, on_row=lambda row: None, made=None, seed=1):
         torch.manual_seed(5)  # of the fresh LoRA matrices
-        ranker = new_ranker(str(language_model("llama")), "none", LORA, tmp_path, CPU)
+        ranker = new_ranker(source, "none", LORA, tmp_path, CPU)
         task = AlignmentTask("toy", made or examples(), settings, seed)
         return ranker, align(ranker, task, tmp_path / checkpoints, on_row)
 
@@ -157,12 +159,20 @@ def test_divergence_is_said(start):
         start(settings=replace(SETTINGS, steps=steps))
 
 
+def test_too_little_memory_is_said(start):
+    def fill(row):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a capacity of ...")
+
+    with pytest.raises(InputError, match=r"too small \(CUDA out of memory\); lower align.steps.batch, align.prompt"):
+        start(on_row=fill)
+
+
 def test_activations_computed_again_change_nothing(language_model, tmp_path):
     """What a GPU's training does to save memory, here on a CPU."""
-    gradients = []
+    gradients, source = [], str(language_model("llama"))
     for again in (False, True):
         torch.manual_seed(5)
-        ranker = new_ranker(str(language_model("llama")), "none", LORA, tmp_path, CPU)
+        ranker = new_ranker(source, "none", LORA, tmp_path, CPU)
         task = AlignmentTask("toy", examples(), SETTINGS, 1)
         trainer = orpo_trainer(ranker, task, tmp_path / "out", resumed=False, callbacks=[])
         if again:

@@ -29,8 +29,9 @@ def examples(count, longest=30):
 
 @pytest.fixture
 def ranker(language_model, tmp_path) -> Ranker:
+    source = str(language_model("llama"))
     torch.manual_seed(3)
-    ranker = new_ranker(str(language_model("llama")), "none", LoraSettings(dropout=0.1), tmp_path, CPU)
+    ranker = new_ranker(source, "none", LoraSettings(dropout=0.1), tmp_path, CPU)
     for name, parameter in ranker.model.named_parameters():
         if "lora_B" in name:  # zero at first, and with it the gradient of lora_A
             torch.nn.init.normal_(parameter, std=0.1)
@@ -170,10 +171,10 @@ def test_certain_answers_have_finite_gradients(ranker, tmp_path):
 def test_accumulation_is_one_larger_batch(language_model, tmp_path):
     """One step of plain SGD, whose length shows a wrong scale."""
     made = examples(8)
-    after = []
+    after, source = [], str(language_model("llama"))
     for batch, accumulation in ((8, 1), (2, 4)):
         torch.manual_seed(3)
-        ranker = new_ranker(str(language_model("llama")), "none", LoraSettings(), tmp_path, CPU)
+        ranker = new_ranker(source, "none", LoraSettings(), tmp_path, CPU)
         steps = {"batch": batch, "accumulation": accumulation, "optimizer": "sgd", "learning_rate": 10.0}
         trainer = trainer_for(ranker, tmp_path, made, gradient_norm=1e9, **steps)
         trainer.train()

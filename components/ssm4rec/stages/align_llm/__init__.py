@@ -1,0 +1,1 @@
+"""The stage that aligns a language-model ranker to preferences."""

@@ -1,0 +1,181 @@
+"""Align a ranker to preference pairs by ORPO: ``python -m ssm4rec.stages.align_llm --help``."""
+
+import argparse
+import hashlib
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.contracts import PROFILES
+from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
+from ssm4rec.device import choose_device
+from ssm4rec.errors import InputError
+from ssm4rec.executor_input import write_executor_output
+from ssm4rec.files import cache_folder
+from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker, write_adapter
+from ssm4rec.llm.alignment import Alignment, AlignmentTask, align
+from ssm4rec.llm.alignment_history import HELD_OUT, AlignmentRow, write_alignment_history
+from ssm4rec.llm.pairs_file import read_pairs
+from ssm4rec.llm.preference_examples import preference_set
+from ssm4rec.llm.preferences import Pairs
+from ssm4rec.llm.prompts import LETTERS, RankingPrompts
+from ssm4rec.llm.settings import AlignmentSettings
+from ssm4rec.llm_recipes import ranker_recipe
+from ssm4rec.tracking import Tracker, tracked_task
+
+logger = logging.getLogger(__name__)
+
+STAGE = "align_llm"
+TRACKED = ("loss", "nll", "odds_ratio_loss", "log_odds_ratio", "margin", "accuracy", "epoch")
+"""What of a row is logged as a metric, with its split before it."""
+
+
+def build_parser() -> StageParser:
+    """Return the stage's command line."""
+    parser = StageParser(
+        "ssm4rec.stages.align_llm", "Align a ranker to preference pairs; killed, the same command goes on where it was."
+    )
+    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--pairs", type=Path, required=True, help="pairs.parquet, from mine_preferences")
+    parser.add_argument("--adapter-dir", type=Path, required=True, help="adapter folder, from finetune_llm")
+    parser.add_argument("--profile", default="quick", help=f"size of the training: {', '.join(PROFILES)}")
+    parser.add_argument("--seed", type=int, default=0, help="decides every random number")
+    parser.add_argument(
+        "--overrides", default="", help="changes to the recipe, such as align.pairs=500,align.steps.batch=2"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
+    parser.add_argument(
+        "--checkpoint-dir",
+        default="",
+        help="folder of checkpoints, one subfolder per retriever, seed and overrides; empty: beside the aligned folder",
+    )
+    parser.add_argument("--aligned-dir", type=Path, required=True, help="adapter folder to write")
+    parser.add_argument("--history", type=Path, required=True, help="alignment.parquet to write, a row per logged step")
+    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Align and write the adapter and the history."""
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed}: at least 0")
+    settings = ranker_recipe(options.profile, options.overrides).align
+    if settings.negatives + 2 > len(LETTERS):
+        raise InputError(
+            f"align.negatives={settings.negatives}: {settings.negatives + 2} candidates with winner and loser, but "
+            f"only {len(LETTERS)} letters to name them; set at most {len(LETTERS) - 2}"
+        )
+    if settings.evaluations < 1:
+        raise InputError(f"align.evaluations={settings.evaluations}: at least 1, checkpoints are written then")
+    dataset = read_sequences(options.dataset_dir)
+    tuned = RankerFacts.read(options.adapter_dir, dataset)
+    pairs = read_pairs(options.pairs, dataset)
+    titles = read_titles(options.dataset_dir)
+    device = choose_device(options.device)
+    labels = {
+        "dataset": dataset.name,
+        "seed": str(options.seed),
+        "profile": options.profile,
+        "language_model": tuned.source,
+        "retriever": tuned.retriever,
+    }
+    name = f"align {tuned.source} {dataset.name} seed {options.seed}"
+    with tracked_task(name, {"stage": "align-llm", **labels}) as tracker:
+        tracker.settings({**labels, "recipe": {"align": asdict(settings)}, "device": device.type})
+        tracker.dataset(read_manifest(options.dataset_dir), "preferences")
+        ranker = load_ranker(tuned, options.adapter_dir, cache_folder(options.cache_dir), device, trainable=True)
+        prompts = RankingPrompts(ranker.tokenizer, titles, settings.prompt)
+        numbers = _align_and_write(options, dataset, pairs, prompts, tuned, ranker, settings, tracker)
+        tracker.metrics(numbers)
+        tracker.artifact(options.aligned_dir)
+    if options.executor_input:
+        write_executor_output(options.executor_input, {"aligned": {**numbers}})
+    logger.info(
+        "%s: accuracy on held-out pairs %.1f%%, %.1f%% before; written to %s",
+        name, 100 * numbers["accuracy"], 100 * numbers["accuracy_before"], options.aligned_dir,
+    )  # fmt: skip
+
+
+def _align_and_write(
+    options: argparse.Namespace,
+    dataset: SequenceDataset,
+    pairs: Pairs,
+    prompts: RankingPrompts,
+    tuned: RankerFacts,
+    ranker: Ranker,
+    settings: AlignmentSettings,
+    tracker: Tracker,
+) -> dict[str, float]:
+    """Align, write the two outputs and return the numbers to show."""
+    examples = preference_set(
+        dataset, pairs, prompts, settings.negatives, settings.pairs, settings.held_out, options.seed
+    )
+    logger.info("%d pairs to train on, %d of other users held out", len(examples.train), len(examples.held_out))
+
+    def track(row: AlignmentRow) -> None:
+        tracker.metrics({f"{row.split}/{name}": getattr(row, name) for name in TRACKED}, row.step)
+        if row.learning_rate is not None:
+            tracker.metrics({"learning_rate": row.learning_rate}, row.step)
+
+    task = AlignmentTask(dataset.name, examples, settings, options.seed)
+    alignment = align(ranker, task, _checkpoint_folder(options, tuned), track)
+    numbers = _numbers(alignment) | {"pairs": float(len(examples.train)), "held_out": float(len(examples.held_out))}
+    facts = replace(
+        tuned,
+        stage=STAGE,
+        seed=options.seed,
+        profile=options.profile,
+        recipe={**tuned.recipe, "align": asdict(settings)},
+        training=_training(tuned, alignment, numbers),
+    )
+    write_adapter(options.aligned_dir, ranker.model, facts)
+    write_alignment_history(options.history, alignment.rows)
+    return numbers
+
+
+def _checkpoint_folder(options: argparse.Namespace, tuned: RankerFacts) -> Path:
+    """Return a folder of this alignment's own: those of other retrievers or overrides may run side by side."""
+    folder = Path(options.checkpoint_dir or f"{options.aligned_dir}.checkpoints")
+    name = f"align-{tuned.retriever}-seed{options.seed}"
+    if options.overrides:
+        name += f"-{hashlib.sha256(options.overrides.encode()).hexdigest()[:8]}"
+    return folder / name
+
+
+def _numbers(alignment: Alignment) -> dict[str, float]:
+    """Return how the held-out pairs stood before and after, and the pace."""
+    looks = [row for row in alignment.rows if row.split == HELD_OUT]
+    return {
+        "accuracy_before": looks[0].accuracy,
+        "accuracy": looks[-1].accuracy,
+        "log_odds_ratio_before": looks[0].log_odds_ratio,
+        "log_odds_ratio": looks[-1].log_odds_ratio,
+        "margin_before": looks[0].margin,
+        "margin": looks[-1].margin,
+        "nll_before": looks[0].nll,
+        "nll": looks[-1].nll,
+        "tokens_per_second": alignment.tokens_per_second,
+        "peak_memory_mib": alignment.peak_memory / 2**20,
+    }
+
+
+def _training(tuned: RankerFacts, alignment: Alignment, numbers: dict[str, float]) -> dict[str, Any]:
+    return {
+        **numbers,
+        "steps": alignment.steps,
+        "optimizer": alignment.optimizer,
+        "seconds": alignment.seconds,
+        "finetuning": tuned.training,
+    }
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

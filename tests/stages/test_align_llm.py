@@ -1,0 +1,150 @@
+"""The align_llm process: what it writes and reports, and what it refuses in one line."""
+
+import json
+from pathlib import Path
+
+import numpy
+import pyarrow.parquet
+import pytest
+import torch
+
+from ssm4rec.data.dataset import read_sequences
+from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
+from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN, read_alignment_history
+from ssm4rec.llm.pairs_file import write_pairs
+from ssm4rec.llm.preferences import lightfm_pairs
+from ssm4rec.llm.settings import LoraSettings
+from ssm4rec.stages.align_llm.__main__ import build_parser, main, run
+from tests.llm.conftest import *  # noqa: F403 - its fixtures
+
+CPU = torch.device("cpu")
+OVERRIDES = "align.pairs=0,align.negatives=3,align.steps.warmup=1,align.steps.learning_rate=1e-2,align.evaluations=2"
+
+
+@pytest.fixture
+def dataset(write_dataset, add_titles) -> Path:
+    return add_titles(write_dataset([[(user + step) % 20 + 1 for step in range(6 + user % 3)] for user in range(16)]))
+
+
+@pytest.fixture
+def pairs(dataset, tmp_path) -> Path:
+    """A pair a user: the last training item against the item behind the user's back."""
+    data = read_sequences(dataset)
+    losers = (data.items[data.offsets[:-1]] - 2) % 20 + 1
+    found, _ = lightfm_pairs(data, losers, lambda users, items: numpy.zeros(len(users), numpy.float32))
+    write_pairs(tmp_path / "pairs.parquet", data, found)
+    return tmp_path / "pairs.parquet"
+
+
+@pytest.fixture
+def adapter(dataset, language_model, tmp_path) -> Path:
+    source, data = str(language_model("llama")), read_sequences(dataset)
+    torch.manual_seed(0)
+    ranker = new_ranker(source, "none", LoraSettings(dropout=0.0), tmp_path, CPU)
+    facts = RankerFacts(
+        source=source,
+        quantization="none",
+        stage="finetune_llm",
+        dataset=data.name,
+        fingerprint=data.fingerprint,
+        seed=0,
+        profile="smoke",
+        retriever="sasrec",
+        recipe={"finetune": {"prompts": 8}},
+        training={"prompts": 8},
+    )
+    write_adapter(tmp_path / "adapter", ranker.model, facts)
+    return tmp_path / "adapter"
+
+
+def flags(dataset: Path, pairs: Path, adapter: Path, out: Path, *more: str) -> list[str]:
+    given = {
+        "dataset-dir": dataset, "pairs": pairs, "adapter-dir": adapter, "profile": "smoke", "overrides": OVERRIDES,
+        "device": "cpu", "cache-dir": out / "cache", "aligned-dir": out / "aligned", "history": out / "history",
+    }  # fmt: skip
+    return [text for name, value in given.items() for text in (f"--{name}", str(value))] + list(more)
+
+
+def test_what_is_written(dataset, pairs, adapter, tmp_path):
+    out = tmp_path / "out"
+    uri = str(out / "aligned")
+    outputs = {"aligned": {"artifacts": [{"name": "aligned", "uri": uri}]}}
+    executor_input = {"outputs": {"artifacts": outputs, "outputFile": str(out / "executor_output.json")}}
+    run(
+        build_parser().parse_args(
+            flags(dataset, pairs, adapter, out, "--executor-input", json.dumps(executor_input), "--seed", "3")
+        )
+    )
+    rows = read_alignment_history(out / "history")
+    # 16 users with a pair each, a quarter held out: 12 pairs, 2 x 2 a step.
+    assert [(row.step, row.split) for row in rows] == [
+        (0, HELD_OUT), (1, TRAIN), (2, TRAIN), (2, HELD_OUT), (3, TRAIN), (3, HELD_OUT),
+    ]  # fmt: skip
+    assert {(row.dataset, row.seed) for row in rows} == {("toy", 3)}
+    data = read_sequences(dataset)
+    facts = RankerFacts.read(out / "aligned", data)
+    assert (facts.stage, facts.seed, facts.retriever) == ("align_llm", 3, "sasrec")
+    assert facts.recipe["finetune"] == {"prompts": 8}
+    assert facts.recipe["align"]["negatives"] == 3
+    assert facts.training["finetuning"] == {"prompts": 8}
+    assert (facts.training["pairs"], facts.training["held_out"], facts.training["steps"]) == (12, 4, 3)
+    assert (facts.training["accuracy_before"], facts.training["accuracy"]) == (rows[0].accuracy, rows[-1].accuracy)
+    before = load_ranker(RankerFacts.read(adapter, data), adapter, tmp_path, CPU).model.state_dict()
+    after = load_ranker(facts, out / "aligned", tmp_path, CPU).model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("lora" in name for name in changed)
+    shown = json.loads((out / "executor_output.json").read_text())["artifacts"]["aligned"]["artifacts"][0]["metadata"]
+    assert shown["log_odds_ratio"] == rows[-1].log_odds_ratio
+    assert all(isinstance(value, float) for value in shown.values())
+
+
+def test_the_same_command_again_writes_the_same(dataset, pairs, adapter, tmp_path):
+    """From the finished checkpoint, without a step."""
+    out = tmp_path / "out"
+    arguments = build_parser().parse_args(flags(dataset, pairs, adapter, out))
+    written = []
+    for _ in range(2):
+        run(arguments)
+        written.append([(out / "aligned" / "adapter_model.safetensors").read_bytes(), (out / "history").read_bytes()])
+    assert written[0] == written[1]
+    assert RankerFacts.read(out / "aligned", read_sequences(dataset)).training["tokens_per_second"] == 0
+
+
+def refused(capsys, arguments: list[str]) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["align_llm", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "error:" in line]) == 1
+    return lines[-1]
+
+
+def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, capsys):
+    out = tmp_path / "out"
+
+    def message(*more, pairs=pairs, dataset=dataset):
+        return refused(capsys, flags(dataset, pairs, adapter, out, *more))
+
+    other = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
+    assert "adapter: trained on toy" in message(dataset=other)
+    assert "--seed -1: at least 0" in message("--seed", "-1")
+    assert "--profile tiny: unknown" in message("--profile", "tiny")
+    assert "--overrides align.pair=3: no field 'pair'" in message("--overrides", "align.pair=3")
+    assert "30 candidates with winner and loser, but only 26 letters" in message("--overrides", "align.negatives=28")
+    assert "align.evaluations=0: at least 1" in message("--overrides", "align.evaluations=0")
+    assert "a prompt without any history" in message("--overrides", "align.prompt.maximum_tokens=20")
+
+    empty = tmp_path / "empty.parquet"
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(pairs).slice(0, 0), empty)
+    assert "empty.parquet: empty, it holds no pair" in message(pairs=empty)
+    one = tmp_path / "one.parquet"
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(pairs).slice(0, 1), one)
+    assert "of one user alone" in message(pairs=one)
+    empty.write_text("nothing")
+    assert "empty.parquet: not a readable Parquet file" in message(pairs=empty)
+    assert "missing.parquet: no such file; run mine_preferences first" in message(pairs=tmp_path / "missing.parquet")
+    assert not list(out.glob("aligned"))
+    assert not list(out.glob("history"))
