@@ -14,6 +14,7 @@ from ssm4rec.files import write_json
 from ssm4rec.latency.latency_files import LatencySummary, read_samples
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.models.build import build_model
+from ssm4rec.ops.choice import choose_form
 from ssm4rec.recipes import recipe
 from ssm4rec.stages.measure_latency.__main__ import build_parser, main, run
 
@@ -83,6 +84,17 @@ def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) ->
         for one in summary.results
         if one.length is None
     }
+
+
+def test_every_choice_stands_in_the_rows(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
+    more = ("--precision=bf16", "--kernels=torch", "--threads=2", "--lengths=", "--models", str(models[0]))
+    try:
+        run(build_parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
+    finally:
+        choose_form("auto", torch.device("cpu"))
+    rows = read_samples(tmp_path / "latency")
+    assert len(rows) == 5 * 2 * 2
+    assert {(row.precision, row.kernels, row.threads) for row in rows} == {("bf16", "torch", 2)}
 
 
 def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
