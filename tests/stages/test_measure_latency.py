@@ -87,14 +87,14 @@ def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) ->
 
 
 def test_every_choice_stands_in_the_rows(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
-    more = ("--precision=bf16", "--kernels=torch", "--threads=2", "--lengths=", "--models", str(models[0]))
+    more = ("--precision=bf16", "--kernels=torch", "--threads=1", "--lengths=", "--models", str(models[0]))
     try:
         run(build_parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
     finally:
         choose_form("auto", torch.device("cpu"))
     rows = read_samples(tmp_path / "latency")
     assert len(rows) == 5 * 2 * 2
-    assert {(row.precision, row.kernels, row.threads) for row in rows} == {("bf16", "torch", 2)}
+    assert {(row.precision, row.kernels, row.threads) for row in rows} == {("bf16", "torch", 1)}
 
 
 def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
@@ -141,6 +141,14 @@ def test_what_cannot_be_measured_is_refused(
 
 
 def test_users_may_be_drawn_with_replacement(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
-    more = ("--users=60", "--with-replacement=true", "--batches=60", "--lengths=", "--models", str(models[2]))
+    more = (
+        "--threads=2",
+        "--users=60",
+        "--with-replacement=true",
+        "--batches=60",
+        "--lengths=",
+        "--models",
+        str(models[0]),
+    )
     run(build_parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
-    assert {(row.users, row.batch) for row in read_samples(tmp_path / "latency")} == {(60, 60)}
+    assert {(row.users, row.batch, row.threads) for row in read_samples(tmp_path / "latency")} == {(60, 60, 2)}
