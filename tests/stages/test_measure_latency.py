@@ -16,7 +16,7 @@ from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.models.build import build_model
 from ssm4rec.ops.choice import choose_form
 from ssm4rec.recipes import recipe
-from ssm4rec.stages.measure_latency.__main__ import build_parser, main, run
+from ssm4rec.stages.measure_latency.__main__ import build_parser, computing_threads, main, run
 
 NAMES = ("sasrec", "2mamba4rec", "hydra4rec")
 SIZES = ("--samples=5", "--users=20", "--single-users=4", "--batches=8,1", "--lengths=5,30", "--device=cpu")
@@ -141,14 +141,15 @@ def test_what_cannot_be_measured_is_refused(
 
 
 def test_users_may_be_drawn_with_replacement(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
-    more = (
-        "--threads=2",
-        "--users=60",
-        "--with-replacement=true",
-        "--batches=60",
-        "--lengths=",
-        "--models",
-        str(models[0]),
-    )
+    more = ("--users=60", "--with-replacement=true", "--batches=60", "--lengths=", "--models", str(models[0]))
     run(build_parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
-    assert {(row.users, row.batch, row.threads) for row in read_samples(tmp_path / "latency")} == {(60, 60, 2)}
+    assert {(row.users, row.batch) for row in read_samples(tmp_path / "latency")} == {(60, 60)}
+
+
+def test_threads_are_taken_and_given_back() -> None:
+    before = torch.get_num_threads()
+    with computing_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        with computing_threads(0):
+            assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before

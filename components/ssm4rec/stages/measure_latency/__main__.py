@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> None:
     with tracked_task(name, {"stage": "measure_latency", "dataset": dataset.name}) as tracker:
         tracker.settings({**asdict(protocol), **computed, "kernels": options.kernels})
         tracker.dataset(read_manifest(options.dataset_dir), "test")
-        with joined(machine), _threads(options.threads), _compiled_throughout(machine):
+        with joined(machine), computing_threads(options.threads), _compiled_throughout(machine):
             summary, rows = _measure(protocol, machine, options.kernels, dataset, subjects)
         write_samples(options.latency, rows)
         summary.write(options.summary)
@@ -151,7 +151,7 @@ def _subjects(
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def computing_threads(count: int) -> Iterator[None]:
     """Compute with ``count`` threads, 0: as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
