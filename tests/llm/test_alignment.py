@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import MistralConfig, MistralForCausalLM
 
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.errors import InputError
@@ -73,8 +74,8 @@ def test_it_learns_to_prefer(start):
     # Up over two steps, then linearly down to zero after the last.
     rates = [3e-2 * factor for factor in (0, 1 / 2, *(left / 9 for left in range(9, 0, -1)))]
     assert [row.learning_rate for row in steps] == pytest.approx(rates)
-    tokens = sum(len(one.prompt + answer) for one in examples().train for answer in (one.chosen, one.rejected))
-    assert alignment.tokens == tokens
+    # Of each answer the letter; its end is only predicted.
+    assert alignment.tokens == sum(len(one.prompt) + 2 for one in examples().train)
     assert alignment.tokens_per_second > 0
 
 
@@ -151,6 +152,26 @@ def test_nothing_is_sent_and_no_code_is_stored(start, tmp_path, monkeypatch):
     assert "adapter_model.safetensors" in names
     for name in ("optimizer.pt", "scheduler.pt"):
         torch.load(folder / name, weights_only=True)
+
+
+def test_attention_that_heeds_no_mask_is_refused(tokenizer, tmp_path):
+    """Windows of 8 tokens: what is further back is seen in a packed sequence, and not in one alone."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    for window in (8, 64):
+        config = MistralConfig(
+            vocab_size=len(tokenizer), num_key_value_heads=2, sliding_window=window, initializer_range=0.3, **sizes
+        )
+        folder = tmp_path / f"mistral-{window}"
+        MistralForCausalLM(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        ranker = new_ranker(str(folder), "none", LORA, tmp_path, CPU)
+        task = AlignmentTask("toy", examples(train=4, held_out=1), SETTINGS, 1)
+        if window == 64:
+            assert align(ranker, task, tmp_path / "longer", lambda row: None).steps == 1
+            break
+        with pytest.raises(InputError, match="type mistral cannot be aligned: its layers do not attend as a mask says"):
+            align(ranker, task, tmp_path / "shorter", lambda row: None)
 
 
 def test_divergence_is_said(start):

@@ -7,7 +7,15 @@ import torch
 
 from ssm4rec.llm.adapters import Ranker, new_ranker
 from ssm4rec.llm.alignment import AlignmentTask, orpo_trainer
-from ssm4rec.llm.orpo import IGNORED, AnswerORPOTrainer, answer_log_probabilities
+from ssm4rec.llm.language_models import load_language_model
+from ssm4rec.llm.orpo import (
+    IGNORED,
+    AnswerORPOTrainer,
+    answer_log_probabilities,
+    packed,
+    packed_logits,
+    sequence_error,
+)
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings
 
@@ -123,12 +131,25 @@ def test_equation_7_needs_its_minus():
     assert slope == pytest.approx(-delta / (1 - 0.3), rel=1e-6)
 
 
+def plain_batch(trainer, made):
+    """What trl's own tokenising gives: prompt and answer, once for each answer."""
+    rows = []
+    for example in made:
+        row = {}
+        for side, answer in (("chosen", example.chosen), ("rejected", example.rejected)):
+            row[f"{side}_input_ids"] = example.prompt + answer
+            row[f"{side}_attention_mask"] = [1] * len(example.prompt + answer)
+            row[f"{side}_labels"] = [IGNORED] * len(example.prompt) + answer
+        rows.append(row)
+    return trainer.data_collator(rows)
+
+
 def test_trl_agrees_but_for_the_prompt_in_the_nll(ranker, exact, tmp_path):
-    """The unchanged forward pass, on the same batch: the same log P, another likelihood term."""
+    """Its unchanged forward pass on whole sequences: the same log P, another likelihood term."""
     made = examples(5)
     trainer = trainer_for(ranker, tmp_path, made)
     ours = trainer.concatenated_forward(trainer.model, batch_of(trainer))
-    theirs = super(AnswerORPOTrainer, trainer).concatenated_forward(trainer.model, batch_of(trainer))
+    theirs = super(AnswerORPOTrainer, trainer).concatenated_forward(trainer.model, plain_batch(trainer, made))
     for our, their in zip(ours[:2], theirs[:2], strict=True):
         torch.testing.assert_close(our, their, rtol=1e-5, atol=1e-6)
     answers = [log_probability(exact, example.prompt, example.chosen).item() for example in made]
@@ -139,13 +160,31 @@ def test_trl_agrees_but_for_the_prompt_in_the_nll(ranker, exact, tmp_path):
     assert abs(ours[4].item() - theirs[4].item()) > 1e-3
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_packed_answers_are_what_they_are_alone(kind, language_model):
+    """Positions that rotate and positions that are learned; answers of one to four tokens."""
+    model = load_language_model(language_model(kind), CPU)
+    prompt = [7, 8, 9, 10, 11]
+    for chosen, rejected in (([20], [21]), ([20, 22, END], [21, 23, 24, END]), ([20, 25, 26], [21])):
+        columns = {name: torch.tensor([values]) for name, values in packed(prompt, chosen, rejected).items()}
+        everywhere = torch.arange(columns["packed_input_ids"].shape[1])
+        with torch.no_grad():
+            logits = packed_logits(model, columns["packed_input_ids"], columns["packed_attention_mask"], everywhere)
+            for side, answer in (("chosen", chosen), ("rejected", rejected)):
+                found = answer_log_probabilities(logits, columns[f"{side}_labels"])
+                assert found.item() == pytest.approx(log_probability(model, prompt, answer).item(), rel=1e-5)
+        assert sequence_error(model, prompt, chosen, rejected) < 1e-5
+
+
 def test_long_prompts_keep_their_answers(ranker, tmp_path):
     """Longer than any limit trl knows of (1,024 tokens)."""
     made = [PreferenceExample([5] * 1500, [40, END], [41, END]), *examples(2)]
     batch = batch_of(trainer_for(ranker, tmp_path, made))
+    assert batch["packed_input_ids"][0].tolist() == [5] * 1500 + [40, 41]
     for side, letter in (("chosen", 40), ("rejected", 41)):
-        assert batch[f"{side}_input_ids"][0, -2:].tolist() == [letter, END]
-        assert (batch[f"{side}_labels"] != IGNORED).sum(dim=1).tolist() == [2, 2, 2]
+        labels = batch[f"{side}_labels"]
+        assert labels[0][labels[0] != IGNORED].tolist() == [letter, END]
+        assert (labels != IGNORED).sum(dim=1).tolist() == [2, 2, 2]
 
 
 def test_log_probabilities_by_hand():

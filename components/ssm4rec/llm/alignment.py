@@ -21,6 +21,7 @@ import datasets  # type: ignore[import-untyped]
 import torch
 import transformers
 from datasets import Dataset
+from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.training_args import OptimizerNames
@@ -30,7 +31,7 @@ from ssm4rec.files import read_json, write_json
 from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN, AlignmentRow
 from ssm4rec.llm.language_models import memory_advice
-from ssm4rec.llm.orpo import AnswerORPOTrainer, ORPOConfig
+from ssm4rec.llm.orpo import AnswerORPOTrainer, ORPOConfig, sequence_error
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
 from ssm4rec.llm.settings import AlignmentSettings
 
@@ -40,6 +41,8 @@ _IDENTITY: Final = "identity.json"
 _STATE: Final = "trainer_state.json"
 _ROWS_LOGGED: Final = 0.01
 """Share of the steps between two training rows."""
+_LARGEST_ERROR: Final = 0.1
+"""Of logits; rounding to bfloat16 makes about 0.01."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Alignment:
         steps: of the optimizer.
         optimizer: that took them.
         seconds: of training steps of this process, looks and checkpoints left out; 0: all was in the checkpoint.
-        tokens: of prompts and answers in these seconds.
+        tokens: through the model in these seconds, each prompt once for its two answers.
         peak_memory: bytes of a GPU; 0 on a CPU.
     """
 
@@ -64,7 +67,7 @@ class Alignment:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens of prompts and answers trained on in a second."""
+        """Tokens of pairs trained on in a second."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
@@ -102,6 +105,7 @@ def align(
         if checkpoint:
             logger.info("resumed from %s", checkpoint)
         with memory_advice("align.steps.batch, align.prompt.maximum_tokens or align.prompt.history (--overrides)"):
+            _check_attention(ranker.model, task.examples.train)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     ranker.model.eval()
     return Alignment(
@@ -211,6 +215,18 @@ class _Course(TrainerCallback):
                 "step %d, epoch %.2f, held-out pairs: loss %.4f, nll %.4f, log odds ratio %+.4f, accuracy %.1f%%",
                 row.step, row.epoch, row.loss, row.nll, row.log_odds_ratio, 100 * row.accuracy,
             )  # fmt: skip
+
+
+def _check_attention(model: PeftModel, examples: list[PreferenceExample]) -> None:
+    """Raise InputError if two answers after one prompt are not what they are alone, by the longest example."""
+    longest = max(examples, key=lambda example: len(example.prompt))
+    error = sequence_error(model, **asdict(longest))
+    if error > _LARGEST_ERROR:
+        raise InputError(
+            f"a language model of type {model.config.model_type} cannot be aligned: its layers do not attend as a mask "
+            f"says over {len(longest.prompt)} tokens (relative error {error:.2f}); take another one, or lower "
+            "align.prompt.history (--overrides)"
+        )
 
 
 def _arguments(task: AlignmentTask, folder: Path, device: torch.device, resumed: bool) -> ORPOConfig:
