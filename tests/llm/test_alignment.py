@@ -11,7 +11,8 @@ from transformers import MistralConfig, MistralForCausalLM
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
-from ssm4rec.llm.alignment import AlignmentTask, align, orpo_trainer
+from ssm4rec.llm.alignment import align, orpo_trainer
+from ssm4rec.llm.alignment_course import AlignmentTask
 from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN, read_alignment_history, write_alignment_history
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ssm4rec.llm.adapters import Ranker, new_ranker
-from ssm4rec.llm.alignment import AlignmentTask, orpo_trainer
+from ssm4rec.llm.alignment import orpo_trainer
+from ssm4rec.llm.alignment_course import AlignmentTask
 from ssm4rec.llm.language_models import load_language_model
 from ssm4rec.llm.orpo import (
     IGNORED,

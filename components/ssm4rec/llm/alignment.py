@@ -5,12 +5,9 @@ threads: the order of the examples is drawn from the seed, and nothing else is r
 weights in safetensors, the optimizer's moments in torch's format, which is read back as tensors only.
 """
 
-# ruff: noqa: ARG002 - a callback's arguments are transformers'
-
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,18 +19,17 @@ import torch
 import transformers
 from datasets import Dataset
 from peft import PeftModel
-from tqdm.auto import tqdm
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback
 from transformers.training_args import OptimizerNames
 
 from ssm4rec.errors import InputError
 from ssm4rec.files import read_json, write_json
 from ssm4rec.llm.adapters import Ranker
-from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN, AlignmentRow
+from ssm4rec.llm.alignment_course import AlignmentTask, Course
+from ssm4rec.llm.alignment_history import AlignmentRow
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.orpo import AnswerORPOTrainer, ORPOConfig, sequence_error
-from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
-from ssm4rec.llm.settings import AlignmentSettings
+from ssm4rec.llm.preference_examples import PreferenceExample
 
 logger = logging.getLogger(__name__)
 
@@ -71,16 +67,6 @@ class Alignment:
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
-@dataclass(frozen=True)
-class AlignmentTask:
-    """These examples of this data set, in an order drawn by this seed."""
-
-    dataset: str
-    examples: PreferenceSet
-    settings: AlignmentSettings
-    seed: int
-
-
 def align(
     ranker: Ranker, task: AlignmentTask, checkpoint_folder: Path, on_row: Callable[[AlignmentRow], None]
 ) -> Alignment:
@@ -97,7 +83,7 @@ def align(
     """
     checkpoint = _checkpoint(checkpoint_folder, _identity(ranker, task))
     on_gpu = ranker.model.device.type == "cuda"
-    course = _Course(task, on_row)
+    course = Course(task, on_row)
     with _quiet():
         trainer = orpo_trainer(ranker, task, checkpoint_folder, resumed=checkpoint is not None, callbacks=[course])
         if on_gpu:
@@ -134,89 +120,6 @@ def orpo_trainer(
     return trainer
 
 
-def alignment_row(task: AlignmentTask, logs: dict[str, Any], step: int) -> AlignmentRow | None:
-    """Return what trl logged as a row; None if it is neither of training nor of a look."""
-    if "loss" in logs:
-        split, prefix = TRAIN, ""
-    elif "eval_loss" in logs:
-        split, prefix = HELD_OUT, "eval_"
-    else:
-        return None
-    # trl calls the log of the odds ratio "log_odds_chosen", and its logsigmoid, minus equation 6, "log_odds_ratio".
-    nll, odds_ratio_loss = logs[f"{prefix}nll_loss"], -logs[f"{prefix}log_odds_ratio"]
-    return AlignmentRow(
-        dataset=task.dataset,
-        seed=task.seed,
-        step=step,
-        epoch=logs.get("epoch", 0.0),
-        split=split,
-        # Not the trainer's own number: a mean over batches.
-        loss=nll + task.settings.beta * odds_ratio_loss,
-        nll=nll,
-        odds_ratio_loss=odds_ratio_loss,
-        log_odds_ratio=logs[f"{prefix}log_odds_chosen"],
-        margin=logs[f"{prefix}rewards/margins"],
-        accuracy=logs[f"{prefix}rewards/accuracies"],
-        learning_rate=logs.get("learning_rate"),
-    )
-
-
-class _Course(TrainerCallback):
-    """Looks and checkpoints at even distances, rows of the history, a progress bar, and the time of the steps."""
-
-    def __init__(self, task: AlignmentTask, on_row: Callable[[AlignmentRow], None]) -> None:
-        self.task, self.on_row = task, on_row
-        self.rows: list[AlignmentRow] = []
-        self.seconds = 0.0
-        self._started = 0.0
-        self._bar: tqdm = tqdm(disable=True)
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="align", unit="step", leave=False)
-        for logs in state.log_history:  # of an earlier process
-            self._add(logs, int(logs["step"]))
-
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._started = time.perf_counter()
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.seconds += time.perf_counter() - self._started
-        self._bar.update()
-        looks = self.task.settings.evaluations
-        if state.global_step in {round(look * state.max_steps / looks) for look in range(1, looks + 1)}:
-            control.should_log = control.should_evaluate = control.should_save = True
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        self._add(logs or {}, state.global_step)
-
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._bar.close()
-
-    def _add(self, logs: dict[str, Any], step: int) -> None:
-        row = alignment_row(self.task, logs, step)
-        if row is None:
-            return
-        if row.loss != row.loss:
-            raise InputError(
-                f"the loss of step {step} is no number; lower align.steps.learning_rate (--overrides), or fine-tune "
-                "the ranker again"
-            )
-        self.rows.append(row)
-        self.on_row(row)
-        if row.split == HELD_OUT:
-            logger.info(
-                "step %d, epoch %.2f, held-out pairs: loss %.4f, nll %.4f, log odds ratio %+.4f, accuracy %.1f%%",
-                row.step, row.epoch, row.loss, row.nll, row.log_odds_ratio, 100 * row.accuracy,
-            )  # fmt: skip
-
-
 def _check_attention(model: PeftModel, examples: list[PreferenceExample]) -> None:
     """Raise InputError if two answers after one prompt are not what they are alone, by the longest example."""
     longest = max(examples, key=lambda example: len(example.prompt))
@@ -246,7 +149,7 @@ def _arguments(task: AlignmentTask, folder: Path, device: torch.device, resumed:
         seed=task.seed,
         logging_steps=_ROWS_LOGGED,
         eval_on_start=not resumed,
-        # When to look and to save is decided in _Course.
+        # When to look and to save is decided in Course.
         eval_strategy="no",
         save_strategy="no",
         save_total_limit=1,

@@ -15,7 +15,8 @@ from ssm4rec.errors import InputError
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder
 from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker, write_adapter
-from ssm4rec.llm.alignment import Alignment, AlignmentTask, align
+from ssm4rec.llm.alignment import Alignment, align
+from ssm4rec.llm.alignment_course import AlignmentTask
 from ssm4rec.llm.alignment_history import HELD_OUT, AlignmentRow, write_alignment_history
 from ssm4rec.llm.pairs_file import read_pairs
 from ssm4rec.llm.preference_examples import preference_set

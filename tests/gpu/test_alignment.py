@@ -1,0 +1,34 @@
+"""On a GPU: an alignment as the paper's profile does it, in bfloat16 and on weights of 4 bits (`make test-gpu`)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssm4rec.llm.adapters import new_ranker
+from ssm4rec.llm.alignment import align
+from ssm4rec.llm.alignment_course import AlignmentTask
+from ssm4rec.llm.alignment_history import HELD_OUT
+from ssm4rec.llm.language_models import Quantization
+from ssm4rec.llm_recipes import ranker_recipe
+from tests.llm.conftest import *  # noqa: F403 - its fixtures
+from tests.llm.test_alignment import examples
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_alignment(quantization: Quantization, language_model, tmp_path: Path) -> None:
+    """Paged AdamW, accumulation 4, activations computed again, on the tiny Llama; more than its learning rate only."""
+    recipe = ranker_recipe("paper")
+    settings = replace(recipe.align, steps=replace(recipe.align.steps, batch=2, learning_rate=3e-2, warmup=1))
+    ranker = new_ranker(
+        str(language_model("llama")), quantization, recipe.finetune.lora, tmp_path, torch.device("cuda")
+    )
+    task = AlignmentTask("toy", examples(), settings, 1)
+    alignment = align(ranker, task, tmp_path / "checkpoints", lambda row: None)
+    looks = [row for row in alignment.rows if row.split == HELD_OUT]
+    assert looks[-1].log_odds_ratio > looks[0].log_odds_ratio
+    assert alignment.optimizer == "paged_adamw_32bit"
+    assert alignment.peak_memory > 0
