@@ -47,23 +47,13 @@ def save_checkpoint(
     folder: Path, identity: dict[str, Any], progress: Progress, model: nn.Module, optimizer: Optimizer
 ) -> None:
     """Write the checkpoint, whole or not at all; ``identity`` says whose it is."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in progress.best_weights.items()}
-    optimizer_state = optimizer.state_dict()
-    for index, moments in optimizer_state["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
     state = {
-        "identity": identity,
         "epochs": [asdict(row) for row in progress.epochs],
         "best_epoch": progress.best_epoch,
         "cpu_seconds": progress.cpu_seconds,
         "batch_control": progress.batch_control,
-        "optimizer_groups": optimizer_state["param_groups"],
     }
-    with whole_file(folder / FILE_NAME) as partial:
-        contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        # Not save_file: its error for a full disk is no OSError.
-        partial.write_bytes(save(contiguous, metadata={"state": json.dumps(state)}))
+    save_state(folder, identity, state, progress.best_weights, model, optimizer)
 
 
 def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, optimizer: Optimizer) -> Progress:
@@ -72,13 +62,55 @@ def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, op
     Raises:
         InputError: the checkpoint is of another training (names the first difference) or is damaged.
     """
+    found = load_state(folder, identity, model, optimizer)
+    if found is None:
+        return Progress()
+    state, best_weights = found
+    return Progress(
+        epochs=[EpochRow(**row) for row in state["epochs"]],
+        best_epoch=state["best_epoch"],
+        best_weights=best_weights,
+        cpu_seconds=state["cpu_seconds"],
+        batch_control=state["batch_control"],
+    )
+
+
+def save_state(
+    folder: Path,
+    identity: dict[str, Any],
+    state: dict[str, Any],
+    best_weights: Weights,
+    model: nn.Module,
+    optimizer: Optimizer,
+) -> None:
+    """Write a training's state (of JSON values) beside its weights and moments, whole or not at all."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in best_weights.items()}
+    optimizer_state = optimizer.state_dict()
+    for index, moments in optimizer_state["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    document = {"identity": identity, **state, "optimizer_groups": optimizer_state["param_groups"]}
+    with whole_file(folder / FILE_NAME) as partial:
+        contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        # Not save_file: its error for a full disk is no OSError.
+        partial.write_bytes(save(contiguous, metadata={"state": json.dumps(document)}))
+
+
+def load_state(
+    folder: Path, identity: dict[str, Any], model: nn.Module, optimizer: Optimizer
+) -> tuple[dict[str, Any], Weights] | None:
+    """Bring model and optimizer to where they were; return the state and the best weights, None without a checkpoint.
+
+    Raises:
+        InputError: the checkpoint is of another training (names the first difference) or is damaged.
+    """
     path = folder / FILE_NAME
     if not path.exists():
-        return Progress()
+        return None
     way_out = "delete it to start anew, or choose another --checkpoint-dir"
     try:
         with safe_open(path, framework="pt") as file:
-            state = json.loads(file.metadata()["state"])
+            state: dict[str, Any] = json.loads(file.metadata()["state"])
             # Cloned into memory that is aligned as torch's own: sums over it may depend on that in their last bit.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
@@ -96,13 +128,7 @@ def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, op
         index, _, moment = name.partition(".")
         moments.setdefault(int(index), {})[moment] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": state["optimizer_groups"]})
-    return Progress(
-        epochs=[EpochRow(**row) for row in state["epochs"]],
-        best_epoch=state["best_epoch"],
-        best_weights={name: tensor.to(_device(model)) for name, tensor in part("best.").items()},
-        cpu_seconds=state["cpu_seconds"],
-        batch_control=state["batch_control"],
-    )
+    return state, {name: tensor.to(_device(model)) for name, tensor in part("best.").items()}
 
 
 def _device(model: nn.Module) -> torch.device:
