@@ -1,0 +1,131 @@
+"""What evaluate_generator found: generation.json, which the report reads without torch, and a file of the lists.
+
+generation.json:
+
+``dataset``, ``fingerprint``, ``model``, ``seed``, ``profile``, ``split``; ``source`` of the language model, its
+``parameters``, ``from_scratch``: it was not pretrained; ``users`` evaluated of ``users_in_split``, drawn by seed;
+``k1`` and ``b`` of BM25; ``queries`` a user; ``tokens_per_second`` generated, ``batch`` users at a time, on ``device``;
+and ``rows``: dataset, model (or ``most-popular``, for which seed is null), seed, split, protocol, metric, value and its
+``standard_error`` over the users. The protocol is ``masked`` always: queries find new items only. A target that is not
+in the list is missed.
+
+lists.parquet, a row a user: ``user`` int32 0..U-1; ``target`` int32, the next item; ``history_length`` int32; ``rank``
+int32, the target's place in the list, 0 if it is not there; ``items`` list<int32>, the list, best first; ``queries``
+list<string>, the generated texts that found it, likeliest first. The file's metadata carries dataset and fingerprint.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+
+from ssm4rec.contracts import CUTOFFS, MASKED, METRICS, metric_name
+from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int64s, SequenceDataset
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.metrics import gains_at
+from ssm4rec.files import read_json, whole_file, write_json
+
+_LISTS_SCHEMA: Final = pyarrow.schema(
+    [
+        *((name, pyarrow.int32()) for name in ("user", "target", "history_length", "rank")),
+        ("items", pyarrow.list_(pyarrow.int32())),
+        ("queries", pyarrow.list_(pyarrow.string())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class UserList:
+    """A row of lists.parquet; the fields are described above."""
+
+    user: int
+    target: int
+    history_length: int
+    rank: int
+    items: list[int]
+    queries: list[str]
+
+
+@dataclass(frozen=True)
+class GenerationRow:
+    """One number of one model."""
+
+    dataset: str
+    model: str
+    seed: int | None
+    split: str
+    protocol: str
+    metric: str
+    value: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class GenerationSummary:
+    """generation.json as an object; the fields are described above."""
+
+    dataset: str
+    fingerprint: str
+    model: str
+    seed: int
+    profile: str
+    split: str
+    source: str
+    parameters: int
+    from_scratch: bool
+    users: int
+    users_in_split: int
+    k1: float
+    b: float
+    queries: int
+    tokens_per_second: float
+    batch: int
+    device: str
+    rows: tuple[GenerationRow, ...]
+
+    def write(self, path: Path) -> None:
+        """Write generation.json, whole or not at all."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> "GenerationSummary":
+        """Read generation.json; raise InputError if it is not one."""
+        document: dict[str, Any] = read_json(path)
+        try:
+            rows = tuple(GenerationRow(**row) for row in document["rows"])
+            return cls(**{**document, "rows": rows})
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: not the generation.json of an evaluated generator ({error}); run evaluate_generator again"
+            ) from None
+
+
+def generation_rows(dataset: str, model: str, seed: int | None, split: str, ranks: Int64s) -> tuple[GenerationRow, ...]:
+    """Return every metric at every cutoff.
+
+    The standard error is s / sqrt(n) with s the standard deviation of the users' gains; 0 for a single user.
+
+    Args:
+        dataset, model, seed, split: what the numbers are of.
+        ranks: masked ones, 1 = best, of missed targets larger than any cutoff, (n,).
+    """
+    rows = []
+    for metric in METRICS:
+        for cutoff in CUTOFFS:
+            gains = gains_at(metric, ranks, cutoff)
+            error = float(gains.std(ddof=1) / numpy.sqrt(len(gains))) if len(gains) > 1 else 0.0
+            name = metric_name(metric, cutoff)
+            rows.append(GenerationRow(dataset, model, seed, split, MASKED, name, float(gains.mean()), error))
+    return tuple(rows)
+
+
+def write_lists(path: Path, dataset: SequenceDataset, lists: Sequence[UserList]) -> None:
+    """Write lists.parquet, whole or not at all."""
+    schema = _LISTS_SCHEMA.with_metadata({DATASET_KEY: dataset.name, FINGERPRINT_KEY: dataset.fingerprint})
+    with whole_file(path) as partial:
+        table = pyarrow.Table.from_pylist([asdict(row) for row in lists], schema=schema)
+        pyarrow.parquet.write_table(table, partial)

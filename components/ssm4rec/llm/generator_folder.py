@@ -1,0 +1,139 @@
+"""The generator folder: what a fine-tuned generator is on disk.
+
+- ``config.json``, ``model.safetensors`` and the tokenizer's files, as transformers reads them;
+- ``generator.json``: ``model`` (``gpt4rec`` or ``mamrec``), ``source`` of the language model and whether it was made
+  ``from_scratch``, the data set's ``dataset`` and ``fingerprint``, ``seed``, ``profile``, ``parameters``, ``k1`` and
+  ``b`` of BM25, the ``recipe`` and ``training``: a row per epoch, the best epoch, and what tuning found.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ssm4rec.contracts import GENERATOR
+from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.errors import InputError
+from ssm4rec.files import read_json, whole_folder, write_json
+from ssm4rec.llm.generator_settings import SCRATCH, GeneratorRecipe, GeneratorTraining, ScratchSettings, SearchSettings
+from ssm4rec.llm.language_models import language_model_folder, load_language_model, load_tokenizer
+from ssm4rec.llm.prompts import PromptFormat
+from ssm4rec.llm.queries import QueryPrompts
+from ssm4rec.llm.scratch_models import new_language_model, train_tokenizer
+
+
+@dataclass(frozen=True)
+class GeneratorFacts:
+    """generator.json as an object; the fields are described above."""
+
+    model: str
+    source: str
+    from_scratch: bool
+    dataset: str
+    fingerprint: str
+    seed: int
+    profile: str
+    parameters: int
+    k1: float
+    b: float
+    recipe: GeneratorRecipe
+    training: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path, dataset: SequenceDataset) -> "GeneratorFacts":
+        """Read a generator folder's generator.json.
+
+        Raises:
+            InputError: it is not one, or of a generator trained on another data set.
+        """
+        document: dict[str, Any] = read_json(folder / GENERATOR)
+        try:
+            facts = cls(**{**document, "recipe": _recipe(document["recipe"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{folder / GENERATOR}: not the description of a generator ({error}); train it again"
+            ) from None
+        if facts.fingerprint != dataset.fingerprint:
+            raise InputError(
+                f"{folder}: trained on {facts.dataset} ({facts.fingerprint[:12]}), but the data set given is "
+                f"{dataset.name} ({dataset.fingerprint[:12]}); evaluate on the data trained on"
+            )
+        return facts
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A language model and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def new_generator(
+    recipe: GeneratorRecipe, titles: list[str], cache_dir: Path, device: torch.device, seed: int
+) -> Generator:
+    """Return the language model that a training begins with, in float32.
+
+    Raises:
+        InputError: the model cannot be had, or reads less text than the recipe's prompts and queries need.
+    """
+    needed = recipe.prompt.maximum_tokens + recipe.search.new_tokens
+    if recipe.source.startswith(SCRATCH):
+        # A title follows a blank, and the prompt's words are worth tokens of their own.
+        texts = [f" {' '.join(title.split())}" for title in titles[1:]]
+        words = "Previously, the customer has bought: . In the future, the customer wants to buy"
+        tokenizer = train_tokenizer([*texts, *[words] * max(10, len(texts) // 10)], recipe.scratch.vocabulary)
+        model = new_language_model(recipe.source, recipe.scratch, tokenizer, needed, seed)
+    else:
+        folder = language_model_folder(recipe.source, cache_dir)
+        tokenizer = load_tokenizer(folder)
+        # On the CPU first: it is read in float32 there, and weights that are trained need that.
+        model = load_language_model(folder, torch.device("cpu"))
+        positions = model.config.to_dict().get("n_positions", model.config.to_dict().get("max_position_embeddings"))
+        if positions is not None and positions < needed:
+            raise InputError(
+                f"language model {recipe.source}: it reads {positions} tokens, and prompt.maximum_tokens="
+                f"{recipe.prompt.maximum_tokens} with search.new_tokens={recipe.search.new_tokens} are more; lower one"
+            )
+    return Generator(model.to(device), tokenizer)  # type: ignore[arg-type] # transformers types `to` loosely
+
+
+def write_generator(folder: Path, generator: Generator, facts: GeneratorFacts) -> None:
+    """Write the generator folder, whole or not at all."""
+    with whole_folder(folder) as partial:
+        generator.model.save_pretrained(str(partial), safe_serialization=True)
+        generator.tokenizer.save_pretrained(str(partial))
+        write_json(partial / GENERATOR, asdict(facts))
+
+
+def load_generator(folder: Path, device: torch.device) -> Generator:
+    """Return the generator of a folder, ready to generate.
+
+    Raises:
+        InputError: its files are missing or damaged.
+    """
+    tokenizer = load_tokenizer(folder)
+    try:
+        model = load_language_model(folder, device)
+    except SafetensorError as error:
+        raise InputError(f"{folder}: its weights are damaged ({error}); train the generator again") from None
+    model.train(False)
+    return Generator(model, tokenizer)
+
+
+def query_prompts(generator: Generator, titles: list[str], recipe: GeneratorRecipe) -> QueryPrompts:
+    """Return what writes the generator's prompts."""
+    return QueryPrompts(generator.tokenizer, titles, recipe.prompt)
+
+
+def _recipe(document: dict[str, Any]) -> GeneratorRecipe:
+    return GeneratorRecipe(
+        source=document["source"],
+        scratch=ScratchSettings(**document["scratch"]),
+        prompt=PromptFormat(**document["prompt"]),
+        training=GeneratorTraining(**document["training"]),
+        search=SearchSettings(**document["search"]),
+    )

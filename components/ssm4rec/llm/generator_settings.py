@@ -1,0 +1,123 @@
+"""Settings of the generative recommenders; ``generator_recipes.py`` gives one of each for every profile."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from ssm4rec.llm.prompts import PromptFormat
+
+LossOn = Literal["title", "text"]
+
+
+@dataclass(frozen=True)
+class ScratchSettings:
+    """A small language model with random weights, for a source ``scratch:gpt2`` or ``scratch:mamba2``.
+
+    Attributes:
+        width: of the hidden states; a multiple of 32.
+        layers: of the model.
+        vocabulary: tokens of the byte-level BPE that is trained on the catalog's titles.
+    """
+
+    width: int = 128
+    layers: int = 2
+    vocabulary: int = 1500
+
+    def __post_init__(self) -> None:
+        _check(self, ("layers",), lambda value: value >= 1, "is at least 1")
+        _check(self, ("width",), lambda value: value >= 32 and value % 32 == 0, "is a multiple of 32")
+        _check(self, ("vocabulary",), lambda value: value >= 300, "is at least 300: 256 bytes are tokens, too")
+
+
+@dataclass(frozen=True)
+class GeneratorTraining:
+    """How a generator is fine-tuned, all of its weights.
+
+    Attributes:
+        loss_on: ``title``: on the next title alone; ``text``: on every token, so that a model without pretraining
+            learns from the titles of the history, too.
+        examples: of each user and epoch; each has its own target, drawn from the user's training items.
+        epochs: how often.
+        patience: stop after so many epochs without a lower validation loss.
+        tokens_per_batch: the most cells (rows x longest row) of a batch.
+        rows_per_batch: the most rows of a batch.
+        learning_rate: at its peak; AdamW's.
+        warmup: the share of the training in which the rate rises; after it, it falls linearly to zero.
+        weight_decay: decoupled.
+        gradient_norm: longer gradients are cut to this length.
+        validation_users: at most so many, drawn by seed, give the validation loss; 0: all.
+    """
+
+    loss_on: LossOn = "title"
+    examples: int = 1
+    epochs: int = 20
+    patience: int = 3
+    tokens_per_batch: int = 8192
+    rows_per_batch: int = 32
+    learning_rate: float = 1e-4
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    gradient_norm: float = 1.0
+    validation_users: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.loss_on not in ("title", "text"):
+            raise ValueError(f"there is no loss_on called {self.loss_on!r}: title, text")
+        above_zero = ("examples", "epochs", "patience", "tokens_per_batch", "rows_per_batch")
+        _check(self, above_zero, lambda value: value >= 1, "is at least 1")
+        _check(self, ("learning_rate", "gradient_norm"), lambda value: value > 0, "is above 0")
+        _check(self, ("warmup",), lambda value: 0 <= value < 1, "is a share: from 0 to below 1")
+        _check(self, ("weight_decay", "validation_users"), lambda value: value >= 0, "is 0 or above")
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How items are found for a user: m queries by beam search, then BM25 over the titles.
+
+    Attributes:
+        queries: m, also the number of beams.
+        list_length: K; each query gives K/m items before the next one is asked. Longer lists go round again.
+        new_tokens: a query ends after so many.
+        tokens_per_batch: the most cells (users x beams x longest prompt) of a batch.
+        tuning_users: at most so many, drawn by seed, decide k1 and b on the validation split; 0: all.
+        users: of a split, at most so many, drawn by seed, are evaluated; 0: all.
+    """
+
+    queries: int = 10
+    list_length: int = 10
+    new_tokens: int = 24
+    tokens_per_batch: int = 2**16
+    tuning_users: int = 1000
+    users: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, ("queries", "list_length", "new_tokens"), lambda value: value >= 1, "is at least 1")
+        _check(self, ("tuning_users", "users"), lambda value: value >= 0, "is 0 or above")
+        if self.list_length % self.queries:
+            raise ValueError(f"list_length {self.list_length} is no multiple of queries {self.queries}")
+
+
+@dataclass(frozen=True)
+class GeneratorRecipe:
+    """Everything that decides a generative recommender but its data and its seed.
+
+    Attributes:
+        source: of the language model: see ``language_models.py``; ``scratch:gpt2``, ``scratch:mamba2``: random weights.
+        scratch: sizes of a model with random weights.
+        prompt, training, search: see there.
+    """
+
+    source: str
+    scratch: ScratchSettings = field(default_factory=ScratchSettings)
+    prompt: PromptFormat = field(default_factory=PromptFormat)
+    training: GeneratorTraining = field(default_factory=GeneratorTraining)
+    search: SearchSettings = field(default_factory=SearchSettings)
+
+
+SCRATCH: Final = "scratch:"
+
+
+def _check(settings: object, names: tuple[str, ...], allowed: Callable[[float], bool], rule: str) -> None:
+    for name in names:
+        if not allowed(getattr(settings, name)):
+            raise ValueError(f"{name} {rule}")

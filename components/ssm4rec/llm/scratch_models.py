@@ -1,0 +1,105 @@
+"""Small language models with random weights, and a tokenizer trained on the catalog: no download, no network.
+
+They stand in for GPT-2 and Mamba2 where those are too large or cannot be had; whatever they know of language they
+learn from the titles.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from ssm4rec.errors import InputError
+from ssm4rec.llm.generator_settings import SCRATCH, ScratchSettings
+
+SCRATCH_SOURCES: Final = (f"{SCRATCH}gpt2", f"{SCRATCH}mamba2")
+
+_END, _PADDING = "<|endoftext|>", "<|padding|>"
+_HEAD_WIDTH: Final = 32
+_STATE_SIZE: Final = 32
+_CHUNK_LENGTH: Final = 32
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerBase:
+    """Return a byte-level BPE tokenizer, as GPT-2's and GPT-NeoX's are, of at most ``vocabulary`` tokens."""
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[_END, _PADDING],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(texts, trainer)
+    fast: Callable[..., PreTrainedTokenizerBase] = PreTrainedTokenizerFast  # transformers leaves it untyped
+    return fast(tokenizer_object=raw, eos_token=_END, pad_token=_PADDING)
+
+
+def new_language_model(
+    source: str, settings: ScratchSettings, tokenizer: PreTrainedTokenizerBase, positions: int, seed: int
+) -> PreTrainedModel:
+    """Return a model whose random weights the seed decides.
+
+    Args:
+        source: one of ``SCRATCH_SOURCES``.
+        settings: the sizes.
+        tokenizer: its vocabulary is the model's.
+        positions: the longest text; Mamba2 has no limit.
+        seed: of the weights.
+
+    Raises:
+        InputError: there is no such source.
+    """
+    torch.manual_seed(seed)
+    vocabulary, width, layers = len(tokenizer), settings.width, settings.layers
+    ends = {
+        "bos_token_id": tokenizer.eos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    match source.removeprefix(SCRATCH):
+        case "gpt2":
+            return GPT2LMHeadModel(
+                GPT2Config(
+                    vocab_size=vocabulary,
+                    n_embd=width,
+                    n_layer=layers,
+                    n_head=width // _HEAD_WIDTH,
+                    n_positions=positions,
+                    # None of Mamba2's layers has dropout, and a short training from nothing overfits little.
+                    embd_pdrop=0.0,
+                    resid_pdrop=0.0,
+                    attn_pdrop=0.0,
+                    initializer_range=0.1,
+                    **ends,
+                )
+            )
+        case "mamba2":
+            return Mamba2ForCausalLM(
+                Mamba2Config(
+                    vocab_size=vocabulary,
+                    hidden_size=width,
+                    num_hidden_layers=layers,
+                    expand=2,
+                    head_dim=_HEAD_WIDTH,
+                    num_heads=2 * width // _HEAD_WIDTH,
+                    n_groups=1,
+                    state_size=_STATE_SIZE,
+                    chunk_size=_CHUNK_LENGTH,
+                    tie_word_embeddings=True,
+                    **ends,
+                )
+            )
+        case _:
+            raise InputError(f"language model {source}: unknown; from scratch there are {', '.join(SCRATCH_SOURCES)}")
