@@ -1,0 +1,1 @@
+"""The stage that evaluates a generative recommender."""

@@ -1,0 +1,143 @@
+"""Evaluate one generative recommender: ``python -m ssm4rec.stages.evaluate_generator --help``."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy
+
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.contracts import MOST_POPULAR, SPLITS
+from ssm4rec.data.dataset import Int64s, SequenceDataset, read_manifest, read_sequences, read_titles
+from ssm4rec.device import choose_device
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.full_ranking import full_ranking, most_popular_scorer
+from ssm4rec.executor_input import write_executor_output
+from ssm4rec.llm.generation_file import GenerationRow, GenerationSummary, UserList, generation_rows, write_lists
+from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator, query_prompts
+from ssm4rec.llm.language_models import memory_advice
+from ssm4rec.llm.recommending import ask, recommend, split_users
+from ssm4rec.llm.title_retrieval import TitleIndex, for_metrics, rank_in
+from ssm4rec.tracking import tracked_task
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser() -> StageParser:
+    """Return the stage's command line."""
+    parser = StageParser(
+        "ssm4rec.stages.evaluate_generator",
+        "Let a generator write queries for every user of a split, and find items for them, beside most-popular.",
+    )
+    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--generator-dir", type=Path, required=True, help="generator folder, from train_generator")
+    parser.add_argument("--split", default="test", help=f"whose targets are looked for: {', '.join(SPLITS)}")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    parser.add_argument(
+        "--lists", type=Path, required=True, help="lists.parquet to write: a row per user, items and queries"
+    )
+    parser.add_argument("--metrics", type=Path, required=True, help="generation.json to write")
+    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate and write lists and metrics."""
+    if options.split not in SPLITS:
+        raise InputError(f"--split {options.split}: unknown; choose from {', '.join(SPLITS)}")
+    dataset = read_sequences(options.dataset_dir)
+    titles = read_titles(options.dataset_dir)
+    facts = GeneratorFacts.read(options.generator_dir, dataset)
+    labels = {"model": facts.model, "dataset": dataset.name, "seed": str(facts.seed), "profile": facts.profile}
+    name = f"evaluate {facts.model} {dataset.name} seed {facts.seed}"
+    with (
+        tracked_task(name, {"stage": "evaluate-generator", "split": options.split, **labels}) as tracker,
+        memory_advice("search.tokens_per_batch when training the generator"),
+    ):
+        tracker.settings({**labels, "split": options.split, "source": facts.source})
+        tracker.dataset(read_manifest(options.dataset_dir), options.split)
+        summary = _evaluate(options, dataset, titles, facts)
+        shown = {_shown_name(row): row.value for row in summary.rows}
+        shown["tokens_per_second"] = summary.tokens_per_second
+        tracker.metrics(shown)
+        tracker.text("generation.json", options.metrics.read_text(encoding="utf-8"))
+    if options.executor_input:
+        write_executor_output(options.executor_input, {"metrics": {**shown}})
+    logger.info(
+        "%s%s: %d of %d users of %s, %d queries each, %.0f tokens/s (batches of %d users, %s)",
+        facts.model, ", from scratch" if facts.from_scratch else "", summary.users, summary.users_in_split,
+        options.split, summary.queries, summary.tokens_per_second, summary.batch, summary.device,
+    )  # fmt: skip
+    for owner in (facts.model, MOST_POPULAR):
+        at_10 = [row for row in summary.rows if row.model == owner and row.metric.endswith("@10")]
+        values = ", ".join(f"{row.metric} {row.value:.4f} ± {row.standard_error:.4f}" for row in at_10)
+        logger.info("%s on %s, history masked: %s", owner, options.split, values)
+
+
+def _evaluate(
+    options: argparse.Namespace, dataset: SequenceDataset, titles: list[str], facts: GeneratorFacts
+) -> GenerationSummary:
+    """Generate, search, write both files and return the summary."""
+    device = choose_device(options.device)
+    search = facts.recipe.search
+    users = split_users(dataset, options.split, search.users, facts.seed)
+    generator = load_generator(options.generator_dir, device)
+    prompts = query_prompts(generator, titles, facts.recipe)
+    asked = ask(dataset, users, options.split, generator, prompts, search, device)
+    lists = [
+        UserList(int(user), known.target, len(known.seen), rank_in(items, known.target), items, known.queries)
+        for user, known, items in zip(
+            users, asked.queries, recommend(asked, TitleIndex(titles, facts.k1, facts.b), search), strict=True
+        )
+    ]
+    ranks = for_metrics(numpy.array([row.rank for row in lists], dtype=numpy.int64))
+    popular = _most_popular_ranks(options, dataset, users)
+    summary = GenerationSummary(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        model=facts.model,
+        seed=facts.seed,
+        profile=facts.profile,
+        split=options.split,
+        source=facts.source,
+        parameters=facts.parameters,
+        from_scratch=facts.from_scratch,
+        users=len(users),
+        users_in_split=int((dataset.position(options.split) > 0).sum()),
+        k1=facts.k1,
+        b=facts.b,
+        queries=search.queries,
+        tokens_per_second=asked.generated.tokens_per_second,
+        batch=asked.generated.batch,
+        device=device.type,
+        rows=(
+            *generation_rows(dataset.name, facts.model, facts.seed, options.split, ranks),
+            *generation_rows(dataset.name, MOST_POPULAR, None, options.split, popular),
+        ),
+    )
+    write_lists(options.lists, dataset, lists)
+    summary.write(options.metrics)
+    return summary
+
+
+def _most_popular_ranks(options: argparse.Namespace, dataset: SequenceDataset, users: Int64s) -> Int64s:
+    """Return the baseline's ranks for the same users, the history masked."""
+    device = choose_device("cpu")
+    ranking = full_ranking(most_popular_scorer(dataset, device), dataset, options.split, 1, device)
+    ranks: Int64s = ranking.masked[numpy.searchsorted(ranking.users, users)]
+    return ranks
+
+
+def _shown_name(row: GenerationRow) -> str:
+    """Name a number for the KFP UI and MLflow, where model and seed are known from the task."""
+    owner = f"{row.model}/" if row.model == MOST_POPULAR else ""
+    return f"{owner}{row.protocol}/{row.metric}"
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

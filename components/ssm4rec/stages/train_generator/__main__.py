@@ -1,0 +1,148 @@
+"""Fine-tune one generative recommender on a dataset folder: ``python -m ssm4rec.stages.train_generator --help``."""
+
+import argparse
+import hashlib
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.contracts import PROFILES
+from ssm4rec.data.dataset import read_manifest, read_sequences, read_titles
+from ssm4rec.device import choose_device
+from ssm4rec.errors import InputError
+from ssm4rec.executor_input import write_executor_output
+from ssm4rec.files import cache_folder, write_json
+from ssm4rec.generator_recipes import GENERATORS, generator_recipe
+from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, query_prompts, write_generator
+from ssm4rec.llm.generator_settings import SCRATCH
+from ssm4rec.llm.generator_training import CurveRow, GeneratorTask, train_generator
+from ssm4rec.llm.language_models import memory_advice
+from ssm4rec.llm.recommending import tune_search
+from ssm4rec.tracking import tracked_task
+from ssm4rec.training.machine import Machine, choose_precision
+
+logger = logging.getLogger(__name__)
+
+_SMALLER = "--overrides training.tokens_per_batch or training.rows_per_batch, then search.tokens_per_batch"
+
+
+def build_parser() -> StageParser:
+    """Return the stage's command line."""
+    parser = StageParser(
+        "ssm4rec.stages.train_generator",
+        "Fine-tune a language model to write the next title, and tune BM25; killed, the same command goes on.",
+    )
+    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--model", required=True, help=f"generative recommender: {', '.join(GENERATORS)}")
+    parser.add_argument("--profile", default="quick", help=f"size of the training: {', '.join(PROFILES)}")
+    parser.add_argument("--seed", type=int, default=0, help="decides every random number")
+    parser.add_argument(
+        "--overrides", default="", help="changes to the recipe, such as training.epochs=3,search.queries=5"
+    )
+    parser.add_argument(
+        "--language-model",
+        default="",
+        help="of the hub, a folder, s3://bucket/prefix, scratch:gpt2 or scratch:mamba2; empty: the recipe's",
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
+    parser.add_argument(
+        "--checkpoint-dir",
+        default="",
+        help="folder of checkpoints, one subfolder per model, seed and changes; empty: beside the generator folder",
+    )
+    parser.add_argument("--generator-dir", type=Path, required=True, help="generator folder to write")
+    parser.add_argument("--history", type=Path, required=True, help="history.json to write, a row per epoch")
+    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
+    return parser
+
+
+def checkpoint_name(options: argparse.Namespace) -> str:
+    """Return a folder of this training's own: those of other language models or overrides may run side by side."""
+    name, changes = f"{options.model}-seed{options.seed}", f"{options.language_model},{options.overrides}".strip(",")
+    return f"{name}-{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else name
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, tune and write the generator and its history."""
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed}: at least 0")
+    dataset = read_sequences(options.dataset_dir)
+    titles = read_titles(options.dataset_dir)
+    recipe = generator_recipe(options.model, options.profile, options.overrides)
+    if options.language_model:
+        recipe = replace(recipe, source=options.language_model)
+    task = GeneratorTask(options.model, recipe, dataset, options.seed)
+    device = choose_device(options.device)
+    machine = Machine(device, choose_precision("auto", device))
+    checkpoints = Path(options.checkpoint_dir or f"{options.generator_dir}.checkpoints") / checkpoint_name(options)
+    labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed), "profile": options.profile}
+    name = f"train {task.name} {dataset.name} seed {task.seed}"
+    with tracked_task(name, {"stage": "train-generator", **labels}) as tracker, memory_advice(_SMALLER):
+        tracker.settings({**labels, "recipe": asdict(recipe), "device": device.type, "precision": machine.precision})
+        tracker.dataset(read_manifest(options.dataset_dir), "training")
+
+        def track(row: CurveRow) -> None:
+            values = asdict(row)
+            tracker.metrics(values, values.pop("epoch"))
+
+        generator = new_generator(recipe, titles, cache_folder(options.cache_dir), device, task.seed)
+        prompts = query_prompts(generator, titles, recipe)
+        progress = train_generator(task, generator.model, prompts, machine, checkpoints, track)
+        tuned = tune_search(task, generator, prompts, titles, device)
+        facts = GeneratorFacts(
+            model=task.name,
+            source=recipe.source,
+            from_scratch=recipe.source.startswith(SCRATCH),
+            dataset=dataset.name,
+            fingerprint=dataset.fingerprint,
+            seed=task.seed,
+            profile=options.profile,
+            parameters=sum(weights.numel() for weights in generator.model.parameters()),
+            k1=tuned.k1,
+            b=tuned.b,
+            recipe=recipe,
+            training={
+                "rows": [asdict(row) for row in progress.rows],
+                "best_epoch": progress.best_epoch,
+                "tuning": [{"k1": k1, "b": b, "ndcg@10": value} for (k1, b), value in tuned.ndcg_10.items()],
+                "device": device.type,
+                "precision": machine.precision,
+            },
+        )
+        write_generator(options.generator_dir, generator, facts)
+        write_json(options.history, facts.training["rows"])
+        shown = _shown(facts)
+        tracker.metrics(shown)
+        tracker.artifact(options.generator_dir)
+    if options.executor_input:
+        write_executor_output(options.executor_input, {"generator": shown})
+    logger.info(
+        "%s: %s parameters%s, best epoch %d of %d, k1 %g, b %g, validation ndcg@10 %.4f; written to %s",
+        task.name, f"{facts.parameters:,}", ", from scratch" if facts.from_scratch else "", progress.best_epoch,
+        len(progress.rows), facts.k1, facts.b, shown["validation_ndcg@10"], options.generator_dir,
+    )  # fmt: skip
+
+
+def _shown(facts: GeneratorFacts) -> dict[str, Any]:
+    """Return the numbers that the KFP UI and MLflow show."""
+    best = facts.training["rows"][facts.training["best_epoch"] - 1]
+    return {
+        "parameters": facts.parameters,
+        "best_epoch": facts.training["best_epoch"],
+        "validation_loss": best["validation_loss"],
+        "validation_ndcg@10": max(row["ndcg@10"] for row in facts.training["tuning"]),
+        "k1": facts.k1,
+        "b": facts.b,
+    }
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()
