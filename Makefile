@@ -18,7 +18,8 @@ TOOLS_INSTALLED := $(TOOLS)/.installed
 
 # Variables that `make run` and `make submit` hand to the study as flags: DATASET=ml-1m becomes --dataset ml-1m.
 # Only those given to make itself count: names as plain as FORMAT or OUT may stand in the environment for other reasons.
-STUDY := PARAMETERS DATASET SOURCE ITEMS_SOURCE MODELS SEEDS PROFILE LLM ANY_CHECKSUM CACHE_DIR FORM FORMAT \
+STUDY := PARAMETERS DATASET SOURCE ITEMS_SOURCE MODELS SEEDS PROFILE LLM LANGUAGE_MODEL RETRIEVER LLM_OVERRIDES \
+	GENERATOR_OVERRIDES LATENCY_SAMPLES LATENCY_USERS ANY_CHECKSUM CACHE_DIR FORM FORMAT \
 	USER_COLUMN ITEM_COLUMN TIME_COLUMN TIME_UNIT RATING_COLUMN TITLE_COLUMN DEDUPLICATE MINIMUM_RATING K_CORE \
 	SPLIT VALIDATION_FRACTION TEST_FRACTION OVERRIDES DEVICE PRECISION KERNELS COMPILE CHECKPOINT_DIR GPUS
 given = $(foreach name,$1,$(if $(filter command,$(origin $(name))),$(name)))
@@ -115,16 +116,19 @@ check: $(INSTALLED) ## Check style, types, compiled pipelines and architecture
 	@$(BIN)/python -m pytest -q tests/test_architecture.py tests/pipelines/test_compiled.py
 
 .PHONY: bench
-bench: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-large-catalog bench-data ## Measure everything but the peers
+bench: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-large-catalog bench-data ## Measure everything but the peers
 
-.PHONY: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-large-catalog
+.PHONY: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-large-catalog
 bench-ops: ## Measure the operators in every form, and transformers' blocks beside ours
 bench-training: ## Measure how fast the recommenders train
 bench-optimizers: ## Measure a step of USGM beside Adam's
 bench-length: ## Measure one user's cost against the length of the history
 bench-evaluation: ## Measure full ranking beside the bare matrix product
+bench-statistics: ## Measure the statistics of all pairs of 8 models
+bench-latency: ## Measure what measure_latency adds to what it times
+bench-ranking: ## Measure ranking by a language model beside a plain padded batch
 bench-large-catalog: ## Measure the memory of a training step on 211,000 items
-bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-large-catalog: bench-%: $(INSTALLED)
+bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-large-catalog: bench-%: $(INSTALLED)
 	@$(BIN)/python tests/benchmarks/bench_$(subst -,_,$*).py $(BENCH)
 
 .PHONY: bench-peers
@@ -136,6 +140,7 @@ bench-gpu: $(INSTALLED) ## Measure operators, training and lengths on a GPU
 	@$(BIN)/python tests/benchmarks/bench_ops.py --device cuda
 	@$(BIN)/python tests/benchmarks/bench_training.py --device cuda
 	@$(BIN)/python tests/benchmarks/bench_length.py --device cuda
+	@$(BIN)/python tests/benchmarks/bench_ranking.py --device cuda
 
 .PHONY: bench-data
 bench-data: $(INSTALLED) ## Measure prepare_data on 24 million events and on raw reviews

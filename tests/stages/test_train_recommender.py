@@ -92,7 +92,7 @@ def test_disk_that_cannot_take_the_output(cycle_dataset: Path, tmp_path: Path) -
     ("change", "message"),
     [
         (["--model", "gru4rec"], "--model gru4rec: unknown; choose from sasrec, mamba4rec, 2mamba4rec"),
-        (["--profile", "huge"], "--profile huge: unknown; choose from smoke, quick, paper, best"),
+        (["--profile", "huge"], "--profile huge: unknown; choose from smoke, quick, llm-small, paper, best"),
         (["--device", "tpu"], "--device tpu: unknown; choose from auto, cpu, cuda"),
         (["--dataset-dir", "/nowhere"], "/nowhere/manifest.json: no such file"),
         (["--overrides", "training.epochs=x"], "--overrides training.epochs=x: 'x' is no int"),

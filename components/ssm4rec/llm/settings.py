@@ -93,9 +93,16 @@ class AlignmentSettings:
 
 @dataclass(frozen=True)
 class RankerRecipe:
-    """Everything about a ranker: the language model, how it is loaded, fine-tuned and aligned."""
+    """Everything about a ranker: the language model, how it is loaded, fine-tuned and aligned, and whom it ranks for.
+
+    Attributes:
+        source, quantization: of the language model.
+        ranked_users: of those whose target the retriever found, at most so many are ranked in the end; 0: all.
+        finetune, align: see there.
+    """
 
     source: str = SMOLLM2
     quantization: Quantization = "none"
+    ranked_users: int = 0
     finetune: RankerSettings = field(default_factory=RankerSettings)
     align: AlignmentSettings = field(default_factory=AlignmentSettings)

@@ -62,7 +62,10 @@ def build_parser() -> StageParser:
     parser.add_argument("--adapter-dir", type=Path, required=True, help="adapter folder, of finetune_llm or align_llm")
     parser.add_argument("--split", default="test", help=f"whose targets are ranked: {', '.join(SPLITS)}")
     parser.add_argument(
-        "--users", type=int, default=0, help="at most so many of those whose target is among the candidates; 0: all"
+        "--users",
+        type=int,
+        default=-1,
+        help="at most so many of those whose target is among the candidates; 0: all; -1: as the ranker's recipe says",
     )
     parser.add_argument("--base", type=boolean, default=False, help="rank without the adapter, too")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of users and of the shuffled order")
@@ -78,14 +81,14 @@ def run(options: argparse.Namespace) -> None:
     """Rank and write the two files."""
     if options.split not in SPLITS:
         raise InputError(f"--split {options.split}: unknown; choose from {', '.join(SPLITS)}")
-    for name in ("users", "seed"):
-        if getattr(options, name) < 0:
-            raise InputError(f"--{name} {getattr(options, name)}: at least 0")
+    if options.seed < 0 or options.users < -1:
+        raise InputError(f"--seed {options.seed}, --users {options.users}: at least 0 and -1")
     split = cast("Split", options.split)
     dataset = read_sequences(options.dataset_dir)
     facts = RankerFacts.read(options.adapter_dir, dataset)
     candidates = read_candidates(options.candidates, dataset)
-    task = ranking_task(dataset, candidates, split, options.users, options.seed)
+    users = facts.recipe["ranked_users"] if options.users == -1 else options.users
+    task = ranking_task(dataset, candidates, split, users, options.seed)
     titles = read_titles(options.dataset_dir)
     labels = {
         "dataset": dataset.name,

@@ -27,7 +27,7 @@ def rank_candidates(
         candidates: the retriever's candidates.parquet of the split.
         adapter: the adapter folder, of finetune_llm or align_llm.
         split: whose targets are ranked, test or validation.
-        users: at most so many of those whose target is among the candidates; 0: all.
+        users: at most so many of those whose target is among the candidates; 0: all; -1: as the recipe says.
         base: rank without the adapter, too.
         seed: of the choice of users and of the shuffled order.
         device: cpu, cuda or auto.

