@@ -50,8 +50,11 @@ def generator_recipe(model: str, profile: str, overrides: str = "") -> Generator
     match profile:
         case "paper" | "best":
             recipe = _paper(model)
-        case "quick" | "llm-small":
+        case "quick":
             recipe = _quick(model)
+        case "llm-small":
+            quick = _quick(model)
+            recipe = replace(quick, training=replace(quick.training, epochs=8))
         case "smoke":
             recipe = _smoke(model)
         case _:
@@ -65,7 +68,7 @@ def _paper(model: str) -> GeneratorRecipe:
         prompt=PromptFormat(history=20, title_tokens=32, maximum_tokens=768),
         training=GeneratorTraining(
             loss_on="title",
-            examples=4,
+            examples=1,
             epochs=20,
             patience=3,
             tokens_per_batch=16384,
@@ -86,18 +89,18 @@ def _quick(model: str) -> GeneratorRecipe:
     return GeneratorRecipe(
         source=_FROM_SCRATCH[model],
         scratch=ScratchSettings(width=64, layers=2, vocabulary=4000),
-        prompt=PromptFormat(history=10, title_tokens=16, maximum_tokens=224),
+        prompt=PromptFormat(history=8, title_tokens=16, maximum_tokens=192),
         training=GeneratorTraining(
             loss_on="text",
             examples=2,
             epochs=2,
-            tokens_per_batch=640,
+            tokens_per_batch=384,
             rows_per_batch=32,
-            learning_rate=5e-3,
+            learning_rate=6e-3,
             warmup=0.05,
             validation_users=200,
         ),
-        search=SearchSettings(queries=10, list_length=10, new_tokens=16, tokens_per_batch=2**16, tuning_users=200),
+        search=SearchSettings(queries=10, list_length=10, new_tokens=16, tokens_per_batch=2**14, tuning_users=200),
     )
 
 

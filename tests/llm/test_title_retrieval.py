@@ -12,6 +12,7 @@ import pytest
 import ssm4rec
 from ssm4rec.llm.title_retrieval import (
     B_GRID,
+    DEEPEST,
     K1_GRID,
     TitleIndex,
     UserQueries,
@@ -22,7 +23,7 @@ from ssm4rec.llm.title_retrieval import (
 )
 from tests.llm.conftest import WORDS
 
-NONE = numpy.array([], dtype=numpy.int64)
+NONE: set[int] = set()
 
 
 def random_text(draw: random.Random) -> str:
@@ -67,7 +68,15 @@ def test_scores_are_the_formulas(catalog, k1, b):
 def test_what_was_had_is_not_found_again(catalog):
     index = TitleIndex(catalog, 1.2, 0.75)
     everything = index.hits("golden river", NONE, 64)
-    assert index.hits("golden river", numpy.array(everything[:2]), 64) == everything[2:]
+    assert index.hits("golden river", set(everything[:2]), 64) == everything[2:]
+
+
+def test_so_many_hits_of_a_query_are_looked_at():
+    catalog = ["", *[f"red {number}" for number in range(DEEPEST + 200)], "blue"]
+    index = TitleIndex(catalog, 1.2, 0.75)
+    assert index.hits("red", NONE, 9999) == list(range(1, DEEPEST + 1))
+    assert index.hits(f"red {DEEPEST + 100}", {5}, 3) == [DEEPEST + 101, 1, 2]
+    assert index.hits("red", set(range(1, DEEPEST)), 3) == [DEEPEST]
 
 
 def straightforward(lists: list[list[int]], per_query: int, length: int) -> list[int]:
@@ -94,7 +103,7 @@ def test_the_merged_list(catalog):
             items = merged_list(index, user, per_query, length)
             assert len(items) == len(set(items)) <= length
             assert not set(items) & set(seen[1:])
-            unwanted = numpy.array(seen[1:])
+            unwanted = set(seen[1:])
             assert items == straightforward([index.hits(query, unwanted, 64) for query in queries], per_query, length)
             lengths.add(len(items) == length)
     assert lengths == {True, False}  # full lists, and shorter ones when all queries run out

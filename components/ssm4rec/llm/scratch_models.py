@@ -26,7 +26,7 @@ SCRATCH_SOURCES: Final = (f"{SCRATCH}gpt2", f"{SCRATCH}mamba2")
 
 _END, _PADDING = "<|endoftext|>", "<|padding|>"
 _HEAD_WIDTH: Final = 32
-_STATE_SIZE: Final = 32
+_STATE_SIZE: Final = 16
 _CHUNK_LENGTH: Final = 32
 
 

@@ -13,8 +13,9 @@ Shapes: V items.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
@@ -29,6 +30,12 @@ from ssm4rec.evaluation.metrics import metric_at
 logging.getLogger("bm25s").setLevel(logging.WARNING)
 
 _WORD: Final = r"(?u)\b\w+\b"
+
+DEEPEST: Final = 1000
+"""How many hits of a query are looked at."""
+
+_KEPT: Final = 2**12
+"""Queries whose hits are kept, at most 40 kB each."""
 
 K1_GRID: Final = (0.3, 0.6, 0.9, 1.2, 1.6, 2.0)
 B_GRID: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -62,30 +69,41 @@ class TitleIndex:
         """
         self._bm25 = bm25s.BM25(k1=k1, b=b, method="lucene")
         self._bm25.index(words(titles[1:]), show_progress=False)
+        # Of many users' queries only some are different.
+        self._best = lru_cache(maxsize=_KEPT)(self._search)
 
     def scores(self, query: str) -> NDArray[numpy.float32]:
         """Return the score of every item, (V,)."""
-        known = self._bm25.get_tokens_ids(words([query])[0])
+        known = self._bm25.get_tokens_ids(_query_words(query))
         scores: NDArray[numpy.float32] = self._bm25.get_scores_from_ids(known)
         return scores
 
-    def hits(self, query: str, unwanted: Int64s, most: int) -> list[int]:
+    def hits(self, query: str, unwanted: Set[int], most: int) -> list[int]:
         """Return the items that share a word with the query, best first, of equal ones the lower number first.
+
+        They are those of the first ``DEEPEST`` that are wanted.
 
         Args:
             query: the text.
             unwanted: items that are left out.
             most: so many at most.
         """
+        return list(islice((item for item in self._best(query) if item not in unwanted), most))
+
+    def _search(self, query: str) -> list[int]:
+        """Return the first ``DEEPEST`` items that share a word with the query, best first."""
         scores = self.scores(query)
-        scores[unwanted - 1] = 0
         items = numpy.flatnonzero(scores > 0)
-        if len(items) > most:
-            least = numpy.partition(scores[items], -most)[-most]
+        if len(items) > DEEPEST:
+            least = numpy.partition(scores[items], -DEEPEST)[-DEEPEST]
             items = items[scores[items] >= least]
-        best = items[numpy.argsort(-scores[items], kind="stable")][:most]
-        found: list[int] = (best + 1).tolist()
-        return found
+        best: list[int] = (items[numpy.argsort(-scores[items], kind="stable")][:DEEPEST] + 1).tolist()
+        return best
+
+
+@lru_cache(maxsize=2**16)
+def _query_words(query: str) -> list[str]:
+    return words([query])[0]
 
 
 def words(texts: Iterable[str]) -> list[list[str]]:
@@ -106,7 +124,7 @@ def merged_list(index: TitleIndex, user: UserQueries, per_query: int, length: in
         per_query: K/m.
         length: of the list, at most.
     """
-    unwanted = numpy.array([item for item in user.seen if item != user.target], dtype=numpy.int64)
+    unwanted = set(user.seen) - {user.target}
     waiting = [iter(index.hits(query, unwanted, length)) for query in user.queries]
     found: dict[int, None] = {}
     while waiting and len(found) < length:
