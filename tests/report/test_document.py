@@ -9,8 +9,8 @@ from markdown_it import MarkdownIt
 
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.figures import learning_curves
-from ssm4rec.report.sections import report_sections, report_title
 from ssm4rec.report.study import gather_study
+from ssm4rec.report.study_sections import report_sections, report_title
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 TITLES = [
@@ -105,9 +105,13 @@ def test_figures_are_well_formed_and_the_same_every_time(study):
         assert "Epoch" in texts
         assert texts.count("sasrec") == 1  # one entry of the legend for both seeds
         assert "metadata" not in figure.svg
-    colours = re.findall(r"fill: none; stroke: (#[0-9a-f]{6}); stroke-width: 1.2", figures[0].svg)
-    # Two models with two seeds each, and an entry in the legend for each model.
+    lines = re.findall(
+        r"fill: none;( stroke-dasharray: [^;]*; stroke-dashoffset: [^;]*;)? stroke: (#\w{6})", figures[0].svg
+    )
+    colours = [colour for _, colour in lines]
+    # Two models with two seeds each, and an entry in the legend for each model; told apart by their dashes, too.
     assert sorted(colours.count(colour) for colour in set(colours)) == [2 + 1, 2 + 1]
+    assert len(set(lines)) == len(set(colours)) == len({dashes for dashes, _ in lines})
 
 
 def test_no_figure_without_histories(builder):

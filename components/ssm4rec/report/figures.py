@@ -1,105 +1,169 @@
-"""The figures of the report, as SVG to stand inside an HTML page."""
+"""The figures of the report: as SVG to stand inside a page, as PNG, and the numbers they show."""
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from ssm4rec.report.study import Study
 
 # Okabe and Ito's colours: told apart by colour-blind readers, visible on white and on black.
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c")
 
+# Beside the colours, for readers without: markers and lines on paper, hatches of bars.
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+LINES: Final = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+HATCHES: Final = ("", "....", "////", "\\\\\\\\", "xxxx", "----", "oo")
+
 # Matplotlib has no name for "the colour of the text around it"; this one stands for it until the SVG is text.
-_INK: Final = "#010203"
+INK: Final = "#010203"
 
 _STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",  # text stays text
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "font.size": 11,
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
+    "hatch.linewidth": 0.6,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
+_DOTS_PER_INCH: Final = 160
+_SPAN_FOR_FINE_TICKS: Final = 300.0
+"""Axes that span less than this factor have ticks at 1, 2 and 5 of each decade."""
+
+Cell = str | int | float | None
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure and its caption in plain text."""
+    """A figure: drawn, and rendered when it is asked for.
 
+    Attributes:
+        name: of its files; gives the same figure the same identifiers whenever it is rendered.
+        caption: plain text.
+        canvas: matplotlib's.
+        columns, rows: the numbers it shows.
+    """
+
+    name: str
     caption: str
-    svg: str
+    canvas: Canvas
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def svg(self) -> str:
+        """An <svg> element: no prologue, no metadata, no identifiers that two figures would share."""
+        text = io.StringIO()
+        with _style(self.name):
+            self.canvas.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        svg = text.getvalue()
+        svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+        return re.sub(r'<g id="[^"]*"', "<g", svg)
+
+    @property
+    def png(self) -> bytes:
+        """The figure on white."""
+        picture = io.BytesIO()
+        with _style(self.name):
+            self.canvas.savefig(picture, format="png", dpi=_DOTS_PER_INCH, facecolor="white")
+        return picture.getvalue()
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Axes to draw on."""
+
+    name: str
+    canvas: Canvas
+    axes: Axes
+
+    def figure(self, caption: str, columns: Sequence[str] = (), rows: Sequence[Sequence[Cell]] = ()) -> Figure:
+        """Return what was drawn, with its caption and its numbers."""
+        return Figure(self.name, caption, self.canvas, tuple(columns), tuple(map(tuple, rows)))
+
+
+@contextmanager
+def drawing(name: str, height: float = 3.6) -> Iterator[Drawing]:
+    """Yield axes in the report's style, for a figure of this name."""
+    with _style(name):
+        canvas = Canvas(figsize=(5.4, height), layout="constrained")
+        canvas.patch.set_facecolor("none")  # a page's own colour shows through; a PNG is given white
+        axes = canvas.subplots()
+        axes.patch.set_visible(False)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.6)
+        axes.set_axisbelow(True)
+        yield Drawing(name, canvas, axes)
+
+
+def _style(name: str) -> AbstractContextManager[None]:
+    return matplotlib.rc_context({**_STYLE, "svg.hashsalt": name})
+
+
+def style(place: int) -> dict[str, Any]:
+    """Return colour, marker and line of the place-th series of a figure, told apart without colour."""
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "linestyle": LINES[place % len(LINES)],
+        "linewidth": 1.2,
+        "markersize": 4,
+    }
+
+
+def logarithmic(axes: Axes, *directions: Literal["x", "y"]) -> None:
+    """Make axes logarithmic, their ticks plain numbers: the report's text has no typesetting."""
+    for direction in directions:
+        axis = axes.xaxis if direction == "x" else axes.yaxis
+        (axes.set_xscale if direction == "x" else axes.set_yscale)("log")
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < _SPAN_FOR_FINE_TICKS else (1,)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def learning_curves(study: Study) -> tuple[Figure, ...]:
-    """Return validation NDCG@10 and training loss against the epoch; a colour a model, a thin line a seed."""
+    """Return validation NDCG@10 and training loss against the epoch; a colour and marker a model, a line a seed."""
     if not study.histories:
         return ()
     return (
-        Figure(
+        _curves(
+            study,
+            "validation_ndcg_10",
+            "Validation NDCG@10",
             "Validation NDCG@10 with the history unmasked, against the epoch; a line a seed.",
-            _curves(study, "validation_ndcg_10", "Validation NDCG@10"),
         ),
-        Figure(
+        _curves(
+            study,
+            "train_loss",
+            "Training loss",
             "Training loss (mean cross-entropy per target, nats) against the epoch; a line a seed.",
-            _curves(study, "train_loss", "Training loss"),
         ),
     )
 
 
-def _curves(study: Study, column: Literal["validation_ndcg_10", "train_loss"], label: str) -> str:
-    with drawing(column) as figure:
-        axes = figure.axes
-        colours = {model: COLOURS[place % len(COLOURS)] for place, model in enumerate(study.models)}
+def _curves(study: Study, column: Literal["validation_ndcg_10", "train_loss"], label: str, caption: str) -> Figure:
+    with drawing(column) as made:
+        axes = made.axes
+        places = {model: place for place, model in enumerate(study.models)}
         handles = {}
         for (model, _), rows in study.histories.items():
-            (handles[model],) = axes.plot(
-                [row.epoch for row in rows],
-                [getattr(row, column) for row in rows],
-                color=colours[model],
-                linewidth=1.2,
-                marker="o",
-                markersize=2.5,
-            )
+            values = [getattr(row, column) for row in rows]
+            look = style(places[model]) | {"markersize": 3, "markevery": max(1, len(rows) // 10)}
+            (handles[model],) = axes.plot([row.epoch for row in rows], values, **look)
         axes.set_xlabel("Epoch")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(list(handles.values()), list(handles), frameon=False)
-    return figure.svg
-
-
-@dataclass
-class Drawing:
-    """Axes to draw on; their picture is there when the drawing is over."""
-
-    axes: Axes
-    svg: str = field(default="", init=False)
-
-
-@contextmanager
-def drawing(name: str) -> Iterator[Drawing]:
-    """Yield axes in the report's style; ``name`` gives the same figure the same identifiers whenever it is drawn."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
-        canvas = Canvas(figsize=(5.4, 3.6), layout="constrained")
-        canvas.patch.set_visible(False)
-        axes = canvas.subplots()
-        axes.patch.set_visible(False)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color=_INK, alpha=0.15, linewidth=0.6)
-        figure = Drawing(axes)
-        yield figure
-        figure.svg = _inline_svg(canvas)
-
-
-def _inline_svg(canvas: Canvas) -> str:
-    """Return a figure as an <svg> element: no prologue, no metadata, no identifiers that two figures would share."""
-    text = io.StringIO()
-    canvas.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
-    return re.sub(r'<g id="[^"]*"', "<g", svg)
+    numbers = [
+        (model, seed, row.epoch, getattr(row, column))
+        for (model, seed), rows in study.histories.items()
+        for row in rows
+    ]
+    return made.figure(caption, ("model", "seed", "epoch", column), numbers)

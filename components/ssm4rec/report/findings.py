@@ -1,10 +1,11 @@
 """The sentences of the report that depend on its numbers."""
 
 import statistics
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ssm4rec.contracts import MASKED, MOST_POPULAR, PROTOCOLS, UNMASKED
-from ssm4rec.report.markdown import escape, listed, metric_cell, plural
+from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.study import Study
 
@@ -28,11 +29,11 @@ def headline(study: Study) -> str:
         f"({study.split} split), every model ranked all {plural(first.items, 'item')} by how likely each is the next.",
         "",
     ]
-    return "\n".join(lines + [f"- {_best(study, protocol)}" for protocol in PROTOCOLS])
+    return "\n".join([*lines, bullets([_best(study, protocol) for protocol in PROTOCOLS])])
 
 
-def cautions(study: Study) -> str:
-    """Return plainly what is under-trained, and what the number of seeds cannot tell."""
+def cautions(study: Study, further: Sequence[str] = ()) -> str:
+    """Return plainly what is under-trained, what the number of seeds cannot tell, and ``further`` cautions."""
     lines = []
     for profile, caution in _PROFILE_CAUTIONS.items():
         models = [escape(model) for model, summary in study.models.items() if summary.profile == profile]
@@ -61,8 +62,8 @@ def cautions(study: Study) -> str:
         if source["checksum"] == "accepted unverified"
     ]
     if not lines:
-        lines = ["No training was still improving when it ended, and every model has at least three seeds."]
-    return "\n".join(f"- {line}" for line in lines)
+        lines = ["No recommender was still improving when its training ended, and each has at least three seeds."]
+    return bullets([*lines, *further])
 
 
 def comparability(study: Study, paper: PaperTable) -> str:

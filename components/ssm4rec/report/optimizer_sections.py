@@ -5,11 +5,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from matplotlib.axis import Axis
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
-from ssm4rec.report.figures import COLOURS, Figure, drawing
-from ssm4rec.report.markdown import MISSING, escape, table
+from ssm4rec.report.figures import COLOURS, Figure, drawing, logarithmic
+from ssm4rec.report.markdown import MISSING, escape, table, with_interval
 from ssm4rec.report.optimizers import Curve, Interval, Method, OptimizerStudy, best_ndcg, steps
 from ssm4rec.report.sections import Section
 from ssm4rec.training.history import EpochRow
@@ -77,10 +76,7 @@ def verdict(study: OptimizerStudy, model: str) -> str:
 
 
 def _interval(interval: Interval, *, sign: bool = False) -> str:
-    form = "+.4f" if sign else ".4f"
-    if math.isnan(interval.low):
-        return f"{interval.mean:{form}}"
-    return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+    return with_interval(interval.mean, interval.low, interval.high, sign=sign)
 
 
 def _mean(curves: Sequence[Curve], value: Callable[[Curve], float]) -> float:
@@ -168,13 +164,7 @@ def _against(study: OptimizerStudy, model: str, x: str, y: str, caption: str) ->
         figure.axes.set_xlabel(_LABELS[x])
         figure.axes.set_ylabel(_LABELS[y])
         figure.axes.legend(frameon=False, fontsize=8)
-    return Figure(caption, figure.svg)
-
-
-def _plain_numbers(axis: Axis) -> None:
-    """Write the ticks of a logarithmic axis as plain numbers: the report's text has no typesetting."""
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    return figure.figure(caption)
 
 
 def _batch_sizes(study: OptimizerStudy, model: str) -> Figure:
@@ -187,15 +177,13 @@ def _batch_sizes(study: OptimizerStudy, model: str) -> Figure:
             seen = [total / 1000 for total in itertools.accumulate(sizes)]
             colour = COLOURS[place % len(COLOURS)]
             figure.axes.step(seen, sizes, where="pre", color=colour, linewidth=0.9, label=str(method))
-        figure.axes.set_yscale("log")
-        figure.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        _plain_numbers(figure.axes.yaxis)
+        logarithmic(figure.axes, "y")
         figure.axes.xaxis.set_major_locator(MaxNLocator(5))
         figure.axes.set_xlabel(_LABELS["targets_seen"])
         figure.axes.set_ylabel("Targets of a step")
         if shown:
             figure.axes.legend(frameon=False, fontsize=8)
-    return Figure("The size of every step's batch, in targets, of one seed.", figure.svg)
+    return figure.figure("The size of every step's batch, in targets, of one seed.")
 
 
 def _sensitivity(study: OptimizerStudy, model: str) -> Figure:
@@ -211,9 +199,8 @@ def _sensitivity(study: OptimizerStudy, model: str) -> Figure:
             figure.axes.plot(
                 scales, reached, marker="o", markersize=3.5, color=COLOURS[place], linewidth=1.2, label=optimizer
             )
-        figure.axes.set_xscale("log")
-        _plain_numbers(figure.axes.xaxis)
+        logarithmic(figure.axes, "x")
         figure.axes.set_xlabel("Learning rate; of USGM the diameter")
         figure.axes.set_ylabel("Validation NDCG@10")
         figure.axes.legend(frameon=False)
-    return Figure("How much each optimizer depends on its scale.", figure.svg)
+    return figure.figure("How much each optimizer depends on its scale.")

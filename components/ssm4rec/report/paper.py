@@ -69,10 +69,12 @@ COMMON_NOTES: Final = (
     "hyperparameters without giving them. A difference from its rows may come from training as much as from the "
     "architecture.",
     "It prints latencies without a unit: for language models tokens per second, for the others the average time to "
-    "serve one user, on one A100-80GB. This study measured no latency.",
+    "serve one user, on one A100-80GB.",
     "It does not say whether LlamaRec's metrics are over all users or only over those whose target is among the "
     "retriever's candidates.",
 )
+
+NO_LATENCY: Final = "This study measured no latency."
 
 
 def _hydra_caveat(printed: str, items: int) -> str:

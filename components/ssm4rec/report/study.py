@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from ssm4rec.contracts import CUTOFFS, MANIFEST, METRICS, MOST_POPULAR, PROTOCOLS, SPLITS, metric_name
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
+from ssm4rec.report.language_models import LanguageModels
 from ssm4rec.training.history import EpochRow
 
 _MANIFEST_KEYS: Final = (
@@ -24,11 +25,13 @@ class Study:
         manifest: the data set's.
         evaluations: sorted by model, seed and split; every (model, seed) is evaluated on the same splits.
         histories: the epochs of a (model, seed), where they were given.
+        language_models: rankers and generators, where the study has any.
     """
 
     manifest: dict[str, Any]
     evaluations: tuple[EvaluationSummary, ...]
     histories: dict[tuple[str, int], Sequence[EpochRow]]
+    language_models: LanguageModels = field(default_factory=LanguageModels)
 
     @property
     def splits(self) -> list[str]:
@@ -64,7 +67,7 @@ class Study:
         ]
 
     def results(self) -> list[ResultRow]:
-        """Return every number of the study once, sorted; the baseline's rows are the same in all evaluations."""
+        """Return every number of a full ranking once, sorted; the baseline's are the same in all evaluations."""
         rows = {
             (row.dataset, row.model, -1 if row.seed is None else row.seed, row.split, row.protocol, row.metric): row
             for evaluation in self.evaluations
@@ -73,8 +76,8 @@ class Study:
         return [rows[key] for key in sorted(rows)]
 
     def results_document(self) -> list[dict[str, Any]]:
-        """Return the content of results.json."""
-        return [asdict(row) for row in self.results()]
+        """Return the content of results.json: full rankings, then language models under protocols of their own."""
+        return [asdict(row) for row in (*self.results(), *self.language_models.results())]
 
 
 def gather_study(

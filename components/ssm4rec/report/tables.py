@@ -13,7 +13,10 @@ _COUNTED: Final = ("users", "items", "interactions")
 
 
 def paper_comparison(study: Study, paper: PaperTable) -> str:
-    """Return "this run | the paper": all the paper's rows, then what only this run has; history unmasked."""
+    """Return "this run | the paper": all the paper's rows, then what only this run has; history unmasked.
+
+    Of language models it says that they are there: their protocols are others, and their numbers in other tables.
+    """
     header = ["Model", "Trained here"]
     for metric in ("HIT@10", "NDCG@10", "MRR@10"):
         header += [f"{metric}, this run", f"{metric}, paper"]
@@ -45,12 +48,13 @@ def parameter_comparison(study: Study, paper: PaperTable) -> str:
     rows = []
     for model in (*printed, *(model for model in study.models if model not in printed)):
         row, trained = printed.get(model), study.models.get(model)
+        elsewhere = study.language_models.size(model)
         rows.append(
             [
                 escape(model),
-                f"{trained.parameters:,}" if trained else NOT_TRAINED,
+                f"{trained.parameters:,}" if trained else escape(elsewhere or NOT_TRAINED),
                 row.parameters if row else MISSING,
-                f"{trained.parameters_without_embeddings:,}" if trained else NOT_TRAINED,
+                f"{trained.parameters_without_embeddings:,}" if trained else MISSING if elsewhere else NOT_TRAINED,
                 (row and row.parameters_without_embeddings) or MISSING,
                 (row and row.latency) or MISSING,
             ]
@@ -185,8 +189,11 @@ def _training_row(evaluation: EvaluationSummary) -> list[str]:
 
 
 def _trained(study: Study, model: str) -> str:
-    seeds = study.seeds(model)
-    return plural(len(seeds), "seed") if seeds else NOT_TRAINED
+    if seeds := study.seeds(model):
+        return plural(len(seeds), "seed")
+    if seeds := study.language_models.seeds(model):
+        return f"{plural(len(seeds), 'seed')}, own protocol: below"
+    return NOT_TRAINED
 
 
 def _paper_metrics(study: Study, model: str) -> list[str]:

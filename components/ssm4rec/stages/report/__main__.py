@@ -1,7 +1,10 @@
 """Write the report of a study from its files: report.html, report.md and results.json."""
 
 import argparse
+import json
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Final
 
 from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
@@ -9,9 +12,21 @@ from ssm4rec.data.dataset import read_manifest
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary
 from ssm4rec.executor_input import input_paths
 from ssm4rec.publish import publish
-from ssm4rec.report.sections import report_sections, report_title
+from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.study import gather_study
+from ssm4rec.report.study_sections import report_sections, report_title
 from ssm4rec.training.history import read_history
+
+LISTS: Final = {
+    "finetuned_rankings": "rankings.parquet of each fine-tuned ranker",
+    "finetuned_summaries": "ranking.json of each, in the same order",
+    "aligned_rankings": "rankings.parquet of each aligned ranker",
+    "aligned_summaries": "ranking.json of each, in the same order",
+    "tunings": "history.parquet of each fine-tuning, in the order of the fine-tuned rankers",
+    "alignments": "alignment.parquet of each alignment, in the order of the aligned rankers",
+    "generations": "generation.json of each evaluated generator",
+}
+"""Inputs that a study may go without."""
 
 
 def build_parser() -> StageParser:
@@ -24,11 +39,13 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--histories", type=Path, nargs="*", default=[], metavar="FILE", help="history.parquet of each training"
     )
+    for name, words in LISTS.items():
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=Path, nargs="*", default=[], metavar="FILE", help=words)
     parser.add_argument(
         "--executor-input",
         default="",
-        help="KFP's executor input, which names evaluations and histories in the place of the two flags; "
-        "empty: by hand",
+        help="KFP's executor input, which names the files in the place of the flags for lists; empty: by hand",
     )
     parser.add_argument("--report-html", type=Path, default=REPORT_HTML, help="page to write")
     parser.add_argument("--report-markdown", type=Path, default=REPORT_MARKDOWN, help="Markdown file to write")
@@ -38,13 +55,11 @@ def build_parser() -> StageParser:
 
 def run(options: argparse.Namespace) -> None:
     """Read everything, render everything, then write."""
-    evaluations: list[Path] = options.evaluations
-    histories: list[Path] = options.histories
-    if options.executor_input:
-        evaluations = input_paths(options.executor_input, "evaluations")
-        histories = input_paths(options.executor_input, "histories")
     manifest = read_manifest(options.dataset_dir)
+    evaluations, histories, lists = _inputs(options)
     study = gather_study(manifest, map(EvaluationSummary.read, evaluations), map(read_history, histories))
+    rankers = RankerFiles(**{field.name: lists[field.name] for field in fields(RankerFiles)})
+    study = replace(study, language_models=gather_language_models(manifest, rankers, lists["generations"]))
     publish(
         f"report {manifest['dataset']}",
         manifest["dataset"],
@@ -52,6 +67,21 @@ def run(options: argparse.Namespace) -> None:
         report_sections(study),
         study.results_document(),
         (options.report_html, options.report_markdown, options.results),
+    )
+
+
+def _inputs(options: argparse.Namespace) -> tuple[list[Path], list[Path], dict[str, list[Path]]]:
+    """Return the files of evaluations, histories and the other lists."""
+    if not options.executor_input:
+        return options.evaluations, options.histories, {name: getattr(options, name) for name in LISTS}
+    evaluations, histories = (input_paths(options.executor_input, name) for name in ("evaluations", "histories"))
+    # JSON made from KFP's protocol buffers leaves out what is empty: a list's artifacts, or the list.
+    artifacts = json.loads(options.executor_input)["inputs"]["artifacts"]
+    given = {name for name in LISTS if artifacts.get(name, {}).get("artifacts")}
+    return (
+        evaluations,
+        histories,
+        {name: input_paths(options.executor_input, name) if name in given else [] for name in LISTS},
     )
 
 

@@ -1,0 +1,139 @@
+"""What the report says of GPT4Rec and MamRec, which write queries that find items."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from ssm4rec.contracts import METRICS, MOST_POPULAR, metric_name
+from ssm4rec.llm.generation_file import GenerationRow, GenerationSummary
+from ssm4rec.report.language_models import LanguageModels
+from ssm4rec.report.markdown import MISSING, bullets, escape, plural, table
+from ssm4rec.report.paper import PaperTable
+from ssm4rec.report.sections import Section
+
+_STANDARD_ERRORS: Final = 2
+_PRETRAINED: Final = {"gpt4rec": "GPT-2", "mamrec": "mamba2-130m"}
+
+_NOTE: Final = (
+    "Masked lists: a generator's queries find a short list of items that the user has not had yet; a target that is "
+    "not in the list is missed. So these numbers compare with a full ranking whose history is masked, and not with one "
+    "whose history is unmasked, which is taken to be the paper's protocol. most-popular is evaluated on the same "
+    "users. A ± is a standard error over users."
+)
+
+
+def generator_headlines(models: LanguageModels) -> list[str]:
+    """Return how each generator stands beside most-popular on the same users."""
+    lines = []
+    for summary in models.generators:
+        ours, popular = (_row(summary, model, "ndcg") for model in (summary.model, MOST_POPULAR))
+        lines.append(
+            f"{_named(summary)}, masked lists: NDCG@10 {_estimate(ours)}, most-popular {_estimate(popular)} on the "
+            f"same {plural(summary.users, 'user')}: {_judged(ours, popular)}."
+        )
+    return lines
+
+
+def generator_cautions(models: LanguageModels) -> list[str]:
+    """Return which generators are not what their names promise."""
+    lines = []
+    for summary in models.generators:
+        if summary.from_scratch:
+            known = _PRETRAINED.get(summary.model, "a pretrained model")
+            lines.append(
+                f"{_named(summary)} was trained from nothing ({escape(summary.source)}, {summary.parameters:,} "
+                f"parameters) instead of being fine-tuned from {known}: its numbers say that the method runs, not how "
+                "good it is."
+            )
+    return lines
+
+
+def generator_sections(models: LanguageModels, paper: PaperTable | None) -> list[Section]:
+    """Return the section of the generators; empty when there are none."""
+    if not models.generators:
+        return []
+    parts = [_NOTE, bullets([*generator_headlines(models), *generator_cautions(models)]), _metrics(models.generators)]
+    if paper:
+        parts += [
+            "### This run | the paper",
+            f"Beside Table {paper.number} ({paper.title}), whose protocol is not stated and taken to be unmasked; with "
+            "the history masked numbers are higher, for orientation only. The paper prints tokens a second as these "
+            "models' latency.",
+            _beside_the_paper(models.generators, paper),
+        ]
+    parts += ["### Queries and pace", _pace(models.generators)]
+    return [Section("GPT4Rec and MamRec", "\n\n".join(parts))]
+
+
+def _named(summary: GenerationSummary) -> str:
+    return f"{escape(summary.model)} seed {summary.seed}"
+
+
+def _row(summary: GenerationSummary, model: str, metric: str) -> GenerationRow:
+    name = metric_name(metric, 10)
+    return next(row for row in summary.rows if (row.model, row.metric) == (model, name))
+
+
+def _estimate(row: GenerationRow) -> str:
+    return f"{row.value:.4f} ± {row.standard_error:.4f}"
+
+
+def _judged(ours: GenerationRow, other: GenerationRow) -> str:
+    """Judge by standard errors taken as independent, which for the same users is on the careful side."""
+    error = math.hypot(ours.standard_error, other.standard_error)
+    difference = ours.value - other.value
+    if abs(difference) <= _STANDARD_ERRORS * error:
+        return f"no difference can be told ({difference:+.4f}, two standard errors are {_STANDARD_ERRORS * error:.4f})"
+    return f"{'better' if difference > 0 else 'worse'} by more than two standard errors ({difference:+.4f})"
+
+
+def _metrics(summaries: Sequence[GenerationSummary]) -> str:
+    rows = []
+    for summary in summaries:
+        for model in (summary.model, MOST_POPULAR):
+            cells = [_estimate(_row(summary, model, metric)) for metric in METRICS]
+            name = _named(summary) if model == summary.model else f"{MOST_POPULAR}, the same users"
+            source = escape(summary.source) if model == summary.model else MISSING
+            rows.append([name, source, f"{summary.users:,} of {summary.users_in_split:,}, {summary.split}", *cells])
+    header = ["Model", "Language model", "Users", "HIT@10, masked", "NDCG@10, masked", "MRR@10, masked"]
+    return table(header, rows, text_columns=len(header))
+
+
+def _beside_the_paper(summaries: Sequence[GenerationSummary], paper: PaperTable) -> str:
+    printed = {row.model: row for row in paper.rows}
+    header = ["Model"]
+    for metric in ("HIT@10", "NDCG@10", "MRR@10"):
+        header += [f"{metric}, this run, masked", f"{metric}, paper"]
+    rows = []
+    for summary in summaries:
+        row = printed.get(summary.model)
+        theirs = (row.hit_10, row.ndcg_10, row.mrr_10, row.parameters, row.latency) if row else (None,) * 5
+        ours = [f"{_row(summary, summary.model, metric).value:.4f}" for metric in METRICS]
+        ours += [f"{summary.parameters:,}", f"{summary.tokens_per_second:,.0f}"]
+        rows.append(
+            [
+                _named(summary),
+                *(cell for pair in zip(ours, theirs, strict=True) for cell in (pair[0], pair[1] or MISSING)),
+            ]
+        )
+    header += ["Parameters, this run", "Parameters, paper", "Tokens a second, this run", "Tokens a second, paper"]
+    return table(header, rows, text_columns=7)
+
+
+def _pace(summaries: Sequence[GenerationSummary]) -> str:
+    header = ["Model", "Device", "From", "Parameters", "Tokens a second", "Users a batch", "Queries a user", "k1", "b"]
+    rows = [
+        [
+            _named(summary),
+            escape(summary.device),
+            "nothing" if summary.from_scratch else "pretrained",
+            f"{summary.parameters:,}",
+            f"{summary.tokens_per_second:,.0f}",
+            f"{summary.batch:,}",
+            f"{summary.queries:,}",
+            f"{summary.k1:g}",
+            f"{summary.b:g}",
+        ]
+        for summary in summaries
+    ]
+    return f"{table(header, rows, text_columns=3)}\n\nk1 and b are BM25's, chosen on validation users after training."

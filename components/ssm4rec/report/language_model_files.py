@@ -1,0 +1,186 @@
+"""Reads the files of a study's language models and checks that they belong together.
+
+A ranker's files come in lists, one of each kind for every ranker, in the same order; what a file does not say of itself
+(whose rankings or history it is) is checked against the summary in the same place.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy
+
+from ssm4rec.contracts import METRICS, MOST_POPULAR, metric_name
+from ssm4rec.data.dataset import Int32s
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.metrics import metric_at
+from ssm4rec.llm.alignment_history import HELD_OUT, AlignmentRow, read_alignment_history
+from ssm4rec.llm.generation_file import GenerationSummary
+from ssm4rec.llm.ranking_file import (
+    ALIGNED,
+    AMONG_CANDIDATES,
+    FINETUNED,
+    POPULATIONS,
+    RANDOM,
+    RETRIEVER,
+    RankingSummary,
+    read_rankings,
+)
+from ssm4rec.llm.tuning_history import TuningRow, read_tuning_history
+from ssm4rec.report.language_models import ORDERS, RETRIEVER_ORDER, LanguageModels, RankerRun
+
+_TOLERANCE: Final = 1e-9
+
+Key = tuple[str, str, int, str]
+
+
+@dataclass(frozen=True)
+class RankerFiles:
+    """The files of the study's rankers, a path each, in the same order in every list; a list may be empty."""
+
+    finetuned_rankings: Sequence[Path] = ()
+    finetuned_summaries: Sequence[Path] = ()
+    aligned_rankings: Sequence[Path] = ()
+    aligned_summaries: Sequence[Path] = ()
+    tunings: Sequence[Path] = ()
+    alignments: Sequence[Path] = ()
+
+
+def gather_language_models(manifest: dict[str, Any], files: RankerFiles, generations: Sequence[Path]) -> LanguageModels:
+    """Read the files, check that they belong to the data set and to each other, and return them.
+
+    Raises:
+        InputError: a file of another data set; lists that do not fit each other; a ranker or a generator twice, or
+            without a number that it must have; an aligned ranker without the fine-tuned one, or of other users.
+    """
+    _check_lengths(files)
+    runs: dict[Key, RankerRun] = {}
+    for place, path in enumerate(files.finetuned_summaries):
+        summary = _summary(path, manifest, "finetune_llm")
+        if _key(summary) in runs:
+            raise InputError(f"{path}: a second ranking by {_named(summary)}; give each one once")
+        users, ranks = _ranks(files.finetuned_rankings[place], summary, FINETUNED)
+        tuning = _tuning(files.tunings[place], summary) if files.tunings else []
+        runs[_key(summary)] = RankerRun(summary, None, users, ranks, tuning)
+    for place, path in enumerate(files.aligned_summaries):
+        summary = _summary(path, manifest, "align_llm")
+        run = runs.get(_key(summary))
+        if run is None:
+            raise InputError(f"{path}: the fine-tuned ranking by {_named(summary)} is missing; add it")
+        if run.aligned:
+            raise InputError(f"{path}: a second aligned ranking by {_named(summary)}; give each one once")
+        users, ranks = _ranks(files.aligned_rankings[place], summary, ALIGNED)
+        if not numpy.array_equal(users, run.users):
+            raise InputError(
+                f"{path}: other users than the fine-tuned ranking's; rank both with one --seed and --users"
+            )
+        ranks = run.ranks | {key: values for key, values in ranks.items() if key[0] == ALIGNED}
+        alignment = _alignment(files.alignments[place], summary) if files.alignments else []
+        runs[_key(summary)] = replace(run, aligned=summary, ranks=ranks, alignment=alignment)
+    return LanguageModels(tuple(runs[key] for key in sorted(runs)), _generators(manifest, generations))
+
+
+def _check_lengths(files: RankerFiles) -> None:
+    for name, paths, others, optional in (
+        ("finetuned-rankings", files.finetuned_rankings, files.finetuned_summaries, False),
+        ("tunings", files.tunings, files.finetuned_summaries, True),
+        ("aligned-rankings", files.aligned_rankings, files.aligned_summaries, False),
+        ("alignments", files.alignments, files.aligned_summaries, True),
+    ):
+        if len(paths) != len(others) and not (optional and not paths):
+            kind = "aligned" if name.startswith("align") else "finetuned"
+            raise InputError(
+                f"--{name}: {len(paths)} files, but {len(others)} in --{kind}-summaries; give one for each, in the "
+                "same order"
+            )
+
+
+def _key(summary: RankingSummary) -> Key:
+    return summary.source, summary.retriever, summary.seed, summary.split
+
+
+def _named(summary: RankingSummary) -> str:
+    return f"{summary.source} seed {summary.seed} on the {summary.split} candidates of {summary.retriever}"
+
+
+def _check_data(path: Path, found: RankingSummary | GenerationSummary, manifest: dict[str, Any]) -> None:
+    if (found.dataset, found.fingerprint) != (manifest["dataset"], manifest["fingerprint"]):
+        raise InputError(
+            f"{path}: on {found.dataset} (fingerprint {found.fingerprint[:12]}), the data set given is "
+            f"{manifest['dataset']} (fingerprint {manifest['fingerprint'][:12]}); report on one data set at a time"
+        )
+
+
+def _summary(path: Path, manifest: dict[str, Any], stage: str) -> RankingSummary:
+    summary = RankingSummary.read(path)
+    _check_data(path, summary, manifest)
+    if summary.stage != stage:
+        raise InputError(f"{path}: a ranker of {summary.stage}, but one of {stage} belongs in this list")
+    state = FINETUNED if stage == "finetune_llm" else ALIGNED
+    orders = {(state, order) for order in ORDERS}
+    orders |= {(baseline, RETRIEVER_ORDER) for baseline in (RANDOM, MOST_POPULAR, RETRIEVER)}
+    there = {(row.ranker, row.order, row.population, row.metric) for row in summary.rows}
+    for ranker, order in sorted(orders):
+        for population in POPULATIONS:
+            for name in (metric_name(metric, cutoff) for metric in METRICS for cutoff in (5, 10)):
+                if (ranker, order, population, name) not in there:
+                    raise InputError(f"{path}: has no {name} of {ranker} ({population}); run rank_candidates again")
+    return summary
+
+
+def _ranks(path: Path, summary: RankingSummary, state: str) -> tuple[Int32s, dict[tuple[str, str], Int32s]]:
+    """Return users and ranks of a rankings.parquet that belongs to a summary."""
+    found = read_rankings(path, summary.fingerprint)
+    values = {(row.ranker, row.order): row.value for row in summary.rows
+              if (row.population, row.metric) == (AMONG_CANDIDATES, "ndcg@10") and row.ranker != RANDOM}  # fmt: skip
+    users = found[state, RETRIEVER_ORDER][0] if (state, RETRIEVER_ORDER) in found else numpy.array([], numpy.int32)
+    fits = found.keys() == values.keys() and all(
+        numpy.array_equal(its_users, users)
+        and math.isclose(metric_at("ndcg", ranks, 10), values[key], rel_tol=_TOLERANCE)
+        for key, (its_users, ranks) in found.items()
+    )
+    if not fits or len(users) != summary.ranked:
+        raise InputError(f"{path}: not the rankings that the summary in its place is of; give both lists in one order")
+    return users, {key: ranks for key, (_, ranks) in found.items()}
+
+
+def _tuning(path: Path, summary: RankingSummary) -> list[TuningRow]:
+    rows = read_tuning_history(path)
+    looks = [row.value for row in rows if row.name == "validation_ndcg_10"]
+    _check_history(path, lambda: math.isclose(max(looks), summary.training["validation_ndcg_10"], rel_tol=_TOLERANCE))
+    return rows
+
+
+def _alignment(path: Path, summary: RankingSummary) -> list[AlignmentRow]:
+    rows = read_alignment_history(path)
+    looks = [row.accuracy for row in rows if row.split == HELD_OUT]
+    _check_history(path, lambda: math.isclose(looks[-1], summary.training["accuracy"], rel_tol=_TOLERANCE))
+    return rows
+
+
+def _check_history(path: Path, belongs: Callable[[], bool]) -> None:
+    try:
+        if belongs():
+            return
+    except (IndexError, KeyError, TypeError, ValueError):
+        pass
+    raise InputError(f"{path}: not the history of the ranker in its place; give the lists in one order")
+
+
+def _generators(manifest: dict[str, Any], paths: Sequence[Path]) -> tuple[GenerationSummary, ...]:
+    found: dict[tuple[str, int, str], GenerationSummary] = {}
+    for path in paths:
+        summary = GenerationSummary.read(path)
+        _check_data(path, summary, manifest)
+        key = (summary.model, summary.seed, summary.split)
+        if key in found:
+            raise InputError(f"{path}: a second evaluation of {summary.model} seed {summary.seed}; give each one once")
+        there = {(row.model, row.metric) for row in summary.rows}
+        for model in (summary.model, MOST_POPULAR):
+            for name in (metric_name(metric, 10) for metric in METRICS):
+                if (model, name) not in there:
+                    raise InputError(f"{path}: has no {name} of {model}; run evaluate_generator again")
+        found[key] = summary
+    return tuple(found[key] for key in sorted(found))

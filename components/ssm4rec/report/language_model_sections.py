@@ -1,0 +1,218 @@
+"""What the report says of LlamaRec: rankings of a retriever's candidates by a language model, before and after ORPO."""
+
+from typing import Any, Final
+
+from ssm4rec.contracts import METRICS, metric_name
+from ssm4rec.llm.ranking_file import (
+    ALIGNED,
+    ALL_USERS,
+    AMONG_CANDIDATES,
+    BASE,
+    FINETUNED,
+    RANDOM,
+)
+from ssm4rec.report.language_model_figures import alignment_curves, before_and_after, first_places, tuning_curves
+from ssm4rec.report.language_model_trainings import trainings
+from ssm4rec.report.language_models import (
+    BASELINES,
+    ORDER_NAMES,
+    ORDERS,
+    RANKER_NAMES,
+    RETRIEVER_ORDER,
+    SHUFFLED_ORDER,
+    Difference,
+    LanguageModels,
+    RankerRun,
+)
+from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table, with_interval
+from ssm4rec.report.paper import PaperTable
+from ssm4rec.report.sections import Section
+
+_STANDARD_ERRORS: Final = 2
+
+_NOTES: Final = """\
+- **Two populations.** *Among candidates*: users whose target the retriever found; what a ranker does with a fair
+  chance. *All users*: a target that was not found counts as missed, so that no ranker can get above the retriever's
+  HIT@20. A sample of the users found stands for all of them. These numbers and those of a full ranking never share a
+  table.
+- **Two orders.** LlamaRec shows the candidates in the retriever's order, so that a model that likes the first letters
+  repeats the retriever. Shuffled, a liking for letters helps nobody.
+- **Baselines.** A random order's numbers are expected values. most-popular orders the same candidates by their
+  training interactions.
+- **Intervals.** A ± is a standard error over users, brackets hold 95%: Student's t for a number, a paired bootstrap
+  over the same users for a difference. They are for the trained models as they are, and say nothing about other
+  trainings."""
+
+
+def ranker_headlines(models: LanguageModels) -> list[str]:
+    """Return what came out of each ranker, in a sentence or two each."""
+    return [f"LlamaRec, {escape(run.name)}: {_against_random(run)} {_of_orpo(run)}".strip() for run in models.rankers]
+
+
+def ranker_cautions(models: LanguageModels, manifest: dict[str, Any]) -> list[str]:
+    """Return how little the rankers were trained, and on how few users they were measured."""
+    lines = []
+    for run in models.rankers:
+        facts = run.finetuned
+        prefixes = manifest["split"]["training_interactions"] - manifest["counts"]["users"]
+        training = facts.training
+        lines.append(
+            f"LlamaRec, {escape(run.name)}: fine-tuned on {training['prompts']:,} prompts, the best weights after "
+            f"{training['best_prompts']:,}. LlamaRec takes every prefix of every user once, about {prefixes:,} here"
+            f"{'; 0 means that no training was better than none' if not training['best_prompts'] else ''}. "
+            f"It was measured on {plural(facts.ranked, 'user')}: a ± of {_ndcg_error(run):.3f} in NDCG@10."
+        )
+    return lines
+
+
+def ranker_sections(models: LanguageModels, paper: PaperTable | None) -> list[Section]:
+    """Return a section a ranker, one of how they were trained, and how to read them; empty without rankers."""
+    if not models.rankers:
+        return []
+    sections = [
+        Section(
+            f"LlamaRec: {run.name}",
+            _ranking(run, paper),
+            (*before_and_after(run), *first_places(run)),
+        )
+        for run in models.rankers
+    ]
+    figures = (*tuning_curves(models.rankers), *alignment_curves(models.rankers))
+    return [*sections, Section("LlamaRec: training and pace", f"{trainings(models.rankers)}\n\n{_NOTES}", figures)]
+
+
+def _ranking(run: RankerRun, paper: PaperTable | None) -> str:
+    facts = run.finetuned
+    found = (
+        f"{escape(facts.retriever)} found the {facts.split} target of {facts.found:,} of {facts.users:,} users "
+        f"({facts.found / facts.users:.1%}) among its {facts.candidates} candidates; {facts.ranked:,} of these were "
+        f"ranked by {escape(facts.source)}."
+    )
+    parts = [
+        found,
+        bullets(_verdicts(run)),
+        f"### Users whose target is among the candidates ({facts.ranked:,} ranked of {facts.found:,})",
+        _numbers(run, AMONG_CANDIDATES),
+        f"### All {facts.users:,} users, the rest counted as missed",
+        _numbers(run, ALL_USERS),
+        f"### Differences on the same {facts.ranked:,} users",
+        _differences(run),
+    ]
+    if paper:
+        parts += ["### This run | the paper", _beside_the_paper(run, paper)]
+    return "\n\n".join(parts)
+
+
+def _numbers(run: RankerRun, population: str) -> str:
+    rows = []
+    for ranker in run.rankers:
+        for order in run.orders(ranker):
+            cells = []
+            for metric in METRICS:
+                row = run.row(ranker, order, population, metric_name(metric, 10))
+                half = run.half_width(row)
+                cells.append(
+                    f"{row.value:.4f} ± {row.standard_error:.4f} [{row.value - half:.3f}, {row.value + half:.3f}]"
+                )
+            for metric in METRICS[:2]:
+                row = run.row(ranker, order, population, metric_name(metric, 5))
+                cells.append(f"{row.value:.4f} ± {row.standard_error:.4f}")
+            rows.append([RANKER_NAMES[ranker], MISSING if ranker in BASELINES else ORDER_NAMES[order], *cells])
+    header = ["Ranker", "Candidates shown", "HIT@10", "NDCG@10", "MRR@10", "HIT@5", "NDCG@5"]
+    return table(header, rows, text_columns=len(header))
+
+
+def _pairs(run: RankerRun) -> list[tuple[str, str]]:
+    """Return what is compared with what, in the order of the questions."""
+    pairs = [(ALIGNED, FINETUNED), (FINETUNED, BASE), *((FINETUNED, baseline) for baseline in BASELINES)]
+    return [(ranker, other) for ranker, other in pairs if ranker in run.rankers and other in run.rankers]
+
+
+def _differences(run: RankerRun) -> str:
+    rows = []
+    for ranker, other in _pairs(run):
+        for order in ORDERS:
+            found = [run.difference(ranker, other, order, metric) for metric in METRICS]
+            cells = [with_interval(one.mean, one.low, one.high, sign=True) for one in found]
+            rows.append([f"{RANKER_NAMES[ranker]}, less {RANKER_NAMES[other]}", ORDER_NAMES[order], *cells])
+    header = ["Difference", "Candidates shown", "HIT@10", "NDCG@10", "MRR@10"]
+    return table(header, rows, text_columns=len(header))
+
+
+def _verdicts(run: RankerRun) -> list[str]:
+    lines = [_against_random(run)]
+    lines += [f"Fine-tuned against {RANKER_NAMES[other]}: {_told(run, FINETUNED, other)}." for other in BASELINES[1:]]
+    if BASE in run.states:
+        lines.append(f"Fine-tuned against the language model as it came: {_told(run, FINETUNED, BASE)}.")
+    if run.aligned:
+        lines.append(_of_orpo(run))
+    return [*lines, _position_prior(run)]
+
+
+def _told(run: RankerRun, ranker: str, other: str) -> str:
+    """Return in words what the difference of two rankers in NDCG@10 says, in both orders."""
+    words = [
+        f"candidates {ORDER_NAMES[order]}, {_judged(run.difference(ranker, other, order, 'ndcg'))}" for order in ORDERS
+    ]
+    return "; ".join(words)
+
+
+def _judged(difference: Difference) -> str:
+    shown = with_interval(difference.mean, difference.low, difference.high, sign=True)
+    if difference.low > 0:
+        return f"better by {shown} in NDCG@10"
+    if difference.high < 0:
+        return f"worse by {shown} in NDCG@10"
+    return f"{shown} in NDCG@10: no difference can be told from {plural(difference.users, 'user')}"
+
+
+def _against_random(run: RankerRun) -> str:
+    """Say whether the fine-tuned model ranks at all, where a liking for letters does not help."""
+    chance = run.row(RANDOM, RETRIEVER_ORDER, AMONG_CANDIDATES, "ndcg@10")
+    ours = run.row(FINETUNED, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10")
+    above = ours.value - chance.value > _STANDARD_ERRORS * ours.standard_error
+    return (
+        f"Above random by two standard errors, candidates shuffled: **{'yes' if above else 'no'}** (fine-tuned NDCG@10 "
+        f"{ours.value:.4f} ± {ours.standard_error:.4f}, a random order {chance.value:.4f}, "
+        f"{plural(run.finetuned.ranked, 'user')})."
+    )
+
+
+def _of_orpo(run: RankerRun) -> str:
+    return f"ORPO against fine-tuning alone: {_told(run, ALIGNED, FINETUNED)}." if run.aligned else ""
+
+
+def _position_prior(run: RankerRun) -> str:
+    words = []
+    for state in run.states:
+        counts = run.first_place_counts(state, SHUFFLED_ORDER)
+        best = max(range(len(counts)), key=counts.__getitem__)
+        words.append(f"{RANKER_NAMES[state]} puts {chr(ord('A') + best)} first in {counts[best] / sum(counts):.0%}")
+    return (
+        f"Liking for letters: with shuffled candidates every letter would come first in about "
+        f"{1 / run.finetuned.candidates:.0%} of the prompts; {listed(words)}."
+    )
+
+
+def _beside_the_paper(run: RankerRun, paper: PaperTable) -> str:
+    printed = next(row for row in paper.rows if row.model == "llamarec")
+    rows = []
+    for population in (AMONG_CANDIDATES, ALL_USERS):
+        for state in run.states[1:] if BASE in run.states else run.states:
+            values = [run.row(state, RETRIEVER_ORDER, population, metric_name(metric, 10)) for metric in METRICS]
+            rows.append(
+                [RANKER_NAMES[state], population, *(f"{row.value:.4f} ± {row.standard_error:.4f}" for row in values)]
+            )
+    rows.append(
+        ["paper, 7B", "not said", *(text or MISSING for text in (printed.hit_10, printed.ndcg_10, printed.mrr_10))]
+    )
+    header = ["Ranker", "Population", "HIT@10", "NDCG@10", "MRR@10"]
+    return (
+        f"Candidates in the retriever's order. The paper ({paper.title}, Table {paper.number}) names neither "
+        "population nor number of users; its language model is Llama-2 with 7B parameters, so a smaller one stands "
+        f"beside it for orientation only.\n\n{table(header, rows, text_columns=len(header))}"
+    )
+
+
+def _ndcg_error(run: RankerRun) -> float:
+    return run.row(FINETUNED, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10").standard_error

@@ -1,0 +1,76 @@
+"""Tables of how LlamaRec's rankers were fine-tuned and aligned, and how fast they rank."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ssm4rec.llm.ranking_file import ALIGNED, FINETUNED, RankingSummary
+from ssm4rec.report.language_models import RANKER_NAMES, RankerRun
+from ssm4rec.report.markdown import escape, setting_cell, table
+
+
+def trainings(runs: Sequence[RankerRun]) -> str:
+    """Return the tables, a row a ranker."""
+    tuned = [
+        [
+            escape(run.finetuned.source),
+            escape(run.finetuned.retriever),
+            escape(run.finetuned.profile),
+            *_facts(run.finetuned.training, "prompts", "best_prompts", "validation_ndcg_10", "tokens_per_second"),
+        ]
+        for run in runs
+    ]
+    aligned = [
+        [
+            escape(run.aligned.source),
+            escape(run.aligned.retriever),
+            *_facts(
+                run.aligned.training, "pairs", "held_out", "steps", "accuracy_before", "accuracy",
+                "log_odds_ratio_before", "log_odds_ratio", "margin_before", "margin", "tokens_per_second",
+            ),
+        ]
+        for run in runs if run.aligned
+    ]  # fmt: skip
+    paces = [
+        _pace(summary, name)
+        for run in runs
+        for summary, name in ((run.finetuned, FINETUNED), (run.aligned, ALIGNED))
+        if summary
+    ]
+    header = ["Language model", "Retriever"]
+    counted = ["Prompts", "of the best weights", "Validation NDCG@10", "Tokens a second"]
+    parts = ["### Fine-tuning", table([*header, "Profile", *counted], tuned, text_columns=3)]
+    if aligned:
+        changes = [
+            f"{what}, {when}" for what in ("Accuracy", "Log odds ratio", "Margin") for when in ("before", "after")
+        ]
+        looked = "ORPO; accuracy, log odds ratio and margin are those of the held-out pairs."
+        columns = [*header, "Pairs", "Held out", "Steps", *changes, "Tokens a second"]
+        parts += ["### Alignment", looked, table(columns, aligned, text_columns=2)]
+    pace = ["Prompts a second", "Tokens a second", "CPU-seconds a prompt", "Tokens of a prompt"]
+    return "\n\n".join(
+        [*parts, "### Pace of ranking", table([*header, "State", "Device", *pace], paces, text_columns=4)]
+    )
+
+
+def _facts(training: dict[str, Any], *names: str) -> list[str]:
+    return [setting_cell(_rounded(training.get(name))) for name in names]
+
+
+def _rounded(value: object) -> object:
+    """Numbers of counts are floats in a trainer's own words."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) >= 1 else float(f"{value:.4g}")
+    return value
+
+
+def _pace(summary: RankingSummary, state: str) -> list[str]:
+    return [
+        escape(summary.source),
+        escape(summary.retriever),
+        RANKER_NAMES[state],
+        escape(summary.device),
+        f"{summary.prompts_per_second:.2f}",
+        f"{summary.tokens_per_second:,.0f}",
+        f"{summary.cpu_seconds_per_prompt:.2f}",
+        f"{summary.prompt_tokens:,.0f}",
+    ]

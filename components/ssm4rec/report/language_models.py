@@ -1,0 +1,202 @@
+"""The language models of a study: LlamaRec's rankers, what they differ by, and the generative recommenders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy
+import scipy.stats
+
+from ssm4rec.contracts import METRICS, MOST_POPULAR, metric_name
+from ssm4rec.data.dataset import Int32s
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.evaluation_files import ResultRow
+from ssm4rec.evaluation.metrics import gains_at, metric_at
+from ssm4rec.evaluation.statistics import CONFIDENCE, Floats, bootstrap_means, interval
+from ssm4rec.llm.alignment_history import AlignmentRow
+from ssm4rec.llm.generation_file import GenerationSummary
+from ssm4rec.llm.ranking_file import (
+    ALIGNED,
+    AMONG_CANDIDATES,
+    BASE,
+    FINETUNED,
+    RANDOM,
+    RETRIEVER,
+    RankingRow,
+    RankingSummary,
+)
+from ssm4rec.llm.tuning_history import TuningRow
+
+RETRIEVER_ORDER: Final = "retriever"
+SHUFFLED_ORDER: Final = "shuffled"
+ORDERS: Final = (RETRIEVER_ORDER, SHUFFLED_ORDER)
+"""As llm/candidates.py has them, whose module needs torch."""
+
+BASELINES: Final = (RANDOM, MOST_POPULAR, RETRIEVER)
+RANKERS: Final = (*BASELINES, BASE, FINETUNED, ALIGNED)
+"""In the order of the tables: an order of chance, two known ones, and the language model in three states."""
+
+RANKER_NAMES: Final = {
+    RANDOM: "random order",
+    MOST_POPULAR: MOST_POPULAR,
+    RETRIEVER: "the retriever's order",
+    BASE: "language model as it came",
+    FINETUNED: "fine-tuned",
+    ALIGNED: "fine-tuned, then ORPO",
+}
+ORDER_NAMES: Final = {RETRIEVER_ORDER: "in the retriever's order", SHUFFLED_ORDER: "shuffled"}
+
+MASKED_LISTS: Final = "masked lists"
+"""Protocol of generators in results.json: short lists of new items, on the users evaluated."""
+
+_RESAMPLES: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two rankers' means over the same users, with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+    users: int
+
+
+@dataclass(frozen=True)
+class RankerRun:
+    """A language model on one retriever's candidates: fine-tuned, and aligned where that was done.
+
+    Attributes:
+        finetuned, aligned: the summaries.
+        users: that were ranked, (n,).
+        ranks: their targets' of each (ranker, order), (n,).
+        tuning: the fine-tuning's history; empty where it was not given.
+        alignment: the alignment's history; likewise.
+    """
+
+    finetuned: RankingSummary
+    aligned: RankingSummary | None
+    users: Int32s
+    ranks: dict[tuple[str, str], Int32s]
+    tuning: Sequence[TuningRow] = ()
+    alignment: Sequence[AlignmentRow] = ()
+
+    @property
+    def name(self) -> str:
+        """What a reader calls it."""
+        return f"{self.finetuned.source} on {self.finetuned.retriever}"
+
+    @property
+    def states(self) -> list[str]:
+        """The language model's states that were ranked with, in order."""
+        return [ranker for ranker in (BASE, FINETUNED, ALIGNED) if (ranker, RETRIEVER_ORDER) in self.ranks]
+
+    @property
+    def rankers(self) -> list[str]:
+        """Baselines and states, in order."""
+        return [*BASELINES, *self.states]
+
+    def orders(self, ranker: str) -> tuple[str, ...]:
+        """Return the orders in which a ranker saw the candidates; baselines see none."""
+        return (RETRIEVER_ORDER,) if ranker in BASELINES else ORDERS
+
+    def row(self, ranker: str, order: str, population: str, metric: str) -> RankingRow:
+        """Return a number; a baseline's is the same whatever the order."""
+        wanted = (ranker, RETRIEVER_ORDER if ranker in BASELINES else order, population, metric)
+        for row in self._summary(ranker).rows:
+            if (row.ranker, row.order, row.population, row.metric) == wanted:
+                return row
+        raise InputError(f"the ranking of {self.name} has no {metric} of {' '.join(wanted[:3])}; run it again")
+
+    def rows(self) -> list[RankingRow]:
+        """Return every number of both summaries once."""
+        aligned = [row for row in self.aligned.rows if row.ranker == ALIGNED] if self.aligned else []
+        return [*self.finetuned.rows, *aligned]
+
+    def first_place_counts(self, state: str, order: str) -> list[int]:
+        """Return how often a state of the language model put the candidate in each place first."""
+        return self._summary(state).first_places[f"{state}/{order}"]
+
+    def half_width(self, row: RankingRow) -> float:
+        """Return half of a number's 95% interval, by Student's t over the users ranked."""
+        quantile = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, self.finetuned.ranked - 1)
+        return float(quantile * row.standard_error)
+
+    def difference(self, ranker: str, other: str, order: str, metric: str) -> Difference:
+        """Return the mean difference at cutoff 10, paired by user, with its bootstrap interval over users.
+
+        An order of chance has no ranks; its expected gain stands in the place of each user's.
+        """
+        (ours, our_draws), (theirs, their_draws) = (self._mean(name, order, metric) for name in (ranker, other))
+        low, high = interval(our_draws - their_draws)
+        return Difference(ours - theirs, low, high, len(self.users))
+
+    def _summary(self, ranker: str) -> RankingSummary:
+        return self.aligned if ranker == ALIGNED and self.aligned else self.finetuned
+
+    def _mean(self, ranker: str, order: str, metric: str) -> tuple[float, Floats]:
+        """Return a mean and its draws, (R,)."""
+        if ranker == RANDOM:
+            expected = self.row(RANDOM, order, AMONG_CANDIDATES, metric_name(metric, 10)).value
+            return expected, numpy.full(_RESAMPLES, expected)
+        key = (ranker, RETRIEVER_ORDER if ranker in BASELINES else order)
+        return metric_at(metric, self.ranks[key], 10), self._drawn[*key, metric]
+
+    @cached_property
+    def _drawn(self) -> dict[tuple[str, str, str], Floats]:
+        """Every mean over users drawn with replacement, the same users for all: what pairs a difference."""
+        gains = {(*key, metric): gains_at(metric, ranks, 10) for key, ranks in self.ranks.items() for metric in METRICS}
+        drawn = bootstrap_means(numpy.stack(list(gains.values()), axis=1), _RESAMPLES, numpy.random.default_rng(0))
+        return dict(zip(gains, drawn.T, strict=True))
+
+
+@dataclass(frozen=True)
+class LanguageModels:
+    """The language models of a study; ``gather_language_models`` makes one.
+
+    Attributes:
+        rankers: sorted by language model, retriever and seed.
+        generators: sorted by model, seed and split.
+    """
+
+    rankers: tuple[RankerRun, ...] = ()
+    generators: tuple[GenerationSummary, ...] = ()
+
+    def seeds(self, model: str) -> list[int]:
+        """Return the seeds of ``llamarec`` or of a generator; none for a model that is not there."""
+        found = [(summary.model, summary.seed) for summary in self.generators]
+        found += [("llamarec", run.finetuned.seed) for run in self.rankers]
+        return sorted({seed for name, seed in found if name == model})
+
+    def size(self, model: str) -> str | None:
+        """Return a generator's number of parameters, or of ``llamarec`` the language model; None: not there."""
+        found = {"llamarec": self.rankers[0].finetuned.source} if self.rankers else {}
+        found |= {summary.model: f"{summary.parameters:,}" for summary in self.generators}
+        return found.get(model)
+
+    def results(self) -> list[ResultRow]:
+        """Return every number, under protocols of its own: none is of a full ranking of the catalog.
+
+        Models are called ``llamarec finetuned``, with ``on RETRIEVER`` and ``by SOURCE`` where the study has several.
+        """
+        retrievers = {run.finetuned.retriever.partition(" ")[0] for run in self.rankers}
+        sources = {run.finetuned.source for run in self.rankers}
+        rows = []
+        for run in self.rankers:
+            facts = run.finetuned
+            suffix = f" on {facts.retriever.partition(' ')[0]}" if len(retrievers) > 1 else ""
+            suffix += f" by {facts.source}" if len(sources) > 1 else ""
+            for row in run.rows():
+                protocol = row.population + (" shuffled" if row.order == SHUFFLED_ORDER else "")
+                name = f"llamarec {row.ranker}{suffix}"
+                rows.append(ResultRow(facts.dataset, name, facts.seed, facts.split, protocol, row.metric, row.value))
+        for summary in self.generators:
+            for number in summary.rows:
+                name = summary.model + ("" if number.model == summary.model else f" users {number.model}")
+                rows.append(
+                    ResultRow(
+                        summary.dataset, name, summary.seed, summary.split, MASKED_LISTS, number.metric, number.value
+                    )
+                )
+        return sorted(rows, key=lambda row: (row.model, row.seed or 0, row.split, row.protocol, row.metric))

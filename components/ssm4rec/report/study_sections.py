@@ -1,0 +1,118 @@
+"""What the report of a comparative study says, in order."""
+
+from typing import Final
+
+from ssm4rec.contracts import PROTOCOLS
+from ssm4rec.report import findings, tables
+from ssm4rec.report.figures import learning_curves
+from ssm4rec.report.generator_sections import generator_cautions, generator_headlines, generator_sections
+from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headlines, ranker_sections
+from ssm4rec.report.markdown import bullets
+from ssm4rec.report.paper import COMMON_NOTES, NO_LATENCY, PAPER, SOURCE, PaperTable
+from ssm4rec.report.sections import Section
+from ssm4rec.report.study import Study
+
+_PROTOCOL_NOTES: Final = """\
+- **Rank.** A target's rank is 1 + the number of items with a higher score + the number of other items with the same
+  score. Ties count against the model: a model that gives all items one score ranks every target last.
+- **Metrics.** For a target at rank r and a cutoff k: HIT@k is 1 if r ≤ k, NDCG@k is 1 / log2(r + 1) if r ≤ k, MRR@k is
+  1 / r if r ≤ k; each is 0 otherwise. A table shows the mean over users, every user with the same weight. The whole
+  catalog is ranked, nothing is sampled.
+- **History unmasked.** The items of the user's own history compete with the target. This is RecBole's sequential
+  evaluation and so the paper's protocol.
+- **History masked.** The items of the user's own history are taken out of the ranking, the target excepted. This
+  gives higher numbers with the same model. The two are never in one table.
+- **Order of events.** A stable sort by time over the order of the source: events with the same time stay in file
+  order. Another rule gives other targets and other numbers.
+- **Seeds.** A seed decides the first weights, the order of the batches and what dropout drops. Data, split and targets
+  are the same for all seeds: one seed is one training, and a spread over seeds says nothing about other users or
+  other data. A ± is the sample standard deviation over seeds.
+- **most-popular.** Items by their number of training interactions, the same list for everyone: the least to beat."""
+
+_EARLY_STOPPING: Final = (
+    "Training looks at the validation NDCG@10, history unmasked, after each epoch, keeps the weights of the best epoch "
+    "and stops when it has not improved for `training.patience` epochs. Test targets are used once, after training."
+)
+
+
+def report_title(study: Study) -> str:
+    """Return the title of the report, plain text."""
+    return f"Sequential recommenders on {study.manifest['dataset']}"
+
+
+def report_sections(study: Study) -> list[Section]:
+    """Return the report's sections in order."""
+    paper = PAPER.get(study.manifest["dataset"])
+    models = study.language_models
+    more = [*ranker_headlines(models), *generator_headlines(models)]
+    cautions = [*ranker_cautions(models, study.manifest), *generator_cautions(models)]
+    return [
+        Section("In short", "\n".join([findings.headline(study), *([bullets(more)] if more else [])])),
+        Section("Before reading the numbers", findings.cautions(study, cautions)),
+        _comparison(study, paper),
+        *ranker_sections(models, paper),
+        *generator_sections(models, paper),
+        Section("All metrics", _metrics(study)),
+        Section("Data", _data(study, paper)),
+        Section("Learning curves", findings.missing_histories(study), learning_curves(study)),
+        Section("Settings", _settings(study)),
+        Section("How ranks and metrics are defined", _PROTOCOL_NOTES),
+    ]
+
+
+def _comparison(study: Study, paper: PaperTable | None) -> Section:
+    if paper is None:
+        return Section(
+            "This run",
+            f"The paper ({SOURCE}) has no table of results on this data set, so this run's numbers stand alone. "
+            f"History unmasked, the paper's protocol:\n\n{tables.this_run(study)}",
+        )
+    notes = bullets([*paper.caveats, *COMMON_NOTES, NO_LATENCY])
+    return Section(
+        "This run | the paper",
+        "\n\n".join(
+            [
+                f"{paper.title}: this run, with the history unmasked, beside Table {paper.number} of {SOURCE}. "
+                + findings.comparability(study, paper),
+                tables.paper_comparison(study, paper),
+                "Numbers of parameters, ours exact; the paper's as printed:",
+                tables.parameter_comparison(study, paper),
+                notes,
+            ]
+        ),
+    )
+
+
+def _metrics(study: Study) -> str:
+    parts = []
+    for split in study.splits:
+        for protocol in PROTOCOLS:
+            parts += [f"### {split.capitalize()}, history {protocol}", tables.all_metrics(study, split, protocol)]
+    return "\n\n".join(parts)
+
+
+def _data(study: Study, paper: PaperTable | None) -> str:
+    manifest = study.manifest
+    filters = tables.filters(manifest) if manifest["filters"] else "None: every interaction of the source is used."
+    return "\n\n".join(
+        [
+            findings.sequence_lengths(study),
+            tables.data_counts(manifest, paper),
+            "### Filters",
+            filters,
+            "### Preparation and split",
+            tables.key_values("Preparation", manifest["settings"]),
+            tables.key_values("Split", manifest["split"]),
+            "### Sources",
+            tables.sources(manifest),
+        ]
+    )
+
+
+def _settings(study: Study) -> str:
+    parts = [_EARLY_STOPPING, tables.trainings(study)]
+    for title, shared in (("### Where the models differ", False), ("### What they share", True)):
+        recipes = tables.recipes(study, shared=shared)
+        if recipes:
+            parts += [title, recipes]
+    return "\n\n".join(parts)
