@@ -1,16 +1,16 @@
-"""A dataset folder made by hand, in the format that data/dataset.py describes; and a real S3 store."""
+"""What tests of several folders share: data sets made by hand, tiny language models, a real S3 store."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy
-import pyarrow
-import pyarrow.parquet
 import pytest
 
-from ssm4rec.data.dataset import fingerprint
+from tests.datasets import write_dataset_folder
 from tests.seaweed import ObjectStore, object_store_on
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 WriteDataset = Callable[..., Path]
 
@@ -20,36 +20,7 @@ def write_dataset(tmp_path: Path) -> WriteDataset:
     """Return a function that writes sequences as a leave-one-out dataset folder and returns the folder."""
 
     def write(sequences: list[list[int]], name: str = "toy", folder: str = "dataset") -> Path:
-        lengths = numpy.array([len(sequence) for sequence in sequences], dtype=numpy.int32)
-        items = numpy.concatenate(sequences).astype(numpy.int32)
-        offsets = numpy.concatenate([[0], lengths.cumsum()])
-        evaluated = lengths >= 3
-        train = numpy.where(evaluated, lengths - 2, lengths).astype(numpy.int32)
-        validation = numpy.where(evaluated, lengths - 2, -1).astype(numpy.int32)
-        test = numpy.where(evaluated, lengths - 1, -1).astype(numpy.int32)
-        mark = fingerprint(items, offsets, train, validation, test)
-        target = tmp_path / folder
-        target.mkdir()
-        table = pyarrow.table(
-            {
-                "user_id": [f"u{user}" for user in range(len(sequences))],
-                "items": pyarrow.array(sequences, pyarrow.list_(pyarrow.int32())),
-                "train_length": train,
-                "validation_position": validation,
-                "test_position": test,
-            }
-        ).replace_schema_metadata({"ssm4rec.fingerprint": mark, "ssm4rec.dataset": name})
-        pyarrow.parquet.write_table(table, target / "sequences.parquet")
-        counts = {"users": len(sequences), "items": int(items.max()), "interactions": len(items)}
-        manifest = {
-            "dataset": name,
-            "fingerprint": mark,
-            "counts": counts,
-            "sources": [{"address": "made by hand"}],
-            "split": {"name": "leave-one-out"},
-        }
-        (target / "manifest.json").write_text(json.dumps(manifest))
-        return target
+        return write_dataset_folder(tmp_path / folder, sequences, name)
 
     return write
 
@@ -77,3 +48,29 @@ def object_store(seaweed: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield seaweed
     for key in seaweed.sizes():
         seaweed.client().delete_object(Bucket=seaweed.bucket, Key=key)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> "PreTrainedTokenizerFast":
+    """Return the tokenizer of the tiny language models."""
+    from tests.language_models import train_tokenizer  # transformers takes seconds to import, few tests need it
+
+    return train_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def language_model(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer: "PreTrainedTokenizerFast"
+) -> Callable[[str], Path]:
+    """Return a function that gives the folder of a tiny language model: llama, gpt2 or mamba2."""
+    from tests.language_models import TinyModels
+
+    return TinyModels(tmp_path_factory.mktemp("language-models"), tokenizer)
+
+
+@pytest.fixture
+def add_titles() -> Callable[[Path], Path]:
+    """Return a function that gives a dataset folder titles, and returns the folder."""
+    from tests.language_models import write_titles
+
+    return write_titles

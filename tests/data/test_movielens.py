@@ -126,7 +126,7 @@ def test_ml_100k_falls_back_to_the_package_index(only_an_index, tmp_path, monkey
 
 def test_another_wheel_than_the_published_one_is_refused(only_an_index, tmp_path):
     with pytest.raises(
-        InputError, match="GroupLens cannot be reached, and the package index does not give recbole==1.2.1"
+        InputError, match=r"GroupLens cannot be reached, and the package index does not give recbole==1\.2\.1"
     ) as raised:
         read_movielens(SourceOptions("ml-100k", tmp_path / "cache"))
     assert "\n" not in str(raised.value)

@@ -12,7 +12,6 @@ from ssm4rec.llm.alignment_course import AlignmentTask
 from ssm4rec.llm.alignment_history import HELD_OUT
 from ssm4rec.llm.language_models import Quantization
 from ssm4rec.llm_recipes import ranker_recipe
-from tests.llm.conftest import *  # noqa: F403 - its fixtures
 from tests.llm.test_alignment import examples
 
 pytestmark = pytest.mark.gpu

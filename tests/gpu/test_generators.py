@@ -7,7 +7,6 @@ import pytest
 from ssm4rec.llm.generation_file import GenerationSummary
 from ssm4rec.stages.evaluate_generator import __main__ as evaluating
 from ssm4rec.stages.train_generator import __main__ as training
-from tests.llm.conftest import *  # noqa: F403 - its fixtures
 from tests.stages.test_generator_stages import evaluation_flags, process, training_flags
 
 pytestmark = pytest.mark.gpu

@@ -12,7 +12,7 @@ from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator, new_generator, write_generator
 from ssm4rec.llm.generator_settings import GeneratorRecipe, ScratchSettings, SearchSettings
 from ssm4rec.llm.prompts import PromptFormat
-from tests.llm.conftest import title
+from tests.language_models import title
 
 CPU = torch.device("cpu")
 TITLES = ["", *(title(item) for item in range(1, 200))]

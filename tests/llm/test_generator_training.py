@@ -22,7 +22,7 @@ from ssm4rec.llm.generator_training import (
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.queries import QueryPrompts
 from ssm4rec.training.machine import Machine
-from tests.llm.conftest import title
+from tests.language_models import title
 
 CPU = torch.device("cpu")
 TITLES = ["", *(title(item) for item in range(1, 40))]

@@ -12,7 +12,7 @@ from ssm4rec.errors import InputError
 from ssm4rec.llm.preference_examples import candidate_pool, preference_set
 from ssm4rec.llm.preferences import Pairs
 from ssm4rec.llm.prompts import LETTERS, PromptFormat, RankingPrompts
-from tests.llm.conftest import title
+from tests.language_models import title
 
 POOL = re.compile(r"\((\w)\) (.+?)(?: \n |\n\n### Response)")
 USERS, ITEMS = 30, 120

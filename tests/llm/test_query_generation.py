@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ssm4rec.llm.generator_settings import SearchSettings
 from ssm4rec.llm.query_generation import generate_queries
-from tests.llm.conftest import tiny_model
+from tests.language_models import tiny_model
 
 CPU = torch.device("cpu")
 END, VOCABULARY = 0, 6

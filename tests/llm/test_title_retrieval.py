@@ -21,7 +21,7 @@ from ssm4rec.llm.title_retrieval import (
     rank_in,
     tune,
 )
-from tests.llm.conftest import WORDS
+from tests.language_models import WORDS
 
 NONE: set[int] = set()
 

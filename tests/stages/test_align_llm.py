@@ -15,7 +15,6 @@ from ssm4rec.llm.pairs_file import write_pairs
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings
 from ssm4rec.stages.align_llm.__main__ import build_parser, main, run
-from tests.llm.conftest import *  # noqa: F403 - its fixtures
 
 CPU = torch.device("cpu")
 OVERRIDES = "align.pairs=0,align.negatives=3,align.steps.warmup=1,align.steps.learning_rate=1e-2,align.evaluations=2"

@@ -20,7 +20,7 @@ from ssm4rec.data.dataset import read_sequences
 from ssm4rec.llm.generation_file import GenerationSummary
 from ssm4rec.stages.evaluate_generator import __main__ as evaluating
 from ssm4rec.stages.train_generator import __main__ as training
-from tests.llm.conftest import *  # noqa: F403 - its fixtures
+from tests.language_models import title
 
 
 def process(stage, *flags):
@@ -110,7 +110,7 @@ def test_a_generator_learns_the_circle(circle, tmp_path):
     assert (summary.users, summary.users_in_split) == (9, 40)
     lists = pyarrow.parquet.read_table(tmp_path / "lists").to_pylist()
     # The next title is certain: once learned, it is the first query, and finds its item first.
-    assert numpy.mean([row["queries"][0] == title(row["target"]) for row in lists]) > 0.8  # noqa: F405
+    assert numpy.mean([row["queries"][0] == title(row["target"]) for row in lists]) > 0.8
     assert next(row.value for row in summary.rows if row.metric == "mrr@10") > 0.8
 
 

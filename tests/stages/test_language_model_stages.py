@@ -1,4 +1,4 @@
-"""finetune_llm and rank_candidates: from a retriever's candidates to an adapter and its ranking, and what is refused."""
+"""finetune_llm and rank_candidates: from a retriever's candidates to an adapter and its ranking."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,8 @@ from ssm4rec.stages.evaluate import __main__ as evaluating
 from ssm4rec.stages.finetune_llm import __main__ as finetuning
 from ssm4rec.stages.rank_candidates import __main__ as ranking
 from ssm4rec.stages.train_recommender import __main__ as training
-from tests.llm.conftest import *  # noqa: F403 - its fixtures
+from tests.datasets import write_dataset_folder
+from tests.language_models import write_titles
 
 OVERRIDES = "finetune.lora.rank=2,finetune.steps.learning_rate=0.003"
 
@@ -28,23 +29,23 @@ def process(stage, *flags):
 @pytest.fixture(scope="module")
 def circle(tmp_path_factory):
     """A data set with titles, and the validation and test candidates of a small SASRec."""
-    from tests.conftest import write_dataset
-
     folder = tmp_path_factory.mktemp("circle")
-    write = write_dataset.__wrapped__(folder)
-    dataset = add_titles.__wrapped__()(write([[(user + step) % 40 + 1 for step in range(9)] for user in range(60)]))
-    process(training, "--dataset-dir", dataset, "--model", "sasrec", "--profile", "smoke", "--model-dir", folder / "model",
+    circle = [[(user + step) % 40 + 1 for step in range(9)] for user in range(60)]
+    dataset = write_titles(write_dataset_folder(folder / "dataset", circle))
+    model = folder / "model"
+    process(training, "--dataset-dir", dataset, "--model", "sasrec", "--profile", "smoke", "--model-dir", model,
             "--history", folder / "history.parquet")  # fmt: skip
     for split in ("validation", "test"):
-        process(evaluating, "--dataset-dir", dataset, "--model-dir", folder / "model", "--split", split, "--ranks",
-                folder / "ranks", "--candidates", folder / f"{split}.parquet", "--metrics", folder / "metrics")  # fmt: skip
+        process(evaluating, "--dataset-dir", dataset, "--model-dir", model, "--split", split,
+                "--ranks", folder / "ranks", "--candidates", folder / f"{split}.parquet",
+                "--metrics", folder / "metrics")  # fmt: skip
     return folder
 
 
 def finetune_flags(circle, source, out, *more):
-    return ["--dataset-dir", circle / "dataset", "--candidates", circle / "validation.parquet", "--language-model", source,
-            "--profile", "smoke", "--overrides", OVERRIDES, "--adapter-dir", out / "adapter",
-            "--history", out / "history.parquet", *more]  # fmt: skip
+    return ["--dataset-dir", circle / "dataset", "--candidates", circle / "validation.parquet",
+            "--language-model", source, "--profile", "smoke", "--overrides", OVERRIDES,
+            "--adapter-dir", out / "adapter", "--history", out / "history.parquet", *more]  # fmt: skip
 
 
 def rank_flags(circle, adapter, out, *more):
@@ -130,7 +131,7 @@ def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model
     other = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
     say = lambda *more: refused(capsys, finetuning, finetune_flags(circle, llama, out, *more))  # noqa: E731
     assert "column title" in say("--dataset-dir", untitled(other))
-    assert "another data set" in say("--dataset-dir", add_titles.__wrapped__()(other))
+    assert "another data set" in say("--dataset-dir", write_titles(other))
     assert "of the test split, not of validation" in say("--candidates", circle / "test.parquet")
     assert "30 candidates, but only 26 letters" in say("--overrides", "finetune.negatives=29")
     assert "--seed -1: at least 0" in say("--seed", -1)

@@ -86,11 +86,12 @@ def new_ranker(
         lora_dropout=lora.dropout,
         target_modules=modules,
         task_type="CAUSAL_LM",
-        base_model_name_or_path=source,
     )
     try:
         with _old_names():
             model = get_peft_model(base, config)
+        # Not the folder of this machine that peft has noted.
+        model.peft_config["default"].base_model_name_or_path = source
     except ValueError as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"language model {source}: LoRA does not fit it ({reason}); set lora.modules") from None

@@ -27,7 +27,7 @@ from ssm4rec.files import read_json, write_json
 from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.alignment_course import AlignmentTask, Course
 from ssm4rec.llm.alignment_history import AlignmentRow
-from ssm4rec.llm.language_models import memory_advice
+from ssm4rec.llm.language_models import memory_advice, optimizer_name
 from ssm4rec.llm.orpo import AnswerORPOTrainer, ORPOConfig, sequence_error
 from ssm4rec.llm.preference_examples import PreferenceExample
 
@@ -144,7 +144,7 @@ def _arguments(task: AlignmentTask, folder: Path, device: torch.device, resumed:
         learning_rate=steps.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=steps.warmup,
-        optim=_optimizer(steps.optimizer, device),
+        optim=optimizer_name(steps.optimizer, device),
         max_grad_norm=steps.gradient_norm,
         seed=task.seed,
         logging_steps=_ROWS_LOGGED,
@@ -176,13 +176,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         transformers.logging.set_verbosity(verbosity)
-
-
-def _optimizer(name: str, device: torch.device) -> str:
-    if device.type == "cuda" or not name.startswith("paged"):
-        return name
-    logger.info("optimizer adamw_torch in place of %s, which pages to a GPU's memory and back", name)
-    return "adamw_torch"
 
 
 def _dataset(examples: list[PreferenceExample]) -> Dataset:

@@ -7,7 +7,6 @@ and the end after it, so the loss is computed on these alone.
 The weights kept are those whose ranking of validation users was best (NDCG@10 among the candidates, shuffled).
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -22,12 +21,11 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.candidates import RankingTask
 from ssm4rec.llm.examples import Example
+from ssm4rec.llm.language_models import optimizer_name
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import RankerSettings, StepSettings
 from ssm4rec.llm.tuning_history import TuningRow
 from ssm4rec.llm.tuning_watch import TuningWatch
-
-logger = logging.getLogger(__name__)
 
 _IGNORED: Final = -100
 
@@ -91,7 +89,7 @@ def finetune(
         watch.look(0)
     trainer = _AnswerTrainer(
         model=ranker.model,
-        args=training_arguments(settings.steps, checkpoint_folder, ranker.model.device, steps, seed),
+        args=_arguments(settings.steps, checkpoint_folder, ranker.model.device, steps, seed),
         train_dataset=_Tokenized(prompts, examples, ranker.tokenizer.eos_token_id),
         data_collator=_collate,
         callbacks=[watch],
@@ -112,13 +110,8 @@ def finetune(
     )
 
 
-def training_arguments(
-    settings: StepSettings, folder: Path, device: torch.device, steps: int, seed: int, **more: Any
-) -> TrainingArguments:
+def _arguments(settings: StepSettings, folder: Path, device: torch.device, steps: int, seed: int) -> TrainingArguments:
     """Return Trainer's arguments: silent, untracked, on one device, checkpoints when told so."""
-    paged_on_cpu = settings.optimizer.startswith("paged") and device.type == "cpu"
-    if paged_on_cpu:
-        logger.info("optimizer %s needs a GPU; adamw_torch takes its place", settings.optimizer)
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -127,7 +120,7 @@ def training_arguments(
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup,
         lr_scheduler_type="linear",
-        optim="adamw_torch" if paged_on_cpu else settings.optimizer,
+        optim=optimizer_name(settings.optimizer, device),
         max_grad_norm=settings.gradient_norm,
         logging_steps=max(1, min(20, steps // 10)),
         logging_nan_inf_filter=False,  # a loss that is no number must be seen
@@ -140,7 +133,6 @@ def training_arguments(
         report_to="none",
         dataloader_pin_memory=device.type == "cuda",
         seed=seed,
-        **more,
     )
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ssm4rec.contracts import GENERATOR
@@ -115,11 +114,7 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
     Raises:
         InputError: its files are missing or damaged.
     """
-    tokenizer = load_tokenizer(folder)
-    try:
-        model = load_language_model(folder, device)
-    except SafetensorError as error:
-        raise InputError(f"{folder}: its weights are damaged ({error}); train the generator again") from None
+    tokenizer, model = load_tokenizer(folder), load_language_model(folder, device)
     model.train(False)
     return Generator(model, tokenizer)
 

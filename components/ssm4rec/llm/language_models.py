@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 from zipfile import ZipFile
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -118,7 +119,17 @@ def load_language_model(folder: Path, device: torch.device, quantization: Quanti
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{folder}: no causal language model that can be read ({reason})") from None
+    except SafetensorError as error:
+        raise InputError(f"{folder}: its weights are damaged ({error}); get or train them again") from None
     return model
+
+
+def optimizer_name(chosen: str, device: torch.device) -> str:
+    """Return the optimizer that transformers takes: paged ones need a GPU, whose memory they swap."""
+    if device.type == "cuda" or not chosen.startswith("paged"):
+        return chosen
+    logger.info("optimizer adamw_torch in place of %s, which needs a GPU", chosen)
+    return "adamw_torch"
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy
 import scipy.sparse
-from lightfm import LightFM  # type: ignore[import-untyped]
-from lightfm.evaluation import auc_score  # type: ignore[import-untyped]
+from lightfm import LightFM
+from lightfm.evaluation import auc_score
 from tqdm import tqdm
 
 from ssm4rec.data.dataset import Float32s, Int32s, Int64s, SequenceDataset

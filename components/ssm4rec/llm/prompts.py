@@ -13,6 +13,7 @@ from typing import Final
 from transformers import PreTrainedTokenizerBase
 
 from ssm4rec.errors import InputError
+from ssm4rec.llm.titles import ShownTitles
 
 LETTERS: Final = string.ascii_uppercase
 INSTRUCTION: Final = (
@@ -48,14 +49,13 @@ class RankingPrompts:
             form: the sizes.
         """
         self.tokenizer, self.form = tokenizer, form
-        self._titles = titles
-        self._cut: dict[int, str] = {}
+        self._titles = ShownTitles(tokenizer, titles, form.title_tokens)
 
     def text(self, history: Sequence[int], candidates: Sequence[int]) -> str:
         """Return the prompt of a history (oldest first, used whole) and a pool of candidates, up to the answer."""
-        past = _BETWEEN.join(f"({place}) {self._title(item)}" for place, item in enumerate(history, 1))
+        past = _BETWEEN.join(f"({place}) {self._titles[item]}" for place, item in enumerate(history, 1))
         pool = _BETWEEN.join(
-            f"({letter}) {self._title(item)}"
+            f"({letter}) {self._titles[item]}"
             for letter, item in zip(self._letters(candidates), candidates, strict=True)
         )
         task = f"User history: {past}; \n Candidate pool: {pool}"
@@ -108,16 +108,6 @@ class RankingPrompts:
                 f"{len(candidates)} candidates, but only {len(LETTERS)} letters to name them; rank fewer candidates"
             )
         return LETTERS[: len(candidates)]
-
-    def _title(self, item: int) -> str:
-        """Return a title on one line, cut after its first tokens."""
-        if item not in self._cut:
-            title = " ".join(self._titles[item].split())
-            encoded = self.tokenizer(title, add_special_tokens=False, return_offsets_mapping=True)
-            ends = [end for _, end in encoded["offset_mapping"]]
-            cut = title if len(ends) <= self.form.title_tokens else title[: ends[self.form.title_tokens - 1]]
-            self._cut[item] = cut.rstrip()
-        return self._cut[item]
 
     def _encode(self, text: str) -> list[int]:
         tokens: list[int] = self.tokenizer(text)["input_ids"]

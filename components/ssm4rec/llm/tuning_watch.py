@@ -140,8 +140,8 @@ class TuningWatch(TrainerCallback):
         for name, value in taken.items():
             if not math.isfinite(value):
                 raise InputError(
-                    f"fine-tuning diverged: {name} became {value} at step {state.global_step}; start again with a lower "
-                    f"rate, such as --overrides finetune.steps.learning_rate="
+                    f"fine-tuning diverged: {name} became {value} at step {state.global_step}; start again with a "
+                    f"lower rate, such as --overrides finetune.steps.learning_rate="
                     f"{self.settings.steps.learning_rate / 4:g}, and another --checkpoint-dir"
                 )
             self._add(state.global_step, name, value)

@@ -1,12 +1,10 @@
 """Tiny language models with random weights, and a tokenizer trained on the spot: no network, no download."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
-import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -33,8 +31,7 @@ def title(item: int) -> str:
     return f"{words[item % 20].title()} {words[item // 20 % 20].title()} ({1950 + item % 50})"
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerFast:
+def train_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE, as GPT-2's and SmolLM2's, on titles and the words of the prompts."""
     texts = [title(item) for item in range(1, 400)] * 2 + [f"### Instruction:\n{INSTRUCTION}\n\n### Input:\n"] * 50
     texts += ["Previously, the customer has bought: . In the future, the customer wants to buy"] * 50
@@ -76,38 +73,30 @@ def tiny_model(kind: str, vocabulary: int) -> PreTrainedModel:
             raise ValueError(kind)
 
 
-@pytest.fixture(scope="session")
-def language_model(
-    tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast
-) -> Callable[[str], Path]:
-    """Return a function that gives the folder of a tiny model: llama, gpt2 or mamba2."""
-    folders: dict[str, Path] = {}
+class TinyModels:
+    """Folders of tiny models, each written when it is first asked for: ``models("llama")``, gpt2 or mamba2."""
 
-    def folder(kind: str) -> Path:
-        if kind not in folders:
-            folders[kind] = tmp_path_factory.mktemp(kind)
-            tiny_model(kind, len(tokenizer)).save_pretrained(str(folders[kind]))
-            tokenizer.save_pretrained(str(folders[kind]))
-        return folders[kind]
+    def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.folder, self.tokenizer = folder, tokenizer
 
-    return folder
+    def __call__(self, kind: str) -> Path:
+        path = self.folder / kind
+        if not path.exists():
+            tiny_model(kind, len(self.tokenizer)).save_pretrained(str(path))
+            self.tokenizer.save_pretrained(str(path))
+        return path
 
 
-@pytest.fixture
-def add_titles() -> Callable[[Path], Path]:
-    """Return a function that gives a dataset folder an items.parquet with titles, and returns the folder."""
-
-    def add(dataset: Path) -> Path:
-        count = json.loads((dataset / "manifest.json").read_text())["counts"]["items"]
-        items = list(range(1, count + 1))
-        table = pyarrow.table(
-            {
-                "item": pyarrow.array(items, pyarrow.int32()),
-                "item_id": [f"i{item}" for item in items],
-                "title": [title(item) for item in items],
-            }
-        )
-        pyarrow.parquet.write_table(table, dataset / "items.parquet")
-        return dataset
-
-    return add
+def write_titles(dataset: Path) -> Path:
+    """Give a dataset folder an items.parquet with titles, and return the folder."""
+    count = json.loads((dataset / "manifest.json").read_text())["counts"]["items"]
+    items = list(range(1, count + 1))
+    table = pyarrow.table(
+        {
+            "item": pyarrow.array(items, pyarrow.int32()),
+            "item_id": [f"i{item}" for item in items],
+            "title": [title(item) for item in items],
+        }
+    )
+    pyarrow.parquet.write_table(table, dataset / "items.parquet")
+    return dataset

@@ -1,0 +1,43 @@
+"""A dataset folder made by hand, in the format that data/dataset.py describes."""
+
+import json
+from pathlib import Path
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+
+from ssm4rec.data.dataset import fingerprint
+
+
+def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "toy") -> Path:
+    """Write sequences as a leave-one-out dataset folder, whose users are u0, u1, ..., and return the folder."""
+    lengths = numpy.array([len(sequence) for sequence in sequences], dtype=numpy.int32)
+    items = numpy.concatenate(sequences).astype(numpy.int32)
+    offsets = numpy.concatenate([[0], lengths.cumsum()])
+    evaluated = lengths >= 3
+    train = numpy.where(evaluated, lengths - 2, lengths).astype(numpy.int32)
+    validation = numpy.where(evaluated, lengths - 2, -1).astype(numpy.int32)
+    test = numpy.where(evaluated, lengths - 1, -1).astype(numpy.int32)
+    mark = fingerprint(items, offsets, train, validation, test)
+    target.mkdir()
+    table = pyarrow.table(
+        {
+            "user_id": [f"u{user}" for user in range(len(sequences))],
+            "items": pyarrow.array(sequences, pyarrow.list_(pyarrow.int32())),
+            "train_length": train,
+            "validation_position": validation,
+            "test_position": test,
+        }
+    ).replace_schema_metadata({"ssm4rec.fingerprint": mark, "ssm4rec.dataset": name})
+    pyarrow.parquet.write_table(table, target / "sequences.parquet")
+    counts = {"users": len(sequences), "items": int(items.max()), "interactions": len(items)}
+    manifest = {
+        "dataset": name,
+        "fingerprint": mark,
+        "counts": counts,
+        "sources": [{"address": "made by hand"}],
+        "split": {"name": "leave-one-out"},
+    }
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    return target
