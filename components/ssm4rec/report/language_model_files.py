@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy
 
-from ssm4rec.contracts import METRICS, MOST_POPULAR, metric_name
+from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, metric_name
 from ssm4rec.data.dataset import Int32s
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import metric_at
@@ -124,7 +124,7 @@ def _summary(path: Path, manifest: dict[str, Any], stage: str) -> RankingSummary
     there = {(row.ranker, row.order, row.population, row.metric) for row in summary.rows}
     for ranker, order in sorted(orders):
         for population in POPULATIONS:
-            for name in (metric_name(metric, cutoff) for metric in METRICS for cutoff in (5, 10)):
+            for name in (metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS):
                 if (ranker, order, population, name) not in there:
                     raise InputError(f"{path}: has no {name} of {ranker} ({population}); run rank_candidates again")
     return summary

@@ -114,11 +114,10 @@ def _numbers(run: RankerRun, population: str) -> str:
                 cells.append(
                     f"{row.value:.4f} ± {row.standard_error:.4f} [{row.value - half:.3f}, {row.value + half:.3f}]"
                 )
-            for metric in METRICS[:2]:
-                row = run.row(ranker, order, population, metric_name(metric, 5))
-                cells.append(f"{row.value:.4f} ± {row.standard_error:.4f}")
-            rows.append([RANKER_NAMES[ranker], MISSING if ranker in BASELINES else ORDER_NAMES[order], *cells])
-    header = ["Ranker", "Candidates shown", "HIT@10", "NDCG@10", "MRR@10", "HIT@5", "NDCG@5"]
+            five = run.row(ranker, order, population, "hit@5")
+            cells.append(f"{five.value:.4f} ± {five.standard_error:.4f}")
+            rows.append([RANKER_NAMES[ranker], MISSING if ranker in BASELINES else order, *cells])
+    header = ["Ranker", "Order shown", "HIT@10", "NDCG@10", "MRR@10", "HIT@5"]
     return table(header, rows, text_columns=len(header))
 
 
@@ -134,8 +133,8 @@ def _differences(run: RankerRun) -> str:
         for order in ORDERS:
             found = [run.difference(ranker, other, order, metric) for metric in METRICS]
             cells = [with_interval(one.mean, one.low, one.high, sign=True) for one in found]
-            rows.append([f"{RANKER_NAMES[ranker]}, less {RANKER_NAMES[other]}", ORDER_NAMES[order], *cells])
-    header = ["Difference", "Candidates shown", "HIT@10", "NDCG@10", "MRR@10"]
+            rows.append([f"{RANKER_NAMES[ranker]} \N{MINUS SIGN} {RANKER_NAMES[other]}", order, *cells])
+    header = ["Difference", "Order shown", "HIT@10", "NDCG@10", "MRR@10"]
     return table(header, rows, text_columns=len(header))
 
 
@@ -143,7 +142,7 @@ def _verdicts(run: RankerRun) -> list[str]:
     lines = [_against_random(run)]
     lines += [f"Fine-tuned against {RANKER_NAMES[other]}: {_told(run, FINETUNED, other)}." for other in BASELINES[1:]]
     if BASE in run.states:
-        lines.append(f"Fine-tuned against the language model as it came: {_told(run, FINETUNED, BASE)}.")
+        lines.append(f"Fine-tuned against the model as it came: {_told(run, FINETUNED, BASE)}.")
     if run.aligned:
         lines.append(_of_orpo(run))
     return [*lines, _position_prior(run)]

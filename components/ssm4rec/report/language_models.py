@@ -41,7 +41,7 @@ RANKER_NAMES: Final = {
     RANDOM: "random order",
     MOST_POPULAR: MOST_POPULAR,
     RETRIEVER: "the retriever's order",
-    BASE: "language model as it came",
+    BASE: "base, as it came",
     FINETUNED: "fine-tuned",
     ALIGNED: "fine-tuned, then ORPO",
 }

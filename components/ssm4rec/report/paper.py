@@ -75,6 +75,9 @@ COMMON_NOTES: Final = (
 )
 
 NO_LATENCY: Final = "This study measured no latency."
+OTHER_LATENCY: Final = (
+    "This study's own latencies, whose protocol and device are named there, are in the section Latency."
+)
 
 
 def _hydra_caveat(printed: str, items: int) -> str:

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from ssm4rec.contracts import CUTOFFS, MANIFEST, METRICS, MOST_POPULAR, PROTOCOLS, SPLITS, metric_name
 from ssm4rec.errors import InputError
+from ssm4rec.evaluation.comparison import Comparison
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
 from ssm4rec.report.language_models import LanguageModels
+from ssm4rec.report.measurements import Latency
 from ssm4rec.training.history import EpochRow
 
 _MANIFEST_KEYS: Final = (
@@ -26,12 +28,16 @@ class Study:
         evaluations: sorted by model, seed and split; every (model, seed) is evaluated on the same splits.
         histories: the epochs of a (model, seed), where they were given.
         language_models: rankers and generators, where the study has any.
+        comparison: of its recommenders user by user, where it was made.
+        latency: of its recommenders, where it was measured.
     """
 
     manifest: dict[str, Any]
     evaluations: tuple[EvaluationSummary, ...]
     histories: dict[tuple[str, int], Sequence[EpochRow]]
     language_models: LanguageModels = field(default_factory=LanguageModels)
+    comparison: Comparison | None = None
+    latency: Latency | None = None
 
     @property
     def splits(self) -> list[str]:

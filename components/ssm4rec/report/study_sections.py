@@ -4,11 +4,14 @@ from typing import Final
 
 from ssm4rec.contracts import PROTOCOLS
 from ssm4rec.report import findings, tables
+from ssm4rec.report.claims import claims_section
+from ssm4rec.report.comparison_sections import comparison_sections
 from ssm4rec.report.figures import learning_curves
 from ssm4rec.report.generator_sections import generator_cautions, generator_headlines, generator_sections
 from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headlines, ranker_sections
+from ssm4rec.report.latency_sections import latency_cautions, latency_sections
 from ssm4rec.report.markdown import bullets
-from ssm4rec.report.paper import COMMON_NOTES, NO_LATENCY, PAPER, SOURCE, PaperTable
+from ssm4rec.report.paper import COMMON_NOTES, NO_LATENCY, OTHER_LATENCY, PAPER, SOURCE, PaperTable
 from ssm4rec.report.sections import Section
 from ssm4rec.report.study import Study
 
@@ -46,10 +49,14 @@ def report_sections(study: Study) -> list[Section]:
     models = study.language_models
     more = [*ranker_headlines(models), *generator_headlines(models)]
     cautions = [*ranker_cautions(models, study.manifest), *generator_cautions(models)]
+    cautions += latency_cautions(study.latency)
     return [
         Section("In short", "\n".join([findings.headline(study), *([bullets(more)] if more else [])])),
         Section("Before reading the numbers", findings.cautions(study, cautions)),
+        *claims_section(study, paper),
         _comparison(study, paper),
+        *comparison_sections(study.comparison),
+        *latency_sections(study, paper),
         *ranker_sections(models, paper),
         *generator_sections(models, paper),
         Section("All metrics", _metrics(study)),
@@ -67,7 +74,8 @@ def _comparison(study: Study, paper: PaperTable | None) -> Section:
             f"The paper ({SOURCE}) has no table of results on this data set, so this run's numbers stand alone. "
             f"History unmasked, the paper's protocol:\n\n{tables.this_run(study)}",
         )
-    notes = bullets([*paper.caveats, *COMMON_NOTES, NO_LATENCY])
+    latency = OTHER_LATENCY if study.latency else NO_LATENCY
+    notes = bullets([*paper.caveats, *COMMON_NOTES, latency])
     return Section(
         "This run | the paper",
         "\n\n".join(

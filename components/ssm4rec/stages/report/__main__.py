@@ -12,7 +12,9 @@ from ssm4rec.data.dataset import read_manifest
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary
 from ssm4rec.executor_input import input_paths
 from ssm4rec.publish import publish
+from ssm4rec.report.figure_files import write_figures
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
+from ssm4rec.report.measurements import gather_comparison, gather_latency
 from ssm4rec.report.study import gather_study
 from ssm4rec.report.study_sections import report_sections, report_title
 from ssm4rec.training.history import read_history
@@ -25,6 +27,9 @@ LISTS: Final = {
     "tunings": "history.parquet of each fine-tuning, in the order of the fine-tuned rankers",
     "alignments": "alignment.parquet of each alignment, in the order of the aligned rankers",
     "generations": "generation.json of each evaluated generator",
+    "comparison": "comparison.json, of compare_models; one",
+    "latency": "latency.json, of measure_latency; one",
+    "latency_samples": "latency.parquet, of the same measurement; one",
 }
 """Inputs that a study may go without."""
 
@@ -50,6 +55,7 @@ def build_parser() -> StageParser:
     parser.add_argument("--report-html", type=Path, default=REPORT_HTML, help="page to write")
     parser.add_argument("--report-markdown", type=Path, default=REPORT_MARKDOWN, help="Markdown file to write")
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON file to write: every number of the study")
+    parser.add_argument("--figures", type=Path, default="figures", help="folder to write: each figure as PNG and CSV")
     return parser
 
 
@@ -59,15 +65,23 @@ def run(options: argparse.Namespace) -> None:
     evaluations, histories, lists = _inputs(options)
     study = gather_study(manifest, map(EvaluationSummary.read, evaluations), map(read_history, histories))
     rankers = RankerFiles(**{field.name: lists[field.name] for field in fields(RankerFiles)})
-    study = replace(study, language_models=gather_language_models(manifest, rankers, lists["generations"]))
+    trainings = {(evaluation.model, evaluation.seed) for evaluation in study.trainings}
+    study = replace(
+        study,
+        language_models=gather_language_models(manifest, rankers, lists["generations"]),
+        comparison=gather_comparison(manifest, trainings, study.split, lists["comparison"]),
+        latency=gather_latency(manifest, trainings, lists["latency"], lists["latency_samples"]),
+    )
+    sections = report_sections(study)
     publish(
         f"report {manifest['dataset']}",
         manifest["dataset"],
         report_title(study),
-        report_sections(study),
+        sections,
         study.results_document(),
         (options.report_html, options.report_markdown, options.results),
     )
+    write_figures(options.figures, sections)
 
 
 def _inputs(options: argparse.Namespace) -> tuple[list[Path], list[Path], dict[str, list[Path]]]:

@@ -19,10 +19,14 @@ def report(
     aligned_summaries: Input[List[Artifact]],  # noqa: ARG001, UP006
     tunings: Input[List[Artifact]],  # noqa: ARG001, UP006
     alignments: Input[List[Artifact]],  # noqa: ARG001, UP006
-    generations: Input[List[Artifact]],  # noqa: ARG001, UP006
     report_html: Output[HTML],
     report_markdown: Output[Markdown],
     results: Output[Artifact],
+    figures: Output[Artifact],
+    generations: Input[List[Artifact]] = None,  # noqa: ARG001, UP006
+    comparison: Input[Artifact] = None,  # noqa: ARG001
+    latency: Input[Artifact] = None,  # noqa: ARG001
+    latency_samples: Input[Artifact] = None,  # noqa: ARG001
 ) -> dsl.ContainerSpec:
     """Write the study's report.
 
@@ -36,13 +40,17 @@ def report(
         aligned_summaries: ranking.json of each.
         tunings: history.parquet of every fine-tuning.
         alignments: alignment.parquet of every alignment.
-        generations: generation.json of every generator.
         report_html: the report as one page.
         report_markdown: the report as Markdown.
         results: results.json, every number of the study.
+        figures: a folder, each figure as PNG and its numbers as CSV.
+        generations: generation.json of every generator; may be left out, as the three below.
+        comparison: comparison.json of compare_models.
+        latency: latency.json of measure_latency.
+        latency_samples: latency.parquet of the same measurement.
     """
     # The lists are in no flag: the stage reads them from the executor input, as the .path of a list is that of its
-    # first artifact.
+    # first artifact. So it does with what may be left out: there is no .path of nothing.
     return dsl.ContainerSpec(
         image=CPU_IMAGE,
         command=["python", "-m", "ssm4rec.stages.report"],
@@ -57,5 +65,7 @@ def report(
             report_markdown.path,
             "--results",
             results.path,
+            "--figures",
+            figures.path,
         ],
     )

@@ -1,0 +1,98 @@
+"""The paper's claims, one by one: what this run says to each, and how sure it is."""
+
+from typing import Final
+
+from ssm4rec.contracts import UNMASKED
+from ssm4rec.llm.ranking_file import ALIGNED, FINETUNED
+from ssm4rec.report.comparison_sections import SIGNIFICANCE, p_text, pair_row
+from ssm4rec.report.language_models import RETRIEVER_ORDER
+from ssm4rec.report.markdown import bullets, escape, listed, plural, with_interval
+from ssm4rec.report.paper import PAPER, SOURCE, PaperTable
+from ssm4rec.report.sections import Section
+from ssm4rec.report.study import Study
+
+_STATE_SPACE_MODELS: Final = ("mamba4rec", "2mamba4rec", "hydra4rec")
+_TRANSFORMER: Final = "sasrec"
+_HYDRA, _MAMBA = "hydra4rec", "mamba4rec"
+
+
+def claims_section(study: Study, paper: PaperTable | None) -> list[Section]:
+    """Return the section of the claims; none where nothing was measured that could judge one."""
+    if not (study.comparison or study.latency or study.language_models.rankers):
+        return []
+    lines = [
+        f"**State-space models recommend better than SASRec.** {_ssms_beat_sasrec(study)}",
+        f"**Hydra is four to five times as fast as Mamba, with similar metrics.** {_hydra_is_faster(study, paper)}",
+        f"**ORPO improves the ranking of a language model slightly.** {_orpo_helps(study)}",
+        "**USGM with adaptive batches trains better than Adam.** Not in this study; the optimizer study measures it "
+        "(`make optimizer-study`).",
+    ]
+    text = f"What {SOURCE} claims, and what this run says to it on {escape(study.manifest['dataset'])}:"
+    return [Section("The paper's claims", f"{text}\n\n{bullets(lines)}")]
+
+
+def _ssms_beat_sasrec(study: Study) -> str:
+    if study.comparison is None:
+        return "Not judged: the models were not compared user by user."
+    words = []
+    for model in _STATE_SPACE_MODELS:
+        row = pair_row(study.comparison, model, _TRANSFORMER, UNMASKED, "ndcg@10")
+        if row is None:
+            continue
+        if row.permutation_p_holm >= SIGNIFICANCE:
+            verdict = f"no difference can be told (the smallest that would show is {row.smallest_difference:.4f})"
+        else:
+            verdict = "yes" if row.difference > 0 else "no, SASRec is better"
+        shown = with_interval(row.difference, row.low, row.high, sign=True)
+        words.append(f"{model}: {verdict}, {shown} in NDCG@10, Holm's p {p_text(row.permutation_p_holm)}")
+    if not words:
+        return "Not judged: SASRec or all state-space models are missing."
+    seeds = min(len(study.seeds(model)) for model in study.models)
+    return (
+        f"{'; '.join(words)}. History unmasked, over {plural(study.comparison.users, 'user')}; at least "
+        f"{plural(seeds, 'seed')} a model, all with this run's settings."
+    )
+
+
+def _hydra_is_faster(study: Study, paper: PaperTable | None) -> str:
+    latency = study.latency
+    printed = listed([f"{_printed_ratio(table):.1f}" for table in ([paper] if paper else PAPER.values())])
+    theirs = f"The latencies in its own table{'' if paper else 's'} give {printed} times."
+    if latency is None:
+        return f"Not judged: no latency was measured. {theirs}"
+    words = []
+    for batch in latency.batches:
+        ratio = latency.times_as_fast(_HYDRA, _MAMBA, batch)
+        if ratio:
+            shown = f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+            words.append(f"{shown} times as fast with {plural(batch, 'user')} a request")
+    if not words:
+        return f"Not judged: samples of one of the two are missing. {theirs}"
+    metrics = ""
+    row = pair_row(study.comparison, _HYDRA, _MAMBA, UNMASKED, "ndcg@10") if study.comparison else None
+    if row:
+        metrics = f" NDCG@10, hydra4rec less mamba4rec: {with_interval(row.difference, row.low, row.high, sign=True)}."
+    device = escape(str(latency.summary.machine["device_name"]))
+    return f"hydra4rec is {'; '.join(words)}, on {device} (paper: A100).{metrics} {theirs}"
+
+
+def _printed_ratio(paper: PaperTable) -> float:
+    printed = {row.model: float(row.latency) for row in paper.rows if row.latency}
+    return printed[_MAMBA] / printed[_HYDRA]
+
+
+def _orpo_helps(study: Study) -> str:
+    words = []
+    for run in study.language_models.rankers:
+        if not run.aligned:
+            continue
+        found = run.difference(ALIGNED, FINETUNED, RETRIEVER_ORDER, "ndcg")
+        verdict = "yes" if found.low > 0 else "no, it is worse" if found.high < 0 else "no difference can be told"
+        shown = with_interval(found.mean, found.low, found.high, sign=True)
+        words.append(
+            f"{escape(run.name)}: {verdict}, {shown} in NDCG@10 of {plural(found.users, 'user')}, candidates in the "
+            "retriever's order"
+        )
+    return (
+        f"{'; '.join(words)}. See the notes on how little was trained." if words else "Not judged: no aligned ranker."
+    )

@@ -1,0 +1,224 @@
+"""What the report says of how sure the differences between models are, and of whom each model serves."""
+
+from typing import Final
+
+from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS
+from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow, SliceRow
+from ssm4rec.report.figures import INK, Figure, drawing, style
+from ssm4rec.report.markdown import MISSING, escape, plural, table, with_interval
+from ssm4rec.report.sections import Section
+
+SIGNIFICANCE: Final = 0.05
+_METRICS: Final = ("ndcg@10", "hit@10")
+_TEN: Final = ("hit@10", "ndcg@10", "mrr@10")
+_SLICES: Final = {
+    "history_length": "length of the history (quarters of the users)",
+    "target_popularity": "popularity of the target (head: the 20% of items with the most training interactions)",
+}
+
+
+def comparison_sections(comparison: Comparison | None) -> list[Section]:
+    """Return the sections of a comparison; none without one."""
+    if comparison is None:
+        return []
+    figures = (*(_differences(comparison, protocol) for protocol in PROTOCOLS), _by_length(comparison))
+    return [
+        Section("Which differences are more than chance", _significance(comparison), figures),
+        Section("Whom a model serves, and with what", _parts(comparison)),
+    ]
+
+
+def model_row(comparison: Comparison, model: str, protocol: str, metric: str) -> ModelRow | None:
+    """Return a model's row, None for a model that was not compared."""
+    rows = [row for row in comparison.models if (row.model, row.protocol, row.metric) == (model, protocol, metric)]
+    return rows[0] if rows else None
+
+
+def pair_row(comparison: Comparison, first: str, second: str, protocol: str, metric: str) -> PairRow | None:
+    """Return a pair's row as first less second, None for a pair that was not compared."""
+    for row in comparison.pairs:
+        if (row.protocol, row.metric) != (protocol, metric):
+            continue
+        if (row.first, row.second) == (first, second):
+            return row
+        if (row.first, row.second) == (second, first):
+            return PairRow(
+                first, second, protocol, metric, -row.difference, -row.high, -row.low,
+                row.bootstrap_p, row.bootstrap_p_holm, row.permutation_p, row.permutation_p_holm,
+                row.smallest_difference,
+            )  # fmt: skip
+    return None
+
+
+def p_text(p: float) -> str:
+    """Return a p-value as text.
+
+    >>> p_text(0.00002), p_text(0.0314)
+    ('< 0.001', '0.031')
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def judged(row: PairRow) -> str:
+    """Say what a pair's corrected test allows to say."""
+    if row.permutation_p_holm >= SIGNIFICANCE:
+        return "no difference can be told"
+    return f"{escape(row.first if row.difference > 0 else row.second)} is better"
+
+
+def _significance(comparison: Comparison) -> str:
+    notes = (
+        f"Over {plural(comparison.users, 'user')} of {comparison.split}. Brackets are 95% bootstrap intervals "
+        f"({comparison.resamples:,} resamples, the same for all models). p-values are of two-sided permutation tests; "
+        f"Holm's are corrected for all pairs of one table, and judged at {SIGNIFICANCE:g}. The smallest difference is "
+        f"what one uncorrected test on these users would find with a chance of {comparison.power:.0%}: a smaller "
+        "one may be there and not be seen. These intervals are for the models as trained; over seeds see the "
+        "columns of their own."
+    )
+    parts = [notes]
+    for protocol in PROTOCOLS:
+        parts += [f"### History {protocol}: means", _means(comparison, protocol)]
+        for metric in _METRICS:
+            rows = [
+                [
+                    f"{escape(row.first)} less {escape(row.second)}",
+                    judged(row),
+                    with_interval(row.difference, row.low, row.high, sign=True),
+                    p_text(row.permutation_p),
+                    p_text(row.permutation_p_holm),
+                    f"{row.smallest_difference:.4f}",
+                ]
+                for row in comparison.pairs
+                if (row.protocol, row.metric) == (protocol, metric)
+            ]
+            header = ["Pair", "Judgement", "Difference", "p", "p, Holm", "Smallest difference"]
+            parts += [f"### History {protocol}: {metric.upper()} of every pair", table(header, rows, text_columns=3)]
+    return "\n\n".join(parts)
+
+
+def _means(comparison: Comparison, protocol: str) -> str:
+    rows = []
+    for model in _models(comparison):
+        cells = []
+        for metric in _TEN:
+            row = model_row(comparison, model, protocol, metric)
+            cells.append(with_interval(row.mean, row.low, row.high) if row else MISSING)
+        ndcg = model_row(comparison, model, protocol, "ndcg@10")
+        rows.append([escape(model), *cells, str(len(ndcg.seeds) or MISSING) if ndcg else MISSING, _over_seeds(ndcg)])
+    header = ["Model", "HIT@10", "NDCG@10", "MRR@10", "Seeds", "NDCG@10 over seeds"]
+    return table(header, rows, text_columns=len(header))
+
+
+def _over_seeds(row: ModelRow | None) -> str:
+    if row is None or row.seed_low is None or row.seed_high is None:
+        return MISSING
+    return f"± {row.seed_deviation:.4f} [{row.seed_low:.4f}, {row.seed_high:.4f}]"
+
+
+def _models(comparison: Comparison) -> list[str]:
+    """Return the models by name, the baseline last."""
+    return sorted({row.model for row in comparison.models}, key=lambda name: (name == MOST_POPULAR, name))
+
+
+def _parts(comparison: Comparison) -> str:
+    parts = []
+    for by, words in _SLICES.items():
+        for protocol in PROTOCOLS:
+            parts += [f"### NDCG@10 by {words}, history {protocol}", _slices(comparison, by, protocol)]
+    rows = [
+        [escape(row.model), str(row.seed), f"{row.coverage:.1%}", f"{row.gini:.3f}"]
+        for row in comparison.recommendations
+    ]
+    if rows:
+        parts += [
+            "### What is recommended",
+            "Of the ten best items, history masked, that each user is given. Coverage: share of the catalog that is "
+            "recommended to anybody. Gini index of how often each item is: 0 for all alike, near 1 when few items are "
+            "all that is recommended.",
+            table(["Model", "Seed", "Coverage", "Gini index"], rows, text_columns=1),
+        ]
+    return "\n\n".join(parts)
+
+
+def _slices(comparison: Comparison, by: str, protocol: str) -> str:
+    rows = _slice_rows(comparison, by, protocol)
+    parts = list(dict.fromkeys(row.part for row in rows))
+    models = _models(comparison)
+    cells = {(row.part, row.model): row for row in rows}
+    lines = [
+        [part, f"{cells[part, models[0]].users:,}", *(_slice_cell(cells[part, model]) for model in models)]
+        for part in parts
+    ]
+    return table(["", "Users", *map(escape, models)], lines, text_columns=len(models) + 2)
+
+
+def _slice_rows(comparison: Comparison, by: str, protocol: str) -> list[SliceRow]:
+    return [row for row in comparison.slices if (row.by, row.protocol, row.metric) == (by, protocol, "ndcg@10")]
+
+
+def _slice_cell(row: SliceRow) -> str:
+    return f"{row.mean:.4f}" + ("" if row.standard_error is None else f" ± {row.standard_error:.4f}")
+
+
+def _differences(comparison: Comparison, protocol: str) -> Figure:
+    """Draw every pair's difference in NDCG@10 with its interval."""
+    pairs = [row for row in comparison.pairs if (row.protocol, row.metric) == (protocol, "ndcg@10")]
+    with drawing(f"differences-{protocol}", height=1.2 + 0.28 * len(pairs)) as made:
+        made.axes.axvline(0, color=INK, linewidth=0.8)
+        for place, row in enumerate(reversed(pairs)):
+            sure = row.permutation_p_holm < SIGNIFICANCE
+            made.axes.errorbar(
+                [row.difference],
+                [place],
+                xerr=[[row.difference - row.low], [row.high - row.difference]],
+                fmt="o" if sure else "s",
+                color=style(0 if sure else 6)["color"],
+                markerfacecolor=None if sure else "none",
+                capsize=2,
+                markersize=4,
+                linewidth=1.2,
+            )
+        made.axes.set_yticks(range(len(pairs)), [f"{row.first} \N{MINUS SIGN} {row.second}" for row in reversed(pairs)])
+        made.axes.set_xlabel("Difference in NDCG@10")
+    columns = ("first", "second", "difference", "low", "high", "p", "p_holm", "smallest_difference")
+    numbers = [
+        (
+            row.first,
+            row.second,
+            row.difference,
+            row.low,
+            row.high,
+            row.permutation_p,
+            row.permutation_p_holm,
+            row.smallest_difference,
+        )
+        for row in pairs
+    ]
+    caption = (
+        f"Differences of every pair in NDCG@10, history {protocol}, with 95% intervals over users; a filled circle "
+        "where Holm's test tells them apart, an open square where it does not."
+    )
+    return made.figure(caption, columns, numbers)
+
+
+def _by_length(comparison: Comparison) -> Figure:
+    """Draw NDCG@10 against the quarters of the users by history length, the paper's protocol."""
+    rows = _slice_rows(comparison, "history_length", PROTOCOLS[0])
+    parts = list(dict.fromkeys(row.part for row in rows))
+    with drawing("by-history-length") as made:
+        for place, model in enumerate(_models(comparison)):
+            own = [row for row in rows if row.model == model]
+            errors = [row.standard_error or 0.0 for row in own]
+            shift = 0.05 * (place - (len(_models(comparison)) - 1) / 2)
+            along = [parts.index(row.part) + shift for row in own]
+            made.axes.errorbar(along, [row.mean for row in own], yerr=errors, capsize=2, label=model, **style(place))
+        made.axes.set_xticks(range(len(parts)), parts)
+        made.axes.set_ylim(bottom=0)
+        made.axes.set_xlabel("Items in the history")
+        made.axes.set_ylabel("NDCG@10")
+        made.axes.legend(frameon=False, fontsize=9)
+    caption = (
+        "NDCG@10 by the length of the history, unmasked, a quarter of the users each; whiskers are standard errors."
+    )
+    numbers = [(row.model, row.part, row.users, row.mean, row.standard_error) for row in rows]
+    return made.figure(caption, ("model", "history_length", "users", "ndcg@10", "standard_error"), numbers)

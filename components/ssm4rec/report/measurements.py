@@ -1,0 +1,171 @@
+"""What a study measured beside its metrics: how sure the comparison of its models is, and what an answer costs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy
+import scipy.stats
+
+from ssm4rec.contracts import MOST_POPULAR
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.comparison import Comparison
+from ssm4rec.latency.intervals import LEVEL, RESAMPLES, Interval
+from ssm4rec.latency.latency_files import LatencyResult, LatencySummary, TimedSample, read_samples
+from ssm4rec.latency.summary import group_of, grouped, seconds_per_user
+
+FULL: Final = "full"
+STEP: Final = "step"
+MODE_NAMES: Final = {FULL: "whole history", STEP: "one more event"}
+
+_TOLERANCE: Final = 1e-9
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A measurement of latency.
+
+    Attributes:
+        summary: its intervals.
+        samples: that they are of; empty where they were not given.
+    """
+
+    summary: LatencySummary
+    samples: Sequence[TimedSample] = ()
+
+    @property
+    def batches(self) -> list[int]:
+        """The sizes of requests, largest first."""
+        return sorted({result.batch for result in self.of_users()}, reverse=True)
+
+    def of_users(self) -> list[LatencyResult]:
+        """Return the results on the users' own histories."""
+        return [result for result in self.summary.results if result.kind == "users"]
+
+    def of_model(self, model: str, batch: int, mode: str = FULL) -> LatencyResult | None:
+        """Return a model's result on the users' own histories, of its first seed; None if it was not measured."""
+        found = [one for one in self.of_users() if (one.model, one.batch, one.mode) == (model, batch, mode)]
+        return min(found, key=lambda one: one.seed, default=None)
+
+    def of_lengths(self, mode: str) -> dict[str, list[LatencyResult]]:
+        """Return each model's results on generated histories of a given length, in the order of the lengths."""
+        curves: dict[str, list[LatencyResult]] = {}
+        for result in self.summary.results:
+            if (result.kind, result.histories, result.mode) == ("length", "generated", mode):
+                curves.setdefault(result.model, []).append(result)
+        return {model: sorted(curve, key=lambda one: one.length or 0) for model, curve in sorted(curves.items())}
+
+    def times_as_fast(self, model: str, other: str, batch: int) -> Interval | None:
+        """Return how many times as long ``other`` takes a user as ``model``, with its 95% bootstrap interval.
+
+        A ratio of means over the samples, which are drawn anew together: every sample has the same users for both.
+        None if the samples of one of the two were not given.
+        """
+        first, second = (self._sample_times(name, batch) for name in (model, other))
+        if first.keys() != second.keys() or len(first) < 2:
+            return None
+        ours, theirs = (numpy.array([times[sample] for sample in sorted(times)]) for times in (first, second))
+        found = scipy.stats.bootstrap(
+            (theirs, ours),
+            lambda above, below, axis=-1: above.mean(axis) / below.mean(axis),
+            paired=True,
+            vectorized=True,
+            confidence_level=LEVEL,
+            n_resamples=RESAMPLES,
+            method="percentile",
+            rng=numpy.random.default_rng(0),
+        ).confidence_interval
+        return Interval(float(theirs.mean() / ours.mean()), float(found.low), float(found.high))
+
+    def _sample_times(self, model: str, batch: int) -> dict[int, float]:
+        """Return a model's seconds a user by the number of the sample, whole histories read anew."""
+        result = self.of_model(model, batch)
+        rows = [row for row in self.samples if result and _key(result) == group_of(row)]
+        return {row.sample: row.total_seconds / row.users for row in rows}
+
+
+def _key(result: LatencyResult) -> tuple[object, ...]:
+    """Return what ``group_of`` gives for the samples of a result."""
+    one = result
+    return (one.kind, one.histories, one.length, one.model, one.profile, one.seed, one.mode, one.batch)
+
+
+def gather_comparison(
+    manifest: dict[str, Any], trainings: set[tuple[str, int]], split: str, paths: Sequence[Path]
+) -> Comparison | None:
+    """Read the study's comparison; None where there is none.
+
+    Args:
+        manifest: the data set's.
+        trainings: every (model, seed) of the study.
+        split: that the study is about.
+        paths: one, or none.
+
+    Raises:
+        InputError: several; one of another data set, another split or other models.
+    """
+    if not paths:
+        return None
+    path = _only(paths, "comparison")
+    found = Comparison.read(path)
+    _check_data(path, found.dataset, found.fingerprint, manifest)
+    if found.split != split:
+        raise InputError(f"{path}: compares on {found.split}, the study is about {split}; compare on that")
+    compared = {(row.model, seed) for row in found.models if row.model != MOST_POPULAR for seed in row.seeds}
+    if compared != trainings:
+        model, seed = min(compared ^ trainings)
+        where = "not in the study" if (model, seed) in compared else "missing in it"
+        raise InputError(f"{path}: {model} seed {seed} is {where}; compare the models that are reported")
+    return found
+
+
+def gather_latency(
+    manifest: dict[str, Any], trainings: set[tuple[str, int]], paths: Sequence[Path], samples: Sequence[Path]
+) -> Latency | None:
+    """Read the study's measurement of latency; None where there is none.
+
+    Args:
+        manifest: the data set's.
+        trainings: every (model, seed) of the study.
+        paths: of latency.json: one, or none.
+        samples: of latency.parquet: one, or none.
+
+    Raises:
+        InputError: several; one of another data set, or of a model that the study has not; samples that the summary is
+            not of.
+    """
+    if not paths:
+        if samples:
+            raise InputError(f"{samples[0]}: samples without their summary; add latency.json (--latency)")
+        return None
+    path = _only(paths, "latency")
+    summary = LatencySummary.read(path)
+    _check_data(path, summary.dataset, summary.fingerprint, manifest)
+    for result in summary.results:
+        if (result.model, result.seed) not in trainings:
+            raise InputError(f"{path}: times {result.model} seed {result.seed}, which no evaluation is of; add it")
+    rows = read_samples(_only(samples, "latency-samples")) if samples else []
+    if rows:
+        means = {key: float(seconds_per_user(group).mean()) for key, group in grouped(rows).items()}
+        expected = {_key(result): result.mean.value for result in summary.results}
+        if means.keys() != expected.keys() or not all(
+            math.isclose(mean, expected[key], rel_tol=_TOLERANCE) for key, mean in means.items()
+        ):
+            raise InputError(f"{samples[0]}: not the samples that {path} is of; give both of one measurement")
+    return Latency(summary, rows)
+
+
+def _only(paths: Sequence[Path], flag: str) -> Path:
+    if len(paths) > 1:
+        raise InputError(f"--{flag}: {len(paths)} files; give one")
+    return paths[0]
+
+
+def _check_data(path: Path, dataset: str, fingerprint: str, manifest: dict[str, Any]) -> None:
+    if (dataset, fingerprint) != (manifest["dataset"], manifest["fingerprint"]):
+        raise InputError(
+            f"{path}: on {dataset} (fingerprint {fingerprint[:12]}), the data set given is {manifest['dataset']} "
+            f"(fingerprint {manifest['fingerprint'][:12]}); report on one data set at a time"
+        )

@@ -1,0 +1,231 @@
+"""Comparison and latency in the report: numbers recomputed, words against what they must not say, files that fit."""
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy
+import pytest
+import scipy.stats
+
+from ssm4rec.errors import InputError
+from ssm4rec.report.document import render_markdown
+from ssm4rec.report.figure_files import write_figures
+from ssm4rec.report.latency_sections import latency_cautions
+from ssm4rec.report.markdown import MISSING
+from ssm4rec.report.measurements import Latency, gather_comparison, gather_latency
+from ssm4rec.report.paper import PAPER
+from ssm4rec.report.study import Study
+from ssm4rec.report.study_sections import report_sections, report_title
+from tests.report.conftest import StudyBuilder
+from tests.report.measured_study import MEANS, SECONDS, comparison, latency_summary, samples, timed, write_measurements
+from tests.report.test_language_models import rows_of, section
+
+TRAININGS = {(model, 0) for model in SECONDS}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return write_measurements(tmp_path_factory.mktemp("measured"))
+
+
+@pytest.fixture
+def study(builder: StudyBuilder, files: dict[str, Path]) -> Study:
+    manifest = builder.manifest()
+    return replace(
+        builder.study(*(builder.evaluation(model) for model in SECONDS)),
+        comparison=gather_comparison(manifest, TRAININGS, "test", [files["comparison"]]),
+        latency=gather_latency(manifest, TRAININGS, [files["latency"]], [files["latency_samples"]]),
+    )
+
+
+def test_every_pair_has_interval_corrected_p_and_smallest_difference(study: Study) -> None:
+    text = section(study, "Which differences")
+    (table,) = [part for part in text.split("### ") if part.startswith("History unmasked: NDCG@10 of every pair")]
+    pairs = {row[0]: row[1:] for row in rows_of(table)[2:]}
+    assert len(pairs) == math.comb(len(MEANS), 2)
+    assert pairs["mamba4rec less sasrec"] == [
+        "mamba4rec is better",
+        "+0.0200 [+0.0100, +0.0300]",
+        "0.001",
+        "0.010",
+        "0.0140",
+    ]
+    assert pairs["most-popular less sasrec"][0] == "sasrec is better"
+    (means,) = [part for part in text.split("### ") if part.startswith("History masked: means")]
+    rows = {row[0]: row[1:] for row in rows_of(means)}
+    assert rows["sasrec"][1] == "0.2000 [0.1900, 0.2100]"
+    assert list(rows)[-1] == "most-popular"
+
+
+def test_slices_and_recommendations(study: Study) -> None:
+    text = section(study, "Whom a model serves")
+    assert ["18-90", "3,020", "0.1110 ± 0.0020", "0.1210 ± 0.0020", "0.1010 ± 0.0020", "0.0210 ± 0.0020"] in rows_of(
+        text
+    )
+    assert ["tail", "3,020", "0.2110 ± 0.0020", "0.2210 ± 0.0020", "0.2010 ± 0.0020", "0.1210 ± 0.0020"] in rows_of(
+        text
+    )
+    assert ["hydra4rec", "0", "50.0%", "0.750"] in rows_of(text)
+
+
+def test_latency_stands_beside_the_paper_with_and_without_outliers(study: Study) -> None:
+    text = section(study, "Latency")
+    (table,) = [part for part in text.split("### ") if part.startswith("10 users a request")]
+    rows = {row[0]: row[1:] for row in rows_of(table)}
+    times = [1.0, 1.02, 1.04, 1.06, 1.08, 3.0]  # milliseconds; the last is outside the fences
+    hydra = rows["hydra4rec seed 0"]
+    assert hydra[1].startswith(f"{numpy.mean(times):.2f} [")
+    assert hydra[2].startswith(f"{numpy.mean(times[:5]):.2f} [")
+    assert hydra[3].startswith(f"{numpy.median(times):.2f} [")
+    assert hydra[4:6] == ["1 of 6", f"{1000 / numpy.mean(times):,.0f}"]
+    assert [rows[f"{model} seed 0"][-1] for model in SECONDS] == ["0.128", "0.0020", "0.0005"]
+    assert "This study measured no latency" not in section(study, "This run | the paper")
+
+
+def test_how_many_times_as_fast_is_paired_by_sample(study: Study) -> None:
+    assert study.latency
+    ratio = study.latency.times_as_fast("mamba4rec", "sasrec", 10)
+    assert ratio
+    # Both models slow down together from sample to sample: of the ratio nothing is left to chance.
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((2.0, 2.0, 2.0))
+    spread = study.latency.times_as_fast("hydra4rec", "mamba4rec", 10)
+    factors = numpy.array([1.0, 1.02, 1.04, 1.06, 1.08, 1.1])
+    ours, theirs = 1e-3 * numpy.array([*factors[:5], 3.0]), 4e-3 * factors
+    assert spread
+    assert spread.value == pytest.approx(theirs.mean() / ours.mean())
+    draws = numpy.random.default_rng(1).integers(6, size=(20_000, 6))
+    low, high = numpy.quantile(theirs[draws].mean(axis=1) / ours[draws].mean(axis=1), (0.025, 0.975))
+    assert (spread.low, spread.high) == (pytest.approx(low, rel=0.05), pytest.approx(high, rel=0.05))
+    assert replace(study.latency, samples=()).times_as_fast("hydra4rec", "mamba4rec", 10) is None
+    assert study.latency.times_as_fast("2mamba4rec", "sasrec", 10) is None
+
+
+def test_claims_follow_the_numbers(study: Study) -> None:
+    text = section(study, "The paper's claims")
+    assert "mamba4rec: yes, +0.0200 [+0.0100, +0.0300] in NDCG@10" in text
+    assert "times as fast with 10 users a request" in text
+    printed = {row.model: float(row.latency or "nan") for row in PAPER["ml-1m"].rows}
+    assert f"give {printed['mamba4rec'] / printed['hydra4rec']:.1f} times" in text
+    assert "Not judged: no aligned ranker" in text
+    assert "USGM" in text
+    unsure = section(replace(study, comparison=comparison(p_holm=0.2)), "The paper's claims")
+    assert "mamba4rec: no difference can be told (the smallest that would show is 0.0140)" in unsure
+    without = section(replace(study, comparison=None, latency=replace(study.latency, samples=())), "The paper's claims")
+    assert "Not judged: the models were not compared" in without
+    assert "Not judged: samples of one of the two are missing" in without
+
+
+def test_sasrec_ahead_is_a_no(study: Study) -> None:
+    assert study.comparison
+    pairs = tuple(
+        replace(row, difference=-0.02, low=-0.03, high=-0.01) if row.second == "sasrec" else row
+        for row in study.comparison.pairs
+    )
+    text = section(replace(study, comparison=replace(study.comparison, pairs=pairs)), "The paper's claims")
+    assert "hydra4rec: no, SASRec is better, -0.0200 [-0.0300, -0.0100]" in text
+
+
+def test_curves_over_lengths_and_where_they_cross(study: Study) -> None:
+    text = section(study, "Cost against the length")
+    # 1e-9 L^2 = 1e-6 L at L = 1000.
+    assert [
+        "mamba4rec",
+        "whole history",
+        "generated",
+        "from about L = 1,000",
+        MISSING,
+        "at L = 5,000",
+        "50 to 5,000",
+    ] in rows_of(text)
+    assert ["sasrec", "0.0026 [0.0025, 0.0026]", "25.5 [25.0, 26.0]"] in rows_of(text)
+
+
+def test_a_busy_machine_is_a_caution(study: Study) -> None:
+    assert latency_cautions(study.latency) == latency_cautions(None) == []
+    assert study.latency
+    machine = study.latency.summary.machine | {"idle": False, "others_cores": 1.5}
+    busy = Latency(replace(study.latency.summary, machine=machine))
+    assert "1.50 cores" in latency_cautions(busy)[0]
+    assert "1.50 cores" in section(replace(study, latency=busy), "Latency")
+
+
+def test_each_figure_is_a_png_and_its_numbers_a_csv(study: Study, tmp_path: Path) -> None:
+    sections = report_sections(study)
+    write_figures(tmp_path / "figures", sections)
+    names = [figure.name for section in sections for figure in section.figures]
+    assert len(set(names)) == len(names)
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(
+        f"{name}.{ending}" for name in names for ending in ("csv", "png")
+    )
+    assert all((tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in names)
+    with (tmp_path / "figures" / "hit-against-latency-10.csv").open(encoding="utf-8") as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    assert list(rows) == sorted(SECONDS)
+    times = numpy.array([1.0, 1.02, 1.04, 1.06, 1.08])
+    assert float(rows["hydra4rec"]["latency_ms"]) == pytest.approx(times.mean())
+    assert (
+        float(rows["hydra4rec"]["latency_low"]) <= scipy.stats.tmean(times) <= float(rows["hydra4rec"]["latency_high"])
+    )
+    hits = [float(rows["sasrec"][name]) for name in ("hit_low", "hit@10", "hit_high")]
+    assert hits == pytest.approx([0.09, 0.10, 0.11])
+
+
+def test_figures_are_told_apart_without_colour(study: Study) -> None:
+    figures = {figure.name: figure for section in report_sections(study) for figure in section.figures}
+    axes = figures["cost-against-length-full"].canvas.axes[0]
+    drawn = [container.lines[0] for container in axes.containers]
+    assert len({(line.get_marker(), line.get_linestyle()) for line in drawn}) == len(SECONDS)
+    points = [
+        container.lines[0].get_marker() for container in figures["hit-against-latency-10"].canvas.axes[0].containers
+    ]
+    assert len(set(points)) == len(SECONDS)
+    assert figures["hit-against-latency-10"].canvas.axes[0].get_xscale() == "log"
+
+
+def test_a_study_without_measurements_says_so_and_nothing_else(builder: StudyBuilder) -> None:
+    study = builder.study(builder.evaluation())
+    markdown = render_markdown(report_title(study), report_sections(study))
+    assert "This study measured no latency." in markdown
+    for word in ("The paper's claims", "Which differences", "## Latency", "## Cost against"):
+        assert word not in markdown
+
+
+def test_files_that_do_not_belong_together_are_refused(
+    builder: StudyBuilder, files: dict[str, Path], tmp_path: Path
+) -> None:
+    manifest = builder.manifest()
+
+    def refusal_of_comparison(trainings: set[tuple[str, int]], split: str, *paths: Path) -> str:
+        with pytest.raises(InputError) as caught:
+            gather_comparison(manifest, trainings, split, paths)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    path = tmp_path / "comparison.json"
+    comparison(fingerprint="feedfeedfeedfeed").write(path)
+    good = files["comparison"]
+    assert "feedfeedfeed" in refusal_of_comparison(TRAININGS, "test", path)
+    assert "--comparison: 2 files" in refusal_of_comparison(TRAININGS, "test", good, good)
+    assert "the study is about validation" in refusal_of_comparison(TRAININGS, "validation", good)
+    assert "sasrec seed 1 is missing in it" in refusal_of_comparison(TRAININGS | {("sasrec", 1)}, "test", good)
+    assert "sasrec seed 0 is not in the study" in refusal_of_comparison(TRAININGS - {("sasrec", 0)}, "test", good)
+
+    def refusal_of_latency(trainings: set[tuple[str, int]], paths: list[Path], samples: list[Path]) -> str:
+        with pytest.raises(InputError) as caught:
+            gather_latency(manifest, trainings, paths, samples)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    path = tmp_path / "latency.json"
+    few = [row for row in samples() if row.kind == "users"]
+    latency_summary(few, fingerprint="feedfeedfeedfeed").write(path)
+    rows = [files["latency_samples"]]
+    assert "feedfeedfeed" in refusal_of_latency(TRAININGS, [path], [])
+    assert "samples without their summary" in refusal_of_latency(TRAININGS, [], rows)
+    assert "times sasrec seed 0, which no evaluation is of" in refusal_of_latency(
+        TRAININGS - {("sasrec", 0)}, [files["latency"]], []
+    )
+    latency_summary([timed(1e-3 * (1 + number), number) for number in range(5)]).write(path)
+    assert "not the samples that" in refusal_of_latency(TRAININGS, [path], rows)
