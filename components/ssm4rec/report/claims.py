@@ -3,6 +3,7 @@
 from typing import Final
 
 from ssm4rec.contracts import UNMASKED
+from ssm4rec.latency.intervals import Interval
 from ssm4rec.llm.ranking_file import ALIGNED, FINETUNED
 from ssm4rec.report.comparison_sections import SIGNIFICANCE, p_text, pair_row
 from ssm4rec.report.language_models import RETRIEVER_ORDER
@@ -14,6 +15,7 @@ from ssm4rec.report.study import Study
 _STATE_SPACE_MODELS: Final = ("mamba4rec", "2mamba4rec", "hydra4rec")
 _TRANSFORMER: Final = "sasrec"
 _HYDRA, _MAMBA = "hydra4rec", "mamba4rec"
+_CLAIMED: Final = 4.0
 
 
 def claims_section(study: Study, paper: PaperTable | None) -> list[Section]:
@@ -64,8 +66,8 @@ def _hydra_is_faster(study: Study, paper: PaperTable | None) -> str:
     for batch in latency.batches:
         ratio = latency.times_as_fast(_HYDRA, _MAMBA, batch)
         if ratio:
-            shown = f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
-            words.append(f"{shown} times as fast with {plural(batch, 'user')} a request")
+            shown = f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times as fast"
+            words.append(f"with {plural(batch, 'user')} a request {_judged_ratio(ratio)}, {shown}")
     if not words:
         return f"Not judged: samples of one of the two are missing. {theirs}"
     metrics = ""
@@ -73,7 +75,17 @@ def _hydra_is_faster(study: Study, paper: PaperTable | None) -> str:
     if row:
         metrics = f" NDCG@10, hydra4rec less mamba4rec: {with_interval(row.difference, row.low, row.high, sign=True)}."
     device = escape(str(latency.summary.machine["device_name"]))
-    return f"hydra4rec is {'; '.join(words)}, on {device} (paper: A100).{metrics} {theirs}"
+    return f"On {device} (paper: A100) {'; '.join(words)}.{metrics} {theirs}"
+
+
+def _judged_ratio(ratio: Interval) -> str:
+    if ratio.low >= _CLAIMED:
+        return "yes"
+    if ratio.high < 1:
+        return "no, hydra4rec is slower"
+    if ratio.low > 1 and ratio.high < _CLAIMED:
+        return "faster, but less than four times"
+    return "no, not by four times" if ratio.high < _CLAIMED else "it cannot be told"
 
 
 def _printed_ratio(paper: PaperTable) -> float:

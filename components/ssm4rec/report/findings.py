@@ -131,7 +131,7 @@ def _best(study: Study, protocol: str) -> str:
     if len(study.models) == 1:
         verdict = "the only model is"
     if _mean(study, best, protocol) <= _mean(study, MOST_POPULAR, protocol):
-        baseline = f"it does not beat {baseline}"
+        baseline = f"it does not beat {MOST_POPULAR}, which has {_numbers(study, MOST_POPULAR, protocol)}"
     return (
         f"{_PROTOCOL_WORDS[protocol]}: {verdict} **{escape(best)}** with {_numbers(study, best, protocol)}; {baseline}."
     )

@@ -115,7 +115,7 @@ def _numbers(run: RankerRun, population: str) -> str:
                     f"{row.value:.4f} ± {row.standard_error:.4f} [{row.value - half:.3f}, {row.value + half:.3f}]"
                 )
             five = run.row(ranker, order, population, "hit@5")
-            cells.append(f"{five.value:.4f} ± {five.standard_error:.4f}")
+            cells.append(f"{five.value:.3f} ± {five.standard_error:.3f}")
             rows.append([RANKER_NAMES[ranker], MISSING if ranker in BASELINES else order, *cells])
     header = ["Ranker", "Order shown", "HIT@10", "NDCG@10", "MRR@10", "HIT@5"]
     return table(header, rows, text_columns=len(header))

@@ -75,6 +75,7 @@ def _of_users(latency: Latency, paper: PaperTable | None) -> str:
         )
     for batch in latency.batches:
         parts += [f"### {plural(batch, 'user')} a request", _batch(latency, batch, paper)]
+    parts += ["### Requests", _requests(latency)]
     parts += ["### Memory, and where the time goes", _shares(latency)]
     settings = {name: machine[name] for name in sorted(machine) if not isinstance(machine[name], dict)}
     kernels = {f"kernel of {name}": chosen for name, chosen in machine["kernels"].items()}
@@ -84,26 +85,35 @@ def _of_users(latency: Latency, paper: PaperTable | None) -> str:
 
 def _batch(latency: Latency, batch: int, paper: PaperTable | None) -> str:
     printed = {row.model: row.latency for row in paper.rows} if paper else {}
-    header = ["Model", "Read", "Mean", "Without outliers", "Median", "Outliers", "Users/s"]
-    header += ["Request, ms: p50", "p95", "p99", *(["Paper"] if paper else [])]
-    rows = []
-    for result in latency.of_users():
-        if result.batch != batch:
-            continue
-        quantiles = [_three(value) for value in (result.request_p50, result.request_p95, result.request_p99)]
-        theirs = printed.get(result.model) or MISSING
-        rows.append(
-            [
-                _model(result),
-                MODE_NAMES[result.mode],
-                *(milliseconds(one) for one in (result.mean, result.mean_without_outliers, result.median)),
-                f"{result.outliers} of {result.samples}",
-                f"{result.users_per_second:,.0f}",
-                *quantiles,
-                *([MISSING if result.mode == STEP else theirs] if paper else []),
-            ]
-        )
+    header = ["Model", "Read", "Mean", "Without outliers", "Median", "Outliers", *(["Paper"] if paper else [])]
+    rows = [
+        [
+            _model(result),
+            MODE_NAMES[result.mode],
+            *(milliseconds(one) for one in (result.mean, result.mean_without_outliers, result.median)),
+            f"{result.outliers} of {result.samples}",
+            *([MISSING if result.mode == STEP else printed.get(result.model) or MISSING] if paper else []),
+        ]
+        for result in latency.of_users()
+        if result.batch == batch
+    ]
     return table(header, rows, text_columns=5)
+
+
+def _requests(latency: Latency) -> str:
+    rows = [
+        [
+            _model(result),
+            MODE_NAMES[result.mode],
+            f"{result.batch:,}",
+            f"{result.users_per_second:,.0f}",
+            *(_three(value) for value in (result.request_p50, result.request_p95, result.request_p99)),
+            f"{result.cpu_per_wall:.2f}",
+        ]
+        for result in latency.of_users()
+    ]
+    header = ["Model", "Read", "Users a request", "Users a second", "Request, ms: p50", "p95", "p99", "CPU-s a second"]
+    return table(header, rows, text_columns=2)
 
 
 def _model(result: LatencyResult) -> str:
