@@ -19,7 +19,7 @@ TOOLS_INSTALLED := $(TOOLS)/.installed
 # Variables that `make run` and `make submit` hand to the study as flags: DATASET=ml-1m becomes --dataset ml-1m.
 # Only those given to make itself count: names as plain as FORMAT or OUT may stand in the environment for other reasons.
 STUDY := PARAMETERS DATASET SOURCE ITEMS_SOURCE MODELS SEEDS PROFILE LLM LANGUAGE_MODEL RETRIEVER LLM_OVERRIDES \
-	GENERATOR_OVERRIDES LATENCY_SAMPLES LATENCY_USERS ANY_CHECKSUM CACHE_DIR FORM FORMAT \
+	GENERATOR_OVERRIDES LATENCY_SAMPLES LATENCY_USERS LATENCY_BATCHES ANY_CHECKSUM CACHE_DIR FORM FORMAT \
 	USER_COLUMN ITEM_COLUMN TIME_COLUMN TIME_UNIT RATING_COLUMN TITLE_COLUMN DEDUPLICATE MINIMUM_RATING K_CORE \
 	SPLIT VALIDATION_FRACTION TEST_FRACTION OVERRIDES DEVICE PRECISION KERNELS COMPILE CHECKPOINT_DIR GPUS
 given = $(foreach name,$1,$(if $(filter command,$(origin $(name))),$(name)))
@@ -45,6 +45,10 @@ run: $(INSTALLED) ## Run the study on this machine: data, trainings, evaluation,
 .PHONY: optimizer-study
 optimizer-study: $(INSTALLED) ## Compare optimizers and ways to choose batches, each tuned alike (MODELS=, OPTIMIZERS=, SEEDS=, ...)
 	@$(SETTINGS) $(BIN)/python -m pipelines.run_optimizers $(call flags,$(STUDY) OPTIMIZERS CONTROLS OUT RUNNER ARTIFACTS)
+
+.PHONY: orpo-study
+orpo-study: $(INSTALLED) ## Compare language models of several sizes before and after ORPO (LANGUAGE_MODELS=, PROFILE=, ...)
+	@$(SETTINGS) $(BIN)/python -m pipelines.run_orpo $(call flags,$(STUDY) LANGUAGE_MODELS OUT RUNNER ARTIFACTS)
 
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000

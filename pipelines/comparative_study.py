@@ -1,10 +1,16 @@
-"""The comparative study: prepare the data, train and evaluate every (model, seed), report."""
+"""The comparative study: prepare the data, train and evaluate recommenders and language models, compare, report.
+
+The three lists say what is in it: ``trainings``, ``rankers`` and ``generators``; an empty one leaves its part out.
+"""
 
 from kfp import dsl
 
 from pipelines.hardware import A100_80GB, CACHE_FOLDER, GPU_TAINT, VOLUME, on_cpu, on_gpu, reads_object_store
-from ssm4rec.contracts import PAPER_RECOMMENDERS
+from pipelines.language_models import Place, generate, mine, rank_and_align, retrieve
+from ssm4rec.contracts import GENERATORS, PAPER_RECOMMENDERS
+from ssm4rec.stages.compare_models.component import compare_models
 from ssm4rec.stages.evaluate.component import evaluate
+from ssm4rec.stages.measure_latency.component import measure_latency
 from ssm4rec.stages.prepare_data.component import prepare_data
 from ssm4rec.stages.report.component import report
 from ssm4rec.stages.train_recommender.component import train_recommender
@@ -12,11 +18,13 @@ from ssm4rec.stages.train_recommender.component import train_recommender
 DOWNLOADS = f"{CACHE_FOLDER}/downloads" if VOLUME else ""
 CHECKPOINTS = f"{CACHE_FOLDER}/checkpoints" if VOLUME else ""
 DEFAULT_TRAININGS = [{"model": model, "seed": 0} for model in PAPER_RECOMMENDERS]
+DEFAULT_RANKERS = [{"language_model": "", "retriever": "lrurec", "seed": 0}]
+DEFAULT_GENERATORS = [{"model": model, "seed": 0} for model in GENERATORS]
 
 
 @dsl.pipeline(  # type: ignore[untyped-decorator] # kfp publishes no types
     name="comparative-study",
-    description="Train recommenders on one data set; compare them, by full ranking, with the paper's numbers.",
+    description="Train recommenders and language models on one data set; compare them with the paper's numbers.",
 )
 def comparative_study(
     dataset: str = "ml-100k",
@@ -39,13 +47,20 @@ def comparative_study(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
     trainings: list = DEFAULT_TRAININGS,  # type: ignore[type-arg] # kfp would want types of the fields, too
+    rankers: list = DEFAULT_RANKERS,  # type: ignore[type-arg]
+    generators: list = DEFAULT_GENERATORS,  # type: ignore[type-arg]
     profile: str = "quick",
     overrides: str = "",
+    llm_overrides: str = "",
+    generator_overrides: str = "",
     device: str = "auto",
     precision: str = "auto",
     kernels: str = "auto",
     compile: bool = False,
     checkpoint_dir: str = CHECKPOINTS,
+    latency_samples: int = 30,
+    latency_users: int = 1500,
+    latency_batches: str = "1,64,256",
     gpus: str = "1",
     gpu_pool: dict[str, str] = A100_80GB,
     gpu_toleration: dict[str, str] = GPU_TAINT,
@@ -74,14 +89,21 @@ def comparative_study(
         split: leave-one-out or global-time.
         validation_fraction: of the events, for global-time.
         test_fraction: of the events, for global-time.
-        trainings: what to train, one {"model": name, "seed": number} each.
-        profile: size of the trainings: smoke, quick, paper or best.
-        overrides: changes to the recipes, such as training.epochs=3.
+        trainings: recommenders to train, one {"model": name, "seed": number} each.
+        rankers: language models to fine-tune and align, one {"language_model": source or "", "retriever", "seed"} each.
+        generators: generative recommenders to train, one {"model": gpt4rec or mamrec, "seed": number} each.
+        profile: size of the trainings: smoke, quick, llm-small, paper or best.
+        overrides: changes to the recommenders' recipes, such as training.epochs=3.
+        llm_overrides: changes to the rankers' recipe, such as finetune.prompts=500.
+        generator_overrides: changes to the generators' recipe.
         device: cpu, cuda or auto.
         precision: of the trainings: fp32, tf32, bf16 or auto.
         kernels: form of the operators: sequential, torch, fused or auto.
         compile: send the models through torch.compile.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
+        latency_samples: timed for each recommender.
+        latency_users: of each sample, drawn anew for it.
+        latency_batches: users a request, separated by commas.
         gpus: of one node, for each training; as many processes share its batches.
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taint.
@@ -129,9 +151,49 @@ def comparative_study(
         evaluated = evaluate(dataset=data, model=trained.outputs["model"], split="test", device="cpu")
         on_cpu(evaluated, cpus=4, memory_gib=8, hours=3)
 
+    compared = compare_models(
+        dataset=data,
+        ranks=dsl.Collected(evaluated.outputs["ranks"]),
+        candidates=dsl.Collected(evaluated.outputs["candidates"]),
+        resamples=10_000,
+        seed=0,
+    )
+    on_cpu(compared, cpus=2, memory_gib=8, hours=2)
+
+    place = Place(device, cache_dir, checkpoint_dir, gpu_pool, gpu_toleration)
+    with dsl.ParallelFor(items=rankers) as ranker:
+        retrieved = retrieve(data, ranker.retriever, ranker.seed, profile, place)
+        ranked = rank_and_align(data, retrieved, mine(data, ranker.seed), ranker, profile, llm_overrides, place)
+    with dsl.ParallelFor(items=generators) as generator:
+        generation = generate(data, generator, profile, generator_overrides, place)
+
+    timed = measure_latency(
+        dataset=data,
+        models=dsl.Collected(trained.outputs["model"]),
+        device=device,
+        precision=precision,
+        kernels=kernels,
+        compile=compile,
+        threads=0,
+        samples=latency_samples,
+        users=latency_users,
+        batches=latency_batches,
+        single_users=100,
+        with_replacement=True,
+        warm_up=3,
+        lengths="",
+        seed=0,
+    )
+    on_gpu(timed, "1", gpu_pool, gpu_toleration, hours=6)
+
     reported = report(
         dataset=data,
         evaluations=dsl.Collected(evaluated.outputs["metrics"]),
         histories=dsl.Collected(trained.outputs["history"]),
+        **ranked.collected(),
+        generations=dsl.Collected(generation),
+        comparison=compared.outputs["comparison"],
+        latency=timed.outputs["summary"],
+        latency_samples=timed.outputs["latency"],
     )
     on_cpu(reported, cpus=1, memory_gib=2, hours=1)

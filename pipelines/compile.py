@@ -12,13 +12,18 @@ from kfp import compiler
 
 from pipelines.comparative_study import comparative_study
 from pipelines.optimizer_study import optimizer_study
+from pipelines.orpo_study import orpo_study
 from pipelines.picture import write_pictures
 
 COMPILED: Final = Path(__file__).parent / "compiled"
 _HEADER: Final = "# Compiled by `make compile` from pipelines/*.py: change those, not this file."
 SETTINGS: Final = ("SSM4REC_REGISTRY", "SSM4REC_ACCELERATOR", "SSM4REC_VOLUME")
 """What a compilation can be told beside its source: see ``ssm4rec/images.py`` and ``hardware.py``."""
-PIPELINES: Final[dict[str, Any]] = {"comparative_study": comparative_study, "optimizer_study": optimizer_study}
+PIPELINES: Final[dict[str, Any]] = {
+    "comparative_study": comparative_study,
+    "optimizer_study": optimizer_study,
+    "orpo_study": orpo_study,
+}
 
 
 def compile_all(folder: Path) -> list[Path]:

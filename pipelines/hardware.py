@@ -26,6 +26,10 @@ OBJECT_STORE_SECRET: Final = "ssm4rec-object-store"  # noqa: S105 - its name
 OBJECT_STORE_VARIABLES: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
 """The secret of ``manifests/secrets`` and its keys, which are the variables the S3 clients read."""
 
+HUB_SECRET: Final = "ssm4rec-hugging-face"  # noqa: S105 - its name
+HUB_VARIABLES: Final = ("HF_TOKEN",)
+"""The secret of ``manifests/secrets`` for gated models of the Hugging Face hub."""
+
 VOLUME: Final = os.environ.get("SSM4REC_VOLUME", "")
 CACHE_FOLDER: Final = "/cache"
 
@@ -71,6 +75,12 @@ def reads_object_store(task: PipelineTask) -> None:
     kubernetes.use_secret_as_env(
         task, OBJECT_STORE_SECRET, {name: name for name in OBJECT_STORE_VARIABLES}, optional=True
     )
+
+
+def reads_language_models(task: PipelineTask) -> None:
+    """Give a task what its language model may need: a token of the hub, the object store's credentials."""
+    kubernetes.use_secret_as_env(task, HUB_SECRET, {name: name for name in HUB_VARIABLES}, optional=True)
+    reads_object_store(task)
 
 
 def _everywhere(task: PipelineTask, hours: int) -> None:

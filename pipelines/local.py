@@ -7,6 +7,7 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 - ``construct_executor_input``: also makes the parent folders of the outputs, as KFP's launcher does in a pod;
 - ``get_outputs_for_task``: also returns the artifacts that a stage did not report itself, as the launcher does;
 - ``get_parent_input``: also finds outputs of tasks, for loops over one (of which it knows those called "Output" only);
+- ``get_task_output``: also finds that a loop over an empty list gave nothing, as KFP's backend does;
 - its logging helpers, which swap process-wide state (root logger, builtins.print) and are no use to several threads.
 """
 
@@ -15,6 +16,7 @@ import errno
 import functools
 import logging
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -35,7 +37,7 @@ from kfp.local import (
 from kfp.local.status import Status
 
 from pipelines.runners import Runner
-from ssm4rec.contracts import MODEL_CONFIG, SCALE_SETTINGS
+from ssm4rec.contracts import GENERATOR, MODEL_CONFIG, RANKER, SCALE_SETTINGS
 from ssm4rec.files import make_folder, read_json
 from ssm4rec.tracking import start_task
 
@@ -45,6 +47,7 @@ PATCHED: Final = (
     (executor_input_utils, "construct_executor_input"),
     (executor_output_utils, "get_outputs_for_task"),
     (io.IOStore, "get_parent_input"),
+    (io.IOStore, "get_task_output"),
     (logging_utils, "local_logger_context"),
     (logging_utils, "indented_print"),
     (logging_utils, "print_horizontal_line"),
@@ -73,17 +76,26 @@ class StageProcess:
     @property
     def training(self) -> tuple[str, str]:
         """The model and the seed that the stage is about, ('', '') if it is about neither."""
-        config = Path(self.flag("--model-dir")) / MODEL_CONFIG
         if self.flag("--model"):
             return self.flag("--model"), self.flag("--seed")
-        if self.flag("--model-dir") and config.exists():
-            document = read_json(config)
-            return document["model"], str(document["seed"])
-        return "", ""
+        for flag, name in (("--model-dir", MODEL_CONFIG), ("--generator-dir", GENERATOR)):
+            document = self._description(flag, name)
+            if document:
+                return document["model"], str(document["seed"])
+        ranker = self._ranker
+        return (re.split("[:/]", ranker["source"])[-1], str(ranker["seed"])) if ranker else ("", "")
 
     @property
     def variant(self) -> list[str]:
-        """What tells an optimizer study's trainings of a model and seed apart: optimizer, its scale, batch control."""
+        """What tells tasks of one stage apart that are about the same model and seed.
+
+        In an optimizer study optimizer, its scale and the batch control; of an evaluation the split, if it is not test;
+        of what a ranker writes whether it is aligned.
+        """
+        if self._ranker:
+            return ["aligned" if self._ranker["stage"] == "align_llm" else "finetuned"]
+        if self.flag("--split") not in ("", "test"):
+            return [self.flag("--split")]
         overrides = dict(pair.partition("=")[::2] for pair in self.flag("--overrides").split(","))
         chosen = {name.removeprefix("training."): value for name, value in overrides.items()}
         if "optimizer" not in chosen or "batch_control" not in chosen:
@@ -91,12 +103,23 @@ class StageProcess:
         scale = SCALE_SETTINGS.get(chosen["optimizer"], "")
         return [chosen["optimizer"], chosen.get(scale, ""), chosen["batch_control"]]
 
+    @property
+    def _ranker(self) -> dict[str, Any]:
+        """The description of the ranker that the stage writes or reads, {} without one."""
+        return self._description("--aligned-dir", RANKER) or self._description("--adapter-dir", RANKER)
+
+    def _description(self, flag: str, name: str) -> dict[str, Any]:
+        """Return a JSON file of a folder given to a flag, {} if there is none."""
+        path = Path(self.flag(flag)) / name
+        document: dict[str, Any] = read_json(path) if self.flag(flag) and path.exists() else {}
+        return document
+
     @functools.cached_property
     def label(self) -> str:
         """What the user calls the stage, such as ``evaluate sasrec seed 0``."""
         model, seed = self.training
         stage = self.module.rpartition(".")[2]
-        return " ".join([stage, *([model, "seed", seed] if model else []), *(self.variant if model else [])])
+        return " ".join([stage, *([model, "seed", seed] if model else []), *self.variant])
 
     @property
     def log(self) -> Path:
@@ -113,7 +136,7 @@ class LocalStudy:
             are finished: the same pipeline with the same arguments in the same folder does not repeat them).
         runner: makes a process or a container of a stage.
         tracking: the MLflow variables of the study's run, from ``tracking.start_study``.
-        environment: further variables of every stage.
+        environment: further variables of a stage, by its module.
         say: shows a line to the user.
         finished: called when a stage has succeeded.
         processes: the stages that ran, in the order of their start.
@@ -122,7 +145,7 @@ class LocalStudy:
     folder: Path
     runner: Runner
     tracking: dict[str, str]
-    environment: dict[str, str]
+    environment: Callable[[str], dict[str, str]]
     say: Callable[[str], None]
     finished: Callable[[StageProcess], None]
     processes: list[StageProcess] = field(default_factory=list)
@@ -172,7 +195,7 @@ class LocalStudy:
         return Status.SUCCESS
 
     def _run(self, process: StageProcess, image: str) -> int:
-        environment = {**self.environment, **start_task(process.label, self.tracking)}
+        environment = {**self.environment(process.module), **start_task(process.label, self.tracking)}
         process.log.parent.mkdir(parents=True, exist_ok=True)
         with process.log.open("w", encoding="utf-8") as log:
 
@@ -209,6 +232,7 @@ class LocalStudy:
             _with_parent_folders(executor_input_utils.construct_executor_input, self.folder),
             _with_unreported_artifacts(executor_output_utils.get_outputs_for_task),
             _with_task_outputs(io.IOStore.get_parent_input),
+            _with_empty_loops(io.IOStore.get_task_output),
             nullcontext,
             nullcontext,
             lambda: None,
@@ -275,5 +299,15 @@ def _with_task_outputs(get: Callable[[io.IOStore, str], Any]) -> Callable[[io.IO
         }
         name = key.removeprefix("pipelinechannel--")
         return outputs[name] if name in outputs else get(store, key)
+
+    return found
+
+
+def _with_empty_loops(get: Callable[[io.IOStore, str, str], Any]) -> Callable[[io.IOStore, str, str], Any]:
+    @functools.wraps(get)
+    def found(store: io.IOStore, task_name: str, key: str) -> Any:
+        if task_name.startswith("for-loop-") and task_name not in store._task_output_data:
+            return []
+        return get(store, task_name, key)
 
     return found

@@ -54,7 +54,7 @@ def optimizer_study(
         controls: batch controls to compare, separated by commas.
         seeds: of the comparison, separated by commas.
         overrides: changes to the recipe that all trainings of the comparison share; the sweep's stand in trainings.
-        profile: size of the trainings: smoke, quick, paper or best.
+        profile: size of the trainings: smoke, quick, llm-small, paper or best.
         device: cpu, cuda or auto.
         precision: of the trainings: fp32, tf32, bf16 or auto.
         kernels: form of the operators: sequential, torch, fused or auto.

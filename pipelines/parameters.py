@@ -10,10 +10,12 @@ from typing import Any, get_args
 import yaml
 
 from ssm4rec.command_line import StageParser, boolean
-from ssm4rec.contracts import MODELS, PAPER_RECOMMENDERS, PROFILES
+from ssm4rec.contracts import DEFAULT_LANGUAGE_MODEL, GENERATORS, MODELS, PAPER_RECOMMENDERS, PROFILES
 from ssm4rec.errors import InputError
 from ssm4rec.optim.batch_size import ControllerName
 from ssm4rec.training.sweep import COMPARED, SCALES, SHORT, sweep
+
+LLM_PARTS = ("none", "llamarec", "all")
 
 _OF_ALL_STUDIES = {
     "source": ("", "address of the events instead of the official one: a path, file://, http(s):// or s3://"),
@@ -25,7 +27,13 @@ _OF_ALL_STUDIES = {
     "kernels": ("auto", "form of the operators: sequential, torch, fused, or auto"),
     "checkpoint_dir": ("", "folder of checkpoints that outlives a task"),
 }
+_OF_THE_ALIGNMENT = {
+    name: _OF_ALL_STUDIES[name] for name in ("source", "items_source", "cache_dir", "device", "checkpoint_dir")
+} | {"llm_overrides": ("", "changes to the language models' recipe, such as finetune.prompts=500")}
 _OF_THE_COMPARISON = {
+    "llm_overrides": _OF_THE_ALIGNMENT["llm_overrides"],
+    "latency_batches": ("1,64,256", "users a timed request, separated by commas"),
+    "generator_overrides": ("", "changes to the generators' recipe, such as training.epochs=3"),
     "form": ("raw", "of Amazon'23 data: raw or rating_only"),
     "format": ("auto", "of events: auto, csv, jsonl or parquet"),
     "user_column": ("user_id", "of events"),
@@ -80,10 +88,26 @@ class StudyParser(ParametersParser):
         self.add_argument(
             "--models", default=",".join(PAPER_RECOMMENDERS), help=f"recommenders to train, of {', '.join(MODELS)}"
         )
-        self.add_argument("--llm", default="none", choices=("none",), help="language model to rank with; none so far")
+        self.add_argument(
+            "--llm", default="all", choices=LLM_PARTS, help="language models: none, the ranker (llamarec), or all"
+        )
+        self.add_argument(
+            "--language-model",
+            default="",
+            help="of the ranker: wheel:, a folder, s3:// or a hub id; empty: the profile's",
+        )
+        self.add_argument(
+            "--retriever", default="lrurec", help=f"recommender whose candidates it ranks, of {', '.join(MODELS)}"
+        )
         self.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
         self.add_argument("--validation-fraction", type=float, default=0.1, help="of the events, for global-time")
         self.add_argument("--test-fraction", type=float, default=0.1, help="of the events, for global-time")
+        self.add_argument(
+            "--latency-samples", type=int, default=0, help="timed for each recommender; 0: 30 (paper, best) or 10"
+        )
+        self.add_argument(
+            "--latency-users", type=int, default=0, help="of each sample, drawn anew; 0: 1,500 (paper, best) or 256"
+        )
         _add_passed_on(self, _OF_ALL_STUDIES | _OF_THE_COMPARISON)
 
 
@@ -101,6 +125,24 @@ class OptimizerStudyParser(ParametersParser):
         self.add_argument("--seeds", default="0,1,2", help="seeds of the comparison, separated by commas")
         _add_passed_on(self, _OF_ALL_STUDIES)
         self.set_defaults(overrides=SHORT)
+
+
+class OrpoStudyParser(ParametersParser):
+    """The flags of the alignment study."""
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(module, description)
+        self.add_argument("--dataset", default="ml-100k", help="name of the data set; its items need titles")
+        self.add_argument(
+            "--language-models", default=DEFAULT_LANGUAGE_MODEL, help="sources to fine-tune and align, by commas"
+        )
+        self.add_argument("--retriever", default="lrurec", help=f"whose candidates they rank, of {', '.join(MODELS)}")
+        self.add_argument("--profile", default="quick", help=f"size of the trainings: {', '.join(PROFILES)}")
+        self.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
+        self.add_argument("--any-checksum", type=boolean, default=False, help="accept a source of unknown checksum")
+        self.add_argument("--k-core", type=int, default=5, help="fewest interactions of a user and of an item")
+        for name, (default, description) in _OF_THE_ALIGNMENT.items():
+            self.add_argument(f"--{name.replace('_', '-')}", default=default, help=description)
 
 
 def _add_passed_on(parser: ParametersParser, flags: dict[str, tuple[str, str]]) -> None:
@@ -138,7 +180,16 @@ def study_arguments(options: argparse.Namespace) -> dict[str, Any]:
         InputError: an unknown model or profile, or a seed that is no number.
     """
     models, seeds = _models(options), _seeds(options)
+    _check_retriever(options)
+    ranker = {"language_model": options.language_model, "retriever": options.retriever, "seed": seeds[0]}
+    # The paper's 30 samples of 1,500 users; the small profiles take fewer, and the report says how many.
+    samples, users = (30, 1500) if options.profile in ("paper", "best") else (10, 256)
     return {
+        # Language models take long: one seed of each, the first.
+        "rankers": [ranker] if options.llm != "none" else [],
+        "generators": [{"model": name, "seed": seeds[0]} for name in GENERATORS] if options.llm == "all" else [],
+        "latency_samples": options.latency_samples or samples,
+        "latency_users": options.latency_users or users,
         "validation_fraction": options.validation_fraction,
         "test_fraction": options.test_fraction,
         "trainings": [{"model": model, "seed": seed} for model in models for seed in seeds],
@@ -162,6 +213,29 @@ def optimizer_study_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "controls": ",".join(controls),
         "seeds": options.seeds,
         **_shared_arguments(options, _OF_ALL_STUDIES),
+    }
+
+
+def orpo_study_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the alignment study's arguments for parsed flags.
+
+    Raises:
+        InputError: an unknown retriever or profile, no language model, or a seed that is no number.
+    """
+    _check_retriever(options)
+    _check_profile(options)
+    sources, seeds = _listed(options.language_models), _seeds(options)
+    if not sources:
+        raise InputError("--language-models: name at least one")
+    return {
+        "dataset": options.dataset,
+        "profile": options.profile,
+        "any_checksum": options.any_checksum,
+        "k_core": options.k_core,
+        "retriever": options.retriever,
+        "trainings": [{"model": options.retriever, "seed": 0}],
+        "rankers": [{"language_model": source, "seed": seed} for source in sources for seed in seeds],
+        **{name: getattr(options, name) for name in _OF_THE_ALIGNMENT},
     }
 
 
@@ -189,9 +263,18 @@ def _seeds(options: argparse.Namespace) -> list[int]:
     return seeds
 
 
-def _shared_arguments(options: argparse.Namespace, passed_on: Iterable[str]) -> dict[str, Any]:
+def _check_retriever(options: argparse.Namespace) -> None:
+    if options.retriever not in MODELS:
+        raise InputError(f"--retriever {options.retriever}: unknown; choose from {', '.join(MODELS)}")
+
+
+def _check_profile(options: argparse.Namespace) -> None:
     if options.profile not in PROFILES:
         raise InputError(f"--profile {options.profile}: unknown; choose from {', '.join(PROFILES)}")
+
+
+def _shared_arguments(options: argparse.Namespace, passed_on: Iterable[str]) -> dict[str, Any]:
+    _check_profile(options)
     if options.gpus < 1:
         raise InputError(f"--gpus {options.gpus}: at least 1; without a GPU, that many processes share the cores")
     return {

@@ -40,7 +40,7 @@ class Plan:
         pipeline: name of its compiled file.
         arguments: of the pipeline.
         models: that it trains.
-        trainings: how many at the least; they share the cores.
+        side_by_side: how many tasks of a stage may run at a time, by the stage's name; they share the cores.
         summary: what to show at the end.
         track: logs its numbers to its MLflow run.
     """
@@ -48,7 +48,7 @@ class Plan:
     pipeline: str
     arguments: dict[str, Any]
     models: list[str]
-    trainings: int
+    side_by_side: dict[str, int]
     summary: Callable[[StudyFolder], str]
     track: Callable[[Tracker, StudyFolder], None]
 
@@ -76,7 +76,13 @@ def run(options: argparse.Namespace) -> None:
     arguments = study_arguments(options)
     trainings = arguments["trainings"]
     models = sorted({training["model"] for training in trainings})
-    execute(Plan("comparative_study", arguments, models, len(trainings), StudyFolder.table, _track_results), options)
+    generators = [generator["model"] for generator in arguments["generators"]]
+    side_by_side = {
+        **dict.fromkeys(("train_recommender", "evaluate"), len(trainings)),
+        **dict.fromkeys(("train_generator", "evaluate_generator"), len(generators)),
+    }
+    named = [*models, *generators, *(["llamarec"] if arguments["rankers"] else [])]
+    execute(Plan("comparative_study", arguments, named, side_by_side, StudyFolder.table, track_results), options)
 
 
 def execute(plan: Plan, options: argparse.Namespace) -> None:
@@ -98,7 +104,7 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{MLFLOW_STORE.absolute()}"
         _say("opening the MLflow store (its first start takes a while)")
     tracker, tracking = _start_tracking(plan, stamp)
-    study = LocalStudy(path, runner, tracking, _thread_limits(plan.trainings), _say, folder.receive)
+    study = LocalStudy(path, runner, tracking, _thread_limits(plan.side_by_side), _say, folder.receive)
     try:
         succeeded = study.run(compiled_package(plan.pipeline, path / "pipeline"), arguments)
     except BaseException:
@@ -148,11 +154,12 @@ def _start_tracking(plan: Plan, stamp: str) -> tuple[Tracker, dict[str, str]]:
         },
         artifacts=MLFLOW_ARTIFACTS.absolute().as_uri(),
     )
-    tracker.settings({**arguments, "trainings": json.dumps(arguments["trainings"]), "models": ", ".join(plan.models)})
+    lists = {name: json.dumps(value) for name, value in arguments.items() if isinstance(value, list)}
+    tracker.settings({**arguments, **lists, "models": ", ".join(plan.models)})
     return tracker, tracking
 
 
-def _track_results(tracker: Tracker, folder: StudyFolder) -> None:
+def track_results(tracker: Tracker, folder: StudyFolder) -> None:
     """Log the study's numbers to its own MLflow run; a model's seeds count as steps."""
     for row in folder.results():
         tracker.metrics({f"{row['model']}/{row['protocol']}/{row['metric']}": row["value"]}, row["seed"] or 0)
@@ -167,11 +174,20 @@ def _report_failures(study: LocalStudy) -> NoReturn:
     sys.exit(max(process.returncode for process in study.failed))
 
 
-def _thread_limits(trainings: int) -> dict[str, str]:
-    """Share the cores among the two tasks that kfp.local runs at a time, unless the user has decided."""
-    if "OMP_NUM_THREADS" in os.environ:
-        return {}
-    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // min(2, trainings)))}
+def _thread_limits(side_by_side: dict[str, int]) -> Callable[[str], dict[str, str]]:
+    """Share the cores among the two tasks that kfp.local runs at a time, unless the user has decided.
+
+    Args:
+        side_by_side: how many tasks of a stage may run at a time, by the stage's name; of others one.
+    """
+
+    def limits(module: str) -> dict[str, str]:
+        tasks = min(2, side_by_side.get(module.rpartition(".")[2], 1))
+        return (
+            {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // tasks))}
+        )
+
+    return limits
 
 
 def _say(line: str) -> None:

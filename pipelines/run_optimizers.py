@@ -22,7 +22,8 @@ def run(options: argparse.Namespace) -> None:
     arguments = optimizer_study_arguments(options)
     trainings = arguments["trainings"]
     models = sorted({training["model"] for training in trainings})
-    execute(Plan("optimizer_study", arguments, models, len(trainings), _verdict, _track_results), options)
+    side_by_side = {"train_recommender": len(trainings)}
+    execute(Plan("optimizer_study", arguments, models, side_by_side, _verdict, _track_results), options)
 
 
 def _verdict(folder: StudyFolder) -> str:

@@ -1,7 +1,9 @@
 """The folder of a study on this machine: what a person finds there, and its copy in a bucket.
 
-``report.html``, ``report.md``, ``results.json``; links ``dataset``, ``models/<model>-seed<seed>`` and
-``evaluations/<model>-seed<seed>`` into ``artifacts/``, where the stages wrote; ``logs/``, a file per stage;
+``report.html``, ``report.md``, ``results.json``; links ``dataset``, ``models/<model>-seed<seed>``,
+``evaluations/<model>-seed<seed>``, ``comparison``, ``latency``, ``language-models/pairs`` and, for a ranker,
+``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with ``-ranking``, into ``artifacts/``, where the
+stages wrote; ``logs/``, a file per stage;
 ``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command goes on.
 """
 
@@ -11,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipelines.local import StageProcess
 from ssm4rec.contracts import MASKED, MOST_POPULAR, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED
@@ -20,6 +22,24 @@ from ssm4rec.object_store import upload
 
 _KEPT_HERE = ("checkpoints", "downloads", "cache")
 """Folders that go to no bucket: they matter to this machine only."""
+
+_PLACES: Final = {
+    "prepare_data": ("--dataset-dir", "dataset"),
+    "train_recommender": ("--model-dir", "models/{}"),
+    "train_generator": ("--generator-dir", "models/{}"),
+    "evaluate": ("--metrics", "evaluations/{}"),
+    "evaluate_generator": ("--metrics", "evaluations/{}"),
+    "compare_models": ("--comparison", "comparison"),
+    "measure_latency": ("--summary", "latency"),
+    "mine_preferences": ("--pairs", "language-models/pairs"),
+    "finetune_llm": ("--adapter-dir", "language-models/{}"),
+    "align_llm": ("--aligned-dir", "language-models/{}"),
+    "rank_candidates": ("--ranking", "language-models/{}-ranking"),
+    "choose_settings": ("--trainings", ""),
+    "report": ("--results", ""),
+    "report_optimizers": ("--results", ""),
+}
+"""For each stage the flag of its main output, and where the study's folder links it; {} is what the task is about."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +97,8 @@ class StudyFolder:
             values.setdefault((row["model"], row["protocol"], row["metric"]), []).append(row["value"])
         lines = [f"{'':14}{'history not masked (the paper)':>32}{'history masked':>32}"]
         lines.append(f"{'model':14}" + f"{'HIT@10':>12}{'NDCG@10':>10}{'MRR@10':>10}" * 2)
-        for model in sorted({model for model, _, _ in values}, key=lambda name: (name == MOST_POPULAR, name)):
+        recommenders = {model for model, protocol, _ in values if protocol == UNMASKED}
+        for model in sorted(recommenders, key=lambda name: (name == MOST_POPULAR, name)):
             cells = [
                 sum(found) / len(found)
                 for protocol in (UNMASKED, MASKED)
@@ -92,26 +113,18 @@ class StudyFolder:
 
     def _link(self, process: StageProcess) -> Path:
         """Link or copy a stage's results; return the folder that the stage wrote to."""
-        match process.module.rpartition(".")[2]:
-            case "prepare_data":
-                target = Path(process.flag("--dataset-dir"))
-                _replace_link(self.path / "dataset", target)
-            case "train_recommender":
-                target = Path(process.flag("--model-dir"))
-                name = "-".join(["-seed".join(process.training), *process.variant])
-                _replace_link(self.path / "models" / name, target)
-            case "evaluate":
-                target = Path(process.flag("--metrics"))
-                _replace_link(self.path / "evaluations" / "-seed".join(process.training), target.parent)
-            case "choose_settings":
-                target = Path(process.flag("--trainings"))
-            case "report" | "report_optimizers":
-                target = Path(process.flag("--results"))
-                shutil.copyfile(target, self.path / RESULTS)
-                shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)
-                shutil.copyfile(process.flag("--report-markdown"), self.path / REPORT_MARKDOWN)
-            case other:
-                raise ValueError(f"where does stage {other} write? say it here")
+        stage = process.module.rpartition(".")[2]
+        if stage not in _PLACES:
+            raise ValueError(f"where does stage {stage} write? say it in _PLACES")
+        flag, place = _PLACES[stage]
+        target = Path(process.flag(flag))
+        if place:
+            about = "-".join(["-seed".join(filter(None, process.training)), *process.variant])
+            _replace_link(self.path / place.format(about.strip("-")), target if target.is_dir() else target.parent)
+        if stage in ("report", "report_optimizers"):
+            shutil.copyfile(target, self.path / RESULTS)
+            shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)
+            shutil.copyfile(process.flag("--report-markdown"), self.path / REPORT_MARKDOWN)
         return target.parent
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.seaweed import ObjectStore
 
 ROOT = Path(__file__).parents[2]
 
-MEND = """kfp's private API changed. pipelines/local.py replaces eight names of kfp.local (its docstring says why).
+MEND = """kfp's private API changed. pipelines/local.py replaces nine names of kfp.local (its docstring says why).
 Read kfp/local/task_dispatcher.py of the new version: how it builds a task handler, calls run(), constructs the executor
 input and collects the outputs; adapt pipelines/local.py, then this test; keep kfp pinned in images/constraints.txt."""
 
@@ -38,6 +39,7 @@ def test_seam_is_as_it_was() -> None:
     collect = inspect.signature(executor_output_utils.get_outputs_for_task)
     assert list(collect.parameters) == ["executor_input", "component_spec"], MEND
     assert list(inspect.signature(io.IOStore.get_parent_input).parameters) == ["self", "key"], MEND
+    assert list(inspect.signature(io.IOStore.get_task_output).parameters) == ["self", "task_name", "key"], MEND
     assert hasattr(io.IOStore(), "_task_output_data"), MEND
 
 
@@ -64,7 +66,10 @@ def run_study(folder: Path, *flags: str, module: str = "pipelines.run") -> subpr
     hidden = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", module, "--profile", "smoke", "--out", str(folder / "study"), *flags]
+    parts = []
+    if module == "pipelines.run":
+        parts = ["--llm", "none", "--latency-samples", "5", "--latency-users", "20", "--latency-batches", "1,8"]
+    command = [sys.executable, "-m", module, "--profile", "smoke", "--out", str(folder / "study"), *parts, *flags]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -96,6 +101,8 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     assert all(run.info.status == "FINISHED" for run in runs)
     assert set(children) == {
         "prepare ml-100k",
+        "compare ml-100k",
+        "latency ml-100k cpu",
         "report ml-100k",
         *(f"{stage} {model} ml-100k seed {seed}" for stage in ("train", "evaluate")
           for model in ("sasrec", "2mamba4rec") for seed in (0, 1)),
@@ -170,7 +177,7 @@ def test_failing_stage_shows_its_own_error(tmp_path: Path) -> None:
             ["--models", "gru4rec"],
             "--models gru4rec: unknown; choose from sasrec, mamba4rec, 2mamba4rec, hydra4rec, lrurec",
         ),
-        (["--profile", "huge"], "--profile huge: unknown; choose from smoke, quick, paper, best"),
+        (["--profile", "huge"], "--profile huge: unknown; choose from smoke, quick, llm-small, paper, best"),
         (["--seeds", "a"], "--seeds a: write whole numbers separated by commas"),
     ],
 )
@@ -212,7 +219,7 @@ def one_stage(folder: Path, code: str) -> LocalStudy:
     """A study of one stage that runs this Python code, ended."""
     (folder / "stage.py").write_text(code)
     environment = {"PYTHONPATH": str(folder)}
-    study = LocalStudy(folder, HostProcesses(), {}, environment, lambda line: None, lambda process: None)
+    study = LocalStudy(folder, HostProcesses(), {}, lambda module: environment, lambda line: None, lambda process: None)
     with pytest.raises(Exception, match=r"^stage$"):
         study.start("image", ["python", "-m", "stage"])
     return study
@@ -234,3 +241,26 @@ def test_a_disk_that_is_full_here_is_named(tmp_path: Path, capsys: pytest.Captur
         _report_failures(study)
     assert stopped.value.code == 2
     assert "01-stage.log: No space left on device; free space or choose another --out" in capsys.readouterr().err
+
+
+def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
+    """The whole DAG, with a tiny Llama as the ranker and generators from scratch."""
+    flags = ("--models", "sasrec", "--llm", "all", "--language-model", str(language_model("llama")), "--k-core", "2")
+    flags += ("--retriever", "sasrec", "--llm-overrides", "finetune.negatives=5,align.negatives=3")
+    done = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
+    assert done.returncode == 0, done.stderr + done.stdout
+    study = tmp_path / "study"
+    rows = json.loads((study / "results.json").read_text())
+    assert {row["model"] for row in rows} >= {"sasrec", "gpt4rec", "mamrec"}
+    populations = {"among candidates", "all users"}
+    assert {row["protocol"] for row in rows if row["model"].startswith("llamarec")} == populations
+    for part in ("finetuned", "aligned"):
+        (adapter,) = (study / "language-models").glob(f"llama-seed0-{part}")
+        assert (adapter / "adapter_model.safetensors").is_file()
+        assert (study / "language-models" / f"llama-seed0-{part}-ranking" / "ranking").is_file()
+    report = (study / "report.md").read_text()
+    assert "ORPO" in report
+    assert "GPT4Rec" in report
+    again = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
+    assert again.returncode == 0, again.stderr
+    assert ": started" not in again.stdout

@@ -116,9 +116,8 @@ def test_from_a_clone_to_a_run(clone: Path, server: Recorder) -> None:
     assert all((clone / folder / "kustomization.yaml").is_file() for folder in applied)
 
     runs, places, parameters = submission(server)
-    assert {run["container"]["image"] for run in runs.values()} == {
-        f"{registry}ssm4rec-cpu:{__version__}", f"{registry}ssm4rec-train:{__version__}",
-    }  # fmt: skip
+    images = {run["container"]["image"] for run in runs.values()}
+    assert images == {f"{registry}ssm4rec-{role}:{__version__}" for role in roles}
     for place in places.values():
         (mount,) = [mount for mount in place["pvcMount"] if mount["mountPath"] == "/cache"]
         assert mount["pvcNameParameter"]["runtimeValue"]["constant"] == "ssm4rec-cache"
@@ -152,7 +151,6 @@ def test_the_bare_commands_of_kfp(clone: Path, server: Recorder) -> None:
     for command in (create, deprecated):
         shell(clone, command, server)
         runs, places, parameters = submission(server)
-        assert runs.keys() == places.keys() == {
-            "exec-prepare-data", "exec-train-recommender", "exec-evaluate", "exec-report",
-        }  # fmt: skip
+        assert runs.keys() == places.keys()
+        assert runs.keys() >= {"exec-prepare-data", "exec-train-recommender", "exec-finetune-llm", "exec-report"}
         assert parameters == {"dataset": "ml-1m", "profile": "paper"}

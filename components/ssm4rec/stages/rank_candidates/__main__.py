@@ -45,7 +45,6 @@ from ssm4rec.llm.ranking_file import (
     ranking_rows,
     write_rankings,
 )
-
 from ssm4rec.tracking import tracked_task
 
 logger = logging.getLogger(__name__)
