@@ -71,7 +71,7 @@ def test_the_loss_is_that_of_letter_and_end_alone(start, monkeypatch):
         copy = {name: tensor.clone() for name, tensor in inputs.items()}
         loss = compute(trainer, model, inputs, *args, **more)
         if not seen:
-            expected = []
+            expected, letters = [], []
             with torch.no_grad():
                 for tokens, mask in zip(copy["input_ids"], copy["attention_mask"], strict=True):
                     plain = tokens[mask.bool()]
@@ -80,23 +80,27 @@ def test_the_loss_is_that_of_letter_and_end_alone(start, monkeypatch):
                     model.eval()
                     logits = model(input_ids=plain[None]).logits[0]
                     model.train(was)
+                    letters.append(torch.nn.functional.cross_entropy(logits[-3], plain[-2]).item())
                     expected += torch.nn.functional.cross_entropy(logits[-3:-1], plain[-2:], reduction="none").tolist()
             # Eight prompts of two tokens each make a step; this is the part of its first four.
             seen.append((loss.item(), sum(expected) / 16))
+            seen.append((trainer._of_letters[-1].item(), sum(letters) / 4))
         return loss
 
     monkeypatch.setattr(finetuning._AnswerTrainer, "compute_loss", spy)
     no_dropout = dataclasses.replace(SETTINGS, lora=dataclasses.replace(SETTINGS.lora, dropout=0.0), prompts=8)
     start(settings=no_dropout)
-    assert seen[0][0] == pytest.approx(seen[0][1], rel=1e-5)
+    for found, wanted in seen[:2]:
+        assert found == pytest.approx(wanted, rel=1e-5)
 
 
 def test_it_learns(start):
     """Items follow each other in a circle: which candidate is right can be known."""
     settings = dataclasses.replace(SETTINGS, prompts=480, evaluations=6)
     _, tuned, _ = start(settings=settings)
-    losses = values(tuned, "loss")
-    assert losses[-1] < 0.7 * losses[0]
+    for name in ("loss", "letter_loss"):
+        losses = values(tuned, name)
+        assert losses[-1] < 0.7 * losses[0]
     looks = values(tuned, "validation_ndcg_10")
     assert len(looks) == 7  # one before the first step
     assert tuned.best_ndcg_10 == max(looks)

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, cast
 
 import torch
+from peft import PeftModel
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
@@ -26,8 +27,6 @@ from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import RankerSettings, StepSettings
 from ssm4rec.llm.tuning_history import TuningRow
 from ssm4rec.llm.tuning_watch import TuningWatch
-
-_IGNORED: Final = -100
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,11 @@ def _arguments(settings: StepSettings, folder: Path, device: torch.device, steps
 class _AnswerTrainer(Trainer):
     """Computes logits of the answer's positions only, and keeps the order of the examples."""
 
-    tokens = 0
-    seconds = 0.0
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tokens = 0
+        self.seconds = 0.0
+        self._of_letters: list[torch.Tensor] = []
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -151,10 +153,23 @@ class _AnswerTrainer(Trainer):
         logits = model(**inputs, logits_to_keep=labels.shape[1], use_cache=False).logits
         # The logits at a position are of the token after it.
         losses = torch.nn.functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=_IGNORED, reduction="sum"
+            logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), reduction="none"
+        ).view(-1, labels.shape[1] - 1)
+        self._of_letters.append(losses[:, 0].detach().mean())
+        return losses.sum() / (num_items_in_batch if num_items_in_batch is not None else losses.numel())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log the loss of the letter alone, too: the end after it is soon learned and says nothing."""
+        if "loss" in logs and self._of_letters:
+            logs["letter_loss"] = torch.stack(self._of_letters).mean().item()
+            self._of_letters = []
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Write the adapter; Trainer would add a pickle of its arguments, and ask the hub about the embeddings."""
+        cast("PeftModel", self.model).save_pretrained(
+            str(output_dir), state_dict=state_dict, save_embedding_layers=False
         )
-        count = num_items_in_batch if num_items_in_batch is not None else (labels[:, 1:] != _IGNORED).sum()
-        return losses / count
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """Take a step and count its tokens and its time."""
@@ -192,5 +207,5 @@ def _collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
     return {
         "input_ids": torch.tensor([[0] * (longest - len(row)) + row for row in tokens]),
         "attention_mask": torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in tokens]),
-        "labels": torch.tensor([[_IGNORED, *row["answer"]] for row in rows]),
+        "labels": torch.tensor([[row["prompt"][-1], *row["answer"]] for row in rows]),
     }

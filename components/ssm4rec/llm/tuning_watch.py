@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _BEST: Final = "best.safetensors"
 _ROWS: Final = "history.json"
+_LOGGED: Final = ("loss", "letter_loss", "grad_norm", "learning_rate")
 
 
 class TuningWatch(TrainerCallback):
@@ -136,7 +137,11 @@ class TuningWatch(TrainerCallback):
     ) -> None:
         """Keep loss and learning rate."""
         del args, control
-        taken = {name: float(logs[name]) for name in ("loss", "grad_norm", "learning_rate") if logs and name in logs}
+        taken = {
+            name: float(logs[name])
+            for name in ("loss", "letter_loss", "grad_norm", "learning_rate")
+            if logs and name in logs
+        }
         for name, value in taken.items():
             if not math.isfinite(value):
                 raise InputError(
