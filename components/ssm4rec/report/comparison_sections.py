@@ -35,19 +35,10 @@ def model_row(comparison: Comparison, model: str, protocol: str, metric: str) ->
 
 
 def pair_row(comparison: Comparison, first: str, second: str, protocol: str, metric: str) -> PairRow | None:
-    """Return a pair's row as first less second, None for a pair that was not compared."""
-    for row in comparison.pairs:
-        if (row.protocol, row.metric) != (protocol, metric):
-            continue
-        if (row.first, row.second) == (first, second):
-            return row
-        if (row.first, row.second) == (second, first):
-            return PairRow(
-                first, second, protocol, metric, -row.difference, -row.high, -row.low,
-                row.bootstrap_p, row.bootstrap_p_holm, row.permutation_p, row.permutation_p_holm,
-                row.smallest_difference,
-            )  # fmt: skip
-    return None
+    """Return the row of first less second, None for a pair that was not compared; pairs are in order of their names."""
+    wanted = (first, second, protocol, metric)
+    rows = [row for row in comparison.pairs if (row.first, row.second, row.protocol, row.metric) == wanted]
+    return rows[0] if rows else None
 
 
 def p_text(p: float) -> str:

@@ -1,5 +1,6 @@
 """What the report says of LlamaRec: rankings of a retriever's candidates by a language model, before and after ORPO."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ssm4rec.contracts import METRICS, metric_name
@@ -10,6 +11,7 @@ from ssm4rec.llm.ranking_file import (
     BASE,
     FINETUNED,
     RANDOM,
+    RETRIEVER,
 )
 from ssm4rec.report.language_model_figures import alignment_curves, before_and_after, first_places, tuning_curves
 from ssm4rec.report.language_model_trainings import trainings
@@ -69,7 +71,8 @@ def ranker_sections(models: LanguageModels, paper: PaperTable | None) -> list[Se
     """Return a section a ranker, one of how they were trained, and how to read them; empty without rankers."""
     if not models.rankers:
         return []
-    sections = [
+    sections = [Section("LlamaRec: rankers side by side", _side_by_side(models.rankers))] if models.rankers[1:] else []
+    sections += [
         Section(
             f"LlamaRec: {run.name}",
             _ranking(run, paper),
@@ -79,6 +82,27 @@ def ranker_sections(models: LanguageModels, paper: PaperTable | None) -> list[Se
     ]
     figures = (*tuning_curves(models.rankers), *alignment_curves(models.rankers))
     return [*sections, Section("LlamaRec: training and pace", f"{trainings(models.rankers)}\n\n{_NOTES}", figures)]
+
+
+def _side_by_side(runs: Sequence[RankerRun]) -> str:
+    """Return NDCG@10 of all rankers in one table, and what ORPO changed of it."""
+    states = (RANDOM, RETRIEVER, BASE, FINETUNED, ALIGNED)
+    rows = []
+    for run in runs:
+        cells = []
+        for state in states:
+            known = state in run.rankers
+            row = run.row(state, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10") if known else None
+            cells.append(f"{row.value:.4f} ± {row.standard_error:.4f}" if row else MISSING)
+        change = run.difference(ALIGNED, FINETUNED, SHUFFLED_ORDER, "ndcg") if run.aligned else None
+        cells.append(with_interval(change.mean, change.low, change.high, sign=True) if change else MISSING)
+        rows.append([escape(run.name), f"{run.finetuned.ranked:,}", *cells])
+    header = ["Ranker", "Users", *(RANKER_NAMES[state] for state in states)]
+    text = (
+        "NDCG@10 of users whose target is among the candidates, candidates shuffled. Rows of other retrievers have "
+        "other candidates and other users."
+    )
+    return f"{text}\n\n{table([*header, 'What ORPO changed'], rows, text_columns=len(header) + 1)}"
 
 
 def _ranking(run: RankerRun, paper: PaperTable | None) -> str:

@@ -85,7 +85,7 @@ class RankerRun:
     @property
     def name(self) -> str:
         """What a reader calls it."""
-        return f"{self.finetuned.source} on {self.finetuned.retriever}"
+        return f"{self.finetuned.source} seed {self.finetuned.seed} on {self.finetuned.retriever}"
 
     @property
     def states(self) -> list[str]:
