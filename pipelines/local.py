@@ -92,6 +92,8 @@ class StageProcess:
         In an optimizer study optimizer, its scale and the batch control; of an evaluation the split, if it is not test;
         of what a ranker writes whether it is aligned.
         """
+        if self.flag("--aligned-dir"):
+            return ["aligned"]
         if self._ranker:
             return ["aligned" if self._ranker["stage"] == "align_llm" else "finetuned"]
         if self.flag("--split") not in ("", "test"):

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from ssm4rec.contracts import PROFILES
+from ssm4rec.contracts import GENERATORS, PROFILES
 from ssm4rec.errors import InputError
-from ssm4rec.generator_recipes import GENERATORS, generator_recipe
+from ssm4rec.generator_recipes import generator_recipe
 
 
 @pytest.mark.parametrize("profile", PROFILES)

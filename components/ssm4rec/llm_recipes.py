@@ -29,11 +29,11 @@ def ranker_recipe(profile: str, overrides: str = "") -> RankerRecipe:
         case "paper" | "best":
             recipe = _paper()
         case "llm-small":
-            recipe = _small(prompts=2000, pairs=200, validation_users=60, evaluations=5, ranked_users=0)
+            recipe = _small(prompts=2000, batch=8, pairs=200, validation_users=60, evaluations=5, ranked_users=0)
         case "quick":
-            recipe = _small(prompts=64, pairs=16, validation_users=10, evaluations=1, ranked_users=24)
+            recipe = _small(prompts=64, batch=4, pairs=16, validation_users=10, evaluations=1, ranked_users=24)
         case "smoke":
-            recipe = _small(prompts=8, pairs=4, validation_users=4, evaluations=1, ranked_users=4)
+            recipe = _small(prompts=8, batch=4, pairs=4, validation_users=4, evaluations=1, ranked_users=4)
         case _:
             raise InputError(f"--profile {profile}: unknown; choose from {', '.join(PROFILES)}")
     return override(recipe, overrides)
@@ -90,11 +90,15 @@ def _paper() -> RankerRecipe:
     )
 
 
-def _small(prompts: int, pairs: int, validation_users: int, evaluations: int, ranked_users: int) -> RankerRecipe:
+def _small(
+    prompts: int, batch: int, pairs: int, validation_users: int, evaluations: int, ranked_users: int
+) -> RankerRecipe:
     """Return a recipe for a model of a hundred million weights on a CPU: short prompts, more of the model trained."""
     paper = _paper()
     prompt = replace(paper.finetune.prompt, history=3, title_tokens=6)
-    steps = replace(paper.finetune.steps, batch=8, learning_rate=1e-3, warmup=10, optimizer="adamw_torch")
+    steps = replace(
+        paper.finetune.steps, batch=batch, learning_rate=1e-3, warmup=prompts // batch // 8, optimizer="adamw_torch"
+    )
     lora = replace(paper.finetune.lora, rank=32, alpha=64, dropout=0.0, modules="all-linear")
     return RankerRecipe(
         source=SMOLLM2,

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.contracts import PROFILES
+from ssm4rec.contracts import GENERATORS, PROFILES
 from ssm4rec.data.dataset import read_manifest, read_sequences, read_titles
 from ssm4rec.device import choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder, write_json
-from ssm4rec.generator_recipes import GENERATORS, generator_recipe
+from ssm4rec.generator_recipes import generator_recipe
 from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, query_prompts, write_generator
 from ssm4rec.llm.generator_settings import SCRATCH
 from ssm4rec.llm.generator_training import CurveRow, GeneratorTask, train_generator
