@@ -268,6 +268,8 @@ def test_files_that_do_not_belong_together_are_refused(
     assert "not the rankings that the summary in its place is of" in refusal(swapped)
     miscounted = write_ranker(tmp_path / "miscounted", "finetuned", ranked=39)
     assert "not the rankings that" in refusal(RankerFiles([miscounted[0]], [miscounted[1]]))
+    untold = write_ranker(tmp_path / "untold", "finetuned", training={"prompts": 48})
+    assert "does not say how it was trained (best_prompts)" in refusal(RankerFiles([untold[0]], [untold[1]]))
     few = write_ranker(tmp_path / "few", "aligned", users=30)
     assert "other users" in refusal(replace(files, aligned_rankings=[few[0]], aligned_summaries=[few[1]]))
     other_tuning = write_tuning(tmp_path / "other.parquet", best=0.6)

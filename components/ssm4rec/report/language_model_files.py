@@ -119,6 +119,9 @@ def _summary(path: Path, manifest: dict[str, Any], stage: str) -> RankingSummary
     if summary.stage != stage:
         raise InputError(f"{path}: a ranker of {summary.stage}, but one of {stage} belongs in this list")
     state = FINETUNED if stage == "finetune_llm" else ALIGNED
+    for name in ("prompts", "best_prompts") if state == FINETUNED else ():
+        if name not in summary.training:
+            raise InputError(f"{path}: does not say how it was trained ({name}); run rank_candidates again")
     orders = {(state, order) for order in ORDERS}
     orders |= {(baseline, RETRIEVER_ORDER) for baseline in (RANDOM, MOST_POPULAR, RETRIEVER)}
     there = {(row.ranker, row.order, row.population, row.metric) for row in summary.rows}
