@@ -178,7 +178,7 @@ def comparative_study(
         samples=latency_samples,
         users=latency_users,
         batches=latency_batches,
-        single_users=100,
+        single_users=0,
         with_replacement=True,
         warm_up=3,
         lengths="",

@@ -32,7 +32,6 @@ _OF_THE_ALIGNMENT = {
 } | {"llm_overrides": ("", "changes to the language models' recipe, such as finetune.prompts=500")}
 _OF_THE_COMPARISON = {
     "llm_overrides": _OF_THE_ALIGNMENT["llm_overrides"],
-    "latency_batches": ("1,64,256", "users a timed request, separated by commas"),
     "generator_overrides": ("", "changes to the generators' recipe, such as training.epochs=3"),
     "form": ("raw", "of Amazon'23 data: raw or rating_only"),
     "format": ("auto", "of events: auto, csv, jsonl or parquet"),
@@ -106,7 +105,10 @@ class StudyParser(ParametersParser):
             "--latency-samples", type=int, default=0, help="timed for each recommender; 0: 30 (paper, best) or 10"
         )
         self.add_argument(
-            "--latency-users", type=int, default=0, help="of each sample, drawn anew; 0: 1,500 (paper, best) or 256"
+            "--latency-users", type=int, default=0, help="of each sample, drawn anew; 0: 1,500 (paper, best) or 64"
+        )
+        self.add_argument(
+            "--latency-batches", default="", help="users a request, by commas; empty: 1,64,256 (paper, best) or 1,64"
         )
         _add_passed_on(self, _OF_ALL_STUDIES | _OF_THE_COMPARISON)
 
@@ -183,13 +185,14 @@ def study_arguments(options: argparse.Namespace) -> dict[str, Any]:
     _check_retriever(options)
     ranker = {"language_model": options.language_model, "retriever": options.retriever, "seed": seeds[0]}
     # The paper's 30 samples of 1,500 users; the small profiles take fewer, and the report says how many.
-    samples, users = (30, 1500) if options.profile in ("paper", "best") else (10, 256)
+    samples, users, batches = (30, 1500, "1,64,256") if options.profile in ("paper", "best") else (10, 64, "1,64")
     return {
         # Language models take long: one seed of each, the first.
         "rankers": [ranker] if options.llm != "none" else [],
         "generators": [{"model": name, "seed": seeds[0]} for name in GENERATORS] if options.llm == "all" else [],
         "latency_samples": options.latency_samples or samples,
         "latency_users": options.latency_users or users,
+        "latency_batches": options.latency_batches or batches,
         "validation_fraction": options.validation_fraction,
         "test_fraction": options.test_fraction,
         "trainings": [{"model": model, "seed": seed} for model in models for seed in seeds],

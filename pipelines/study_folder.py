@@ -1,9 +1,9 @@
 """The folder of a study on this machine: what a person finds there, and its copy in a bucket.
 
-``report.html``, ``report.md``, ``results.json``; links ``dataset``, ``models/<model>-seed<seed>``,
-``evaluations/<model>-seed<seed>``, ``comparison``, ``latency``, ``language-models/pairs`` and, for a ranker,
-``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with ``-ranking``, into ``artifacts/``, where the
-stages wrote; ``logs/``, a file per stage;
+``report.html``, ``report.md``, ``results.json``; links ``figures`` (PNG and CSV), ``dataset``, ``comparison``,
+``latency``, ``models/<model>-seed<seed>``, ``evaluations/<model>-seed<seed>``, ``language-models/pairs`` and, for a
+ranker, ``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with ``-ranking``, into ``artifacts/``,
+where the stages wrote; ``logs/``, a file per stage;
 ``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command goes on.
 """
 
@@ -125,6 +125,8 @@ class StudyFolder:
             shutil.copyfile(target, self.path / RESULTS)
             shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)
             shutil.copyfile(process.flag("--report-markdown"), self.path / REPORT_MARKDOWN)
+        if process.flag("--figures"):
+            _replace_link(self.path / "figures", Path(process.flag("--figures")))
         return target.parent
 
 

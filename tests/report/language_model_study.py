@@ -88,7 +88,7 @@ def write_tuning(path: Path, best: float = 0.5) -> Path:
     looks = [
         TuningRow(3 * number, 24 * number, "validation_ndcg_10", value) for number, value in enumerate((0.3, best, 0.2))
     ]
-    losses = [TuningRow(3 * number, 24 * number, "loss", 3.5 - number / 4) for number in (1, 2)]
+    losses = [TuningRow(3 * number, 24 * number, "letter_loss", 3.5 - number / 4) for number in (1, 2)]
     write_tuning_history(path, [*looks, *losses])
     return path
 

@@ -4,7 +4,8 @@ Trainer keeps the accounts: accumulation, schedule, clipping, checkpoints, resum
 this, scores every position of a prompt where there is no GPU; of some hundred positions two are of use here, the letter
 and the end after it, so the loss is computed on these alone.
 
-The weights kept are those whose ranking of validation users was best (NDCG@10 among the candidates, shuffled).
+The weights kept are those whose ranking of validation users was best (NDCG@10 among the candidates, shuffled) of all
+looks after the first step, as in LlamaRec: whether they beat the model as it came is for the report to say.
 """
 
 import math
@@ -35,7 +36,7 @@ class Finetuned:
 
     Attributes:
         rows: one for each logged step and for each look at the validation users.
-        best_prompts: training prompts behind the best weights; 0: the model as it came.
+        best_prompts: training prompts behind the best weights.
         best_ndcg_10: of the validation users.
         prompts: training prompts seen.
         seconds: of this process.

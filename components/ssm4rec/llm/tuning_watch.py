@@ -53,8 +53,8 @@ class TuningWatch(TrainerCallback):
 
     @property
     def looks(self) -> list[TuningRow]:
-        """The rows about validation users."""
-        return [row for row in self.rows if row.name == "validation_ndcg_10"]
+        """The rows about validation users after some training; the one before it is for comparison alone."""
+        return [row for row in self.rows if row.name == "validation_ndcg_10" and row.step > 0]
 
     @property
     def best(self) -> TuningRow:
@@ -93,14 +93,11 @@ class TuningWatch(TrainerCallback):
         value = metric_at("ndcg", ranks, 10)
         better = not self.looks or value > self.best.value
         self._add(step, "validation_ndcg_10", value)
-        if better:
+        if step > 0 and better:
             weights = get_peft_model_state_dict(self.ranker.model)
             with whole_file(self.folder / _BEST) as partial:
                 save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, partial)
-        logger.info(
-            "after %d prompts: validation ndcg@10 %.4f of %d users (best %.4f)",
-            self._prompts(step), value, len(ranks), self.best.value,
-        )  # fmt: skip
+        logger.info("after %d prompts: validation ndcg@10 %.4f of %d users", self._prompts(step), value, len(ranks))
 
     def restore_best(self) -> None:
         """Give the ranker the best weights."""

@@ -87,7 +87,11 @@ def tuning_curves(runs: Sequence[RankerRun]) -> tuple[Figure, ...]:
         return ()
     figures = []
     for column, label, caption in (
-        ("loss", "Loss, nats a token", "Fine-tuning: loss of the answer against the prompts seen."),
+        (
+            "letter_loss",
+            "Loss of the letter, nats",
+            "Fine-tuning: loss of the right letter against the prompts seen; guessing among 20 is 3.00.",
+        ),
         (
             "validation_ndcg_10",
             "Validation NDCG@10",

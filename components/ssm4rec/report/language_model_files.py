@@ -151,7 +151,7 @@ def _ranks(path: Path, summary: RankingSummary, state: str) -> tuple[Int32s, dic
 
 def _tuning(path: Path, summary: RankingSummary) -> list[TuningRow]:
     rows = read_tuning_history(path)
-    looks = [row.value for row in rows if row.name == "validation_ndcg_10"]
+    looks = [row.value for row in rows if row.name == "validation_ndcg_10" and row.step > 0]
     _check_history(path, lambda: math.isclose(max(looks), summary.training["validation_ndcg_10"], rel_tol=_TOLERANCE))
     return rows
 

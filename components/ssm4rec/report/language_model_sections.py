@@ -60,8 +60,7 @@ def ranker_cautions(models: LanguageModels, manifest: dict[str, Any]) -> list[st
         training = facts.training
         lines.append(
             f"LlamaRec, {escape(run.name)}: fine-tuned on {training['prompts']:,} prompts, the best weights after "
-            f"{training['best_prompts']:,}. LlamaRec takes every prefix of every user once, about {prefixes:,} here"
-            f"{'; 0 means that no training was better than none' if not training['best_prompts'] else ''}. "
+            f"{training['best_prompts']:,}. LlamaRec takes every prefix of every user once, about {prefixes:,} here. "
             f"It was measured on {plural(facts.ranked, 'user')}: a ± of {_ndcg_error(run):.3f} in NDCG@10."
         )
     return lines
