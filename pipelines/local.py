@@ -89,15 +89,15 @@ class StageProcess:
     def variant(self) -> list[str]:
         """What tells tasks of one stage apart that are about the same model and seed.
 
-        In an optimizer study optimizer, its scale and the batch control; of an evaluation the split, if it is not test;
-        of what a ranker writes whether it is aligned.
+        In an optimizer study optimizer, its scale and the batch control; of an evaluation whether it is of the
+        validation split; of what a ranker writes whether it is aligned.
         """
         if self.flag("--aligned-dir"):
             return ["aligned"]
         if self._ranker:
             return ["aligned" if self._ranker["stage"] == "align_llm" else "finetuned"]
-        if self.flag("--split") not in ("", "test"):
-            return [self.flag("--split")]
+        if self.flag("--split") == "validation":
+            return ["validation"]
         overrides = dict(pair.partition("=")[::2] for pair in self.flag("--overrides").split(","))
         chosen = {name.removeprefix("training."): value for name, value in overrides.items()}
         if "optimizer" not in chosen or "batch_control" not in chosen:
