@@ -16,7 +16,6 @@ import errno
 import functools
 import logging
 import os
-import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -37,8 +36,8 @@ from kfp.local import (
 from kfp.local.status import Status
 
 from pipelines.runners import Runner
-from ssm4rec.contracts import GENERATOR, MODEL_CONFIG, RANKER, SCALE_SETTINGS
-from ssm4rec.files import make_folder, read_json
+from pipelines.stage_process import StageProcess
+from ssm4rec.files import make_folder
 from ssm4rec.tracking import start_task
 
 PATCHED: Final = (
@@ -52,81 +51,6 @@ PATCHED: Final = (
     (logging_utils, "indented_print"),
     (logging_utils, "print_horizontal_line"),
 )
-
-
-@dataclass
-class StageProcess:
-    """A stage that runs or ran: its command line, where it logs, how it ended, and a problem that was not its own."""
-
-    command: list[str]
-    logs: Path
-    number: int
-    returncode: int = -1
-    problem: str = ""
-
-    def flag(self, name: str) -> str:
-        """Return the value given to a flag of the command, '' if it has no such flag."""
-        return self.command[self.command.index(name) + 1] if name in self.command else ""
-
-    @property
-    def module(self) -> str:
-        """The stage's module, such as ``ssm4rec.stages.evaluate``."""
-        return self.command[2]
-
-    @property
-    def training(self) -> tuple[str, str]:
-        """The model and the seed that the stage is about, ('', '') if it is about neither."""
-        if self.flag("--model"):
-            return self.flag("--model"), self.flag("--seed")
-        for flag, name in (("--model-dir", MODEL_CONFIG), ("--generator-dir", GENERATOR)):
-            document = self._description(flag, name)
-            if document:
-                return document["model"], str(document["seed"])
-        ranker = self._ranker
-        return (re.split("[:/]", ranker["source"])[-1], str(ranker["seed"])) if ranker else ("", "")
-
-    @property
-    def variant(self) -> list[str]:
-        """What tells tasks of one stage apart that are about the same model and seed.
-
-        In an optimizer study optimizer, its scale and the batch control; of an evaluation whether it is of the
-        validation split; of what a ranker writes whether it is aligned.
-        """
-        if self.flag("--aligned-dir"):
-            return ["aligned"]
-        if self._ranker:
-            return ["aligned" if self._ranker["stage"] == "align_llm" else "finetuned"]
-        if self.flag("--split") == "validation":
-            return ["validation"]
-        overrides = dict(pair.partition("=")[::2] for pair in self.flag("--overrides").split(","))
-        chosen = {name.removeprefix("training."): value for name, value in overrides.items()}
-        if "optimizer" not in chosen or "batch_control" not in chosen:
-            return []
-        scale = SCALE_SETTINGS.get(chosen["optimizer"], "")
-        return [chosen["optimizer"], chosen.get(scale, ""), chosen["batch_control"]]
-
-    @property
-    def _ranker(self) -> dict[str, Any]:
-        """The description of the ranker that the stage writes or reads, {} without one."""
-        return self._description("--aligned-dir", RANKER) or self._description("--adapter-dir", RANKER)
-
-    def _description(self, flag: str, name: str) -> dict[str, Any]:
-        """Return a JSON file of a folder given to a flag, {} if there is none."""
-        path = Path(self.flag(flag)) / name
-        document: dict[str, Any] = read_json(path) if self.flag(flag) and path.exists() else {}
-        return document
-
-    @functools.cached_property
-    def label(self) -> str:
-        """What the user calls the stage, such as ``evaluate sasrec seed 0``."""
-        model, seed = self.training
-        stage = self.module.rpartition(".")[2]
-        return " ".join([stage, *([model, "seed", seed] if model else []), *self.variant])
-
-    @property
-    def log(self) -> Path:
-        """The file of the stage's output."""
-        return self.logs / f"{self.number:02d}-{self.label.replace(' ', '-')}.log"
 
 
 @dataclass

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipelines.compile import compiled_package
-from pipelines.local import LocalStudy, StageProcess, make_owned_folder
+from pipelines.local import LocalStudy, make_owned_folder
 from pipelines.parameters import ParametersParser, StudyParser, study_arguments
 from pipelines.runners import Containers, HostProcesses, Runner
+from pipelines.stage_process import StageProcess
 from pipelines.study_folder import StudyFolder
 from ssm4rec.command_line import run_stage
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.local import StageProcess
+from pipelines.stage_process import StageProcess
 from ssm4rec.contracts import MASKED, MOST_POPULAR, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED
 from ssm4rec.errors import InputError
 from ssm4rec.object_store import upload
