@@ -141,7 +141,8 @@ def read_titles(folder: Path) -> list[str]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run prepare_data first") from None
     except (pyarrow.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error}); run prepare_data again") from None
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path}: no Parquet file with item_id and title ({reason}); run prepare_data again") from None
     if table.column("title").null_count == table.num_rows:
         raise InputError(
             f"{path}: column title is empty, and language models read titles; prepare the data with --items-source, "
