@@ -17,7 +17,10 @@ from ssm4rec.llm.settings import LoraSettings
 from ssm4rec.stages.align_llm.__main__ import build_parser, main, run
 
 CPU = torch.device("cpu")
-OVERRIDES = "align.pairs=0,align.negatives=3,align.steps.warmup=1,align.steps.learning_rate=1e-2,align.evaluations=2"
+OVERRIDES = (
+    "align.pairs=0,align.negatives=3,align.steps.warmup=1,align.steps.learning_rate=1e-2,align.evaluations=2,"
+    "align.steps.batch=2,align.steps.accumulation=2"
+)
 
 
 @pytest.fixture
