@@ -6,9 +6,9 @@ It includes the paper's Figure 3: 2Mamba4Rec on ML-100K, USGM with adaptive batc
 from kfp import dsl
 
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
-from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu, reads_object_store
+from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu
+from pipelines.published_data import prepare_published
 from ssm4rec.stages.choose_settings.component import choose_settings
-from ssm4rec.stages.prepare_data.component import prepare_data
 from ssm4rec.stages.report_optimizers.component import report_optimizers
 from ssm4rec.stages.train_recommender.component import train_recommender
 from ssm4rec.training.sweep import COMPARED, SHORT, sweep
@@ -64,33 +64,11 @@ def optimizer_study(
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taint.
     """
-    prepared = prepare_data(
-        dataset_name=dataset,
-        source=source,
-        items_source=items_source,
-        any_checksum=any_checksum,
-        cache_dir=cache_dir,
-        form="raw",
-        format="auto",
-        user_column="user_id",
-        item_column="item_id",
-        time_column="timestamp",
-        time_unit="auto",
-        rating_column="",
-        title_column="title",
-        deduplicate="none",
-        minimum_rating="none",
-        k_core=k_core,
-        split="leave-one-out",
-        validation_fraction=0.1,
-        test_fraction=0.1,
-    )
-    on_cpu(prepared, cpus=2, memory_gib=8, hours=3)
-    reads_object_store(prepared)
+    data = prepare_published(dataset, source, items_source, any_checksum, cache_dir, k_core)
 
     def train(training: dsl.ParallelFor) -> dsl.PipelineTask:
         trained = train_recommender(
-            dataset=prepared.outputs["dataset"],
+            dataset=data,
             model_name=training.model,
             profile=profile,
             seed=training.seed,

@@ -7,10 +7,10 @@ again, the same users every time.
 from kfp import dsl
 
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
-from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu, reads_object_store
+from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu
 from pipelines.language_models import Place, mine, rank_and_align, retrieve
+from pipelines.published_data import prepare_published
 from ssm4rec.stages.evaluate.component import evaluate
-from ssm4rec.stages.prepare_data.component import prepare_data
 from ssm4rec.stages.report.component import report
 from ssm4rec.stages.train_recommender.component import train_recommender
 
@@ -64,30 +64,7 @@ def orpo_study(
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taint.
     """
-    prepared = prepare_data(
-        dataset_name=dataset,
-        source=source,
-        items_source=items_source,
-        any_checksum=any_checksum,
-        cache_dir=cache_dir,
-        form="raw",
-        format="auto",
-        user_column="user_id",
-        item_column="item_id",
-        time_column="timestamp",
-        time_unit="auto",
-        rating_column="",
-        title_column="title",
-        deduplicate="none",
-        minimum_rating="none",
-        k_core=k_core,
-        split="leave-one-out",
-        validation_fraction=0.1,
-        test_fraction=0.1,
-    )
-    on_cpu(prepared, cpus=2, memory_gib=8, hours=3)
-    reads_object_store(prepared)
-    data = prepared.outputs["dataset"]
+    data = prepare_published(dataset, source, items_source, any_checksum, cache_dir, k_core)
 
     with dsl.ParallelFor(items=trainings) as training:
         trained = train_recommender(
