@@ -152,14 +152,12 @@ def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: P
     assert "diverged" in failed.stderr
     done = run_study(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
-    started = [line for line in done.stdout.splitlines() if ": started" in line]
-    assert [line.split(":")[0] for line in started] == [
-        "train_recommender sasrec seed 0",
-        "evaluate sasrec seed 0",
-        "compare_models",
-        "measure_latency",
-        "report",
-    ]
+    started = [line.split(":")[0] for line in done.stdout.splitlines() if ": started" in line]
+    # Comparison and latency wait for each other in no way: kfp.local takes them in the order of a set.
+    trained, evaluated, *either, reported = started
+    assert (trained, evaluated) == ("train_recommender sasrec seed 0", "evaluate sasrec seed 0")
+    assert sorted(either) == ["compare_models", "measure_latency"]
+    assert reported == "report"
     assert (tmp_path / "study" / "dataset" / "manifest.json").is_file()
 
 
