@@ -50,6 +50,10 @@ optimizer-study: $(INSTALLED) ## Compare optimizers and ways to choose batches, 
 orpo-study: $(INSTALLED) ## Compare language models of several sizes before and after ORPO (LANGUAGE_MODELS=, PROFILE=, ...)
 	@$(SETTINGS) $(BIN)/python -m pipelines.run_orpo $(call flags,$(STUDY) LANGUAGE_MODELS OUT RUNNER ARTIFACTS)
 
+.PHONY: adapter-study
+adapter-study: $(INSTALLED) ## Compare USGM with AdamW on a language model's adapter, each tuned alike (LANGUAGE_MODEL=, SEEDS=, ...)
+	@$(SETTINGS) $(BIN)/python -m pipelines.run_adapters $(call flags,$(STUDY) OPTIMIZERS OUT RUNNER ARTIFACTS)
+
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000
 	@mkdir -p runs

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from kfp import compiler
 
+from pipelines.adapter_study import adapter_study
 from pipelines.comparative_study import comparative_study
 from pipelines.optimizer_study import optimizer_study
 from pipelines.orpo_study import orpo_study
@@ -23,6 +24,7 @@ PIPELINES: Final[dict[str, Any]] = {
     "comparative_study": comparative_study,
     "optimizer_study": optimizer_study,
     "orpo_study": orpo_study,
+    "adapter_study": adapter_study,
 }
 
 

@@ -12,6 +12,8 @@ import yaml
 from ssm4rec.command_line import StageParser, boolean
 from ssm4rec.contracts import DEFAULT_LANGUAGE_MODEL, GENERATORS, MODELS, PAPER_RECOMMENDERS, PROFILES
 from ssm4rec.errors import InputError
+from ssm4rec.llm.adapter_sweep import SCALES as ADAPTER_SCALES
+from ssm4rec.llm.adapter_sweep import adapter_sweep
 from ssm4rec.optim.batch_size import ControllerName
 from ssm4rec.training.sweep import COMPARED, SCALES, SHORT, sweep
 
@@ -129,6 +131,21 @@ class OptimizerStudyParser(ParametersParser):
         self.set_defaults(overrides=SHORT)
 
 
+class AdapterStudyParser(ParametersParser):
+    """The flags of the adapter study."""
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(module, description)
+        self.add_argument("--dataset", default="ml-100k", help="name of the data set; its items need titles")
+        self.add_argument("--language-model", default="", help="to fine-tune: its source; empty: the profile's")
+        self.add_argument("--retriever", default="lrurec", help=f"whose candidates it ranks, of {', '.join(MODELS)}")
+        self.add_argument(
+            "--optimizers", default=",".join(ADAPTER_SCALES), help=f"to compare, of {', '.join(ADAPTER_SCALES)}"
+        )
+        self.add_argument("--seeds", default="0", help="seeds to train each scale with, separated by commas")
+        _add_for_language_models(self)
+
+
 class OrpoStudyParser(ParametersParser):
     """The flags of the alignment study."""
 
@@ -139,12 +156,17 @@ class OrpoStudyParser(ParametersParser):
             "--language-models", default=DEFAULT_LANGUAGE_MODEL, help="sources to fine-tune and align, by commas"
         )
         self.add_argument("--retriever", default="lrurec", help=f"whose candidates they rank, of {', '.join(MODELS)}")
-        self.add_argument("--profile", default="quick", help=f"size of the trainings: {', '.join(PROFILES)}")
         self.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
-        self.add_argument("--any-checksum", type=boolean, default=False, help="accept a source of unknown checksum")
-        self.add_argument("--k-core", type=int, default=5, help="fewest interactions of a user and of an item")
-        for name, (default, description) in _OF_THE_ALIGNMENT.items():
-            self.add_argument(f"--{name.replace('_', '-')}", default=default, help=description)
+        _add_for_language_models(self)
+
+
+def _add_for_language_models(parser: ParametersParser) -> None:
+    """Add what the studies of language models alone have in common."""
+    parser.add_argument("--profile", default="quick", help=f"size of the trainings: {', '.join(PROFILES)}")
+    parser.add_argument("--any-checksum", type=boolean, default=False, help="accept a source of unknown checksum")
+    parser.add_argument("--k-core", type=int, default=5, help="fewest interactions of a user and of an item")
+    for name, (default, description) in _OF_THE_ALIGNMENT.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", default=default, help=description)
 
 
 def _add_passed_on(parser: ParametersParser, flags: dict[str, tuple[str, str]]) -> None:
@@ -219,27 +241,44 @@ def optimizer_study_arguments(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def adapter_study_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the adapter study's arguments for parsed flags.
+
+    Raises:
+        InputError: an unknown retriever, optimizer or profile, or a seed that is no number.
+    """
+    optimizers = _listed(options.optimizers)
+    if not optimizers:
+        raise InputError("--optimizers: name at least one")
+    return {
+        "adapters": adapter_sweep(options.language_model, optimizers, _seeds(options), options.llm_overrides),
+        **_language_model_arguments(options),
+    }
+
+
 def orpo_study_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """Return the alignment study's arguments for parsed flags.
 
     Raises:
         InputError: an unknown retriever or profile, no language model, or a seed that is no number.
     """
-    _check_retriever(options)
-    _check_profile(options)
     sources, seeds = _listed(options.language_models), _seeds(options)
     if not sources:
         raise InputError("--language-models: name at least one")
     return {
-        "dataset": options.dataset,
-        "profile": options.profile,
-        "any_checksum": options.any_checksum,
-        "k_core": options.k_core,
-        "retriever": options.retriever,
         "trainings": [{"model": options.retriever, "seed": 0}],
         "rankers": [{"language_model": source, "seed": seed} for source in sources for seed in seeds],
-        **{name: getattr(options, name) for name in _OF_THE_ALIGNMENT},
+        "llm_overrides": options.llm_overrides,
+        **_language_model_arguments(options),
     }
+
+
+def _language_model_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the studies of language models alone have in common."""
+    _check_retriever(options)
+    _check_profile(options)
+    passed_on = ("dataset", "profile", "any_checksum", "k_core", "retriever", *_OF_THE_ALIGNMENT)
+    return {name: getattr(options, name) for name in passed_on if name != "llm_overrides"}
 
 
 def _listed(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ssm4rec.contracts import GENERATOR, MODEL_CONFIG, RANKER, SCALE_SETTINGS
 from ssm4rec.files import read_json
+from ssm4rec.llm.adapter_sweep import SETTINGS as ADAPTER_SETTINGS
 
 
 @dataclass
@@ -45,21 +46,30 @@ class StageProcess:
     def variant(self) -> list[str]:
         """What tells tasks of one stage apart that are about the same model and seed.
 
-        In an optimizer study optimizer, its scale and the batch control; of an evaluation whether it is of the
+        In a study of optimizers which one, its scale and the batch control; of an evaluation whether it is of the
         validation split; of what a ranker writes whether it is aligned.
         """
         if self.flag("--aligned-dir"):
             return ["aligned"]
         if self._ranker:
-            return ["aligned" if self._ranker["stage"] == "align_llm" else "finetuned"]
+            return ["aligned" if self._ranker["stage"] == "align_llm" else "finetuned", *self._optimizer]
         if self.flag("--split") == "validation":
             return ["validation"]
+        return self._optimizer
+
+    @property
+    def _optimizer(self) -> list[str]:
+        """Optimizer, its scale and the batch control that a study of optimizers set by overrides, [] elsewhere."""
         overrides = dict(pair.partition("=")[::2] for pair in self.flag("--overrides").split(","))
-        chosen = {name.removeprefix("training."): value for name, value in overrides.items()}
-        if "optimizer" not in chosen or "batch_control" not in chosen:
-            return []
-        scale = SCALE_SETTINGS.get(chosen["optimizer"], "")
-        return [chosen["optimizer"], chosen.get(scale, ""), chosen["batch_control"]]
+        for section, scales, further in (
+            ("training.", SCALE_SETTINGS, ["batch_control"]),
+            ("finetune.steps.", ADAPTER_SETTINGS, []),
+        ):
+            optimizer = overrides.get(f"{section}optimizer", "")
+            chosen = [f"{section}{name}" for name in (scales.get(optimizer), *further)]
+            if all(name in overrides for name in chosen):
+                return [optimizer, *(overrides[name] for name in chosen)]
+        return []
 
     @property
     def _ranker(self) -> dict[str, Any]:

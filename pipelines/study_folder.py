@@ -38,6 +38,7 @@ _PLACES: Final = {
     "choose_settings": ("--trainings", ""),
     "report": ("--results", ""),
     "report_optimizers": ("--results", ""),
+    "report_adapters": ("--results", ""),
 }
 """For each stage the flag of its main output, and where the study's folder links it; {} is what the task is about."""
 
@@ -111,6 +112,11 @@ class StudyFolder:
             )
         return "\n".join(lines)
 
+    def verdict(self) -> str:
+        """Return the report's first section, as text."""
+        report = (self.path / REPORT_MARKDOWN).read_text(encoding="utf-8")
+        return report.split("\n## ")[1].partition("\n")[2].strip()
+
     def _link(self, process: StageProcess) -> Path:
         """Link or copy a stage's results; return the folder that the stage wrote to."""
         stage = process.module.rpartition(".")[2]
@@ -121,7 +127,7 @@ class StudyFolder:
         if place:
             about = "-".join(["-seed".join(filter(None, process.training)), *process.variant])
             _replace_link(self.path / place.format(about.strip("-")), target if target.is_dir() else target.parent)
-        if stage in ("report", "report_optimizers"):
+        if stage.startswith("report"):
             shutil.copyfile(target, self.path / RESULTS)
             shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)
             shutil.copyfile(process.flag("--report-markdown"), self.path / REPORT_MARKDOWN)

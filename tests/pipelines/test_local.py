@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from pipelines.local import PATCHED, LocalStudy
 from pipelines.run import _report_failures
 from pipelines.runners import HostProcesses
+from ssm4rec.llm.adapter_sweep import SCALES as ADAPTER_SCALES
 from ssm4rec.object_store import upload
 from ssm4rec.training.sweep import SCALES
 from tests.seaweed import ObjectStore
@@ -264,3 +265,20 @@ def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_
     again = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
     assert again.returncode == 0, again.stderr
     assert ": started" not in again.stdout
+
+
+def test_adapter_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
+    """A tiny Llama, fine-tuned by USGM at every scale; each fine-tuning is kept apart."""
+    flags = ["--source", str(archive), "--any-checksum", "true", "--retriever", "sasrec", "--k-core", "2"]
+    flags += ["--language-model", str(language_model("llama")), "--optimizers", "usgm"]
+    overrides = "finetune.negatives=5,finetune.prompts=8"
+    done = run_study(tmp_path, *flags, "--llm-overrides", overrides, module="pipelines.run_adapters")
+    assert done.returncode == 0, done.stderr + done.stdout
+    study = tmp_path / "study"
+    rows = json.loads((study / "results.json").read_text())
+    assert sorted(row["scale"] for row in rows) == sorted(ADAPTER_SCALES["usgm"])
+    assert "**usgm** at" in done.stdout
+    assert {path.name for path in (study / "language-models").iterdir()} == {
+        f"llama-seed0-finetuned-usgm-{scale:g}" for scale in ADAPTER_SCALES["usgm"]
+    }
+    assert (study / "figures" / "adapter-loss.csv").is_file()

@@ -14,7 +14,7 @@ from ssm4rec.training.history import EpochRow
 SCALES: Final[dict[str, tuple[float, ...]]] = {
     "adamw": (1e-3, 2e-3, 4e-3, 8e-3),
     "adam": (1e-3, 2e-3, 4e-3, 8e-3),
-    "sgd": (0.03, 0.1, 0.3, 1.0),
+    "sgd": (0.1, 0.3, 1.0, 3.0),
     "usgm": (0.1, 0.3, 1.0, 3.0),
 }
 """What is tried of each optimizer: peak learning rates; for USGM, diameters in norms of the initial weights."""

@@ -1,0 +1,134 @@
+"""An adapter study: one language model fine-tuned by several optimizers, each at several scales of its steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ssm4rec.contracts import RANKER
+from ssm4rec.errors import InputError
+from ssm4rec.files import read_json
+from ssm4rec.llm.tuning_history import TuningRow, read_tuning_history
+from ssm4rec.report.optimizers import Interval
+
+LAST_PART: Final = 0.25
+"""Share of the prompts over which the loss that trials are compared by is taken."""
+
+
+@dataclass(frozen=True)
+class AdapterTrial:
+    """One fine-tuning.
+
+    Attributes:
+        optimizer: that trained, by the name in the recipe.
+        scale: its peak learning rate; of USGM the diameter, in norms of the initial LoRA matrices.
+        seed: of everything random in it.
+        rows: its history.
+    """
+
+    optimizer: str
+    scale: float
+    seed: int
+    rows: Sequence[TuningRow]
+
+    def curve(self, name: str) -> list[tuple[int, float]]:
+        """Return prompts seen and value of a number, in order."""
+        return [(row.prompts, row.value) for row in self.rows if row.name == name]
+
+    def late(self, name: str) -> float:
+        """Return a loss's mean over the last quarter of the prompts.
+
+        Every prompt is seen once and before its step, so this is a loss on data not trained on.
+        """
+        curve = self.curve(name)
+        late = [value for prompts, value in curve if prompts > (1 - LAST_PART) * curve[-1][0]]
+        return sum(late) / len(late)
+
+
+@dataclass(frozen=True)
+class AdapterStudy:
+    """What the report tells of; ``gather_adapters`` makes one.
+
+    Attributes:
+        dataset: its name.
+        source: of the language model.
+        recipe: of the trainings, but for optimizer and scale.
+        trials: all of them.
+    """
+
+    dataset: str
+    source: str
+    recipe: dict[str, Any]
+    trials: list[AdapterTrial]
+
+    @property
+    def optimizers(self) -> list[str]:
+        """The optimizers, in order of their names."""
+        return sorted({trial.optimizer for trial in self.trials})
+
+    def scales(self, optimizer: str) -> list[float]:
+        """The scales tried of an optimizer, in order."""
+        return sorted({trial.scale for trial in self.trials if trial.optimizer == optimizer})
+
+    def at(self, optimizer: str, scale: float) -> list[AdapterTrial]:
+        """The trials of an optimizer at a scale, by seed."""
+        found = [trial for trial in self.trials if (trial.optimizer, trial.scale) == (optimizer, scale)]
+        return sorted(found, key=lambda trial: trial.seed)
+
+    def late(self, optimizer: str, scale: float) -> Interval:
+        """The late loss, nats a token of the answer, with its interval over seeds."""
+        return Interval.of([trial.late("loss") for trial in self.at(optimizer, scale)])
+
+    def best_scale(self, optimizer: str) -> float:
+        """The scale with the lowest late loss, mean over seeds."""
+        return min(self.scales(optimizer), key=lambda scale: self.late(optimizer, scale).mean)
+
+    def difference(self, optimizer: str, other: str) -> Interval:
+        """The difference of the late losses at the best scales, paired by seed."""
+        pair = [self.at(name, self.best_scale(name)) for name in (optimizer, other)]
+        return Interval.of([one.late("loss") - two.late("loss") for one, two in zip(*pair, strict=True)])
+
+    def results(self) -> list[dict[str, Any]]:
+        """Every trial flat: results.json."""
+        return [
+            {
+                "dataset": self.dataset,
+                "language_model": self.source,
+                "optimizer": trial.optimizer,
+                "scale": trial.scale,
+                "seed": trial.seed,
+                "prompts": trial.curve("loss")[-1][0],
+                "late_loss": trial.late("loss"),
+                "late_letter_loss": trial.late("letter_loss"),
+                "validation_ndcg@10_before": trial.curve("validation_ndcg_10")[0][1],
+                "validation_ndcg@10": trial.curve("validation_ndcg_10")[-1][1],
+            }
+            for trial in self.trials
+        ]
+
+
+def gather_adapters(adapters: Sequence[Path], histories: Sequence[Path]) -> AdapterStudy:
+    """Read adapter folders and their histories, in the same order, and return the study.
+
+    Raises:
+        InputError: none or not as many of each; of several data sets, language models or recipes; one twice.
+    """
+    if not adapters or len(adapters) != len(histories):
+        raise InputError(f"{len(adapters)} adapters and {len(histories)} histories: give both of every fine-tuning")
+    trials: dict[tuple[str, float, int], AdapterTrial] = {}
+    common: dict[str, Any] = {}
+    for folder, history in zip(adapters, histories, strict=True):
+        facts = read_json(folder / RANKER)
+        steps = dict(facts["recipe"]["finetune"]["steps"])
+        optimizer, rates = steps.pop("optimizer"), {name: steps.pop(name) for name in ("learning_rate", "diameter")}
+        scale = rates["diameter" if optimizer == "usgm" else "learning_rate"]
+        recipe = {**facts["recipe"]["finetune"], "steps": steps}
+        shared = {name: facts[name] for name in ("dataset", "fingerprint", "source", "retriever")} | {"recipe": recipe}
+        for name, value in shared.items():
+            if common.setdefault(name, value) != value:
+                raise InputError(f"{folder}: {name} {value}, others have {common[name]}; compare like with like")
+        key = (optimizer, scale, facts["seed"])
+        if key in trials:
+            raise InputError(f"{folder}: a second fine-tuning by {optimizer} at {scale:g}, seed {key[2]}; give it once")
+        trials[key] = AdapterTrial(*key, read_tuning_history(history))
+    return AdapterStudy(common["dataset"], common["source"], common["recipe"], list(trials.values()))

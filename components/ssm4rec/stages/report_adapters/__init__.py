@@ -1,0 +1,1 @@
+"""The report_adapters stage: an adapter study in words, a table and curves."""

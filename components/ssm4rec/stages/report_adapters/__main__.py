@@ -1,0 +1,58 @@
+"""Write the report of an adapter study: report.html, report.md, results.json and its figures."""
+
+import argparse
+from pathlib import Path
+
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
+from ssm4rec.executor_input import input_paths
+from ssm4rec.publish import publish
+from ssm4rec.report.adapter_sections import adapter_report_title, adapter_sections
+from ssm4rec.report.adapters import gather_adapters
+from ssm4rec.report.figure_files import write_figures
+
+
+def build_parser() -> StageParser:
+    """Return the stage's flags."""
+    parser = StageParser("ssm4rec.stages.report_adapters", "Write the report of an adapter study.")
+    parser.add_argument(
+        "--adapters", type=Path, nargs="*", default=[], metavar="DIR", help="adapter folders of finetune_llm"
+    )
+    parser.add_argument(
+        "--histories", type=Path, nargs="*", default=[], metavar="FILE", help="history.parquet of each, in that order"
+    )
+    parser.add_argument(
+        "--executor-input", default="", help="KFP's executor input, in the place of the two flags; empty: by hand"
+    )
+    parser.add_argument("--report-html", type=Path, default=REPORT_HTML, help="page to write")
+    parser.add_argument("--report-markdown", type=Path, default=REPORT_MARKDOWN, help="Markdown file to write")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON file to write: a row per fine-tuning")
+    parser.add_argument("--figures", type=Path, default="figures", help="folder to write: figures as PNG and CSV")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Read everything, render everything, then write."""
+    adapters, histories = options.adapters, options.histories
+    if options.executor_input:
+        adapters, histories = (input_paths(options.executor_input, name) for name in ("adapters", "histories"))
+    study = gather_adapters(adapters, histories)
+    sections = adapter_sections(study)
+    write_figures(options.figures, sections)
+    publish(
+        f"report adapters {study.dataset}",
+        study.dataset,
+        adapter_report_title(study),
+        sections,
+        study.results(),
+        (options.report_html, options.report_markdown, options.results),
+    )
+
+
+def main() -> None:
+    """Run the stage."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The report of an adapter study: its numbers against hand-made histories, its words against what they must not say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssm4rec.errors import InputError
+from ssm4rec.llm.tuning_history import TuningRow, write_tuning_history
+from ssm4rec.report.adapter_sections import adapter_report_title, adapter_sections, verdict
+from ssm4rec.report.adapters import AdapterStudy, gather_adapters
+from ssm4rec.report.document import render_html, render_markdown
+from ssm4rec.report.optimizers import Interval
+
+
+def fine_tuning(folder: Path, optimizer: str, scale: float, seed: int, late: float, **facts: Any) -> tuple[Path, Path]:
+    """An adapter folder and its history: four logged losses, the last of which alone is late."""
+    adapter = folder / f"{optimizer}-{scale}-{seed}"
+    adapter.mkdir()
+    steps = {"optimizer": optimizer, "learning_rate": 1e-3, "diameter": 1.0, "batch": 4, "accumulation": 1}
+    steps["diameter" if optimizer == "usgm" else "learning_rate"] = scale
+    recipe = {"finetune": {"prompts": 32, "steps": steps}}
+    described = {"dataset": "toy", "fingerprint": "f", "source": "tiny", "retriever": "lrurec", "recipe": recipe}
+    (adapter / "ranker.json").write_text(json.dumps({**described, "seed": seed, **facts}))
+    rows = [TuningRow(0, 0, "validation_ndcg_10", 0.2), TuningRow(8, 32, "validation_ndcg_10", 0.25)]
+    for place, loss in enumerate((9.0, 5.0, 4.0, late), 1):
+        rows += [TuningRow(2 * place, 8 * place, "loss", loss), TuningRow(2 * place, 8 * place, "letter_loss", 3.5)]
+    write_tuning_history(adapter / "history.parquet", rows)
+    return adapter, adapter / "history.parquet"
+
+
+def study(folder: Path, adamw: list[float], usgm: list[float]) -> AdapterStudy:
+    """Two scales of each optimizer, a late loss per seed at the better one."""
+    pairs = [fine_tuning(folder, "adamw_torch", 1e-3, seed, late) for seed, late in enumerate(adamw)]
+    pairs += [fine_tuning(folder, "adamw_torch", 3e-3, seed, 8.0) for seed in range(len(adamw))]
+    pairs += [fine_tuning(folder, "adamw_torch", 3e-4, seed, 8.0) for seed in range(len(adamw))]
+    pairs += [fine_tuning(folder, "usgm", 0.1, seed, late) for seed, late in enumerate(usgm)]
+    pairs += [fine_tuning(folder, "usgm", 1.0, seed, 8.0) for seed in range(len(usgm))]
+    return gather_adapters(*map(list, zip(*pairs, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("adamw", "usgm", "words"),
+    [
+        ([2.0, 2.1, 2.2], [1.5, 1.6, 1.71], "USGM trains this adapter better"),
+        ([1.5, 1.6, 1.71], [2.0, 2.1, 2.2], "USGM trains this adapter worse"),
+        ([1.5, 2.0, 1.7], [1.8, 1.6, 1.9], "no difference can be told"),
+        ([1.5], [2.0], "a single seed, so no judgement"),
+    ],
+)
+def test_verdict_says_what_the_interval_allows(
+    tmp_path: Path, adamw: list[float], usgm: list[float], words: str
+) -> None:
+    said = verdict(study(tmp_path, adamw, usgm))
+    assert words in said
+    assert "The best scale of usgm was at the edge" in said  # two scales have no middle; AdamW had three
+    assert "adamw_torch was" not in said
+
+
+def test_every_trial_is_there(tmp_path: Path) -> None:
+    made = study(tmp_path, [2.0, 2.2], [1.5, 1.9])
+    assert made.late("adamw_torch", 1e-3) == Interval.of([2.0, 2.2])
+    assert made.difference("usgm", "adamw_torch") == Interval.of([1.5 - 2.0, 1.9 - 2.2])
+    title, sections = adapter_report_title(made), adapter_sections(made)
+    assert "| usgm | 1 | 8.0000 [8.0000, 8.0000] | 3.500 | 0.2000 | 0.2500 | 2 |" in render_markdown(title, sections)
+    assert "32 prompts, 4 a step." in render_markdown(title, sections)
+    assert render_html(title, sections).count("<svg") == 2
+    rows = made.results()
+    assert len(rows) == 10
+    (row,) = [row for row in rows if (row["optimizer"], row["scale"], row["seed"]) == ("usgm", 0.1, 1)]
+    assert (row["late_loss"], row["late_letter_loss"], row["prompts"]) == (1.9, 3.5, 32)
+    figures = [figure for section in sections for figure in section.figures]
+    assert [len(figure.rows) for figure in figures] == [2 * 2 * 4, 5]
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
+    one, its = fine_tuning(tmp_path, "usgm", 0.1, 0, 2.0)
+    with pytest.raises(InputError, match="0 adapters and 0 histories"):
+        gather_adapters([], [])
+    with pytest.raises(InputError, match="2 adapters and 1 histories"):
+        gather_adapters([one, one], [its])
+    with pytest.raises(InputError, match=r"a second fine-tuning by usgm at 0\.1, seed 0"):
+        gather_adapters([one, one], [its, its])
+    other, history = fine_tuning(tmp_path, "usgm", 1.0, 0, 2.0, source="large")
+    with pytest.raises(InputError, match="source large, others have tiny"):
+        gather_adapters([one, other], [its, history])
