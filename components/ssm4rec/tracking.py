@@ -97,6 +97,33 @@ class Tracker:
 
         self._try(record)
 
+    def register(
+        self, name: str, folder: Path, tags: dict[str, str], alias: str, takes_over: Callable[[dict[str, str]], bool]
+    ) -> None:
+        """Keep a folder that holds an MLflow model with the run, and register it as a new version of a model.
+
+        Args:
+            name: of the registered model, which is made if it is new.
+            folder: the MLflow model.
+            tags: of the version.
+            alias: for the version, if no version has it or ``takes_over`` says so.
+            takes_over: is given the tags of the version that has the alias.
+        """
+
+        def record(client: "MlflowClient") -> None:
+            client.log_artifacts(self._run_id, str(folder), folder.name)
+            if not client.search_registered_models(f"name = '{name}'"):
+                client.create_registered_model(name)
+            source = f"{client.get_run(self._run_id).info.artifact_uri}/{folder.name}"
+            version = client.create_model_version(name, source, self._run_id, tags).version
+            logger.info("registered as %s, version %s", name, version)
+            holder = client.get_registered_model(name).aliases.get(alias)
+            if holder is None or takes_over(client.get_model_version(name, holder).tags):
+                client.set_registered_model_alias(name, alias, version)
+                logger.info("models:/%s@%s is version %s", name, alias, version)
+
+        self._try(record)
+
     def finish(self, status: str) -> None:
         """End the run; ``status`` is FINISHED, FAILED or KILLED."""
         self._try(lambda client: client.set_terminated(self._run_id, status))

@@ -103,6 +103,7 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
         "prepare ml-100k",
         "compare ml-100k",
         "latency ml-100k cpu",
+        "register ml-100k",
         "report ml-100k",
         *(f"{stage} {model} ml-100k seed {seed}" for stage in ("train", "evaluate")
           for model in ("sasrec", "2mamba4rec") for seed in (0, 1)),
@@ -158,6 +159,7 @@ def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: P
         "evaluate sasrec seed 0",
         "compare_models",
         "measure_latency",
+        "register_champion",
         "report",
     ]
     assert (tmp_path / "study" / "dataset" / "manifest.json").is_file()
