@@ -1,4 +1,4 @@
-"""Experiment tracking: the only module that imports MLflow.
+"""Experiment tracking: the only module that talks to MLflow (``registry/`` writes and loads models in its format).
 
 A stage resumes the run MLFLOW_RUN_ID if that is set (KFP's MLflow plugin and the local runner make one per task,
 nested in the study's run), else starts a run of its own at MLFLOW_TRACKING_URI, else does not track. Tracking never
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_EXPERIMENT = "ssm4rec"
 _LONGEST_VALUE = 6000  # MLflow's limit on a parameter's text
+_LONGEST_WAIT = 30  # seconds for a registry to take a model; MLflow would wait for minutes
 
 
 class Tracker:
@@ -115,7 +116,9 @@ class Tracker:
             if not client.search_registered_models(f"name = '{name}'"):
                 client.create_registered_model(name)
             source = f"{client.get_run(self._run_id).info.artifact_uri}/{folder.name}"
-            version = client.create_model_version(name, source, self._run_id, tags).version
+            version = client.create_model_version(
+                name, source, self._run_id, tags, await_creation_for=_LONGEST_WAIT
+            ).version
             logger.info("registered as %s, version %s", name, version)
             holder = client.get_registered_model(name).aliases.get(alias)
             if holder is None or takes_over(client.get_model_version(name, holder).tags):
