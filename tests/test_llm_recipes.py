@@ -43,3 +43,7 @@ def test_mistakes_are_named() -> None:
         ranker_recipe("huge")
     with pytest.raises(InputError, match="no field 'rounds'"):
         ranker_recipe("quick", "finetune.rounds=3")
+    with pytest.raises(InputError, match=r"finetune\.steps\.diameter=-1: diameter is above 0"):
+        ranker_recipe("quick", "finetune.steps.diameter=-1")
+    with pytest.raises(InputError, match=r"align\.steps\.optimizer=usgm: only fine-tuning has it"):
+        ranker_recipe("quick", "align.steps.optimizer=usgm")

@@ -36,7 +36,10 @@ def ranker_recipe(profile: str, overrides: str = "") -> RankerRecipe:
             recipe = _small(prompts=8, batch=4, pairs=4, validation_users=4, evaluations=1, ranked_users=4)
         case _:
             raise InputError(f"--profile {profile}: unknown; choose from {', '.join(PROFILES)}")
-    return override(recipe, overrides)
+    recipe = override(recipe, overrides)
+    if recipe.align.steps.optimizer == "usgm":
+        raise InputError("align.steps.optimizer=usgm: only fine-tuning has it (finetune.steps.optimizer=usgm)")
+    return recipe
 
 
 def _paper() -> RankerRecipe:

@@ -15,6 +15,7 @@ from ssm4rec.llm.examples import draw_examples
 from ssm4rec.llm.finetuning import finetune
 from ssm4rec.llm.prompts import PromptFormat, RankingPrompts
 from ssm4rec.llm.settings import LoraSettings, RankerSettings, StepSettings
+from ssm4rec.optim.usgm import USGM
 from tests.llm.test_ranking import candidates_for
 
 CPU = torch.device("cpu")
@@ -160,6 +161,65 @@ def test_divergence_is_said(start):
     steps = dataclasses.replace(SETTINGS.steps, learning_rate=1e30, gradient_norm=1e30)
     with pytest.raises(InputError, match=r"fine-tuning diverged: .*lower rate"):
         start(settings=dataclasses.replace(SETTINGS, steps=steps))
+
+
+USGM_STEPS = dataclasses.replace(SETTINGS.steps, optimizer="usgm", diameter=0.5)
+
+
+def test_usgm_trains_an_adapter_as_it_trains_anything(start, monkeypatch):
+    """Trainer's steps are those of the optimizer by hand, on the gradients that Trainer had."""
+    taken = []
+    step = USGM.step
+
+    def spy(optimizer, closure=None):
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        before = [parameter.detach().clone() for parameter in parameters]
+        step(optimizer, closure)
+        taken.append((before, [parameter.grad.clone() for parameter in parameters], optimizer.curvature))
+
+    monkeypatch.setattr(USGM, "step", spy)
+    ranker, tuned, _ = start(settings=dataclasses.replace(SETTINGS, steps=USGM_STEPS, evaluations=1))
+    monkeypatch.undo()
+    assert len(taken) == 6
+    norm = sum(float(tensor.square().sum()) for tensor in taken[0][0]) ** 0.5
+    mine = [torch.nn.Parameter(tensor.clone()) for tensor in taken[0][0]]
+    byhand = USGM(mine, 0.5 * norm)
+    for before, gradients, curvature in taken:
+        for parameter, seen, gradient in zip(mine, before, gradients, strict=True):
+            assert torch.allclose(parameter, seen, rtol=1e-5, atol=1e-7)
+            parameter.grad = gradient
+        byhand.step()
+        assert byhand.curvature == pytest.approx(curvature, rel=1e-6)  # the norm is a sum in another order
+        assert 0 < byhand.distance_from_start <= 0.25 * norm * (1 + 1e-6)
+    left = [parameter for parameter in ranker.model.parameters() if parameter.requires_grad]
+    assert all(torch.allclose(one, other, rtol=1e-5, atol=1e-7) for one, other in zip(left, mine, strict=True))
+    assert values(tuned, "learning_rate")[-1] == 1 / taken[-1][2]
+
+
+def test_usgm_resumes_to_the_same_weights(start):
+    settings = dataclasses.replace(SETTINGS, steps=USGM_STEPS)
+    whole, tuned, _ = start("whole", settings)
+
+    def kill(row):
+        if row.step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        start("killed", settings, on_row=kill)
+    resumed, again, _ = start("killed", settings)
+    assert again.rows == tuned.rows
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+def test_gradients_that_are_no_numbers_stop_usgm(start, monkeypatch):
+    def undefined(trainer, model, *_, **__):
+        del trainer
+        return sum(float("nan") * parameter.sum() for parameter in model.parameters() if parameter.requires_grad)
+
+    monkeypatch.setattr(finetuning._AnswerTrainer, "compute_loss", undefined)
+    with pytest.raises(InputError, match=r"fine-tuning diverged: .*finetune\.steps\.diameter=0\.125"):
+        start(settings=dataclasses.replace(SETTINGS, steps=USGM_STEPS))
 
 
 def facts(dataset, source, quantization="none"):

@@ -27,7 +27,9 @@ from ssm4rec.llm.language_models import optimizer_name
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import RankerSettings, StepSettings
 from ssm4rec.llm.tuning_history import TuningRow
-from ssm4rec.llm.tuning_watch import TuningWatch
+from ssm4rec.llm.tuning_optimizer import usgm_for
+from ssm4rec.llm.tuning_watch import TuningWatch, diverged
+from ssm4rec.optim.usgm import GradientNotFiniteError
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,20 @@ def finetune(
     resumed = watch.resume(identity)
     if not resumed:
         watch.look(0)
+    trained = [parameter for parameter in ranker.model.parameters() if parameter.requires_grad]
     trainer = _AnswerTrainer(
         model=ranker.model,
         args=_arguments(settings.steps, checkpoint_folder, ranker.model.device, steps, seed),
         train_dataset=_Tokenized(prompts, examples, ranker.tokenizer.eos_token_id),
         data_collator=_collate,
         callbacks=[watch],
+        optimizers=usgm_for(trained, settings.steps.diameter) if _is_usgm(settings.steps) else (None, None),
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    except GradientNotFiniteError as error:
+        raise diverged(settings.steps, str(error)) from None
     watch.restore_best()
     best = watch.best
     on_gpu = ranker.model.device.type == "cuda"
@@ -112,6 +119,7 @@ def finetune(
 
 def _arguments(settings: StepSettings, folder: Path, device: torch.device, steps: int, seed: int) -> TrainingArguments:
     """Return Trainer's arguments: silent, untracked, on one device, checkpoints when told so."""
+    usgm = _is_usgm(settings)
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -120,8 +128,8 @@ def _arguments(settings: StepSettings, folder: Path, device: torch.device, steps
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup,
         lr_scheduler_type="linear",
-        optim=optimizer_name(settings.optimizer, device),
-        max_grad_norm=settings.gradient_norm,
+        optim="adamw_torch" if usgm else optimizer_name(settings.optimizer, device),  # Trainer is given USGM itself
+        max_grad_norm=0.0 if usgm else settings.gradient_norm,
         logging_steps=max(1, min(20, steps // 10)),
         logging_nan_inf_filter=False,  # a loss that is no number must be seen
         save_strategy="no",
@@ -134,6 +142,10 @@ def _arguments(settings: StepSettings, folder: Path, device: torch.device, steps
         dataloader_pin_memory=device.type == "cuda",
         seed=seed,
     )
+
+
+def _is_usgm(settings: StepSettings) -> bool:
+    return settings.optimizer == "usgm"
 
 
 class _AnswerTrainer(Trainer):

@@ -30,7 +30,9 @@ class StepSettings:
         accumulation: passes of one step.
         learning_rate: after ``warmup`` steps; it falls linearly to zero.
         warmup: steps.
-        optimizer: one that transformers knows; paged ones need a GPU (on a CPU ``adamw_torch`` takes their place).
+        optimizer: one that transformers knows; paged ones need a GPU (on a CPU ``adamw_torch`` takes their place). For
+            fine-tuning also ``usgm`` (``optim/usgm.py``), which has neither rate nor warmup, and cuts no gradient.
+        diameter: of USGM's ball, in norms of the initial LoRA matrices.
         gradient_norm: longer gradients are cut to this length.
     """
 
@@ -39,7 +41,12 @@ class StepSettings:
     learning_rate: float = 1e-4
     warmup: int = 100
     optimizer: str = "paged_adamw_32bit"
+    diameter: float = 1.0
     gradient_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.diameter <= 0:
+            raise ValueError("diameter is above 0")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 Columns: ``step`` int32 (0: before the first), ``prompts`` int32 seen by then, ``name`` and ``value``: ``loss`` (mean
 over the steps since the row before, nats a token of the answer, which is the letter and the end after it),
-``letter_loss`` (of the letter alone; ln 20 = 3.00 is guessing among 20), ``learning_rate``, ``grad_norm``,
-``validation_ndcg_10`` (of the validation users whose target the retriever found, candidates shuffled).
+``letter_loss`` (of the letter alone; ln 20 = 3.00 is guessing among 20), ``learning_rate`` (USGM's is 1 / H),
+``grad_norm``, ``validation_ndcg_10`` (of the validation users whose target the retriever found, candidates shuffled).
 """
 
 from collections.abc import Sequence

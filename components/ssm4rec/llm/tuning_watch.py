@@ -20,7 +20,7 @@ from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.candidates import SHUFFLED_ORDER, RankingTask
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.ranking import letter_logits, ranks_of_target
-from ssm4rec.llm.settings import RankerSettings
+from ssm4rec.llm.settings import RankerSettings, StepSettings
 from ssm4rec.llm.tuning_history import TuningRow
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,16 @@ logger = logging.getLogger(__name__)
 _BEST: Final = "best.safetensors"
 _ROWS: Final = "history.json"
 _LOGGED: Final = ("loss", "letter_loss", "grad_norm", "learning_rate")
+"""What Trainer logs and the history keeps."""
+
+
+def diverged(steps: StepSettings, what: str) -> InputError:
+    """Return the error of a training that came to no number, with the setting to lower."""
+    if steps.optimizer == "usgm":
+        lower = f"a smaller ball, such as --overrides finetune.steps.diameter={steps.diameter / 4:g}"
+    else:
+        lower = f"a lower rate, such as --overrides finetune.steps.learning_rate={steps.learning_rate / 4:g}"
+    return InputError(f"fine-tuning diverged: {what}; start again with {lower}, and another --checkpoint-dir")
 
 
 class TuningWatch(TrainerCallback):
@@ -134,18 +144,10 @@ class TuningWatch(TrainerCallback):
     ) -> None:
         """Keep loss and learning rate."""
         del args, control
-        taken = {
-            name: float(logs[name])
-            for name in ("loss", "letter_loss", "grad_norm", "learning_rate")
-            if logs and name in logs
-        }
+        taken = {name: float(logs[name]) for name in _LOGGED if logs and name in logs}
         for name, value in taken.items():
             if not math.isfinite(value):
-                raise InputError(
-                    f"fine-tuning diverged: {name} became {value} at step {state.global_step}; start again with a "
-                    f"lower rate, such as --overrides finetune.steps.learning_rate="
-                    f"{self.settings.steps.learning_rate / 4:g}, and another --checkpoint-dir"
-                )
+                raise diverged(self.settings.steps, f"{name} became {value} at step {state.global_step}")
             self._add(state.global_step, name, value)
         if "loss" in taken:
             self.bar.set_postfix(loss=f"{taken['loss']:.3f}", refresh=False)
