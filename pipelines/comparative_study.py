@@ -12,6 +12,7 @@ from ssm4rec.stages.compare_models.component import compare_models
 from ssm4rec.stages.evaluate.component import evaluate
 from ssm4rec.stages.measure_latency.component import measure_latency
 from ssm4rec.stages.prepare_data.component import prepare_data
+from ssm4rec.stages.register_champion.component import register_champion
 from ssm4rec.stages.report.component import report
 from ssm4rec.stages.train_recommender.component import train_recommender
 
@@ -159,6 +160,9 @@ def comparative_study(
         seed=0,
     )
     on_cpu(compared, cpus=2, memory_gib=8, hours=2)
+
+    registered = register_champion(dataset=data, models=dsl.Collected(trained.outputs["model"]))
+    on_cpu(registered, cpus=1, memory_gib=4, hours=1)
 
     place = Place(device, cache_dir, checkpoint_dir, gpu_pool, gpu_toleration)
     with dsl.ParallelFor(items=rankers) as ranker:

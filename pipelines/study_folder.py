@@ -1,9 +1,9 @@
 """The folder of a study on this machine: what a person finds there, and its copy in a bucket.
 
 ``report.html``, ``report.md``, ``results.json``; links ``figures`` (PNG and CSV), ``dataset``, ``comparison``,
-``latency``, ``models/<model>-seed<seed>``, ``evaluations/<model>-seed<seed>``, ``language-models/pairs`` and, for a
-ranker, ``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with ``-ranking``, into ``artifacts/``,
-where the stages wrote; ``logs/``, a file per stage;
+``latency``, ``champion`` (an MLflow model), ``models/<model>-seed<seed>``, ``evaluations/<model>-seed<seed>``,
+``language-models/pairs`` and, for a ranker, ``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with
+``-ranking``, into ``artifacts/``, where the stages wrote; ``logs/``, a file per stage;
 ``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command goes on.
 """
 
@@ -31,6 +31,7 @@ _PLACES: Final = {
     "evaluate_generator": ("--metrics", "evaluations/{}"),
     "compare_models": ("--comparison", "comparison"),
     "measure_latency": ("--summary", "latency"),
+    "register_champion": ("--champion-dir", "champion"),
     "mine_preferences": ("--pairs", "language-models/pairs"),
     "finetune_llm": ("--adapter-dir", "language-models/{}"),
     "align_llm": ("--aligned-dir", "language-models/{}"),

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "components" / "ssm4rec"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 STAGES = sorted(path.parent.name for path in (PACKAGE / "stages").glob("*/__main__.py"))
-INNER = ("data", "ops", "models", "training", "optim", "llm", "evaluation", "latency", "report")
+INNER = ("data", "ops", "models", "training", "optim", "llm", "evaluation", "latency", "registry", "report")
 
 
 def imports(path: Path) -> set[str]:
@@ -39,8 +39,8 @@ def test_only_components_import_kfp() -> None:
     assert users_of("kfp") == {f"stages/{stage}/component.py" for stage in STAGES}
 
 
-def test_only_tracking_imports_mlflow() -> None:
-    assert users_of("mlflow") == {"tracking.py"}
+def test_only_tracking_and_the_registered_model_import_mlflow() -> None:
+    assert users_of("mlflow") == {"tracking.py", "registry/mlflow_model.py", "registry/recommendation_model.py"}
 
 
 def test_inner_packages_know_no_command_line() -> None:

@@ -1,4 +1,4 @@
-"""Experiment tracking: the only module that imports MLflow.
+"""Experiment tracking: the only module that talks to MLflow (``registry/`` writes and loads models in its format).
 
 A stage resumes the run MLFLOW_RUN_ID if that is set (KFP's MLflow plugin and the local runner make one per task,
 nested in the study's run), else starts a run of its own at MLFLOW_TRACKING_URI, else does not track. Tracking never
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_EXPERIMENT = "ssm4rec"
 _LONGEST_VALUE = 6000  # MLflow's limit on a parameter's text
+_LONGEST_WAIT = 30  # seconds for a registry to take a model; MLflow would wait for minutes
 
 
 class Tracker:
@@ -94,6 +95,35 @@ class Tracker:
                 profile=json.dumps({**manifest["counts"], "split": manifest["split"]["name"]}),
             )
             client.log_inputs(self._run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
+
+        self._try(record)
+
+    def register(
+        self, name: str, folder: Path, tags: dict[str, str], alias: str, takes_over: Callable[[dict[str, str]], bool]
+    ) -> None:
+        """Keep a folder that holds an MLflow model with the run, and register it as a new version of a model.
+
+        Args:
+            name: of the registered model, which is made if it is new.
+            folder: the MLflow model.
+            tags: of the version.
+            alias: for the version, if no version has it or ``takes_over`` says so.
+            takes_over: is given the tags of the version that has the alias.
+        """
+
+        def record(client: "MlflowClient") -> None:
+            client.log_artifacts(self._run_id, str(folder), folder.name)
+            if not client.search_registered_models(f"name = '{name}'"):
+                client.create_registered_model(name)
+            source = f"{client.get_run(self._run_id).info.artifact_uri}/{folder.name}"
+            version = client.create_model_version(
+                name, source, self._run_id, tags, await_creation_for=_LONGEST_WAIT
+            ).version
+            logger.info("registered as %s, version %s", name, version)
+            holder = client.get_registered_model(name).aliases.get(alias)
+            if holder is None or takes_over(client.get_model_version(name, holder).tags):
+                client.set_registered_model_alias(name, alias, version)
+                logger.info("models:/%s@%s is version %s", name, alias, version)
 
         self._try(record)
 

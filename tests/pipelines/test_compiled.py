@@ -35,6 +35,7 @@ from ssm4rec.stages.measure_latency.__main__ import build_parser as latency_pars
 from ssm4rec.stages.mine_preferences.__main__ import build_parser as mine_parser
 from ssm4rec.stages.prepare_data.__main__ import build_parser as prepare_parser
 from ssm4rec.stages.rank_candidates.__main__ import build_parser as rank_parser
+from ssm4rec.stages.register_champion.__main__ import build_parser as register_parser
 from ssm4rec.stages.report.__main__ import build_parser as report_parser
 from ssm4rec.stages.report_adapters.__main__ import build_parser as report_adapters_parser
 from ssm4rec.stages.report_optimizers.__main__ import build_parser as report_optimizers_parser
@@ -51,6 +52,7 @@ PARSERS = {
     "report-adapters": report_adapters_parser,
     "compare-models": compare_parser,
     "measure-latency": latency_parser,
+    "register-champion": register_parser,
     "mine-preferences": mine_parser,
     "finetune-llm": finetune_parser,
     "rank-candidates": rank_parser,
@@ -69,6 +71,7 @@ BY_HAND = {
     "report-adapters": {"--adapters", "--histories"},
     "compare-models": {"--ranks", "--candidates"},
     "measure-latency": {"--models"},
+    "register-champion": {"--models"},
 }  # fmt: skip
 """Flags for people: in KFP lists, and what may be left out, come from the executor input."""
 

@@ -95,6 +95,13 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     assert json.loads((study / "dataset" / "manifest.json").read_text())["counts"]["users"] == 30
 
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    champion = client.get_model_version_by_alias("ssm4rec-ml-100k", "champion")
+    configs = [json.loads((path / "config.json").read_text()) for path in (study / "models").iterdir()]
+    best = max(config["training"]["validation_ndcg@10"] for config in configs)
+    assert float(champion.tags["validation_ndcg_at_10"]) == best
+    written, kept = study / "champion" / "MLmodel", Path(champion.source.removeprefix("file://")) / "MLmodel"
+    assert written.read_bytes() == kept.read_bytes()
+
     runs = client.search_runs([client.get_experiment_by_name("ssm4rec").experiment_id])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = {run.info.run_name: run for run in runs if run is not parent}
@@ -104,6 +111,7 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
         "prepare ml-100k",
         "compare ml-100k",
         "latency ml-100k cpu",
+        "register ml-100k",
         "report ml-100k",
         *(f"{stage} {model} ml-100k seed {seed}" for stage in ("train", "evaluate")
           for model in ("sasrec", "2mamba4rec") for seed in (0, 1)),
@@ -154,11 +162,11 @@ def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: P
     done = run_study(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
     started = [line.split(":")[0] for line in done.stdout.splitlines() if ": started" in line]
-    # Comparison and latency wait for each other in no way: kfp.local takes them in the order of a set.
-    trained, evaluated, *either, reported = started
+    # Comparison, latency and champion wait for each other in no way: kfp.local takes them in the order of a set.
+    trained, evaluated, *rest = started
     assert (trained, evaluated) == ("train_recommender sasrec seed 0", "evaluate sasrec seed 0")
-    assert sorted(either) == ["compare_models", "measure_latency"]
-    assert reported == "report"
+    assert sorted(rest) == ["compare_models", "measure_latency", "register_champion", "report"]
+    assert rest.index("report") > max(rest.index("compare_models"), rest.index("measure_latency"))
     assert (tmp_path / "study" / "dataset" / "manifest.json").is_file()
 
 

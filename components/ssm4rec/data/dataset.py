@@ -129,11 +129,11 @@ def read_sequences(folder: Path) -> SequenceDataset:
     )
 
 
-def read_titles(folder: Path) -> list[str]:
-    """Return the title of every item, entry 0 (padding) empty; an item without one is called by its source's id.
+def read_items(folder: Path) -> tuple[list[str], list[str | None]]:
+    """Return the source's id and the title, or None, of every item; entry i is item i + 1.
 
     Raises:
-        InputError: the file is missing or unreadable, or no item has a title.
+        InputError: the file is missing or unreadable.
     """
     path = folder / ITEMS
     try:
@@ -143,13 +143,22 @@ def read_titles(folder: Path) -> list[str]:
     except (pyarrow.ArrowInvalid, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path}: no Parquet file with item_id and title ({reason}); run prepare_data again") from None
-    if table.column("title").null_count == table.num_rows:
+    return table.column("item_id").to_pylist(), table.column("title").to_pylist()
+
+
+def read_titles(folder: Path) -> list[str]:
+    """Return the title of every item, entry 0 (padding) empty; an item without one is called by its source's id.
+
+    Raises:
+        InputError: the file is missing or unreadable, or no item has a title.
+    """
+    item_ids, titles = read_items(folder)
+    if all(title is None for title in titles):
         raise InputError(
-            f"{path}: column title is empty, and language models read titles; prepare the data with --items-source, "
-            "a file of item ids and titles, or leave language models out (--llm none)"
+            f"{folder / ITEMS}: column title is empty, and language models read titles; prepare the data with "
+            "--items-source, a file of item ids and titles, or leave language models out (--llm none)"
         )
-    named = zip(table.column("item_id").to_pylist(), table.column("title").to_pylist(), strict=True)
-    return ["", *(item_id if title is None else title for item_id, title in named)]
+    return ["", *(item_id if title is None else title for item_id, title in zip(item_ids, titles, strict=True))]
 
 
 def read_ratings(folder: Path, dataset: SequenceDataset) -> Float32s:

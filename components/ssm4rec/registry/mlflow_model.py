@@ -1,0 +1,91 @@
+"""Writes a recommender as a folder that MLflow loads, serves and registers; no pickle, no tracking server needed."""
+
+import os
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ssm4rec import __version__
+from ssm4rec.contracts import ITEMS, MODEL_CONFIG, MODEL_WEIGHTS
+from ssm4rec.files import whole_folder
+from ssm4rec.registry.recommending import CatalogRecommender
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+CODE: Final = Path(__file__).with_name("recommendation_model.py")
+_PINNED: Final = ("torch", "safetensors", "numpy", "pandas", "pyarrow")
+_EXAMPLE_ITEMS: Final = 3
+
+
+def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, metadata: dict[str, str]) -> None:
+    """Write the MLflow model, whole or not at all.
+
+    Args:
+        target: the folder to write.
+        model_folder: the recommender.
+        dataset_folder: whose ``items.parquet`` names the items.
+        metadata: what MLmodel says about it.
+
+    Raises:
+        InputError: model or items are missing or damaged, or are of two data sets.
+    """
+    catalog = CatalogRecommender.read(model_folder, dataset_folder).catalog
+    names = [title or item_id for title, item_id in zip(catalog.titles, catalog.item_ids, strict=True)]
+    with tempfile.TemporaryDirectory() as temporary, whole_folder(target) as partial:
+        recommender = Path(temporary) / "recommender"
+        recommender.mkdir()
+        for source in (model_folder / MODEL_CONFIG, model_folder / MODEL_WEIGHTS, dataset_folder / ITEMS):
+            shutil.copyfile(source, recommender / source.name)
+        _save(partial, recommender, names[:_EXAMPLE_ITEMS], metadata)
+
+
+def _save(folder: Path, recommender: Path, example: list[str], metadata: dict[str, str]) -> None:
+    # Copying three files needs no progress bar in a stage's log.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # It takes seconds to import: --help and refusals do not wait for it.
+    import mlflow.pyfunc
+    import pandas
+
+    mlflow.pyfunc.save_model(
+        folder,
+        python_model=CODE,
+        artifacts={"recommender": str(recommender)},
+        signature=_signature(),
+        input_example=(pandas.DataFrame({"history": [example]}), {"k": 10, "masked": True}),
+        # All of them: MLflow would otherwise find them by loading the model in another process.
+        pip_requirements=[
+            f"ssm4rec[train]=={__version__}",
+            f"mlflow=={mlflow.__version__}",
+            *(f"{name}=={_public_version(name)}" for name in _PINNED),
+        ],
+        metadata=metadata,
+    )
+
+
+def _signature() -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types import DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array, ColSpec
+
+    texts = Array(DataType.string)
+    return ModelSignature(
+        inputs=Schema([ColSpec(texts, "history")]),
+        outputs=Schema(
+            [
+                ColSpec(texts, "item_ids"),
+                ColSpec(texts, "titles"),
+                ColSpec(Array(DataType.double), "scores"),
+                ColSpec(texts, "unknown"),
+                ColSpec(DataType.string, "error"),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("k", DataType.long, 10), ParamSpec("masked", DataType.boolean, True)]),
+    )
+
+
+def _public_version(name: str) -> str:
+    """Return a package's version as an index knows it: 2.13.0 of 2.13.0+cpu."""
+    return version(name).partition("+")[0]

@@ -1,0 +1,120 @@
+"""From histories of item ids or titles to recommendations, with one trained recommender, on the CPU.
+
+Shapes: B rows of a batch, L its longest history, V items, K recommendations.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy
+import torch
+
+from ssm4rec.contracts import ITEMS
+from ssm4rec.data.batches import gather_rows, length_buckets
+from ssm4rec.data.dataset import read_items
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.full_ranking import best_items
+from ssm4rec.models.recommender import Recommender
+from ssm4rec.registry.catalog import Catalog
+from ssm4rec.training.model_folder import read_model
+
+_TOKENS = 2**12
+"""Cells of a batch of histories, as in evaluation/full_ranking.py."""
+_SCORE_CELLS = 6 * 2**20
+"""Scores of a batch, likewise: a request of any size takes the memory of one batch."""
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """The answer to one history.
+
+    Attributes:
+        item_ids: the data set's own, best first; fewer than asked for when the catalog has no more.
+        titles: of those items, None where an item has none.
+        scores: of those items, the model's logits; comparable within a row only.
+        unknown: entries of the history that are no item's id or title; they were left out.
+        error: why there are no recommendations, empty if there are.
+    """
+
+    item_ids: list[str] = field(default_factory=list)
+    titles: list[str | None] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    error: str = ""
+
+
+class CatalogRecommender:
+    """A trained recommender and the catalog in whose words it is asked and answers."""
+
+    def __init__(self, model: Recommender, catalog: Catalog) -> None:
+        self.model = model
+        self.catalog = catalog
+
+    @classmethod
+    def read(cls, model_folder: Path, items_folder: Path) -> "CatalogRecommender":
+        """Read a model folder, and the ``items.parquet`` of a dataset folder.
+
+        Raises:
+            InputError: a file is missing or damaged, or model and items are of two data sets.
+        """
+        stored = read_model(model_folder)
+        catalog = Catalog(*read_items(items_folder))
+        if len(catalog.item_ids) != stored.config["items"]:
+            raise InputError(
+                f"{items_folder / ITEMS}: {len(catalog.item_ids)} items, but the model in {model_folder} knows "
+                f"{stored.config['items']}; use the data that it was trained on"
+            )
+        return cls(stored.model, catalog)
+
+    @torch.no_grad()
+    def recommend(self, histories: Sequence[Sequence[str]], count: int, masked: bool) -> list[Recommendations]:
+        """Return the best items for each history.
+
+        A history without a single known item gets no recommendations and an error that names its row: the model has
+        learned nothing about an empty history, and what to show then (most popular, say) is the caller's to choose.
+
+        Args:
+            histories: item ids or titles, oldest first; the model reads the last ``maximum_length`` known ones.
+            count: K, at least 1.
+            masked: leave out all of the history's own items, as the protocol ``masked`` does.
+        """
+        found = [[self.catalog.find(name) for name in history] for history in histories]
+        known = [numpy.array([item for item in row if item], dtype=numpy.int32) for row in found]
+        unknown = [
+            [name for name, item in zip(history, row, strict=True) if not item]
+            for history, row in zip(histories, found, strict=True)
+        ]
+        answers = [_nothing_known(row, names) for row, names in enumerate(unknown)]
+        rows = numpy.flatnonzero([len(items) > 0 for items in known])
+        if not len(rows):
+            return answers
+        flat = numpy.concatenate([known[row] for row in rows])
+        lengths = numpy.array([len(known[row]) for row in rows])
+        read = numpy.minimum(lengths, self.model.maximum_length)
+        starts = lengths.cumsum() - read
+        item_count = len(self.catalog.item_ids)
+        for batch in length_buckets(read, cells=_TOKENS, rows=max(1, _SCORE_CELLS // item_count)):
+            recent = gather_rows(flat, starts[batch], read[batch])  # (B, L)
+            scores = self.model.score_next(torch.from_numpy(recent), torch.from_numpy(read[batch]))  # (B, V)
+            if masked:
+                for position, row in enumerate(rows[batch]):
+                    scores[position, known[row] - 1] = -torch.inf
+            values, items = best_items(scores, min(count, item_count))  # (B, K) each
+            for row, best, best_values in zip(rows[batch], items.tolist(), values.tolist(), strict=True):
+                answers[row] = self._answer(best, best_values, unknown[row])
+        return answers
+
+    def _answer(self, items: list[int], scores: list[float], unknown: list[str]) -> Recommendations:
+        left = [(item - 1, score) for item, score in zip(items, scores, strict=True) if score > -torch.inf]
+        return Recommendations(
+            item_ids=[self.catalog.item_ids[place] for place, _ in left],
+            titles=[self.catalog.titles[place] for place, _ in left],
+            scores=[score for _, score in left],
+            unknown=unknown,
+        )
+
+
+def _nothing_known(row: int, unknown: list[str]) -> Recommendations:
+    why = "none of its entries is an item's id or title" if unknown else "it is empty"
+    return Recommendations(unknown=unknown, error=f"row {row}: nothing to go by in this history, {why}")

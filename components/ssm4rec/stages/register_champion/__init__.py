@@ -1,0 +1,1 @@
+"""The stage that makes the best model an MLflow model and registers it."""

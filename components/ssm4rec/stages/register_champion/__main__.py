@@ -1,0 +1,81 @@
+"""Make the best model an MLflow model and register it: ``python -m ssm4rec.stages.register_champion --help``."""
+
+import argparse
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.data.dataset import read_manifest
+from ssm4rec.errors import InputError
+from ssm4rec.executor_input import input_paths, write_executor_output
+from ssm4rec.registry.champion import ALIAS, Contender, best, read_contender, takes_over
+from ssm4rec.registry.mlflow_model import write_mlflow_model
+from ssm4rec.tracking import tracked_task
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser() -> StageParser:
+    """Return the stage's command line."""
+    parser = StageParser(
+        "ssm4rec.stages.register_champion",
+        "Write the best model by validation as an MLflow model, and register it where tracking is on.",
+    )
+    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument(
+        "--models", type=Path, nargs="*", default=[], metavar="DIR", help="model folders, from train_recommender"
+    )
+    parser.add_argument("--champion-dir", type=Path, required=True, help="MLflow model folder to write")
+    parser.add_argument(
+        "--executor-input",
+        default="",
+        help="KFP's executor input, which names the models in the place of --models; empty: by hand",
+    )
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Choose, write and register."""
+    manifest = read_manifest(options.dataset_dir)
+    folders = input_paths(options.executor_input, "models") if options.executor_input else options.models
+    contenders = _contenders(folders, manifest, options.dataset_dir)
+    champion = best(contenders)
+    logger.info("best of %d by validation: %s, ndcg@10 %.4f", len(contenders), champion.label, champion.validation)
+    tags = champion.tags(manifest["split"]["name"])
+    write_mlflow_model(options.champion_dir, champion.folder, options.dataset_dir, tags)
+    dataset = manifest["dataset"]
+    with tracked_task(f"register {dataset}", {"stage": "register_champion", "dataset": dataset}) as tracker:
+        tracker.settings({**tags, "recipe": champion.config["recipe"]})
+        tracker.dataset(manifest, "validation")
+        tracker.metrics({f"validation/{one.label}/ndcg@10": one.validation for one in contenders})
+        succeeds = functools.partial(takes_over, tags)
+        tracker.register(f"ssm4rec-{dataset}", options.champion_dir, tags, ALIAS, succeeds)
+    if options.executor_input:
+        write_executor_output(options.executor_input, {"champion": {**tags}})
+
+
+def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folder: Path) -> list[Contender]:
+    """Read the models' configs; refuse models of another data set than the folder's."""
+    if not folders:
+        raise InputError("--models: none; name the model folders of train_recommender")
+    contenders = [read_contender(folder) for folder in folders]
+    for one in contenders:
+        if one.config["fingerprint"] != manifest["fingerprint"]:
+            raise InputError(
+                f"{one.folder}: trained on {one.config['dataset']} ({one.config['fingerprint'][:12]}), but "
+                f"{dataset_folder} holds {manifest['dataset']} ({manifest['fingerprint'][:12]}); models compete on "
+                "one data set"
+            )
+    return contenders
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The choice of the champion, and when it takes over from another."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssm4rec.registry.champion import Contender, best, takes_over
+
+
+def contender(model: str, seed: int, validation: float) -> Contender:
+    config: dict[str, Any] = {"model": model, "seed": seed, "profile": "quick", "dataset": "toy", "fingerprint": "f"}
+    return Contender(Path(model), config, validation)
+
+
+def test_the_best_by_validation_and_of_equals_the_first_by_name_and_seed() -> None:
+    low, high = contender("2mamba4rec", 0, 0.1), contender("sasrec", 10, 0.3)
+    assert best([low, high]) is high
+    equal = [contender("sasrec", 9, 0.3), high, contender("hydra4rec", 2, 0.3), contender("hydra4rec", 1, 0.3), low]
+    assert best(equal).label == "hydra4rec seed 1"
+    assert best([one for one in equal if one.config["model"] == "sasrec"]).label == "sasrec seed 9"
+
+
+@pytest.mark.parametrize(
+    ("validation", "fingerprint", "split", "wins", "said"),
+    [
+        (0.2, "f", "leave-one-out", False, "validation ndcg@10 0.2000, the champion so far 0.2000 (sasrec seed 1): it"),
+        (0.1, "f", "leave-one-out", False, "it stays"),
+        (0.2 + 1e-12, "f", "leave-one-out", True, "replaced"),
+        (0.1, "g", "leave-one-out", True, "the champion so far is of other data (f): it is replaced"),
+        (0.1, "f", "global-time", True, "of other data"),
+    ],
+)
+def test_takes_over(
+    validation: float, fingerprint: str, split: str, wins: bool, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    current = contender("sasrec", 1, 0.2).tags("leave-one-out")
+    new = {**contender("2mamba4rec", 0, validation).tags(split), "fingerprint": fingerprint}
+    with caplog.at_level(logging.INFO, logger="ssm4rec"):
+        assert takes_over(new, current) is wins
+    assert said in caplog.text
+
+
+def test_an_alias_that_somebody_else_set_is_taken_over() -> None:
+    assert takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), {})

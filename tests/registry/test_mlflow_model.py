@@ -1,0 +1,96 @@
+"""The written folder: no pickle in it, and nothing but its own requirements needed to load and ask it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssm4rec.registry.mlflow_model import write_mlflow_model
+from ssm4rec.registry.recommending import CatalogRecommender
+from tests.conftest import WriteDataset
+from tests.trained_models import write_items, write_random_model
+
+pytestmark = pytest.mark.filterwarnings(  # MLflow's own: at import, and about the input example
+    "ignore:.*Any type hint is inferred:UserWarning", "ignore:Operation with range:DeprecationWarning"
+)
+
+ASK = """
+import json, re, sys
+from importlib.machinery import PathFinder
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from packaging.requirements import Requirement
+
+def name_of(distribution):
+    return re.sub("[-_.]+", "-", distribution).lower()
+
+def collect(requirement, needed):
+    for extra in ("", *requirement.extras):
+        if (name_of(requirement.name), extra) in needed:
+            continue
+        needed.add((name_of(requirement.name), extra))
+        try:
+            found = map(Requirement, requires(requirement.name) or [])
+        except PackageNotFoundError:  # an optional one, such as of another platform
+            continue
+        for one in found:
+            if one.marker is None or one.marker.evaluate({"extra": extra}):
+                collect(one, needed)
+
+folder = sys.argv[1]
+needed = set()
+for line in open(f"{folder}/requirements.txt"):
+    collect(Requirement(line.strip()), needed)
+allowed = {name for name, _ in needed}
+owners = packages_distributions()
+hidden = {module for module, names in owners.items() if not allowed & {name_of(name) for name in names}}
+assert {"kfp", "polars", "pytest"} <= hidden, "the test hides nothing"
+
+class AsIfNotInstalled(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.split(".")[0] in hidden or name.startswith("ssm4rec.stages"):
+            return None
+        return super().find_spec(name, path, target)
+
+sys.meta_path = [AsIfNotInstalled if finder is PathFinder else finder for finder in sys.meta_path]
+import mlflow.pyfunc
+
+model = mlflow.pyfunc.load_model(folder)
+answers = model.predict([{"history": ["i1", "Film 2"]}, {"history": []}], params={"k": 3, "masked": False})
+assert not [name for name in sys.modules if name.split(".")[0] in hidden or name.startswith("ssm4rec.stages")]
+refused = ""
+try:
+    model.predict([{"history": ["i1"]}], params={"k": 0})
+except mlflow.MlflowException as error:
+    refused = f"{error.error_code}: {error.message}"
+print(json.dumps({"answers": answers.to_dict("records"), "refused": refused}))
+"""
+
+
+def test_loading_needs_the_wheel_and_mlflow_and_nothing_more(write_dataset: WriteDataset, tmp_path: Path) -> None:
+    dataset = write_items(write_dataset([[1, 2, 3, 4, 5, 6, 7, 8]] * 3), [f"Film {item}" for item in range(1, 9)])
+    model = write_random_model(dataset, tmp_path / "model", "2mamba4rec", 0.25)
+    folder = tmp_path / "champion"
+    write_mlflow_model(folder, model, dataset, {"model": "2mamba4rec"})
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
+        "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "input_example.json",
+        "serving_input_example.json", "recommendation_model.py",
+        *(f"artifacts/recommender/{name}" for name in ("config.json", "model.safetensors", "items.parquet")),
+    }  # fmt: skip
+    assert "python_model:" not in (folder / "MLmodel").read_text()  # where MLflow would name its pickle
+
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(folder)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answered = json.loads(done.stdout)
+    (wanted,) = CatalogRecommender.read(model, dataset).recommend([["i1", "i2"]], 3, masked=False)
+    first, second = answered["answers"]
+    assert (first["item_ids"], first["titles"]) == (wanted.item_ids, wanted.titles)
+    assert first["scores"] == pytest.approx(wanted.scores, abs=1e-6)
+    assert second["error"] == "row 1: nothing to go by in this history, it is empty"
+    assert answered["refused"] == "INVALID_PARAMETER_VALUE: k is 0: 1 or more"

@@ -1,0 +1,272 @@
+"""register_champion against real MLflow stores, and its model behind a real ``mlflow models serve``."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from ssm4rec.stages.register_champion.__main__ import build_parser, main, run
+from ssm4rec.tracking import start_study, start_task
+from ssm4rec.training.model_folder import read_model
+from tests.datasets import write_dataset_folder
+from tests.seaweed import free_ports
+from tests.trained_models import write_items, write_random_model
+
+pytestmark = pytest.mark.filterwarnings(
+    # MLflow's own: at import, about the input example, and of its store.
+    "ignore:.*Any type hint is inferred:UserWarning",
+    "ignore:Operation with range:DeprecationWarning",
+    "ignore:.*noload:DeprecationWarning",
+)
+
+SEQUENCES = [[(start + step) % 12 + 1 for step in range(6 + start % 9)] for start in range(40)]
+TITLES = [f"Film {item} (1995)" for item in range(1, 13)]
+NAME = "ssm4rec-toy"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a data set, and models of it whose validation is in their names."""
+    folder = tmp_path_factory.mktemp("champions")
+    dataset = write_items(write_dataset_folder(folder / "dataset", SEQUENCES), TITLES)
+    for name, seed, validation in (("sasrec", 0, 0.2), ("2mamba4rec", 1, 0.3), ("hydra4rec", 0, 0.3)):
+        write_random_model(dataset, folder / f"{name}-{validation}", name, validation, seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> Iterator[dict[str, str]]:
+    """The variables under which a stage finds a study's run in an MLflow store without a server, as ``make run``'s."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+            patch.delenv(name, raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        _, study = start_study("study", {}, artifacts=(folder / "mlflow-artifacts").as_uri())
+        yield study
+
+
+def register(
+    out: Path, dataset: Path, *models: Path, store: dict[str, str] | None = None, executor_input: str = ""
+) -> Path:
+    """Run the stage, in a task's run of the store if one is given; return the champion's folder."""
+    flags = ["--dataset-dir", dataset, "--champion-dir", out / "champion", "--executor-input", executor_input]
+    if models:
+        flags += ["--models", *models]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for name, value in start_task("register", store or {}).items():
+            patch.setenv(name, value)
+        run(build_parser().parse_args(list(map(str, flags))))
+    return out / "champion"
+
+
+def metadata(champion: Path) -> dict[str, str]:
+    import yaml
+
+    found: dict[str, str] = yaml.safe_load((champion / "MLmodel").read_text())["metadata"]
+    return found
+
+
+def test_the_best_is_written_without_a_store_and_kfp_is_told(folder: Path, tmp_path: Path) -> None:
+    """Of two with the same validation the first by name; the list comes from the executor input."""
+    models = [folder / name for name in ("sasrec-0.2", "hydra4rec-0.3", "2mamba4rec-0.3")]
+    uri = str(tmp_path / "champion")
+    executor_input = {
+        "inputs": {"artifacts": {"models": {"artifacts": [{"uri": str(model)} for model in models]}}},
+        "outputs": {
+            "artifacts": {"champion": {"artifacts": [{"name": "champion", "uri": uri}]}},
+            "outputFile": str(tmp_path / "executor_output.json"),
+        },
+    }
+    champion = register(tmp_path, folder / "dataset", executor_input=json.dumps(executor_input))
+    for name in ("config.json", "model.safetensors"):
+        written = champion / "artifacts" / "recommender" / name
+        assert written.read_bytes() == (folder / "2mamba4rec-0.3" / name).read_bytes()
+    output = json.loads((tmp_path / "executor_output.json").read_text())
+    shown = output["artifacts"]["champion"]["artifacts"][0]["metadata"]
+    fingerprint = json.loads((folder / "dataset" / "manifest.json").read_text())["fingerprint"]
+    assert shown == metadata(champion) == {
+        "model": "2mamba4rec", "seed": "1", "profile": "smoke", "dataset": "toy", "fingerprint": fingerprint,
+        "split": "leave-one-out", "validation_ndcg_at_10": "0.3",
+    }  # fmt: skip
+
+
+def test_the_alias_goes_to_the_better_and_to_new_data(
+    folder: Path, tmp_path: Path, store: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="ssm4rec")
+    client = MlflowClient(store["MLFLOW_TRACKING_URI"])
+    other = write_items(write_dataset_folder(tmp_path / "other", SEQUENCES[:30]), TITLES)
+    weak = write_random_model(other, tmp_path / "weak", "lrurec", 0.01)
+    steps = [
+        (folder / "dataset", folder / "sasrec-0.2", "1", "models:/ssm4rec-toy@champion is version 1"),
+        (folder / "dataset", folder / "2mamba4rec-0.3", "2", "the champion so far 0.2000 (sasrec seed 0): replaced"),
+        (folder / "dataset", folder / "sasrec-0.2", "2", "the champion so far 0.3000 (2mamba4rec seed 1): it stays"),
+        (folder / "dataset", folder / "hydra4rec-0.3", "2", "it stays"),
+        (other, weak, "5", "the champion so far is of other data"),
+        (folder / "dataset", folder / "sasrec-0.2", "6", "the champion so far is of other data"),
+    ]
+    for number, (dataset, model, holder, said) in enumerate(steps, start=1):
+        caplog.clear()
+        champion = register(tmp_path, dataset, model, store=store)
+        assert said in caplog.text
+        version = client.get_model_version(NAME, str(number))
+        assert version.tags == metadata(champion)
+        assert str(client.get_model_version_by_alias(NAME, "champion").version) == holder
+        task = client.get_run(version.run_id)
+        assert (task.info.status, task.info.run_name) == ("FINISHED", "register toy")
+        kept = Path(version.source.removeprefix("file://"))
+        assert folder / "mlflow-artifacts" in kept.parents  # with the study's, not in the working folder
+        assert (kept / "MLmodel").read_bytes() == (champion / "MLmodel").read_bytes()
+
+
+@pytest.fixture
+def server(folder: Path, tmp_path: Path, store: dict[str, str]) -> Iterator[str]:
+    """``mlflow models serve`` of the champion that the store names; gives its address."""
+    register(tmp_path, folder / "dataset", folder / "2mamba4rec-0.3", store=store)
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", f"models:/{NAME}@champion"]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": store["MLFLOW_TRACKING_URI"],
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    log = tmp_path / "server.log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=output, stderr=output, start_new_session=True
+        ) as process,
+    ):
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait(address, process, log)
+            yield address
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(360):
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(f"{address}/ping", timeout=5).close()
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return
+    raise AssertionError(f"the server does not answer: {log.read_text()}")
+
+
+def ask(address: str, request: dict[str, Any]) -> Any:
+    body = json.dumps(request).encode()
+    headers = {"Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(f"{address}/invocations", body, headers), timeout=60) as answer:
+        return json.load(answer)["predictions"]
+
+
+def best_items(model: Path, history: list[int], count: int, masked: bool) -> tuple[list[str], list[float]]:
+    """Ids and scores straight from the model."""
+    with torch.no_grad():
+        scores = read_model(model).model.score_next(torch.tensor([history]), torch.tensor([len(history)]))[0]
+    if masked:
+        scores[torch.tensor(history) - 1] = -torch.inf
+    found = scores.topk(count)
+    return [f"i{place + 1}" for place in found.indices.tolist()], found.values.tolist()
+
+
+def test_the_champion_is_served(server: str, folder: Path) -> None:
+    model = folder / "2mamba4rec-0.3"
+    histories = [["i3", "i4", "i5"], ["Film 7 (1995)", "film 8 (1995)"], ["i9", "Film 10 (1995)", "Alien (1979)"], []]
+    *answers, empty = ask(server, {"dataframe_records": [{"history": history} for history in histories]})
+    for answer, items in zip(answers, ([3, 4, 5], [7, 8], [9, 10]), strict=True):
+        ids, scores = best_items(model, items, min(10, 12 - len(items)), masked=True)
+        assert answer["item_ids"] == ids
+        assert answer["titles"] == [TITLES[int(item_id[1:]) - 1] for item_id in ids]
+        assert answer["scores"] == pytest.approx(scores, abs=1e-5)
+        assert answer["error"] == ""
+    assert [answer["unknown"] for answer in answers] == [[], [], ["Alien (1979)"]]
+    assert empty["error"] == "row 3: nothing to go by in this history, it is empty"
+
+    request = {"dataframe_split": {"columns": ["history"], "data": [[["i3", "i4"]]]}}
+    (unmasked,) = ask(server, {**request, "params": {"k": 12, "masked": False}})
+    assert unmasked["item_ids"] == best_items(model, [3, 4], 12, masked=False)[0]
+
+    for mistaken, said in (
+        ({**request, "params": {"k": 0}}, "k is 0: 1 or more"),
+        ({"dataframe_records": [{"items": ["i3"]}]}, "Model is missing inputs ['history']"),
+        ({"dataframe_records": [{"history": "i3"}]}, "Expected data to be list or numpy array, got str"),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(server, mistaken)
+        assert refused.value.code == 400
+        assert said in json.load(refused.value)["message"]
+
+
+def test_a_dead_server_costs_the_registration_only(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = {
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_ports(1)[0]}",
+        "MLFLOW_RUN_ID": "0" * 32,
+    }
+    flags = ["--dataset-dir", folder / "dataset", "--champion-dir", tmp_path / "champion"]
+    flags += ["--models", folder / "sasrec-0.2"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in dead.items():
+            patch.setenv(name, value)
+        run(build_parser().parse_args(list(map(str, flags))))
+    assert "MLflow tracking stopped, the work goes on" in caplog.text
+    assert metadata(tmp_path / "champion")["model"] == "sasrec"
+
+
+def refused(capsys: pytest.CaptureFixture[str], out: Path, dataset: Path, *models: Path) -> str:
+    arguments = ["register_champion", "--dataset-dir", dataset, "--champion-dir", out / "champion"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", [*map(str, arguments), *(["--models", *map(str, models)] if models else [])])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert stopped.value.code == 2
+    assert not out.exists()
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "error:" in line]) == 1
+    return lines[-1]
+
+
+def test_foreign_and_damaged_inputs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, dataset, good = tmp_path / "out", folder / "dataset", folder / "sasrec-0.2"
+    assert "--models: none; name the model folders" in refused(capsys, out, dataset)
+    other = write_items(write_dataset_folder(tmp_path / "other", SEQUENCES[:9], "other"), TITLES)
+    foreign = write_random_model(other, tmp_path / "foreign", "sasrec", 0.9)
+    assert f"{foreign}: trained on other" in refused(capsys, out, dataset, good, foreign)
+    assert "no such file" in refused(capsys, out, dataset, good, tmp_path / "nowhere")
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder / "2mamba4rec-0.3", damaged)
+    (damaged / "model.safetensors").write_bytes(b"half")
+    assert f"{damaged}/model.safetensors: damaged" in refused(capsys, out, dataset, good, damaged)
+    config = json.loads((damaged / "config.json").read_text())
+    del config["training"]["validation_ndcg@10"]
+    (damaged / "config.json").write_text(json.dumps(config))
+    assert "not the config of a trained recommender (KeyError('validation_ndcg@10'))" in refused(
+        capsys, out, dataset, good, damaged
+    )
+    bare = tmp_path / "bare"
+    shutil.copytree(dataset, bare)
+    (bare / "items.parquet").unlink()
+    assert "items.parquet: no such file; run prepare_data first" in refused(capsys, out, bare, good)

@@ -1,0 +1,40 @@
+"""Model folders as train_recommender writes them, with random weights and a validation of one's choice."""
+
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import torch
+
+from ssm4rec.data.dataset import read_sequences
+from ssm4rec.models.build import build_model
+from ssm4rec.recipes import recipe
+from ssm4rec.training.checkpoint import Progress
+from ssm4rec.training.history import EpochRow
+from ssm4rec.training.loop import Task, Trained
+from ssm4rec.training.model_folder import write_model
+
+
+def write_random_model(dataset: Path, folder: Path, name: str, validation: float, seed: int = 0) -> Path:
+    """Write a model folder and return it."""
+    data, chosen = read_sequences(dataset), recipe(name, "smoke", "short")
+    torch.manual_seed(seed)
+    model = build_model(chosen.model, data.item_count)
+    row = EpochRow(data.name, name, seed, 1, 1.0, 0.001, validation, validation, 9, 1.0, 0.1, 9, "adamw", 0.001, "", [])
+    progress = Progress(epochs=[row], best_epoch=1)
+    write_model(folder, Task(name, chosen, data, seed), Trained(model, progress, "epochs"), "smoke", {})
+    return folder
+
+
+def write_items(dataset: Path, titles: list[str | None]) -> Path:
+    """Give a dataset folder an items.parquet, whose ids are i1, i2, ..., and return the folder."""
+    items = range(1, len(titles) + 1)
+    table = pyarrow.table(
+        {
+            "item": pyarrow.array(items, pyarrow.int32()),
+            "item_id": [f"i{item}" for item in items],
+            "title": pyarrow.array(titles, pyarrow.string()),
+        }
+    )
+    pyarrow.parquet.write_table(table, dataset / "items.parquet")
+    return dataset
