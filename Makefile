@@ -50,6 +50,10 @@ optimizer-study: $(INSTALLED) ## Compare optimizers and ways to choose batches, 
 orpo-study: $(INSTALLED) ## Compare language models of several sizes before and after ORPO (LANGUAGE_MODELS=, PROFILE=, ...)
 	@$(SETTINGS) $(BIN)/python -m pipelines.run_orpo $(call flags,$(STUDY) LANGUAGE_MODELS OUT RUNNER ARTIFACTS)
 
+.PHONY: long-history-study
+long-history-study: $(INSTALLED) ## Compare windows of several lengths, and what long histories cost (MODELS=, LENGTHS=, LATENCY_LENGTHS=, ...)
+	@$(SETTINGS) $(BIN)/python -m pipelines.run_long_histories $(call flags,$(STUDY) LENGTHS LATENCY_LENGTHS OUT RUNNER ARTIFACTS)
+
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000
 	@mkdir -p runs

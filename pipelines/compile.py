@@ -11,6 +11,7 @@ from typing import Any, Final
 from kfp import compiler
 
 from pipelines.comparative_study import comparative_study
+from pipelines.long_history_study import long_history_study
 from pipelines.optimizer_study import optimizer_study
 from pipelines.orpo_study import orpo_study
 from pipelines.picture import write_pictures
@@ -23,6 +24,7 @@ PIPELINES: Final[dict[str, Any]] = {
     "comparative_study": comparative_study,
     "optimizer_study": optimizer_study,
     "orpo_study": orpo_study,
+    "long_history_study": long_history_study,
 }
 
 

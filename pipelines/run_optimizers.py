@@ -6,7 +6,6 @@ from pipelines.parameters import OptimizerStudyParser, optimizer_study_arguments
 from pipelines.run import Plan, add_run_flags, execute
 from pipelines.study_folder import StudyFolder
 from ssm4rec.command_line import run_stage
-from ssm4rec.contracts import REPORT_MARKDOWN
 from ssm4rec.tracking import Tracker
 
 
@@ -23,13 +22,7 @@ def run(options: argparse.Namespace) -> None:
     trainings = arguments["trainings"]
     models = sorted({training["model"] for training in trainings})
     side_by_side = {"train_recommender": len(trainings)}
-    execute(Plan("optimizer_study", arguments, models, side_by_side, _verdict, _track_results), options)
-
-
-def _verdict(folder: StudyFolder) -> str:
-    """Return the report's first section, as text."""
-    report = (folder.path / REPORT_MARKDOWN).read_text(encoding="utf-8")
-    return report.split("\n## ")[1].partition("\n")[2].strip()
+    execute(Plan("optimizer_study", arguments, models, side_by_side, StudyFolder.verdict, _track_results), options)
 
 
 def _track_results(tracker: Tracker, folder: StudyFolder) -> None:

@@ -45,8 +45,8 @@ class StageProcess:
     def variant(self) -> list[str]:
         """What tells tasks of one stage apart that are about the same model and seed.
 
-        In an optimizer study optimizer, its scale and the batch control; of an evaluation whether it is of the
-        validation split; of what a ranker writes whether it is aligned.
+        In an optimizer study optimizer, its scale and the batch control; in a long-history study the window; of an
+        evaluation whether it is of the validation split; of what a ranker writes whether it is aligned.
         """
         if self.flag("--aligned-dir"):
             return ["aligned"]
@@ -54,12 +54,27 @@ class StageProcess:
             return ["aligned" if self._ranker["stage"] == "align_llm" else "finetuned"]
         if self.flag("--split") == "validation":
             return ["validation"]
-        overrides = dict(pair.partition("=")[::2] for pair in self.flag("--overrides").split(","))
+        overrides = self._overrides
+        if window := self._window(overrides):
+            return [f"window{window}"]
         chosen = {name.removeprefix("training."): value for name, value in overrides.items()}
         if "optimizer" not in chosen or "batch_control" not in chosen:
             return []
         scale = SCALE_SETTINGS.get(chosen["optimizer"], "")
         return [chosen["optimizer"], chosen.get(scale, ""), chosen["batch_control"]]
+
+    @property
+    def _overrides(self) -> dict[str, str]:
+        """The changes to the recipe that a training is told, by name."""
+        return dict(pair.partition("=")[::2] for pair in self.flag("--overrides").split(","))
+
+    def _window(self, overrides: dict[str, str]) -> str:
+        """Return the longest history of a training or evaluation that shows all stretches, "" for any other."""
+        if overrides.get("training.stretches") == "all":
+            return overrides.get("model.maximum_length", "")
+        recipe = self._description("--model-dir", MODEL_CONFIG).get("recipe", {})
+        shows_all = recipe.get("training", {}).get("stretches") == "all"
+        return str(recipe["model"]["maximum_length"]) if shows_all else ""
 
     @property
     def _ranker(self) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """The folder of a study on this machine: what a person finds there, and its copy in a bucket.
 
 ``report.html``, ``report.md``, ``results.json``; links ``figures`` (PNG and CSV), ``dataset``, ``comparison``,
-``latency``, ``models/<model>-seed<seed>``, ``evaluations/<model>-seed<seed>``, ``language-models/pairs`` and, for a
-ranker, ``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with ``-ranking``, into ``artifacts/``,
-where the stages wrote; ``logs/``, a file per stage;
+``latency``, ``models/<model>-seed<seed>`` and ``evaluations/<model>-seed<seed>`` (in a long-history study with
+``-window<L>``), ``language-models/pairs`` and, for a ranker,
+``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with ``-ranking``, into ``artifacts/``, where the
+stages wrote; ``logs/``, a file per stage;
 ``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command goes on.
 """
 
@@ -38,6 +39,7 @@ _PLACES: Final = {
     "choose_settings": ("--trainings", ""),
     "report": ("--results", ""),
     "report_optimizers": ("--results", ""),
+    "report_long_histories": ("--results", ""),
 }
 """For each stage the flag of its main output, and where the study's folder links it; {} is what the task is about."""
 
@@ -90,6 +92,11 @@ class StudyFolder:
         rows: list[dict[str, Any]] = json.loads((self.path / RESULTS).read_text(encoding="utf-8"))
         return rows
 
+    def verdict(self) -> str:
+        """Return the report's first section, as text."""
+        report = (self.path / REPORT_MARKDOWN).read_text(encoding="utf-8")
+        return report.split("\n## ")[1].partition("\n")[2].strip()
+
     def table(self) -> str:
         """Return the study's means over seeds as text, a line per model."""
         values: dict[tuple[str, str, str], list[float]] = {}
@@ -121,7 +128,7 @@ class StudyFolder:
         if place:
             about = "-".join(["-seed".join(filter(None, process.training)), *process.variant])
             _replace_link(self.path / place.format(about.strip("-")), target if target.is_dir() else target.parent)
-        if stage in ("report", "report_optimizers"):
+        if stage.startswith("report"):
             shutil.copyfile(target, self.path / RESULTS)
             shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)
             shutil.copyfile(process.flag("--report-markdown"), self.path / REPORT_MARKDOWN)

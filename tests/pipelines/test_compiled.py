@@ -36,6 +36,7 @@ from ssm4rec.stages.mine_preferences.__main__ import build_parser as mine_parser
 from ssm4rec.stages.prepare_data.__main__ import build_parser as prepare_parser
 from ssm4rec.stages.rank_candidates.__main__ import build_parser as rank_parser
 from ssm4rec.stages.report.__main__ import build_parser as report_parser
+from ssm4rec.stages.report_long_histories.__main__ import build_parser as report_long_histories_parser
 from ssm4rec.stages.report_optimizers.__main__ import build_parser as report_optimizers_parser
 from ssm4rec.stages.train_generator.__main__ import build_parser as train_generator_parser
 from ssm4rec.stages.train_recommender.__main__ import build_parser as train_parser
@@ -47,6 +48,7 @@ PARSERS = {
     "report": report_parser,
     "choose-settings": choose_parser,
     "report-optimizers": report_optimizers_parser,
+    "report-long-histories": report_long_histories_parser,
     "compare-models": compare_parser,
     "measure-latency": latency_parser,
     "mine-preferences": mine_parser,
@@ -64,6 +66,7 @@ BY_HAND = {
     },
     "choose-settings": {"--histories"},
     "report-optimizers": {"--sweep", "--comparison"},
+    "report-long-histories": {"--evaluations", "--ranks"},
     "compare-models": {"--ranks", "--candidates"},
     "measure-latency": {"--models"},
 }  # fmt: skip

@@ -1,0 +1,187 @@
+"""The sentences of a long-history study's report that depend on its numbers."""
+
+from ssm4rec.contracts import UNMASKED
+from ssm4rec.evaluation.windows import NAME, WindowPair, label
+from ssm4rec.latency.latency_files import Crossing
+from ssm4rec.latency.summary import BASELINE
+from ssm4rec.report.comparison_sections import SIGNIFICANCE, model_row, p_text
+from ssm4rec.report.findings import ran_out_of_epochs
+from ssm4rec.report.latency_sections import latency_cautions
+from ssm4rec.report.long_histories import LongHistoryStudy
+from ssm4rec.report.markdown import bullets, escape, listed, plural, with_interval
+from ssm4rec.report.measurements import FULL, MODE_NAMES, PREFILL, STEP
+
+
+def in_short(study: LongHistoryStudy) -> str:
+    """Return what the study found, a line a finding."""
+    lines = [quality_verdict(study, model) for model, own in study.windows.windows.items() if len(own) > 1]
+    rivals = against_baseline(study)
+    lines += [rivals] if rivals else []
+    for mode in (FULL, PREFILL, STEP):
+        found = [crossing_words(one) for one in study.crossings() if one.mode == mode]
+        if found:
+            lines.append(f"**Time of one user, {MODE_NAMES[mode]}**: {'; '.join(found)}.")
+    return bullets([*lines, *state_words(study)])
+
+
+def best_window(study: LongHistoryStudy, model: str, protocol: str = UNMASKED) -> int:
+    """Return the window with the highest NDCG@10; of equal ones the shortest."""
+    reached = {
+        window: row.mean
+        for window in study.windows.windows[model]
+        if (row := model_row(study.windows.comparison, label(model, window), protocol, NAME))
+    }
+    return max(reached, key=lambda window: (reached[window], -window))
+
+
+def enough(study: LongHistoryStudy, model: str, protocol: str = UNMASKED) -> int:
+    """Return the shortest window such that neither it nor any longer one is told to be worse than the longest."""
+    *shorter, longest = study.windows.windows[model]
+    worse = {
+        pair.window
+        for pair in study.windows.to_longest
+        if (pair.model, pair.protocol) == (model, protocol) and told(pair) and pair.all_users.value < 0
+    }
+    least = longest
+    for window in reversed(shorter):
+        if window in worse:
+            break
+        least = window
+    return least
+
+
+def told(pair: WindowPair) -> bool:
+    """Return whether the corrected test tells a pair apart."""
+    return pair.p_holm < SIGNIFICANCE
+
+
+def judged_pair(pair: WindowPair) -> str:
+    """Say what a pair's corrected test allows to say."""
+    if not told(pair):
+        return "no difference can be told"
+    return "better" if pair.all_users.value > 0 else "worse"
+
+
+def quality_verdict(study: LongHistoryStudy, model: str) -> str:
+    """Say which window of a model is best, and from which one on no loss against the longest can be told."""
+    best, longest = best_window(study, model), study.windows.windows[model][-1]
+    row = model_row(study.windows.comparison, label(model, best), UNMASKED, NAME)
+    reached = with_interval(row.mean, row.low, row.high) if row else ""
+    least = enough(study, model)
+    if least == longest:
+        rest = f"with the next shorter window it is worse than with {longest:,}"
+    else:
+        rest = f"from {least:,} on, no loss against {longest:,} can be told"
+    return f"**{escape(model)}**: best with a window of {best:,} items, NDCG@10 {reached}; {rest}."
+
+
+def against_baseline(study: LongHistoryStudy) -> str:
+    """Say at which windows the models differ from the baseline, and how the gap is at the longest common window."""
+    words = []
+    for model in study.windows.windows:
+        pairs = [pair for pair in study.windows.to_baseline if (pair.model, pair.protocol) == (model, UNMASKED)]
+        if not pairs:
+            continue
+        sides = {
+            side: [f"{pair.window:,}" for pair in pairs if judged_pair(pair) == side] for side in ("better", "worse")
+        }
+        told_apart = [f"{side} at {listed(found)}" for side, found in sides.items() if found]
+        last = max(pairs, key=lambda pair: pair.window)
+        gap = with_interval(last.all_users.value, last.all_users.low, last.all_users.high, sign=True)
+        words.append(
+            f"{escape(model)} is {listed(told_apart) if told_apart else 'nowhere told apart from it'} "
+            f"(at {last.window:,}: {gap}, Holm's p {p_text(last.p_holm)})"
+        )
+    return f"**Beside {BASELINE} at the same window**: {'; '.join(words)}." if words else ""
+
+
+def crossing_words(crossing: Crossing) -> str:
+    """Say where a model gets cheaper than the baseline.
+
+    >>> crossing_words(Crossing("mamba4rec", "quick", 0, "full", "generated", (50, 1000), (1000,), (812.4,), ()))
+    'mamba4rec is faster than sasrec from about L = 810 on'
+    >>> crossing_words(Crossing("mamba4rec", "quick", 0, "full", "generated", (50, 1000), (), (), ()))
+    'mamba4rec is slower than sasrec at every length measured (50 to 1,000): no crossing'
+    """
+    model, measured = escape(crossing.model), f"{min(crossing.measured):,} to {max(crossing.measured):,}"
+    if not crossing.cheaper_from and not crossing.dearer_from:
+        side = "faster" if crossing.cheaper_at else "slower"
+        return f"{model} is {side} than {BASELINE} at every length measured ({measured}): no crossing"
+    falls = [f"from about L = {_two_digits(length)} on" for length in crossing.cheaper_from]
+    rises = [f"from about L = {_two_digits(length)} on" for length in crossing.dearer_from]
+    if not falls:
+        return f"{model} is faster than {BASELINE} at first and slower {listed(rises)}"
+    again = f", slower again {listed(rises)}" if rises else ""
+    return f"{model} is faster than {BASELINE} {listed(falls)}{again}"
+
+
+def _two_digits(length: float) -> str:
+    """Return a length to two digits: between two measured lengths no more is known.
+
+    >>> _two_digits(812.4), _two_digits(1034.0)
+    ('810', '1,000')
+    """
+    return f"{int(float(f'{length:.1e}')):,}"
+
+
+def state_words(study: LongHistoryStudy) -> list[str]:
+    """Say which states grow with the history, and how large they are after the longest one."""
+    words = []
+    for model, sizes in study.states().items():
+        shortest, longest = min(sizes), max(sizes)
+        if sizes[shortest] == sizes[longest]:
+            words.append(f"{escape(model)} keeps {size_words(sizes[longest])} at every length")
+        else:
+            words.append(
+                f"{escape(model)} {size_words(sizes[shortest])} after {shortest:,} items and "
+                f"{size_words(sizes[longest])} after {longest:,}"
+            )
+    return [f"**What a server keeps of one user**: {'; '.join(words)}."] if words else []
+
+
+def size_words(size: int) -> str:
+    """Return a size in a unit that keeps it short.
+
+    >>> size_words(18_688), size_words(10_240_000)
+    ('18.2 KiB', '9.8 MiB')
+    """
+    return f"{size / 1024**2:,.1f} MiB" if size >= 1024**2 else f"{size / 1024:,.1f} KiB"
+
+
+def what_it_shows_not(study: LongHistoryStudy) -> str:
+    """Return plainly what the run cannot show."""
+    trainings, manifest = study.study.trainings, study.study.manifest
+    longest = manifest["sequence_length"]["maximum"]
+    lengths = study.latency.summary.protocol["lengths"]
+    lines = [
+        f"The data's longest sequence holds {longest:,} items: quality is shown up to there, and nothing is said of "
+        "quality at 10,000. Generated histories are random items: they show what a length costs, never what it is "
+        "worth.",
+    ]
+    if max(lengths) <= longest:
+        lines[0] = f"The data's longest sequence holds {longest:,} items: quality is shown up to there."
+    random = sorted({one.model for one in study.latency.summary.results if one.weights == "random"})
+    if random:
+        lines.append(
+            f"In the sweep over lengths {listed([escape(name) for name in random])} had random weights, because a "
+            "position table of the trained length does not fit another. Time and bytes are the same with any weights."
+        )
+    unfinished = [name for name in study.study.models if ran_out_of_epochs(study.study, name)]
+    if unfinished:
+        lines.append(
+            f"Under-trained: {len(unfinished)} of {plural(len(study.study.models), 'model')} ended because the epochs "
+            "ran out, with the best epoch among the last two. Longer trainings may order the windows otherwise."
+        )
+    fewest = min(len(study.study.seeds(name)) for name in study.study.models)
+    if fewest < 3:
+        lines.append(
+            f"{plural(fewest, 'seed')} of each training: the intervals are over users, for the models as trained. How "
+            "much another seed would move a number is not in them."
+        )
+    if all(one.recipe["training"].get("stretches") == "all" for one in trainings):
+        lines.append(
+            "All windows saw the same targets in every epoch, with the same settings, tuned for none of them. In "
+            "training the targets at the head of a window have a shorter context than the window: with short windows "
+            "they are more of all."
+        )
+    return bullets([*lines, *latency_cautions(study.latency)])
