@@ -69,7 +69,7 @@ def run_study(folder: Path, *flags: str, module: str = "pipelines.run") -> subpr
     """Run a study in an empty folder, as ``make run`` does in the repository's."""
     hidden = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'components'}", "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "components")]), "OMP_NUM_THREADS": "1"}
     parts = []
     if module == "pipelines.run":
         parts = ["--llm", "none", "--latency-samples", "5", "--latency-users", "20", "--latency-batches", "1,8"]

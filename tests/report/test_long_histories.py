@@ -13,7 +13,13 @@ from ssm4rec.latency.latency_files import Crossing
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.figure_files import write_figures
 from ssm4rec.report.long_histories import LongHistoryStudy, gather_long_histories
-from ssm4rec.report.long_history_findings import best_window, crossing_words, enough, in_short, what_it_shows_not
+from ssm4rec.report.long_history_findings import (
+    best_window,
+    crossing_words,
+    in_short,
+    quality_verdict,
+    what_it_shows_not,
+)
 from ssm4rec.report.long_history_sections import long_history_sections, long_history_title
 from tests.evaluation.test_windows import dataset, ranks_of  # noqa: F401 - a fixture
 from tests.report.conftest import StudyBuilder
@@ -35,26 +41,20 @@ def test_best_window_and_the_shortest_that_loses_nothing(study: LongHistoryStudy
     assert {model: best_window(study, model) for model in study.windows.windows} == {
         "sasrec": 20, "mamba4rec": 20, "lrurec": 5,
     }  # fmt: skip
-    assert {model: enough(study, model) for model in study.windows.windows} == {
-        "sasrec": 20, "mamba4rec": 20, "lrurec": 5,
-    }  # fmt: skip
     text = in_short(study)
-    assert (
-        "**sasrec**: best with a window of 20 items, NDCG@10 1.0000 [1.0000, 1.0000]; with the next shorter window it "
-        "is worse than with 20." in text
-    )
-    assert "**lrurec**: best with a window of 5 items, NDCG@10 1.0000 [1.0000, 1.0000]; from 5 on, no loss" in text
+    assert "**sasrec**: best with a window of 20 items, NDCG@10 1.0000 [1.0000, 1.0000]. Beside its longest" in text
+    assert text.count("longest window of 20: worse with 5.") == 2
+    assert "longest window of 20: no difference can be told with any shorter one." in text
 
 
-def test_a_loss_beyond_a_window_that_loses_nothing_counts(study: LongHistoryStudy) -> None:
-    """A window is enough only if every longer one is, too."""
+def test_only_what_the_corrected_test_tells_apart_is_said(study: LongHistoryStudy) -> None:
     first = study.windows.to_longest[0]
-    pairs = {
-        window: replace(first, model="lrurec", window=window, p_holm=p, all_users=replace(first.all_users, value=-0.1))
-        for window, p in ((5, 0.5), (10, 0.01), (15, 0.2))
-    }
-    windows = replace(study.windows, windows={"lrurec": (5, 10, 15, 20)}, to_longest=tuple(pairs.values()))
-    assert enough(replace(study, windows=windows), "lrurec") == 15
+    pairs = tuple(
+        replace(first, model="lrurec", window=window, p_holm=p, all_users=replace(first.all_users, value=value))
+        for window, p, value in ((5, 0.051, -0.1), (10, 0.049, -0.01), (15, 0.01, 0.01), (18, 0.01, 0.02))
+    )
+    text = quality_verdict(replace(study, windows=replace(study.windows, to_longest=pairs)), "lrurec")
+    assert text.endswith("longest window of 20: better with 15 and 18 and worse with 10.")
 
 
 def test_quality_and_what_shorter_windows_lose(study: LongHistoryStudy) -> None:
@@ -93,11 +93,11 @@ def test_crossing_points_and_states_in_words(study: LongHistoryStudy) -> None:
     text = in_short(study)
     assert (
         "**Time of one user, whole history**: lrurec is slower than sasrec at every length measured (100 to 10,000): "
-        "no crossing; mamba4rec is faster than sasrec from about L = 1,000 on." in text
+        "no crossing; mamba4rec is slower than sasrec up to about L = 1,000 and faster from there on." in text
     )
     assert (
         "one more event**: lrurec is faster than sasrec at every length measured (100 to 10,000): no crossing; "
-        "mamba4rec is faster than sasrec from about L = 200 on." in text
+        "mamba4rec is slower than sasrec up to about L = 200 and faster from there on." in text
     )
     assert (
         "lrurec keeps 2.0 KiB at every length; mamba4rec keeps 18.0 KiB at every length; sasrec 100.0 KiB after 100 "
@@ -110,10 +110,10 @@ def test_crossing_points_and_states_in_words(study: LongHistoryStudy) -> None:
 
 def test_curves_that_cross_back() -> None:
     one = Crossing("mamba4rec", "quick", 0, "step", "generated", (10, 100, 1000), (10,), (), (55.0,))
-    assert crossing_words(one) == "mamba4rec is faster than sasrec at first and slower from about L = 55 on"
+    assert crossing_words(one) == "mamba4rec is faster than sasrec up to about L = 55 and slower from there on"
     both = replace(one, cheaper_at=(100,), cheaper_from=(30.4,), dearer_from=(333.0,))
     assert crossing_words(both) == (
-        "mamba4rec is faster than sasrec from about L = 30 on, slower again from about L = 330 on"
+        "mamba4rec is slower than sasrec up to about L = 30, faster up to about L = 330 and slower from there on"
     )
 
 
@@ -123,14 +123,13 @@ def test_what_the_run_does_not_show_is_said(study: LongHistoryStudy, dataset: Se
     assert "sasrec had random weights" in text
     assert "Under-trained" not in text
     assert "1 seed of each training" in text
-    assert "other processes" not in text
+    assert "other processes" not in in_short(study)
     training = study.study.trainings[0].training | {"epochs": 12, "best_epoch": 12, "stopped": "epochs"}
     short = long_history_study(dataset, training=training)
     machine = study.latency.summary.machine | {"idle": False, "others_cores": 1.25}
     busy = replace(short, latency=replace(latency(), summary=replace(study.latency.summary, machine=machine)))
-    text = what_it_shows_not(busy)
-    assert "Under-trained: 6 of 6 models" in text
-    assert "other processes used 1.25 cores" in text
+    assert "Under-trained: 6 of 6 models" in what_it_shows_not(busy)
+    assert "other processes used 1.25 cores" in in_short(busy)
 
 
 def test_page_figures_and_rows(study: LongHistoryStudy, tmp_path: Path) -> None:

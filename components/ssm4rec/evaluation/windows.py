@@ -67,7 +67,7 @@ class WindowComparison:
     """What a sweep over windows says.
 
     Attributes:
-        windows: every model's, ascending.
+        windows: every model's, ascending; models in the order of their names.
         comparison: of all models at all windows, by ``label``.
         to_longest: each model at each window but its longest, less the longest.
         to_baseline: each model less the baseline, at each window that both have.
@@ -131,7 +131,7 @@ def compare_windows(
     evaluations = gather((replace(ranks, model=label(name, window)) for name, window, ranks in evaluated), [])
     windows = {
         model: tuple(sorted({window for name, window, _ in evaluated if name == model}))
-        for model in dict.fromkeys(name for name, _, _ in evaluated)
+        for model in sorted({name for name, _, _ in evaluated})
     }
     if all(len(own) < 2 for own in windows.values()):
         raise InputError("no model was evaluated with two windows: there is nothing to compare; name more (--lengths)")

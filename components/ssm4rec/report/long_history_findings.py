@@ -1,5 +1,7 @@
 """The sentences of a long-history study's report that depend on its numbers."""
 
+from collections.abc import Sequence
+
 from ssm4rec.contracts import UNMASKED
 from ssm4rec.evaluation.windows import NAME, WindowPair, label
 from ssm4rec.latency.latency_files import Crossing
@@ -21,7 +23,7 @@ def in_short(study: LongHistoryStudy) -> str:
         found = [crossing_words(one) for one in study.crossings() if one.mode == mode]
         if found:
             lines.append(f"**Time of one user, {MODE_NAMES[mode]}**: {'; '.join(found)}.")
-    return bullets([*lines, *state_words(study)])
+    return bullets([*lines, *state_words(study), *latency_cautions(study.latency)])
 
 
 def best_window(study: LongHistoryStudy, model: str, protocol: str = UNMASKED) -> int:
@@ -32,22 +34,6 @@ def best_window(study: LongHistoryStudy, model: str, protocol: str = UNMASKED) -
         if (row := model_row(study.windows.comparison, label(model, window), protocol, NAME))
     }
     return max(reached, key=lambda window: (reached[window], -window))
-
-
-def enough(study: LongHistoryStudy, model: str, protocol: str = UNMASKED) -> int:
-    """Return the shortest window such that neither it nor any longer one is told to be worse than the longest."""
-    *shorter, longest = study.windows.windows[model]
-    worse = {
-        pair.window
-        for pair in study.windows.to_longest
-        if (pair.model, pair.protocol) == (model, protocol) and told(pair) and pair.all_users.value < 0
-    }
-    least = longest
-    for window in reversed(shorter):
-        if window in worse:
-            break
-        least = window
-    return least
 
 
 def told(pair: WindowPair) -> bool:
@@ -63,16 +49,23 @@ def judged_pair(pair: WindowPair) -> str:
 
 
 def quality_verdict(study: LongHistoryStudy, model: str) -> str:
-    """Say which window of a model is best, and from which one on no loss against the longest can be told."""
+    """Say which window of a model is best, and which ones are told apart from the longest."""
     best, longest = best_window(study, model), study.windows.windows[model][-1]
     row = model_row(study.windows.comparison, label(model, best), UNMASKED, NAME)
     reached = with_interval(row.mean, row.low, row.high) if row else ""
-    least = enough(study, model)
-    if least == longest:
-        rest = f"with the next shorter window it is worse than with {longest:,}"
-    else:
-        rest = f"from {least:,} on, no loss against {longest:,} can be told"
-    return f"**{escape(model)}**: best with a window of {best:,} items, NDCG@10 {reached}; {rest}."
+    pairs = [pair for pair in study.windows.to_longest if (pair.model, pair.protocol) == (model, UNMASKED)]
+    apart = [f"{words} with {found}" for words, found in _told_apart(pairs)]
+    rest = listed(apart) if apart else "no difference can be told with any shorter one"
+    return (
+        f"**{escape(model)}**: best with a window of {best:,} items, NDCG@10 {reached}. Beside its longest window of "
+        f"{longest:,}: {rest}."
+    )
+
+
+def _told_apart(pairs: Sequence[WindowPair]) -> list[tuple[str, str]]:
+    """Return in words how pairs that are told apart are, and at which windows."""
+    found = {side: [f"{pair.window:,}" for pair in pairs if judged_pair(pair) == side] for side in ("better", "worse")}
+    return [(side, listed(windows)) for side, windows in found.items() if windows]
 
 
 def against_baseline(study: LongHistoryStudy) -> str:
@@ -82,10 +75,7 @@ def against_baseline(study: LongHistoryStudy) -> str:
         pairs = [pair for pair in study.windows.to_baseline if (pair.model, pair.protocol) == (model, UNMASKED)]
         if not pairs:
             continue
-        sides = {
-            side: [f"{pair.window:,}" for pair in pairs if judged_pair(pair) == side] for side in ("better", "worse")
-        }
-        told_apart = [f"{side} at {listed(found)}" for side, found in sides.items() if found]
+        told_apart = [f"{side} at {found}" for side, found in _told_apart(pairs)]
         last = max(pairs, key=lambda pair: pair.window)
         gap = with_interval(last.all_users.value, last.all_users.low, last.all_users.high, sign=True)
         words.append(
@@ -96,23 +86,23 @@ def against_baseline(study: LongHistoryStudy) -> str:
 
 
 def crossing_words(crossing: Crossing) -> str:
-    """Say where a model gets cheaper than the baseline.
+    """Say at which lengths a model is faster than the baseline.
 
-    >>> crossing_words(Crossing("mamba4rec", "quick", 0, "full", "generated", (50, 1000), (1000,), (812.4,), ()))
-    'mamba4rec is faster than sasrec from about L = 810 on'
-    >>> crossing_words(Crossing("mamba4rec", "quick", 0, "full", "generated", (50, 1000), (), (), ()))
-    'mamba4rec is slower than sasrec at every length measured (50 to 1,000): no crossing'
+    >>> crossing_words(Crossing("lrurec", "quick", 0, "full", "generated", (50, 1000), (1000,), (812.4,), ()))
+    'lrurec is slower than sasrec up to about L = 810 and faster from there on'
+    >>> crossing_words(Crossing("lrurec", "quick", 0, "full", "generated", (50, 1000), (), (), ()))
+    'lrurec is slower than sasrec at every length measured (50 to 1,000): no crossing'
     """
     model, measured = escape(crossing.model), f"{min(crossing.measured):,} to {max(crossing.measured):,}"
-    if not crossing.cheaper_from and not crossing.dearer_from:
-        side = "faster" if crossing.cheaper_at else "slower"
+    side = "faster" if min(crossing.measured) in crossing.cheaper_at else "slower"
+    places = sorted([*crossing.cheaper_from, *crossing.dearer_from])
+    if not places:
         return f"{model} is {side} than {BASELINE} at every length measured ({measured}): no crossing"
-    falls = [f"from about L = {_two_digits(length)} on" for length in crossing.cheaper_from]
-    rises = [f"from about L = {_two_digits(length)} on" for length in crossing.dearer_from]
-    if not falls:
-        return f"{model} is faster than {BASELINE} at first and slower {listed(rises)}"
-    again = f", slower again {listed(rises)}" if rises else ""
-    return f"{model} is faster than {BASELINE} {listed(falls)}{again}"
+    stretches: list[str] = []
+    for length in places:
+        stretches.append(f"{side}{'' if stretches else f' than {BASELINE}'} up to about L = {_two_digits(length)}")
+        side = "slower" if side == "faster" else "faster"
+    return f"{model} is {listed([*stretches, f'{side} from there on'])}"
 
 
 def _two_digits(length: float) -> str:
@@ -184,4 +174,4 @@ def what_it_shows_not(study: LongHistoryStudy) -> str:
             "training the targets at the head of a window have a shorter context than the window: with short windows "
             "they are more of all."
         )
-    return bullets([*lines, *latency_cautions(study.latency)])
+    return bullets(lines)

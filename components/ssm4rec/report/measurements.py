@@ -19,7 +19,7 @@ from ssm4rec.latency.summary import group_of, grouped, seconds_per_user
 FULL: Final = "full"
 STEP: Final = "step"
 PREFILL: Final = "prefill"
-MODE_NAMES: Final = {FULL: "whole history", STEP: "one more event", PREFILL: "whole history, state kept"}
+MODE_NAMES: Final = {FULL: "whole history", PREFILL: "whole history, state kept", STEP: "one more event"}
 GENERATED: Final = "generated"
 HISTORY_NAMES: Final = {GENERATED: "generated histories", "data": "histories of users"}
 
