@@ -68,6 +68,7 @@ def sweep() -> list[TimedSample]:
         for length in LENGTHS
         for number in range(5)
     ]  # fmt: skip
+    rows += [timed(5e-3, number, batch=1, kind="length", length=100, histories="data") for number in range(5)]
     return mark_outliers(rows)
 
 

@@ -105,6 +105,9 @@ def test_crossing_points_and_states_in_words(study: LongHistoryStudy) -> None:
     )
     rows = {row[0]: row[1:] for row in rows_of(section(study, "State against key-value cache"))}
     assert rows["sasrec"] == ["100.0 KiB", "9.8 MiB"]
+    costs = section(study, "Cost against the length of the history").split("### ")
+    (real,) = [rows_of(part) for part in costs if part.startswith("Whole history, histories of users")]
+    assert [row for row in real if row[0] == "sasrec"] == [["sasrec", "5.00 [5.00, 5.00]"]]
     assert study.states()["sasrec"] == {length: STATES["sasrec"](length) for length in LENGTHS}
 
 

@@ -8,7 +8,7 @@ from ssm4rec.latency.latency_files import LatencyResult
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report.latency_figures import against_hits, against_length, spreads
 from ssm4rec.report.markdown import MISSING, escape, listed, plural, setting_cell, table
-from ssm4rec.report.measurements import HISTORY_NAMES, MODE_NAMES, STEP, Latency
+from ssm4rec.report.measurements import GENERATED, HISTORY_NAMES, MODE_NAMES, STEP, Latency
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.sections import Section
 from ssm4rec.report.study import Study
@@ -174,7 +174,7 @@ def _of_lengths(latency: Latency) -> str:
         [
             escape(one.model),
             MODE_NAMES[one.mode],
-            HISTORY_NAMES[one.histories],
+            "generated" if one.histories == GENERATED else "of users",
             _lengths(one.cheaper_from, "from about"),
             _lengths(one.dearer_from, "from about"),
             _lengths(one.cheaper_at, "at") if one.cheaper_at else "at none",

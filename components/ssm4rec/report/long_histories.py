@@ -10,7 +10,7 @@ from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks
 from ssm4rec.evaluation.windows import WindowComparison, check_ranks, compare_windows, label, window_of
 from ssm4rec.latency.latency_files import Crossing, LatencyResult
 from ssm4rec.latency.summary import BASELINE
-from ssm4rec.report.measurements import STEP, Latency
+from ssm4rec.report.measurements import GENERATED, STEP, Latency
 from ssm4rec.report.study import Study, gather_study
 
 
@@ -49,7 +49,7 @@ class LongHistoryStudy:
 
     def crossings(self) -> list[Crossing]:
         """Return where curves on generated histories cross the baseline's, a model and a way of reading each."""
-        return [one for one in self.latency.summary.crossings if one.histories == "generated"]
+        return [one for one in self.latency.summary.crossings if one.histories == GENERATED]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return every number of the study, flat: results.json. What a kind of row lacks is missing in it."""
