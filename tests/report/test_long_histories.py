@@ -16,6 +16,7 @@ from ssm4rec.report.long_histories import LongHistoryStudy, gather_long_historie
 from ssm4rec.report.long_history_findings import (
     best_window,
     crossing_words,
+    how_sure,
     in_short,
     quality_verdict,
     what_it_shows_not,
@@ -93,11 +94,13 @@ def test_crossing_points_and_states_in_words(study: LongHistoryStudy) -> None:
     text = in_short(study)
     assert (
         "**Time of one user, whole history**: lrurec is slower than sasrec at every length measured (100 to 10,000): "
-        "no crossing; mamba4rec is slower than sasrec up to about L = 1,000 and faster from there on." in text
+        "no crossing (intervals apart at L = 100 and 10,000); mamba4rec is slower than sasrec up to about L = 1,000 and "
+        "faster from there on (intervals apart at L = 100 and 10,000)." in text
     )
     assert (
-        "one more event**: lrurec is faster than sasrec at every length measured (100 to 10,000): no crossing; "
-        "mamba4rec is slower than sasrec up to about L = 200 and faster from there on." in text
+        "one more event**: lrurec is faster than sasrec at every length measured (100 to 10,000): no crossing "
+        "(intervals apart at L = 100 and 10,000); mamba4rec is slower than sasrec up to about L = 200 and faster"
+        in text
     )
     assert (
         "lrurec keeps 2.0 KiB at every length; mamba4rec keeps 18.0 KiB at every length; sasrec 100.0 KiB after 100 "
@@ -109,6 +112,19 @@ def test_crossing_points_and_states_in_words(study: LongHistoryStudy) -> None:
     (real,) = [rows_of(part) for part in costs if part.startswith("Whole history, histories of users")]
     assert [row for row in real if row[0] == "sasrec"] == [["sasrec", "5.00 [5.00, 5.00]"]]
     assert study.states()["sasrec"] == {length: STATES["sasrec"](length) for length in LENGTHS}
+
+
+def test_a_crossing_within_the_intervals_is_called_that(study: LongHistoryStudy) -> None:
+    """A step costs 1e-4 and 2e-4 s at 100 items, 1e-2 and 2e-4 s at 10,000."""
+    summary = study.latency.summary
+    (crossing,) = [one for one in summary.crossings if (one.model, one.mode) == ("mamba4rec", "step")]
+    for width, words in ((1.5, "intervals apart at L = 10,000"), (90.0, "intervals overlap at every length")):
+        wide = tuple(
+            replace(one, median=replace(one.median, low=0.5 * one.median.value, high=width * one.median.value))
+            for one in summary.results
+        )
+        noisy = replace(study, latency=replace(study.latency, summary=replace(summary, results=wide)))
+        assert how_sure(noisy, crossing).startswith(words)
 
 
 def test_curves_that_cross_back() -> None:

@@ -20,7 +20,7 @@ def in_short(study: LongHistoryStudy) -> str:
     rivals = against_baseline(study)
     lines += [rivals] if rivals else []
     for mode in (FULL, PREFILL, STEP):
-        found = [crossing_words(one) for one in study.crossings() if one.mode == mode]
+        found = [f"{crossing_words(one)} ({how_sure(study, one)})" for one in study.crossings() if one.mode == mode]
         if found:
             lines.append(f"**Time of one user, {MODE_NAMES[mode]}**: {'; '.join(found)}.")
     return bullets([*lines, *state_words(study), *latency_cautions(study.latency)])
@@ -103,6 +103,18 @@ def crossing_words(crossing: Crossing) -> str:
         stretches.append(f"{side}{'' if stretches else f' than {BASELINE}'} up to about L = {_two_digits(length)}")
         side = "slower" if side == "faster" else "faster"
     return f"{model} is {listed([*stretches, f'{side} from there on'])}"
+
+
+def how_sure(study: LongHistoryStudy, crossing: Crossing) -> str:
+    """Say at which measured lengths the two curves differ by more than their 95% intervals."""
+    curves = study.latency.of_lengths(crossing.mode)
+    baseline = {one.length: one.median for one in curves[BASELINE]}
+    apart = [
+        f"{one.length:,}"
+        for one in curves[crossing.model]
+        if one.median.high < baseline[one.length].low or one.median.low > baseline[one.length].high
+    ]
+    return f"intervals apart at L = {listed(apart)}" if apart else "intervals overlap at every length: it may be noise"
 
 
 def _two_digits(length: float) -> str:

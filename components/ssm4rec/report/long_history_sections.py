@@ -47,7 +47,8 @@ _READING: Final = f"""\
   are of two-sided permutation tests, Holm's corrected for all pairs of one table, judged at {SIGNIFICANCE:g}.
 - **Users cut**: those whose history is longer than the window. The others lose nothing by it: for them two windows
   differ by what the models learnt only.
-- **Crossing points** are interpolated between two measured lengths, along straight lines of log time over log L."""
+- **Crossing points** are interpolated between two measured lengths, along straight lines of log time over log L.
+  Beside each stands where the two curves' 95% intervals are apart: elsewhere which one is faster may be noise."""
 
 
 def long_history_title(study: LongHistoryStudy) -> str:
