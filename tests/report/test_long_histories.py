@@ -94,8 +94,8 @@ def test_crossing_points_and_states_in_words(study: LongHistoryStudy) -> None:
     text = in_short(study)
     assert (
         "**Time of one user, whole history**: lrurec is slower than sasrec at every length measured (100 to 10,000): "
-        "no crossing (intervals apart at L = 100 and 10,000); mamba4rec is slower than sasrec up to about L = 1,000 and "
-        "faster from there on (intervals apart at L = 100 and 10,000)." in text
+        "no crossing (intervals apart at L = 100 and 10,000); mamba4rec is slower than sasrec up to about L = 1,000 "
+        "and faster from there on (intervals apart at L = 100 and 10,000)." in text
     )
     assert (
         "one more event**: lrurec is faster than sasrec at every length measured (100 to 10,000): no crossing "
