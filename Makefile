@@ -54,6 +54,10 @@ orpo-study: $(INSTALLED) ## Compare language models of several sizes before and 
 adapter-study: $(INSTALLED) ## Compare USGM with AdamW on a language model's adapter, each tuned alike (LANGUAGE_MODEL=, SEEDS=, ...)
 	@$(SETTINGS) $(BIN)/python -m pipelines.run_adapters $(call flags,$(STUDY) OPTIMIZERS OUT RUNNER ARTIFACTS)
 
+.PHONY: long-history-study
+long-history-study: $(INSTALLED) ## Compare windows of several lengths, and what long histories cost (MODELS=, LENGTHS=, LATENCY_LENGTHS=, ...)
+	@$(SETTINGS) $(BIN)/python -m pipelines.run_long_histories $(call flags,$(STUDY) LENGTHS LATENCY_LENGTHS OUT RUNNER ARTIFACTS)
+
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000
 	@mkdir -p runs

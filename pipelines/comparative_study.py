@@ -174,6 +174,7 @@ def comparative_study(
     timed = measure_latency(
         dataset=data,
         models=dsl.Collected(trained.outputs["model"]),
+        longest_only=False,
         device=device,
         precision=precision,
         kernels=kernels,

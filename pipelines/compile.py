@@ -12,6 +12,7 @@ from kfp import compiler
 
 from pipelines.adapter_study import adapter_study
 from pipelines.comparative_study import comparative_study
+from pipelines.long_history_study import long_history_study
 from pipelines.optimizer_study import optimizer_study
 from pipelines.orpo_study import orpo_study
 from pipelines.picture import write_pictures
@@ -25,6 +26,7 @@ PIPELINES: Final[dict[str, Any]] = {
     "optimizer_study": optimizer_study,
     "orpo_study": orpo_study,
     "adapter_study": adapter_study,
+    "long_history_study": long_history_study,
 }
 
 

@@ -12,10 +12,13 @@ import yaml
 from ssm4rec.command_line import StageParser, boolean
 from ssm4rec.contracts import DEFAULT_LANGUAGE_MODEL, GENERATORS, MODELS, PAPER_RECOMMENDERS, PROFILES
 from ssm4rec.errors import InputError
+from ssm4rec.latency.protocol import FEWEST_SAMPLES
 from ssm4rec.llm.adapter_sweep import SCALES as ADAPTER_SCALES
 from ssm4rec.llm.adapter_sweep import adapter_sweep
 from ssm4rec.optim.batch_size import ControllerName
 from ssm4rec.training.sweep import COMPARED, SCALES, SHORT, sweep
+from ssm4rec.training.windows import COMPARED as WINDOWED
+from ssm4rec.training.windows import LATENCY_LENGTHS, WINDOWS, window_trainings
 
 LLM_PARTS = ("none", "llamarec", "all")
 
@@ -146,6 +149,27 @@ class AdapterStudyParser(ParametersParser):
         _add_for_language_models(self)
 
 
+class LongHistoryStudyParser(ParametersParser):
+    """The flags of the long-history study."""
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(module, description)
+        self.add_argument("--dataset", default="ml-100k", help="name of the data set")
+        self.add_argument("--models", default=",".join(WINDOWED), help=f"recommenders to train, of {', '.join(MODELS)}")
+        self.add_argument(
+            "--lengths", default=",".join(map(str, WINDOWS)), help="windows: the most items of a history that are read"
+        )
+        self.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
+        self.add_argument(
+            "--latency-lengths",
+            default=",".join(map(str, LATENCY_LENGTHS)),
+            help="of the histories at which one user is timed, separated by commas",
+        )
+        self.add_argument("--latency-samples", type=int, default=10, help="timed of each model at each length")
+        _add_passed_on(self, _OF_ALL_STUDIES)
+        self.set_defaults(overrides=SHORT)
+
+
 class OrpoStudyParser(ParametersParser):
     """The flags of the alignment study."""
 
@@ -256,6 +280,34 @@ def adapter_study_arguments(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def long_history_study_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the long-history study's arguments for parsed flags.
+
+    Raises:
+        InputError: an unknown model or profile, a seed or length that is no number, fewer than two windows, a length
+            below 1, or too few samples for an interval.
+    """
+    models, seeds = _models(options), _seeds(options)
+    windows, lengths = (
+        list(dict.fromkeys(_whole_numbers(flag, text, "50,200")))
+        for flag, text in (("--lengths", options.lengths), ("--latency-lengths", options.latency_lengths))
+    )
+    if not lengths or min(lengths) < 1:
+        raise InputError(f"--latency-lengths {options.latency_lengths}: at least one, each at least 1")
+    if options.latency_samples < FEWEST_SAMPLES:
+        raise InputError(
+            f"--latency-samples {options.latency_samples}: at least {FEWEST_SAMPLES}, or there is no interval"
+        )
+    shared = _shared_arguments(options, _OF_ALL_STUDIES)
+    del shared["overrides"]  # they stand in each training
+    return {
+        "trainings": window_trainings(models, windows, seeds, options.overrides),
+        "latency_lengths": ",".join(map(str, lengths)),
+        "latency_samples": options.latency_samples,
+        **shared,
+    }
+
+
 def orpo_study_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """Return the alignment study's arguments for parsed flags.
 
@@ -296,13 +348,17 @@ def _models(options: argparse.Namespace) -> list[str]:
 
 
 def _seeds(options: argparse.Namespace) -> list[int]:
-    try:
-        seeds = [int(text) for text in _listed(options.seeds)]
-    except ValueError:
-        raise InputError(f"--seeds {options.seeds}: write whole numbers separated by commas, such as 0,1,2") from None
+    seeds = _whole_numbers("--seeds", options.seeds, "0,1,2")
     if not seeds:
         raise InputError("--models and --seeds: name at least one of each")
     return seeds
+
+
+def _whole_numbers(flag: str, text: str, example: str) -> list[int]:
+    try:
+        return [int(part) for part in _listed(text)]
+    except ValueError:
+        raise InputError(f"{flag} {text}: write whole numbers separated by commas, such as {example}") from None
 
 
 def _check_retriever(options: argparse.Namespace) -> None:

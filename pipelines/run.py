@@ -2,7 +2,7 @@
 
 Executes pipelines/compiled/comparative_study.yaml, the same file a cluster gets, as processes or in the images
 (``runners.py``). What the study's folder receives stands in ``study_folder.py``. The same command with the same
-``--out`` goes on where a killed one was, and repeats no finished stage. ``run_optimizers.py`` runs the other study.
+``--out`` goes on where a killed one was, and repeats no finished stage. Other studies have a ``run_....py`` each.
 """
 
 import argparse

@@ -46,8 +46,8 @@ class StageProcess:
     def variant(self) -> list[str]:
         """What tells tasks of one stage apart that are about the same model and seed.
 
-        In a study of optimizers which one, its scale and the batch control; of an evaluation whether it is of the
-        validation split; of what a ranker writes whether it is aligned.
+        In a study of optimizers which one, its scale and the batch control; in a long-history study the window; of an
+        evaluation whether it is of the validation split; of what a ranker writes whether it is aligned.
         """
         if self.flag("--aligned-dir"):
             return ["aligned"]
@@ -55,12 +55,14 @@ class StageProcess:
             return ["aligned" if self._ranker["stage"] == "align_llm" else "finetuned", *self._optimizer]
         if self.flag("--split") == "validation":
             return ["validation"]
+        if window := self._window(self._overrides):
+            return [f"window{window}"]
         return self._optimizer
 
     @property
     def _optimizer(self) -> list[str]:
         """Optimizer, its scale and the batch control that a study of optimizers set by overrides, [] elsewhere."""
-        overrides = dict(pair.partition("=")[::2] for pair in self.flag("--overrides").split(","))
+        overrides = self._overrides
         for section, scales, further in (
             ("training.", SCALE_SETTINGS, ["batch_control"]),
             ("finetune.steps.", ADAPTER_SETTINGS, []),
@@ -70,6 +72,19 @@ class StageProcess:
             if all(name in overrides for name in chosen):
                 return [optimizer, *(overrides[name] for name in chosen)]
         return []
+
+    @property
+    def _overrides(self) -> dict[str, str]:
+        """The changes to the recipe that a training is told, by name."""
+        return dict(pair.partition("=")[::2] for pair in self.flag("--overrides").split(","))
+
+    def _window(self, overrides: dict[str, str]) -> str:
+        """Return the longest history of a training or evaluation that shows all stretches, "" for any other."""
+        if overrides.get("training.stretches") == "all":
+            return overrides.get("model.maximum_length", "")
+        recipe = self._description("--model-dir", MODEL_CONFIG).get("recipe", {})
+        shows_all = recipe.get("training", {}).get("stretches") == "all"
+        return str(recipe["model"]["maximum_length"]) if shows_all else ""
 
     @property
     def _ranker(self) -> dict[str, Any]:

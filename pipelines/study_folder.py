@@ -1,9 +1,10 @@
 """The folder of a study on this machine: what a person finds there, and its copy in a bucket.
 
 ``report.html``, ``report.md``, ``results.json``; links ``figures`` (PNG and CSV), ``dataset``, ``comparison``,
-``latency``, ``champion`` (an MLflow model), ``models/<model>-seed<seed>``, ``evaluations/<model>-seed<seed>``,
-``language-models/pairs`` and, for a ranker, ``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with
-``-ranking``, into ``artifacts/``, where the stages wrote; ``logs/``, a file per stage;
+``latency``, ``champion`` (an MLflow model), ``models/<model>-seed<seed>`` and ``evaluations/<model>-seed<seed>`` (in a
+long-history study with ``-window<L>``), ``language-models/pairs`` and, for a ranker,
+``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with ``-ranking``, into ``artifacts/``, where the
+stages wrote; ``logs/``, a file per stage;
 ``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command goes on.
 """
 
@@ -40,6 +41,7 @@ _PLACES: Final = {
     "report": ("--results", ""),
     "report_optimizers": ("--results", ""),
     "report_adapters": ("--results", ""),
+    "report_long_histories": ("--results", ""),
 }
 """For each stage the flag of its main output, and where the study's folder links it; {} is what the task is about."""
 
@@ -92,6 +94,11 @@ class StudyFolder:
         rows: list[dict[str, Any]] = json.loads((self.path / RESULTS).read_text(encoding="utf-8"))
         return rows
 
+    def verdict(self) -> str:
+        """Return the report's first section, as text."""
+        report = (self.path / REPORT_MARKDOWN).read_text(encoding="utf-8")
+        return report.split("\n## ")[1].partition("\n")[2].strip()
+
     def table(self) -> str:
         """Return the study's means over seeds as text, a line per model."""
         values: dict[tuple[str, str, str], list[float]] = {}
@@ -112,11 +119,6 @@ class StudyFolder:
                 f"{model:14}" + "".join(f"{cell:{width}.4f}" for cell, width in zip(cells, widths, strict=True))
             )
         return "\n".join(lines)
-
-    def verdict(self) -> str:
-        """Return the report's first section, as text."""
-        report = (self.path / REPORT_MARKDOWN).read_text(encoding="utf-8")
-        return report.split("\n## ")[1].partition("\n")[2].strip()
 
     def _link(self, process: StageProcess) -> Path:
         """Link or copy a stage's results; return the folder that the stage wrote to."""

@@ -10,7 +10,7 @@ from ssm4rec.data.dataset import read_sequences
 from ssm4rec.latency.length_sweep import distinct, measure_lengths, stretch
 from ssm4rec.latency.meter import Meter
 from ssm4rec.latency.protocol import Protocol
-from ssm4rec.latency.timing import Measurement, Subject
+from ssm4rec.latency.timing import Measurement, Request, Subject, Task, measure_users
 from ssm4rec.training.machine import Machine
 
 CPU = torch.device("cpu")
@@ -49,9 +49,33 @@ def test_every_length_on_generated_histories_and_on_real_ones_where_there_are(
     measure_lengths(measurement, [subject("sasrec", 12), subject("hydra4rec", 12)], read_sequences(cycle_dataset))
     found = {(row.length, row.histories) for row in measurement.rows}
     assert found == {(5, "generated"), (13, "generated"), (60, "generated"), (5, "data"), (13, "data")}
-    assert len(measurement.rows) == len(found) * 3 * 5  # sasrec in two modes, hydra4rec in one, five samples
+    assert len(measurement.rows) == len(found) * 4 * 5  # sasrec in three modes, hydra4rec in one, five samples
+    assert {(row.model, row.mode) for row in measurement.rows} == {
+        ("sasrec", "full"), ("sasrec", "step"), ("sasrec", "prefill"), ("hydra4rec", "full"),
+    }  # fmt: skip
     for row in measurement.rows:
         assert (row.kind, row.users, row.batch, len(row.request_seconds)) == ("length", 1, 1, 1)
         assert row.mean_length == row.mean_padded_length == row.length
+        # Keys and values of one layer of width 16 and the items, with room for the event after; hidden, and a counter.
+        cache = 2 * 16 * 4 * (row.length + 1) + 8 * (row.length + 1) + 4 * 16 + 8
+        assert row.state_bytes == (cache if row.mode == "step" else None)
         assert row.weights == ("random" if row.model == "sasrec" else "trained")
     assert [row.order for row in measurement.rows] == list(range(len(measurement.rows)))
+
+
+def test_a_prefill_answers_as_the_whole_history_does(meter: Meter, subject: Callable[..., Subject]) -> None:
+    measurement = Measurement(Protocol(5, 1, 1, (), lengths=(9,)), Machine(CPU), "auto", meter)
+    items = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5]])
+    request = Request(items, torch.tensor([9]), torch.tensor([3]), 9)
+    for name in ("sasrec", "mamba4rec", "2mamba4rec", "lrurec"):
+        one = subject(name, 12)
+        full, prefill = (
+            measurement.answer(Task(one, mode, 1, "length", "generated", 9), [request]) for mode in ("full", "prefill")
+        )
+        assert torch.equal(full.suggestions, prefill.suggestions)
+
+
+def test_without_batches_the_sweep_is_all(meter: Meter, subject: Callable[..., Subject], cycle_dataset: Path) -> None:
+    measurement = Measurement(Protocol(5, 1000, 1, (), lengths=(5,)), Machine(CPU), "auto", meter)
+    measure_users(measurement, [subject("sasrec", 12)], read_sequences(cycle_dataset))
+    assert measurement.rows == []

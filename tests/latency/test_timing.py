@@ -143,7 +143,7 @@ def test_users_without_a_target_are_not_drawn(write_dataset: Callable[..., Path]
     [
         ({"samples": 4}, "--samples 4: at least 5"),
         ({"batches": (64, 2000)}, "--batches 2000: from 1 to the 1500 users"),
-        ({"batches": ()}, "--batches: none"),
+        ({"batches": ()}, "--batches: none; name at least one, such as 64, or --lengths"),
         ({"single_users": 0}, "--single-users 0"),
         ({"lengths": (50, 0)}, "--lengths 50,0"),
         ({"warm_up": -1}, "--warm-up"),

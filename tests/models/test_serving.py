@@ -95,6 +95,30 @@ def test_states_are_kept_on_disk(name: str, tmp_path: Path) -> None:
         load_state(path, "weights 1", torch.device("cpu"))
 
 
+def closed_form(name: str, M: int) -> int:
+    """Bytes of a user's state by the profile ``quick`` for long histories: width D 64, inner width 2 D, float32."""
+    D, own = 64, 4 * 64 + 8  # the last hidden vector and the counter
+    match name:
+        case "sasrec":  # keys and values of 2 layers, and the items themselves
+            return own + 2 * 2 * M * D * 4 + M * 8
+        case "mamba4rec":  # 32 states a channel, 3 inputs of the convolution
+            return own + (2 * D) * (32 + 3) * 4
+        case "2mamba4rec":  # the same states; B and C (32 each) go through the convolution, too
+            return own + (2 * D) * 32 * 4 + (2 * D + 2 * 32) * 3 * 4
+        case _:  # LRURec: a complex number a channel, in 2 layers
+            return own + 2 * (2 * D) * 2 * 4
+
+
+@pytest.mark.parametrize("length", [50, 201, 1000])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_state_is_as_large_as_its_closed_form(name: str, length: int) -> None:
+    """SASRec's key-value cache grows with L, from which on it is the larger: the others' states do not."""
+    model = model_of(name, f"model.maximum_length={length}", "quick")
+    with torch.no_grad():
+        state = model.prefill(torch.randint(1, 41, (1, length)), torch.tensor([length]))
+    assert state.bytes_per_user() == closed_form(name, length)
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "sasrec"])
 def test_a_recurrent_state_does_not_grow(name: str) -> None:
     model = model_of(name)

@@ -38,6 +38,7 @@ from ssm4rec.stages.rank_candidates.__main__ import build_parser as rank_parser
 from ssm4rec.stages.register_champion.__main__ import build_parser as register_parser
 from ssm4rec.stages.report.__main__ import build_parser as report_parser
 from ssm4rec.stages.report_adapters.__main__ import build_parser as report_adapters_parser
+from ssm4rec.stages.report_long_histories.__main__ import build_parser as report_long_histories_parser
 from ssm4rec.stages.report_optimizers.__main__ import build_parser as report_optimizers_parser
 from ssm4rec.stages.train_generator.__main__ import build_parser as train_generator_parser
 from ssm4rec.stages.train_recommender.__main__ import build_parser as train_parser
@@ -50,6 +51,7 @@ PARSERS = {
     "choose-settings": choose_parser,
     "report-optimizers": report_optimizers_parser,
     "report-adapters": report_adapters_parser,
+    "report-long-histories": report_long_histories_parser,
     "compare-models": compare_parser,
     "measure-latency": latency_parser,
     "register-champion": register_parser,
@@ -69,6 +71,7 @@ BY_HAND = {
     "choose-settings": {"--histories"},
     "report-optimizers": {"--sweep", "--comparison"},
     "report-adapters": {"--adapters", "--histories"},
+    "report-long-histories": {"--evaluations", "--ranks"},
     "compare-models": {"--ranks", "--candidates"},
     "measure-latency": {"--models"},
     "register-champion": {"--models"},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.files import write_json
@@ -22,9 +22,9 @@ NAMES = ("sasrec", "2mamba4rec", "hydra4rec")
 SIZES = ("--samples=5", "--users=20", "--single-users=4", "--batches=8,1", "--lengths=5,30", "--device=cpu")
 
 
-def write_model(dataset: Path, folder: Path, name: str, seed: int = 0) -> Path:
+def write_model(dataset: Path, folder: Path, name: str, seed: int = 0, overrides: str = "") -> Path:
     """A model folder as train_recommender writes it, with random weights."""
-    data, chosen = read_sequences(dataset), recipe(name, "smoke", "short")
+    data, chosen = read_sequences(dataset), recipe(name, "smoke", "short", overrides)
     torch.manual_seed(seed)
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(save(build_model(chosen.model, data.item_count).state_dict()))
@@ -56,8 +56,9 @@ def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) ->
     run(build_parser().parse_args(options))
     assert torch.get_num_threads() == threads
     summary, rows = LatencySummary.read(out / "summary"), read_samples(out / "latency")
-    # Two models answer in two modes: five a batch; at length 5 on generated and real histories, at 30 on generated.
-    assert len(rows) == 5 * (5 * 2 + 5 * 3)
+    # Two models answer in two modes: five a batch. At length 5 on generated and real histories, at 30 on generated,
+    # with the two models' prefill.
+    assert len(rows) == 5 * (5 * 2 + 7 * 3)
     assert {(row.device, row.precision, row.kernels, row.compiled, row.threads) for row in rows} == {
         ("cpu", "fp32", "auto", False, 1)
     }
@@ -65,7 +66,7 @@ def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) ->
     assert results(rows, seed=0) == summary.results
     assert crossings(summary.results) == summary.crossings
     assert {(one.model, one.mode) for one in summary.crossings} == {
-        ("2mamba4rec", "full"), ("2mamba4rec", "step"), ("hydra4rec", "full"),
+        ("2mamba4rec", "full"), ("2mamba4rec", "step"), ("2mamba4rec", "prefill"), ("hydra4rec", "full"),
     }  # fmt: skip
     for result in summary.results:
         assert 0 < result.mean.low <= result.mean.value <= result.mean.high
@@ -138,6 +139,24 @@ def test_what_cannot_be_measured_is_refused(
     assert "--precision tf32: only a GPU has it" in error("--precision=tf32")
     assert "no such file" in error(of=[tmp_path / "nowhere"])
     assert not out.exists()
+
+
+def test_of_several_windows_the_longest_is_measured(
+    cycle_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = {
+        window: write_model(cycle_dataset, tmp_path / str(window), "sasrec", overrides=f"model.maximum_length={window}")
+        for window in (5, 20, 10)
+    }
+    other = write_model(cycle_dataset, tmp_path / "other", "sasrec", overrides="model.maximum_length=9,model.dropout=0")
+    more = ("--longest-only=true", "--batches=8", "--lengths=", "--models", *map(str, folders.values()))
+    run(build_parser().parse_args(flags(cycle_dataset, tmp_path / "out", *more)))
+    (sizes,) = {result.weight_bytes for result in LatencySummary.read(tmp_path / "out" / "summary").results}
+    weights = load_file(folders[20] / "model.safetensors").values()
+    assert sizes == sum(tensor.numel() * tensor.element_size() for tensor in weights)
+    assert "other: a second sasrec of profile smoke and seed 0" in refused(
+        capsys, [*flags(cycle_dataset, tmp_path / "no", *more), str(other)]
+    )
 
 
 def test_users_may_be_drawn_with_replacement(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:

@@ -48,6 +48,24 @@ def test_next_item_asks_at_every_position_of_one_window_a_user(dataset: Sequence
     assert seen == {((1, 2, 3), (2, 3, 4)), ((2, 3, 4), (3, 4, 5))}
 
 
+def test_all_stretches_show_every_target_once_whatever_the_length(dataset: SequenceDataset) -> None:
+    expected = [([1, 2, 3, 4], [2, 3, 4, 5]), ([7], [6]), ([2, 1, 7, 6, 5, 4], [1, 7, 6, 5, 4, 3])]
+    firsts = set()
+    for seed in range(30):
+        windows, batch = epoch(dataset, "sasrec", "next-item", seed, stretches="all")
+        assert 1 <= windows.lengths.min() <= windows.lengths.max() <= 3
+        columns = (windows.starts, windows.lengths, batch.items, batch.targets)
+        by_user: dict[int, tuple[list[int], list[int]]] = {}
+        for start, length, items, targets in zip(*(column.tolist() for column in columns), strict=True):
+            user = int(numpy.searchsorted(dataset.offsets, start, side="right")) - 1
+            inputs, asked = by_user.setdefault(user, ([], []))
+            inputs += items[:length]
+            asked += [target for target in targets if target]
+        assert [by_user[user] for user in sorted(by_user)] == expected
+        firsts.add(int(windows.lengths[0]))
+    assert firsts == {1, 2, 3}  # where the first user's items are cut differs from epoch to epoch
+
+
 def test_every_prefix_is_every_target_once(dataset: SequenceDataset) -> None:
     _, batch = epoch(dataset, "sasrec", "every-prefix")
     found = sorted(

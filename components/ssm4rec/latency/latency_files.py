@@ -32,8 +32,8 @@ from ssm4rec.latency.intervals import Interval
 
 Kind = Literal["users", "length"]
 """Samples of the data set's users, or of the sweep over the history's length."""
-Mode = Literal["full", "step"]
-"""The whole history read anew, or one more event from a kept state."""
+Mode = Literal["full", "step", "prefill"]
+"""The whole history read anew, one more event from a kept state, or the whole history read into a state to be kept."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class TimedSample:
         histories: ``data``, or ``generated`` for the sweep.
         length: L, of the sweep's histories; None: the users' own.
         weights: ``trained``, or ``random`` where the model had to be built for L and its tables do not fit.
-        mode: ``full`` (forward over the history) or ``step`` (one event from a state, which was made untimed).
+        mode: ``full`` (forward over the history), ``step`` (one event from a state, which was made untimed) or, in the
+            sweep, ``prefill`` (forward over the history, and the state after it).
         batch: users of a request; the last one of a sample may have fewer.
         sample: its number, from 0; the same users for every model, mode and batch.
         order: of all timed samples of the measurement, from 0.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ssm4rec.data.dataset import Int64s, SequenceDataset
+from ssm4rec.latency.latency_files import Mode
 from ssm4rec.latency.timing import Measurement, Request, Subject, Task, user_requests
 from ssm4rec.models.build import build_model, config_from_json
 
@@ -31,7 +32,7 @@ def measure_lengths(measurement: Measurement, subjects: Sequence[Subject], datas
         if measurement.machine.compiled:
             for subject in stretched:
                 subject.model.compile(dynamic=True)
-        modes = [(subject, mode) for subject in stretched for mode in subject.modes()]
+        modes = [(subject, mode) for subject in stretched for mode in _modes(subject)]
         generated = torch.from_numpy(random.integers(1, dataset.item_count + 1, (protocol.samples, length + 1)))
         measurement.take(
             [Task(subject, mode, 1, "length", "generated", length) for subject, mode in modes],
@@ -43,6 +44,12 @@ def measure_lengths(measurement: Measurement, subjects: Sequence[Subject], datas
                 [Task(subject, mode, 1, "length", "data", length) for subject, mode in modes],
                 partial(_real, dataset, random.choice(users, protocol.samples), length, device),
             )
+
+
+def _modes(subject: Subject) -> tuple[Mode, ...]:
+    """Return how a model is timed: one that keeps a state also while it makes the first."""
+    modes = subject.modes()
+    return (*modes, "prefill") if "step" in modes else modes
 
 
 def _generated(items: Tensor, _: Task, sample: int) -> list[Request]:

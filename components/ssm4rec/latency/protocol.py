@@ -37,7 +37,7 @@ class Protocol:
         samples: drawn, and timed by every model.
         users: of a sample.
         single_users: of a sample at batch 1: the first of its users, where all would take too long.
-        batches: users a request; each is measured.
+        batches: users a request; each is measured. None with lengths: the sweep alone.
         warm_up: requests answered without a clock before every timed sample.
         with_replacement: a sample may hold a user twice.
         lengths: of the histories of the sweep; empty: no sweep.
@@ -60,8 +60,8 @@ class Protocol:
             raise InputError(f"--single-users {self.single_users}: from 1 to the {self.users} of --users")
         if self.warm_up < 0 or self.seed < 0:
             raise InputError("--warm-up and --seed: 0 or more")
-        if not self.batches:
-            raise InputError("--batches: none; name at least one, such as 64")
+        if not self.batches and not self.lengths:
+            raise InputError("--batches: none; name at least one, such as 64, or --lengths for the sweep alone")
         for batch in self.batches:
             if not 1 <= batch <= self.users:
                 raise InputError(f"--batches {batch}: from 1 to the {self.users} users of a sample (--users)")

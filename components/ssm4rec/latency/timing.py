@@ -203,8 +203,10 @@ class Measurement:
 
 
 def measure_users(measurement: Measurement, subjects: Sequence[Subject], dataset: SequenceDataset) -> None:
-    """Time every model, mode and batch on samples of the data set's users."""
+    """Time every model, mode and batch on samples of the data set's users; nothing without batches."""
     protocol, device = measurement.protocol, measurement.machine.device
+    if not protocol.batches:
+        return
     samples = draw_users(dataset, protocol)
 
     def requests_of(task: Task, sample: int) -> list[Request]:
@@ -242,10 +244,15 @@ def user_requests(
 
 
 def _forward(model: Recommender, mode: Mode, request: Request) -> tuple[Callable[[], Tensor], int | None]:
-    """Return what gives the hidden states (B, D), and the size of a user's state; the state is made here, untimed."""
+    """Return what gives the hidden states (B, D), and the size of a user's state that a step begins with.
+
+    That state is made here, untimed.
+    """
     if mode == "full":
         return lambda: model.next_hidden(request.items, request.lengths), None
     assert isinstance(model, ServingRecommender)  # noqa: S101 - Subject.modes offers no step otherwise
     serving = model
+    if mode == "prefill":
+        return lambda: serving.prefill(request.items, request.lengths).hidden, None
     state = serving.prefill(request.items, request.lengths)
     return lambda: serving.advance(state, request.events).hidden, state.bytes_per_user()

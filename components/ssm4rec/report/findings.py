@@ -39,7 +39,7 @@ def cautions(study: Study, further: Sequence[str] = ()) -> str:
         models = [escape(model) for model, summary in study.models.items() if summary.profile == profile]
         if models:
             lines.append(f"Profile {profile} ({listed(models)}) {caution}.")
-    unfinished = [escape(model) for model in study.models if _ran_out_of_epochs(study, model)]
+    unfinished = [escape(model) for model in study.models if ran_out_of_epochs(study, model)]
     if unfinished:
         lines.append(
             f"Under-trained: {listed(unfinished)}. Training ended because its epochs ran out, and the best epoch was "
@@ -137,7 +137,8 @@ def _best(study: Study, protocol: str) -> str:
     )
 
 
-def _ran_out_of_epochs(study: Study, model: str) -> bool:
+def ran_out_of_epochs(study: Study, model: str) -> bool:
+    """Return whether a training ended because its epochs ran out, with the best epoch among the last two."""
     return any(
         evaluation.training["stopped"] == "epochs"
         and evaluation.training["best_epoch"] >= evaluation.training["epochs"] - 1

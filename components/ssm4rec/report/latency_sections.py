@@ -1,5 +1,6 @@
 """What the report says of latency: who answers a user how fast, what that buys, and how it grows with the history."""
 
+from itertools import product
 from typing import Final
 
 from ssm4rec.latency.intervals import Interval
@@ -7,7 +8,7 @@ from ssm4rec.latency.latency_files import LatencyResult
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report.latency_figures import against_hits, against_length, spreads
 from ssm4rec.report.markdown import MISSING, escape, listed, plural, setting_cell, table
-from ssm4rec.report.measurements import MODE_NAMES, STEP, Latency
+from ssm4rec.report.measurements import GENERATED, HISTORY_NAMES, MODE_NAMES, STEP, Latency
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.sections import Section
 from ssm4rec.report.study import Study
@@ -26,10 +27,13 @@ def latency_sections(study: Study, paper: PaperTable | None) -> list[Section]:
     figures = (*(against_hits(study, latency, batch) for batch in latency.batches), *spreads(latency))
     sections = [Section("Latency", _of_users(latency, paper), figures)]
     if any(result.kind == "length" for result in latency.summary.results):
-        sections.append(
-            Section("Cost against the length of the history", _of_lengths(latency), against_length(latency))
-        )
+        sections.append(length_section(latency))
     return sections
+
+
+def length_section(latency: Latency) -> Section:
+    """Return what one user costs against the length of the history, where the curves cross, and figures."""
+    return Section("Cost against the length of the history", _of_lengths(latency), against_length(latency))
 
 
 def latency_cautions(latency: Latency | None) -> list[str]:
@@ -77,10 +81,16 @@ def _of_users(latency: Latency, paper: PaperTable | None) -> str:
         parts += [f"### {plural(batch, 'user')} a request", _batch(latency, batch, paper)]
     parts += ["### Requests", _requests(latency)]
     parts += ["### Memory, and where the time goes", _shares(latency)]
+    return "\n\n".join([*parts, "### Machine", machine_table(latency)])
+
+
+def machine_table(latency: Latency) -> str:
+    """Return what was measured on, as a table."""
+    machine = latency.summary.machine
     settings = {name: machine[name] for name in sorted(machine) if not isinstance(machine[name], dict)}
     kernels = {f"kernel of {name}": chosen for name, chosen in machine["kernels"].items()}
     rows = [[escape(name.replace("_", " ")), setting_cell(value)] for name, value in {**settings, **kernels}.items()]
-    return "\n\n".join([*parts, "### Machine", table(["Machine", "Value"], rows)])
+    return table(["Machine", "Value"], rows)
 
 
 def _batch(latency: Latency, batch: int, paper: PaperTable | None) -> str:
@@ -146,8 +156,8 @@ def _of_lengths(latency: Latency) -> str:
         "Median milliseconds of one user, alone in a request, whose history holds L items. Models are built for each "
         "L; where a position table of the trained length does not fit, weights are random, which changes no time."
     ]
-    for mode in MODE_NAMES:
-        curves = latency.of_lengths(mode)
+    for mode, histories in product(MODE_NAMES, HISTORY_NAMES):
+        curves = latency.of_lengths(mode, histories)
         if not curves:
             continue
         lengths = sorted({result.length or 0 for curve in curves.values() for result in curve})
@@ -157,14 +167,14 @@ def _of_lengths(latency: Latency) -> str:
             rows.append([escape(model), *(medians.get(length, MISSING) for length in lengths)])
         header = ["Model", *(f"L = {length:,}" for length in lengths)]
         parts += [
-            f"### {MODE_NAMES[mode].capitalize()}, generated histories",
+            f"### {MODE_NAMES[mode].capitalize()}, {HISTORY_NAMES[histories]}",
             table(header, rows, text_columns=len(header)),
         ]
     rows = [
         [
             escape(one.model),
             MODE_NAMES[one.mode],
-            "generated" if one.histories == "generated" else "of users",
+            "generated" if one.histories == GENERATED else "of users",
             _lengths(one.cheaper_from, "from about"),
             _lengths(one.dearer_from, "from about"),
             _lengths(one.cheaper_at, "at") if one.cheaper_at else "at none",

@@ -18,7 +18,10 @@ from ssm4rec.latency.summary import group_of, grouped, seconds_per_user
 
 FULL: Final = "full"
 STEP: Final = "step"
-MODE_NAMES: Final = {FULL: "whole history", STEP: "one more event"}
+PREFILL: Final = "prefill"
+MODE_NAMES: Final = {FULL: "whole history", PREFILL: "whole history, state kept", STEP: "one more event"}
+GENERATED: Final = "generated"
+HISTORY_NAMES: Final = {GENERATED: "generated histories", "data": "histories of users"}
 
 _TOLERANCE: Final = 1e-9
 
@@ -49,11 +52,11 @@ class Latency:
         found = [one for one in self.of_users() if (one.model, one.batch, one.mode) == (model, batch, mode)]
         return min(found, key=lambda one: one.seed, default=None)
 
-    def of_lengths(self, mode: str) -> dict[str, list[LatencyResult]]:
-        """Return each model's results on generated histories of a given length, in the order of the lengths."""
+    def of_lengths(self, mode: str, histories: str = GENERATED) -> dict[str, list[LatencyResult]]:
+        """Return each model's results on histories of a given length, in the order of the lengths."""
         curves: dict[str, list[LatencyResult]] = {}
         for result in self.summary.results:
-            if (result.kind, result.histories, result.mode) == ("length", "generated", mode):
+            if (result.kind, result.histories, result.mode) == ("length", histories, mode):
                 curves.setdefault(result.model, []).append(result)
         return {model: sorted(curve, key=lambda one: one.length or 0) for model, curve in sorted(curves.items())}
 

@@ -79,11 +79,12 @@ def objective(settings: TrainingSettings, model: Recommender) -> Objective:
     Raises:
         ValueError: they do not fit: cloze needs a mask token, predicting at all positions a causal model.
     """
+    stretches = _one_stretch_a_user if settings.stretches == "one" else _all_stretches
     match settings.objective:
         case "next-item":
             if not model.causal:
                 raise ValueError("training.objective next-item leaks the future through a model that is not causal")
-            return Objective(partial(_one_stretch_a_user, 1), 1, _at_all_positions)
+            return Objective(partial(stretches, 1), 1, _at_all_positions)
         case "sampled-prefixes":
             return Objective(_sampled_prefixes(settings.prefixes), 1, _after_the_last)
         case "every-prefix":
@@ -91,7 +92,7 @@ def objective(settings: TrainingSettings, model: Recommender) -> Objective:
         case "cloze":
             if not isinstance(model, Hydra4Rec) or model.mask_token is None:
                 raise ValueError("training.objective cloze needs a model with a mask token: model.readout=mask")
-            return Objective(partial(_one_stretch_a_user, 0), 0, _masked(model.mask_token, settings))
+            return Objective(partial(stretches, 0), 0, _masked(model.mask_token, settings))
 
 
 def _trainable(dataset: SequenceDataset) -> Int64s:
@@ -107,6 +108,25 @@ def _one_stretch_a_user(
     spare = dataset.train_length[users].astype(numpy.int64) - extra
     lengths = numpy.minimum(spare, maximum_length)
     return Windows(dataset.offsets[users] + random.integers(0, spare - lengths + 1), lengths)
+
+
+def _all_stretches(
+    extra: int, dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator
+) -> Windows:
+    """Cut each user's training items into stretches of ``maximum_length`` inputs, the first and the last shorter.
+
+    A user whose items fit into one stretch has one; of others the first cut is drawn anew, so that no item always
+    begins a stretch.
+    """
+    users = _trainable(dataset)
+    inputs = dataset.train_length[users].astype(numpy.int64) - extra
+    skipped = numpy.where(inputs > maximum_length, random.integers(0, maximum_length, len(users)), 0)
+    counts = -(-(inputs + skipped) // maximum_length)
+    number = numpy.arange(counts.sum()) - numpy.repeat(counts.cumsum() - counts, counts)  # 0, 1, ... of each user
+    places = number * maximum_length - numpy.repeat(skipped, counts)
+    first = numpy.maximum(places, 0)
+    stops = numpy.minimum(places + maximum_length, numpy.repeat(inputs, counts))
+    return Windows(numpy.repeat(dataset.offsets[users], counts) + first, stops - first)
 
 
 def _sampled_prefixes(count: int) -> Callable[[SequenceDataset, int, numpy.random.Generator], Windows]:

@@ -9,6 +9,7 @@ from ssm4rec.optim.batch_size import ControllerName
 
 ObjectiveName = Literal["next-item", "sampled-prefixes", "every-prefix", "cloze"]
 LossName = Literal["softmax", "sampled-softmax", "gbce", "bce"]
+StretchesName = Literal["one", "all"]
 OptimizerName = Literal["adamw", "adam", "sgd", "usgm"]
 
 _ABOVE_ZERO: Final = (
@@ -41,6 +42,8 @@ class TrainingSettings:
         gradient_norm: gradients are scaled down to this norm when they exceed it; USGM's are not, it measures them.
         objective: which targets are shown: see ``objectives.py``. Only ``cloze`` and the prefixes fit a model that
             is not causal.
+        stretches: of a user's items, shown by an epoch of ``next-item`` or ``cloze``: ``one``, at a random place, or
+            ``all``: then every target is shown once, whatever the model's maximum length.
         prefixes: of each user and epoch, with ``sampled-prefixes``.
         mask_share: of the items of a window, with ``cloze``.
         last_share: of the windows in which only the last item is masked, as at inference, with ``cloze``.
@@ -70,6 +73,7 @@ class TrainingSettings:
     weight_decay: float
     gradient_norm: float
     objective: ObjectiveName = "next-item"
+    stretches: StretchesName = "one"
     prefixes: int = 1
     mask_share: float = 0.2
     last_share: float = 0.1
@@ -91,6 +95,7 @@ class TrainingSettings:
         for name, choices in (
             ("schedule", ("constant", "cosine")),
             ("objective", get_args(ObjectiveName)),
+            ("stretches", get_args(StretchesName)),
             ("loss", get_args(LossName)),
             ("optimizer", get_args(OptimizerName)),
             ("batch_control", get_args(ControllerName)),

@@ -1,6 +1,7 @@
 """Measure how long models take to suggest: ``python -m ssm4rec.stages.measure_latency --help``."""
 
 import argparse
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -33,7 +34,7 @@ from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.latency.timing import Measurement, Subject, measure_users
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.machine import Machine, choose_precision, joined
-from ssm4rec.training.model_folder import read_model
+from ssm4rec.training.model_folder import StoredModel, read_model
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,12 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--models", type=Path, nargs="*", default=[], metavar="DIR", help="model folders, from train_recommender"
     )
+    parser.add_argument(
+        "--longest-only",
+        type=boolean,
+        default=False,
+        help="of models that differ in model.maximum_length alone, measure the one that reads most; else refuse them",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument(
         "--precision", default="fp32", help="fp32, tf32, bf16, or auto: bf16 on a GPU (weights stay fp32), else fp32"
@@ -60,7 +67,9 @@ def build_parser() -> StageParser:
     parser.add_argument("--samples", type=int, default=SAMPLES, help="drawn from the users; the paper's 30")
     parser.add_argument("--users", type=int, default=USERS, help="of a sample; the paper's 1,500")
     parser.add_argument(
-        "--batches", default=",".join(map(str, BATCHES)), help="users a request, each is measured; the paper names none"
+        "--batches",
+        default=",".join(map(str, BATCHES)),
+        help="users a request, each is measured; empty with --lengths: none",
     )
     parser.add_argument(
         "--single-users", type=int, default=0, help="of a sample at batch 1, which takes longest; 0: --users"
@@ -100,7 +109,7 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"--threads {options.threads}: 0 or more")
     dataset = read_sequences(options.dataset_dir)
     folders = input_paths(options.executor_input, "models") if options.executor_input else options.models
-    subjects = _subjects(folders, dataset, options.dataset_dir, machine)
+    subjects = _subjects(folders, dataset, options.dataset_dir, machine, longest_only=options.longest_only)
     computed = {"device": device.type, "precision": machine.precision, "compiled": options.compile}
     name = f"latency {dataset.name} {device.type}"
     with tracked_task(name, {"stage": "measure_latency", "dataset": dataset.name}) as tracker:
@@ -127,14 +136,14 @@ def _numbers(flag: str, text: str) -> tuple[int, ...]:
 
 
 def _subjects(
-    folders: Sequence[Path], dataset: SequenceDataset, dataset_folder: Path, machine: Machine
+    folders: Sequence[Path], dataset: SequenceDataset, dataset_folder: Path, machine: Machine, *, longest_only: bool
 ) -> list[Subject]:
     """Read the models onto the device, compiled if that was asked for."""
     if not folders:
         raise InputError("--models: none; name the model folders of train_recommender")
     subjects: list[Subject] = []
-    for folder in folders:
-        stored = read_model(folder)
+    models = [(folder, read_model(folder)) for folder in folders]
+    for folder, stored in _longest(models) if longest_only else models:
         if stored.config["fingerprint"] != dataset.fingerprint:
             raise InputError(
                 f"{folder}: trained on {stored.config['dataset']} ({stored.config['fingerprint'][:12]}), but "
@@ -148,6 +157,18 @@ def _subjects(
             subject.model.compile(dynamic=True)
         subjects.append(subject)
     return subjects
+
+
+def _longest(models: Sequence[tuple[Path, StoredModel]]) -> list[tuple[Path, StoredModel]]:
+    """Return, of models whose settings differ in the maximum length alone, the one with the longest."""
+    kept: dict[str, tuple[Path, StoredModel]] = {}
+    for folder, stored in models:
+        config = stored.config
+        settings = {**config["recipe"], "model": {**config["recipe"]["model"], "maximum_length": None}}
+        key = json.dumps([config["model"], config["profile"], config["seed"], settings], sort_keys=True)
+        if key not in kept or stored.model.maximum_length > kept[key][1].model.maximum_length:
+            kept[key] = (folder, stored)
+    return list(kept.values())
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from ssm4rec.images import TRAIN_IMAGE
 def measure_latency(
     dataset: Input[Dataset],
     models: Input[List[Model]],  # noqa: ARG001, UP006
+    longest_only: bool,
     device: str,
     precision: str,
     kernels: str,
@@ -33,6 +34,7 @@ def measure_latency(
     Args:
         dataset: the dataset folder.
         models: the model folders; they are timed in turn, in random order.
+        longest_only: of models that differ in model.maximum_length alone, measure the one that reads most.
         device: cpu, cuda or auto.
         precision: fp32, tf32, bf16 or auto.
         kernels: form of the operators: sequential, torch, fused or auto.
@@ -40,7 +42,7 @@ def measure_latency(
         threads: of a CPU; 0: as many as torch takes.
         samples: drawn from the users.
         users: of a sample.
-        batches: users a request, separated by commas.
+        batches: users a request, separated by commas; empty, with lengths: the sweep alone.
         single_users: of a sample at batch 1; 0: as many as users.
         with_replacement: a sample may hold a user twice.
         warm_up: requests without a clock before every timed sample.
@@ -55,6 +57,7 @@ def measure_latency(
         command=["python", "-m", "ssm4rec.stages.measure_latency"],
         args=[
             "--dataset-dir", dataset.path,
+            "--longest-only", longest_only,
             "--device", device,
             "--precision", precision,
             "--kernels", kernels,

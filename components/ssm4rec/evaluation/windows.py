@@ -1,0 +1,210 @@
+"""Compares models that read histories of at most L items, for several L: what does a longer window buy, and whom?
+
+Every training is evaluated on the same users and targets. A model at one window counts as a model of its own
+(``label``), so that ``compare.py`` makes means, intervals, tests and parts; here is what is particular to windows. A
+user is cut by a window if the history before the target is longer: those users alone lose something they had.
+
+Shapes: U users, R resamples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy
+
+from ssm4rec.contracts import MASKED, PROTOCOLS, metric_name
+from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.compare import CUTOFF, Evaluations, compare, gather
+from ssm4rec.evaluation.comparison import Comparison, PairRow
+from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks
+from ssm4rec.evaluation.metrics import gains_at, metric_at
+from ssm4rec.evaluation.statistics import Floats, bootstrap_means, holm, interval
+
+METRIC: Final = "ndcg"
+NAME: Final = metric_name(METRIC, CUTOFF)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference in NDCG@10 with its paired 95% bootstrap interval over users."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class WindowPair:
+    """A model with a shorter window less the same model with its longest one, or a model less SASRec at one window.
+
+    Attributes:
+        model: its name.
+        window: L.
+        other: the name of what is subtracted.
+        other_window: and its L.
+        protocol: of ``contracts.PROTOCOLS``.
+        all_users: the difference.
+        p_holm: of a two-sided permutation test, corrected for all pairs of the same kind and protocol.
+        cut_users: whose history is longer than the shorter of the two windows.
+        of_cut_users: the difference for those; None with fewer than two, or at one window.
+    """
+
+    model: str
+    window: int
+    other: str
+    other_window: int
+    protocol: str
+    all_users: Difference
+    p_holm: float
+    cut_users: int
+    of_cut_users: Difference | None
+
+
+@dataclass(frozen=True)
+class WindowComparison:
+    """What a sweep over windows says.
+
+    Attributes:
+        windows: every model's, ascending; models in the order of their names.
+        comparison: of all models at all windows, by ``label``.
+        to_longest: each model at each window but its longest, less the longest.
+        to_baseline: each model less the baseline, at each window that both have.
+    """
+
+    windows: dict[str, tuple[int, ...]]
+    comparison: Comparison
+    to_longest: tuple[WindowPair, ...]
+    to_baseline: tuple[WindowPair, ...]
+
+
+def label(model: str, window: int) -> str:
+    """Return what a model is called when it reads ``window`` items.
+
+    >>> label("sasrec", 50)
+    'sasrec, 50 items'
+    """
+    return f"{model}, {window} items"
+
+
+def window_of(evaluation: EvaluationSummary) -> int:
+    """Return how many items of a history the evaluated model read at most."""
+    return int(evaluation.recipe["model"]["maximum_length"])
+
+
+def check_ranks(evaluation: EvaluationSummary, ranks: Ranks) -> None:
+    """Check that ranks are those an evaluation's numbers are of.
+
+    Raises:
+        InputError: of another model, seed or split, or other numbers come out of them.
+    """
+    expected = {row.protocol: row.value for row in evaluation.rows if (row.model, row.metric) == (ranks.model, NAME)}
+    found = {protocol: metric_at(METRIC, _of(ranks, protocol), CUTOFF) for protocol in PROTOCOLS}
+    same = (evaluation.model, evaluation.seed, evaluation.split) == (ranks.model, ranks.seed, ranks.split)
+    if not same or not all(numpy.isclose(value, expected.get(name, -1.0)) for name, value in found.items()):
+        raise InputError(
+            f"the ranks given for {label(evaluation.model, window_of(evaluation))}, seed {evaluation.seed}, are not "
+            "those of its metrics.json; give ranks and evaluations in the same order"
+        )
+
+
+def compare_windows(
+    dataset: SequenceDataset,
+    evaluated: Sequence[tuple[str, int, Ranks]],
+    baseline: str,
+    resamples: int,
+    seed: int,
+) -> WindowComparison:
+    """Compare models at several windows.
+
+    Args:
+        dataset: that all were evaluated on.
+        evaluated: name, window and ranks of every training; several seeds of a model and window are averaged.
+        baseline: the model that the others are held against.
+        resamples: R.
+        seed: of the resampling.
+
+    Raises:
+        InputError: ranks that do not belong together, or no model has two windows.
+    """
+    evaluations = gather((replace(ranks, model=label(name, window)) for name, window, ranks in evaluated), [])
+    windows = {
+        model: tuple(sorted({window for name, window, _ in evaluated if name == model}))
+        for model in sorted({name for name, _, _ in evaluated})
+    }
+    if all(len(own) < 2 for own in windows.values()):
+        raise InputError("no model was evaluated with two windows: there is nothing to compare; name more (--lengths)")
+    comparison = compare(dataset, evaluations, resamples, seed)
+    random = numpy.random.default_rng([seed, 1])
+    shorter = [(model, window, model, own[-1]) for model, own in windows.items() for window in own[:-1]]
+    rivals = [
+        (model, window, baseline, window)
+        for model, own in windows.items()
+        if model != baseline
+        for window in own
+        if window in windows.get(baseline, ())
+    ]
+    return WindowComparison(
+        windows,
+        comparison,
+        _pairs(comparison, evaluations, shorter, resamples, random),
+        _pairs(comparison, evaluations, rivals, resamples, random),
+    )
+
+
+def _pairs(
+    comparison: Comparison,
+    evaluations: Evaluations,
+    wanted: Sequence[tuple[str, int, str, int]],
+    resamples: int,
+    random: numpy.random.Generator,
+) -> tuple[WindowPair, ...]:
+    """Return the wanted pairs (model, window, other, its window), corrected for their number."""
+    by_names = {(row.first, row.second, row.protocol): row for row in comparison.pairs if row.metric == NAME}
+    lengths = evaluations.any_ranks.history_lengths
+    pairs: list[WindowPair] = []
+    for protocol in PROTOCOLS:
+        rows = []
+        for model, window, other, other_window in wanted:
+            first, second = label(model, window), label(other, other_window)
+            row = by_names.get((first, second, protocol))
+            rows.append((row, 1) if row else (by_names[second, first, protocol], -1))
+        corrected = holm([row.permutation_p for row, _ in rows])
+        for (model, window, other, other_window), (row, sign), p_holm in zip(wanted, rows, corrected, strict=True):
+            cut = lengths > min(window, other_window)
+            gains = [
+                _mean_gains(evaluations, label(name, its), protocol)[cut]
+                for name, its in ((model, window), (other, other_window))
+            ]
+            apart = window != other_window and cut.sum() > 1
+            of_cut = _difference(gains[0] - gains[1], resamples, random) if apart else None
+            pairs.append(
+                WindowPair(
+                    model, window, other, other_window, protocol, _signed(row, sign), p_holm, int(cut.sum()), of_cut
+                )
+            )
+    return tuple(pairs)
+
+
+def _signed(row: PairRow, sign: int) -> Difference:
+    """Return a pair's difference in the wanted direction, without negative zeros."""
+    low, high = (row.low, row.high) if sign > 0 else (-row.high, -row.low)
+    return Difference(sign * row.difference + 0.0, low + 0.0, high + 0.0)
+
+
+def _difference(differences: Floats, resamples: int, random: numpy.random.Generator) -> Difference:
+    """Return the mean of users' differences (U,) with its interval."""
+    drawn = bootstrap_means(differences[:, None], resamples, random)[:, 0]
+    return Difference(float(differences.mean()), *interval(drawn))
+
+
+def _mean_gains(evaluations: Evaluations, name: str, protocol: str) -> Floats:
+    """Return each user's NDCG@10, the mean over the seeds, (U,)."""
+    gains = [gains_at(METRIC, _of(ranks, protocol), CUTOFF) for ranks in evaluations.ranks[name]]
+    mean: Floats = numpy.mean(gains, axis=0)
+    return mean
+
+
+def _of(ranks: Ranks, protocol: str) -> numpy.ndarray[tuple[int], numpy.dtype[numpy.int32]]:
+    return ranks.masked if protocol == MASKED else ranks.unmasked

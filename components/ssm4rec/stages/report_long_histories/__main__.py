@@ -1,0 +1,84 @@
+"""Write the report of a long-history study: ``python -m ssm4rec.stages.report_long_histories --help``."""
+
+import argparse
+from pathlib import Path
+
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
+from ssm4rec.data.dataset import read_manifest, read_sequences
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.evaluation_files import EvaluationSummary, read_ranks
+from ssm4rec.executor_input import input_paths
+from ssm4rec.publish import publish
+from ssm4rec.report.figure_files import write_figures
+from ssm4rec.report.long_histories import gather_long_histories
+from ssm4rec.report.long_history_sections import long_history_sections, long_history_title
+from ssm4rec.report.measurements import gather_latency
+
+_FEWEST_RESAMPLES = 100
+
+
+def build_parser() -> StageParser:
+    """Return the stage's flags."""
+    parser = StageParser("ssm4rec.stages.report_long_histories", "Write the report of a long-history study.")
+    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, of prepare_data")
+    parser.add_argument(
+        "--evaluations", type=Path, nargs="*", default=[], metavar="FILE", help="metrics.json of each evaluation"
+    )
+    parser.add_argument(
+        "--ranks", type=Path, nargs="*", default=[], metavar="FILE", help="ranks.parquet of each, in the same order"
+    )
+    parser.add_argument("--latency", type=Path, required=True, help="latency.json, of measure_latency with --lengths")
+    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap draws, and permutations, of the users")
+    parser.add_argument(
+        "--executor-input",
+        default="",
+        help="KFP's executor input, which names evaluations and ranks in the place of the two flags; empty: by hand",
+    )
+    parser.add_argument("--report-html", type=Path, default=REPORT_HTML, help="page to write")
+    parser.add_argument("--report-markdown", type=Path, default=REPORT_MARKDOWN, help="Markdown file to write")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON file to write: every number of the study")
+    parser.add_argument("--figures", type=Path, default="figures", help="folder to write: each figure as PNG and CSV")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Read everything, render everything, then write."""
+    evaluations, ranks = options.evaluations, options.ranks
+    if options.executor_input:
+        evaluations, ranks = (input_paths(options.executor_input, name) for name in ("evaluations", "ranks"))
+    if len(evaluations) != len(ranks):
+        raise InputError(f"--ranks: {len(ranks)} files for {len(evaluations)} of --evaluations; give one for each")
+    if options.resamples < _FEWEST_RESAMPLES:
+        raise InputError(
+            f"--resamples {options.resamples}: too few for an interval of 95%; take {_FEWEST_RESAMPLES} or more"
+        )
+    manifest, dataset = read_manifest(options.dataset_dir), read_sequences(options.dataset_dir)
+    evaluated = [
+        (EvaluationSummary.read(summary), read_ranks(path, dataset))
+        for summary, path in zip(evaluations, ranks, strict=True)
+    ]
+    trainings = {(evaluation.model, evaluation.seed) for evaluation, _ in evaluated}
+    latency = gather_latency(manifest, trainings, [options.latency], [])
+    if latency is None:
+        raise InputError("--latency: none; measure one (measure_latency)")
+    study = gather_long_histories(manifest, dataset, evaluated, latency, options.resamples)
+    sections = long_history_sections(study)
+    publish(
+        f"report long histories {study.dataset}",
+        study.dataset,
+        long_history_title(study),
+        sections,
+        study.rows(),
+        (options.report_html, options.report_markdown, options.results),
+    )
+    write_figures(options.figures, sections)
+
+
+def main() -> None:
+    """Run the stage."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

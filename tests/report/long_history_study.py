@@ -1,0 +1,89 @@
+"""A long-history study made by hand: ranks, evaluations that are theirs, and costs that are powers of the length."""
+
+from typing import Any
+
+from ssm4rec.contracts import MOST_POPULAR
+from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks, ResultRow
+from ssm4rec.evaluation.metrics import all_metrics
+from ssm4rec.latency.latency_files import TimedSample
+from ssm4rec.latency.summary import mark_outliers
+from ssm4rec.report.long_histories import LongHistoryStudy, gather_long_histories
+from ssm4rec.report.measurements import Latency
+from tests.evaluation.test_windows import ranks_of
+from tests.report.conftest import StudyBuilder
+from tests.report.measured_study import latency_summary, timed
+
+RANKS = {
+    "sasrec": {5: 3, 20: 1},
+    "mamba4rec": {5: 40, 20: 1},
+    "lrurec": {5: 1, 20: 1},
+}
+"""Of the users with long histories, by model and window; the others' is 1."""
+
+LENGTHS = (100, 10_000)
+
+COSTS = {
+    ("sasrec", "full"): lambda length: 1e-8 * length**2,
+    ("mamba4rec", "full"): lambda length: 1e-5 * length,  # as long at 1,000 items, a thousand times 1e-5
+    ("lrurec", "full"): lambda length: 2e-8 * length**2,
+    ("sasrec", "step"): lambda length: 1e-6 * length,
+    ("mamba4rec", "step"): lambda length: 2e-4,  # as long at 200 items
+    ("lrurec", "step"): lambda length: 1e-5,
+}
+"""Seconds of one user, by model and mode."""
+
+STATES = {"sasrec": lambda length: 1024 * length, "mamba4rec": lambda length: 18_432, "lrurec": lambda length: 2048}
+
+
+def evaluation(ranks: Ranks, window: int, **changes: Any) -> EvaluationSummary:
+    """Return the evaluation that these ranks are of."""
+    both = {
+        "unmasked": (ranks.unmasked, ranks.most_popular_unmasked),
+        "masked": (ranks.masked, ranks.most_popular_masked),
+    }
+    rows = tuple(
+        ResultRow("ml-1m", model, seed, ranks.split, protocol, metric, value)
+        for protocol, found in both.items()
+        for (model, seed), of_model in zip(((ranks.model, ranks.seed), (MOST_POPULAR, None)), found, strict=True)
+        for metric, value in all_metrics(of_model).items()
+    )
+    recipe = {
+        "model": {"maximum_length": window, "width": 64},
+        "training": {"learning_rate": 0.001, "epochs": 12, "stretches": "all"},
+    }
+    fields: dict[str, Any] = {"model": ranks.model, "seed": ranks.seed, "rows": rows, "recipe": recipe, "users": 40}
+    return StudyBuilder().evaluation(**(fields | changes))
+
+
+def sweep() -> list[TimedSample]:
+    """Five samples of every model, way of reading and length."""
+    rows = [
+        timed(
+            cost(length) * (1 + 0.01 * number), number, model=model, mode=mode, batch=1, kind="length", length=length,
+            histories="generated", weights="random" if model == "sasrec" else "trained",
+            state_bytes=STATES[model](length) if mode == "step" else None,
+        )
+        for (model, mode), cost in COSTS.items()
+        for length in LENGTHS
+        for number in range(5)
+    ]  # fmt: skip
+    rows += [timed(5e-3, number, batch=1, kind="length", length=100, histories="data") for number in range(5)]
+    return mark_outliers(rows)
+
+
+def latency() -> Latency:
+    """Return the sweep's summary."""
+    protocol = {"samples": 5, "users": 1, "outlier_rule": "Tukey's fences", "lengths": list(LENGTHS)}
+    return Latency(latency_summary(sweep(), protocol=protocol))
+
+
+def long_history_study(dataset: SequenceDataset, **changes: Any) -> LongHistoryStudy:
+    """Return the study of all ranks above; ``changes`` are to every evaluation."""
+    evaluated = [
+        (evaluation(ranks, window, **changes), ranks)
+        for model, by_window in RANKS.items()
+        for window, rank in by_window.items()
+        for ranks in [ranks_of(dataset, model, rank)]
+    ]
+    return gather_long_histories(StudyBuilder().manifest(), dataset, evaluated, latency(), resamples=2000)

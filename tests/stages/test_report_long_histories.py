@@ -1,0 +1,60 @@
+"""report_long_histories as a process: what it refuses in one line, before anything is written."""
+
+from pathlib import Path
+
+import pytest
+
+from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.evaluation.evaluation_files import write_ranks
+from ssm4rec.evaluation.full_ranking import FullRanking
+from ssm4rec.stages.report_long_histories.__main__ import main
+from tests.evaluation.test_windows import dataset, ranks_of, summary  # noqa: F401 - a fixture
+from tests.report.long_history_study import latency
+
+
+@pytest.fixture
+def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:  # noqa: F811
+    """Metrics and ranks of SASRec at two windows, and a sweep over lengths of another data set."""
+    paths = {}
+    for window, rank in ((5, 3), (20, 1)):
+        ranks = ranks_of(dataset, "sasrec", rank)
+        nobody = dataset.items[:0].reshape(0, 0)
+        own, popular = (
+            FullRanking(ranks.users, ranks.targets, ranks.history_lengths, *both, nobody, nobody.astype("float32"))
+            for both in ((ranks.unmasked, ranks.masked), (ranks.most_popular_unmasked, ranks.most_popular_masked))
+        )
+        paths[f"ranks{window}"] = tmp_path / f"ranks{window}.parquet"
+        write_ranks(paths[f"ranks{window}"], dataset, "sasrec", 0, "test", own, popular)
+        paths[f"metrics{window}"] = tmp_path / f"metrics{window}.json"
+        summary(ranks, window).write(paths[f"metrics{window}"])
+    paths["latency"] = tmp_path / "latency.json"
+    latency().summary.write(paths["latency"])
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("metrics", "ranks", "more", "message"),
+    [
+        ((5, 20), (5,), (), "--ranks: 1 files for 2 of --evaluations; give one for each"),
+        ((5,), (5,), ("--resamples=9",), "--resamples 9: too few for an interval of 95%; take 100 or more"),
+        ((5, 20), (5, 20), (), "latency.json: on ml-1m"),
+        ((), (), (), "latency.json: on ml-1m"),
+    ],
+)
+def test_what_does_not_belong_is_refused(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    metrics: tuple[int, ...], ranks: tuple[int, ...], more: tuple[str, ...], message: str,
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    flags = ["--dataset-dir", tmp_path / "dataset", "--latency", files["latency"], *more]
+    flags += ["--evaluations", *(files[f"metrics{window}"] for window in metrics)]
+    flags += ["--ranks", *(files[f"ranks{window}"] for window in ranks)]
+    outputs = {"--report-html": "a", "--report-markdown": "b", "--results": "c", "--figures": "d"}
+    flags += [part for flag, name in outputs.items() for part in (flag, out / name)]
+    monkeypatch.setattr("sys.argv", ["report_long_histories", *map(str, flags)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert message in line
+    assert not out.exists()
