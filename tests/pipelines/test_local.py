@@ -17,7 +17,9 @@ from mlflow import MlflowClient
 from pipelines.local import PATCHED, LocalStudy
 from pipelines.run import _report_failures
 from pipelines.runners import HostProcesses
+from ssm4rec.data.dataset import read_manifest
 from ssm4rec.object_store import upload
+from ssm4rec.training.model_folder import read_model
 from ssm4rec.training.sweep import SCALES
 from tests.seaweed import ObjectStore
 
@@ -65,17 +67,18 @@ def run_study(folder: Path, *flags: str, module: str = "pipelines.run") -> subpr
     """Run a study in an empty folder, as ``make run`` does in the repository's."""
     hidden = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "components")]), "OMP_NUM_THREADS": "1"}
     parts = []
     if module == "pipelines.run":
         parts = ["--llm", "none", "--latency-samples", "5", "--latency-users", "20", "--latency-batches", "1,8"]
+        parts += ["--global-time", "none"]
     command = [sys.executable, "-m", module, "--profile", "smoke", "--out", str(folder / "study"), *parts, *flags]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
 def test_whole_study(archive: Path, tmp_path: Path) -> None:
-    flags = ("--models", "sasrec,2mamba4rec", "--seeds", "0,1", "--k-core", "2")
+    flags = ("--models", "sasrec,2mamba4rec", "--seeds", "0,1", "--k-core", "2", "--global-time", "sasrec")
     done = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
     assert done.returncode == 0, done.stderr + done.stdout
     study = tmp_path / "study"
@@ -83,7 +86,8 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     assert {(row["model"], row["seed"]) for row in rows} == {
         ("sasrec", 0), ("sasrec", 1), ("2mamba4rec", 0), ("2mamba4rec", 1), ("most-popular", None),
     }  # fmt: skip
-    assert len(rows) == 5 * 2 * 9  # protocols, metrics at cutoffs
+    assert [row["splitting"] for row in rows] == 5 * 2 * 9 * ["leave-one-out"] + 2 * 2 * 9 * ["global-time"]
+    rows = [row for row in rows if row["splitting"] == "leave-one-out"]  # protocols, metrics at cutoffs
     assert "history not masked (the paper)" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert (study / "report.html").read_text().startswith("<!doctype html>")
@@ -93,6 +97,17 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
         assert json.loads((study / "evaluations" / name / "metrics").read_text())["users"] == 30
     assert json.loads((study / "dataset" / "manifest.json").read_text())["counts"]["users"] == 30
 
+    manifests = [read_manifest(study / name) for name in ("dataset", "dataset-global-time")]
+    assert [manifest["split"]["name"] for manifest in manifests] == ["leave-one-out", "global-time"]
+    for folder in ("models", "evaluations"):
+        names = {path.name for path in (study / folder).iterdir()}
+        assert {name for name in names if "global" in name} == {"sasrec-seed0-global-time"}
+    trained = read_model(study / "models" / "sasrec-seed0-global-time").config
+    assert trained["fingerprint"] == manifests[1]["fingerprint"] != manifests[0]["fingerprint"]
+    assert len(list((study / "checkpoints").iterdir())) == 4 + 1
+    assert len({path.name.partition("-")[2] for path in (study / "logs").glob("*.log")}) == 2 * (2 + 4 + 1) + 2
+    assert "## Without looking into the future" in (study / "report.md").read_text()
+
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("ssm4rec").experiment_id])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -101,16 +116,22 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     assert all(run.info.status == "FINISHED" for run in runs)
     assert set(children) == {
         "prepare ml-100k",
+        "prepare ml-100k global-time",
         "compare ml-100k",
+        "compare ml-100k global-time",
         "latency ml-100k cpu",
         "report ml-100k",
         *(f"{stage} {model} ml-100k seed {seed}" for stage in ("train", "evaluate")
           for model in ("sasrec", "2mamba4rec") for seed in (0, 1)),
+        *(f"{stage} sasrec ml-100k global-time seed 0" for stage in ("train", "evaluate")),
     }  # fmt: skip
     evaluated = children["evaluate sasrec ml-100k seed 1"]
     wanted = ("sasrec", 1, "masked", "ndcg@10")
     (value,) = [row["value"] for row in rows if (row["model"], row["seed"], row["protocol"], row["metric"]) == wanted]
     assert evaluated.data.metrics["masked/ndcg_at_10"] == value
+    later = children["evaluate sasrec ml-100k global-time seed 0"]
+    assert later.data.tags["splitting"] == "global-time"
+    assert parent.data.metrics["global-time/sasrec/masked/ndcg_at_10"] == later.data.metrics["masked/ndcg_at_10"]
 
 
 @pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
