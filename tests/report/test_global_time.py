@@ -80,6 +80,10 @@ def test_what_leaks_and_where_the_cuts_are(builder: StudyBuilder) -> None:
     assert "8 targets of 600 are items that training never saw" in text
     assert "600 users in place of 6,040" in text
     assert "± 0.0500 in place of ± 0.0100" in text
+    assert "No hit at 10" not in text
+    none = section(both(builder, {"sasrec": 0.0, "mamba4rec": 0.12}), TITLE)
+    assert "No hit at 10 of sasrec among the 600 users of global-time" in none
+    assert "a HIT@10 of up to 0.005 gives none" in none  # 3 / 600
     assert "0.0700 at best, 0.0140 with leave-one-out" in text
 
 
@@ -124,8 +128,8 @@ def test_the_order_and_each_pair_are_judged(
         assert f"{told[0]} of 3 pairs with leave-one-out and {told[1]} of 3 pairs with global-time" in sentence
         rows = {row[0]: row[1:] for row in rows_of(part)}
         pair = rows["mamba4rec less sasrec"]
-        assert pair[0] == verdict
-        assert pair[4].startswith(f"{second['mamba4rec'] - second['sasrec']:+.4f} [")
+        assert f"- mamba4rec and sasrec: {verdict}." in part
+        assert pair[3].startswith(f"{second['mamba4rec'] - second['sasrec']:+.4f} [")
 
 
 def test_without_comparisons_means_and_order_remain(builder: StudyBuilder) -> None:

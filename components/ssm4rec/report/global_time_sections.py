@@ -107,19 +107,17 @@ def _mean_cell(study: Study, model: str, protocol: str, metric: str) -> str:
 
 
 def _pairs(ours: Comparison, theirs: Comparison, models: list[str], protocol: str) -> str:
-    rows = []
-    for own, again in zip(_rows(ours, models, protocol), _rows(theirs, models, protocol), strict=True):
-        rows.append(
-            [
-                f"{escape(own.first)} less {escape(own.second)}",
-                _verdict(_better(own), _better(again)),
-                *(cell for row in (own, again) for cell in _tested(row)),
-            ]
-        )
-    header = ["Pair, NDCG@10", "Judgement"]
+    """Return what the tests say of each pair, in words and in numbers."""
+    both = list(zip(_rows(ours, models, protocol), _rows(theirs, models, protocol), strict=True))
+    words = [
+        f"{escape(own.first)} and {escape(own.second)}: {_verdict(_better(own), _better(again))}."
+        for own, again in both
+    ]
+    rows = [[f"{escape(own.first)} less {escape(own.second)}", *_tested(own), *_tested(again)] for own, again in both]
+    header = ["NDCG@10"]
     for name in ("leave-one-out", "global-time"):
         header += [f"Difference, {name}", "p, Holm", "Smallest difference"]
-    return table(header, rows, text_columns=len(header))
+    return f"{bullets(words)}\n\n{table(header, rows, text_columns=len(header))}"
 
 
 def _tested(row: PairRow) -> list[str]:
@@ -173,7 +171,21 @@ def _widths(ours: Comparison | None, theirs: Comparison | None, models: list[str
         found = [model_row(comparison, model, PROTOCOLS[0], _ORDERED_BY) for model in models if model != MOST_POPULAR]
         reaches.append(statistics.mean((row.high - row.low) / 2 for row in found if row))
         smallest.append(min(row.smallest_difference for row in _rows(comparison, models, PROTOCOLS[0])))
+    without = [
+        escape(model)
+        for model in models
+        for row in [model_row(theirs, model, PROTOCOLS[0], "hit@10")]
+        if row and row.mean == 0
+    ]
+    lines = []
+    if without:
+        lines.append(
+            f"No hit at 10 of {listed(without)} among the {plural(theirs.users, 'user')} of global-time, history "
+            f"{PROTOCOLS[0]}: resampled zeros make an interval without width. By the rule of three, a HIT@10 of up to "
+            f"{3 / theirs.users:.3f} gives none as often as one time in twenty."
+        )
     return [
+        *lines,
         f"{plural(theirs.users, 'user')} in place of {ours.users:,} make wider intervals: {_ORDERED_BY.upper()}, "
         f"history {PROTOCOLS[0]}, is known to ± {reaches[1]:.4f} in place of ± {reaches[0]:.4f} (mean over the "
         "models). The smallest difference of a pair is what a test on these users would find with a chance of 80%; it "
