@@ -173,12 +173,14 @@ def comparative_study(
         on_cpu(compared, cpus=2, memory_gib=8, hours=2)
         return compared
 
-    data = prepare(split, wanted_by=["the study"]).outputs["dataset"]
+    prepared = prepare(split, wanted_by=["the study"])
+    data = prepared.outputs["dataset"]
     with dsl.ParallelFor(items=trainings) as training:
         trained, evaluated = train(data, training, overrides)
     compared = compare(data, evaluated)
 
     prepared_by_time = prepare(GLOBAL_TIME, global_time_trainings).set_display_name("prepare, global-time")
+    prepared_by_time.after(prepared)  # which downloads, once for both, and says first what is wrong with the source
     data_by_time = prepared_by_time.outputs["dataset"]
     with dsl.ParallelFor(items=global_time_trainings) as again:
         trained_by_time, evaluated_by_time = train(data_by_time, again, again.overrides)

@@ -173,8 +173,9 @@ def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: P
     assert "diverged" in failed.stderr
     done = run_study(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
-    started = [line for line in done.stdout.splitlines() if ": started" in line]
-    assert [line.split(":")[0] for line in started] == [
+    started = [line.split(":")[0] for line in done.stdout.splitlines() if ": started" in line]
+    # kfp.local runs what does not depend on each other in any order: the second split, before or after the failure.
+    assert [label for label in started if not label.endswith("global-time")] == [
         "train_recommender sasrec seed 0",
         "evaluate sasrec seed 0",
         "compare_models",
