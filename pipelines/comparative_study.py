@@ -1,13 +1,17 @@
 """The comparative study: prepare the data, train and evaluate recommenders and language models, compare, report.
 
-The three lists say what is in it: ``trainings``, ``rankers`` and ``generators``; an empty one leaves its part out.
+The four lists say what is in it: ``trainings``, ``global_time_trainings``, ``rankers`` and ``generators``; an empty one
+leaves its part out.
 """
 
+from typing import Any
+
 from kfp import dsl
+from kfp.dsl import PipelineTask
 
 from pipelines.hardware import A100_80GB, CACHE_FOLDER, GPU_TAINT, VOLUME, on_cpu, on_gpu, reads_object_store
 from pipelines.language_models import Place, generate, mine, rank_and_align, retrieve
-from ssm4rec.contracts import GENERATORS, PAPER_RECOMMENDERS
+from ssm4rec.contracts import GENERATORS, GLOBAL_TIME, ORDER_CHECKED, PAPER_RECOMMENDERS
 from ssm4rec.stages.compare_models.component import compare_models
 from ssm4rec.stages.evaluate.component import evaluate
 from ssm4rec.stages.measure_latency.component import measure_latency
@@ -19,6 +23,7 @@ from ssm4rec.stages.train_recommender.component import train_recommender
 DOWNLOADS = f"{CACHE_FOLDER}/downloads" if VOLUME else ""
 CHECKPOINTS = f"{CACHE_FOLDER}/checkpoints" if VOLUME else ""
 DEFAULT_TRAININGS = [{"model": model, "seed": 0} for model in PAPER_RECOMMENDERS]
+DEFAULT_GLOBAL_TIME = [{"model": model, "seed": 0, "overrides": ""} for model in ORDER_CHECKED]
 DEFAULT_RANKERS = [{"language_model": "", "retriever": "lrurec", "seed": 0}]
 DEFAULT_GENERATORS = [{"model": model, "seed": 0} for model in GENERATORS]
 
@@ -48,6 +53,7 @@ def comparative_study(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
     trainings: list = DEFAULT_TRAININGS,  # type: ignore[type-arg] # kfp would want types of the fields, too
+    global_time_trainings: list = DEFAULT_GLOBAL_TIME,  # type: ignore[type-arg]
     rankers: list = DEFAULT_RANKERS,  # type: ignore[type-arg]
     generators: list = DEFAULT_GENERATORS,  # type: ignore[type-arg]
     profile: str = "quick",
@@ -91,6 +97,7 @@ def comparative_study(
         validation_fraction: of the events, for global-time.
         test_fraction: of the events, for global-time.
         trainings: recommenders to train, one {"model": name, "seed": number} each.
+        global_time_trainings: recommenders to train with global-time, too, one {"model", "seed", "overrides"} each.
         rankers: language models to fine-tune and align, one {"language_model": source or "", "retriever", "seed"} each.
         generators: generative recommenders to train, one {"model": gpt4rec or mamrec, "seed": number} each.
         profile: size of the trainings: smoke, quick, llm-small, paper or best.
@@ -109,38 +116,41 @@ def comparative_study(
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taint.
     """
-    prepared = prepare_data(
-        dataset_name=dataset,
-        source=source,
-        items_source=items_source,
-        any_checksum=any_checksum,
-        cache_dir=cache_dir,
-        form=form,
-        format=format,
-        user_column=user_column,
-        item_column=item_column,
-        time_column=time_column,
-        time_unit=time_unit,
-        rating_column=rating_column,
-        title_column=title_column,
-        deduplicate=deduplicate,
-        minimum_rating=minimum_rating,
-        k_core=k_core,
-        split=split,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-    )
-    on_cpu(prepared, cpus=2, memory_gib=8, hours=3)
-    reads_object_store(prepared)
-    data = prepared.outputs["dataset"]
 
-    with dsl.ParallelFor(items=trainings) as training:
+    def prepare(splitting: Any, wanted_by: Any) -> PipelineTask:
+        prepared = prepare_data(
+            dataset_name=dataset,
+            source=source,
+            items_source=items_source,
+            any_checksum=any_checksum,
+            cache_dir=cache_dir,
+            form=form,
+            format=format,
+            user_column=user_column,
+            item_column=item_column,
+            time_column=time_column,
+            time_unit=time_unit,
+            rating_column=rating_column,
+            title_column=title_column,
+            deduplicate=deduplicate,
+            minimum_rating=minimum_rating,
+            k_core=k_core,
+            split=splitting,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            wanted_by=wanted_by,
+        )
+        on_cpu(prepared, cpus=2, memory_gib=8, hours=3)
+        reads_object_store(prepared)
+        return prepared
+
+    def train(data: Any, training: Any, changes: Any) -> tuple[PipelineTask, PipelineTask]:
         trained = train_recommender(
             dataset=data,
             model_name=training.model,
             profile=profile,
             seed=training.seed,
-            overrides=overrides,
+            overrides=changes,
             device=device,
             precision=precision,
             kernels=kernels,
@@ -151,15 +161,33 @@ def comparative_study(
         on_gpu(trained, gpus, gpu_pool, gpu_toleration, hours=12)
         evaluated = evaluate(dataset=data, model=trained.outputs["model"], split="test", device="cpu")
         on_cpu(evaluated, cpus=4, memory_gib=8, hours=3)
+        return trained, evaluated
 
-    compared = compare_models(
-        dataset=data,
-        ranks=dsl.Collected(evaluated.outputs["ranks"]),
-        candidates=dsl.Collected(evaluated.outputs["candidates"]),
-        resamples=10_000,
-        seed=0,
-    )
-    on_cpu(compared, cpus=2, memory_gib=8, hours=2)
+    def compare(data: Any, evaluated: PipelineTask) -> PipelineTask:
+        compared = compare_models(
+            dataset=data,
+            ranks=dsl.Collected(evaluated.outputs["ranks"]),
+            candidates=dsl.Collected(evaluated.outputs["candidates"]),
+            resamples=10_000,
+            seed=0,
+        )
+        on_cpu(compared, cpus=2, memory_gib=8, hours=2)
+        return compared
+
+    prepared = prepare(split, wanted_by=["the study"])
+    data = prepared.outputs["dataset"]
+    with dsl.ParallelFor(items=trainings) as training:
+        trained, evaluated = train(data, training, overrides)
+    compared = compare(data, evaluated)
+
+    prepared_by_time = prepare(GLOBAL_TIME, global_time_trainings).set_display_name("prepare, global-time")
+    prepared_by_time.after(prepared)  # which downloads, once for both, and says first what is wrong with the source
+    data_by_time = prepared_by_time.outputs["dataset"]
+    with dsl.ParallelFor(items=global_time_trainings) as again:
+        trained_by_time, evaluated_by_time = train(data_by_time, again, again.overrides)
+        trained_by_time.set_display_name("train, global-time")
+        evaluated_by_time.set_display_name("evaluate, global-time")
+    compared_by_time = compare(data_by_time, evaluated_by_time).set_display_name("compare, global-time")
 
     registered = register_champion(dataset=data, models=dsl.Collected(trained.outputs["model"]))
     on_cpu(registered, cpus=1, memory_gib=4, hours=1)
@@ -198,6 +226,9 @@ def comparative_study(
         **ranked.collected(),
         generations=dsl.Collected(generation),
         comparison=compared.outputs["comparison"],
+        global_time_dataset=data_by_time,
+        global_time_evaluations=dsl.Collected(evaluated_by_time.outputs["metrics"]),
+        global_time_comparison=compared_by_time.outputs["comparison"],
         latency=timed.outputs["summary"],
         latency_samples=timed.outputs["latency"],
     )

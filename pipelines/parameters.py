@@ -10,7 +10,15 @@ from typing import Any, get_args
 import yaml
 
 from ssm4rec.command_line import StageParser, boolean
-from ssm4rec.contracts import DEFAULT_LANGUAGE_MODEL, GENERATORS, MODELS, PAPER_RECOMMENDERS, PROFILES
+from ssm4rec.contracts import (
+    DEFAULT_LANGUAGE_MODEL,
+    GENERATORS,
+    LEAVE_ONE_OUT,
+    MODELS,
+    ORDER_CHECKED,
+    PAPER_RECOMMENDERS,
+    PROFILES,
+)
 from ssm4rec.errors import InputError
 from ssm4rec.latency.protocol import FEWEST_SAMPLES
 from ssm4rec.llm.adapter_sweep import SCALES as ADAPTER_SCALES
@@ -48,8 +56,11 @@ _OF_THE_COMPARISON = {
     "title_column": ("title", "of the items file of events"),
     "deduplicate": ("none", "a user's repeated items: none, first or last stays"),
     "minimum_rating": ("none", "leave out interactions rated lower; none keeps all"),
-    "split": ("leave-one-out", "leave-one-out or global-time"),
+    "split": (LEAVE_ONE_OUT, "leave-one-out or global-time"),
 }
+_QUICK_GLOBAL_TIME = "training.patience=6"
+"""What profile quick changes in the global-time trainings, before the user's own changes: it is to take minutes.
+On ML-100K, seed 0, the weights kept are those of the profile's own patience of 10."""
 
 
 class ParametersParser(StageParser):
@@ -104,6 +115,12 @@ class StudyParser(ParametersParser):
             "--retriever", default="lrurec", help=f"recommender whose candidates it ranks, of {', '.join(MODELS)}"
         )
         self.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
+        self.add_argument(
+            "--global-time",
+            default="auto",
+            help="models to train once more, split by global-time; none; or auto: "
+            f"{' and '.join(ORDER_CHECKED)}, where a leave-one-out study of a published data set trains them",
+        )
         self.add_argument("--validation-fraction", type=float, default=0.1, help="of the events, for global-time")
         self.add_argument("--test-fraction", type=float, default=0.1, help="of the events, for global-time")
         self.add_argument(
@@ -242,8 +259,30 @@ def study_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "validation_fraction": options.validation_fraction,
         "test_fraction": options.test_fraction,
         "trainings": [{"model": model, "seed": seed} for model in models for seed in seeds],
+        "global_time_trainings": _global_time_trainings(options, models, seeds[0]),
         **_shared_arguments(options, _OF_ALL_STUDIES | _OF_THE_COMPARISON),
     }
+
+
+def _global_time_trainings(options: argparse.Namespace, models: list[str], seed: int) -> list[dict[str, Any]]:
+    """Return the trainings of the second split, of one seed.
+
+    Left to itself, only where it cannot fail the study: a published data set has times, own events may not.
+    """
+    again = [] if options.global_time == "none" else _listed(options.global_time)
+    if again == ["auto"]:
+        possible = options.split == LEAVE_ONE_OUT and options.dataset != "events" and {*ORDER_CHECKED} <= {*models}
+        again = list(ORDER_CHECKED) if possible else []
+    for name in again:
+        if name not in models:
+            raise InputError(f"--global-time {name}: not in the study; choose from --models {','.join(models)}")
+    if again and options.split != LEAVE_ONE_OUT:
+        raise InputError(f"--global-time {options.global_time}: the study's own split is it (--split); leave it out")
+    if again and options.time_unit == "order":
+        raise InputError(f"--global-time {options.global_time}: --time-unit order gives no times to split by")
+    shorter = _QUICK_GLOBAL_TIME if options.profile in ("quick", "llm-small") else ""
+    overrides = ",".join(filter(None, (shorter, options.overrides)))
+    return [{"model": model, "seed": seed, "overrides": overrides} for model in again]
 
 
 def optimizer_study_arguments(options: argparse.Namespace) -> dict[str, Any]:

@@ -79,7 +79,9 @@ def run(options: argparse.Namespace) -> None:
     models = sorted({training["model"] for training in trainings})
     generators = [generator["model"] for generator in arguments["generators"]]
     side_by_side = {
-        **dict.fromkeys(("train_recommender", "evaluate"), len(trainings)),
+        **dict.fromkeys(
+            ("train_recommender", "evaluate"), max(len(trainings), len(arguments["global_time_trainings"]))
+        ),
         **dict.fromkeys(("train_generator", "evaluate_generator"), len(generators)),
     }
     named = [*models, *generators, *(["llamarec"] if arguments["rankers"] else [])]
@@ -161,9 +163,11 @@ def _start_tracking(plan: Plan, stamp: str) -> tuple[Tracker, dict[str, str]]:
 
 
 def track_results(tracker: Tracker, folder: StudyFolder) -> None:
-    """Log the study's numbers to its own MLflow run; a model's seeds count as steps."""
-    for row in folder.results():
-        tracker.metrics({f"{row['model']}/{row['protocol']}/{row['metric']}": row["value"]}, row["seed"] or 0)
+    """Log the study's numbers to its own MLflow run; a model's seeds count as steps. A second split's are named so."""
+    rows = folder.results()
+    for row in rows:
+        split = "" if row["splitting"] == rows[0]["splitting"] else f"{row['splitting']}/"
+        tracker.metrics({f"{split}{row['model']}/{row['protocol']}/{row['metric']}": row["value"]}, row["seed"] or 0)
 
 
 def _report_failures(study: LocalStudy) -> NoReturn:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssm4rec.contracts import GENERATOR, MODEL_CONFIG, RANKER, SCALE_SETTINGS
+from ssm4rec.contracts import GENERATOR, LEAVE_ONE_OUT, MANIFEST, MODEL_CONFIG, RANKER, SCALE_SETTINGS
 from ssm4rec.files import read_json
 from ssm4rec.llm.adapter_sweep import SETTINGS as ADAPTER_SETTINGS
 
@@ -47,8 +47,24 @@ class StageProcess:
         """What tells tasks of one stage apart that are about the same model and seed.
 
         In a study of optimizers which one, its scale and the batch control; in a long-history study the window; of an
-        evaluation whether it is of the validation split; of what a ranker writes whether it is aligned.
+        evaluation whether it is of the validation split; of what a ranker writes whether it is aligned. Last, how the
+        data are split, where that is not leave-one-out.
         """
+        return [*self._variant, *([] if self._splitting == LEAVE_ONE_OUT else [self._splitting])]
+
+    @property
+    def _splitting(self) -> str:
+        """How the data are split that a stage of recommenders writes or reads; of other stages it is not asked."""
+        stage = self.module.rpartition(".")[2]
+        if stage == "prepare_data":
+            return self.flag("--split")
+        if stage not in ("train_recommender", "evaluate", "compare_models"):
+            return LEAVE_ONE_OUT
+        manifest = self._description("--dataset-dir", MANIFEST)
+        return str(manifest["split"]["name"]) if manifest else LEAVE_ONE_OUT
+
+    @property
+    def _variant(self) -> list[str]:
         if self.flag("--aligned-dir"):
             return ["aligned"]
         if self._ranker:

@@ -5,7 +5,8 @@
 long-history study with ``-window<L>``), ``language-models/pairs`` and, for a ranker,
 ``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with ``-ranking``, into ``artifacts/``, where the
 stages wrote; ``logs/``, a file per stage;
-``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command goes on.
+``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command goes on. Where the data are split
+another way than leave-one-out, ``dataset``, ``comparison`` and the folders of models and evaluations end with its name.
 """
 
 import json
@@ -90,7 +91,7 @@ class StudyFolder:
             ) from None
 
     def results(self) -> list[dict[str, Any]]:
-        """Return the rows of results.json."""
+        """Return the rows of results.json, those of the study's own split first."""
         rows: list[dict[str, Any]] = json.loads((self.path / RESULTS).read_text(encoding="utf-8"))
         return rows
 
@@ -102,7 +103,8 @@ class StudyFolder:
     def table(self) -> str:
         """Return the study's means over seeds as text, a line per model."""
         values: dict[tuple[str, str, str], list[float]] = {}
-        for row in self.results():
+        rows = self.results()
+        for row in (row for row in rows if row["splitting"] == rows[0]["splitting"]):
             values.setdefault((row["model"], row["protocol"], row["metric"]), []).append(row["value"])
         lines = [f"{'':14}{'history not masked (the paper)':>32}{'history masked':>32}"]
         lines.append(f"{'model':14}" + f"{'HIT@10':>12}{'NDCG@10':>10}{'MRR@10':>10}" * 2)
@@ -128,8 +130,9 @@ class StudyFolder:
         flag, place = _PLACES[stage]
         target = Path(process.flag(flag))
         if place:
-            about = "-".join(["-seed".join(filter(None, process.training)), *process.variant])
-            _replace_link(self.path / place.format(about.strip("-")), target if target.is_dir() else target.parent)
+            about = "-".join(filter(None, ["-seed".join(filter(None, process.training)), *process.variant]))
+            link = place.format(about) if "{}" in place else "-".join(filter(None, [place, about]))
+            _replace_link(self.path / link, target if target.is_dir() else target.parent)
         if stage.startswith("report"):
             shutil.copyfile(target, self.path / RESULTS)
             shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)

@@ -20,7 +20,7 @@ def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "
     validation = numpy.where(evaluated, lengths - 2, -1).astype(numpy.int32)
     test = numpy.where(evaluated, lengths - 1, -1).astype(numpy.int32)
     mark = fingerprint(items, offsets, train, validation, test)
-    target.mkdir()
+    target.mkdir(parents=True)
     table = pyarrow.table(
         {
             "user_id": [f"u{user}" for user in range(len(sequences))],

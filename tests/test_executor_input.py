@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ssm4rec.errors import InputError
-from ssm4rec.executor_input import input_paths, local_path, write_executor_output
+from ssm4rec.executor_input import input_paths, local_path, optional_input_paths, write_executor_output
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,12 @@ def test_metadata_goes_to_the_named_outputs_only(tmp_path):
 def test_an_output_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="'metrics'"):
         write_executor_output(json.dumps({"outputs": {"artifacts": {}}}), {"metrics": {"hit@10": 0.25}})
+
+
+@pytest.mark.parametrize("empty", [{}, {"ranks": None}, {"ranks": {}}, {"ranks": {"artifacts": []}}])
+def test_an_input_that_may_be_left_out_is_empty(empty):
+    assert optional_input_paths(json.dumps({"inputs": {"artifacts": empty}}), "ranks") == []
+    given = {"ranks": {"artifacts": [{"uri": "/runs/ranks"}]}}
+    assert optional_input_paths(json.dumps({"inputs": {"artifacts": given}}), "ranks") == [Path("/runs/ranks")]
+    with pytest.raises(InputError, match="executor-input"):
+        optional_input_paths("{}", "ranks")

@@ -14,6 +14,9 @@ PAPER_RECOMMENDERS: Final = ("hydra4rec", "sasrec", "mamba4rec", "2mamba4rec")
 """Those of them that the paper compares: what a study trains unless told otherwise. Hydra4Rec trains longest: begun
 first, it leaves no core idle at the end."""
 
+ORDER_CHECKED: Final = ("sasrec", "2mamba4rec")
+"""Those that a study trains once more on data split by time for all users: the paper's first claim is about them."""
+
 PROFILES: Final = ("smoke", "quick", "llm-small", "paper", "best")
 """Sizes of a run; what each one sets is in ``recipes.py`` and, for language models, in ``llm_recipes.py`` and
 ``generator_recipes.py``. ``llm-small`` is ``quick`` with more of the language models."""
@@ -49,7 +52,13 @@ REPORT_HTML: Final = "report.html"
 REPORT_MARKDOWN: Final = "report.md"
 RESULTS: Final = "results.json"
 
+LEAVE_ONE_OUT: Final = "leave-one-out"
+GLOBAL_TIME: Final = "global-time"
+SPLITTINGS: Final = (LEAVE_ONE_OUT, GLOBAL_TIME)
+"""Ways to split a data set; what each does is in ``data/splitting.py``."""
+
 SPLITS: Final = ("validation", "test")
+"""The parts of a split data set that targets are ranked of."""
 
 UNMASKED: Final = "unmasked"
 MASKED: Final = "masked"

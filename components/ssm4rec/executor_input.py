@@ -40,6 +40,21 @@ def input_paths(executor_input: str, name: str) -> list[Path]:
     return [local_path(artifact["uri"]) for artifact in artifacts]
 
 
+def optional_input_paths(executor_input: str, name: str) -> list[Path]:
+    """Return the paths of all artifacts of an input that may be left out, or come from a loop over an empty list.
+
+    JSON made from KFP's protocol buffers leaves out what is empty: a list's artifacts, or the list.
+
+    Raises:
+        InputError: ``executor_input`` is not an executor input.
+    """
+    try:
+        found = _parse(executor_input)["inputs"]["artifacts"].get(name) or {}
+    except (KeyError, TypeError, AttributeError):
+        raise InputError("--executor-input: has no inputs; pass KFP's executor input") from None
+    return input_paths(executor_input, name) if found.get("artifacts") else []
+
+
 def write_executor_output(executor_input: str, metadata: dict[str, dict[str, float | str]]) -> None:
     """Write the executor output that attaches metadata to output artifacts.
 

@@ -66,7 +66,7 @@ BY_HAND = {
     "report": {
         "--evaluations", "--histories", "--finetuned-rankings", "--finetuned-summaries", "--aligned-rankings",
         "--aligned-summaries", "--tunings", "--alignments", "--generations", "--comparison", "--latency",
-        "--latency-samples",
+        "--latency-samples", "--global-time-dataset", "--global-time-evaluations", "--global-time-comparison",
     },
     "choose-settings": {"--histories"},
     "report-optimizers": {"--sweep", "--comparison"},

@@ -21,8 +21,10 @@ from pipelines.run import _report_failures
 from pipelines.run_long_histories import build_parser as long_history_parser
 from pipelines.run_long_histories import main as run_long_histories
 from pipelines.runners import HostProcesses
+from ssm4rec.data.dataset import read_manifest
 from ssm4rec.llm.adapter_sweep import SCALES as ADAPTER_SCALES
 from ssm4rec.object_store import upload
+from ssm4rec.training.model_folder import read_model
 from ssm4rec.training.sweep import SCALES
 from tests.seaweed import ObjectStore
 
@@ -74,13 +76,14 @@ def run_study(folder: Path, *flags: str, module: str = "pipelines.run") -> subpr
     parts = []
     if module == "pipelines.run":
         parts = ["--llm", "none", "--latency-samples", "5", "--latency-users", "20", "--latency-batches", "1,8"]
+        parts += ["--global-time", "none"]
     command = [sys.executable, "-m", module, "--profile", "smoke", "--out", str(folder / "study"), *parts, *flags]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
 def test_whole_study(archive: Path, tmp_path: Path) -> None:
-    flags = ("--models", "sasrec,2mamba4rec", "--seeds", "0,1", "--k-core", "2")
+    flags = ("--models", "sasrec,2mamba4rec", "--seeds", "0,1", "--k-core", "2", "--global-time", "sasrec")
     done = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
     assert done.returncode == 0, done.stderr + done.stdout
     study = tmp_path / "study"
@@ -88,7 +91,8 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     assert {(row["model"], row["seed"]) for row in rows} == {
         ("sasrec", 0), ("sasrec", 1), ("2mamba4rec", 0), ("2mamba4rec", 1), ("most-popular", None),
     }  # fmt: skip
-    assert len(rows) == 5 * 2 * 9  # protocols, metrics at cutoffs
+    assert [row["splitting"] for row in rows] == 5 * 2 * 9 * ["leave-one-out"] + 2 * 2 * 9 * ["global-time"]
+    rows = [row for row in rows if row["splitting"] == "leave-one-out"]  # protocols, metrics at cutoffs
     assert "history not masked (the paper)" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert (study / "report.html").read_text().startswith("<!doctype html>")
@@ -98,9 +102,21 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
         assert json.loads((study / "evaluations" / name / "metrics").read_text())["users"] == 30
     assert json.loads((study / "dataset" / "manifest.json").read_text())["counts"]["users"] == 30
 
+    manifests = [read_manifest(study / name) for name in ("dataset", "dataset-global-time")]
+    assert [manifest["split"]["name"] for manifest in manifests] == ["leave-one-out", "global-time"]
+    for folder in ("models", "evaluations"):
+        names = {path.name for path in (study / folder).iterdir()}
+        assert {name for name in names if "global" in name} == {"sasrec-seed0-global-time"}
+    trained = read_model(study / "models" / "sasrec-seed0-global-time").config
+    assert trained["fingerprint"] == manifests[1]["fingerprint"] != manifests[0]["fingerprint"]
+    assert len(list((study / "checkpoints").iterdir())) == 4 + 1
+    assert len({path.name.partition("-")[2] for path in (study / "logs").glob("*.log")}) == 2 * (2 + 4 + 1) + 3
+    assert "## Without looking into the future" in (study / "report.md").read_text()
+
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     champion = client.get_model_version_by_alias("ssm4rec-ml-100k", "champion")
-    configs = [json.loads((path / "config.json").read_text()) for path in (study / "models").iterdir()]
+    of_this_split = [path for path in (study / "models").iterdir() if "global-time" not in path.name]
+    configs = [json.loads((path / "config.json").read_text()) for path in of_this_split]
     best = max(config["training"]["validation_ndcg@10"] for config in configs)
     assert float(champion.tags["validation_ndcg_at_10"]) == best
     written, kept = study / "champion" / "MLmodel", Path(champion.source.removeprefix("file://")) / "MLmodel"
@@ -113,17 +129,23 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     assert all(run.info.status == "FINISHED" for run in runs)
     assert set(children) == {
         "prepare ml-100k",
+        "prepare ml-100k global-time",
         "compare ml-100k",
+        "compare ml-100k global-time",
         "latency ml-100k cpu",
         "register ml-100k",
         "report ml-100k",
         *(f"{stage} {model} ml-100k seed {seed}" for stage in ("train", "evaluate")
           for model in ("sasrec", "2mamba4rec") for seed in (0, 1)),
+        *(f"{stage} sasrec ml-100k global-time seed 0" for stage in ("train", "evaluate")),
     }  # fmt: skip
     evaluated = children["evaluate sasrec ml-100k seed 1"]
     wanted = ("sasrec", 1, "masked", "ndcg@10")
     (value,) = [row["value"] for row in rows if (row["model"], row["seed"], row["protocol"], row["metric"]) == wanted]
     assert evaluated.data.metrics["masked/ndcg_at_10"] == value
+    later = children["evaluate sasrec ml-100k global-time seed 0"]
+    assert later.data.tags["splitting"] == "global-time"
+    assert parent.data.metrics["global-time/sasrec/masked/ndcg_at_10"] == later.data.metrics["masked/ndcg_at_10"]
 
 
 @pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
@@ -166,8 +188,8 @@ def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: P
     done = run_study(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
     started = [line.split(":")[0] for line in done.stdout.splitlines() if ": started" in line]
-    # Comparison, latency and champion wait for each other in no way: kfp.local takes them in the order of a set.
-    trained, evaluated, *rest = started
+    # What waits for nothing of the other is taken in the order of a set by kfp.local: the second split anywhere.
+    trained, evaluated, *rest = [label for label in started if not label.endswith("global-time")]
     assert (trained, evaluated) == ("train_recommender sasrec seed 0", "evaluate sasrec seed 0")
     assert sorted(rest) == ["compare_models", "measure_latency", "register_champion", "report"]
     assert rest.index("report") > max(rest.index("compare_models"), rest.index("measure_latency"))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.hardware import A100_80GB
+from pipelines.parameters import study_arguments
 from pipelines.submit import build_parser, run
 from ssm4rec.errors import InputError
 from tests.pipelines.conftest import Recorder
@@ -81,3 +82,43 @@ def test_missing_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unreachable_endpoint_is_named() -> None:
     with pytest.raises(InputError, match=r"kfp could not submit to http://127\.0\.0\.1:9"):
         run(build_parser().parse_args(["--endpoint", "http://127.0.0.1:9"]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "models"),
+    [
+        ([], ["sasrec", "2mamba4rec"]),
+        (["--global-time", "hydra4rec"], ["hydra4rec"]),
+        (["--global-time", "none"], []),
+        (["--global-time", ""], []),
+        (["--models", "sasrec,lrurec"], []),
+        (["--dataset", "events"], []),
+        (["--dataset", "events", "--global-time", "sasrec"], ["sasrec"]),
+        (["--dataset", "events", "--time-unit", "order"], []),
+        (["--split", "global-time"], []),
+    ],
+)
+def test_which_models_are_trained_once_more(flags: list[str], models: list[str]) -> None:
+    found = study_arguments(build_parser().parse_args(["--seeds", "3,4", *flags]))["global_time_trainings"]
+    assert [(training["model"], training["seed"]) for training in found] == [(model, 3) for model in models]
+
+
+@pytest.mark.parametrize(
+    ("profile", "overrides"), [("quick", "training.patience=6,model.dropout=0"), ("paper", "model.dropout=0")]
+)
+def test_quick_trains_the_second_split_a_little_shorter(profile: str, overrides: str) -> None:
+    options = build_parser().parse_args(["--profile", profile, "--overrides", "model.dropout=0"])
+    assert {training["overrides"] for training in study_arguments(options)["global_time_trainings"]} == {overrides}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--global-time", "gru4rec"], "--global-time gru4rec: not in the study; choose from --models hydra4rec,"),
+        (["--global-time", "sasrec", "--split", "global-time"], "the study's own split is it"),
+        (["--global-time", "sasrec", "--time-unit", "order"], "--time-unit order gives no times"),
+    ],
+)
+def test_a_second_split_that_cannot_be_is_named(flags: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        study_arguments(build_parser().parse_args(flags))

@@ -84,7 +84,7 @@ def test_results_hold_each_number_once_and_sorted(builder):
     rows = builder.study(*evaluations).results_document()
     # (2 models x 2 seeds + 1 baseline) x 2 splits x 2 protocols x 3 metrics x 3 cutoffs
     assert len(rows) == (2 * 2 + 1) * 2 * 2 * 3 * 3
-    assert list(rows[0]) == ["dataset", "model", "seed", "split", "protocol", "metric", "value"]
+    assert list(rows[0]) == ["dataset", "model", "seed", "split", "protocol", "metric", "value", "splitting"]
     assert list(dict.fromkeys((row["model"], row["seed"]) for row in rows)) == [
         ("2mamba4rec", 2),
         ("2mamba4rec", 10),

@@ -176,3 +176,16 @@ def test_the_component_passes_every_flag_but_the_two_that_are_for_hands(tmp_path
     inputs = specification["components"]["comp-compare-models"]["inputDefinitions"]["artifacts"]
     assert inputs["ranks"]["isArtifactList"]
     assert inputs["candidates"]["isArtifactList"]
+
+
+def test_a_loop_over_an_empty_list_leaves_an_empty_comparison(stage: "object", circle: Path, tmp_path: Path) -> None:
+    manifest = {"dataset": "toy", "fingerprint": "", "split": {"name": "global-time"}}
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "nothing" / "manifest.json").write_text(json.dumps(manifest))
+    out = tmp_path / "comparison.json"
+    flags = ("--comparison", out, "--executor-input", json.dumps({"inputs": {"artifacts": {}}}))
+    assert stage("--dataset-dir", tmp_path / "nothing", *flags)[0] == 0
+    found = Comparison.read(out)
+    assert (found.models, found.pairs, found.users) == ((), (), 0)
+    status, error = stage("--dataset-dir", circle, "--comparison", out)  # by hand it is a mistake
+    assert (status, "no ranks were given" in error) == (2, True)

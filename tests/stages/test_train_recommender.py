@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from ssm4rec.stages.train_recommender.__main__ import build_parser, run
 from ssm4rec.training.history import read_history
+from tests.datasets import write_dataset_folder
 
 PROGRAM = [sys.executable, "-m", "ssm4rec.stages.train_recommender"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -118,3 +119,17 @@ def test_trainings_that_differ_in_overrides_have_checkpoints_of_their_own(cycle_
         done = finish(command(cycle_dataset, tmp_path / str(place), *shared, overrides))
         assert (done.returncode, "resumed" in done.stderr) == (0, False), done.stderr
     assert len(list((tmp_path / "checkpoints").glob("2mamba4rec-seed0-*/checkpoint.safetensors"))) == 2
+
+
+def test_two_data_sets_or_splits_have_checkpoints_of_their_own(cycle_dataset: Path, tmp_path: Path) -> None:
+    other = write_dataset_folder(
+        tmp_path / "other", [[start, start + 1, start + 2, start + 3] for start in range(1, 9)]
+    )
+    kept = tmp_path / "checkpoints"
+    parsed = [
+        build_parser().parse_args(command(folder, tmp_path / str(place), "--checkpoint-dir", str(kept)))
+        for place, folder in enumerate((cycle_dataset, other))
+    ]
+    for options in parsed:
+        run(options)  # the second would refuse the first one's checkpoint
+    assert len(list(kept.glob("2mamba4rec-seed0-*/checkpoint.safetensors"))) == 2

@@ -23,7 +23,7 @@ import numpy
 import pyarrow
 import pyarrow.parquet
 
-from ssm4rec.contracts import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
+from ssm4rec.contracts import INTERACTIONS, ITEMS, LEAVE_ONE_OUT, MANIFEST, SEQUENCES
 from ssm4rec.errors import InputError
 from ssm4rec.files import read_json
 
@@ -87,6 +87,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Read a dataset folder's manifest."""
     manifest: dict[str, Any] = read_json(folder / MANIFEST)
     return manifest
+
+
+def titled(manifest: dict[str, Any]) -> str:
+    """Return what a person calls a dataset folder: the data set, and how it is split where that is not the usual way.
+
+    >>> titled({"dataset": "ml-1m", "split": {"name": "global-time"}})
+    'ml-1m global-time'
+    """
+    split = manifest["split"]["name"]
+    return str(manifest["dataset"]) if split == LEAVE_ONE_OUT else f"{manifest['dataset']} {split}"
 
 
 def read_sequences(folder: Path) -> SequenceDataset:

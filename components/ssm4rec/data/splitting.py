@@ -17,8 +17,6 @@ import polars
 from ssm4rec.data.dataset import Int32s, Int64s
 from ssm4rec.errors import InputError
 
-SPLITTINGS: Final = ("leave-one-out", "global-time")
-
 # A user with fewer items could not have one each for training, validation and test.
 _LEAST_FOR_EVALUATION: Final = 3
 

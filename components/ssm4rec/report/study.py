@@ -3,15 +3,18 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ssm4rec.contracts import CUTOFFS, MANIFEST, METRICS, MOST_POPULAR, PROTOCOLS, SPLITS, metric_name
+from ssm4rec.contracts import CUTOFFS, GLOBAL_TIME, MANIFEST, METRICS, MOST_POPULAR, PROTOCOLS, SPLITS, metric_name
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.comparison import Comparison
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
 from ssm4rec.report.language_models import LanguageModels
 from ssm4rec.report.measurements import Latency
 from ssm4rec.training.history import EpochRow
+
+if TYPE_CHECKING:
+    from ssm4rec.report.global_time import GlobalTime
 
 _MANIFEST_KEYS: Final = (
     "dataset", "fingerprint", "sources", "settings", "filters", "counts", "recbole_counts", "split", "sequence_length",
@@ -30,6 +33,7 @@ class Study:
         language_models: rankers and generators, where the study has any.
         comparison: of its recommenders user by user, where it was made.
         latency: of its recommenders, where it was measured.
+        global_time: some of its models on the same data split by time for all users, where they were trained on it.
     """
 
     manifest: dict[str, Any]
@@ -38,12 +42,18 @@ class Study:
     language_models: LanguageModels = field(default_factory=LanguageModels)
     comparison: Comparison | None = None
     latency: Latency | None = None
+    global_time: "GlobalTime | None" = None
 
     @property
     def splits(self) -> list[str]:
         """The evaluated splits, test first."""
         evaluated = {evaluation.split for evaluation in self.evaluations}
         return [split for split in reversed(SPLITS) if split in evaluated]
+
+    @property
+    def splitting(self) -> str:
+        """How the data are split, leave-one-out or global-time."""
+        return str(self.manifest["split"]["name"])
 
     @property
     def split(self) -> str:
@@ -82,8 +92,17 @@ class Study:
         return [rows[key] for key in sorted(rows)]
 
     def results_document(self) -> list[dict[str, Any]]:
-        """Return the content of results.json: full rankings, then language models under protocols of their own."""
-        return [asdict(row) for row in (*self.results(), *self.language_models.results())]
+        """Return the content of results.json.
+
+        Full rankings, then language models under protocols of their own, then the second split's full rankings.
+        """
+        own = (*self.results(), *self.language_models.results())
+        again = self.global_time.study.results() if self.global_time else []
+        return [
+            {**asdict(row), "splitting": splitting}
+            for rows, splitting in ((own, self.splitting), (again, GLOBAL_TIME))
+            for row in rows
+        ]
 
 
 def gather_study(

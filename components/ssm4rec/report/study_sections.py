@@ -8,6 +8,7 @@ from ssm4rec.report.claims import claims_section
 from ssm4rec.report.comparison_sections import comparison_sections
 from ssm4rec.report.figures import learning_curves
 from ssm4rec.report.generator_sections import generator_cautions, generator_headlines, generator_sections
+from ssm4rec.report.global_time_sections import global_time_sections
 from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headlines, ranker_sections
 from ssm4rec.report.latency_sections import latency_cautions, latency_sections
 from ssm4rec.report.markdown import bullets
@@ -56,6 +57,7 @@ def report_sections(study: Study) -> list[Section]:
         *claims_section(study, paper),
         _comparison(study, paper),
         *comparison_sections(study.comparison),
+        *global_time_sections(study),
         *latency_sections(study, paper),
         *ranker_sections(models, paper),
         *generator_sections(models, paper),

@@ -145,7 +145,7 @@ def key_values(title: str, settings: dict[str, Any]) -> str:
 
 def recipes(study: Study, *, shared: bool) -> str:
     """Return the settings that all models share, or those in which they differ; empty when there are none."""
-    flat = {model: _flatten(summary.recipe) for model, summary in study.models.items()}
+    flat = {model: flattened(summary.recipe) for model, summary in study.models.items()}
     rows = []
     for name in dict.fromkeys(name for settings in flat.values() for name in settings):
         values = [setting_cell(settings.get(name)) for settings in flat.values()]
@@ -202,8 +202,9 @@ def _paper_metrics(study: Study, model: str) -> list[str]:
     return [metric_cell(seeds) if seeds else MISSING for seeds in values]
 
 
-def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a recipe's settings by their dotted names."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.contracts import CANDIDATES_PER_USER, MASKED, MOST_POPULAR, PROTOCOLS, SPLITS, UNMASKED
-from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences
+from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, titled
 from ssm4rec.device import choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow, write_candidates, write_ranks
@@ -53,10 +53,12 @@ def run(options: argparse.Namespace) -> None:
         )
     config = stored.config
     labels = {name: str(config[name]) for name in ("model", "dataset", "seed", "profile")}
-    name = f"evaluate {config['model']} {dataset.name} seed {config['seed']}"
-    with tracked_task(name, {"stage": "evaluate", "split": options.split, **labels}) as tracker:
+    manifest = read_manifest(options.dataset_dir)
+    name = f"evaluate {config['model']} {titled(manifest)} seed {config['seed']}"
+    tags = {"stage": "evaluate", "split": options.split, "splitting": manifest["split"]["name"], **labels}
+    with tracked_task(name, tags) as tracker:
         tracker.settings({**labels, "split": options.split, "recipe": config["recipe"]})
-        tracker.dataset(read_manifest(options.dataset_dir), options.split)
+        tracker.dataset(manifest, options.split)
         summary = _evaluate(options, dataset, stored)
         tracker.metrics({_shown_name(row): row.value for row in summary.rows})
         tracker.text("metrics.json", options.metrics.read_text(encoding="utf-8"))

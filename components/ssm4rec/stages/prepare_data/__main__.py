@@ -1,21 +1,23 @@
 """Prepare a data set for training and evaluation: fetch, filter, order, split, write the dataset folder."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from ssm4rec.command_line import StageParser, boolean, run_stage
-from ssm4rec.contracts import MANIFEST
+from ssm4rec.contracts import GLOBAL_TIME, LEAVE_ONE_OUT, MANIFEST, SPLITTINGS
 from ssm4rec.data.amazon import FORMS
 from ssm4rec.data.data_sets import DATA_SETS, read_data_set
+from ssm4rec.data.dataset import titled
 from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
 from ssm4rec.data.filtering import DEDUPLICATE, filter_interactions
 from ssm4rec.data.readers import FORMATS
 from ssm4rec.data.source import SourceOptions
-from ssm4rec.data.splitting import SPLITTINGS, Split, global_time, in_time_order, leave_one_out
+from ssm4rec.data.splitting import Split, global_time, in_time_order, leave_one_out
 from ssm4rec.data.times import TIME_UNITS
 from ssm4rec.errors import InputError
-from ssm4rec.files import cache_folder, whole_folder
+from ssm4rec.files import cache_folder, whole_folder, write_json
 from ssm4rec.tracking import tracked_task
 
 # Flags that shape the data: the manifest records them.
@@ -61,17 +63,25 @@ def build_parser() -> StageParser:
     add("--k-core", type=int, default=5, help="drop users and items with fewer events, until none is left; 0: keep all")
 
     add = parser.add_argument_group("split").add_argument
-    add("--split", choices=SPLITTINGS, default="leave-one-out",
+    add("--split", choices=SPLITTINGS, default=LEAVE_ONE_OUT,
         help="leave-one-out: each user's last two items; global-time: two cuts in time for all users")  # fmt: skip
     add("--validation-fraction", type=float, default=0.1, help="share of the events after the first cut (global-time)")
     add("--test-fraction", type=float, default=0.1, help="share of the events after the second cut (global-time)")
+
+    add = parser.add_argument_group("in a pipeline").add_argument
+    add("--wanted-by", type=_wanted_by, default=["any"],
+        help="JSON list of what wants the data; an empty one: read nothing, write a manifest that says so")  # fmt: skip
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
     """Prepare the data set, track what was done, print the counts."""
-    labels = {"stage": "prepare", "dataset": options.dataset}
-    with tracked_task(f"prepare {options.dataset}", labels) as tracker:
+    name = titled({"dataset": options.dataset, "split": {"name": options.split}})
+    labels = {"stage": "prepare", "dataset": options.dataset, "splitting": options.split}
+    with tracked_task(f"prepare {name}", labels) as tracker:
+        if not options.wanted_by:
+            _write_nothing(options)
+            return
         manifest = _prepare(options)
         tracker.settings({"dataset": options.dataset, **manifest["settings"]})
         tracker.metrics({name: float(count) for name, count in manifest["counts"].items()})
@@ -92,9 +102,10 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
         interactions = source.interactions
         if options.minimum_rating is not None and not interactions.has_ratings:
             raise InputError("--minimum-rating: the events have no ratings; name their column with --rating-column")
-        if options.split == "global-time" and interactions.time_kind == "order":
+        if options.split == GLOBAL_TIME and interactions.time_kind == "order":
             raise InputError(
-                "--split global-time: the time column holds order numbers, not times; use --split leave-one-out"
+                "--split global-time: the time column holds order numbers, not times; use --split leave-one-out "
+                "(and in a study --global-time none)"
             )
         frame, filters = filter_interactions(
             in_time_order(interactions.frame), options.deduplicate, options.minimum_rating, options.k_core
@@ -119,6 +130,14 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
         )
 
 
+def _write_nothing(options: argparse.Namespace) -> None:
+    """Write a folder that says what was not prepared: KFP has no way to leave a task out that others read from."""
+    with whole_folder(options.dataset_dir) as folder:
+        manifest = {"dataset": options.dataset, "fingerprint": "", "split": {"name": options.split}}
+        write_json(folder / MANIFEST, manifest)
+    print(f"{options.dataset}, {options.split}: nothing wants it, nothing was prepared")
+
+
 def _source_options(options: argparse.Namespace) -> SourceOptions:
     return SourceOptions(
         dataset=options.dataset,
@@ -138,7 +157,7 @@ def _source_options(options: argparse.Namespace) -> SourceOptions:
 
 
 def _split(options: argparse.Namespace, sequences: Sequences) -> Split:
-    if options.split == "global-time":
+    if options.split == GLOBAL_TIME:
         return global_time(sequences.times, sequences.offsets, options.validation_fraction, options.test_fraction)
     return leave_one_out(sequences.offsets)
 
@@ -159,6 +178,16 @@ def _print_counts(manifest: dict[str, Any]) -> None:
     )
     times = "times" if manifest["time_kind"] == "ms" else "order numbers in place of times"
     print(f"{manifest['titles']:,} of {manifest['counts']['items']:,} items have a title; the events have {times}")
+
+
+def _wanted_by(text: str) -> list[Any]:
+    try:
+        wanted = json.loads(text)
+    except json.JSONDecodeError:
+        wanted = None
+    if not isinstance(wanted, list):
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON list")
+    return wanted
 
 
 def _rating(text: str) -> float | None:

@@ -1,7 +1,6 @@
 """Write the report of a study from its files: report.html, report.md and results.json."""
 
 import argparse
-import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Final
@@ -10,9 +9,10 @@ from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary
-from ssm4rec.executor_input import input_paths
+from ssm4rec.executor_input import input_paths, optional_input_paths
 from ssm4rec.publish import publish
 from ssm4rec.report.figure_files import write_figures
+from ssm4rec.report.global_time import gather_global_time
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.measurements import gather_comparison, gather_latency
 from ssm4rec.report.study import gather_study
@@ -28,6 +28,9 @@ LISTS: Final = {
     "alignments": "alignment.parquet of each alignment, in the order of the aligned rankers",
     "generations": "generation.json of each evaluated generator",
     "comparison": "comparison.json, of compare_models; one",
+    "global_time_dataset": "dataset folder of the same data, split by global-time; one",
+    "global_time_evaluations": "metrics.json of each evaluation on it",
+    "global_time_comparison": "comparison.json of these; one",
     "latency": "latency.json, of measure_latency; one",
     "latency_samples": "latency.parquet, of the same measurement; one",
 }
@@ -71,6 +74,10 @@ def run(options: argparse.Namespace) -> None:
         language_models=gather_language_models(manifest, rankers, lists["generations"]),
         comparison=gather_comparison(manifest, trainings, study.split, lists["comparison"]),
         latency=gather_latency(manifest, trainings, lists["latency"], lists["latency_samples"]),
+        global_time=gather_global_time(
+            options.dataset_dir,
+            *(lists[f"global_time_{name}"] for name in ("dataset", "evaluations", "comparison")),
+        ),
     )
     sections = report_sections(study)
     publish(
@@ -89,14 +96,7 @@ def _inputs(options: argparse.Namespace) -> tuple[list[Path], list[Path], dict[s
     if not options.executor_input:
         return options.evaluations, options.histories, {name: getattr(options, name) for name in LISTS}
     evaluations, histories = (input_paths(options.executor_input, name) for name in ("evaluations", "histories"))
-    # JSON made from KFP's protocol buffers leaves out what is empty: a list's artifacts, or the list.
-    artifacts = json.loads(options.executor_input)["inputs"]["artifacts"]
-    given = {name for name in LISTS if artifacts.get(name, {}).get("artifacts")}
-    return (
-        evaluations,
-        histories,
-        {name: input_paths(options.executor_input, name) if name in given else [] for name in LISTS},
-    )
+    return evaluations, histories, {name: optional_input_paths(options.executor_input, name) for name in LISTS}
 
 
 def main() -> None:

@@ -25,6 +25,9 @@ def report(
     figures: Output[Artifact],
     generations: Input[List[Artifact]] = None,  # noqa: ARG001, UP006
     comparison: Input[Artifact] = None,  # noqa: ARG001
+    global_time_dataset: Input[Dataset] = None,  # noqa: ARG001
+    global_time_evaluations: Input[List[Artifact]] = None,  # noqa: ARG001, UP006
+    global_time_comparison: Input[Artifact] = None,  # noqa: ARG001
     latency: Input[Artifact] = None,  # noqa: ARG001
     latency_samples: Input[Artifact] = None,  # noqa: ARG001
 ) -> dsl.ContainerSpec:
@@ -44,8 +47,11 @@ def report(
         report_markdown: the report as Markdown.
         results: results.json, every number of the study.
         figures: a folder, each figure as PNG and its numbers as CSV.
-        generations: generation.json of every generator; may be left out, as the three below.
+        generations: generation.json of every generator; may be left out, as all below.
         comparison: comparison.json of compare_models.
+        global_time_dataset: the same data split by global-time; its manifest is read.
+        global_time_evaluations: metrics.json of every evaluation on it; may be empty.
+        global_time_comparison: comparison.json of these.
         latency: latency.json of measure_latency.
         latency_samples: latency.parquet of the same measurement.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ssm4rec.command_line import StageParser, boolean, run_stage
 from ssm4rec.contracts import MODELS, PROFILES
-from ssm4rec.data.dataset import read_manifest, read_sequences
+from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, titled
 from ssm4rec.device import choose_device, choose_kernels
 from ssm4rec.errors import InputError
 from ssm4rec.recipes import histories, recipe
@@ -57,16 +57,19 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--checkpoint-dir",
         default="",
-        help="folder of checkpoints, one subfolder per model, seed and overrides; empty: beside the model folder",
+        help="folder of checkpoints, one subfolder per model, seed, data and overrides; empty: beside the model folder",
     )
     parser.add_argument("--model-dir", type=Path, required=True, help="model folder to write")
     parser.add_argument("--history", type=Path, required=True, help="history.parquet to write, a row per epoch")
     return parser
 
 
-def checkpoint_name(options: argparse.Namespace) -> str:
-    """Return the subfolder of a training's checkpoint: trainings that differ in overrides may run side by side."""
-    name = f"{options.model}-seed{options.seed}"
+def checkpoint_name(options: argparse.Namespace, dataset: SequenceDataset) -> str:
+    """Return the subfolder of a training's checkpoint.
+
+    Trainings that differ in data, in the split of the same data or in overrides may run side by side.
+    """
+    name = f"{options.model}-seed{options.seed}-{dataset.fingerprint[:8]}"
     return f"{name}-{hashlib.sha256(options.overrides.encode()).hexdigest()[:8]}" if options.overrides else name
 
 
@@ -80,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
     device = choose_device(options.device)
     choose_kernels(options.kernels, device)
     machine = Machine(device, choose_precision(options.precision, device), options.compile)
-    checkpoints = Path(options.checkpoint_dir or f"{options.model_dir}.checkpoints") / checkpoint_name(options)
+    checkpoints = Path(options.checkpoint_dir or f"{options.model_dir}.checkpoints") / checkpoint_name(options, dataset)
     if options.processes > 1 and not is_one_of_several():
         # Everything that can be wrong with the flags has been seen by now, and said once.
         sys.exit(run_processes(MODULE, sys.argv[1:], options.processes, device))
@@ -101,9 +104,11 @@ def _train_and_write(options: argparse.Namespace, task: Task, machine: Machine, 
         "compiled": machine.compiled,
         "processes": machine.world,
     }
-    with tracked_task(f"train {task.name} {dataset.name} seed {task.seed}", {"stage": "train", **labels}) as tracker:
+    manifest = read_manifest(options.dataset_dir)
+    tags = {"stage": "train", "splitting": manifest["split"]["name"], **labels}
+    with tracked_task(f"train {task.name} {titled(manifest)} seed {task.seed}", tags) as tracker:
         tracker.settings({**labels, "recipe": asdict(task.recipe), **computed})
-        tracker.dataset(read_manifest(options.dataset_dir), "training")
+        tracker.dataset(manifest, "training")
 
         def track(row: EpochRow) -> None:
             known = {name: getattr(row, name) for name in TRACKED if getattr(row, name) is not None}

@@ -1,0 +1,236 @@
+"""The second split in the report: what is said of the order, that no other part takes its numbers, files that fit."""
+
+import json
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from ssm4rec.data.later_events import later_training_shares
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.comparison import Comparison
+from ssm4rec.report.document import render_markdown
+from ssm4rec.report.global_time import GlobalTime, gather_global_time
+from ssm4rec.report.study import Study
+from ssm4rec.report.study_sections import report_sections, report_title
+from tests.report.conftest import StudyBuilder
+from tests.report.measured_study import comparison
+from tests.report.test_language_models import rows_of, section
+
+TITLE = "Without looking into the future"
+SPLIT = {
+    "name": "global-time",
+    "training_interactions": 800_000,
+    "validation_users": 700,
+    "test_users": 600,
+    "test_targets_unseen_in_training": 8,
+    "validation_from": 889_214_284_000,
+    "test_from": 891_380_200_000,
+}
+OTHER = "feedfeedfeedfeed"
+FIRST = {"sasrec": 0.2011, "mamba4rec": 0.3022, "hydra4rec": 0.1533}
+
+
+def compared(means: dict[str, float], half_width: float, p_holm: float, **changes: Any) -> Comparison:
+    """A comparison whose means and differences are those of ``means``, and whose intervals are as wide as told."""
+    template = comparison()
+    means = {**means, "most-popular": 0.03}
+    row, pair = template.models[0], template.pairs[0]
+    settings = [(one, metric) for one in ("unmasked", "masked") for metric in ("hit@10", "ndcg@10", "mrr@10")]
+    models = tuple(
+        replace(row, model=model, protocol=protocol, metric=metric, mean=mean, low=mean - half_width,
+                high=mean + half_width, seeds=[] if model == "most-popular" else [0])
+        for protocol, metric in settings for model, mean in means.items()
+    )  # fmt: skip
+    pairs = tuple(
+        replace(pair, first=first, second=second, protocol=protocol, metric=metric,
+                difference=means[first] - means[second], low=means[first] - means[second] - half_width,
+                high=means[first] - means[second] + half_width, permutation_p_holm=p_holm,
+                smallest_difference=1.4 * half_width)
+        for protocol, metric in settings for first, second in combinations(sorted(means), 2)
+    )  # fmt: skip
+    return replace(template, models=models, pairs=pairs, slices=(), recommendations=(), **changes)
+
+
+def both(builder: StudyBuilder, second: dict[str, float], p_first: float = 0.001, p_second: float = 0.001) -> Study:
+    """A study of three models, two of which are there with a second split, too: 6,040 users and 600."""
+    first = builder.study(*(builder.evaluation(model, value=value) for model, value in FIRST.items()))
+    slices, recommendations = comparison().slices, comparison().recommendations
+    own = replace(compared(FIRST, 0.01, p_first), slices=slices, recommendations=recommendations)
+    again = [
+        builder.evaluation(model, value=value, users=600, fingerprint=OTHER, baseline=(0.017, 0.018))
+        for model, value in second.items()
+    ]
+    by_time = builder.study(*again, fingerprint=OTHER, split=SPLIT)
+    by_time = replace(by_time, comparison=compared(second, 0.05, p_second, fingerprint=OTHER, users=600))
+    return replace(first, comparison=own, global_time=GlobalTime(by_time, users_with_later=0.991, later_events=0.47))
+
+
+def test_what_leaks_and_where_the_cuts_are(builder: StudyBuilder) -> None:
+    text = section(both(builder, {"sasrec": 0.11, "mamba4rec": 0.12}), TITLE)
+    assert "99.1% of the 6,040 test users" in text
+    assert "47% of all training events are later" in text
+    assert "Training ends before 1998-03-06 19:58 UTC, the test begins at 1998-03-31 21:36 UTC." in text
+    assert "600 test users of 6,040, where leave-one-out has 6,040" in text
+    assert "8 targets of 600 are items that training never saw" in text
+    assert "600 users in place of 6,040" in text
+    assert "± 0.0500 in place of ± 0.0100" in text
+    assert "No hit at 10" not in text
+    none = section(both(builder, {"sasrec": 0.0, "mamba4rec": 0.12}), TITLE)
+    assert "No hit at 10 of sasrec among the 600 users of global-time" in none
+    assert "a HIT@10 of up to 0.005 gives none" in none  # 3 / 600
+    assert "0.0700 at best, 0.0140 with leave-one-out" in text
+
+
+def test_both_splits_stand_side_by_side_with_intervals(builder: StudyBuilder) -> None:
+    text = section(both(builder, {"sasrec": 0.11, "mamba4rec": 0.12}), TITLE)
+    (part,) = [part for part in text.split("### ") if part.startswith("History unmasked")]
+    rows = {row[0]: row[1:] for row in rows_of(part)}
+    mamba = ["0.3022 [0.2922, 0.3122]", "0.1200 [0.0700, 0.1700]"]
+    assert rows["mamba4rec"] == mamba * 2  # HIT@10 and NDCG@10
+    assert {"sasrec", "mamba4rec", "most-popular"} <= rows.keys()
+    assert "hydra4rec" not in rows, "it has no second split"
+
+
+@pytest.mark.parametrize(
+    ("second", "p_first", "p_second", "order", "verdict"),
+    [
+        ({"sasrec": 0.11, "mamba4rec": 0.12}, 0.001, 0.001, "**the same**", "mamba4rec is better in both splits"),
+        (
+            {"sasrec": 0.13, "mamba4rec": 0.12}, 0.001, 0.001, "**not the same**",
+            "reversed: mamba4rec is better with leave-one-out, sasrec with global-time",
+        ),
+        (
+            {"sasrec": 0.13, "mamba4rec": 0.12}, 0.001, 0.6, "**not the same**",
+            "mamba4rec is better with leave-one-out; with global-time no difference can be told",
+        ),
+        (
+            {"sasrec": 0.11, "mamba4rec": 0.12}, 0.05, 0.001, "**the same**",
+            "no difference can be told with leave-one-out; mamba4rec is better with global-time",
+        ),
+        ({"sasrec": 0.11, "mamba4rec": 0.12}, 0.05, 0.6, "**the same**", "no difference can be told in either split"),
+    ],
+)  # fmt: skip
+def test_the_order_and_each_pair_are_judged(
+    builder: StudyBuilder, second: dict[str, float], p_first: float, p_second: float, order: str, verdict: str
+) -> None:
+    text = section(both(builder, second, p_first, p_second), TITLE)
+    for protocol in ("unmasked", "masked"):
+        (part,) = [part for part in text.split("### ") if part.startswith(f"History {protocol}")]
+        (sentence,) = [line for line in part.splitlines() if line.startswith("By NDCG@10 the order is ")]
+        assert order in sentence
+        told = [3 if p < 0.05 else 0 for p in (p_first, p_second)]
+        assert f"{told[0]} of 3 pairs with leave-one-out and {told[1]} of 3 pairs with global-time" in sentence
+        rows = {row[0]: row[1:] for row in rows_of(part)}
+        pair = rows["mamba4rec less sasrec"]
+        assert f"- mamba4rec and sasrec: {verdict}." in part
+        assert pair[3].startswith(f"{second['mamba4rec'] - second['sasrec']:+.4f} [")
+
+
+def test_without_comparisons_means_and_order_remain(builder: StudyBuilder) -> None:
+    study = both(builder, {"sasrec": 0.13, "mamba4rec": 0.12})
+    assert study.global_time
+    bare = replace(study.global_time, study=replace(study.global_time.study, comparison=None))
+    text = section(replace(study, global_time=bare), TITLE)
+    assert "**not the same**" in text
+    assert "was not tested" in text
+    assert "is better" not in text
+    assert "0.1300" in text
+
+
+def test_settings_and_seeds_that_differ_are_named(builder: StudyBuilder) -> None:
+    study = both(builder, {"sasrec": 0.11, "mamba4rec": 0.12})
+    assert study.global_time
+    assert "Settings that differ" not in section(study, TITLE)
+    changed = [
+        replace(one, recipe={**one.recipe, "training": {"learning_rate": 0.002, "betas": [0.9, 0.98]}})
+        for one in study.global_time.study.evaluations
+    ]
+    again = replace(study.global_time.study, evaluations=tuple(changed))
+    more = (*study.evaluations, builder.evaluation("sasrec", seed=1, value=0.2))
+    study = replace(study, evaluations=more, global_time=replace(study.global_time, study=again))
+    text = section(study, TITLE)
+    assert "training.learning_rate of sasrec (0.001 with leave-one-out, 0.002 with global-time)" in text
+    assert "Seeds with leave-one-out and with global-time: sasrec (2 and 1)." in text
+
+
+def test_no_other_part_takes_the_second_split_s_numbers(builder: StudyBuilder) -> None:
+    study = both(builder, {"sasrec": 0.13, "mamba4rec": 0.12})
+    alone = replace(study, global_time=None)
+
+    def others(one: Study) -> list[Any]:
+        found = [made for made in report_sections(one) if made.title != TITLE]
+        return [(made.title, made.markdown, [(figure.name, figure.rows) for figure in made.figures]) for made in found]
+
+    assert others(study) == others(alone)
+    assert len(report_sections(study)) == len(others(study)) + 1
+    assert TITLE not in render_markdown(report_title(alone), report_sections(alone))
+
+
+def test_results_say_of_which_split_they_are(builder: StudyBuilder) -> None:
+    study = both(builder, {"sasrec": 0.13, "mamba4rec": 0.12})
+    rows = study.results_document()
+    own = [row for row in rows if row["splitting"] == "leave-one-out"]
+    assert own == replace(study, global_time=None).results_document()
+    again = rows[len(own) :]
+    assert {row["splitting"] for row in again} == {"global-time"}
+    assert {(row["model"], row["value"]) for row in again if row["protocol"] == "unmasked"} == {
+        ("sasrec", 0.13), ("mamba4rec", 0.12), ("most-popular", 0.017),
+    }  # fmt: skip
+
+
+def write_times(folder: Path, times: list[int]) -> None:
+    items = pyarrow.array([0] * len(times), pyarrow.int32())
+    pyarrow.parquet.write_table(pyarrow.table({"item": items, "time": times}), folder / "interactions.parquet")
+
+
+def test_the_share_of_training_events_after_the_target(write_dataset: Any) -> None:
+    folder = write_dataset([[1, 2, 3, 4], [1, 2, 3], [1, 2]])
+    #             trained | validation, test    trained | v, t   trained, no target
+    write_times(folder, [10, 20, 30, 40, 35, 36, 37, 37, 50])
+    # training events: 10, 20, 35, 37, 50; targets at 40 and 37, the latter at the time of another's event
+    assert later_training_shares(folder) == pytest.approx(numpy.array([1 / 5, 1 / 5]))
+    write_times(folder, [10, 20, 30, 40, 1, 2, 3, 37, 50])
+    assert later_training_shares(folder) == pytest.approx(numpy.array([1 / 5, 4 / 5]))
+    write_times(folder, [10, 20])
+    with pytest.raises(InputError, match="not those of the sequences"):
+        later_training_shares(folder)
+    (folder / "interactions.parquet").unlink()
+    with pytest.raises(InputError, match="no such file"):
+        later_training_shares(folder)
+
+
+def test_files_that_do_not_belong_are_refused(builder: StudyBuilder, write_dataset: Any, tmp_path: Path) -> None:
+    folder = write_dataset([[1, 2, 3, 4]], "ml-1m")
+    write_times(folder, [1, 2, 3, 4])
+
+    def prepared(name: str, **changes: Any) -> Path:
+        place = tmp_path / name
+        place.mkdir()
+        (place / "manifest.json").write_text(json.dumps(builder.manifest(**{"split": SPLIT, **changes})))
+        return place
+
+    builder.evaluation().write(tmp_path / "metrics.json")
+    evaluations = [tmp_path / "metrics.json"]
+    good = prepared("good")
+    found = gather_global_time(folder, [good], evaluations, [])
+    assert found
+    assert found.study.models.keys() == {"sasrec"}
+    assert (found.users_with_later, found.later_events) == (0, 0)
+    assert gather_global_time(folder, [good], [], []) is None
+    assert gather_global_time(good, [good], evaluations, []) is None, "the study's own split is global-time"
+    for named, datasets in {
+        "0 folders": [],
+        "2 folders": [good, good],
+        "ml-100k, global-time; give ml-1m": [prepared("other", dataset="ml-100k")],
+        "ml-1m, leave-one-out; give": [prepared("split", split={"name": "leave-one-out"})],
+        OTHER[:12]: [prepared("fingerprint", fingerprint=OTHER)],
+    }.items():
+        with pytest.raises(InputError, match=named) as caught:
+            gather_global_time(folder, datasets, evaluations, [])
+        assert "\n" not in str(caught.value)
