@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 
 from pipelines.compile import compiled_package
 from pipelines.local import LocalStudy, make_owned_folder
-from pipelines.parameters import ParametersParser, StudyParser, study_arguments
+from pipelines.parameters.comparative import StudyParser, study_arguments
+from pipelines.parameters.parser import ParametersParser
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.stage_process import StageProcess
 from pipelines.study_folder import StudyFolder

@@ -5,7 +5,7 @@
 
 import argparse
 
-from pipelines.parameters import LongHistoryStudyParser, long_history_study_arguments
+from pipelines.parameters.long_histories import LongHistoryStudyParser, long_history_study_arguments
 from pipelines.run import Plan, add_run_flags, execute
 from pipelines.study_folder import StudyFolder
 from ssm4rec.command_line import run_stage

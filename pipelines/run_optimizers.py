@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipelines.parameters import OptimizerStudyParser, optimizer_study_arguments
+from pipelines.parameters.optimizers import OptimizerStudyParser, optimizer_study_arguments
 from pipelines.run import Plan, add_run_flags, execute
 from pipelines.study_folder import StudyFolder
 from ssm4rec.command_line import run_stage

@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipelines.parameters import OrpoStudyParser, orpo_study_arguments
+from pipelines.parameters.orpo import OrpoStudyParser, orpo_study_arguments
 from pipelines.run import Plan, add_run_flags, execute, track_results
 from pipelines.study_folder import StudyFolder
 from ssm4rec.command_line import run_stage

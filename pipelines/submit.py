@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipelines.compile import COMPILED
 from pipelines.hardware import A100_80GB, GPU_TAINT
-from pipelines.parameters import StudyParser, study_arguments
+from pipelines.parameters.comparative import StudyParser, study_arguments
 from ssm4rec.command_line import run_stage
 from ssm4rec.errors import InputError
 

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from pipelines.local import PATCHED, LocalStudy
 from pipelines.long_history_study import DEFAULT_LENGTHS, DEFAULT_TRAININGS
-from pipelines.parameters import long_history_study_arguments
+from pipelines.parameters.long_histories import long_history_study_arguments
 from pipelines.run import _report_failures
 from pipelines.run_long_histories import build_parser as long_history_parser
 from pipelines.run_long_histories import main as run_long_histories

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.hardware import A100_80GB
-from pipelines.parameters import study_arguments
+from pipelines.parameters.comparative import study_arguments
 from pipelines.submit import build_parser, run
 from ssm4rec.errors import InputError
 from tests.pipelines.conftest import Recorder
