@@ -61,7 +61,7 @@ long-history-study: $(INSTALLED) ## Compare windows of several lengths, and what
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000
 	@mkdir -p runs
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 \
+	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 \
 		--backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db --artifacts-destination runs/mlflow-artifacts
 
 ##@ Cluster

@@ -45,6 +45,7 @@ def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, m
 def _save(folder: Path, recommender: Path, example: list[str], metadata: dict[str, str]) -> None:
     # Copying three files needs no progress bar in a stage's log.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # It takes seconds to import: --help and refusals do not wait for it.
     import mlflow.pyfunc
     import pandas
