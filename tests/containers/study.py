@@ -11,10 +11,10 @@ from typing import Any
 from tests.containers.servers import wait
 
 STAGE_USER = 12345
-
-# The CPU image has no language models; the 300 users of the data are fewer than a sample has.
-STUDY = ("--llm", "none", "--latency-samples", "5", "--latency-users", "100", "--latency-batches", "1,64")
 """Owner of the studies' folders, and so whom the stages run as: known to nobody, in the image and on the machine."""
+
+STUDY = ("--llm", "none", "--latency-samples", "5", "--latency-users", "100", "--latency-batches", "1,64")
+"""The CPU image has no language models; the 300 users of the data are fewer than a sample has."""
 
 
 @dataclass(frozen=True)
