@@ -172,7 +172,7 @@ def test_events_and_results_in_a_bucket_and_nothing_twice(
     stored = object_store.sizes()
     assert stored["run/results.json"] == len(results)
     assert {"run/report.html", "run/report.md", "run/logs/01-prepare_data.log"} <= set(stored)
-    assert sum(name.endswith("/model.safetensors") for name in stored) == 1
+    assert sum(name.endswith("/model.safetensors") for name in stored) == 2  # the training's and the champion's
     assert not any(name.startswith(("run/checkpoints", "run/cache", "run/downloads")) for name in stored)
     secret = object_store.variables["AWS_SECRET_ACCESS_KEY"]
     assert secret not in failed.stdout + failed.stderr + done.stdout + done.stderr
