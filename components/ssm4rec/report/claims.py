@@ -49,10 +49,11 @@ def _ssms_beat_sasrec(study: Study) -> str:
         words.append(f"{model}: {verdict}, {shown} in NDCG@10, Holm's p {p_text(row.permutation_p_holm)}")
     if not words:
         return "Not judged: SASRec or all state-space models are missing."
-    seeds = min(len(study.seeds(model)) for model in study.models)
+    seeds = {len(study.seeds(model)) for model in study.models}
+    counted = f"{'' if len(seeds) == 1 else 'at least '}{plural(min(seeds), 'seed')} a model"
     return (
-        f"{'; '.join(words)}. History unmasked, over {plural(study.comparison.users, 'user')}; at least "
-        f"{plural(seeds, 'seed')} a model, all with this run's settings."
+        f"{'; '.join(words)}. History unmasked, over {plural(study.comparison.users, 'user')}; {counted}, all with "
+        "this run's settings."
     )
 
 
