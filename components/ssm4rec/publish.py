@@ -1,4 +1,4 @@
-"""A report's three files: a page, Markdown, and its numbers; written, and logged to the task's MLflow run."""
+"""A report's files: a page, Markdown, its numbers and its figures; written, and logged to the task's MLflow run."""
 
 import json
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.files import whole_file
 from ssm4rec.report.document import render_html, render_markdown
+from ssm4rec.report.figure_files import write_figures
 from ssm4rec.report.sections import Section
 from ssm4rec.tracking import tracked_task
 
@@ -19,6 +20,7 @@ def publish(
     sections: Sequence[Section],
     results: list[dict[str, Any]],
     paths: tuple[Path, Path, Path],
+    figures: Path | None = None,
 ) -> None:
     """Render everything, then write.
 
@@ -29,6 +31,7 @@ def publish(
         sections: of the report.
         results: a row per number.
         paths: of the page, the Markdown and the numbers.
+        figures: folder for PNG and CSV of every figure; None: the figures are in the page alone.
     """
     texts = (
         render_html(title, sections),
@@ -41,3 +44,6 @@ def publish(
                 partial.write_text(text, encoding="utf-8")
         for name, text in zip((REPORT_HTML, REPORT_MARKDOWN, RESULTS), texts, strict=True):
             tracker.text(name, text)
+        if figures:
+            write_figures(figures, sections)
+            tracker.artifact(figures)

@@ -143,6 +143,8 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     wanted = ("sasrec", 1, "masked", "ndcg@10")
     (value,) = [row["value"] for row in rows if (row["model"], row["seed"], row["protocol"], row["metric"]) == wanted]
     assert evaluated.data.metrics["masked/ndcg_at_10"] == value
+    figures = {entry.path for entry in client.list_artifacts(children["report ml-100k"].info.run_id, "figures")}
+    assert {"figures/train_loss.png", "figures/train_loss.csv"} <= figures
     later = children["evaluate sasrec ml-100k global-time seed 0"]
     assert later.data.tags["splitting"] == "global-time"
     assert parent.data.metrics["global-time/sasrec/masked/ndcg_at_10"] == later.data.metrics["masked/ndcg_at_10"]

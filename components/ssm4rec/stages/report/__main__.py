@@ -11,7 +11,6 @@ from ssm4rec.data.dataset import read_manifest
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary
 from ssm4rec.executor_input import input_paths, optional_input_paths
 from ssm4rec.publish import publish
-from ssm4rec.report.figure_files import write_figures
 from ssm4rec.report.global_time import gather_global_time
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.measurements import gather_comparison, gather_latency
@@ -87,8 +86,8 @@ def run(options: argparse.Namespace) -> None:
         sections,
         study.results_document(),
         (options.report_html, options.report_markdown, options.results),
+        options.figures,
     )
-    write_figures(options.figures, sections)
 
 
 def _inputs(options: argparse.Namespace) -> tuple[list[Path], list[Path], dict[str, list[Path]]]:

@@ -9,7 +9,6 @@ from ssm4rec.executor_input import input_paths
 from ssm4rec.publish import publish
 from ssm4rec.report.adapter_sections import adapter_report_title, adapter_sections
 from ssm4rec.report.adapters import gather_adapters
-from ssm4rec.report.figure_files import write_figures
 
 
 def build_parser() -> StageParser:
@@ -38,7 +37,6 @@ def run(options: argparse.Namespace) -> None:
         adapters, histories = (input_paths(options.executor_input, name) for name in ("adapters", "histories"))
     study = gather_adapters(adapters, histories)
     sections = adapter_sections(study)
-    write_figures(options.figures, sections)
     publish(
         f"report adapters {study.dataset}",
         study.dataset,
@@ -46,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
         sections,
         study.results(),
         (options.report_html, options.report_markdown, options.results),
+        options.figures,
     )
 
 

@@ -10,7 +10,6 @@ from ssm4rec.errors import InputError
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, read_ranks
 from ssm4rec.executor_input import input_paths
 from ssm4rec.publish import publish
-from ssm4rec.report.figure_files import write_figures
 from ssm4rec.report.long_histories import gather_long_histories
 from ssm4rec.report.long_history_sections import long_history_sections, long_history_title
 from ssm4rec.report.measurements import gather_latency
@@ -71,8 +70,8 @@ def run(options: argparse.Namespace) -> None:
         sections,
         study.rows(),
         (options.report_html, options.report_markdown, options.results),
+        options.figures,
     )
-    write_figures(options.figures, sections)
 
 
 def main() -> None:
