@@ -7,7 +7,7 @@ from ssm4rec.errors import InputError
 
 SCALES: Final[dict[str, tuple[float, ...]]] = {
     "adamw_torch": (3e-4, 1e-3, 3e-3, 1e-2),
-    "usgm": (0.03, 0.1, 0.3, 1.0),
+    "usgm": (0.003, 0.01, 0.03, 0.1),
 }
 """What is tried of each optimizer: peak learning rates; for USGM, diameters in norms of the initial LoRA matrices."""
 
