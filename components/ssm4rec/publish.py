@@ -5,12 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.command_line import StageParser
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.files import whole_file
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.figure_files import write_figures
 from ssm4rec.report.sections import Section
 from ssm4rec.tracking import tracked_task
+
+
+def add_report_flags(parser: StageParser, results: str) -> None:
+    """Add the flags of what every report stage writes; ``results`` says what a row of results.json is."""
+    parser.add_argument("--report-html", type=Path, default=REPORT_HTML, help="page to write")
+    parser.add_argument("--report-markdown", type=Path, default=REPORT_MARKDOWN, help="Markdown file to write")
+    parser.add_argument("--results", type=Path, default=RESULTS, help=f"JSON file to write: {results}")
 
 
 def publish(

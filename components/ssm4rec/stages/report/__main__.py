@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary
 from ssm4rec.executor_input import input_paths, optional_input_paths
-from ssm4rec.publish import publish
+from ssm4rec.publish import add_report_flags, publish
 from ssm4rec.report.global_time import gather_global_time
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.measurements import gather_comparison, gather_latency
@@ -54,9 +53,7 @@ def build_parser() -> StageParser:
         default="",
         help="KFP's executor input, which names the files in the place of the flags for lists; empty: by hand",
     )
-    parser.add_argument("--report-html", type=Path, default=REPORT_HTML, help="page to write")
-    parser.add_argument("--report-markdown", type=Path, default=REPORT_MARKDOWN, help="Markdown file to write")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON file to write: every number of the study")
+    add_report_flags(parser, "every number of the study")
     parser.add_argument("--figures", type=Path, default="figures", help="folder to write: each figure as PNG and CSV")
     return parser
 

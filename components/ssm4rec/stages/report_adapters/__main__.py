@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 
 from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.executor_input import input_paths
-from ssm4rec.publish import publish
+from ssm4rec.publish import add_report_flags, publish
 from ssm4rec.report.adapter_sections import adapter_report_title, adapter_sections
 from ssm4rec.report.adapters import gather_adapters
 
@@ -23,9 +22,7 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--executor-input", default="", help="KFP's executor input, in the place of the two flags; empty: by hand"
     )
-    parser.add_argument("--report-html", type=Path, default=REPORT_HTML, help="page to write")
-    parser.add_argument("--report-markdown", type=Path, default=REPORT_MARKDOWN, help="Markdown file to write")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON file to write: a row per fine-tuning")
+    add_report_flags(parser, "a row per fine-tuning")
     parser.add_argument("--figures", type=Path, default="figures", help="folder to write: figures as PNG and CSV")
     return parser
 

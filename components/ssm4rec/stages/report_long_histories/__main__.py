@@ -4,12 +4,11 @@ import argparse
 from pathlib import Path
 
 from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.dataset import read_manifest, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, read_ranks
 from ssm4rec.executor_input import input_paths
-from ssm4rec.publish import publish
+from ssm4rec.publish import add_report_flags, publish
 from ssm4rec.report.long_histories import gather_long_histories
 from ssm4rec.report.long_history_sections import long_history_sections, long_history_title
 from ssm4rec.report.measurements import gather_latency
@@ -34,9 +33,7 @@ def build_parser() -> StageParser:
         default="",
         help="KFP's executor input, which names evaluations and ranks in the place of the two flags; empty: by hand",
     )
-    parser.add_argument("--report-html", type=Path, default=REPORT_HTML, help="page to write")
-    parser.add_argument("--report-markdown", type=Path, default=REPORT_MARKDOWN, help="Markdown file to write")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON file to write: every number of the study")
+    add_report_flags(parser, "every number of the study")
     parser.add_argument("--figures", type=Path, default="figures", help="folder to write: each figure as PNG and CSV")
     return parser
 
