@@ -20,8 +20,9 @@ def model(cycle_dataset: Path, tmp_path: Path) -> Path:
     return train(cycle_dataset, tmp_path / "model", "sasrec")
 
 
-def train(dataset: Path, folder: Path, name: str) -> Path:
+def train(dataset: Path, folder: Path, name: str, overrides: str = "") -> Path:
     flags = ["--dataset-dir", dataset, "--model", name, "--profile", "smoke", "--model-dir", folder]
+    flags += ["--overrides", overrides]
     run_training(training_parser().parse_args([*map(str, flags), "--history", f"{folder}.history.parquet"]))
     return folder
 
@@ -65,6 +66,18 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if "error:" in line]) == 1
     return lines[-1]
+
+
+def test_a_refitted_model_is_refused_on_the_items_it_was_trained_on(
+    cycle_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refitted = train(cycle_dataset, tmp_path / "refitted", "sasrec", "training.epochs=1,training.refit=true")
+    out = tmp_path / "out"
+    said = refused(capsys, flags(cycle_dataset, refitted, out, "--split", "validation"))
+    assert "trained on the validation items (training.refit)" in said
+    assert not out.exists()
+    run(build_parser().parse_args(flags(cycle_dataset, refitted, out)))
+    assert EvaluationSummary.read(out / "metrics").users == 40
 
 
 def test_foreign_and_damaged_inputs(

@@ -1,17 +1,22 @@
 """The training loop learns what can be learned, stops when it should, and says when it cannot go on."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from ssm4rec.contracts import MODELS
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.recipes import recipe
+from ssm4rec.training import loop
+from ssm4rec.training.checkpoint import save_checkpoint
 from ssm4rec.training.history import EpochRow
 from ssm4rec.training.loop import Task, Trained, train
 from ssm4rec.training.machine import Machine
@@ -93,6 +98,48 @@ def test_stops_when_validation_no_longer_improves_and_keeps_the_best(cycle_datas
     assert len(rows) == trained.progress.best_epoch + 3
     best = max(row.validation_ndcg_10 for row in rows)
     assert rows[trained.progress.best_epoch - 1].validation_ndcg_10 == best
+
+
+def test_refit_learns_the_validation_items_too_and_as_long_as_validation_chose(
+    write_dataset: "object", tmp_path: Path
+) -> None:
+    # Whoever saw 4 takes 5: only as a validation item.
+    folder = write_dataset([[1, 2, 3, 1, 2, 3, 4, 5, 6]] * 8)
+    overrides = "training.epochs=60,training.learning_rate=0.02,model.dropout=0.0,training.patience=60"
+    trained = run(folder, tmp_path / "once", overrides)
+    refitted = run(folder, tmp_path / "again", f"{overrides},training.refit=true")
+    history = torch.tensor([[1, 2, 3, 1, 2, 3, 4]])
+    best = [int(each.model.score_next(history, torch.tensor([7]))[0].argmax()) + 1 for each in (trained, refitted)]
+    assert best[0] != 5
+    assert best[1] == 5
+    assert [replace(row, cpu_seconds=0.0) for row in refitted.progress.epochs] == [
+        replace(row, cpu_seconds=0.0) for row in trained.progress.epochs
+    ]
+    second = safe_open(tmp_path / "again" / "checkpoint" / "refit" / "checkpoint.safetensors", framework="pt")
+    rows = json.loads(second.metadata()["state"])["epochs"]
+    assert len(rows) == trained.progress.best_epoch
+    assert rows[0]["targets"] == trained.progress.epochs[0].targets + 8
+    assert all(math.isnan(row["validation_ndcg_10"]) for row in rows)
+
+
+def test_an_interrupted_refit_ends_as_one_that_was_not(
+    cycle_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = "training.epochs=3,training.learning_rate=0.02,training.tokens_per_batch=64,training.refit=true"
+    whole = run(cycle_dataset, tmp_path / "whole", overrides)
+    assert whole.progress.best_epoch > 1
+
+    def save_and_die(folder: Path, *rest: Any) -> None:
+        save_checkpoint(folder, *rest)
+        if folder.name == "refit":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "save_checkpoint", save_and_die)
+        run(cycle_dataset, tmp_path / "broken", overrides)
+    resumed = run(cycle_dataset, tmp_path / "broken", overrides)
+    for key, weights in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[key], weights), key
 
 
 def test_targets_and_fill_are_counted(write_dataset: "object", tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ A dataset folder holds, for U users and V items:
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -66,6 +66,11 @@ class SequenceDataset:
     def position(self, split: Split) -> Int32s:
         """Return the target's place in each user's sequence, -1 for users that are not in ``split``."""
         return self.validation_position if split == "validation" else self.test_position
+
+    def trained_to_validation(self) -> "SequenceDataset":
+        """Return the same data with every validation target among the training items."""
+        reached = numpy.maximum(self.train_length, self.validation_position + 1)
+        return replace(self, train_length=reached)
 
     def training_counts(self) -> Int64s:
         """Return the number of training interactions of each item, shape (V + 1,); entry 0 (padding) is 0."""

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained recommender with the weights of its best epoch."""
+    """A trained recommender with the weights of its best epoch, or those that ``refit`` gave."""
 
     model: Recommender
     progress: Progress
+    """Of the training that validation watched; its CPU-seconds count the second one of ``refit`` too."""
     stopped: str
     """``patience`` (no better epoch for that long) or ``epochs`` (they ran out)."""
 
@@ -90,6 +91,26 @@ def train(task: Task, machine: Machine, checkpoint_folder: Path, on_epoch: Calla
         InputError: the data cannot be trained on, the checkpoint is of another task, or the loss became NaN.
     """
     settings = task.recipe.training
+    model, progress = _run(task, machine, checkpoint_folder, on_epoch)
+    stopped = _stopped(progress, settings)
+    model.load_state_dict(progress.best_weights)
+    if settings.refit:
+        logger.info("%s: again on training and validation items, %d epochs", task.name, progress.best_epoch)
+        whole = replace(task, dataset=task.dataset.trained_to_validation())
+        model, second = _run(whole, machine, checkpoint_folder / "refit", lambda _: None, progress.best_epoch)
+        progress.cpu_seconds += second.cpu_seconds
+    return Trained(model.eval(), progress, stopped)
+
+
+def _run(
+    task: Task,
+    machine: Machine,
+    checkpoint_folder: Path,
+    on_epoch: Callable[[EpochRow], None],
+    unwatched_epochs: int = 0,
+) -> tuple[Recommender, Progress]:
+    """Train until ``_stopped``, or for that many epochs without validation; return the last weights and all else."""
+    settings = task.recipe.training
     torch.manual_seed(_epoch_seed(task.seed, 0))
     model = build_model(task.recipe.model, task.dataset.item_count).to(machine.device)
     optimizer = build_optimizer(settings, model.parameters())
@@ -98,35 +119,41 @@ def train(task: Task, machine: Machine, checkpoint_folder: Path, on_epoch: Calla
         on_epoch(row)
     if progress.epochs:
         logger.info("resumed after epoch %d from %s", len(progress.epochs), checkpoint_folder)
-    trainer = _Trainer(task, machine, model, optimizer)
+    trainer = _Trainer(task, machine, model, optimizer, validates=not unwatched_epochs)
     trainer.stepper.batch_control.load_state_dict(progress.batch_control)
     clock = time.process_time() - progress.cpu_seconds
-    while not (stopped := _stopped(progress, settings.epochs, settings.patience)):
+    while len(progress.epochs) < unwatched_epochs if unwatched_epochs else not _stopped(progress, settings):
         epoch = len(progress.epochs) + 1
         row = trainer.epoch(epoch, clock, progress)
         progress.epochs.append(row)
         progress.cpu_seconds = row.cpu_seconds
         progress.batch_control = trainer.stepper.batch_control.state_dict()
-        if progress.best_epoch == 0 or row.validation_ndcg_10 > _best(progress).validation_ndcg_10:
+        if progress.best_epoch == 0 or unwatched_epochs or row.validation_ndcg_10 > _best(progress).validation_ndcg_10:
             progress.best_epoch = epoch
             progress.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         if machine.first:
             save_checkpoint(checkpoint_folder, task.identity(), progress, model, optimizer)
         on_epoch(row)
+        validated = (
+            f"validation ndcg@10 {row.validation_ndcg_10:.4f} hit@10 {row.validation_hit_10:.4f} "
+            f"(best {progress.best_epoch})"
+        )
         logger.info(
-            "%s seed %d epoch %d/%d: loss %.4f, validation ndcg@10 %.4f hit@10 %.4f (best %d), fill %.1f%%, %.0f cpu-s",
-            task.name, task.seed, epoch, settings.epochs, row.train_loss, row.validation_ndcg_10,
-            row.validation_hit_10, progress.best_epoch, 100 * row.fill, row.cpu_seconds,
+            "%s seed %d epoch %d/%d: loss %.4f, %s, fill %.1f%%, %.0f cpu-s",
+            task.name, task.seed, epoch, unwatched_epochs or settings.epochs, row.train_loss,
+            "refit" if unwatched_epochs else validated, 100 * row.fill, row.cpu_seconds,
         )  # fmt: skip
-    model.load_state_dict(progress.best_weights)
-    return Trained(model.eval(), progress, stopped)
+    return model, progress
 
 
 class _Trainer:
     """What stays the same from epoch to epoch."""
 
-    def __init__(self, task: Task, machine: Machine, model: Recommender, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, task: Task, machine: Machine, model: Recommender, optimizer: torch.optim.Optimizer, *, validates: bool
+    ) -> None:
         self.task, self.machine, self.model, self.optimizer = task, machine, model, optimizer
+        self.validates = validates
         self.settings = task.recipe.training
         try:
             self.objective: Objective = objective(self.settings, model)
@@ -138,7 +165,7 @@ class _Trainer:
         self.stepper = Stepper(self.settings, machine, model, criterion, optimizer)
 
     def epoch(self, epoch: int, clock: float, progress: Progress) -> EpochRow:
-        """Train once over the users, and validate.
+        """Train once over the users, and validate; what is not validated is NaN in the row.
 
         Args:
             epoch: from 1.
@@ -157,7 +184,7 @@ class _Trainer:
         )
         steps, cells_seen, mean = self._steps(epoch, batches, windows, drawn, progress)
         self.stepper.end_epoch()
-        validated = self._validate()
+        validated = self._validate() if self.validates else (math.nan, math.nan)
         if validated is None:
             raise self._diverged("the scores became NaN", epoch, len(batches), len(batches))
         hit, ndcg = validated
@@ -267,8 +294,8 @@ def _best(progress: Progress) -> EpochRow:
     return progress.epochs[progress.best_epoch - 1]
 
 
-def _stopped(progress: Progress, epochs: int, patience: int) -> str:
+def _stopped(progress: Progress, settings: TrainingSettings) -> str:
     """Say why no further epoch is due, '' if one is."""
-    if len(progress.epochs) >= epochs:
+    if len(progress.epochs) >= settings.epochs:
         return "epochs"
-    return "patience" if len(progress.epochs) - progress.best_epoch >= patience else ""
+    return "patience" if len(progress.epochs) - progress.best_epoch >= settings.patience else ""

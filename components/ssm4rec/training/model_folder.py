@@ -1,6 +1,6 @@
 """The model folder: what a trained recommender is on disk.
 
-- ``model.safetensors``: the weights of the best epoch.
+- ``model.safetensors``: the weights of the best epoch, or those of ``refit`` (``settings.py``).
 - ``config.json``: ``model``, ``profile``, ``seed``, the data set's ``dataset``, ``fingerprint`` and ``items``, the
   ``recipe``, ``parameters`` and ``parameters_without_embeddings``, and ``training``: ``epochs``, ``best_epoch``,
   ``stopped``, ``validation_ndcg@10``, ``cpu_seconds``, and what it ran on: ``device``, ``precision``, ``compiled``,

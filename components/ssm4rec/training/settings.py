@@ -32,6 +32,8 @@ class TrainingSettings:
     Attributes:
         epochs: passes over the users.
         patience: stop after this many epochs without a better validation NDCG@10.
+        refit: once validation has chosen the epoch, train anew, from the same seed and for as many epochs, on training
+            and validation items together, and keep those weights. It takes twice as long.
         tokens_per_batch: the most cells (rows x longest row) of a batch.
         rows_per_batch: the most rows of a batch.
         learning_rate: at its peak; USGM has none.
@@ -73,6 +75,7 @@ class TrainingSettings:
     weight_decay: float
     gradient_norm: float
     objective: ObjectiveName = "next-item"
+    refit: bool = False
     stretches: StretchesName = "one"
     prefixes: int = 1
     mask_share: float = 0.2

@@ -52,6 +52,11 @@ def run(options: argparse.Namespace) -> None:
             f"{options.dataset_dir} holds {dataset.name} ({dataset.fingerprint[:12]}); evaluate on the data trained on"
         )
     config = stored.config
+    if options.split == "validation" and config["recipe"]["training"].get("refit"):
+        raise InputError(
+            f"--split validation: {options.model_dir} was trained on the validation items (training.refit); "
+            "evaluate it on the test split, or train it without"
+        )
     labels = {name: str(config[name]) for name in ("model", "dataset", "seed", "profile")}
     manifest = read_manifest(options.dataset_dir)
     name = f"evaluate {config['model']} {titled(manifest)} seed {config['seed']}"
