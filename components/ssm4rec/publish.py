@@ -1,5 +1,6 @@
 """A report's files: a page, Markdown, its numbers and its figures; written, and logged to the task's MLflow run."""
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ def add_report_flags(parser: StageParser, results: str) -> None:
     parser.add_argument("--report-html", type=Path, default=REPORT_HTML, help="page to write")
     parser.add_argument("--report-markdown", type=Path, default=REPORT_MARKDOWN, help="Markdown file to write")
     parser.add_argument("--results", type=Path, default=RESULTS, help=f"JSON file to write: {results}")
+    parser.add_argument("--figures", type=Path, default="figures", help="folder to write: each figure as PNG and CSV")
 
 
 def publish(
@@ -27,8 +29,7 @@ def publish(
     title: str,
     sections: Sequence[Section],
     results: list[dict[str, Any]],
-    paths: tuple[Path, Path, Path],
-    figures: Path | None = None,
+    options: argparse.Namespace,
 ) -> None:
     """Render everything, then write.
 
@@ -38,9 +39,9 @@ def publish(
         title: of the report.
         sections: of the report.
         results: a row per number.
-        paths: of the page, the Markdown and the numbers.
-        figures: folder for PNG and CSV of every figure; None: the figures are in the page alone.
+        options: where to write, by the flags of ``add_report_flags``.
     """
+    paths = (options.report_html, options.report_markdown, options.results)
     texts = (
         render_html(title, sections),
         render_markdown(title, sections),
@@ -52,6 +53,5 @@ def publish(
                 partial.write_text(text, encoding="utf-8")
         for name, text in zip((REPORT_HTML, REPORT_MARKDOWN, RESULTS), texts, strict=True):
             tracker.text(name, text)
-        if figures:
-            write_figures(figures, sections)
-            tracker.artifact(figures)
+        write_figures(options.figures, sections)
+        tracker.artifact(options.figures)

@@ -53,6 +53,27 @@ def test_difference_is_paired_by_seed() -> None:
     assert 0 < difference.low < difference.mean < difference.high < 0.02
 
 
+def test_figures_carry_the_numbers_they_show() -> None:
+    """Of curves that are 0, best, best / 2 over epochs of two steps, 10 and 20 targets."""
+    figures = {
+        figure.name: [dict(zip(figure.columns, row, strict=True)) for row in figure.rows]
+        for section in optimizer_sections(study([0.05, 0.07], [0.06, 0.08]))
+        for figure in section.figures
+    }
+    adam = [row for row in figures[f"{MODEL}-targets_seen-validation_ndcg_10"] if row["optimizer"] == "adam"]
+    shown = [
+        (row["epoch"], row["targets_seen_mean"], row["validation_ndcg_10_lowest"], row["validation_ndcg_10_highest"])
+        for row in adam
+    ]
+    assert shown == [(1, 30, 0, 0), (2, 60, 0.05, 0.07), (3, 90, 0.025, 0.035)]
+    assert adam[1]["validation_ndcg_10_mean"] == pytest.approx(0.06)
+    batches = [row for row in figures[f"{MODEL}-batches"] if row["batch_control"] == "paper"]
+    assert [row["targets"] for row in batches] == [10, 20] * 3
+    assert [row["targets_seen"] for row in batches] == [10, 30, 40, 60, 70, 90]
+    tried = [(row["optimizer"], row["scale"]) for row in figures[f"{MODEL}-sensitivity"]]
+    assert tried == [(name, scale) for name in ("adam", "usgm") for scale in sorted(SCALES[name])]
+
+
 @pytest.mark.parametrize(
     ("adam", "usgm", "words"),
     [

@@ -9,6 +9,11 @@ import pytest
 
 from ssm4rec.training.history import EpochRow, write_history
 
+FIGURES = (
+    "targets_seen-validation_ndcg_10", "targets_seen-train_loss", "cpu_seconds-validation_ndcg_10", "batches",
+    "sensitivity",
+)  # fmt: skip
+
 
 def write(folder: Path, optimizer: str, scale: float, control: str, seed: int, best: float) -> Path:
     path = folder / f"{optimizer}-{scale}-{control}-{seed}.parquet"
@@ -51,12 +56,17 @@ def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> No
         tmp_path / "r.md",
         "--results",
         tmp_path / "r.json",
+        "--figures",
+        tmp_path / "figures",
     ]
     done = stage("report_optimizers", "--sweep", *swept, "--comparison", *compared, *texts)
     assert done.returncode == 0, done.stderr
     assert len(json.loads((tmp_path / "r.json").read_text())) == 4
     assert (tmp_path / "r.md").read_text().startswith("# Optimizers and batch sizes on toy")
     assert "<svg" in (tmp_path / "r.html").read_text()
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        f"sasrec-{name}.{kind}" for name in FIGURES for kind in ("png", "csv")
+    }
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ class Drawing:
     canvas: Canvas
     axes: Axes
 
-    def figure(self, caption: str, columns: Sequence[str] = (), rows: Sequence[Sequence[Cell]] = ()) -> Figure:
+    def figure(self, caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Figure:
         """Return what was drawn, with its caption and its numbers."""
         return Figure(self.name, caption, self.canvas, tuple(columns), tuple(map(tuple, rows)))
 

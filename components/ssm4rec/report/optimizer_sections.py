@@ -7,7 +7,7 @@ from typing import Final
 
 from matplotlib.ticker import MaxNLocator
 
-from ssm4rec.report.figures import COLOURS, Figure, drawing, logarithmic
+from ssm4rec.report.figures import COLOURS, Cell, Figure, drawing, logarithmic
 from ssm4rec.report.markdown import MISSING, escape, table, with_interval
 from ssm4rec.report.optimizers import Curve, Interval, Method, OptimizerStudy, best_ndcg, steps
 from ssm4rec.report.sections import Section
@@ -146,6 +146,7 @@ _LABELS: Final = {
 
 
 def _against(study: OptimizerStudy, model: str, x: str, y: str, caption: str) -> Figure:
+    points: list[tuple[Cell, ...]] = []
     with drawing(f"{model}-{x}-{y}") as figure:
         for method, colour in _shown(study, model).items():
             curves = list(study.curves[method].values())
@@ -155,38 +156,56 @@ def _against(study: OptimizerStudy, model: str, x: str, y: str, caption: str) ->
                 return [float(getattr(row, column)) for row in rows]
 
             unit = 1000 if x == "targets_seen" else 1
-            along = [sum(values(rows, x)) / len(rows) / unit for rows in epochs]
+            along = [sum(values(rows, x)) / len(rows) for rows in epochs]
             ys = [values(rows, y) for rows in epochs]
-            figure.axes.plot(along, [sum(row) / len(row) for row in ys], color=colour, linewidth=1.2, label=str(method))
-            figure.axes.fill_between(
-                along, [min(row) for row in ys], [max(row) for row in ys], color=colour, alpha=0.15
+            means, lowest, highest = (
+                [sum(row) / len(row) for row in ys],
+                [min(row) for row in ys],
+                [max(row) for row in ys],
             )
+            shown = [value / unit for value in along]
+            figure.axes.plot(shown, means, color=colour, linewidth=1.2, label=str(method))
+            figure.axes.fill_between(shown, lowest, highest, color=colour, alpha=0.15)
+            points += [
+                (method.optimizer, method.control, len(curves), epoch, *numbers)
+                for epoch, numbers in enumerate(zip(along, means, lowest, highest, strict=True), start=1)
+            ]
         figure.axes.set_xlabel(_LABELS[x])
         figure.axes.set_ylabel(_LABELS[y])
         figure.axes.legend(frameon=False, fontsize=8)
-    return figure.figure(caption)
+    columns = ("optimizer", "batch_control", "seeds", "epoch", f"{x}_mean", f"{y}_mean", f"{y}_lowest", f"{y}_highest")
+    return figure.figure(caption, columns, points)
 
 
 def _batch_sizes(study: OptimizerStudy, model: str) -> Figure:
+    points: list[tuple[Cell, ...]] = []
     with drawing(f"{model}-batches") as figure:
         adaptive = [method for method in study.methods(model) if method.control != "fixed"]
         shown = [method for method in adaptive if method.optimizer in (RIVAL, "usgm")]
         for place, method in enumerate(shown):
-            curve = study.curves[method][min(study.curves[method])]
-            sizes = [size for row in curve for size in row.batch_targets]
-            seen = [total / 1000 for total in itertools.accumulate(sizes)]
+            seed = min(study.curves[method])
+            sizes = [size for row in study.curves[method][seed] for size in row.batch_targets]
+            seen = list(itertools.accumulate(sizes))
             colour = COLOURS[place % len(COLOURS)]
-            figure.axes.step(seen, sizes, where="pre", color=colour, linewidth=0.9, label=str(method))
+            figure.axes.step(
+                [total / 1000 for total in seen], sizes, where="pre", color=colour, linewidth=0.9, label=str(method)
+            )
+            points += [
+                (method.optimizer, method.control, seed, step, *numbers)
+                for step, numbers in enumerate(zip(seen, sizes, strict=True), start=1)
+            ]
         logarithmic(figure.axes, "y")
         figure.axes.xaxis.set_major_locator(MaxNLocator(5))
         figure.axes.set_xlabel(_LABELS["targets_seen"])
         figure.axes.set_ylabel("Targets of a step")
         if shown:
             figure.axes.legend(frameon=False, fontsize=8)
-    return figure.figure("The size of every step's batch, in targets, of one seed.")
+    columns = ("optimizer", "batch_control", "seed", "step", "targets_seen", "targets")
+    return figure.figure("The size of every step's batch, in targets, of one seed.", columns, points)
 
 
 def _sensitivity(study: OptimizerStudy, model: str) -> Figure:
+    rows: list[tuple[Cell, ...]] = []
     with drawing(f"{model}-sensitivity") as figure:
         optimizers = sorted({optimizer for name, optimizer, _ in study.trials if name == model})
         for place, optimizer in enumerate(optimizers):
@@ -195,6 +214,7 @@ def _sensitivity(study: OptimizerStudy, model: str) -> Figure:
                 for (name, its, scale), curve in study.trials.items()
                 if (name, its) == (model, optimizer)
             )
+            rows += [(optimizer, *point) for point in points]
             scales, reached = zip(*points, strict=True)
             figure.axes.plot(
                 scales, reached, marker="o", markersize=3.5, color=COLOURS[place], linewidth=1.2, label=optimizer
@@ -203,4 +223,5 @@ def _sensitivity(study: OptimizerStudy, model: str) -> Figure:
         figure.axes.set_xlabel("Learning rate; of USGM the diameter")
         figure.axes.set_ylabel("Validation NDCG@10")
         figure.axes.legend(frameon=False)
-    return figure.figure("How much each optimizer depends on its scale.")
+    columns = ("optimizer", "scale", "validation_ndcg_10")
+    return figure.figure("How much each optimizer depends on its scale.", columns, rows)

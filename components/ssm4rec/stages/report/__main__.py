@@ -54,7 +54,6 @@ def build_parser() -> StageParser:
         help="KFP's executor input, which names the files in the place of the flags for lists; empty: by hand",
     )
     add_report_flags(parser, "every number of the study")
-    parser.add_argument("--figures", type=Path, default="figures", help="folder to write: each figure as PNG and CSV")
     return parser
 
 
@@ -82,8 +81,7 @@ def run(options: argparse.Namespace) -> None:
         report_title(study),
         sections,
         study.results_document(),
-        (options.report_html, options.report_markdown, options.results),
-        options.figures,
+        options,
     )
 
 

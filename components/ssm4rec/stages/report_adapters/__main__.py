@@ -23,7 +23,6 @@ def build_parser() -> StageParser:
         "--executor-input", default="", help="KFP's executor input, in the place of the two flags; empty: by hand"
     )
     add_report_flags(parser, "a row per fine-tuning")
-    parser.add_argument("--figures", type=Path, default="figures", help="folder to write: figures as PNG and CSV")
     return parser
 
 
@@ -40,8 +39,7 @@ def run(options: argparse.Namespace) -> None:
         adapter_report_title(study),
         sections,
         study.results(),
-        (options.report_html, options.report_markdown, options.results),
-        options.figures,
+        options,
     )
 
 

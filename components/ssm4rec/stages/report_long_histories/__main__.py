@@ -34,7 +34,6 @@ def build_parser() -> StageParser:
         help="KFP's executor input, which names evaluations and ranks in the place of the two flags; empty: by hand",
     )
     add_report_flags(parser, "every number of the study")
-    parser.add_argument("--figures", type=Path, default="figures", help="folder to write: each figure as PNG and CSV")
     return parser
 
 
@@ -66,8 +65,7 @@ def run(options: argparse.Namespace) -> None:
         long_history_title(study),
         sections,
         study.rows(),
-        (options.report_html, options.report_markdown, options.results),
-        options.figures,
+        options,
     )
 
 

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
         optimizer_report_title(study),
         optimizer_sections(study),
         study.rows(),
-        (options.report_html, options.report_markdown, options.results),
+        options,
     )
 
 

@@ -15,6 +15,7 @@ def report_optimizers(
     report_html: Output[HTML],
     report_markdown: Output[Markdown],
     results: Output[Artifact],
+    figures: Output[Artifact],
 ) -> dsl.ContainerSpec:
     """Write the report of an optimizer study.
 
@@ -24,6 +25,7 @@ def report_optimizers(
         report_html: the report as one page.
         report_markdown: the report as Markdown.
         results: results.json, a row per training.
+        figures: a folder, each figure as PNG and its numbers as CSV.
     """
     # The lists are in no flag: the stage reads them from the executor input.
     return dsl.ContainerSpec(
@@ -34,5 +36,6 @@ def report_optimizers(
             "--report-html", report_html.path,
             "--report-markdown", report_markdown.path,
             "--results", results.path,
+            "--figures", figures.path,
         ],
     )  # fmt: skip
