@@ -13,6 +13,7 @@ from ssm4rec.latency.latency_files import TimedSample
 from ssm4rec.latency.meter import CPUMeter, Meter
 from ssm4rec.latency.protocol import Protocol, draw_users
 from ssm4rec.latency.timing import Measurement, Subject, Task, measure_users, user_requests
+from ssm4rec.models.serving import ServingState
 from ssm4rec.training.machine import Machine
 
 CPU = torch.device("cpu")
@@ -98,6 +99,29 @@ def test_warm_up_requests_are_answered_and_left_out(
     (first, *_) = measure(meter, [subject("hydra4rec", 12)], dataset, Protocol(5, 6, 6, (2,), warm_up=2))
     # Five requests without a clock before the first sample, two before each: its own are the 8th to the 10th.
     assert first.request_seconds == pytest.approx([7e-3 * count for count in (8, 9, 10)])
+
+
+def test_a_step_is_timed_after_a_step_of_another_state(
+    subject: Callable[..., Subject], dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested = subject("2mamba4rec", 12)
+    advance, seen = tested.model.advance, []
+
+    class Watched(CPUMeter):
+        def start(self) -> None:
+            seen.append("clock")
+            super().start()
+
+    def watched(state: ServingState, items: torch.Tensor) -> ServingState:
+        seen.append(state.events.tolist())
+        return advance(state, items)
+
+    monkeypatch.setattr(tested.model, "advance", watched)
+    requests = list(user_requests(dataset, numpy.array([0, 1]), 2, tested.model.maximum_length, CPU))
+    Measurement(PROTOCOL, Machine(CPU), "auto", Watched()).answer(Task(tested, "step", 2), requests)
+    read = requests[0].lengths.tolist()
+    assert min(read) > 1
+    assert seen[-3:] == [[1, 1], "clock", read]
 
 
 def test_models_take_turns_in_random_order_on_the_same_users(

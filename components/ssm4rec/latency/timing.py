@@ -246,7 +246,8 @@ def user_requests(
 def _forward(model: Recommender, mode: Mode, request: Request) -> tuple[Callable[[], Tensor], int | None]:
     """Return what gives the hidden states (B, D), and the size of a user's state that a step begins with.
 
-    That state is made here, untimed.
+    That state is made here, untimed, and then another one takes a step: a server that answers steps has code and
+    weights in its caches, where reading a long history would have left none of them.
     """
     if mode == "full":
         return lambda: model.next_hidden(request.items, request.lengths), None
@@ -255,4 +256,5 @@ def _forward(model: Recommender, mode: Mode, request: Request) -> tuple[Callable
     if mode == "prefill":
         return lambda: serving.prefill(request.items, request.lengths).hidden, None
     state = serving.prefill(request.items, request.lengths)
+    serving.advance(serving.prefill(request.items[:, :1], torch.ones_like(request.lengths)), request.events)
     return lambda: serving.advance(state, request.events).hidden, state.bytes_per_user()
