@@ -11,8 +11,9 @@ from ssm4rec.models.build import build_model
 from ssm4rec.recipes import recipe
 from ssm4rec.training.checkpoint import Progress
 from ssm4rec.training.history import EpochRow
-from ssm4rec.training.loop import Task, Trained
+from ssm4rec.training.loop import Trained
 from ssm4rec.training.model_folder import write_model
+from ssm4rec.training.task import Task
 
 
 def write_random_model(dataset: Path, folder: Path, name: str, validation: float, seed: int = 0) -> Path:

@@ -35,7 +35,9 @@ def installed() -> list[str]:
 
     found = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "no GPU"
     lines = [f"torch {torch.__version__}: {found}"]
-    return lines + [f"{operator} on {kind}: {what}" for (operator, kind), what in kernels().items()]
+    return lines + [
+        f"{operator} on {kind}: {what}" for kind in ("cuda", "cpu") for operator, what in kernels(kind).items()
+    ]
 
 
 if __name__ == "__main__":

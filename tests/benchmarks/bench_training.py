@@ -19,9 +19,10 @@ from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.models.build import build_model
 from ssm4rec.ops.ssd import ssd_chunked
 from ssm4rec.recipes import recipe
-from ssm4rec.training.loop import Task, train
+from ssm4rec.training.loop import train
 from ssm4rec.training.losses import full_softmax_loss
 from ssm4rec.training.machine import Machine, choose_precision
+from ssm4rec.training.task import Task
 
 ITEMS = 3416
 TOKENS = 3200

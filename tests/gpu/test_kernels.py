@@ -19,8 +19,9 @@ from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
 from ssm4rec.ops.ssd import ssd
 from ssm4rec.recipes import recipe
-from ssm4rec.training.loop import Task, train
+from ssm4rec.training.loop import train
 from ssm4rec.training.machine import Machine
+from ssm4rec.training.task import Task
 
 pytestmark = pytest.mark.gpu
 

@@ -13,7 +13,6 @@ from ssm4rec.llm.generator_folder import new_generator, query_prompts
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining, ScratchSettings, SearchSettings
 from ssm4rec.llm.generator_training import (
     CurveRow,
-    GeneratorTask,
     draw_examples,
     draw_users,
     history_and_target,
@@ -22,6 +21,7 @@ from ssm4rec.llm.generator_training import (
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.queries import QueryPrompts
 from ssm4rec.training.machine import Machine
+from ssm4rec.training.task import Task
 from tests.language_models import title
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ RECIPE = GeneratorRecipe(
 def run(dataset: SequenceDataset, recipe: GeneratorRecipe, folder: Path, on_epoch=lambda row: None):
     generator = new_generator(recipe, TITLES, folder, CPU, seed=3)
     prompts = query_prompts(generator, TITLES, recipe)
-    task = GeneratorTask("gpt4rec", recipe, dataset, 3)
+    task = Task("gpt4rec", recipe, dataset, 3)
     progress = train_generator(task, generator.model, prompts, Machine(CPU), folder / "checkpoints", on_epoch)
     return generator.model, prompts, progress
 

@@ -71,7 +71,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "clock_mhz": clock_mhz(device),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "kernels": {operator: module for (operator, kind), module in kernels().items() if kind == device.type},
+        "kernels": kernels(device.type),
         "torch": torch.__version__,
     }
 

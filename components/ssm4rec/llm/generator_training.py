@@ -6,14 +6,12 @@ one that was not, on the same machine with the same number of threads.
 Shapes: B rows of a batch, L its longest row, W vocabulary.
 """
 
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy
 import torch
@@ -29,6 +27,7 @@ from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining
 from ssm4rec.llm.queries import Example, QueryPrompts
 from ssm4rec.training.checkpoint import Weights, load_state, save_state
 from ssm4rec.training.machine import Machine
+from ssm4rec.training.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -37,27 +36,6 @@ _LOOK_EVERY = 20
 
 _DRAWS = {"users": 1, "examples": 2, "dropout": 3}
 """What random numbers are for, so that one draw does not depend on another."""
-
-
-@dataclass(frozen=True)
-class GeneratorTask:
-    """One training: this recipe, called this, on this data, from this seed."""
-
-    name: str
-    recipe: GeneratorRecipe
-    dataset: SequenceDataset
-    seed: int
-
-    def identity(self) -> dict[str, Any]:
-        """Return what a checkpoint must share with a task to belong to it, as it looks after a trip through JSON."""
-        document = {
-            "model": self.name,
-            "dataset": self.dataset.name,
-            "fingerprint": self.dataset.fingerprint,
-            "seed": self.seed,
-            "recipe": asdict(self.recipe),
-        }
-        return json.loads(json.dumps(document))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -109,7 +87,7 @@ def history_and_target(dataset: SequenceDataset, user: int, position: int) -> tu
 
 
 def train_generator(
-    task: GeneratorTask,
+    task: Task[GeneratorRecipe],
     model: PreTrainedModel,
     prompts: QueryPrompts,
     machine: Machine,
@@ -174,7 +152,7 @@ class _Trainer:
 
     def __init__(
         self,
-        task: GeneratorTask,
+        task: Task[GeneratorRecipe],
         model: PreTrainedModel,
         prompts: QueryPrompts,
         machine: Machine,

@@ -8,11 +8,12 @@ from ssm4rec.contracts import CANDIDATES_PER_USER
 from ssm4rec.data.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_folder import Generator
-from ssm4rec.llm.generator_settings import SearchSettings
-from ssm4rec.llm.generator_training import GeneratorTask, draw_users, history_and_target
+from ssm4rec.llm.generator_settings import GeneratorRecipe, SearchSettings
+from ssm4rec.llm.generator_training import draw_users, history_and_target
 from ssm4rec.llm.queries import QueryPrompts
 from ssm4rec.llm.query_generation import Generated, generate_queries
 from ssm4rec.llm.title_retrieval import TitleIndex, Tuned, UserQueries, merged_list, tune
+from ssm4rec.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def ask(
 
 
 def tune_search(
-    task: GeneratorTask, generator: Generator, prompts: QueryPrompts, titles: list[str], device: torch.device
+    task: Task[GeneratorRecipe], generator: Generator, prompts: QueryPrompts, titles: list[str], device: torch.device
 ) -> Tuned:
     """Choose k1 and b on users of the validation split, with the generator as it is."""
     search = task.recipe.search

@@ -71,12 +71,13 @@ def fused_module(operator: str, device: torch.device) -> ModuleType:
     return module
 
 
-def kernels() -> dict[tuple[str, str], str]:
-    """Return, for each operator and device with a fused form, the library that was found or why there is none."""
+def kernels(kind: str) -> dict[str, str]:
+    """Return, for each operator with a fused form on ``cpu`` or ``cuda``, the library found or why there is none."""
     found = {}
-    for operator, kind in _FUSED:
-        module = _load(operator, kind)
-        found[operator, kind] = f"none ({module})" if isinstance(module, str) else module.__name__
+    for operator, its_kind in _FUSED:
+        if its_kind == kind:
+            module = _load(operator, kind)
+            found[operator] = f"none ({module})" if isinstance(module, str) else module.__name__
     return found
 
 

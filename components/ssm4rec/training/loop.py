@@ -7,16 +7,14 @@ batches, and each trains on its part of the rows; only dropout differs between t
 Shapes: B batch, L length, D width, V items, T targets of a batch.
 """
 
-import json
 import logging
 import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy
 import torch
@@ -24,7 +22,7 @@ from tqdm.auto import tqdm
 
 from ssm4rec.contracts import SCALE_SETTINGS
 from ssm4rec.data.batches import gather_rows, length_buckets
-from ssm4rec.data.dataset import Int64s, SequenceDataset
+from ssm4rec.data.dataset import Int64s
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError, full_ranking
 from ssm4rec.evaluation.metrics import metric_at
@@ -39,32 +37,12 @@ from ssm4rec.training.objectives import Batch, Objective, Windows, objective
 from ssm4rec.training.optimizers import build_optimizer, rate
 from ssm4rec.training.settings import Recipe, TrainingSettings
 from ssm4rec.training.stepper import Step, Stepper
+from ssm4rec.training.task import Task
 
 logger = logging.getLogger(__name__)
 
 _LOOK_EVERY = 20
 """Steps between two looks at the loss: each look waits for a GPU."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One training: this recipe, called this, on this data, from this seed."""
-
-    name: str
-    recipe: Recipe
-    dataset: SequenceDataset
-    seed: int
-
-    def identity(self) -> dict[str, Any]:
-        """Return what a checkpoint must share with a task to belong to it, as it looks after a trip through JSON."""
-        document = {
-            "model": self.name,
-            "dataset": self.dataset.name,
-            "fingerprint": self.dataset.fingerprint,
-            "seed": self.seed,
-            "recipe": asdict(self.recipe),
-        }
-        return json.loads(json.dumps(document))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -78,7 +56,9 @@ class Trained:
     """``patience`` (no better epoch for that long) or ``epochs`` (they ran out)."""
 
 
-def train(task: Task, machine: Machine, checkpoint_folder: Path, on_epoch: Callable[[EpochRow], None]) -> Trained:
+def train(
+    task: Task[Recipe], machine: Machine, checkpoint_folder: Path, on_epoch: Callable[[EpochRow], None]
+) -> Trained:
     """Train to the end, from the checkpoint in ``checkpoint_folder`` if there is one.
 
     Args:
@@ -103,7 +83,7 @@ def train(task: Task, machine: Machine, checkpoint_folder: Path, on_epoch: Calla
 
 
 def _run(
-    task: Task,
+    task: Task[Recipe],
     machine: Machine,
     checkpoint_folder: Path,
     on_epoch: Callable[[EpochRow], None],
@@ -150,7 +130,13 @@ class _Trainer:
     """What stays the same from epoch to epoch."""
 
     def __init__(
-        self, task: Task, machine: Machine, model: Recommender, optimizer: torch.optim.Optimizer, *, validates: bool
+        self,
+        task: Task[Recipe],
+        machine: Machine,
+        model: Recommender,
+        optimizer: torch.optim.Optimizer,
+        *,
+        validates: bool,
     ) -> None:
         self.task, self.machine, self.model, self.optimizer = task, machine, model, optimizer
         self.validates = validates

@@ -19,7 +19,9 @@ from ssm4rec.errors import InputError
 from ssm4rec.files import read_json, whole_folder, write_json
 from ssm4rec.models.build import build_model, config_from_json
 from ssm4rec.models.recommender import Recommender, parameter_counts
-from ssm4rec.training.loop import Task, Trained
+from ssm4rec.training.loop import Trained
+from ssm4rec.training.settings import Recipe
+from ssm4rec.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class StoredModel:
     config: dict[str, Any]
 
 
-def write_model(folder: Path, task: Task, trained: Trained, profile: str, computed: dict[str, Any]) -> dict[str, Any]:
+def write_model(
+    folder: Path, task: Task[Recipe], trained: Trained, profile: str, computed: dict[str, Any]
+) -> dict[str, Any]:
     """Write the model folder, whole or not at all, and return its config.json; ``computed`` says what it ran on."""
     total, without_embeddings = parameter_counts(trained.model)
     progress = trained.progress

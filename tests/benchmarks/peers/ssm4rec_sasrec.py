@@ -20,9 +20,10 @@ from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.build import build_model
 from ssm4rec.recipes import histories, recipe
 from ssm4rec.training.history import EpochRow
-from ssm4rec.training.loop import Task, train
+from ssm4rec.training.loop import train
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.settings import Recipe
+from ssm4rec.training.task import Task
 
 EPOCHS_AT_LEAST = 2
 

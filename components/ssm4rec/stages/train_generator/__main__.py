@@ -17,11 +17,12 @@ from ssm4rec.files import cache_folder, write_json
 from ssm4rec.generator_recipes import generator_recipe
 from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, query_prompts, write_generator
 from ssm4rec.llm.generator_settings import SCRATCH
-from ssm4rec.llm.generator_training import CurveRow, GeneratorTask, train_generator
+from ssm4rec.llm.generator_training import CurveRow, train_generator
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.recommending import tune_search
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.machine import Machine, choose_precision
+from ssm4rec.training.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
     recipe = generator_recipe(options.model, options.profile, options.overrides)
     if options.language_model:
         recipe = replace(recipe, source=options.language_model)
-    task = GeneratorTask(options.model, recipe, dataset, options.seed)
+    task = Task(options.model, recipe, dataset, options.seed)
     device = choose_device(options.device)
     machine = Machine(device, choose_precision("auto", device))
     checkpoints = Path(options.checkpoint_dir or f"{options.generator_dir}.checkpoints") / checkpoint_name(options)

@@ -16,9 +16,11 @@ from ssm4rec.errors import InputError
 from ssm4rec.recipes import histories, recipe
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.history import EpochRow, write_history
-from ssm4rec.training.loop import Task, train
+from ssm4rec.training.loop import train
 from ssm4rec.training.machine import Machine, choose_precision, is_one_of_several, joined, run_processes
 from ssm4rec.training.model_folder import write_model
+from ssm4rec.training.settings import Recipe
+from ssm4rec.training.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
                 train(task, machine, checkpoints, lambda _: None)
 
 
-def _train_and_write(options: argparse.Namespace, task: Task, machine: Machine, checkpoints: Path) -> None:
+def _train_and_write(options: argparse.Namespace, task: Task[Recipe], machine: Machine, checkpoints: Path) -> None:
     dataset = task.dataset
     labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed), "profile": options.profile}
     computed = {

@@ -1,0 +1,33 @@
+"""What one training is, recommenders' and generators' alike."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ssm4rec.data.dataset import SequenceDataset
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+RecipeT = TypeVar("RecipeT", bound="DataclassInstance")
+
+
+@dataclass(frozen=True)
+class Task(Generic[RecipeT]):
+    """One training: this recipe, called this, on this data, from this seed."""
+
+    name: str
+    recipe: RecipeT
+    dataset: SequenceDataset
+    seed: int
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must share with a task to belong to it, as it looks after a trip through JSON."""
+        document = {
+            "model": self.name,
+            "dataset": self.dataset.name,
+            "fingerprint": self.dataset.fingerprint,
+            "seed": self.seed,
+            "recipe": asdict(self.recipe),
+        }
+        return json.loads(json.dumps(document))  # type: ignore[no-any-return]
