@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ssm4rec.contracts import CANDIDATES_PER_USER
 from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.device import choose_device
 from ssm4rec.evaluation.full_ranking import full_ranking
 
 WIDTH = 64
@@ -81,7 +82,7 @@ def main() -> None:
     parser = command_line("Measure full ranking beside the bare matrix product.", runs=9)
     parser.add_argument("--users", type=int, default=3000, help="users of the second shape; ML-1M's has its 6,040")
     options = parser.parse_args()
-    device = torch.device(options.device)
+    device = choose_device(options.device)
     shapes = {
         "ML-1M's shape": synthetic_dataset(6040, 3416, 102, 1.0, (20, 2300)),
         "Video Games' shape": synthetic_dataset(options.users, 26_000, 5.5, 0.8, (5, 300)),

@@ -4,6 +4,7 @@ Every recommender of the ``best`` recipe with random weights, on users of ML-1M'
 
 - Overhead at batch 64: the cost of the harness (CPU time on a CPU) beside that of the same requests answered in a bare
   loop, in turns, the median of the ratios; and the share of its wall time that lies outside of what it times.
+- On a CPU, the bare loop before and after freed memory is kept (``ssm4rec/device.py``), one after the other.
 - Two whole measurements of the protocol, with fewer users: how far their medians lie apart, and whether the machine
   was idle.
 """
@@ -15,10 +16,11 @@ from functools import partial
 
 import torch
 from bench_evaluation import synthetic_dataset
-from measure import Row, command_line, cost, report
+from measure import Row, alternate, command_line, cost, report
 
 from ssm4rec.contracts import MODELS
 from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.device import choose_device
 from ssm4rec.evaluation.full_ranking import best_items
 from ssm4rec.latency.host import others_cores, read_clocks
 from ssm4rec.latency.meter import meter_of
@@ -82,6 +84,26 @@ def overhead(dataset: SequenceDataset, device: torch.device, runs: int) -> list[
     return rows
 
 
+def bare_costs(dataset: SequenceDataset, device: torch.device, runs: int) -> dict[str, float]:
+    """Return the milliseconds of the bare loop over two requests, by model: the median of ``runs``."""
+    users = draw_users(dataset, Protocol(users=2 * BATCH, single_users=1, batches=(BATCH,)))[0]
+    return {
+        subject.name: alternate({"bare": partial(bare, subject, requests)}, device, runs)["bare"]
+        for subject in subjects(dataset, device)
+        for requests in [list(user_requests(dataset, users, BATCH, subject.model.maximum_length, device))]
+    }
+
+
+def keeping_memory(dataset: SequenceDataset, runs: int) -> list[Row]:
+    """Return the bare loop's cost as glibc would have it, and with freed memory kept from then on, a row a model."""
+    given_back = bare_costs(dataset, torch.device("cpu"), runs)
+    kept = bare_costs(dataset, choose_device("cpu"), runs)
+    return [
+        {"model": name, "given back ms": before, "kept ms": kept[name], "ratio": kept[name] / before}
+        for name, before in given_back.items()
+    ]
+
+
 def repeated(dataset: SequenceDataset, device: torch.device, samples: int) -> list[Row]:
     """Return the medians of two measurements, a row a model and mode."""
     protocol = Protocol(samples=samples, users=2 * BATCH, single_users=16, batches=(BATCH, 1))
@@ -112,8 +134,10 @@ def main() -> None:
     parser = command_line("Measure the harness of measure_latency, and how well it repeats.", runs=9)
     parser.add_argument("--samples", type=int, default=15, help="of each of the two measurements")
     options = parser.parse_args()
-    device = torch.device(options.device)
     dataset = synthetic_dataset(6040, 3416, 102, 1.0, (20, 2300))
+    if options.device == "cpu":
+        report("freed memory", keeping_memory(dataset, options.runs), torch.device("cpu"), options.output)
+    device = choose_device(options.device)
     report(f"the harness at batch {BATCH}", overhead(dataset, device, options.runs), device, options.output)
     report("two measurements", repeated(dataset, device, options.samples), device, options.output)
 

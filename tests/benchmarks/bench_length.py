@@ -10,6 +10,7 @@ import torch
 from measure import Row, alternate, command_line, report
 
 from ssm4rec.contracts import MODELS
+from ssm4rec.device import choose_device
 from ssm4rec.models.build import build_model
 from ssm4rec.models.serving import ServingRecommender
 from ssm4rec.recipes import recipe
@@ -53,7 +54,7 @@ def bench(device: torch.device, runs: int) -> list[Row]:
 def main() -> None:
     """Run the benchmark."""
     options = command_line("Measure one user's cost against the length of the history.", runs=9).parse_args()
-    device = torch.device(options.device)
+    device = choose_device(options.device)
     report("one user, against the history's length", bench(device, options.runs), device, options.output)
 
 

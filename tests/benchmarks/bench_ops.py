@@ -14,6 +14,7 @@ from transformers import MambaConfig as PeerMambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
+from ssm4rec.device import choose_device
 from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
 from ssm4rec.ops.choice import MissingKernelError, choose_form
@@ -118,7 +119,7 @@ def bench_blocks(device: torch.device, runs: int) -> list[Row]:
 def main() -> None:
     """Run the benchmark."""
     options = command_line("Measure the operators, forward and backward.", runs=3).parse_args()
-    device = torch.device(options.device)
+    device = choose_device(options.device)
     report("operators, forward and backward", bench_operators(device, options.runs), device, options.output)
     report("blocks, forward and backward", bench_blocks(device, options.runs), device, options.output)
 

@@ -10,6 +10,7 @@ from measure import Row, alternate, command_line, report
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
+from ssm4rec.device import choose_device
 from ssm4rec.optim.bregman import BregmanMeter
 from ssm4rec.optim.usgm import USGM
 
@@ -46,7 +47,7 @@ def bench_steps(device: torch.device, runs: int) -> list[Row]:
 def main() -> None:
     """Measure and print."""
     options = command_line(__doc__ or "", runs=9).parse_args()
-    device = torch.device(options.device)
+    device = choose_device(options.device)
     report("A step on 10 million parameters", bench_steps(device, options.runs), device, options.output)
 
 

@@ -14,6 +14,7 @@ import torch
 from measure import Row, alternate, command_line, report
 from transformers import PreTrainedModel
 
+from ssm4rec.device import choose_device
 from ssm4rec.files import cache_folder
 from ssm4rec.llm.language_models import SMOLLM2, language_model_folder, load_language_model
 from ssm4rec.llm.ranking import letter_logits
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--language-model", default=SMOLLM2, help="source of the language model")
     parser.add_argument("--users", type=int, default=8, help="with two prompts each")
     options = parser.parse_args()
-    device = torch.device(options.device)
+    device = choose_device(options.device)
     model = load_language_model(language_model_folder(options.language_model, cache_folder("")), device)
     for shortest in (20, 3):
         rows = bench(model, device, options.users, shortest, options.runs)

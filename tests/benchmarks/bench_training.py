@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ssm4rec.contracts import MODELS
 from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.device import choose_device
 from ssm4rec.models.build import build_model
 from ssm4rec.ops.ssd import ssd_chunked
 from ssm4rec.recipes import recipe
@@ -120,7 +121,7 @@ def main() -> None:
     parser = command_line("Measure training on synthetic data of ML-1M's shape.", runs=9)
     parser.add_argument("--users", type=int, default=1000, help="users of the synthetic data; ML-1M has 6,040")
     options = parser.parse_args()
-    device = torch.device(options.device)
+    device = choose_device(options.device)
     report("parts of a step", bench_parts(device, options.runs), device, options.output)
     report("a step without its loss, 3,200 tokens", bench_steps(device, options.runs), device, options.output)
     report("training, profile best", bench_epochs(options.users, device), device, options.output)
