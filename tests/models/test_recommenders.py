@@ -57,6 +57,29 @@ def test_padding_and_company_change_nothing(name: str, profile: str) -> None:
     assert scores.shape == (2, 50)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("profile", ["paper", "best"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_last_positions_alone_are_those_of_all(name: str, profile: str, packed: bool) -> None:
+    model = model_of(name, profile)
+    lengths = torch.tensor([1, 9, 33, 34])
+    items = torch.randint(1, 51, (4, 34)) * (torch.arange(34) < lengths[:, None])
+    segments = (torch.arange(34) >= torch.tensor([0, 4, 30, 33])[:, None]).long() if packed else None
+    found = {}
+    for way in ("all", "alone"):
+        model.zero_grad()
+        if way == "all":
+            hidden = model(items, segments)[torch.arange(4), lengths - 1]
+        else:
+            hidden = model(items, segments, lengths)[:, 0]
+        hidden.square().sum().backward()
+        gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+        found[way] = {"hidden": hidden, **gradients}
+    assert found["all"].keys() == found["alone"].keys()
+    for part, value in found["all"].items():
+        torch.testing.assert_close(found["alone"][part], value, rtol=1e-9, atol=1e-12, msg=part)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_histories_packed_into_a_row_are_read_as_if_alone(name: str) -> None:
     model = model_of(name)

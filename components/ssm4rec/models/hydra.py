@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssm4rec.models.mamba2 import Mamba2Config
-from ssm4rec.models.mixer import initial_convolution, initial_dt_bias
+from ssm4rec.models.mixer import initial_convolution, initial_dt_bias, last_alone
 from ssm4rec.ops.centred_convolution import centred_convolution
 from ssm4rec.ops.ssd import ssd
 
@@ -55,14 +55,17 @@ class Hydra(nn.Module):
         self.norm_weight = nn.Parameter(torch.ones(inner))
         self.project_out = nn.Linear(inner, width, bias=False)
 
-    def forward(self, x: Tensor, present: Tensor, segments: Tensor | None = None) -> Tensor:
-        """Return the mixed sequence (B, L, D); 0 where nothing is present.
+    def forward(
+        self, x: Tensor, present: Tensor, segments: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
+        """Return the mixed sequence (B, L, D), 0 where nothing is present; with ``lengths`` its last positions alone.
 
         Args:
             x: (B, L, D).
             present: where a position is real, (B, L) of bool. What stands elsewhere changes no real position, nor does
                 how much of it stands before the first or after the last one.
             segments: ids (B, L) of several sequences in a row, never falling; None: each row is one sequence.
+            lengths: (B,), of rows padded on the right: the result is that at each row's last real position, (B, 1, D).
         """
         B, L, _ = x.shape
         N, H, P = self.config.state_size, self.heads, self.config.head_width
@@ -83,9 +86,14 @@ class Hydra(nn.Module):
         A = -torch.exp(self.log_decay_rate)
         y, _ = ssd(late_x, late_dt, A, late_b, late_c, segments, chunk_length=self.config.chunk_length)
         y_forward, y_backward = y.view(B, 2, L, H, P).unbind(1)
+        y_backward = y_backward.flip(1)
+        if lengths is not None:
+            y_forward, y_backward, x, gate = (
+                last_alone(tensor, lengths) for tensor in (y_forward, y_backward, x, gate)
+            )
         diagonal = self.diagonal(x) + self.skip  # (B, L, H)
-        y = torch.addcmul(y_forward + y_backward.flip(1), x.reshape(B, L, H, P), diagonal[..., None])
-        y = functional.rms_norm(y.reshape(B, L, self.inner), (self.inner,), self.norm_weight, eps=1e-5)
+        y = torch.addcmul(y_forward + y_backward, x.view(B, -1, H, P), diagonal[..., None]).flatten(2)
+        y = functional.rms_norm(y, (self.inner,), self.norm_weight, eps=1e-5)
         out: Tensor = self.project_out(y * functional.silu(gate))
         return out
 

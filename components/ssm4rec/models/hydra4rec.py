@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.hydra import Hydra, HydraConfig
-from ssm4rec.models.mixer import inside
+from ssm4rec.models.mixer import inside, last_alone
 from ssm4rec.models.recommender import Recommender, check_sizes, initialize, item_embedding
 
 Readout = Literal["last", "mean", "mask"]
@@ -80,13 +80,13 @@ class Hydra4Rec(Recommender):
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
         self.apply(initialize)
 
-    def forward(self, items: Tensor, segments: Tensor | None = None) -> Tensor:
-        """Return hidden states (B, L, D) for items (B, L); what stands where an item is 0 means nothing."""
+    def forward(self, items: Tensor, segments: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Return hidden states (B, L, D), or (B, 1, D), for items (B, L); where an item is 0 they mean nothing."""
         present = items != 0
         x: Tensor = self.norm(self.dropout(self.item_embedding(items)))
-        for layer in self.layers:
-            x = layer(x, present, segments)
-        return x
+        for layer in self.layers[:-1]:
+            x = layer(x, present, segments, None)
+        return self.layers[-1](x, present, segments, lengths)  # type: ignore[no-any-return]
 
     def item_vectors(self) -> Tensor:
         """Return the output vectors (V, D) of items 1..V: the mask token is nobody's next item."""
@@ -127,6 +127,7 @@ class _Layer(nn.Module):
         self.mixer = Hydra(config.mixer, config.width)
         self.after = AfterMixer(config.width, config.inner_width, config.dropout, residual=config.layers > 1)
 
-    def forward(self, x: Tensor, present: Tensor, segments: Tensor | None) -> Tensor:
-        out: Tensor = self.after(x, self.mixer(x, present, segments))
+    def forward(self, x: Tensor, present: Tensor, segments: Tensor | None, lengths: Tensor | None) -> Tensor:
+        mixed = self.mixer(x, present, segments, lengths)
+        out: Tensor = self.after(x if lengths is None else last_alone(x, lengths), mixed)
         return out

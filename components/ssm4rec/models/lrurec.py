@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssm4rec.models.feed_forward import AfterMixer
-from ssm4rec.models.mixer import MixerState, at_last
+from ssm4rec.models.mixer import MixerState, at_last, last_alone
 from ssm4rec.models.recommender import INITIAL_DEVIATION, check_sizes, item_embedding
 from ssm4rec.models.serving import RecurrentRecommender
 from ssm4rec.ops.linear_recurrence import linear_recurrence
@@ -105,10 +105,15 @@ class _Layer(nn.Module):
         self.after = AfterMixer(config.width, config.inner_width, config.dropout, residual=True)
 
     def forward(
-        self, x: Tensor, segments: Tensor | None, state: MixerState | None, lengths: Tensor | None
+        self,
+        x: Tensor,
+        segments: Tensor | None,
+        state: MixerState | None,
+        lengths: Tensor | None,
+        ends: Tensor | None,
     ) -> tuple[Tensor, MixerState]:
-        mixed, state = self.recurrence(x, segments, state, lengths)
-        return self.after(x, mixed), state
+        mixed, state = self.recurrence(x, segments, state, lengths, ends)
+        return self.after(x if ends is None else last_alone(x, ends), mixed), state
 
 
 class LinearRecurrentUnit(nn.Module):
@@ -135,6 +140,7 @@ class LinearRecurrentUnit(nn.Module):
         segments: Tensor | None = None,
         state: MixerState | None = None,
         lengths: Tensor | None = None,
+        ends: Tensor | None = None,
     ) -> tuple[Tensor, MixerState]:
         """Return the mixed sequence (B, L, D) and the state: real and imaginary parts (B, C, 2); see ``mixer.py``."""
         # Both parts come from one matrix product, side by side, so that they are complex numbers without a copy; the
@@ -149,6 +155,8 @@ class LinearRecurrentUnit(nn.Module):
         states, last = linear_recurrence(inputs, self.decay(), segments, before)
         if lengths is not None:
             last = at_last(states, lengths)
+        if ends is not None:
+            states = last_alone(states, ends)
         # Re(W h) = Re W Re h - Im W Im h, as one matrix product.
         weight = torch.stack([self.real_out.weight, -self.imaginary_out.weight], dim=-1)  # (D, C, 2)
         y = functional.linear(torch.view_as_real(states).flatten(-2), weight.flatten(1), self.real_out.bias)

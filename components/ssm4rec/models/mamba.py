@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, inside
+from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, inside, last_alone
 from ssm4rec.models.recommender import INITIAL_DEVIATION
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
@@ -80,6 +80,7 @@ class Mamba(nn.Module):
         segments: Tensor | None = None,
         state: MixerState | None = None,
         lengths: Tensor | None = None,
+        ends: Tensor | None = None,
     ) -> tuple[Tensor, MixerState]:
         """Return the mixed sequence (B, L, D) and the state: (B, W - 1, E) and (B, E, N); see ``mixer.py``."""
         N = self.config.state_size
@@ -93,5 +94,7 @@ class Mamba(nn.Module):
             dt = dt * inside(lengths, x.shape[1])[..., None]
             last = inputs_before(inputs, lengths, recent, self.config.convolution_width - 1)
         y, memory = selective_scan(x, dt, -torch.exp(self.log_decay_rate), b, c, segments, memory)
+        if ends is not None:
+            y, x, gate = (last_alone(tensor, ends) for tensor in (y, x, gate))
         y = (y + self.skip * x) * functional.silu(gate)
         return self.project_out(y), (last, memory)

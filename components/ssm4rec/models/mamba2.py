@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, inside
+from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, inside, last_alone
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.ssd import ssd
 
@@ -60,6 +60,7 @@ class Mamba2(nn.Module):
         segments: Tensor | None = None,
         state: MixerState | None = None,
         lengths: Tensor | None = None,
+        ends: Tensor | None = None,
     ) -> tuple[Tensor, MixerState]:
         """Return the mixed sequence (B, L, D) and the state: (B, W - 1, C) and (B, H, P, N); see ``mixer.py``."""
         B, L, _ = x.shape
@@ -74,6 +75,8 @@ class Mamba2(nn.Module):
             dt = dt * inside(lengths, L)[..., None]
             last = inputs_before(mixed, lengths, recent, self.config.convolution_width - 1)
         y, memory = ssd(x, dt, -torch.exp(self.log_decay_rate), b, c, segments, memory, self.config.chunk_length)
-        y = (y + self.skip[:, None] * x).reshape(B, L, self.inner)
+        if ends is not None:
+            y, x, gate = (last_alone(tensor, ends) for tensor in (y, x, gate))
+        y = (y + self.skip[:, None] * x).flatten(2)
         y = functional.rms_norm(y * functional.silu(gate), (self.inner,), self.norm_weight, eps=1e-5)
         return self.project_out(y), (last, memory)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
-from ssm4rec.models.mixer import MixerState
+from ssm4rec.models.mixer import MixerState, last_alone
 from ssm4rec.models.recommender import check_sizes, initialize, item_embedding
 from ssm4rec.models.serving import RecurrentRecommender
 
@@ -72,7 +72,12 @@ class _Layer(nn.Module):
         self.after = AfterMixer(config.width, config.inner_width, config.dropout, residual=config.layers > 1)
 
     def forward(
-        self, x: Tensor, segments: Tensor | None, state: MixerState | None, lengths: Tensor | None
+        self,
+        x: Tensor,
+        segments: Tensor | None,
+        state: MixerState | None,
+        lengths: Tensor | None,
+        ends: Tensor | None,
     ) -> tuple[Tensor, MixerState]:
-        mixed, state = self.mixer(x, segments, state, lengths)
-        return self.after(x, mixed), state
+        mixed, state = self.mixer(x, segments, state, lengths, ends)
+        return self.after(x if ends is None else last_alone(x, ends), mixed), state

@@ -2,11 +2,12 @@
 
 A mixer maps x (B, L, D) to (B, L, D) and carries a state, so that a sequence can be read in parts::
 
-    y, state = mixer(x, segments=None, state=None, lengths=None)
+    y, state = mixer(x, segments=None, state=None, lengths=None, ends=None)
 
 - ``segments`` (B, L): several sequences in a row, one id each, never falling; nothing crosses from one to the next.
 - ``state``: after what came before the row (its first segment); None: nothing came before.
 - ``lengths`` (B,): rows are padded on the right; the returned state is that after each row's last real position.
+- ``ends`` (B,): the rows' lengths again, where y is wanted of each row's last real position alone, (B, 1, D).
 
 One event at a time is L = 1 with a state. Shapes: B batch, L length, D width, C channels, W kernel width.
 """
@@ -44,6 +45,11 @@ def inputs_before(x: Tensor, lengths: Tensor, before: Tensor | None, count: int)
 def at_last(x: Tensor, lengths: Tensor) -> Tensor:
     """Return what stands at each row's last real position, (B, ...) of x (B, L, ...)."""
     return x[torch.arange(len(x), device=x.device), lengths - 1]
+
+
+def last_alone(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return each row's last real position as a row of its own, (B, 1, ...) of x (B, L, ...)."""
+    return at_last(x, lengths)[:, None]
 
 
 def initial_convolution(channels: int, width: int) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,6 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from ssm4rec.models.mixer import at_last
-
 INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights, as in RecBole's SASRec and in Mamba4Rec (`_init_weights`)."""
 
@@ -28,13 +26,15 @@ class Recommender(nn.Module):
     """Position t of the output sees items 0..t only, so that it may be trained to predict item t + 1."""
 
     @abstractmethod
-    def forward(self, items: Tensor, segments: Tensor | None = None) -> Tensor:
-        """Return hidden states (B, L, D).
+    def forward(self, items: Tensor, segments: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Return hidden states (B, L, D), or with ``lengths`` those of the last positions, (B, 1, D).
 
         Args:
             items: (B, L), int64, 0 where padded.
             segments: ids (B, L) of several histories packed into a row, never falling; each is read as if it stood
                 alone. None: each row is one history.
+            lengths: (B,), of rows padded on the right, whose last real position alone is wanted: what no other layer
+                reads of the last one is not computed for the rest.
         """
 
     def item_vectors(self) -> Tensor:
@@ -48,7 +48,8 @@ class Recommender(nn.Module):
             items: histories (B, L), int64, oldest first, padded on the right with 0.
             lengths: (B,), the number of items in each history, at least 1.
         """
-        return at_last(self(items), lengths)
+        hidden: Tensor = self(items, lengths=lengths)
+        return hidden[:, 0]
 
     def score(self, hidden: Tensor) -> Tensor:
         """Return scores (B, V) of items 1..V from hidden states (B, D), never in less than float32.

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mixer import at_last
+from ssm4rec.models.mixer import inside, last_alone
 from ssm4rec.models.recommender import check_sizes, initialize, item_embedding
 from ssm4rec.models.serving import ServingRecommender, ServingState
 
 Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""From queries, keys and values (B, H, L, D / H) and the dropout rate to the mixed values (B, H, L, D / H)."""
+"""From queries, keys and values (B, H, L, D / H) and the dropout rate to the mixed values, as many as queries."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,19 @@ class SASRec(ServingRecommender):
         self.dropout = nn.Dropout(config.dropout)
         self.apply(initialize)
 
-    def forward(self, items: Tensor, segments: Tensor | None = None) -> Tensor:
-        """Return hidden states (B, L, D) for items (B, L)."""
+    def forward(self, items: Tensor, segments: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Return hidden states (B, L, D), or (B, 1, D), for items (B, L)."""
         places = torch.arange(items.shape[1], device=items.device)  # position 0 is the oldest item read
         if segments is None:
-            return self._read(items, places, [_causal] * len(self.layers))
+            return self._read(items, places, self._attends(lengths, items.shape[1]), lengths)
         starts = torch.cat([torch.ones_like(segments[:, :1]), segments.diff(dim=1)], dim=1) != 0
         places = places - torch.where(starts, places, 0).cummax(dim=1).values
         absent = torch.ones(items.shape[1], items.shape[1], dtype=torch.bool, device=items.device).triu(1)
         mask = (segments[:, :, None] == segments[:, None]) & ~absent  # (B, L, L)
-        return self._read(items, places, [_masked(mask[:, None])] * len(self.layers))
+        attends = [_masked(mask[:, None])] * len(self.layers)
+        if lengths is not None:
+            attends[-1] = _masked(last_alone(mask, lengths)[:, None])
+        return self._read(items, places, attends, lengths)
 
     def prefill(self, items: Tensor, lengths: Tensor) -> ServingState:
         """Return the state after histories (B, L) of ``lengths`` (B,) items, of which the last M are read."""
@@ -81,9 +84,10 @@ class SASRec(ServingRecommender):
         steps = torch.arange(min(M, items.shape[1]), device=items.device)
         last = items.gather(1, torch.where(steps < read[:, None], steps + (lengths - read)[:, None], 0))
         caches = [_Cache(M) for _ in self.layers]
-        hidden = self._read(last, steps, [cache.fill for cache in caches])
+        attends = [cache.filling(attend) for cache, attend in zip(caches, self._attends(read, len(steps)), strict=True)]
+        hidden = self._read(last, steps, attends, read)[:, 0]
         memory = (functional.pad(last, (0, M - len(steps))), *(part for cache in caches for part in cache.parts))
-        return ServingState(memory, at_last(hidden, read), lengths)
+        return ServingState(memory, hidden, lengths)
 
     def advance(self, state: ServingState, items: Tensor) -> ServingState:
         """Return the state after one more item (B,) of every user."""
@@ -111,15 +115,22 @@ class SASRec(ServingRecommender):
         window = window.index_put((rows, state.events), items)
         caches = [_Cache(self.maximum_length, parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
         attends = [cache.append(state.events) for cache in caches]
-        hidden = self._read(items[:, None], state.events[:, None], attends)[:, 0]
+        hidden = self._read(items[:, None], state.events[:, None], attends, None)[:, 0]
         return ServingState((window, *(part for cache in caches for part in cache.parts)), hidden, state.events + 1)
 
-    def _read(self, items: Tensor, places: Tensor, attends: list[Attend]) -> Tensor:
+    def _attends(self, lengths: Tensor | None, steps: int) -> list[Attend]:
+        """Return each layer's attention in rows of one history: the last layer's from the last positions, if given."""
+        last = _causal if lengths is None else _masked(inside(lengths, steps)[:, None, None])
+        return [*[_causal] * (len(self.layers) - 1), last]
+
+    def _read(self, items: Tensor, places: Tensor, attends: list[Attend], lengths: Tensor | None) -> Tensor:
+        """Return hidden states (B, L, D), or with ``lengths`` those of the last positions, (B, 1, D)."""
         x: Tensor = self.item_embedding(items) + self.position_embedding(places)
         post = self.config.norm == "post"
         x = self.dropout(self.norm(x) if post else x)
-        for layer, attend in zip(self.layers, attends, strict=True):
-            x = layer(x, attend)
+        for layer, attend in zip(self.layers[:-1], attends[:-1], strict=True):
+            x = layer(x, attend, None)
+        x = self.layers[-1](x, attends[-1], lengths)
         if not post:
             x = self.norm(x)
         return x
@@ -141,21 +152,25 @@ class _Layer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.width, eps=1e-12)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, attend: Attend) -> Tensor:  # (B, L, D)
+    def forward(self, x: Tensor, attend: Attend, lengths: Tensor | None) -> Tensor:
+        """Return (B, L, D) for x (B, L, D), or with ``lengths`` the last positions' alone, (B, 1, D)."""
+        mixed = self.dropout(self._attention(x if self.post else self.attention_norm(x), attend, lengths))
+        if lengths is not None:
+            x = last_alone(x, lengths)
         if self.post:
-            x = self.attention_norm(x + self.dropout(self._attention(x, attend)))
-            x = self.feed_forward_norm(x + self.dropout(self._feed_forward(x)))
-        else:
-            x = x + self.dropout(self._attention(self.attention_norm(x), attend))
-            x = x + self.dropout(self._feed_forward(self.feed_forward_norm(x)))
-        return x
+            x = self.attention_norm(x + mixed)
+            return self.feed_forward_norm(x + self.dropout(self._feed_forward(x)))  # type: ignore[no-any-return]
+        x = x + mixed
+        return x + self.dropout(self._feed_forward(self.feed_forward_norm(x)))  # type: ignore[no-any-return]
 
-    def _attention(self, x: Tensor, attend: Attend) -> Tensor:
+    def _attention(self, x: Tensor, attend: Attend, lengths: Tensor | None) -> Tensor:
         B, L, D = x.shape
         split = self.query_key_value(x).view(B, L, 3, self.heads, D // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)  # each (B, H, L, D / H)
+        if lengths is not None:
+            query = last_alone(split[:, :, 0], lengths).transpose(1, 2)  # (B, H, 1, D / H)
         mixed = attend(query, key, value, self.dropout_rate if self.training else 0.0)
-        out: Tensor = self.output(mixed.transpose(1, 2).reshape(B, L, D))
+        out: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return out
 
     def _feed_forward(self, x: Tensor) -> Tensor:
@@ -183,11 +198,15 @@ class _Cache:
         self.size = size
         self.parts = parts
 
-    def fill(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
-        """Attend causally and keep the keys and values."""
-        room = (0, 0, 0, self.size - key.shape[2])
-        self.parts = (functional.pad(key, room), functional.pad(value, room))
-        return _causal(query, key, value, dropout)
+    def filling(self, attend: Attend) -> Attend:
+        """Return the same attention, which keeps the keys and values here."""
+
+        def filled(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+            room = (0, 0, 0, self.size - key.shape[2])
+            self.parts = (functional.pad(key, room), functional.pad(value, room))
+            return attend(query, key, value, dropout)
+
+        return filled
 
     def append(self, places: Tensor) -> Attend:
         """Return attention of one query a row, at ``places`` (B,), to the kept keys and its own."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file
-from ssm4rec.models.mixer import MixerState, at_last
+from ssm4rec.models.mixer import MixerState
 from ssm4rec.models.recommender import Recommender
 
 
@@ -99,28 +99,32 @@ class RecurrentRecommender(ServingRecommender):
     dropout: nn.Dropout
     norm: nn.LayerNorm
     layers: nn.ModuleList
-    """Each from x, segments, its state and lengths to x and its state, as in ``mixer.py``."""
+    """Each from x, segments, its state, lengths and ends to x and its state, as in ``mixer.py``."""
 
     def read(
         self, items: Tensor, segments: Tensor | None, memory: MixerState | None, lengths: Tensor | None
     ) -> tuple[Tensor, MixerState]:
-        """Return hidden states (B, L, D) and the layers' states one after another; arguments as in ``mixer.py``."""
+        """Return hidden states (B, L, D) and the layers' states one after another; arguments as in ``mixer.py``.
+
+        With ``lengths`` the hidden states are those of the last real positions, (B, 1, D).
+        """
         x: Tensor = self.norm(self.dropout(self.item_embedding(items)))
         count = len(memory) // len(self.layers) if memory else 0
         states: list[Tensor] = []
         for index, layer in enumerate(self.layers):
-            x, state = layer(x, segments, memory and memory[index * count : (index + 1) * count], lengths)
+            ends = lengths if index == len(self.layers) - 1 else None  # nothing else reads the last layer's outputs
+            x, state = layer(x, segments, memory and memory[index * count : (index + 1) * count], lengths, ends)
             states.extend(state)
         return x, tuple(states)
 
-    def forward(self, items: Tensor, segments: Tensor | None = None) -> Tensor:
-        """Return hidden states (B, L, D) for items (B, L)."""
-        return self.read(items, segments, None, None)[0]
+    def forward(self, items: Tensor, segments: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Return hidden states (B, L, D), or (B, 1, D), for items (B, L)."""
+        return self.read(items, segments, None, lengths)[0]
 
     def prefill(self, items: Tensor, lengths: Tensor) -> ServingState:
         """Return the state after histories (B, L) of ``lengths`` (B,) items, however long."""
         hidden, memory = self.read(items, None, None, lengths)
-        return ServingState(memory, at_last(hidden, lengths), lengths)
+        return ServingState(memory, hidden[:, 0], lengths)
 
     def advance(self, state: ServingState, items: Tensor) -> ServingState:
         """Return the state after one more item (B,) of every user."""
