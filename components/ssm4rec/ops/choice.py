@@ -28,6 +28,7 @@ _FUSED: Final = {
     ("selective_scan", "cuda"): "mamba_ssm.ops.selective_scan_interface",
     ("ssd", "cuda"): "mamba_ssm.ops.triton.ssd_combined",
     ("selective_scan", "cpu"): "ssm4rec.ops.selective_scan_native",
+    ("ssd", "cpu"): "ssm4rec.ops.selective_scan_native",
 }
 """The module of each fused form, imported when it is first wanted."""
 

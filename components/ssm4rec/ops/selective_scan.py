@@ -48,13 +48,13 @@ def selective_scan(
     Raises:
         ValueError: shapes do not fit together.
     """
-    _check_shapes(x, dt, A, b, c, segments, initial_state)
+    check_shapes(x, dt, A, b, c, segments, initial_state)
     match form_of("selective_scan", x.device):
         case "sequential":
             return selective_scan_sequential(x, dt, A, b, c, segments, initial_state)
         case "fused" if x.device.type == "cuda" and segments is None and initial_state is None:
             return _fused_cuda(x, dt, A, b, c)
-        case "fused" if x.device.type == "cpu" and _all_float32(x, dt, A, b, c, initial_state):
+        case "fused" if x.device.type == "cpu" and all_float32(x, dt, A, b, c, initial_state):
             return _fused_cpu(x, dt, A, b, c, segments, initial_state)
         case _:
             return selective_scan_torch(x, dt, A, b, c, segments, initial_state)
@@ -110,7 +110,7 @@ def selective_scan_torch(
         (dt * x)[..., None].unbind(1),
         b[:, :, None].unbind(1),
         c[..., None].unbind(1),
-        [None] * L if segments is None else (~_cuts(segments))[..., None, None].unbind(1),
+        [None] * L if segments is None else (~cuts(segments))[..., None, None].unbind(1),
         strict=True,
     )
     outputs = []
@@ -127,7 +127,7 @@ def _fused_cpu(
     x: Tensor, dt: Tensor, A: Tensor, b: Tensor, c: Tensor, segments: Tensor | None, initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     kernel = fused_module("selective_scan", x.device).selective_scan_native
-    y, state = kernel(x, dt, A, b, c, None if segments is None else _cuts(segments), initial_state)
+    y, state = kernel(x, dt, A, b, c, None if segments is None else cuts(segments), initial_state)
     return y, state
 
 
@@ -146,21 +146,22 @@ def _refuse(gradient: Tensor | None) -> None:
         raise NotImplementedError("mamba-ssm has no gradient from the last state of its scan: choose the torch form")
 
 
-def _cuts(segments: Tensor) -> Tensor:
-    """Return where a segment starts that is not the row's first, (B, L) of bool."""
+def cuts(segments: Tensor) -> Tensor:
+    """Return where a segment (ids (B, L), never falling) starts that is not the row's first, (B, L) of bool."""
     return functional.pad(segments.diff(dim=1) != 0, (1, 0))
 
 
-def _all_float32(*tensors: Tensor | None) -> bool:
+def all_float32(*tensors: Tensor | None) -> bool:
+    """Return whether all that is there has the one type that the CPU kernel computes in."""
     return all(tensor is None or tensor.dtype == torch.float32 for tensor in tensors)
 
 
-def _check_shapes(
+def check_shapes(
     x: Tensor, dt: Tensor, A: Tensor, b: Tensor, c: Tensor, segments: Tensor | None, initial_state: Tensor | None
 ) -> None:
     """Raise ValueError for shapes that broadcasting would let pass, and a kernel would read past."""
     B, L, E = x.shape
-    N = A.shape[-1]
+    N = b.shape[-1]
     expected = {
         "dt": (dt, (B, L, E)),
         "A": (A, (E, N)),

@@ -1,4 +1,4 @@
-"""The selective scan on a CPU in float32, by the library compiled from native/selective_scan.c at installation.
+"""The selective scan, and the SSD, on a CPU in float32, by the library compiled from native/selective_scan.c at installation.
 
 Importing this module raises ImportError where there is no such library. Shapes: as in ``selective_scan.py``.
 """
@@ -18,7 +18,7 @@ try:
 except OSError as error:
     raise ImportError(f"no compiled selective scan: {error}") from None
 
-_SIZES: Final = [ctypes.c_int64] * 6  # variant, threads, B, L, E, N
+_SIZES: Final = [ctypes.c_int64] * 7  # variant, threads, B, L, E, N, R
 _library.selective_scan_variants.restype = ctypes.c_int
 _library.selective_scan_variants.argtypes = []
 _library.selective_scan_starts.restype = ctypes.c_int64
@@ -45,9 +45,10 @@ def selective_scan_native(
     """Evaluate the scan and its gradients; the same to the last bit on any number of threads.
 
     Args:
-        x: (B, L, E), float32 on the CPU like all but ``cuts``; likewise dt (B, L, E), A (E, N), b and c (B, L, N).
+        x: (B, L, E), float32 on the CPU like all but ``cuts``; likewise dt (B, L, E), A (E, N) or (E, 1), b and c
+            (B, L, N).
         dt: 0 or more.
-        A: 0 or less.
+        A: 0 or less; (E, 1) is the same rate for all N numbers of a channel's state, at a fraction of the time.
         b: input maps.
         c: output maps.
         cuts: where a segment starts that is not the row's first, (B, L) of bool; None: nowhere.
@@ -80,8 +81,8 @@ class _SelectiveScan(torch.autograd.Function):
         x, dt, A, b, c = (tensor.contiguous() for tensor in (x, dt, A, b, c))
         cuts, initial_state = (tensor if tensor is None else tensor.contiguous() for tensor in (cuts, initial_state))
         B, L, E = x.shape
-        N = A.shape[1]
-        sizes = (variant, torch.get_num_threads(), B, L, E, N)
+        N, R = b.shape[2], A.shape[1]
+        sizes = (variant, torch.get_num_threads(), B, L, E, N, R)
         starts = x.new_empty(_library.selective_scan_starts(B, L, E, N)) if any(ctx.needs_input_grad) else None
         y, state = torch.empty_like(x), x.new_empty(B, E, N)
         inputs = (x, dt, A, b, c, cuts)
@@ -99,9 +100,9 @@ class _SelectiveScan(torch.autograd.Function):
         y_gradient = torch.zeros_like(x) if y_gradient is None else y_gradient.contiguous()
         state_gradient = None if state_gradient is None else state_gradient.contiguous()
         B, L, E = x.shape
-        N = A.shape[1]
-        sizes = (ctx.variant, torch.get_num_threads(), B, L, E, N)
-        of_rows, of_state = x.new_empty(B, E, N), x.new_empty(B, E, N)
+        N, R = b.shape[2], A.shape[1]
+        sizes = (ctx.variant, torch.get_num_threads(), B, L, E, N, R)
+        of_rows, of_state = x.new_empty(B, E, R), x.new_empty(B, E, N)
         of_x, of_dt, of_b, of_c = (torch.empty_like(tensor) for tensor in (x, dt, b, c))
         pointers = _addresses(
             *inputs, starts, y_gradient, state_gradient, of_x, of_dt, of_rows, of_b, of_c, of_state

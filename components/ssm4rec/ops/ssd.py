@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssm4rec.ops.choice import form_of, fused_module
+from ssm4rec.ops.selective_scan import all_float32, check_shapes, cuts
 
 _FUSED_CHUNK = 128
 """Chunk length of the CUDA kernel: its tiles want powers of two, of 64 and more."""
@@ -32,6 +33,8 @@ def ssd(
 ) -> tuple[Tensor, Tensor]:
     """Evaluate the map in the form that ``ops.choice`` names.
 
+    The CPU kernel computes in float32: anything else takes the torch form.
+
     Args:
         x: inputs, (B, L, H, P).
         dt: step sizes, 0 or more, (B, L, H); a step of 0 keeps the state and adds nothing.
@@ -48,9 +51,11 @@ def ssd(
     match form_of("ssd", x.device):
         case "sequential":
             return ssd_sequential(x, dt, A, b, c, segments, initial_state)
-        case "fused":
-            return _ssd_fused(x, dt, A, b, c, segments, initial_state)
-        case "torch":
+        case "fused" if x.device.type == "cuda":
+            return _ssd_cuda(x, dt, A, b, c, segments, initial_state)
+        case "fused" if all_float32(x, dt, A, b, c, initial_state):
+            return _ssd_cpu(x, dt, A, b, c, segments, initial_state)
+        case _:
             return ssd_chunked(x, dt, A, b, c, segments, initial_state, chunk_length)
 
 
@@ -162,7 +167,7 @@ class _Marks:
         self.whole = (ids[..., -1:] == entering)[..., None, None]
 
 
-def _ssd_fused(
+def _ssd_cuda(
     x: Tensor, dt: Tensor, A: Tensor, b: Tensor, c: Tensor, segments: Tensor | None, initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     kernel = fused_module("ssd", x.device).mamba_chunk_scan_combined
@@ -173,3 +178,18 @@ def _ssd_fused(
         initial_states=initial_state, seq_idx=ids, return_final_states=True,
     )  # fmt: skip
     return y, state
+
+
+def _ssd_cpu(
+    x: Tensor, dt: Tensor, A: Tensor, b: Tensor, c: Tensor, segments: Tensor | None, initial_state: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Evaluate it as the selective scan of E = H P channels whose states each decay as one."""
+    B, L, H, P = x.shape
+    channels = x.flatten(2)
+    steps = dt[..., None].expand(B, L, H, P).reshape(B, L, H * P)
+    rates = A[:, None].expand(H, P).reshape(H * P, 1)
+    initial = None if initial_state is None else initial_state.flatten(1, 2)
+    check_shapes(channels, steps, rates.expand(H * P, b.shape[-1]), b, c, segments, initial)
+    kernel = fused_module("ssd", x.device).selective_scan_native
+    y, state = kernel(channels, steps, rates, b, c, None if segments is None else cuts(segments), initial)
+    return y.view(B, L, H, P), state.view(B, H, P, -1)

@@ -4,8 +4,11 @@
  *
  *     h_t = exp(dt_t A) h_{t-1} + dt_t x_t b_t        y_t = c_t . h_t
  *
- * Shapes, all dense: B rows, L steps, E channels, N state size;
- *     x, dt, y (B, L, E)    A (E, N)    b, c (B, L, N)    states (B, E, N)    cuts (B, L): h_{t-1} counts as 0
+ * Shapes, all dense: B rows, L steps, E channels, N state size, R rates of a channel, N or 1;
+ *     x, dt, y (B, L, E)    A (E, R)    b, c (B, L, N)    states (B, E, N)    cuts (B, L): h_{t-1} counts as 0
+ *
+ * With R = 1 all N numbers of a channel's state decay alike, as in the SSD of Mamba-2 (Dao & Gu 2024): one exponential
+ * a step and channel in place of N. `shared` says so, and is a constant wherever these functions are compiled.
  *
  * Neighbouring channels are the lanes of a vector: b_t and c_t are then scalars, and neither y nor the gradients of x
  * and dt need a sum across lanes. The inner loops have a fixed number of lanes and plain C in them, which compilers
@@ -27,11 +30,11 @@ enum { LANES = 64, CHUNK = 32 };
 typedef float Lanes[LANES];
 
 typedef struct {
-    int64_t B, L, E, N;
+    int64_t B, L, E, N, R;
     int64_t blocks; /* of LANES channels, the last one filled up with zeros */
     int64_t chunks; /* of CHUNK steps */
     const float *x, *dt, *b, *c;
-    const Lanes *rates;            /* A / ln 2, (blocks, N), so that exp(dt A) = 2^(dt rate) */
+    const Lanes *rates;            /* A / ln 2, (blocks, R), so that exp(dt A) = 2^(dt rate) */
     const uint8_t *cuts;           /* or NULL: none */
     const float *initial_state;    /* or NULL: zeros */
     float *y, *final_state;        /* forward */
@@ -80,52 +83,57 @@ INLINE void store(float *restrict to, const float *restrict lanes, int64_t count
     memcpy(to, lanes, count >= LANES ? sizeof(Lanes) : (size_t)count * sizeof(float));
 }
 
-/* One block's part of states (B, E, N), into lanes (N); NULL stands for zeros. */
-INLINE void load_state(Lanes *restrict lanes, const float *states, const Scan *s, int64_t row, int64_t block) {
-    memset(lanes, 0, (size_t)s->N * sizeof(Lanes));
-    if (states == NULL) return;
+/* One block's part of (B, E, N), into lanes (N); NULL stands for zeros. */
+INLINE void load_block(Lanes *restrict lanes, const float *all, int64_t N, const Scan *s, int64_t row, int64_t block) {
+    memset(lanes, 0, (size_t)N * sizeof(Lanes));
+    if (all == NULL) return;
     for (int64_t i = 0; i < LANES && block * LANES + i < s->E; i++)
-        for (int64_t n = 0; n < s->N; n++) lanes[n][i] = states[(row * s->E + block * LANES + i) * s->N + n];
+        for (int64_t n = 0; n < N; n++) lanes[n][i] = all[(row * s->E + block * LANES + i) * N + n];
 }
 
-INLINE void store_state(float *states, const Lanes *restrict lanes, const Scan *s, int64_t row, int64_t block) {
+INLINE void store_block(float *all, const Lanes *restrict lanes, int64_t N, const Scan *s, int64_t row, int64_t block) {
     for (int64_t i = 0; i < LANES && block * LANES + i < s->E; i++)
-        for (int64_t n = 0; n < s->N; n++) states[(row * s->E + block * LANES + i) * s->N + n] = lanes[n][i];
+        for (int64_t n = 0; n < N; n++) all[(row * s->E + block * LANES + i) * N + n] = lanes[n][i];
 }
 
 INLINE int is_cut(const Scan *s, int64_t at) { return s->cuts != NULL && s->cuts[at]; }
 
 /* Item: one block of one row. Scratch: N lanes. */
-INLINE void forward_item(const Scan *s, int64_t item, Lanes *restrict state) {
+INLINE void forward_item(const Scan *s, int64_t item, Lanes *restrict state, const int shared) {
     const int64_t N = s->N, row = item / s->blocks, block = item % s->blocks;
     const int64_t first = block * LANES, count = s->E - first;
-    const Lanes *restrict rates = s->rates + block * N;
-    load_state(state, s->initial_state, s, row, block);
+    const Lanes *restrict rates = s->rates + block * s->R;
+    load_block(state, s->initial_state, N, s, row, block);
     for (int64_t t = 0; t < s->L; t++) {
         const int64_t at = row * s->L + t;
         if (s->starts != NULL && t % CHUNK == 0)
             memcpy(s->starts + ((row * s->chunks + t / CHUNK) * s->blocks + block) * N, state, (size_t)N * sizeof(Lanes));
         if (is_cut(s, at)) memset(state, 0, (size_t)N * sizeof(Lanes));
-        Lanes dt, input, y;
+        Lanes dt, input, y, decay;
         load(dt, s->dt + at * s->E + first, count);
         load(input, s->x + at * s->E + first, count);
         memset(y, 0, sizeof y);
         for (int i = 0; i < LANES; i++) input[i] *= dt[i];
+        if (shared)
+            for (int i = 0; i < LANES; i++) decay[i] = power_of_two(dt[i] * rates[0][i]);
         for (int64_t n = 0; n < N; n++) {
             const float b = s->b[at * N + n], c = s->c[at * N + n];
             for (int i = 0; i < LANES; i++) {
-                const float h = power_of_two(dt[i] * rates[n][i]) * state[n][i] + input[i] * b;
+                const float kept = shared ? decay[i] : power_of_two(dt[i] * rates[n][i]);
+                const float h = kept * state[n][i] + input[i] * b;
                 state[n][i] = h;
                 y[i] += h * c;
             }
         }
         store(s->y + at * s->E + first, y, count);
     }
-    store_state(s->final_state, state, s, row, block);
+    store_block(s->final_state, state, N, s, row, block);
 }
 
 /* Lanes of scratch that backward_item wants. */
-static int64_t backward_scratch(const Scan *s) { return (2 * s->blocks + 2 * CHUNK + 2) * s->N; }
+static int64_t backward_scratch(const Scan *s) {
+    return (s->blocks + CHUNK + 2) * s->N + (s->blocks + CHUNK) * s->R;
+}
 
 /* Item: one row. For g, the gradient of h_t, which gathers c_t y'_t and what comes back from h_{t+1}:
  *
@@ -133,60 +141,62 @@ static int64_t backward_scratch(const Scan *s) { return (2 * s->blocks + 2 * CHU
  *     c'_t = sum over e of y'_t h_t        b'_t = sum over e of g dt_t x_t        (dt_t x_t)' = b_t . g
  *     (dt_t A)' = g exp(dt_t A) h_{t-1}
  */
-INLINE void backward_item(const Scan *s, int64_t row, Lanes *restrict scratch) {
-    const int64_t N = s->N, blocks = s->blocks;
+INLINE void backward_item(const Scan *s, int64_t row, Lanes *restrict scratch, const int shared) {
+    const int64_t N = s->N, R = s->R, blocks = s->blocks;
     Lanes *restrict carried = scratch;                      /* (blocks, N), exp(dt_{t+1} A) g_{t+1} */
-    Lanes *restrict A_gradient = carried + blocks * N;      /* (blocks, N) */
-    Lanes *restrict decays = A_gradient + blocks * N;       /* (CHUNK, N) */
-    Lanes *restrict zeros = decays + CHUNK * N;             /* (N) */
+    Lanes *restrict A_gradient = carried + blocks * N;      /* (blocks, R) */
+    Lanes *restrict decays = A_gradient + blocks * R;       /* (CHUNK, R) */
+    Lanes *restrict zeros = decays + CHUNK * R;             /* (N) */
     Lanes *states = zeros + N;                              /* (CHUNK + 1, N), from the one before the chunk */
-    memset(A_gradient, 0, (size_t)(blocks * N) * sizeof(Lanes));
+    memset(A_gradient, 0, (size_t)(blocks * R) * sizeof(Lanes));
     memset(zeros, 0, (size_t)N * sizeof(Lanes));
     memset(s->b_gradient + row * s->L * N, 0, (size_t)(s->L * N) * sizeof(float));
     memset(s->c_gradient + row * s->L * N, 0, (size_t)(s->L * N) * sizeof(float));
     for (int64_t block = 0; block < blocks; block++)
-        load_state(carried + block * N, s->final_gradient, s, row, block);
+        load_block(carried + block * N, s->final_gradient, N, s, row, block);
 
     for (int64_t chunk = s->chunks - 1; chunk >= 0; chunk--) {
         const int64_t start = chunk * CHUNK, steps = s->L - start < CHUNK ? s->L - start : CHUNK;
         for (int64_t block = 0; block < blocks; block++) {
             const int64_t first = block * LANES, count = s->E - first;
-            const Lanes *restrict rates = s->rates + block * N;
+            const Lanes *restrict rates = s->rates + block * R;
 
             /* 1. The chunk's states and decays. */
             memcpy(states, s->starts + ((row * s->chunks + chunk) * blocks + block) * N, (size_t)N * sizeof(Lanes));
             for (int64_t k = 0; k < steps; k++) {
                 const int64_t at = row * s->L + start + k;
                 const Lanes *restrict before = is_cut(s, at) ? zeros : states + k * N;
-                Lanes *restrict after = states + (k + 1) * N, *restrict decay = decays + k * N;
+                Lanes *restrict after = states + (k + 1) * N, *restrict decay = decays + k * R;
                 Lanes dt, input;
                 load(dt, s->dt + at * s->E + first, count);
                 load(input, s->x + at * s->E + first, count);
                 for (int i = 0; i < LANES; i++) input[i] *= dt[i];
+                for (int64_t r = 0; r < R; r++)
+                    for (int i = 0; i < LANES; i++) decay[r][i] = power_of_two(dt[i] * rates[r][i]);
                 for (int64_t n = 0; n < N; n++) {
                     const float b = s->b[at * N + n];
-                    for (int i = 0; i < LANES; i++) {
-                        decay[n][i] = power_of_two(dt[i] * rates[n][i]);
-                        after[n][i] = decay[n][i] * before[n][i] + input[i] * b;
-                    }
+                    const int64_t r = shared ? 0 : n;
+                    for (int i = 0; i < LANES; i++) after[n][i] = decay[r][i] * before[n][i] + input[i] * b;
                 }
             }
 
             /* 2. Back through them. */
-            Lanes *restrict carry = carried + block * N, *restrict A_sum = A_gradient + block * N;
+            Lanes *restrict carry = carried + block * N, *restrict A_sum = A_gradient + block * R;
             for (int64_t k = steps - 1; k >= 0; k--) {
                 const int64_t at = row * s->L + start + k;
                 const Lanes *restrict before = is_cut(s, at) ? zeros : states + k * N;
-                const Lanes *restrict after = states + (k + 1) * N, *restrict decay = decays + k * N;
-                Lanes x, dt, input, y_gradient, input_sum, dt_sum;
+                const Lanes *restrict after = states + (k + 1) * N, *restrict decay = decays + k * R;
+                Lanes x, dt, input, y_gradient, input_sum, dt_sum, exponent_sum;
                 load(x, s->x + at * s->E + first, count);
                 load(dt, s->dt + at * s->E + first, count);
                 load(y_gradient, s->y_gradient + at * s->E + first, count);
                 memset(input_sum, 0, sizeof input_sum);
                 memset(dt_sum, 0, sizeof dt_sum);
+                memset(exponent_sum, 0, sizeof exponent_sum);
                 for (int i = 0; i < LANES; i++) input[i] = dt[i] * x[i];
                 for (int64_t n = 0; n < N; n++) {
                     const float b = s->b[at * N + n], c = s->c[at * N + n];
+                    const int64_t r = shared ? 0 : n;
                     float b_sum = 0, c_sum = 0;
 #pragma omp simd reduction(+ : b_sum, c_sum)
                     for (int i = 0; i < LANES; i++) {
@@ -194,16 +204,25 @@ INLINE void backward_item(const Scan *s, int64_t row, Lanes *restrict scratch) {
                         c_sum += y_gradient[i] * after[n][i];
                         b_sum += g * input[i];
                         input_sum[i] += g * b;
-                        const float decayed = g * decay[n][i];
+                        const float decayed = g * decay[r][i];
                         const float exponent = decayed * before[n][i]; /* gradient of dt A */
                         carry[n][i] = decayed;
-                        dt_sum[i] += exponent * rates[n][i];
-                        A_sum[n][i] += exponent * dt[i];
+                        if (shared) {
+                            exponent_sum[i] += exponent;
+                        } else {
+                            dt_sum[i] += exponent * rates[n][i];
+                            A_sum[n][i] += exponent * dt[i];
+                        }
                     }
                     s->b_gradient[at * N + n] += b_sum;
                     s->c_gradient[at * N + n] += c_sum;
                 }
                 if (is_cut(s, at)) memset(carry, 0, (size_t)N * sizeof(Lanes));
+                if (shared)
+                    for (int i = 0; i < LANES; i++) {
+                        dt_sum[i] = exponent_sum[i] * rates[0][i];
+                        A_sum[0][i] += exponent_sum[i] * dt[i];
+                    }
                 const float ln2 = 0.693147181f;
                 for (int i = 0; i < LANES; i++) {
                     dt_sum[i] = dt_sum[i] * ln2 + input_sum[i] * x[i];
@@ -215,20 +234,23 @@ INLINE void backward_item(const Scan *s, int64_t row, Lanes *restrict scratch) {
         }
     }
     for (int64_t block = 0; block < blocks; block++) {
-        store_state(s->A_gradients, A_gradient + block * N, s, row, block);
-        store_state(s->initial_gradient, carried + block * N, s, row, block);
+        store_block(s->A_gradients, A_gradient + block * R, R, s, row, block);
+        store_block(s->initial_gradient, carried + block * N, N, s, row, block);
     }
 }
 
 typedef void Work(const Scan *, int64_t item, Lanes *scratch);
 
 typedef struct {
-    Work *forward, *backward;
+    Work *forward[2], *backward[2]; /* with R = N, and with R = 1 */
 } Variant;
 
-#define VARIANT(name, target)                                                                                     \
-    target static void forward_##name(const Scan *s, int64_t item, Lanes *m) { forward_item(s, item, m); }        \
-    target static void backward_##name(const Scan *s, int64_t item, Lanes *m) { backward_item(s, item, m); }
+#define VARIANT(name, target)                                                                                        \
+    target static void forward_##name(const Scan *s, int64_t item, Lanes *m) { forward_item(s, item, m, 0); }        \
+    target static void forward_shared_##name(const Scan *s, int64_t item, Lanes *m) { forward_item(s, item, m, 1); } \
+    target static void backward_##name(const Scan *s, int64_t item, Lanes *m) { backward_item(s, item, m, 0); }      \
+    target static void backward_shared_##name(const Scan *s, int64_t item, Lanes *m) { backward_item(s, item, m, 1); }
+#define WORKS(name) {{forward_##name, forward_shared_##name}, {backward_##name, backward_shared_##name}}
 
 VARIANT(baseline, )
 #if defined(__x86_64__)
@@ -237,10 +259,10 @@ VARIANT(avx512, __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512
 #endif
 
 static const Variant VARIANTS[] = {
-    {forward_baseline, backward_baseline},
+    WORKS(baseline),
 #if defined(__x86_64__)
-    {forward_avx2, backward_avx2},
-    {forward_avx512, backward_avx512},
+    WORKS(avx2),
+    WORKS(avx512),
 #endif
 };
 
@@ -306,15 +328,15 @@ static int run(const Scan *s, Work *work, int64_t count, int64_t scratch_lanes, 
 
 static int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
 
-/* Return A / ln 2 in lanes (blocks, N), or NULL when memory is short. */
+/* Return A / ln 2 in lanes (blocks, R), or NULL when memory is short. */
 static Lanes *new_rates(const float *A, const Scan *s) {
-    Lanes *rates = aligned_alloc(LANES * sizeof(float), (size_t)(s->blocks * s->N) * sizeof(Lanes));
+    Lanes *rates = aligned_alloc(LANES * sizeof(float), (size_t)(s->blocks * s->R) * sizeof(Lanes));
     if (rates == NULL) return NULL;
     for (int64_t block = 0; block < s->blocks; block++) {
-        Lanes *of_block = rates + block * s->N;
-        load_state(of_block, A, s, 0, block);
-        for (int64_t n = 0; n < s->N; n++)
-            for (int i = 0; i < LANES; i++) of_block[n][i] *= 1.44269504f;
+        Lanes *of_block = rates + block * s->R;
+        load_block(of_block, A, s->R, s, 0, block);
+        for (int64_t r = 0; r < s->R; r++)
+            for (int i = 0; i < LANES; i++) of_block[r][i] *= 1.44269504f;
     }
     return rates;
 }
@@ -326,27 +348,27 @@ int64_t selective_scan_starts(int64_t B, int64_t L, int64_t E, int64_t N) {
 
 /* Compute y, final_state and, unless NULL, starts. Returns 0, or -1 when memory is short. */
 int selective_scan_forward(
-    int64_t variant, int64_t threads, int64_t B, int64_t L, int64_t E, int64_t N, const float *x, const float *dt,
-    const float *A, const float *b, const float *c, const uint8_t *cuts, const float *initial_state, float *y,
+    int64_t variant, int64_t threads, int64_t B, int64_t L, int64_t E, int64_t N, int64_t R, const float *x,
+    const float *dt, const float *A, const float *b, const float *c, const uint8_t *cuts, const float *initial_state, float *y,
     float *final_state, float *starts) {
-    Scan s = {.B = B, .L = L, .E = E, .N = N, .blocks = parts(E, LANES), .chunks = parts(L, CHUNK), .x = x, .dt = dt,
+    Scan s = {.B = B, .L = L, .E = E, .N = N, .R = R, .blocks = parts(E, LANES), .chunks = parts(L, CHUNK), .x = x, .dt = dt,
               .b = b, .c = c, .cuts = cuts, .initial_state = initial_state, .y = y, .final_state = final_state,
               .starts = (Lanes *)starts};
     Lanes *rates = new_rates(A, &s);
     if (rates == NULL) return -1;
     s.rates = rates;
-    const int result = run(&s, VARIANTS[variant].forward, B * s.blocks, N, threads);
+    const int result = run(&s, VARIANTS[variant].forward[R == 1], B * s.blocks, N, threads);
     free(rates);
     return result;
 }
 
-/* Compute the gradients; A_gradients (B, E, N) is that of each row, to be summed over them. Returns as above. */
+/* Compute the gradients; A_gradients (B, E, R) is that of each row, to be summed over them. Returns as above. */
 int selective_scan_backward(
-    int64_t variant, int64_t threads, int64_t B, int64_t L, int64_t E, int64_t N, const float *x, const float *dt,
-    const float *A, const float *b, const float *c, const uint8_t *cuts, const float *starts, const float *y_gradient,
+    int64_t variant, int64_t threads, int64_t B, int64_t L, int64_t E, int64_t N, int64_t R, const float *x,
+    const float *dt, const float *A, const float *b, const float *c, const uint8_t *cuts, const float *starts, const float *y_gradient,
     const float *final_gradient, float *x_gradient, float *dt_gradient, float *A_gradients, float *b_gradient,
     float *c_gradient, float *initial_gradient) {
-    Scan s = {.B = B, .L = L, .E = E, .N = N, .blocks = parts(E, LANES), .chunks = parts(L, CHUNK), .x = x, .dt = dt,
+    Scan s = {.B = B, .L = L, .E = E, .N = N, .R = R, .blocks = parts(E, LANES), .chunks = parts(L, CHUNK), .x = x, .dt = dt,
               .b = b, .c = c, .cuts = cuts, .starts = (Lanes *)starts, .y_gradient = y_gradient,
               .final_gradient = final_gradient, .x_gradient = x_gradient, .dt_gradient = dt_gradient,
               .A_gradients = A_gradients, .b_gradient = b_gradient, .c_gradient = c_gradient,
@@ -354,7 +376,7 @@ int selective_scan_backward(
     Lanes *rates = new_rates(A, &s);
     if (rates == NULL) return -1;
     s.rates = rates;
-    const int result = run(&s, VARIANTS[variant].backward, B, backward_scratch(&s), threads);
+    const int result = run(&s, VARIANTS[variant].backward[R == 1], B, backward_scratch(&s), threads);
     free(rates);
     return result;
 }
