@@ -36,7 +36,7 @@ class NativeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         """Compile before hatchling collects the files."""
         problem = compile_library(Path(self.root))
         if problem is not None:
-            self.app.display_warning(f"no CPU kernel for the selective scan, torch operations instead: {problem}")
+            self.app.display_warning(f"no CPU kernel for the scans, torch operations instead: {problem}")
             return
         build_data["artifacts"].append(f"/{LIBRARY.as_posix()}")
         build_data["pure_python"] = False

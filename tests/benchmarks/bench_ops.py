@@ -17,7 +17,7 @@ from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 from ssm4rec.device import choose_device
 from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
-from ssm4rec.ops.choice import MissingKernelError, choose_form
+from ssm4rec.ops.choice import MissingKernelError, choose_form, form_of
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.linear_recurrence import linear_recurrence
 from ssm4rec.ops.selective_scan import selective_scan
@@ -63,8 +63,7 @@ def bench_operators(device: torch.device, runs: int) -> list[Row]:
             except MissingKernelError:
                 continue
             for name, work in operators(B, L, device).items():
-                fused_here = device.type == "cuda" or name == "selective_scan"
-                if form != "fused" or (fused_here and name != "linear_recurrence"):
+                if form != "fused" or form_of(name, device) == "fused":
                     found[name, form] = alternate({name: training_step(work)}, device, runs)[name]
         choose_form("auto", device)
         for (name, form), spent in found.items():

@@ -74,17 +74,24 @@ def test_torch_equals_sequential(sizes: tuple[int, int, int, int], packed: bool)
     assert_close(*results, tolerance=1e-13)
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_native_equals_sequential(native: Callable[..., None], sizes: tuple[int, int, int, int], packed: bool) -> None:
-    """Every variant of the kernel that this processor runs, against float64."""
+def test_native_equals_sequential(
+    native: Callable[..., None], sizes: tuple[int, int, int, int], packed: bool, shared: bool
+) -> None:
+    """Every variant of the kernel that this processor runs, against float64; with a rate a channel, too."""
     from ssm4rec.ops.selective_scan_native import VARIANTS
 
     arguments = inputs(*sizes, dtype=torch.float32)
+    if shared:
+        arguments[2] = arguments[2].detach()[:, :1].clone().requires_grad_()
     exact = [tensor.detach().double().requires_grad_() for tensor in arguments]
     segments = packed_ids(*sizes[:2]) if packed else None
     cuts = None if segments is None else torch.nn.functional.pad(segments.diff(dim=1) != 0, (1, 0))
-    expected = values_and_gradients(selective_scan_sequential(*exact[:5], segments, exact[5]), exact)
+    rates = exact[2].expand(-1, sizes[3])
+    reference = selective_scan_sequential(*exact[:2], rates, *exact[3:5], segments, exact[5])
+    expected = values_and_gradients(reference, exact)
     for variant in range(VARIANTS):
         outputs = native(*arguments[:5], cuts, arguments[5], variant)
         assert_close(values_and_gradients(outputs, arguments), expected, tolerance=2e-6)
@@ -117,8 +124,10 @@ def test_native_powers_are_exact_to_rounding(native: Callable[..., tuple[Tensor,
     assert math.isnan(decays[-1])
 
 
-def test_native_results_do_not_depend_on_threads(native: Callable[..., tuple[Tensor, Tensor]]) -> None:
+@pytest.mark.parametrize("rates", [16, 1])
+def test_native_results_do_not_depend_on_threads(native: Callable[..., tuple[Tensor, Tensor]], rates: int) -> None:
     arguments = inputs(5, 40, 130, 16, dtype=torch.float32)  # enough work for threads to be used
+    arguments[2] = arguments[2].detach()[:, :rates].clone().requires_grad_()
     results = []
     for threads in (1, 2, 2, 3):
         torch.set_num_threads(threads)

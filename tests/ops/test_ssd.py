@@ -1,9 +1,9 @@
-"""The chunked SSD equals the recurrence: values, gradients, any length, chunk, segments and initial state."""
+"""The chunked SSD and the kernel equal the recurrence: values, gradients, any length, segments and initial state."""
 
 import pytest
 import torch
 
-from ssm4rec.ops.ssd import ssd_chunked, ssd_sequential
+from ssm4rec.ops.ssd import ssd, ssd_chunked, ssd_sequential
 
 
 def inputs(B: int, L: int, H: int, P: int, N: int) -> list[torch.Tensor]:
@@ -43,6 +43,32 @@ def test_chunked_equals_sequential(L: int, chunk: int, with_state: bool, with_se
         torch.autograd.grad(actual, leaves, slopes), torch.autograd.grad(expected, leaves, slopes), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("L", [1, 31, 32, 33, 70])
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("with_segments", [False, True])
+def test_kernel_equals_sequential(L: int, with_state: bool, with_segments: bool) -> None:
+    """In float32, which with a C compiler is the kernel's; more channels than one block of its lanes holds."""
+    exact = inputs(B=2, L=L, H=3, P=30, N=5)
+    if with_state:
+        exact.append(torch.randn(2, 3, 30, 5, dtype=torch.float64, requires_grad=True))
+    segments = ids(L) if with_segments else None
+    single = [tensor.detach().float().requires_grad_() for tensor in exact]
+    slopes = [torch.randn(2, L, 3, 30, dtype=torch.float64), torch.randn(2, 3, 30, 5, dtype=torch.float64)]
+    expected = ssd_sequential(*exact[:5], segments, *exact[5:])
+    actual = ssd(*single[:5], segments, *single[5:])
+    wanted = [*expected, *torch.autograd.grad(expected, exact, slopes)]
+    found = [*actual, *torch.autograd.grad(actual, single, [slope.float() for slope in slopes])]
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=2e-6 * float(other.detach().abs().max()))
+
+
+def test_kernel_refuses_shapes_that_it_would_read_past() -> None:
+    pytest.importorskip("ssm4rec.ops.selective_scan_native", exc_type=ImportError)
+    x, dt, A, b, c = (tensor.detach().float() for tensor in inputs(B=2, L=4, H=3, P=4, N=5))
+    with pytest.raises(ValueError, match=r"c is \(2, 3, 5\), not \(2, 4, 5\)"):
+        ssd(x, dt, A, b, c[:, :3])
 
 
 @pytest.mark.parametrize("with_segments", [False, True])

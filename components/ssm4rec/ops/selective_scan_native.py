@@ -1,6 +1,7 @@
-"""The selective scan, and the SSD, on a CPU in float32, by the library compiled from native/selective_scan.c at installation.
+"""The selective scan, and with it the SSD, on a CPU in float32, by the library of native/selective_scan.c.
 
-Importing this module raises ImportError where there is no such library. Shapes: as in ``selective_scan.py``.
+The library is compiled at installation; importing this module raises ImportError where there is none. Shapes: as in
+``selective_scan.py``.
 """
 
 import ctypes
