@@ -35,11 +35,12 @@ def inputs_before(x: Tensor, lengths: Tensor, before: Tensor | None, count: int)
         before: the ``count`` inputs before the row, (B, count, C); None: zeros.
         count: W - 1.
     """
-    B, _, C = x.shape
+    places = (lengths[:, None] - count + torch.arange(count, device=x.device))[..., None]  # in x, from -count on
+    of_row = x.gather(1, places.clamp(min=0).expand(-1, -1, x.shape[2]))
     if before is None:
-        before = x.new_zeros(B, count, C)
-    places = lengths[:, None] + torch.arange(count, device=x.device)  # in [before, x]
-    return torch.cat([before.to(x.dtype), x], dim=1).gather(1, places[..., None].expand(-1, -1, C))
+        return of_row.masked_fill(places < 0, 0)
+    earlier = before.to(x.dtype).gather(1, (places + count).clamp(max=count - 1).expand(-1, -1, x.shape[2]))
+    return torch.where(places < 0, earlier, of_row)
 
 
 def at_last(x: Tensor, lengths: Tensor) -> Tensor:
