@@ -1,7 +1,11 @@
 """Every form of the selective scan equals the recurrence: values, gradients, segments, states, any size."""
 
 import math
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 import torch
@@ -197,6 +201,23 @@ def test_long_rows_and_large_steps_stay_finite(form: str, L: int) -> None:
         arguments[1][:, 1::5] = 0
     outputs = selective_scan(*arguments[:5], None, arguments[5])
     assert all(bool(torch.isfinite(tensor).all()) for tensor in values_and_gradients(outputs, arguments))
+
+
+def test_a_library_of_an_older_source_is_refused(tmp_path: Path) -> None:
+    """Called with the arguments of another version it would read whatever lies there."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    native = tmp_path / "native"
+    native.mkdir()
+    (native / "old.c").write_text("int selective_scan_variants(void) { return 1; }")
+    command = [compiler, "-shared", "-fPIC", "-o", native / "libselective_scan.so", native / "old.c"]
+    subprocess.run(command, check=True)
+    source = Path(find_spec("ssm4rec.ops").origin).parent / "selective_scan_native.py"
+    shutil.copy(source, tmp_path / "selective_scan_native.py")
+    spec = spec_from_file_location("old_selective_scan_native", tmp_path / "selective_scan_native.py")
+    with pytest.raises(ImportError, match="compiled from another version of its source; install the package again"):
+        spec.loader.exec_module(module_from_spec(spec))
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

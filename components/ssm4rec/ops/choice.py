@@ -5,7 +5,7 @@ Every operator has up to three forms with one result:
 - ``sequential``: the definition, step by step; the oracle of the tests, for any device and dtype;
 - ``torch``: the fast form in plain torch operations, for any device;
 - ``fused``: a compiled kernel: on CUDA those of mamba-ssm and causal-conv1d (the ``gpu`` extra), on a CPU our own for
-  the selective scan, compiled at installation where there is a C compiler.
+  the selective scan and the SSD, compiled at installation where there is a C compiler.
 
 ``auto`` takes the fused form where its library loads and the torch form otherwise.
 """

@@ -13,11 +13,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _PATH: Final = Path(__file__).parent / "native" / "libselective_scan.so"
+_INTERFACE: Final = 2
+"""Of the functions in the library, as they are called here."""
 
 try:
     _library = ctypes.CDLL(str(_PATH))
 except OSError as error:
     raise ImportError(f"no compiled selective scan: {error}") from None
+
+if getattr(_library, "selective_scan_interface", lambda: 1)() != _INTERFACE:
+    raise ImportError(f"{_PATH}: compiled from another version of its source; install the package again")
 
 _SIZES: Final = [ctypes.c_int64] * 7  # variant, threads, B, L, E, N, R
 _library.selective_scan_variants.restype = ctypes.c_int
