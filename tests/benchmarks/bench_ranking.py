@@ -1,10 +1,10 @@
 """Ranking by a language model beside a plain padded batch with all logits: ``make bench-ranking``.
 
 The same prompts of the same users, each with its candidates in two orders: as long as those of MovieLens-100K with 20
-titles of history (580 to 660 tokens, of which the first 330 or so are the same in both orders), or with histories of 3
-to 20 titles, as short data sets have. The plain way: batches of eight in the order they come, padded, logits at every
-position, as ``model(**tokenizer(prompts, padding=True))`` gives. The floor of both is the matrix products of the tokens
-that are not padding.
+titles of history (580 to 660 tokens, of which the first 330 or so are the same in both orders, and the first 34, the
+instruction, for all users), or with histories of 3 to 20 titles, as short data sets have. The plain way: batches of
+eight in the order they come, padded, logits at every position, as ``model(**tokenizer(prompts, padding=True))`` gives.
+The floor of both is the matrix products of the tokens that are not padding.
 """
 
 import random
@@ -27,10 +27,10 @@ def prompts_of(users: int, shortest: int) -> list[list[list[int]]]:
     """Return each user's two prompts, of random tokens; histories have ``shortest`` to 20 titles of 14 tokens or so."""
     draw = random.Random(0)
     tokens = partial(draw.choices, range(100, 40_000))
-    made = []
+    made, instruction = [], tokens(k=34)
     for _ in range(users):
         head, size = (
-            tokens(k=50 + sum(draw.choices(range(11, 18), k=draw.randint(shortest, 20)))),
+            instruction + tokens(k=16 + sum(draw.choices(range(11, 18), k=draw.randint(shortest, 20)))),
             draw.randint(275, 305),
         )
         made.append([head + tokens(k=size), head + tokens(k=size)])

@@ -18,21 +18,23 @@ def llama():
     return tiny_model("llama", 300)
 
 
-def random_users(orders, seed=0):
+def random_users(orders, instruction=0):
     """Eleven users whose prompts begin alike in each order and end otherwise, all of different lengths."""
-    random = numpy.random.default_rng(seed)
+    random = numpy.random.default_rng(0)
+    common = random.integers(2, 300, instruction).tolist()
     users = []
     for _ in range(11):
-        head = random.integers(2, 300, random.integers(3, 60)).tolist()
+        head = common + random.integers(2, 300, random.integers(3, 60)).tolist()
         users.append([head + random.integers(2, 300, random.integers(2, 40)).tolist() for _ in range(orders)])
     return users
 
 
 @pytest.mark.parametrize("orders", [1, 2, 3])
 @pytest.mark.parametrize("budget", [1, 150, 10_000])
-def test_equals_a_plain_forward_pass(llama, monkeypatch, orders, budget):
+@pytest.mark.parametrize("instruction", [0, 17])
+def test_equals_a_plain_forward_pass(llama, monkeypatch, orders, budget, instruction):
     monkeypatch.setitem(ranking.TOKENS_PER_BATCH, "cpu", budget)
-    users, letters, seen = random_users(orders), [5, 9, 250], []
+    users, letters, seen = random_users(orders, instruction), [5, 9, 250], []
     found = letter_logits(llama, users, letters, seen.append)
     assert found.shape == (11, orders, 3)
     assert sum(seen) == 11
@@ -49,6 +51,16 @@ def test_a_prompt_that_is_the_beginning_of_another(llama):
     with torch.no_grad():
         plain = [[llama(input_ids=torch.tensor([prompt])).logits[0, -1, 4].item() for prompt in user] for user in users]
     numpy.testing.assert_allclose(found[:, :, 0], plain, atol=1e-4)
+
+
+def test_what_prompts_share_is_read_once(llama):
+    """Of four users with two orders each: 9 tokens of all, 5 of a user, 3 of an order."""
+    users = [[[7] * 9 + [10 + user] * 5 + [20 + order] * 3 for order in range(2)] for user in range(4)]
+    read = []
+    handle = llama.get_input_embeddings().register_forward_hook(lambda *call: read.append(call[1][0].numel()))
+    letter_logits(llama, users, [5], lambda _: None)
+    handle.remove()
+    assert sum(read) == 9 + 4 * (5 + 2 * 3)
 
 
 def test_no_logits_but_the_last_are_computed(llama, monkeypatch):

@@ -1,10 +1,12 @@
 """Ranking by a verbalizer: the scores of the candidates are the logits of their letters, from one forward pass.
 
 Nothing is generated. Of each prompt only the logits at its last position are computed, so memory does not depend on
-vocabulary x length. Prompts of a user that differ in the order of the candidates only share the forward pass over what
-is before the pool; users of like length share a batch, padded on the left.
+vocabulary x length. What all prompts begin with, the instruction, is read once. Prompts of a user that differ in the
+order of the candidates only share the forward pass over what is before the pool; users of like length share a batch,
+padded on the left.
 """
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -43,31 +45,53 @@ def letter_logits(
     was_training = model.training
     model.eval()  # type: ignore[no-untyped-call] # transformers leaves it untyped
     found = numpy.empty((len(users), len(users[0]) if users else 0, len(letters)), numpy.float32)
-    shared = [_shared_length(prompts) for prompts in users]
+    common = _shared_length([prompt for prompts in users for prompt in prompts])
+    instruction = _read_once(model, users[0][0][:common]) if common else None
+    shared = [max(common, _shared_length(prompts)) for prompts in users]
     wanted = torch.tensor(letters, device=model.device)
     for rows in _batches(shared, users, TOKENS_PER_BATCH[model.device.type]):
-        heads = [users[row][0][: shared[row]] for row in rows]
+        heads = [users[row][0][common : shared[row]] for row in rows]
         tails = [prompt[shared[row] :] for row in rows for prompt in users[row]]
-        logits = _last_logits(model, heads, tails)
+        logits = _last_logits(model, instruction, heads, tails)
         found[rows] = logits[:, wanted].float().cpu().numpy().reshape(len(rows), -1, len(letters))
         advance(len(rows))
     model.train(was_training)
     return found
 
 
-def _last_logits(model: PreTrainedModel, heads: Prompts, tails: Prompts) -> torch.Tensor:
-    """Return the logits at the last position of each tail; as many tails follow each head. Shape (tails, V)."""
-    repeats = len(tails) // len(heads)
-    tail_tokens, tail_mask = _padded(tails, model.device)
-    if not heads[0]:  # nothing is shared: one pass
-        return _logits(model, tail_tokens, tail_mask, None)
-    head_tokens, head_mask = _padded(heads, model.device)
+def _read_once(model: PreTrainedModel, tokens: list[int]) -> DynamicCache:
+    """Return the keys and values of one row of tokens."""
     cache = DynamicCache(config=model.config)
-    _logits(model, head_tokens, head_mask, cache)
-    if repeats > 1:
+    _logits(model, *_padded([tokens], model.device), cache)
+    return cache
+
+
+def _last_logits(
+    model: PreTrainedModel, instruction: DynamicCache | None, heads: Prompts, tails: Prompts
+) -> torch.Tensor:
+    """Return the logits at the last position of each tail, shape (tails, V).
+
+    Args:
+        model: as of ``letter_logits``.
+        instruction: keys and values of what comes before all heads; left as it is.
+        heads: what follows in each row.
+        tails: what follows the heads, as many for each of them.
+    """
+    rows, repeats = len(heads), len(tails) // len(heads)
+    cache, mask = None, torch.ones(rows, 0, dtype=torch.long, device=model.device)
+    if instruction is not None:
+        cache = copy.deepcopy(instruction)
+        cache.batch_repeat_interleave(rows)
+        mask = mask.new_ones(rows, cache.get_seq_length())
+    if any(heads):
+        tokens, head_mask = _padded(heads, model.device)
+        cache = DynamicCache(config=model.config) if cache is None else cache
+        mask = torch.cat([mask, head_mask], dim=1)
+        _logits(model, tokens, mask, cache)
+    if cache is not None and repeats > 1:
         cache.batch_repeat_interleave(repeats)
-        head_mask = head_mask.repeat_interleave(repeats, dim=0)
-    return _logits(model, tail_tokens, torch.cat([head_mask, tail_mask], dim=1), cache)
+    tokens, tail_mask = _padded(tails, model.device)
+    return _logits(model, tokens, torch.cat([mask.repeat_interleave(repeats, dim=0), tail_mask], dim=1), cache)
 
 
 def _logits(
