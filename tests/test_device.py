@@ -1,7 +1,6 @@
 """A CPU's freed memory stays with the process."""
 
 import platform
-import resource
 import subprocess
 import sys
 
@@ -31,6 +30,4 @@ def page_faults(*, keeping: bool) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that gives memory back")
 def test_large_tensors_take_memory_from_the_kernel_once() -> None:
-    pages = 20 * 2**26 // resource.getpagesize()
-    assert page_faults(keeping=True) < pages / 100
-    assert page_faults(keeping=False) > pages / 100  # what this is for: a C library without the habit needs no cure
+    assert page_faults(keeping=True) < page_faults(keeping=False) / 10
