@@ -59,7 +59,7 @@ def lrurec_by_hand(model: LRURec, items: list[int]) -> numpy.ndarray:
             for name, value in weights.items()
             if name.startswith(f"layers.{index}.")
         }
-        unit = {name.removeprefix("recurrence."): value for name, value in part.items()}
+        unit = {name.removeprefix("mixer."): value for name, value in part.items()}
         into = unit["real_in.weight"] + 1j * unit["imaginary_in.weight"]
         into_bias = unit["real_in.bias"] + 1j * unit["imaginary_in.bias"]
         out = unit["real_out.weight"] + 1j * unit["imaginary_out.weight"]
@@ -183,7 +183,7 @@ def test_parameter_count(output_bias: bool) -> None:
 def test_initial_values_are_the_published_ones() -> None:
     torch.manual_seed(0)
     model = LRURec(dataclasses.replace(CONFIG, width=512, layers=1), ITEMS)
-    unit = model.layers[0].recurrence
+    unit = model.layers[0].mixer
     decay, scale = unit.decay().detach(), unit.log_scale.detach().exp()
     assert decay.abs().min() >= 0.8 - 1e-6
     assert decay.abs().max() <= 0.99 + 1e-6

@@ -25,7 +25,7 @@ from torch.nn import functional
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mixer import MixerState, at_last, last_alone
 from ssm4rec.models.recommender import INITIAL_DEVIATION, check_sizes, item_embedding
-from ssm4rec.models.serving import RecurrentRecommender
+from ssm4rec.models.serving import RecurrentLayer, RecurrentRecommender
 from ssm4rec.ops.linear_recurrence import linear_recurrence
 
 
@@ -76,7 +76,7 @@ class LRURec(RecurrentRecommender):
         self.item_bias = nn.Parameter(torch.empty(item_count)) if config.output_bias else None
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.width)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(_layer(config) for _ in range(config.layers))
         _initialize(self)
 
     def read(
@@ -96,24 +96,9 @@ class LRURec(RecurrentRecommender):
         return vectors if self.item_bias is None else torch.cat([vectors, self.item_bias[:, None]], dim=1)
 
 
-class _Layer(nn.Module):
-    """A recurrent unit and a position-wise feed-forward."""
-
-    def __init__(self, config: LRURecConfig) -> None:
-        super().__init__()
-        self.recurrence = LinearRecurrentUnit(config)
-        self.after = AfterMixer(config.width, config.inner_width, config.dropout, residual=True)
-
-    def forward(
-        self,
-        x: Tensor,
-        segments: Tensor | None,
-        state: MixerState | None,
-        lengths: Tensor | None,
-        ends: Tensor | None,
-    ) -> tuple[Tensor, MixerState]:
-        mixed, state = self.recurrence(x, segments, state, lengths, ends)
-        return self.after(x if ends is None else last_alone(x, ends), mixed), state
+def _layer(config: LRURecConfig) -> RecurrentLayer:
+    unit = LinearRecurrentUnit(config)
+    return RecurrentLayer(unit, AfterMixer(config.width, config.inner_width, config.dropout, residual=True))
 
 
 class LinearRecurrentUnit(nn.Module):

@@ -9,14 +9,13 @@ Shapes: B batch, L length, D width.
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
-from ssm4rec.models.mixer import MixerState, last_alone
 from ssm4rec.models.recommender import check_sizes, initialize, item_embedding
-from ssm4rec.models.serving import RecurrentRecommender
+from ssm4rec.models.serving import RecurrentLayer, RecurrentRecommender
 
 
 @dataclass(frozen=True)
@@ -55,29 +54,15 @@ class Mamba4Rec(RecurrentRecommender):
         self.item_embedding = item_embedding(item_count, config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.width, eps=1e-12)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(_layer(config) for _ in range(config.layers))
         self.apply(initialize)
 
 
-class _Layer(nn.Module):
-    """A mixer and a position-wise feed-forward."""
-
-    def __init__(self, config: Mamba4RecConfig) -> None:
-        super().__init__()
-        match config.mixer:
-            case MambaConfig():
-                self.mixer: nn.Module = Mamba(config.mixer, config.width)
-            case Mamba2Config():
-                self.mixer = Mamba2(config.mixer, config.width)
-        self.after = AfterMixer(config.width, config.inner_width, config.dropout, residual=config.layers > 1)
-
-    def forward(
-        self,
-        x: Tensor,
-        segments: Tensor | None,
-        state: MixerState | None,
-        lengths: Tensor | None,
-        ends: Tensor | None,
-    ) -> tuple[Tensor, MixerState]:
-        mixed, state = self.mixer(x, segments, state, lengths, ends)
-        return self.after(x if ends is None else last_alone(x, ends), mixed), state
+def _layer(config: Mamba4RecConfig) -> RecurrentLayer:
+    match config.mixer:
+        case MambaConfig():
+            mixer: nn.Module = Mamba(config.mixer, config.width)
+        case Mamba2Config():
+            mixer = Mamba2(config.mixer, config.width)
+    after = AfterMixer(config.width, config.inner_width, config.dropout, residual=config.layers > 1)
+    return RecurrentLayer(mixer, after)

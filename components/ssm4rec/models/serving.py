@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file
-from ssm4rec.models.mixer import MixerState
+from ssm4rec.models.feed_forward import AfterMixer
+from ssm4rec.models.mixer import MixerState, last_alone
 from ssm4rec.models.recommender import Recommender
 
 
@@ -93,13 +94,34 @@ class ServingRecommender(Recommender):
         return after, self.score(after.hidden)
 
 
+class RecurrentLayer(nn.Module):
+    """A causal mixer and what follows it; arguments and result as in ``mixer.py``."""
+
+    def __init__(self, mixer: nn.Module, after: AfterMixer) -> None:
+        super().__init__()
+        self.mixer = mixer
+        self.after = after
+
+    def forward(
+        self,
+        x: Tensor,
+        segments: Tensor | None,
+        state: MixerState | None,
+        lengths: Tensor | None,
+        ends: Tensor | None,
+    ) -> tuple[Tensor, MixerState]:
+        """Return the layer's output (B, L, D), or at the ``ends`` alone (B, 1, D), and the mixer's state."""
+        mixed, state = self.mixer(x, segments, state, lengths, ends)
+        return self.after(x if ends is None else last_alone(x, ends), mixed), state
+
+
 class RecurrentRecommender(ServingRecommender):
     """A stack of mixers whose states are the whole memory: a step costs the same after any number of events."""
 
     dropout: nn.Dropout
     norm: nn.LayerNorm
     layers: nn.ModuleList
-    """Each from x, segments, its state, lengths and ends to x and its state, as in ``mixer.py``."""
+    """Each a :class:`RecurrentLayer`."""
 
     def read(
         self, items: Tensor, segments: Tensor | None, memory: MixerState | None, lengths: Tensor | None
