@@ -1,9 +1,11 @@
-"""A stand-in for a KFP API server that keeps what the real kfp client sends."""
+"""Data of a study, and a stand-in for a KFP API server that keeps what the real kfp client sends."""
 
 import json
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,3 +60,21 @@ def server() -> Iterator[Recorder]:
         yield recorder
         recorder.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """An archive of ML-100K's layout: 30 users who walk round a circle of 20 films."""
+    rows = [
+        f"{user}\t{(user + step) % 20 + 1}\t{step % 5 + 1}\t{880000000 + step}"
+        for user in range(1, 31)
+        for step in range(8 + user % 9)
+    ]
+    films = [
+        f"{film}|Film {film} (1995)|01-Jan-1995||http://example.org|" + "|".join("0" * 19) for film in range(1, 21)
+    ]
+    path = tmp_path / "ml-100k.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("ml-100k/u.data", "\n".join(rows) + "\n")
+        file.writestr("ml-100k/u.item", "\n".join(films).encode("latin-1") + b"\n")
+    return path

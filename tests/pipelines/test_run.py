@@ -1,0 +1,181 @@
+"""The compiled comparative study on this machine, whole."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from ssm4rec.data.dataset import read_manifest
+from ssm4rec.object_store import upload
+from ssm4rec.training.model_folder import read_model
+from tests.pipelines.studies import run_study
+from tests.seaweed import ObjectStore
+
+
+@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
+def test_whole_study(archive: Path, tmp_path: Path) -> None:
+    flags = ("--models", "sasrec,2mamba4rec", "--seeds", "0,1", "--k-core", "2", "--global-time", "sasrec")
+    done = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
+    assert done.returncode == 0, done.stderr + done.stdout
+    study = tmp_path / "study"
+    rows = json.loads((study / "results.json").read_text())
+    assert {(row["model"], row["seed"]) for row in rows} == {
+        ("sasrec", 0), ("sasrec", 1), ("2mamba4rec", 0), ("2mamba4rec", 1), ("most-popular", None),
+    }  # fmt: skip
+    assert [row["splitting"] for row in rows] == 5 * 2 * 9 * ["leave-one-out"] + 2 * 2 * 9 * ["global-time"]
+    rows = [row for row in rows if row["splitting"] == "leave-one-out"]  # protocols, metrics at cutoffs
+    assert "history not masked (the paper)" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (study / "report.html").read_text().startswith("<!doctype html>")
+    assert (study / "report.md").is_file()
+    for name in ("sasrec-seed0", "sasrec-seed1", "2mamba4rec-seed0", "2mamba4rec-seed1"):
+        assert (study / "models" / name / "model.safetensors").is_file()
+        assert json.loads((study / "evaluations" / name / "metrics").read_text())["users"] == 30
+    assert json.loads((study / "dataset" / "manifest.json").read_text())["counts"]["users"] == 30
+
+    manifests = [read_manifest(study / name) for name in ("dataset", "dataset-global-time")]
+    assert [manifest["split"]["name"] for manifest in manifests] == ["leave-one-out", "global-time"]
+    for folder in ("models", "evaluations"):
+        names = {path.name for path in (study / folder).iterdir()}
+        assert {name for name in names if "global" in name} == {"sasrec-seed0-global-time"}
+    trained = read_model(study / "models" / "sasrec-seed0-global-time").config
+    assert trained["fingerprint"] == manifests[1]["fingerprint"] != manifests[0]["fingerprint"]
+    assert len(list((study / "checkpoints").iterdir())) == 4 + 1
+    assert len({path.name.partition("-")[2] for path in (study / "logs").glob("*.log")}) == 2 * (2 + 4 + 1) + 3
+    assert "## Without looking into the future" in (study / "report.md").read_text()
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    champion = client.get_model_version_by_alias("ssm4rec-ml-100k", "champion")
+    of_this_split = [path for path in (study / "models").iterdir() if "global-time" not in path.name]
+    configs = [json.loads((path / "config.json").read_text()) for path in of_this_split]
+    best = max(config["training"]["validation_ndcg@10"] for config in configs)
+    assert float(champion.tags["validation_ndcg_at_10"]) == best
+    written, kept = study / "champion" / "MLmodel", Path(champion.source.removeprefix("file://")) / "MLmodel"
+    assert written.read_bytes() == kept.read_bytes()
+
+    runs = client.search_runs([client.get_experiment_by_name("ssm4rec").experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = {run.info.run_name: run for run in runs if run is not parent}
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children.values())
+    assert all(run.info.status == "FINISHED" for run in runs)
+    assert set(children) == {
+        "prepare ml-100k",
+        "prepare ml-100k global-time",
+        "compare ml-100k",
+        "compare ml-100k global-time",
+        "latency ml-100k cpu",
+        "register ml-100k",
+        "report ml-100k",
+        *(f"{stage} {model} ml-100k seed {seed}" for stage in ("train", "evaluate")
+          for model in ("sasrec", "2mamba4rec") for seed in (0, 1)),
+        *(f"{stage} sasrec ml-100k global-time seed 0" for stage in ("train", "evaluate")),
+    }  # fmt: skip
+    evaluated = children["evaluate sasrec ml-100k seed 1"]
+    wanted = ("sasrec", 1, "masked", "ndcg@10")
+    (value,) = [row["value"] for row in rows if (row["model"], row["seed"], row["protocol"], row["metric"]) == wanted]
+    assert evaluated.data.metrics["masked/ndcg_at_10"] == value
+    figures = {entry.path for entry in client.list_artifacts(children["report ml-100k"].info.run_id, "figures")}
+    assert {"figures/train_loss.png", "figures/train_loss.csv"} <= figures
+    later = children["evaluate sasrec ml-100k global-time seed 0"]
+    assert later.data.tags["splitting"] == "global-time"
+    assert parent.data.metrics["global-time/sasrec/masked/ndcg_at_10"] == later.data.metrics["masked/ndcg_at_10"]
+
+
+@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
+def test_events_and_results_in_a_bucket_and_nothing_twice(
+    archive: Path, tmp_path: Path, object_store: ObjectStore
+) -> None:
+    """A full store ends the command, not the study; with room again, the same command stores what there is."""
+    upload([archive], archive.parent, f"s3://{object_store.bucket}/data")
+    source = f"s3://{object_store.bucket}/data/{archive.name}"
+    flags = ["--source", source, "--any-checksum", "true", "--models", "sasrec", "--k-core", "2"]
+    flags += ["--cache-dir", str(tmp_path / "downloads"), "--artifacts"]
+    failed = run_study(tmp_path, *flags, "s3://no-such-bucket/run")
+    assert failed.returncode == 2
+    assert "train_recommender sasrec seed 0: not in the store yet, the study goes on" in failed.stdout
+    *_, line = failed.stderr.splitlines()  # MLflow says before it that it makes its tables
+    assert "--artifacts: s3://no-such-bucket/run: the store does not answer as it should" in line
+    assert f"--out {tmp_path / 'study'} stores it without repeating a stage" in line
+    results = (tmp_path / "study" / "results.json").read_bytes()
+
+    done = run_study(tmp_path, *flags, f"s3://{object_store.bucket}/run")
+    assert done.returncode == 0, done.stderr
+    assert ": started" not in done.stdout
+    assert (tmp_path / "study" / "results.json").read_bytes() == results
+    stored = object_store.sizes()
+    assert stored["run/results.json"] == len(results)
+    assert {"run/report.html", "run/report.md", "run/logs/01-prepare_data.log"} <= set(stored)
+    assert sum(name.endswith("/model.safetensors") for name in stored) == 2  # the training's and the champion's
+    assert not any(name.startswith(("run/checkpoints", "run/cache", "run/downloads")) for name in stored)
+    secret = object_store.variables["AWS_SECRET_ACCESS_KEY"]
+    assert secret not in failed.stdout + failed.stderr + done.stdout + done.stderr
+    for file in (path for path in tmp_path.rglob("*") if path.is_file()):  # logs, results, MLflow's database
+        assert secret.encode() not in file.read_bytes(), file
+
+
+def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
+    """The whole DAG, with a tiny Llama as the ranker and generators from scratch."""
+    flags = ("--models", "sasrec", "--llm", "all", "--language-model", str(language_model("llama")), "--k-core", "2")
+    flags += ("--retriever", "sasrec", "--llm-overrides", "finetune.negatives=5,align.negatives=3")
+    done = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
+    assert done.returncode == 0, done.stderr + done.stdout
+    study = tmp_path / "study"
+    rows = json.loads((study / "results.json").read_text())
+    assert {row["model"] for row in rows} >= {"sasrec", "gpt4rec", "mamrec"}
+    counted = {row["protocol"] for row in rows if row["model"].startswith("llamarec")}
+    assert counted == {"among candidates", "among candidates shuffled", "all users", "all users shuffled"}
+    for part in ("finetuned", "aligned"):
+        (adapter,) = (study / "language-models").glob(f"llama-seed0-{part}")
+        assert (adapter / "adapter_model.safetensors").is_file()
+        assert (study / "language-models" / f"llama-seed0-{part}-ranking" / "ranking").is_file()
+    report = (study / "report.md").read_text()
+    assert "ORPO" in report
+    assert "GPT4Rec" in report
+    again = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
+    assert again.returncode == 0, again.stderr
+    assert ": started" not in again.stdout
+
+
+def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: Path) -> None:
+    flags = ("--source", str(archive), "--any-checksum", "true", "--models", "sasrec", "--k-core", "2")
+    failed = run_study(tmp_path, *flags, "--overrides", "training.learning_rate=1e30")
+    assert failed.returncode == 2
+    assert "diverged" in failed.stderr
+    done = run_study(tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    started = [line.split(":")[0] for line in done.stdout.splitlines() if ": started" in line]
+    # What waits for nothing of the other is taken in the order of a set by kfp.local: the second split anywhere.
+    trained, evaluated, *rest = [label for label in started if not label.endswith("global-time")]
+    assert (trained, evaluated) == ("train_recommender sasrec seed 0", "evaluate sasrec seed 0")
+    assert sorted(rest) == ["compare_models", "measure_latency", "register_champion", "report"]
+    assert rest.index("report") > max(rest.index("compare_models"), rest.index("measure_latency"))
+    assert (tmp_path / "study" / "dataset" / "manifest.json").is_file()
+
+
+def test_failing_stage_shows_its_own_error(tmp_path: Path) -> None:
+    failed = run_study(tmp_path, "--source", str(tmp_path / "nowhere.zip"), "--models", "sasrec")
+    assert failed.returncode == 2
+    (line,) = [line for line in failed.stderr.splitlines() if line.startswith("FAILED")]
+    assert line.startswith("FAILED prepare_data: python -m ssm4rec.stages.prepare_data: error: ")
+    assert "nowhere.zip" in line
+    assert "Traceback" not in failed.stderr + failed.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--models", "gru4rec"],
+            "--models gru4rec: unknown; choose from sasrec, mamba4rec, 2mamba4rec, hydra4rec, lrurec",
+        ),
+        (["--profile", "huge"], "--profile huge: unknown; choose from smoke, quick, llm-small, paper, best"),
+        (["--seeds", "a"], "--seeds a: write whole numbers separated by commas"),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(tmp_path: Path, flags: list[str], message: str) -> None:
+    failed = run_study(tmp_path, *flags)
+    assert failed.returncode == 2
+    assert message in failed.stderr
+    assert not (tmp_path / "study").exists()

@@ -1,0 +1,25 @@
+"""The adapter study on this machine, whole."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from ssm4rec.llm.adapter_sweep import SCALES
+from tests.pipelines.studies import run_study
+
+
+def test_adapter_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
+    """A tiny Llama, fine-tuned by USGM at every scale; each fine-tuning is kept apart."""
+    flags = ["--source", str(archive), "--any-checksum", "true", "--retriever", "sasrec", "--k-core", "2"]
+    flags += ["--language-model", str(language_model("llama")), "--optimizers", "usgm"]
+    overrides = "finetune.negatives=5,finetune.prompts=8"
+    done = run_study(tmp_path, *flags, "--llm-overrides", overrides, module="pipelines.run_adapters")
+    assert done.returncode == 0, done.stderr + done.stdout
+    study = tmp_path / "study"
+    rows = json.loads((study / "results.json").read_text())
+    assert sorted(row["scale"] for row in rows) == sorted(SCALES["usgm"])
+    assert "**usgm** at" in done.stdout
+    assert {path.name for path in (study / "language-models").iterdir()} == {
+        f"llama-seed0-finetuned-usgm-{scale:g}" for scale in SCALES["usgm"]
+    }
+    assert (study / "figures" / "adapter-loss.csv").is_file()

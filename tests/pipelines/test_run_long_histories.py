@@ -1,0 +1,97 @@
+"""The long-history study on this machine, whole, and what it refuses."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.long_history_study import DEFAULT_LENGTHS, DEFAULT_TRAININGS
+from pipelines.parameters.long_histories import long_history_study_arguments
+from pipelines.run_long_histories import build_parser, main
+from tests.pipelines.studies import run_study
+
+
+@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
+def test_long_history_study(archive: Path, tmp_path: Path) -> None:
+    """Every model at every window; one of each model is timed."""
+    flags = ["--source", str(archive), "--any-checksum", "true", "--models", "sasrec,2mamba4rec", "--k-core", "2"]
+    flags += ["--lengths", "3,8", "--latency-lengths", "4,30", "--latency-samples", "5"]
+    done = run_study(tmp_path, *flags, "--overrides", "training.epochs=1", module="pipelines.run_long_histories")
+    assert done.returncode == 0, done.stderr + done.stdout
+    study = tmp_path / "study"
+    trained = {f"{model}-seed0-window{window}" for model in ("sasrec", "2mamba4rec") for window in (3, 8)}
+    assert {path.name for path in (study / "models").iterdir()} == trained
+    assert {path.name for path in (study / "evaluations").iterdir()} == trained
+    for name in trained:
+        config = json.loads((study / "models" / name / "config.json").read_text())
+        assert config["recipe"]["model"]["maximum_length"] == int(name.rpartition("window")[2])
+        assert config["recipe"]["training"]["stretches"] == "all"
+    rows = json.loads((study / "results.json").read_text())
+    costs = [row for row in rows if row["kind"] == "cost" and row["histories"] == "generated"]
+    assert {(row["model"], row["mode"], row["length"]) for row in costs} == {
+        (model, mode, length)
+        for model in ("sasrec", "2mamba4rec") for mode in ("full", "step", "prefill") for length in (4, 30)
+    }  # fmt: skip
+    states = {(row["model"], row["length"]): row["state_bytes"] for row in costs if row["mode"] == "step"}
+    assert states["2mamba4rec", 4] == states["2mamba4rec", 30] > 0
+    assert states["sasrec", 30] > 5 * states["sasrec", 4]
+    assert "**2mamba4rec**: best with a window of" in done.stdout
+    assert "What a server keeps of one user" in done.stdout
+    assert (study / "figures" / "state-against-length.png").is_file()
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("ssm4rec").experiment_id])
+    (parent,) = [run for run in runs if run.data.tags.get("stage") == "study"]
+    wanted = ("sasrec", 8, "unmasked", "ndcg@10")
+    (value,) = [
+        row["value"]
+        for row in rows
+        if row["kind"] == "quality" and (row["model"], row["window"], row["protocol"], row["metric"]) == wanted
+    ]
+    assert parent.data.metrics["sasrec/window8/unmasked/ndcg_at_10"] == value
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--lengths", "50"], "--lengths 50: at least two, each at least 1, such as 50,200"),
+        (["--lengths", "50,many"], "--lengths 50,many: write whole numbers separated by commas, such as 50,200"),
+        (["--lengths", "0,50"], "--lengths 0,50: at least two, each at least 1"),
+        (["--latency-lengths", "0"], "--latency-lengths 0: at least one, each at least 1"),
+        (["--latency-samples", "2"], "--latency-samples 2: at least 5, or there is no interval"),
+        (["--models", "gru4rec"], "--models gru4rec: unknown; choose from"),
+        (["--overrides", "model.maximum_length=9"], "model.maximum_length is what this study sets; name windows with"),
+        (["--overrides", "training.stretches=one"], "training.stretches is what this study sets; leave it out"),
+    ],
+)
+def test_mistakes_in_a_long_history_study(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out = ["--out", str(tmp_path / "study")]
+    monkeypatch.setattr(sys, "argv", ["run_long_histories", *out, *flags])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert message in line
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_long_history_study_is_every_model_at_every_window() -> None:
+    parser = build_parser()
+    flags = ["--models", "lrurec,sasrec", "--lengths", "10,99", "--seeds", "3,4", "--overrides", "training.epochs=2"]
+    arguments = long_history_study_arguments(parser.parse_args(flags))
+    assert arguments["trainings"] == [
+        {
+            "model": model,
+            "seed": seed,
+            "overrides": f"model.maximum_length={window},training.stretches=all,training.epochs=2",
+        }
+        for model in ("lrurec", "sasrec")
+        for window in (10, 99)
+        for seed in (3, 4)
+    ]
+    without = long_history_study_arguments(parser.parse_args([]))
+    assert without["trainings"] == DEFAULT_TRAININGS
+    assert without["latency_lengths"] == DEFAULT_LENGTHS
