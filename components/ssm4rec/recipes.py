@@ -150,6 +150,8 @@ def hydra4rec(profile: Profile, histories: Histories) -> Recipe:
     match profile:
         case "best" | "quick":
             model = replace(model, layers=2, readout="mask", mixer=lean, dropout=_dropout(histories))
+            if profile == "best" and histories == "long":  # 40 epochs of 30% of the items were few
+                cloze = replace(cloze, epochs=70, patience=20)
             return Recipe(model, cloze)
         case "smoke":
             small = replace(lean, state_size=8, head_width=16)
