@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from ssm4rec.object_store import s3_client
 
@@ -33,6 +34,15 @@ class ObjectStore:
         """Return the size of every object in the bucket by its key."""
         entries = self.client().list_objects_v2(Bucket=self.bucket).get("Contents", [])
         return {entry["Key"]: entry["Size"] for entry in entries}
+
+    def takes_objects(self) -> bool:
+        """Store an object, if it can be. SeaweedFS looks at its disk once a minute and refuses until then."""
+        try:
+            self.client().put_object(Bucket=self.bucket, Key="probe", Body=b"probe")
+        except ClientError:
+            return False
+        self.client().delete_object(Bucket=self.bucket, Key="probe")
+        return True
 
 
 @contextmanager

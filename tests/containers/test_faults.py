@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.containers.engine import Engine
-from tests.containers.servers import MlflowServer, fill, small_disk
+from tests.containers.servers import MlflowServer, fill, small_disk, wait
 from tests.containers.study import Studies
 from tests.seaweed import object_store_on
 
@@ -129,6 +129,7 @@ def test_full_store_of_artifacts(studies: Studies, tmp_path: Path) -> None:
         results = study.results()
 
         filler.unlink()
+        wait(store.takes_objects, 150, "the store never noticed that its disk has room again")
         done = study.run()
         assert done.returncode == 0, done.stderr
         assert done.stages("started") == set()
