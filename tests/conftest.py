@@ -1,5 +1,6 @@
-"""What tests of several folders share: data sets made by hand, tiny language models, a real S3 store."""
+"""What tests of several folders share: data sets made by hand, refusals, tiny language models, a real S3 store."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 WriteDataset = Callable[..., Path]
+Refusal = Callable[..., str]
 
 
 @pytest.fixture
@@ -29,6 +31,23 @@ def write_dataset(tmp_path: Path) -> WriteDataset:
 def cycle_dataset(write_dataset: WriteDataset) -> Path:
     """Users who walk round a circle of 12 items, each from another place: the next item is certain."""
     return write_dataset([[(start + step) % 12 + 1 for step in range(6 + start % 9)] for start in range(40)])
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refusal:
+    """Return a function that calls a command with flags, which must refuse them in one line; it returns the line."""
+
+    def call(main: Callable[[], None], *flags: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, flags)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        written = capsys.readouterr().err.splitlines()
+        (line,) = [line for line in written if line.strip() and "[00:" not in line]  # but for progress bars
+        assert ": error: " in line
+        return line
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mlflow import MlflowClient
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -19,3 +21,22 @@ def run_study(folder: Path, *flags: str, module: str = "pipelines.run") -> subpr
         parts += ["--global-time", "none"]
     command = [sys.executable, "-m", module, "--profile", "smoke", "--out", str(folder / "study"), *parts, *flags]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def finish_study(
+    archive: Path, folder: Path, *flags: str, module: str = "pipelines.run"
+) -> subprocess.CompletedProcess[str]:
+    """Run a study of the archive's data, which must succeed."""
+    data = ("--source", str(archive), "--any-checksum", "true", "--k-core", "2")
+    done = run_study(folder, *data, *flags, module=module)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done
+
+
+def study_metrics(folder: Path) -> dict[str, float]:
+    """Return what MLflow shows of the only study that ran in a folder, without its tasks."""
+    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("ssm4rec").experiment_id])
+    (study,) = [run for run in runs if run.data.tags.get("stage") == "study"]
+    metrics: dict[str, float] = study.data.metrics
+    return metrics

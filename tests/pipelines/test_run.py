@@ -10,15 +10,14 @@ from mlflow import MlflowClient
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.object_store import upload
 from ssm4rec.training.model_folder import read_model
-from tests.pipelines.studies import run_study
+from tests.pipelines.studies import finish_study, run_study
 from tests.seaweed import ObjectStore
 
 
 @pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
 def test_whole_study(archive: Path, tmp_path: Path) -> None:
-    flags = ("--models", "sasrec,2mamba4rec", "--seeds", "0,1", "--k-core", "2", "--global-time", "sasrec")
-    done = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
-    assert done.returncode == 0, done.stderr + done.stdout
+    flags = ("--models", "sasrec,2mamba4rec", "--seeds", "0,1", "--global-time", "sasrec")
+    done = finish_study(archive, tmp_path, *flags)
     study = tmp_path / "study"
     rows = json.loads((study / "results.json").read_text())
     assert {(row["model"], row["seed"]) for row in rows} == {
@@ -117,10 +116,9 @@ def test_events_and_results_in_a_bucket_and_nothing_twice(
 
 def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
     """The whole DAG, with a tiny Llama as the ranker and generators from scratch."""
-    flags = ("--models", "sasrec", "--llm", "all", "--language-model", str(language_model("llama")), "--k-core", "2")
+    flags = ("--models", "sasrec", "--llm", "all", "--language-model", str(language_model("llama")))
     flags += ("--retriever", "sasrec", "--llm-overrides", "finetune.negatives=5,align.negatives=3")
-    done = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
-    assert done.returncode == 0, done.stderr + done.stdout
+    finish_study(archive, tmp_path, *flags)
     study = tmp_path / "study"
     rows = json.loads((study / "results.json").read_text())
     assert {row["model"] for row in rows} >= {"sasrec", "gpt4rec", "mamrec"}
@@ -133,8 +131,7 @@ def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_
     report = (study / "report.md").read_text()
     assert "ORPO" in report
     assert "GPT4Rec" in report
-    again = run_study(tmp_path, "--source", str(archive), "--any-checksum", "true", *flags)
-    assert again.returncode == 0, again.stderr
+    again = finish_study(archive, tmp_path, *flags)
     assert ": started" not in again.stdout
 
 

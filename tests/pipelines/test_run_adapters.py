@@ -5,16 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ssm4rec.llm.adapter_sweep import SCALES
-from tests.pipelines.studies import run_study
+from tests.pipelines.studies import finish_study
 
 
 def test_adapter_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
     """A tiny Llama, fine-tuned by USGM at every scale; each fine-tuning is kept apart."""
-    flags = ["--source", str(archive), "--any-checksum", "true", "--retriever", "sasrec", "--k-core", "2"]
-    flags += ["--language-model", str(language_model("llama")), "--optimizers", "usgm"]
-    overrides = "finetune.negatives=5,finetune.prompts=8"
-    done = run_study(tmp_path, *flags, "--llm-overrides", overrides, module="pipelines.run_adapters")
-    assert done.returncode == 0, done.stderr + done.stdout
+    flags = ["--retriever", "sasrec", "--language-model", str(language_model("llama")), "--optimizers", "usgm"]
+    flags += ["--llm-overrides", "finetune.negatives=5,finetune.prompts=8"]
+    done = finish_study(archive, tmp_path, *flags, module="pipelines.run_adapters")
     study = tmp_path / "study"
     rows = json.loads((study / "results.json").read_text())
     assert sorted(row["scale"] for row in rows) == sorted(SCALES["usgm"])

@@ -1,25 +1,23 @@
 """The long-history study on this machine, whole, and what it refuses."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from pipelines.long_history_study import DEFAULT_LENGTHS, DEFAULT_TRAININGS
 from pipelines.parameters.long_histories import long_history_study_arguments
 from pipelines.run_long_histories import build_parser, main
-from tests.pipelines.studies import run_study
+from tests.conftest import Refusal
+from tests.pipelines.studies import finish_study, study_metrics
 
 
 @pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
 def test_long_history_study(archive: Path, tmp_path: Path) -> None:
     """Every model at every window; one of each model is timed."""
-    flags = ["--source", str(archive), "--any-checksum", "true", "--models", "sasrec,2mamba4rec", "--k-core", "2"]
-    flags += ["--lengths", "3,8", "--latency-lengths", "4,30", "--latency-samples", "5"]
-    done = run_study(tmp_path, *flags, "--overrides", "training.epochs=1", module="pipelines.run_long_histories")
-    assert done.returncode == 0, done.stderr + done.stdout
+    flags = ["--models", "sasrec,2mamba4rec", "--lengths", "3,8", "--latency-lengths", "4,30", "--latency-samples", "5"]
+    flags += ["--overrides", "training.epochs=1"]
+    done = finish_study(archive, tmp_path, *flags, module="pipelines.run_long_histories")
     study = tmp_path / "study"
     trained = {f"{model}-seed0-window{window}" for model in ("sasrec", "2mamba4rec") for window in (3, 8)}
     assert {path.name for path in (study / "models").iterdir()} == trained
@@ -40,16 +38,13 @@ def test_long_history_study(archive: Path, tmp_path: Path) -> None:
     assert "**2mamba4rec**: best with a window of" in done.stdout
     assert "What a server keeps of one user" in done.stdout
     assert (study / "figures" / "state-against-length.png").is_file()
-    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("ssm4rec").experiment_id])
-    (parent,) = [run for run in runs if run.data.tags.get("stage") == "study"]
     wanted = ("sasrec", 8, "unmasked", "ndcg@10")
     (value,) = [
         row["value"]
         for row in rows
         if row["kind"] == "quality" and (row["model"], row["window"], row["protocol"], row["metric"]) == wanted
     ]
-    assert parent.data.metrics["sasrec/window8/unmasked/ndcg_at_10"] == value
+    assert study_metrics(tmp_path)["sasrec/window8/unmasked/ndcg_at_10"] == value
 
 
 @pytest.mark.parametrize(
@@ -65,16 +60,8 @@ def test_long_history_study(archive: Path, tmp_path: Path) -> None:
         (["--overrides", "training.stretches=one"], "training.stretches is what this study sets; leave it out"),
     ],
 )
-def test_mistakes_in_a_long_history_study(
-    flags: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    out = ["--out", str(tmp_path / "study")]
-    monkeypatch.setattr(sys, "argv", ["run_long_histories", *out, *flags])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert message in line
+def test_mistakes_in_a_long_history_study(flags: list[str], message: str, refusal: Refusal, tmp_path: Path) -> None:
+    assert message in refusal(main, "--out", tmp_path / "study", *flags)
     assert not (tmp_path / "study").exists()
 
 

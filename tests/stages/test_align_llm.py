@@ -113,22 +113,11 @@ def test_the_same_command_again_writes_the_same(dataset, pairs, adapter, tmp_pat
     assert RankerFacts.read(out / "aligned", read_sequences(dataset)).training["tokens_per_second"] == 0
 
 
-def refused(capsys, arguments: list[str]) -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["align_llm", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    assert stopped.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len([line for line in lines if "error:" in line]) == 1
-    return lines[-1]
-
-
-def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, capsys):
+def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, refusal):
     out = tmp_path / "out"
 
     def message(*more, pairs=pairs, dataset=dataset):
-        return refused(capsys, flags(dataset, pairs, adapter, out, *more))
+        return refusal(main, *flags(dataset, pairs, adapter, out, *more))
 
     other = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
     assert "adapter: trained on toy" in message(dataset=other)

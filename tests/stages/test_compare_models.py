@@ -15,8 +15,9 @@ from ssm4rec.data.dataset import read_sequences
 from ssm4rec.evaluation.comparison import Comparison
 from ssm4rec.evaluation.evaluation_files import write_candidates, write_ranks
 from ssm4rec.evaluation.full_ranking import full_ranking, most_popular_scorer
-from ssm4rec.stages.compare_models.__main__ import build_parser, main
+from ssm4rec.stages.compare_models.__main__ import build_parser, main, run
 from ssm4rec.stages.compare_models.component import compare_models
+from tests.conftest import Refusal, WriteDataset
 
 CPU = torch.device("cpu")
 
@@ -58,23 +59,11 @@ def flags(dataset: Path, evaluations: list[dict[str, Path]], out: Path, *more: o
     return [str(text) for text in ("--dataset-dir", dataset, *listed, "--comparison", out, "--resamples", 1000, *more)]
 
 
-@pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "object":
-    """Run the stage in this process; return its exit status and what it wrote to stderr."""
-
-    def run(*arguments: object) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["compare_models", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return status, capsys.readouterr().err
-
-    return run
+def process(*arguments: object) -> None:
+    run(build_parser().parse_args([str(argument) for argument in arguments]))
 
 
-def test_by_hand(stage: "object", circle: Path, evaluated: list[dict[str, Path]], tmp_path: Path) -> None:
+def test_by_hand(circle: Path, evaluated: list[dict[str, Path]], tmp_path: Path) -> None:
     out = tmp_path / "out" / "comparison.json"
     command = [sys.executable, "-m", "ssm4rec.stages.compare_models", *flags(circle, evaluated, out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -89,25 +78,29 @@ def test_by_hand(stage: "object", circle: Path, evaluated: list[dict[str, Path]]
         ("sasrec", 1),
         ("2mamba4rec", 0),
     }
-    assert stage(*flags(circle, evaluated[::-1], tmp_path / "again.json"))[0] == 0
+    process(*flags(circle, evaluated[::-1], tmp_path / "again.json"))
     assert (tmp_path / "again.json").read_bytes() == out.read_bytes()
     assert [path.name for path in out.parent.iterdir()] == ["comparison.json"]
 
 
 def test_the_executor_input_names_all_files_of_a_list(
-    stage: "object", circle: Path, evaluated: list[dict[str, Path]], tmp_path: Path
+    circle: Path, evaluated: list[dict[str, Path]], tmp_path: Path
 ) -> None:
     artifacts = {
         name: {"artifacts": [{"uri": str(files[name])} for files in evaluated]} for name in ("ranks", "candidates")
     }
     executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
     out = tmp_path / "comparison.json"
-    assert stage(*flags(circle, [], out), "--executor-input", executor_input)[0] == 0
+    process(*flags(circle, [], out), "--executor-input", executor_input)
     assert {row.model for row in Comparison.read(out).models} == {"sasrec", "2mamba4rec", "most-popular"}
 
 
 def test_input_at_fault_is_one_line_status_2_and_no_output(
-    stage: "object", circle: Path, evaluated: list[dict[str, Path]], write_dataset: "object", tmp_path: Path
+    circle: Path,
+    evaluated: list[dict[str, Path]],
+    write_dataset: WriteDataset,
+    tmp_path: Path,
+    refusal: Refusal,
 ) -> None:
     other = write_dataset([[1, 2, 3, 4]] * 40, name="other", folder="other")
     foreign = evaluate(other, tmp_path / "foreign", "hydra4rec", 0, 1.0)
@@ -137,10 +130,7 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(
         ("--executor-input: not JSON", [], ["--executor-input", "{{$}}"]),
     ):
         out = tmp_path / "out" / "comparison.json"
-        status, error = stage(*flags(circle, evaluations, out), *more)
-        assert status == 2, expected
-        assert expected in error
-        assert error.count("\n") == 1
+        assert expected in refusal(main, *flags(circle, evaluations, out), *more)
         assert not out.parent.exists()
 
 
@@ -178,14 +168,14 @@ def test_the_component_passes_every_flag_but_the_two_that_are_for_hands(tmp_path
     assert inputs["candidates"]["isArtifactList"]
 
 
-def test_a_loop_over_an_empty_list_leaves_an_empty_comparison(stage: "object", circle: Path, tmp_path: Path) -> None:
+def test_a_loop_over_an_empty_list_leaves_an_empty_comparison(circle: Path, tmp_path: Path, refusal: Refusal) -> None:
     manifest = {"dataset": "toy", "fingerprint": "", "split": {"name": "global-time"}}
     (tmp_path / "nothing").mkdir()
     (tmp_path / "nothing" / "manifest.json").write_text(json.dumps(manifest))
     out = tmp_path / "comparison.json"
     flags = ("--comparison", out, "--executor-input", json.dumps({"inputs": {"artifacts": {}}}))
-    assert stage("--dataset-dir", tmp_path / "nothing", *flags)[0] == 0
+    process("--dataset-dir", tmp_path / "nothing", *flags)
     found = Comparison.read(out)
     assert (found.models, found.pairs, found.users) == ((), (), 0)
-    status, error = stage("--dataset-dir", circle, "--comparison", out)  # by hand it is a mistake
-    assert (status, "no ranks were given" in error) == (2, True)
+    said = refusal(main, "--dataset-dir", circle, "--comparison", out)  # by hand it is a mistake
+    assert "no ranks were given" in said

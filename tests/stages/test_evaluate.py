@@ -13,6 +13,7 @@ from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.stages.evaluate.__main__ import build_parser, main, run
 from ssm4rec.stages.train_recommender.__main__ import build_parser as training_parser
 from ssm4rec.stages.train_recommender.__main__ import run as run_training
+from tests.conftest import Refusal
 
 
 @pytest.fixture
@@ -57,23 +58,12 @@ def test_files_agree(cycle_dataset: Path, model: Path, tmp_path: Path) -> None:
     assert all(isinstance(value, float) for value in shown.values())
 
 
-def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["evaluate", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    assert stopped.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len([line for line in lines if "error:" in line]) == 1
-    return lines[-1]
-
-
 def test_a_refitted_model_is_refused_on_the_items_it_was_trained_on(
-    cycle_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cycle_dataset: Path, tmp_path: Path, refusal: Refusal
 ) -> None:
     refitted = train(cycle_dataset, tmp_path / "refitted", "sasrec", "training.epochs=1,training.refit=true")
     out = tmp_path / "out"
-    said = refused(capsys, flags(cycle_dataset, refitted, out, "--split", "validation"))
+    said = refusal(main, *flags(cycle_dataset, refitted, out, "--split", "validation"))
     assert "trained on the validation items (training.refit)" in said
     assert not out.exists()
     run(build_parser().parse_args(flags(cycle_dataset, refitted, out)))
@@ -81,27 +71,27 @@ def test_a_refitted_model_is_refused_on_the_items_it_was_trained_on(
 
 
 def test_foreign_and_damaged_inputs(
-    cycle_dataset: Path, model: Path, tmp_path: Path, write_dataset: "object", capsys: pytest.CaptureFixture[str]
+    cycle_dataset: Path, model: Path, tmp_path: Path, write_dataset: "object", refusal: Refusal
 ) -> None:
     out = tmp_path / "out"
     other_data = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
-    assert "trained on toy" in refused(capsys, flags(other_data, model, out))
+    assert "trained on toy" in refusal(main, *flags(other_data, model, out))
 
     mixed_data = tmp_path / "mixed"
     shutil.copytree(cycle_dataset, mixed_data)
     shutil.copy(other_data / "sequences.parquet", mixed_data)
-    assert "belongs to another dataset than manifest.json" in refused(capsys, flags(mixed_data, model, out))
+    assert "belongs to another dataset than manifest.json" in refusal(main, *flags(mixed_data, model, out))
 
     mixed_model = train(cycle_dataset, tmp_path / "mamba", "2mamba4rec")
     shutil.copy(model / "model.safetensors", mixed_model)
-    assert "weights of another model than the 2mamba4rec" in refused(capsys, flags(cycle_dataset, mixed_model, out))
+    assert "weights of another model than the 2mamba4rec" in refusal(main, *flags(cycle_dataset, mixed_model, out))
 
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:50])
-    assert "damaged" in refused(capsys, flags(cycle_dataset, model, out))
+    assert "damaged" in refusal(main, *flags(cycle_dataset, model, out))
     weights.unlink()
-    assert "no such file; train the model again" in refused(capsys, flags(cycle_dataset, model, out))
+    assert "no such file; train the model again" in refusal(main, *flags(cycle_dataset, model, out))
     (model / "config.json").write_text("{}")
-    assert "not the config of a recommender" in refused(capsys, flags(cycle_dataset, model, out))
-    assert "--split training: unknown" in refused(capsys, flags(cycle_dataset, model, out, "--split", "training"))
+    assert "not the config of a recommender" in refusal(main, *flags(cycle_dataset, model, out))
+    assert "--split training: unknown" in refusal(main, *flags(cycle_dataset, model, out, "--split", "training"))
     assert not out.exists()

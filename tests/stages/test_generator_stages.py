@@ -156,16 +156,7 @@ def test_a_killed_stage_goes_on_to_the_same_weights(circle, tmp_path, one_thread
     assert all(ours[name].equal(theirs[name]) for name in ours)
 
 
-def refused(capsys, stage, flags):
-    with pytest.raises(SystemExit) as stopped:
-        process(stage, *flags)
-    assert stopped.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert len(lines) == 1
-    return lines[0]
-
-
-def test_what_training_refuses(cycle_dataset, circle, tmp_path, capsys):
+def test_what_training_refuses(cycle_dataset, circle, tmp_path, refusal):
     out = tmp_path / "out"
     for more, message in (
         (["--model", "gpt5rec"], "--model gpt5rec: unknown; choose from gpt4rec, mamrec"),
@@ -175,29 +166,29 @@ def test_what_training_refuses(cycle_dataset, circle, tmp_path, capsys):
         (["--language-model", "./nowhere"], "config.json: no such file"),
         (["--overrides", "prompt.maximum_tokens=5"], "more than prompt.maximum_tokens=5"),
     ):
-        assert message in refused(capsys, training, training_flags(circle, out, *more))
+        assert message in refusal(training.main, *training_flags(circle, out, *more))
     table = pyarrow.parquet.read_table(circle / "items.parquet")
     nothing = pyarrow.nulls(len(table), pyarrow.string())
     pyarrow.parquet.write_table(table.set_column(2, "title", nothing), circle / "items.parquet")
-    assert "column title is empty, and language models read titles" in refused(
-        capsys, training, training_flags(circle, out)
+    assert "column title is empty, and language models read titles" in refusal(
+        training.main, *training_flags(circle, out)
     )
     (circle / "items.parquet").unlink()
-    assert "no such file; run prepare_data first" in refused(capsys, training, training_flags(circle, out))
+    assert "no such file; run prepare_data first" in refusal(training.main, *training_flags(circle, out))
     assert not out.exists()
 
 
-def test_what_evaluation_refuses(circle, write_dataset, add_titles, tmp_path, capsys):
+def test_what_evaluation_refuses(circle, write_dataset, add_titles, tmp_path, refusal):
     process(training, *training_flags(circle, tmp_path))
     generator, out = tmp_path / "generator", tmp_path / "out"
-    assert "--split train: unknown" in refused(
-        capsys, evaluating, evaluation_flags(circle, generator, out, "--split", "train")
+    assert "--split train: unknown" in refusal(
+        evaluating.main, *evaluation_flags(circle, generator, out, "--split", "train")
     )
     other = add_titles(write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other"))
-    assert "trained on toy" in refused(capsys, evaluating, evaluation_flags(other, generator, out))
+    assert "trained on toy" in refusal(evaluating.main, *evaluation_flags(other, generator, out))
     weights = generator / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    assert "its weights are damaged" in refused(capsys, evaluating, evaluation_flags(circle, generator, out))
+    assert "its weights are damaged" in refusal(evaluating.main, *evaluation_flags(circle, generator, out))
     shutil.rmtree(generator)
-    assert "generator.json: no such file" in refused(capsys, evaluating, evaluation_flags(circle, generator, out))
+    assert "generator.json: no such file" in refusal(evaluating.main, *evaluation_flags(circle, generator, out))
     assert not out.exists()

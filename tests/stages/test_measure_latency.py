@@ -17,6 +17,7 @@ from ssm4rec.models.build import build_model
 from ssm4rec.ops.choice import choose_form
 from ssm4rec.recipes import recipe
 from ssm4rec.stages.measure_latency.__main__ import build_parser, computing_threads, main, run
+from tests.conftest import Refusal
 
 NAMES = ("sasrec", "2mamba4rec", "hydra4rec")
 SIZES = ("--samples=5", "--users=20", "--single-users=4", "--batches=8,1", "--lengths=5,30", "--device=cpu")
@@ -98,29 +99,18 @@ def test_every_choice_stands_in_the_rows(cycle_dataset: Path, models: list[Path]
     assert {(row.precision, row.kernels, row.threads) for row in rows} == {("bf16", "torch", 1)}
 
 
-def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["measure_latency", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    assert stopped.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len([line for line in lines if "error:" in line]) == 1
-    return lines[-1]
-
-
 def test_what_cannot_be_measured_is_refused(
     cycle_dataset: Path,
     models: list[Path],
     tmp_path: Path,
     write_dataset: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
+    refusal: Refusal,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "out"
 
     def error(*more: str, of: list[Path] = models) -> str:
-        return refused(capsys, [*flags(cycle_dataset, out, *more), "--models", *map(str, of)])
+        return refusal(main, *flags(cycle_dataset, out, *more), "--models", *of)
 
     assert "only 40 users of toy have a test target; draw them with replacement" in error("--users=1500")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -141,9 +131,7 @@ def test_what_cannot_be_measured_is_refused(
     assert not out.exists()
 
 
-def test_of_several_windows_the_longest_is_measured(
-    cycle_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_of_several_windows_the_longest_is_measured(cycle_dataset: Path, tmp_path: Path, refusal: Refusal) -> None:
     folders = {
         window: write_model(cycle_dataset, tmp_path / str(window), "sasrec", overrides=f"model.maximum_length={window}")
         for window in (5, 20, 10)
@@ -154,8 +142,8 @@ def test_of_several_windows_the_longest_is_measured(
     (sizes,) = {result.weight_bytes for result in LatencySummary.read(tmp_path / "out" / "summary").results}
     weights = load_file(folders[20] / "model.safetensors").values()
     assert sizes == sum(tensor.numel() * tensor.element_size() for tensor in weights)
-    assert "other: a second sasrec of profile smoke and seed 0" in refused(
-        capsys, [*flags(cycle_dataset, tmp_path / "no", *more), str(other)]
+    assert "other: a second sasrec of profile smoke and seed 0" in refusal(
+        main, *flags(cycle_dataset, tmp_path / "no", *more), other
     )
 
 

@@ -10,12 +10,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.llm.pairs_file import read_pairs
-from ssm4rec.stages.mine_preferences.__main__ import build_parser, run
+from ssm4rec.stages.mine_preferences.__main__ import build_parser, main, run
 from ssm4rec.stages.prepare_data.__main__ import build_parser as preparation_parser
 from ssm4rec.stages.prepare_data.__main__ import run as run_preparation
+from tests.conftest import Refusal
 
 Prepare = Callable[..., Path]
 
@@ -124,32 +124,26 @@ def test_data_without_ratings(prepare: Prepare, tmp_path: Path, caplog: pytest.L
     assert {row["origin"] for row in pyarrow.parquet.read_table(tmp_path / "out" / "pairs").to_pylist()} == {"lightfm"}
 
 
-def refused(capsys: pytest.CaptureFixture[str], dataset: Path, out: Path, *flags: str) -> str:
-    arguments = [f"--dataset-dir={dataset}", f"--pairs={out / 'pairs'}", f"--counts={out / 'counts'}", *flags]
-    with pytest.raises(SystemExit) as stopped:
-        run_stage(build_parser(), run, arguments)
-    assert stopped.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert ["error:" in line for line in lines] == [True]
-    assert not out.exists() or not list(out.iterdir())
-    return lines[0]
-
-
-def test_inputs_at_fault(
-    prepare: Prepare, write_dataset: "object", tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inputs_at_fault(prepare: Prepare, write_dataset: "object", tmp_path: Path, refusal: Refusal) -> None:
     folder, out = prepare("--rating-column=rating"), tmp_path / "out"
-    assert "--epochs 0: at least 1" in refused(capsys, folder, out, "--epochs=0")
-    assert "--components -1: at least 1" in refused(capsys, folder, out, "--components=-1")
-    assert "--seed -1: LightFM takes 0 to 4294967295" in refused(capsys, folder, out, "--seed=-1")
-    assert "no such file" in refused(capsys, tmp_path / "missing", out)
+
+    def error(dataset: Path, *more: str) -> str:
+        files = (f"--pairs={out / 'pairs'}", f"--counts={out / 'counts'}")
+        said = refusal(main, f"--dataset-dir={dataset}", *files, *more)
+        assert not out.exists() or not list(out.iterdir())
+        return said
+
+    assert "--epochs 0: at least 1" in error(folder, "--epochs=0")
+    assert "--components -1: at least 1" in error(folder, "--components=-1")
+    assert "--seed -1: LightFM takes 0 to 4294967295" in error(folder, "--seed=-1")
+    assert "no such file" in error(tmp_path / "missing")
 
     # Users of three items: one for training, which is no pair.
     short = write_dataset([[1, 2, 3], [2, 3, 1]], folder="short")
-    assert "interactions.parquet: no such file; run prepare_data again" in refused(capsys, short, out)
+    assert "interactions.parquet: no such file; run prepare_data again" in error(short)
     table = pyarrow.table({"item": [1, 2, 3, 2, 3, 1], "rating": [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]})
     pyarrow.parquet.write_table(table, short / "interactions.parquet")
-    assert "data set toy: no preference pair" in refused(capsys, short, out)
+    assert "data set toy: no preference pair" in error(short)
 
     interactions = folder / "interactions.parquet"
     table = pyarrow.parquet.read_table(interactions)
@@ -160,6 +154,6 @@ def test_inputs_at_fault(
         (table.set_column(3, "rating", [["good"] * len(table)]), "not readable interactions"),
     ):
         pyarrow.parquet.write_table(changed, interactions)
-        assert expected in refused(capsys, folder, out)
+        assert expected in error(folder)
     interactions.write_bytes(interactions.read_bytes()[:100])
-    assert "not readable interactions" in refused(capsys, folder, out)
+    assert "not readable interactions" in error(folder)

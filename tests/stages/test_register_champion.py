@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from ssm4rec.stages.register_champion.__main__ import build_parser, main, run
 from ssm4rec.tracking import start_study, start_task
 from ssm4rec.training.model_folder import read_model
+from tests.conftest import Refusal
 from tests.datasets import write_dataset_folder
 from tests.seaweed import free_ports
 from tests.trained_models import write_items, write_random_model
@@ -235,38 +236,30 @@ def test_a_dead_server_costs_the_registration_only(
     assert metadata(tmp_path / "champion")["model"] == "sasrec"
 
 
-def refused(capsys: pytest.CaptureFixture[str], out: Path, dataset: Path, *models: Path) -> str:
-    arguments = ["register_champion", "--dataset-dir", dataset, "--champion-dir", out / "champion"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", [*map(str, arguments), *(["--models", *map(str, models)] if models else [])])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    assert stopped.value.code == 2
-    assert not out.exists()
-    lines = capsys.readouterr().err.splitlines()
-    assert len([line for line in lines if "error:" in line]) == 1
-    return lines[-1]
-
-
-def test_foreign_and_damaged_inputs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_foreign_and_damaged_inputs(folder: Path, tmp_path: Path, refusal: Refusal) -> None:
     out, dataset, good = tmp_path / "out", folder / "dataset", folder / "sasrec-0.2"
-    assert "--models: none; name the model folders" in refused(capsys, out, dataset)
+
+    def error(dataset: Path, *models: Path) -> str:
+        named = ("--models", *models) if models else ()
+        said = refusal(main, "--dataset-dir", dataset, "--champion-dir", out / "champion", *named)
+        assert not out.exists()
+        return said
+
+    assert "--models: none; name the model folders" in error(dataset)
     other = write_items(write_dataset_folder(tmp_path / "other", SEQUENCES[:9], "other"), TITLES)
     foreign = write_random_model(other, tmp_path / "foreign", "sasrec", 0.9)
-    assert f"{foreign}: trained on other" in refused(capsys, out, dataset, good, foreign)
-    assert "no such file" in refused(capsys, out, dataset, good, tmp_path / "nowhere")
+    assert f"{foreign}: trained on other" in error(dataset, good, foreign)
+    assert "no such file" in error(dataset, good, tmp_path / "nowhere")
 
     damaged = tmp_path / "damaged"
     shutil.copytree(folder / "2mamba4rec-0.3", damaged)
     (damaged / "model.safetensors").write_bytes(b"half")
-    assert f"{damaged}/model.safetensors: damaged" in refused(capsys, out, dataset, good, damaged)
+    assert f"{damaged}/model.safetensors: damaged" in error(dataset, good, damaged)
     config = json.loads((damaged / "config.json").read_text())
     del config["training"]["validation_ndcg@10"]
     (damaged / "config.json").write_text(json.dumps(config))
-    assert "not the config of a trained recommender (KeyError('validation_ndcg@10'))" in refused(
-        capsys, out, dataset, good, damaged
-    )
+    assert "not the config of a trained recommender (KeyError('validation_ndcg@10'))" in error(dataset, good, damaged)
     bare = tmp_path / "bare"
     shutil.copytree(dataset, bare)
     (bare / "items.parquet").unlink()
-    assert "items.parquet: no such file; run prepare_data first" in refused(capsys, out, bare, good)
+    assert "items.parquet: no such file; run prepare_data first" in error(bare, good)

@@ -8,6 +8,7 @@ from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.evaluation.evaluation_files import write_ranks
 from ssm4rec.evaluation.full_ranking import FullRanking
 from ssm4rec.stages.report_long_histories.__main__ import main
+from tests.conftest import Refusal
 from tests.evaluation.test_windows import dataset, ranks_of, summary  # noqa: F401 - a fixture
 from tests.report.long_history_study import latency
 
@@ -42,7 +43,7 @@ def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:  # noqa:
     ],
 )
 def test_what_does_not_belong_is_refused(
-    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, Path], tmp_path: Path, refusal: Refusal,
     metrics: tuple[int, ...], ranks: tuple[int, ...], more: tuple[str, ...], message: str,
 ) -> None:  # fmt: skip
     out = tmp_path / "out"
@@ -51,10 +52,5 @@ def test_what_does_not_belong_is_refused(
     flags += ["--ranks", *(files[f"ranks{window}"] for window in ranks)]
     outputs = {"--report-html": "a", "--report-markdown": "b", "--results": "c", "--figures": "d"}
     flags += [part for flag, name in outputs.items() for part in (flag, out / name)]
-    monkeypatch.setattr("sys.argv", ["report_long_histories", *map(str, flags)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert message in line
+    assert message in refusal(main, *flags)
     assert not out.exists()
