@@ -110,7 +110,7 @@ def test_claims_follow_the_numbers(study: Study) -> None:
     text = section(study, "The paper's claims")
     assert "mamba4rec: yes, +0.0200 [+0.0100, +0.0300] in NDCG@10" in text
     # 4.2 over 1.37 ms, with an outlier among six samples: the interval is wide, and reaches four.
-    assert "with 10 users a request it cannot be told, 3.07 [" in text
+    assert "with 10 users a request: it cannot be told, 3.07 [" in text
     printed = {row.model: float(row.latency or "nan") for row in PAPER["ml-1m"].rows}
     assert f"give {printed['mamba4rec'] / printed['hydra4rec']:.1f} times" in text
     assert "Not judged: no aligned ranker" in text
@@ -252,4 +252,4 @@ def test_the_claim_about_hydra_is_judged_by_the_interval(study: Study, factor: f
     costs += [("mamba4rec", 4e-3, number, number) for number in range(6)]
     rows = [timed(cost * jitter[place], number, model=model) for model, cost, place, number in costs]
     latency = Latency(latency_summary(rows), rows)
-    assert f"with 10 users a request {words}, " in section(replace(study, latency=latency), "The paper's claims")
+    assert f"with 10 users a request: {words}, " in section(replace(study, latency=latency), "The paper's claims")

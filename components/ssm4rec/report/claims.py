@@ -68,7 +68,7 @@ def _hydra_is_faster(study: Study, paper: PaperTable | None) -> str:
         ratio = latency.times_as_fast(_HYDRA, _MAMBA, batch)
         if ratio:
             shown = f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times as fast"
-            words.append(f"with {plural(batch, 'user')} a request {_judged_ratio(ratio)}, {shown}")
+            words.append(f"with {plural(batch, 'user')} a request: {_judged_ratio(ratio)}, {shown}")
     if not words:
         return f"Not judged: samples of one of the two are missing. {theirs}"
     metrics = ""

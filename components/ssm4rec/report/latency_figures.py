@@ -40,7 +40,7 @@ def against_hits(study: Study, latency: Latency, batch: int) -> Figure:
         made.axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
         if numbers:
             logarithmic(made.axes, "x")
-            made.axes.legend(frameon=False, fontsize=9)
+            made.canvas.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)  # whiskers are anywhere
     users = "user" if batch == 1 else "users"
     caption = (
         f"HIT@10 against latency (logarithmic), as in the paper's Appendix B; {batch:,} {users} a request, outliers "
