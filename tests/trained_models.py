@@ -10,18 +10,20 @@ from ssm4rec.data.dataset import read_sequences
 from ssm4rec.models.build import build_model
 from ssm4rec.recipes import recipe
 from ssm4rec.training.checkpoint import Progress
-from ssm4rec.training.history import EpochRow
 from ssm4rec.training.loop import Trained
 from ssm4rec.training.model_folder import write_model
 from ssm4rec.training.task import Task
+from tests.epoch_rows import epoch_row
 
 
-def write_random_model(dataset: Path, folder: Path, name: str, validation: float, seed: int = 0) -> Path:
+def write_random_model(
+    dataset: Path, folder: Path, name: str, validation: float, seed: int = 0, overrides: str = ""
+) -> Path:
     """Write a model folder and return it."""
-    data, chosen = read_sequences(dataset), recipe(name, "smoke", "short")
+    data, chosen = read_sequences(dataset), recipe(name, "smoke", "short", overrides)
     torch.manual_seed(seed)
     model = build_model(chosen.model, data.item_count)
-    row = EpochRow(data.name, name, seed, 1, 1.0, 0.001, validation, validation, 9, 1.0, 0.1, 9, "adamw", 0.001, "", [])
+    row = epoch_row(model=name, seed=seed, validation_ndcg_10=validation)
     progress = Progress(epochs=[row], best_epoch=1)
     write_model(folder, Task(name, chosen, data, seed), Trained(model, progress, "epochs"), "smoke", {})
     return folder

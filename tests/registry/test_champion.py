@@ -9,9 +9,9 @@ import pytest
 from ssm4rec.registry.champion import Contender, best, takes_over
 
 
-def contender(model: str, seed: int, validation: float) -> Contender:
+def contender(model: str, seed: int, validation: float, protocol: str = "unmasked") -> Contender:
     config: dict[str, Any] = {"model": model, "seed": seed, "profile": "quick", "dataset": "toy", "fingerprint": "f"}
-    return Contender(Path(model), config, validation)
+    return Contender(Path(model), config, validation, protocol)
 
 
 def test_the_best_by_validation_and_of_equals_the_first_by_name_and_seed() -> None:
@@ -28,8 +28,8 @@ def test_the_best_by_validation_and_of_equals_the_first_by_name_and_seed() -> No
         (0.2, "f", "leave-one-out", False, "validation ndcg@10 0.2000, the champion so far 0.2000 (sasrec seed 1): it"),
         (0.1, "f", "leave-one-out", False, "it stays"),
         (0.2 + 1e-12, "f", "leave-one-out", True, "replaced"),
-        (0.1, "g", "leave-one-out", True, "the champion so far is of other data (f): it is replaced"),
-        (0.1, "f", "global-time", True, "of other data"),
+        (0.1, "g", "leave-one-out", True, "the champion so far is of other data: it is replaced"),
+        (0.1, "f", "global-time", True, "of another split"),
     ],
 )
 def test_takes_over(
@@ -40,6 +40,18 @@ def test_takes_over(
     with caplog.at_level(logging.INFO, logger="ssm4rec"):
         assert takes_over(new, current) is wins
     assert said in caplog.text
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_validation_in_another_protocol_does_not_compare(tagged: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A version without the tag was registered when all validation was unmasked."""
+    current = contender("sasrec", 1, 0.2).tags("leave-one-out")
+    if not tagged:
+        del current["protocol"]
+    with caplog.at_level(logging.INFO, logger="ssm4rec"):
+        assert not takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), current)
+        assert takes_over(contender("sasrec", 0, 0.1, "masked").tags("leave-one-out"), current)
+    assert "the champion so far is of another protocol: it is replaced" in caplog.text
 
 
 def test_an_alias_that_somebody_else_set_is_taken_over() -> None:

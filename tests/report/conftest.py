@@ -8,6 +8,7 @@ from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, PROTOCOLS, metric_
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
 from ssm4rec.report.study import Study, gather_study
 from ssm4rec.training.history import EpochRow
+from tests.epoch_rows import epoch_row
 
 
 class StudyBuilder:
@@ -63,6 +64,7 @@ class StudyBuilder:
                 "best_epoch": 10,
                 "stopped": "patience",
                 "validation_ndcg@10": 0.1234,
+                "validation_protocol": "unmasked",
                 "cpu_seconds": 1640.25,
                 "device": "cpu",
             },
@@ -73,23 +75,13 @@ class StudyBuilder:
 
     def history(self, model: str = "sasrec", seed: int = 0, epochs: int = 3) -> list[EpochRow]:
         return [
-            EpochRow(
-                self.dataset,
-                model,
-                seed,
+            epoch_row(
                 epoch,
-                8.0 / epoch,
-                1e-3,
-                0.2,
-                0.1 * epoch,
-                100,
-                0.97,
-                1.5,
-                100 * epoch,
-                "adamw",
-                1e-3,
-                "fixed",
-                [100],
+                dataset=self.dataset,
+                model=model,
+                seed=seed,
+                train_loss=8.0 / epoch,
+                validation_ndcg_10=0.1 * epoch,
             )
             for epoch in range(1, epochs + 1)
         ]

@@ -1,5 +1,6 @@
 """The report as a page and as Markdown: order, figures, escaping, nothing loaded from elsewhere."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -112,6 +113,16 @@ def test_figures_are_well_formed_and_the_same_every_time(study):
     # Two models with two seeds each, and an entry in the legend for each model; told apart by their dashes, too.
     assert sorted(colours.count(colour) for colour in set(colours)) == [2 + 1, 2 + 1]
     assert len(set(lines)) == len(set(colours)) == len({dashes for dashes, _ in lines})
+
+
+def test_the_protocol_of_validation_is_that_of_the_trainings(builder):
+    evaluation = builder.evaluation()
+    for protocol in ("unmasked", "masked"):
+        told = dataclasses.replace(evaluation, training=evaluation.training | {"validation_protocol": protocol})
+        study = gather_study(builder.manifest(), [told], [builder.history()])
+        page, markdown = both(study)
+        assert f"Training looks at validation NDCG@10, history {protocol}, after each epoch" in markdown
+        assert f"Validation NDCG@10 with the history {protocol}, against the epoch" in page
 
 
 def test_no_figure_without_histories(builder):

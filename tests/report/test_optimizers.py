@@ -12,19 +12,40 @@ from ssm4rec.report.optimizer_sections import optimizer_report_title, optimizer_
 from ssm4rec.report.optimizers import Interval, Method, OptimizerStudy, gather_optimizers
 from ssm4rec.training.history import EpochRow
 from ssm4rec.training.sweep import SCALES
+from tests.epoch_rows import epoch_row
 
 MODEL = "2mamba4rec"
 
 
 def curve(
-    optimizer: str, scale: float, control: str, seed: int, best: float, dataset: str = "ml-100k"
+    optimizer: str,
+    scale: float,
+    control: str,
+    seed: int,
+    best: float,
+    dataset: str = "ml-100k",
+    protocol: str = "unmasked",
 ) -> list[EpochRow]:
     """Three epochs that reach ``best`` in the second; steps of 10 and 20 targets."""
     return [
-        EpochRow(dataset, MODEL, seed, epoch, 7.0 - epoch, 1e-3, 0.2, value, 30, 1.0, 2.0 * epoch, 30 * epoch,
-                 optimizer, scale, control, [10, 20])
+        epoch_row(
+            epoch,
+            dataset=dataset,
+            model=MODEL,
+            seed=seed,
+            train_loss=7.0 - epoch,
+            validation_ndcg_10=value,
+            validation_protocol=protocol,
+            targets=30,
+            targets_seen=30 * epoch,
+            cpu_seconds=2.0 * epoch,
+            optimizer=optimizer,
+            scale=scale,
+            batch_control=control,
+            batch_targets=[10, 20],
+        )
         for epoch, value in enumerate((0.0, best, best / 2), 1)
-    ]  # fmt: skip
+    ]
 
 
 def study(adam: list[float], usgm: list[float], scale: float = 1.0) -> OptimizerStudy:
@@ -115,5 +136,7 @@ def test_histories_that_do_not_belong_together_are_refused() -> None:
         gather_optimizers([one], [])
     with pytest.raises(InputError, match="of several data sets: ml-100k, ml-1m"):
         gather_optimizers([one], [curve("adam", 1e-3, "fixed", 0, 0.1, "ml-1m")])
+    with pytest.raises(InputError, match="some trainings were validated with the history masked, others not"):
+        gather_optimizers([one], [curve("adam", 1e-3, "fixed", 0, 0.1, protocol="masked")])
     with pytest.raises(InputError, match="two histories of 2mamba4rec"):
         gather_optimizers([one], [one, one])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ssm4rec.training.history import EpochRow, write_history
+from ssm4rec.training.history import write_history
+from tests.epoch_rows import epoch_row
 
 FIGURES = (
     "targets_seen-validation_ndcg_10", "targets_seen-train_loss", "cpu_seconds-validation_ndcg_10", "batches",
@@ -17,8 +18,15 @@ FIGURES = (
 
 def write(folder: Path, optimizer: str, scale: float, control: str, seed: int, best: float) -> Path:
     path = folder / f"{optimizer}-{scale}-{control}-{seed}.parquet"
-    row = EpochRow(
-        "toy", "sasrec", seed, 1, 7.0, 1e-3, 0.1, best, 30, 1.0, 2.0, 30, optimizer, scale, control, [10, 20]
+    row = epoch_row(
+        seed=seed,
+        validation_ndcg_10=best,
+        targets=30,
+        targets_seen=30,
+        optimizer=optimizer,
+        scale=scale,
+        batch_control=control,
+        batch_targets=[10, 20],
     )
     write_history(path, [row])
     return path

@@ -101,7 +101,7 @@ def test_the_best_is_written_without_a_store_and_kfp_is_told(folder: Path, tmp_p
     fingerprint = json.loads((folder / "dataset" / "manifest.json").read_text())["fingerprint"]
     assert shown == metadata(champion) == {
         "model": "2mamba4rec", "seed": "1", "profile": "smoke", "dataset": "toy", "fingerprint": fingerprint,
-        "split": "leave-one-out", "validation_ndcg_at_10": "0.3",
+        "split": "leave-one-out", "protocol": "unmasked", "validation_ndcg_at_10": "0.3",
     }  # fmt: skip
 
 
@@ -250,6 +250,8 @@ def test_foreign_and_damaged_inputs(folder: Path, tmp_path: Path, refusal: Refus
     foreign = write_random_model(other, tmp_path / "foreign", "sasrec", 0.9)
     assert f"{foreign}: trained on other" in error(dataset, good, foreign)
     assert "no such file" in error(dataset, good, tmp_path / "nowhere")
+    masked = write_random_model(dataset, tmp_path / "masked", "sasrec", 0.9, overrides="training.protocol=masked")
+    assert f"{masked}: validated with the history masked, {good} with it unmasked" in error(dataset, good, masked)
 
     damaged = tmp_path / "damaged"
     shutil.copytree(folder / "2mamba4rec-0.3", damaged)

@@ -16,8 +16,9 @@ from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
 from ssm4rec.files import write_json
 from ssm4rec.stages.report.__main__ import LISTS, build_parser, main
 from ssm4rec.stages.report.component import report
-from ssm4rec.training.history import EpochRow, write_history
+from ssm4rec.training.history import write_history
 from tests.datasets import write_dataset_folder
+from tests.epoch_rows import epoch_row
 from tests.report.language_model_study import write_alignment, write_generation, write_ranker, write_tuning
 from tests.report.measured_study import comparison as made_comparison
 from tests.report.measured_study import write_measurements
@@ -28,6 +29,7 @@ TRAINING = {
     "best_epoch": 2,
     "stopped": "epochs",
     "validation_ndcg@10": 0.1,
+    "validation_protocol": "unmasked",
     "cpu_seconds": 3.5,
     "device": "cpu",
 }
@@ -78,27 +80,7 @@ def write_evaluation(folder, model, seed, fingerprint="0123456789abcdef"):
 
 def write_curve(folder, model, seed):
     path = folder / f"{model}-{seed}" / "history.parquet"
-    rows = [
-        EpochRow(
-            "ml-100k",
-            model,
-            seed,
-            epoch,
-            7.0,
-            1e-3,
-            0.1,
-            0.05,
-            100,
-            0.9,
-            1.5,
-            100 * epoch,
-            "adamw",
-            1e-3,
-            "fixed",
-            [100],
-        )
-        for epoch in (1, 2)
-    ]
+    rows = [epoch_row(epoch, dataset="ml-100k", model=model, seed=seed) for epoch in (1, 2)]
     write_history(path, rows)
     return path
 

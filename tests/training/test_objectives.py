@@ -122,6 +122,22 @@ def test_one_target_for_each_row_or_each_position(dataset: SequenceDataset) -> N
     assert torch.equal(targets, at_last.targets)
 
 
+@pytest.mark.parametrize("name", ["next-item", "every-prefix", "sampled-prefixes", "cloze"])
+def test_what_is_shown_before_a_target_is_what_its_prediction_depends_on(dataset: SequenceDataset, name: str) -> None:
+    """Found by changing one input after the other and looking at which predictions move."""
+    model = model_of("hydra4rec" if name == "cloze" else "sasrec").eval()
+    _, batch = epoch(dataset, "hydra4rec" if name == "cloze" else "sasrec", name)
+    shown = batch.shown(model)
+    hidden, targets = batch.hidden(model)
+    assert len(shown.rows) == len(shown.counts) == len(targets)
+    for row, step in (batch.items > 0).nonzero().tolist():
+        items = batch.items.clone()
+        items[row, step] = items[row, step] % 7 + 1
+        moved = (dataclasses.replace(batch, items=items).hidden(model)[0] - hidden).abs().amax(1) > 0
+        assert torch.equal(moved, (shown.rows == row) & (step < shown.counts))
+    assert torch.equal(shown.items, batch.items)
+
+
 def test_objectives_that_do_not_fit_are_refused() -> None:
     settings = recipe("hydra4rec", "smoke", "long").training
     with pytest.raises(ValueError, match="leaks the future"):

@@ -7,13 +7,12 @@ from ssm4rec.optim.batch_size import ControllerName
 from ssm4rec.recipes import recipe
 from ssm4rec.training.history import EpochRow
 from ssm4rec.training.sweep import SCALES, best_scales, comparison, sweep
+from tests.epoch_rows import epoch_row
 
 
 def history(optimizer: str, scale: float, *reached: float, model: str = "2mamba4rec") -> list[EpochRow]:
     return [
-        EpochRow(
-            "toy", model, 0, epoch, 7.0, 1e-3, 0.1, value, 90, 1.0, 1.0, 90 * epoch, optimizer, scale, "fixed", [90]
-        )
+        epoch_row(epoch, model=model, validation_ndcg_10=value, optimizer=optimizer, scale=scale)
         for epoch, value in enumerate(reached, 1)
     ]
 

@@ -1,7 +1,7 @@
 """Which model is the champion: the best of a study by validation, and whether it takes over from the one before.
 
-Validation NDCG@10 is that of the best epoch, the history unmasked (``training/loop.py``), as config.json keeps it. The
-test split decides nothing here.
+Validation NDCG@10 is that of the best epoch (``training/loop.py``), as config.json keeps it, in the protocol that all
+were trained for. The test split decides nothing here.
 """
 
 import logging
@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ssm4rec.contracts import MODEL_CONFIG
+from ssm4rec.contracts import MODEL_CONFIG, UNMASKED
 from ssm4rec.errors import InputError
 from ssm4rec.files import read_json
 
 logger = logging.getLogger(__name__)
 
 ALIAS: Final = "champion"
+_COMPARABLE: Final = {"fingerprint": "other data", "split": "another split", "protocol": "another protocol"}
+"""Tags that two versions must share for their validation to compare, and what it is called if they do not."""
 _VALIDATION_TAG: Final = "validation_ndcg_at_10"  # MLflow allows no @ in names
 
 
@@ -28,11 +30,13 @@ class Contender:
         folder: the model folder.
         config: its config.json.
         validation: NDCG@10 of its best epoch.
+        protocol: of the validation: the history unmasked or masked.
     """
 
     folder: Path
     config: dict[str, Any]
     validation: float
+    protocol: str
 
     @property
     def label(self) -> str:
@@ -44,6 +48,7 @@ class Contender:
         return {
             **{name: str(self.config[name]) for name in ("model", "seed", "profile", "dataset", "fingerprint")},
             "split": split,
+            "protocol": self.protocol,
             _VALIDATION_TAG: repr(self.validation),
         }
 
@@ -56,7 +61,10 @@ def read_contender(folder: Path) -> Contender:
     """
     config = read_json(folder / MODEL_CONFIG)
     try:
-        contender = Contender(folder, config, float(config["training"]["validation_ndcg@10"]))
+        training = config["training"]
+        contender = Contender(
+            folder, config, float(training["validation_ndcg@10"]), str(training["validation_protocol"])
+        )
         contender.tags(split="")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -77,11 +85,13 @@ def takes_over(new: dict[str, str], current: dict[str, str]) -> bool:
         new: tags of the version.
         current: tags of the champion.
 
-    On the same data and split the better one by validation is champion, and an equal leaves things as they are. Numbers
-    on other data do not compare: there the new one takes over, since the old one cannot be shown to be better.
+    On the same data, split and protocol the better one by validation is champion, and an equal leaves things as they
+    are. Other numbers do not compare: there the new one takes over, since the old one cannot be shown to be better.
     """
-    if any(new[name] != current.get(name) for name in ("fingerprint", "split")):
-        logger.info("the champion so far is of other data (%s): it is replaced", current.get("fingerprint", "?")[:12])
+    known = {"protocol": UNMASKED, **current}  # versions without that tag are of a time that knew no other
+    differing = [what for name, what in _COMPARABLE.items() if new[name] != known.get(name)]
+    if differing:
+        logger.info("the champion so far is of %s: it is replaced", " and ".join(differing))
         return True
     ours, theirs = float(new[_VALIDATION_TAG]), float(current[_VALIDATION_TAG])
     better = ours > theirs

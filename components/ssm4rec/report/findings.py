@@ -39,6 +39,12 @@ def cautions(study: Study, further: Sequence[str] = ()) -> str:
         models = [escape(model) for model, summary in study.models.items() if summary.profile == profile]
         if models:
             lines.append(f"Profile {profile} ({listed(models)}) {caution}.")
+    masked = [escape(model) for model, one in study.models.items() if one.training["validation_protocol"] == MASKED]
+    if masked:
+        lines.append(
+            f"Trained for a masked history (`training.protocol`): {listed(masked)}. They did not learn to keep down "
+            "what a user has had: their numbers with the history unmasked, the paper's protocol, are low for it."
+        )
     unfinished = [escape(model) for model in study.models if ran_out_of_epochs(study, model)]
     if unfinished:
         lines.append(

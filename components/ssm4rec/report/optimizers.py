@@ -52,11 +52,13 @@ class OptimizerStudy:
 
     Attributes:
         dataset: its name.
+        protocol: of the validation: the history unmasked or masked.
         trials: the sweep's trainings, by model, optimizer and scale.
         curves: the comparison's trainings, by method and seed.
     """
 
     dataset: str
+    protocol: str
     trials: dict[tuple[str, str, float], Curve]
     curves: dict[Method, dict[int, Curve]]
 
@@ -125,24 +127,28 @@ def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> Op
     """Return the study of these trainings.
 
     Raises:
-        InputError: none were compared, they are of several data sets, or one is there twice.
+        InputError: none were compared, they are of several data sets or protocols, or one is there twice.
     """
     trials: dict[tuple[str, str, float], Curve] = {}
     curves: dict[Method, dict[int, Curve]] = {}
-    datasets = set()
+    datasets, protocols = set(), set()
     for curve in sweep:
         first = curve[0]
         datasets.add(first.dataset)
+        protocols.add(first.validation_protocol)
         _put(trials, (first.model, first.optimizer, first.scale), curve)
     for curve in comparison:
         first = curve[0]
         datasets.add(first.dataset)
+        protocols.add(first.validation_protocol)
         _put(curves.setdefault(Method(first.model, first.optimizer, first.batch_control), {}), first.seed, curve)
     if not curves or not trials:
         raise InputError("an optimizer study needs the histories of its sweep and of its comparison")
     if len(datasets) > 1:
         raise InputError(f"the histories are of several data sets: {', '.join(sorted(datasets))}")
-    return OptimizerStudy(datasets.pop(), trials, curves)
+    if len(protocols) > 1:
+        raise InputError("some trainings were validated with the history masked, others not: choose one protocol")
+    return OptimizerStudy(datasets.pop(), protocols.pop(), trials, curves)
 
 
 def _put(place: dict[Any, Curve], key: Any, curve: Curve) -> None:

@@ -18,8 +18,9 @@ class EpochRow:
         epoch: from 1.
         train_loss: mean loss per target, nats.
         learning_rate: at the epoch's end; USGM's is 1 / H.
-        validation_hit_10: validation HIT@10, history unmasked.
-        validation_ndcg_10: validation NDCG@10, history unmasked; early stopping looks at this.
+        validation_hit_10: validation HIT@10.
+        validation_ndcg_10: validation NDCG@10; early stopping looks at this.
+        validation_protocol: of the two: history unmasked, or masked as in the loss (``training.protocol``).
         targets: positions trained on.
         targets_seen: likewise, since the training's start.
         optimizer: that trained.
@@ -42,6 +43,7 @@ class EpochRow:
     learning_rate: float
     validation_hit_10: float
     validation_ndcg_10: float
+    validation_protocol: str
     targets: int
     fill: float
     cpu_seconds: float

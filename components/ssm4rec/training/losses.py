@@ -1,9 +1,9 @@
 """The losses of next-item prediction, none of which ever holds all logits.
 
-Shapes: T targets, D width, V items, K negatives.
+Shapes: T targets, D width, V items, K negatives, B rows of a batch, L its longest row.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,14 +11,27 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
+from ssm4rec.contracts import MASKED
 from ssm4rec.data.dataset import Int64s
 from ssm4rec.training.settings import TrainingSettings
 
 _CHUNK_CELLS = {"cpu": 2**18, "cuda": 2**26}
 """Logits held at a time. On a CPU one chunk (1 MiB) stays in the second-level cache."""
 
-Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""From hidden states (T, D), item vectors (V, D), targets (T,) in 1..V and the negatives to the mean loss in nats."""
+
+@dataclass(frozen=True)
+class Shown:
+    """Which items the model's input shows before each target.
+
+    Attributes:
+        items: the inputs, (B, L); what is not in 1..V, padding or a mask token, is no item.
+        rows: of each target in ``items``, (T,).
+        counts: how many inputs of that row it is predicted from, the first ones, (T,).
+    """
+
+    items: Tensor
+    rows: Tensor
+    counts: Tensor
 
 
 class Criterion:
@@ -31,6 +44,8 @@ class Criterion:
         self.probability = weights / weights.sum()  # (V,)
         self.own_negatives = settings.loss == "bce"
         """Each target has negatives of its own, in place of the batch's."""
+        self.masked = settings.protocol == MASKED
+        """Items shown before a target do not compete with it: the loss has to be told which they are."""
 
     def negatives(self, targets: Tensor, random: torch.Generator) -> Tensor:
         """Draw items 1..V against which targets of any shape (...) are told apart: (K,), or (..., K) with ``bce``."""
@@ -41,11 +56,21 @@ class Criterion:
             return torch.randint(1, len(self.probability) + 1, size, generator=random)
         return torch.multinomial(self.probability, max(1, count), True, generator=random)[:count].view(size) + 1
 
-    def loss(self, hidden: Tensor, item_vectors: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
-        """Return the mean loss of the targets, in nats; shapes as in ``Loss``."""
+    def loss(
+        self, hidden: Tensor, item_vectors: Tensor, targets: Tensor, negatives: Tensor, without: Shown | None = None
+    ) -> Tensor:
+        """Return the mean loss of the targets, in nats.
+
+        Args:
+            hidden: (T, D).
+            item_vectors: (V, D), of items 1..V.
+            targets: (T,), in 1..V.
+            negatives: what ``negatives`` drew for them.
+            without: items that do not compete, where ``masked``.
+        """
         match self.settings.loss:
             case "softmax":
-                return full_softmax_loss(hidden, item_vectors, targets)
+                return full_softmax_loss(hidden, item_vectors, targets, without)
             case "sampled-softmax":
                 expected = self.probability.to(hidden.device, torch.float32)
                 return sampled_softmax_loss(hidden, item_vectors, targets, negatives, expected)
@@ -56,7 +81,7 @@ class Criterion:
                 return binary_loss(hidden, item_vectors, targets, negatives, 1.0)
 
 
-def full_softmax_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor) -> Tensor:
+def full_softmax_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor, without: Shown | None = None) -> Tensor:
     """Return the mean cross-entropy of the targets under softmax(hidden @ item_vectors.T), in nats.
 
     The gradients are computed during the forward pass, chunk of rows by chunk of rows, so that a chunk's logits are
@@ -67,11 +92,14 @@ def full_softmax_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor) -> 
         hidden: (T, D).
         item_vectors: (V, D), of items 1..V.
         targets: (T,), in 1..V.
+        without: items that do not compete with a target, those shown before it; the target itself always does.
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     with torch.autocast(kind, enabled=False):
-        loss: Tensor = _FullSoftmax.apply(hidden, item_vectors, targets - 1, dtype)  # type: ignore[no-untyped-call]
+        loss: Tensor = _FullSoftmax.apply(  # type: ignore[no-untyped-call]
+            hidden, item_vectors, targets - 1, dtype, without
+        )
     return loss
 
 
@@ -79,7 +107,9 @@ class _FullSoftmax(Function):
     """Loss and both gradients in one pass over row chunks; the products are of ``dtype``."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, item_vectors: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, item_vectors: Tensor, columns: Tensor, dtype: torch.dtype, without: Shown | None
+    ) -> Tensor:
         T, V = len(hidden), len(item_vectors)
         rows = max(32, _CHUNK_CELLS[hidden.device.type] // V)
         states, vectors = hidden.to(dtype), item_vectors.to(dtype)
@@ -90,6 +120,8 @@ class _FullSoftmax(Function):
             part = slice(start, start + rows)
             column = columns[part, None]
             logits = (states[part] @ vectors.T).to(item_vectors.dtype)  # (rows, V)
+            if without:
+                _remove_shown(logits, column, without, part)
             logits -= logits.amax(dim=1, keepdim=True)
             own = logits.gather(1, column)
             slope = logits.exp_()  # the only exponential, for loss and gradient
@@ -109,10 +141,27 @@ class _FullSoftmax(Function):
         return loss / T
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         hidden_gradient, vector_gradient = ctx.saved_tensors
         scale = slopes[0] / ctx.targets
-        return hidden_gradient * scale.to(hidden_gradient.dtype), vector_gradient * scale, None, None
+        return hidden_gradient * scale.to(hidden_gradient.dtype), vector_gradient * scale, None, None, None
+
+
+def _remove_shown(logits: Tensor, column: Tensor, shown: Shown, part: slice) -> None:
+    """Set the logits (rows, V) of items shown before a row's target, but for the target's own, to minus infinity.
+
+    Args:
+        logits: of the targets ``part`` of all T.
+        column: of each row's target, (rows, 1).
+        shown: before all T targets.
+        part: the targets of these rows.
+    """
+    own = logits.gather(1, column)
+    columns = shown.items[shown.rows[part]] - 1  # (rows, L)
+    later = torch.arange(columns.shape[1], device=columns.device) >= shown.counts[part, None]
+    # What is no item takes the place of the target, whose logit is put back.
+    logits.scatter_(1, columns.where(~later & (columns >= 0) & (columns < logits.shape[1]), column), -torch.inf)
+    logits.scatter_(1, column, own)
 
 
 def sampled_softmax_loss(

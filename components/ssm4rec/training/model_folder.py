@@ -3,8 +3,8 @@
 - ``model.safetensors``: the weights of the best epoch, or those of ``refit`` (``settings.py``).
 - ``config.json``: ``model``, ``profile``, ``seed``, the data set's ``dataset``, ``fingerprint`` and ``items``, the
   ``recipe``, ``parameters`` and ``parameters_without_embeddings``, and ``training``: ``epochs``, ``best_epoch``,
-  ``stopped``, ``validation_ndcg@10``, ``cpu_seconds``, and what it ran on: ``device``, ``precision``, ``compiled``,
-  ``processes``.
+  ``stopped``, ``validation_ndcg@10``, ``validation_protocol``, ``cpu_seconds``, and what it ran on: ``device``,
+  ``precision``, ``compiled``, ``processes``.
 """
 
 from dataclasses import dataclass
@@ -49,6 +49,7 @@ def write_model(
             "best_epoch": progress.best_epoch,
             "stopped": trained.stopped,
             "validation_ndcg@10": progress.epochs[progress.best_epoch - 1].validation_ndcg_10,
+            "validation_protocol": task.recipe.training.protocol,
             "cpu_seconds": round(progress.cpu_seconds, 1),
             **computed,
         },

@@ -17,6 +17,7 @@ from torch import Tensor
 from ssm4rec.data.dataset import Int64s, SequenceDataset
 from ssm4rec.models.hydra4rec import Hydra4Rec
 from ssm4rec.models.recommender import Recommender
+from ssm4rec.training.losses import Shown
 from ssm4rec.training.settings import TrainingSettings
 
 
@@ -56,6 +57,16 @@ class Batch:
             return model.next_hidden(self.items, self.lengths), self.targets
         present = self.targets > 0
         return model(self.items)[present], self.targets[present]
+
+    def shown(self, model: Recommender) -> Shown:
+        """Return what a model reads before each target of :meth:`hidden`: a causal one the inputs up to its position.
+
+        The input that a mask token hides is in ``targets`` alone.
+        """
+        if self.targets.dim() == 1:
+            return Shown(self.items, torch.arange(len(self.items), device=self.items.device), self.lengths)
+        rows, positions = (self.targets > 0).nonzero(as_tuple=True)
+        return Shown(self.items, rows, positions + 1 if model.causal else self.lengths[rows])
 
 
 @dataclass(frozen=True)

@@ -131,4 +131,5 @@ class _MeanLoss(nn.Module):
         hidden, targets = batch.hidden(self.model)
         if self.criterion.own_negatives:
             negatives = negatives[batch.targets > 0]
-        return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives)
+        shown = batch.shown(self.model) if self.criterion.masked else None
+        return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives, shown)

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folder: Path) -> list[Contender]:
-    """Read the models' configs; refuse models of another data set than the folder's."""
+    """Read the models' configs; refuse models of another data set than the folder's, or of several protocols."""
     if not folders:
         raise InputError("--models: none; name the model folders of train_recommender")
     contenders = [read_contender(folder) for folder in folders]
@@ -68,6 +68,11 @@ def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folde
                 f"{one.folder}: trained on {one.config['dataset']} ({one.config['fingerprint'][:12]}), but "
                 f"{dataset_folder} holds {manifest['dataset']} ({manifest['fingerprint'][:12]}); models compete on "
                 "one data set"
+            )
+        if one.protocol != contenders[0].protocol:
+            raise InputError(
+                f"{one.folder}: validated with the history {one.protocol}, {contenders[0].folder} with it "
+                f"{contenders[0].protocol}; models compete in one training.protocol"
             )
     return contenders
 
