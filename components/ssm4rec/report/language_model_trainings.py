@@ -15,10 +15,13 @@ def trainings(runs: Sequence[RankerRun]) -> str:
             escape(run.finetuned.source),
             escape(run.finetuned.retriever),
             escape(run.finetuned.profile),
-            *_facts(run.finetuned.training, "prompts", "best_prompts", "validation_ndcg_10", "tokens_per_second"),
+            *_facts(
+                {**run.finetuned.training, "validation_before": _validation_before(run)},
+                "prompts", "best_prompts", "validation_before", "validation_ndcg_10", "tokens_per_second",
+            ),
         ]
         for run in runs
-    ]
+    ]  # fmt: skip
     aligned = [
         [
             escape(run.aligned.source),
@@ -37,7 +40,7 @@ def trainings(runs: Sequence[RankerRun]) -> str:
         if summary
     ]
     header = ["Language model", "Retriever"]
-    counted = ["Prompts", "of the best weights", "Validation NDCG@10", "Tokens a second"]
+    counted = ["Prompts", "of the best weights", "Validation NDCG@10, before", "best after", "Tokens a second"]
     parts = ["### Fine-tuning", table([*header, "Profile", *counted], tuned, text_columns=3)]
     if aligned:
         changes = [
@@ -50,6 +53,11 @@ def trainings(runs: Sequence[RankerRun]) -> str:
     return "\n\n".join(
         [*parts, "### Pace of ranking", table([*header, "State", "Device", *pace], paces, text_columns=4)]
     )
+
+
+def _validation_before(run: RankerRun) -> float | None:
+    """Return validation NDCG@10 before the first step, None where no history was given."""
+    return next((row.value for row in run.tuning if (row.name, row.step) == ("validation_ndcg_10", 0)), None)
 
 
 def _facts(training: dict[str, Any], *names: str) -> list[str]:
