@@ -26,11 +26,14 @@ def arguments(dataset: Path, folder: Path, model: str, overrides: str) -> list[s
 
 @pytest.mark.parametrize(
     ("model", "overrides"),
-    [("2mamba4rec", ""), ("sasrec", "training.loss=bce,training.negatives=3,training.objective=every-prefix")],
+    [
+        ("2mamba4rec", "training.protocol=masked"),
+        ("sasrec", "training.loss=bce,training.negatives=3,training.objective=every-prefix"),
+    ],
 )
 def test_two_processes_train_as_one(cycle_dataset: Path, tmp_path: Path, model: str, overrides: str) -> None:
     """Dropout is off: it is the one thing that the processes draw apart. A batch of 8 cells leaves some a row short."""
-    chosen = f"model.dropout=0.0,training.tokens_per_batch=24,training.epochs=1,{overrides}".rstrip(",")
+    chosen = f"model.dropout=0.0,training.tokens_per_batch=24,training.epochs=1,{overrides}"
     alone, together = tmp_path / "alone", tmp_path / "together"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     one = [sys.executable, "-m", STAGE, *arguments(cycle_dataset, alone, model, chosen)]
