@@ -113,6 +113,7 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
         succeeded = study.run(compiled_package(plan.pipeline, path / "pipeline"), arguments)
     except BaseException:
         tracker.finish("KILLED")
+        _say(f"what is finished is kept: the same command with --out {path} (make: OUT={path}) goes on")
         raise
     if not succeeded:
         tracker.finish("FAILED")

@@ -7,6 +7,7 @@ with its traceback.
 import argparse
 import errno
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -54,13 +55,18 @@ def boolean(text: str) -> bool:
 def run_stage(
     parser: StageParser, run: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None = None
 ) -> None:
-    """Parse the command line (``arguments`` or ``sys.argv``), call ``run``, and turn bad input into exit status 2."""
+    """Parse the command line (``arguments`` or ``sys.argv``) and call ``run``.
+
+    Bad input becomes exit status 2, Ctrl-C status 130 (as a shell says it), each with one line.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parser.parse_args(arguments)
     try:
         run(options)
     except InputError as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(128 + signal.SIGINT, f"{parser.prog}: interrupted\n")
     except OSError as error:
         if error.errno not in _ENVIRONMENT_ERRORS:
             raise

@@ -38,17 +38,26 @@ def finish(arguments: list[str], largest_file: int = resource.RLIM_INFINITY) -> 
     )
 
 
-def test_killed_training_resumes_to_the_same_result(cycle_dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_killed_training_resumes_to_the_same_result(
+    cycle_dataset: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert finish(command(cycle_dataset, whole, "--overrides", TINY)).returncode == 0
     checkpoints = killed / "model.checkpoints"
-    with subprocess.Popen(PROGRAM + command(cycle_dataset, killed, "--overrides", TINY), env=ONE_THREAD) as process:
+    arguments = PROGRAM + command(cycle_dataset, killed, "--overrides", TINY)
+    with subprocess.Popen(arguments, env=ONE_THREAD, stderr=subprocess.PIPE, text=True) as process:
         while not list(
             checkpoints.glob("2mamba4rec-seed0-*/checkpoint.safetensors")
         ):  # the first epoch is done: kill it in one of the next
             assert process.poll() is None
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(number)
+        _, said = process.communicate()
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert said.endswith("train_recommender: interrupted\n")
+        assert "Traceback" not in said
     assert not (killed / "model").exists()
     assert not (killed / "history.parquet").exists()
     again = finish(command(cycle_dataset, killed, "--overrides", TINY))
