@@ -9,6 +9,7 @@ import argparse
 import datetime
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -206,8 +207,9 @@ def _reason(process: StageProcess) -> str:
     if process.problem:
         return process.problem
     if process.returncode > 128:
-        signal = process.returncode - 128
-        return f"ended by signal {signal} (9 often means: out of memory); the same command goes on where it was"
+        number = process.returncode - 128
+        what = "interrupted" if number == signal.SIGINT else f"ended by signal {number} (9 often means: out of memory)"
+        return f"{what}; the same command goes on where it was"
     lines = [line for line in process.log.read_text(encoding="utf-8").splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
 

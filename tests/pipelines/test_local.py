@@ -49,6 +49,14 @@ def test_a_stage_that_was_killed_is_said_to_have_been(tmp_path: Path, capsys: py
     assert "ended by signal 9 (9 often means: out of memory)" in capsys.readouterr().err
 
 
+def test_a_stage_that_was_interrupted_is_not_out_of_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = one_stage(tmp_path, "raise SystemExit(130)")  # as a stage ends at Ctrl-C
+    with pytest.raises(SystemExit) as stopped:
+        _report_failures(study)
+    assert stopped.value.code == 130
+    assert "FAILED stage: interrupted; the same command goes on where it was" in capsys.readouterr().err
+
+
 def test_a_disk_that_is_full_here_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "01-stage.log").symlink_to("/dev/full")
