@@ -131,21 +131,18 @@ def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> Op
     """
     trials: dict[tuple[str, str, float], Curve] = {}
     curves: dict[Method, dict[int, Curve]] = {}
-    datasets, protocols = set(), set()
+    sweep, comparison = list(sweep), list(comparison)
     for curve in sweep:
-        first = curve[0]
-        datasets.add(first.dataset)
-        protocols.add(first.validation_protocol)
-        _put(trials, (first.model, first.optimizer, first.scale), curve)
+        _put(trials, (curve[0].model, curve[0].optimizer, curve[0].scale), curve)
     for curve in comparison:
         first = curve[0]
-        datasets.add(first.dataset)
-        protocols.add(first.validation_protocol)
         _put(curves.setdefault(Method(first.model, first.optimizer, first.batch_control), {}), first.seed, curve)
     if not curves or not trials:
         raise InputError("an optimizer study needs the histories of its sweep and of its comparison")
+    datasets = {curve[0].dataset for curve in (*sweep, *comparison)}
     if len(datasets) > 1:
         raise InputError(f"the histories are of several data sets: {', '.join(sorted(datasets))}")
+    protocols = {curve[0].validation_protocol for curve in (*sweep, *comparison)}
     if len(protocols) > 1:
         raise InputError("some trainings were validated with the history masked, others not: choose one protocol")
     return OptimizerStudy(datasets.pop(), protocols.pop(), trials, curves)
