@@ -23,14 +23,17 @@ DEFAULT_ADAPTERS = adapter_sweep("", list(SCALES), [0], "")
 )
 def adapter_study(
     dataset: str = "ml-100k",
+    name: str = "",
     source: str = "",
     items_source: str = "",
+    data_version: str = "",
     any_checksum: bool = False,
     cache_dir: str = DOWNLOADS,
     k_core: int = 5,
     retriever: str = "lrurec",
     adapters: list = DEFAULT_ADAPTERS,  # type: ignore[type-arg] # kfp would want types of the fields, too
     profile: str = "quick",
+    language_model_version: str = "",
     device: str = "auto",
     checkpoint_dir: str = CHECKPOINTS,
     gpu_pool: dict[str, str] = A100_80GB,
@@ -40,21 +43,24 @@ def adapter_study(
 
     Args:
         dataset: name of the data set; its items need titles.
+        name: name of your own data set (dataset ``events``), such as shop; empty: that of its file.
         source: address of the events, instead of the official one.
         items_source: address of the item titles, instead of the official one.
+        data_version: state of the source files, such as 2026-11-28; another text has them read again.
         any_checksum: accept a source whose checksum differs from the published one.
         cache_dir: folder of downloads and language models that outlives the container, or empty.
         k_core: users and items with fewer interactions are left out, again and again.
         retriever: recommender whose candidates are ranked.
         adapters: fine-tunings, one {"language_model": source or "", "seed", "overrides"} each.
         profile: size of the trainings: smoke, quick, llm-small, paper or best.
+        language_model_version: state of the language models, such as 2026-11-28; another text has them read again.
         device: cpu, cuda or auto.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taint.
     """
-    data = prepare_published(dataset, source, items_source, any_checksum, cache_dir, k_core)
-    place = Place(device, cache_dir, checkpoint_dir, gpu_pool, gpu_toleration)
+    data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
+    place = Place(device, cache_dir, language_model_version, checkpoint_dir, gpu_pool, gpu_toleration)
     retrieved = retrieve(data, retriever, 0, profile, place)
     with dsl.ParallelFor(items=adapters) as adapter:
         tuned = finetune_llm(
@@ -66,6 +72,7 @@ def adapter_study(
             overrides=adapter.overrides,
             device=device,
             cache_dir=cache_dir,
+            language_model_version=language_model_version,
             checkpoint_dir=checkpoint_dir,
         )
         place.on_one_gpu(tuned, hours=24)

@@ -34,8 +34,10 @@ DEFAULT_GENERATORS = [{"model": model, "seed": 0} for model in GENERATORS]
 )
 def comparative_study(
     dataset: str = "ml-100k",
+    name: str = "",
     source: str = "",
     items_source: str = "",
+    data_version: str = "",
     any_checksum: bool = False,
     cache_dir: str = DOWNLOADS,
     form: str = "raw",
@@ -60,11 +62,13 @@ def comparative_study(
     overrides: str = "",
     llm_overrides: str = "",
     generator_overrides: str = "",
+    language_model_version: str = "",
     device: str = "auto",
     precision: str = "auto",
     kernels: str = "auto",
     compile: bool = False,
     checkpoint_dir: str = CHECKPOINTS,
+    replace_champion: bool = False,
     latency_samples: int = 30,
     latency_users: int = 1500,
     latency_batches: str = "1,64,256",
@@ -78,8 +82,10 @@ def comparative_study(
 
     Args:
         dataset: name of the data set; ``events`` for your own.
+        name: name of your own data set (dataset ``events``), such as shop; empty: that of its file.
         source: address of the events, instead of the official one.
         items_source: address of the item titles, instead of the official one.
+        data_version: state of the source files, such as 2026-11-28; another text has them read again.
         any_checksum: accept a source whose checksum differs from the published one.
         cache_dir: folder of downloads that outlives the container, or empty.
         form: of Amazon'23 data: raw or rating_only.
@@ -104,11 +110,13 @@ def comparative_study(
         overrides: changes to the recommenders' recipes, such as training.epochs=3.
         llm_overrides: changes to the rankers' recipe, such as finetune.prompts=500.
         generator_overrides: changes to the generators' recipe.
+        language_model_version: state of the language models, such as 2026-11-28; another text has them read again.
         device: cpu, cuda or auto.
         precision: of the trainings: fp32, tf32, bf16 or auto.
         kernels: form of the operators: sequential, torch, fused or auto.
         compile: send the models through torch.compile.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
+        replace_champion: let the best model take the alias champion from one of other data, split or protocol, too.
         latency_samples: timed for each recommender.
         latency_users: of each sample, drawn anew for it.
         latency_batches: users a request, separated by commas.
@@ -120,8 +128,10 @@ def comparative_study(
     def prepare(splitting: Any, wanted_by: Any) -> PipelineTask:
         prepared = prepare_data(
             dataset_name=dataset,
+            name=name,
             source=source,
             items_source=items_source,
+            data_version=data_version,
             any_checksum=any_checksum,
             cache_dir=cache_dir,
             form=form,
@@ -189,10 +199,12 @@ def comparative_study(
         evaluated_by_time.set_display_name("evaluate, global-time")
     compared_by_time = compare(data_by_time, evaluated_by_time).set_display_name("compare, global-time")
 
-    registered = register_champion(dataset=data, models=dsl.Collected(trained.outputs["model"]))
+    registered = register_champion(
+        dataset=data, models=dsl.Collected(trained.outputs["model"]), replace_champion=replace_champion
+    )
     on_cpu(registered, cpus=1, memory_gib=4, hours=1)
 
-    place = Place(device, cache_dir, checkpoint_dir, gpu_pool, gpu_toleration)
+    place = Place(device, cache_dir, language_model_version, checkpoint_dir, gpu_pool, gpu_toleration)
     with dsl.ParallelFor(items=rankers) as ranker:
         retrieved = retrieve(data, ranker.retriever, ranker.seed, profile, place)
         ranked = rank_and_align(data, retrieved, mine(data, ranker.seed), ranker, profile, llm_overrides, place)

@@ -22,12 +22,13 @@ class Place:
     """Where and how the stages run: pipeline parameters, handed on as they are.
 
     Attributes:
-        device, cache_dir, checkpoint_dir: flags of the stages.
+        device, cache_dir, language_model_version, checkpoint_dir: flags of the stages.
         gpu_pool, gpu_toleration: see ``hardware.on_gpu``.
     """
 
     device: Any
     cache_dir: Any
+    language_model_version: Any
     checkpoint_dir: Any
     gpu_pool: Any
     gpu_toleration: Any
@@ -123,6 +124,7 @@ def rank_and_align(
         overrides=overrides,
         device=place.device,
         cache_dir=place.cache_dir,
+        language_model_version=place.language_model_version,
         checkpoint_dir=place.checkpoint_dir,
     )
     place.on_one_gpu(tuned, hours=48)
@@ -136,6 +138,7 @@ def rank_and_align(
         overrides=overrides,
         device=place.device,
         cache_dir=place.cache_dir,
+        language_model_version=place.language_model_version,
         checkpoint_dir=place.checkpoint_dir,
     )
     place.on_one_gpu(aligned, hours=24)
@@ -161,6 +164,7 @@ def _rank(data: Any, retrieved: Retrieved, adapter: Any, base: bool, place: Plac
         seed=0,
         device=place.device,
         cache_dir=place.cache_dir,
+        language_model_version=place.language_model_version,
     ).set_display_name(name)
     place.on_one_gpu(ranked, hours=12)
     return ranked

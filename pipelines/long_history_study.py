@@ -25,8 +25,10 @@ DEFAULT_LENGTHS = ",".join(map(str, LATENCY_LENGTHS))
 )
 def long_history_study(
     dataset: str = "ml-100k",
+    name: str = "",
     source: str = "",
     items_source: str = "",
+    data_version: str = "",
     any_checksum: bool = False,
     cache_dir: str = DOWNLOADS,
     k_core: int = 5,
@@ -47,8 +49,10 @@ def long_history_study(
 
     Args:
         dataset: name of the data set.
+        name: name of your own data set (dataset ``events``), such as shop; empty: that of its file.
         source: address of the events, instead of the official one.
         items_source: address of the item titles, instead of the official one.
+        data_version: state of the source files, such as 2026-11-28; another text has them read again.
         any_checksum: accept a source whose checksum differs from the published one.
         cache_dir: folder of downloads that outlives the container, or empty.
         k_core: users and items with fewer interactions are left out, again and again.
@@ -65,7 +69,7 @@ def long_history_study(
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taint.
     """
-    data = prepare_published(dataset, source, items_source, any_checksum, cache_dir, k_core)
+    data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
 
     with dsl.ParallelFor(items=trainings) as training:
         trained = train_recommender(

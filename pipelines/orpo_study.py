@@ -30,8 +30,10 @@ DEFAULT_RANKERS = [{"language_model": source, "seed": 0} for source in SIZES]
 )
 def orpo_study(
     dataset: str = "ml-100k",
+    name: str = "",
     source: str = "",
     items_source: str = "",
+    data_version: str = "",
     any_checksum: bool = False,
     cache_dir: str = DOWNLOADS,
     k_core: int = 5,
@@ -40,6 +42,7 @@ def orpo_study(
     rankers: list = DEFAULT_RANKERS,  # type: ignore[type-arg]
     profile: str = "paper",
     llm_overrides: str = "",
+    language_model_version: str = "",
     device: str = "auto",
     checkpoint_dir: str = CHECKPOINTS,
     gpu_pool: dict[str, str] = A100_80GB,
@@ -49,8 +52,10 @@ def orpo_study(
 
     Args:
         dataset: name of the data set; its items need titles.
+        name: name of your own data set (dataset ``events``), such as shop; empty: that of its file.
         source: address of the events, instead of the official one.
         items_source: address of the item titles, instead of the official one.
+        data_version: state of the source files, such as 2026-11-28; another text has them read again.
         any_checksum: accept a source whose checksum differs from the published one.
         cache_dir: folder of downloads and language models that outlives the container, or empty.
         k_core: users and items with fewer interactions are left out, again and again.
@@ -59,12 +64,13 @@ def orpo_study(
         rankers: language models, one {"language_model": source, "seed": number} each.
         profile: size of the trainings: smoke, quick, llm-small, paper or best.
         llm_overrides: changes to the rankers' recipe, such as finetune.prompts=500.
+        language_model_version: state of the language models, such as 2026-11-28; another text has them read again.
         device: cpu, cuda or auto.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taint.
     """
-    data = prepare_published(dataset, source, items_source, any_checksum, cache_dir, k_core)
+    data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
 
     with dsl.ParallelFor(items=trainings) as training:
         trained = train_recommender(
@@ -84,7 +90,7 @@ def orpo_study(
         evaluated = evaluate(dataset=data, model=trained.outputs["model"], split="test", device="cpu")
         on_cpu(evaluated, cpus=4, memory_gib=8, hours=3)
 
-    place = Place(device, cache_dir, checkpoint_dir, gpu_pool, gpu_toleration)
+    place = Place(device, cache_dir, language_model_version, checkpoint_dir, gpu_pool, gpu_toleration)
     retrieved = retrieve(data, retriever, 0, profile, place)
     pairs = mine(data, 0)
     with dsl.ParallelFor(items=rankers) as ranker:

@@ -7,13 +7,22 @@ from ssm4rec.stages.prepare_data.component import prepare_data
 
 
 def prepare_published(
-    dataset: Any, source: Any, items_source: Any, any_checksum: Any, cache_dir: Any, k_core: Any
+    dataset: Any,
+    name: Any,
+    source: Any,
+    items_source: Any,
+    data_version: Any,
+    any_checksum: Any,
+    cache_dir: Any,
+    k_core: Any,
 ) -> Any:
     """Prepare a data set, leave-one-out, and return its folder; the arguments are pipeline parameters."""
     prepared = prepare_data(
         dataset_name=dataset,
+        name=name,
         source=source,
         items_source=items_source,
+        data_version=data_version,
         any_checksum=any_checksum,
         cache_dir=cache_dir,
         form="raw",

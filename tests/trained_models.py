@@ -17,15 +17,21 @@ from tests.epoch_rows import epoch_row
 
 
 def write_random_model(
-    dataset: Path, folder: Path, name: str, validation: float, seed: int = 0, overrides: str = ""
+    dataset: Path,
+    folder: Path,
+    name: str,
+    validation: float,
+    seed: int = 0,
+    overrides: str = "",
+    profile: str = "quick",
 ) -> Path:
-    """Write a model folder and return it."""
+    """Write a model folder, of a size as in smoke whatever profile it names, and return it."""
     data, chosen = read_sequences(dataset), recipe(name, "smoke", "short", overrides)
     torch.manual_seed(seed)
     model = build_model(chosen.model, data.item_count)
     row = epoch_row(model=name, seed=seed, validation_ndcg_10=validation)
     progress = Progress(epochs=[row], best_epoch=1)
-    write_model(folder, Task(name, chosen, data, seed), Trained(model, progress, "epochs"), "smoke", {})
+    write_model(folder, Task(name, chosen, data, seed), Trained(model, progress, "epochs"), profile, {})
     return folder
 
 

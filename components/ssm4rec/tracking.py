@@ -99,7 +99,12 @@ class Tracker:
         self._try(record)
 
     def register(
-        self, name: str, folder: Path, tags: dict[str, str], alias: str, takes_over: Callable[[dict[str, str]], bool]
+        self,
+        name: str,
+        folder: Path,
+        tags: dict[str, str],
+        alias: str,
+        takes_over: Callable[[dict[str, str] | None], bool],
     ) -> None:
         """Keep a folder that holds an MLflow model with the run, and register it as a new version of a model.
 
@@ -107,8 +112,8 @@ class Tracker:
             name: of the registered model, which is made if it is new.
             folder: the MLflow model.
             tags: of the version.
-            alias: for the version, if no version has it or ``takes_over`` says so.
-            takes_over: is given the tags of the version that has the alias.
+            alias: for the version, if ``takes_over`` says so.
+            takes_over: is given the tags of the version that has the alias, None if no version has it.
         """
 
         def record(client: "MlflowClient") -> None:
@@ -121,7 +126,7 @@ class Tracker:
             ).version
             logger.info("registered as %s, version %s", name, version)
             holder = client.get_registered_model(name).aliases.get(alias)
-            if holder is None or takes_over(client.get_model_version(name, holder).tags):
+            if takes_over(None if holder is None else client.get_model_version(name, holder).tags):
                 client.set_registered_model_alias(name, alias, version)
                 logger.info("models:/%s@%s is version %s", name, alias, version)
 

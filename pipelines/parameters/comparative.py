@@ -14,12 +14,15 @@ from pipelines.parameters.shared import (
     listed,
     shared_arguments,
 )
+from ssm4rec.command_line import boolean
 from ssm4rec.contracts import GENERATORS, LEAVE_ONE_OUT, MODELS, ORDER_CHECKED, PAPER_RECOMMENDERS
+from ssm4rec.data.data_sets import is_published
 from ssm4rec.errors import InputError
 
 LLM_PARTS = ("none", "llamarec", "all")
 _OF_THE_COMPARISON = {
     "llm_overrides": OF_LANGUAGE_MODELS["llm_overrides"],
+    "language_model_version": OF_LANGUAGE_MODELS["language_model_version"],
     "generator_overrides": ("", "changes to the generators' recipe, such as training.epochs=3"),
     "form": ("raw", "of Amazon'23 data: raw or rating_only"),
     "format": ("auto", "of events: auto, csv, jsonl or parquet"),
@@ -68,6 +71,12 @@ class StudyParser(ParametersParser):
         self.add_argument("--validation-fraction", type=float, default=0.1, help="of the events, for global-time")
         self.add_argument("--test-fraction", type=float, default=0.1, help="of the events, for global-time")
         self.add_argument(
+            "--replace-champion",
+            type=boolean,
+            default=False,
+            help="let the best model take the alias champion from one of other data, split or protocol, too",
+        )
+        self.add_argument(
             "--latency-samples", type=int, default=0, help="timed for each recommender; 0: 30 (paper, best) or 10"
         )
         self.add_argument(
@@ -97,6 +106,7 @@ def study_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "latency_samples": options.latency_samples or samples,
         "latency_users": options.latency_users or users,
         "latency_batches": options.latency_batches or batches,
+        "replace_champion": options.replace_champion,
         "validation_fraction": options.validation_fraction,
         "test_fraction": options.test_fraction,
         "trainings": [{"model": model, "seed": seed} for model in models for seed in seeds],
@@ -112,7 +122,7 @@ def _global_time_trainings(options: argparse.Namespace, models: list[str], seed:
     """
     again = [] if options.global_time == "none" else listed(options.global_time)
     if again == ["auto"]:
-        possible = options.split == LEAVE_ONE_OUT and options.dataset != "events" and {*ORDER_CHECKED} <= {*models}
+        possible = options.split == LEAVE_ONE_OUT and is_published(options.dataset) and {*ORDER_CHECKED} <= {*models}
         again = list(ORDER_CHECKED) if possible else []
     for name in again:
         if name not in models:

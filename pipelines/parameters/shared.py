@@ -7,11 +7,14 @@ from typing import Any
 from pipelines.parameters.parser import ParametersParser
 from ssm4rec.command_line import boolean
 from ssm4rec.contracts import MODELS, PROFILES
+from ssm4rec.data.names import data_set_name
 from ssm4rec.errors import InputError
 
 OF_ALL_STUDIES = {
+    "name": ("", "name of your own data set (--dataset events); empty: that of its file, or of the folder of several"),
     "source": ("", "address of the events instead of the official one: a path, file://, http(s):// or s3://"),
     "items_source": ("", "address of the item titles instead of the official one"),
+    "data_version": ("", "state of the source files; empty: found out when the study starts"),
     "cache_dir": ("", "folder of downloads; empty: ~/.cache/ssm4rec"),
     "overrides": ("", "changes to the recipes, such as training.epochs=3,model.dropout=0.1"),
     "device": ("auto", "cpu, cuda, or auto: cuda where there is one"),
@@ -22,8 +25,12 @@ OF_ALL_STUDIES = {
 
 
 OF_LANGUAGE_MODELS = {
-    name: OF_ALL_STUDIES[name] for name in ("source", "items_source", "cache_dir", "device", "checkpoint_dir")
-} | {"llm_overrides": ("", "changes to the language models' recipe, such as finetune.prompts=500")}
+    name: OF_ALL_STUDIES[name]
+    for name in ("name", "source", "items_source", "data_version", "cache_dir", "device", "checkpoint_dir")
+} | {
+    "language_model_version": ("", "state of the language models' files; empty: found out when the study starts"),
+    "llm_overrides": ("", "changes to the language models' recipe, such as finetune.prompts=500"),
+}
 
 
 def add_passed_on(parser: ParametersParser, flags: dict[str, tuple[str, str]]) -> None:
@@ -63,6 +70,7 @@ def shared_arguments(options: argparse.Namespace, passed_on: Iterable[str]) -> d
         "gpus": str(options.gpus),
         "k_core": options.k_core,
         **{name: getattr(options, name) for name in passed_on},
+        "name": data_set_name(options.dataset, options.name, options.source),
     }
 
 
@@ -71,7 +79,10 @@ def language_model_arguments(options: argparse.Namespace) -> dict[str, Any]:
     check_retriever(options)
     _check_profile(options)
     passed_on = ("dataset", "profile", "any_checksum", "k_core", "retriever", *OF_LANGUAGE_MODELS)
-    return {name: getattr(options, name) for name in passed_on if name != "llm_overrides"}
+    return {
+        **{name: getattr(options, name) for name in passed_on if name != "llm_overrides"},
+        "name": data_set_name(options.dataset, options.name, options.source),
+    }
 
 
 def listed(text: str) -> list[str]:

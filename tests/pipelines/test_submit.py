@@ -92,9 +92,9 @@ def test_unreachable_endpoint_is_named() -> None:
         (["--global-time", "none"], []),
         (["--global-time", ""], []),
         (["--models", "sasrec,lrurec"], []),
-        (["--dataset", "events"], []),
-        (["--dataset", "events", "--global-time", "sasrec"], ["sasrec"]),
-        (["--dataset", "events", "--time-unit", "order"], []),
+        (["--dataset", "events", "--source", "x.csv"], []),
+        (["--dataset", "events", "--name", "x", "--global-time", "sasrec"], ["sasrec"]),
+        (["--dataset", "events", "--source", "x.csv", "--time-unit", "order"], []),
         (["--split", "global-time"], []),
     ],
 )

@@ -28,8 +28,8 @@ def test_the_best_by_validation_and_of_equals_the_first_by_name_and_seed() -> No
         (0.2, "f", "leave-one-out", False, "validation ndcg@10 0.2000, the champion so far 0.2000 (sasrec seed 1): it"),
         (0.1, "f", "leave-one-out", False, "it stays"),
         (0.2 + 1e-12, "f", "leave-one-out", True, "replaced"),
-        (0.1, "g", "leave-one-out", True, "the champion so far is of other data: it is replaced"),
-        (0.1, "f", "global-time", True, "of another split"),
+        (0.9, "g", "leave-one-out", False, "the champion so far is of other data: it stays; --replace-champion true"),
+        (0.9, "f", "global-time", False, "of another split: it stays"),
     ],
 )
 def test_takes_over(
@@ -50,9 +50,31 @@ def test_validation_in_another_protocol_does_not_compare(tagged: bool, caplog: p
         del current["protocol"]
     with caplog.at_level(logging.INFO, logger="ssm4rec"):
         assert not takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), current)
-        assert takes_over(contender("sasrec", 0, 0.1, "masked").tags("leave-one-out"), current)
-    assert "the champion so far is of another protocol: it is replaced" in caplog.text
+        masked = contender("sasrec", 0, 0.9, "masked").tags("leave-one-out")
+        assert not takes_over(masked, current)
+        assert takes_over(masked, current, replace=True)
+    assert "the champion so far is of another protocol: it stays" in caplog.text
+    assert "the champion so far is of another protocol: replaced" in caplog.text
 
 
-def test_an_alias_that_somebody_else_set_is_taken_over() -> None:
-    assert takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), {})
+def test_an_alias_that_somebody_else_set_stays_unless_asked() -> None:
+    new = contender("sasrec", 0, 0.1).tags("leave-one-out")
+    assert not takes_over(new, {})
+    assert takes_over(new, {}, replace=True)
+
+
+def test_on_the_same_data_a_worse_one_is_no_champion_whatever_is_asked() -> None:
+    current = contender("sasrec", 1, 0.2).tags("leave-one-out")
+    assert not takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), current, replace=True)
+
+
+@pytest.mark.parametrize("current", [None, contender("sasrec", 1, 0.2).tags("leave-one-out"), {}])
+def test_smoke_is_never_champion(current: dict[str, str] | None, caplog: pytest.LogCaptureFixture) -> None:
+    new = {**contender("sasrec", 0, 0.9).tags("leave-one-out"), "profile": "smoke"}
+    with caplog.at_level(logging.INFO, logger="ssm4rec"):
+        assert not takes_over(new, current, replace=True)
+    assert "trained with profile smoke: registered without the alias champion" in caplog.text
+
+
+def test_the_first_is_champion() -> None:
+    assert takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), None)

@@ -60,10 +60,16 @@ def store(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def register(
-    out: Path, dataset: Path, *models: Path, store: dict[str, str] | None = None, executor_input: str = ""
+    out: Path,
+    dataset: Path,
+    *models: Path,
+    store: dict[str, str] | None = None,
+    executor_input: str = "",
+    replace: bool = False,
 ) -> Path:
     """Run the stage, in a task's run of the store if one is given; return the champion's folder."""
     flags = ["--dataset-dir", dataset, "--champion-dir", out / "champion", "--executor-input", executor_input]
+    flags += ["--replace-champion", str(replace).lower()]
     if models:
         flags += ["--models", *models]
     with pytest.MonkeyPatch.context() as patch:
@@ -100,33 +106,38 @@ def test_the_best_is_written_without_a_store_and_kfp_is_told(folder: Path, tmp_p
     shown = output["artifacts"]["champion"]["artifacts"][0]["metadata"]
     fingerprint = json.loads((folder / "dataset" / "manifest.json").read_text())["fingerprint"]
     assert shown == metadata(champion) == {
-        "model": "2mamba4rec", "seed": "1", "profile": "smoke", "dataset": "toy", "fingerprint": fingerprint,
+        "model": "2mamba4rec", "seed": "1", "profile": "quick", "dataset": "toy", "fingerprint": fingerprint,
         "split": "leave-one-out", "protocol": "unmasked", "validation_ndcg_at_10": "0.3",
     }  # fmt: skip
 
 
-def test_the_alias_goes_to_the_better_and_to_new_data(
+def test_the_alias_goes_to_the_better_and_across_data_only_if_asked(
     folder: Path, tmp_path: Path, store: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="ssm4rec")
     client = MlflowClient(store["MLFLOW_TRACKING_URI"])
     other = write_items(write_dataset_folder(tmp_path / "other", SEQUENCES[:30]), TITLES)
-    weak = write_random_model(other, tmp_path / "weak", "lrurec", 0.01)
+    strong = write_random_model(other, tmp_path / "strong", "lrurec", 0.9)
+    smoke = write_random_model(folder / "dataset", tmp_path / "smoke", "lrurec", 0.99, profile="smoke")
     steps = [
-        (folder / "dataset", folder / "sasrec-0.2", "1", "models:/ssm4rec-toy@champion is version 1"),
-        (folder / "dataset", folder / "2mamba4rec-0.3", "2", "the champion so far 0.2000 (sasrec seed 0): replaced"),
-        (folder / "dataset", folder / "sasrec-0.2", "2", "the champion so far 0.3000 (2mamba4rec seed 1): it stays"),
-        (folder / "dataset", folder / "hydra4rec-0.3", "2", "it stays"),
-        (other, weak, "5", "the champion so far is of other data"),
-        (folder / "dataset", folder / "sasrec-0.2", "6", "the champion so far is of other data"),
+        (folder / "dataset", smoke, "", "registered without the alias champion"),
+        (folder / "dataset", folder / "sasrec-0.2", "2", "models:/ssm4rec-toy@champion is version 2"),
+        (folder / "dataset", folder / "2mamba4rec-0.3", "3", "the champion so far 0.2000 (sasrec seed 0): replaced"),
+        (folder / "dataset", folder / "sasrec-0.2", "3", "the champion so far 0.3000 (2mamba4rec seed 1): it stays"),
+        (folder / "dataset", folder / "hydra4rec-0.3", "3", "it stays"),
+        (folder / "dataset", smoke, "3", "registered without the alias champion"),
+        (other, strong, "3", "the champion so far is of other data: it stays; --replace-champion true"),
+        (other, strong, "8", "the champion so far is of other data: replaced"),
+        (folder / "dataset", folder / "sasrec-0.2", "9", "the champion so far is of other data: replaced"),
     ]
     for number, (dataset, model, holder, said) in enumerate(steps, start=1):
         caplog.clear()
-        champion = register(tmp_path, dataset, model, store=store)
+        champion = register(tmp_path, dataset, model, store=store, replace=said.endswith("replaced") and number > 7)
         assert said in caplog.text
         version = client.get_model_version(NAME, str(number))
         assert version.tags == metadata(champion)
-        assert str(client.get_model_version_by_alias(NAME, "champion").version) == holder
+        aliases = client.get_registered_model(NAME).aliases
+        assert str(aliases.get("champion", "")) == holder
         task = client.get_run(version.run_id)
         assert (task.info.status, task.info.run_name) == ("FINISHED", "register toy")
         kept = Path(version.source.removeprefix("file://"))

@@ -19,6 +19,11 @@ DATA_SETS: Final = (
 )
 
 
+def is_published(name: str) -> bool:
+    """Return whether a data set of that name is published, so that nobody's own may have it."""
+    return name in MOVIELENS or name.startswith(AMAZON_PREFIX)
+
+
 def read_data_set(options: SourceOptions) -> Source:
     """Read the data set that ``options`` name.
 

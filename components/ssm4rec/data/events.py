@@ -1,6 +1,7 @@
 """The user's own events: CSV, JSONL or Parquet files with columns of any name."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import polars
 import pyarrow
@@ -11,6 +12,8 @@ from ssm4rec.data.readers import guess_format, read_batches
 from ssm4rec.data.source import Source, SourceOptions, split_addresses
 from ssm4rec.errors import InputError
 
+NEEDS_SOURCE: Final = "--dataset events needs --source: the address of your CSV, JSONL or Parquet file"
+
 
 def read_events(options: SourceOptions) -> Source:
     """Read the files of ``options.source`` one after the other, and titles from ``options.items_source``.
@@ -19,7 +22,7 @@ def read_events(options: SourceOptions) -> Source:
         InputError: no source is given, or a file or column is missing or malformed.
     """
     if not options.source:
-        raise InputError("--dataset events needs --source: the address of your CSV, JSONL or Parquet file")
+        raise InputError(NEEDS_SOURCE)
     columns = Columns(options.user_column, options.item_column, options.time_column, options.rating_column)
     wanted = [column for column in (columns.user, columns.item, columns.time, columns.rating) if column]
     files = [

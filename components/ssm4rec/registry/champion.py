@@ -78,21 +78,32 @@ def best(contenders: Sequence[Contender]) -> Contender:
     return min(contenders, key=lambda one: (-one.validation, one.config["model"], one.config["seed"]))
 
 
-def takes_over(new: dict[str, str], current: dict[str, str]) -> bool:
-    """Return whether a version takes the alias from the current champion, and log why.
+def takes_over(new: dict[str, str], current: dict[str, str] | None, replace: bool = False) -> bool:
+    """Return whether a version takes the alias, and log why.
 
     Args:
         new: tags of the version.
-        current: tags of the champion.
+        current: tags of the champion, None if there is none.
+        replace: whether a champion of other data, split or protocol is replaced.
 
-    On the same data, split and protocol the better one by validation is champion, and an equal leaves things as they
-    are. Other numbers do not compare: there the new one takes over, since the old one cannot be shown to be better.
+    A model of profile smoke never takes it: it is trained for seconds, to see that everything works. On the same data,
+    split and protocol the better one by validation is champion, and an equal leaves things as they are. Other numbers
+    do not compare: whoever serves the champion so far keeps it, unless a person says otherwise.
     """
-    known = {"protocol": UNMASKED, **current}  # versions without that tag are of a time that knew no other
-    differing = [what for name, what in _COMPARABLE.items() if new[name] != known.get(name)]
-    if differing:
-        logger.info("the champion so far is of %s: it is replaced", " and ".join(differing))
+    if new["profile"] == "smoke":
+        logger.info("trained with profile smoke: registered without the alias %s", ALIAS)
+        return False
+    if current is None:
         return True
+    known = {"protocol": UNMASKED, **current}  # versions without that tag are of a time that knew no other
+    differing = " and ".join(what for name, what in _COMPARABLE.items() if new[name] != known.get(name))
+    if differing:
+        logger.info(
+            "the champion so far is of %s: %s",
+            differing,
+            "replaced" if replace else "it stays; --replace-champion true (make: REPLACE_CHAMPION=1) replaces it",
+        )
+        return replace
     ours, theirs = float(new[_VALIDATION_TAG]), float(current[_VALIDATION_TAG])
     better = ours > theirs
     logger.info(

@@ -49,6 +49,11 @@ def build_parser() -> StageParser:
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
     parser.add_argument(
+        "--language-model-version",
+        default="",
+        help="state of the language model's files when the run started, as a study finds it out",
+    )
+    parser.add_argument(
         "--checkpoint-dir",
         default="",
         help="folder of checkpoints, one subfolder per retriever, seed and overrides; empty: beside the aligned folder",

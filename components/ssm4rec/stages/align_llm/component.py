@@ -16,6 +16,7 @@ def align_llm(
     overrides: str,
     device: str,
     cache_dir: str,
+    language_model_version: str,
     checkpoint_dir: str,
     aligned: Output[Model],
     history: Output[Artifact],
@@ -31,6 +32,7 @@ def align_llm(
         overrides: changes to the recipe.
         device: cpu, cuda or auto.
         cache_dir: folder of language models that outlives the container, or empty.
+        language_model_version: state of the language model's files when the run started, or empty.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         aligned: the adapter folder; its last numbers show in the KFP UI, too.
         history: alignment.parquet, a row per logged step.
@@ -47,6 +49,7 @@ def align_llm(
             "--overrides", overrides,
             "--device", device,
             "--cache-dir", cache_dir,
+            "--language-model-version", language_model_version,
             "--checkpoint-dir", checkpoint_dir,
             "--aligned-dir", aligned.path,
             "--history", history.path,

@@ -16,6 +16,7 @@ def finetune_llm(
     overrides: str,
     device: str,
     cache_dir: str,
+    language_model_version: str,
     checkpoint_dir: str,
     adapter: Output[Model],
     history: Output[Artifact],
@@ -31,6 +32,7 @@ def finetune_llm(
         overrides: changes to the recipe, such as finetune.prompts=500.
         device: cpu, cuda or auto.
         cache_dir: folder of language models that outlives the container, or empty.
+        language_model_version: state of the language model's files when the run started, or empty.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         adapter: the adapter folder.
         history: history.parquet, a row per number.
@@ -47,6 +49,7 @@ def finetune_llm(
             "--overrides", overrides,
             "--device", device,
             "--cache-dir", cache_dir,
+            "--language-model-version", language_model_version,
             "--checkpoint-dir", checkpoint_dir,
             "--adapter-dir", adapter.path,
             "--history", history.path,

@@ -12,6 +12,7 @@ from ssm4rec.data.data_sets import DATA_SETS, read_data_set
 from ssm4rec.data.dataset import titled
 from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
 from ssm4rec.data.filtering import DEDUPLICATE, filter_interactions
+from ssm4rec.data.names import data_set_name
 from ssm4rec.data.readers import FORMATS
 from ssm4rec.data.source import SourceOptions
 from ssm4rec.data.splitting import Split, global_time, in_time_order, leave_one_out
@@ -23,7 +24,7 @@ from ssm4rec.tracking import tracked_task
 # Flags that shape the data: the manifest records them.
 _SETTINGS = (
     "form", "format", "user_column", "item_column", "time_column", "time_unit", "rating_column", "title_column",
-    "deduplicate", "minimum_rating", "k_core", "split", "validation_fraction", "test_fraction",
+    "deduplicate", "minimum_rating", "k_core", "split", "validation_fraction", "test_fraction", "data_version",
 )  # fmt: skip
 
 
@@ -32,12 +33,16 @@ def build_parser() -> StageParser:
     parser = StageParser("ssm4rec.stages.prepare_data", "Fetch a data set, filter, order and split it.")
     add = parser.add_argument
     add("--dataset", required=True, help=f"name of the data set: {', '.join(DATA_SETS)}")
+    add("--name", default="", help="name of your own data set (--dataset events): letters, digits, '.', '_' and '-'; "
+        "empty: that of its file, or of the folder of several")  # fmt: skip
     add("--dataset-dir", type=Path, required=True, help="folder to write; replaced if it exists")
 
     add = parser.add_argument_group("source").add_argument
     add("--source", default="", help="address of the events in place of the official one: a path, file://, http(s):// "
         "or s3://; several separated by commas; empty: official")  # fmt: skip
     add("--items-source", default="", help="likewise of the item titles; empty: official; none: no titles")
+    add("--data-version", default="", help="state of the source files when the run started, as a study finds it out; "
+        "empty: nothing is compared")  # fmt: skip
     add("--any-checksum", type=boolean, default=False, help="accept a file whose checksum is not the published one")
     add(
         "--cache-dir",
@@ -76,14 +81,15 @@ def build_parser() -> StageParser:
 
 def run(options: argparse.Namespace) -> None:
     """Prepare the data set, track what was done, print the counts."""
-    name = titled({"dataset": options.dataset, "split": {"name": options.split}})
-    labels = {"stage": "prepare", "dataset": options.dataset, "splitting": options.split}
+    options.name = data_set_name(options.dataset, options.name, options.source)
+    name = titled({"dataset": options.name, "split": {"name": options.split}})
+    labels = {"stage": "prepare", "dataset": options.name, "splitting": options.split}
     with tracked_task(f"prepare {name}", labels) as tracker:
         if not options.wanted_by:
             _write_nothing(options)
             return
         manifest = _prepare(options)
-        tracker.settings({"dataset": options.dataset, **manifest["settings"]})
+        tracker.settings({"dataset": options.name, "kind": options.dataset, **manifest["settings"]})
         tracker.metrics({name: float(count) for name, count in manifest["counts"].items()})
         tracker.dataset(manifest, "preparation")
         tracker.artifact(options.dataset_dir / MANIFEST)
@@ -115,11 +121,12 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
         settings = {name: getattr(options, name) for name in _SETTINGS}
         return write_dataset(
             folder,
-            options.dataset,
+            options.name,
             sequences,
             _split(options, sequences),
             titles,
             {
+                "kind": options.dataset,
                 "sources": [file.manifest_entry() for file in source.files],
                 "settings": settings,
                 "filters": filters,
@@ -133,9 +140,9 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
 def _write_nothing(options: argparse.Namespace) -> None:
     """Write a folder that says what was not prepared: KFP has no way to leave a task out that others read from."""
     with whole_folder(options.dataset_dir) as folder:
-        manifest = {"dataset": options.dataset, "fingerprint": "", "split": {"name": options.split}}
+        manifest = {"dataset": options.name, "fingerprint": "", "split": {"name": options.split}}
         write_json(folder / MANIFEST, manifest)
-    print(f"{options.dataset}, {options.split}: nothing wants it, nothing was prepared")
+    print(f"{options.name}, {options.split}: nothing wants it, nothing was prepared")
 
 
 def _source_options(options: argparse.Namespace) -> SourceOptions:

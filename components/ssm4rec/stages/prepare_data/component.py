@@ -9,8 +9,10 @@ from ssm4rec.images import CPU_IMAGE
 @dsl.container_component  # type: ignore[untyped-decorator] # kfp publishes no types
 def prepare_data(
     dataset_name: str,
+    name: str,
     source: str,
     items_source: str,
+    data_version: str,
     any_checksum: bool,
     cache_dir: str,
     form: str,
@@ -33,9 +35,11 @@ def prepare_data(
     """Fetch a data set, filter, order and split it.
 
     Args:
-        dataset_name: name of the data set.
+        dataset_name: name of the data set, or events for your own.
+        name: of your own data set, or empty: that of its file.
         source: addresses of the events in place of the official one, or empty.
         items_source: address of the titles in place of the official one, or empty, or none.
+        data_version: state of the source files when the run started, or empty.
         any_checksum: accept a file whose checksum is not the published one.
         cache_dir: folder of downloads that outlives the container, or empty.
         form: of Amazon Reviews '23, raw or rating_only.
@@ -60,8 +64,10 @@ def prepare_data(
         command=["python", "-m", "ssm4rec.stages.prepare_data"],
         args=[
             "--dataset", dataset_name,
+            "--name", name,
             "--source", source,
             "--items-source", items_source,
+            "--data-version", data_version,
             "--any-checksum", any_checksum,
             "--cache-dir", cache_dir,
             "--form", form,

@@ -70,6 +70,11 @@ def build_parser() -> StageParser:
     parser.add_argument("--seed", type=int, default=0, help="of the choice of users and of the shuffled order")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
+    parser.add_argument(
+        "--language-model-version",
+        default="",
+        help="state of the language model's files when the run started, as a study finds it out",
+    )
     parser.add_argument("--rankings", type=Path, required=True, help="rankings.parquet to write")
     parser.add_argument("--ranking", type=Path, required=True, help="ranking.json to write")
     parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")

@@ -17,6 +17,7 @@ def rank_candidates(
     seed: int,
     device: str,
     cache_dir: str,
+    language_model_version: str,
     rankings: Output[Artifact],
     ranking: Output[Metrics],
 ) -> dsl.ContainerSpec:
@@ -32,6 +33,7 @@ def rank_candidates(
         seed: of the choice of users and of the shuffled order.
         device: cpu, cuda or auto.
         cache_dir: folder of language models that outlives the container, or empty.
+        language_model_version: state of the language model's files when the run started, or empty.
         rankings: rankings.parquet, a row per user, ranker and order.
         ranking: ranking.json; its numbers show in the KFP UI, too.
     """
@@ -48,6 +50,7 @@ def rank_candidates(
             "--seed", seed,
             "--device", device,
             "--cache-dir", cache_dir,
+            "--language-model-version", language_model_version,
             "--rankings", rankings.path,
             "--ranking", ranking.path,
             "--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.command_line import StageParser, boolean, run_stage
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.errors import InputError
 from ssm4rec.executor_input import input_paths, write_executor_output
@@ -27,6 +27,12 @@ def build_parser() -> StageParser:
     parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument(
         "--models", type=Path, nargs="*", default=[], metavar="DIR", help="model folders, from train_recommender"
+    )
+    parser.add_argument(
+        "--replace-champion",
+        type=boolean,
+        default=False,
+        help="take the alias from a champion of other data, split or protocol, too",
     )
     parser.add_argument("--champion-dir", type=Path, required=True, help="MLflow model folder to write")
     parser.add_argument(
@@ -51,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         tracker.settings({**tags, "recipe": champion.config["recipe"]})
         tracker.dataset(manifest, "validation")
         tracker.metrics({f"validation/{one.label}/ndcg@10": one.validation for one in contenders})
-        succeeds = functools.partial(takes_over, tags)
+        succeeds = functools.partial(takes_over, tags, replace=options.replace_champion)
         tracker.register(f"ssm4rec-{dataset}", options.champion_dir, tags, ALIAS, succeeds)
     if options.executor_input:
         write_executor_output(options.executor_input, {"champion": {**tags}})

@@ -12,6 +12,7 @@ from ssm4rec.images import CPU_IMAGE
 def register_champion(
     dataset: Input[Dataset],
     models: Input[List[Model]],  # noqa: ARG001, UP006
+    replace_champion: bool,
     champion: Output[Model],
 ) -> dsl.ContainerSpec:
     """Register the best model by validation in MLflow.
@@ -19,6 +20,7 @@ def register_champion(
     Args:
         dataset: the dataset folder.
         models: the model folders, all trained on it.
+        replace_champion: take the alias from a champion of other data, split or protocol, too.
         champion: the best one as an MLflow model folder.
     """
     # models is in no flag: the stage reads the list from the executor input.
@@ -27,6 +29,7 @@ def register_champion(
         command=["python", "-m", "ssm4rec.stages.register_champion"],
         args=[
             "--dataset-dir", dataset.path,
+            "--replace-champion", replace_champion,
             "--champion-dir", champion.path,
             "--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
         ],
