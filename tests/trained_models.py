@@ -35,13 +35,13 @@ def write_random_model(
     return folder
 
 
-def write_items(dataset: Path, titles: list[str | None]) -> Path:
-    """Give a dataset folder an items.parquet, whose ids are i1, i2, ..., and return the folder."""
+def write_items(dataset: Path, titles: list[str | None], prefix: str = "i") -> Path:
+    """Give a dataset folder an items.parquet, whose ids are i1, i2, ... or of another prefix, and return the folder."""
     items = range(1, len(titles) + 1)
     table = pyarrow.table(
         {
             "item": pyarrow.array(items, pyarrow.int32()),
-            "item_id": [f"i{item}" for item in items],
+            "item_id": [f"{prefix}{item}" for item in items],
             "title": pyarrow.array(titles, pyarrow.string()),
         }
     )

@@ -1,26 +1,16 @@
-"""register_champion against real MLflow stores, and its model behind a real ``mlflow models serve``."""
+"""register_champion against real MLflow stores; tests/stages/test_served_champion.py asks what it registers."""
 
 import json
 import logging
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from mlflow import MlflowClient
 
 from ssm4rec.stages.register_champion.__main__ import build_parser, main, run
 from ssm4rec.tracking import start_study, start_task
-from ssm4rec.training.model_folder import read_model
 from tests.conftest import Refusal
 from tests.datasets import write_dataset_folder
 from tests.seaweed import free_ports
@@ -143,91 +133,6 @@ def test_the_alias_goes_to_the_better_and_across_data_only_if_asked(
         kept = Path(version.source.removeprefix("file://"))
         assert folder / "mlflow-artifacts" in kept.parents  # with the study's, not in the working folder
         assert (kept / "MLmodel").read_bytes() == (champion / "MLmodel").read_bytes()
-
-
-@pytest.fixture
-def server(folder: Path, tmp_path: Path, store: dict[str, str]) -> Iterator[str]:
-    """``mlflow models serve`` of the champion that the store names; gives its address."""
-    register(tmp_path, folder / "dataset", folder / "2mamba4rec-0.3", store=store)
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", f"models:/{NAME}@champion"]
-    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": store["MLFLOW_TRACKING_URI"],
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    log = tmp_path / "server.log"
-    with (
-        log.open("w") as output,
-        subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=output, stderr=output, start_new_session=True
-        ) as process,
-    ):
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait(address, process, log)
-            yield address
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(360):
-        if process.poll() is not None:
-            break
-        try:
-            urllib.request.urlopen(f"{address}/ping", timeout=5).close()
-        except OSError:
-            time.sleep(0.5)
-        else:
-            return
-    raise AssertionError(f"the server does not answer: {log.read_text()}")
-
-
-def ask(address: str, request: dict[str, Any]) -> Any:
-    body = json.dumps(request).encode()
-    headers = {"Content-Type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request(f"{address}/invocations", body, headers), timeout=60) as answer:
-        return json.load(answer)["predictions"]
-
-
-def best_items(model: Path, history: list[int], count: int, masked: bool) -> tuple[list[str], list[float]]:
-    """Ids and scores straight from the model."""
-    with torch.no_grad():
-        scores = read_model(model).model.score_next(torch.tensor([history]), torch.tensor([len(history)]))[0]
-    if masked:
-        scores[torch.tensor(history) - 1] = -torch.inf
-    found = scores.topk(count)
-    return [f"i{place + 1}" for place in found.indices.tolist()], found.values.tolist()
-
-
-def test_the_champion_is_served(server: str, folder: Path) -> None:
-    model = folder / "2mamba4rec-0.3"
-    histories = [["i3", "i4", "i5"], ["Film 7 (1995)", "film 8 (1995)"], ["i9", "Film 10 (1995)", "Alien (1979)"], []]
-    *answers, empty = ask(server, {"dataframe_records": [{"history": history} for history in histories]})
-    for answer, items in zip(answers, ([3, 4, 5], [7, 8], [9, 10]), strict=True):
-        ids, scores = best_items(model, items, min(10, 12 - len(items)), masked=True)
-        assert answer["item_ids"] == ids
-        assert answer["titles"] == [TITLES[int(item_id[1:]) - 1] for item_id in ids]
-        assert answer["scores"] == pytest.approx(scores, abs=1e-5)
-        assert answer["error"] == ""
-    assert [answer["unknown"] for answer in answers] == [[], [], ["Alien (1979)"]]
-    assert empty["error"] == "row 3: nothing to go by in this history, it is empty"
-
-    request = {"dataframe_split": {"columns": ["history"], "data": [[["i3", "i4"]]]}}
-    (unmasked,) = ask(server, {**request, "params": {"k": 12, "masked": False}})
-    assert unmasked["item_ids"] == best_items(model, [3, 4], 12, masked=False)[0]
-
-    for mistaken, said in (
-        ({**request, "params": {"k": 0}}, "k is 0: 1 or more"),
-        ({"dataframe_records": [{"items": ["i3"]}]}, "Model is missing inputs ['history']"),
-        ({"dataframe_records": [{"history": "i3"}]}, "Expected data to be list or numpy array, got str"),
-    ):
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            ask(server, mistaken)
-        assert refused.value.code == 400
-        assert said in json.load(refused.value)["message"]
 
 
 def test_a_dead_server_costs_the_registration_only(

@@ -50,12 +50,14 @@ def _save(folder: Path, recommender: Path, example: list[str], metadata: dict[st
     import mlflow.pyfunc
     import pandas
 
+    from ssm4rec.registry.serving import DEFAULTS, HISTORY
+
     mlflow.pyfunc.save_model(
         folder,
         python_model=CODE,
         artifacts={"recommender": str(recommender)},
         signature=_signature(),
-        input_example=(pandas.DataFrame({"history": [example]}), {"k": 10, "masked": True}),
+        input_example=(pandas.DataFrame({HISTORY: [example]}), dict(DEFAULTS)),
         # All of them: MLflow would otherwise find them by loading the model in another process.
         pip_requirements=[
             f"ssm4rec[train]=={__version__}",
@@ -64,16 +66,37 @@ def _save(folder: Path, recommender: Path, example: list[str], metadata: dict[st
         ],
         metadata=metadata,
     )
+    _drop_local_paths(folder)
+
+
+def _drop_local_paths(folder: Path) -> None:
+    """Name code and artifact in MLmodel by where they are in the folder, not by where they were on this machine.
+
+    MLflow reads both from the folder (mlflow/pyfunc/model.py, ``_load_context_model_and_signature``).
+    """
+    from mlflow.models import Model
+
+    model = Model.load(folder)
+    flavor = model.flavors["python_function"]
+    for artifact in flavor["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    flavor["model_code_path"] = CODE.name
+    model.save(folder / "MLmodel")
 
 
 def _signature() -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array, ColSpec
+    from mlflow.types.schema import AnyType, Array, ColSpec
 
+    from ssm4rec.registry.serving import DEFAULTS, HISTORY
+
+    anything = AnyType()  # type: ignore[no-untyped-call]
     texts = Array(DataType.string)
+    kinds = {"k": DataType.long, "masked": DataType.boolean}
     return ModelSignature(
-        inputs=Schema([ColSpec(texts, "history")]),
+        # Of any type: registry/serving.py says why. Not required: a missing one costs its row only.
+        inputs=Schema([ColSpec(anything, HISTORY, required=False)]),
         outputs=Schema(
             [
                 ColSpec(texts, "item_ids"),
@@ -83,7 +106,7 @@ def _signature() -> "ModelSignature":
                 ColSpec(DataType.string, "error"),
             ]
         ),
-        params=ParamSchema([ParamSpec("k", DataType.long, 10), ParamSpec("masked", DataType.boolean, True)]),
+        params=ParamSchema([ParamSpec(name, kinds[name], default) for name, default in DEFAULTS.items()]),
     )
 
 

@@ -33,7 +33,7 @@ class Recommendations:
         item_ids: the data set's own, best first; fewer than asked for when the catalog has no more.
         titles: of those items, None where an item has none.
         scores: of those items, the model's logits; comparable within a row only.
-        unknown: entries of the history that are no item's id or title; they were left out.
+        unknown: entries of the history that are not an item's id or title, ``null`` for a missing one; left out.
         error: why there are no recommendations, empty if there are.
     """
 
@@ -68,21 +68,23 @@ class CatalogRecommender:
         return cls(stored.model, catalog)
 
     @torch.no_grad()
-    def recommend(self, histories: Sequence[Sequence[str]], count: int, masked: bool) -> list[Recommendations]:
+    def recommend(self, histories: Sequence[Sequence[str | None]], count: int, masked: bool) -> list[Recommendations]:
         """Return the best items for each history.
 
         A history without a single known item gets no recommendations and an error that names its row: the model has
         learned nothing about an empty history, and what to show then (most popular, say) is the caller's to choose.
+        The same goes for a masked history that holds the whole catalog.
 
         Args:
-            histories: item ids or titles, oldest first; the model reads the last ``maximum_length`` known ones.
+            histories: item ids or titles, oldest first, None for an entry that has none; the model reads the last
+                ``maximum_length`` known ones.
             count: K, at least 1.
             masked: leave out all of the history's own items, as the protocol ``masked`` does.
         """
-        found = [[self.catalog.find(name) for name in history] for history in histories]
+        found = [[0 if name is None else self.catalog.find(name) for name in history] for history in histories]
         known = [numpy.array([item for item in row if item], dtype=numpy.int32) for row in found]
         unknown = [
-            [name for name, item in zip(history, row, strict=True) if not item]
+            ["null" if name is None else name for name, item in zip(history, row, strict=True) if not item]
             for history, row in zip(histories, found, strict=True)
         ]
         answers = [_nothing_known(row, names) for row, names in enumerate(unknown)]
@@ -102,11 +104,14 @@ class CatalogRecommender:
                     scores[position, known[row] - 1] = -torch.inf
             values, items = best_items(scores, min(count, item_count))  # (B, K) each
             for row, best, best_values in zip(rows[batch], items.tolist(), values.tolist(), strict=True):
-                answers[row] = self._answer(best, best_values, unknown[row])
+                answers[row] = self._answer(row, best, best_values, unknown[row])
         return answers
 
-    def _answer(self, items: list[int], scores: list[float], unknown: list[str]) -> Recommendations:
+    def _answer(self, row: int, items: list[int], scores: list[float], unknown: list[str]) -> Recommendations:
         left = [(item - 1, score) for item, score in zip(items, scores, strict=True) if score > -torch.inf]
+        if not left:
+            why = f"all {len(self.catalog.item_ids)} items are in this history, and masked leaves those out"
+            return Recommendations(unknown=unknown, error=f"row {row}: nothing to recommend, {why}")
         return Recommendations(
             item_ids=[self.catalog.item_ids[place] for place, _ in left],
             titles=[self.catalog.titles[place] for place, _ in left],
