@@ -1,17 +1,20 @@
 """The comparative study: prepare the data, train and evaluate recommenders and language models, compare, report.
 
-The four lists say what is in it: ``trainings``, ``global_time_trainings``, ``rankers`` and ``generators``; an empty one
-leaves its part out.
+The four lists ``trainings``, ``global_time_trainings``, ``rankers`` and ``generators`` say what is trained. Which of
+the last three a study has is decided when it is compiled, a package for each choice (:data:`PACKAGES`): an empty list
+cannot leave a part out, as KFP's backend fails what collects a loop over nothing (``loops.py``).
 """
 
-from typing import Any
+from typing import Any, Final
 
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
 from pipelines.hardware import A100_80GB, CACHE_FOLDER, GPU_TAINT, VOLUME, on_cpu, on_gpu, reads_object_store
 from pipelines.language_models import Place, generate, mine, rank_and_align, retrieve
+from pipelines.parts import without
 from ssm4rec.contracts import GENERATORS, GLOBAL_TIME, ORDER_CHECKED, PAPER_RECOMMENDERS
+from ssm4rec.errors import InputError
 from ssm4rec.stages.compare_models.component import compare_models
 from ssm4rec.stages.evaluate.component import evaluate
 from ssm4rec.stages.measure_latency.component import measure_latency
@@ -26,13 +29,10 @@ DEFAULT_TRAININGS = [{"model": model, "seed": 0} for model in PAPER_RECOMMENDERS
 DEFAULT_GLOBAL_TIME = [{"model": model, "seed": 0, "overrides": ""} for model in ORDER_CHECKED]
 DEFAULT_RANKERS = [{"language_model": "", "retriever": "lrurec", "seed": 0}]
 DEFAULT_GENERATORS = [{"model": model, "seed": 0} for model in GENERATORS]
+_PARTS: Final = frozenset({"global_time_trainings", "rankers", "generators"})
 
 
-@dsl.pipeline(  # type: ignore[untyped-decorator] # kfp publishes no types
-    name="comparative-study",
-    description="Train recommenders and language models on one data set; compare them with the paper's numbers.",
-)
-def comparative_study(
+def arrange(
     dataset: str = "ml-100k",
     name: str = "",
     source: str = "",
@@ -76,7 +76,7 @@ def comparative_study(
     gpu_pool: dict[str, str] = A100_80GB,
     gpu_toleration: dict[str, str] = GPU_TAINT,
 ) -> None:
-    """Arrange the study.
+    """Arrange the study; a list of None leaves its part out.
 
     Every input of every stage is passed explicitly: KFP's backend fails at run time on an omitted one.
 
@@ -125,7 +125,7 @@ def comparative_study(
         gpu_toleration: of those nodes' taint.
     """
 
-    def prepare(splitting: Any, wanted_by: Any) -> PipelineTask:
+    def prepare(splitting: Any) -> PipelineTask:
         prepared = prepare_data(
             dataset_name=dataset,
             name=name,
@@ -148,7 +148,6 @@ def comparative_study(
             split=splitting,
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
-            wanted_by=wanted_by,
         )
         on_cpu(prepared, cpus=2, memory_gib=8, hours=3)
         reads_object_store(prepared)
@@ -184,20 +183,25 @@ def comparative_study(
         on_cpu(compared, cpus=2, memory_gib=8, hours=2)
         return compared
 
-    prepared = prepare(split, wanted_by=["the study"])
+    prepared = prepare(split)
     data = prepared.outputs["dataset"]
     with dsl.ParallelFor(items=trainings) as training:
         trained, evaluated = train(data, training, overrides)
     compared = compare(data, evaluated)
+    parts: dict[str, Any] = {}
 
-    prepared_by_time = prepare(GLOBAL_TIME, global_time_trainings).set_display_name("prepare, global-time")
-    prepared_by_time.after(prepared)  # which downloads, once for both, and says first what is wrong with the source
-    data_by_time = prepared_by_time.outputs["dataset"]
-    with dsl.ParallelFor(items=global_time_trainings) as again:
-        trained_by_time, evaluated_by_time = train(data_by_time, again, again.overrides)
-        trained_by_time.set_display_name("train, global-time")
-        evaluated_by_time.set_display_name("evaluate, global-time")
-    compared_by_time = compare(data_by_time, evaluated_by_time).set_display_name("compare, global-time")
+    if global_time_trainings is not None:
+        prepared_by_time = prepare(GLOBAL_TIME).set_display_name("prepare, global-time")
+        prepared_by_time.after(prepared)  # which downloads, once for both, and says first what is wrong with the source
+        data_by_time = prepared_by_time.outputs["dataset"]
+        with dsl.ParallelFor(items=global_time_trainings) as again:
+            trained_by_time, evaluated_by_time = train(data_by_time, again, again.overrides)
+            trained_by_time.set_display_name("train, global-time")
+            evaluated_by_time.set_display_name("evaluate, global-time")
+        compared_by_time = compare(data_by_time, evaluated_by_time).set_display_name("compare, global-time")
+        parts["global_time_dataset"] = data_by_time
+        parts["global_time_evaluations"] = dsl.Collected(evaluated_by_time.outputs["metrics"])
+        parts["global_time_comparison"] = compared_by_time.outputs["comparison"]
 
     registered = register_champion(
         dataset=data, models=dsl.Collected(trained.outputs["model"]), replace_champion=replace_champion
@@ -205,11 +209,15 @@ def comparative_study(
     on_cpu(registered, cpus=1, memory_gib=4, hours=1)
 
     place = Place(device, cache_dir, language_model_version, checkpoint_dir, gpu_pool, gpu_toleration)
-    with dsl.ParallelFor(items=rankers) as ranker:
-        retrieved = retrieve(data, ranker.retriever, ranker.seed, profile, place)
-        ranked = rank_and_align(data, retrieved, mine(data, ranker.seed), ranker, profile, llm_overrides, place)
-    with dsl.ParallelFor(items=generators) as generator:
-        generation = generate(data, generator, profile, generator_overrides, place)
+    if rankers is not None:
+        with dsl.ParallelFor(items=rankers) as ranker:
+            retrieved = retrieve(data, ranker.retriever, ranker.seed, profile, place)
+            ranked = rank_and_align(data, retrieved, mine(data, ranker.seed), ranker, profile, llm_overrides, place)
+        parts |= ranked.collected()
+    if generators is not None:
+        with dsl.ParallelFor(items=generators) as generator:
+            generation = generate(data, generator, profile, generator_overrides, place)
+        parts["generations"] = dsl.Collected(generation)
 
     timed = measure_latency(
         dataset=data,
@@ -235,13 +243,55 @@ def comparative_study(
         dataset=data,
         evaluations=dsl.Collected(evaluated.outputs["metrics"]),
         histories=dsl.Collected(trained.outputs["history"]),
-        **ranked.collected(),
-        generations=dsl.Collected(generation),
         comparison=compared.outputs["comparison"],
-        global_time_dataset=data_by_time,
-        global_time_evaluations=dsl.Collected(evaluated_by_time.outputs["metrics"]),
-        global_time_comparison=compared_by_time.outputs["comparison"],
         latency=timed.outputs["summary"],
         latency_samples=timed.outputs["latency"],
+        **parts,
     )
     on_cpu(reported, cpus=1, memory_gib=2, hours=1)
+
+
+_LANGUAGE_MODELS: Final = {
+    "": ("recommenders, a ranker and generators", ()),
+    "_ranker": ("recommenders and a ranker", ("generators", "generator_overrides")),
+    "_recommenders": (
+        "recommenders alone",
+        ("rankers", "llm_overrides", "generators", "generator_overrides", "language_model_version"),
+    ),
+}
+_SPLITS: Final = {
+    "": ("some trained again on data split by time", ()),
+    "_one_split": ("on one split", ("global_time_trainings",)),
+}
+PACKAGES: Final = {
+    f"comparative_study{models}{split}": (f"{trained}, {splitting}", (*without_models, *without_split))
+    for models, (trained, without_models) in _LANGUAGE_MODELS.items()
+    for split, (splitting, without_split) in _SPLITS.items()
+}
+"""The packages of the study: what each compares, and which parameters it goes without, its parts' lists among them."""
+
+
+def comparative_study(package: str) -> Any:
+    """Return the pipeline of a package of :data:`PACKAGES`."""
+    contents, left_out = PACKAGES[package]
+    return dsl.pipeline(
+        without(arrange, left_out),
+        name=package.replace("_", "-"),
+        description=f"Compare {contents}, with the paper's numbers next to them. Set `dataset` (ml-100k, ml-1m, "
+        "amazon-2023-...; or events, with `source`), `trainings` and `profile`. No list may be empty: to leave a part "
+        "out, take the package without it.",
+    )
+
+
+def fitting_package(arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the package whose parts are those with a list in ``arguments`` that is not empty, and its arguments.
+
+    >>> lists = {"global_time_trainings": [], "rankers": [], "generators": [], "trainings": [{"model": "sasrec"}]}
+    >>> fitting_package(lists)
+    ('comparative_study_recommenders_one_split', {'trainings': [{'model': 'sasrec'}]})
+    """
+    empty = {name for name in _PARTS if not arguments[name]}
+    for name, (_, left_out) in PACKAGES.items():
+        if empty == _PARTS.intersection(left_out):
+            return name, {key: value for key, value in arguments.items() if key not in left_out}
+    raise InputError("generators are compared in a study that has a ranker, too: name one, or leave both out (--llm)")

@@ -4,14 +4,16 @@ The compiled files are committed: they are what the KFP UI takes, and a change t
 """
 
 import argparse
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from kfp import compiler
 
 from pipelines.adapter_study import adapter_study
-from pipelines.comparative_study import comparative_study
+from pipelines.comparative_study import PACKAGES, comparative_study
 from pipelines.long_history_study import long_history_study
 from pipelines.optimizer_study import optimizer_study
 from pipelines.orpo_study import orpo_study
@@ -21,27 +23,30 @@ COMPILED: Final = Path(__file__).parent / "compiled"
 _HEADER: Final = "# Compiled by `make compile` from pipelines/*.py: change those, not this file."
 SETTINGS: Final = ("SSM4REC_REGISTRY", "SSM4REC_ACCELERATOR", "SSM4REC_VOLUME")
 """What a compilation can be told beside its source: see ``ssm4rec/images.py`` and ``hardware.py``."""
-PIPELINES: Final[dict[str, Any]] = {
-    "comparative_study": comparative_study,
-    "optimizer_study": optimizer_study,
-    "orpo_study": orpo_study,
-    "adapter_study": adapter_study,
-    "long_history_study": long_history_study,
+PIPELINES: Final[dict[str, Callable[[], Any]]] = {
+    **{package: functools.partial(comparative_study, package) for package in PACKAGES},
+    "optimizer_study": lambda: optimizer_study,
+    "orpo_study": lambda: orpo_study,
+    "adapter_study": lambda: adapter_study,
+    "long_history_study": lambda: long_history_study,
 }
+"""What gives each package's pipeline."""
+STUDIES: Final = tuple(name for name in PIPELINES if name.endswith("_study"))
+"""Every study's whole package; the others lack some of its parts."""
 
 
 def compile_all(folder: Path) -> list[Path]:
     """Compile every pipeline into ``folder``, with a picture of each, and return the YAML files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, pipeline in PIPELINES.items():
+    for name, build in PIPELINES.items():
         path = folder / f"{name}.yaml"
-        compiler.Compiler().compile(pipeline, str(path))
+        compiler.Compiler().compile(build(), str(path))
         # kfp's own header prints dictionaries in an order that changes from run to run.
         body = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
         path.write_text("\n".join([_HEADER, *body]) + "\n", encoding="utf-8")
         paths.append(path)
-    write_pictures(folder, paths)
+    write_pictures(folder, [path for path in paths if path.stem in STUDIES], paths)
     return paths
 
 

@@ -7,7 +7,6 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 - ``construct_executor_input``: also makes the parent folders of the outputs, as KFP's launcher does in a pod;
 - ``get_outputs_for_task``: also returns the artifacts that a stage did not report itself, as the launcher does;
 - ``get_parent_input``: also finds outputs of tasks, for loops over one (of which it knows those called "Output" only);
-- ``get_task_output``: also finds that a loop over an empty list gave nothing, as KFP's backend does;
 - its logging helpers, which swap process-wide state (root logger, builtins.print) and are no use to several threads.
 """
 
@@ -46,7 +45,6 @@ PATCHED: Final = (
     (executor_input_utils, "construct_executor_input"),
     (executor_output_utils, "get_outputs_for_task"),
     (io.IOStore, "get_parent_input"),
-    (io.IOStore, "get_task_output"),
     (logging_utils, "local_logger_context"),
     (logging_utils, "indented_print"),
     (logging_utils, "print_horizontal_line"),
@@ -158,7 +156,6 @@ class LocalStudy:
             _with_parent_folders(executor_input_utils.construct_executor_input, self.folder),
             _with_unreported_artifacts(executor_output_utils.get_outputs_for_task),
             _with_task_outputs(io.IOStore.get_parent_input),
-            _with_empty_loops(io.IOStore.get_task_output),
             nullcontext,
             nullcontext,
             lambda: None,
@@ -225,15 +222,5 @@ def _with_task_outputs(get: Callable[[io.IOStore, str], Any]) -> Callable[[io.IO
         }
         name = key.removeprefix("pipelinechannel--")
         return outputs[name] if name in outputs else get(store, key)
-
-    return found
-
-
-def _with_empty_loops(get: Callable[[io.IOStore, str, str], Any]) -> Callable[[io.IOStore, str, str], Any]:
-    @functools.wraps(get)
-    def found(store: io.IOStore, task_name: str, key: str) -> Any:
-        if task_name.startswith("for-loop-") and task_name not in store._task_output_data:
-            return []
-        return get(store, task_name, key)
 
     return found

@@ -16,7 +16,13 @@ _HEAD = """\
 # The compiled pipelines
 
 `make compile` writes this folder from `pipelines/*.py`: the YAML files, which the KFP UI takes ("Upload pipeline"), and
-these pictures of them. A frame is a loop, an arrow an artifact; a task names its image and where it may run.
+these pictures of the studies. A frame is a loop, an arrow an artifact; a task names its image and where it may run.
+
+What is in a study is decided when it is compiled: KFP's backend fails a run in which a list of trainings is empty. So
+the comparative study has a package for each choice of its parts; `make run` and `make submit` take the one that fits.
+
+| package | what it does |
+| --- | --- |
 """
 
 
@@ -28,11 +34,18 @@ def picture(compiled: Path) -> str:
     return "\n".join(["", f"## {spec['pipelineInfo']['name']}", "", "```mermaid", "flowchart LR", *lines, "```", ""])
 
 
-def write_pictures(folder: Path, compiled: list[Path]) -> Path:
-    """Write the pictures of compiled pipelines into a README beside them, and return its path."""
+def write_pictures(folder: Path, drawn: list[Path], compiled: list[Path]) -> Path:
+    """Write a README next to compiled pipelines: a list of all of them, and pictures of some. Return its path."""
     path = folder / "README.md"
-    path.write_text(_HEAD + "".join(picture(file) for file in compiled), encoding="utf-8")
+    listed = "".join(f"| [{file.name}]({file.name}) | {_description(file)} |\n" for file in compiled)
+    path.write_text(_HEAD + listed + "".join(picture(file) for file in drawn), encoding="utf-8")
     return path
+
+
+def _description(compiled: Path) -> str:
+    """Return the first sentence of what a pipeline says of itself."""
+    spec = next(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
+    return str(spec["pipelineInfo"]["description"].partition(". ")[0].rstrip("."))
 
 
 def _component(spec: Document, task: Document) -> Document:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipelines.compile import compiled_package
+from pipelines.comparative_study import fitting_package
+from pipelines.compile import STUDIES, compiled_package
 from pipelines.local import LocalStudy, make_owned_folder
 from pipelines.parameters.comparative import StudyParser, study_arguments
 from pipelines.parameters.parser import ParametersParser
@@ -87,7 +88,8 @@ def run(options: argparse.Namespace) -> None:
         **dict.fromkeys(("train_generator", "evaluate_generator"), len(generators)),
     }
     named = [*models, *generators, *(["llamarec"] if arguments["rankers"] else [])]
-    execute(Plan("comparative_study", arguments, named, side_by_side, StudyFolder.table, track_results), options)
+    package, arguments = fitting_package(arguments)
+    execute(Plan(package, arguments, named, side_by_side, StudyFolder.table, track_results), options)
 
 
 def execute(plan: Plan, options: argparse.Namespace) -> None:
@@ -154,7 +156,7 @@ def _start_tracking(plan: Plan, stamp: str) -> tuple[Tracker, dict[str, str]]:
         name=f"{arguments['dataset']} {arguments['profile']} {stamp}",
         tags={
             "stage": "study",
-            "study": plan.pipeline,
+            "study": next(study for study in STUDIES if plan.pipeline.startswith(study)),
             "dataset": arguments["dataset"],
             "profile": arguments["profile"],
         },

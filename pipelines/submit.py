@@ -10,13 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
+from pipelines.comparative_study import fitting_package
 from pipelines.compile import COMPILED
 from pipelines.hardware import A100_80GB, GPU_TAINT
+from pipelines.loops import check_loops
 from pipelines.parameters.comparative import StudyParser, study_arguments
 from ssm4rec.command_line import run_stage
 from ssm4rec.errors import InputError
-
-PACKAGE = COMPILED / "comparative_study.yaml"
 
 
 def build_parser() -> StudyParser:
@@ -37,15 +39,17 @@ def run(options: argparse.Namespace) -> None:
             "no KFP endpoint is set: export KF_PIPELINES_ENDPOINT=http://… (such as the address of "
             "`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`) or pass --endpoint"
         )
-    arguments = study_arguments(options)
+    package, arguments = fitting_package(study_arguments(options))
     arguments |= {"gpu_pool": options.gpu_pool, "gpu_toleration": options.gpu_toleration}
     for folder in ("cache_dir", "checkpoint_dir"):
         if not arguments[folder]:  # the compiled file knows the cluster's volume, if it has one
             del arguments[folder]
+    compiled = COMPILED / f"{package}.yaml"
+    check_loops(next(yaml.safe_load_all(compiled.read_text(encoding="utf-8"))), arguments)
     # JSON throughout: kfp reads a bare 4.5 as a number even where the pipeline takes text.
     values = [f"{name}={json.dumps(value)}" for name, value in arguments.items()]
     command = [str(Path(sys.executable).with_name("kfp")), "--endpoint", endpoint, "run", "create"]
-    command += ["--experiment-name", options.experiment, "--package-file", str(PACKAGE), *values]
+    command += ["--experiment-name", options.experiment, "--package-file", str(compiled), *values]
     # kfp's client warns of servers older than itself, whichever it talks to.
     quiet = {**os.environ, "PYTHONWARNINGS": "ignore::FutureWarning"}
     if subprocess.run(command, check=False, env=quiet).returncode:

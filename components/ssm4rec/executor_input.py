@@ -41,7 +41,7 @@ def input_paths(executor_input: str, name: str) -> list[Path]:
 
 
 def optional_input_paths(executor_input: str, name: str) -> list[Path]:
-    """Return the paths of all artifacts of an input that may be left out, or come from a loop over an empty list.
+    """Return the paths of all artifacts of an input that a pipeline may leave out.
 
     JSON made from KFP's protocol buffers leaves out what is empty: a list's artifacts, or the list.
 

@@ -37,7 +37,6 @@ def test_finishes_with_results_and_report(study: Study, done: Done) -> None:
     trained = {f"{stage} {model} seed 0" for stage in ("train_recommender", "evaluate") for model in PAPER_RECOMMENDERS}
     assert done.stages("done") == {
         "prepare_data", "compare_models", "measure_latency", "register_champion", "report", *trained,
-        "prepare_data global-time", "compare_models global-time",
     }  # fmt: skip
     rows = study.results()
     assert {row["model"] for row in rows} == {*PAPER_RECOMMENDERS, "most-popular"}
@@ -52,7 +51,10 @@ def test_stages_ran_in_our_image_as_the_folder_s_owner(
     owner = study.folder.stat().st_uid
     written = [path for path in (study.folder / "artifacts").rglob("*") if path.is_file()]
     assert {path.stat().st_uid for path in written} == {owner}
-    assert f"image: {cpu_image}\n" in (study.folder / "pipeline" / "comparative_study.yaml").read_text()
+    assert (
+        f"image: {cpu_image}\n"
+        in (study.folder / "pipeline" / "comparative_study_recommenders_one_split.yaml").read_text()
+    )
     assert engine.docker("ps", "--all", "--quiet", "--filter", f"ancestor={cpu_image}") == ""
 
 

@@ -25,6 +25,8 @@ from pipelines.hardware import (
     OBJECT_STORE_SECRET,
     OBJECT_STORE_VARIABLES,
 )
+from pipelines.loops import check_loops, looped_parameters
+from ssm4rec.errors import InputError
 from ssm4rec.stages.align_llm.__main__ import build_parser as align_parser
 from ssm4rec.stages.choose_settings.__main__ import build_parser as choose_parser
 from ssm4rec.stages.compare_models.__main__ import build_parser as compare_parser
@@ -161,6 +163,45 @@ def test_every_reference_resolves(documents: list[dict[str, Any]]) -> None:
             for selector in output["artifactSelectors"]:
                 producer = spec["components"][tasks[selector["producerSubtask"]]["componentRef"]["name"]]
                 assert selector["outputArtifactKey"] in named(producer["outputDefinitions"], "artifacts")
+
+
+def test_no_loop_is_over_a_list_that_may_be_empty(documents: list[dict[str, Any]]) -> None:
+    """The backend gives a task that collects a loop's outputs an error if the loop had no iteration.
+
+    kubeflow/pipelines 2.17.0, backend/src/v2/driver/resolve.go:752 collects "if iterations > 0", :774 then says that
+    the loop's task is "not in tasks". kfp.local accepts it. A list may be empty if it is a pipeline parameter whose
+    default is; a loop inside a loop, or over a task's output, is over what that task makes.
+    """
+    spec, _ = documents
+    check_loops(spec, {})
+    loops = [task for dag in dags(spec) for task, _ in tasks_of(spec, dag) if "parameterIterator" in task]
+    sources = [loop["inputs"]["parameters"][loop["parameterIterator"]["items"]["inputParameter"]] for loop in loops]
+    makers = [source["taskOutputParameter"]["producerTask"] for source in sources if "taskOutputParameter" in source]
+    assert set(makers) <= {"choose-settings"}, "it refuses to choose from nothing"
+    assert len(looped_parameters(spec)) + len(makers) == len(loops), "every other loop is over a pipeline's parameter"
+
+
+def test_every_package_of_a_study_has_the_parameters_of_its_parts_only(documents: list[dict[str, Any]]) -> None:
+    spec, _ = documents
+    for name in spec["root"]["inputDefinitions"]["parameters"]:
+        used = json.dumps([spec["root"]["dag"], spec["components"]])
+        assert f'"componentInputParameter": "{name}"' in used, f"{name} changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trainings": []}, r"trainings: \[\]: name at least one"),
+        ({"trainings": None}, "trainings: None: name at least one"),
+        ({"trainings": [{"model": "sasrec"}]}, "trainings, entry 1: .*: it has the keys model, seed"),
+        ({"generators": [{"model": "mamrec", "seed": 0, "sed": 1}]}, "generators, entry 1: .*sed.*: it has the keys"),
+        ({"rankers": [{"language_model": "", "retriever": "lrurec", "seed": 0}, "llama"]}, "rankers, entry 2: 'llama'"),
+    ],
+)
+def test_lists_that_the_backend_would_choke_on_are_refused(change: dict[str, Any], message: str) -> None:
+    spec = next(yaml.safe_load_all((COMPILED / "comparative_study.yaml").read_text(encoding="utf-8")))
+    with pytest.raises(InputError, match=message):
+        check_loops(spec, change)
 
 
 def resource_inputs(executor: dict[str, Any]) -> set[str]:

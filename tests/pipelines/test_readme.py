@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.compile import COMPILED, PIPELINES
+from pipelines.compile import COMPILED, STUDIES
 from ssm4rec import __version__
 from tests.pipelines.conftest import Recorder
 
@@ -33,7 +33,7 @@ def default_of(parameter: dict[str, Any]) -> str:
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", STUDIES)
 def test_table_documents_every_parameter_as_the_code_has_it(pipeline: str) -> None:
     spec, _ = yaml.safe_load_all((COMPILED / f"{pipeline}.yaml").read_text(encoding="utf-8"))
     parameters = spec["root"]["inputDefinitions"]["parameters"]

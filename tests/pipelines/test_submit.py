@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.hardware import A100_80GB
+from pipelines.loops import check_loops
 from pipelines.parameters.comparative import study_arguments
 from pipelines.submit import build_parser, run
 from ssm4rec.errors import InputError
@@ -20,7 +21,7 @@ def test_a_submission_carries_both_documents_and_typed_parameters(
     assert server.posted["/apis/v2beta1/experiments"]["display_name"] == "ssm4rec"
     sent = server.posted["/apis/v2beta1/runs"]
     assert sent["experiment_id"] == "e1"
-    assert sent["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "comparative-study"
+    assert sent["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "comparative-study-one-split"
     executors = sent["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert "nodeSelector" in executors["exec-train-recommender"]
     parameters = sent["runtime_config"]["parameters"]
@@ -30,6 +31,48 @@ def test_a_submission_carries_both_documents_and_typed_parameters(
     assert (parameters["minimum_rating"], parameters["k_core"], parameters["any_checksum"]) == ("3.5", 7, True)
     known = set(sent["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"])
     assert set(parameters) == known - {"cache_dir", "checkpoint_dir"}  # the compiled file knows the cluster's volume
+
+
+OWN = ("--dataset", "events", "--source", "shop.csv")
+
+
+@pytest.mark.parametrize(
+    ("flags", "package", "tasks"),
+    [
+        ([], "comparative-study", {"prepare-data-2", "for-loop-1", "for-loop-2", "for-loop-3", "for-loop-4"}),
+        (["--llm", "none"], "comparative-study-recommenders", {"prepare-data-2", "for-loop-1", "for-loop-2"}),
+        (
+            ["--llm", "llamarec"],
+            "comparative-study-ranker",
+            {"prepare-data-2", "for-loop-1", "for-loop-2", "for-loop-3"},
+        ),
+        (["--global-time", "none"], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
+        (["--split", "global-time"], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
+        ([*OWN], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
+        (["--models", "sasrec"], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
+        ([*OWN, "--llm", "none"], "comparative-study-recommenders-one-split", {"for-loop-1"}),
+    ],
+)
+def test_what_is_posted_has_the_parts_that_were_asked_for_and_no_empty_list(
+    server: Recorder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    package: str,
+    tasks: set[str],
+) -> None:
+    """An empty list fails the run at its end (test_compiled, test_no_loop_is_over_a_list_that_may_be_empty)."""
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.chdir(tmp_path)
+    Path("shop.csv").write_text("user_id,item_id,timestamp\n")
+    run(build_parser().parse_args(flags))
+    sent = server.posted["/apis/v2beta1/runs"]
+    spec, parameters = sent["pipeline_spec"]["pipeline_spec"], sent["runtime_config"]["parameters"]
+    assert spec["pipelineInfo"]["name"] == package
+    found = spec["root"]["dag"]["tasks"]
+    assert {name for name in found if name.startswith("for-loop") or name == "prepare-data-2"} == tasks
+    check_loops(spec, parameters)
+    assert set(parameters) <= set(spec["root"]["inputDefinitions"]["parameters"])
 
 
 def test_parameters_from_a_file_and_the_command_line_wins(

@@ -166,16 +166,3 @@ def test_the_component_passes_every_flag_but_the_two_that_are_for_hands(tmp_path
     inputs = specification["components"]["comp-compare-models"]["inputDefinitions"]["artifacts"]
     assert inputs["ranks"]["isArtifactList"]
     assert inputs["candidates"]["isArtifactList"]
-
-
-def test_a_loop_over_an_empty_list_leaves_an_empty_comparison(circle: Path, tmp_path: Path, refusal: Refusal) -> None:
-    manifest = {"dataset": "toy", "fingerprint": "", "split": {"name": "global-time"}}
-    (tmp_path / "nothing").mkdir()
-    (tmp_path / "nothing" / "manifest.json").write_text(json.dumps(manifest))
-    out = tmp_path / "comparison.json"
-    flags = ("--comparison", out, "--executor-input", json.dumps({"inputs": {"artifacts": {}}}))
-    process("--dataset-dir", tmp_path / "nothing", *flags)
-    found = Comparison.read(out)
-    assert (found.models, found.pairs, found.users) == ((), (), 0)
-    said = refusal(main, "--dataset-dir", circle, "--comparison", out)  # by hand it is a mistake
-    assert "no ranks were given" in said

@@ -180,18 +180,3 @@ def test_every_flag_is_an_input_of_the_component():
     passed = {argument for argument in container["container"]["args"] if argument.startswith("--")}
     flags = {option for action in build_parser()._actions for option in action.option_strings}
     assert passed == flags - {"-h", "--help"}
-
-
-def test_what_nothing_wants_is_not_prepared(tmp_path, capsys):
-    """Order numbers cannot be split by time, which must not end a study that does not ask for it."""
-    flags = ["--dataset", "events", "--source", tmp_path / "nowhere.csv", "--split", "global-time", "--wanted-by", "[]"]
-    prepare("--dataset-dir", tmp_path / "out", *flags)
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["split"] == {"name": "global-time"}
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
-    assert "nothing was prepared" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("text", ["sasrec", "{}", ""])
-def test_wanted_by_is_a_list(refused, events, text):
-    line = refused("--dataset", "events", "--source", events, "--wanted-by", text)
-    assert "no JSON list" in line

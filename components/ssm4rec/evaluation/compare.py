@@ -6,7 +6,7 @@ Shapes: U users, M models, S = 6 settings (a protocol and a metric), R resamples
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from typing import Any, Final
+from typing import Final
 
 import numpy
 from numpy.typing import NDArray
@@ -97,24 +97,6 @@ def gather(ranks: Iterable[Ranks], candidates: Iterable[Candidates]) -> Evaluati
             raise InputError(f"candidates of {_name(recommended)}, of which no ranks were given; add them")
         _check_same_users(recommended, first, "candidates")
     return Evaluations(by_model, by_seed)
-
-
-def nothing_compared(manifest: dict[str, Any], resamples: int) -> Comparison:
-    """Return the comparison of no model: what a pipeline gets whose loop over trainings was over an empty list."""
-    return Comparison(
-        dataset=manifest["dataset"],
-        fingerprint=manifest["fingerprint"],
-        split="test",
-        users=0,
-        items=0,
-        resamples=resamples,
-        confidence=CONFIDENCE,
-        power=POWER,
-        models=(),
-        pairs=(),
-        slices=(),
-        recommendations=(),
-    )
 
 
 def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, seed: int) -> Comparison:

@@ -8,10 +8,10 @@ from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.contracts import PROTOCOLS, metric_name
 from ssm4rec.data.dataset import read_manifest, read_sequences, titled
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.compare import CUTOFF, compare, gather, nothing_compared
+from ssm4rec.evaluation.compare import CUTOFF, compare, gather
 from ssm4rec.evaluation.comparison import Comparison
 from ssm4rec.evaluation.evaluation_files import read_candidates, read_ranks
-from ssm4rec.executor_input import optional_input_paths
+from ssm4rec.executor_input import input_paths
 from ssm4rec.tracking import tracked_task
 
 logger = logging.getLogger(__name__)
@@ -52,15 +52,10 @@ def run(options: argparse.Namespace) -> None:
     ranks: list[Path] = options.ranks
     candidates: list[Path] = options.candidates
     if options.executor_input:
-        ranks = optional_input_paths(options.executor_input, "ranks")
-        candidates = optional_input_paths(options.executor_input, "candidates")
+        ranks = input_paths(options.executor_input, "ranks")
+        candidates = input_paths(options.executor_input, "candidates")
     manifest = read_manifest(options.dataset_dir)
     tags = {"stage": "compare_models", "dataset": manifest["dataset"], "splitting": manifest["split"]["name"]}
-    if options.executor_input and not ranks and not candidates:
-        with tracked_task(f"compare {titled(manifest)}", tags):
-            nothing_compared(manifest, options.resamples).write(options.comparison)
-        logger.info("the pipeline's list of trainings is empty: nothing to compare")
-        return
     dataset = read_sequences(options.dataset_dir)
     evaluations = gather(
         (read_ranks(path, dataset) for path in ranks), (read_candidates(path, dataset) for path in candidates)

@@ -1,7 +1,6 @@
 """Prepare a data set for training and evaluation: fetch, filter, order, split, write the dataset folder."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ssm4rec.data.source import SourceOptions
 from ssm4rec.data.splitting import Split, global_time, in_time_order, leave_one_out
 from ssm4rec.data.times import TIME_UNITS
 from ssm4rec.errors import InputError
-from ssm4rec.files import cache_folder, whole_folder, write_json
+from ssm4rec.files import cache_folder, whole_folder
 from ssm4rec.tracking import tracked_task
 
 # Flags that shape the data: the manifest records them.
@@ -72,10 +71,6 @@ def build_parser() -> StageParser:
         help="leave-one-out: each user's last two items; global-time: two cuts in time for all users")  # fmt: skip
     add("--validation-fraction", type=float, default=0.1, help="share of the events after the first cut (global-time)")
     add("--test-fraction", type=float, default=0.1, help="share of the events after the second cut (global-time)")
-
-    add = parser.add_argument_group("in a pipeline").add_argument
-    add("--wanted-by", type=_wanted_by, default=["any"],
-        help="JSON list of what wants the data; an empty one: read nothing, write a manifest that says so")  # fmt: skip
     return parser
 
 
@@ -85,9 +80,6 @@ def run(options: argparse.Namespace) -> None:
     name = titled({"dataset": options.name, "split": {"name": options.split}})
     labels = {"stage": "prepare", "dataset": options.name, "splitting": options.split}
     with tracked_task(f"prepare {name}", labels) as tracker:
-        if not options.wanted_by:
-            _write_nothing(options)
-            return
         manifest = _prepare(options)
         tracker.settings({"dataset": options.name, "kind": options.dataset, **manifest["settings"]})
         tracker.metrics({name: float(count) for name, count in manifest["counts"].items()})
@@ -137,14 +129,6 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
         )
 
 
-def _write_nothing(options: argparse.Namespace) -> None:
-    """Write a folder that says what was not prepared: KFP has no way to leave a task out that others read from."""
-    with whole_folder(options.dataset_dir) as folder:
-        manifest = {"dataset": options.name, "fingerprint": "", "split": {"name": options.split}}
-        write_json(folder / MANIFEST, manifest)
-    print(f"{options.name}, {options.split}: nothing wants it, nothing was prepared")
-
-
 def _source_options(options: argparse.Namespace) -> SourceOptions:
     return SourceOptions(
         dataset=options.dataset,
@@ -185,16 +169,6 @@ def _print_counts(manifest: dict[str, Any]) -> None:
     )
     times = "times" if manifest["time_kind"] == "ms" else "order numbers in place of times"
     print(f"{manifest['titles']:,} of {manifest['counts']['items']:,} items have a title; the events have {times}")
-
-
-def _wanted_by(text: str) -> list[Any]:
-    try:
-        wanted = json.loads(text)
-    except json.JSONDecodeError:
-        wanted = None
-    if not isinstance(wanted, list):
-        raise argparse.ArgumentTypeError(f"{text!r} is no JSON list")
-    return wanted
 
 
 def _rating(text: str) -> float | None:

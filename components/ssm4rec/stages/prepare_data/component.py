@@ -29,7 +29,6 @@ def prepare_data(
     split: str,
     validation_fraction: float,
     test_fraction: float,
-    wanted_by: list,  # type: ignore[type-arg] # kfp would want types of the fields, too
     dataset: Output[Dataset],
 ) -> dsl.ContainerSpec:
     """Fetch a data set, filter, order and split it.
@@ -56,7 +55,6 @@ def prepare_data(
         split: leave-one-out or global-time.
         validation_fraction: share of the events, for global-time.
         test_fraction: share of the events, for global-time.
-        wanted_by: what wants the data; where it is empty nothing is prepared.
         dataset: the dataset folder.
     """
     return dsl.ContainerSpec(
@@ -84,7 +82,6 @@ def prepare_data(
             "--split", split,
             "--validation-fraction", validation_fraction,
             "--test-fraction", test_fraction,
-            "--wanted-by", wanted_by,
             "--dataset-dir", dataset.path,
         ],
     )  # fmt: skip

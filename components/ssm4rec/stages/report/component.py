@@ -13,16 +13,16 @@ def report(
     dataset: Input[Dataset],
     evaluations: Input[List[Artifact]],  # noqa: ARG001, UP006
     histories: Input[List[Artifact]],  # noqa: ARG001, UP006
-    finetuned_rankings: Input[List[Artifact]],  # noqa: ARG001, UP006
-    finetuned_summaries: Input[List[Artifact]],  # noqa: ARG001, UP006
-    aligned_rankings: Input[List[Artifact]],  # noqa: ARG001, UP006
-    aligned_summaries: Input[List[Artifact]],  # noqa: ARG001, UP006
-    tunings: Input[List[Artifact]],  # noqa: ARG001, UP006
-    alignments: Input[List[Artifact]],  # noqa: ARG001, UP006
     report_html: Output[HTML],
     report_markdown: Output[Markdown],
     results: Output[Artifact],
     figures: Output[Artifact],
+    finetuned_rankings: Input[List[Artifact]] = None,  # noqa: ARG001, UP006
+    finetuned_summaries: Input[List[Artifact]] = None,  # noqa: ARG001, UP006
+    aligned_rankings: Input[List[Artifact]] = None,  # noqa: ARG001, UP006
+    aligned_summaries: Input[List[Artifact]] = None,  # noqa: ARG001, UP006
+    tunings: Input[List[Artifact]] = None,  # noqa: ARG001, UP006
+    alignments: Input[List[Artifact]] = None,  # noqa: ARG001, UP006
     generations: Input[List[Artifact]] = None,  # noqa: ARG001, UP006
     comparison: Input[Artifact] = None,  # noqa: ARG001
     global_time_dataset: Input[Dataset] = None,  # noqa: ARG001
@@ -37,20 +37,20 @@ def report(
         dataset: the dataset folder; its manifest is read.
         evaluations: metrics.json of every evaluation.
         histories: history.parquet of every training.
-        finetuned_rankings: rankings.parquet of every fine-tuned ranker; like the lists below it may be empty.
+        report_html: the report as one page.
+        report_markdown: the report as Markdown.
+        results: results.json, every number of the study.
+        figures: a folder, each figure as PNG and its numbers as CSV.
+        finetuned_rankings: rankings.parquet of every fine-tuned ranker; may be left out, as all below.
         finetuned_summaries: ranking.json of each.
         aligned_rankings: rankings.parquet of every aligned ranker.
         aligned_summaries: ranking.json of each.
         tunings: history.parquet of every fine-tuning.
         alignments: alignment.parquet of every alignment.
-        report_html: the report as one page.
-        report_markdown: the report as Markdown.
-        results: results.json, every number of the study.
-        figures: a folder, each figure as PNG and its numbers as CSV.
-        generations: generation.json of every generator; may be left out, as all below.
+        generations: generation.json of every generator.
         comparison: comparison.json of compare_models.
         global_time_dataset: the same data split by global-time; its manifest is read.
-        global_time_evaluations: metrics.json of every evaluation on it; may be empty.
+        global_time_evaluations: metrics.json of every evaluation on it.
         global_time_comparison: comparison.json of these.
         latency: latency.json of measure_latency.
         latency_samples: latency.parquet of the same measurement.

@@ -1,0 +1,52 @@
+"""What KFP's backend asks of the lists that a pipeline loops over, checked before a run is submitted.
+
+Over an empty list nothing runs, and a task that collects the loop's outputs fails once all else has run
+(kubeflow/pipelines 2.17.0, backend/src/v2/driver/resolve.go:752 and :774). An entry without a key that the loop's tasks
+read fails in the driver ("no such key"); one that nothing reads would be ignored in silence.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ssm4rec.errors import InputError
+
+Document = dict[str, Any]
+
+
+def looped_parameters(spec: Document) -> dict[str, set[str]]:
+    """Return the pipeline parameters that a compiled pipeline loops over, each with the keys read from its entries."""
+    found = {}
+    for task in spec["root"]["dag"]["tasks"].values():
+        if "parameterIterator" not in task:
+            continue
+        iterator = task["parameterIterator"]
+        source = task["inputs"]["parameters"][iterator["items"]["inputParameter"]]
+        if "componentInputParameter" in source:  # else a task makes the list
+            body = spec["components"][task["componentRef"]["name"]]["dag"]
+            found[source["componentInputParameter"]] = set(_keys(body, iterator["itemInput"]))
+    return found
+
+
+def _keys(body: Document, entry: str) -> Iterator[str]:
+    """Yield the keys that the tasks of a loop read from an entry."""
+    for task in body["tasks"].values():
+        for source in task.get("inputs", {}).get("parameters", {}).values():
+            if source.get("componentInputParameter") == entry:
+                yield from re.findall(r'^parseJson\(string_value\)\["(.+)"\]$', source["parameterExpressionSelector"])
+
+
+def check_loops(spec: Document, arguments: dict[str, Any]) -> None:
+    """Check the lists that a compiled pipeline loops over: those of ``arguments``, else the pipeline's defaults.
+
+    Raises:
+        InputError: one is empty, or an entry lacks a key or has one that nothing reads.
+    """
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    for name, keys in looped_parameters(spec).items():
+        entries = arguments.get(name, parameters[name].get("defaultValue"))
+        if not isinstance(entries, list) or not entries:
+            raise InputError(f"{name}: {entries!r}: name at least one; a package without this part has no such list")
+        for number, entry in enumerate(entries, 1):
+            if not isinstance(entry, dict) or set(entry) != keys:
+                raise InputError(f"{name}, entry {number}: {entry!r}: it has the keys {', '.join(sorted(keys))}")
