@@ -7,7 +7,7 @@ of SASRec, this one of LlamaRec's LoRA matrices.
 from kfp import dsl
 
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
-from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu
+from pipelines.hardware import A100_80GB, GPU_TAINTS, on_cpu
 from pipelines.language_models import Place, retrieve
 from pipelines.published_data import prepare_published
 from ssm4rec.llm.adapter_sweep import SCALES, adapter_sweep
@@ -37,7 +37,7 @@ def adapter_study(
     device: str = "auto",
     checkpoint_dir: str = CHECKPOINTS,
     gpu_pool: dict[str, str] = A100_80GB,
-    gpu_toleration: dict[str, str] = GPU_TAINT,
+    gpu_toleration: list = GPU_TAINTS,  # type: ignore[type-arg]
 ) -> None:
     """Arrange the study.
 
@@ -57,7 +57,7 @@ def adapter_study(
         device: cpu, cuda or auto.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         gpu_pool: labels of the nodes for GPU stages.
-        gpu_toleration: of those nodes' taint.
+        gpu_toleration: of those nodes' taints, a list of Kubernetes tolerations.
     """
     data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
     place = Place(device, cache_dir, language_model_version, checkpoint_dir, gpu_pool, gpu_toleration)

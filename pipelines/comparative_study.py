@@ -10,7 +10,16 @@ from typing import Any, Final
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
-from pipelines.hardware import A100_80GB, CACHE_FOLDER, GPU_TAINT, VOLUME, on_cpu, on_gpu, reads_object_store
+from pipelines.hardware import (
+    A100_80GB,
+    CACHE_FOLDER,
+    GPU_TAINTS,
+    VOLUME,
+    measured_here,
+    on_cpu,
+    on_gpu,
+    reads_object_store,
+)
 from pipelines.language_models import Place, generate, mine, rank_and_align, retrieve
 from pipelines.parts import without
 from ssm4rec.contracts import GENERATORS, GLOBAL_TIME, ORDER_CHECKED, PAPER_RECOMMENDERS
@@ -74,7 +83,7 @@ def arrange(
     latency_batches: str = "1,64,256",
     gpus: str = "1",
     gpu_pool: dict[str, str] = A100_80GB,
-    gpu_toleration: dict[str, str] = GPU_TAINT,
+    gpu_toleration: list = GPU_TAINTS,  # type: ignore[type-arg]
 ) -> None:
     """Arrange the study; a list of None leaves its part out.
 
@@ -122,7 +131,7 @@ def arrange(
         latency_batches: users a request, separated by commas.
         gpus: of one node, for each training; as many processes share its batches.
         gpu_pool: labels of the nodes for GPU stages.
-        gpu_toleration: of those nodes' taint.
+        gpu_toleration: of those nodes' taints, a list of Kubernetes tolerations.
     """
 
     def prepare(splitting: Any) -> PipelineTask:
@@ -207,6 +216,7 @@ def arrange(
         dataset=data, models=dsl.Collected(trained.outputs["model"]), replace_champion=replace_champion
     )
     on_cpu(registered, cpus=1, memory_gib=4, hours=1)
+    measured_here(registered)  # the registry may have changed since
 
     place = Place(device, cache_dir, language_model_version, checkpoint_dir, gpu_pool, gpu_toleration)
     if rankers is not None:
@@ -238,6 +248,7 @@ def arrange(
         seed=0,
     )
     on_gpu(timed, "1", gpu_pool, gpu_toleration, hours=6)
+    measured_here(timed)
 
     reported = report(
         dataset=data,

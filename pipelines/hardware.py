@@ -16,11 +16,16 @@ A100_80GB: Final = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
 """Node labels of the default GPU pool, as NVIDIA's GPU feature discovery sets them.
 GKE labels its nodes otherwise: {"cloud.google.com/gke-accelerator": "nvidia-a100-80gb"}."""
 
-GPU_TAINT: Final = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-"""The taint that keeps other work off GPU nodes, tolerated by GPU stages only."""
+GPU_TAINTS: Final = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+"""The taints that keep other work off GPU nodes, tolerated by GPU stages only."""
 
 GPU_NODE_LABELS: Final = ("nvidia.com/gpu.present", "cloud.google.com/gke-accelerator")
-"""Labels that only GPU nodes carry (GPU feature discovery; GKE): they keep CPU stages off where no taint does."""
+"""Labels that only GPU nodes carry (GPU feature discovery; GKE): CPU stages prefer nodes without them."""
+
+_RETRY_WINDOW: Final = "30d"
+"""Argo counts it from the start of the first attempt, its wait for a node included, and gives every later attempt what
+is left of it as a deadline (argo-workflows v4.0.5, workflow/controller/operator.go:1028-1040 and :1094): it is no limit
+on the pause between two attempts, as kfp calls it, and must be longer than all attempts together."""
 
 OBJECT_STORE_SECRET: Final = "ssm4rec-object-store"  # noqa: S105 - its name
 OBJECT_STORE_VARIABLES: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
@@ -34,7 +39,7 @@ VOLUME: Final = os.environ.get("SSM4REC_VOLUME", "")
 CACHE_FOLDER: Final = "/cache"
 
 
-def on_gpu(task: PipelineTask, gpus: Any, pool: Any, toleration: Any, hours: int) -> None:
+def on_gpu(task: PipelineTask, gpus: Any, pool: Any, tolerations: Any, hours: int) -> None:
     """Place a task on GPUs of one node of a pool; with ``SSM4REC_ACCELERATOR=cpu`` on a CPU node instead.
 
     Args:
@@ -42,7 +47,7 @@ def on_gpu(task: PipelineTask, gpus: Any, pool: Any, toleration: Any, hours: int
         gpus: how many, a pipeline parameter of text: from a number KFP's backend (2.17.0) reads no limit, and the task
             would silently run without a GPU (kubeflow/pipelines:backend/src/v2/driver/util.go).
         pool: node labels, a pipeline parameter, so that the pool is chosen at submission.
-        toleration: of the pool's taint, likewise.
+        tolerations: of the pool's taints, also a parameter, of a list.
         hours: after this long an attempt is given up.
     """
     if ACCELERATOR == "cpu":
@@ -51,23 +56,23 @@ def on_gpu(task: PipelineTask, gpus: Any, pool: Any, toleration: Any, hours: int
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
     task.set_cpu_request("4").set_memory_request("16Gi").set_memory_limit("64Gi")
     kubernetes.add_node_selector_json(task, node_selector_json=pool)
-    kubernetes.add_toleration_json(task, toleration_json=toleration)
+    kubernetes.add_toleration_json(task, toleration_json=tolerations)
     # A container's own /dev/shm has 64 MiB, too little for what worker processes hand to each other.
     kubernetes.empty_dir_mount(
         task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit="8Gi"
     )
-    # A pre-empted node or a lost GPU: try again, later each time.
-    task.set_retry(num_retries=2, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="1800s")
-    _everywhere(task, hours)
+    _everywhere(task, hours, retries=2)
 
 
 def on_cpu(task: PipelineTask, cpus: int, memory_gib: int, hours: int) -> None:
-    """Give a task CPUs and memory, and keep it off GPU nodes."""
+    """Give a task CPUs and memory, and keep it off GPU nodes where there are others.
+
+    Preferred, not required: on a cluster of GPU nodes alone it would stay Pending for ever. The taint does the rest.
+    """
     task.set_cpu_request(str(cpus)).set_memory_request(f"{memory_gib}Gi").set_memory_limit(f"{2 * memory_gib}Gi")
     expressions = [{"key": label, "operator": "DoesNotExist"} for label in GPU_NODE_LABELS]
-    kubernetes.add_node_affinity(task, match_expressions=expressions)
-    task.set_retry(num_retries=1, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
-    _everywhere(task, hours)
+    kubernetes.add_node_affinity(task, match_expressions=expressions, weight=100)
+    _everywhere(task, hours, retries=1)
 
 
 def reads_object_store(task: PipelineTask) -> None:
@@ -83,7 +88,18 @@ def reads_language_models(task: PipelineTask) -> None:
     reads_object_store(task)
 
 
-def _everywhere(task: PipelineTask, hours: int) -> None:
+def measured_here(task: PipelineTask) -> None:
+    """Never take a task's result from an earlier run.
+
+    The key of KFP's cache knows neither the nodes nor what stands in a registry (kubeflow/pipelines 2.17.0,
+    backend/src/v2/cacheutils/cache.go:173): a timing on another GPU pool would show the old pool's milliseconds.
+    """
+    task.set_caching_options(enable_caching=False)
+
+
+def _everywhere(task: PipelineTask, hours: int, retries: int) -> None:
+    # A pre-empted node or a lost GPU: try again, later each time. What counts as lost: manifests/README.md.
+    task.set_retry(retries, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration=_RETRY_WINDOW)
     kubernetes.set_timeout(task, seconds=hours * 3600)
     kubernetes.set_security_context(task, run_as_non_root=True)
     if VOLUME:

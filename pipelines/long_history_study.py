@@ -6,7 +6,7 @@ The paper's open question: how state-space models and transformers compare on hi
 from kfp import dsl
 
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
-from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu
+from pipelines.hardware import A100_80GB, GPU_TAINTS, measured_here, on_cpu, on_gpu
 from pipelines.published_data import prepare_published
 from ssm4rec.stages.evaluate.component import evaluate
 from ssm4rec.stages.measure_latency.component import measure_latency
@@ -43,7 +43,7 @@ def long_history_study(
     latency_samples: int = 10,
     gpus: str = "1",
     gpu_pool: dict[str, str] = A100_80GB,
-    gpu_toleration: dict[str, str] = GPU_TAINT,
+    gpu_toleration: list = GPU_TAINTS,  # type: ignore[type-arg]
 ) -> None:
     """Arrange the study.
 
@@ -67,7 +67,7 @@ def long_history_study(
         latency_samples: timed of each model at each length.
         gpus: of one node, for each training; as many processes share its batches.
         gpu_pool: labels of the nodes for GPU stages.
-        gpu_toleration: of those nodes' taint.
+        gpu_toleration: of those nodes' taints, a list of Kubernetes tolerations.
     """
     data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
 
@@ -108,6 +108,7 @@ def long_history_study(
         seed=0,
     )
     on_gpu(timed, "1", gpu_pool, gpu_toleration, hours=6)
+    measured_here(timed)
 
     reported = report_long_histories(
         dataset=data,

@@ -6,7 +6,7 @@ It includes the paper's Figure 3: 2Mamba4Rec on ML-100K, USGM with adaptive batc
 from kfp import dsl
 
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
-from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu
+from pipelines.hardware import A100_80GB, GPU_TAINTS, on_cpu, on_gpu
 from pipelines.published_data import prepare_published
 from ssm4rec.stages.choose_settings.component import choose_settings
 from ssm4rec.stages.report_optimizers.component import report_optimizers
@@ -41,7 +41,7 @@ def optimizer_study(
     checkpoint_dir: str = CHECKPOINTS,
     gpus: str = "1",
     gpu_pool: dict[str, str] = A100_80GB,
-    gpu_toleration: dict[str, str] = GPU_TAINT,
+    gpu_toleration: list = GPU_TAINTS,  # type: ignore[type-arg]
 ) -> None:
     """Arrange the study.
 
@@ -66,7 +66,7 @@ def optimizer_study(
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         gpus: of one node, for each training; as many processes share its batches.
         gpu_pool: labels of the nodes for GPU stages.
-        gpu_toleration: of those nodes' taint.
+        gpu_toleration: of those nodes' taints, a list of Kubernetes tolerations.
     """
     data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
 

@@ -7,7 +7,7 @@ again, the same users every time.
 from kfp import dsl
 
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
-from pipelines.hardware import A100_80GB, GPU_TAINT, on_cpu, on_gpu
+from pipelines.hardware import A100_80GB, GPU_TAINTS, on_cpu, on_gpu
 from pipelines.language_models import Place, mine, rank_and_align, retrieve
 from pipelines.published_data import prepare_published
 from ssm4rec.stages.evaluate.component import evaluate
@@ -46,7 +46,7 @@ def orpo_study(
     device: str = "auto",
     checkpoint_dir: str = CHECKPOINTS,
     gpu_pool: dict[str, str] = A100_80GB,
-    gpu_toleration: dict[str, str] = GPU_TAINT,
+    gpu_toleration: list = GPU_TAINTS,  # type: ignore[type-arg]
 ) -> None:
     """Arrange the study.
 
@@ -68,7 +68,7 @@ def orpo_study(
         device: cpu, cuda or auto.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         gpu_pool: labels of the nodes for GPU stages.
-        gpu_toleration: of those nodes' taint.
+        gpu_toleration: of those nodes' taints, a list of Kubernetes tolerations.
     """
     data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
 

@@ -14,9 +14,10 @@ import yaml
 
 from pipelines.comparative_study import fitting_package
 from pipelines.compile import COMPILED
-from pipelines.hardware import A100_80GB, GPU_TAINT
+from pipelines.hardware import A100_80GB, GPU_TAINTS
 from pipelines.loops import check_loops
 from pipelines.parameters.comparative import StudyParser, study_arguments
+from pipelines.sizes import check_sizes
 from ssm4rec.command_line import run_stage
 from ssm4rec.errors import InputError
 
@@ -27,8 +28,16 @@ def build_parser() -> StudyParser:
     parser.add_argument("--endpoint", default="", help="KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT")
     parser.add_argument("--experiment", default="ssm4rec", help="KFP experiment the run is listed under")
     parser.add_argument("--gpu-pool", type=json.loads, default=A100_80GB, help="labels of the GPU nodes, as JSON")
-    parser.add_argument("--gpu-toleration", type=json.loads, default=GPU_TAINT, help="of the GPU nodes' taint, as JSON")
+    parser.add_argument(
+        "--gpu-toleration", type=_tolerations, default=[GPU_TAINTS], help="of the GPU nodes' taints, as JSON"
+    )
     return parser
+
+
+def _tolerations(text: str) -> list[dict[str, str]]:
+    """Parse one toleration or a list of them."""
+    given = json.loads(text)
+    return given if isinstance(given, list) else [given]
 
 
 def run(options: argparse.Namespace) -> None:
@@ -45,7 +54,9 @@ def run(options: argparse.Namespace) -> None:
         if not arguments[folder]:  # the compiled file knows the cluster's volume, if it has one
             del arguments[folder]
     compiled = COMPILED / f"{package}.yaml"
-    check_loops(next(yaml.safe_load_all(compiled.read_text(encoding="utf-8"))), arguments)
+    spec = next(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
+    check_loops(spec, arguments)
+    check_sizes(spec, arguments)
     # JSON throughout: kfp reads a bare 4.5 as a number even where the pipeline takes text.
     values = [f"{name}={json.dumps(value)}" for name, value in arguments.items()]
     command = [str(Path(sys.executable).with_name("kfp")), "--endpoint", endpoint, "run", "create"]

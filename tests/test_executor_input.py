@@ -44,7 +44,7 @@ def test_metadata_goes_to_the_named_outputs_only(tmp_path):
     }
     executor_input = json.dumps({"outputs": {"artifacts": outputs, "outputFile": str(output_file)}})
     write_executor_output(executor_input, {"metrics": {"hit@10": 0.25}})
-    written = {"name": "metrics-1", "uri": "s3://bucket/metrics", "metadata": {"hit@10": 0.25}}
+    written = {"name": "metrics-1", "uri": "s3://bucket/metrics", "metadata": {"hit_at_10": 0.25}}
     assert json.loads(output_file.read_text()) == {"artifacts": {"metrics": {"artifacts": [written]}}}
 
 

@@ -61,7 +61,8 @@ def write_executor_output(executor_input: str, metadata: dict[str, dict[str, flo
     Args:
         executor_input: KFP's JSON.
         metadata: for each output named, what to show with it; outputs not named stay as they are. On a Metrics
-            artifact the values must be numbers.
+            artifact the values must be numbers; ``@`` in a name becomes ``_at_``, as KFP's MLflow plugin hands all of a
+            task's numbers to MLflow at once, which refuses them all for one such name.
 
     Raises:
         InputError: ``executor_input`` is not an executor input or has no such output.
@@ -69,7 +70,8 @@ def write_executor_output(executor_input: str, metadata: dict[str, dict[str, flo
     artifacts = {}
     for name, values in metadata.items():
         first = _artifacts(executor_input, "outputs", name)[0]
-        artifacts[name] = {"artifacts": [{"name": first["name"], "uri": first["uri"], "metadata": values}]}
+        shown = {key.replace("@", "_at_"): value for key, value in values.items()}
+        artifacts[name] = {"artifacts": [{"name": first["name"], "uri": first["uri"], "metadata": shown}]}
     output_file = _parse(executor_input)["outputs"]["outputFile"]
     write_json(Path(output_file), {"artifacts": artifacts})
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.hardware import A100_80GB, GPU_NODE_LABELS, GPU_TAINT, OBJECT_STORE_SECRET, OBJECT_STORE_VARIABLES
+from pipelines.hardware import A100_80GB, GPU_NODE_LABELS, GPU_TAINTS, OBJECT_STORE_SECRET, OBJECT_STORE_VARIABLES
 from ssm4rec import __version__
 from ssm4rec.stages.prepare_data.__main__ import build_parser as prepare_parser
 from ssm4rec.stages.train_recommender.__main__ import build_parser as train_parser
@@ -191,7 +191,7 @@ def test_training_pods_follow_the_rules_of_the_gpu_pool() -> None:
     resources = node["containers"][0]["resources"]
     assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] > 0
     assert node["nodeSelector"] == A100_80GB
-    assert node["tolerations"] == [GPU_TAINT]
+    assert node["tolerations"] == GPU_TAINTS
     [mount] = [mount for mount in node["containers"][0]["volumeMounts"] if mount["mountPath"] == "/dev/shm"]
     [volume] = [volume for volume in node["volumes"] if volume["name"] == mount["name"]]
     assert volume["emptyDir"]["medium"] == "Memory"

@@ -218,6 +218,30 @@ spec:
         - name: ml-pipeline-api-server
           image: ghcr.io/kubeflow/kfp-api-server:2.17.2
 """
+ARGO_STAND_IN = """\
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: workflow-controller-configmap
+  namespace: kubeflow
+data:
+  executor: kept
+  workflowDefaults: |
+    spec:
+      templateDefaults:
+        retryStrategy: {limit: '2', retryPolicy: OnError}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: argo-role
+  namespace: kubeflow
+rules:
+  - apiGroups: [""]
+    resources: [pods]
+    verbs: [create]
+"""
 KFP_POLICY_STAND_IN = """\
 ---
 apiVersion: networking.k8s.io/v1
@@ -248,3 +272,20 @@ def test_kfp_gets_the_plugin_and_leaves_the_database_alone(plant: Plant, policy:
     if policy:
         [expression] = documents["NetworkPolicy"]["spec"]["podSelector"]["matchExpressions"]
         assert expression["values"] == ["ssm4rec-postgresql"]
+
+
+@needs_kubectl
+def test_argo_tries_what_failed_again_and_may_keep_large_templates(plant: Plant) -> None:
+    """On a stand-in for what KFP 2.17.0 brings of Argo (third-party/argo/base of its manifests)."""
+    remote = "https://github.com/kubeflow/pipelines/manifests/kustomize/env/platform-agnostic?ref=2.17.2"
+    copy = plant("kfp/pipelines/kustomization.yaml", remote, "stand-in.yaml")
+    folder = copy.MANIFESTS / "kfp" / "pipelines"
+    (folder / "stand-in.yaml").write_text(KFP_STAND_IN + ARGO_STAND_IN)
+    documents = {document["metadata"]["name"]: document for document in copy.parse(copy.render(folder))}
+    data = documents["workflow-controller-configmap"]["data"]
+    assert data["executor"] == "kept"
+    strategy = yaml.safe_load(data["workflowDefaults"])["spec"]["templateDefaults"]["retryStrategy"]
+    assert strategy == {"limit": "2", "retryPolicy": "Always"}
+    pods, configmaps = documents["argo-role"]["rules"]
+    assert pods["resources"] == ["pods"]
+    assert configmaps == {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "delete"]}

@@ -19,7 +19,7 @@ from pipelines.compile import COMPILED, PIPELINES, compile_all
 from pipelines.hardware import (
     A100_80GB,
     GPU_NODE_LABELS,
-    GPU_TAINT,
+    GPU_TAINTS,
     HUB_SECRET,
     HUB_VARIABLES,
     OBJECT_STORE_SECRET,
@@ -275,6 +275,7 @@ def test_gpu_tasks_have_all_they_need_and_no_other_task_has(documents: list[dict
             assert toleration["tolerationJson"]["componentInputParameter"].endswith("gpu_toleration")
         else:
             (term,) = config["nodeAffinity"]
+            assert term["weight"] == 100, "preferred: there may be no node without a GPU"
             assert {rule["operator"] for rule in term["matchExpressions"]} == {"DoesNotExist"}
             assert {rule["key"] for rule in term["matchExpressions"]} == set(GPU_NODE_LABELS)
 
@@ -291,13 +292,35 @@ def test_every_task_has_a_time_limit_resources_retries_and_no_root(documents: li
                 assert task["retryPolicy"]["maxRetryCount"] >= 1
                 assert task["retryPolicy"]["backoffFactor"] == 2.0
                 # KFP starts no pod for a task whose result it has: a cached training asks for no GPU.
-                assert task["cachingOptions"] == {"enableCache": True}
+                cached = stage_of(spec["components"][task["componentRef"]["name"]]["executorLabel"]) not in NEVER_CACHED
+                assert task["cachingOptions"] == ({"enableCache": True} if cached else {})
+
+
+NEVER_CACHED = {"measure-latency", "register-champion"}
+"""The cache's key knows neither the GPUs nor the registry (kubeflow/pipelines 2.17.0, v2/cacheutils/cache.go:173)."""
+
+
+def test_all_attempts_fit_into_the_window_of_retries(documents: list[dict[str, Any]]) -> None:
+    """Argo gives up an attempt at the end of the window, which begins with the first attempt's start.
+
+    argoproj/argo-workflows v4.0.5, workflow/controller/operator.go:1028-1040 counts maxDuration from there, waiting
+    for a node included, and :1094 hands what is left of it to a later attempt as its deadline.
+    """
+    spec, platforms = documents
+    configs = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for dag in dags(spec):
+        for task, component in tasks_of(spec, dag):
+            if "executorLabel" in component:
+                attempts = task["retryPolicy"]["maxRetryCount"] + 1
+                longest = int(configs[component["executorLabel"]]["activeDeadlineSeconds"])
+                window = int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s"))
+                assert window > 2 * attempts * longest, "and as long again to wait for nodes"
 
 
 def test_the_pool_is_chosen_at_submission(documents: list[dict[str, Any]]) -> None:
     parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
     assert parameters["gpu_pool"]["defaultValue"] == A100_80GB
-    assert parameters["gpu_toleration"]["defaultValue"] == GPU_TAINT
+    assert parameters["gpu_toleration"]["defaultValue"] == GPU_TAINTS
     if "gpus" in parameters:
         assert (parameters["gpus"]["defaultValue"], parameters["gpus"]["parameterType"]) == ("1", "STRING")
 

@@ -68,9 +68,8 @@ def run(options: argparse.Namespace) -> None:
         tracker.metrics({_shown_name(row): row.value for row in summary.rows})
         tracker.text("metrics.json", options.metrics.read_text(encoding="utf-8"))
     if options.executor_input:
-        write_executor_output(
-            options.executor_input, {"metrics": {_shown_name(row): row.value for row in summary.rows}}
-        )
+        shown = {_shown_name(row): row.value for row in summary.rows if row.metric.endswith("@10")}
+        write_executor_output(options.executor_input, {"shown": {**shown}})
     for name in (summary.model, MOST_POPULAR):
         for protocol in PROTOCOLS:
             at_10 = [

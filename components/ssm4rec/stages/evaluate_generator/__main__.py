@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         tracker.metrics(shown)
         tracker.text("generation.json", options.metrics.read_text(encoding="utf-8"))
     if options.executor_input:
-        write_executor_output(options.executor_input, {"metrics": {**shown}})
+        write_executor_output(options.executor_input, {"shown": {**shown}})
     logger.info(
         "%s%s: %d of %d users of %s, %d queries each, %.0f tokens/s (batches of %d users, %s)",
         facts.model, ", from scratch" if facts.from_scratch else "", summary.users, summary.users_in_split,

@@ -13,7 +13,8 @@ def evaluate_generator(
     split: str,
     device: str,
     lists: Output[Artifact],
-    metrics: Output[Metrics],
+    metrics: Output[Artifact],
+    shown: Output[Metrics],  # noqa: ARG001 - numbers without a file
 ) -> dsl.ContainerSpec:
     """Let a generator write queries for every user of a split, and find items for them.
 
@@ -23,7 +24,8 @@ def evaluate_generator(
         split: whose targets are looked for, test or validation.
         device: cpu, cuda or auto.
         lists: lists.parquet, items and queries, a row per user.
-        metrics: generation.json; its numbers show in the KFP UI, too.
+        metrics: generation.json.
+        shown: its numbers at cutoff 10, for the KFP UI; no task reads them.
     """
     return dsl.ContainerSpec(
         image=LLM_IMAGE,

@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> None:
         tracker.metrics(shown)
         tracker.text("latency.json", options.summary.read_text(encoding="utf-8"))
     if options.executor_input:
-        write_executor_output(options.executor_input, {"summary": {**shown}})
+        write_executor_output(options.executor_input, {"shown": {**shown}})
     _say(summary)
 
 

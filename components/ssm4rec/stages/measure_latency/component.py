@@ -27,7 +27,8 @@ def measure_latency(
     lengths: str,
     seed: int,
     latency: Output[Artifact],
-    summary: Output[Metrics],
+    summary: Output[Artifact],
+    shown: Output[Metrics],  # noqa: ARG001 - numbers without a file
 ) -> dsl.ContainerSpec:
     """Measure how long models take from a user's history to suggestions.
 
@@ -49,7 +50,8 @@ def measure_latency(
         lengths: of histories at which one user is timed, separated by commas, or empty.
         seed: draws users, generated histories and the models' order.
         latency: latency.parquet, a row per timed sample.
-        summary: latency.json, intervals and crossings; its means show in the KFP UI, too.
+        summary: latency.json, intervals and crossings.
+        shown: means, for the KFP UI; no task reads them.
     """
     # models is in no flag: the stage reads the list from the executor input.
     return dsl.ContainerSpec(

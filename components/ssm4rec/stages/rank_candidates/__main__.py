@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
         tracker.metrics(numbers)
         tracker.text("ranking.json", options.ranking.read_text(encoding="utf-8"))
     if options.executor_input:
-        write_executor_output(options.executor_input, {"ranking": {**numbers}})
+        write_executor_output(options.executor_input, {"shown": {**numbers}})
     for row in summary.rows:
         if row.metric == "ndcg@10" and row.population == AMONG_CANDIDATES:
             logger.info(

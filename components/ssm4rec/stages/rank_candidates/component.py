@@ -19,7 +19,8 @@ def rank_candidates(
     cache_dir: str,
     language_model_version: str,
     rankings: Output[Artifact],
-    ranking: Output[Metrics],
+    ranking: Output[Artifact],
+    shown: Output[Metrics],  # noqa: ARG001 - numbers without a file
 ) -> dsl.ContainerSpec:
     """Rank a retriever's candidates by a language model, beside random, popularity and the retriever's own order.
 
@@ -35,7 +36,8 @@ def rank_candidates(
         cache_dir: folder of language models that outlives the container, or empty.
         language_model_version: state of the language model's files when the run started, or empty.
         rankings: rankings.parquet, a row per user, ranker and order.
-        ranking: ranking.json; its numbers show in the KFP UI, too.
+        ranking: ranking.json.
+        shown: its numbers at cutoff 10, for the KFP UI; no task reads them.
     """
     return dsl.ContainerSpec(
         image=LLM_IMAGE,
