@@ -51,6 +51,9 @@ def arrange(
     cache_dir: str = DOWNLOADS,
     form: str = "raw",
     format: str = "auto",
+    delimiter: str = "auto",
+    encoding: str = "auto",
+    bad_rows: str = "refuse",
     user_column: str = "user_id",
     item_column: str = "item_id",
     time_column: str = "timestamp",
@@ -99,6 +102,9 @@ def arrange(
         cache_dir: folder of downloads that outlives the container, or empty.
         form: of Amazon'23 data: raw or rating_only.
         format: of ``events``: auto, csv, jsonl or parquet.
+        delimiter: of ``events`` in CSV files: auto, comma, tab, semicolon, pipe or space.
+        encoding: of ``events`` in CSV and JSONL files: auto, or a name such as latin-1 or utf-16.
+        bad_rows: refuse a file with rows that cannot be read, or drop them and count them.
         user_column: of ``events``.
         item_column: of ``events``.
         time_column: of ``events``.
@@ -145,6 +151,9 @@ def arrange(
             cache_dir=cache_dir,
             form=form,
             format=format,
+            delimiter=delimiter,
+            encoding=encoding,
+            bad_rows=bad_rows,
             user_column=user_column,
             item_column=item_column,
             time_column=time_column,

@@ -31,7 +31,7 @@ def rows_of(source):
     return source.interactions.frame.cast({"user": polars.String, "item": polars.String}).rows()
 
 
-EXPECTED = [(row["who"], str(row["what"]), row["when"] * 1000, row["stars"]) for row in ROWS]
+EXPECTED = [(row["who"], str(row["what"]), row["when"] * 1_000_000, row["stars"]) for row in ROWS]
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
@@ -77,5 +77,5 @@ def test_titles_that_are_no_texts(tmp_path):
     write(events, ROWS)
     polars.DataFrame({"what": [3], "name": [["a", "b"]]}).write_parquet(items)
     options = SourceOptions("events", tmp_path, str(events), str(items), title_column="name", **COLUMNS)
-    with pytest.raises(InputError, match=r"i\.parquet, column name: of type .*list<.*>; ids and titles are texts"):
+    with pytest.raises(InputError, match=r"i\.parquet, column name: of type .*list<.*>; titles are texts"):
         list(read_data_set(options).titles)

@@ -49,7 +49,7 @@ def test_without_ratings():
     [
         ({"who": ["a", None]}, "f, column who, row 4: the id is missing"),
         ({"what": ["a", ""]}, "f, column what, row 4: the id is missing"),
-        ({"what": [1.5, 2.5]}, "f, column what: of type double; ids are texts or whole numbers"),
+        ({"what": [1.5, 2.5]}, "f, column what, row 3: of type double; ids are texts or whole numbers: 1.5"),
         ({"when": ["1", "x"]}, "f, column when, row 4: not a time: 'x'"),
         ({"liked": ["5", "good"]}, "f, column liked, row 4: not a rating"),
         ({"liked": [[5], [4]]}, "f, column liked: of type list<.*>; ratings are numbers"),

@@ -51,7 +51,7 @@ def recbole():
 
 def assert_holds_the_ratings(source):
     frame = source.interactions.frame.cast({"user": polars.String, "item": polars.String})
-    expected = [(str(user), str(item), second * 1000, rating) for user, item, rating, second in RATINGS]
+    expected = [(str(user), str(item), second * 1_000_000, rating) for user, item, rating, second in RATINGS]
     assert frame.rows() == expected
     titles = polars.concat(source.titles)
     assert dict(titles.rows()) == TITLES

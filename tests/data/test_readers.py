@@ -16,6 +16,14 @@ def rows_of(path, kind, columns, ids=()):
     return pyarrow.Table.from_batches(read_batches(path, kind, columns, ids)).to_pylist()
 
 
+def raised(path, kind, columns, **arguments):
+    """Return the one line of the error."""
+    with pytest.raises(InputError) as raising:
+        list(read_batches(path, kind, columns, **arguments))
+    assert "\n" not in str(raising.value)
+    return str(raising.value)
+
+
 def made_up_rows(count=50_000):
     chance = random.Random(1)
     return [
@@ -36,7 +44,10 @@ def test_csv_equals_the_standard_library(tmp_path, gzipped):
         writer = csv.DictWriter(file, ["noise", "user", "item", "time"])
         writer.writeheader()
         writer.writerows(rows)
-    expected = [{"time": str(row["time"]), "user": row["user"], "noise": row["noise"]} for row in rows]
+    expected = [
+        {"time": str(row["time"]).encode(), "user": row["user"].encode(), "noise": row["noise"].encode()}
+        for row in rows
+    ]
     assert rows_of(path, "csv", ["time", "user", "noise"]) == expected
 
 
@@ -116,19 +127,17 @@ def test_a_damaged_parquet_file(tmp_path):
 
 
 def test_a_bad_row_is_named(tmp_path):
+    """In the second of the blocks that are parsed at a time."""
     path = tmp_path / "events"
     path.write_text("a,b\n" + "1,2\n" * 3_000_000 + "3\n")
-    with pytest.raises(InputError, match=r"events, line 3000002: Expected 2 columns, got 1: 3; mend"):
-        rows_of(path, "csv", ["a"])
-    path.write_text('{"a": "x"}\n' * 2_000_000 + '{"a": }\n')
-    with pytest.raises(InputError, match=r"events, row 2000001: Invalid value; mend"):
-        rows_of(path, "jsonl", ["a"])
-    path.write_text('{"a": "x"}\n' * 2_000_000 + '{"a": 5}\n')
-    with pytest.raises(InputError, match=r"events, row 2000001: .*changed from string to number"):
-        rows_of(path, "jsonl", ["a"])
+    assert raised(path, "csv", ["a"]).endswith(
+        "events, line 3000002: Expected 2 columns, got 1: 3; mend or remove the line, or set --bad-rows drop"
+    )
+    rows = f'{{"a": "{"x" * 190}"}}\n' * 100_000
+    path.write_text(rows + '{"a": }\n')
+    assert "events, line 100001: not a JSON object: '{\"a\": }'; mend" in raised(path, "jsonl", ["a"])
     path.write_text('{"a": "x"}\nnonsense\n')
-    with pytest.raises(InputError, match="events, row 2: not a JSON object: 'nonsense'"):
-        rows_of(path, "jsonl", ["a"])
+    assert "events, line 2: not a JSON object: 'nonsense'" in raised(path, "jsonl", ["a"])
 
 
 def test_formats_by_name():

@@ -1,10 +1,12 @@
 import datetime
 import random
 
+import polars
 import pyarrow
 import pytest
 
-from ssm4rec.data.times import parse_times, resolve_times
+from ssm4rec.data.bad_rows import BadRows
+from ssm4rec.data.times import Times, in_milliseconds, parse_times, resolve_times
 from ssm4rec.errors import InputError
 
 UTC = datetime.UTC
@@ -18,10 +20,17 @@ EXPECTED = [
 ]
 
 
-def resolve(values, unit="auto", kind=None):
-    array = values if isinstance(values, pyarrow.Array) else pyarrow.array(values, kind)
-    times, what = resolve_times([parse_times(array, "file, column t", 1)], unit, "file, column t")
-    return times.tolist(), what
+def resolve(values, unit="auto", mode="refuse"):
+    """Return the milliseconds, or order numbers, and which of the two."""
+    array = values if isinstance(values, pyarrow.Array) else pyarrow.array(values)
+    bad_rows = BadRows(mode)
+    times, problems = parse_times(array, "t")
+    good = bad_rows.good(problems, len(array), "file", 1)
+    if good is not None:
+        times = Times(times.values[good], times.spelling)
+    found = resolve_times([times], unit, "file", "t", bad_rows)
+    kind = "order" if found.unit == "order" else "ms"
+    return in_milliseconds(polars.DataFrame({"time": found.values}), kind)["time"].to_list(), kind
 
 
 @pytest.mark.parametrize(
@@ -74,14 +83,18 @@ def test_a_unit_that_is_given_is_used():
         (["2020-01-01", "soon"], "auto", "row 2: not a time: 'soon'"),
         (["1", "2", ""], "auto", "row 3: not a time: ''"),
         (["978300760", "2020-01-01"], "auto", "row 2: not a time: '2020-01-01'"),
-        (["2020-01-01", "2020-01-01T00:00Z"], "auto", "some texts name a time zone"),
+        (
+            ["2020-01-01", "2020-01-01T00:00Z"],
+            "auto",
+            "row 2: not a time: '2020-01-01T00:00Z'; .*all spelled the same way",
+        ),
         ([1, None], "auto", "row 2: the time is missing"),
         ([1.0, float("nan")], "auto", "row 2: not a time: nan"),
         ([True, False], "auto", "not a time: the column is of type bool"),
-        ([b"x"], "auto", "not a time: the column is of type binary"),
+        ([b"x"], "auto", "row 1: not a time: 'x'"),
         ([[1]], "auto", "not a time: the column is of type list"),
         ([3.5, 4.0], "auto", "not a time: 3.5"),
-        ([10**10], "auto", "not a time: 10000000000 is no time between 1973 and 2200"),
+        ([10**10], "auto", "not a time: 10000000000 is not a time between 1973 and 2200"),
         ([-5, 3], "auto", "not a time: -5 is negative"),
         ([1_600_000_000_000], "s", "not a time: 1600000000000 s is after the year 2200"),
         ([datetime.date(2001, 2, 3)], "s", "holds dates and times, not numbers"),
@@ -90,10 +103,10 @@ def test_a_unit_that_is_given_is_used():
 def test_what_is_no_time(values, unit, message):
     with pytest.raises(InputError, match=message) as raised:
         resolve(values, unit)
-    assert str(raised.value).startswith("file, column t")
+    assert str(raised.value).startswith(("file, column t", "column t"))
 
 
 def test_batches_of_two_kinds():
-    parts = [parse_times(pyarrow.array(values), "file", 1) for values in (["5"], ["2020-01-01"])]
-    with pytest.raises(InputError, match="some values are numbers and some are dates"):
-        resolve_times(parts, "auto", "file")
+    parts = [parse_times(pyarrow.array(values), "t")[0] for values in (["5"], ["2020-01-01"])]
+    with pytest.raises(InputError, match="file, column t: some values are numbers and some are dates"):
+        resolve_times(parts, "auto", "file", "t", BadRows())

@@ -5,12 +5,14 @@ Licence: none given, so do not redistribute. https://amazon-reviews-2023.github.
 
 from typing import Final
 
-import polars
-
+from ssm4rec.data.addresses import expand_addresses
+from ssm4rec.data.bad_rows import NEGATIVE_TIME, BadRows
 from ssm4rec.data.download import fetch
 from ssm4rec.data.interactions import Columns, encode
-from ssm4rec.data.readers import read_batches
-from ssm4rec.data.source import Source, SourceOptions, split_addresses
+from ssm4rec.data.readers import format_of_name, read_batches
+from ssm4rec.data.source import Source, SourceOptions
+from ssm4rec.data.streams import TextForm
+from ssm4rec.data.titles import read_titles
 from ssm4rec.errors import InputError
 
 FORMS: Final = ("raw", "rating_only")
@@ -79,6 +81,7 @@ def category(dataset: str) -> str:
 def read_amazon(options: SourceOptions) -> Source:
     """Read one category.
 
+    The official files hold a few reviews from before 1970: they are dropped and counted.
     With the official addresses the titles come from the official metadata; with ``options.source`` only from
     ``options.items_source``.
 
@@ -96,14 +99,27 @@ def read_amazon(options: SourceOptions) -> Source:
     metadata = options.items_source or (
         "none" if options.source else f"{_BASE}/raw/meta_categories/meta_{name}.jsonl.gz"
     )
-    files = [fetch(address, options.cache_dir) for address in split_addresses(options.source or reviews)]
+    files = [fetch(address, options.cache_dir) for address in expand_addresses(options.source or reviews)]
     wanted = (_COLUMNS.user, _COLUMNS.item, _COLUMNS.time, _COLUMNS.rating)
-    addresses = [] if metadata == "none" else split_addresses(metadata)
-    items_files = [fetch(address, options.cache_dir) for address in addresses]
-    interactions = encode(((str(file.path), read_batches(file.path, kind, wanted)) for file in files), _COLUMNS, "ms")
-    titles = (
-        polars.DataFrame({"item_id": batch.column("parent_asin"), "title": batch.column("title")})
-        for file in items_files
-        for batch in read_batches(file.path, "jsonl", ("parent_asin", "title"))
+    named = (_COLUMNS.item, "title")
+    addresses = [] if metadata == "none" else expand_addresses(metadata)
+    items_files = [(fetch(address, options.cache_dir), format_of_name(address) or "jsonl") for address in addresses]
+    form = TextForm(options.delimiter, options.encoding)
+    bad_rows, bad_titles = BadRows(options.bad_rows, {NEGATIVE_TIME}), BadRows(options.bad_rows)
+    ids = (_COLUMNS.user, _COLUMNS.item)
+    interactions = encode(
+        ((str(file.path), read_batches(file.path, kind, wanted, ids, form, bad_rows)) for file in files),
+        _COLUMNS,
+        "ms",
+        bad_rows,
     )
-    return Source(interactions, titles, (*files, *items_files))
+    titles = read_titles(
+        (
+            (str(file.path), read_batches(file.path, items_kind, named, ids, form, bad_titles))
+            for file, items_kind in items_files
+        ),
+        *named,
+        bad_titles,
+    )
+    read = (*files, *(file for file, _ in items_files))
+    return Source(interactions, titles, read, bool(items_files), bad_rows.dropped, bad_titles.dropped)

@@ -1,5 +1,7 @@
 """Members of a zip archive as streams; nothing is ever extracted to disk."""
 
+import errno
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -7,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Final
 
+from ssm4rec.data.streams import one_line
 from ssm4rec.errors import InputError
 
 _ENCRYPTED: Final = 1
@@ -39,10 +42,17 @@ def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
     except FileNotFoundError:
         raise InputError(f"{archive}: no such file") from None
     # NotImplementedError is how zipfile refuses a compression method that it does not know.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise InputError(
-            f"{archive}: not a readable zip archive ({error or 'it ends too early'}); get it again"
-        ) from None
+    # The others come of places and sizes in a damaged directory that no file has.
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, struct.error) as error:
+        raise _damaged(archive, error) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise _damaged(archive, error) from None
+
+
+def _damaged(archive: Path, error: Exception) -> InputError:
+    return InputError(f"{archive}: not a readable zip archive ({one_line(error) or 'it ends too early'}); get it again")
 
 
 def _leaves_folder(name: str) -> bool:

@@ -1,15 +1,15 @@
 """The user's own events: CSV, JSONL or Parquet files with columns of any name."""
 
-from collections.abc import Iterator
 from typing import Final
 
-import polars
-import pyarrow
-
-from ssm4rec.data.download import Fetched, fetch
+from ssm4rec.data.addresses import expand_addresses
+from ssm4rec.data.bad_rows import BadRows
+from ssm4rec.data.download import fetch
 from ssm4rec.data.interactions import Columns, encode
-from ssm4rec.data.readers import guess_format, read_batches
-from ssm4rec.data.source import Source, SourceOptions, split_addresses
+from ssm4rec.data.readers import format_of_name, guess_format, read_batches
+from ssm4rec.data.source import Source, SourceOptions
+from ssm4rec.data.streams import TextForm
+from ssm4rec.data.titles import read_titles
 from ssm4rec.errors import InputError
 
 NEEDS_SOURCE: Final = "--dataset events needs --source: the address of your CSV, JSONL or Parquet file"
@@ -25,36 +25,40 @@ def read_events(options: SourceOptions) -> Source:
         raise InputError(NEEDS_SOURCE)
     columns = Columns(options.user_column, options.item_column, options.time_column, options.rating_column)
     wanted = [column for column in (columns.user, columns.item, columns.time, columns.rating) if column]
+    form = TextForm(options.delimiter, options.encoding)
+    bad_rows, bad_titles = BadRows(options.bad_rows), BadRows(options.bad_rows)
     files = [
-        (fetch(address, options.cache_dir), _format(options, address)) for address in split_addresses(options.source)
+        (fetch(address, options.cache_dir), _format(options, address)) for address in expand_addresses(options.source)
     ]
-    items_addresses = [] if options.items_source == "none" else split_addresses(options.items_source)
-    items_files = [fetch(address, options.cache_dir) for address in items_addresses]
+    items_addresses = [] if options.items_source == "none" else expand_addresses(options.items_source)
+    items_files = [(fetch(address, options.cache_dir), _items_format(options, address)) for address in items_addresses]
+    ids = (columns.user, columns.item)
     interactions = encode(
-        (
-            (str(file.path), read_batches(file.path, kind, wanted, ids=(columns.user, columns.item)))
-            for file, kind in files
-        ),
+        ((str(file.path), read_batches(file.path, kind, wanted, ids, form, bad_rows)) for file, kind in files),
         columns,
         options.time_unit,
+        bad_rows,
     )
-    titles = (frame for file in items_files for frame in _read_titles(options, file))
-    return Source(interactions, titles, (*(file for file, _ in files), *items_files))
+    named = (options.item_column, options.title_column)
+    titles = read_titles(
+        (
+            (str(file.path), read_batches(file.path, kind, named, (options.item_column,), form, bad_titles))
+            for file, kind in items_files
+        ),
+        *named,
+        bad_titles,
+    )
+    read = tuple(file for file, _ in (*files, *items_files))
+    return Source(interactions, titles, read, bool(items_files), bad_rows.dropped, bad_titles.dropped)
 
 
 def _format(options: SourceOptions, address: str) -> str:
     return guess_format(address) if options.format == "auto" else options.format
 
 
-def _read_titles(options: SourceOptions, file: Fetched) -> Iterator[polars.DataFrame]:
-    columns = (options.item_column, options.title_column)
-    for batch in read_batches(file.path, guess_format(file.path.name), columns, ids=(options.item_column,)):
-        texts = []
-        for column in columns:
-            try:
-                texts.append(polars.Series(batch.column(column).cast(pyarrow.string())))
-            except pyarrow.ArrowNotImplementedError:  # lists and records have no text form
-                raise InputError(
-                    f"{file.path}, column {column}: of type {batch.column(column).type}; ids and titles are texts"
-                ) from None
-        yield polars.DataFrame(dict(zip(("item_id", "title"), texts, strict=True)))
+def _items_format(options: SourceOptions, address: str) -> str:
+    """Return the format of an items file: what its name tells, else that of the events.
+
+    A catalog is often written by another tool than the events.
+    """
+    return format_of_name(address) or _format(options, address)

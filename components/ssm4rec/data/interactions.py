@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import polars
 import pyarrow
-import pyarrow.compute
 from tqdm import tqdm
 
-from ssm4rec.data.times import parse_times, resolve_times
+from ssm4rec.data.bad_rows import BadRows, count_words
+from ssm4rec.data.streams import excerpt
+from ssm4rec.data.times import DATE, ORDER, FileTimes, Times, parse_times, resolve_times
+from ssm4rec.data.values import read_ids, read_ratings
 from ssm4rec.errors import InputError
 
 
@@ -29,7 +31,7 @@ class Interactions:
     Attributes:
         frame: a row an event; ``user`` and ``item`` categorical (the source's ids), ``time`` int64, ``rating``
             float32 or null.
-        time_kind: ``ms`` since 1970, or ``order``: numbers that only order events.
+        time_kind: ``us`` since 1970, or ``order``: numbers that only order events.
         has_ratings: whether the source gives ratings.
     """
 
@@ -39,84 +41,146 @@ class Interactions:
 
 
 def encode(
-    files: Iterable[tuple[str, Iterator[pyarrow.RecordBatch]]], columns: Columns, time_unit: str = "auto"
+    files: Iterable[tuple[str, Iterator[pyarrow.RecordBatch]]],
+    columns: Columns,
+    time_unit: str = "auto",
+    bad_rows: BadRows | None = None,
 ) -> Interactions:
     """Read all batches of all files into one table, in file order.
 
     Args:
         files: names (for messages) and batches that have the columns of ``columns``.
-        time_unit: the unit of numbers in the time column, ``auto`` to tell by their size.
+        time_unit: the unit of numbers in the time column, ``auto`` to tell by their size, file by file.
+        bad_rows: what becomes of bad rows; by default the first one is refused.
 
     Raises:
-        InputError: an id, time or rating is missing or malformed (the message names the row), or there is no event.
+        InputError: a row is bad and not to be dropped (the message names it), files differ in what their times are, an
+            id is spelled in two ways, or there is no event.
     """
-    # A category table for users and one for items, shared by all batches: equal ids get equal codes.
-    user_kind = polars.Categorical(polars.Categories.random())
-    item_kind = polars.Categorical(polars.Categories.random())
-    frames: list[polars.DataFrame] = []
-    times: list[pyarrow.Array] = []
+    bad_rows = bad_rows or BadRows()
+    reading = _Reading(columns, time_unit, bad_rows)
     name = ""
+    read: list[tuple[str, polars.DataFrame, FileTimes]] = []
     with tqdm(desc="reading", unit=" events", unit_scale=True, disable=None) as bar:
         for name, batches in files:
-            row = 1
-            for batch in batches:
-                times.append(parse_times(batch.column(columns.time), f"{name}, column {columns.time}", row))
-                frames.append(
-                    polars.DataFrame(
-                        {
-                            "user": _ids(batch, columns.user, name, row).cast(user_kind),
-                            "item": _ids(batch, columns.item, name, row).cast(item_kind),
-                            "rating": _ratings(batch, columns.rating, name, row),
-                        }
-                    )
-                )
-                row += batch.num_rows
-                bar.update(batch.num_rows)
-    if sum(frame.height for frame in frames) == 0:
-        raise InputError(f"{name}: no events in it; choose another --source")
-    values, time_kind = resolve_times(times, time_unit, f"{name}, column {columns.time}")
-    frame = polars.concat(frames).with_columns(polars.Series("time", values))
-    return Interactions(frame.select("user", "item", "time", "rating"), time_kind, bool(columns.rating))
+            found = reading.file(name, batches, bar)
+            if found is not None:
+                read.append((name, *found))
+    if not read:
+        lost = f" that can be read ({count_words(bad_rows.dropped)})" if bad_rows.dropped else ""
+        raise InputError(f"{name}: no events in it{lost}; choose another --source")
+    _check_units([(name, times) for name, _, times in read], time_unit)
+    frame = polars.concat([frame for _, frame, _ in read])
+    for name, ids in ((columns.user, frame["user"]), (columns.item, frame["item"])):
+        _check_spelling(ids.unique().cast(polars.String), name)
+    kind = ORDER if read[0][2].unit == ORDER else "us"
+    return Interactions(frame.select("user", "item", "time", "rating"), kind, bool(columns.rating))
 
 
-def _ids(batch: pyarrow.RecordBatch, column: str, name: str, first_row: int) -> polars.Series:
-    ids = batch.column(column)
-    if pyarrow.types.is_dictionary(ids.type):
-        ids = ids.dictionary_decode()
-    if pyarrow.types.is_integer(ids.type):
-        ids = ids.cast(pyarrow.string())
-    series = polars.Series(ids) if _is_text(ids.type) else None
-    if series is None:
-        raise InputError(f"{name}, column {column}: of type {ids.type}; ids are texts or whole numbers")
-    missing = series.is_null() | (series == "")
-    if missing.any():
-        row = first_row + (missing.arg_max() or 0)
-        raise InputError(f"{name}, column {column}, row {row}: the id is missing; remove such rows")
-    return series
+class _Reading:
+    """Reads files with one category table for users and one for items: equal ids get equal codes."""
+
+    def __init__(self, columns: Columns, time_unit: str, bad_rows: BadRows) -> None:
+        self.columns = columns
+        self.time_unit = time_unit
+        self.bad_rows = bad_rows
+        self.user_kind = polars.Categorical(polars.Categories.random())
+        self.item_kind = polars.Categorical(polars.Categories.random())
+
+    def file(
+        self, name: str, batches: Iterator[pyarrow.RecordBatch], bar: tqdm
+    ) -> tuple[polars.DataFrame, FileTimes] | None:
+        """Read a file; None if no row of it stays."""
+        frames: list[polars.DataFrame] = []
+        times: list[Times] = []
+        row = 1
+        for batch in batches:
+            frame, batch_times = self._batch(batch, name, row)
+            if frame.height:
+                frames.append(frame)
+                times.append(batch_times)
+            row += batch.num_rows
+            bar.update(batch.num_rows)
+        if not frames:
+            return None
+        resolved = resolve_times(times, self.time_unit, name, self.columns.time, self.bad_rows)
+        frame = polars.concat(frames)
+        if resolved.good is not None:
+            frame = frame.filter(polars.Series(resolved.good))
+        if not frame.height:
+            return None
+        return frame.with_columns(polars.Series("time", resolved.values)), resolved
+
+    def _batch(self, batch: pyarrow.RecordBatch, name: str, first_row: int) -> tuple[polars.DataFrame, Times]:
+        columns = self.columns
+        try:
+            users, user_problems = read_ids(batch.column(columns.user), columns.user, "user id")
+            items, item_problems = read_ids(batch.column(columns.item), columns.item, "item id")
+            times, time_problems = parse_times(batch.column(columns.time), columns.time)
+            if columns.rating:
+                ratings, rating_problems = read_ratings(batch.column(columns.rating), columns.rating)
+            else:
+                ratings, rating_problems = polars.Series([None], dtype=polars.Float32).new_from_index(0, len(users)), []
+        except InputError as error:
+            raise InputError(f"{name}, {error}") from None
+        good = self.bad_rows.good(
+            [*user_problems, *item_problems, *time_problems, *rating_problems],
+            batch.num_rows,
+            name,
+            first_row,
+        )
+        if good is not None:
+            kept = polars.Series(good)
+            users, items, ratings = users.filter(kept), items.filter(kept), ratings.filter(kept)
+            times = Times(times.values[good], times.spelling)
+        return polars.DataFrame(
+            {"user": users.cast(self.user_kind), "item": items.cast(self.item_kind), "rating": ratings}
+        ), times
 
 
-def _ratings(batch: pyarrow.RecordBatch, column: str, name: str, first_row: int) -> polars.Series:
-    if not column:
-        return polars.Series([None], dtype=polars.Float32).new_from_index(0, batch.num_rows)
-    values = batch.column(column)
-    if _is_text(values.type):
-        values = pyarrow.compute.if_else(pyarrow.compute.equal(values, ""), None, values)
-    try:
-        return polars.Series(values.cast(pyarrow.float32(), safe=False)).fill_nan(None)
-    except pyarrow.ArrowNotImplementedError:  # dates, lists, records: no value of the type is a number
+def _check_units(files: list[tuple[str, FileTimes]], asked: str) -> None:
+    """Raise InputError if the files' times do not fit together.
+
+    Files in different units were brought to one. What cannot be: order numbers in one file and times in another; and,
+    where the user names a unit, a file that by its numbers is in another while the rest is in that one.
+    """
+    first_name, first = files[0]
+    for name, times in files[1:]:
+        if (first.unit == ORDER) != (times.unit == ORDER):
+            raise InputError(
+                f"{first_name} holds {_what(first.unit)} and {name} holds {_what(times.unit)}; prepare them "
+                "separately or set --time-unit"
+            )
+    if asked in ("auto", ORDER):
+        return
+    as_asked = [name for name, times in files if times.likely_unit == asked]
+    others = [(name, times.likely_unit) for name, times in files if times.likely_unit not in (asked, DATE, ORDER)]
+    if as_asked and others:
+        name, unit = others[0]
         raise InputError(
-            f"{name}, column {column}: of type {values.type}; ratings are numbers; choose another --rating-column"
-        ) from None
-    except pyarrow.ArrowInvalid as error:  # a text that is no number
-        series = polars.Series(values.cast(pyarrow.string()))
-        bad = series.is_not_null() & series.cast(polars.Float32, strict=False).is_null()
-        row = first_row + (bad.arg_max() or 0)
-        raise InputError(
-            f"{name}, column {column}, row {row}: not a rating ({error}); choose another --rating-column"
-        ) from None
+            f"--time-unit {asked}: {as_asked[0]} is in {asked}, but {name} looks like {unit}; use --time-unit auto, "
+            "which tells the unit of each file"
+        )
 
 
-def _is_text(kind: pyarrow.DataType) -> bool:
-    return bool(
-        pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind)
+def _what(unit: str) -> str:
+    return "order numbers" if unit == ORDER else "times"
+
+
+def _check_spelling(ids: polars.Series, column: str) -> None:
+    """Raise InputError if two ids differ in white space around them only, or as 7 and 7.0 do: they are one id."""
+    id_, plain = polars.col("id"), polars.col("plain")
+    frame = polars.DataFrame({"id": ids}).with_columns(
+        id_.str.strip_chars().str.replace(r"^(-?\d+)\.0+$", "$1").alias("plain")
     )
+    respelled = frame.filter(id_ != plain)
+    # Few or none: the others are only looked up.
+    both = polars.concat(
+        [respelled, frame.filter(id_ == plain).join(respelled.select("plain"), on="plain", how="semi")]
+    )
+    twice = both.filter(plain.is_duplicated()).sort("plain", "id")
+    if twice.height:
+        raise InputError(
+            f"column {column}: {excerpt(repr(twice['id'][0]))} and {excerpt(repr(twice['id'][1]))} would be two ids; "
+            "spell each id the same way everywhere"
+        )

@@ -9,17 +9,19 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import polars
 import pyarrow
 
 from ssm4rec.data.archives import open_member
+from ssm4rec.data.bad_rows import BadRows
+from ssm4rec.data.delimited import find_column, read_delimited
 from ssm4rec.data.download import Fetched, fetch
 from ssm4rec.data.interactions import Columns, encode
-from ssm4rec.data.readers import read_delimited
 from ssm4rec.data.remote import UnreachableError
 from ssm4rec.data.source import Source, SourceOptions
+from ssm4rec.data.streams import readable
 from ssm4rec.data.wheels import fetch_wheel
 from ssm4rec.errors import InputError
 
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 # The order of the columns in the files without a header; ml-1m's "::" is read as ":" around empty columns.
 _HEADER: Final = ("user_id", "item_id", "rating", "timestamp")
 _HEADER_1M: Final = ("user_id", "empty_1", "item_id", "empty_2", "rating", "empty_3", "timestamp")
+# MovieLens' 62,000 films take 3 MB.
+_LONGEST_LINE: Final = 1 << 18
+_LARGEST_MEMBER: Final = 64 << 20
 _COLUMNS: Final = Columns(user="user_id", item="item_id", time="timestamp", rating="rating")
 
 
@@ -110,33 +115,51 @@ def read_movielens(options: SourceOptions) -> Source:
     ratings = _WHEEL_RATINGS if is_wheel else archive.ratings
     movies = _WHEEL_MOVIES if is_wheel else archive.movies
     name = f"{fetched.path}:{ratings.member}"
-    interactions = encode([(name, _read_ratings(fetched.path, name, ratings))], ratings.columns, "s")
-    titles = iter(()) if options.items_source == "none" else _read_titles(fetched.path, movies)
-    return Source(interactions, titles, (fetched,))
+    bad_rows = BadRows(options.bad_rows)
+    interactions = encode(
+        [(name, _read_ratings(fetched.path, name, ratings, bad_rows))], ratings.columns, "s", bad_rows
+    )
+    wants_titles = options.items_source != "none"
+    titles = _read_titles(fetched.path, movies) if wants_titles else iter(())
+    return Source(interactions, titles, (fetched,), wants_titles, bad_rows.dropped)
 
 
-def _read_ratings(archive: Path, name: str, ratings: _Ratings) -> Iterator[pyarrow.RecordBatch]:
+def _read_ratings(archive: Path, name: str, ratings: _Ratings, bad_rows: BadRows) -> Iterator[pyarrow.RecordBatch]:
     columns = ratings.columns
-    with open_member(archive, ratings.member) as stream:
+    with readable(archive), open_member(archive, ratings.member) as stream:
+        header = ratings.header or tuple(
+            stream.readline(_LONGEST_LINE).decode("utf-8", "replace").rstrip("\r\n").split(ratings.delimiter)
+        )
+        wanted = (columns.user, columns.item, columns.time, columns.rating)
+        for column in wanted:
+            find_column(column, header, name)
         yield from read_delimited(
-            stream,
-            name,
-            (columns.user, columns.item, columns.time, columns.rating),
-            delimiter=ratings.delimiter,
-            header=ratings.header,
-            quoted=False,
+            stream, name, wanted, delimiter=ratings.delimiter, header=header, quoted=False, bad_rows=bad_rows
         )
 
 
 def _read_titles(archive: Path, movies: _Movies) -> Iterator[polars.DataFrame]:
-    with open_member(archive, movies.member) as stream:
-        text = stream.read().decode(movies.encoding)
-    if movies.delimiter == ",":
-        rows = list(csv.reader(text.splitlines()))
-    else:
-        rows = [line.split(movies.delimiter) for line in text.splitlines()]
-    pairs = [row[:2] for row in rows[int(movies.has_header) :] if len(row) > 1]
+    with readable(archive), open_member(archive, movies.member) as stream:
+        lines = (line.decode(movies.encoding) for line in _lines(stream, f"{archive}:{movies.member}"))
+        rows = csv.reader(lines) if movies.delimiter == "," else (line.split(movies.delimiter) for line in lines)
+        try:
+            pairs = [row[:2] for row in rows if len(row) > 1][int(movies.has_header) :]
+        except csv.Error as error:
+            raise InputError(f"{archive}:{movies.member}: not readable ({error}); get the archive again") from None
     yield polars.DataFrame(pairs, {"item_id": polars.String, "title": polars.String}, orient="row")
+
+
+def _lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    """Give the lines of a member without their ends; bounded, since titles are held in memory."""
+    read = 0
+    while line := stream.readline(_LONGEST_LINE + 1):
+        read += len(line)
+        if len(line) > _LONGEST_LINE or read > _LARGEST_MEMBER:
+            raise InputError(
+                f"{name}: a line is longer than {_LONGEST_LINE >> 10} KiB, or the file than "
+                f"{_LARGEST_MEMBER >> 20} MiB; this is not a list of films"
+            )
+        yield line.rstrip(b"\r\n")
 
 
 def _fetch_wheel(cache_dir: Path) -> Fetched:

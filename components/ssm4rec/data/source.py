@@ -1,5 +1,6 @@
 """What the user asks of a data set, and what reading it gives: the two ends of every source."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,16 @@ class SourceOptions:
 
     Attributes:
         dataset: the data set's name.
-        source: addresses that replace the official one, separated by commas; "": the official one.
-        items_source: address of a file of titles; "": the official one; "none": no titles.
+        source: addresses that replace the official one, separated by commas, folders and patterns among them (see
+            ``data/addresses.py``); "": the official one.
+        items_source: the same of files of titles; "": the official one; "none": no titles.
         any_checksum: accept a file whose checksum is not the published one.
         cache_dir: where downloads are kept.
         form: ``raw`` or ``rating_only``, for Amazon Reviews '23.
         format: ``auto``, ``csv``, ``jsonl`` or ``parquet``, for the user's own events.
+        delimiter: ``auto`` or a key of ``streams.DELIMITERS``, for CSV.
+        encoding: ``auto`` or a Python codec, for CSV and JSONL.
+        bad_rows: ``refuse`` or ``drop``.
         user_column, item_column, time_column, rating_column, title_column: columns of the user's own events.
         time_unit: ``auto``, ``s``, ``ms``, ``us``, ``ns`` or ``order``.
     """
@@ -33,6 +38,9 @@ class SourceOptions:
     any_checksum: bool = False
     form: str = "raw"
     format: str = "auto"
+    delimiter: str = "auto"
+    encoding: str = "auto"
+    bad_rows: str = "refuse"
     user_column: str = "user_id"
     item_column: str = "item_id"
     time_column: str = "timestamp"
@@ -50,11 +58,17 @@ class Source:
         titles: frames with the columns ``item_id`` and ``title`` (strings), read while they are asked for: a large
             catalog's metadata is never in memory as a whole.
         files: the files that were read, for the manifest.
+        dropped: the number of bad rows left out of the events, by reason.
+        dropped_titles: the same of the files of titles; complete when ``titles`` has been read.
+        has_items_files: whether the user or the data set names files of titles.
     """
 
     interactions: Interactions
     titles: Iterator[polars.DataFrame] = field(default_factory=lambda: iter(()))
     files: tuple[Fetched, ...] = ()
+    has_items_files: bool = False
+    dropped: Counter[str] = field(default_factory=Counter)
+    dropped_titles: Counter[str] = field(default_factory=Counter)
 
 
 def split_addresses(text: str) -> list[str]:

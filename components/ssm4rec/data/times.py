@@ -1,140 +1,306 @@
-"""The time column of events, in any of the usual spellings, as milliseconds since 1970 or as an order number."""
+"""The time column of events, in any of the usual spellings, as microseconds since 1970 or as an order number."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy
+import polars
 import pyarrow
 import pyarrow.compute
 
+from ssm4rec.data.bad_rows import NEGATIVE_TIME, BadRows, Mask, Problem
 from ssm4rec.data.dataset import Int64s
+from ssm4rec.data.streams import excerpt
+from ssm4rec.data.values import EXACT_UP_TO, is_text, plain, read_texts
 from ssm4rec.errors import InputError
 
 TIME_UNITS: Final = ("auto", "s", "ms", "us", "ns", "order")
 
-# Milliseconds in one unit, as a fraction that keeps integers exact: (multiply by, divide by).
-_TO_MILLISECONDS: Final = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
+_PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 # Seconds from 1973 (10^8) to 2200. Each unit's range ends before the next one's begins, so a number has one reading.
 _EARLIEST_SECOND: Final = 10**8
 _LATEST_SECOND: Final = 7_258_118_400
+# Dates may be older than computers' clocks. The year 1 and the year 9999 stand for "unknown" in many tables.
+_EARLIEST_DATE: Final = -2_208_988_800  # 1900
+
+ORDER: Final = "order"
+DATE: Final = "date"
+_RANGES: Final = {
+    ORDER: (0, _EARLIEST_SECOND),
+    **{unit: (_EARLIEST_SECOND * per, _LATEST_SECOND * per) for unit, per in _PER_SECOND.items()},
+}
+_IN_NO_UNIT: Final = (
+    "is not a time between 1973 and 2200 in s, ms, us or ns; choose another --time-column or set --time-unit"
+)
+_PLURALS: Final = {"number": "numbers", "date": "dates", "date with a zone": "dates with a time zone"}
+
+_MISSING: Final = "time missing"
+_UNREADABLE: Final = "time not readable"
 
 
-def parse_times(column: pyarrow.Array, where: str, first_row: int) -> pyarrow.Array:
-    """Turn one batch of a time column into an int64 or float64 array of numbers, or a timestamp[ms] array.
+@dataclass(frozen=True)
+class Times:
+    """Times of a batch as they are written.
+
+    Attributes:
+        values: int64 or float64 numbers, or int64 microseconds since 1970; 0 where there is a problem.
+        spelling: ``number``, ``date``, or ``date with a zone`` (in texts).
+    """
+
+    values: numpy.ndarray
+    spelling: str
+
+
+def parse_times(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]:
+    """Read one batch of a time column.
 
     Text may hold numbers or ISO 8601 dates and times; those without a zone are read as UTC.
 
     Args:
-        where: file and column, for messages.
-        first_row: the number of the batch's first row, for messages.
+        name: the column's name, for messages.
 
     Raises:
-        InputError: a value is missing or is no time.
+        InputError: no value of the column's type is a time, or the type is too narrow for times.
     """
-    if column.null_count:
-        row = first_row + pyarrow.compute.index(column.is_null(), True).as_py()
-        raise InputError(f"{where}, row {row}: the time is missing; remove such rows or choose another --time-column")
+    column = plain(column)
+    missing = Problem(
+        name,
+        _MISSING,
+        column.is_null().to_numpy(zero_copy_only=False),
+        lambda _: "the time is missing; remove such rows or choose another --time-column",
+    )
     kind = column.type
+    if is_text(kind):
+        texts, undecodable = read_texts(column, name, "time")
+        if not len(texts):
+            return Times(numpy.zeros(0, dtype=numpy.int64), "number"), []
+        times, problems = _parse_texts(texts, name)
+        return times, [missing, *undecodable, *problems]
     if pyarrow.types.is_integer(kind):
-        # Unchecked: an unsigned number too large for a time becomes negative, which no unit accepts.
-        return column.cast(pyarrow.int64(), safe=False)
-    if pyarrow.types.is_floating(kind):
-        finite = pyarrow.compute.is_finite(column)
-        if not pyarrow.compute.all(finite, min_count=0).as_py():
-            row = first_row + pyarrow.compute.index(finite, False).as_py()
-            raise InputError(f"{where}, row {row}: not a time: {column[row - first_row]}; remove such rows")
-        return column.cast(pyarrow.float64())
-    if pyarrow.types.is_timestamp(kind) or pyarrow.types.is_date(kind):
-        return column.cast(pyarrow.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pyarrow.timestamp("ms"))
-    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind):
-        return _parse_text(column, where, first_row)
-    raise InputError(f"{where}: not a time: the column is of type {kind}; choose another --time-column")
+        times, problems = _parse_integers(column, name)
+    elif pyarrow.types.is_floating(kind) or pyarrow.types.is_decimal(kind):
+        times, problems = _parse_fractions(column, name)
+    elif pyarrow.types.is_timestamp(kind) or pyarrow.types.is_date(kind):
+        times, problems = _parse_dates(column, name)
+    elif pyarrow.types.is_null(kind):
+        times, problems = Times(numpy.zeros(len(column), dtype=numpy.int64), "number"), []
+    else:
+        raise InputError(f"column {name}: not a time: the column is of type {kind}; choose another --time-column")
+    return times, [missing, *problems]
 
 
-def _parse_text(column: pyarrow.Array, where: str, first_row: int) -> pyarrow.Array:
-    parsed = _cast_text(column)
-    if parsed is not None:
-        return parsed
-    # Only on the way to the error: find the value that spoils the batch.
-    usual = None
-    for row, value in enumerate(column, first_row):
-        alone = _cast_text(pyarrow.array([value.as_py()]))
-        if alone is None or (usual is not None and usual != pyarrow.types.is_timestamp(alone.type)):
+def _parse_integers(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]:
+    # Unchecked: an unsigned number too large for a time becomes negative.
+    numbers = column.cast(pyarrow.int64(), safe=False).fill_null(0).to_numpy()
+    wrapped = (numbers < 0) & pyarrow.types.is_unsigned_integer(column.type)
+    return Times(numbers, "number"), [_unreadable(wrapped, column, name)]
+
+
+def _parse_fractions(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]:
+    if pyarrow.types.is_decimal(column.type):
+        if column.type.scale == 0:
+            numbers = polars.Series(column.cast(pyarrow.string()), dtype=polars.String).cast(polars.Int64, strict=False)
+            wide = numbers.is_null().to_numpy() & column.is_valid().to_numpy(zero_copy_only=False)
+            return Times(numbers.fill_null(0).to_numpy(), "number"), [_unreadable(wide, column, name)]
+        column = column.cast(pyarrow.float64(), safe=False)
+    numbers = column.cast(pyarrow.float64()).fill_null(0).to_numpy()
+    if column.type.bit_width < 64:
+        rounded = numbers[(numbers != numpy.rint(numbers)) | (numpy.abs(numbers) > EXACT_UP_TO[column.type.bit_width])]
+        rounded = rounded[numpy.isfinite(rounded)]
+        if len(rounded):
             raise InputError(
-                f"{where}, row {row}: not a time: {value.as_py()!r}; "
-                "times are numbers or ISO 8601 texts; choose another --time-column"
+                f"column {name}: {rounded[0]:.0f}: {column.type.bit_width}-bit floats cannot hold times exactly; write "
+                "the column as 64-bit integers or floats"
             )
-        usual = pyarrow.types.is_timestamp(alone.type)
-    raise InputError(f"{where}: some texts name a time zone and some do not; write all times the same way")
+    wrong = ~numpy.isfinite(numbers)
+    return Times(numpy.where(wrong, 0, numbers), "number"), [_unreadable(wrong, column, name)]
 
 
-def _cast_text(column: pyarrow.Array) -> pyarrow.Array | None:
+def _parse_dates(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]:
+    kind = column.type
+    unit = kind.unit if pyarrow.types.is_timestamp(kind) else "ms"
+    if pyarrow.types.is_date(kind):
+        column = column.cast(pyarrow.date64())
+    numbers = column.cast(pyarrow.int64()).fill_null(0).to_numpy()
+    wrong = (numbers < _EARLIEST_DATE * _PER_SECOND[unit]) | (numbers >= _LATEST_SECOND * _PER_SECOND[unit])
+    microseconds = _to_microseconds(numpy.where(wrong, 0, numbers), unit)
+    return Times(microseconds, "date"), [_unreadable(wrong, column, name, "; dates lie between 1900 and 2200")]
+
+
+def _parse_texts(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]:
+    """Read texts as numbers or as dates, whichever most of them are."""
+    pieces = _cast_pieces(column, 0)
+    sizes: dict[str, int] = {}
+    for _, size, piece in pieces:
+        if piece is not None:
+            sizes[piece.spelling] = sizes.get(piece.spelling, 0) + size
+    spelling = max(sizes, key=lambda one: sizes[one], default="number")
+    taken = [(start, size, piece) for start, size, piece in pieces if piece is not None and piece.spelling == spelling]
+    kind = numpy.result_type(numpy.int64, *(piece.values for _, _, piece in taken))
+    values = numpy.zeros(len(column), dtype=kind)
+    wrong = column.is_valid().to_numpy(zero_copy_only=False).astype(bool)
+    for start, size, piece in taken:
+        values[start : start + size] = piece.values
+        wrong[start : start + size] = False
+    hint = "; times are numbers or ISO 8601 texts, all spelled the same way; choose another --time-column"
+    return Times(values, spelling), [_unreadable(wrong, column, name, hint)]
+
+
+def _cast_pieces(column: pyarrow.Array, start: int) -> list[tuple[int, int, Times | None]]:
+    """Cut texts into pieces that are spelled alike: (start, length, times), None for a text that is no time."""
+    piece = _cast_text(column)
+    if piece is not None or len(column) == 1:
+        return [(start, len(column), piece)]
+    middle = len(column) // 2
+    return [*_cast_pieces(column[:middle], start), *_cast_pieces(column[middle:], start + middle)]
+
+
+def _cast_text(column: pyarrow.Array) -> Times | None:
     """Read texts as whole numbers, else as numbers, else as ISO 8601; None if none of them fits every value."""
-    for kind in (pyarrow.int64(), pyarrow.float64(), pyarrow.timestamp("ns"), pyarrow.timestamp("ns", "UTC")):
+    for kind, spelling in (
+        (pyarrow.int64(), "number"),
+        (pyarrow.float64(), "number"),
+        (pyarrow.timestamp("ns"), "date"),
+        (pyarrow.timestamp("ns", "UTC"), "date with a zone"),
+    ):
         try:
             parsed = column.cast(kind)
         except pyarrow.ArrowInvalid:
             continue
-        return parsed.cast(pyarrow.timestamp("ms"), safe=False) if pyarrow.types.is_timestamp(kind) else parsed
+        if spelling == "number":
+            numbers = parsed.fill_null(0).to_numpy()
+            return Times(numbers, spelling) if numpy.isfinite(numbers).all() else None
+        dates, problems = _parse_dates(parsed, "")
+        return None if problems[0].rows.any() else Times(dates.values, spelling)
     return None
 
 
-def resolve_times(parts: Iterable[pyarrow.Array], unit: str, where: str) -> tuple[Int64s, str]:
-    """Join the batches of ``parse_times`` and bring them to one unit.
+def _unreadable(wrong: Mask, column: pyarrow.Array, name: str, hint: str = "; remove such rows") -> Problem:
+    return Problem(name, _UNREADABLE, wrong, lambda index: f"not a time: {_shown(column[index])}{hint}")
 
-    Returns:
-        The times, and what they are: ``ms`` since 1970, or ``order``, a number that only orders events.
+
+def _shown(value: pyarrow.Scalar) -> str:
+    try:
+        return excerpt(repr(value.as_py()))
+    except (ValueError, OverflowError):  # a date that Python does not know
+        return excerpt(str(value.cast(pyarrow.int64())))
+
+
+@dataclass(frozen=True)
+class FileTimes:
+    """Times of a file in one unit.
+
+    Attributes:
+        values: microseconds since 1970, or order numbers; of the rows that stay.
+        unit: what the numbers were: ``s``, ``ms``, ``us``, ``ns``, ``date`` or ``order``.
+        likely_unit: what their size says they were, whatever the user says.
+        good: which rows stay, or None if all do.
+    """
+
+    values: Int64s
+    unit: str
+    likely_unit: str
+    good: Mask | None
+
+
+def resolve_times(parts: Sequence[Times], unit: str, where: str, column: str, bad_rows: BadRows) -> FileTimes:
+    """Join the batches of a file and bring them to microseconds.
+
+    Args:
+        unit: of ``TIME_UNITS``; ``auto``: the one whose range from 1973 to 2200 holds most of the numbers.
+        where: the file, for messages.
+        column: the column's name.
 
     Raises:
-        InputError: the numbers are no times in that unit, or, with ``auto``, in any unit.
+        InputError: the numbers are no times in that unit, or some look like another unit.
 
-    >>> resolve_times([pyarrow.array([978300760])], "auto", "file")[0].tolist()  # seconds
-    [978300760000]
-    >>> resolve_times([pyarrow.array([3, 4])], "auto", "file")  # a position in the user's history
-    (array([3, 4]), 'order')
+    >>> resolve_times([Times(numpy.array([978300760]), "number")], "auto", "file", "t", BadRows()).values.tolist()
+    [978300760000000]
     """
-    parts = list(parts)
-    kinds = {pyarrow.types.is_timestamp(part.type) for part in parts}
-    if len(kinds) > 1:
-        raise InputError(f"{where}: some values are numbers and some are dates; write all times the same way")
-    if kinds == {True}:
+    spellings = list(dict.fromkeys(part.spelling for part in parts))
+    if len(spellings) > 1:
+        raise InputError(
+            f"{where}, column {column}: some values are {_PLURALS[spellings[0]]} and some are "
+            f"{_PLURALS[spellings[1]]}; write all times the same way"
+        )
+    numbers = numpy.concatenate([part.values for part in parts])
+    if spellings[0] != "number":
         if unit not in ("auto", "ms"):
-            raise InputError(f"{where}: holds dates and times, not numbers; use --time-unit auto")
-        return numpy.concatenate([part.cast(pyarrow.int64()).to_numpy() for part in parts]), "ms"
-    numbers = numpy.concatenate([part.to_numpy() for part in parts])
-    return _numbers_to_times(numbers, unit, where)
-
-
-def _numbers_to_times(numbers: numpy.ndarray, unit: str, where: str) -> tuple[Int64s, str]:
-    largest = numbers.max()
-    if numbers.min() < 0:
-        raise InputError(f"{where}: not a time: {numbers.min()} is negative; remove such rows")
+            raise InputError(f"{where}, column {column}: holds dates and times, not numbers; use --time-unit auto")
+        return FileTimes(numbers, DATE, DATE, None)
+    # Rows dropped before leave the others' places in the file unknown.
+    first_row = None if bad_rows.dropped else 1
+    likely = _likely_unit(numbers)
     if unit == "auto":
-        unit = _guess_unit(largest, where)
-    if unit == "order":
-        fractions = numbers[numbers != numpy.rint(numbers)]
-        if len(fractions):
+        _check_one_unit(numbers, likely, f"{where}, column {column}", first_row)
+    chosen = likely if unit == "auto" else unit
+    good = bad_rows.good(_problems(numbers, chosen, unit == "auto", column), len(numbers), where, first_row)
+    if good is not None:
+        numbers = numbers[good]
+    values = numbers.astype(numpy.int64) if chosen == ORDER else _to_microseconds(numbers, chosen)
+    return FileTimes(values, chosen, likely, good)
+
+
+def in_milliseconds(frame: polars.DataFrame, time_kind: str) -> polars.DataFrame:
+    """Return sorted events with their times as the dataset folder holds them: whole milliseconds, or order numbers."""
+    return frame if time_kind == ORDER else frame.with_columns(polars.col("time") // 1000)
+
+
+def _check_one_unit(numbers: numpy.ndarray, likely: str, where: str, first_row: int | None) -> None:
+    """Raise InputError if a number looks like a time in another unit than most: seconds among milliseconds."""
+    for unit, (low, high) in _RANGES.items():
+        if unit in (likely, ORDER):
+            continue
+        other = numpy.flatnonzero((numbers >= low) & (numbers < high))
+        if len(other):
+            most = "order numbers" if likely == ORDER else f"times in {likely}"
+            row = "" if first_row is None else f", row {first_row + other[0]}"
             raise InputError(
-                f"{where}: not a time: {fractions[0]}; times are seconds (or ms, us, ns) since 1970, and order numbers "
-                "are whole; choose another --time-column or set --time-unit"
+                f"{where}{row}: {numbers[other[0]]} looks like a time in {unit}, most of "
+                f"the file like {most}; write all times in one unit, or set --time-unit"
             )
-        return numbers.astype(numpy.int64), unit
-    multiply, divide = _TO_MILLISECONDS[unit]
-    if largest * (multiply / divide) > _LATEST_SECOND * 1000:
-        raise InputError(f"{where}: not a time: {largest} {unit} is after the year 2200; correct --time-unit")
-    if numbers.dtype.kind == "i":
-        return numbers * multiply // divide, "ms"
-    return numpy.rint(numbers * (multiply / divide)).astype(numpy.int64), "ms"
 
 
-def _guess_unit(largest: float, where: str) -> str:
-    if largest < _EARLIEST_SECOND:
-        return "order"
-    for unit, per_second in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)):
-        if _EARLIEST_SECOND * per_second <= largest < _LATEST_SECOND * per_second:
-            return unit
-    raise InputError(
-        f"{where}: not a time: {largest} is no time between 1973 and 2200 in s, ms, us or ns; "
-        "choose another --time-column or set --time-unit"
-    )
+def _problems(numbers: numpy.ndarray, unit: str, guessed: bool, column: str) -> list[Problem]:
+    def problem(reason: str, rows: Mask, what: str) -> Problem:
+        return Problem(column, reason, rows, lambda index: f"not a time: {numbers[index]} {what}")
+
+    negative = problem(NEGATIVE_TIME, numbers < 0, "is negative; remove such rows")
+    if unit == ORDER:
+        fractions = problem(
+            _UNREADABLE,
+            numbers != numpy.rint(numbers),
+            "has a fraction, and order numbers are whole; times are seconds (or ms, us, ns) since 1970; choose another "
+            "--time-column or set --time-unit",
+        )
+        is_float = numbers.dtype.kind == "f"
+        wide = numbers >= (EXACT_UP_TO[64] if is_float else numpy.inf)
+        large = numbers >= _RANGES["s"][0] if guessed else numpy.zeros(len(numbers), dtype=bool)
+        return [
+            negative,
+            fractions,
+            problem(_UNREADABLE, wide, "is too large for a float to hold exactly; write the column as integers"),
+            problem(_UNREADABLE, large, _IN_NO_UNIT),
+        ]
+    low, high = _RANGES[unit]
+    if guessed:
+        early = (
+            f"is not a time between 1973 and 2200 in {unit}, as most are; remove such rows, or set --time-unit {unit}"
+        )
+        return [negative, problem(_UNREADABLE, (numbers < low) | (numbers >= high), early)]
+    return [negative, problem(_UNREADABLE, numbers >= high, f"{unit} is after the year 2200; correct --time-unit")]
+
+
+def _likely_unit(numbers: numpy.ndarray) -> str:
+    """Return the unit in whose range most of the numbers lie; ``order`` for small ones, or where none fits."""
+    counts = {unit: int(((numbers >= low) & (numbers < high)).sum()) for unit, (low, high) in _RANGES.items()}
+    return max(counts, key=lambda unit: counts[unit])
+
+
+def _to_microseconds(numbers: numpy.ndarray, unit: str) -> Int64s:
+    per_second = _PER_SECOND[unit]
+    if numbers.dtype.kind == "f":
+        return numpy.rint(numbers * (10**6 / per_second)).astype(numpy.int64)
+    return numbers * (10**6 // per_second) if per_second <= 10**6 else numbers // (per_second // 10**6)

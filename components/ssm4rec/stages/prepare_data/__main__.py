@@ -1,30 +1,38 @@
 """Prepare a data set for training and evaluation: fetch, filter, order, split, write the dataset folder."""
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
+
+from polars import Series
 
 from ssm4rec.command_line import StageParser, boolean, run_stage
 from ssm4rec.contracts import GLOBAL_TIME, LEAVE_ONE_OUT, MANIFEST, SPLITTINGS
 from ssm4rec.data.amazon import FORMS
+from ssm4rec.data.bad_rows import BAD_ROWS, REFUSE, count_words
 from ssm4rec.data.data_sets import DATA_SETS, read_data_set
 from ssm4rec.data.dataset import titled
 from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
 from ssm4rec.data.filtering import DEDUPLICATE, filter_interactions
 from ssm4rec.data.names import data_set_name
 from ssm4rec.data.readers import FORMATS
-from ssm4rec.data.source import SourceOptions
+from ssm4rec.data.source import Source, SourceOptions
 from ssm4rec.data.splitting import Split, global_time, in_time_order, leave_one_out
-from ssm4rec.data.times import TIME_UNITS
+from ssm4rec.data.streams import DELIMITERS, excerpt
+from ssm4rec.data.times import ORDER, TIME_UNITS, in_milliseconds
 from ssm4rec.errors import InputError
 from ssm4rec.files import cache_folder, whole_folder
 from ssm4rec.tracking import tracked_task
 
 # Flags that shape the data: the manifest records them.
 _SETTINGS = (
-    "form", "format", "user_column", "item_column", "time_column", "time_unit", "rating_column", "title_column",
+    "form", "format", "delimiter", "encoding", "bad_rows",
+    "user_column", "item_column", "time_column", "time_unit", "rating_column", "title_column",
     "deduplicate", "minimum_rating", "k_core", "split", "validation_fraction", "test_fraction", "data_version",
 )  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 
 def build_parser() -> StageParser:
@@ -37,9 +45,10 @@ def build_parser() -> StageParser:
     add("--dataset-dir", type=Path, required=True, help="folder to write; replaced if it exists")
 
     add = parser.add_argument_group("source").add_argument
-    add("--source", default="", help="address of the events in place of the official one: a path, file://, http(s):// "
-        "or s3://; several separated by commas; empty: official")  # fmt: skip
-    add("--items-source", default="", help="likewise of the item titles; empty: official; none: no titles")
+    add("--source", default="", help="address of the events instead of the official one: a path, file://, http(s):// "
+        "or s3://; several separated by commas; a local folder or a pattern such as 'clicks/*.csv' stands for its "
+        "files, sorted by name; empty: official")  # fmt: skip
+    add("--items-source", default="", help="the same for the item titles; empty: official; none: no titles")
     add("--data-version", default="", help="state of the source files when the run started, as a study finds it out; "
         "empty: nothing is compared")  # fmt: skip
     add("--any-checksum", type=boolean, default=False, help="accept a file whose checksum is not the published one")
@@ -48,10 +57,19 @@ def build_parser() -> StageParser:
         default="",
         help="folder that keeps downloads; empty: $XDG_CACHE_HOME/ssm4rec or ~/.cache/ssm4rec",
     )
+    add("--bad-rows", choices=BAD_ROWS, default=REFUSE,
+        help="rows without a readable user, item or time, with a rating that is not a number, or malformed: refuse "
+        "them and name the first one, or drop them and count them")  # fmt: skip
     add("--form", choices=FORMS, default="raw", help="Amazon Reviews '23: raw reviews, or the rating-only tables")
 
     add = parser.add_argument_group("the columns of --dataset events").add_argument
-    add("--format", choices=("auto", *FORMATS), default="auto", help="format of the files; auto: by their names")
+    add("--format", choices=("auto", *FORMATS), default="auto", help="format of the files; auto: by their "
+        "names. The items file has the format that its name tells, and this one if it tells none")  # fmt: skip
+    add("--delimiter", choices=("auto", *DELIMITERS), default="auto",
+        help="what separates the values of CSV files; auto: the comma, tab, semicolon or pipe that separates "
+        "the wanted columns in the header")  # fmt: skip
+    add("--encoding", type=_encoding, default="auto", help="of CSV and JSONL files, such as latin-1, cp1252 or "
+        "utf-16; auto: UTF-8, unless a byte order mark says UTF-16 or UTF-32")  # fmt: skip
     add("--user-column", default="user_id", help="column of the user ids")
     add("--item-column", default="item_id", help="column of the item ids, in the events and in the items file")
     add("--time-column", default="timestamp", help="column of the times: numbers, dates or ISO 8601 texts")
@@ -100,16 +118,20 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
         interactions = source.interactions
         if options.minimum_rating is not None and not interactions.has_ratings:
             raise InputError("--minimum-rating: the events have no ratings; name their column with --rating-column")
-        if options.split == GLOBAL_TIME and interactions.time_kind == "order":
+        if options.split == GLOBAL_TIME and interactions.time_kind == ORDER:
             raise InputError(
                 "--split global-time: the time column holds order numbers, not times; use --split leave-one-out "
                 "(and in a study --global-time none)"
             )
         frame, filters = filter_interactions(
-            in_time_order(interactions.frame), options.deduplicate, options.minimum_rating, options.k_core
+            in_milliseconds(in_time_order(interactions.frame), interactions.time_kind),
+            options.deduplicate,
+            options.minimum_rating,
+            options.k_core,
         )
         sequences = build_sequences(frame)
         titles = collect_titles(sequences.item_ids, source.titles)
+        _check_titles(titles, sequences.item_ids, source, options)
         settings = {name: getattr(options, name) for name in _SETTINGS}
         return write_dataset(
             folder,
@@ -121,9 +143,10 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
                 "kind": options.dataset,
                 "sources": [file.manifest_entry() for file in source.files],
                 "settings": settings,
+                "dropped_rows": {"events": dict(source.dropped), "items": dict(source.dropped_titles)},
                 "filters": filters,
                 "has_ratings": interactions.has_ratings,
-                "time_kind": interactions.time_kind,
+                "time_kind": ORDER if interactions.time_kind == ORDER else "ms",
                 "split": {"name": options.split},
             },
         )
@@ -144,6 +167,9 @@ def _source_options(options: argparse.Namespace) -> SourceOptions:
         time_unit=options.time_unit,
         rating_column=options.rating_column,
         title_column=options.title_column,
+        delimiter=options.delimiter,
+        encoding=options.encoding,
+        bad_rows=options.bad_rows,
     )
 
 
@@ -157,6 +183,9 @@ def _print_counts(manifest: dict[str, Any]) -> None:
     """Print what was read, the counts after each filter, and the last ones in the paper's counting too."""
     for source in manifest["sources"]:
         print(f"{source['address']}: {source['bytes']:,} bytes, md5 {source['md5']}, checksum {source['checksum']}")
+    for what, dropped in manifest["dropped_rows"].items():
+        if dropped:
+            print(f"dropped {sum(dropped.values()):,} bad rows of the {what}: {count_words(dropped)}")
     rows = [(f"{step['filter']} {step['setting']}", step["after"]) for step in manifest["filters"]]
     rows.append(("as RecBole counts (+1)", manifest["recbole_counts"]))
     print(f"{'':24}{'users':>12}{'items':>12}{'interactions':>14}")
@@ -169,6 +198,31 @@ def _print_counts(manifest: dict[str, Any]) -> None:
     )
     times = "times" if manifest["time_kind"] == "ms" else "order numbers in place of times"
     print(f"{manifest['titles']:,} of {manifest['counts']['items']:,} items have a title; the events have {times}")
+
+
+def _check_titles(titles: Series, item_ids: Series, source: Source, options: argparse.Namespace) -> None:
+    """Say so where most items have no title; refuse files of titles that name none of the items."""
+    titled_items = len(titles) - titles.null_count()
+    if not source.has_items_files or 2 * titled_items >= len(titles):
+        return
+    if not titled_items:
+        raise InputError(
+            f"--items-source: not one of its titles is of an item of the events, such as {excerpt(repr(item_ids[0]))}; "
+            f"check --item-column {options.item_column}, --title-column {options.title_column} and how ids are "
+            "spelled, or set --items-source none"
+        )
+    log.warning("warning: only %s of %s items have a title; check --items-source", titled_items, len(titles))
+
+
+def _encoding(text: str) -> str:
+    try:
+        if text != "auto":
+            "".encode(text)  # codecs.lookup also knows some that are not of texts, such as base64
+    except (LookupError, ValueError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an encoding that Python knows; try utf-8 or latin-1"
+        ) from None
+    return text
 
 
 def _rating(text: str) -> float | None:

@@ -17,6 +17,9 @@ def prepare_data(
     cache_dir: str,
     form: str,
     format: str,
+    delimiter: str,
+    encoding: str,
+    bad_rows: str,
     user_column: str,
     item_column: str,
     time_column: str,
@@ -43,6 +46,9 @@ def prepare_data(
         cache_dir: folder of downloads that outlives the container, or empty.
         form: of Amazon Reviews '23, raw or rating_only.
         format: of events, auto, csv, jsonl or parquet.
+        delimiter: of CSV files, auto, comma, tab, semicolon, pipe or space.
+        encoding: of CSV and JSONL files, such as latin-1, or auto.
+        bad_rows: refuse a file with unreadable rows, or drop them.
         user_column: of events.
         item_column: of events.
         time_column: of events.
@@ -70,6 +76,9 @@ def prepare_data(
             "--cache-dir", cache_dir,
             "--form", form,
             "--format", format,
+            "--delimiter", delimiter,
+            "--encoding", encoding,
+            "--bad-rows", bad_rows,
             "--user-column", user_column,
             "--item-column", item_column,
             "--time-column", time_column,

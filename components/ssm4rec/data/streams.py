@@ -1,0 +1,145 @@
+"""Local files as streams of bytes in UTF-8: decompressed and decoded while they are read, their faults in one line."""
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+import pyarrow
+
+from ssm4rec.errors import InputError
+
+# The longest row of a CSV or JSONL file, and the piece that is parsed at a time. Raw Amazon reviews reach 100 kB a row.
+BLOCK_BYTES: Final = 16 << 20
+
+DELIMITERS: Final = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "space": " "}
+
+# By their first bytes. What Arrow cannot decompress is named, so that the message says what to do.
+_COMPRESSED: Final = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+_FOREIGN: Final = {
+    b"PK\x03\x04": "a zip archive; unpack it first",
+    b"PK\x05\x06": "an empty zip archive",
+    b"\xfd7zXZ\x00": "compressed with xz; decompress it, or compress it with gzip, bz2 or zstd",
+    b"7z\xbc\xaf": "a 7z archive; unpack it first",
+    b"PAR1": "a Parquet file; set --format parquet",
+}
+_UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF32_MARKS: Final = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+
+# Not U+FFFD, which honest texts hold: values with this one are known to have been damaged here.
+UNDECODABLE: Final = "\U0010ffff"
+_MARKING: Final = "ssm4rec-undecodable"
+codecs.register_error(_MARKING, lambda error: (UNDECODABLE, cast("UnicodeDecodeError", error).end))
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """How text files are written.
+
+    Attributes:
+        delimiter: a key of ``DELIMITERS``, or ``auto``: the one that separates the wanted columns in the header.
+        encoding: a Python codec, or ``auto``: UTF-8, or what a byte order mark says.
+    """
+
+    delimiter: str = "auto"
+    encoding: str = "auto"
+
+
+@contextmanager
+def open_text(path: Path, encoding: str = "auto", *, replace: bool = False) -> Iterator[pyarrow.NativeFile]:
+    """Open a text file as UTF-8 without a byte order mark.
+
+    UTF-8 is passed on unchecked: columns that nobody reads may hold anything.
+
+    Args:
+        replace: put ``UNDECODABLE`` for bytes that are not text in the encoding, instead of an error.
+    """
+    with ExitStack() as opened:
+        stream = opened.enter_context(_decompressed(path))
+        start = stream.read(4)
+        name = codecs.lookup(encoding if encoding != "auto" else _marked_encoding(start)).name
+        stream = opened.enter_context(_decompressed(path))
+        if name == "utf-8" and not replace:
+            if start.startswith(codecs.BOM_UTF8):
+                stream.read(len(codecs.BOM_UTF8))
+            yield stream
+        else:
+            yield opened.enter_context(pyarrow.TransformInputStream(stream, _to_utf8(name, replace)))
+
+
+def _to_utf8(encoding: str, replace: bool) -> Callable[[pyarrow.Buffer], bytes]:
+    """Return what turns the pieces of a file, the last one empty, into UTF-8."""
+    decoder = codecs.getincrementaldecoder(encoding)(_MARKING if replace else "strict")
+    begun = False
+
+    def convert(piece: pyarrow.Buffer) -> bytes:
+        nonlocal begun
+        text = decoder.decode(bytes(piece), final=not len(piece))
+        if text and not begun:
+            begun, text = True, text.removeprefix("\ufeff")
+        return text.encode()
+
+    return convert
+
+
+def _marked_encoding(start: bytes) -> str:
+    # UTF-32's little-endian mark begins with UTF-16's.
+    if start.startswith(_UTF32_MARKS):
+        return "utf-32"
+    return "utf-16" if start.startswith(_UTF16_MARKS) else "utf-8"
+
+
+@contextmanager
+def _decompressed(path: Path) -> Iterator[pyarrow.NativeFile]:
+    with path.open("rb") as file:
+        start = file.read(8)
+    for magic, what in _FOREIGN.items():
+        if start.startswith(magic):
+            raise InputError(f"{path}: {what}")
+    compression = next((name for magic, name in _COMPRESSED.items() if start.startswith(magic)), None)
+    with pyarrow.OSFile(str(path)) as file:
+        if compression is None:
+            yield file
+        else:
+            with pyarrow.CompressedInputStream(file, compression) as stream:
+                yield stream
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while ``path`` is read into one line.
+
+    Raises:
+        InputError: it is missing, a folder, damaged, or of another format or encoding than assumed.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, not a file")
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except UnicodeError as error:
+        raise InputError(f"{path}: not text in the expected encoding ({one_line(error)}); set --encoding") from None
+    except (pyarrow.ArrowException, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: not readable ({one_line(error)}); check --format or get the file again") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # Arrow reports a damaged gzip stream or Parquet page this way.
+        raise InputError(f"{path}: not readable ({one_line(error)}); get the file again") from None
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error of a library as one printable line of bounded length."""
+    return excerpt(" ".join(str(error).split()), 300)
+
+
+def excerpt(text: str, longest: int = 60) -> str:
+    """Return a text of a file for a message: cut, and with its control characters escaped."""
+    text = text.replace(UNDECODABLE, "\ufffd")
+    cut = text if len(text) <= longest else text[:longest] + "..."
+    return cut if cut.isprintable() else ascii(cut)[1:-1]
