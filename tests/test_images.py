@@ -60,7 +60,7 @@ def test_context_has_what_is_copied(role: str) -> None:
 
 def test_requirements_are_those_of_the_package() -> None:
     done = run("images/requirements.py", "dependencies", "tracking")
-    assert done.stdout.split() == ["numpy", "pyarrow", "tqdm", "mlflow-skinny"]
+    assert done.stdout.split() == ["numpy", "pyarrow", "pydantic", "tqdm", "typing-extensions", "mlflow-skinny"]
     assert "has no list gpus; it has dependencies, data, train" in run("images/requirements.py", "gpus").stderr
 
 

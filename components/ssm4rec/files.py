@@ -1,14 +1,18 @@
 """Outputs that appear whole or not at all: write under a temporary name, then rename; where downloads are kept."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from ssm4rec.errors import InputError
+from ssm4rec.errors import InputError, reason
+
+_LONGEST_NUMBER: Final = 100
+"""Digits of a whole number in a JSON file; nothing that is counted has as many."""
 
 
 @contextmanager
@@ -65,13 +69,49 @@ def write_json(target: Path, document: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; raise InputError if it is missing or is no JSON."""
+    """Read a JSON file; raise InputError if it is missing or not JSON that every reader takes for the same.
+
+    Refused with the rest: NaN and infinity, numbers that overflow, a key that stands twice, half a surrogate pair.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(
+            text, parse_constant=_no_number, parse_float=_finite, parse_int=_whole, object_pairs_hook=_distinct
+        )
+        if "\\u" in text:
+            json.dumps(document, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: not a JSON file ({reason(error)})") from None
+    except RecursionError:
+        raise InputError(f"{path}: not a JSON file (nested too deeply)") from None
+    return document
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return document
 
 
 def _partial_name(target: Path) -> Path:

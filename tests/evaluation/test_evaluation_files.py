@@ -94,16 +94,17 @@ def test_files_at_fault_are_refused(
     table = pyarrow.parquet.read_table(path)
     metadata = table.schema.metadata
     refused("no column 'user'", table.drop_columns("user"))
-    refused(f"not {content}, it has no column", pyarrow.parquet.read_table(files[({*READERS} - {content}).pop()]))
-    refused("empty, it holds no user", table.slice(0, 0))
+    other_content = ({*READERS} - {content}).pop()
+    refused(f"not the {content} of an evaluation, it has no column", pyarrow.parquet.read_table(files[other_content]))
+    refused(f"empty, not the {content}", table.slice(0, 0))
     refused("does not say what it is an evaluation of", table.replace_schema_metadata({}))
     refused("does not say", table.replace_schema_metadata({**metadata, SEED_KEY: b"zero"}))
     refused("of an unknown split 'train'", table.replace_schema_metadata({**metadata, SPLIT_KEY: b"train"}))
     users = table.column("user").to_numpy()
     refused("not in ascending order", table.set_column(0, "user", [users[::-1]]))
     refused("not in ascending order in 0..14", table.set_column(0, "user", [users + 100]))
-    refused("not of its type", table.set_column(0, "user", [[f"u{user}" for user in users]]))
-    refused("values are missing", table.set_column(0, "user", [[None, *users[1:].tolist()]]))
+    refused("column user is not int32", table.set_column(0, "user", [[f"u{user}" for user in users]]))
+    refused("column user has missing values", table.set_column(0, "user", [[None, *users[1:].tolist()]]))
     path.write_bytes(path.read_bytes()[:200])
     refused("not a readable Parquet file")
     path.unlink()
@@ -132,7 +133,8 @@ def test_damaged_candidates_are_refused(dataset: SequenceDataset, files: dict[st
     rows = table.to_pylist()
     for change, expected in (
         ({"items": [36], "scores": [0.5]}, "items are not always in 1..35"),
-        ({"items": [None], "scores": [0.5]}, "items are not always in 1..35"),
+        ({"items": [None], "scores": [0.5]}, "column items has missing values"),
+        ({"items": [1], "scores": [float("nan")]}, "column scores has numbers that are not finite"),
         ({"items": [1, 2], "scores": [0.5]}, "differ in number"),
         ({"items": [1] * 21, "scores": [0.5] * 21}, "more than 20"),
     ):

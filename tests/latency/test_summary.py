@@ -73,6 +73,10 @@ def test_without_sasrec_nothing_crosses(row: MakeRow) -> None:
     assert crossings(results(curve(row, "mamba4rec", float), seed=0)) == ()
 
 
+PROTOCOL = {"samples": 5, "users": 4, "outlier_rule": "Tukey's fences"}
+MACHINE = {"device_name": "a CPU", "threads": 1, "kernels": {}, "idle": None, "others_cores": None}
+
+
 def test_files_come_back_as_they_were_written(row: MakeRow, tmp_path: Path) -> None:
     rows = [
         *curve(row, "sasrec", lambda L: L**2 / 300),
@@ -82,7 +86,7 @@ def test_files_come_back_as_they_were_written(row: MakeRow, tmp_path: Path) -> N
     write_samples(tmp_path / "latency.parquet", rows)
     assert read_samples(tmp_path / "latency.parquet") == rows
     found: tuple[LatencyResult, ...] = results(rows[:-1], seed=0)
-    summary = LatencySummary("toy", "f" * 64, 12, 40, {"samples": 5}, {"idle": None}, found, crossings(found))
+    summary = LatencySummary("toy", "f" * 64, 12, 40, PROTOCOL, MACHINE, found, crossings(found))
     summary.write(tmp_path / "latency.json")
     assert LatencySummary.read(tmp_path / "latency.json") == summary
     assert asdict(summary)["crossings"][0]["cheaper_from"] == pytest.approx((300,))

@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from ssm4rec.data.dataset import read_sequences
 from ssm4rec.data.later_events import later_training_shares
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.comparison import Comparison
@@ -185,7 +186,7 @@ def test_results_say_of_which_split_they_are(builder: StudyBuilder) -> None:
 
 
 def write_times(folder: Path, times: list[int]) -> None:
-    items = pyarrow.array([0] * len(times), pyarrow.int32())
+    items = read_sequences(folder).items[: len(times)]
     pyarrow.parquet.write_table(pyarrow.table({"item": items, "time": times}), folder / "interactions.parquet")
 
 
@@ -198,7 +199,7 @@ def test_the_share_of_training_events_after_the_target(write_dataset: Any) -> No
     write_times(folder, [10, 20, 30, 40, 1, 2, 3, 37, 50])
     assert later_training_shares(folder) == pytest.approx(numpy.array([1 / 5, 4 / 5]))
     write_times(folder, [10, 20])
-    with pytest.raises(InputError, match="not those of the sequences"):
+    with pytest.raises(InputError, match=r"not those of sequences\.parquet"):
         later_training_shares(folder)
     (folder / "interactions.parquet").unlink()
     with pytest.raises(InputError, match="no such file"):

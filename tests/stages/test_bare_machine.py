@@ -1,4 +1,4 @@
-"""Training and evaluation need torch, numpy, pyarrow, safetensors and a progress bar, and nothing more."""
+"""Training and evaluation need torch, numpy, pyarrow, pydantic, safetensors and a progress bar, and nothing more."""
 
 import os
 import subprocess
@@ -10,9 +10,10 @@ import runpy, sys
 from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions
 
-allowed = {"torch", "functorch", "torchgen", "numpy", "pyarrow", "safetensors", "tqdm", "ssm4rec"}
-# What torch itself needs.
+allowed = {"torch", "functorch", "torchgen", "numpy", "pyarrow", "pydantic", "safetensors", "tqdm", "ssm4rec"}
+# What torch and pydantic themselves need.
 allowed |= {"typing_extensions", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "filelock"}
+allowed |= {"pydantic_core", "annotated_types", "typing_inspection"}
 hidden = packages_distributions().keys() - allowed
 
 class AsIfNotInstalled(PathFinder):

@@ -2,22 +2,19 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
-from ssm4rec.data.dataset import read_sequences
-from ssm4rec.files import write_json
 from ssm4rec.latency.latency_files import LatencySummary, read_samples
 from ssm4rec.latency.summary import crossings, mark_outliers, results
-from ssm4rec.models.build import build_model
 from ssm4rec.ops.choice import choose_form
-from ssm4rec.recipes import recipe
 from ssm4rec.stages.measure_latency.__main__ import build_parser, computing_threads, main, run
 from tests.conftest import Refusal
+from tests.trained_models import write_random_model
 
 NAMES = ("sasrec", "2mamba4rec", "hydra4rec")
 SIZES = ("--samples=5", "--users=20", "--single-users=4", "--batches=8,1", "--lengths=5,30", "--device=cpu")
@@ -25,13 +22,7 @@ SIZES = ("--samples=5", "--users=20", "--single-users=4", "--batches=8,1", "--le
 
 def write_model(dataset: Path, folder: Path, name: str, seed: int = 0, overrides: str = "") -> Path:
     """A model folder as train_recommender writes it, with random weights."""
-    data, chosen = read_sequences(dataset), recipe(name, "smoke", "short", overrides)
-    torch.manual_seed(seed)
-    folder.mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(save(build_model(chosen.model, data.item_count).state_dict()))
-    identity = {"model": name, "profile": "smoke", "seed": seed, "dataset": data.name, "fingerprint": data.fingerprint}
-    write_json(folder / "config.json", {**identity, "items": data.item_count, "recipe": asdict(chosen)})
-    return folder
+    return write_random_model(dataset, folder, name, 0.1, seed, overrides, profile="smoke")
 
 
 @pytest.fixture

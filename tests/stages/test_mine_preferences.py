@@ -16,6 +16,7 @@ from ssm4rec.stages.mine_preferences.__main__ import build_parser, main, run
 from ssm4rec.stages.prepare_data.__main__ import build_parser as preparation_parser
 from ssm4rec.stages.prepare_data.__main__ import run as run_preparation
 from tests.conftest import Refusal
+from tests.datasets import write_dataset_folder
 
 Prepare = Callable[..., Path]
 
@@ -124,6 +125,32 @@ def test_data_without_ratings(prepare: Prepare, tmp_path: Path, caplog: pytest.L
     assert {row["origin"] for row in pyarrow.parquet.read_table(tmp_path / "out" / "pairs").to_pylist()} == {"lightfm"}
 
 
+@pytest.mark.parametrize("owners", [(0,), (0, 7), (39,), range(40)])
+def test_users_who_have_every_item(owners: range, tmp_path: Path) -> None:
+    """Others still get their pairs, and the AUC is over users for whom there is one."""
+    chance = random.Random(4)
+    sequences = [
+        [*range(1, 16), 1, 2] if user in owners else chance.choices(range(1, 16), k=8) + [user % 15 + 1] * 2
+        for user in range(40)
+    ]
+    folder = write_dataset_folder(tmp_path / "dataset", sequences)
+    dataset = read_sequences(folder)
+    ratings = chance.choices([1.0, 2.0, 3.0], k=len(dataset.items))
+    table = pyarrow.table({"item": dataset.items, "rating": ratings})
+    pyarrow.parquet.write_table(table, folder / "interactions.parquet")
+    counts = mine(folder, tmp_path / "out", "--executor-input", "")
+    pairs = read_pairs(tmp_path / "out" / "pairs", dataset)
+    by_lightfm = set(pairs.users[pairs.origins == "lightfm"].tolist())
+    assert by_lightfm.isdisjoint(owners)
+    assert counts["lightfm"]["nothing_unseen"] + counts["lightfm"]["held_out"] >= len(owners)
+    auc = counts["lightfm"]["training_auc"]
+    if len(owners) == 40:
+        assert auc is None
+    else:
+        assert by_lightfm
+        assert 0.4 < auc <= 1
+
+
 def test_inputs_at_fault(prepare: Prepare, write_dataset: "object", tmp_path: Path, refusal: Refusal) -> None:
     folder, out = prepare("--rating-column=rating"), tmp_path / "out"
 
@@ -140,7 +167,7 @@ def test_inputs_at_fault(prepare: Prepare, write_dataset: "object", tmp_path: Pa
 
     # Users of three items: one for training, which is no pair.
     short = write_dataset([[1, 2, 3], [2, 3, 1]], folder="short")
-    assert "interactions.parquet: no such file; run prepare_data again" in error(short)
+    assert "interactions.parquet: no such file; run prepare_data first" in error(short)
     table = pyarrow.table({"item": [1, 2, 3, 2, 3, 1], "rating": [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]})
     pyarrow.parquet.write_table(table, short / "interactions.parquet")
     assert "data set toy: no preference pair" in error(short)
@@ -150,10 +177,10 @@ def test_inputs_at_fault(prepare: Prepare, write_dataset: "object", tmp_path: Pa
     for changed, expected in (
         (table.take(list(range(len(table)))[::-1]), "events are not those of sequences.parquet beside it"),
         (table.slice(1), "events are not those of sequences.parquet beside it"),
-        (table.drop_columns("rating"), "not readable interactions"),
-        (table.set_column(3, "rating", [["good"] * len(table)]), "not readable interactions"),
+        (table.drop_columns("rating"), "not the interactions of a dataset folder"),
+        (table.set_column(3, "rating", [["good"] * len(table)]), "not the interactions of a dataset folder"),
     ):
         pyarrow.parquet.write_table(changed, interactions)
         assert expected in error(folder)
     interactions.write_bytes(interactions.read_bytes()[:100])
-    assert "not readable interactions" in error(folder)
+    assert "not a readable Parquet file" in error(folder)

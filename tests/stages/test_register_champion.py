@@ -176,7 +176,9 @@ def test_foreign_and_damaged_inputs(folder: Path, tmp_path: Path, refusal: Refus
     config = json.loads((damaged / "config.json").read_text())
     del config["training"]["validation_ndcg@10"]
     (damaged / "config.json").write_text(json.dumps(config))
-    assert "not the config of a trained recommender (KeyError('validation_ndcg@10'))" in error(dataset, good, damaged)
+    assert "not the config of a recommender (training.validation_ndcg@10: Field required)" in error(
+        dataset, good, damaged
+    )
     bare = tmp_path / "bare"
     shutil.copytree(dataset, bare)
     (bare / "items.parquet").unlink()

@@ -23,9 +23,10 @@ import numpy
 import pyarrow
 import pyarrow.parquet
 
+from ssm4rec.artifacts.codec import read_table, text_of
+from ssm4rec.artifacts.manifest import read_manifest as read_manifest
 from ssm4rec.contracts import INTERACTIONS, ITEMS, LEAVE_ONE_OUT, MANIFEST, SEQUENCES
 from ssm4rec.errors import InputError
-from ssm4rec.files import read_json
 
 Int32s = numpy.ndarray[tuple[int], numpy.dtype[numpy.int32]]
 Int64s = numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]
@@ -34,6 +35,29 @@ Split = Literal["validation", "test"]
 
 FINGERPRINT_KEY: Final = b"ssm4rec.fingerprint"
 DATASET_KEY: Final = b"ssm4rec.dataset"
+
+_SEQUENCES: Final = pyarrow.schema(
+    [
+        pyarrow.field("items", pyarrow.list_(pyarrow.int32()), nullable=False),
+        *(
+            pyarrow.field(name, pyarrow.int32(), nullable=False)
+            for name in ("train_length", "validation_position", "test_position")
+        ),
+    ]
+)
+_ITEMS: Final = pyarrow.schema(
+    [
+        pyarrow.field("item", pyarrow.int32(), nullable=False),
+        pyarrow.field("item_id", pyarrow.string(), nullable=False),
+        pyarrow.field("title", pyarrow.string()),
+    ]
+)
+_INTERACTIONS: Final = {
+    "item": pyarrow.field("item", pyarrow.int32(), nullable=False),
+    "rating": pyarrow.field("rating", pyarrow.float32()),
+    "time": pyarrow.field("time", pyarrow.int64(), nullable=False),
+}
+"""Each is read where it is needed; the column ``user`` says what the sequences say."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +112,6 @@ def fingerprint(items: Int32s, offsets: Int64s, *positions: Int32s) -> str:
     return digest.hexdigest()
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read a dataset folder's manifest."""
-    manifest: dict[str, Any] = read_json(folder / MANIFEST)
-    return manifest
-
-
 def titled(manifest: dict[str, Any]) -> str:
     """Return what a person calls a dataset folder: the data set, and how it is split where that is not the usual way.
 
@@ -112,27 +130,21 @@ def read_sequences(folder: Path) -> SequenceDataset:
     """
     manifest = read_manifest(folder)
     path = folder / SEQUENCES
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run prepare_data first") from None
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error}); run prepare_data again") from None
-    stored = (table.schema.metadata or {}).get(FINGERPRINT_KEY, b"").decode()
-    if stored != manifest.get("fingerprint"):
+    table = read_table(path, _SEQUENCES, "the sequences of a dataset folder", "prepare_data")
+    stored = text_of(table.schema.metadata, FINGERPRINT_KEY)
+    if stored != manifest["fingerprint"]:
         raise InputError(
             f"{path}: belongs to another dataset than {MANIFEST} beside it "
-            f"(fingerprint {stored[:12] or 'missing'}, manifest {str(manifest.get('fingerprint'))[:12]}); "
+            f"(fingerprint {stored[:12] or 'missing'}, manifest {manifest['fingerprint'][:12]}); "
             "run prepare_data again"
         )
-    table = table.combine_chunks()
     lists = table.column("items").chunk(0)
 
     def column(name: str) -> Int32s:
         values: Int32s = table.column(name).chunk(0).to_numpy()
         return values
 
-    return SequenceDataset(
+    dataset = SequenceDataset(
         name=manifest["dataset"],
         fingerprint=stored,
         item_count=manifest["counts"]["items"],
@@ -142,6 +154,32 @@ def read_sequences(folder: Path) -> SequenceDataset:
         validation_position=column("validation_position"),
         test_position=column("test_position"),
     )
+    if wrong := _wrong(dataset, manifest["counts"]):
+        raise InputError(f"{path}: {wrong}; run prepare_data again")
+    return dataset
+
+
+def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
+    """Return what the sequences of a data set cannot be, or nothing."""
+    lengths = numpy.diff(dataset.offsets)
+    positions = (dataset.train_length, dataset.validation_position, dataset.test_position)
+    for name, found in (("users", dataset.user_count), ("interactions", len(dataset.items))):
+        if found != counts[name]:
+            return f"{found} {name}, {MANIFEST} beside it says {counts[name]}"
+    for at_fault, what in (
+        (lengths < 1, "no items"),
+        ((positions[0] < 0) | (positions[0] > lengths), "a train_length outside the sequence"),
+        ((positions[1] < -1) | (positions[1] >= lengths), "a validation_position outside the sequence"),
+        ((positions[2] < -1) | (positions[2] >= lengths), "a test_position outside the sequence"),
+    ):
+        if at_fault.any():
+            return f"row {at_fault.argmax()} has {what}"
+    smallest, largest = int(dataset.items.min()), int(dataset.items.max())
+    if smallest < 1 or largest != dataset.item_count:
+        return f"items are {smallest}..{largest}, not 1..{dataset.item_count} as {MANIFEST} beside it says"
+    if fingerprint(dataset.items, dataset.offsets, *positions) != dataset.fingerprint:
+        return f"not the sequences of its fingerprint {dataset.fingerprint[:12]}, it was changed after it was written"
+    return ""
 
 
 def read_items(folder: Path) -> tuple[list[str], list[str | None]]:
@@ -151,13 +189,9 @@ def read_items(folder: Path) -> tuple[list[str], list[str | None]]:
         InputError: the file is missing or unreadable.
     """
     path = folder / ITEMS
-    try:
-        table = pyarrow.parquet.read_table(path, columns=["item_id", "title"])
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run prepare_data first") from None
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path}: no Parquet file with item_id and title ({reason}); run prepare_data again") from None
+    table = read_table(path, _ITEMS, "the items of a dataset folder", "prepare_data")
+    if not numpy.array_equal(table.column("item").to_numpy(), numpy.arange(1, len(table) + 1)):
+        raise InputError(f"{path}: its items are not 1, 2, ... {len(table)} in this order; run prepare_data again")
     return table.column("item_id").to_pylist(), table.column("title").to_pylist()
 
 
@@ -173,6 +207,11 @@ def read_titles(folder: Path) -> list[str]:
             f"{folder / ITEMS}: column title is empty, and language models read titles; prepare the data with "
             "--items-source, a file of item ids and titles, or leave language models out (--llm none)"
         )
+    expected = read_manifest(folder)["counts"]["items"]
+    if len(titles) != expected:
+        raise InputError(
+            f"{folder / ITEMS}: {len(titles)} items, {MANIFEST} beside it says {expected}; run prepare_data again"
+        )
     return ["", *(item_id if title is None else title for item_id, title in zip(item_ids, titles, strict=True))]
 
 
@@ -182,16 +221,25 @@ def read_ratings(folder: Path, dataset: SequenceDataset) -> Float32s:
     Raises:
         InputError: interactions.parquet is missing or unreadable, or its events are not those of ``dataset``.
     """
-    path = folder / INTERACTIONS
-    try:
-        table = pyarrow.parquet.read_table(path, columns=["item", "rating"])
-        ratings: Float32s = table.column("rating").cast(pyarrow.float32()).to_numpy()
-        items = table.column("item").to_numpy()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run prepare_data again") from None
-    except (KeyError, pyarrow.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path}: not readable interactions ({reason}); run prepare_data again") from None
-    if not numpy.array_equal(items, dataset.items):
-        raise InputError(f"{path}: its events are not those of {SEQUENCES} beside it; run prepare_data again")
+    ratings: Float32s = _interactions(folder, dataset, "rating").to_numpy()
     return ratings
+
+
+def read_times(folder: Path, dataset: SequenceDataset) -> Int64s:
+    """Return the time of every event in the order of ``dataset.items``: milliseconds since 1970, or order numbers.
+
+    Raises:
+        InputError: interactions.parquet is missing or unreadable, or its events are not those of ``dataset``.
+    """
+    times: Int64s = _interactions(folder, dataset, "time").to_numpy()
+    return times
+
+
+def _interactions(folder: Path, dataset: SequenceDataset, name: str) -> pyarrow.ChunkedArray:
+    """Return a column of interactions.parquet, whose events must be those of ``dataset``."""
+    path = folder / INTERACTIONS
+    schema = pyarrow.schema([_INTERACTIONS["item"], _INTERACTIONS[name]])
+    table = read_table(path, schema, "the interactions of a dataset folder", "prepare_data")
+    if not numpy.array_equal(table.column("item").to_numpy(), dataset.items):
+        raise InputError(f"{path}: its events are not those of {SEQUENCES} beside it; run prepare_data again")
+    return table.column(name)

@@ -33,8 +33,8 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ssm4rec.errors import InputError
-from ssm4rec.files import read_json, write_json
+from ssm4rec.artifacts.codec import Count, Number, Positive, Share, read_document
+from ssm4rec.files import write_json
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class ModelRow:
     model: str
     protocol: str
     metric: str
-    mean: float
-    low: float
-    high: float
-    seeds: list[int]
-    seed_values: list[float]
-    seed_deviation: float | None
-    seed_low: float | None
-    seed_high: float | None
+    mean: Share
+    low: Number
+    high: Number
+    seeds: list[Count]
+    seed_values: list[Share]
+    seed_deviation: Number | None
+    seed_low: Number | None
+    seed_high: Number | None
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class PairRow:
     second: str
     protocol: str
     metric: str
-    difference: float
-    low: float
-    high: float
-    bootstrap_p: float
-    bootstrap_p_holm: float
-    permutation_p: float
-    permutation_p_holm: float
-    smallest_difference: float
+    difference: Number
+    low: Number
+    high: Number
+    bootstrap_p: Share
+    bootstrap_p_holm: Share
+    permutation_p: Share
+    permutation_p_holm: Share
+    smallest_difference: Number
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class SliceRow:
     metric: str
     by: str
     part: str
-    users: int
-    mean: float
-    standard_error: float | None
+    users: Count
+    mean: Share
+    standard_error: Number | None
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ class RecommendationsRow:
     """How much of the catalog a model recommends."""
 
     model: str
-    seed: int
-    users: int
-    cutoff: int
-    coverage: float
-    gini: float
+    seed: Count
+    users: Count
+    cutoff: Positive
+    coverage: Share
+    gini: Share
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ class Comparison:
     dataset: str
     fingerprint: str
     split: str
-    users: int
-    items: int
-    resamples: int
-    confidence: float
-    power: float
+    users: Count
+    items: Positive
+    resamples: Count
+    confidence: Share
+    power: Share
     models: tuple[ModelRow, ...]
     pairs: tuple[PairRow, ...]
     slices: tuple[SliceRow, ...]
@@ -122,12 +122,4 @@ class Comparison:
     @classmethod
     def read(cls, path: Path) -> "Comparison":
         """Read comparison.json; raise InputError if it is not one."""
-        document = read_json(path)
-        try:
-            models = tuple(ModelRow(**row) for row in document.pop("models"))
-            pairs = tuple(PairRow(**row) for row in document.pop("pairs"))
-            slices = tuple(SliceRow(**row) for row in document.pop("slices"))
-            recommendations = tuple(RecommendationsRow(**row) for row in document.pop("recommendations"))
-            return cls(**document, models=models, pairs=pairs, slices=slices, recommendations=recommendations)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: not a comparison.json ({error}); run compare_models again") from None
+        return read_document(path, cls, "a comparison.json", "compare_models")

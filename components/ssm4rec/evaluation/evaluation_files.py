@@ -25,16 +25,19 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import numpy
 import pyarrow
 import pyarrow.parquet
+from pydantic import Field
 
+from ssm4rec.artifacts.codec import Count, Positive, Share, read_document, read_table
+from ssm4rec.artifacts.training import RecipeParts, TrainingFacts
 from ssm4rec.contracts import CANDIDATES_PER_USER, SPLITS
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, SequenceDataset
 from ssm4rec.errors import InputError
-from ssm4rec.files import read_json, whole_file, write_json
+from ssm4rec.files import whole_file, write_json
 
 if TYPE_CHECKING:  # those who only read these files need no torch
     from ssm4rec.evaluation.full_ranking import FullRanking
@@ -45,7 +48,7 @@ SPLIT_KEY: Final = b"ssm4rec.split"
 
 _RANKS_SCHEMA: Final = pyarrow.schema(
     [
-        (name, pyarrow.int32())
+        pyarrow.field(name, pyarrow.int32(), nullable=False)
         for name in (
             "user",
             "target",
@@ -59,9 +62,9 @@ _RANKS_SCHEMA: Final = pyarrow.schema(
 )
 _CANDIDATES_SCHEMA: Final = pyarrow.schema(
     [
-        ("user", pyarrow.int32()),
-        ("items", pyarrow.list_(pyarrow.int32())),
-        ("scores", pyarrow.list_(pyarrow.float32())),
+        pyarrow.field("user", pyarrow.int32(), nullable=False),
+        pyarrow.field("items", pyarrow.list_(pyarrow.int32()), nullable=False),
+        pyarrow.field("scores", pyarrow.list_(pyarrow.float32()), nullable=False),
     ]
 )
 
@@ -72,11 +75,11 @@ class ResultRow:
 
     dataset: str
     model: str
-    seed: int | None
+    seed: Count | None
     split: str
     protocol: str
     metric: str
-    value: float
+    value: Share
 
 
 @dataclass(frozen=True)
@@ -86,15 +89,15 @@ class EvaluationSummary:
     dataset: str
     fingerprint: str
     model: str
-    seed: int
+    seed: Count
     profile: str
-    split: str
-    users: int
-    items: int
-    parameters: int
-    parameters_without_embeddings: int
-    training: dict[str, Any]
-    recipe: dict[str, Any]
+    split: Annotated[str, Field(pattern="^(validation|test)$")]
+    users: Positive
+    items: Positive
+    parameters: Count
+    parameters_without_embeddings: Count
+    training: TrainingFacts
+    recipe: RecipeParts
     rows: tuple[ResultRow, ...]
 
     def write(self, path: Path) -> None:
@@ -104,12 +107,7 @@ class EvaluationSummary:
     @classmethod
     def read(cls, path: Path) -> "EvaluationSummary":
         """Read metrics.json; raise InputError if it is not one."""
-        document = read_json(path)
-        try:
-            rows = tuple(ResultRow(**row) for row in document.pop("rows"))
-            return cls(**document, rows=rows)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: not the metrics.json of an evaluation ({error}); run evaluate again") from None
+        return read_document(path, cls, "the metrics.json of an evaluation", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -259,24 +257,8 @@ def _read(
     path: Path, schema: pyarrow.Schema, dataset: SequenceDataset, content: str
 ) -> tuple[pyarrow.Table, str, int, str]:
     """Return a file's table, in one chunk, and its model, seed and split, or raise InputError."""
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run evaluate first") from None
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error}); run evaluate again") from None
-    missing = [name for name in schema.names if name not in table.column_names]
-    if missing:
-        raise InputError(f"{path}: not {content}, it has no column {missing[0]!r}; run evaluate again")
+    table = read_table(path, schema, f"the {content} of an evaluation", "evaluate")
     model, seed, split = _origin(path, table.schema.metadata or {}, dataset, content)
-    if not len(table):
-        raise InputError(f"{path}: empty, it holds no user; run evaluate again")
-    try:
-        table = table.select(schema.names).cast(schema).combine_chunks()
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
-        raise InputError(f"{path}: a column is not of its type ({error}); run evaluate again") from None
-    if any(column.null_count for column in table.columns):
-        raise InputError(f"{path}: values are missing; run evaluate again")
     users = table.column("user").to_numpy()
     if users[0] < 0 or users[-1] >= dataset.user_count or (numpy.diff(users) <= 0).any():
         raise InputError(f"{path}: users are not in ascending order in 0..{dataset.user_count - 1}; run evaluate again")

@@ -14,6 +14,7 @@ Shapes: n users of the split, B rows of a batch or a part, V items, S cells of h
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy
 import torch
@@ -34,6 +35,9 @@ _SCORE_CELLS = {"cpu": 6 * 2**20, "cuda": 2**25}
 _PART_CELLS = {"cpu": 2**19, "cuda": 2**25}
 """Scores ranked at a time. On a CPU 2 MiB of float32: the several passes over them then stay in its caches (measured
 at 26,000 items: 2^17 took 1.2 times as long, since each call has few rows, and whole batches 1.3 times)."""
+
+
+_NOT_NUMBERS: Final = "the model's scores are NaN or infinite: its training diverged; train it again"
 
 
 class ScoresNotNumbersError(InputError):
@@ -99,9 +103,7 @@ def full_ranking(
             target = torch.from_numpy(targets[part]).to(device)
             seen = torch.from_numpy(history_cells(dataset, starts[part], lengths[part])).to(device)
             if not math.isfinite(scores.sum().item()):
-                raise ScoresNotNumbersError(
-                    "the model's scores are NaN or infinite: its training diverged; train it anew"
-                )
+                raise ScoresNotNumbersError(_NOT_NUMBERS)
             everywhere, among_unseen = ranks(scores, target, seen, space)
             unmasked[part], masked[part] = everywhere.cpu().numpy(), among_unseen.cpu().numpy()
             if count:
@@ -162,7 +164,10 @@ def best_items(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the K = ``count`` highest of ``scores`` (B, V), in descending order, and their items, each (B, K).
 
     Exact: the values are those of ``scores.topk(K)``. Which of equal scores take the last places is the same in every
-    run and otherwise undefined. No score is NaN; K is at most V.
+    run and otherwise undefined. K is at most V.
+
+    Raises:
+        ScoresNotNumbersError: scores are NaN (seen on a CPU only).
 
     >>> best_items(torch.tensor([[0.5, 0.9, 0.5, 0.1]]), 2)
     (tensor([[0.9000, 0.5000]]), tensor([[2, 1]]))
@@ -180,6 +185,8 @@ def best_items(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     values = scores.numpy()
     owners, columns = numpy.divmod(numpy.flatnonzero(values >= floors), item_count)
     reaching = numpy.bincount(owners, minlength=rows)  # (B,), each at least K
+    if rows and reaching.min() < count:
+        raise ScoresNotNumbersError(_NOT_NUMBERS)
     present = numpy.arange(reaching.max()) < reaching[:, None]
     high = numpy.full(present.shape, -numpy.inf, dtype=values.dtype)
     high[present] = values[owners, columns]

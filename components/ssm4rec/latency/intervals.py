@@ -20,6 +20,8 @@ from typing import Any, Final
 import numpy
 from scipy import stats
 
+from ssm4rec.artifacts.codec import Number
+
 Float64s = numpy.ndarray[tuple[int], numpy.dtype[numpy.float64]]
 Array = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 Bools = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
@@ -34,9 +36,9 @@ OUTLIER_RULE: Final = "Tukey's fences: below Q1 - 1.5 (Q3 - Q1) or above Q3 + 1.
 class Interval:
     """An estimate and its confidence interval."""
 
-    value: float
-    low: float
-    high: float
+    value: Number
+    low: Number
+    high: Number
 
 
 def outliers(values: Array, axis: int = -1) -> Bools:

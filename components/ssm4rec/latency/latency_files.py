@@ -21,13 +21,23 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
-import pyarrow
-import pyarrow.parquet
+from pydantic import with_config
+from typing_extensions import TypedDict
 
-from ssm4rec.errors import InputError
-from ssm4rec.files import read_json, whole_file, write_json
+from ssm4rec.artifacts.codec import (
+    OPEN,
+    Amount,
+    Count,
+    Positive,
+    Share,
+    read_document,
+    read_rows,
+    shape,
+    write_rows,
+)
+from ssm4rec.files import write_json
 from ssm4rec.latency.intervals import Interval
 
 Kind = Literal["users", "length"]
@@ -71,35 +81,35 @@ class TimedSample:
 
     kind: Kind
     histories: Literal["data", "generated"]
-    length: int | None
+    length: Positive | None
     model: str
     profile: str
-    seed: int
+    seed: Count
     weights: Literal["trained", "random"]
     mode: Mode
-    batch: int
-    sample: int
-    order: int
-    users: int
-    mean_length: float
-    mean_padded_length: float
-    forward_seconds: float
-    scoring_seconds: float
-    topk_seconds: float
-    total_seconds: float
-    request_seconds: list[float]
+    batch: Positive
+    sample: Count
+    order: Count
+    users: Positive
+    mean_length: Amount
+    mean_padded_length: Amount
+    forward_seconds: Amount
+    scoring_seconds: Amount
+    topk_seconds: Amount
+    total_seconds: Amount
+    request_seconds: list[Amount]
     outlier: bool
-    weight_bytes: int
-    state_bytes: int | None
-    working_bytes: int | None
-    wall_seconds: float
-    cpu_seconds: float
-    load_average: float
+    weight_bytes: Count
+    state_bytes: Count | None
+    working_bytes: Count | None
+    wall_seconds: Amount
+    cpu_seconds: Amount
+    load_average: Amount
     device: str
     precision: str
     kernels: str
     compiled: bool
-    threads: int
+    threads: Positive
 
 
 @dataclass(frozen=True)
@@ -122,31 +132,31 @@ class LatencyResult:
 
     kind: Kind
     histories: str
-    length: int | None
+    length: Positive | None
     model: str
     profile: str
-    seed: int
+    seed: Count
     weights: str
     mode: Mode
-    batch: int
-    users: int
-    samples: int
-    outliers: int
-    mean_length: float
+    batch: Positive
+    users: Positive
+    samples: Count
+    outliers: Count
+    mean_length: Amount
     mean: Interval
     mean_without_outliers: Interval
     median: Interval
-    request_p50: float
-    request_p95: float
-    request_p99: float
-    users_per_second: float
-    forward_share: float
-    scoring_share: float
-    topk_share: float
-    weight_bytes: int
-    state_bytes: int | None
-    working_bytes: int | None
-    cpu_per_wall: float
+    request_p50: Amount
+    request_p95: Amount
+    request_p99: Amount
+    users_per_second: Amount
+    forward_share: Share
+    scoring_share: Share
+    topk_share: Share
+    weight_bytes: Count
+    state_bytes: Count | None
+    working_bytes: Count | None
+    cpu_per_wall: Amount
 
 
 @dataclass(frozen=True)
@@ -163,13 +173,34 @@ class Crossing:
 
     model: str
     profile: str
-    seed: int
+    seed: Count
     mode: Mode
     histories: str
-    measured: tuple[int, ...]
-    cheaper_at: tuple[int, ...]
-    cheaper_from: tuple[float, ...]
-    dearer_from: tuple[float, ...]
+    measured: tuple[Positive, ...]
+    cheaper_at: tuple[Positive, ...]
+    cheaper_from: tuple[Amount, ...]
+    dearer_from: tuple[Amount, ...]
+
+
+@with_config(OPEN)
+class _Protocol(TypedDict):
+    """How was measured: the settings of ``protocol.py``, and the rules."""
+
+    samples: Positive
+    users: Positive
+    outlier_rule: str
+    lengths: NotRequired[list[Positive]]
+
+
+@with_config(OPEN)
+class _Machine(TypedDict):
+    """What it was measured on."""
+
+    device_name: str
+    threads: Positive
+    kernels: dict[str, str]
+    idle: bool | None
+    others_cores: Amount | None
 
 
 @dataclass(frozen=True)
@@ -178,10 +209,10 @@ class LatencySummary:
 
     dataset: str
     fingerprint: str
-    items: int
-    eligible_users: int
-    protocol: dict[str, Any]
-    machine: dict[str, Any]
+    items: Positive
+    eligible_users: Count
+    protocol: Annotated[dict[str, Any], shape(_Protocol)]
+    machine: Annotated[dict[str, Any], shape(_Machine)]
     results: tuple[LatencyResult, ...]
     crossings: tuple[Crossing, ...]
 
@@ -192,48 +223,14 @@ class LatencySummary:
     @classmethod
     def read(cls, path: Path) -> "LatencySummary":
         """Read latency.json; raise InputError if it is not one."""
-        document = read_json(path)
-        try:
-            results = tuple(_result(row) for row in document.pop("results"))
-            crossings = tuple(_crossing(row) for row in document.pop("crossings"))
-            return cls(**document, results=results, crossings=crossings)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: not the latency.json of a measurement ({error}); run measure_latency again"
-            ) from None
-
-
-_INTERVALS: Final = ("mean", "mean_without_outliers", "median")
-
-_TYPES: Final = {
-    str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_(),
-    int | None: pyarrow.int64(), list[float]: pyarrow.list_(pyarrow.float64()),
-}  # fmt: skip
-_SCHEMA: Final = pyarrow.schema(
-    [(name, _TYPES.get(kind, pyarrow.string())) for name, kind in TimedSample.__annotations__.items()]
-)
-"""Named types, so that a column without a value keeps its type; literals are strings."""
+        return read_document(path, cls, "the latency.json of a measurement", "measure_latency")
 
 
 def write_samples(path: Path, rows: list[TimedSample]) -> None:
     """Write latency.parquet."""
-    with whole_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows], _SCHEMA), partial)
+    write_rows(path, rows, TimedSample)
 
 
 def read_samples(path: Path) -> list[TimedSample]:
     """Read latency.parquet; raise InputError if it is not one."""
-    try:
-        return [TimedSample(**row) for row in pyarrow.parquet.read_table(path).to_pylist()]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run measure_latency first") from None
-    except (pyarrow.ArrowInvalid, OSError, TypeError) as error:
-        raise InputError(f"{path}: not the samples of a measurement ({error}); run measure_latency again") from None
-
-
-def _crossing(row: dict[str, Any]) -> Crossing:
-    return Crossing(**{**row, **{name: tuple(value) for name, value in row.items() if isinstance(value, list)}})
-
-
-def _result(row: dict[str, Any]) -> LatencyResult:
-    return LatencyResult(**{**row, **{name: Interval(**row[name]) for name in _INTERVALS}})
+    return read_rows(path, TimedSample, "the samples of a measurement", "measure_latency")

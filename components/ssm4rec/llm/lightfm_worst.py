@@ -53,12 +53,16 @@ def train_lightfm(matrix: scipy.sparse.csr_matrix, components: int, epochs: int,
     return model
 
 
-def training_auc(model: LightFM, matrix: scipy.sparse.csr_matrix, seed: int) -> float:
+def training_auc(model: LightFM, matrix: scipy.sparse.csr_matrix, seed: int) -> float | None:
     """Return how often LightFM puts a training item over another item: 0.5 where it has learned nothing, 1 at best.
 
-    The mean over at most 500 users, drawn by ``seed`` from those with training interactions.
+    The mean over at most 500 users, drawn by ``seed`` from those with training items and other ones; None if there is
+    no such user.
     """
-    active = numpy.flatnonzero(numpy.diff(matrix.indptr))
+    had = numpy.diff(matrix.indptr)
+    active = numpy.flatnonzero((had > 0) & (had < matrix.shape[1]))
+    if not len(active):
+        return None
     users = numpy.random.default_rng(seed).permutation(active)[:_AUC_USERS]
     drawn = scipy.sparse.identity(matrix.shape[0], dtype=numpy.float32, format="csr")[users]
     return float(auc_score(model, matrix[users], user_features=drawn).mean())

@@ -1,8 +1,9 @@
 """From a recommender's configuration to the recommender."""
 
+from dataclasses import replace
 from typing import Any
 
-from ssm4rec.models.hydra import HydraConfig
+from ssm4rec.artifacts.codec import checked
 from ssm4rec.models.hydra4rec import Hydra4Rec, Hydra4RecConfig
 from ssm4rec.models.lrurec import LRURec, LRURecConfig
 from ssm4rec.models.mamba import MambaConfig
@@ -31,19 +32,25 @@ def config_from_json(name: str, document: dict[str, Any]) -> RecommenderConfig:
     """Return the configuration that ``dataclasses.asdict`` turned into ``document``, for the model called ``name``.
 
     Raises:
-        TypeError: a field is missing or unknown.
-        ValueError: there is no such model.
+        ValueError: there is no such model, or a field is missing, unknown or not of its type.
     """
     match name:
         case "sasrec":
-            return SASRecConfig(**document)
+            return checked(document, SASRecConfig)
         case "mamba4rec":
-            return Mamba4RecConfig(**{**document, "mixer": MambaConfig(**document["mixer"])})
+            return replace(checked(document, Mamba4RecConfig), mixer=checked(_mixer(document), MambaConfig))
         case "2mamba4rec":
-            return Mamba4RecConfig(**{**document, "mixer": Mamba2Config(**document["mixer"])})
+            return replace(checked(document, Mamba4RecConfig), mixer=checked(_mixer(document), Mamba2Config))
         case "hydra4rec":
-            return Hydra4RecConfig(**{**document, "mixer": HydraConfig(**document["mixer"])})
+            return checked(document, Hydra4RecConfig)
         case "lrurec":
-            return LRURecConfig(**document)
+            return checked(document, LRURecConfig)
         case _:
             raise ValueError(f"there is no model called {name!r}")
+
+
+def _mixer(document: dict[str, Any]) -> dict[str, Any]:
+    found = document.get("mixer")
+    if not isinstance(found, dict):
+        raise ValueError("mixer: Field required")
+    return found

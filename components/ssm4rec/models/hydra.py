@@ -30,6 +30,7 @@ class HydraConfig(Mamba2Config):
     """Sizes of a Hydra block: those of a Mamba-2 block, with an odd convolution_width."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.convolution_width % 2 == 0:
             raise ValueError(f"convolution_width {self.convolution_width} is even: a centred one is odd")
 

@@ -28,6 +28,10 @@ class Mamba2Config:
     expand: int
     chunk_length: int
 
+    def __post_init__(self) -> None:
+        if min(self.state_size, self.head_width, self.convolution_width, self.expand, self.chunk_length) < 1:
+            raise ValueError("state_size, head_width, convolution_width, expand and chunk_length are at least 1")
+
     def check_width(self, width: int) -> None:
         """Raise ValueError if the heads do not divide the inner width of a model of width D."""
         if self.expand * width % self.head_width:

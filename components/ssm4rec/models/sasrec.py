@@ -37,7 +37,7 @@ class SASRecConfig:
     norm: Literal["post", "pre"]
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
+        if self.heads < 1 or self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
         if self.norm not in ("post", "pre"):
             raise ValueError(f"there is no norm called {self.norm!r}: post or pre")

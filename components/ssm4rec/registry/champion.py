@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ssm4rec.contracts import MODEL_CONFIG, UNMASKED
-from ssm4rec.errors import InputError
-from ssm4rec.files import read_json
+from ssm4rec.contracts import UNMASKED
+from ssm4rec.training.model_folder import read_config
 
 logger = logging.getLogger(__name__)
 
@@ -59,18 +58,9 @@ def read_contender(folder: Path) -> Contender:
     Raises:
         InputError: it is missing, or is not the config of a trained recommender.
     """
-    config = read_json(folder / MODEL_CONFIG)
-    try:
-        training = config["training"]
-        contender = Contender(
-            folder, config, float(training["validation_ndcg@10"]), str(training["validation_protocol"])
-        )
-        contender.tags(split="")
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{folder / MODEL_CONFIG}: not the config of a trained recommender ({error!r}); train it again"
-        ) from None
-    return contender
+    config = read_config(folder)
+    training = config["training"]
+    return Contender(folder, config, training["validation_ndcg@10"], training["validation_protocol"])
 
 
 def best(contenders: Sequence[Contender]) -> Contender:

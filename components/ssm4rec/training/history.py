@@ -1,13 +1,9 @@
 """history.parquet: one row per epoch, the learning curve of one training."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
-
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_file
+from ssm4rec.artifacts.codec import Amount, Count, Number, Positive, Share, read_rows, write_rows
 
 
 @dataclass(frozen=True)
@@ -37,38 +33,32 @@ class EpochRow:
 
     dataset: str
     model: str
-    seed: int
-    epoch: int
-    train_loss: float
-    learning_rate: float
-    validation_hit_10: float
-    validation_ndcg_10: float
+    seed: Count
+    epoch: Positive
+    train_loss: Number
+    learning_rate: Number
+    validation_hit_10: Share
+    validation_ndcg_10: Share
     validation_protocol: str
-    targets: int
-    fill: float
-    cpu_seconds: float
-    targets_seen: int
+    targets: Count
+    fill: Share
+    cpu_seconds: Amount
+    targets_seen: Count
     optimizer: str
-    scale: float
+    scale: Number
     batch_control: str
-    batch_targets: list[int]
-    curvature: float | None = None
-    bregman: float | None = None
-    curvature_term: float | None = None
-    noise_term: float | None = None
+    batch_targets: list[Positive]
+    curvature: Number | None = None
+    bregman: Number | None = None
+    curvature_term: Number | None = None
+    noise_term: Number | None = None
 
 
 def write_history(path: Path, rows: list[EpochRow]) -> None:
     """Write the rows as Parquet."""
-    with whole_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows]), partial)
+    write_rows(path, rows, EpochRow)
 
 
 def read_history(path: Path) -> list[EpochRow]:
     """Read the rows back; raise InputError if the file is not a history."""
-    try:
-        return [EpochRow(**row) for row in pyarrow.parquet.read_table(path).to_pylist()]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run train_recommender first") from None
-    except (pyarrow.ArrowInvalid, OSError, TypeError) as error:
-        raise InputError(f"{path}: not a training history ({error}); run train_recommender again") from None
+    return read_rows(path, EpochRow, "a training history", "train_recommender")

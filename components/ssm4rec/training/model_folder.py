@@ -9,14 +9,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from ssm4rec.artifacts.codec import read_document
+from ssm4rec.artifacts.training import ModelConfig
 from ssm4rec.contracts import MODEL_CONFIG, MODEL_WEIGHTS
-from ssm4rec.errors import InputError
-from ssm4rec.files import read_json, whole_folder, write_json
+from ssm4rec.errors import InputError, reason
+from ssm4rec.files import whole_folder, write_json
 from ssm4rec.models.build import build_model, config_from_json
 from ssm4rec.models.recommender import Recommender, parameter_counts
 from ssm4rec.training.loop import Trained
@@ -67,23 +70,52 @@ def read_model(folder: Path) -> StoredModel:
     Raises:
         InputError: a file is missing or damaged, or weights and config.json are of two models.
     """
-    config: dict[str, Any] = read_json(folder / MODEL_CONFIG)
-    weights_path = folder / MODEL_WEIGHTS
+    config, weights_path = read_config(folder), folder / MODEL_WEIGHTS
     try:
-        model = build_model(config_from_json(config["model"], config["recipe"]["model"]), config["items"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{folder / MODEL_CONFIG}: not the config of a recommender ({error}); train it again"
-        ) from None
-    try:
-        model.load_state_dict(load_file(weights_path))
+        weights = load_file(weights_path)
     except FileNotFoundError:
         raise InputError(f"{weights_path}: no such file; train the model again") from None
-    except SafetensorError as error:
-        raise InputError(f"{weights_path}: damaged ({error}); train the model again") from None
-    except RuntimeError:
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{weights_path}: damaged ({reason(error)}); train the model again") from None
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise InputError(f"{weights_path}: weights {name} are not finite; train the model again")
+    expected = _shapes(folder, config, len(weights))
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if found != expected:
+        name = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise InputError(
             f"{weights_path}: weights of another model than the {config['model']} that {MODEL_CONFIG} beside it "
-            "describes; train the model again"
-        ) from None
+            f"describes ({name} is {found.get(name, 'missing')}, not {expected.get(name, 'there')}); train the model "
+            "again"
+        )
+    model = build_model(config_from_json(config["model"], config["recipe"]["model"]), config["items"])
+    model.load_state_dict(weights)
     return StoredModel(model.eval(), config)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a model folder's config.json.
+
+    Raises:
+        InputError: it is missing, or is not the config of a recommender.
+    """
+    config: dict[str, Any] = read_document(
+        folder / MODEL_CONFIG, cast("Any", ModelConfig), "the config of a recommender", "train_recommender"
+    )
+    return config
+
+
+def _shapes(folder: Path, config: dict[str, Any], tensors: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a configuration's weights; nothing is computed or allocated."""
+    try:
+        described = config_from_json(config["model"], config["recipe"]["model"])
+        if described.layers > tensors:
+            raise ValueError(f"{described.layers} layers, {MODEL_WEIGHTS} beside it has {tensors} tensors")
+        with torch.device("meta"):
+            model = build_model(described, config["items"])
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / MODEL_CONFIG}: not the config of a recommender ({reason(error)}); train it again"
+        ) from None
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -80,10 +80,9 @@ def _mine(options: argparse.Namespace, dataset: SequenceDataset) -> dict[str, An
     model = train_lightfm(matrix, options.components, options.epochs, options.seed)
     by_lightfm, lightfm_counts = lightfm_pairs(dataset, worst_unseen_items(model, dataset), partial(score, model))
     auc = training_auc(model, matrix, options.seed)
-    logger.info(
-        "by LightFM: %s; it puts a training item over another one in %.1f%% of cases (random: 50%%)",
-        _listed(asdict(lightfm_counts)), 100 * auc,
-    )  # fmt: skip
+    logger.info("by LightFM: %s", _listed(asdict(lightfm_counts)))
+    if auc is not None:
+        logger.info("LightFM puts a training item over another one in %.1f%% of cases (random: 50%%)", 100 * auc)
 
     counts = {
         "dataset": dataset.name,
@@ -112,7 +111,7 @@ def _numbers(counts: dict[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in {"pairs": counts["pairs"], "has_ratings": counts["has_ratings"], **parts}.items()
-        if name != "lightfm/settings"
+        if name != "lightfm/settings" and value is not None
     }
 
 

@@ -1,0 +1,197 @@
+"""One check for every file between stages, made where it is read.
+
+A JSON document is described by a frozen dataclass or a typed dictionary, a Parquet table by a schema or by a dataclass
+whose objects are its rows. Whatever is not as described (a missing or unknown type of a field, a number out of its
+range, not a finite one, a missing value) becomes one :class:`InputError` that names file and field.
+"""
+
+import json
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy
+import pyarrow
+import pyarrow.compute
+import pyarrow.parquet
+from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationError
+
+from ssm4rec.errors import InputError, reason
+from ssm4rec.files import read_json, whole_file
+
+T = TypeVar("T")
+
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""Of what can be counted: from 0 to the largest whole number that every reader of JSON keeps."""
+Positive = Annotated[int, Field(ge=1, le=2**53)]
+Share = Annotated[float, Field(ge=0, le=1)]
+"""Metrics, probabilities, shares."""
+Amount = Annotated[float, Field(ge=0, le=1e15)]
+"""Seconds, bytes, rates."""
+Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+
+OPEN: Final = ConfigDict(extra="allow")
+"""Of a typed dictionary: it may hold more than is described, which is kept."""
+
+_ARROW: Final[dict[Any, pyarrow.DataType]] = {
+    str: pyarrow.string(),
+    int: pyarrow.int64(),
+    float: pyarrow.float64(),
+    bool: pyarrow.bool_(),
+}
+
+
+def shape(kind: Any) -> GetPydanticSchema:
+    """Return what to annotate ``dict[str, Any]`` with, so that it is checked as a typed dictionary."""
+    return GetPydanticSchema(lambda _, handler: handler(kind))
+
+
+def read_document(path: Path, kind: type[T], what: str, made_by: str) -> T:
+    """Read a JSON document.
+
+    Args:
+        path: the file.
+        kind: a dataclass or a typed dictionary; types are taken strictly, ``1`` is a float but ``"1"`` is not.
+        what: it is, such as ``the metrics.json of an evaluation``.
+        made_by: the stage that writes it.
+
+    Raises:
+        InputError: it is missing, not JSON, or not as described.
+    """
+    document = read_json(path)
+    try:
+        # What was read is without NaN and without a key twice; pydantic reads the text, in which a tuple is a list.
+        found: T = _adapter(kind).validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        raise InputError(f"{path}: not {what} ({_first(error, document)}); run {made_by} again") from None
+    return found
+
+
+def checked(document: dict[str, Any], kind: type[T]) -> T:
+    """Return the object of a dataclass that a part of a JSON document, already parsed, describes.
+
+    Raises:
+        ValueError: a field is missing, unknown, or not of its type; names the field.
+    """
+    if unknown := document.keys() - {field.name for field in fields(kind)}:  # type: ignore[arg-type] # a dataclass
+        raise ValueError(f"{min(unknown)}: unknown")
+    try:
+        found: T = _adapter(kind).validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        raise ValueError(_first(error, document)) from None
+    return found
+
+
+def schema_of(kind: type[Any]) -> pyarrow.Schema:
+    """Return the schema of a table whose rows are objects of a dataclass; what may be None may be null."""
+    found = get_type_hints(kind)
+    return pyarrow.schema([pyarrow.field(field.name, *_arrow_type(found[field.name])) for field in fields(kind)])
+
+
+def write_rows(path: Path, rows: Sequence[Any], kind: type[Any]) -> None:
+    """Write objects of a dataclass as a table, whole or not at all."""
+    with whole_file(path) as partial:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows], schema_of(kind)), partial)
+
+
+def read_rows(path: Path, kind: type[T], what: str, made_by: str) -> list[T]:
+    """Read a table whose rows are objects of a dataclass.
+
+    Raises:
+        InputError: it is missing, not Parquet, empty, or a row is not as described.
+    """
+    rows = read_table(path, schema_of(kind), what, made_by).to_pylist()
+    try:
+        found: list[T] = _adapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
+    except ValidationError as error:
+        raise InputError(f"{path}: not {what} (row {_first(error, rows)}); run {made_by} again") from None
+    return found
+
+
+def read_table(path: Path, schema: pyarrow.Schema, what: str, made_by: str) -> pyarrow.Table:
+    """Read the columns of a schema, each of its type, in one chunk and with the file's metadata.
+
+    Raises:
+        InputError: it is missing or not Parquet, lacks a column or has it twice, a column is not of its type, is
+            missing values that the schema does not allow or has numbers that are not finite, or there is no row.
+    """
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            for name in schema.names:
+                if names.count(name) != 1:
+                    number = "no column" if name not in names else "twice the column"
+                    raise InputError(f"{path}: not {what}, it has {number} {name!r}; run {made_by} again")
+            table = file.read(schema.names)
+            table.validate(full=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run {made_by} first") from None
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({reason(error)}); run {made_by} again") from None
+    metadata = table.schema.metadata
+    columns = [_column(path, table.column(field.name), field, what, made_by) for field in schema]
+    if not len(table):
+        raise InputError(f"{path}: empty, not {what}; run {made_by} again")
+    return pyarrow.table(columns, schema=schema.with_metadata(metadata)).combine_chunks()
+
+
+def text_of(metadata: dict[bytes, bytes] | None, key: bytes) -> str:
+    """Return an entry of a table's metadata, empty where there is none."""
+    return (metadata or {}).get(key, b"").decode(errors="replace")
+
+
+def _column(
+    path: Path, column: pyarrow.ChunkedArray, field: pyarrow.Field, what: str, made_by: str
+) -> pyarrow.ChunkedArray:
+    """Return a column of its field's type, or raise InputError."""
+
+    def refuse(wrong: str) -> InputError:
+        return InputError(f"{path}: not {what}, column {field.name} {wrong}; run {made_by} again")
+
+    if pyarrow.types.is_list(field.type) != pyarrow.types.is_list(column.type):
+        raise refuse(f"is {column.type}, not {field.type}")
+    try:
+        column = column.cast(field.type)
+    except (pyarrow.ArrowException, ValueError) as error:
+        raise refuse(f"is not {field.type} ({reason(error)})") from None
+    values = column
+    while True:
+        if values.null_count and not field.nullable:
+            raise refuse("has missing values")
+        if not pyarrow.types.is_list(values.type):
+            break
+        values = pyarrow.compute.list_flatten(values)
+    if pyarrow.types.is_floating(values.type):
+        numbers = values.drop_null().to_numpy()
+        if not numpy.isfinite(numbers).all():
+            raise refuse("has numbers that are not finite")
+    return column
+
+
+_adapter: Callable[[Any], TypeAdapter[Any]] = lru_cache(TypeAdapter)  # making one takes milliseconds
+
+
+def _first(error: ValidationError, document: Any) -> str:
+    """Return where the first thing wrong is, and what is wrong."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    return reason(ValueError(f"{where or type(document).__name__}: {message}"))
+
+
+def _arrow_type(hint: Any) -> tuple[pyarrow.DataType, bool]:
+    """Return the type of a column, and whether it may be null."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _arrow_type(arguments[0])
+    if origin in (Union, types.UnionType):
+        (inner,) = [one for one in arguments if one is not type(None)]
+        return _arrow_type(inner)[0], True
+    if origin is Literal:
+        return pyarrow.string(), False
+    if origin is list:
+        return pyarrow.list_(_arrow_type(arguments[0])[0]), False
+    return _ARROW[hint], False

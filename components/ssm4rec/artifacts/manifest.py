@@ -1,0 +1,102 @@
+"""manifest.json of a dataset folder, as far as later stages read it; what else it says is kept as it is."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field, with_config
+from typing_extensions import TypedDict
+
+from ssm4rec.artifacts.codec import OPEN, Count, Number, Positive, read_document
+from ssm4rec.contracts import MANIFEST
+from ssm4rec.files import read_json
+
+Milliseconds = Annotated[int, Field(ge=-62_135_596_800_000, lt=253_402_300_800_000)]
+"""Since 1970, in the years 1 to 9999."""
+
+
+@with_config(OPEN)
+class Counts(TypedDict):
+    """Of a data set."""
+
+    users: Positive
+    items: Positive
+    interactions: Positive
+
+
+@with_config(OPEN)
+class Source(TypedDict):
+    """A file that the data came from."""
+
+    address: str
+    file: NotRequired[str]
+    bytes: NotRequired[Count]
+    md5: NotRequired[str]
+    checksum: NotRequired[str]
+
+
+@with_config(OPEN)
+class Filter(TypedDict):
+    """What a filter left."""
+
+    filter: str
+    setting: Any
+    before: Counts
+    after: Counts
+
+
+@with_config(OPEN)
+class Split(TypedDict):
+    """How the data are split."""
+
+    name: str
+    training_interactions: NotRequired[Count]
+    test_targets_unseen_in_training: NotRequired[Count]
+    validation_from: NotRequired[Milliseconds]
+    test_from: NotRequired[Milliseconds]
+
+
+@with_config(OPEN)
+class Lengths(TypedDict):
+    """Of the users' sequences."""
+
+    mean: Number
+    median: Number
+    maximum: Positive
+
+
+@with_config(OPEN)
+class Manifest(TypedDict):
+    """Of prepared data."""
+
+    dataset: str
+    fingerprint: str
+    sources: list[Source]
+    counts: Counts
+    split: Split
+    settings: NotRequired[dict[str, Any]]
+    filters: NotRequired[list[Filter]]
+    recbole_counts: NotRequired[Counts]
+    sequence_length: NotRequired[Lengths]
+
+
+@with_config(OPEN)
+class Nothing(TypedDict):
+    """Of data that nothing wanted and that were not prepared."""
+
+    dataset: str
+    fingerprint: Literal[""]
+    split: Split
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a dataset folder's manifest.
+
+    Raises:
+        InputError: it is missing, or not the manifest of a dataset folder.
+    """
+    path = folder / MANIFEST
+    document = read_json(path)
+    empty = isinstance(document, dict) and document.get("fingerprint") == ""
+    kind: Any = Nothing if empty else Manifest
+    manifest: dict[str, Any] = read_document(path, kind, "the manifest of a dataset folder", "prepare_data")
+    return manifest

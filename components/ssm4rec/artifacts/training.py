@@ -1,0 +1,51 @@
+"""What a training says of itself in config.json of a model folder and in metrics.json."""
+
+from typing import Annotated, Any, NotRequired
+
+from pydantic import with_config
+from typing_extensions import TypedDict
+
+from ssm4rec.artifacts.codec import OPEN, Amount, Count, Positive, Share, shape
+
+# "@" is in no name of a class's field.
+_Training = TypedDict(
+    "_Training",
+    {
+        "epochs": Positive,
+        "best_epoch": Positive,
+        "stopped": str,
+        "validation_ndcg@10": Share,
+        "validation_protocol": str,
+        "cpu_seconds": Amount,
+        "device": NotRequired[str],
+    },
+)
+with_config(OPEN)(_Training)
+
+
+@with_config(OPEN)
+class _Recipe(TypedDict):
+    model: dict[str, Any]
+    training: dict[str, Any]
+
+
+TrainingFacts = Annotated[dict[str, Any], shape(_Training)]
+"""How a training went."""
+RecipeParts = Annotated[dict[str, Any], shape(_Recipe)]
+"""The recipe of a recommender: ``model`` and ``training``."""
+
+
+@with_config(OPEN)
+class ModelConfig(TypedDict):
+    """config.json of a model folder; ``training/model_folder.py`` describes it."""
+
+    model: str
+    profile: str
+    seed: Count
+    dataset: str
+    fingerprint: str
+    items: Positive
+    recipe: RecipeParts
+    parameters: Count
+    parameters_without_embeddings: Count
+    training: TrainingFacts
