@@ -35,6 +35,9 @@ HUB_SECRET: Final = "ssm4rec-hugging-face"  # noqa: S105 - its name
 HUB_VARIABLES: Final = ("HF_TOKEN",)
 """The secret of ``manifests/secrets`` for gated models of the Hugging Face hub."""
 
+DOWNLOADS_LABEL: Final = ("ssm4rec-downloads", "true")
+"""Of pods that may reach public addresses: the NetworkPolicies of ``manifests/base`` forbid it to all others."""
+
 VOLUME: Final = os.environ.get("SSM4REC_VOLUME", "")
 CACHE_FOLDER: Final = "/cache"
 
@@ -76,7 +79,8 @@ def on_cpu(task: PipelineTask, cpus: int, memory_gib: int, hours: int) -> None:
 
 
 def reads_object_store(task: PipelineTask) -> None:
-    """Give a task the object store's credentials, if the cluster has them."""
+    """Let a task download: from public addresses, and with the object store's credentials, if the cluster has them."""
+    kubernetes.add_pod_label(task, *DOWNLOADS_LABEL)
     kubernetes.use_secret_as_env(
         task, OBJECT_STORE_SECRET, {name: name for name in OBJECT_STORE_VARIABLES}, optional=True
     )

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.hardware import A100_80GB, GPU_NODE_LABELS, GPU_TAINTS, OBJECT_STORE_SECRET, OBJECT_STORE_VARIABLES
+from pipelines.hardware import (
+    A100_80GB,
+    DOWNLOADS_LABEL,
+    GPU_NODE_LABELS,
+    GPU_TAINTS,
+    OBJECT_STORE_SECRET,
+    OBJECT_STORE_VARIABLES,
+)
 from ssm4rec import __version__
 from ssm4rec.stages.prepare_data.__main__ import build_parser as prepare_parser
 from ssm4rec.stages.train_recommender.__main__ import build_parser as train_parser
@@ -18,8 +25,19 @@ from ssm4rec.stages.train_recommender.__main__ import build_parser as train_pars
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
 NAMES = ("kind", "a100", "trainjob")
-OUTSIDE = ({"app": "seaweedfs"}, {"k8s-app": "kube-dns"})
-"""Labels of pods that the cluster brings."""
+OUTSIDE = (
+    {"app": "seaweedfs"},
+    {"app": "ml-pipeline"},
+    {"component": "metadata-grpc-server"},
+    {"k8s-app": "kube-dns"},
+    {"app.kubernetes.io/name": "ssm4rec-train"},
+    {"app.kubernetes.io/name": "ssm4rec-mlflow"},
+)
+"""Labels of pods that the cluster or another rendering brings."""
+STAGE = {"workflows.argoproj.io/workflow": "run-x"}
+"""What Argo puts on a pipeline's pods: the drivers' and the stages'."""
+KFP = {"application-crd-id": "kubeflow-pipelines", "app": "ml-pipeline"}
+"""What KFP 2.17 puts on its own pods: its manifests/kustomize/env/platform-agnostic/kustomization.yaml."""
 
 Document = dict[str, Any]
 
@@ -125,6 +143,21 @@ def test_stages_find_the_secret_that_is_made_for_them() -> None:
     assert tuple(re.findall(r"(?m)^(\w+)=", example)) == OBJECT_STORE_VARIABLES
 
 
+def selects(selector: Document, labels: dict[str, str]) -> bool:
+    """Whether a label selector is true of labels, as Kubernetes reads it."""
+    true = selector.get("matchLabels", {}).items() <= labels.items()
+    for expression in selector.get("matchExpressions", []):
+        value = labels.get(expression["key"])
+        match expression["operator"]:
+            case "Exists":
+                true &= value is not None
+            case "NotIn":  # also true where the label is missing
+                true &= value not in expression["values"]
+            case operator:
+                raise NotImplementedError(operator)
+    return true
+
+
 def matches(labels: dict[str, str], name: str) -> list[Document]:
     return [pod for pod in pods(name).values() if labels.items() <= pod["metadata"]["labels"].items()]
 
@@ -137,14 +170,112 @@ def peers(policy: Document) -> Iterator[Document]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_network_policies_select_real_pods(name: str) -> None:
-    policies = of_kind(name, "NetworkPolicy")
-    selected = [pod for policy in policies for pod in matches(policy["spec"]["podSelector"]["matchLabels"], name)]
-    assert all(selected.count(pod) == 1 for pod in pods(name).values())
+def test_network_policies_name_real_pods(name: str) -> None:
+    """Every pod of a rendering has its one exception to the default, and no peer's labels are misspelt."""
+    policies = [one for one in of_kind(name, "NetworkPolicy") if one["metadata"]["name"] != "ssm4rec-default-deny"]
+    for pod in pods(name).values():
+        labels = pod["metadata"]["labels"]
+        assert sum(selects(policy["spec"]["podSelector"], labels) for policy in policies) == 1
     for policy in policies:
+        assert "Egress" in policy["spec"]["policyTypes"]
         for peer in peers(policy):
             labels = peer.get("podSelector", {}).get("matchLabels", {})
             assert not labels or labels in OUTSIDE or matches(labels, name), labels
+
+
+def allowed(name: str, labels: dict[str, str]) -> set[tuple[str, int]]:
+    """What a pod with these labels may open connections to, by the policies of a rendering: (whom, port)."""
+    policies = [policy["spec"] for policy in of_kind(name, "NetworkPolicy")]
+    mine = [
+        policy for policy in policies if selects(policy["podSelector"], labels) and "Egress" in policy["policyTypes"]
+    ]
+    assert mine, "nothing is forbidden to it"
+    found = set()
+    for rule in [rule for policy in mine for rule in policy.get("egress", [])]:
+        for peer in rule["to"]:
+            who = (
+                peer["ipBlock"]["cidr"] if "ipBlock" in peer else ",".join(peer["podSelector"]["matchLabels"].values())
+            )
+            found |= {(who, port["port"]) for port in rule["ports"]}
+    return found
+
+
+def accepted(name: str, labels: dict[str, str]) -> list[Document]:
+    """Whom a pod with these labels takes connections from: the selectors of all rules."""
+    policies = [policy["spec"] for policy in of_kind(name, "NetworkPolicy")]
+    mine = [
+        policy for policy in policies if selects(policy["podSelector"], labels) and "Ingress" in policy["policyTypes"]
+    ]
+    assert mine, "it is open to all"
+    return [peer["podSelector"] for policy in mine for rule in policy.get("ingress", []) for peer in rule["from"]]
+
+
+PUBLIC = {("0.0.0.0/0", 80), ("0.0.0.0/0", 443)}
+PRIVATE = {
+    (block, port)
+    for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+    for port in (443, 6443)
+}
+DNS = {("kube-dns", 53)}
+
+
+@pytest.mark.parametrize("name", ["kind", "a100"])
+def test_by_default_nothing_is_allowed(name: str) -> None:
+    stranger = {"app": "notebook"}
+    assert allowed(name, stranger) == set()
+    assert accepted(name, stranger) == []
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in of_kind(name, "NetworkPolicy")}
+    assert not selects(policies["ssm4rec-default-deny"]["podSelector"], KFP)
+
+
+@pytest.mark.parametrize("name", ["kind", "a100"])
+def test_a_stage_reaches_what_it_needs_and_nobody_reaches_a_stage(name: str) -> None:
+    needed = DNS | {("ml-pipeline", 8887), ("ml-pipeline", 8888), ("metadata-grpc-server", 8080), ("seaweedfs", 8333)}
+    needed |= {("ssm4rec-mlflow", 5000)} | PRIVATE
+    assert allowed(name, STAGE) == needed
+    assert allowed(name, STAGE | dict([DOWNLOADS_LABEL])) == needed | PUBLIC
+    assert accepted(name, STAGE) == []
+
+
+@pytest.mark.parametrize("name", ["kind", "a100"])
+def test_mlflow_is_reached_by_stages_trainjobs_and_kfp(name: str) -> None:
+    mlflow, train = pods(name)["mlflow"]["metadata"]["labels"], pods("trainjob")["node"]["metadata"]["labels"]
+    selectors = accepted(name, mlflow)
+    for labels, wanted in ((STAGE, True), (train, True), (KFP, True), ({"app": "notebook"}, False)):
+        assert any(selects(selector, labels) for selector in selectors) is wanted
+    reached = DNS | {("ssm4rec-postgresql", 5432), ("seaweedfs", 8333)}
+    assert allowed(name, mlflow) == (reached | {("0.0.0.0/0", 443)} if name == "a100" else reached)
+
+
+def test_a_trainjob_reaches_its_peers_and_what_it_needs() -> None:
+    [policy] = of_kind("trainjob", "NetworkPolicy")
+    own, *rules = policy["spec"]["egress"]
+    assert own == {"to": [{"podSelector": policy["spec"]["podSelector"]}]}  # on any port
+    ports = {port["port"] for rule in rules for port in rule["ports"]}
+    assert ports == {53, 5000, 8333, 80, 443}
+    assert policy["spec"]["ingress"] == [{"from": [{"podSelector": policy["spec"]["podSelector"]}]}]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_public_address_means_the_metadata_service(name: str) -> None:
+    for policy in of_kind(name, "NetworkPolicy"):
+        for peer in peers(policy):
+            if peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0":
+                assert "169.254.0.0/16" in peer["ipBlock"]["except"]
+
+
+def test_the_stages_that_download_have_the_label() -> None:
+    """By the compiled pipelines: those that read sources or language models, and no other."""
+    for path in (ROOT / "pipelines" / "compiled").glob("*.yaml"):
+        _, platform = yaml.safe_load_all(path.read_text())
+        executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        labelled = {
+            name
+            for name, one in executors.items()
+            if one.get("podMetadata", {}).get("labels") == dict([DOWNLOADS_LABEL])
+        }
+        assert labelled == {name for name, one in executors.items() if "secretAsEnv" in one}
+        assert any("prepare-data" in name for name in labelled), path.name
 
 
 @pytest.mark.parametrize("name", ["kind", "a100"])

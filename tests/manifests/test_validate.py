@@ -270,8 +270,8 @@ def test_kfp_gets_the_plugin_and_leaves_the_database_alone(plant: Plant, policy:
     assert (mount["mountPath"], mount["subPath"]) == ("/config/config.json", "config.json")
     assert yaml.safe_load(documents["ConfigMap"]["data"]["config.json"])["plugins"]["mlflow"]
     if policy:
-        [expression] = documents["NetworkPolicy"]["spec"]["podSelector"]["matchExpressions"]
-        assert expression["values"] == ["ssm4rec-postgresql"]
+        selector = documents["NetworkPolicy"]["spec"]["podSelector"]
+        assert selector == {"matchLabels": {"application-crd-id": "kubeflow-pipelines"}}
 
 
 @needs_kubectl
