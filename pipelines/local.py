@@ -15,6 +15,7 @@ import errno
 import functools
 import logging
 import os
+import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -36,8 +37,9 @@ from kfp.local.status import Status
 
 from pipelines.runners import Runner
 from pipelines.stage_process import StageProcess
+from ssm4rec.errors import one_line, printable
 from ssm4rec.files import make_folder
-from ssm4rec.tracking import start_task
+from ssm4rec.tracking import end_task, start_task
 
 PATCHED: Final = (
     (subprocess_task_handler, "SubprocessTaskHandler"),
@@ -87,7 +89,8 @@ class LocalStudy:
                 cache_root=str(self.folder / "cache"),
             )
             try:
-                pipeline(**arguments)
+                with self.runner.ending_stages():
+                    pipeline(**arguments)
             except (_StageFailedError, RuntimeError):
                 # kfp.local turns a failure inside a loop into a RuntimeError of its own.
                 if not self.failed:
@@ -101,6 +104,8 @@ class LocalStudy:
 
     def start(self, image: str, command: list[str]) -> Status:
         """Run a stage to its end; raise if it fails, so that kfp.local neither retries nor goes on."""
+        if self.runner.ending:
+            raise _StageFailedError("ended before it began")
         with self._lock:
             process = StageProcess(command, self.folder / "logs", len(self.processes) + 1)
             self.processes.append(process)
@@ -119,16 +124,24 @@ class LocalStudy:
         return Status.SUCCESS
 
     def _run(self, process: StageProcess, image: str) -> int:
-        environment = {**self.environment(process.module), **start_task(process.label, self.tracking)}
-        process.log.parent.mkdir(parents=True, exist_ok=True)
-        with process.log.open("w", encoding="utf-8") as log:
+        task = start_task(process.label, self.tracking)
+        status = 128 + signal.SIGTERM
+        try:
+            process.log.parent.mkdir(parents=True, exist_ok=True)
+            with process.log.open("w", encoding="utf-8") as log:
 
-            def show(line: str) -> None:
-                log.write(f"{line}\n")
-                log.flush()
-                self.say(f"{process.label}: {line}")
+                def show(line: str) -> None:
+                    line = printable(line)
+                    log.write(f"{line}\n")
+                    log.flush()
+                    self.say(f"{process.label}: {one_line(line)}")
 
-            return self.runner.run(image, process.command, environment, show)
+                environment = {**self.environment(process.module), **task}
+                status = self.runner.run(image, process.command, environment, show)
+        finally:
+            if status:  # what was killed could not say so
+                end_task(task, "KILLED" if status > 128 else "FAILED")
+        return status
 
     @contextmanager
     def _own_handlers(self) -> Iterator[None]:

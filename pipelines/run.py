@@ -24,12 +24,13 @@ from pipelines.parameters.parser import ParametersParser
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.stage_process import StageProcess
 from pipelines.study_folder import StudyFolder
-from ssm4rec.command_line import run_stage
+from ssm4rec.addresses import public_text
+from ssm4rec.command_line import end_unread, run_stage
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.source import split_addresses
 from ssm4rec.files import make_folder
 from ssm4rec.object_store import split_s3_address
-from ssm4rec.tracking import Tracker, start_study
+from ssm4rec.tracking import Tracker, finished, start_study
 
 RUNS = Path("runs")
 MLFLOW_STORE = RUNS / "mlflow.db"
@@ -112,21 +113,20 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
         _say("opening the MLflow store (its first start takes a while)")
     tracker, tracking = _start_tracking(plan, stamp)
     study = LocalStudy(path, runner, tracking, _thread_limits(plan.side_by_side), _say, folder.receive)
-    try:
-        succeeded = study.run(compiled_package(plan.pipeline, path / "pipeline"), arguments)
-    except BaseException:
-        tracker.finish("KILLED")
-        _say(f"what is finished is kept: the same command with --out {path} (make: OUT={path}) goes on")
-        raise
-    if not succeeded:
-        tracker.finish("FAILED")
-        _report_failures(study)
-    plan.track(tracker, folder)
-    for name in (REPORT_HTML, REPORT_MARKDOWN, RESULTS):
-        tracker.artifact(folder.path / name)
-    tracker.finish("FINISHED")
+    with finished(tracker):
+        _track_arguments(tracker, plan)
+        try:
+            succeeded = study.run(compiled_package(plan.pipeline, path / "pipeline"), arguments)
+        except BaseException:
+            _say(f"what is finished is kept: the same command with --out {path} (make: OUT={path}) goes on")
+            raise
+        if not succeeded:
+            _report_failures(study)
+        plan.track(tracker, folder)
+        for name in (REPORT_HTML, REPORT_MARKDOWN, RESULTS):
+            tracker.artifact(folder.path / name)
     _say(f"\n{plan.summary(folder)}\n\nreport   {path / REPORT_HTML}\nnumbers  {path / RESULTS}")
-    if tracking:
+    if tracking.get("MLFLOW_TRACKING_URI"):
         _say(f"MLflow   {tracking['MLFLOW_TRACKING_URI']} (make mlflow)")
     folder.store_all()
     if options.artifacts:
@@ -152,7 +152,7 @@ def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
 
 def _start_tracking(plan: Plan, stamp: str) -> tuple[Tracker, dict[str, str]]:
     arguments = plan.arguments
-    tracker, tracking = start_study(
+    return start_study(
         name=f"{arguments['dataset']} {arguments['profile']} {stamp}",
         tags={
             "stage": "study",
@@ -162,9 +162,11 @@ def _start_tracking(plan: Plan, stamp: str) -> tuple[Tracker, dict[str, str]]:
         },
         artifacts=MLFLOW_ARTIFACTS.absolute().as_uri(),
     )
-    lists = {name: json.dumps(value) for name, value in arguments.items() if isinstance(value, list)}
-    tracker.settings({**arguments, **lists, "models": ", ".join(plan.models)})
-    return tracker, tracking
+
+
+def _track_arguments(tracker: Tracker, plan: Plan) -> None:
+    lists = {name: json.dumps(value) for name, value in plan.arguments.items() if isinstance(value, list)}
+    tracker.settings({**plan.arguments, **lists, "models": ", ".join(plan.models)})
 
 
 def track_results(tracker: Tracker, folder: StudyFolder) -> None:
@@ -201,7 +203,10 @@ def _thread_limits(side_by_side: dict[str, int]) -> Callable[[str], dict[str, st
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(public_text(line), flush=True)
+    except BrokenPipeError:
+        end_unread(sys.stdout)
 
 
 def _reason(process: StageProcess) -> str:

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from queue import SimpleQueue
 from typing import Any, Final
 
 import docker
@@ -23,6 +25,7 @@ from kfp import local
 
 from ssm4rec.errors import InputError
 from ssm4rec.images import CPU_IMAGE, TRAIN_IMAGE
+from ssm4rec.signals import child_variables, ending_children
 
 PASSED_ON: Final = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION",
@@ -31,8 +34,58 @@ PASSED_ON: Final = (
 """Variables of this process, by how their names begin, that containers get, too; none that names a file here."""
 
 
-class HostProcesses:
-    """Every stage is a process of this Python; the image's name is left aside."""
+ENDING_SECONDS: Final = 20.0
+"""How long a stage that was asked to end may take before it is killed: it tells MLflow, and finishes a native call."""
+
+
+@dataclass
+class _Stages:
+    """Stages that run, and how they end with this process.
+
+    Attributes:
+        ending: a signal that ends this process has arrived: no further stage is to start.
+    """
+
+    ending: bool = field(default=False, init=False)
+    _asked: "SimpleQueue[bool]" = field(default_factory=SimpleQueue, init=False)
+
+    @contextmanager
+    def ending_stages(self) -> Iterator[None]:
+        """While the block runs, a signal that ends this process ends the stages."""
+        watching = threading.Thread(target=self._watch, daemon=True)
+        watching.start()
+        try:
+            with ending_children(self._ask):
+                yield
+        finally:
+            self._asked.put(False)
+
+    def _ask(self, number: signal.Signals) -> None:
+        # In a signal handler, which must wait for no lock: the thread does the rest.
+        self.ending = True
+        if number == signal.SIGKILL:
+            self._signal(number)
+        else:
+            self._asked.put(True)
+
+    def _watch(self) -> None:
+        if self._asked.get():
+            self._signal(signal.SIGTERM)
+            time.sleep(ENDING_SECONDS)
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class HostProcesses(_Stages):
+    """Every stage is a process of this Python; the image's name is left aside.
+
+    Each leads a session of its own: Ctrl-C in a terminal reaches this process alone, which passes one signal on.
+    """
+
+    _running: dict[int, "subprocess.Popen[str]"] = field(default_factory=dict)
 
     def kfp_runner(self) -> local.SubprocessRunner:
         """Return what kfp.local is told."""
@@ -44,19 +97,41 @@ class HostProcesses:
         command = [sys.executable if command[0] == "python" else command[0], *command[1:]]
         with subprocess.Popen(
             command,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, **child_variables()},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,
         ) as running:
-            for line in running.stdout or ():
-                show(line.rstrip("\n"))
+            self._running[running.pid] = running
+            try:
+                if self.ending:  # while it was being started
+                    _signal_group(running, signal.SIGTERM)
+                for line in running.stdout or ():
+                    show(line.rstrip("\n"))
+                running.wait()
+            finally:
+                self._end(running)
+                del self._running[running.pid]
         return running.returncode if running.returncode >= 0 else 128 - running.returncode
+
+    def _end(self, running: "subprocess.Popen[str]") -> None:
+        """See to it that a stage ends that nobody listens to any more."""
+        if running.poll() is None:
+            _signal_group(running, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(ENDING_SECONDS)
+        _signal_group(running, signal.SIGKILL)  # or what it may have left of its own
+        running.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for running in list(self._running.values()):
+            _signal_group(running, number)
 
 
 @dataclass
-class Containers:
+class Containers(_Stages):
     """Every stage is a container of its image in the engine that DOCKER_HOST names (or the usual socket).
 
     Attributes:
@@ -67,7 +142,6 @@ class Containers:
     folder: Path
     readable: list[Path]
     _running: dict[str, Container] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         """Look for the engine and the images before anything runs.
@@ -90,8 +164,6 @@ class Containers:
                     f"--runner docker: the engine has no image {image}; build it (make images) or pull it; without a "
                     "GPU, ACCELERATOR=cpu trains in the CPU image"
                 ) from None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
 
     def kfp_runner(self) -> local.DockerRunner:
         """Return what kfp.local is told: its DockerRunner, with the arguments of every container."""
@@ -122,9 +194,10 @@ class Containers:
         container = self._engine.containers.run(
             image, command, environment={**passed_on, **environment}, detach=True, **arguments
         )
-        with self._lock:
-            self._running[container.id] = container
+        self._running[container.id] = container
         try:
+            if self.ending:  # while it was being started
+                _signal_container(container, signal.SIGTERM)
             rest = b""
             for piece in container.logs(stream=True, follow=True):
                 *lines, rest = (rest + piece).split(b"\n")
@@ -134,15 +207,23 @@ class Containers:
                 show(rest.decode(errors="replace"))
             return int(container.wait()["StatusCode"])
         finally:
-            with self._lock:
-                del self._running[container.id]
+            del self._running[container.id]
             container.remove(force=True)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's arguments
-        """End the containers; the main thread waits for their stages, and then for nothing more."""
+    def _signal(self, number: signal.Signals) -> None:
         for container in list(self._running.values()):
-            container.kill()
-        raise KeyboardInterrupt
+            _signal_container(container, number)
 
 
 Runner = HostProcesses | Containers
+
+
+def _signal_group(running: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    # The group's number is given to nobody else as long as one of it runs.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(running.pid, number)
+
+
+def _signal_container(container: Container, number: signal.Signals) -> None:
+    with suppress(docker.errors.APIError):  # it has ended
+        container.kill(number.name)

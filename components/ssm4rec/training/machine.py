@@ -14,10 +14,12 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ssm4rec.errors import InputError
+from ssm4rec.signals import Ended, child_variables
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
@@ -111,8 +113,11 @@ def run_processes(module: str, arguments: list[str], count: int, device: torch.d
         max_restarts=0,  # a training that was cut off goes on from its checkpoint when it is started again
     )
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it repeats what the process said
+    os.environ |= child_variables()  # which torch gives to the processes
     try:
         elastic_launch(config, sys.executable)("-m", module, *arguments)
+    except SignalException as error:
+        raise Ended(error.sigval) from None
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         if failure.exitcode < 0:

@@ -1,0 +1,226 @@
+"""A study and a stage that a signal ends: nothing runs on, MLflow says so, and the same command resumes."""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.studies import ROOT
+
+MOMENTS = (
+    "opening the MLflow store",
+    r"prepare_data: started",
+    r"train_recommender sasrec seed 0: started",
+    r"sasrec seed 0 epoch 2/",
+    r"sasrec seed 0 epoch 9/",
+    r"train_recommender sasrec seed 0: done",
+    r"compare_models: started",
+    r"measure_latency: sample 2 of",
+    r"register_champion: best of",
+    r"report: started",
+)
+EPOCHS = (1, 2, 3, 5, 8, 12, 17, 23, 30, 38)
+
+
+def environment(folder: Path, **variables: str) -> dict[str, str]:
+    hidden = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "components")])
+    return kept | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **variables}
+
+
+class Running:
+    """A command that was started; its output, both streams, is read line by line."""
+
+    def __init__(self, folder: Path, command: list[str], **variables: str) -> None:
+        self.folder = folder
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=folder, env=environment(folder, **variables), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def read_to(self, pattern: str) -> bool:
+        """Read lines up to one that matches; False at the end of the output."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if re.search(pattern, line):
+                return True
+        return False
+
+    def finish(self) -> int:
+        self.read_to("(?!)")
+        assert self.process.stdout
+        self.process.stdout.close()
+        return self.process.wait(timeout=60)
+
+    def end(self, number: signal.Signals, *, seconds: float = 45) -> int:
+        """Send a signal; return the exit status, once nothing of the command runs any more."""
+        started = time.monotonic()
+        self.process.send_signal(number)
+        status = self.finish()
+        while left := processes_of(self.folder):
+            assert time.monotonic() - started < seconds, left
+            time.sleep(0.1)
+        return status
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Return the command lines of the processes that were told a path in the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if str(folder) in command and state != "Z":
+            found.append(command)
+    return found
+
+
+def statuses(store: Path) -> dict[str, str]:
+    """Return the status of MLflow's runs by their names, in the order of their start."""
+    if not store.exists():
+        return {}
+    with closing(sqlite3.connect(store)) as connection:
+        try:
+            rows = connection.execute("select name, status, run_uuid from runs order by start_time").fetchall()
+        except sqlite3.OperationalError:  # ended before it had tables
+            return {}
+    return {f"{name} {uuid}": status for name, status, uuid in rows}
+
+
+def study_command(archive: Path, folder: Path) -> list[str]:
+    return [
+        "pipelines.run", "--profile", "smoke", "--out", str(folder / "study"), "--models", "sasrec", "--llm", "none",
+        "--latency-samples", "5", "--latency-users", "20", "--latency-batches", "1,8", "--global-time", "none",
+        "--source", str(archive), "--any-checksum", "true", "--k-core", "2",
+        "--overrides", "training.epochs=10,training.patience=10",
+    ]  # fmt: skip
+
+
+def end_study_at(archive: Path, folder: Path, moments: tuple[str, ...], number: signal.Signals) -> None:
+    """End one study at one moment after the other, and compare it with one that nothing happened to."""
+    undisturbed, disturbed = folder / "undisturbed", folder / "disturbed"
+    undisturbed.mkdir()
+    disturbed.mkdir()
+    for moment in moments:
+        running = Running(disturbed, study_command(archive, disturbed))
+        assert running.read_to(moment), running.lines
+        started = time.monotonic()
+        assert running.end(number) == 128 + number, running.lines
+        print(f"{moment}: {time.monotonic() - started:.1f} s")
+        assert not any("Traceback" in line or "Exception" in line for line in running.lines), running.lines
+        assert running.lines[-1] == f"python -m pipelines.run: ended by {number.name}"
+        assert "RUNNING" not in statuses(disturbed / "runs" / "mlflow.db").values()
+    found = statuses(disturbed / "runs" / "mlflow.db")
+    assert sum(status == "KILLED" and "smoke" in name for name, status in found.items()) >= len(moments) - 1
+    for place in (disturbed, undisturbed):
+        done = Running(place, study_command(archive, place))
+        assert done.finish() == 0, done.lines
+    expected, got = (json.loads((place / "study/results.json").read_text()) for place in (undisturbed, disturbed))
+    assert got == expected
+    weights = "study/models/sasrec-seed0/model.safetensors"
+    assert (disturbed / weights).read_bytes() == (undisturbed / weights).read_bytes()
+
+
+def test_study_that_a_signal_ends(archive: Path, tmp_path: Path) -> None:
+    end_study_at(archive, tmp_path, (MOMENTS[4], MOMENTS[7]), signal.SIGTERM)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_study_that_a_signal_ends_at_ten_moments(archive: Path, tmp_path: Path, number: signal.Signals) -> None:
+    end_study_at(archive, tmp_path, MOMENTS, number)
+
+
+def training(dataset: Path, folder: Path, *flags: str) -> list[str]:
+    return [
+        "ssm4rec.stages.train_recommender", "--dataset-dir", str(dataset), "--model", "sasrec", "--profile", "smoke",
+        "--overrides", "training.epochs=40,training.patience=40", "--device", "cpu", "--model-dir",
+        str(folder / "model"), "--history", str(folder / "history.parquet"), *flags,
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def undisturbed(cycle_dataset: Path, tmp_path: Path) -> Callable[..., bytes]:
+    """Return a function that gives the weights of a training that nothing happened to."""
+
+    def weights(*flags: str) -> bytes:
+        folder = tmp_path / "undisturbed"
+        folder.mkdir()
+        done = Running(folder, training(cycle_dataset, folder, *flags))
+        assert done.finish() == 0, done.lines
+        return (folder / "model/model.safetensors").read_bytes()
+
+    return weights
+
+
+def end_stage_at(dataset: Path, folder: Path, epochs: tuple[int, ...], number: signal.Signals, *flags: str) -> bytes:
+    """End a training after one epoch and the other; return the weights that the last command comes to."""
+    folder.mkdir()
+    tracked = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    for epoch in epochs:
+        running = Running(folder, training(dataset, folder, *flags), **tracked)
+        assert running.read_to(rf"epoch {epoch}/40"), running.lines
+        assert running.end(number) == 128 + number, running.lines
+        last = f"python -m ssm4rec.stages.train_recommender: ended by {number.name}"
+        assert running.lines[-1] == last.replace("ended by SIGINT", "interrupted")
+        assert not any("Traceback" in line for line in running.lines), running.lines
+    assert list(statuses(folder / "mlflow.db").values()) == ["KILLED"] * len(epochs)
+    done = Running(folder, training(dataset, folder, *flags), **tracked)
+    assert done.finish() == 0, done.lines
+    return (folder / "model/model.safetensors").read_bytes()
+
+
+def test_stage_that_signals_end(cycle_dataset: Path, tmp_path: Path, undisturbed: Callable[..., bytes]) -> None:
+    assert end_stage_at(cycle_dataset, tmp_path / "ended", (3, 12), signal.SIGHUP) == undisturbed()
+
+
+@pytest.mark.slow
+def test_stage_that_signals_end_at_ten_moments(
+    cycle_dataset: Path, tmp_path: Path, undisturbed: Callable[..., bytes]
+) -> None:
+    assert end_stage_at(cycle_dataset, tmp_path / "ended", EPOCHS, signal.SIGTERM) == undisturbed()
+
+
+def test_two_processes_that_a_signal_ends(
+    cycle_dataset: Path, tmp_path: Path, undisturbed: Callable[..., bytes]
+) -> None:
+    flags = ("--processes", "2")
+    assert end_stage_at(cycle_dataset, tmp_path / "ended", (5,), signal.SIGTERM, *flags) == undisturbed(*flags)
+
+
+def test_what_a_killed_study_started_ends_with_it(archive: Path, tmp_path: Path) -> None:
+    """And the run of a stage that was killed alone is said to be."""
+    running = Running(tmp_path, study_command(archive, tmp_path))
+    assert running.read_to("sasrec seed 0 epoch 2/"), running.lines
+    assert running.end(signal.SIGKILL) == -signal.SIGKILL
+    trained = [status for name, status in statuses(tmp_path / "runs/mlflow.db").items() if name.startswith("train")]
+    assert trained == ["KILLED"]
+
+
+def test_nobody_reads_the_output(archive: Path, tmp_path: Path) -> None:
+    """As ``make run | head`` does."""
+    command = [sys.executable, "-m", *study_command(archive, tmp_path)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), **pipes) as running:
+        running.stdout.readline()
+        running.stdout.close()
+        lines = running.stderr.read().splitlines()
+    assert running.returncode == 128 + signal.SIGPIPE
+    assert lines[-1] == "python -m pipelines.run: ended by SIGPIPE"
+    assert "Traceback" not in "".join(lines)
+    assert not processes_of(tmp_path)
+    assert "RUNNING" not in statuses(tmp_path / "runs/mlflow.db").values()
