@@ -5,7 +5,6 @@ The compiled files are committed: they are what the KFP UI takes, and a change t
 
 import argparse
 import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +16,10 @@ from pipelines.comparative_study import PACKAGES, comparative_study
 from pipelines.long_history_study import long_history_study
 from pipelines.optimizer_study import optimizer_study
 from pipelines.orpo_study import orpo_study
+from pipelines.package import COMPILED, STUDIES
 from pipelines.picture import write_pictures
 
-COMPILED: Final = Path(__file__).parent / "compiled"
 _HEADER: Final = "# Compiled by `make compile` from pipelines/*.py: change those, not this file."
-SETTINGS: Final = ("SSM4REC_REGISTRY", "SSM4REC_ACCELERATOR", "SSM4REC_VOLUME")
-"""What a compilation can be told beside its source: see ``ssm4rec/images.py`` and ``hardware.py``."""
 PIPELINES: Final[dict[str, Callable[[], Any]]] = {
     **{package: functools.partial(comparative_study, package) for package in PACKAGES},
     "optimizer_study": lambda: optimizer_study,
@@ -31,8 +28,6 @@ PIPELINES: Final[dict[str, Callable[[], Any]]] = {
     "long_history_study": lambda: long_history_study,
 }
 """What gives each package's pipeline."""
-STUDIES: Final = tuple(name for name in PIPELINES if name.endswith("_study"))
-"""Every study's whole package; the others lack some of its parts."""
 
 
 def compile_all(folder: Path) -> list[Path]:
@@ -48,14 +43,6 @@ def compile_all(folder: Path) -> list[Path]:
         paths.append(path)
     write_pictures(folder, [path for path in paths if path.stem in STUDIES], paths)
     return paths
-
-
-def compiled_package(name: str, folder: Path) -> Path:
-    """Return the committed file of a pipeline; compiled into ``folder`` where this process chose other images."""
-    if not any(os.environ.get(variable) for variable in SETTINGS):
-        return COMPILED / f"{name}.yaml"
-    compile_all(folder)
-    return folder / f"{name}.yaml"
 
 
 def main() -> None:

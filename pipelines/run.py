@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipelines.comparative_study import fitting_package
-from pipelines.compile import STUDIES, compiled_package
+from pipelines.front_door import check_folder, check_study
 from pipelines.local import LocalStudy, make_owned_folder
+from pipelines.package import COMPILED, STUDIES, compiled_package
 from pipelines.parameters.comparative import StudyParser, study_arguments
 from pipelines.parameters.parser import ParametersParser
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.stage_process import StageProcess
 from pipelines.study_folder import StudyFolder
 from ssm4rec.addresses import public_text
-from ssm4rec.command_line import end_unread, run_stage
+from ssm4rec.command_line import end_unread, one_of, run_stage
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
-from ssm4rec.data.source import split_addresses
+from ssm4rec.data.locations import local_path, split_addresses
 from ssm4rec.files import make_folder
 from ssm4rec.object_store import split_s3_address
 from ssm4rec.tracking import Tracker, finished, start_study
@@ -69,7 +70,10 @@ def add_run_flags(parser: ParametersParser) -> None:
     """Add the flags of every study that runs on this machine."""
     parser.add_argument("--out", default="", help="the study's folder; empty: runs/<time>")
     parser.add_argument(
-        "--runner", default="process", choices=("process", "docker"), help="stages as processes, or in their images"
+        "--runner",
+        default="process",
+        type=one_of(("process", "docker")),
+        help="stages as processes, or in their images",
     )
     parser.add_argument(
         "--artifacts", default="", help="s3://bucket/prefix that receives a copy of the study; empty: none"
@@ -96,10 +100,9 @@ def run(options: argparse.Namespace) -> None:
 def execute(plan: Plan, options: argparse.Namespace) -> None:
     """Run a study and say where everything is."""
     arguments = plan.arguments
-    if options.artifacts:
-        split_s3_address(options.artifacts)  # a mistake in it shows now, not after the trainings
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
     path = Path(options.out or RUNS / stamp).absolute()
+    _check(plan, options, path)
     make_folder(path)
     # A later run into the same folder finds the checkpoints of a killed one.
     arguments["checkpoint_dir"] = arguments["checkpoint_dir"] or str(path / "checkpoints")
@@ -133,6 +136,23 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
         _say(f"store    {options.artifacts}")
 
 
+def _check(plan: Plan, options: argparse.Namespace, path: Path) -> None:
+    """Say now what a stage, or the end of the study, would say hours later; nothing is made yet.
+
+    Raises:
+        InputError: a flag is at fault.
+    """
+    if options.artifacts:
+        split_s3_address(options.artifacts)
+    chosen = {"--out": path}
+    for name in ("cache_dir", "checkpoint_dir"):
+        if plan.arguments[name]:
+            chosen[f"--{name.replace('_', '-')}"] = Path(plan.arguments[name]).expanduser().absolute()
+    for flag, folder in chosen.items():
+        check_folder(flag, folder)
+    check_study(COMPILED / f"{plan.pipeline}.yaml", plan.arguments, here=options.runner == "process")
+
+
 def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
     if name == "process":
         return HostProcesses()
@@ -141,7 +161,7 @@ def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
     for kept in ("checkpoint_dir", "cache_dir"):
         make_owned_folder(Path(arguments[kept]), path)
     addresses = [*split_addresses(arguments["source"]), *split_addresses(arguments["items_source"])]
-    files = [Path(address.removeprefix("file://")).absolute() for address in addresses]
+    files = [file.absolute() for file in map(local_path, addresses) if file]
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         _say(

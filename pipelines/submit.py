@@ -10,12 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
 from pipelines.comparative_study import fitting_package
-from pipelines.compile import COMPILED
+from pipelines.front_door import check_study, read_spec
 from pipelines.hardware import A100_80GB, GPU_TAINTS
 from pipelines.loops import check_loops
+from pipelines.package import COMPILED
 from pipelines.parameters.comparative import StudyParser, study_arguments
 from pipelines.sizes import check_sizes
 from ssm4rec.command_line import run_stage
@@ -54,9 +53,10 @@ def run(options: argparse.Namespace) -> None:
         if not arguments[folder]:  # the compiled file knows the cluster's volume, if it has one
             del arguments[folder]
     compiled = COMPILED / f"{package}.yaml"
-    spec = next(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
+    spec = read_spec(compiled)
     check_loops(spec, arguments)
     check_sizes(spec, arguments)
+    check_study(compiled, arguments, here=False)
     # JSON throughout: kfp reads a bare 4.5 as a number even where the pipeline takes text.
     values = [f"{name}={json.dumps(value)}" for name, value in arguments.items()]
     command = [str(Path(sys.executable).with_name("kfp")), "--endpoint", endpoint, "run", "create"]

@@ -51,8 +51,11 @@ def test_inner_packages_know_no_command_line() -> None:
     assert not {name for name in outside if name.split("/")[0] in INNER}
 
 
-def test_nothing_imports_stages() -> None:
-    assert users_of("ssm4rec.stages") == set()
+def test_a_stage_is_imported_by_itself_alone() -> None:
+    for name in users_of("ssm4rec.stages"):
+        stage = ".".join(("ssm4rec", *Path(name).parts[:2]))
+        foreign = [one for one in imports(PACKAGE / name) if one.startswith("ssm4rec.stages.")]
+        assert all(one.startswith(f"{stage}.") for one in foreign), name
 
 
 def test_only_stages_import_recipes() -> None:

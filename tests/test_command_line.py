@@ -26,9 +26,9 @@ def fail_with(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--count", "many"], "argument --count: invalid int value: 'many' (see --help)"),
+        (["--count", "many"], "--count invalid int value: 'many' (see --help)"),
         (["--cou", "3"], "unrecognized arguments: --cou 3 (see --help)"),
-        (["--flag", "maybe"], "argument --flag: 'maybe' is neither true nor false (see --help)"),
+        (["--flag", "maybe"], "--flag maybe: neither true nor false (see --help)"),
     ],
 )
 def test_command_line_mistakes_take_one_line(

@@ -50,7 +50,7 @@ def test_overrides_of_any_recipe() -> None:
         (("sasrec", "huge", "long"), "--profile huge: unknown; choose from smoke, quick, llm-small, paper, best"),
         (("sasrec", "quick", "long", "epochs=3"), "write section.field=value; the recipe begins with model, training"),
         (("sasrec", "quick", "long", "training.speed=3"), "no field 'speed'; choose from epochs, patience"),
-        (("sasrec", "quick", "long", "training.epochs=many"), "'many' is no int"),
+        (("sasrec", "quick", "long", "training.epochs=many"), "'many' is not a whole number"),
         (("sasrec", "quick", "long", "training.epochs=0"), "epochs is above 0"),
         (("sasrec", "quick", "long", "training.schedule=linear"), "no schedule called 'linear': constant, cosine"),
         (
@@ -66,7 +66,7 @@ def test_overrides_of_any_recipe() -> None:
             "inner width 2 x 64 is no multiple of head_width",
         ),
         (("2mamba4rec", "quick", "long", "model.mixer=3"), "mixer has fields of its own"),
-        (("sasrec", "quick", "long", "training.average=0"), "'0' is no bool"),
+        (("sasrec", "quick", "long", "training.average=0"), "'0' is not true or false"),
         (("sasrec", "quick", "long", "training=3"), "training has fields of its own"),
         (("sasrec", "quick", "long", "training.betas=3"), "betas cannot be set this way"),
     ],

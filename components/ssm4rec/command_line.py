@@ -8,17 +8,21 @@ Anything else: a bug, with its traceback. All that is printed or logged is publi
 import argparse
 import errno
 import logging
+import math
 import os
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, TextIO
+from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 from ssm4rec.addresses import public_text
 from ssm4rec.errors import InputError, one_line, printable
 from ssm4rec.signals import Ended, end_process, end_with_parent, ended_by_signals
+
+T = TypeVar("T")
 
 # Failures of the machine under the stage that the user, not the programmer, can mend.
 _ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
@@ -43,8 +47,12 @@ class StageParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the command line and exit with status 2."""
-        self.exit(2, f"{self.prog}: error: {one_line(message)} (see --help)\n")
+        """Say what is wrong with the command line, the flag first; ``run_stage`` exits with status 2.
+
+        Raises:
+            InputError: always. A study parses the command lines of its stages before it starts one of them.
+        """
+        raise InputError(re.sub(r"^argument (--[\w-]+): ", r"\1 ", message) + " (see --help)")
 
 
 def boolean(text: str) -> bool:
@@ -55,7 +63,111 @@ def boolean(text: str) -> bool:
         case "false" | "0" | "no" | "":
             return False
         case _:
-            raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+            raise argparse.ArgumentTypeError(f"{text}: neither true nor false")
+
+
+LARGEST_SEED: Final = 2**32 - 1
+"""Of numpy's RandomState, LightFM's source of chance; torch and numpy's newer generators take more."""
+
+
+def whole_number(at_least: int | None = None, at_most: int | None = None) -> Callable[[str], int]:
+    """Return a type of flags: a whole number between two bounds, each of them allowed; None: no bound.
+
+    >>> whole_number(at_least=0)("5")
+    5
+    """
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text or repr(text)}: write a whole number") from None
+        if at_least is not None and value < at_least:
+            raise argparse.ArgumentTypeError(f"{text}: at least {at_least}")
+        if at_most is not None and value > at_most:
+            raise argparse.ArgumentTypeError(f"{text}: at most {at_most}")
+        return value
+
+    return parse
+
+
+seed: Final = whole_number(0, LARGEST_SEED)
+
+
+def number(text: str) -> float:
+    """Parse a number that may have decimals; ``nan`` and ``inf`` are none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text or repr(text)}: not a number")
+    return value
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], str]:
+    """Return a type of flags: one of some names.
+
+    >>> one_of(("auto", "cpu"))("cpu")
+    'cpu'
+    """
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"{text or repr(text)}: unknown; choose from {', '.join(names)}")
+        return text
+
+    return parse
+
+
+def listed(text: str) -> list[str]:
+    """Return the parts of a text such as ``sasrec, lrurec``."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def texts(text: str) -> list[str]:
+    """Parse texts separated by commas, at least one, each once."""
+    return _each_once(text, listed(text), "")
+
+
+def names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return a type of flags: some of the known names, separated by commas, each once.
+
+    >>> names(("sasrec", "lrurec"))("lrurec, sasrec")
+    ['lrurec', 'sasrec']
+    """
+
+    def parse(text: str) -> list[str]:
+        for name in (found := listed(text)):
+            one_of(known)(name)
+        return _each_once(text, found, f"; choose from {', '.join(known)}")
+
+    return parse
+
+
+def whole_numbers(at_least: int, at_most: int | None = None) -> Callable[[str], list[int]]:
+    """Return a type of flags: whole numbers separated by commas, each once.
+
+    >>> whole_numbers(at_least=1)("50,200")
+    [50, 200]
+    """
+
+    def parse(text: str) -> list[int]:
+        return _each_once(text, [whole_number(at_least, at_most)(part) for part in listed(text)], ", such as 1,2")
+
+    return parse
+
+
+seeds: Final = whole_numbers(0, LARGEST_SEED)
+
+
+def _each_once(text: str, found: list[T], example: str) -> list[T]:
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: name at least one{example}")
+    for entry in found:
+        if found.count(entry) > 1:
+            raise argparse.ArgumentTypeError(f"{text}: names {entry} twice")
+    return found
 
 
 class _Formatter(logging.Formatter):
@@ -98,8 +210,8 @@ def run_stage(
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     sys.excepthook = _show_bug
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         with ended_by_signals():
             end_with_parent()
             run(options)

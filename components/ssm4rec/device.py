@@ -8,6 +8,8 @@ import torch
 from ssm4rec.errors import InputError
 from ssm4rec.ops.choice import FORMS, Form, MissingKernelError, choose_form
 
+DEVICES: Final = ("auto", "cpu", "cuda")
+
 _TRIM_THRESHOLD: Final = -1  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 _MMAP_THRESHOLD: Final = -3
 _MOST_FREE_BYTES: Final = 2**31 - 1
@@ -31,7 +33,7 @@ def choose_device(name: str) -> torch.device:
         case "cuda":
             raise InputError("--device cuda: this machine or this build of torch has none; use --device auto")
         case _:
-            raise InputError(f"--device {name}: unknown; choose from auto, cpu, cuda")
+            raise InputError(f"--device {name}: unknown; choose from {', '.join(DEVICES)}")
 
 
 def _keep_freed_memory() -> None:

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from ssm4rec.contracts import PROFILES
 from ssm4rec.errors import InputError
-from ssm4rec.llm.language_models import SMOLLM2
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, RankerRecipe, RankerSettings, StepSettings
+from ssm4rec.llm.sources import SMOLLM2
 from ssm4rec.overrides import override
 
 
@@ -36,10 +36,7 @@ def ranker_recipe(profile: str, overrides: str = "") -> RankerRecipe:
             recipe = _small(prompts=8, batch=4, pairs=4, validation_users=4, evaluations=1, ranked_users=4)
         case _:
             raise InputError(f"--profile {profile}: unknown; choose from {', '.join(PROFILES)}")
-    recipe = override(recipe, overrides)
-    if recipe.align.steps.optimizer == "usgm":
-        raise InputError("align.steps.optimizer=usgm: only fine-tuning has it (finetune.steps.optimizer=usgm)")
-    return recipe
+    return override(recipe, overrides)
 
 
 def _paper() -> RankerRecipe:

@@ -1,11 +1,14 @@
 """Changes to a recipe from the command line: ``section.field=value`` pairs."""
 
 import dataclasses
-from typing import Any, TypeVar
+import math
+from typing import Any, Final, TypeVar
 
 from ssm4rec.errors import InputError
 
 R = TypeVar("R")
+
+_KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def override(recipe: R, pairs: str) -> R:
@@ -50,8 +53,10 @@ def _replace(settings: Any, fields: list[str], text: str, pair: str) -> Any:
         raise InputError(f"--overrides {pair}: {fields[0]} cannot be set this way")
     try:
         value = _boolean(text) if isinstance(present, bool) else type(present)(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError
     except ValueError:
-        raise InputError(f"--overrides {pair}: {text!r} is no {type(present).__name__}") from None
+        raise InputError(f"--overrides {pair}: {text!r} is not {_KINDS[type(present)]}") from None
     return dataclasses.replace(settings, **{fields[0]: value})
 
 

@@ -23,7 +23,7 @@ from ssm4rec.models.mamba2 import Mamba2Config
 from ssm4rec.models.mamba4rec import Mamba4RecConfig
 from ssm4rec.models.sasrec import SASRecConfig
 from ssm4rec.overrides import override
-from ssm4rec.training.settings import Recipe, TrainingSettings
+from ssm4rec.training.settings import Recipe, TrainingSettings, check_fits
 
 Profile = Literal["smoke", "quick", "paper", "best"]
 Histories = Literal["short", "long"]
@@ -61,7 +61,17 @@ def recipe(model: str, profile: str, histories: Histories, overrides: str = "") 
     if model not in functions:
         raise InputError(f"--model {model}: unknown; choose from {', '.join(MODELS)}")
     size = "quick" if profile == "llm-small" else profile  # which is about language models
-    return override(functions[model](cast("Profile", size), histories), overrides)
+    chosen = override(functions[model](cast("Profile", size), histories), overrides)
+    bidirectional = chosen.model if isinstance(chosen.model, Hydra4RecConfig) else None
+    try:
+        check_fits(
+            chosen.training.objective,
+            causal=bidirectional is None,
+            masks=bidirectional is not None and bidirectional.readout == "mask",
+        )
+    except ValueError as error:
+        raise InputError(f"--overrides {overrides}: {error}") from None
+    return chosen
 
 
 def sasrec(profile: Profile, histories: Histories) -> Recipe:

@@ -8,13 +8,9 @@ from pipelines.parameters.shared import (
     OF_ALL_STUDIES,
     OF_LANGUAGE_MODELS,
     add_passed_on,
-    check_retriever,
-    chosen_models,
-    chosen_seeds,
-    listed,
     shared_arguments,
 )
-from ssm4rec.command_line import boolean
+from ssm4rec.command_line import boolean, listed, names, number, one_of, seeds, whole_number
 from ssm4rec.contracts import GENERATORS, LEAVE_ONE_OUT, MODELS, ORDER_CHECKED, PAPER_RECOMMENDERS
 from ssm4rec.data.data_sets import is_published
 from ssm4rec.errors import InputError
@@ -51,10 +47,13 @@ class StudyParser(ParametersParser):
         super().__init__(module, description)
         self.add_argument("--dataset", default="ml-100k", help="name of the data set; events for your own")
         self.add_argument(
-            "--models", default=",".join(PAPER_RECOMMENDERS), help=f"recommenders to train, of {', '.join(MODELS)}"
+            "--models",
+            type=names(MODELS),
+            default=",".join(PAPER_RECOMMENDERS),
+            help=f"recommenders to train, of {', '.join(MODELS)}",
         )
         self.add_argument(
-            "--llm", default="all", choices=LLM_PARTS, help="language models: none, the ranker (llamarec), or all"
+            "--llm", type=one_of(LLM_PARTS), default="all", help="language models: none, the ranker (llamarec), or all"
         )
         self.add_argument(
             "--language-model",
@@ -62,17 +61,20 @@ class StudyParser(ParametersParser):
             help="of the ranker: wheel:, a folder, s3:// or a hub id; empty: the profile's",
         )
         self.add_argument(
-            "--retriever", default="lrurec", help=f"recommender whose candidates it ranks, of {', '.join(MODELS)}"
+            "--retriever",
+            type=one_of(MODELS),
+            default="lrurec",
+            help=f"recommender whose candidates it ranks, of {', '.join(MODELS)}",
         )
-        self.add_argument("--seeds", default="0", help="seeds to train each with, separated by commas")
+        self.add_argument("--seeds", type=seeds, default="0", help="seeds to train each with, separated by commas")
         self.add_argument(
             "--global-time",
             default="auto",
             help="models to train once more, split by global-time; none; or auto: "
             f"{' and '.join(ORDER_CHECKED)}, where a leave-one-out study of a published data set trains them",
         )
-        self.add_argument("--validation-fraction", type=float, default=0.1, help="of the events, for global-time")
-        self.add_argument("--test-fraction", type=float, default=0.1, help="of the events, for global-time")
+        self.add_argument("--validation-fraction", type=number, default=0.1, help="of the events, for global-time")
+        self.add_argument("--test-fraction", type=number, default=0.1, help="of the events, for global-time")
         self.add_argument(
             "--replace-champion",
             type=boolean,
@@ -80,10 +82,16 @@ class StudyParser(ParametersParser):
             help="let the best model take the alias champion from one of other data, split or protocol, too",
         )
         self.add_argument(
-            "--latency-samples", type=int, default=0, help="timed for each recommender; 0: 30 (paper, best) or 10"
+            "--latency-samples",
+            type=whole_number(0),
+            default=0,
+            help="timed for each recommender; 0: 30 (paper, best) or 10",
         )
         self.add_argument(
-            "--latency-users", type=int, default=0, help="of each sample, drawn anew; 0: 1,500 (paper, best) or 64"
+            "--latency-users",
+            type=whole_number(0),
+            default=0,
+            help="of each sample, drawn anew; 0: 1,500 (paper, best) or 64",
         )
         self.add_argument(
             "--latency-batches", default="", help="users a request, by commas; empty: 1,64,256 (paper, best) or 1,64"
@@ -95,25 +103,24 @@ def study_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """Return the comparative study's arguments for parsed flags.
 
     Raises:
-        InputError: an unknown model or profile, or a seed that is no number.
+        InputError: models to train once more that cannot be.
     """
-    models, seeds = chosen_models(options), chosen_seeds(options)
-    check_retriever(options)
-    ranker = {"language_model": options.language_model, "retriever": options.retriever, "seed": seeds[0]}
+    models, first = options.models, options.seeds[0]
+    ranker = {"language_model": options.language_model, "retriever": options.retriever, "seed": first}
     # The paper's 30 samples of 1,500 users; the small profiles take fewer, and the report says how many.
     samples, users, batches = (30, 1500, "1,64,256") if options.profile in ("paper", "best") else (10, 64, "1,64")
     return {
         # Language models take long: one seed of each, the first.
         "rankers": [ranker] if options.llm != "none" else [],
-        "generators": [{"model": name, "seed": seeds[0]} for name in GENERATORS] if options.llm == "all" else [],
+        "generators": [{"model": name, "seed": first} for name in GENERATORS] if options.llm == "all" else [],
         "latency_samples": options.latency_samples or samples,
         "latency_users": options.latency_users or users,
         "latency_batches": options.latency_batches or batches,
         "replace_champion": options.replace_champion,
         "validation_fraction": options.validation_fraction,
         "test_fraction": options.test_fraction,
-        "trainings": [{"model": model, "seed": seed} for model in models for seed in seeds],
-        "global_time_trainings": _global_time_trainings(options, models, seeds[0]),
+        "trainings": [{"model": model, "seed": seed} for model in models for seed in options.seeds],
+        "global_time_trainings": _global_time_trainings(options, models, first),
         **shared_arguments(options, OF_ALL_STUDIES | _OF_THE_COMPARISON),
     }
 
@@ -128,6 +135,8 @@ def _global_time_trainings(options: argparse.Namespace, models: list[str], seed:
         possible = options.split == LEAVE_ONE_OUT and is_published(options.dataset) and {*ORDER_CHECKED} <= {*models}
         again = list(ORDER_CHECKED) if possible else []
     for name in again:
+        if again.count(name) > 1:
+            raise InputError(f"--global-time {options.global_time}: names {name} twice")
         if name not in models:
             raise InputError(f"--global-time {name}: not in the study; choose from --models {','.join(models)}")
     if again and options.split != LEAVE_ONE_OUT:

@@ -7,13 +7,10 @@ from pipelines.parameters.parser import ParametersParser
 from pipelines.parameters.shared import (
     OF_ALL_STUDIES,
     add_passed_on,
-    chosen_models,
-    chosen_seeds,
-    listed,
     shared_arguments,
 )
+from ssm4rec.command_line import names, seeds
 from ssm4rec.contracts import MODELS
-from ssm4rec.errors import InputError
 from ssm4rec.optim.batch_size import ControllerName
 from ssm4rec.training.sweep import COMPARED, SCALES, SHORT, sweep
 
@@ -24,30 +21,31 @@ class OptimizerStudyParser(ParametersParser):
     def __init__(self, module: str, description: str) -> None:
         super().__init__(module, description)
         self.add_argument("--dataset", default="ml-100k", help="name of the data set")
-        self.add_argument("--models", default="2mamba4rec", help=f"recommenders to train, of {', '.join(MODELS)}")
         self.add_argument(
-            "--optimizers", default=",".join(COMPARED), help=f"to tune and compare, of {', '.join(SCALES)}"
+            "--models", type=names(MODELS), default="2mamba4rec", help=f"recommenders to train, of {', '.join(MODELS)}"
         )
-        self.add_argument("--controls", default="fixed,paper,inverse,noise-scale", help="ways to choose batches")
-        self.add_argument("--seeds", default="0,1,2", help="seeds of the comparison, separated by commas")
+        self.add_argument(
+            "--optimizers",
+            type=names(tuple(SCALES)),
+            default=",".join(COMPARED),
+            help=f"to tune and compare, of {', '.join(SCALES)}",
+        )
+        self.add_argument(
+            "--controls",
+            type=names(get_args(ControllerName)),
+            default="fixed,paper,inverse,noise-scale",
+            help="ways to choose batches",
+        )
+        self.add_argument("--seeds", type=seeds, default="0,1,2", help="seeds of the comparison, separated by commas")
         add_passed_on(self, OF_ALL_STUDIES)
         self.set_defaults(overrides=SHORT)
 
 
 def optimizer_study_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the optimizer study's arguments for parsed flags.
-
-    Raises:
-        InputError: an unknown model, optimizer or profile, or a seed that is no number.
-    """
-    chosen_seeds(options)
-    controls = listed(options.controls)
-    for name in controls:
-        if name not in get_args(ControllerName):
-            raise InputError(f"--controls {name}: unknown; choose from {', '.join(get_args(ControllerName))}")
+    """Return the optimizer study's arguments for parsed flags."""
     return {
-        "trainings": sweep(chosen_models(options), listed(options.optimizers), options.overrides),
-        "controls": ",".join(controls),
-        "seeds": options.seeds,
+        "trainings": sweep(options.models, options.optimizers, options.overrides),
+        "controls": ",".join(options.controls),
+        "seeds": ",".join(map(str, options.seeds)),
         **shared_arguments(options, OF_ALL_STUDIES),
     }

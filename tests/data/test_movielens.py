@@ -5,7 +5,7 @@ import polars
 import pytest
 
 from ssm4rec.data import download, movielens
-from ssm4rec.data.movielens import read_movielens
+from ssm4rec.data.movielens import check_movielens, read_movielens
 from ssm4rec.data.source import SourceOptions
 from ssm4rec.errors import InputError
 
@@ -90,7 +90,7 @@ def test_a_bad_row_in_an_archive_is_named(archive, tmp_path):
 
 def test_titles_are_in_the_archive(tmp_path):
     with pytest.raises(InputError, match="--items-source: the titles of ml-1m are in its archive"):
-        read_movielens(SourceOptions("ml-1m", tmp_path, items_source="titles.csv"))
+        check_movielens(SourceOptions("ml-1m", tmp_path, items_source="titles.csv"))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipelines.compile import COMPILED, PIPELINES, compile_all
+from pipelines.compile import PIPELINES, compile_all
 from pipelines.hardware import (
     A100_80GB,
     GPU_NODE_LABELS,
@@ -26,6 +26,7 @@ from pipelines.hardware import (
     OBJECT_STORE_VARIABLES,
 )
 from pipelines.loops import check_loops, looped_parameters
+from pipelines.package import COMPILED
 from ssm4rec.errors import InputError
 from ssm4rec.stages.align_llm.__main__ import build_parser as align_parser
 from ssm4rec.stages.choose_settings.__main__ import build_parser as choose_parser

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.compile import COMPILED, STUDIES
+from pipelines.package import COMPILED, STUDIES
 from ssm4rec import __version__
 from tests.pipelines.conftest import Recorder
 

@@ -101,16 +101,13 @@ def test_parameters_from_a_file_and_the_command_line_wins(
         (None, "No such file or directory"),
     ],
 )
-def test_a_wrong_parameters_file_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, message: str
-) -> None:
+def test_a_wrong_parameters_file_is_named(tmp_path: Path, text: str | None, message: str) -> None:
     file = tmp_path / "study.yaml"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(SystemExit) as exit_:
+    with pytest.raises(InputError) as error:
         build_parser().parse_args(["--parameters", str(file)])
-    assert exit_.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = str(error.value).splitlines()
     assert f"--parameters {file}: " in line
     assert message in line
 

@@ -124,8 +124,8 @@ def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, refus
     assert "--seed -1: at least 0" in message("--seed", "-1")
     assert "--profile tiny: unknown" in message("--profile", "tiny")
     assert "--overrides align.pair=3: no field 'pair'" in message("--overrides", "align.pair=3")
-    assert "30 candidates with winner and loser, but only 26 letters" in message("--overrides", "align.negatives=28")
-    assert "align.evaluations=0: at least 1" in message("--overrides", "align.evaluations=0")
+    assert "align.negatives=28: negatives is at most 24" in message("--overrides", "align.negatives=28")
+    assert "align.evaluations=0: evaluations is at least 1" in message("--overrides", "align.evaluations=0")
     assert "a prompt without any history" in message("--overrides", "align.prompt.maximum_tokens=20")
 
     empty = tmp_path / "empty.parquet"

@@ -124,7 +124,9 @@ def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model
     assert "column title" in say("--dataset-dir", untitled(other))
     assert "another data set" in say("--dataset-dir", write_titles(other))
     assert "of the test split, not of validation" in say("--candidates", circle / "test.parquet")
-    assert "30 candidates, but only 26 letters" in say("--overrides", "finetune.negatives=29")
+    assert "negatives is at most 25: each candidate of a prompt has a letter of 26" in say(
+        "--overrides", "finetune.negatives=29"
+    )
     assert "--seed -1: at least 0" in say("--seed", -1)
     assert "--profile tiny: unknown" in say("--profile", "tiny")
     assert "no field 'rounds'" in say("--overrides", "finetune.rounds=2")
@@ -137,7 +139,7 @@ def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model
     assert "--split training: unknown" in say("--split", "training")
     assert "of the validation split, not of test" in say("--candidates", circle / "validation.parquet")
     assert "adapter: trained on toy" in say("--dataset-dir", other)
-    assert "--users -2: at least 0 and -1" in say("--users", -2)
+    assert "--users -2: at least -1" in say("--users", -2)
     assert not out.exists()
 
 

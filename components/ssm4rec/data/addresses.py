@@ -4,10 +4,9 @@ import glob
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
+from ssm4rec.data.locations import local_path, split_addresses
 from ssm4rec.data.readers import format_of_name
-from ssm4rec.data.source import split_addresses
 from ssm4rec.errors import InputError
 
 # Hadoop, Spark and most tools skip them: _SUCCESS, .DS_Store.
@@ -27,15 +26,12 @@ def expand_addresses(text: str) -> list[str]:
 
 
 def _expand(address: str) -> list[str]:
-    scheme = urlsplit(address).scheme
-    if scheme == "s3" and (address.endswith("/") or "*" in address):
+    if address.startswith("s3://") and (address.endswith("/") or "*" in address):
         raise InputError(
             f"{address}: in a bucket name each object, separated by commas; folders and patterns are local"
         )
-    if scheme not in ("", "file"):
-        return [address]
-    path = Path(unquote(urlsplit(address).path) if scheme else address).expanduser()
-    if path.is_file():
+    path = local_path(address)
+    if path is None or path.is_file():
         return [address]
     if path.is_dir():
         found = _visible(path.iterdir(), path)

@@ -2,10 +2,12 @@
 
 from typing import Final
 
+from ssm4rec.data.addresses import expand_addresses
 from ssm4rec.data.amazon import PREFIX as AMAZON_PREFIX
-from ssm4rec.data.amazon import read_amazon
-from ssm4rec.data.events import read_events
-from ssm4rec.data.movielens import MOVIELENS, read_movielens
+from ssm4rec.data.amazon import category, read_amazon
+from ssm4rec.data.events import check_events, read_events
+from ssm4rec.data.locations import check_address, check_here, local_path, split_addresses
+from ssm4rec.data.movielens import MOVIELENS, check_movielens, read_movielens
 from ssm4rec.data.source import Source, SourceOptions
 from ssm4rec.errors import InputError
 
@@ -24,17 +26,47 @@ def is_published(name: str) -> bool:
     return name in MOVIELENS or name.startswith(AMAZON_PREFIX)
 
 
+def check_data_set(options: SourceOptions) -> None:
+    """Raise InputError if the options name no data set, or do not suit it: what can be said before anything is read.
+
+    Which files a folder or a pattern of a machine holds is known there (:func:`check_files`).
+    """
+    name = options.dataset
+    source, items = split_addresses(options.source), split_addresses(_items(options))
+    if name in MOVIELENS:
+        check_movielens(options)
+    elif name.startswith(AMAZON_PREFIX):
+        category(name)
+    elif name == EVENTS:
+        check_events(options, [address for address in source if local_path(address) is None])
+    else:
+        raise InputError(f"--dataset {name}: unknown data set; use one of {', '.join(DATA_SETS)}")
+    for address in (*source, *items):
+        check_address(address)
+
+
+def check_files(options: SourceOptions) -> None:
+    """Raise InputError if a file that the options name is not on this machine; other addresses are not asked."""
+    published = options.dataset in MOVIELENS  # a single archive
+    source = split_addresses(options.source) if published else expand_addresses(options.source)
+    for address in (*source, *([] if published else expand_addresses(_items(options)))):
+        if path := local_path(address):
+            check_here(path)
+    if options.dataset == EVENTS:
+        check_events(options, source)
+
+
 def read_data_set(options: SourceOptions) -> Source:
     """Read the data set that ``options`` name.
 
     Raises:
         InputError: there is no such data set, or it cannot be had or read.
     """
-    name = options.dataset
-    if name in MOVIELENS:
+    check_data_set(options)
+    if options.dataset in MOVIELENS:
         return read_movielens(options)
-    if name.startswith(AMAZON_PREFIX):
-        return read_amazon(options)
-    if name == EVENTS:
-        return read_events(options)
-    raise InputError(f"--dataset {name}: unknown data set; use one of {', '.join(DATA_SETS)}")
+    return read_events(options) if options.dataset == EVENTS else read_amazon(options)
+
+
+def _items(options: SourceOptions) -> str:
+    return "" if options.items_source == "none" else options.items_source

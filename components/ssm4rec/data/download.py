@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import unquote, urlsplit
 
 import tenacity
 from tqdm import tqdm
 
+from ssm4rec.data.locations import check_address, check_here, file_name, local_path
 from ssm4rec.data.remote import (
-    REMOTE_SCHEMES,
     InterruptedAttemptError,
     Remote,
     UnreachableError,
@@ -96,17 +95,13 @@ def fetch(address: str, cache_dir: Path, md5: str | None = None, any_checksum: b
         UnreachableError: it cannot be had from there.
         InputError: there is no such file, or its checksum is not the published one.
     """
-    scheme = urlsplit(address).scheme
-    if scheme in ("", "file"):
-        path = Path(unquote(urlsplit(address).path) if scheme else address).expanduser()
-        if not path.is_file():
-            raise InputError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}; check --source")
+    if path := local_path(address):
+        check_here(path)
         sums = _checksums(path)
         return Fetched(path, address, path.stat().st_size, *sums, _compare(str(path), sums[0], md5, any_checksum))
-    if scheme not in REMOTE_SCHEMES:
-        raise InputError(f"{address}: unknown kind of address; use a path, file://, http://, https:// or s3://")
+    check_address(address)
     folder = cache_dir / hashlib.sha256(address.encode()).hexdigest()[:16]
-    path = folder / (Path(unquote(urlsplit(address).path)).name or "download")
+    path = folder / (file_name(address) or "download")
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder / "lock"):
         record = _cached(address, path, md5, any_checksum) or _download(address, path)

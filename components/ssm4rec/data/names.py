@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from ssm4rec.data.data_sets import EVENTS, is_published
 from ssm4rec.data.events import NEEDS_SOURCE
-from ssm4rec.data.source import split_addresses
+from ssm4rec.data.locations import local_path, split_addresses
 from ssm4rec.errors import InputError
 
 _LONGEST: Final = 80
@@ -75,8 +75,8 @@ def _name_of(source: str) -> str:
 
 
 def _path(address: str) -> Path:
-    parts = urlsplit(address)
-    return Path(unquote(parts.path)) if parts.scheme else Path(address).absolute()
+    path = local_path(address)
+    return path.absolute() if path else Path(unquote(urlsplit(address).path))
 
 
 def _without_ending(name: str) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import pyarrow
 import pyarrow.parquet
@@ -11,6 +10,7 @@ import pyarrow.parquet
 from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.delimited import find_column, read_csv
 from ssm4rec.data.json_lines import read_jsonl
+from ssm4rec.data.locations import file_name
 from ssm4rec.data.streams import TextForm, readable
 from ssm4rec.errors import InputError
 
@@ -45,7 +45,7 @@ def format_of_name(address: str) -> str | None:
     >>> format_of_name("ml-100k.inter"), format_of_name("clicks.txt")
     ('csv', None)
     """
-    name = Path(urlsplit(address).path.lower())
+    name = Path(file_name(address).lower())
     return _FORMAT_OF_ENDING.get((name.with_suffix("") if name.suffix in _COMPRESSION_ENDINGS else name).suffix)
 
 

@@ -17,8 +17,6 @@ import urllib3.exceptions
 from ssm4rec.errors import InputError
 from ssm4rec.object_store import CONNECT_SECONDS, READ_SECONDS, s3_client, split_s3_address
 
-REMOTE_SCHEMES: Final = ("http", "https", "s3")
-
 # Too busy, gone for a moment, or (412) replaced while it was read: worth another attempt. Other 4xx answers are not.
 _PASSING_STATUS: Final = {408, 412, 425, 429, 500, 502, 503, 504}
 

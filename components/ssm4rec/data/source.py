@@ -69,12 +69,3 @@ class Source:
     has_items_files: bool = False
     dropped: Counter[str] = field(default_factory=Counter)
     dropped_titles: Counter[str] = field(default_factory=Counter)
-
-
-def split_addresses(text: str) -> list[str]:
-    """Split a flag that may hold several addresses.
-
-    >>> split_addresses("monday.csv, s3://bucket/tuesday.csv")
-    ['monday.csv', 's3://bucket/tuesday.csv']
-    """
-    return [address.strip() for address in text.split(",") if address.strip()]

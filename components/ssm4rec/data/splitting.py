@@ -62,6 +62,15 @@ def leave_one_out(offsets: Int64s) -> Split:
     )
 
 
+def check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    """Raise InputError if two shares of the events leave nothing to a period."""
+    if not (validation_fraction > 0 and test_fraction > 0 and validation_fraction + test_fraction < 1):
+        raise InputError(
+            f"--validation-fraction {validation_fraction} and --test-fraction {test_fraction} "
+            "must be above 0 and below 1 together"
+        )
+
+
 def global_time(times: Int64s, offsets: Int64s, validation_fraction: float, test_fraction: float) -> Split:
     """Cut all users' events at two moments: training < validation cut <= validation < test cut <= test.
 
@@ -83,11 +92,7 @@ def global_time(times: Int64s, offsets: Int64s, validation_fraction: float, test
     >>> split.train_length.tolist(), split.validation_position.tolist(), split.test_position.tolist()
     ([2, 4], [-1, 4], [2, -1])
     """
-    if validation_fraction <= 0 or test_fraction <= 0 or validation_fraction + test_fraction >= 1:
-        raise InputError(
-            f"--validation-fraction {validation_fraction} and --test-fraction {test_fraction} "
-            "must be above 0 and below 1 together"
-        )
+    check_fractions(validation_fraction, test_fraction)
     first_test = round(len(times) * (1 - test_fraction))
     first_validation = round(len(times) * (1 - test_fraction - validation_fraction))
     if not 0 < first_validation < first_test < len(times):

@@ -22,8 +22,9 @@ from ssm4rec.contracts import RANKER
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.files import read_json, whole_folder, write_json
-from ssm4rec.llm.language_models import Quantization, language_model_folder, load_language_model, load_tokenizer
+from ssm4rec.llm.language_models import language_model_folder, load_language_model, load_tokenizer
 from ssm4rec.llm.settings import LoraSettings
+from ssm4rec.llm.sources import Quantization
 
 
 @dataclass(frozen=True)

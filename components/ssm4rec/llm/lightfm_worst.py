@@ -17,9 +17,6 @@ from tqdm import tqdm
 
 from ssm4rec.data.dataset import Float32s, Int32s, Int64s, SequenceDataset
 
-LARGEST_SEED: Final = 2**32 - 1
-"""What numpy's RandomState, LightFM's source of chance, takes."""
-
 _SCORE_CELLS: Final = 2**22
 """Scores of a block of users, 16 MiB of float32, whatever the catalog's size."""
 _AUC_USERS: Final = 500
@@ -45,7 +42,7 @@ def train_lightfm(matrix: scipy.sparse.csr_matrix, components: int, epochs: int,
         matrix: the training matrix, (U, V).
         components: D.
         epochs: passes over the matrix.
-        seed: decides the first weights, the order of the interactions and the negatives; 0..LARGEST_SEED.
+        seed: decides the first weights, the order of the interactions and the negatives; below 2**32.
     """
     model = LightFM(no_components=components, loss="warp", random_state=seed)
     for _ in tqdm(range(epochs), desc="LightFM", unit=" epochs", disable=None):

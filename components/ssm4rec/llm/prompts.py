@@ -8,12 +8,13 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Final
 
 from ssm4rec.errors import InputError
 from ssm4rec.llm.titles import ShownTitles
+
+if TYPE_CHECKING:  # it loads for seconds, and a study checks its settings without it
+    from transformers import PreTrainedTokenizerBase
 
 LETTERS: Final = string.ascii_uppercase
 INSTRUCTION: Final = (
@@ -36,11 +37,16 @@ class PromptFormat:
     title_tokens: int = 32
     maximum_tokens: int = 1536
 
+    def __post_init__(self) -> None:
+        for name in ("history", "title_tokens", "maximum_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1")
+
 
 class RankingPrompts:
     """Writes prompts for one tokenizer and one catalog."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, titles: Sequence[str], form: PromptFormat) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", titles: Sequence[str], form: PromptFormat) -> None:
         """Prepare.
 
         Args:

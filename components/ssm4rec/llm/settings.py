@@ -1,9 +1,24 @@
 """Settings of the language-model stages; ``llm_recipes.py`` gives one of each for every profile."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 
-from ssm4rec.llm.language_models import SMOLLM2, Quantization
-from ssm4rec.llm.prompts import PromptFormat
+from ssm4rec.llm.prompts import LETTERS, PromptFormat
+from ssm4rec.llm.sources import QUANTIZATIONS, SMOLLM2, Quantization, check_source
+
+OPTIMIZERS: Final = (
+    "adamw_torch", "adamw_torch_fused", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit", "adafactor", "sgd",
+    "usgm",
+)  # fmt: skip
+"""Of transformers those that need no further library, and the paper's."""
+
+
+def check_fields(settings: object, names: Sequence[str], allowed: Callable[[Any], bool], rule: str) -> None:
+    """Raise ValueError if a field of some settings has a value that makes no sense; the rule says which make some."""
+    for name in names:
+        if not allowed(getattr(settings, name)):
+            raise ValueError(f"{name} {rule}")
 
 
 @dataclass(frozen=True)
@@ -19,6 +34,11 @@ class LoraSettings:
     alpha: int = 32
     dropout: float = 0.05
     modules: str = "q_proj+v_proj"
+
+    def __post_init__(self) -> None:
+        check_fields(self, ("rank", "alpha"), lambda value: value >= 1, "is at least 1")
+        check_fields(self, ("dropout",), lambda value: 0 <= value < 1, "is a share: from 0 to below 1")
+        check_fields(self, ("modules",), bool, "names at least one kind of layer")
 
 
 @dataclass(frozen=True)
@@ -45,8 +65,11 @@ class StepSettings:
     gradient_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.diameter <= 0:
-            raise ValueError("diameter is above 0")
+        check_fields(self, ("batch", "accumulation"), lambda value: value >= 1, "is at least 1")
+        check_fields(self, ("learning_rate", "diameter", "gradient_norm"), lambda value: value > 0, "is above 0")
+        check_fields(self, ("warmup",), lambda value: value >= 0, "is 0 or above")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"there is no optimizer called {self.optimizer!r}: {', '.join(OPTIMIZERS)}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +97,12 @@ class RankerSettings:
     lora: LoraSettings = field(default_factory=LoraSettings)
     steps: StepSettings = field(default_factory=StepSettings)
 
+    def __post_init__(self) -> None:
+        above_zero = ("negatives", "prompts", "validation_users", "evaluations", "patience")
+        check_fields(self, above_zero, lambda value: value >= 1, "is at least 1")
+        check_fields(self, ("hard",), lambda value: 0 <= value <= 1, "is a share: from 0 to 1")
+        check_fields(self, ("negatives",), lambda value: value < len(LETTERS), _letters(len(LETTERS) - 1))
+
 
 @dataclass(frozen=True)
 class AlignmentSettings:
@@ -97,6 +126,13 @@ class AlignmentSettings:
     held_out: float = 0.05
     steps: StepSettings = field(default_factory=StepSettings)
 
+    def __post_init__(self) -> None:
+        check_fields(self, ("negatives", "pairs"), lambda value: value >= 0, "is 0 or above")
+        check_fields(self, ("beta",), lambda value: value > 0, "is above 0")
+        check_fields(self, ("evaluations",), lambda value: value >= 1, "is at least 1, checkpoints are written then")
+        check_fields(self, ("held_out",), lambda value: 0 < value < 1, "is a share: above 0 and below 1")
+        check_fields(self, ("negatives",), lambda value: value <= len(LETTERS) - 2, _letters(len(LETTERS) - 2))
+
 
 @dataclass(frozen=True)
 class RankerRecipe:
@@ -113,3 +149,16 @@ class RankerRecipe:
     ranked_users: int = 0
     finetune: RankerSettings = field(default_factory=RankerSettings)
     align: AlignmentSettings = field(default_factory=AlignmentSettings)
+
+    def __post_init__(self) -> None:
+        if self.quantization not in QUANTIZATIONS:
+            raise ValueError(f"there is no quantization called {self.quantization!r}: {', '.join(QUANTIZATIONS)}")
+        check_fields(self, ("source",), bool, "names a language model")
+        check_fields(self, ("ranked_users",), lambda value: value >= 0, "is 0 or above")
+        if self.align.steps.optimizer == "usgm":
+            raise ValueError("align.steps.optimizer=usgm: only fine-tuning has it (finetune.steps.optimizer=usgm)")
+        check_source(self.source)
+
+
+def _letters(most: int) -> str:
+    return f"is at most {most}: each candidate of a prompt has a letter of {len(LETTERS)}"

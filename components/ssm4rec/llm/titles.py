@@ -1,14 +1,16 @@
 """Titles as prompts show them: on one line, and cut after their first tokens."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
+if TYPE_CHECKING:  # it loads for seconds, and a study checks its settings without it
+    from transformers import PreTrainedTokenizerBase
 
 
 class ShownTitles:
     """Cuts titles for one tokenizer, each once."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, titles: Sequence[str], tokens: int) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", titles: Sequence[str], tokens: int) -> None:
         """Prepare.
 
         Args:

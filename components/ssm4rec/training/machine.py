@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor, distributed
@@ -22,6 +22,7 @@ from ssm4rec.errors import InputError
 from ssm4rec.signals import Ended, child_variables
 
 Precision = Literal["fp32", "tf32", "bf16"]
+PRECISIONS: Final = ("auto", *get_args(Precision))
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,17 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     """
     if name == "auto":
         return "bf16" if device.type == "cuda" else "fp32"
-    if name not in get_args(Precision):
-        raise InputError(f"--precision {name}: unknown; choose from auto, {', '.join(get_args(Precision))}")
+    if name not in PRECISIONS:
+        raise InputError(f"--precision {name}: unknown; choose from {', '.join(PRECISIONS)}")
     if name == "tf32" and device.type != "cuda":
         raise InputError("--precision tf32: only a GPU has it; use --precision fp32")
     return name  # type: ignore[return-value] # one of the names
+
+
+def check_processes(count: int, device: torch.device) -> None:
+    """Raise InputError if there are fewer GPUs than processes."""
+    if device.type == "cuda" and count > torch.cuda.device_count():
+        raise InputError(f"--processes {count}: this machine has {torch.cuda.device_count()} GPUs; a process needs one")
 
 
 def run_processes(module: str, arguments: list[str], count: int, device: torch.device) -> int:
@@ -100,8 +107,7 @@ def run_processes(module: str, arguments: list[str], count: int, device: torch.d
     Raises:
         InputError: there are fewer GPUs than processes, or one was ended by a signal.
     """
-    if device.type == "cuda" and count > torch.cuda.device_count():
-        raise InputError(f"--processes {count}: this machine has {torch.cuda.device_count()} GPUs; a process needs one")
+    check_processes(count, device)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     config = LaunchConfig(
         min_nodes=1,

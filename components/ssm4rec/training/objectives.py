@@ -18,7 +18,7 @@ from ssm4rec.data.dataset import Int64s, SequenceDataset
 from ssm4rec.models.hydra4rec import Hydra4Rec
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.training.losses import Shown
-from ssm4rec.training.settings import TrainingSettings
+from ssm4rec.training.settings import TrainingSettings, check_fits
 
 
 @dataclass(frozen=True)
@@ -90,20 +90,18 @@ def objective(settings: TrainingSettings, model: Recommender) -> Objective:
     Raises:
         ValueError: they do not fit: cloze needs a mask token, predicting at all positions a causal model.
     """
+    mask_token = (model.mask_token or 0) if isinstance(model, Hydra4Rec) else 0
+    check_fits(settings.objective, causal=model.causal, masks=mask_token > 0)
     stretches = _one_stretch_a_user if settings.stretches == "one" else _all_stretches
     match settings.objective:
         case "next-item":
-            if not model.causal:
-                raise ValueError("training.objective next-item leaks the future through a model that is not causal")
             return Objective(partial(stretches, 1), 1, _at_all_positions)
         case "sampled-prefixes":
             return Objective(_sampled_prefixes(settings.prefixes), 1, _after_the_last)
         case "every-prefix":
             return Objective(_every_prefix, 1, _after_the_last)
         case "cloze":
-            if not isinstance(model, Hydra4Rec) or model.mask_token is None:
-                raise ValueError("training.objective cloze needs a model with a mask token: model.readout=mask")
-            return Objective(partial(stretches, 0), 0, _masked(model.mask_token, settings))
+            return Objective(partial(stretches, 0), 0, _masked(mask_token, settings))
 
 
 def _trainable(dataset: SequenceDataset) -> Int64s:

@@ -120,6 +120,20 @@ class TrainingSettings:
             raise ValueError(f"protocol masked goes with loss softmax, not with {self.loss}")
 
 
+def check_fits(objective: ObjectiveName, *, causal: bool, masks: bool) -> None:
+    """Raise ValueError if an objective does not fit a model.
+
+    Args:
+        objective: of the training.
+        causal: the model does not see what comes after a position.
+        masks: it has a mask token.
+    """
+    if objective == "next-item" and not causal:
+        raise ValueError("training.objective next-item leaks the future through a model that is not causal")
+    if objective == "cloze" and not masks:
+        raise ValueError("training.objective cloze needs a model with a mask token: model.readout=mask")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides a training but its data and its seed."""

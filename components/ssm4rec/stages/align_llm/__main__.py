@@ -7,11 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.contracts import PROFILES
+from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
 from ssm4rec.device import choose_device
-from ssm4rec.errors import InputError
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder
 from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker, write_adapter
@@ -21,9 +19,10 @@ from ssm4rec.llm.alignment_history import HELD_OUT, AlignmentRow, write_alignmen
 from ssm4rec.llm.pairs_file import read_pairs
 from ssm4rec.llm.preference_examples import preference_set
 from ssm4rec.llm.preferences import Pairs
-from ssm4rec.llm.prompts import LETTERS, RankingPrompts
+from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import AlignmentSettings
 from ssm4rec.llm_recipes import ranker_recipe
+from ssm4rec.stages.align_llm.flags import build_parser
 from ssm4rec.tracking import Tracker, tracked_task
 
 logger = logging.getLogger(__name__)
@@ -33,49 +32,9 @@ TRACKED = ("loss", "nll", "odds_ratio_loss", "log_odds_ratio", "margin", "accura
 """What of a row is logged as a metric, with its split before it."""
 
 
-def build_parser() -> StageParser:
-    """Return the stage's command line."""
-    parser = StageParser(
-        "ssm4rec.stages.align_llm", "Align a ranker to preference pairs; killed, the same command goes on where it was."
-    )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument("--pairs", type=Path, required=True, help="pairs.parquet, from mine_preferences")
-    parser.add_argument("--adapter-dir", type=Path, required=True, help="adapter folder, from finetune_llm")
-    parser.add_argument("--profile", default="quick", help=f"size of the training: {', '.join(PROFILES)}")
-    parser.add_argument("--seed", type=int, default=0, help="decides every random number")
-    parser.add_argument(
-        "--overrides", default="", help="changes to the recipe, such as align.pairs=500,align.steps.batch=2"
-    )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
-    parser.add_argument(
-        "--language-model-version",
-        default="",
-        help="state of the language model's files when the run started, as a study finds it out",
-    )
-    parser.add_argument(
-        "--checkpoint-dir",
-        default="",
-        help="folder of checkpoints, one subfolder per retriever, seed and overrides; empty: beside the aligned folder",
-    )
-    parser.add_argument("--aligned-dir", type=Path, required=True, help="adapter folder to write")
-    parser.add_argument("--history", type=Path, required=True, help="alignment.parquet to write, a row per logged step")
-    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
-    return parser
-
-
 def run(options: argparse.Namespace) -> None:
     """Align and write the adapter and the history."""
-    if options.seed < 0:
-        raise InputError(f"--seed {options.seed}: at least 0")
     settings = ranker_recipe(options.profile, options.overrides).align
-    if settings.negatives + 2 > len(LETTERS):
-        raise InputError(
-            f"align.negatives={settings.negatives}: {settings.negatives + 2} candidates with winner and loser, but "
-            f"only {len(LETTERS)} letters to name them; set at most {len(LETTERS) - 2}"
-        )
-    if settings.evaluations < 1:
-        raise InputError(f"align.evaluations={settings.evaluations}: at least 1, checkpoints are written then")
     dataset = read_sequences(options.dataset_dir)
     tuned = RankerFacts.read(options.adapter_dir, dataset)
     pairs = read_pairs(options.pairs, dataset)

@@ -5,8 +5,7 @@ import logging
 from pathlib import Path
 from typing import get_args
 
-from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.errors import InputError
+from ssm4rec.command_line import StageParser, names, run_stage, seeds
 from ssm4rec.executor_input import input_paths
 from ssm4rec.files import write_json
 from ssm4rec.optim.batch_size import ControllerName
@@ -25,8 +24,13 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--executor-input", default="", help="KFP's executor input, in the place of --histories; empty: by hand"
     )
-    parser.add_argument("--controls", default="fixed,paper,inverse,noise-scale", help="batch controls to compare")
-    parser.add_argument("--seeds", default="0,1,2", help="seeds to train each with, separated by commas")
+    parser.add_argument(
+        "--controls",
+        type=names(get_args(ControllerName)),
+        default="fixed,paper,inverse,noise-scale",
+        help="batch controls to compare",
+    )
+    parser.add_argument("--seeds", type=seeds, default="0,1,2", help="seeds to train each with, separated by commas")
     parser.add_argument("--overrides", default="", help="changes to the recipe that all trainings share")
     parser.add_argument("--trainings", type=Path, required=True, help="JSON list to write: what to train")
     return parser
@@ -34,17 +38,9 @@ def build_parser() -> StageParser:
 
 def run(options: argparse.Namespace) -> None:
     """Choose and write."""
-    controls = [name for name in options.controls.split(",") if name]
-    for name in controls:
-        if name not in get_args(ControllerName):
-            raise InputError(f"--controls {name}: unknown; choose from {', '.join(get_args(ControllerName))}")
-    try:
-        seeds = [int(text) for text in options.seeds.split(",") if text]
-    except ValueError:
-        raise InputError(f"--seeds {options.seeds}: write whole numbers separated by commas, such as 0,1,2") from None
     paths = input_paths(options.executor_input, "histories") if options.executor_input else options.histories
     histories = [read_history(path) for path in paths]
-    write_json(options.trainings, comparison(histories, controls, seeds, options.overrides))
+    write_json(options.trainings, comparison(histories, options.controls, options.seeds, options.overrides))
     for (model, optimizer), scale in best_scales(histories).items():
         logger.info("%s: %s at %g", model, optimizer, scale)
 

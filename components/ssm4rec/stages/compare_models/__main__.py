@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.command_line import StageParser, run_stage, seed
 from ssm4rec.contracts import PROTOCOLS, metric_name
 from ssm4rec.data.dataset import read_manifest, read_sequences, titled
 from ssm4rec.errors import InputError
@@ -36,7 +36,7 @@ def build_parser() -> StageParser:
         help="KFP's executor input, which names ranks and candidates in the place of the two flags; empty: by hand",
     )
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap draws, and permutations, of the users")
-    parser.add_argument("--seed", type=int, default=0, help="of the resampling; the same gives the same numbers")
+    parser.add_argument("--seed", type=seed, default=0, help="of the resampling; the same gives the same numbers")
     parser.add_argument("--comparison", type=Path, required=True, help="comparison.json to write")
     return parser
 
@@ -47,8 +47,6 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(
             f"--resamples {options.resamples}: too few for an interval of 95%; take {_FEWEST_RESAMPLES} or more"
         )
-    if options.seed < 0:
-        raise InputError(f"--seed {options.seed}: negative; take 0 or more")
     ranks: list[Path] = options.ranks
     candidates: list[Path] = options.candidates
     if options.executor_input:

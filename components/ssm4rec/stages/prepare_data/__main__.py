@@ -3,27 +3,33 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from polars import Series
 
-from ssm4rec.command_line import StageParser, boolean, run_stage
+from ssm4rec.command_line import StageParser, boolean, number, one_of, run_stage, whole_number
 from ssm4rec.contracts import GLOBAL_TIME, LEAVE_ONE_OUT, MANIFEST, SPLITTINGS
 from ssm4rec.data.amazon import FORMS
 from ssm4rec.data.bad_rows import BAD_ROWS, REFUSE, count_words
-from ssm4rec.data.data_sets import DATA_SETS, read_data_set
+from ssm4rec.data.data_sets import DATA_SETS, EVENTS, check_data_set, check_files, read_data_set
 from ssm4rec.data.dataset import titled
 from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
 from ssm4rec.data.filtering import DEDUPLICATE, filter_interactions
 from ssm4rec.data.names import data_set_name
 from ssm4rec.data.readers import FORMATS
 from ssm4rec.data.source import Source, SourceOptions
-from ssm4rec.data.splitting import Split, global_time, in_time_order, leave_one_out
+from ssm4rec.data.splitting import Split, check_fractions, global_time, in_time_order, leave_one_out
 from ssm4rec.data.streams import DELIMITERS, excerpt
 from ssm4rec.data.times import ORDER, TIME_UNITS, in_milliseconds
 from ssm4rec.errors import InputError
 from ssm4rec.files import cache_folder, whole_folder
 from ssm4rec.tracking import tracked_task
+
+NO_RATINGS: Final = "--minimum-rating: the events have no ratings; name their column with --rating-column"
+NO_TIMES: Final = (
+    "--split global-time: the time column holds order numbers, not times; use --split leave-one-out "
+    "(and in a study --global-time none)"
+)
 
 # Flags that shape the data: the manifest records them.
 _SETTINGS = (
@@ -57,15 +63,15 @@ def build_parser() -> StageParser:
         default="",
         help="folder that keeps downloads; empty: $XDG_CACHE_HOME/ssm4rec or ~/.cache/ssm4rec",
     )
-    add("--bad-rows", choices=BAD_ROWS, default=REFUSE,
+    add("--bad-rows", type=one_of(BAD_ROWS), default=REFUSE,
         help="rows without a readable user, item or time, with a rating that is not a number, or malformed: refuse "
         "them and name the first one, or drop them and count them")  # fmt: skip
-    add("--form", choices=FORMS, default="raw", help="Amazon Reviews '23: raw reviews, or the rating-only tables")
+    add("--form", type=one_of(FORMS), default="raw", help="Amazon Reviews '23: raw reviews, or the rating-only tables")
 
     add = parser.add_argument_group("the columns of --dataset events").add_argument
-    add("--format", choices=("auto", *FORMATS), default="auto", help="format of the files; auto: by their "
+    add("--format", type=one_of(("auto", *FORMATS)), default="auto", help="format of the files; auto: by their "
         "names. The items file has the format that its name tells, and this one if it tells none")  # fmt: skip
-    add("--delimiter", choices=("auto", *DELIMITERS), default="auto",
+    add("--delimiter", type=one_of(("auto", *DELIMITERS)), default="auto",
         help="what separates the values of CSV files; auto: the comma, tab, semicolon or pipe that separates "
         "the wanted columns in the header")  # fmt: skip
     add("--encoding", type=_encoding, default="auto", help="of CSV and JSONL files, such as latin-1, cp1252 or "
@@ -73,27 +79,50 @@ def build_parser() -> StageParser:
     add("--user-column", default="user_id", help="column of the user ids")
     add("--item-column", default="item_id", help="column of the item ids, in the events and in the items file")
     add("--time-column", default="timestamp", help="column of the times: numbers, dates or ISO 8601 texts")
-    add("--time-unit", choices=TIME_UNITS, default="auto",
+    add("--time-unit", type=one_of(TIME_UNITS), default="auto",
         help="unit of numbers in the time column; order: they only order events; auto: by their size")  # fmt: skip
     add("--rating-column", default="", help="column of the ratings; empty: there is none")
     add("--title-column", default="title", help="column of the titles in the items file")
 
     add = parser.add_argument_group("filters, in this order").add_argument
-    add("--deduplicate", choices=DEDUPLICATE, default="none",
+    add("--deduplicate", type=one_of(DEDUPLICATE), default="none",
         help="which event of the same user and item stays; none: all stay, as in RecBole")  # fmt: skip
     add("--minimum-rating", type=_rating, default="none", help="drop events rated lower or not at all; none: keep all")
-    add("--k-core", type=int, default=5, help="drop users and items with fewer events, until none is left; 0: keep all")
+    add(
+        "--k-core",
+        type=whole_number(0),
+        default=5,
+        help="drop users and items with fewer events, until none is left; 0: keep all",
+    )
 
     add = parser.add_argument_group("split").add_argument
-    add("--split", choices=SPLITTINGS, default=LEAVE_ONE_OUT,
+    add("--split", type=one_of(SPLITTINGS), default=LEAVE_ONE_OUT,
         help="leave-one-out: each user's last two items; global-time: two cuts in time for all users")  # fmt: skip
-    add("--validation-fraction", type=float, default=0.1, help="share of the events after the first cut (global-time)")
-    add("--test-fraction", type=float, default=0.1, help="share of the events after the second cut (global-time)")
+    add("--validation-fraction", type=number, default=0.1, help="share of the events after the first cut (global-time)")
+    add("--test-fraction", type=number, default=0.1, help="share of the events after the second cut (global-time)")
     return parser
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise InputError if the flags are wrong on every machine, whatever the data."""
+    check_fractions(options.validation_fraction, options.test_fraction)
+    data_set_name(options.dataset, options.name, options.source)
+    check_data_set(_source_options(options))
+    own = options.dataset == EVENTS
+    if own and options.minimum_rating is not None and not options.rating_column:
+        raise InputError(NO_RATINGS)
+    if own and options.split == GLOBAL_TIME and options.time_unit == ORDER:
+        raise InputError(NO_TIMES)
+
+
+def check_here(options: argparse.Namespace) -> None:
+    """Raise InputError if this machine lacks what the flags ask for."""
+    check_files(_source_options(options))
 
 
 def run(options: argparse.Namespace) -> None:
     """Prepare the data set, track what was done, print the counts."""
+    check(options)
     options.name = data_set_name(options.dataset, options.name, options.source)
     name = titled({"dataset": options.name, "split": {"name": options.split}})
     labels = {"stage": "prepare", "dataset": options.name, "splitting": options.split}
@@ -117,12 +146,9 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
         source = read_data_set(_source_options(options))
         interactions = source.interactions
         if options.minimum_rating is not None and not interactions.has_ratings:
-            raise InputError("--minimum-rating: the events have no ratings; name their column with --rating-column")
+            raise InputError(NO_RATINGS)
         if options.split == GLOBAL_TIME and interactions.time_kind == ORDER:
-            raise InputError(
-                "--split global-time: the time column holds order numbers, not times; use --split leave-one-out "
-                "(and in a study --global-time none)"
-            )
+            raise InputError(NO_TIMES)
         frame, filters = filter_interactions(
             in_milliseconds(in_time_order(interactions.frame), interactions.time_kind),
             options.deduplicate,
@@ -220,16 +246,18 @@ def _encoding(text: str) -> str:
             "".encode(text)  # codecs.lookup also knows some that are not of texts, such as base64
     except (LookupError, ValueError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not an encoding that Python knows; try utf-8 or latin-1"
+            f"{text or repr(text)}: not an encoding that Python knows; try utf-8 or latin-1"
         ) from None
     return text
 
 
 def _rating(text: str) -> float | None:
+    if text == "none":
+        return None
     try:
-        return None if text == "none" else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor none") from None
+        return number(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text or repr(text)}: neither a number nor none") from None
 
 
 def main() -> None:

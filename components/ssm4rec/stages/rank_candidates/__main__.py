@@ -12,7 +12,7 @@ import numpy
 import torch
 from tqdm import tqdm
 
-from ssm4rec.command_line import StageParser, boolean, run_stage
+from ssm4rec.command_line import StageParser, boolean, one_of, run_stage, seed, whole_number
 from ssm4rec.contracts import CANDIDATES_PER_USER, MOST_POPULAR, SPLITS
 from ssm4rec.data.dataset import (
     DATASET_KEY,
@@ -23,7 +23,7 @@ from ssm4rec.data.dataset import (
     read_sequences,
     read_titles,
 )
-from ssm4rec.device import choose_device
+from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.evaluation_files import Candidates, read_candidates
 from ssm4rec.executor_input import write_executor_output
@@ -62,13 +62,15 @@ def build_parser() -> StageParser:
     parser.add_argument("--split", default="test", help=f"whose targets are ranked: {', '.join(SPLITS)}")
     parser.add_argument(
         "--users",
-        type=int,
+        type=whole_number(-1),
         default=-1,
         help="at most so many of those whose target is among the candidates; 0: all; -1: as the ranker's recipe says",
     )
     parser.add_argument("--base", type=boolean, default=False, help="rank without the adapter, too")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of users and of the shuffled order")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    parser.add_argument("--seed", type=seed, default=0, help="of the choice of users and of the shuffled order")
+    parser.add_argument(
+        "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
+    )
     parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
     parser.add_argument(
         "--language-model-version",
@@ -85,8 +87,6 @@ def run(options: argparse.Namespace) -> None:
     """Rank and write the two files."""
     if options.split not in SPLITS:
         raise InputError(f"--split {options.split}: unknown; choose from {', '.join(SPLITS)}")
-    if options.seed < 0 or options.users < -1:
-        raise InputError(f"--seed {options.seed}, --users {options.users}: at least 0 and -1")
     split = cast("Split", options.split)
     dataset = read_sequences(options.dataset_dir)
     facts = RankerFacts.read(options.adapter_dir, dataset)

@@ -3,23 +3,21 @@
 import argparse
 import hashlib
 import logging
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.contracts import GENERATORS, PROFILES
+from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import read_manifest, read_sequences, read_titles
 from ssm4rec.device import choose_device
-from ssm4rec.errors import InputError
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder, write_json
-from ssm4rec.generator_recipes import generator_recipe
 from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, query_prompts, write_generator
 from ssm4rec.llm.generator_settings import SCRATCH
 from ssm4rec.llm.generator_training import CurveRow, train_generator
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.recommending import tune_search
+from ssm4rec.stages.train_generator.flags import build_parser, chosen_recipe
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.machine import Machine, choose_precision
 from ssm4rec.training.task import Task
@@ -27,37 +25,6 @@ from ssm4rec.training.task import Task
 logger = logging.getLogger(__name__)
 
 _SMALLER = "--overrides training.tokens_per_batch or training.rows_per_batch, then search.tokens_per_batch"
-
-
-def build_parser() -> StageParser:
-    """Return the stage's command line."""
-    parser = StageParser(
-        "ssm4rec.stages.train_generator",
-        "Fine-tune a language model to write the next title, and tune BM25; killed, the same command goes on.",
-    )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument("--model", required=True, help=f"generative recommender: {', '.join(GENERATORS)}")
-    parser.add_argument("--profile", default="quick", help=f"size of the training: {', '.join(PROFILES)}")
-    parser.add_argument("--seed", type=int, default=0, help="decides every random number")
-    parser.add_argument(
-        "--overrides", default="", help="changes to the recipe, such as training.epochs=3,search.queries=5"
-    )
-    parser.add_argument(
-        "--language-model",
-        default="",
-        help="of the hub, a folder, s3://bucket/prefix, scratch:gpt2 or scratch:mamba2; empty: the recipe's",
-    )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
-    parser.add_argument(
-        "--checkpoint-dir",
-        default="",
-        help="folder of checkpoints, one subfolder per model, seed and changes; empty: beside the generator folder",
-    )
-    parser.add_argument("--generator-dir", type=Path, required=True, help="generator folder to write")
-    parser.add_argument("--history", type=Path, required=True, help="history.json to write, a row per epoch")
-    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
-    return parser
 
 
 def checkpoint_name(options: argparse.Namespace) -> str:
@@ -68,13 +35,9 @@ def checkpoint_name(options: argparse.Namespace) -> str:
 
 def run(options: argparse.Namespace) -> None:
     """Train, tune and write the generator and its history."""
-    if options.seed < 0:
-        raise InputError(f"--seed {options.seed}: at least 0")
+    recipe = chosen_recipe(options)
     dataset = read_sequences(options.dataset_dir)
     titles = read_titles(options.dataset_dir)
-    recipe = generator_recipe(options.model, options.profile, options.overrides)
-    if options.language_model:
-        recipe = replace(recipe, source=options.language_model)
     task = Task(options.model, recipe, dataset, options.seed)
     device = choose_device(options.device)
     machine = Machine(device, choose_precision("auto", device))

@@ -7,17 +7,27 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
-from ssm4rec.command_line import StageParser, boolean, run_stage
+from ssm4rec.command_line import StageParser, boolean, one_of, run_stage, seed, whole_number
 from ssm4rec.contracts import MODELS, PROFILES
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, titled
-from ssm4rec.device import choose_device, choose_kernels
+from ssm4rec.device import DEVICES, choose_device, choose_kernels
 from ssm4rec.errors import InputError
-from ssm4rec.recipes import histories, recipe
+from ssm4rec.ops.choice import FORMS
+from ssm4rec.recipes import Histories, histories, recipe
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.history import EpochRow, write_history
 from ssm4rec.training.loop import train
-from ssm4rec.training.machine import Machine, choose_precision, is_one_of_several, joined, run_processes
+from ssm4rec.training.machine import (
+    PRECISIONS,
+    Machine,
+    check_processes,
+    choose_precision,
+    is_one_of_several,
+    joined,
+    run_processes,
+)
 from ssm4rec.training.model_folder import write_model
 from ssm4rec.training.settings import Recipe
 from ssm4rec.training.task import Task
@@ -36,25 +46,36 @@ def build_parser() -> StageParser:
     """Return the stage's command line."""
     parser = StageParser(MODULE, "Train one recommender; killed, the same command goes on where it was.")
     parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument("--model", required=True, help=f"recommender: {', '.join(MODELS)}")
-    parser.add_argument("--profile", default="quick", help=f"size of the training: {', '.join(PROFILES)}")
-    parser.add_argument("--seed", type=int, default=0, help="decides every random number")
+    parser.add_argument("--model", type=one_of(MODELS), required=True, help=f"recommender: {', '.join(MODELS)}")
+    parser.add_argument(
+        "--profile", type=one_of(PROFILES), default="quick", help=f"size of the training: {', '.join(PROFILES)}"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="decides every random number")
     parser.add_argument(
         "--overrides", default="", help="changes to the recipe, such as training.epochs=3,model.dropout=0.1"
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument(
-        "--precision", default="auto", help="fp32, tf32, bf16, or auto: bf16 on a GPU (weights stay fp32), else fp32"
+        "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
+    )
+    parser.add_argument(
+        "--precision",
+        type=one_of(PRECISIONS),
+        default="auto",
+        help="fp32, tf32, bf16, or auto: bf16 on a GPU (weights stay fp32), else fp32",
     )
     parser.add_argument(
         "--kernels",
+        type=one_of(FORMS),
         default="auto",
         help="form of the operators: sequential, torch, fused (compiled kernels, an error where they are missing), "
         "or auto: fused where they are",
     )
     parser.add_argument("--compile", type=boolean, default=False, help="send the model through torch.compile")
     parser.add_argument(
-        "--processes", type=int, default=1, help="processes that share each batch, one a GPU; torchrun starts them"
+        "--processes",
+        type=whole_number(1),
+        default=1,
+        help="processes that share each batch, one a GPU; torchrun starts them",
     )
     parser.add_argument(
         "--checkpoint-dir",
@@ -75,10 +96,28 @@ def checkpoint_name(options: argparse.Namespace, dataset: SequenceDataset) -> st
     return f"{name}-{hashlib.sha256(options.overrides.encode()).hexdigest()[:8]}" if options.overrides else name
 
 
+def check(options: argparse.Namespace) -> None:
+    """Raise InputError if the flags are wrong on every machine, whatever the data."""
+    problems = []
+    for kind in get_args(Histories):  # which of them the data have is not known yet
+        try:
+            recipe(options.model, options.profile, kind, options.overrides)
+        except InputError as error:
+            problems.append(error)
+    if len(problems) == len(get_args(Histories)):
+        raise problems[0]
+
+
+def check_here(options: argparse.Namespace) -> None:
+    """Raise InputError if this machine lacks what the flags ask for."""
+    device = choose_device(options.device)
+    choose_kernels(options.kernels, device)
+    choose_precision(options.precision, device)
+    check_processes(options.processes, device)
+
+
 def run(options: argparse.Namespace) -> None:
     """Train and write model and history; of several processes every one trains and the first writes."""
-    if options.processes < 1:
-        raise InputError(f"--processes {options.processes}: at least 1")
     dataset = read_sequences(options.dataset_dir)
     chosen = recipe(options.model, options.profile, histories(dataset), options.overrides)
     task = Task(options.model, chosen, dataset, options.seed)

