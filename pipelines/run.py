@@ -29,8 +29,9 @@ from ssm4rec.addresses import public_text
 from ssm4rec.command_line import end_unread, one_of, run_stage
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.locations import local_path, split_addresses
-from ssm4rec.files import make_folder
+from ssm4rec.files import MARKER, make_folder, write_json
 from ssm4rec.object_store import split_s3_address
+from ssm4rec.outputs import study_folder
 from ssm4rec.tracking import Tracker, finished, start_study
 
 RUNS = Path("runs")
@@ -68,7 +69,7 @@ def build_parser() -> StudyParser:
 
 def add_run_flags(parser: ParametersParser) -> None:
     """Add the flags of every study that runs on this machine."""
-    parser.add_argument("--out", default="", help="the study's folder; empty: runs/<time>")
+    parser.add_argument("--out", type=study_folder, default="", help="the study's folder; empty: runs/<time>")
     parser.add_argument(
         "--runner",
         default="process",
@@ -104,6 +105,7 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
     path = Path(options.out or RUNS / stamp).absolute()
     _check(plan, options, path)
     make_folder(path)
+    write_json(path / MARKER, {"stage": "study"})
     # A later run into the same folder finds the checkpoints of a killed one.
     arguments["checkpoint_dir"] = arguments["checkpoint_dir"] or str(path / "checkpoints")
     runner = _runner(options.runner, path, arguments)

@@ -154,5 +154,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _replace_link(link: Path, target: Path) -> None:
     link.parent.mkdir(exist_ok=True)
+    if link.exists() and not link.is_symlink():
+        raise InputError(f"{link}: is not the study's link but a {'folder' if link.is_dir() else 'file'}; move it away")
     link.unlink(missing_ok=True)
     link.symlink_to(os.path.relpath(target, link.parent))

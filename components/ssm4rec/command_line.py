@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 from ssm4rec.addresses import public_text
 from ssm4rec.errors import InputError, one_line, printable
+from ssm4rec.outputs import check_paths
 from ssm4rec.signals import Ended, end_process, end_with_parent, ended_by_signals
 
 T = TypeVar("T")
@@ -53,6 +54,10 @@ class StageParser(argparse.ArgumentParser):
             InputError: always. A study parses the command lines of its stages before it starts one of them.
         """
         raise InputError(re.sub(r"^argument (--[\w-]+): ", r"\1 ", message) + " (see --help)")
+
+    def check_paths(self, options: argparse.Namespace) -> None:
+        """Raise InputError if an output cannot be written, or would destroy something."""
+        check_paths(self._actions, options)
 
 
 def boolean(text: str) -> bool:
@@ -212,6 +217,7 @@ def run_stage(
     sys.excepthook = _show_bug
     try:
         options = parser.parse_args(arguments)
+        parser.check_paths(options)
         with ended_by_signals():
             end_with_parent()
             run(options)

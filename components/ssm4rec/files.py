@@ -1,11 +1,22 @@
-"""Outputs that appear whole or not at all: write under a temporary name, then rename; where downloads are kept."""
+"""Outputs that appear whole or not at all: write under a temporary name, then rename; where downloads are kept.
 
+A folder written here holds ``.ssm4rec.json``: which stage wrote it, and its files. Only a folder that says so and holds
+nothing else is ever replaced, so that no output path destroys what is not ours. Temporary names are
+``.NAME.partial-XXXXXXXX``, locked by their writer (flock): those of a killed one are removed by the next that writes
+NAME.
+"""
+
+import errno
+import fcntl
 import json
 import math
 import os
+import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,39 +25,98 @@ from ssm4rec.errors import InputError, reason
 _LONGEST_NUMBER: Final = 100
 """Digits of a whole number in a JSON file; nothing that is counted has as many."""
 
+MARKER: Final = ".ssm4rec.json"
+
+_NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
+"""What a file system says that cannot do it, such as one over an object store."""
+
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``target`` that replaces ``target`` when the block succeeds.
+def whole_folder(target: Path, stage: str, shared: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder next to ``target`` that becomes ``target`` when the block succeeds.
 
     When the block raises, the temporary folder is removed and ``target`` is left as it was.
+
+    Args:
+        target: missing, an empty folder, or one that ``stage`` wrote earlier.
+        stage: that writes it.
+        shared: several processes may write it, as in a cache of downloads; the first one's stays.
+
+    Raises:
+        InputError: ``target`` is something else, or another process is writing it.
     """
     target = target.absolute()
-    partial = _partial_name(target)
-    shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial)
-    try:
+    refuse_foreign_folder(target, stage)
+    with _partial(target, make_folder, shared) as partial:
         yield partial
-        if target.is_dir():
-            shutil.rmtree(target)
-        elif target.exists():
-            target.unlink()
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        marker = {"stage": stage, "files": _files(partial)}
+        (partial / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+        _sync_folder(partial)
+        if shared and target.is_dir():
+            return
+        refuse_foreign_folder(target, stage)
+        _replace_folder(target, partial)
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
-    """Yield a temporary file name beside ``target`` that replaces ``target`` when the block succeeds."""
+def whole_file(target: Path, shared: bool = False) -> Iterator[Path]:
+    """Yield a temporary file, empty, next to ``target`` that replaces ``target`` when the block succeeds.
+
+    Args:
+        target: missing, or a regular file.
+        shared: several processes may write it at the same time, as in a cache of downloads; the last one's stays.
+
+    Raises:
+        InputError: ``target`` is something else, or another process is writing it.
+    """
     target = target.absolute()
-    partial = _partial_name(target)
+    refuse_other_than_file(target)
     make_folder(target.parent)
-    try:
+    with _partial(target, Path.touch, shared) as partial:
         yield partial
+        _sync(partial)
+        refuse_other_than_file(target)
         partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+        _sync(target.parent)
+
+
+def refuse_foreign_folder(target: Path, stage: str) -> None:
+    """Raise InputError unless ``target`` is missing, an empty folder, or all of it was written by ``stage``."""
+    if not _refuse_other_than(target, stat.S_ISDIR, "a folder") or not any(target.iterdir()):
+        return
+    way_out = "choose another path, or remove it yourself"
+    try:
+        marker = json.loads((target / MARKER).read_text(encoding="utf-8"))
+        writer, files = str(marker["stage"]), {str(name) for name in marker["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{target}: a folder that {stage} did not write ({MARKER} is not in it); {way_out}") from None
+    if writer != stage:
+        raise InputError(f"{target}: a folder that {writer} wrote, not {stage}; {way_out}")
+    for name in _files(target):
+        if name != MARKER and name not in files:
+            raise InputError(f"{target}: {name!r} in it was not written by {stage}, which would replace it; {way_out}")
+
+
+def refuse_other_than_file(target: Path) -> None:
+    """Raise InputError unless ``target`` is missing or a regular file."""
+    _refuse_other_than(target, stat.S_ISREG, "a file")
+
+
+@contextmanager
+def held_by_this_process(folder: Path) -> Iterator[None]:
+    """Make a folder of checkpoints and keep other processes out of it while the block runs.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    make_folder(folder)
+    with _lock(folder) as lock:
+        if lock is _Lock.TAKEN:
+            raise InputError(
+                f"{folder}: another process trains with these checkpoints; wait for it, or choose another "
+                "--checkpoint-dir"
+            )
+        yield
 
 
 def make_folder(folder: Path) -> None:
@@ -114,5 +184,117 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
-def _partial_name(target: Path) -> Path:
-    return target.with_name(f".{target.name}.partial-{os.getpid()}")
+def _refuse_other_than(target: Path, is_wanted: Callable[[int], bool], wanted: str) -> bool:
+    """Return whether ``target`` exists; raise InputError if it is not what is wanted."""
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}); choose another path") from None
+    if stat.S_ISLNK(mode):
+        raise InputError(f"{target}: a link to {target.readlink()}; give the path that it leads to")
+    if not is_wanted(mode):
+        kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISREG, "a file"), (stat.S_ISFIFO, "a pipe"))
+        found = next((name for test, name in kinds if test(mode)), "a device or socket")
+        raise InputError(f"{target}: {found} is there, where {wanted} is to be written; choose another path")
+    return True
+
+
+@contextmanager
+def _partial(target: Path, make: Callable[[Path], None], shared: bool) -> Iterator[Path]:
+    """Make and lock a temporary file or folder; those of earlier writers are removed now, and this one at the end."""
+    prefix = f".{target.name}.partial-"
+    refusal = InputError(f"{target}: another process is writing it; wait for that, or choose another path")
+    for earlier in _earlier(target.parent, prefix):
+        with suppress(OSError), _lock(earlier) as lock:  # OSError: gone by now, or somebody else's
+            if lock is _Lock.TAKEN and not shared:
+                raise refusal
+            if lock is _Lock.HELD:
+                _remove(earlier)
+    partial = target.with_name(prefix + secrets.token_hex(4))
+    make(partial)
+    try:
+        with _lock(partial) as lock:
+            if lock is _Lock.TAKEN:
+                raise refusal
+            yield partial
+    finally:
+        _remove(partial)
+
+
+def _earlier(folder: Path, prefix: str) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if entry.name.startswith(prefix)]
+
+
+class _Lock(Enum):
+    """What came of a try to lock a file or folder."""
+
+    HELD = "by this process"
+    TAKEN = "by another process"
+    NONE = "the file system has no locks"
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[_Lock]:
+    """Try to lock a file or folder while the block runs; the lock ends with the process, however that ends."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock = _Lock.TAKEN
+        except OSError:
+            lock = _Lock.NONE
+        else:
+            lock = _Lock.HELD
+        yield lock
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _replace_folder(target: Path, partial: Path) -> None:
+    old = partial.with_name(f"{partial.name}-old")
+    if target.exists():
+        target.rename(old)
+    partial.rename(target)
+    _sync(target.parent)
+    _remove(old)
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the relative names of all that is below a folder, but folders."""
+    return sorted(
+        str(Path(parent, name).relative_to(folder))
+        for parent, folders, files in os.walk(folder)
+        for name in [*files, *(name for name in folders if Path(parent, name).is_symlink())]
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(parent, name))
+        _sync(Path(parent))
+
+
+def _sync(path: Path) -> None:
+    """Have a file's content, or a folder's names, on the disk: a rename alone does not survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)

@@ -116,7 +116,7 @@ def download(address: str, folder: Path) -> None:
                 facts = target.stat()
                 if facts.st_size == entry["Size"] and facts.st_mtime >= entry["LastModified"].timestamp():
                     continue
-            with whole_file(target) as partial:
+            with whole_file(target, shared=True) as partial:
                 client.download_file(bucket, entry["Key"], str(partial))
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise InputError(f"{address}: the store does not answer as it should ({error})") from None

@@ -3,12 +3,12 @@
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ssm4rec.command_line import StageParser
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.files import whole_file
+from ssm4rec.outputs import output_file, output_folder
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.figure_files import write_figures
 from ssm4rec.report.sections import Section
@@ -17,10 +17,14 @@ from ssm4rec.tracking import tracked_task
 
 def add_report_flags(parser: StageParser, results: str) -> None:
     """Add the flags of what every report stage writes; ``results`` says what a row of results.json is."""
-    parser.add_argument("--report-html", type=Path, default=REPORT_HTML, help="page to write")
-    parser.add_argument("--report-markdown", type=Path, default=REPORT_MARKDOWN, help="Markdown file to write")
-    parser.add_argument("--results", type=Path, default=RESULTS, help=f"JSON file to write: {results}")
-    parser.add_argument("--figures", type=Path, default="figures", help="folder to write: each figure as PNG and CSV")
+    parser.add_argument("--report-html", type=output_file("HTML"), default=REPORT_HTML, help="page to write")
+    parser.add_argument(
+        "--report-markdown", type=output_file("Markdown"), default=REPORT_MARKDOWN, help="Markdown file to write"
+    )
+    parser.add_argument("--results", type=output_file("JSON"), default=RESULTS, help=f"JSON file to write: {results}")
+    parser.add_argument(
+        "--figures", type=output_folder("report"), default="figures", help="folder to write: each figure as PNG and CSV"
+    )
 
 
 def publish(

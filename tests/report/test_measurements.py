@@ -161,7 +161,7 @@ def test_each_figure_is_a_png_and_its_numbers_a_csv(study: Study, tmp_path: Path
     write_figures(tmp_path / "figures", sections)
     names = [figure.name for section in sections for figure in section.figures]
     assert len(set(names)) == len(names)
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(
+    assert sorted(path.name for path in (tmp_path / "figures").glob("[!.]*")) == sorted(
         f"{name}.{ending}" for name in names for ending in ("csv", "png")
     )
     assert all((tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in names)

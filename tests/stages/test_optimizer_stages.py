@@ -72,7 +72,7 @@ def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> No
     assert len(json.loads((tmp_path / "r.json").read_text())) == 4
     assert (tmp_path / "r.md").read_text().startswith("# Optimizers and batch sizes on toy")
     assert "<svg" in (tmp_path / "r.html").read_text()
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+    assert {path.name for path in (tmp_path / "figures").glob("[!.]*")} == {
         f"sasrec-{name}.{kind}" for name in FIGURES for kind in ("png", "csv")
     }
 

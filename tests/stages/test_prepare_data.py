@@ -78,7 +78,7 @@ def test_events_end_to_end(events, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f"{counts['users']:,}" in printed
     assert f"{counts['users'] + 1:,}" in printed
-    assert {path.name for path in output.iterdir()} == {
+    assert {path.name for path in output.glob("[!.]*")} == {
         "manifest.json", "interactions.parquet", "items.parquet", "sequences.parquet"
     }  # fmt: skip
 
@@ -155,7 +155,7 @@ def test_an_output_folder_that_cannot_be_written(events, tmp_path, capsys):
     with pytest.raises(SystemExit) as raised:
         prepare("--dataset", "events", "--source", events, "--dataset-dir", events / "dataset")
     assert raised.value.code == 2
-    assert "cannot be made (Not a directory); choose another output folder" in capsys.readouterr().err
+    assert "events.csv is not a folder; choose another path" in capsys.readouterr().err
 
 
 def test_a_full_disk(events, tmp_path):

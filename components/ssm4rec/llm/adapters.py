@@ -120,7 +120,7 @@ def load_ranker(
 
 def write_adapter(folder: Path, model: PeftModel, facts: RankerFacts) -> None:
     """Write the adapter folder, whole or not at all."""
-    with whole_folder(folder) as partial:
+    with whole_folder(folder, facts.stage) as partial:
         # The embeddings are frozen; peft would ask the hub whether they were resized.
         model.save_pretrained(str(partial), safe_serialization=True, save_embedding_layers=False)
         (partial / "README.md").unlink(missing_ok=True)

@@ -102,7 +102,7 @@ def new_generator(
 
 def write_generator(folder: Path, generator: Generator, facts: GeneratorFacts) -> None:
     """Write the generator folder, whole or not at all."""
-    with whole_folder(folder) as partial:
+    with whole_folder(folder, "train_generator") as partial:
         generator.model.save_pretrained(str(partial), safe_serialization=True)
         generator.tokenizer.save_pretrained(str(partial))
         write_json(partial / GENERATOR, asdict(facts))

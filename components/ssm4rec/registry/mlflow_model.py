@@ -34,7 +34,7 @@ def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, m
     """
     catalog = CatalogRecommender.read(model_folder, dataset_folder).catalog
     names = [title or item_id for title, item_id in zip(catalog.titles, catalog.item_ids, strict=True)]
-    with tempfile.TemporaryDirectory() as temporary, whole_folder(target) as partial:
+    with tempfile.TemporaryDirectory() as temporary, whole_folder(target, "register_champion") as partial:
         recommender = Path(temporary) / "recommender"
         recommender.mkdir()
         for source in (model_folder / MODEL_CONFIG, model_folder / MODEL_WEIGHTS, dataset_folder / ITEMS):

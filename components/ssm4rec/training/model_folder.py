@@ -57,7 +57,7 @@ def write_model(
             **computed,
         },
     }
-    with whole_folder(folder) as partial:
+    with whole_folder(folder, "train_recommender") as partial:
         weights = {name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()}
         (partial / MODEL_WEIGHTS).write_bytes(save(weights))
         write_json(partial / MODEL_CONFIG, config)

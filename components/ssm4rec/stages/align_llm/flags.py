@@ -1,12 +1,12 @@
 """The command line of align_llm, and what it accepts; apart from the stage, whose libraries load for seconds."""
 
 import argparse
-from pathlib import Path
 
 from ssm4rec.command_line import StageParser, one_of, seed
 from ssm4rec.contracts import PROFILES
 from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.llm_recipes import ranker_recipe
+from ssm4rec.outputs import input_path, kept_folder, output_file, output_folder
 
 
 def build_parser() -> StageParser:
@@ -14,9 +14,9 @@ def build_parser() -> StageParser:
     parser = StageParser(
         "ssm4rec.stages.align_llm", "Align a ranker to preference pairs; killed, the same command goes on where it was."
     )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument("--pairs", type=Path, required=True, help="pairs.parquet, from mine_preferences")
-    parser.add_argument("--adapter-dir", type=Path, required=True, help="adapter folder, from finetune_llm")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--pairs", type=input_path, required=True, help="pairs.parquet, from mine_preferences")
+    parser.add_argument("--adapter-dir", type=input_path, required=True, help="adapter folder, from finetune_llm")
     parser.add_argument(
         "--profile", type=one_of(PROFILES), default="quick", help=f"size of the training: {', '.join(PROFILES)}"
     )
@@ -27,7 +27,9 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
     )
-    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
+    parser.add_argument(
+        "--cache-dir", type=kept_folder, default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec"
+    )
     parser.add_argument(
         "--language-model-version",
         default="",
@@ -35,11 +37,17 @@ def build_parser() -> StageParser:
     )
     parser.add_argument(
         "--checkpoint-dir",
+        type=kept_folder,
         default="",
         help="folder of checkpoints, one subfolder per retriever, seed and overrides; empty: beside the aligned folder",
     )
-    parser.add_argument("--aligned-dir", type=Path, required=True, help="adapter folder to write")
-    parser.add_argument("--history", type=Path, required=True, help="alignment.parquet to write, a row per logged step")
+    parser.add_argument("--aligned-dir", type=output_folder("align_llm"), required=True, help="adapter folder to write")
+    parser.add_argument(
+        "--history",
+        type=output_file("Parquet"),
+        required=True,
+        help="alignment.parquet to write, a row per logged step",
+    )
     parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
     return parser
 

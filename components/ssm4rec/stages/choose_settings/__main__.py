@@ -2,13 +2,13 @@
 
 import argparse
 import logging
-from pathlib import Path
 from typing import get_args
 
 from ssm4rec.command_line import StageParser, names, run_stage, seeds
 from ssm4rec.executor_input import input_paths
 from ssm4rec.files import write_json
 from ssm4rec.optim.batch_size import ControllerName
+from ssm4rec.outputs import input_path, output_file
 from ssm4rec.training.history import read_history
 from ssm4rec.training.sweep import best_scales, comparison
 
@@ -19,7 +19,7 @@ def build_parser() -> StageParser:
     """Return the stage's flags."""
     parser = StageParser("ssm4rec.stages.choose_settings", "Take the best of an optimizer sweep on to the comparison.")
     parser.add_argument(
-        "--histories", type=Path, nargs="*", default=[], metavar="FILE", help="history.parquet of each training"
+        "--histories", type=input_path, nargs="*", default=[], metavar="FILE", help="history.parquet of each training"
     )
     parser.add_argument(
         "--executor-input", default="", help="KFP's executor input, in the place of --histories; empty: by hand"
@@ -32,7 +32,9 @@ def build_parser() -> StageParser:
     )
     parser.add_argument("--seeds", type=seeds, default="0,1,2", help="seeds to train each with, separated by commas")
     parser.add_argument("--overrides", default="", help="changes to the recipe that all trainings share")
-    parser.add_argument("--trainings", type=Path, required=True, help="JSON list to write: what to train")
+    parser.add_argument(
+        "--trainings", type=output_file("JSON"), required=True, help="JSON list to write: what to train"
+    )
     return parser
 
 

@@ -12,6 +12,7 @@ from ssm4rec.evaluation.compare import CUTOFF, compare, gather
 from ssm4rec.evaluation.comparison import Comparison
 from ssm4rec.evaluation.evaluation_files import read_candidates, read_ranks
 from ssm4rec.executor_input import input_paths
+from ssm4rec.outputs import input_path, output_file
 from ssm4rec.tracking import tracked_task
 
 logger = logging.getLogger(__name__)
@@ -23,12 +24,17 @@ _LEVEL = 0.05
 def build_parser() -> StageParser:
     """Return the stage's command line."""
     parser = StageParser("ssm4rec.stages.compare_models", "Say which differences between models are more than chance.")
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument(
-        "--ranks", type=Path, nargs="*", default=[], metavar="FILE", help="ranks.parquet of each evaluation"
+        "--ranks", type=input_path, nargs="*", default=[], metavar="FILE", help="ranks.parquet of each evaluation"
     )
     parser.add_argument(
-        "--candidates", type=Path, nargs="*", default=[], metavar="FILE", help="candidates.parquet of each evaluation"
+        "--candidates",
+        type=input_path,
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="candidates.parquet of each evaluation",
     )
     parser.add_argument(
         "--executor-input",
@@ -37,7 +43,7 @@ def build_parser() -> StageParser:
     )
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap draws, and permutations, of the users")
     parser.add_argument("--seed", type=seed, default=0, help="of the resampling; the same gives the same numbers")
-    parser.add_argument("--comparison", type=Path, required=True, help="comparison.json to write")
+    parser.add_argument("--comparison", type=output_file("JSON"), required=True, help="comparison.json to write")
     return parser
 
 

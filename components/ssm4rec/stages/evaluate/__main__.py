@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from pathlib import Path
 
 from ssm4rec.command_line import StageParser, one_of, run_stage
 from ssm4rec.contracts import CANDIDATES_PER_USER, MASKED, MOST_POPULAR, PROTOCOLS, SPLITS, UNMASKED
@@ -13,6 +12,7 @@ from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow, wr
 from ssm4rec.evaluation.full_ranking import FullRanking, full_ranking, most_popular_scorer
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.executor_input import write_executor_output
+from ssm4rec.outputs import input_path, output_file
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.model_folder import StoredModel, read_model
 
@@ -24,20 +24,22 @@ def build_parser() -> StageParser:
     parser = StageParser(
         "ssm4rec.stages.evaluate", "Rank the whole catalog for every user of a split, beside the most-popular baseline."
     )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument("--model-dir", type=Path, required=True, help="model folder, from train_recommender")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--model-dir", type=input_path, required=True, help="model folder, from train_recommender")
     parser.add_argument("--split", default="test", help=f"whose targets are ranked: {', '.join(SPLITS)}")
     parser.add_argument(
         "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
     )
-    parser.add_argument("--ranks", type=Path, required=True, help="ranks.parquet to write, a row per user")
+    parser.add_argument(
+        "--ranks", type=output_file("Parquet"), required=True, help="ranks.parquet to write, a row per user"
+    )
     parser.add_argument(
         "--candidates",
-        type=Path,
+        type=output_file("Parquet"),
         required=True,
         help=f"candidates.parquet to write, the best {CANDIDATES_PER_USER} a user",
     )
-    parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
+    parser.add_argument("--metrics", type=output_file("JSON"), required=True, help="metrics.json to write")
     parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
     return parser
 

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from pathlib import Path
 
 import numpy
 
@@ -18,6 +17,7 @@ from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator, query_p
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.recommending import ask, recommend, split_users
 from ssm4rec.llm.title_retrieval import TitleIndex, for_metrics, rank_in
+from ssm4rec.outputs import input_path, output_file
 from ssm4rec.tracking import tracked_task
 
 logger = logging.getLogger(__name__)
@@ -29,16 +29,21 @@ def build_parser() -> StageParser:
         "ssm4rec.stages.evaluate_generator",
         "Let a generator write queries for every user of a split, and find items for them, beside most-popular.",
     )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument("--generator-dir", type=Path, required=True, help="generator folder, from train_generator")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument(
+        "--generator-dir", type=input_path, required=True, help="generator folder, from train_generator"
+    )
     parser.add_argument("--split", default="test", help=f"whose targets are looked for: {', '.join(SPLITS)}")
     parser.add_argument(
         "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
     )
     parser.add_argument(
-        "--lists", type=Path, required=True, help="lists.parquet to write: a row per user, items and queries"
+        "--lists",
+        type=output_file("Parquet"),
+        required=True,
+        help="lists.parquet to write: a row per user, items and queries",
     )
-    parser.add_argument("--metrics", type=Path, required=True, help="generation.json to write")
+    parser.add_argument("--metrics", type=output_file("JSON"), required=True, help="generation.json to write")
     parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
     return parser
 

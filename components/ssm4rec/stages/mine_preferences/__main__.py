@@ -4,7 +4,6 @@ import argparse
 import logging
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy
@@ -23,6 +22,7 @@ from ssm4rec.llm.lightfm_worst import (
 )
 from ssm4rec.llm.pairs_file import write_pairs
 from ssm4rec.llm.preferences import lightfm_pairs, rating_pairs
+from ssm4rec.outputs import input_path, output_file
 from ssm4rec.tracking import tracked_task
 
 logger = logging.getLogger(__name__)
@@ -34,12 +34,14 @@ def build_parser() -> StageParser:
         "ssm4rec.stages.mine_preferences",
         "Make preference pairs: the last two training items by rating, and the last one against LightFM's worst.",
     )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--seed", type=seed, default=0, help="decides LightFM's random numbers")
     parser.add_argument("--epochs", type=int, default=20, help="LightFM's passes over the training interactions")
     parser.add_argument("--components", type=int, default=32, help="width of LightFM's embeddings")
-    parser.add_argument("--pairs", type=Path, required=True, help="pairs.parquet to write, a row per pair")
-    parser.add_argument("--counts", type=Path, required=True, help="counts.json to write")
+    parser.add_argument(
+        "--pairs", type=output_file("Parquet"), required=True, help="pairs.parquet to write, a row per pair"
+    )
+    parser.add_argument("--counts", type=output_file("JSON"), required=True, help="counts.json to write")
     parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
     return parser
 

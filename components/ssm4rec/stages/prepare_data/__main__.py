@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from pathlib import Path
 from typing import Any, Final
 
 from polars import Series
@@ -23,6 +22,7 @@ from ssm4rec.data.streams import DELIMITERS, excerpt
 from ssm4rec.data.times import ORDER, TIME_UNITS, in_milliseconds
 from ssm4rec.errors import InputError
 from ssm4rec.files import cache_folder, whole_folder
+from ssm4rec.outputs import input_addresses, kept_folder, output_folder
 from ssm4rec.tracking import tracked_task
 
 NO_RATINGS: Final = "--minimum-rating: the events have no ratings; name their column with --rating-column"
@@ -48,18 +48,30 @@ def build_parser() -> StageParser:
     add("--dataset", required=True, help=f"name of the data set: {', '.join(DATA_SETS)}")
     add("--name", default="", help="name of your own data set (--dataset events): letters, digits, '.', '_' and '-'; "
         "empty: that of its file, or of the folder of several")  # fmt: skip
-    add("--dataset-dir", type=Path, required=True, help="folder to write; replaced if it exists")
+    add(
+        "--dataset-dir",
+        type=output_folder("prepare_data"),
+        required=True,
+        help="folder to write; a dataset folder there is replaced, anything else refused",
+    )
 
     add = parser.add_argument_group("source").add_argument
-    add("--source", default="", help="address of the events instead of the official one: a path, file://, http(s):// "
-        "or s3://; several separated by commas; a local folder or a pattern such as 'clicks/*.csv' stands for its "
-        "files, sorted by name; empty: official")  # fmt: skip
-    add("--items-source", default="", help="the same for the item titles; empty: official; none: no titles")
+    add(
+        "--source",
+        type=input_addresses,
+        default="",
+        help="address of the events instead of the official one: a path, file://, http(s):// or s3://; several "
+        "separated by commas; a local folder or a pattern such as 'clicks/*.csv' stands for its files, sorted by name; "
+        "empty: official",
+    )
+    add("--items-source", type=input_addresses, default="",
+        help="the same for the item titles; empty: official; none: no titles")  # fmt: skip
     add("--data-version", default="", help="state of the source files when the run started, as a study finds it out; "
         "empty: nothing is compared")  # fmt: skip
     add("--any-checksum", type=boolean, default=False, help="accept a file whose checksum is not the published one")
     add(
         "--cache-dir",
+        type=kept_folder,
         default="",
         help="folder that keeps downloads; empty: $XDG_CACHE_HOME/ssm4rec or ~/.cache/ssm4rec",
     )
@@ -142,7 +154,7 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
         InputError: a flag, a file or its content is at fault.
     """
     # The output folder comes first: one that cannot be written is reported before the download, not after it.
-    with whole_folder(options.dataset_dir) as folder:
+    with whole_folder(options.dataset_dir, "prepare_data") as folder:
         source = read_data_set(_source_options(options))
         interactions = source.interactions
         if options.minimum_rating is not None and not interactions.has_ratings:

@@ -5,7 +5,6 @@ import logging
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy
@@ -45,6 +44,7 @@ from ssm4rec.llm.ranking_file import (
     ranking_rows,
     write_rankings,
 )
+from ssm4rec.outputs import input_path, kept_folder, output_file
 from ssm4rec.tracking import tracked_task
 
 logger = logging.getLogger(__name__)
@@ -56,9 +56,13 @@ def build_parser() -> StageParser:
         "ssm4rec.stages.rank_candidates",
         "Rank a retriever's candidates by a language model, beside random, popularity and the retriever's own order.",
     )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument("--candidates", type=Path, required=True, help="candidates.parquet of the split, from evaluate")
-    parser.add_argument("--adapter-dir", type=Path, required=True, help="adapter folder, of finetune_llm or align_llm")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument(
+        "--candidates", type=input_path, required=True, help="candidates.parquet of the split, from evaluate"
+    )
+    parser.add_argument(
+        "--adapter-dir", type=input_path, required=True, help="adapter folder, of finetune_llm or align_llm"
+    )
     parser.add_argument("--split", default="test", help=f"whose targets are ranked: {', '.join(SPLITS)}")
     parser.add_argument(
         "--users",
@@ -71,14 +75,16 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
     )
-    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
+    parser.add_argument(
+        "--cache-dir", type=kept_folder, default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec"
+    )
     parser.add_argument(
         "--language-model-version",
         default="",
         help="state of the language model's files when the run started, as a study finds it out",
     )
-    parser.add_argument("--rankings", type=Path, required=True, help="rankings.parquet to write")
-    parser.add_argument("--ranking", type=Path, required=True, help="ranking.json to write")
+    parser.add_argument("--rankings", type=output_file("Parquet"), required=True, help="rankings.parquet to write")
+    parser.add_argument("--ranking", type=output_file("JSON"), required=True, help="ranking.json to write")
     parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
     return parser
 

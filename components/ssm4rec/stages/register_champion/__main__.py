@@ -11,6 +11,7 @@ from ssm4rec.command_line import StageParser, boolean, run_stage
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.errors import InputError
 from ssm4rec.executor_input import input_paths, write_executor_output
+from ssm4rec.outputs import input_path, output_folder
 from ssm4rec.registry.champion import ALIAS, Contender, best, read_contender, takes_over
 from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.tracking import tracked_task
@@ -24,9 +25,12 @@ def build_parser() -> StageParser:
         "ssm4rec.stages.register_champion",
         "Write the best model by validation as an MLflow model, and register it where tracking is on.",
     )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument(
-        "--models", type=Path, nargs="*", default=[], metavar="DIR", help="model folders, from train_recommender"
+        "--models", type=input_path, nargs="*", default=[], metavar="DIR", help="model folders, from train_recommender"
+    )
+    parser.add_argument(
+        "--champion-dir", type=output_folder("register_champion"), required=True, help="MLflow model folder to write"
     )
     parser.add_argument(
         "--replace-champion",
@@ -34,7 +38,6 @@ def build_parser() -> StageParser:
         default=False,
         help="take the alias from a champion of other data, split or protocol, too",
     )
-    parser.add_argument("--champion-dir", type=Path, required=True, help="MLflow model folder to write")
     parser.add_argument(
         "--executor-input",
         default="",

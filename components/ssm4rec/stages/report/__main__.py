@@ -9,6 +9,7 @@ from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary
 from ssm4rec.executor_input import input_paths, optional_input_paths
+from ssm4rec.outputs import input_path
 from ssm4rec.publish import add_report_flags, publish
 from ssm4rec.report.global_time import gather_global_time
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
@@ -38,16 +39,16 @@ LISTS: Final = {
 def build_parser() -> StageParser:
     """Return the stage's flags."""
     parser = StageParser("ssm4rec.stages.report", "Write the report of a study from its files.")
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, of prepare_data")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, of prepare_data")
     parser.add_argument(
-        "--evaluations", type=Path, nargs="*", default=[], metavar="FILE", help="metrics.json of each evaluation"
+        "--evaluations", type=input_path, nargs="*", default=[], metavar="FILE", help="metrics.json of each evaluation"
     )
     parser.add_argument(
-        "--histories", type=Path, nargs="*", default=[], metavar="FILE", help="history.parquet of each training"
+        "--histories", type=input_path, nargs="*", default=[], metavar="FILE", help="history.parquet of each training"
     )
     for name, words in LISTS.items():
         flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=Path, nargs="*", default=[], metavar="FILE", help=words)
+        parser.add_argument(flag, type=input_path, nargs="*", default=[], metavar="FILE", help=words)
     parser.add_argument(
         "--executor-input",
         default="",

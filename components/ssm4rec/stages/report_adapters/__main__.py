@@ -1,10 +1,10 @@
 """Write the report of an adapter study: report.html, report.md, results.json and its figures."""
 
 import argparse
-from pathlib import Path
 
 from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.executor_input import input_paths
+from ssm4rec.outputs import input_path
 from ssm4rec.publish import add_report_flags, publish
 from ssm4rec.report.adapter_sections import adapter_report_title, adapter_sections
 from ssm4rec.report.adapters import gather_adapters
@@ -14,10 +14,15 @@ def build_parser() -> StageParser:
     """Return the stage's flags."""
     parser = StageParser("ssm4rec.stages.report_adapters", "Write the report of an adapter study.")
     parser.add_argument(
-        "--adapters", type=Path, nargs="*", default=[], metavar="DIR", help="adapter folders of finetune_llm"
+        "--adapters", type=input_path, nargs="*", default=[], metavar="DIR", help="adapter folders of finetune_llm"
     )
     parser.add_argument(
-        "--histories", type=Path, nargs="*", default=[], metavar="FILE", help="history.parquet of each, in that order"
+        "--histories",
+        type=input_path,
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="history.parquet of each, in that order",
     )
     parser.add_argument(
         "--executor-input", default="", help="KFP's executor input, in the place of the two flags; empty: by hand"

@@ -1,13 +1,13 @@
 """Write the report of a long-history study: ``python -m ssm4rec.stages.report_long_histories --help``."""
 
 import argparse
-from pathlib import Path
 
 from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.data.dataset import read_manifest, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, read_ranks
 from ssm4rec.executor_input import input_paths
+from ssm4rec.outputs import input_path
 from ssm4rec.publish import add_report_flags, publish
 from ssm4rec.report.long_histories import gather_long_histories
 from ssm4rec.report.long_history_sections import long_history_sections, long_history_title
@@ -19,14 +19,21 @@ _FEWEST_RESAMPLES = 100
 def build_parser() -> StageParser:
     """Return the stage's flags."""
     parser = StageParser("ssm4rec.stages.report_long_histories", "Write the report of a long-history study.")
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, of prepare_data")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, of prepare_data")
     parser.add_argument(
-        "--evaluations", type=Path, nargs="*", default=[], metavar="FILE", help="metrics.json of each evaluation"
+        "--evaluations", type=input_path, nargs="*", default=[], metavar="FILE", help="metrics.json of each evaluation"
     )
     parser.add_argument(
-        "--ranks", type=Path, nargs="*", default=[], metavar="FILE", help="ranks.parquet of each, in the same order"
+        "--ranks",
+        type=input_path,
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="ranks.parquet of each, in the same order",
     )
-    parser.add_argument("--latency", type=Path, required=True, help="latency.json, of measure_latency with --lengths")
+    parser.add_argument(
+        "--latency", type=input_path, required=True, help="latency.json, of measure_latency with --lengths"
+    )
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap draws, and permutations, of the users")
     parser.add_argument(
         "--executor-input",

@@ -1,10 +1,10 @@
 """Write the report of an optimizer study from its learning curves: report.html, report.md and results.json."""
 
 import argparse
-from pathlib import Path
 
 from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.executor_input import input_paths
+from ssm4rec.outputs import input_path
 from ssm4rec.publish import add_report_flags, publish
 from ssm4rec.report.optimizer_sections import optimizer_report_title, optimizer_sections
 from ssm4rec.report.optimizers import gather_optimizers
@@ -17,7 +17,7 @@ def build_parser() -> StageParser:
     for name in ("sweep", "comparison"):
         parser.add_argument(
             f"--{name}",
-            type=Path,
+            type=input_path,
             nargs="*",
             default=[],
             metavar="FILE",

@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 from ssm4rec.command_line import StageParser, one_of, seed
 from ssm4rec.contracts import GENERATORS, PROFILES
@@ -10,6 +9,7 @@ from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.generator_recipes import generator_recipe
 from ssm4rec.llm.generator_settings import GeneratorRecipe
 from ssm4rec.llm.sources import check_source_here
+from ssm4rec.outputs import input_addresses, input_path, kept_folder, output_file, output_folder
 
 
 def build_parser() -> StageParser:
@@ -18,7 +18,7 @@ def build_parser() -> StageParser:
         "ssm4rec.stages.train_generator",
         "Fine-tune a language model to write the next title, and tune BM25; killed, the same command goes on.",
     )
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument(
         "--model", type=one_of(GENERATORS), required=True, help=f"generative recommender: {', '.join(GENERATORS)}"
     )
@@ -31,20 +31,28 @@ def build_parser() -> StageParser:
     )
     parser.add_argument(
         "--language-model",
+        type=input_addresses,
         default="",
         help="of the hub, a folder, s3://bucket/prefix, scratch:gpt2 or scratch:mamba2; empty: the recipe's",
     )
     parser.add_argument(
         "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
     )
-    parser.add_argument("--cache-dir", default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec")
+    parser.add_argument(
+        "--cache-dir", type=kept_folder, default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec"
+    )
     parser.add_argument(
         "--checkpoint-dir",
+        type=kept_folder,
         default="",
         help="folder of checkpoints, one subfolder per model, seed and changes; empty: beside the generator folder",
     )
-    parser.add_argument("--generator-dir", type=Path, required=True, help="generator folder to write")
-    parser.add_argument("--history", type=Path, required=True, help="history.json to write, a row per epoch")
+    parser.add_argument(
+        "--generator-dir", type=output_folder("train_generator"), required=True, help="generator folder to write"
+    )
+    parser.add_argument(
+        "--history", type=output_file("JSON"), required=True, help="history.json to write, a row per epoch"
+    )
     parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
     return parser
 

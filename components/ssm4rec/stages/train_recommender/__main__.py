@@ -15,6 +15,7 @@ from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences,
 from ssm4rec.device import DEVICES, choose_device, choose_kernels
 from ssm4rec.errors import InputError
 from ssm4rec.ops.choice import FORMS
+from ssm4rec.outputs import input_path, kept_folder, output_file, output_folder
 from ssm4rec.recipes import Histories, histories, recipe
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.history import EpochRow, write_history
@@ -45,7 +46,7 @@ TRACKED = (
 def build_parser() -> StageParser:
     """Return the stage's command line."""
     parser = StageParser(MODULE, "Train one recommender; killed, the same command goes on where it was.")
-    parser.add_argument("--dataset-dir", type=Path, required=True, help="dataset folder, from prepare_data")
+    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--model", type=one_of(MODELS), required=True, help=f"recommender: {', '.join(MODELS)}")
     parser.add_argument(
         "--profile", type=one_of(PROFILES), default="quick", help=f"size of the training: {', '.join(PROFILES)}"
@@ -79,11 +80,16 @@ def build_parser() -> StageParser:
     )
     parser.add_argument(
         "--checkpoint-dir",
+        type=kept_folder,
         default="",
         help="folder of checkpoints, one subfolder per model, seed, data and overrides; empty: beside the model folder",
     )
-    parser.add_argument("--model-dir", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--history", type=Path, required=True, help="history.parquet to write, a row per epoch")
+    parser.add_argument(
+        "--model-dir", type=output_folder("train_recommender"), required=True, help="model folder to write"
+    )
+    parser.add_argument(
+        "--history", type=output_file("Parquet"), required=True, help="history.parquet to write, a row per epoch"
+    )
     return parser
 
 
