@@ -66,3 +66,15 @@ def test_locked_and_unknown_compression(archive, tmp_path, local, central, value
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         read(path)
+
+
+@pytest.mark.parametrize("place", [b"\x7f" * 4, b"\xff" * 4, b"\x00\x00\x00\x80", b"\xfe\xff\xff\xff"])
+def test_a_directory_that_points_nowhere(archive, tmp_path, place):
+    """The place of the member in the archive's directory (PKWARE's APPNOTE.TXT, 4.3.12)."""
+    path = archive(tmp_path / "a.zip", {"folder/data.txt": TEXT})
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"PK\x01\x02") + 42
+    content[begin : begin + 4] = place
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="not a readable zip archive"):
+        read(path)

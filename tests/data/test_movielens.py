@@ -88,6 +88,22 @@ def test_a_bad_row_in_an_archive_is_named(archive, tmp_path):
             read_movielens(SourceOptions("ml-1m", tmp_path, str(path), any_checksum=True))
 
 
+@pytest.mark.parametrize("movies", ["x" * (1 << 19), ("1::" + "a" * 60_000 + "\n") * 400])
+def test_a_list_of_films_without_end_is_refused(archive, tmp_path, movies):
+    path = archive(tmp_path / "archive.zip", ml_1m() | {"ml-1m/movies.dat": movies})
+    source = read_movielens(SourceOptions("ml-1m", tmp_path, str(path), any_checksum=True))
+    with pytest.raises(InputError, match=r"movies\.dat: a line is longer than 256 KiB, or the file than 16 MiB"):
+        list(source.titles)
+
+
+def test_bad_rows_of_an_archive_are_dropped(archive, tmp_path):
+    ratings = ml_1m()["ml-1m/ratings.dat"] + "1::2::x::880000000\n1::2\n::2::3::880000000\n"
+    path = archive(tmp_path / "archive.zip", ml_1m() | {"ml-1m/ratings.dat": ratings})
+    source = read_movielens(SourceOptions("ml-1m", tmp_path, str(path), any_checksum=True, bad_rows="drop"))
+    assert_holds_the_ratings(source)
+    assert dict(source.dropped) == {"malformed row": 1, "user id missing": 1, "rating not readable": 1}
+
+
 def test_titles_are_in_the_archive(tmp_path):
     with pytest.raises(InputError, match="--items-source: the titles of ml-1m are in its archive"):
         check_movielens(SourceOptions("ml-1m", tmp_path, items_source="titles.csv"))

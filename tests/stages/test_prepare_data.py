@@ -83,6 +83,93 @@ def test_events_end_to_end(events, tmp_path, capsys):
     }  # fmt: skip
 
 
+def test_bad_rows_are_dropped_and_counted(events, tmp_path, capsys, refused):
+    text = events.read_text()
+    events.write_text(text + "1,2,soon,3\n,2,1600000000,3\n1,2\n")
+    arguments = ("--dataset", "events", "--source", events, "--rating-column", "rating", "--k-core", 0)
+    # The file is parsed before its values are read.
+    assert "line 2004: Expected 4 columns, got 2: 1,2; mend or remove the line, or set --bad-rows drop" in refused(
+        *arguments
+    )
+    prepare(*arguments, "--bad-rows", "drop", "--dataset-dir", tmp_path / "dropped")
+    printed = capsys.readouterr().out
+    assert "dropped 3 bad rows of the events: " in printed
+    dropped = json.loads((tmp_path / "dropped" / "manifest.json").read_text())
+    counts = {"malformed row": 1, "user id missing": 1, "time not readable": 1}
+    assert dropped["dropped_rows"] == {"events": counts, "items": {}}
+    assert dropped["settings"]["bad_rows"] == "drop"
+    events.write_text(text)
+    prepare(*arguments, "--dataset-dir", tmp_path / "clean")
+    clean = json.loads((tmp_path / "clean" / "manifest.json").read_text())
+    assert clean["dropped_rows"] == {"events": {}, "items": {}}
+    assert clean["fingerprint"] == dropped["fingerprint"]
+
+
+def test_a_folder_of_semicolons_in_latin1(events, tmp_path, capsys):
+    """A folder of CSV files in another encoding and with another delimiter is what one plain file is."""
+    prepare("--dataset", "events", "--source", events, "--dataset-dir", tmp_path / "plain")
+    header, *lines = events.read_text().replace(",", ";").splitlines()
+    folder = tmp_path / "clicks"
+    folder.mkdir()
+    for number in range(4):
+        part = lines[number * 500 : (number + 1) * 500]
+        text = "\n".join([header + ";Größe", *(line + ";ü" for line in part)])
+        (folder / f"part-{number}.csv").write_text(text, encoding="latin-1")
+    (folder / "_SUCCESS").touch()
+    for number, source in enumerate((folder, folder / "part-*.csv")):
+        output = tmp_path / f"out-{number}"
+        prepare("--dataset", "events", "--source", source, "--encoding", "latin-1", "--dataset-dir", output)
+        manifest = json.loads((output / "manifest.json").read_text())
+        assert [source["file"] for source in manifest["sources"]] == [f"part-{number}.csv" for number in range(4)]
+        assert manifest["fingerprint"] == json.loads((tmp_path / "plain" / "manifest.json").read_text())["fingerprint"]
+
+
+def test_the_format_of_the_items_file(events, tmp_path):
+    """Its name tells it; where that tells nothing, --format does."""
+    rows = "".join(f'{{"item_id": {item}, "title": "Item {item}"}}\n' for item in range(40))
+    text = "item_id\ttitle\n" + "".join(f"{item}\tItem {item}\n" for item in range(40))
+    plain = events.rename(tmp_path / "events.txt")
+    for name, content in (("items.jsonl", rows), ("items.tsv", text), ("items.item", text), ("items.dat", text)):
+        (tmp_path / name).write_text(content)
+        prepare("--dataset", "events", "--source", plain, "--format", "csv", "--items-source", tmp_path / name,
+                "--dataset-dir", tmp_path / "out")  # fmt: skip
+        manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+        assert manifest["titles"] == manifest["counts"]["items"], name
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        {"item_id": [f"x{item}" for item in range(40)]},
+        {"item_id": [f"{item} " for item in range(40)]},
+        {"item_id": [item + 0.5 for item in range(40)]},
+        {"item_id": [str(item) for item in range(40)], "title": [""] * 40},
+    ],
+)
+def test_titles_of_no_item_are_refused(events, tmp_path, refused, items):
+    polars.DataFrame({"title": [f"t{n}" for n in range(40)], **items}).write_parquet(tmp_path / "items.parquet")
+    line = refused("--dataset", "events", "--source", events, "--items-source", tmp_path / "items.parquet")
+    assert "--items-source: not one" in line or "ids are texts or whole numbers: 0.5" in line
+
+
+def test_float_ids_of_items_are_those_of_the_events(events, tmp_path):
+    frame = polars.DataFrame({"item_id": [float(item) for item in range(40)], "title": [f"t{n}" for n in range(40)]})
+    frame.write_parquet(tmp_path / "items.parquet")
+    prepare("--dataset", "events", "--source", events, "--items-source", tmp_path / "items.parquet",
+            "--dataset-dir", tmp_path / "out")  # fmt: skip
+    items = polars.read_parquet(tmp_path / "out" / "items.parquet")
+    assert items["title"].to_list() == [f"t{item}" for item in items["item_id"]]
+
+
+def test_few_titles_are_a_warning(events, tmp_path, caplog):
+    (tmp_path / "items.csv").write_text("item_id,title\n1,One\n2,Two\n")
+    prepare("--dataset", "events", "--source", events, "--items-source", tmp_path / "items.csv",
+            "--dataset-dir", tmp_path / "out")  # fmt: skip
+    assert [record.getMessage() for record in caplog.records] == [
+        "warning: only 2 of 40 items have a title; check --items-source"
+    ]
+
+
 def test_global_time_end_to_end(events, tmp_path):
     output = tmp_path / "dataset"
     prepare("--dataset", "events", "--source", events, "--split", "global-time", "--dataset-dir", output)
@@ -131,6 +218,12 @@ def test_an_older_dataset_is_replaced_and_a_failed_run_leaves_it(events, tmp_pat
         ("--dataset events --source {events} --split global-time --test-fraction 2", "below 1 together"),
         ("--dataset events --source {events} --time-unit order --split global-time", "holds order numbers"),
         ("--dataset events", "--dataset events needs --source"),
+        ("--dataset events --source {events} --encoding klingon", "'klingon' is not an encoding that Python knows"),
+        ("--dataset events --source {events} --encoding base64", "'base64' is not an encoding that Python knows"),
+        ("--dataset events --source {events} --delimiter comet", "invalid choice: 'comet'"),
+        ("--dataset events --source {events} --delimiter tab", "no column 'user_id'; its columns are user_id,item_id"),
+        ("--dataset events --source {events} --encoding utf-16", "not text in the expected encoding"),
+        ("--dataset events --source {folder}", "holds the folder out; name the files by a pattern such as"),
         ("--dataset events --source {archive}", "set --format to one of csv, jsonl, parquet"),
         ("--dataset events --source {archive} --format parquet", "evil.zip: not readable"),
         ("--dataset ml-1m --source {archive}", "--any-checksum true"),

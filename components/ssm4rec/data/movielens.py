@@ -5,6 +5,7 @@ https://grouplens.org/datasets/movielens/
 """
 
 import csv
+import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -32,7 +33,8 @@ _HEADER: Final = ("user_id", "item_id", "rating", "timestamp")
 _HEADER_1M: Final = ("user_id", "empty_1", "item_id", "empty_2", "rating", "empty_3", "timestamp")
 # MovieLens' 62,000 films take 3 MB.
 _LONGEST_LINE: Final = 1 << 18
-_LARGEST_MEMBER: Final = 64 << 20
+_LARGEST_MEMBER: Final = 16 << 20
+_TITLES_AT_A_TIME: Final = 10_000
 _COLUMNS: Final = Columns(user="user_id", item="item_id", time="timestamp", rating="rating")
 
 
@@ -146,15 +148,16 @@ def _read_titles(archive: Path, movies: _Movies) -> Iterator[polars.DataFrame]:
     with readable(archive), open_member(archive, movies.member) as stream:
         lines = (line.decode(movies.encoding) for line in _lines(stream, f"{archive}:{movies.member}"))
         rows = csv.reader(lines) if movies.delimiter == "," else (line.split(movies.delimiter) for line in lines)
+        pairs = itertools.islice((row[:2] for row in rows if len(row) > 1), int(movies.has_header), None)
         try:
-            pairs = [row[:2] for row in rows if len(row) > 1][int(movies.has_header) :]
+            while batch := list(itertools.islice(pairs, _TITLES_AT_A_TIME)):
+                yield polars.DataFrame(batch, {"item_id": polars.String, "title": polars.String}, orient="row")
         except csv.Error as error:
             raise InputError(f"{archive}:{movies.member}: not readable ({error}); get the archive again") from None
-    yield polars.DataFrame(pairs, {"item_id": polars.String, "title": polars.String}, orient="row")
 
 
 def _lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
-    """Give the lines of a member without their ends; bounded, since titles are held in memory."""
+    """Give the lines of a member without their ends: a small archive may hold gigabytes."""
     read = 0
     while line := stream.readline(_LONGEST_LINE + 1):
         read += len(line)

@@ -126,7 +126,9 @@ def _parse_dates(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]
     numbers = column.cast(pyarrow.int64()).fill_null(0).to_numpy()
     wrong = (numbers < _EARLIEST_DATE * _PER_SECOND[unit]) | (numbers >= _LATEST_SECOND * _PER_SECOND[unit])
     microseconds = _to_microseconds(numpy.where(wrong, 0, numbers), unit)
-    return Times(microseconds, "date"), [_unreadable(wrong, column, name, "; dates lie between 1900 and 2200")]
+    return Times(microseconds, "date"), [
+        _unreadable(wrong, column, name, "; dates lie between 1900 and 2200; remove such rows")
+    ]
 
 
 def _parse_texts(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]:
