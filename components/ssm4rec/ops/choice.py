@@ -7,7 +7,7 @@ Every operator has up to three forms with one result:
 - ``fused``: a compiled kernel: on CUDA those of mamba-ssm and causal-conv1d (the ``gpu`` extra), on a CPU our own for
   the selective scan and the SSD, compiled at installation where there is a C compiler.
 
-``auto`` takes the fused form where its library loads and the torch form otherwise.
+``auto`` takes the fused form where its library loads and takes such tensors, and the torch form otherwise.
 """
 
 import importlib
@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Final, Literal, get_args
 
 import torch
+from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +33,17 @@ _FUSED: Final = {
 }
 """The module of each fused form, imported when it is first wanted."""
 
+KERNEL_TYPES: Final = (torch.float32, torch.float16, torch.bfloat16)
+"""What the CUDA kernels compute in."""
+
+Computes = Literal["sequential", "torch", "cuda_kernel", "cpu_kernel"]
+"""A form that computes: the fused one has another kernel on every kind of device."""
+
 _form: Form = "auto"
 
 
 class MissingKernelError(RuntimeError):
-    """The fused form was asked for and its library is not there."""
+    """The fused form was asked for and its library is not there, or does not take these tensors."""
 
 
 def choose_form(form: Form, device: torch.device) -> None:
@@ -48,7 +55,7 @@ def choose_form(form: Form, device: torch.device) -> None:
     global _form
     if form == "fused":
         for operator, kind in _FUSED:
-            if kind == device.type and isinstance(reason := _load(operator, kind), str):
+            if kind == kind_of(device) and isinstance(reason := _load(operator, kind), str):
                 raise MissingKernelError(
                     f"no fused {operator} for {kind} here ({reason}); "
                     + ("install the gpu extra" if kind == "cuda" else "install again with a C compiler")
@@ -57,18 +64,59 @@ def choose_form(form: Form, device: torch.device) -> None:
     _form = form
 
 
-def form_of(operator: str, device: torch.device) -> Literal["sequential", "torch", "fused"]:
+def kind_of(device: torch.device) -> str:
+    """Return whose kernels compute on a device: ``cpu`` or ``cuda``."""
+    return device.type
+
+
+def form_of(operator: str, device: torch.device) -> Computes:
     """Return the form that computes ``operator`` on ``device``: never ``auto``."""
     if _form in ("sequential", "torch"):
         return "sequential" if _form == "sequential" else "torch"
-    return "fused" if isinstance(_load(operator, device.type), ModuleType) else "torch"
+    kind = kind_of(device)
+    if isinstance(_load(operator, kind), str):
+        return "torch"
+    return "cuda_kernel" if kind == "cuda" else "cpu_kernel"
+
+
+def accepted(operator: str, beyond: str) -> bool:
+    """Return whether the kernel takes the tensors at hand; if not, that is logged once.
+
+    Args:
+        operator: whose kernel.
+        beyond: what of the tensors the kernel does not take, in words; empty: it takes them.
+
+    Raises:
+        MissingKernelError: it does not, and ``fused`` was asked for.
+    """
+    if not beyond:
+        return True
+    if _form == "fused":
+        raise MissingKernelError(f"the fused {operator} does not take {beyond}; choose auto or torch")
+    _log_once(f"{operator}: torch operations (its kernel does not take {beyond})")
+    return False
+
+
+def other_types(**tensors: Tensor | None) -> str:
+    """Return in words which tensors have a type that no CUDA kernel computes in; empty: none."""
+    wrong = (
+        f"{name} of {tensor.dtype}"
+        for name, tensor in tensors.items()
+        if tensor is not None and tensor.dtype not in KERNEL_TYPES
+    )
+    return ", ".join(wrong)
+
+
+@cache
+def _log_once(message: str) -> None:
+    logger.info(message)
 
 
 def fused_module(operator: str, device: torch.device) -> ModuleType:
-    """Return the library of the fused form; ``form_of`` said ``fused``."""
-    module = _load(operator, device.type)
+    """Return the library of the fused form; ``form_of`` said that it computes."""
+    module = _load(operator, kind_of(device))
     if isinstance(module, str):
-        raise MissingKernelError(f"no fused {operator} for {device.type} here ({module})")
+        raise MissingKernelError(f"no fused {operator} for {device} here ({module})")
     return module
 
 

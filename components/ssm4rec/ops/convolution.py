@@ -5,9 +5,10 @@ Shapes: B batch, L length, C channels, W kernel width.
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-from ssm4rec.ops.choice import form_of, fused_module
+from ssm4rec.ops.choice import accepted, form_of, fused_module, other_types
 
 
 def causal_convolution(
@@ -29,7 +30,9 @@ def causal_convolution(
     match form_of("causal_convolution", x.device):
         case "sequential":
             return causal_convolution_sequential(x, weight, bias, segments, initial_state)
-        case "fused" if segments is None or initial_state is None:  # the kernel takes one of them
+        case "cuda_kernel" if (segments is None or initial_state is None) and accepted(  # the kernel takes one of them
+            "causal_convolution", _beyond_kernel(x, weight, bias)
+        ):
             y = _fused(x, weight, bias, segments, initial_state)
         case _ if segments is None:
             y = depthwise(_before(x, weight.shape[1], initial_state), weight, bias)
@@ -93,16 +96,50 @@ def depthwise_in_segments(padded: Tensor, weight: Tensor, bias: Tensor, ids: Ten
     return y
 
 
+def _beyond_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> str:
+    """Return in words what causal-conv1d does not take of the tensors (1.7.0: csrc/causal_conv1d.cpp, its checks)."""
+    C, W = weight.shape
+    if C % 8:
+        return f"{C} channels: it takes multiples of 8"
+    if not 2 <= W <= 4:
+        return f"a convolution of width {W}: it takes 2 to 4"
+    if bias.dtype != weight.dtype:
+        return f"a bias of {bias.dtype} with weights of {weight.dtype}"
+    return other_types(x=x, weight=weight)
+
+
 def _fused(x: Tensor, weight: Tensor, bias: Tensor, segments: Tensor | None, initial_state: Tensor | None) -> Tensor:
     kernel = fused_module("causal_convolution", x.device).causal_conv1d_fn
     y: Tensor = kernel(
-        x.contiguous().transpose(1, 2),  # channels last, as its segments and initial state require
+        _densely(x).transpose(1, 2),  # channels last, as its segments and initial state require
         weight,
         bias,
         seq_idx=None if segments is None else segments.int().contiguous(),
-        initial_states=None if initial_state is None else initial_state.transpose(1, 2),
+        initial_states=None if initial_state is None else _densely(initial_state.to(x.dtype)).transpose(1, 2),
     )
-    return y.transpose(1, 2)
+    y = y.transpose(1, 2)
+    return _DenseGradient.apply(y) if y.requires_grad else y  # type: ignore[no-untyped-call]
+
+
+def _densely(x: Tensor) -> Tensor:
+    """Return x (B, L, C) with the strides (L C, C, 1): the kernel reads the strides of dimensions of size 1, too.
+
+    torch calls a tensor contiguous whatever those are: a slice (1, 1, C) of a wider row stays as it is.
+    """
+    _, L, C = x.shape
+    return x if x.stride() == (L * C, C, 1) else x.clone(memory_format=torch.contiguous_format)
+
+
+class _DenseGradient(torch.autograd.Function):
+    """The identity on (B, L, C), for the same sake: the kernel's backward reads the strides of the gradient."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, y: Tensor) -> Tensor:  # noqa: ARG004 - a Function's signature
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        return _densely(gradient)
 
 
 def _last_inputs(x: Tensor, width: int, segments: Tensor | None, initial_state: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ssm4rec.ops.choice import form_of, fused_module
+from ssm4rec.ops.choice import accepted, form_of, fused_module, other_types
 
 
 def selective_scan(
@@ -52,9 +52,11 @@ def selective_scan(
     match form_of("selective_scan", x.device):
         case "sequential":
             return selective_scan_sequential(x, dt, A, b, c, segments, initial_state)
-        case "fused" if x.device.type == "cuda" and segments is None and initial_state is None:
+        case "cuda_kernel" if (segments is None and initial_state is None) and accepted(
+            "selective_scan", _beyond_cuda_kernel(dt, A)
+        ):
             return _fused_cuda(x, dt, A, b, c)
-        case "fused" if x.device.type == "cpu" and all_float32(x, dt, A, b, c, initial_state):
+        case "cpu_kernel" if all_float32(x, dt, A, b, c, initial_state):
             return _fused_cpu(x, dt, A, b, c, segments, initial_state)
         case _:
             return selective_scan_torch(x, dt, A, b, c, segments, initial_state)
@@ -129,6 +131,16 @@ def _fused_cpu(
     kernel = fused_module("selective_scan", x.device).selective_scan_native
     y, state = kernel(x, dt, A, b, c, None if segments is None else cuts(segments), initial_state)
     return y, state
+
+
+_MOST_STATES = 256
+
+
+def _beyond_cuda_kernel(dt: Tensor, A: Tensor) -> str:
+    """Return in words what mamba-ssm does not take of the tensors (2.3.2: csrc/selective_scan/selective_scan.cpp)."""
+    if A.shape[1] > _MOST_STATES:
+        return f"a state of {A.shape[1]}: it takes at most {_MOST_STATES}"
+    return other_types(dt=dt, A=A)
 
 
 def _fused_cuda(x: Tensor, dt: Tensor, A: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ssm4rec.ops.choice import form_of, fused_module
+from ssm4rec.ops.choice import accepted, form_of, fused_module, other_types
 from ssm4rec.ops.selective_scan import all_float32, check_shapes, cuts
 
 _FUSED_CHUNK = 128
@@ -51,9 +51,9 @@ def ssd(
     match form_of("ssd", x.device):
         case "sequential":
             return ssd_sequential(x, dt, A, b, c, segments, initial_state)
-        case "fused" if x.device.type == "cuda":
+        case "cuda_kernel" if accepted("ssd", other_types(x=x, dt=dt, A=A, b=b, c=c, initial_state=initial_state)):
             return _ssd_cuda(x, dt, A, b, c, segments, initial_state)
-        case "fused" if all_float32(x, dt, A, b, c, initial_state):
+        case "cpu_kernel" if all_float32(x, dt, A, b, c, initial_state):
             return _ssd_cpu(x, dt, A, b, c, segments, initial_state)
         case _:
             return ssd_chunked(x, dt, A, b, c, segments, initial_state, chunk_length)
