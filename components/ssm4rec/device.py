@@ -1,6 +1,7 @@
 """Where a stage computes, and with which kernels."""
 
 import ctypes
+import os
 from typing import Final, cast
 
 import torch
@@ -17,7 +18,9 @@ _LARGEST_KEPT_BYTES: Final = 2**30
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``; on a CPU, keep freed memory.
+    """Return the device for ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
+
+    On a CPU, freed memory is kept; on a GPU, float32 is float32 until :func:`choose_float32_products` says otherwise.
 
     Raises:
         InputError: the name is unknown, or ``cuda`` was asked for and is not there.
@@ -29,11 +32,37 @@ def choose_device(name: str) -> torch.device:
             _keep_freed_memory()
             return torch.device("cpu")
         case "cuda" if torch.cuda.is_available():
+            choose_float32_products(tf32=False)
             return torch.device("cuda")
         case "cuda":
-            raise InputError("--device cuda: this machine or this build of torch has none; use --device auto")
+            raise InputError(f"--device cuda: there is none here ({_why_no_cuda()}); use --device auto to take a CPU")
         case _:
             raise InputError(f"--device {name}: unknown; choose from {', '.join(DEVICES)}")
+
+
+def choose_float32_products(*, tf32: bool) -> None:
+    """Choose what a GPU multiplies float32 matrices with: TensorFloat-32 (10 bits after the point) or float32 (23).
+
+    Triton's ``tl.dot``, of which mamba-ssm's SSD consists, takes TF32 unless told otherwise, whatever torch's own flags
+    say. It reads its variable when it compiles a kernel (3.7.1: triton/knobs.py, language.fp32_default), and not again:
+    call this before the first one.
+    """
+    os.environ["TRITON_F32_DEFAULT"] = "tf32" if tf32 else "ieee"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+
+
+def _why_no_cuda() -> str:
+    """Return why torch finds no GPU: its own first sentence, and what this build of it needs of the driver."""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is a build without CUDA"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        reason = "torch finds no GPU"
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split()).split(". ")[0]
+    needs = "driver 580 or newer" if torch.version.cuda.startswith("13.") else "a driver as new"
+    return f"{reason}; torch {torch.__version__} is for CUDA {torch.version.cuda}, which needs {needs}"
 
 
 def _keep_freed_memory() -> None:

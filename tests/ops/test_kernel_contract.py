@@ -142,9 +142,7 @@ def beyond() -> dict[str, Any]:
 
     def convolution(channels: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
         weight, bias = draw(channels, width, dtype=dtype), draw(channels, dtype=dtype)
-        return causal_convolution(
-            draw(2, 3, channels, dtype=dtype), weight, draw(channels, **{"dtype": dtype, **bias})
-        )[0]
+        return causal_convolution(draw(2, 3, channels, dtype=dtype), weight, bias)[0]
 
     return {
         "12 channels": lambda: convolution(12, 4),

@@ -105,7 +105,7 @@ def test_what_cannot_be_measured_is_refused(
 
     assert "only 40 users of toy have a test target; draw them with replacement" in error("--users=1500")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "--device cuda: this machine or this build of torch has none" in error("--device=cuda")
+    assert "--device cuda: there is none here (" in error("--device=cuda")
     other = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
     foreign = write_model(other, tmp_path / "models" / "foreign", "lrurec")
     assert "foreign: trained on other" in (message := error(of=[*models, foreign]))

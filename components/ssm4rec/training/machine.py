@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final, Literal, get_args
 
 import torch
@@ -18,11 +19,17 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from ssm4rec.device import choose_float32_products
 from ssm4rec.errors import InputError
+from ssm4rec.ops.choice import MissingKernelError
 from ssm4rec.signals import Ended, child_variables
 
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS: Final = ("auto", *get_args(Precision))
+
+LONGEST_WAIT: Final = timedelta(hours=6)
+"""How long a process waits for another one: all wait while the first validates, on a large catalog for long. torch's
+own limits (10 minutes with NCCL) would end them. A process that dies is noticed by torchrun at once."""
 
 
 @dataclass(frozen=True)
@@ -144,19 +151,28 @@ def is_one_of_several() -> bool:
 def joined(machine: Machine) -> Iterator[Machine]:
     """Yield the machine as one of torchrun's processes, if torchrun started this one; set its number format.
 
-    TF32 is off unless asked for.
+    TF32 is off unless asked for, in torch and in the kernels.
+
+    Raises:
+        InputError: ``--kernels fused``, and a kernel does not take the model's tensors.
     """
     if machine.device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = machine.precision == "tf32"
-        torch.backends.cudnn.allow_tf32 = machine.precision == "tf32"
-    if not is_one_of_several():
-        yield machine
-        return
+        choose_float32_products(tf32=machine.precision == "tf32")
+    try:
+        if is_one_of_several():
+            yield from _one_of_several(machine)
+        else:
+            yield machine
+    except MissingKernelError as error:
+        raise InputError(f"--kernels fused: {error}") from None
+
+
+def _one_of_several(machine: Machine) -> Iterator[Machine]:
     device = machine.device
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     try:
         yield replace(machine, device=device, rank=distributed.get_rank(), world=distributed.get_world_size())
     finally:

@@ -1,0 +1,119 @@
+"""How a GPU multiplies float32, how long processes wait for each other, and refusals in one line: no GPU is needed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from torch import distributed
+
+from ssm4rec.device import choose_device
+from ssm4rec.errors import InputError
+from ssm4rec.ops.choice import choose_form
+from ssm4rec.stages.train_recommender.__main__ import build_parser, run
+from ssm4rec.training.machine import LONGEST_WAIT, Machine, joined
+from tests.ops.kernel_contract import make_believe
+
+SHOW = """
+print(os.environ["TRITON_F32_DEFAULT"], torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32,
+      torch.get_float32_matmul_precision())
+"""
+JOINED = """
+import os, torch
+from ssm4rec.training.machine import Machine, joined
+with joined(Machine(torch.device("cuda"), "{precision}")):
+    pass
+"""
+CHOSEN = """
+import os, torch
+from ssm4rec.device import choose_device
+torch.cuda.is_available = lambda: True
+assert choose_device("auto").type == "cuda"
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (JOINED.format(precision="fp32"), "ieee False False highest"),
+        (JOINED.format(precision="tf32"), "tf32 True True high"),
+        (CHOSEN, "ieee False False highest"),  # a stage without a precision, such as `evaluate`
+    ],
+)
+def test_triton_and_torch_multiply_as_the_precision_says(program: str, expected: str) -> None:
+    """In a fresh process, whatever the variable said before; the precision is what model and latency files record."""
+    before = "ieee" if expected.startswith("tf32") else "tf32"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program + SHOW],
+        env={**os.environ, "TRITON_F32_DEFAULT": before},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == expected, done.stderr
+
+
+def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text is torch's own, c10/cuda/CUDAFunctions.cpp (2.13.0)."""
+    reason = (
+        "The NVIDIA driver on your system is too old (found version 12080). Please update your GPU driver by "
+        "downloading and installing a new\nversion from the URL: http://www.nvidia.com/Download/index.aspx"
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", mock.Mock(side_effect=RuntimeError(reason)))
+    with pytest.raises(
+        InputError,
+        match=r"^--device cuda: there is none here \(The NVIDIA driver on your system is too old "
+        r"\(found version 12080\); torch \S+ is for CUDA 13\.0, which needs driver 580 or newer\); "
+        r"use --device auto to take a CPU$",
+    ):
+        choose_device("cuda")
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="a build with CUDA says something else")
+def test_a_build_without_cuda_is_named() -> None:
+    with pytest.raises(InputError, match=r"--device cuda: there is none here \(torch \S+ is a build without CUDA\)"):
+        choose_device("cuda")
+
+
+def test_processes_wait_for_a_long_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of a real process group; NCCL's own would be 10 minutes."""
+    for name, value in {
+        "LOCAL_RANK": 0,
+        "RANK": 0,
+        "WORLD_SIZE": 1,
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": 0,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    with joined(Machine(torch.device("cpu"))):
+        options = distributed.distributed_c10d._get_default_group()._get_backend(torch.device("cpu")).options
+        assert options._timeout == LONGEST_WAIT
+        assert LONGEST_WAIT.total_seconds() >= 3600
+
+
+@pytest.mark.parametrize("kernels", ["auto", "fused"])
+def test_a_convolution_that_the_kernel_does_not_take(cycle_dataset: Path, tmp_path: Path, kernels: str) -> None:
+    """A stage trains it with `auto` and refuses it with `fused`, before anything is written."""
+    arguments = [
+        "--dataset-dir", str(cycle_dataset), "--model", "2mamba4rec", "--profile", "smoke", "--device", "cpu",
+        "--overrides", "training.epochs=1,model.mixer.convolution_width=5", "--kernels", kernels,
+        "--model-dir", str(tmp_path / "model"), "--history", str(tmp_path / "history.parquet"),
+    ]  # fmt: skip
+    options = build_parser().parse_args(arguments)
+    try:
+        with make_believe() as called:
+            if kernels == "auto":
+                run(options)
+                assert "causal_conv1d_fn" not in called
+                assert "mamba_chunk_scan_combined" in called
+            else:
+                with pytest.raises(InputError, match=r"^--kernels fused: .* width 5: it takes 2 to 4; choose auto or"):
+                    run(options)
+    finally:
+        choose_form("auto", torch.device("cpu"))
+    assert (tmp_path / "model").exists() == (kernels == "auto")
