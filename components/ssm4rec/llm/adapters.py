@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
@@ -22,7 +22,12 @@ from ssm4rec.contracts import RANKER
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.files import read_json, whole_folder, write_json
-from ssm4rec.llm.language_models import language_model_folder, load_language_model, load_tokenizer
+from ssm4rec.llm.language_models import (
+    language_model_folder,
+    load_language_model,
+    load_tokenizer,
+    recompute_activations,
+)
 from ssm4rec.llm.settings import LoraSettings
 from ssm4rec.llm.sources import Quantization
 
@@ -135,6 +140,9 @@ def _old_names() -> Iterator[None]:
         yield
 
 
+_MANY: Final = 10**9
+"""Weights from which on a model's activations are too many to keep."""
+
 _prepared: Callable[..., PreTrainedModel] = prepare_model_for_kbit_training  # peft leaves it untyped
 
 
@@ -143,4 +151,6 @@ def _base(folder: Path, quantization: Quantization, device: torch.device) -> Pre
     if quantization == "nf4":
         with _old_names():
             return _prepared(model, use_gradient_checkpointing=device.type == "cuda")
+    if device.type == "cuda" and model.num_parameters() >= _MANY:
+        recompute_activations(model)
     return model

@@ -27,7 +27,7 @@ from ssm4rec.files import read_json, write_json
 from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.alignment_course import AlignmentTask, Course
 from ssm4rec.llm.alignment_history import AlignmentRow
-from ssm4rec.llm.language_models import memory_advice, optimizer_name
+from ssm4rec.llm.language_models import memory_advice, on_one_device, optimizer_name
 from ssm4rec.llm.orpo import AnswerORPOTrainer, ORPOConfig, sequence_error
 from ssm4rec.llm.preference_examples import PreferenceExample
 
@@ -134,7 +134,7 @@ def _check_attention(model: PeftModel, examples: list[PreferenceExample]) -> Non
 
 def _arguments(task: AlignmentTask, folder: Path, device: torch.device, resumed: bool) -> ORPOConfig:
     settings, steps, on_gpu = task.settings, task.settings.steps, device.type == "cuda"
-    return ORPOConfig(
+    arguments = ORPOConfig(
         output_dir=str(folder),
         beta=settings.beta,
         num_train_epochs=1,
@@ -163,6 +163,7 @@ def _arguments(task: AlignmentTask, folder: Path, device: torch.device, resumed:
         dataloader_pin_memory=on_gpu,
         label_names=[],
     )
+    return on_one_device(arguments)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.candidates import RankingTask
 from ssm4rec.llm.examples import Example
-from ssm4rec.llm.language_models import optimizer_name
+from ssm4rec.llm.language_models import on_one_device, optimizer_name
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import RankerSettings, StepSettings
 from ssm4rec.llm.tuning_history import TuningRow
@@ -120,7 +120,7 @@ def finetune(
 def _arguments(settings: StepSettings, folder: Path, device: torch.device, steps: int, seed: int) -> TrainingArguments:
     """Return Trainer's arguments: silent, untracked, on one device, checkpoints when told so."""
     usgm = _is_usgm(settings)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=settings.batch,
@@ -142,6 +142,7 @@ def _arguments(settings: StepSettings, folder: Path, device: torch.device, steps
         dataloader_pin_memory=device.type == "cuda",
         seed=seed,
     )
+    return on_one_device(arguments)
 
 
 def _is_usgm(settings: StepSettings) -> bool:

