@@ -22,6 +22,7 @@ from ssm4rec.llm.language_models import language_model_folder, load_language_mod
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.queries import QueryPrompts
 from ssm4rec.llm.scratch_models import new_language_model, train_tokenizer
+from ssm4rec.ops.choice import has_kernel
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def new_generator(
                 f"language model {recipe.source}: it reads {positions} tokens, and prompt.maximum_tokens="
                 f"{recipe.prompt.maximum_tokens} with search.new_tokens={recipe.search.new_tokens} are more; lower one"
             )
+    _check_kernels(model, device)
     return Generator(model.to(device), tokenizer)  # type: ignore[arg-type] # transformers types `to` loosely
 
 
@@ -112,11 +114,24 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
     """Return the generator of a folder, ready to generate.
 
     Raises:
-        InputError: its files are missing or damaged.
+        InputError: its files are missing or damaged, or a GPU's kernels do not take its sizes.
     """
     tokenizer, model = load_tokenizer(folder), load_language_model(folder, device)
+    _check_kernels(model, device)
     model.train(False)
     return Generator(model, tokenizer)
+
+
+def _check_kernels(model: PreTrainedModel, device: torch.device) -> None:
+    """Raise InputError for a Mamba2 that causal-conv1d does not take: transformers calls it where it is installed."""
+    if device.type != "cuda" or model.config.model_type != "mamba2" or not has_kernel("causal_convolution", "cuda"):
+        return
+    outputs = next(layer.out_features for name, layer in model.named_modules() if name.endswith("in_proj"))
+    if outputs % 8:
+        raise InputError(
+            f"a Mamba2 whose input projection has {outputs} outputs: causal-conv1d takes multiples of 8; train it "
+            "again (small models from before have other heads), or use --device cpu"
+        )
 
 
 def query_prompts(generator: Generator, titles: list[str], recipe: GeneratorRecipe) -> QueryPrompts:

@@ -25,7 +25,10 @@ from ssm4rec.llm.generator_settings import SCRATCH, ScratchSettings
 SCRATCH_SOURCES: Final = (f"{SCRATCH}gpt2", f"{SCRATCH}mamba2")
 
 _END, _PADDING = "<|endoftext|>", "<|padding|>"
-_HEAD_WIDTH: Final = 32
+_HEAD_WIDTH: Final = 32  # GPT-2's
+_SCAN_HEADS: Final = 8
+"""Heads of Mamba2. transformers hands slices of the input projection to causal-conv1d, which takes rows whose lengths
+are multiples of 8: the projection has 4 x width + 2 x _STATE_SIZE + heads outputs."""
 _STATE_SIZE: Final = 16
 _CHUNK_LENGTH: Final = 32
 
@@ -92,8 +95,8 @@ def new_language_model(
                     hidden_size=width,
                     num_hidden_layers=layers,
                     expand=2,
-                    head_dim=_HEAD_WIDTH,
-                    num_heads=2 * width // _HEAD_WIDTH,
+                    head_dim=2 * width // _SCAN_HEADS,
+                    num_heads=_SCAN_HEADS,
                     n_groups=1,
                     state_size=_STATE_SIZE,
                     chunk_size=_CHUNK_LENGTH,

@@ -130,6 +130,11 @@ def kernels(kind: str) -> dict[str, str]:
     return found
 
 
+def has_kernel(operator: str, kind: str) -> bool:
+    """Return whether there is a fused form of ``operator`` on ``cpu`` or ``cuda``."""
+    return isinstance(_load(operator, kind), ModuleType)
+
+
 @cache
 def _load(operator: str, kind: str) -> ModuleType | str:
     """Return the module of the fused form, or why there is none; logged once."""
