@@ -16,16 +16,53 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TOOLS := .tools
 TOOLS_INSTALLED := $(TOOLS)/.installed
 
-# Variables that `make run` and `make submit` hand to the study as flags: DATASET=ml-1m becomes --dataset ml-1m.
-# Only those given to make itself count: names as plain as FORMAT or OUT may stand in the environment for other reasons.
-STUDY := PARAMETERS DATASET NAME SOURCE ITEMS_SOURCE DATA_VERSION MODELS SEEDS GLOBAL_TIME PROFILE LLM LANGUAGE_MODEL LANGUAGE_MODEL_VERSION RETRIEVER LLM_OVERRIDES \
-	GENERATOR_OVERRIDES LATENCY_SAMPLES LATENCY_USERS LATENCY_BATCHES ANY_CHECKSUM CACHE_DIR FORM FORMAT \
-	DELIMITER ENCODING BAD_ROWS USER_COLUMN ITEM_COLUMN TIME_COLUMN TIME_UNIT RATING_COLUMN TITLE_COLUMN DEDUPLICATE MINIMUM_RATING K_CORE \
-	REPLACE_CHAMPION SPLIT VALIDATION_FRACTION TEST_FRACTION OVERRIDES DEVICE PRECISION KERNELS COMPILE CHECKPOINT_DIR GPUS
-given = $(foreach name,$1,$(if $(filter command,$(origin $(name))),$(name)))
-flags = $(foreach name,$(call given,$1),--$(shell echo $(name) | tr A-Z_ a-z-) '$($(name))')
-# Where images come from, what trains (cuda or cpu) and which volume is mounted: read when a pipeline is compiled.
-SETTINGS = $(foreach name,$(call given,REGISTRY ACCELERATOR VOLUME),SSM4REC_$(name)='$($(name))')
+# The variables of each target: `make run DATASET=ml-1m` hands --dataset=ml-1m to the study. Only those given to make
+# itself count: names as plain as FORMAT or OUT may stand in the environment for other reasons. What a target does not
+# know is refused (at the end of this file); tests/pipelines/test_make.py holds the lists against the programs' flags.
+OF_ALL := ANY_CHECKSUM CACHE_DIR CHECKPOINT_DIR DATASET DATA_VERSION DEVICE ITEMS_SOURCE K_CORE NAME PARAMETERS PROFILE \
+	SEEDS SOURCE
+OF_TRAININGS := COMPILE GPUS KERNELS MODELS OVERRIDES PRECISION
+OF_LANGUAGE_MODELS := LANGUAGE_MODEL_VERSION LLM_OVERRIDES RETRIEVER
+COMPARED := $(OF_ALL) $(OF_TRAININGS) $(OF_LANGUAGE_MODELS) BAD_ROWS DEDUPLICATE DELIMITER ENCODING FORM FORMAT \
+	GENERATOR_OVERRIDES GLOBAL_TIME ITEM_COLUMN LANGUAGE_MODEL LATENCY_BATCHES LATENCY_SAMPLES LATENCY_USERS LLM \
+	MINIMUM_RATING RATING_COLUMN REPLACE_CHAMPION SPLIT TEST_FRACTION TIME_COLUMN TIME_UNIT TITLE_COLUMN USER_COLUMN \
+	VALIDATION_FRACTION
+HERE := ARTIFACTS OUT RUNNER
+# What a pipeline is compiled for: where images come from, what trains (cuda or cpu) and which volume is mounted.
+COMPILED_FOR := REGISTRY ACCELERATOR VOLUME
+
+FLAGS_run := $(COMPARED) $(HERE)
+FLAGS_optimizer-study := $(OF_ALL) $(OF_TRAININGS) $(HERE) CONTROLS OPTIMIZERS
+FLAGS_orpo-study := $(OF_ALL) $(OF_LANGUAGE_MODELS) $(HERE) LANGUAGE_MODELS
+FLAGS_adapter-study := $(OF_ALL) $(OF_LANGUAGE_MODELS) $(HERE) LANGUAGE_MODEL OPTIMIZERS
+FLAGS_long-history-study := $(OF_ALL) $(OF_TRAININGS) $(HERE) LATENCY_LENGTHS LATENCY_SAMPLES LENGTHS
+FLAGS_submit := $(COMPARED) ENDPOINT EXPERIMENT GPU_POOL GPU_TOLERATION
+FLAGS_images := ONLY BASE_IMAGE NETWORK BUILD_ARG SOURCE TORCH_INDEX
+FLAGS_mlflow := PORT
+STUDIES := run optimizer-study orpo-study adapter-study long-history-study
+$(foreach target,$(STUDIES) submit images compile,$(eval KNOWN_$(target) := $(COMPILED_FOR)))
+KNOWN_help := FOR
+KNOWN_images += PUSH
+KNOWN_deploy := OVERLAY
+KNOWN_status := RUN
+KNOWN_logs := RUN
+KNOWN_test := TESTS
+KNOWN_manifests := WRITE
+BENCHES := $(addprefix bench-,ops training optimizers length evaluation statistics latency ranking large-catalog)
+$(foreach target,bench $(BENCHES) bench-peers,$(eval KNOWN_$(target) := BENCH))
+# Of every target: with what, from where and into which folders it installs.
+KNOWN := PYTHON TORCH_INDEX VENV TOOLS
+known = $(sort $(FLAGS_$1) $(KNOWN_$1) $(KNOWN))
+
+# A value as it was given, byte for byte: neither make nor the shell reads anything into it.
+define LINE_BREAK
+
+
+endef
+quoted = $$'$(subst $(LINE_BREAK),\n,$(subst ',\',$(subst \,\\,$(value $1))))'
+given = $(foreach name,$1,$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+flags = $(foreach name,$(call given,$(FLAGS_$1)),--$(shell echo $(name) | tr A-Z_ a-z-)=$(call quoted,$(name)))
+SETTINGS = $(foreach name,$(call given,$(COMPILED_FOR)),SSM4REC_$(name)=$(call quoted,$(name)))
 
 ##@ Use
 
@@ -37,48 +74,50 @@ help: ## List the targets
 	@echo
 	@echo "  make run DATASET=ml-1m SOURCE=file:///data/ml-1m.zip MODELS=sasrec,2mamba4rec SEEDS=0,1,2 PROFILE=quick OUT=folder"
 	@echo "  make run DATASET=events SOURCE=events.parquet      every flag: $(BIN)/python -m pipelines.run --help"
+	@echo "  make help FOR=run                                  the variables of a target"
+	@$(foreach target,$(if $(call given,FOR),$(FOR)),echo; echo "  make $(target):" $(addsuffix =,$(call known,$(target)));)
 
 .PHONY: run
 run: $(INSTALLED) ## Run the study on this machine: data, trainings, evaluation, report (DATASET=, MODELS=, OUT=, RUNNER=, ...)
-	@$(SETTINGS) $(BIN)/python -m pipelines.run $(call flags,$(STUDY) OUT RUNNER ARTIFACTS)
+	@$(SETTINGS) $(BIN)/python -m pipelines.run $(call flags,$@)
 
 .PHONY: optimizer-study
 optimizer-study: $(INSTALLED) ## Compare optimizers and ways to choose batches, each tuned alike (MODELS=, OPTIMIZERS=, SEEDS=, ...)
-	@$(SETTINGS) $(BIN)/python -m pipelines.run_optimizers $(call flags,$(STUDY) OPTIMIZERS CONTROLS OUT RUNNER ARTIFACTS)
+	@$(SETTINGS) $(BIN)/python -m pipelines.run_optimizers $(call flags,$@)
 
 .PHONY: orpo-study
 orpo-study: $(INSTALLED) ## Compare language models of several sizes before and after ORPO (LANGUAGE_MODELS=, PROFILE=, ...)
-	@$(SETTINGS) $(BIN)/python -m pipelines.run_orpo $(call flags,$(STUDY) LANGUAGE_MODELS OUT RUNNER ARTIFACTS)
+	@$(SETTINGS) $(BIN)/python -m pipelines.run_orpo $(call flags,$@)
 
 .PHONY: adapter-study
 adapter-study: $(INSTALLED) ## Compare USGM with AdamW on a language model's adapter, each tuned alike (LANGUAGE_MODEL=, SEEDS=, ...)
-	@$(SETTINGS) $(BIN)/python -m pipelines.run_adapters $(call flags,$(STUDY) OPTIMIZERS OUT RUNNER ARTIFACTS)
+	@$(SETTINGS) $(BIN)/python -m pipelines.run_adapters $(call flags,$@)
 
 .PHONY: long-history-study
 long-history-study: $(INSTALLED) ## Compare windows of several lengths, and what long histories cost (MODELS=, LENGTHS=, LATENCY_LENGTHS=, ...)
-	@$(SETTINGS) $(BIN)/python -m pipelines.run_long_histories $(call flags,$(STUDY) LENGTHS LATENCY_LENGTHS OUT RUNNER ARTIFACTS)
+	@$(SETTINGS) $(BIN)/python -m pipelines.run_long_histories $(call flags,$@)
 
 .PHONY: mlflow
-mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000
+mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000, or another PORT=
 	@mkdir -p runs
-	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 \
-		--backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db --artifacts-destination runs/mlflow-artifacts
+	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(if $(call given,PORT),$(call quoted,PORT),5000) \
+		--backend-store-uri 'sqlite:///$(CURDIR)/runs/mlflow.db' --artifacts-destination runs/mlflow-artifacts
 
 ##@ Cluster
 
 .PHONY: images
 images: $(INSTALLED) ## Build the images and print their sizes (ONLY=cpu, REGISTRY=, PUSH=1, ...)
-	@$(SETTINGS) $(BIN)/python images/build.py $(call flags,ONLY BASE_IMAGE TORCH_INDEX NETWORK BUILD_ARG SOURCE) $(if $(PUSH),--push)
+	@$(SETTINGS) $(BIN)/python images/build.py $(call flags,$@) $(if $(PUSH),--push)
 
 .PHONY: deploy
 deploy: ## Put KFP, MLflow, its database and the volume on the cluster that kubectl talks to (OVERLAY=kind or a100)
-	@test -d manifests/overlays/$(OVERLAY) || { echo "make deploy: OVERLAY=$(OVERLAY): choose one of" $$(ls manifests/overlays) >&2; exit 2; }
+	@test -d manifests/overlays/$(call quoted,OVERLAY) || { echo make deploy: OVERLAY=$(call quoted,OVERLAY)": choose one of" $$(ls manifests/overlays) >&2; exit 2; }
 	kubectl apply -k manifests/kfp/cluster-scoped
 	kubectl wait --for=condition=established --timeout=60s crd/applications.app.k8s.io
 	kubectl apply -k manifests/kfp/pipelines
 	manifests/secrets/generate.sh
 	kubectl apply -k manifests/secrets
-	kubectl apply -k manifests/overlays/$(OVERLAY)
+	kubectl apply -k manifests/overlays/$(call quoted,OVERLAY)
 	kubectl rollout status -n kubeflow --timeout=15m deployment/ml-pipeline deployment/ssm4rec-mlflow
 OVERLAY ?= kind
 
@@ -87,18 +126,18 @@ compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REG
 	@$(SETTINGS) $(BIN)/python -m pipelines.compile
 
 .PHONY: submit
-submit: $(INSTALLED) ## Submit the study: `kfp run create` at KF_PIPELINES_ENDPOINT (as run; GPU_POOL=, GPU_TOLERATION=, EXPERIMENT=)
-	@$(BIN)/python -m pipelines.submit $(call flags,$(STUDY) EXPERIMENT GPU_POOL GPU_TOLERATION)
+submit: $(INSTALLED) ## Submit the study: `kfp run create` at KF_PIPELINES_ENDPOINT (as run; GPU_POOL=, REGISTRY=, EXPERIMENT=, ...)
+	@$(SETTINGS) $(BIN)/python -m pipelines.submit $(call flags,$@)
 
 .PHONY: status
 status: $(INSTALLED) ## Show the runs at KF_PIPELINES_ENDPOINT, or one of them (RUN=id)
 	@test -n "$$KF_PIPELINES_ENDPOINT" || { echo "make status: set KF_PIPELINES_ENDPOINT, such as http://localhost:8080" >&2; exit 2; }
-	@PYTHONWARNINGS=ignore::FutureWarning $(BIN)/kfp run $(if $(RUN),get '$(RUN)',list --sort-by 'created_at desc')
+	@PYTHONWARNINGS=ignore::FutureWarning $(BIN)/kfp run $(if $(call given,RUN),get $(call quoted,RUN),list --sort-by 'created_at desc')
 
 .PHONY: logs
 logs: ## Print what the stages of a run print, and follow it (RUN=id)
-	@test -n "$(RUN)" || { echo "make logs: which run? RUN=id, from make status" >&2; exit 2; }
-	@kubectl logs -n kubeflow -l pipeline/runid=$(RUN) -c main --prefix --tail=-1 --follow --max-log-requests=20
+	@test -n $(if $(call given,RUN),$(call quoted,RUN),"") || { echo "make logs: which run? RUN=id, from make status" >&2; exit 2; }
+	@kubectl logs -n kubeflow -l pipeline/runid=$(call quoted,RUN) -c main --prefix --tail=-1 --follow --max-log-requests=20
 
 ##@ Develop
 
@@ -176,3 +215,27 @@ $(TOOLS_INSTALLED): images/tools.txt
 	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
 	@$(TOOLS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	@touch $@
+
+# A name that a target does not know is refused before anything is installed: MODEL=sasrec would train all models.
+GOALS := $(or $(MAKECMDGOALS),help)
+UNKNOWN := $(filter-out MAKEFLAGS SHELL .% $(foreach goal,$(GOALS),$(call known,$(goal))),$(call given,$(.VARIABLES)))
+# The name with the fewest letters to add, drop or change, if they are few.
+nearest = $(shell echo '$(subst ',,$1)' $(sort $2) | awk '{ \
+	for (n = 2; n <= NF; n++) { \
+		for (j = 0; j <= length($$n); j++) row[j] = j; \
+		for (i = 1; i <= length($$1); i++) { \
+			before = row[0]; row[0] = i; \
+			for (j = 1; j <= length($$n); j++) { \
+				cost = before + (substr($$1, i, 1) != substr($$n, j, 1)); before = row[j]; \
+				if (row[j] + 1 < cost) cost = row[j] + 1; \
+				if (row[j - 1] + 1 < cost) cost = row[j - 1] + 1; \
+				row[j] = cost } } \
+		if (best == "" || row[length($$n)] < least) { least = row[length($$n)]; best = $$n } } \
+	if (least <= (length($$1) + 2) / 3) print "; did you mean " best "=?" }')
+ifneq ($(UNKNOWN),)
+NAME_AT_FAULT := $(firstword $(UNKNOWN))
+NAMES := $(foreach goal,$(GOALS),$(call known,$(goal)))
+$(error make $(GOALS): $(NAME_AT_FAULT)=: unknown$(call nearest,$(NAME_AT_FAULT),$(NAMES)) (known: $(sort $(NAMES))))
+endif
+# What is given here stays out of the environment of programs: make would read the values as its own language there.
+unexport $(call given,$(.VARIABLES))

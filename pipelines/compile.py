@@ -32,17 +32,20 @@ PIPELINES: Final[dict[str, Callable[[], Any]]] = {
 
 def compile_all(folder: Path) -> list[Path]:
     """Compile every pipeline into ``folder``, with a picture of each, and return the YAML files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, build in PIPELINES.items():
-        path = folder / f"{name}.yaml"
-        compiler.Compiler().compile(build(), str(path))
-        # kfp's own header prints dictionaries in an order that changes from run to run.
-        body = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-        path.write_text("\n".join([_HEADER, *body]) + "\n", encoding="utf-8")
-        paths.append(path)
+    paths = [compile_package(name, folder) for name in PIPELINES]
     write_pictures(folder, [path for path in paths if path.stem in STUDIES], paths)
     return paths
+
+
+def compile_package(name: str, folder: Path) -> Path:
+    """Compile one package into ``folder`` and return its file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.yaml"
+    compiler.Compiler().compile(PIPELINES[name](), str(path))
+    # kfp's own header prints dictionaries in an order that changes from run to run.
+    body = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    path.write_text("\n".join([_HEADER, *body]) + "\n", encoding="utf-8")
+    return path
 
 
 def main() -> None:

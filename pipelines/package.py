@@ -19,7 +19,6 @@ def compiled_package(name: str, folder: Path) -> Path:
     """Return the committed file of a pipeline; compiled into ``folder`` where this process chose other images."""
     if not any(os.environ.get(variable) for variable in SETTINGS):
         return COMPILED / f"{name}.yaml"
-    from pipelines.compile import compile_all
+    from pipelines.compile import compile_package
 
-    compile_all(folder)
-    return folder / f"{name}.yaml"
+    return compile_package(name, folder)

@@ -8,13 +8,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from pipelines.comparative_study import fitting_package
 from pipelines.front_door import check_study, read_spec
 from pipelines.hardware import A100_80GB, GPU_TAINTS
 from pipelines.loops import check_loops
-from pipelines.package import COMPILED
+from pipelines.package import compiled_package
 from pipelines.parameters.comparative import StudyParser, study_arguments
 from pipelines.sizes import check_sizes
 from ssm4rec.command_line import run_stage
@@ -26,7 +28,7 @@ def build_parser() -> StudyParser:
     parser = StudyParser("pipelines.submit", "Submit the comparative study to a Kubeflow Pipelines cluster.")
     parser.add_argument("--endpoint", default="", help="KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT")
     parser.add_argument("--experiment", default="ssm4rec", help="KFP experiment the run is listed under")
-    parser.add_argument("--gpu-pool", type=json.loads, default=A100_80GB, help="labels of the GPU nodes, as JSON")
+    parser.add_argument("--gpu-pool", type=_pool, default=A100_80GB, help="labels of the GPU nodes, as JSON")
     parser.add_argument(
         "--gpu-toleration", type=_tolerations, default=[GPU_TAINTS], help="of the GPU nodes' taints, as JSON"
     )
@@ -35,8 +37,23 @@ def build_parser() -> StudyParser:
 
 def _tolerations(text: str) -> list[dict[str, str]]:
     """Parse one toleration or a list of them."""
-    given = json.loads(text)
+    given = _json(text)
     return given if isinstance(given, list) else [given]
+
+
+def _pool(text: str) -> dict[str, str]:
+    """Parse the labels of nodes."""
+    given = _json(text)
+    if not isinstance(given, dict):
+        raise argparse.ArgumentTypeError(f"{text}: write labels and values, such as {json.dumps(A100_80GB)}")
+    return given
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text or repr(text)}: not JSON ({error})") from None
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,11 +65,16 @@ def run(options: argparse.Namespace) -> None:
             "`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`) or pass --endpoint"
         )
     package, arguments = fitting_package(study_arguments(options))
+    with tempfile.TemporaryDirectory() as folder:
+        _submit(options, endpoint, compiled_package(package, Path(folder)), arguments)
+
+
+def _submit(options: argparse.Namespace, endpoint: str, compiled: Path, arguments: dict[str, Any]) -> None:
+    """Submit a compiled file with the study's arguments."""
     arguments |= {"gpu_pool": options.gpu_pool, "gpu_toleration": options.gpu_toleration}
     for folder in ("cache_dir", "checkpoint_dir"):
         if not arguments[folder]:  # the compiled file knows the cluster's volume, if it has one
             del arguments[folder]
-    compiled = COMPILED / f"{package}.yaml"
     spec = read_spec(compiled)
     check_loops(spec, arguments)
     check_sizes(spec, arguments)

@@ -198,6 +198,11 @@ def test_a_submission_is_checked_alike_and_posts_nothing(
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     here = re.compile("--out|--cache-dir|--checkpoint-dir|--artifacts|--runner|no such file|does not tell|no file fits")
     asked = [pair for pair in REFUSED["comparative"] if not here.search(" ".join(pair))]
+    asked += [
+        ("--gpu-pool a100", "--gpu-pool a100: not JSON"),
+        ("--gpu-pool 3", "--gpu-pool 3: write labels and values, such as"),
+        ("--gpu-toleration [", "--gpu-toleration [: not JSON"),
+    ]
     assert len(asked) > 50
     for flags, message in asked:
         monkeypatch.setattr("sys.argv", ["submit", *flags.format(tmp=tmp_path).split()])

@@ -1,0 +1,138 @@
+"""make: what a target does not know is refused, and a value reaches the program as it was given, byte for byte."""
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pipelines.conftest import Recorder
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = {
+    "run": "pipelines.run",
+    "optimizer-study": "pipelines.run_optimizers",
+    "orpo-study": "pipelines.run_orpo",
+    "adapter-study": "pipelines.run_adapters",
+    "long-history-study": "pipelines.run_long_histories",
+    "submit": "pipelines.submit",
+}
+RECORDING = """#!/bin/bash
+printf '%s\\0' "$@" > "$RECORD/arguments"
+printf '%s' "$SSM4REC_REGISTRY" > "$RECORD/registry"
+"""
+
+
+def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    hidden = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    given = {name: value for name, value in os.environ.items() if name not in hidden}
+    return subprocess.run(
+        ["make", *words], cwd=ROOT, env={**given, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A virtual environment whose Python writes down what it is called with."""
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "mlflow"):
+        (tmp_path / "bin" / name).write_text(RECORDING)
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / ".installed").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("target", PROGRAMS)
+def test_a_target_knows_the_flags_of_its_program(target: str) -> None:
+    parser = import_module(PROGRAMS[target]).build_parser()
+    flags = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+    shown = make("help", f"FOR={target}").stdout.splitlines()[-1].partition(":")[2].split()
+    further = {"ACCELERATOR=", "REGISTRY=", "VOLUME=", "PYTHON=", "TORCH_INDEX=", "VENV=", "TOOLS="}
+    assert {name for name in shown if name not in further} == {
+        f"{flag.removeprefix('--').upper().replace('-', '_')}=" for flag in flags
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("run MODEL=sasrec", "make run: MODEL=: unknown; did you mean MODELS=? (known: ACCELERATOR ANY_CHECKSUM"),
+        ("run SEED=1", "make run: SEED=: unknown; did you mean SEEDS=?"),
+        ("run EPOCHS=1", "make run: EPOCHS=: unknown (known:"),
+        ("run models=sasrec", "make run: models=: unknown"),
+        ("orpo-study OPTIMIZERS=usgm", "make orpo-study: OPTIMIZERS=: unknown"),
+        ("orpo-study LANGUAGE_MODEL=a/b", "make orpo-study: LANGUAGE_MODEL=: unknown; did you mean LANGUAGE_MODELS=?"),
+        ("long-history-study LATENCY_USERS=1", "make long-history-study: LATENCY_USERS=: unknown"),
+        ("mlflow PROT=5001", "make mlflow: PROT=: unknown; did you mean PORT=? (known: PORT PYTHON"),
+        ("logs RUNS=1", "make logs: RUNS=: unknown; did you mean RUN=?"),
+        ("test TEST=tests", "make test: TEST=: unknown; did you mean TESTS=?"),
+        ("bench-ops BENCHS=x", "make bench-ops: BENCHS=: unknown; did you mean BENCH=?"),
+        ("submit OUT=x", "make submit: OUT=: unknown"),
+        ("clean OUT=x", "make clean: OUT=: unknown"),
+        ("OUT=x", "make help: OUT=: unknown"),
+        ("run it's=x", "make run: it's=: unknown"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_before_anything_is_installed(
+    words: str, line: str, tmp_path: Path
+) -> None:
+    done = make(*words.split(), f"VENV={tmp_path}/venv")
+    assert (done.returncode, done.stdout) == (2, "")
+    (said,) = done.stderr.splitlines()
+    assert line in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_known_names_of_every_kind_pass(recorded: Path) -> None:
+    for words in (
+        "bench-ops BENCH=--runs",
+        "mlflow PORT=5001",
+        "images ONLY=cpu PUSH=1",
+        "compile REGISTRY=r VOLUME=v",
+    ):
+        done = make(*words.split(), f"VENV={recorded}", RECORD=str(recorded))
+        assert done.returncode == 0, done.stderr
+    # of the environment they are not refused, nor handed on: names as plain as OUT may stand there for other reasons
+    assert make("run", f"VENV={recorded}", RECORD=str(recorded), OUT="x", MODEL="y").returncode == 0
+    assert (recorded / "arguments").read_bytes().split(b"\0")[:-1] == [b"-m", b"pipelines.run"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "it's", 'say "x"', "a$b", "a$$b", "$(shell touch hacked)", "${HOME}", "`touch hacked`", "a#b", "a\\b", "a\\nb",
+        "a b  c ", "*", "a?b", "%41", "a;touch hacked", "a&b", "a|b", "!x", "~", "é日", "a\tb", "a\nb", "-x", "{a,b}",
+        "", "\\'", "$'x'", "a,b=c:d", "(a)", ")", "x$", "\\",
+    ],
+)  # fmt: skip
+def test_a_value_reaches_the_program_byte_for_byte(value: str, recorded: Path) -> None:
+    done = make("submit", f"VENV={recorded}", f"NAME={value}", f"REGISTRY={value}", "SEEDS=1", RECORD=str(recorded))
+    assert done.returncode == 0, done.stderr
+    arguments = (recorded / "arguments").read_bytes().split(b"\0")[:-1]
+    assert set(arguments[2:]) == {f"--name={value}".encode(), b"--seeds=1"}
+    assert (recorded / "registry").read_bytes() == value.encode()
+    assert not (ROOT / "hacked").exists()
+
+
+def test_a_submission_for_a_registry_names_its_images(server: Recorder, recorded: Path) -> None:
+    """Through make and the real program: the posted pipeline runs the images of that registry."""
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    python = recorded / "bin" / "python"
+    python.write_text(f'#!/bin/bash\nexec {sys.executable} "$@"\n')
+    words = ("REGISTRY=registry.example.org/shop", "LLM=none", "GLOBAL_TIME=none", f"VENV={recorded}")
+    done = make("submit", *words, KF_PIPELINES_ENDPOINT=endpoint)
+    assert done.returncode == 0, done.stderr
+    spec = server.posted["/apis/v2beta1/runs"]["pipeline_spec"]["pipeline_spec"]
+    images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
+    assert images
+    assert all(image.startswith("registry.example.org/shop/ssm4rec-") for image in images)
+    committed = yaml.safe_load_all((ROOT / "pipelines/compiled/comparative_study.yaml").read_text(encoding="utf-8"))
+    assert "registry.example.org" not in str(next(committed))
+
+
+def test_make_needs_what_it_names() -> None:
+    assert shutil.which("awk"), "the nearest name is looked for with awk"
