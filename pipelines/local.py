@@ -59,7 +59,7 @@ class LocalStudy:
 
     Attributes:
         folder: receives ``artifacts/`` (KFP's pipeline root), ``logs/`` (a file per stage) and ``cache/`` (which stages
-            are finished: the same pipeline with the same arguments in the same folder does not repeat them).
+            are finished: the same code with the same arguments in the same folder does not repeat them).
         runner: makes a process or a container of a stage.
         tracking: the MLflow variables of the study's run, from ``tracking.start_study``.
         environment: further variables of a stage, by its module.
@@ -86,7 +86,7 @@ class LocalStudy:
                 pipeline_root=str(self.folder / "artifacts"),
                 raise_on_error=True,
                 enable_caching=True,
-                cache_root=str(self.folder / "cache"),
+                cache_root=str(self.cache),
             )
             try:
                 with self.runner.ending_stages():
@@ -96,6 +96,11 @@ class LocalStudy:
                 if not self.failed:
                     raise
         return not self.failed
+
+    @property
+    def cache(self) -> Path:
+        """Which stages are finished, of this state of the code: what another one finished is not reused."""
+        return self.folder / "cache" / self.runner.code_version()
 
     @property
     def failed(self) -> list[StageProcess]:

@@ -25,6 +25,7 @@ from pipelines.parameters.parser import ParametersParser
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.stage_process import StageProcess
 from pipelines.study_folder import StudyFolder
+from pipelines.versions import add_versions
 from ssm4rec.addresses import public_text
 from ssm4rec.command_line import end_unread, one_of, run_stage
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
@@ -102,22 +103,25 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
     """Run a study and say where everything is."""
     arguments = plan.arguments
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
-    path = Path(options.out or RUNS / stamp).absolute()
+    path = Path(options.out or RUNS / f"{stamp}-{arguments['name']}").absolute()
+    if options.runner == "docker":
+        # In a container the home folder goes with it.
+        arguments["cache_dir"] = arguments["cache_dir"] or str(path / "downloads")
     _check(plan, options, path)
+    add_versions(arguments, _say)
     make_folder(path)
     write_json(path / MARKER, {"stage": "study"})
     # A later run into the same folder finds the checkpoints of a killed one.
     arguments["checkpoint_dir"] = arguments["checkpoint_dir"] or str(path / "checkpoints")
     runner = _runner(options.runner, path, arguments)
     folder = StudyFolder(path, options.artifacts, _say)
-    if (path / "cache").exists():
-        _say(f"going on in {path}: its finished stages are not repeated")
     if not os.environ.get("MLFLOW_TRACKING_URI") and options.runner == "process":
         RUNS.mkdir(exist_ok=True)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{MLFLOW_STORE.absolute()}"
         _say("opening the MLflow store (its first start takes a while)")
     tracker, tracking = _start_tracking(plan, stamp)
     study = LocalStudy(path, runner, tracking, _thread_limits(plan.side_by_side), _say, folder.receive)
+    _say_what_is_kept(study)
     with finished(tracker):
         _track_arguments(tracker, plan)
         try:
@@ -155,11 +159,19 @@ def _check(plan: Plan, options: argparse.Namespace, path: Path) -> None:
     check_study(COMPILED / f"{plan.pipeline}.yaml", plan.arguments, here=options.runner == "process")
 
 
+def _say_what_is_kept(study: LocalStudy) -> None:
+    if study.cache.exists():
+        study.say(f"going on in {study.folder}: its finished stages are not repeated")
+    elif study.cache.parent.exists():
+        study.say(
+            f"the code has changed since the last run in {study.folder}: its finished stages are run again; finished "
+            "trainings are taken from their checkpoints (remove checkpoints/ to train again)"
+        )
+
+
 def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
     if name == "process":
         return HostProcesses()
-    # In a container the home folder goes with it.
-    arguments["cache_dir"] = arguments["cache_dir"] or str(path / "downloads")
     for kept in ("checkpoint_dir", "cache_dir"):
         make_owned_folder(Path(arguments[kept]), path)
     addresses = [*split_addresses(arguments["source"]), *split_addresses(arguments["items_source"])]
@@ -175,11 +187,11 @@ def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
 def _start_tracking(plan: Plan, stamp: str) -> tuple[Tracker, dict[str, str]]:
     arguments = plan.arguments
     return start_study(
-        name=f"{arguments['dataset']} {arguments['profile']} {stamp}",
+        name=f"{arguments['name']} {arguments['profile']} {stamp}",
         tags={
             "stage": "study",
             "study": next(study for study in STUDIES if plan.pipeline.startswith(study)),
-            "dataset": arguments["dataset"],
+            "dataset": arguments["name"],
             "profile": arguments["profile"],
         },
         artifacts=MLFLOW_ARTIFACTS.absolute().as_uri(),

@@ -4,6 +4,7 @@
 cluster, as the owner of the study's folder and with a read-only root file system.
 """
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -23,9 +24,12 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest, Mount
 from kfp import local
 
+import ssm4rec
 from ssm4rec.errors import InputError
-from ssm4rec.images import CPU_IMAGE, TRAIN_IMAGE
+from ssm4rec.images import CPU_IMAGE, LLM_IMAGE, TRAIN_IMAGE
 from ssm4rec.signals import child_variables, ending_children
+
+_PACKAGE: Final = Path(ssm4rec.__file__).parent
 
 PASSED_ON: Final = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION",
@@ -86,6 +90,15 @@ class HostProcesses(_Stages):
     """
 
     _running: dict[int, "subprocess.Popen[str]"] = field(default_factory=dict)
+
+    def code_version(self) -> str:
+        """Return what tells the code of the stages from an older or newer state of it: a digest of its files."""
+        digest = hashlib.sha256()
+        for path in sorted(_PACKAGE.rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(f"{path.relative_to(_PACKAGE)}\n".encode())
+                digest.update(path.read_bytes())
+        return f"{ssm4rec.__version__}-{digest.hexdigest()[:12]}"
 
     def kfp_runner(self) -> local.SubprocessRunner:
         """Return what kfp.local is told."""
@@ -165,6 +178,11 @@ class Containers(_Stages):
                     "GPU, ACCELERATOR=cpu trains in the CPU image"
                 ) from None
 
+    def code_version(self) -> str:
+        """Return what tells the code of the stages from an older or newer state of it: a digest of the images."""
+        ids = [self._image_id(image) for image in sorted({CPU_IMAGE, TRAIN_IMAGE, LLM_IMAGE})]
+        return f"images-{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"
+
     def kfp_runner(self) -> local.DockerRunner:
         """Return what kfp.local is told: its DockerRunner, with the arguments of every container."""
         owner = self.folder.stat()
@@ -209,6 +227,12 @@ class Containers(_Stages):
         finally:
             del self._running[container.id]
             container.remove(force=True)
+
+    def _image_id(self, image: str) -> str:
+        try:
+            return str(self._engine.images.get(image).id)
+        except docker.errors.ImageNotFound:  # a study without language models needs no image for them
+            return ""
 
     def _signal(self, number: signal.Signals) -> None:
         for container in list(self._running.values()):

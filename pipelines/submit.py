@@ -19,6 +19,7 @@ from pipelines.loops import check_loops
 from pipelines.package import compiled_package
 from pipelines.parameters.comparative import StudyParser, study_arguments
 from pipelines.sizes import check_sizes
+from pipelines.versions import add_versions
 from ssm4rec.command_line import run_stage
 from ssm4rec.errors import InputError
 
@@ -79,6 +80,7 @@ def _submit(options: argparse.Namespace, endpoint: str, compiled: Path, argument
     check_loops(spec, arguments)
     check_sizes(spec, arguments)
     check_study(compiled, arguments, here=False)
+    add_versions(arguments, print, here=False)
     # JSON throughout: kfp reads a bare 4.5 as a number even where the pipeline takes text.
     values = [f"{name}={json.dumps(value)}" for name, value in arguments.items()]
     command = [str(Path(sys.executable).with_name("kfp")), "--endpoint", endpoint, "run", "create"]

@@ -5,7 +5,7 @@ Amazon's store), AWS_REGION or AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,8 +75,7 @@ def upload(files: Iterable[Path], folder: Path, address: str) -> int:
     copied = 0
     try:
         client = s3_client(attempts=4)
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "")
-        present = {entry["Key"]: entry for page in pages for entry in page.get("Contents", [])}
+        present = {entry["Key"]: entry for entry in _entries(client, bucket, prefix)}
         for path in files:
             key = "/".join(filter(None, (prefix, path.relative_to(folder).as_posix())))
             place, known, facts = f"s3://{bucket}/{key}", present.get(key), path.stat()
@@ -92,6 +91,29 @@ def upload(files: Iterable[Path], folder: Path, address: str) -> int:
     return copied
 
 
+def list_objects(address: str) -> list[tuple[str, int, str]]:
+    """Return key below the prefix, size and ETag of every object below ``address``, in the order of the keys.
+
+    Raises:
+        InputError: nothing lies there, or the store cannot be reached or refuses.
+    """
+    bucket, prefix = split_s3_address(address)
+    try:
+        entries = list(_entries(s3_client(attempts=4), bucket, prefix))
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise InputError(f"{address}: the store does not answer as it should ({error})") from None
+    if not entries:
+        raise InputError(f"{address}: nothing lies there; check bucket and prefix")
+    return [(entry["Key"].removeprefix(prefix), entry["Size"], entry.get("ETag", "")) for entry in entries]
+
+
+def _entries(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """Yield what a store says of each object below a prefix, folders' own marks left aside."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "")
+    for page in pages:
+        yield from (entry for entry in page.get("Contents", []) if not entry["Key"].endswith("/"))
+
+
 def download(address: str, folder: Path) -> None:
     """Copy what lies below ``address`` into a folder; what is there already, of the same size and no older, stays.
 
@@ -105,8 +127,7 @@ def download(address: str, folder: Path) -> None:
     bucket, prefix = split_s3_address(address)
     try:
         client = s3_client(attempts=4)
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "")
-        present = [entry for page in pages for entry in page.get("Contents", []) if not entry["Key"].endswith("/")]
+        present = list(_entries(client, bucket, prefix))
         for entry in present:
             name = entry["Key"].removeprefix(f"{prefix}/" if prefix else "")
             target = folder / name

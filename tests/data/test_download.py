@@ -120,6 +120,23 @@ def test_a_damaged_cache_is_not_used(served, tmp_path):
     assert fetch(address, tmp_path, MD5).path.read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("published", [MD5, None])
+def test_what_was_edited_in_the_cache_is_not_used(served, tmp_path, published):
+    """Of the same size, and verified when it was downloaded: what is read is hashed, whatever was hashed before."""
+    address = served.address + "/folder/data.zip"
+    path = fetch(address, tmp_path, published).path
+    path.write_bytes(CONTENT[:-1] + b"?")
+    fetched = fetch(address, tmp_path, published)
+    assert (fetched.path.read_bytes(), fetched.sha256) == (CONTENT, SHA256)
+
+
+def test_a_changed_file_of_another_checksum_is_downloaded_again(served, tmp_path):
+    address = served.address + "/folder/data.zip"
+    fetch(address, tmp_path, "0" * 32, any_checksum=True)
+    served.files["/folder/data.zip"] = b"newer"
+    assert fetch(address, tmp_path, "0" * 32, any_checksum=True).path.read_bytes() == b"newer"
+
+
 def test_addresses_do_not_share_a_cache_entry(served, tmp_path):
     served.files["/other/data.zip"] = b"other"
     first = fetch(served.address + "/folder/data.zip", tmp_path).path

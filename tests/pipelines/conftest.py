@@ -65,15 +65,19 @@ def server() -> Iterator[Recorder]:
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
     """An archive of ML-100K's layout: 30 users who walk round a circle of 20 films."""
+    return write_archive(tmp_path / "ml-100k.zip")
+
+
+def write_archive(path: Path, pace: int = 1) -> Path:
+    """Write the archive; with a ``pace`` of -1 everybody walks the other way, in as many bytes."""
     rows = [
-        f"{user}\t{(user + step) % 20 + 1}\t{step % 5 + 1}\t{880000000 + step}"
+        f"{user}\t{(user + step) % 20 + 1}\t{step % 5 + 1}\t{880000100 + pace * step}"
         for user in range(1, 31)
         for step in range(8 + user % 9)
     ]
     films = [
         f"{film}|Film {film} (1995)|01-Jan-1995||http://example.org|" + "|".join("0" * 19) for film in range(1, 21)
     ]
-    path = tmp_path / "ml-100k.zip"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("ml-100k/u.data", "\n".join(rows) + "\n")
         file.writestr("ml-100k/u.item", "\n".join(films).encode("latin-1") + b"\n")

@@ -1,5 +1,6 @@
 """The compiled comparative study on this machine, whole."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from mlflow import MlflowClient
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.object_store import upload
 from ssm4rec.training.model_folder import read_model
+from tests.pipelines.conftest import write_archive
 from tests.pipelines.studies import finish_study, run_study
 from tests.seaweed import ObjectStore
 
@@ -148,11 +150,24 @@ def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: P
     assert (trained, evaluated) == ("train_recommender sasrec seed 0", "evaluate sasrec seed 0")
     assert sorted(rest) == ["compare_models", "measure_latency", "register_champion", "report"]
     assert rest.index("report") > max(rest.index("compare_models"), rest.index("measure_latency"))
-    assert (tmp_path / "study" / "dataset" / "manifest.json").is_file()
+    before, numbers = read_manifest(tmp_path / "study" / "dataset"), (tmp_path / "study" / "results.json").read_bytes()
+
+    write_archive(archive, pace=-1)
+    assert archive.stat().st_size == before["sources"][0]["bytes"]
+    again = run_study(tmp_path, *flags)
+    assert again.returncode == 0, again.stderr
+    repeated = {line.split(":")[0] for line in again.stdout.splitlines() if ": started" in line}
+    assert repeated >= {"prepare_data", trained, evaluated, *rest}
+    after = read_manifest(tmp_path / "study" / "dataset")
+    assert after["fingerprint"] != before["fingerprint"]
+    assert after["sources"][0]["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert (tmp_path / "study" / "results.json").read_bytes() != numbers
 
 
 def test_failing_stage_shows_its_own_error(tmp_path: Path) -> None:
-    failed = run_study(tmp_path, "--source", str(tmp_path / "nowhere.zip"), "--models", "sasrec")
+    (tmp_path / "nowhere.zip").write_bytes(b"PK")
+    flags = ("--source", str(tmp_path / "nowhere.zip"), "--any-checksum", "true", "--models", "sasrec")
+    failed = run_study(tmp_path, *flags)
     assert failed.returncode == 2
     (line,) = [line for line in failed.stderr.splitlines() if line.startswith("FAILED")]
     assert line.startswith("FAILED prepare_data: python -m ssm4rec.stages.prepare_data: error: ")
@@ -169,6 +184,8 @@ def test_failing_stage_shows_its_own_error(tmp_path: Path) -> None:
         ),
         (["--profile", "huge"], "--profile huge: unknown; choose from smoke, quick, llm-small, paper, best"),
         (["--seeds", "a"], "--seeds a: write whole numbers separated by commas"),
+        (["--source", "nowhere.zip"], "nowhere.zip: no such file; check --source"),
+        (["--dataset", "events", "--source", "x.csv", "--name", "a b"], "--name 'a b': use letters, digits"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(tmp_path: Path, flags: list[str], message: str) -> None:

@@ -8,7 +8,9 @@ import polars
 import pytest
 
 from ssm4rec.command_line import run_stage
+from ssm4rec.data.data_sets import read_data_set
 from ssm4rec.data.dataset import read_sequences
+from ssm4rec.data.versions import file_state, find_versions
 from ssm4rec.stages.prepare_data.__main__ import build_parser, run
 from ssm4rec.stages.prepare_data.component import prepare_data
 
@@ -276,3 +278,51 @@ def test_every_flag_is_an_input_of_the_component():
     passed = {argument for argument in container["container"]["args"] if argument.startswith("--")}
     flags = {option for action in build_parser()._actions for option in action.option_strings}
     assert passed == flags - {"-h", "--help"}
+
+
+def test_own_data_have_a_name(events, tmp_path, capsys):
+    for flags, name in (((), "events"), (("--name", "shop_1"), "shop_1")):
+        prepare("--dataset", "events", "--source", events, "--dataset-dir", tmp_path / "out", *flags)
+        manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+        assert (manifest["dataset"], manifest["kind"]) == (name, "events")
+        assert read_sequences(tmp_path / "out").name == name
+        assert f"{name}, leave-one-out: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--dataset events --source {events} --name a/b", "--name 'a/b': use letters, digits, '.', '_' and '-'"),
+        ("--dataset events --source {events} --name ML-1M", "--name ML-1M: is the name of a published data set"),
+        ("--dataset ml-1m --source {events} --name shop", "--name shop: --dataset ml-1m has its own name"),
+    ],
+)
+def test_a_wrong_name_is_refused(refused, events, arguments, message):
+    assert message in refused(*arguments.format(events=events).split())
+
+
+def test_a_source_that_changed_since_the_run_started_is_refused(events, tmp_path, refused, capsys):
+    version = find_versions([str(events)], file_state).text
+    flags = ("--dataset", "events", "--source", events, "--data-version", version)
+    prepare(*flags, "--dataset-dir", tmp_path / "good")
+    assert json.loads((tmp_path / "good" / "manifest.json").read_text())["settings"]["data_version"] == version
+    events.write_text(events.read_text().replace("1600000000", "1600000001"))
+    capsys.readouterr()
+    line = refused(*flags)
+    assert f"{events}: changed while the run read it" in line
+    assert line.endswith("; start it again\n")
+
+
+@pytest.mark.parametrize("version", ["", "monday"])
+def test_a_source_that_changes_while_it_is_read_is_refused(events, refused, monkeypatch, version):
+    """Its checksum in the manifest would be that of other events."""
+
+    def read(options):
+        found = read_data_set(options)
+        with events.open("a") as file:
+            file.write("1,2,1600009999,3\n")
+        return found
+
+    monkeypatch.setattr("ssm4rec.stages.prepare_data.__main__.read_data_set", read)
+    line = refused("--dataset", "events", "--source", events, "--data-version", version)
+    assert f"{events}: changed while the run read it" in line

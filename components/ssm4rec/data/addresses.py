@@ -22,10 +22,11 @@ def expand_addresses(text: str) -> list[str]:
     Raises:
         InputError: a folder or pattern holds no file, folders below, or files of several formats.
     """
-    return [file for address in split_addresses(text) for file in _expand(address)]
+    return [file for address in split_addresses(text) for file in expand_address(address)]
 
 
-def _expand(address: str) -> list[str]:
+def expand_address(address: str) -> list[str]:
+    """Return the address of each file that one address stands for, as :func:`expand_addresses` does."""
     if address.startswith("s3://") and (address.endswith("/") or "*" in address):
         raise InputError(
             f"{address}: in a bucket name each object, separated by commas; folders and patterns are local"

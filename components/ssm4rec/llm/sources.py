@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from ssm4rec.contracts import DEFAULT_LANGUAGE_MODEL
+from ssm4rec.data.versions import files_state, folder_state
 from ssm4rec.errors import InputError
-from ssm4rec.object_store import split_s3_address
+from ssm4rec.object_store import list_objects, split_s3_address
 
 Quantization = Literal["none", "nf4"]
 QUANTIZATIONS: Final = get_args(Quantization)
@@ -50,3 +51,23 @@ def check_source_here(source: str) -> None:
     folder = local_folder(source)
     if folder is not None:
         check_folder(source, folder)
+
+
+def may_change(source: str) -> bool:
+    """Return whether a source's files can change under its name: a folder's, here or in a store."""
+    return local_folder(source) is not None or source.startswith("s3://")
+
+
+def source_state(source: str) -> str:
+    """Return the state of a source: of the files of a folder, here or in a store, or else the source itself.
+
+    Raises:
+        InputError: there is no language model, or the store cannot be asked.
+    """
+    if source.startswith("s3://"):
+        return files_state((f"{key} {tag}", size) for key, size, tag in list_objects(source))
+    folder = local_folder(source)
+    if folder is None:
+        return source
+    check_folder(source, folder)
+    return folder_state(folder)

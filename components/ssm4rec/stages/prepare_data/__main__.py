@@ -1,6 +1,7 @@
 """Prepare a data set for training and evaluation: fetch, filter, order, split, write the dataset folder."""
 
 import argparse
+import functools
 import logging
 from typing import Any, Final
 
@@ -10,16 +11,18 @@ from ssm4rec.command_line import StageParser, boolean, number, one_of, run_stage
 from ssm4rec.contracts import GLOBAL_TIME, LEAVE_ONE_OUT, MANIFEST, SPLITTINGS
 from ssm4rec.data.amazon import FORMS
 from ssm4rec.data.bad_rows import BAD_ROWS, REFUSE, count_words
-from ssm4rec.data.data_sets import DATA_SETS, EVENTS, check_data_set, check_files, read_data_set
+from ssm4rec.data.data_sets import DATA_SETS, EVENTS, check_data_set, check_files, read_addresses, read_data_set
 from ssm4rec.data.dataset import titled
 from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
 from ssm4rec.data.filtering import DEDUPLICATE, filter_interactions
+from ssm4rec.data.locations import local_path
 from ssm4rec.data.names import data_set_name
 from ssm4rec.data.readers import FORMATS
 from ssm4rec.data.source import Source, SourceOptions
 from ssm4rec.data.splitting import Split, check_fractions, global_time, in_time_order, leave_one_out
 from ssm4rec.data.streams import DELIMITERS, excerpt
 from ssm4rec.data.times import ORDER, TIME_UNITS, in_milliseconds
+from ssm4rec.data.versions import check_unchanged, file_state, find_versions
 from ssm4rec.errors import InputError
 from ssm4rec.files import cache_folder, whole_folder
 from ssm4rec.outputs import input_addresses, kept_folder, output_folder
@@ -155,7 +158,13 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
     """
     # The output folder comes first: one that cannot be written is reported before the download, not after it.
     with whole_folder(options.dataset_dir, "prepare_data") as folder:
-        source = read_data_set(_source_options(options))
+        asked = _source_options(options)
+        addresses, state = read_addresses(asked), functools.partial(file_state, cache_dir=asked.cache_dir)
+        # Two questions: is it what the run found when it started, and does it stay as it is while it is read?
+        check_unchanged(options.data_version, addresses, state)
+        here = [address for address in addresses if local_path(address) is not None]
+        before = find_versions(here, state).text
+        source = read_data_set(asked)
         interactions = source.interactions
         if options.minimum_rating is not None and not interactions.has_ratings:
             raise InputError(NO_RATINGS)
@@ -169,6 +178,8 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
         )
         sequences = build_sequences(frame)
         titles = collect_titles(sequences.item_ids, source.titles)
+        check_unchanged(before, here, state)
+        check_unchanged(options.data_version, addresses, state)
         _check_titles(titles, sequences.item_ids, source, options)
         settings = {name: getattr(options, name) for name in _SETTINGS}
         return write_dataset(

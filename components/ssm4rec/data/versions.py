@@ -1,0 +1,205 @@
+"""What tells one state of a source from another without reading it: sizes and times, or what its server says.
+
+A study finds the states of all its sources when it starts, and hands them to the stages that read them as one text,
+``data_version``: it is part of the key by which finished stages are reused, so that a changed file is read again. The
+text is a JSON object of address and state; a person may give any other text, which is then only part of the key.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ssm4rec.addresses import public_text
+from ssm4rec.data.addresses import expand_address
+from ssm4rec.data.download import cached_record
+from ssm4rec.data.locations import check_address, check_here, local_path
+from ssm4rec.data.remote import InterruptedAttemptError, UnreachableError, open_remote
+from ssm4rec.errors import InputError
+
+UNKNOWN: Final = "unknown"
+_LONGEST: Final = 3000
+"""Characters of a version with an entry per address: it travels in command lines and is shown as a parameter."""
+
+State = Callable[[str], str]
+"""Returns the state of an address; raises UnknownStateError where it cannot be told, InputError where nothing is."""
+
+
+class UnknownStateError(Exception):
+    """Nobody tells the state of an address; its text says why.
+
+    Attributes:
+        state: what stands in its place, which begins with ``UNKNOWN``.
+    """
+
+    def __init__(self, reason: str, state: str = UNKNOWN) -> None:
+        super().__init__(reason)
+        self.state = state
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The states of several sources.
+
+    Attributes:
+        text: what the stages are handed; "" if there is no source.
+        notes: a line for each address whose state is unknown.
+    """
+
+    text: str
+    notes: list[str]
+
+
+def file_state(address: str, cache_dir: Path | None = None) -> str:
+    """Return the state of a file, or of the files of a folder, at any address.
+
+    Args:
+        address: as ``download.fetch`` takes it.
+        cache_dir: where downloads are kept: a copy there is what is read while its server cannot be asked. None: there
+            are no copies.
+
+    Raises:
+        UnknownStateError: it cannot be told.
+        InputError: there is nothing at the address, or the server refuses it and no copy is there.
+    """
+    if path := local_path(address):
+        files = expand_address(address)
+        return _file_state(path) if files == [address] else files_state(_marks(path.parent, map(Path, files)))
+    check_address(address)
+    try:
+        with open_remote(address) as remote:
+            return _remote_state(remote.version, remote.bytes)
+    except (InterruptedAttemptError, UnreachableError) as error:
+        copy = cached_record(address, cache_dir) if cache_dir else None
+        if copy is not None:
+            return _remote_state(copy.version, copy.bytes)
+        if isinstance(error, UnreachableError):
+            raise
+        raise UnknownStateError(f"cannot be asked ({error})") from None
+
+
+def folder_state(folder: Path) -> str:
+    """Return the state of the files in a folder and below, those aside whose names hide them."""
+    return files_state(_marks(folder, _files_below(folder)))
+
+
+def files_state(files: Iterable[tuple[str, int]]) -> str:
+    """Return the state of several files, of each what tells it from others, and its size."""
+    digest, count, size = hashlib.sha256(), 0, 0
+    for marks, length in files:
+        digest.update(f"{marks} {length}\n".encode(errors="surrogateescape"))
+        count, size = count + 1, size + length
+    return f"{count} files, {size} bytes, names and times {digest.hexdigest()[:16]}"
+
+
+def find_versions(addresses: Iterable[str], state: State) -> Versions:
+    """Return the states of several addresses.
+
+    Raises:
+        InputError: nothing is at one of them.
+    """
+    found, notes = {}, []
+    for shown, address in _shown(addresses).items():
+        try:
+            found[shown] = state(address)
+        except UnknownStateError as reason:
+            found[shown] = reason.state
+            notes.append(f"{shown}: {reason}, so that a change is not noticed")
+    return Versions(_text(found) if found else "", notes)
+
+
+def check_unchanged(version: str, addresses: Iterable[str], state: State) -> None:
+    """Raise InputError where an address is in another state than a version says.
+
+    Args:
+        version: of :func:`find_versions`; any other text says nothing.
+        addresses: of which it is.
+        state: as :func:`find_versions` was given.
+    """
+    then = _entries(version)
+    if not then:
+        return
+    now = {shown: _state_or_unknown(address, state) for shown, address in _shown(addresses).items()}
+    if then.keys() != now.keys():
+        # Too many to be told one by one.
+        if not any(map(_is_unknown, now.values())) and then != _entries(_text(now)):
+            raise InputError(f"one of {len(now)} sources changed while the run read them; start it again")
+        return
+    for shown, known in then.items():
+        if not (_is_unknown(known) or _is_unknown(now[shown])) and now[shown] != known:
+            raise InputError(f"{shown}: changed while the run read it (was {known}; is {now[shown]}); start it again")
+
+
+def _shown(addresses: Iterable[str]) -> dict[str, str]:
+    """Return each address by the name under which it is shown: without secrets, and no two under one."""
+    named: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for address in dict.fromkeys(addresses):
+        shown = public_text(address)
+        counts[shown] += 1
+        named[shown if counts[shown] == 1 else f"{shown} ({counts[shown]})"] = address
+    return named
+
+
+def _state_or_unknown(address: str, state: State) -> str:
+    try:
+        return state(address)
+    except UnknownStateError as reason:
+        return reason.state
+
+
+def _is_unknown(state: str) -> bool:
+    return state.startswith(UNKNOWN)
+
+
+def _entries(version: str) -> dict[str, str]:
+    """Return the entries of a version, {} of a text that a person chose."""
+    try:
+        document = json.loads(version)
+    except json.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _text(found: dict[str, str]) -> str:
+    text = json.dumps(found, ensure_ascii=False)
+    if len(text) <= _LONGEST:
+        return text
+    return json.dumps({f"{len(found)} sources": f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"})
+
+
+def _file_state(path: Path) -> str:
+    check_here(path)
+    facts = path.stat()
+    return f"{facts.st_size} bytes, modified {_time(facts.st_mtime_ns)}"
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, those aside whose names hide them."""
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent) / name for name in sorted(names) if not name.startswith("."))
+
+
+def _marks(folder: Path, files: Iterable[Path]) -> Iterator[tuple[str, int]]:
+    """Yield name with time, and size of each file."""
+    for path in files:
+        facts = path.stat()
+        yield f"{os.path.relpath(path, folder)} {facts.st_mtime_ns}", facts.st_size
+
+
+def _remote_state(version: str, size: int | None) -> str:
+    length = "" if size is None else f", {size} bytes"
+    if not version:
+        raise UnknownStateError(f"its server tells no version{' but the size' if length else ''}", f"{UNKNOWN}{length}")
+    return f"version {version}{length}"
+
+
+def _time(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -1,0 +1,75 @@
+"""Finds the state of everything that a study reads, once, when it starts or is submitted.
+
+What it finds is a parameter of the pipeline: part of the key by which finished stages are reused, on this machine and
+on a cluster, and what the stages that read compare with.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from ssm4rec.data.data_sets import read_addresses
+from ssm4rec.data.locations import local_path
+from ssm4rec.data.remote import MissingError
+from ssm4rec.data.source import SourceOptions
+from ssm4rec.data.versions import (
+    State,
+    UnknownStateError,
+    file_state,
+    find_versions,
+)
+from ssm4rec.errors import InputError
+from ssm4rec.files import cache_folder
+from ssm4rec.llm.sources import may_change, source_state
+
+
+def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bool = True) -> None:
+    """Set ``data_version`` and ``language_model_version`` of a pipeline's arguments, unless they are set.
+
+    Args:
+        arguments: of the pipeline.
+        say: shows a line to the user: what cannot be told.
+        here: the stages run on this machine; otherwise what cannot be seen from it stops nothing.
+
+    Raises:
+        InputError: nothing is at an address.
+    """
+    cache_dir = cache_folder(arguments.get("cache_dir", ""))
+    asked = SourceOptions(
+        arguments["dataset"],
+        cache_dir,
+        arguments["source"],
+        arguments["items_source"],
+        form=arguments.get("form", "raw"),
+    )
+    models = [model for model in _language_models(arguments) if may_change(model)]
+    for name, addresses, state in (
+        ("data_version", read_addresses(asked), functools.partial(file_state, cache_dir=cache_dir if here else None)),
+        ("language_model_version", models, source_state),
+    ):
+        if name in arguments and not arguments[name]:
+            found = find_versions(addresses, state if here else _from_afar(state))
+            arguments[name] = found.text
+            for note in found.notes:
+                say(f"{note}: when it changes, set another --{name.replace('_', '-')}")
+
+
+def _language_models(arguments: dict[str, Any]) -> list[str]:
+    lists = [arguments.get(name, []) for name in ("rankers", "adapters")]
+    return [entry["language_model"] for entries in lists for entry in entries if entry["language_model"]]
+
+
+def _from_afar(state: State) -> State:
+    """Return a way to ask for states that knows that the cluster may see what this machine does not."""
+
+    def asked(address: str) -> str:
+        if local_path(address) is not None:
+            raise UnknownStateError("a path on the cluster cannot be seen from here")
+        try:
+            return state(address)
+        except MissingError:
+            raise
+        except InputError as error:
+            raise UnknownStateError(f"cannot be seen from here ({error})") from None
+
+    return asked
