@@ -10,7 +10,7 @@ from typing import Any, Final
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from ssm4rec.images import ACCELERATOR
+from ssm4rec.images import ACCELERATOR, DEVICE_VARIABLE
 
 A100_80GB: Final = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
 """Node labels of the default GPU pool, as NVIDIA's GPU feature discovery sets them.
@@ -57,6 +57,9 @@ def on_gpu(task: PipelineTask, gpus: Any, pool: Any, tolerations: Any, hours: in
         on_cpu(task, cpus=4, memory_gib=8, hours=hours)
         return
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
+    # A pod that gets no GPU, or one whose driver is too old, would train on its CPUs for hours. On this machine `auto`
+    # stays `auto`: local.py leaves a task's variables aside.
+    task.set_env_variable(DEVICE_VARIABLE, "cuda")
     task.set_cpu_request("4").set_memory_request("16Gi").set_memory_limit("64Gi")
     kubernetes.add_node_selector_json(task, node_selector_json=pool)
     kubernetes.add_toleration_json(task, toleration_json=tolerations)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ssm4rec.images import ROLES
+from ssm4rec.ops import choice
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "images"
@@ -38,6 +39,14 @@ def test_no_base_moves_and_no_entry_point(role: str) -> None:
     # NVIDIA's may have one; llm stands on train.
     assert [line for line in lines if line.startswith("ENTRYPOINT")] == {"train": ["ENTRYPOINT []"]}.get(role, [])
     assert lines[-1] == 'CMD ["python", "-m", "ssm4rec", "--version"]'
+
+
+def test_the_train_image_is_built_only_if_every_kernel_loads() -> None:
+    """It imports what the operators import on a GPU, not the compiled modules alone."""
+    lines = instructions("train")
+    (check,) = (line for line in lines if line.startswith("RUN python -m ssm4rec --version"))
+    assert {name for (_, kind), name in choice._FUSED.items() if kind == "cuda"} <= set(re.findall(r"[\w.]+", check))
+    assert any("MAMBA_KEEP_CUDA_BUILD=TRUE" in line for line in lines)
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -7,6 +7,7 @@ from typing import Final, cast
 import torch
 
 from ssm4rec.errors import InputError
+from ssm4rec.images import DEVICE_VARIABLE
 from ssm4rec.ops.choice import FORMS, Form, MissingKernelError, choose_form
 
 DEVICES: Final = ("auto", "cpu", "cuda")
@@ -23,9 +24,14 @@ def choose_device(name: str) -> torch.device:
     On a CPU, freed memory is kept; on a GPU, float32 is float32 until :func:`choose_float32_products` says otherwise.
 
     Raises:
-        InputError: the name is unknown, or ``cuda`` was asked for and is not there.
+        InputError: the name is unknown, or ``cuda`` was asked for (in SSM4REC_DEVICE, too) and is not there.
     """
     match name:
+        case "auto" if os.environ.get(DEVICE_VARIABLE) == "cuda" and not torch.cuda.is_available():
+            raise InputError(
+                f"this task was to have a GPU ({DEVICE_VARIABLE}=cuda), and there is none here ({_why_no_cuda()}); "
+                "look at the node's driver and device plugin, or use --device cpu"
+            )
         case "auto":
             return choose_device("cuda" if torch.cuda.is_available() else "cpu")
         case "cpu":

@@ -16,6 +16,8 @@ ROLES: Final = ("cpu", "train", "llm")
 """An image each, and a folder in ``images/``: stages that need no GPU, recommenders and language models on CUDA."""
 
 ACCELERATOR: Final = os.environ.get("SSM4REC_ACCELERATOR") or "cuda"
+DEVICE_VARIABLE: Final = "SSM4REC_DEVICE"
+"""What a stage's ``--device auto`` means: set to ``cuda`` for every task that a cluster gives a GPU."""
 _REGISTRY: Final = os.environ.get("SSM4REC_REGISTRY", "").rstrip("/")
 
 

@@ -28,6 +28,7 @@ from pipelines.hardware import (
 from pipelines.loops import check_loops, looped_parameters
 from pipelines.package import COMPILED
 from ssm4rec.errors import InputError
+from ssm4rec.images import DEVICE_VARIABLE
 from ssm4rec.stages.align_llm.__main__ import build_parser as align_parser
 from ssm4rec.stages.choose_settings.__main__ import build_parser as choose_parser
 from ssm4rec.stages.compare_models.__main__ import build_parser as compare_parser
@@ -266,6 +267,8 @@ def test_gpu_tasks_have_all_they_need_and_no_other_task_has(documents: list[dict
             == (stage_of(name) in GPU_STAGES)
         )
         assert ("emptyDirMounts" in config) == (stage_of(name) in GPU_STAGES)
+        device = [one["value"] for one in container.get("env", []) if one["name"] == DEVICE_VARIABLE]
+        assert device == (["cuda"] if accelerator else []), "a pod without the GPU it was to have ends at once"
         if accelerator:
             assert accelerator["resourceType"] == "nvidia.com/gpu"
             assert accelerator["resourceCount"] in ("1", "{{$.inputs.parameters['pipelinechannel--gpus']}}")
@@ -352,6 +355,7 @@ def test_a_cluster_without_gpus(tmp_path: Path) -> None:
         assert re.match(r"registry\.example\.org/team/ssm4rec-(cpu|llm):", container["image"])
         assert "accelerator" not in container["resources"]
         assert "nodeSelector" not in config
+        assert DEVICE_VARIABLE not in [one["name"] for one in container.get("env", [])]
 
 
 def test_a_volume_is_mounted_everywhere_and_holds_downloads_and_checkpoints(tmp_path: Path) -> None:

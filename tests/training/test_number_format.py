@@ -74,6 +74,22 @@ def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         choose_device("cuda")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
+def test_a_task_of_a_cluster_that_finds_no_gpu_ends_at_once(cycle_dataset: Path, tmp_path: Path) -> None:
+    """Rather than training on CPUs for hours; on the same node `--device cpu` may still be asked for."""
+    command = [
+        sys.executable, "-m", "ssm4rec.stages.train_recommender", "--dataset-dir", str(cycle_dataset),
+        "--model", "sasrec", "--profile", "smoke", "--device", "auto",
+        "--model-dir", str(tmp_path / "model"), "--history", str(tmp_path / "history.parquet"),
+    ]  # fmt: skip
+    environment = {**os.environ, "SSM4REC_DEVICE": "cuda"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "this task was to have a GPU (SSM4REC_DEVICE=cuda), and there is none here (" in line
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.skipif(torch.version.cuda is not None, reason="a build with CUDA says something else")
 def test_a_build_without_cuda_is_named() -> None:
     with pytest.raises(InputError, match=r"--device cuda: there is none here \(torch \S+ is a build without CUDA\)"):
