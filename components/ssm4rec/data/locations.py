@@ -71,7 +71,7 @@ def check_here(path: Path) -> None:
     """Raise InputError if a path of this machine is not that of a file."""
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: {what}; check --source (a comma parts addresses: %2C after file://)")
+        raise InputError(f"{path}: {what}; check --source (a comma in a name is %2C after file://)")
 
 
 def _known(address: str) -> bool:

@@ -64,7 +64,8 @@ def build_parser() -> StageParser:
         type=input_addresses,
         default="",
         help="address of the events instead of the official one: a path, file://, http(s):// or s3://; several "
-        "separated by commas; a local folder or a pattern such as 'clicks/*.csv' stands for its files, sorted by name; "
+        "separated by commas (one in a name: %%2C after file://); a local folder or a pattern such as 'clicks/*.csv' "
+        "stands for its files, sorted by name; "
         "empty: official",
     )
     add("--items-source", type=input_addresses, default="",
