@@ -119,6 +119,13 @@ def held_by_this_process(folder: Path) -> Iterator[None]:
         yield
 
 
+def move_into_place(folder: Path, target: Path) -> None:
+    """Rename a finished folder to ``target``, where nothing is, on the same file system; durable when it returns."""
+    _sync_folder(folder)
+    folder.rename(target)
+    _sync(target.parent)
+
+
 def make_folder(folder: Path) -> None:
     """Make an output folder and its parents; raise InputError if that cannot be done."""
     try:

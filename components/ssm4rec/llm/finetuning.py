@@ -20,6 +20,7 @@ from peft import PeftModel
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from ssm4rec.files import held_by_this_process
 from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.candidates import RankingTask
 from ssm4rec.llm.examples import Example
@@ -80,8 +81,23 @@ def finetune(
         on_row: called with every row, those of an earlier process included.
 
     Raises:
-        InputError: the checkpoint is of another training, or the loss became NaN.
+        InputError: the checkpoint is of another training or in use by another process, or the loss became NaN.
     """
+    with held_by_this_process(checkpoint_folder):
+        return _finetune(ranker, prompts, examples, validation, settings, checkpoint_folder, identity, seed, on_row)
+
+
+def _finetune(
+    ranker: Ranker,
+    prompts: RankingPrompts,
+    examples: Sequence[Example],
+    validation: RankingTask,
+    settings: RankerSettings,
+    checkpoint_folder: Path,
+    identity: dict[str, Any],
+    seed: int,
+    on_row: Callable[[TuningRow], None],
+) -> Finetuned:
     started = time.monotonic()
     steps = math.ceil(len(examples) / (settings.steps.batch * settings.steps.accumulation))
     every = max(1, steps // settings.evaluations)
@@ -92,7 +108,7 @@ def finetune(
     trained = [parameter for parameter in ranker.model.parameters() if parameter.requires_grad]
     trainer = _AnswerTrainer(
         model=ranker.model,
-        args=_arguments(settings.steps, checkpoint_folder, ranker.model.device, steps, seed),
+        args=_arguments(settings.steps, watch.writing, ranker.model.device, steps, seed),
         train_dataset=_Tokenized(prompts, examples, ranker.tokenizer.eos_token_id),
         data_collator=_collate,
         callbacks=[watch],
@@ -100,7 +116,8 @@ def finetune(
     )
     trainer.remove_callback(PrinterCallback)
     try:
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        if not resumed or not (watch.finished or resumed[1] == steps):
+            trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     except GradientNotFiniteError as error:
         raise diverged(settings.steps, str(error)) from None
     watch.restore_best()
@@ -110,7 +127,7 @@ def finetune(
         rows=tuple(watch.rows),
         best_prompts=best.prompts,
         best_ndcg_10=best.value,
-        prompts=trainer.state.global_step * settings.steps.batch * settings.steps.accumulation,
+        prompts=watch.looks[-1].prompts,
         seconds=time.monotonic() - started,
         tokens_per_second=trainer.tokens / trainer.seconds if trainer.seconds else 0.0,
         peak_memory_bytes=torch.cuda.max_memory_allocated() if on_gpu else 0,
@@ -133,7 +150,6 @@ def _arguments(settings: StepSettings, folder: Path, device: torch.device, steps
         logging_steps=max(1, min(20, steps // 10)),
         logging_nan_inf_filter=False,  # a loss that is no number must be seen
         save_strategy="no",
-        save_total_limit=1,
         bf16=device.type == "cuda",
         use_cpu=device.type == "cpu",
         remove_unused_columns=False,

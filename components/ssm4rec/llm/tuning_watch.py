@@ -1,21 +1,30 @@
-"""What is seen and kept while a ranker is fine-tuned: its history, the validation ranking, the best weights."""
+"""What is seen and kept while a ranker is fine-tuned: its history, the validation ranking, the best weights.
+
+A checkpoint is one folder, ``checkpoint-<step>``, that appears whole or not at all: what Trainer saves (weights,
+optimizer, schedule, random numbers), the rows until then with the training they are of (``course.json``) and the best
+weights. Trainer writes into ``writing/``; the folder is completed there and moved into place by a rename; only then
+are earlier ones removed. So a training that is killed at any moment resumes to the same result.
+"""
 
 import json
 import logging
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import metric_at
-from ssm4rec.files import whole_file, write_json
+from ssm4rec.files import move_into_place, read_json, write_json
 from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.candidates import SHUFFLED_ORDER, RankingTask
 from ssm4rec.llm.prompts import RankingPrompts
@@ -26,7 +35,8 @@ from ssm4rec.llm.tuning_history import TuningRow
 logger = logging.getLogger(__name__)
 
 _BEST: Final = "best.safetensors"
-_ROWS: Final = "history.json"
+_COURSE: Final = "course.json"
+_WRITING: Final = "writing"
 _LOGGED: Final = ("loss", "letter_loss", "grad_norm", "learning_rate")
 """What Trainer logs and the history keeps."""
 
@@ -56,6 +66,7 @@ class TuningWatch(TrainerCallback):
         self.ranker, self.validation, self.settings = ranker, validation, settings
         self.folder, self.every, self.on_row = folder, every, on_row
         self.rows: list[TuningRow] = []
+        self.best_weights: dict[str, Tensor] = {}
         self.letters = prompts.answers[: int(validation.sizes.max())]
         pools = zip(validation.histories, validation.in_order(SHUFFLED_ORDER), strict=True)
         self.users = [[prompts.tokens(history, pool)] for history, pool in pools]
@@ -71,30 +82,47 @@ class TuningWatch(TrainerCallback):
         """The first of the best looks."""
         return max(self.looks, key=lambda row: row.value)
 
-    def resume(self, identity: dict[str, Any]) -> Path | None:
-        """Return Trainer's checkpoint to go on from, having read what was known then; None: there is none.
+    @property
+    def finished(self) -> bool:
+        """Whether as many looks as patience has were no better than the best."""
+        return len([row for row in self.looks if row.step > self.best.step]) >= self.settings.patience
+
+    @property
+    def writing(self) -> Path:
+        """The folder that Trainer writes to."""
+        return self.folder / _WRITING
+
+    def resume(self, identity: dict[str, Any]) -> tuple[Path, int] | None:
+        """Return the checkpoint to resume from and its step, having read what was known then; None: there is none.
 
         Raises:
-            InputError: it is of another training.
+            InputError: it is of another training, of an earlier version, or damaged.
         """
         self.identity = json.loads(json.dumps(identity))
-        path = self.folder / _ROWS
-        checkpoints = sorted(self.folder.glob("checkpoint-*"), key=lambda found: int(found.name.partition("-")[2]))
-        if not path.exists() or not checkpoints:
+        shutil.rmtree(self.writing, ignore_errors=True)  # left by a process that was killed
+        checkpoints = [path for path in self.folder.glob("checkpoint-*") if path.is_dir()]
+        if not checkpoints:
             return None
-        document = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in self.identity.items():
-            if document["identity"].get(name) != value:
-                raise InputError(
-                    f"{self.folder}: a checkpoint of another training ({name} was {document['identity'].get(name)}, is "
-                    f"{value}); remove it or choose another --checkpoint-dir"
-                )
-        step = int(checkpoints[-1].name.partition("-")[2])
-        self.rows = [row for row in (TuningRow(**entry) for entry in document["rows"]) if row.step <= step]
+        checkpoint = max(checkpoints, key=_step)
+        way_out = "remove it, or choose another --checkpoint-dir"
+        if not (checkpoint / _COURSE).exists():
+            raise InputError(f"{self.folder}: a checkpoint of an earlier version of this project; {way_out}")
+        document = read_json(checkpoint / _COURSE)
+        try:
+            for name, value in self.identity.items():
+                stored = document["identity"].get(name)
+                if stored != value:
+                    raise InputError(
+                        f"{self.folder}: a checkpoint of another training ({name} was {stored}, is {value}); {way_out}"
+                    )
+            self.rows = [TuningRow(**entry) for entry in document["rows"]]
+            self.best_weights = load_file(checkpoint / _BEST)
+        except (KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
+            raise InputError(f"{checkpoint}: a damaged checkpoint ({error}); {way_out}") from None
         for row in self.rows:
             self.on_row(row)
-        logger.info("going on after step %d from %s", step, self.folder)
-        return checkpoints[-1]
+        logger.info("resumed after step %d from %s", _step(checkpoint), self.folder)
+        return checkpoint, _step(checkpoint)
 
     def look(self, step: int) -> None:
         """Rank the validation users."""
@@ -105,14 +133,14 @@ class TuningWatch(TrainerCallback):
         self._add(step, "validation_ndcg_10", value)
         if step > 0 and better:
             weights = get_peft_model_state_dict(self.ranker.model)
-            with whole_file(self.folder / _BEST) as partial:
-                save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, partial)
+            self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
         logger.info("after %d prompts: validation ndcg@10 %.4f of %d users", self._prompts(step), value, len(ranks))
 
     def restore_best(self) -> None:
         """Give the ranker the best weights."""
         self.bar.close()
-        set_peft_model_state_dict(self.ranker.model, load_file(self.folder / _BEST))
+        set_peft_model_state_dict(self.ranker.model, self.best_weights)
+        shutil.rmtree(self.writing, ignore_errors=True)
         self.ranker.model.eval()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -129,9 +157,9 @@ class TuningWatch(TrainerCallback):
         self.bar.update(self._prompts(1))
         if state.global_step % self.every == 0 or state.global_step == state.max_steps:
             self.look(state.global_step)
-            control.should_save = True
-            since = [row.step for row in self.looks if row.step > self.best.step]
-            control.should_training_stop = len(since) >= self.settings.patience
+            # Logged, too: the mean loss of a row must not reach over a checkpoint, or a resumed training has another.
+            control.should_log = control.should_save = True
+            control.should_training_stop = self.finished
         return control
 
     def on_log(
@@ -153,10 +181,18 @@ class TuningWatch(TrainerCallback):
             self.bar.set_postfix(loss=f"{taken['loss']:.3f}", refresh=False)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Write the rows beside Trainer's checkpoint."""
-        del args, state, control
+        """Complete Trainer's checkpoint and move it into place."""
+        del control
+        name = f"checkpoint-{state.global_step}"
+        unit = Path(str(args.output_dir)) / name
+        weights = {key: tensor.contiguous() for key, tensor in self.best_weights.items()}
+        (unit / _BEST).write_bytes(save(weights))  # not save_file: its error for a full disk is no OSError
         rows = [asdict(row) for row in self.rows]
-        write_json(self.folder / _ROWS, {"identity": self.identity, "rows": rows})
+        write_json(unit / _COURSE, {"identity": self.identity, "rows": rows})
+        move_into_place(unit, self.folder / name)
+        for earlier in self.folder.glob("checkpoint-*"):
+            if _step(earlier) < state.global_step:
+                shutil.rmtree(earlier, ignore_errors=True)
 
     def _add(self, step: int, name: str, value: float) -> None:
         row = TuningRow(step=step, prompts=self._prompts(step), name=name, value=value)
@@ -165,3 +201,8 @@ class TuningWatch(TrainerCallback):
 
     def _prompts(self, steps: int) -> int:
         return steps * self.settings.steps.batch * self.settings.steps.accumulation
+
+
+def _step(checkpoint: Path) -> int:
+    number = checkpoint.name.partition("-")[2]
+    return int(number) if number.isdecimal() else 0
