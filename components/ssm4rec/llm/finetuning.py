@@ -20,7 +20,6 @@ from peft import PeftModel
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from ssm4rec.files import held_by_this_process
 from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.candidates import RankingTask
 from ssm4rec.llm.examples import Example
@@ -81,23 +80,8 @@ def finetune(
         on_row: called with every row, those of an earlier process included.
 
     Raises:
-        InputError: the checkpoint is of another training or in use by another process, or the loss became NaN.
+        InputError: the checkpoint is of another training, or the loss became NaN.
     """
-    with held_by_this_process(checkpoint_folder):
-        return _finetune(ranker, prompts, examples, validation, settings, checkpoint_folder, identity, seed, on_row)
-
-
-def _finetune(
-    ranker: Ranker,
-    prompts: RankingPrompts,
-    examples: Sequence[Example],
-    validation: RankingTask,
-    settings: RankerSettings,
-    checkpoint_folder: Path,
-    identity: dict[str, Any],
-    seed: int,
-    on_row: Callable[[TuningRow], None],
-) -> Finetuned:
     started = time.monotonic()
     steps = math.ceil(len(examples) / (settings.steps.batch * settings.steps.accumulation))
     every = max(1, steps // settings.evaluations)

@@ -11,7 +11,7 @@ from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
 from ssm4rec.device import choose_device
 from ssm4rec.executor_input import write_executor_output
-from ssm4rec.files import cache_folder
+from ssm4rec.files import cache_folder, held_by_this_process
 from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker, write_adapter
 from ssm4rec.llm.alignment import Alignment, align
 from ssm4rec.llm.alignment_course import AlignmentTask
@@ -86,7 +86,9 @@ def _align_and_write(
             tracker.metrics({"learning_rate": row.learning_rate}, row.step)
 
     task = AlignmentTask(dataset.name, examples, settings, options.seed)
-    alignment = align(ranker, task, _checkpoint_folder(options, tuned), track)
+    checkpoints = _checkpoint_folder(options, tuned)
+    with held_by_this_process(checkpoints):
+        alignment = align(ranker, task, checkpoints, track)
     numbers = _numbers(alignment) | {"pairs": float(len(examples.train)), "held_out": float(len(examples.held_out))}
     facts = replace(
         tuned,

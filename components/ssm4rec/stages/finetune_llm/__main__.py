@@ -14,7 +14,7 @@ from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences,
 from ssm4rec.device import choose_device
 from ssm4rec.evaluation.evaluation_files import Candidates, read_candidates
 from ssm4rec.executor_input import write_executor_output
-from ssm4rec.files import cache_folder
+from ssm4rec.files import cache_folder, held_by_this_process
 from ssm4rec.llm.adapters import RankerFacts, new_ranker, write_adapter
 from ssm4rec.llm.candidates import RankingTask, ranking_task
 from ssm4rec.llm.examples import draw_examples
@@ -89,9 +89,10 @@ def _finetune_and_write(
         "retriever": f"{candidates.model} seed {candidates.seed}",
         "recipe": asdict(recipe),
     }
-    with memory_advice(TO_LOWER):
+    checkpoints = _checkpoint_folder(options, candidates)
+    with memory_advice(TO_LOWER), held_by_this_process(checkpoints):
         tuned = finetune(
-            ranker, prompts, list(examples), task, settings, _checkpoint_folder(options, candidates), identity,
+            ranker, prompts, list(examples), task, settings, checkpoints, identity,
             options.seed, track,
         )  # fmt: skip
     facts = RankerFacts(

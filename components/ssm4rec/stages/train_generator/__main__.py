@@ -11,7 +11,7 @@ from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import read_manifest, read_sequences, read_titles
 from ssm4rec.device import choose_device
 from ssm4rec.executor_input import write_executor_output
-from ssm4rec.files import cache_folder, write_json
+from ssm4rec.files import cache_folder, held_by_this_process, write_json
 from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, query_prompts, write_generator
 from ssm4rec.llm.generator_settings import SCRATCH
 from ssm4rec.llm.generator_training import CurveRow, train_generator
@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> None:
 
         generator = new_generator(recipe, titles, cache_folder(options.cache_dir), device, task.seed)
         prompts = query_prompts(generator, titles, recipe)
-        progress = train_generator(task, generator.model, prompts, machine, checkpoints, track)
+        with held_by_this_process(checkpoints):
+            progress = train_generator(task, generator.model, prompts, machine, checkpoints, track)
         tuned = tune_search(task, generator, prompts, titles, device)
         facts = GeneratorFacts(
             model=task.name,

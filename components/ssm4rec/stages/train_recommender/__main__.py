@@ -14,6 +14,7 @@ from ssm4rec.contracts import MODELS, PROFILES
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, titled
 from ssm4rec.device import DEVICES, choose_device, choose_kernels
 from ssm4rec.errors import InputError
+from ssm4rec.files import held_by_this_process
 from ssm4rec.ops.choice import FORMS
 from ssm4rec.outputs import input_path, kept_folder, output_file, output_folder
 from ssm4rec.recipes import Histories, histories, recipe
@@ -161,7 +162,8 @@ def _train_and_write(options: argparse.Namespace, task: Task[Recipe], machine: M
             known = {name: getattr(row, name) for name in TRACKED if getattr(row, name) is not None}
             tracker.metrics({**known, "targets_per_step": row.targets / len(row.batch_targets)}, row.epoch)
 
-        trained = train(task, machine, checkpoints, track)
+        with held_by_this_process(checkpoints):
+            trained = train(task, machine, checkpoints, track)
         config = write_model(options.model_dir, task, trained, options.profile, computed)
         write_history(options.history, trained.progress.epochs)
         tracker.metrics({"parameters": config["parameters"], "best_epoch": config["training"]["best_epoch"]})
