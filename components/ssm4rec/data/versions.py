@@ -118,21 +118,19 @@ def check_unchanged(version: str, addresses: Iterable[str], state: State) -> Non
 
     Args:
         version: of :func:`find_versions`; any other text says nothing.
-        addresses: of which it is.
+        addresses: those of the version, or some of them.
         state: as :func:`find_versions` was given.
     """
     then = _entries(version)
     if not then:
         return
     now = {shown: _state_or_unknown(address, state) for shown, address in _shown(addresses).items()}
-    if then.keys() != now.keys():
-        # Too many to be told one by one.
-        if not any(map(_is_unknown, now.values())) and then != _entries(_text(now)):
-            raise InputError(f"one of {len(now)} sources changed while the run read them; start it again")
-        return
-    for shown, known in then.items():
-        if not (_is_unknown(known) or _is_unknown(now[shown])) and now[shown] != known:
-            raise InputError(f"{shown}: changed while the run read it (was {known}; is {now[shown]}); start it again")
+    if then.keys() == {_many(now)} and not any(map(_is_unknown, now.values())) and then != _entries(_text(now)):
+        raise InputError(f"one of {len(now)} sources changed while the run read them; start it again")
+    for shown in then.keys() & now.keys():
+        known, found = then[shown], now[shown]
+        if known != found and not _is_unknown(known) and not _is_unknown(found):
+            raise InputError(f"{shown}: changed while the run read it (was {known}; is {found}); start it again")
 
 
 def _shown(addresses: Iterable[str]) -> dict[str, str]:
@@ -166,11 +164,16 @@ def _entries(version: str) -> dict[str, str]:
     return document if isinstance(document, dict) else {}
 
 
+def _many(found: dict[str, str]) -> str:
+    """Return the name of the one entry of a version of many sources."""
+    return f"{len(found)} sources"
+
+
 def _text(found: dict[str, str]) -> str:
     text = json.dumps(found, ensure_ascii=False)
     if len(text) <= _LONGEST:
         return text
-    return json.dumps({f"{len(found)} sources": f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"})
+    return json.dumps({_many(found): f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"})
 
 
 def _file_state(path: Path) -> str:

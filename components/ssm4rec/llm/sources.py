@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from ssm4rec.contracts import DEFAULT_LANGUAGE_MODEL
-from ssm4rec.data.versions import files_state, folder_state
+from ssm4rec.data.versions import check_unchanged, files_state, folder_state
 from ssm4rec.errors import InputError
 from ssm4rec.object_store import list_objects, split_s3_address
 
@@ -71,3 +71,9 @@ def source_state(source: str) -> str:
         return source
     check_folder(source, folder)
     return folder_state(folder)
+
+
+def check_source_unchanged(version: str, source: str) -> None:
+    """Raise InputError if a source's files are others than a version of a study's language models says."""
+    if may_change(source):
+        check_unchanged(version, [source], source_state)

@@ -4,6 +4,7 @@ Random numbers need no state: every epoch draws from the seed and its own number
 keeps its checkpoint, so that the same command again writes the model without training.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,15 @@ from ssm4rec.training.history import EpochRow
 FILE_NAME: Final = "checkpoint.safetensors"
 
 Weights = dict[str, Tensor]
+
+
+def checkpoint_name(name: str, *parts: str) -> str:
+    """Return the name of a folder for the checkpoint of a training that depends on these texts.
+
+    >>> checkpoint_name("gpt4rec-seed0", "training.epochs=3", "titles")
+    'gpt4rec-seed0-2aa40203'
+    """
+    return f"{name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]}"
 
 
 @dataclass
@@ -115,7 +125,9 @@ def load_state(
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not a checkpoint of this project ({error}); {way_out}") from None
-    difference = _first_difference(state["identity"], identity)
+    # What the data are called decides nothing: their fingerprint says which they are.
+    stored, wanted = ({**one, "dataset": ""} for one in (state["identity"], identity))
+    difference = _first_difference(stored, wanted)
     if difference:
         raise InputError(f"{path}: a checkpoint of another training: {difference}; {way_out}")
 

@@ -1,7 +1,6 @@
 """Align a ranker to preference pairs by ORPO: ``python -m ssm4rec.stages.align_llm --help``."""
 
 import argparse
-import hashlib
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
+from ssm4rec.data.download import checksums
 from ssm4rec.device import choose_device
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder, held_by_this_process
@@ -21,9 +21,11 @@ from ssm4rec.llm.preference_examples import preference_set
 from ssm4rec.llm.preferences import Pairs
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import AlignmentSettings
+from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm_recipes import ranker_recipe
 from ssm4rec.stages.align_llm.flags import build_parser
 from ssm4rec.tracking import Tracker, tracked_task
+from ssm4rec.training.checkpoint import checkpoint_name
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
         tracker.settings({**labels, "recipe": {"align": asdict(settings)}, "device": device.type})
         tracker.dataset(read_manifest(options.dataset_dir), "preferences")
         ranker = load_ranker(tuned, options.adapter_dir, cache_folder(options.cache_dir), device, trainable=True)
+        check_source_unchanged(options.language_model_version, tuned.source)
         prompts = RankingPrompts(ranker.tokenizer, titles, settings.prompt)
         numbers = _align_and_write(options, dataset, pairs, prompts, tuned, ranker, settings, tracker)
         tracker.metrics(numbers)
@@ -104,12 +107,15 @@ def _align_and_write(
 
 
 def _checkpoint_folder(options: argparse.Namespace, tuned: RankerFacts) -> Path:
-    """Return a folder of this alignment's own: those of other retrievers or overrides may run side by side."""
+    """Return a folder of this alignment's own.
+
+    Those of other retrievers, data or overrides may run side by side; an adapter or pairs that changed since begin
+    again.
+    """
     folder = Path(options.checkpoint_dir or f"{options.aligned_dir}.checkpoints")
+    read = [checksums(path)[1] for path in (options.adapter_dir / "adapter_model.safetensors", options.pairs)]
     name = f"align-{tuned.retriever}-seed{options.seed}"
-    if options.overrides:
-        name += f"-{hashlib.sha256(options.overrides.encode()).hexdigest()[:8]}"
-    return folder / name
+    return folder / checkpoint_name(name, options.language_model_version, options.overrides, tuned.fingerprint, *read)
 
 
 def _numbers(alignment: Alignment) -> dict[str, float]:

@@ -22,9 +22,11 @@ from ssm4rec.llm.finetuning import Finetuned, finetune
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import RankerRecipe
+from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm.tuning_history import TuningRow, write_tuning_history
 from ssm4rec.stages.finetune_llm.flags import build_parser, chosen_recipe
 from ssm4rec.tracking import Tracker, tracked_task
+from ssm4rec.training.checkpoint import checkpoint_name
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ def _finetune_and_write(
     torch.manual_seed(options.seed)  # of the LoRA matrices
     device = choose_device(options.device)
     ranker = new_ranker(recipe.source, recipe.quantization, settings.lora, cache_folder(options.cache_dir), device)
+    check_source_unchanged(options.language_model_version, recipe.source)
     prompts = RankingPrompts(ranker.tokenizer, titles, settings.prompt)
     retrieved = candidates.items[candidates.items > 0]
     examples = draw_examples(dataset, settings.prompts, settings.negatives, settings.hard, retrieved, options.seed)
@@ -83,17 +86,15 @@ def _finetune_and_write(
         tracker.metrics({row.name: row.value}, row.step)
 
     identity = {
-        "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
         "seed": options.seed,
         "retriever": f"{candidates.model} seed {candidates.seed}",
         "recipe": asdict(recipe),
     }
-    checkpoints = _checkpoint_folder(options, candidates)
+    checkpoints = _checkpoint_folder(options, dataset, titles, candidates)
     with memory_advice(TO_LOWER), held_by_this_process(checkpoints):
         tuned = finetune(
-            ranker, prompts, list(examples), task, settings, checkpoints, identity,
-            options.seed, track,
+            ranker, prompts, list(examples), task, settings, checkpoints, identity, options.seed, track,
         )  # fmt: skip
     facts = RankerFacts(
         source=recipe.source,
@@ -112,14 +113,19 @@ def _finetune_and_write(
     return tuned
 
 
-def _checkpoint_folder(options: argparse.Namespace, candidates: Candidates) -> Path:
-    """Return a folder of this training's own: those of other retrievers or overrides may run side by side."""
+def _checkpoint_folder(
+    options: argparse.Namespace, dataset: SequenceDataset, titles: list[str], candidates: Candidates
+) -> Path:
+    """Return a folder of this training's own.
+
+    Those of other retrievers, data or overrides may run side by side; titles, candidates or a language model that
+    changed since begin again.
+    """
     folder = Path(options.checkpoint_dir or f"{options.adapter_dir}.checkpoints")
     name = f"finetune-{candidates.model}-seed{options.seed}"
-    if options.overrides or options.language_model:
-        chosen = f"{options.language_model} {options.overrides}"
-        name += f"-{hashlib.sha256(chosen.encode()).hexdigest()[:8]}"
-    return folder / name
+    chosen = (options.language_model, options.language_model_version, options.overrides)
+    retrieved = hashlib.sha256(candidates.items.tobytes()).hexdigest()
+    return folder / checkpoint_name(name, *chosen, dataset.fingerprint, retrieved, *titles)
 
 
 def _numbers(tuned: Finetuned) -> dict[str, Any]:

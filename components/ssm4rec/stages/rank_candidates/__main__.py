@@ -44,6 +44,7 @@ from ssm4rec.llm.ranking_file import (
     ranking_rows,
     write_rankings,
 )
+from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.outputs import input_path, kept_folder, output_file
 from ssm4rec.tracking import tracked_task
 
@@ -149,6 +150,7 @@ def _rank_and_write(
 ) -> RankingSummary:
     device = choose_device(options.device)
     ranker = load_ranker(facts, options.adapter_dir, cache_folder(options.cache_dir), device)
+    check_source_unchanged(options.language_model_version, facts.source)
     part = "align" if facts.stage == "align_llm" else "finetune"
     prompts = RankingPrompts(ranker.tokenizer, titles, PromptFormat(**facts.recipe[part]["prompt"]))
     users = [

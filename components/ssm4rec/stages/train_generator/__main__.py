@@ -1,14 +1,13 @@
 """Fine-tune one generative recommender on a dataset folder: ``python -m ssm4rec.stages.train_generator --help``."""
 
 import argparse
-import hashlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ssm4rec.command_line import run_stage
-from ssm4rec.data.dataset import read_manifest, read_sequences, read_titles
+from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
 from ssm4rec.device import choose_device
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder, held_by_this_process, write_json
@@ -19,6 +18,7 @@ from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.recommending import tune_search
 from ssm4rec.stages.train_generator.flags import build_parser, chosen_recipe
 from ssm4rec.tracking import tracked_task
+from ssm4rec.training.checkpoint import checkpoint_name
 from ssm4rec.training.machine import Machine, choose_precision
 from ssm4rec.training.task import Task
 
@@ -27,10 +27,14 @@ logger = logging.getLogger(__name__)
 _SMALLER = "--overrides training.tokens_per_batch or training.rows_per_batch, then search.tokens_per_batch"
 
 
-def checkpoint_name(options: argparse.Namespace) -> str:
-    """Return a folder of this training's own: those of other language models or overrides may run side by side."""
-    name, changes = f"{options.model}-seed{options.seed}", f"{options.language_model},{options.overrides}".strip(",")
-    return f"{name}-{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else name
+def _checkpoint_folder(options: argparse.Namespace, dataset: SequenceDataset, titles: list[str]) -> Path:
+    """Return a folder of this training's own.
+
+    Those of other language models, data or overrides may run side by side; titles that changed since begin again.
+    """
+    chosen = (options.language_model, options.overrides, dataset.fingerprint, *titles)
+    folder = Path(options.checkpoint_dir or f"{options.generator_dir}.checkpoints")
+    return folder / checkpoint_name(f"{options.model}-seed{options.seed}", *chosen)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -41,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     task = Task(options.model, recipe, dataset, options.seed)
     device = choose_device(options.device)
     machine = Machine(device, choose_precision("auto", device))
-    checkpoints = Path(options.checkpoint_dir or f"{options.generator_dir}.checkpoints") / checkpoint_name(options)
+    checkpoints = _checkpoint_folder(options, dataset, titles)
     labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed), "profile": options.profile}
     name = f"train {task.name} {dataset.name} seed {task.seed}"
     with tracked_task(name, {"stage": "train-generator", **labels}) as tracker, memory_advice(_SMALLER):
