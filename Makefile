@@ -109,17 +109,23 @@ mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1
 images: $(INSTALLED) ## Build the images and print their sizes (ONLY=cpu, REGISTRY=, PUSH=1, ...)
 	@$(SETTINGS) $(BIN)/python images/build.py $(call flags,$@) $(if $(PUSH),--push)
 
+.PHONY: hashes
+hashes: $(INSTALLED) ## Renew images/constraints.hashes.txt after a change of a pin
+	@$(BIN)/python images/hashes.py
+
 .PHONY: deploy
-deploy: ## Put KFP, MLflow, its database and the volume on the cluster that kubectl talks to (OVERLAY=kind or a100)
+deploy: ## Put KFP, MLflow, its database and the volume on the cluster that kubectl talks to (OVERLAY=kind, a100, kind-login or a100-login)
 	@test -d manifests/overlays/$(call quoted,OVERLAY) || { echo make deploy: OVERLAY=$(call quoted,OVERLAY)": choose one of" $$(ls manifests/overlays) >&2; exit 2; }
 	kubectl apply -k manifests/kfp/cluster-scoped
 	kubectl wait --for=condition=established --timeout=60s crd/applications.app.k8s.io
-	kubectl apply -k manifests/kfp/pipelines
-	manifests/secrets/generate.sh
+	kubectl apply -k manifests/kfp/$(or $(login),pipelines)
+	manifests/secrets/generate.sh $(login)
 	kubectl apply -k manifests/secrets
+	$(if $(login),kubectl apply -k manifests/secrets/login)
 	kubectl apply -k manifests/overlays/$(call quoted,OVERLAY)
 	kubectl rollout status -n kubeflow --timeout=15m deployment/ml-pipeline deployment/ssm4rec-mlflow
 OVERLAY ?= kind
+login = $(if $(filter %-login,$(OVERLAY)),login)
 
 .PHONY: compile
 compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REGISTRY=, VOLUME=, ACCELERATOR=cpu)

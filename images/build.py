@@ -6,7 +6,9 @@ Each gets two tags, ``NAME:VERSION``, which pipelines name, and ``NAME:VERSION-C
 
 import argparse
 import collections
+import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -30,6 +32,11 @@ def build_parser() -> StageParser:
     parser.add_argument("--build-arg", default=[], action="append", help="further NAME=VALUE for docker build")
     parser.add_argument("--network", default="default", help="of the build: host, where the engine has no other")
     parser.add_argument("--source", default="unknown", help="address of the repository, for the images' label")
+    parser.add_argument(
+        "--resolve-bases",
+        action="store_true",
+        help="ask the registry for the digests of the base images, build on those and record them in labels",
+    )
     parser.add_argument("--push", action="store_true", help="push both tags of each image when all are built")
     return parser
 
@@ -45,10 +52,18 @@ def run(options: argparse.Namespace) -> None:
     for role in [role for role in ROLES if role in wanted]:
         kept = f"{image(role)}-{commit}"
         arguments = [f"VERSION={__version__}", f"REVISION={commit}", f"SOURCE={options.source}"]
-        arguments += base_arguments(role, options.base_image, options.torch_index)
+        bases = base_arguments(role, options.base_image, options.torch_index)
+        flags = [f"--network={options.network}", f"--tag={image(role)}", f"--tag={kept}"]
+        if options.resolve_bases:
+            resolved = resolve_bases(role, options.base_image)
+            bases += [f"{name}={reference}" for name, reference in resolved.items()]
+            flags += base_labels(resolved)
+        arguments += bases
+        if unhashed := without_published_hash(role, options.torch_index):
+            print(f"{role}: NOT checked against images/constraints.hashes.txt: {', '.join(unhashed)}", flush=True)
+            arguments.append(f"UNHASHED={' '.join(unhashed)}")
         arguments += [name for name in PROXIES if name in os.environ]
         arguments += options.build_arg
-        flags = [f"--network={options.network}", f"--tag={image(role)}", f"--tag={kept}"]
         build(f"images/{role}/Dockerfile", [*flags, *(f"--build-arg={argument}" for argument in arguments)])
         tags += [image(role), kept]
     for tag in tags:
@@ -68,6 +83,44 @@ def base_arguments(role: str, base_image: str, torch_index: str) -> list[str]:
             return [f"BASE_IMAGE={image('train')}"]
         case _:
             return []
+
+
+def without_published_hash(role: str, torch_index: str) -> list[str]:
+    """Return the packages whose files constraints.hashes.txt cannot know: wheels of this machine, torch for CPUs."""
+    local = {
+        wheel.name.partition("-")[0].replace("_", "-").lower() for wheel in ROOT.glob("images/machine/wheels/*.whl")
+    }
+    return sorted(local | ({"torch"} if role == "cpu" and torch_index else set()))
+
+
+def resolve_bases(role: str, base_image: str) -> dict[str, str]:
+    """Return the build arguments that name a role's base images by tag and digest: NAME:TAG@sha256:DIGEST.
+
+    Raises:
+        InputError: the registry does not answer, or has no such tag.
+    """
+    if role == "llm":
+        return {}  # on train, which has just been built
+    text = (ROOT / "images" / role / "Dockerfile").read_text()
+    bases = dict(re.findall(r"(?m)^ARG ((?:BASE|CUDA)_IMAGE)=(\S+)$", text))
+    if role == "cpu" and base_image:
+        bases["BASE_IMAGE"] = base_image
+    for name, reference in bases.items():
+        if "@" not in reference:
+            found = docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", reference)
+            bases[name] = f"{reference}@{json.loads(found)['digest']}"
+        print(f"{role}: {name}={bases[name]}", flush=True)
+    return bases
+
+
+def base_labels(bases: dict[str, str]) -> list[str]:
+    """Return the flags that record what an image stands on, by the names of the Open Container Initiative."""
+    if "BASE_IMAGE" not in bases:
+        return []
+    name, _, digest = bases["BASE_IMAGE"].partition("@")
+    return [
+        f"--label=org.opencontainers.image.base.{key}={value}" for key, value in (("name", name), ("digest", digest))
+    ]
 
 
 def build(file: str, flags: list[str]) -> None:
