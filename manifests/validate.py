@@ -17,7 +17,10 @@ from typing import Any, Final
 import yaml
 
 MANIFESTS: Final = Path(__file__).resolve().parent
-RENDERINGS: Final = {"kind": "overlays/kind", "a100": "overlays/a100", "trainjob": "trainjob"}
+RENDERINGS: Final = {
+    **{name: f"overlays/{name}" for name in ("kind", "a100", "kind-login", "a100-login")},
+    "trainjob": "trainjob",
+}
 """Names in rendered/ and what they render. The TrainJob runs beside the a100 overlay."""
 
 KUBERNETES: Final = "1.32"  # the version whose schemas hold
@@ -118,12 +121,14 @@ def definitions(documents: list[Document]) -> Definitions:
 
 
 def secrets(folder: Path) -> Definitions:
-    """Return the secrets of ``manifests/secrets``, with the keys that their examples have."""
+    """Return the secrets of ``manifests/secrets`` and its folder ``login``, with the keys that their examples have."""
     found: Definitions = {}
-    for generator in yaml.safe_load((folder / "kustomization.yaml").read_text())["secretGenerator"]:
-        lines = [line for env in generator["envs"] for line in (folder / f"{env}.example").read_text().splitlines()]
-        keys = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
-        found["Secret", generator["name"]] = keys
+    for place in (folder, folder / "login"):
+        for generator in yaml.safe_load((place / "kustomization.yaml").read_text())["secretGenerator"]:
+            examples = [(place / f"{env}.example").read_text() for env in generator.get("envs", [])]
+            lines = [line for example in examples for line in example.splitlines()]
+            keys = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
+            found["Secret", generator["name"]] = keys | set(generator.get("files", []))
     return found
 
 

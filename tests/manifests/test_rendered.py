@@ -24,7 +24,8 @@ from ssm4rec.stages.train_recommender.__main__ import build_parser as train_pars
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
-NAMES = ("kind", "a100", "trainjob")
+OVERLAYS = ("kind", "a100", "kind-login", "a100-login")
+NAMES = (*OVERLAYS, "trainjob")
 OUTSIDE = (
     {"app": "seaweedfs"},
     {"app": "ml-pipeline"},
@@ -64,8 +65,10 @@ PODS = [pytest.param(pod, id=f"{name}-{container}") for name in NAMES for contai
 
 def test_every_workload_is_among_the_pods() -> None:
     assert [parameter.id for parameter in PODS] == [
-        "kind-mlflow", "kind-postgresql", "a100-mlflow", "a100-postgresql", "trainjob-prepare-data", "trainjob-node",
-    ]  # fmt: skip
+        *(f"{overlay}-{container}" for overlay in OVERLAYS for container in ("mlflow", "postgresql")),
+        "trainjob-prepare-data",
+        "trainjob-node",
+    ]
 
 
 @pytest.mark.parametrize("pod", PODS)
@@ -131,7 +134,7 @@ def test_no_secret_stands_in_a_rendering(name: str) -> None:
 def test_examples_of_secrets_hold_none_and_git_ignores_the_real_ones() -> None:
     for example in (MANIFESTS / "secrets").glob("*.env.example"):
         assert re.search(r"(?m)^\w+(PASSWORD|ACCESS_KEY)=$", example.read_text())
-    assert (MANIFESTS / "secrets" / ".gitignore").read_text().split() == ["*.env", "*.part"]
+    assert (MANIFESTS / "secrets" / ".gitignore").read_text().split() == ["*.env", "*.ini", "*.part"]
     assert not re.search("(?i)accesskey|password", (MANIFESTS / "kfp" / "pipelines" / "config.json").read_text())
 
 
@@ -219,7 +222,7 @@ PRIVATE = {
 DNS = {("kube-dns", 53)}
 
 
-@pytest.mark.parametrize("name", ["kind", "a100"])
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_by_default_nothing_is_allowed(name: str) -> None:
     stranger = {"app": "notebook"}
     assert allowed(name, stranger) == set()
@@ -228,7 +231,7 @@ def test_by_default_nothing_is_allowed(name: str) -> None:
     assert not selects(policies["ssm4rec-default-deny"]["podSelector"], KFP)
 
 
-@pytest.mark.parametrize("name", ["kind", "a100"])
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_a_stage_reaches_what_it_needs_and_nobody_reaches_a_stage(name: str) -> None:
     needed = DNS | {("ml-pipeline", 8887), ("ml-pipeline", 8888), ("metadata-grpc-server", 8080), ("seaweedfs", 8333)}
     needed |= {("ssm4rec-mlflow", 5000)} | PRIVATE
@@ -237,14 +240,14 @@ def test_a_stage_reaches_what_it_needs_and_nobody_reaches_a_stage(name: str) -> 
     assert accepted(name, STAGE) == []
 
 
-@pytest.mark.parametrize("name", ["kind", "a100"])
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_mlflow_is_reached_by_stages_trainjobs_and_kfp(name: str) -> None:
     mlflow, train = pods(name)["mlflow"]["metadata"]["labels"], pods("trainjob")["node"]["metadata"]["labels"]
     selectors = accepted(name, mlflow)
     for labels, wanted in ((STAGE, True), (train, True), (KFP, True), ({"app": "notebook"}, False)):
         assert any(selects(selector, labels) for selector in selectors) is wanted
     reached = DNS | {("ssm4rec-postgresql", 5432), ("seaweedfs", 8333)}
-    assert allowed(name, mlflow) == (reached | {("0.0.0.0/0", 443)} if name == "a100" else reached)
+    assert allowed(name, mlflow) == (reached | {("0.0.0.0/0", 443)} if name.startswith("a100") else reached)
 
 
 def test_a_trainjob_reaches_its_peers_and_what_it_needs() -> None:
@@ -278,7 +281,7 @@ def test_the_stages_that_download_have_the_label() -> None:
         assert any("prepare-data" in name for name in labelled), path.name
 
 
-@pytest.mark.parametrize("name", ["kind", "a100"])
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_only_mlflow_reaches_the_database(name: str) -> None:
     policies = {policy["metadata"]["name"]: policy["spec"] for policy in of_kind(name, "NetworkPolicy")}
     database = policies["ssm4rec-postgresql"]
@@ -292,7 +295,7 @@ def test_only_mlflow_reaches_the_database(name: str) -> None:
     assert way_out in policies["ssm4rec-mlflow"]["egress"]
 
 
-@pytest.mark.parametrize("name", ["kind", "a100"])
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_services_budgets_and_workloads_select_their_pods(name: str) -> None:
     for service in of_kind(name, "Service"):
         [pod] = matches(service["spec"]["selector"], name)
@@ -333,7 +336,7 @@ def test_training_pods_follow_the_rules_of_the_gpu_pool() -> None:
     assert term["matchExpressions"] == [{"key": label, "operator": "DoesNotExist"} for label in GPU_NODE_LABELS]
 
 
-@pytest.mark.parametrize("name", ["kind", "a100"])
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_nothing_of_the_overlays_tolerates_gpu_nodes(name: str) -> None:
     assert not [pod for pod in pods(name).values() if "tolerations" in pod["spec"]]
 

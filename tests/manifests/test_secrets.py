@@ -26,7 +26,7 @@ esac
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of manifests/secrets without what the user of this checkout has written there, and a kubectl."""
-    shutil.copytree(SECRETS, tmp_path / "secrets", ignore=shutil.ignore_patterns("*.env", "*.part"))
+    shutil.copytree(SECRETS, tmp_path / "secrets", ignore=shutil.ignore_patterns("*.env", "*.ini", "*.part"))
     kubectl = tmp_path / "bin" / "kubectl"
     kubectl.parent.mkdir()
     keys = {name: base64.b64encode(name.lower().encode() + b"/+key").decode() for name in ("ACCESS", "SECRET")}
@@ -38,9 +38,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "secrets"
 
 
-def generate(folder: Path) -> subprocess.CompletedProcess[str]:
+def generate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": f"{folder.parent / 'bin'}:{os.environ['PATH']}"}
-    return subprocess.run([folder / "generate.sh"], env=environment, capture_output=True, text=True, check=False)
+    command = [folder / "generate.sh", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def values(path: Path) -> dict[str, str]:

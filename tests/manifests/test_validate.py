@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-NAMES = ("kind", "a100", "trainjob")
+NAMES = ("kind", "a100", "kind-login", "a100-login", "trainjob")
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
@@ -170,7 +170,7 @@ def test_program_names_every_problem_in_a_line_and_exits_2(plant: Plant) -> None
     assert finished.returncode == 2
     assert finished.stderr.splitlines() == [
         f"manifests/validate.py: error: {problem}"
-        for overlay in ("kind", "a100")
+        for overlay in NAMES[:-1]
         for problem in (
             f"overlays/{overlay}: Deployment ssm4rec-mlflow: Secret ssm4rec-store is defined nowhere",
             f"rendered/{overlay}.yaml is not what overlays/{overlay} renders to; python manifests/validate.py --write",
@@ -197,9 +197,10 @@ def test_folder_that_does_not_render_is_said_in_one_line(plant: Plant) -> None:
 @needs_kubectl
 def test_secrets_render_from_filled_in_examples(plant: Plant) -> None:
     copy = plant("secrets/mlflow.env.example", "POSTGRES_PASSWORD=", "POSTGRES_PASSWORD=planted")
-    for example in (copy.MANIFESTS / "secrets").glob("*.example"):
+    for example in (copy.MANIFESTS / "secrets").rglob("*.example"):
         shutil.copy(example, example.with_suffix(""))
-    documents = copy.parse(copy.render(copy.MANIFESTS / "secrets"))
+    folders = (copy.MANIFESTS / "secrets", copy.MANIFESTS / "secrets" / "login")
+    documents = [document for folder in folders for document in copy.parse(copy.render(folder))]
     rendered = {("Secret", document["metadata"]["name"]): set(document["data"]) for document in documents}
     assert rendered == copy.secrets(copy.MANIFESTS / "secrets")
     assert {document["metadata"]["namespace"] for document in documents} == {"kubeflow"}
