@@ -132,14 +132,22 @@ class StudyFolder:
         if place:
             about = "-".join(filter(None, ["-seed".join(filter(None, process.training)), *process.variant]))
             link = place.format(about) if "{}" in place else "-".join(filter(None, [place, about]))
-            _replace_link(self.path / link, target if target.is_dir() else target.parent)
+            self._replace_link(self.path / link, target if target.is_dir() else target.parent)
         if stage.startswith("report"):
             shutil.copyfile(target, self.path / RESULTS)
             shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)
             shutil.copyfile(process.flag("--report-markdown"), self.path / REPORT_MARKDOWN)
         if process.flag("--figures"):
-            _replace_link(self.path / "figures", Path(process.flag("--figures")))
+            self._replace_link(self.path / "figures", Path(process.flag("--figures")))
         return target.parent
+
+    def _replace_link(self, link: Path, target: Path) -> None:
+        link.parent.mkdir(exist_ok=True)
+        if link.exists() and not link.is_symlink():
+            self.say(f"{link}: not a link of this study, so it stays as it is; what would be linked there is {target}")
+            return
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(target, link.parent))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -150,11 +158,3 @@ def _files(folder: Path) -> list[Path]:
         for name in names
         if not (Path(parent) / name).is_symlink()
     )
-
-
-def _replace_link(link: Path, target: Path) -> None:
-    link.parent.mkdir(exist_ok=True)
-    if link.exists() and not link.is_symlink():
-        raise InputError(f"{link}: is not the study's link but a {'folder' if link.is_dir() else 'file'}; move it away")
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(target, link.parent))

@@ -157,6 +157,40 @@ def test_a_checkpoint_of_another_training_is_refused(start):
         start(settings=other)
 
 
+def test_a_training_that_patience_ended_takes_no_further_step(start, monkeypatch):
+    """Killed before its outputs were written, it resumes at its last checkpoint, where it had stopped."""
+    settings = dataclasses.replace(SETTINGS, patience=1)
+    falling = iter([0.9, 0.5, 0.4])
+    monkeypatch.setattr("ssm4rec.llm.tuning_watch.metric_at", lambda *_: next(falling))
+    whole, tuned, _ = start(settings=settings)
+    again, resumed, _ = start(settings=settings)
+    assert resumed.rows == tuned.rows
+    assert (resumed.prompts, resumed.best_prompts) == (32, 16)
+    assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in weights(whole).items())
+
+
+def test_losses_are_means_since_the_checkpoint_before(start):
+    """Else a row of a resumed training would be a mean over fewer steps than that of a whole one."""
+    _, tuned, _ = start(settings=dataclasses.replace(SETTINGS, prompts=160, evaluations=3))
+    looks = {row.step for row in tuned.rows if row.name == "validation_ndcg_10"} - {0}
+    assert looks == {6, 12, 18, 20}
+    assert looks <= {row.step for row in tuned.rows if row.name == "loss"}
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(start, tmp_path):
+    (tmp_path / "checkpoints" / "checkpoint-2").mkdir(parents=True)
+    with pytest.raises(InputError, match="a checkpoint of an earlier version of this project; remove it, or choose"):
+        start()
+
+
+def test_a_damaged_checkpoint_is_named(start, tmp_path):
+    start()
+    (damaged,) = (tmp_path / "checkpoints").iterdir()
+    (damaged / "best.safetensors").write_bytes(b"half")
+    with pytest.raises(InputError, match=rf"{damaged.name}: a damaged checkpoint .*; remove it, or choose"):
+        start()
+
+
 def test_divergence_is_said(start):
     steps = dataclasses.replace(SETTINGS.steps, learning_rate=1e30, gradient_norm=1e30)
     with pytest.raises(InputError, match=r"fine-tuning diverged: .*lower rate"):
