@@ -14,6 +14,9 @@ _SHORTEST_SECRET: Final = 6
 _ADDRESS: Final = re.compile(r'\b([A-Za-z][A-Za-z0-9+.-]*)://((?:(?!,\s*[A-Za-z][A-Za-z0-9+.-]*://)[^\s"<>])*)')
 """Up to a space, a quotation mark or the next address of a list."""
 
+_NO_PORT: Final = re.compile(r"^([^\[]*?):(?!\d*$).*")
+"""What a host and port cannot be: a user and a password without their @, or with it later."""
+
 _SECRET_PLACES: Final = (
     # "Max retries exceeded with url: /data.csv?signature=...", as urllib3 names what it asked for
     (re.compile(r'(\burl: /[^\s?"]*)\?[^\s"]*'), r"\1"),
@@ -54,12 +57,11 @@ def _public_address(found: re.Match[str]) -> str:
     bare = rest.rstrip(":;,.)]}'")
     end = rest[len(bare) :]
     authority = re.split("[/?#]", bare, maxsplit=1)[0]
-    password = None if authority.startswith("[") else re.search(r":(?!\d*$)", authority)
     if "@" in authority:
         bare = bare[authority.rindex("@") + 1 :]
-    elif password and "@" in bare:
+    elif "@" in bare and (_NO_PORT.search(authority) or ("[" in authority and "]" not in authority)):
         # A password with a slash, a question mark or a hash in it, not written as %2F, seems to end the authority.
         bare = bare.rpartition("@")[2]
-    elif password:
-        bare = bare[: password.start()] + bare[len(authority) :]
+    authority = re.split("[/?#]", bare, maxsplit=1)[0]
+    bare = _NO_PORT.sub(r"\1", authority) + bare[len(authority) :]
     return f"{scheme}://{re.split('[?#]', bare, maxsplit=1)[0]}{end}"

@@ -53,6 +53,11 @@ def split_s3_address(address: str) -> tuple[str, str]:
     parts = urlsplit(address)
     if parts.scheme != "s3" or not parts.netloc:
         raise InputError(f"{address}: not an address such as s3://bucket/prefix")
+    if "@" in parts.netloc:
+        raise InputError(
+            f"{address}: keys do not belong in an address, which is written down; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        )
     return parts.netloc, parts.path.strip("/")
 
 

@@ -67,14 +67,13 @@ class Tracker:
         self._start = start
         self._given_up = False
         self._delivery = Delivery("MLflow", _is_refusal, self._works)
-        if start:
-            self._record("the run", lambda _: None)
 
     def wait_for_run(self, seconds: float) -> str:
         """Return the run's id as soon as it is known; "" after so many seconds, when nothing will be recorded."""
         try:
+            self._record("the run", lambda _: None)
             self._delivery.wait(seconds)
-        except BaseException:
+        except BaseException:  # the run may be there by now
             self.finish("KILLED")
             raise
         self._given_up = not self._run_id
@@ -210,7 +209,15 @@ class Tracker:
 
         Waits, within limits, until all records have been taken.
         """
-        self._end("the run's end", lambda client: client.set_terminated(self._run_id, status), status)
+
+        def record(client: "MlflowClient") -> None:
+            client.set_terminated(self._run_id, status)
+            # A study's tasks have ended by now, whether they could say so or not.
+            nested = f"tags.`mlflow.parentRunId` = '{self._run_id}' and attributes.status = 'RUNNING'"
+            for task in client.search_runs([client.get_run(self._run_id).info.experiment_id], nested):
+                client.set_terminated(task.info.run_id, "FAILED" if status == "FAILED" else "KILLED")
+
+        self._end("the run's end", record, status)
 
     def finish_unfinished(self, status: str) -> None:
         """End the run if nobody has."""

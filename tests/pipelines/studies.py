@@ -3,18 +3,23 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from mlflow import MlflowClient
 
 ROOT = Path(__file__).parents[2]
 
 
-def run_study(folder: Path, *flags: str, module: str = "pipelines.run") -> subprocess.CompletedProcess[str]:
+def run_study(
+    folder: Path, *flags: str, module: str = "pipelines.run", variables: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
     """Run a study in an empty folder, as ``make run`` does in the repository's."""
     hidden = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "components")]), "OMP_NUM_THREADS": "1"}
+    environment |= variables
     parts = []
     if module == "pipelines.run":
         parts = ["--llm", "none", "--latency-samples", "5", "--latency-users", "20", "--latency-batches", "1,8"]

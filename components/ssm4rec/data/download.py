@@ -18,13 +18,13 @@ from typing import Final, Literal
 import tenacity
 from tqdm import tqdm
 
+from ssm4rec.addresses import public_text
 from ssm4rec.data.locations import check_address, check_here, file_name, local_path
 from ssm4rec.data.remote import (
     InterruptedAttemptError,
     Remote,
     UnreachableError,
     open_remote,
-    public_address,
 )
 from ssm4rec.errors import InputError
 from ssm4rec.files import write_json
@@ -105,7 +105,7 @@ def fetch(address: str, cache_dir: Path, md5: str | None = None, any_checksum: b
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path.with_name("lock")):
         record = _cached(address, cache_dir, md5, any_checksum) or _download(address, path)
-        shown = public_address(address)
+        shown = public_text(address)
         try:
             checksum = _compare(shown, record.md5, md5, any_checksum)
         except InputError:
@@ -149,7 +149,7 @@ def _cached(address: str, cache_dir: Path, md5: str | None, any_checksum: bool) 
     if record is None:
         return None
     if checksums(path) != (record.md5, record.sha256):
-        log.info("%s: the copy in the cache is damaged; downloading it again", public_address(address))
+        log.info("%s: the copy in the cache is damaged; downloading it again", public_text(address))
         return None
     if record.md5 == md5:
         return record
@@ -181,7 +181,7 @@ def _download(address: str, path: Path) -> Record:
             # A large file over a weak line takes many attempts; give up when several in a row bring nothing.
             if _size(part) <= had:
                 raise UnreachableError(
-                    f"{public_address(address)}: cannot be downloaded ({error}, {_ATTEMPTS} attempts); "
+                    f"{public_text(address)}: cannot be downloaded ({error}, {_ATTEMPTS} attempts); "
                     "check the address and the network, or set --source to another copy"
                 ) from None
     record = Record(part.stat().st_size, *checksums(part), version)
@@ -199,7 +199,7 @@ def _download_rest(address: str, part: Path, about_part: Path) -> str:
             return _restart(address, part, about_part)
         write_json(about_part, identity)
         if not file.tell():
-            log.info("downloading %s (%s)", public_address(address), _megabytes(remote.bytes))
+            log.info("downloading %s (%s)", public_text(address), _megabytes(remote.bytes))
         with tqdm(
             desc=part.stem, total=remote.bytes, initial=file.tell(), unit="B", unit_scale=True, disable=None
         ) as bar:

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from ssm4rec.errors import InputError
 
@@ -61,9 +61,15 @@ def split_addresses(text: str) -> list[str]:
 
 
 def check_address(address: str) -> None:
-    """Raise InputError if an address is of a kind that there is not."""
+    """Raise InputError if an address cannot be one, or is of a kind that there is not."""
+    if local_path(address):
+        return
+    try:
+        urlsplit(address)
+    except ValueError as error:
+        raise InputError(f"{address}: not an address ({error}); check --source") from None
     scheme = _SCHEME.match(address)
-    if local_path(address) is None and (scheme is None or scheme[1].lower() not in REMOTE_SCHEMES):
+    if scheme is None or scheme[1].lower() not in REMOTE_SCHEMES:
         raise InputError(f"{address}: unknown kind of address; use a path, file://, http://, https:// or s3://")
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import botocore.exceptions
 import requests
@@ -14,6 +13,7 @@ import smart_open.http
 import smart_open.s3
 import urllib3.exceptions
 
+from ssm4rec.addresses import public_text
 from ssm4rec.errors import InputError
 from ssm4rec.object_store import CONNECT_SECONDS, READ_SECONDS, s3_client, split_s3_address
 
@@ -63,7 +63,7 @@ def open_remote(address: str) -> Iterator[Remote]:
         InterruptedAttemptError: no connection, a broken one, or a server that is busy.
         UnreachableError: the server says no.
     """
-    shown = public_address(address)
+    shown = public_text(address)
     try:
         with _open_s3(address) if address.startswith("s3://") else _open_http(address) as remote:
             yield remote
@@ -88,18 +88,6 @@ def open_remote(address: str) -> Iterator[Remote]:
         raise InterruptedAttemptError(_reason(error)) from error
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise UnreachableError(f"{shown}: {_reason(error)}; check --source") from None
-
-
-def public_address(address: str) -> str:
-    """Return the address without user, password and query (signed addresses carry secrets there).
-
-    >>> public_address("https://me:secret@example.org/data.csv?signature=abc")
-    'https://example.org/data.csv'
-    """
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https"):
-        return address
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 @contextmanager
