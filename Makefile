@@ -15,6 +15,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 TOOLS := .tools
 TOOLS_INSTALLED := $(TOOLS)/.installed
+# mamba-ssm's Python, Triton and what they need, for test-kernels alone.
+TRITON := .kernels
 
 # The variables of each target: `make run DATASET=ml-1m` hands --dataset=ml-1m to the study. Only those given to make
 # itself count: names as plain as FORMAT or OUT may stand in the environment for other reasons. What a target does not
@@ -155,6 +157,13 @@ test: $(INSTALLED) ## Run the tests
 test-gpu: $(INSTALLED) ## Run the tests that need a GPU
 	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make test-gpu: this machine has no GPU")'
 	@$(BIN)/python -m pytest -q -rs -m gpu tests/gpu
+
+.PHONY: test-kernels
+test-kernels: $(INSTALLED) ## Run mamba-ssm's Triton kernels in Triton's interpreter against our operators; 2 minutes, no GPU
+	@if tests/kernels/install.sh $(TRITON) $(BIN)/python; then \
+		TRITON_INTERPRET=1 OMP_NUM_THREADS=1 PYTHONPATH=$(TRITON)$${PYTHONPATH:+:$$PYTHONPATH} \
+			$(BIN)/python -m pytest -q -m kernels tests/kernels; \
+	else echo "make test-kernels: left out: Triton or mamba-ssm cannot be installed here ($(TRITON).log says why)"; fi
 
 .PHONY: test-containers
 test-containers: $(INSTALLED) $(TOOLS_INSTALLED) ## Build the CPU image, run the study in containers, break things; 20 minutes, Docker or root
