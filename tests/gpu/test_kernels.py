@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ssm4rec.contracts import MODELS
 from ssm4rec.data.dataset import read_sequences
+from ssm4rec.device import choose_float32_products
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.build import build_model
 from ssm4rec.ops.choice import MissingKernelError, choose_form, form_of
@@ -34,6 +35,7 @@ Form = Callable[[], tuple[Tensor, Tensor]]
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
+    choose_float32_products(tf32=False)  # or Triton's first compilation of a kernel decides for the whole process
     yield
     choose_form("auto", CUDA)
 
