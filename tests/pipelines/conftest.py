@@ -36,9 +36,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(ANSWERS.get(path, {}) if path.endswith("/r1") else {})
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.posted[self.path] = json.loads(body)
-        self._answer(ANSWERS[self.path])
+        body = self.rfile.read(int(self.headers["content-length"] or 0))
+        self.server.posted[self.path] = json.loads(body or b"{}")
+        self._answer(ANSWERS.get(self.path, {}))
 
     def _answer(self, document: dict[str, Any]) -> None:
         body = json.dumps(document).encode()

@@ -1,0 +1,142 @@
+"""Look after a run on a cluster: ``python -m pipelines.operate --help`` (``make logs``, ``stop``, ``report``).
+
+Runs are told by the id that ``make submit`` and ``make status`` print.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import botocore.exceptions
+
+from pipelines.compile import PIPELINES
+from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.contracts import REPORT_HTML
+from ssm4rec.errors import InputError
+from ssm4rec.object_store import s3_client
+
+ROLE: Final = "pipelines.kubeflow.org/runtime-role"
+"""What KFP writes on every pod: driver, or launcher, which runs a stage (2.17.0, backend/src/common/util/consts.go:70)."""
+
+
+def build_parser() -> StageParser:
+    """Return the command line."""
+    parser = StageParser("pipelines.operate", "Look after a run on a Kubeflow Pipelines cluster.")
+    parser.add_argument("what", choices=("logs", "stop", "report"), help="what to do with the run")
+    parser.add_argument("--run", required=True, help="id of the run, from make submit or make status")
+    parser.add_argument("--endpoint", default="", help="KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT")
+    parser.add_argument("--namespace", default="kubeflow", help="namespace that the run's pods are in")
+    parser.add_argument("--bucket", default="mlpipeline", help="bucket of KFP's artifacts; AWS_... say where it is")
+    parser.add_argument("--out", type=Path, default=Path(REPORT_HTML), help="file that receives the report")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what is asked."""
+    match options.what:
+        case "logs":
+            _show_logs(options.run, options.namespace)
+        case "stop":
+            kfp_client(options.endpoint).terminate_run(options.run)
+            print(f"{options.run}: told to stop; what is finished stays, and checkpoints on the volume are kept")
+        case "report":
+            _fetch_report(options.run, options.bucket, options.out)
+
+
+def kfp_client(endpoint: str) -> Any:
+    """Return kfp's client for an address, or for that of the environment.
+
+    Raises:
+        InputError: no address is set, or nothing answers there.
+    """
+    host = endpoint or os.environ.get("KF_PIPELINES_ENDPOINT") or os.environ.get("KFP_ENDPOINT")
+    if not host:
+        raise InputError(
+            "no KFP endpoint is set: export KF_PIPELINES_ENDPOINT=http://… (such as the address of "
+            "`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`) or pass --endpoint"
+        )
+    from kfp import client  # it takes a second to import
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of servers older than itself, whichever it talks to
+        return client.Client(host=host)
+
+
+def _show_logs(run_id: str, namespace: str) -> None:
+    """Print what the stages of a run printed; follow those that still run.
+
+    A run of the default study has 76 pods, of which those of KFP's drivers say nothing of use, and kubectl follows 20
+    at most: so the pods are listed first, and those that run a stage are kept.
+    """
+    listed = _kubectl("get", "pods", "-n", namespace, "-l", f"pipeline/runid={run_id}", "-o", "json")
+    pods = sorted(_stages(json.loads(listed)), key=lambda pod: pod["metadata"]["creationTimestamp"])
+    if not pods:
+        raise InputError(
+            f"{run_id}: no pod of a stage in namespace {namespace}; KFP removes pods an hour after a run's end, and "
+            "keeps their output as the artifact executor-logs of each task, in the UI and in the bucket"
+        )
+    running = [pod for pod in pods if pod["status"].get("phase") == "Running"]
+    for pod in pods:
+        if pod not in running:
+            subprocess.run(_logs(pod, namespace), check=False)
+    for follower in [subprocess.Popen([*_logs(pod, namespace), "--follow"]) for pod in running]:
+        follower.wait()
+
+
+def _stages(listed: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the pods that run, or ran, a stage."""
+    for pod in listed["items"]:
+        begun = pod["status"].get("phase") in ("Running", "Succeeded", "Failed")
+        if begun and pod["metadata"].get("annotations", {}).get(ROLE) == "launcher":
+            yield pod
+
+
+def _logs(pod: dict[str, Any], namespace: str) -> list[str]:
+    return ["kubectl", "logs", "-n", namespace, pod["metadata"]["name"], "-c", "main", "--prefix"]
+
+
+def _kubectl(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["kubectl", *arguments], check=False, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise InputError("kubectl: not found; install it, and let it talk to the cluster") from None
+    if done.returncode:
+        raise InputError(f"kubectl could not list the pods: {' '.join(done.stderr.split())}")
+    return done.stdout
+
+
+def _fetch_report(run_id: str, bucket: str, out: Path) -> None:
+    """Copy a run's report.html from the bucket.
+
+    KFP puts it at v2/artifacts/PIPELINE/RUN/report.../SALT/report_html (backend/src/v2/driver/driver.go:767 and :778).
+    """
+    try:
+        client = s3_client(attempts=4)
+        for name in PIPELINES:
+            prefix = f"v2/artifacts/{name.replace('_', '-')}/{run_id}/"
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            for entry in (entry for page in pages for entry in page.get("Contents", [])):
+                if entry["Key"].endswith("/report_html"):
+                    client.download_file(bucket, entry["Key"], str(out))
+                    print(f"{out}: the report of run {run_id}")
+                    return
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise InputError(
+            f"s3://{bucket}: the store does not answer as it should ({error}); forward its port and set "
+            "AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from None
+    raise InputError(f"s3://{bucket}/v2/artifacts: no report of run {run_id}; has it ended? (make status RUN={run_id})")
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(build_parser(), run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Looking after a run: whose output is shown, what is posted to stop one, where the report is fetched from."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.operate import ROLE, build_parser, run
+from ssm4rec.errors import InputError
+from tests.pipelines.conftest import Recorder
+from tests.seaweed import ObjectStore
+
+KUBECTL = """#!/bin/sh
+# Lists the pods of a file, and writes down whose logs were asked for.
+case "$1" in
+get) cat "$(dirname "$0")/pods.json" ;;
+logs) echo "$*" >> "$(dirname "$0")/asked"; echo "[pod/$4] a line" ;;
+esac
+"""
+
+
+def pod(name: str, role: str, phase: str, begun: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "creationTimestamp": begun, "annotations": {ROLE: role}},
+        "status": {"phase": phase},
+    }
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a kubectl that answers from a file, first on the path."""
+    program = tmp_path / "bin" / "kubectl"
+    program.parent.mkdir()
+    program.write_text(KUBECTL)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return program.parent
+
+
+def test_logs_are_those_of_the_stages(kubectl: Path) -> None:
+    """KFP's drivers have pods, too, and say nothing of use; the default study has 76, of which kubectl follows 20."""
+    pods = [pod(f"driver-{number}", "driver", "Succeeded", "2026-01-01T00:00:00Z") for number in range(38)]
+    pods += [
+        pod("report", "launcher", "Pending", "2026-01-01T00:09:00Z"),
+        pod("train", "launcher", "Running", "2026-01-01T00:02:00Z"),
+        pod("prepare", "launcher", "Succeeded", "2026-01-01T00:01:00Z"),
+        {"metadata": {"name": "bare", "creationTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Running"}},
+    ]
+    (kubectl / "pods.json").write_text(json.dumps({"items": pods}))
+    run(build_parser().parse_args(["logs", "--run", "r1"]))
+    asked = (kubectl / "asked").read_text().splitlines()
+    assert asked == [
+        "logs -n kubeflow prepare -c main --prefix",
+        "logs -n kubeflow train -c main --prefix --follow",
+    ]
+
+
+def test_pods_that_are_gone_leave_their_logs_elsewhere(kubectl: Path) -> None:
+    (kubectl / "pods.json").write_text(json.dumps({"items": []}))
+    with pytest.raises(InputError, match=r"r1: no pod of a stage.*an hour after a run's end.*executor-logs"):
+        run(build_parser().parse_args(["logs", "--run", "r1"]))
+
+
+def test_stop_ends_the_run(server: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    address = f"http://127.0.0.1:{server.server_port}"
+    run(build_parser().parse_args(["stop", "--run", "r1", "--endpoint", address]))
+    assert "/apis/v2beta1/runs/r1:terminate" in server.posted
+    assert "r1: told to stop" in capsys.readouterr().out
+
+
+def test_the_report_comes_from_the_bucket(object_store: ObjectStore, tmp_path: Path) -> None:
+    client, folder = object_store.client(), "v2/artifacts/comparative-study-recommenders"
+    for key in (f"{folder}/r2/report/salt/report_html", f"{folder}/r1/report/salt/report_markdown"):
+        client.put_object(Bucket=object_store.bucket, Key=key, Body=b"another")
+    client.put_object(Bucket=object_store.bucket, Key=f"{folder}/r1/report/salt/report_html", Body=b"<!doctype html>")
+    flags = ["--bucket", object_store.bucket, "--out", str(tmp_path / "report.html")]
+    run(build_parser().parse_args(["report", "--run", "r1", *flags]))
+    assert (tmp_path / "report.html").read_text() == "<!doctype html>"
+    with pytest.raises(InputError, match="no report of run r3; has it ended"):
+        run(build_parser().parse_args(["report", "--run", "r3", *flags]))
