@@ -21,7 +21,7 @@ from ssm4rec.errors import InputError
 from ssm4rec.object_store import s3_client
 
 ROLE: Final = "pipelines.kubeflow.org/runtime-role"
-"""What KFP writes on every pod: driver, or launcher, which runs a stage (2.17.0, backend/src/common/util/consts.go:70)."""
+"""What KFP writes on every pod: driver, or launcher, which runs a stage (2.17.0, backend/src/common/util/consts.go)."""
 
 
 def build_parser() -> StageParser:
