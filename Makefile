@@ -38,16 +38,20 @@ FLAGS_optimizer-study := $(OF_ALL) $(OF_TRAININGS) $(HERE) CONTROLS OPTIMIZERS
 FLAGS_orpo-study := $(OF_ALL) $(OF_LANGUAGE_MODELS) $(HERE) LANGUAGE_MODELS
 FLAGS_adapter-study := $(OF_ALL) $(OF_LANGUAGE_MODELS) $(HERE) LANGUAGE_MODEL OPTIMIZERS
 FLAGS_long-history-study := $(OF_ALL) $(OF_TRAININGS) $(HERE) LATENCY_LENGTHS LATENCY_SAMPLES LENGTHS
-FLAGS_submit := $(COMPARED) ENDPOINT EXPERIMENT GPU_POOL GPU_TOLERATION
+STUDIES := run optimizer-study orpo-study adapter-study long-history-study
+# Every study's, as STUDY= decides which; a study refuses what it does not know.
+FLAGS_submit := $(sort $(foreach target,$(STUDIES),$(filter-out $(HERE),$(FLAGS_$(target))))) CACHE CRON ENDPOINT \
+	EXPERIMENT GPU_POOL GPU_TOLERATION RUN_NAME STUDY
 FLAGS_images := ONLY BASE_IMAGE NETWORK BUILD_ARG SOURCE TORCH_INDEX
 FLAGS_mlflow := PORT
-STUDIES := run optimizer-study orpo-study adapter-study long-history-study
 $(foreach target,$(STUDIES) submit images compile,$(eval KNOWN_$(target) := $(COMPILED_FOR)))
 KNOWN_help := FOR
 KNOWN_images += PUSH
 KNOWN_deploy := OVERLAY
 KNOWN_status := RUN
-KNOWN_logs := RUN
+FLAGS_logs := NAMESPACE RUN
+FLAGS_stop := ENDPOINT RUN
+FLAGS_report := BUCKET OUT RUN
 KNOWN_test := TESTS
 KNOWN_manifests := WRITE
 BENCHES := $(addprefix bench-,ops training optimizers length evaluation statistics latency ranking large-catalog)
@@ -134,7 +138,7 @@ compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REG
 	@$(SETTINGS) $(BIN)/python -m pipelines.compile
 
 .PHONY: submit
-submit: $(INSTALLED) ## Submit the study: `kfp run create` at KF_PIPELINES_ENDPOINT (as run; GPU_POOL=, REGISTRY=, EXPERIMENT=, ...)
+submit: $(INSTALLED) ## Submit a study to KF_PIPELINES_ENDPOINT, once or by CRON= (as run; STUDY=, GPU_POOL=, REGISTRY=, CACHE=0, ...)
 	@$(SETTINGS) $(BIN)/python -m pipelines.submit $(call flags,$@)
 
 .PHONY: status
@@ -142,10 +146,12 @@ status: $(INSTALLED) ## Show the runs at KF_PIPELINES_ENDPOINT, or one of them (
 	@test -n "$$KF_PIPELINES_ENDPOINT" || { echo "make status: set KF_PIPELINES_ENDPOINT, such as http://localhost:8080" >&2; exit 2; }
 	@PYTHONWARNINGS=ignore::FutureWarning $(BIN)/kfp run $(if $(call given,RUN),get $(call quoted,RUN),list --sort-by 'created_at desc')
 
-.PHONY: logs
+.PHONY: logs stop report
 logs: ## Print what the stages of a run print, and follow it (RUN=id)
-	@test -n $(if $(call given,RUN),$(call quoted,RUN),"") || { echo "make logs: which run? RUN=id, from make status" >&2; exit 2; }
-	@kubectl logs -n kubeflow -l pipeline/runid=$(call quoted,RUN) -c main --prefix --tail=-1 --follow --max-log-requests=20
+stop: ## Stop a run; its checkpoints on the volume stay (RUN=id)
+report: ## Fetch a run's report.html from the bucket that AWS_... say (RUN=id, BUCKET=, OUT=)
+logs stop report: $(INSTALLED)
+	@$(BIN)/python -m pipelines.operate $@ $(call flags,$@)
 
 ##@ Develop
 

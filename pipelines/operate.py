@@ -5,16 +5,15 @@ Runs are told by the id that ``make submit`` and ``make status`` print.
 
 import argparse
 import json
-import os
 import subprocess
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import botocore.exceptions
 
-from pipelines.compile import PIPELINES
+from pipelines.cluster import connected, endpoint_of
+from pipelines.package import COMPILED
 from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.contracts import REPORT_HTML
 from ssm4rec.errors import InputError
@@ -42,29 +41,11 @@ def run(options: argparse.Namespace) -> None:
         case "logs":
             _show_logs(options.run, options.namespace)
         case "stop":
-            kfp_client(options.endpoint).terminate_run(options.run)
+            with connected(endpoint_of(options.endpoint)) as client:
+                client.terminate_run(options.run)
             print(f"{options.run}: told to stop; what is finished stays, and checkpoints on the volume are kept")
         case "report":
             _fetch_report(options.run, options.bucket, options.out)
-
-
-def kfp_client(endpoint: str) -> Any:
-    """Return kfp's client for an address, or for that of the environment.
-
-    Raises:
-        InputError: no address is set, or nothing answers there.
-    """
-    host = endpoint or os.environ.get("KF_PIPELINES_ENDPOINT") or os.environ.get("KFP_ENDPOINT")
-    if not host:
-        raise InputError(
-            "no KFP endpoint is set: export KF_PIPELINES_ENDPOINT=http://… (such as the address of "
-            "`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`) or pass --endpoint"
-        )
-    from kfp import client  # it takes a second to import
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of servers older than itself, whichever it talks to
-        return client.Client(host=host)
 
 
 def _show_logs(run_id: str, namespace: str) -> None:
@@ -117,8 +98,8 @@ def _fetch_report(run_id: str, bucket: str, out: Path) -> None:
     """
     try:
         client = s3_client(attempts=4)
-        for name in PIPELINES:
-            prefix = f"v2/artifacts/{name.replace('_', '-')}/{run_id}/"
+        for package in COMPILED.glob("*.yaml"):
+            prefix = f"v2/artifacts/{package.stem.replace('_', '-')}/{run_id}/"
             pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             for entry in (entry for page in pages for entry in page.get("Contents", [])):
                 if entry["Key"].endswith("/report_html"):

@@ -14,6 +14,7 @@ CREATED = "2026-01-01T00:00:00Z"
 ANSWERS = {
     "/apis/v2beta1/experiments": {"experiment_id": "e1", "display_name": "ssm4rec", "created_at": CREATED},
     "/apis/v2beta1/runs": {"run_id": "r1", "display_name": "ssm4rec", "state": "PENDING", "created_at": CREATED},
+    "/apis/v2beta1/recurringruns": {"recurring_run_id": "s1", "display_name": "ssm4rec", "created_at": CREATED},
     "/apis/v2beta1/runs/r1": {"run_id": "r1", "display_name": "ssm4rec", "state": "PENDING", "created_at": CREATED},
 }
 

@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
+from pipelines.submit import STUDIES, build_parser
 from tests.pipelines.conftest import Recorder
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +21,6 @@ PROGRAMS = {
     "orpo-study": "pipelines.run_orpo",
     "adapter-study": "pipelines.run_adapters",
     "long-history-study": "pipelines.run_long_histories",
-    "submit": "pipelines.submit",
 }
 RECORDING = """#!/bin/bash
 printf '%s\\0' "$@" > "$RECORD/arguments"
@@ -46,15 +47,24 @@ def recorded(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def named(words: Iterable[str]) -> set[str]:
+    """Names of variables or flags in one spelling, without those that every target has and those for people."""
+    further = {"ACCELERATOR", "REGISTRY", "VOLUME", "PYTHON", "TORCH_INDEX", "VENV", "TOOLS", "_H", "HELP"}
+    return {word.removeprefix("--").removesuffix("=").upper().replace("-", "_") for word in words} - further
+
+
 @pytest.mark.parametrize("target", PROGRAMS)
 def test_a_target_knows_the_flags_of_its_program(target: str) -> None:
     parser = import_module(PROGRAMS[target]).build_parser()
-    flags = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+    flags = {option for action in parser._actions for option in action.option_strings}
     shown = make("help", f"FOR={target}").stdout.splitlines()[-1].partition(":")[2].split()
-    further = {"ACCELERATOR=", "REGISTRY=", "VOLUME=", "PYTHON=", "TORCH_INDEX=", "VENV=", "TOOLS="}
-    assert {name for name in shown if name not in further} == {
-        f"{flag.removeprefix('--').upper().replace('-', '_')}=" for flag in flags
-    }
+    assert named(shown) == named(flags)
+
+
+def test_submit_knows_the_flags_of_every_study() -> None:
+    parsers = [build_parser(study) for study in STUDIES]
+    flags = {option for parser in parsers for action in parser._actions for option in action.option_strings}
+    assert named(make("help", "FOR=submit").stdout.splitlines()[-1].partition(":")[2].split()) == named(flags)
 
 
 @pytest.mark.parametrize(

