@@ -197,6 +197,13 @@ def test_a_study_without_measurements_says_so_and_nothing_else(builder: StudyBui
         assert word not in markdown
 
 
+def test_latency_that_could_not_be_measured_is_a_caution(builder: StudyBuilder) -> None:
+    study = replace(builder.study(builder.evaluation("sasrec")), latency_failure="the GPU's memory is too small")
+    text = render_markdown(report_title(study), report_sections(study))
+    assert text.count("Latency was not measured: the GPU's memory is too small") == 1
+    assert "## Latency" not in text
+
+
 def test_files_that_do_not_belong_together_are_refused(
     builder: StudyBuilder, files: dict[str, Path], tmp_path: Path
 ) -> None:

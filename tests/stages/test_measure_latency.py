@@ -9,9 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ssm4rec.data.dataset import read_manifest
 from ssm4rec.latency.latency_files import LatencySummary, read_samples
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.ops.choice import choose_form
+from ssm4rec.report.measurements import gather_latency, why_not_measured
 from ssm4rec.stages.measure_latency.__main__ import build_parser, computing_threads, main, run
 from tests.conftest import Refusal
 from tests.trained_models import write_random_model
@@ -34,17 +36,41 @@ def flags(dataset: Path, out: Path, *more: str) -> list[str]:
     return [f"--dataset-dir={dataset}", f"--latency={out / 'latency'}", f"--summary={out / 'summary'}", *SIZES, *more]
 
 
-def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def in_a_pipeline(models: list[Path], out: Path) -> str:
+    """What KFP tells the stage: its inputs and outputs."""
     executor_input = {
         "inputs": {"artifacts": {"models": {"artifacts": [{"uri": str(model)} for model in models]}}},
         "outputs": {
-            "artifacts": {"summary": {"artifacts": [{"name": "summary", "uri": str(out / "summary")}]}},
+            "artifacts": {"shown": {"artifacts": [{"name": "shown", "uri": str(out / "shown")}]}},
             "outputFile": str(out / "executor_output.json"),
         },
     }
+    return json.dumps(executor_input)
+
+
+def test_in_a_study_a_measurement_that_fails_costs_the_latency_alone(
+    cycle_dataset: Path, models: list[Path], tmp_path: Path
+) -> None:
+    """By hand it is refused; after a study's trainings the report gets files that say why there is nothing."""
+    out = tmp_path / "out"
+    run(
+        build_parser().parse_args(
+            flags(cycle_dataset, out, "--users=41", "--executor-input", in_a_pipeline(models, out))
+        )
+    )
+    summary = LatencySummary.read(out / "summary")
+    assert summary.failure.startswith("--users 41: only 40 users of toy have a test target")
+    assert summary.results == ()
+    assert (out / "latency").exists()
+    manifest = read_manifest(cycle_dataset)
+    assert gather_latency(manifest, set(), [out / "summary"], [out / "latency"]) is None
+    assert why_not_measured([out / "summary"]) == summary.failure
+
+
+def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
     threads = torch.get_num_threads()
-    options = flags(cycle_dataset, out, "--threads=1", "--executor-input", json.dumps(executor_input))
+    options = flags(cycle_dataset, out, "--threads=1", "--executor-input", in_a_pipeline(models, out))
     run(build_parser().parse_args(options))
     assert torch.get_num_threads() == threads
     summary, rows = LatencySummary.read(out / "summary"), read_samples(out / "latency")
@@ -70,7 +96,7 @@ def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) ->
     assert sizes > 0  # the same at every length and batch
     assert summary.protocol["single_users"] == 4
     assert {"device_name", "timer", "load_average", "others_cores", "idle", "cores"} <= set(summary.machine)
-    written = json.loads((out / "executor_output.json").read_text())["artifacts"]["summary"]["artifacts"][0]
+    written = json.loads((out / "executor_output.json").read_text())["artifacts"]["shown"]["artifacts"][0]
     shown = {name: value for name, value in written["metadata"].items() if "length" not in name}
     assert shown == {
         f"{one.model}/seed0/smoke/{one.mode}/batch{one.batch}/ms_per_user": 1e3 * one.mean.value

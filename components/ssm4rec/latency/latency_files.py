@@ -205,7 +205,11 @@ class _Machine(TypedDict):
 
 @dataclass(frozen=True)
 class LatencySummary:
-    """Everything the report needs to know of one measurement: latency.json as an object."""
+    """Everything the report needs to know of one measurement: latency.json as an object.
+
+    Attributes:
+        failure: why nothing was measured and there are no results; "" where there are.
+    """
 
     dataset: str
     fingerprint: str
@@ -215,6 +219,7 @@ class LatencySummary:
     machine: Annotated[dict[str, Any], shape(_Machine)]
     results: tuple[LatencyResult, ...]
     crossings: tuple[Crossing, ...]
+    failure: str = ""
 
     def write(self, path: Path) -> None:
         """Write latency.json."""

@@ -36,8 +36,10 @@ def length_section(latency: Latency) -> Section:
     return Section("Cost against the length of the history", _of_lengths(latency), against_length(latency))
 
 
-def latency_cautions(latency: Latency | None) -> list[str]:
-    """Return what speaks against the measurement."""
+def latency_cautions(latency: Latency | None, failure: str = "") -> list[str]:
+    """Return what speaks against the measurement, or why there is none."""
+    if failure:
+        return [f"Latency was not measured: {escape(failure)}"]
     machine = latency.summary.machine if latency else {}
     if machine.get("idle") is False:
         return [f"Latency. {_BUSY.format(cores=machine['others_cores'])}"]

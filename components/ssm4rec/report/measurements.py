@@ -127,7 +127,7 @@ def gather_comparison(
 def gather_latency(
     manifest: dict[str, Any], trainings: set[tuple[str, int]], paths: Sequence[Path], samples: Sequence[Path]
 ) -> Latency | None:
-    """Read the study's measurement of latency; None where there is none.
+    """Read the study's measurement of latency; None where there is none, or it failed.
 
     Args:
         manifest: the data set's.
@@ -146,6 +146,8 @@ def gather_latency(
     path = _only(paths, "latency")
     summary = LatencySummary.read(path)
     _check_data(path, summary.dataset, summary.fingerprint, manifest)
+    if summary.failure:
+        return None
     for result in summary.results:
         if (result.model, result.seed) not in trainings:
             raise InputError(f"{path}: times {result.model} seed {result.seed}, which no evaluation is of; add it")
@@ -158,6 +160,11 @@ def gather_latency(
         ):
             raise InputError(f"{samples[0]}: not the samples that {path} is of; give both of one measurement")
     return Latency(summary, rows)
+
+
+def why_not_measured(paths: Sequence[Path]) -> str:
+    """Return why a study's measurement of latency has no results; "" where it has some, or there is none."""
+    return LatencySummary.read(paths[0]).failure if paths else ""
 
 
 def _only(paths: Sequence[Path], flag: str) -> Path:

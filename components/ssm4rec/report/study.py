@@ -35,6 +35,7 @@ class Study:
         language_models: rankers and generators, where the study has any.
         comparison: of its recommenders user by user, where it was made.
         latency: of its recommenders, where it was measured.
+        latency_failure: why it could not be measured; "" where it was, or nobody tried.
         global_time: some of its models on the same data split by time for all users, where they were trained on it.
     """
 
@@ -44,6 +45,7 @@ class Study:
     language_models: LanguageModels = field(default_factory=LanguageModels)
     comparison: Comparison | None = None
     latency: Latency | None = None
+    latency_failure: str = ""
     global_time: "GlobalTime | None" = None
 
     @property

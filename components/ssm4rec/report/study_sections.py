@@ -50,7 +50,7 @@ def report_sections(study: Study) -> list[Section]:
     models = study.language_models
     more = [*ranker_headlines(models), *generator_headlines(models)]
     cautions = [*ranker_cautions(models, study.manifest), *generator_cautions(models)]
-    cautions += latency_cautions(study.latency)
+    cautions += latency_cautions(study.latency, study.latency_failure)
     return [
         Section("In short", "\n".join([findings.headline(study), *([bullets(more)] if more else [])])),
         Section("Before reading the numbers", findings.cautions(study, cautions)),

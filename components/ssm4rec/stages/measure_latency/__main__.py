@@ -14,7 +14,7 @@ import torch
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences
 from ssm4rec.device import choose_device, choose_kernels
-from ssm4rec.errors import InputError
+from ssm4rec.errors import InputError, reason
 from ssm4rec.executor_input import input_paths, write_executor_output
 from ssm4rec.latency.host import (
     IDLE_BELOW,
@@ -54,8 +54,15 @@ def run(options: argparse.Namespace) -> None:
     with tracked_task(name, {"stage": "measure_latency", "dataset": dataset.name}) as tracker:
         tracker.settings({**asdict(protocol), **computed, "kernels": options.kernels})
         tracker.dataset(read_manifest(options.dataset_dir), "test")
-        with joined(machine), computing_threads(options.threads), _compiled_throughout(machine):
-            summary, rows = _measure(protocol, machine, options.kernels, dataset, subjects)
+        try:
+            with joined(machine), computing_threads(options.threads), _compiled_throughout(machine):
+                summary, rows = _measure(protocol, machine, options.kernels, dataset, subjects)
+        except (InputError, torch.OutOfMemoryError) as error:
+            if not options.executor_input:
+                raise
+            # In a study hours of trainings came before: the report goes without latency, and says why.
+            summary, rows = _nothing_measured(protocol, machine, dataset, reason(error)), []
+            logger.warning("latency was not measured: %s", summary.failure)
         write_samples(options.latency, rows)
         summary.write(options.summary)
         shown = {_shown_name(result): 1e3 * result.mean.value for result in summary.results}
@@ -161,6 +168,21 @@ def _measure(
         crossings=crossings(found),
     )
     return summary, rows
+
+
+def _nothing_measured(protocol: Protocol, machine: Machine, dataset: SequenceDataset, failure: str) -> LatencySummary:
+    """Return a summary without results."""
+    return LatencySummary(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        items=dataset.item_count,
+        eligible_users=int((dataset.test_position > 0).sum()),
+        protocol={**asdict(protocol), "outlier_rule": OUTLIER_RULE},
+        machine={**describe(machine.device), "idle": None, "others_cores": None},
+        results=(),
+        crossings=(),
+        failure=failure,
+    )
 
 
 def _shown_name(result: LatencyResult) -> str:

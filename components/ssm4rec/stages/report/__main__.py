@@ -13,7 +13,7 @@ from ssm4rec.outputs import input_path
 from ssm4rec.publish import add_report_flags, publish
 from ssm4rec.report.global_time import gather_global_time
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
-from ssm4rec.report.measurements import gather_comparison, gather_latency
+from ssm4rec.report.measurements import gather_comparison, gather_latency, why_not_measured
 from ssm4rec.report.study import gather_study
 from ssm4rec.report.study_sections import report_sections, report_title
 from ssm4rec.training.history import read_history
@@ -70,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
         language_models=gather_language_models(manifest, rankers, lists["generations"]),
         comparison=gather_comparison(manifest, trainings, study.split, lists["comparison"]),
         latency=gather_latency(manifest, trainings, lists["latency"], lists["latency_samples"]),
+        latency_failure=why_not_measured(lists["latency"]),
         global_time=gather_global_time(
             options.dataset_dir,
             *(lists[f"global_time_{name}"] for name in ("dataset", "evaluations", "comparison")),
