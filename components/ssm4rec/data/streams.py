@@ -2,12 +2,13 @@
 
 import codecs
 import gzip
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import IO, Any, Final, cast
 
 import pyarrow
 
@@ -33,6 +34,7 @@ _UTF32_MARKS: Final = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 # Not U+FFFD, which honest texts hold: values with this one are known to have been damaged here.
 UNDECODABLE: Final = "\U0010ffff"
 _MARKING: Final = "ssm4rec-undecodable"
+_LONGEST_WAIT_SECONDS: Final = 0.2
 codecs.register_error(_MARKING, lambda error: (UNDECODABLE, cast("UnicodeDecodeError", error).end))
 
 
@@ -68,7 +70,62 @@ def open_text(path: Path, encoding: str = "auto", *, replace: bool = False) -> I
                 stream.read(len(codecs.BOM_UTF8))
             yield stream
         else:
-            yield opened.enter_context(pyarrow.TransformInputStream(stream, _to_utf8(name, replace)))
+            convert = opened.enter_context(_interruptible(_to_utf8(name, replace)))
+            yield opened.enter_context(pyarrow.TransformInputStream(stream, convert))
+
+
+@contextmanager
+def open_stream(stream: IO[bytes], *, mark: bool = False) -> Iterator[pyarrow.NativeFile]:
+    """Give Arrow an open binary file in UTF-8, such as a member of an archive.
+
+    Args:
+        mark: put ``UNDECODABLE`` where it is not UTF-8: a row that Arrow shows to the handler of bad rows must be text.
+    """
+    with _interruptible(stream.read) as read:
+        file = pyarrow.PythonFile(_Readable(read), mode="r")
+        if mark:
+            with _interruptible(_to_utf8("utf-8", replace=True)) as convert:
+                yield pyarrow.TransformInputStream(file, convert)
+        else:
+            yield file
+
+
+class _Readable:
+    """As much of a file as Arrow asks for."""
+
+    closed = False
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self.read = read
+
+    def close(self) -> None:
+        """Leave the file to whoever opened it."""
+
+
+@contextmanager
+def _interruptible(call: Callable[..., bytes]) -> Iterator[Callable[..., bytes]]:
+    """Give what calls ``call`` until the block is left, and fails then.
+
+    Arrow reads ahead in threads of its own, also after an error. One that is in Python code while the interpreter ends
+    aborts the process.
+    """
+    lock, ended = threading.Lock(), threading.Event()
+    stopped = False
+
+    def guarded(*arguments: Any) -> bytes:
+        with lock:
+            if stopped:
+                ended.set()
+                raise EOFError("no longer read")
+            return call(*arguments)
+
+    try:
+        yield guarded
+    except BaseException:
+        with lock:
+            stopped = True
+        ended.wait(_LONGEST_WAIT_SECONDS)
+        raise
 
 
 def _to_utf8(encoding: str, replace: bool) -> Callable[[pyarrow.Buffer], bytes]:
