@@ -70,7 +70,7 @@ def build_parser() -> StudyParser:
 
 def add_run_flags(parser: ParametersParser) -> None:
     """Add the flags of every study that runs on this machine."""
-    parser.add_argument("--out", type=study_folder, default="", help="the study's folder; empty: runs/<time>")
+    parser.add_argument("--out", type=study_folder, default="", help="the study's folder; empty: runs/<time>-<name>")
     parser.add_argument(
         "--runner",
         default="process",

@@ -5,8 +5,10 @@
 long-history study with ``-window<L>``), ``language-models/pairs`` and, for a ranker,
 ``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with ``-ranking``, into ``artifacts/``, where the
 stages wrote; ``logs/``, a file per stage;
-``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command goes on. Where the data are split
-another way than leave-one-out, ``dataset``, ``comparison`` and the folders of models and evaluations end with its name.
+``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command resumes: ``cache/`` has a
+folder for each state of the code (``runners.py``), and what another state finished is not reused. Where the data are
+split another way than leave-one-out, ``dataset``, ``comparison`` and the folders of models and evaluations end with its
+name.
 """
 
 import json
