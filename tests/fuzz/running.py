@@ -161,10 +161,11 @@ def _limited(seconds: int) -> Iterator[None]:
 
 def main() -> None:
     """Run cases by hand: ``python -m tests.fuzz.running STUDY SCRATCH TARGET FIRST COUNT``."""
+    from tests.fuzz.preparing import PREPARE
     from tests.fuzz.targets import TARGETS
 
     study, scratch, name, first, count = Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:6]
-    (target,) = [one for one in TARGETS if one.name == name]
+    (target,) = [one for one in (*TARGETS, *PREPARE) if one.name == name]
     failed = accepted = 0
     for seed in range(int(first), int(first) + int(count)):
         outcome = run_case(target, seed, study, scratch)

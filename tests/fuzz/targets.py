@@ -110,8 +110,9 @@ ADAPTER_FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetenso
 GENERATOR_FILES = ("generator/config.json", "generator/generator.json", "generator/model.safetensors",
                    "generator/tokenizer.json", "generator/tokenizer_config.json",
                    "generator/generation_config.json")  # fmt: skip
-TUNE = "finetune.lora.rank=2,finetune.prompts=4,finetune.validation_users=2,finetune.steps.learning_rate=0.003"
-ALIGN = "align.pairs=4"
+TUNE = "finetune.negatives=9,finetune.lora.rank=2,"
+TUNE += "finetune.prompts=4,finetune.validation_users=2,finetune.steps.learning_rate=0.003"
+ALIGN = "align.pairs=4,align.negatives=8"
 GENERATE = "training.epochs=1"
 FILES_OF_RANKERS = ("tuned.rankings.parquet", "tuned.ranking.json", "aligned.rankings.parquet", "aligned.ranking.json",
                     "tuning.parquet", "alignment.parquet", "generation.json")  # fmt: skip

@@ -11,60 +11,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from safetensors import SafetensorError
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ssm4rec.artifacts.ranker import RankerFacts as RankerFacts
 from ssm4rec.contracts import RANKER
-from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
-from ssm4rec.files import read_json, whole_folder, write_json
-from ssm4rec.llm.language_models import (
-    language_model_folder,
-    load_language_model,
-    load_tokenizer,
-    recompute_activations,
-)
+from ssm4rec.files import whole_folder, write_json
+from ssm4rec.llm.language_models import language_model_folder, load_both, recompute_activations
+from ssm4rec.llm.model_files import check_json, check_weights, reading, tensor_shapes
 from ssm4rec.llm.settings import LoraSettings
 from ssm4rec.llm.sources import Quantization
 
-
-@dataclass(frozen=True)
-class RankerFacts:
-    """ranker.json as an object; the fields are described above."""
-
-    source: str
-    quantization: Quantization
-    stage: str
-    dataset: str
-    fingerprint: str
-    seed: int
-    profile: str
-    retriever: str
-    recipe: dict[str, Any]
-    training: dict[str, Any]
-
-    @classmethod
-    def read(cls, folder: Path, dataset: SequenceDataset) -> "RankerFacts":
-        """Read an adapter folder's ranker.json.
-
-        Raises:
-            InputError: it is not one, or of an adapter trained on another data set.
-        """
-        document = read_json(folder / RANKER)
-        try:
-            facts = cls(**document)
-        except TypeError as error:
-            raise InputError(f"{folder / RANKER}: not the description of a ranker ({error}); train it again") from None
-        if facts.fingerprint != dataset.fingerprint:
-            raise InputError(
-                f"{folder}: trained on {facts.dataset} ({facts.fingerprint[:12]}), but the data set given is "
-                f"{dataset.name} ({dataset.fingerprint[:12]}); rank the data trained on"
-            )
-        return facts
+_CONFIG: Final = "adapter_config.json"
+_WEIGHTS: Final = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -84,7 +47,7 @@ def new_ranker(
         InputError: the model cannot be had, or has no layers called as ``lora.modules`` says.
     """
     folder = language_model_folder(source, cache_dir)
-    tokenizer, base = load_tokenizer(folder), _base(folder, quantization, device)
+    tokenizer, base = _base(folder, quantization, device)
     modules: str | list[str] = lora.modules if lora.modules == "all-linear" else lora.modules.split("+")
     config = LoraConfig(
         r=lora.rank,
@@ -113,14 +76,29 @@ def load_ranker(
         InputError: the language model cannot be had, or the adapter is damaged or of another model.
     """
     base_folder = language_model_folder(facts.source, cache_dir)
-    tokenizer, base = load_tokenizer(base_folder), _base(base_folder, facts.quantization, device)
-    try:
-        with _old_names():
-            model = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{folder}: no adapter for {facts.source} ({reason}); train it again") from None
+    tokenizer, base = _base(base_folder, facts.quantization, device)
+    _check_adapter(folder)
+    with reading(f"{folder}: no adapter for {facts.source}"), _old_names(), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        model = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
+    check_weights(model, folder)
     return Ranker(model, tokenizer)
+
+
+def _check_adapter(folder: Path) -> None:
+    """Raise InputError if a file of an adapter is missing or damaged, or they are of two adapters."""
+    for name in (_CONFIG, _WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: no such file; train the adapter again")
+    check_json(folder, _CONFIG)
+    shapes = tensor_shapes(folder)
+    with reading(f"{folder / _CONFIG}: not the configuration of an adapter"):
+        config = PeftConfig.from_pretrained(str(folder))
+        if not isinstance(config, LoraConfig):
+            raise ValueError(f"of type {config.peft_type}, not LoRA")
+        for name, found in shapes.items():
+            if name.endswith("lora_A.weight") and found[0] != config.r:
+                raise ValueError(f"r is {config.r}, {name} in {_WEIGHTS} is {found}")
 
 
 def write_adapter(folder: Path, model: PeftModel, facts: RankerFacts) -> None:
@@ -146,11 +124,13 @@ _MANY: Final = 10**9
 _prepared: Callable[..., PreTrainedModel] = prepare_model_for_kbit_training  # peft leaves it untyped
 
 
-def _base(folder: Path, quantization: Quantization, device: torch.device) -> PreTrainedModel:
-    model = load_language_model(folder, device, quantization)
+def _base(
+    folder: Path, quantization: Quantization, device: torch.device
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    tokenizer, model = load_both(folder, device, quantization)
     if quantization == "nf4":
         with _old_names():
-            return _prepared(model, use_gradient_checkpointing=device.type == "cuda")
+            return tokenizer, _prepared(model, use_gradient_checkpointing=device.type == "cuda")
     if device.type == "cuda" and model.num_parameters() >= _MANY:
         recompute_activations(model)
-    return model
+    return tokenizer, model

@@ -1,14 +1,10 @@
 """alignment.parquet: how an alignment went, a row per logged step of training and per look at the held-out pairs."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import pyarrow
-import pyarrow.parquet
-
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_file
+from ssm4rec.artifacts.codec import Amount, Count, Number, Share, read_rows, write_rows
 
 TRAIN: Final = "train"
 HELD_OUT: Final = "held-out"
@@ -32,34 +28,22 @@ class AlignmentRow:
     """
 
     dataset: str
-    seed: int
-    step: int
-    epoch: float
+    seed: Count
+    step: Count
+    epoch: Amount
     split: str
-    loss: float
-    nll: float
-    odds_ratio_loss: float
-    log_odds_ratio: float
-    margin: float
-    accuracy: float
-    learning_rate: float | None
-
-
-_TYPES: Final = {
-    "dataset": pyarrow.string(),
-    "split": pyarrow.string(),
-    "seed": pyarrow.int64(),
-    "step": pyarrow.int64(),
-}
-_SCHEMA: Final = pyarrow.schema(
-    [(field.name, _TYPES.get(field.name, pyarrow.float64())) for field in fields(AlignmentRow)]
-)
+    loss: Number
+    nll: Number
+    odds_ratio_loss: Number
+    log_odds_ratio: Number
+    margin: Number
+    accuracy: Share
+    learning_rate: Amount | None
 
 
 def write_alignment_history(path: Path, rows: list[AlignmentRow]) -> None:
     """Write the rows as Parquet, whole or not at all."""
-    with whole_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows], _SCHEMA), partial)
+    write_rows(path, rows, AlignmentRow)
 
 
 def read_alignment_history(path: Path) -> list[AlignmentRow]:
@@ -68,9 +52,4 @@ def read_alignment_history(path: Path) -> list[AlignmentRow]:
     Raises:
         InputError: the file is missing or is not an alignment's history.
     """
-    try:
-        return [AlignmentRow(**row) for row in pyarrow.parquet.read_table(path).to_pylist()]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run align_llm first") from None
-    except (pyarrow.ArrowInvalid, OSError, TypeError) as error:
-        raise InputError(f"{path}: not the history of an alignment ({error}); run align_llm again") from None
+    return read_rows(path, AlignmentRow, "the history of an alignment", "align_llm")

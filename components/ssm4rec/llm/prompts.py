@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from ssm4rec.artifacts.codec import Count, Positive
 from ssm4rec.errors import InputError
 from ssm4rec.llm.titles import ShownTitles
 
@@ -33,9 +34,9 @@ class PromptFormat:
         maximum_tokens: of the prompt; longer ones lose their oldest history, never a candidate.
     """
 
-    history: int = 20
-    title_tokens: int = 32
-    maximum_tokens: int = 1536
+    history: Count = 20
+    title_tokens: Positive = 32
+    maximum_tokens: Positive = 1536
 
     def __post_init__(self) -> None:
         for name in ("history", "title_tokens", "maximum_tokens"):

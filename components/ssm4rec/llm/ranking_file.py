@@ -20,17 +20,26 @@ import numpy
 import pyarrow
 import pyarrow.parquet
 
+from ssm4rec.artifacts.codec import Amount, Count, Positive, Share, read_document, read_table, text_of
 from ssm4rec.contracts import CUTOFFS, METRICS, metric_name
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import gains_at
-from ssm4rec.files import read_json, whole_file, write_json
+from ssm4rec.files import whole_file, write_json
 
 BASE: Final = "base"
 FINETUNED: Final = "finetuned"
 ALIGNED: Final = "aligned"
 RETRIEVER: Final = "retriever"
 RANDOM: Final = "random"
+
+_RANKINGS: Final = pyarrow.schema(
+    [
+        *(pyarrow.field(name, pyarrow.int32(), nullable=False) for name in ("user", "rank")),
+        *(pyarrow.field(name, pyarrow.string(), nullable=False) for name in ("ranker", "order")),
+    ]
+)
+"""What is read of the columns."""
 
 AMONG_CANDIDATES: Final = "among candidates"
 ALL_USERS: Final = "all users"
@@ -62,8 +71,8 @@ class RankingRow:
     order: str
     population: str
     metric: str
-    value: float
-    standard_error: float
+    value: Share
+    standard_error: Amount
 
 
 @dataclass(frozen=True)
@@ -89,22 +98,22 @@ class RankingSummary:
 
     dataset: str
     fingerprint: str
-    seed: int
+    seed: Count
     profile: str
     split: str
     source: str
     stage: str
     retriever: str
-    users: int
-    found: int
-    ranked: int
-    candidates: int
+    users: Positive
+    found: Positive
+    ranked: Positive
+    candidates: Positive
     rows: tuple[RankingRow, ...]
-    first_places: dict[str, list[int]]
-    prompts_per_second: float
-    tokens_per_second: float
-    cpu_seconds_per_prompt: float
-    prompt_tokens: float
+    first_places: dict[str, list[Count]]
+    prompts_per_second: Amount
+    tokens_per_second: Amount
+    cpu_seconds_per_prompt: Amount
+    prompt_tokens: Amount
     device: str
     recipe: dict[str, Any]
     training: dict[str, Any]
@@ -116,12 +125,7 @@ class RankingSummary:
     @classmethod
     def read(cls, path: Path) -> "RankingSummary":
         """Read ranking.json; raise InputError if it is not one."""
-        document = read_json(path)
-        try:
-            rows = tuple(RankingRow(**row) for row in document.pop("rows"))
-            return cls(**document, rows=rows)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: not the ranking.json of a ranker ({error}); run rank_candidates again") from None
+        return read_document(path, cls, "the ranking.json of a ranker", "rank_candidates")
 
 
 def ranking_rows(rankings: Sequence[Ranking], sizes: Int32s, found: int, users: int) -> list[RankingRow]:
@@ -194,20 +198,14 @@ def read_rankings(path: Path, fingerprint: str) -> dict[tuple[str, str], tuple[I
     Raises:
         InputError: it is missing, damaged, or of another data set.
     """
-    try:
-        table = pyarrow.parquet.read_table(path)
-        columns = {name: table.column(name).to_numpy() for name in ("user", "rank", "ranker", "order")}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run rank_candidates first") from None
-    except (pyarrow.ArrowException, KeyError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{path}: not the rankings of a language model ({reason}); run rank_candidates again"
-        ) from None
-    metadata = table.schema.metadata or {}
-    if metadata.get(FINGERPRINT_KEY, b"").decode() != fingerprint:
-        name = metadata.get(DATASET_KEY, b"?").decode()
+    table = read_table(path, _RANKINGS, "the rankings of a language model", "rank_candidates")
+    columns = {name: table.column(name).to_numpy() for name in _RANKINGS.names}
+    metadata = table.schema.metadata
+    if text_of(metadata, FINGERPRINT_KEY) != fingerprint:
+        name = text_of(metadata, DATASET_KEY) or "?"
         raise InputError(f"{path}: rankings of another data set ({name}); give those of the data set reported on")
+    if columns["user"].min() < 0 or columns["rank"].min() < 1:
+        raise InputError(f"{path}: users or ranks are below 0 or 1; run rank_candidates again")
     found = {}
     for ranker, order in sorted(set(zip(columns["ranker"], columns["order"], strict=True))):
         rows = (columns["ranker"] == ranker) & (columns["order"] == order)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ssm4rec.contracts import RANKER
+from ssm4rec.artifacts.ranker import read_ranker
 from ssm4rec.errors import InputError
-from ssm4rec.files import read_json
 from ssm4rec.llm.tuning_history import TuningRow, read_tuning_history
 from ssm4rec.report.optimizers import Interval
 
@@ -118,16 +117,18 @@ def gather_adapters(adapters: Sequence[Path], histories: Sequence[Path]) -> Adap
     trials: dict[tuple[str, float, int], AdapterTrial] = {}
     common: dict[str, Any] = {}
     for folder, history in zip(adapters, histories, strict=True):
-        facts = read_json(folder / RANKER)
-        steps = dict(facts["recipe"]["finetune"]["steps"])
+        facts = read_ranker(folder)
+        steps = dict(facts.recipe["finetune"]["steps"])
         optimizer, rates = steps.pop("optimizer"), {name: steps.pop(name) for name in ("learning_rate", "diameter")}
         scale = rates["diameter" if optimizer == "usgm" else "learning_rate"]
-        recipe = {**facts["recipe"]["finetune"], "steps": steps}
-        shared = {name: facts[name] for name in ("dataset", "fingerprint", "source", "retriever")} | {"recipe": recipe}
+        recipe = {**facts.recipe["finetune"], "steps": steps}
+        shared = {name: getattr(facts, name) for name in ("dataset", "fingerprint", "source", "retriever")} | {
+            "recipe": recipe
+        }
         for name, value in shared.items():
             if common.setdefault(name, value) != value:
                 raise InputError(f"{folder}: {name} {value}, others have {common[name]}; compare like with like")
-        key = (optimizer, scale, facts["seed"])
+        key = (optimizer, scale, facts.seed)
         if key in trials:
             raise InputError(f"{folder}: a second fine-tuning by {optimizer} at {scale:g}, seed {key[2]}; give it once")
         trials[key] = AdapterTrial(*key, read_tuning_history(history))
