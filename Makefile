@@ -53,6 +53,7 @@ FLAGS_logs := NAMESPACE RUN
 FLAGS_stop := ENDPOINT RUN
 FLAGS_report := BUCKET OUT RUN
 KNOWN_test := TESTS
+KNOWN_fuzz := CASES SEED
 KNOWN_manifests := WRITE
 BENCHES := $(addprefix bench-,ops training optimizers length evaluation statistics latency ranking large-catalog)
 $(foreach target,bench $(BENCHES) bench-peers,$(eval KNOWN_$(target) := BENCH))
@@ -158,6 +159,12 @@ logs stop report: $(INSTALLED)
 .PHONY: test
 test: $(INSTALLED) ## Run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(TESTS)
+
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## Damage the inputs of every stage, look how it ends (CASES=5000, SEED=0); half an hour
+	@CASES='$(CASES)' SEED='$(SEED)' OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m fuzz tests/fuzz
+CASES ?= 5000
+SEED ?= 0
 
 .PHONY: test-gpu
 test-gpu: $(INSTALLED) ## Run the tests that need a GPU

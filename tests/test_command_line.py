@@ -2,6 +2,9 @@
 
 import argparse
 import errno
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +89,29 @@ def test_true(text: str) -> None:
 @pytest.mark.parametrize("text", ["false", "False", "0", "no", ""])
 def test_false(text: str) -> None:
     assert not boolean(text)
+
+
+WRITE = """
+import resource, sys, torch
+from pathlib import Path
+from safetensors.torch import save_file
+from ssm4rec.command_line import StageParser, run_stage
+
+def run(options):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    weights = {"weights": torch.zeros(100_000)}
+    name = str(Path(sys.argv[2]) / "weights")
+    save_file(weights, name) if sys.argv[1] == "safetensors" else torch.save(weights, name)
+
+run_stage(StageParser("a.stage", ""), run, [])
+"""
+
+
+@pytest.mark.parametrize("library", ["safetensors", "torch"])
+def test_a_full_disk_under_a_library_is_one_line(library: str, tmp_path: Path) -> None:
+    """Their own errors, met by a limit on the size of a file: the way to a full disk that needs no privileges."""
+    done = subprocess.run([sys.executable, "-c", WRITE, library, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("python -m a.stage: error: a file cannot be written (")
+    assert line.endswith("; free space or choose another folder")

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 from ssm4rec.addresses import public_text
-from ssm4rec.errors import InputError, one_line, printable
+from ssm4rec.errors import InputError, one_line, printable, reason
 from ssm4rec.outputs import check_paths
 from ssm4rec.signals import Ended, end_process, end_with_parent, ended_by_signals
 
@@ -27,6 +27,13 @@ T = TypeVar("T")
 
 # Failures of the machine under the stage that the user, not the programmer, can mend.
 _ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+
+
+_FULL_DISK = re.compile(
+    r"No space left|StorageFull|FileTooLarge|QuotaExceeded|os error (?:27|28|122)\b|code: (?:27|28|122)\b"
+    r"|PytorchStreamWriter failed|file write failed|inline_container.*unexpected pos"
+)
+"""What safetensors (a Rust error) and torch.save say of a disk that is full; neither raises OSError."""
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -230,6 +237,11 @@ def run_stage(
             raise
         where = error.filename or error.filename2 or "the output folder"
         line = one_line(f"{where}: {error.strerror}; free space or choose another folder")
+        parser.exit(2, f"{parser.prog}: error: {line}\n")
+    except Exception as error:
+        if not _FULL_DISK.search(str(error)):
+            raise
+        line = one_line(f"a file cannot be written ({reason(error)}); free space or choose another folder")
         parser.exit(2, f"{parser.prog}: error: {line}\n")
 
 

@@ -1,7 +1,9 @@
 """Language models by source: a folder, an object store, a wheel of the index, the hub, and what each refuses."""
 
 import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,12 +14,14 @@ import gguf
 import numpy
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ssm4rec.errors import InputError
 from ssm4rec.llm import language_models
 from ssm4rec.llm.language_models import (
     SMOLLM2,
     language_model_folder,
+    load_both,
     load_language_model,
     load_tokenizer,
     memory_advice,
@@ -46,6 +50,101 @@ def test_folders_that_are_none(language_model, tmp_path):
             load(tmp_path)
         assert "\n" not in str(raised.value)
         assert str(tmp_path) in str(raised.value)
+
+
+AUTO_MAP = {
+    "AutoConfig": "hostile.Config", "AutoModelForCausalLM": "hostile.Model", "AutoTokenizer": ["hostile.T"] * 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", ["llama", "hostile", None])
+def test_code_of_a_folder_is_never_run(model_type, language_model, tmp_path):
+    """In a process whose stdin says yes to every question."""
+    folder = tmp_path / "hostile"
+    shutil.copytree(language_model("llama"), folder)
+    (folder / "hostile.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+    for name in ("config.json", "tokenizer_config.json"):
+        document = json.loads((folder / name).read_text()) | {"auto_map": AUTO_MAP}
+        if name == "config.json" and model_type != "llama":
+            document |= {"model_type": model_type}
+        if name == "tokenizer_config.json" and model_type != "llama":
+            document["tokenizer_class"] = "T"
+        (folder / name).write_text(json.dumps(document))
+    code = """
+import sys, torch
+from pathlib import Path
+from ssm4rec.errors import InputError
+from ssm4rec.llm.language_models import load_language_model, load_tokenizer
+for load in (load_tokenizer, lambda folder: load_language_model(folder, torch.device("cpu"))):
+    try:
+        load(Path(sys.argv[1]))
+    except InputError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder], input="y\n" * 100, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[y/N]" not in done.stdout + done.stderr
+    assert not (tmp_path / "ran").exists()
+    if model_type == "hostile":
+        assert str(folder) in done.stdout
+
+
+def damage_json(name, **changes):
+    def damage(folder):
+        document = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(document | changes))
+
+    return damage
+
+
+def damage_weights(change):
+    def damage(folder):
+        weights = load_file(folder / "model.safetensors")
+        change(weights)
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+    return damage
+
+
+def damage_bytes(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "names", "says"),
+    [
+        (damage_json("config.json", intermediate_size={"a": 1}), "config.json", "intermediate_size"),
+        (damage_json("config.json", eos_token_id={}), "config.json", "eos_token_id"),
+        (damage_json("config.json", hidden_size=64), "config.json", "in the weights"),
+        (damage_json("config.json", num_hidden_layers=10**9), "config.json", "num_hidden_layers is 1000000000"),
+        (damage_json("config.json", model_type="nothing"), "config.json", "nothing"),
+        (damage_bytes("config.json", b"[null]"), "config.json", "not a JSON object"),
+        (damage_bytes("tokenizer_config.json", b"2147483648"), "tokenizer_config.json", "not a JSON object"),
+        (damage_bytes("tokenizer.json", b"\xff\xfe"), "tokenizer.json", "not a JSON file"),
+        (damage_json("tokenizer.json", model=7), "tokenizer.json", "cannot be read"),
+        (damage_json("tokenizer.json", version=1e20), "tokenizer.json", "cannot be read"),
+        (damage_bytes("model.safetensors", b"\xff" * 100), "model.safetensors", "damaged"),
+        (damage_weights(lambda weights: weights.pop("lm_head.weight")), "", "lm_head.weight are missing"),
+        (
+            damage_weights(lambda weights: weights["model.norm.weight"].fill_(torch.nan)),
+            "",
+            "norm.weight are not finite",
+        ),
+        (damage_weights(lambda weights: weights["model.norm.weight"][0].fill_(torch.inf)), "", "are not finite"),
+    ],
+)
+def test_damaged_folders_name_the_file(damage, names, says, language_model, tmp_path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(language_model("llama"), folder)
+    damage(folder)
+    with pytest.raises(InputError) as raised:
+        load_both(folder, CPU)
+    assert str(folder) in str(raised.value)
+    assert names in str(raised.value)
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_store_is_copied_once(object_store, language_model, tmp_path):

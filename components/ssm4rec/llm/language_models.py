@@ -130,7 +130,8 @@ def load_both(
     Raises:
         InputError: one cannot be read, or the tokenizer has tokens that the model does not know.
     """
-    tokenizer, model = load_tokenizer(folder), load_language_model(folder, device, quantization)
+    # The model first: transformers reads config.json for the tokenizer, too, and would blame the tokenizer for it.
+    model, tokenizer = load_language_model(folder, device, quantization), load_tokenizer(folder)
     known = model.get_input_embeddings().weight.shape[0]  # type: ignore[index] # an embedding's is a matrix
     highest = max(tokenizer.vocab_size - 1, tokenizer.eos_token_id, tokenizer.pad_token_id)
     if highest >= known:
