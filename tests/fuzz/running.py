@@ -85,7 +85,7 @@ def fault_of(status: int, text: str, outputs: Path) -> str:
         lines = [line for line in text.splitlines() if ": error: " in line]
         if len(lines) != 1:
             return f"{len(lines)} error lines"
-        if text.strip().splitlines()[-1] != lines[0]:
+        if text.splitlines()[-1] != lines[0]:
             return "the error is more than one line"
         if len(lines[0]) > 2000:
             return f"the error line has {len(lines[0])} characters"

@@ -94,14 +94,16 @@ def test_what_cannot_be_read(language_model, cycle_dataset, tmp_path):
     written = json.loads((folder / "generator.json").read_text())
     for change in ({"recipe": {}}, {"k1": 1.0, "k2": 2.0}, {"recipe": written["recipe"] | {"training": {"epochs": 0}}}):
         (folder / "generator.json").write_text(json.dumps(written | change))
-        with pytest.raises(InputError, match=r"generator.json: not the description of a generator .*; train it again"):
+        with pytest.raises(
+            InputError, match=r"generator.json: not the description of a generator .*; run train_generator again"
+        ):
             GeneratorFacts.read(folder, dataset)
     (folder / "generator.json").write_text(json.dumps(written | {"fingerprint": "0" * 64}))
     with pytest.raises(InputError, match=r"trained on toy \(000000000000\), but the data set given is toy"):
         GeneratorFacts.read(folder, dataset)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(InputError, match="its weights are damaged"):
+    with pytest.raises(InputError, match=r"model\.safetensors: damaged"):
         load_generator(folder, CPU)
     shutil.rmtree(folder)
     with pytest.raises(InputError, match=r"generator.json: no such file"):

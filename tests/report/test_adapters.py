@@ -22,6 +22,7 @@ def fine_tuning(folder: Path, optimizer: str, scale: float, seed: int, late: flo
     steps["diameter" if optimizer == "usgm" else "learning_rate"] = scale
     recipe = {"finetune": {"prompts": 32, "steps": steps}}
     described = {"dataset": "toy", "fingerprint": "f", "source": "tiny", "retriever": "lrurec", "recipe": recipe}
+    described |= {"quantization": "none", "stage": "finetune_llm", "profile": "smoke", "training": {}}
     (adapter / "ranker.json").write_text(json.dumps({**described, "seed": seed, **facts}))
     rows = [TuningRow(0, 0, "validation_ndcg_10", 0.2), TuningRow(8, 32, "validation_ndcg_10", 0.25)]
     for place, loss in enumerate((9.0, 5.0, 4.0, late), 1):

@@ -130,7 +130,7 @@ def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, refus
 
     empty = tmp_path / "empty.parquet"
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(pairs).slice(0, 0), empty)
-    assert "empty.parquet: empty, it holds no pair" in message(pairs=empty)
+    assert "empty.parquet: empty, not the preference pairs" in message(pairs=empty)
     one = tmp_path / "one.parquet"
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(pairs).slice(0, 1), one)
     assert "of one user alone" in message(pairs=one)

@@ -189,7 +189,7 @@ def test_what_evaluation_refuses(circle, write_dataset, add_titles, tmp_path, re
     assert "trained on toy" in refusal(evaluating.main, *evaluation_flags(other, generator, out))
     weights = generator / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    assert "its weights are damaged" in refusal(evaluating.main, *evaluation_flags(circle, generator, out))
+    assert "model.safetensors: damaged" in refusal(evaluating.main, *evaluation_flags(circle, generator, out))
     shutil.rmtree(generator)
     assert "generator.json: no such file" in refusal(evaluating.main, *evaluation_flags(circle, generator, out))
     assert not out.exists()

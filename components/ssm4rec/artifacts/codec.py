@@ -8,7 +8,7 @@ range, not a finite one, a missing value) becomes one :class:`InputError` that n
 import json
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -62,6 +62,9 @@ def read_document(path: Path, kind: type[T], what: str, made_by: str) -> T:
         InputError: it is missing, not JSON, or not as described.
     """
     document = read_json(path)
+    described = {field.name for field in fields(kind)} if is_dataclass(kind) else None
+    if described and isinstance(document, dict) and (unknown := document.keys() - described):
+        raise InputError(f"{path}: not {what} ({min(unknown)}: unknown); run {made_by} again")
     try:
         # What was read is without NaN and without a key twice; pydantic reads the text, in which a tuple is a list.
         found: T = _adapter(kind).validate_json(path.read_bytes(), strict=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
@@ -30,15 +30,15 @@ class _Steps(TypedDict):
 
 @with_config(OPEN)
 class _Training(TypedDict):
-    prompt: _Prompt
-    steps: _Steps
+    prompt: NotRequired[_Prompt]
+    steps: NotRequired[_Steps]
 
 
 @with_config(OPEN)
 class _Recipe(TypedDict):
-    ranked_users: Count
-    finetune: _Training
-    align: _Training
+    ranked_users: NotRequired[Count]
+    finetune: NotRequired[_Training]
+    align: NotRequired[_Training]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,19 @@ class RankerFacts:
                 f"{dataset.name} ({dataset.fingerprint[:12]}); rank the data trained on"
             )
         return facts
+
+    def setting(self, *names: str) -> Any:
+        """Return a setting of the recipe by the names that lead to it.
+
+        Raises:
+            InputError: the recipe has no such setting.
+        """
+        found: Any = self.recipe
+        for name in names:
+            if not isinstance(found, dict) or name not in found:
+                raise InputError(f"{RANKER}: its recipe has no {'.'.join(names)}; train the adapter again")
+            found = found[name]
+        return found
 
 
 def read_ranker(folder: Path) -> RankerFacts:

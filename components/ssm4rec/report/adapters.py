@@ -118,7 +118,7 @@ def gather_adapters(adapters: Sequence[Path], histories: Sequence[Path]) -> Adap
     common: dict[str, Any] = {}
     for folder, history in zip(adapters, histories, strict=True):
         facts = read_ranker(folder)
-        steps = dict(facts.recipe["finetune"]["steps"])
+        steps = dict(facts.setting("finetune", "steps"))
         optimizer, rates = steps.pop("optimizer"), {name: steps.pop(name) for name in ("learning_rate", "diameter")}
         scale = rates["diameter" if optimizer == "usgm" else "learning_rate"]
         recipe = {**facts.recipe["finetune"], "steps": steps}

@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> None:
     dataset = read_sequences(options.dataset_dir)
     facts = RankerFacts.read(options.adapter_dir, dataset)
     candidates = read_candidates(options.candidates, dataset)
-    users = facts.recipe["ranked_users"] if options.users == -1 else options.users
+    users = facts.setting("ranked_users") if options.users == -1 else options.users
     task = ranking_task(dataset, candidates, split, users, options.seed)
     titles = read_titles(options.dataset_dir)
     labels = {
@@ -152,7 +152,7 @@ def _rank_and_write(
     ranker = load_ranker(facts, options.adapter_dir, cache_folder(options.cache_dir), device)
     check_source_unchanged(options.language_model_version, facts.source)
     part = "align" if facts.stage == "align_llm" else "finetune"
-    prompts = RankingPrompts(ranker.tokenizer, titles, PromptFormat(**facts.recipe[part]["prompt"]))
+    prompts = RankingPrompts(ranker.tokenizer, titles, PromptFormat(**facts.setting(part, "prompt")))
     users = [
         [prompts.tokens(history, pool) for pool in pools]
         for history, *pools in zip(task.histories, *(task.in_order(order) for order in ORDERS), strict=True)
