@@ -147,6 +147,7 @@ def sweep(plan: dict[str, Any], folder: Path) -> dict[str, Any]:
         if resumed:
             result["said"] = out.with_suffix(".log").read_text()[-1000:]
         results.append(result)
+        print(json.dumps(result), file=sys.stderr, flush=True)  # a long sweep that is cut off has said this much
         shutil.rmtree(out)
     return {"operations": operations, "seconds": seconds, "outputs": sorted(whole), "kills": results}
 

@@ -6,10 +6,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ssm4rec.command_line import StageParser
+from ssm4rec.outputs import kept_folder, output_folder
 from tests.hostile_paths import REFUSED, TAKEN
 
 Attempts = list[dict[str, Any]]
@@ -31,6 +34,19 @@ def test_refused_before_any_work(attempts: Attempts, number: int) -> None:
     assert re.search(said, attempt["error"]), attempt["error"]
     assert attempt["error"].count("\n") == 1
     assert (attempt["status"], attempt["reached"], attempt["unharmed"]) == (2, False, True)
+
+
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as a user whom its passwd does not know."""
+    monkeypatch.setattr(Path, "expanduser", _no_home)
+    parser = StageParser("a stage", "")
+    parser.add_argument("--model-dir", type=output_folder("train"))
+    parser.add_argument("--cache-dir", type=kept_folder)
+    parser.check_paths(parser.parse_args(["--model-dir", str(tmp_path / "new"), "--cache-dir", "~/cache"]))
+
+
+def _no_home(path: Path) -> Path:
+    raise RuntimeError(f"Could not determine home directory of {path}.")
 
 
 @pytest.mark.parametrize("number", range(len(TAKEN)), ids=[f"{flags}" for _, flags in TAKEN])

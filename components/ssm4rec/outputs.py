@@ -136,12 +136,19 @@ def _given(action: argparse.Action, options: argparse.Namespace) -> Iterator[_Gi
                 yield _Given(flag, kind.role, kind.content, Path(path))
     elif isinstance(kind, TextFlag) and value:
         if kind.role in ("kept", "study"):
-            yield _Given(flag, kind.role, "", Path(value).expanduser())
+            yield _Given(flag, kind.role, "", _expanded(value))
             return
         for address in value.split(","):
             path = _local_path(address.strip())
             if path is not None and path.exists():
                 yield _Given(flag, kind.role, "", path)
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(text)
 
 
 def _local_path(address: str) -> Path | None:
@@ -167,7 +174,7 @@ def _check_target(output: _Given) -> None:
             refuse_other_than_file(path)
             _refuse_other_format(output)
         else:
-            for held, name in ((Path.cwd(), "the working folder"), (Path("~").expanduser(), "your home folder")):
+            for held, name in ((Path.cwd(), "the working folder"), (_expanded("~"), "your home folder")):
                 if _holds(path, held):
                     raise InputError(f"{path}: {name} is it or lies in it, and it would be replaced; {_CHOOSE}")
             refuse_foreign_folder(path, output.content)
