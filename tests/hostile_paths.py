@@ -172,7 +172,7 @@ def lay_out(case: Path) -> None:
     os.mkfifo(work / "pipe")
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
         listening.bind("socket")
-    for folder in ("artifacts", "logs", "pipeline"):
+    for folder in ("artifacts", "logs"):
         (work / "old_study" / folder).mkdir(parents=True)
     (work / "study").mkdir()
     (work / "study" / ".ssm4rec.json").write_text('{"stage": "study"}')

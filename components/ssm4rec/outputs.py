@@ -31,7 +31,7 @@ _BEGINNINGS: Final = {
 }
 """By the format of an output file: how such a file begins, in small letters but for Parquet."""
 
-_OF_A_STUDY: Final = {"artifacts", "logs", "pipeline"}
+_OF_A_STUDY: Final = {"artifacts", "logs"}
 """What every study's folder holds, those of versions that left no marker too."""
 
 _CHOOSE: Final = "choose another path"
