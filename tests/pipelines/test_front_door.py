@@ -40,7 +40,7 @@ OF_ALL = [
     ("--seeds a", "--seeds a: write a whole number"),
     ("--seeds ,", "--seeds ',': name at least one"),
     ("--seeds 99999999999", "--seeds 99999999999: at most 4294967295"),
-    ("--out {tmp}/file", "--out {tmp}/file: {tmp}/file is not a folder"),
+    ("--out {tmp}/file", "--out {tmp}/file: not a folder; choose another path"),
     ("--out {tmp}/file/deeper", "{tmp}/file is not a folder"),
     ("--cache-dir {tmp}/file", "--cache-dir {tmp}/file: {tmp}/file is not a folder"),
     ("--checkpoint-dir {tmp}/file/a", "--checkpoint-dir {tmp}/file/a: {tmp}/file is not a folder"),
