@@ -15,6 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NoReturn, TextIO, TypeVar
 
@@ -230,8 +231,14 @@ def run_stage(
             run(options)
     except InputError as error:
         parser.exit(2, f"{parser.prog}: error: {one_line(str(error))}\n")
-    except KeyboardInterrupt as error:
-        _exit_ended(parser, error.number if isinstance(error, Ended) else signal.SIGINT)
+    except Ended as error:
+        what = "interrupted" if error.number == signal.SIGINT else f"ended by {signal.Signals(error.number).name}"
+        with suppress(OSError):
+            sys.stderr.write(f"{parser.prog}: {what}\n")
+            sys.stdout.flush()
+            sys.stderr.flush()
+        # At once: everything has been tidied up by now, and Python's own end would wait for threads of libraries.
+        os._exit(128 + error.number)
     except OSError as error:
         if error.errno not in _ENVIRONMENT_ERRORS:
             raise
@@ -243,11 +250,6 @@ def run_stage(
             raise
         line = one_line(f"a file cannot be written ({reason(error)}); free space or choose another folder")
         parser.exit(2, f"{parser.prog}: error: {line}\n")
-
-
-def _exit_ended(parser: StageParser, number: int) -> NoReturn:
-    what = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
-    parser.exit(128 + number, f"{parser.prog}: {what}\n")
 
 
 def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
