@@ -59,3 +59,8 @@ def test_what_cannot_be_compared_is_named() -> None:
         sweep(["sasrec"], ["lion"], "")
     with pytest.raises(InputError, match="no histories to choose from"):
         comparison([], ["fixed"], [0], "")
+
+
+def test_an_optimizer_that_there_is_not() -> None:
+    with pytest.raises(InputError, match="unknown optimizer 'adagrad'"):
+        comparison([[epoch_row(optimizer="adagrad")]], ["fixed"], [0], "")

@@ -66,6 +66,9 @@ def comparison(
     best = best_scales(histories)
     if not best:
         raise InputError("there are no histories to choose from; run the sweep's trainings first")
+    for _, optimizer in best:
+        if optimizer not in SCALE_SETTINGS:
+            raise InputError(f"a history of an unknown optimizer {optimizer!r}; run the sweep's trainings again")
     return [
         {"model": model, "seed": seed, "overrides": _overrides(optimizer, scale, control, overrides)}
         for (model, optimizer), scale in best.items()
