@@ -9,6 +9,9 @@ from types import MappingProxyType
 
 from mlflow import MlflowClient
 
+from pipelines.front_door import read_spec
+from pipelines.package import COMPILED
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,3 +48,27 @@ def study_metrics(folder: Path) -> dict[str, float]:
     (study,) = [run for run in runs if run.data.tags.get("stage") == "study"]
     metrics: dict[str, float] = study.data.metrics
     return metrics
+
+
+def parameters_that_kfp_logs(folder: Path) -> dict[str, set[str]]:
+    """Return, for each task of a study's MLflow runs, its parameters that KFP's MLflow plugin would log otherwise.
+
+    At the end of a task the plugin logs all of its inputs, as JSON, and all numbers of its Metrics in one batch
+    (kubeflow/pipelines 2.17.0, backend/src/v2/common/plugins/mlflow/handler.go, OnTaskEnd and mapToParams). MLflow
+    refuses the whole batch if a parameter has another value already: `"test"` in quotes after our `test`. A whole
+    number reads the same both ways, if it is the input's.
+    """
+    spec = read_spec(COMPILED / "comparative_study.yaml")
+    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+    found = {}
+    for run in client.search_runs([client.get_experiment_by_name("ssm4rec").experiment_id]):
+        stage = run.data.tags["stage"].replace("_", "-")
+        stage = {"prepare": "prepare-data", "train": "train-recommender"}.get(stage, stage)
+        component = spec["components"].get(f"comp-{stage}")
+        inputs = component["inputDefinitions"].get("parameters", {}) if component else {}
+        same = {name for name, one in inputs.items() if one["parameterType"] == "NUMBER_INTEGER"} & {
+            "seed",
+            "resamples",
+        }
+        found[run.info.run_name] = set(run.data.params) & (set(inputs) - same)
+    return found

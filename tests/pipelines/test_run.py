@@ -12,7 +12,7 @@ from ssm4rec.data.dataset import read_manifest
 from ssm4rec.object_store import upload
 from ssm4rec.training.model_folder import read_model
 from tests.pipelines.conftest import write_archive
-from tests.pipelines.studies import finish_study, run_study
+from tests.pipelines.studies import finish_study, parameters_that_kfp_logs, run_study
 from tests.seaweed import ObjectStore
 
 
@@ -81,7 +81,8 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     figures = {entry.path for entry in client.list_artifacts(children["report ml-100k"].info.run_id, "figures")}
     assert {"figures/train_loss.png", "figures/train_loss.csv"} <= figures
     later = children["evaluate sasrec ml-100k global-time seed 0"]
-    assert later.data.tags["splitting"] == "global-time"
+    assert later.data.params["splitting"] == "global-time"
+    assert not any(parameters_that_kfp_logs(tmp_path).values())
     assert parent.data.metrics["global-time/sasrec/masked/ndcg_at_10"] == later.data.metrics["masked/ndcg_at_10"]
 
 
@@ -131,6 +132,9 @@ def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_
         (adapter,) = (study / "language-models").glob(f"llama-seed0-{part}")
         assert (adapter / "adapter_model.safetensors").is_file()
         assert (study / "language-models" / f"llama-seed0-{part}-ranking" / "ranking").is_file()
+    logged = parameters_that_kfp_logs(tmp_path)
+    assert {name.split()[0] for name in logged} >= {"finetune", "align", "rank", "mine", "train", "evaluate"}
+    assert not any(logged.values()), logged
     report = (study / "report.md").read_text()
     assert "ORPO" in report
     assert "GPT4Rec" in report

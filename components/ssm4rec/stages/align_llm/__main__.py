@@ -45,13 +45,13 @@ def run(options: argparse.Namespace) -> None:
     labels = {
         "dataset": dataset.name,
         "seed": str(options.seed),
-        "profile": options.profile,
-        "language_model": tuned.source,
         "retriever": tuned.retriever,
     }
+    tags = {"stage": "align-llm", "profile": options.profile, "language_model": tuned.source, **labels}
     name = f"align {tuned.source} {dataset.name} seed {options.seed}"
-    with tracked_task(name, {"stage": "align-llm", **labels}) as tracker:
-        tracker.settings({**labels, "recipe": {"align": asdict(settings)}, "device": device.type})
+    with tracked_task(name, tags) as tracker:
+        described = {"profile": options.profile, "source": tuned.source, "align": asdict(settings)}
+        tracker.settings({**labels, "recipe": described, "computed": {"device": device.type}})
         tracker.dataset(read_manifest(options.dataset_dir), "preferences")
         ranker = load_ranker(tuned, options.adapter_dir, cache_folder(options.cache_dir), device, trainable=True)
         check_source_unchanged(options.language_model_version, tuned.source)

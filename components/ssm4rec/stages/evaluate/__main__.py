@@ -64,9 +64,9 @@ def run(options: argparse.Namespace) -> None:
     labels = {name: str(config[name]) for name in ("model", "dataset", "seed", "profile")}
     manifest = read_manifest(options.dataset_dir)
     name = f"evaluate {config['model']} {titled(manifest)} seed {config['seed']}"
-    tags = {"stage": "evaluate", "split": options.split, "splitting": manifest["split"]["name"], **labels}
-    with tracked_task(name, tags) as tracker:
-        tracker.settings({**labels, "split": options.split, "recipe": config["recipe"]})
+    labels["splitting"] = manifest["split"]["name"]
+    with tracked_task(name, {"stage": "evaluate", "split": options.split, **labels}) as tracker:
+        tracker.settings({**labels, "recipe": config["recipe"]})
         tracker.dataset(manifest, options.split)
         summary = _evaluate(options, dataset, stored)
         tracker.metrics({_shown_name(row): row.value for row in summary.rows})

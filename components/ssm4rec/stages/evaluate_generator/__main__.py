@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
         tracked_task(name, {"stage": "evaluate-generator", "split": options.split, **labels}) as tracker,
         memory_advice("search.tokens_per_batch when training the generator"),
     ):
-        tracker.settings({**labels, "split": options.split, "source": facts.source})
+        tracker.settings({**labels, "source": facts.source})
         tracker.dataset(read_manifest(options.dataset_dir), options.split)
         summary = _evaluate(options, dataset, titles, facts)
         shown = {_shown_name(row): row.value for row in summary.rows}

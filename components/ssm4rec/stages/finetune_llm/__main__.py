@@ -44,13 +44,14 @@ def run(options: argparse.Namespace) -> None:
     labels = {
         "dataset": dataset.name,
         "seed": str(options.seed),
-        "profile": options.profile,
-        "language_model": recipe.source,
         "retriever": candidates.model,
     }
+    tags = {"stage": "finetune-llm", "profile": options.profile, "language_model": recipe.source, **labels}
     name = f"finetune {recipe.source} {dataset.name} seed {options.seed}"
-    with tracked_task(name, {"stage": "finetune-llm", **labels}) as tracker:
-        tracker.settings({**labels, "recipe": asdict(recipe), "device": choose_device(options.device).type})
+    with tracked_task(name, tags) as tracker:
+        described = {"profile": options.profile, **asdict(recipe)}
+        computed = {"device": choose_device(options.device).type}
+        tracker.settings({**labels, "recipe": described, "computed": computed})
         tracker.dataset(read_manifest(options.dataset_dir), "training")
         tuned = _finetune_and_write(options, recipe, dataset, titles, candidates, task, tracker)
         numbers = _numbers(tuned)

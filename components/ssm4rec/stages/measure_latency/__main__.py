@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     computed = {"device": device.type, "precision": machine.precision, "compiled": options.compile}
     name = f"latency {dataset.name} {device.type}"
     with tracked_task(name, {"stage": "measure_latency", "dataset": dataset.name}) as tracker:
-        tracker.settings({**asdict(protocol), **computed, "kernels": options.kernels})
+        tracker.settings({"protocol": asdict(protocol), "computed": {**computed, "kernels": options.kernels}})
         tracker.dataset(read_manifest(options.dataset_dir), "test")
         try:
             with joined(machine), computing_threads(options.threads), _compiled_throughout(machine):

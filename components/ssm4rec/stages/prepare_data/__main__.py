@@ -144,7 +144,8 @@ def run(options: argparse.Namespace) -> None:
     labels = {"stage": "prepare", "dataset": options.name, "splitting": options.split}
     with tracked_task(f"prepare {name}", labels) as tracker:
         manifest = _prepare(options)
-        tracker.settings({"dataset": options.name, "kind": options.dataset, **manifest["settings"]})
+        named = {"dataset": options.name, "kind": options.dataset, "splitting": options.split}
+        tracker.settings({**named, "preparation": manifest["settings"]})
         tracker.metrics({name: float(count) for name, count in manifest["counts"].items()})
         tracker.dataset(manifest, "preparation")
         tracker.artifact(options.dataset_dir / MANIFEST)

@@ -103,14 +103,15 @@ def run(options: argparse.Namespace) -> None:
     titles = read_titles(options.dataset_dir)
     labels = {
         "dataset": dataset.name,
-        "seed": str(facts.seed),
         "profile": facts.profile,
         "language_model": facts.source,
         "retriever": candidates.model,
     }
     name = f"rank {facts.stage} {dataset.name} seed {facts.seed}"
-    with tracked_task(name, {"stage": "rank-candidates", "split": split, **labels}) as tracker:
-        tracker.settings({**labels, "split": split, "users": len(task.users), "recipe": facts.recipe})
+    tags = {"stage": "rank-candidates", "split": split, "seed": str(facts.seed), **labels}
+    with tracked_task(name, tags) as tracker:
+        ranked = {"ranker_seed": facts.seed, "ranked_users": len(task.users)}
+        tracker.settings({**labels, **ranked, "recipe": facts.recipe})
         tracker.dataset(read_manifest(options.dataset_dir), split)
         summary = _rank_and_write(options, dataset, titles, facts, candidates, task)
         numbers = {f"{row.ranker}/{row.order}/{row.metric}": row.value for row in _shown(summary)}

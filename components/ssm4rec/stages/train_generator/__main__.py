@@ -46,10 +46,13 @@ def run(options: argparse.Namespace) -> None:
     device = choose_device(options.device)
     machine = Machine(device, choose_precision("auto", device))
     checkpoints = _checkpoint_folder(options, dataset, titles)
-    labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed), "profile": options.profile}
+    labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed)}
+    tags = {"stage": "train-generator", "profile": options.profile, **labels}
     name = f"train {task.name} {dataset.name} seed {task.seed}"
-    with tracked_task(name, {"stage": "train-generator", **labels}) as tracker, memory_advice(_SMALLER):
-        tracker.settings({**labels, "recipe": asdict(recipe), "device": device.type, "precision": machine.precision})
+    with tracked_task(name, tags) as tracker, memory_advice(_SMALLER):
+        computed = {"device": device.type, "precision": machine.precision}
+        described = {"profile": options.profile, **asdict(recipe)}
+        tracker.settings({**labels, "recipe": described, "computed": computed})
         tracker.dataset(read_manifest(options.dataset_dir), "training")
 
         def track(row: CurveRow) -> None:

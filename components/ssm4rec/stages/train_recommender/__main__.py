@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _train_and_write(options: argparse.Namespace, task: Task[Recipe], machine: Machine, checkpoints: Path) -> None:
     dataset = task.dataset
-    labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed), "profile": options.profile}
+    labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed)}
     computed = {
         "device": machine.device.type,
         "precision": machine.precision,
@@ -153,9 +153,12 @@ def _train_and_write(options: argparse.Namespace, task: Task[Recipe], machine: M
         "processes": machine.world,
     }
     manifest = read_manifest(options.dataset_dir)
-    tags = {"stage": "train", "splitting": manifest["split"]["name"], **labels}
+    labels["splitting"] = manifest["split"]["name"]
+    tags = {"stage": "train", "profile": options.profile, **labels}
     with tracked_task(f"train {task.name} {titled(manifest)} seed {task.seed}", tags) as tracker:
-        tracker.settings({**labels, "recipe": asdict(task.recipe), **computed})
+        tracker.settings(
+            {**labels, "recipe": {"profile": options.profile, **asdict(task.recipe)}, "computed": computed}
+        )
         tracker.dataset(manifest, "training")
 
         def track(row: EpochRow) -> None:
