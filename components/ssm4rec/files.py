@@ -106,17 +106,25 @@ def refuse_other_than_file(target: Path) -> None:
 def held_by_this_process(folder: Path) -> Iterator[None]:
     """Make a folder of checkpoints and keep other processes out of it while the block runs.
 
+    What was made and is still empty when the block ends is removed: a refused training leaves no folder.
+
     Raises:
         InputError: another process holds it.
     """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     make_folder(folder)
-    with _lock(folder) as lock:
-        if lock is _Lock.TAKEN:
-            raise InputError(
-                f"{folder}: another process trains with these checkpoints; wait for it, or choose another "
-                "--checkpoint-dir"
-            )
-        yield
+    try:
+        with _lock(folder) as lock:
+            if lock is _Lock.TAKEN:
+                raise InputError(
+                    f"{folder}: another process trains with these checkpoints; wait for it, or choose another "
+                    "--checkpoint-dir"
+                )
+            yield
+    finally:
+        for place in made:
+            with suppress(OSError):  # not empty
+                place.rmdir()
 
 
 def move_into_place(folder: Path, target: Path) -> None:

@@ -35,7 +35,7 @@ def flags(dataset: Path, model: Path, out: Path, *more: str) -> list[str]:
 
 def test_files_agree(cycle_dataset: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    outputs = {name: {"artifacts": [{"name": name, "uri": str(out / name)}]} for name in ("metrics", "ranks")}
+    outputs = {name: {"artifacts": [{"name": name, "uri": str(out / name)}]} for name in ("shown", "ranks")}
     executor_input = {"outputs": {"artifacts": outputs, "outputFile": str(out / "executor_output.json")}}
     run(build_parser().parse_args(flags(cycle_dataset, model, out, "--executor-input", json.dumps(executor_input))))
     summary = EvaluationSummary.read(out / "metrics")
@@ -51,8 +51,8 @@ def test_files_agree(cycle_dataset: Path, model: Path, tmp_path: Path) -> None:
         # 12 items less those of the history; scores descend; the target stands at its rank unless it was seen before.
         assert user["scores"] == sorted(user["scores"], reverse=True)
         assert target not in user["items"] or user["items"].index(target) + 1 <= rank
-    shown = json.loads((out / "executor_output.json").read_text())["artifacts"]["metrics"]["artifacts"][0]["metadata"]
-    assert shown["masked/ndcg@10"] == next(
+    shown = json.loads((out / "executor_output.json").read_text())["artifacts"]["shown"]["artifacts"][0]["metadata"]
+    assert shown["masked/ndcg_at_10"] == next(
         row.value for row in summary.rows if (row.model, row.protocol, row.metric) == ("sasrec", "masked", "ndcg@10")
     )
     assert all(isinstance(value, float) for value in shown.values())

@@ -71,9 +71,9 @@ def test_the_files_agree(model, circle, tmp_path):
     assert rows == facts["training"]["rows"]
     best = max(facts["training"]["tuning"], key=lambda pair: pair["ndcg@10"])
     assert (facts["k1"], facts["b"]) == (best["k1"], best["b"])
-    assert shown(tmp_path, "generator")["validation_ndcg@10"] == best["ndcg@10"]
+    assert shown(tmp_path, "generator")["validation_ndcg_at_10"] == best["ndcg@10"]
 
-    more = ("--executor-input", executor_input(tmp_path, "metrics"))
+    more = ("--executor-input", executor_input(tmp_path, "shown"))
     process(evaluating, *evaluation_flags(circle, tmp_path / "generator", tmp_path, *more))
     summary = GenerationSummary.read(tmp_path / "metrics")
     lists = pyarrow.parquet.read_table(tmp_path / "lists").to_pylist()
@@ -97,10 +97,10 @@ def test_the_files_agree(model, circle, tmp_path):
         assert found["mrr@5"] == pytest.approx(sum(1 / rank for rank in ranks if rank <= 5) / 40)
         gains = [1 / numpy.log2(rank + 1) for rank in ranks if rank <= 20]
         assert found["ndcg@20"] == pytest.approx(sum(gains) / 40)
-    assert shown(tmp_path, "metrics")["masked/hit@10"] == next(
+    assert shown(tmp_path, "shown")["masked/hit_at_10"] == next(
         row.value for row in summary.rows if row.metric == "hit@10"
     )
-    assert shown(tmp_path, "metrics")["tokens_per_second"] == summary.tokens_per_second
+    assert shown(tmp_path, "shown")["tokens_per_second"] == summary.tokens_per_second
 
 
 def test_a_generator_learns_the_circle(circle, tmp_path):

@@ -70,7 +70,7 @@ def test_an_adapter_and_its_history(circle, adapter, language_model):
 
 
 def test_rankings_and_summary_agree(circle, adapter, tmp_path):
-    outputs = {"ranking": {"artifacts": [{"name": "ranking", "uri": str(tmp_path / "ranking")}]}}
+    outputs = {"shown": {"artifacts": [{"name": "shown", "uri": str(tmp_path / "shown")}]}}
     executor_input = {"outputs": {"artifacts": outputs, "outputFile": str(tmp_path / "executor_output.json")}}
     process(
         ranking,
@@ -104,10 +104,12 @@ def test_rankings_and_summary_agree(circle, adapter, tmp_path):
         assert overall.standard_error == pytest.approx(gains.std(ddof=1) / 60**0.5, rel=0.05)
     assert values["random", "retriever", "among candidates", "hit@10"].value == pytest.approx(0.5)
     assert sum(summary.first_places["base/shuffled"]) == summary.ranked
-    shown = json.loads((tmp_path / "executor_output.json").read_text())["artifacts"]["ranking"]["artifacts"][0][
+    shown = json.loads((tmp_path / "executor_output.json").read_text())["artifacts"]["shown"]["artifacts"][0][
         "metadata"
     ]
-    assert shown["finetuned/shuffled/ndcg@10"] == values["finetuned", "shuffled", "among candidates", "ndcg@10"].value
+    assert (
+        shown["finetuned/shuffled/ndcg_at_10"] == values["finetuned", "shuffled", "among candidates", "ndcg@10"].value
+    )
 
 
 def test_a_sample_of_users(circle, adapter, tmp_path):
