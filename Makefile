@@ -247,19 +247,9 @@ $(TOOLS_INSTALLED): images/tools.txt
 # A name that a target does not know is refused before anything is installed: MODEL=sasrec would train all models.
 GOALS := $(or $(MAKECMDGOALS),help)
 UNKNOWN := $(filter-out MAKEFLAGS SHELL .% $(foreach goal,$(GOALS),$(call known,$(goal))),$(call given,$(.VARIABLES)))
-# The name with the fewest letters to add, drop or change, if they are few.
-nearest = $(shell echo '$(subst ',,$1)' $(sort $2) | awk '{ \
-	for (n = 2; n <= NF; n++) { \
-		for (j = 0; j <= length($$n); j++) row[j] = j; \
-		for (i = 1; i <= length($$1); i++) { \
-			before = row[0]; row[0] = i; \
-			for (j = 1; j <= length($$n); j++) { \
-				cost = before + (substr($$1, i, 1) != substr($$n, j, 1)); before = row[j]; \
-				if (row[j] + 1 < cost) cost = row[j] + 1; \
-				if (row[j - 1] + 1 < cost) cost = row[j - 1] + 1; \
-				row[j] = cost } } \
-		if (best == "" || row[length($$n)] < least) { least = row[length($$n)]; best = $$n } } \
-	if (least <= (length($$1) + 2) / 3) print "; did you mean " best "=?" }')
+NEAREST := import difflib, sys; \
+	print("".join(f"; did you mean {name}=?" for name in difflib.get_close_matches(sys.argv[1], sys.argv[2:], n=1)))
+nearest = $(shell $(PYTHON) -c '$(NEAREST)' '$(subst ',,$1)' $(sort $2))
 ifneq ($(UNKNOWN),)
 NAME_AT_FAULT := $(firstword $(UNKNOWN))
 NAMES := $(foreach goal,$(GOALS),$(call known,$(goal)))

@@ -1,7 +1,6 @@
 """make: what a target does not know is refused, and a value reaches the program as it was given, byte for byte."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -142,7 +141,3 @@ def test_a_submission_for_a_registry_names_its_images(server: Recorder, recorded
     assert all(image.startswith("registry.example.org/shop/ssm4rec-") for image in images)
     committed = yaml.safe_load_all((ROOT / "pipelines/compiled/comparative_study.yaml").read_text(encoding="utf-8"))
     assert "registry.example.org" not in str(next(committed))
-
-
-def test_make_needs_what_it_names() -> None:
-    assert shutil.which("awk"), "the nearest name is looked for with awk"
