@@ -1,7 +1,8 @@
 """Builds the images and tags them: ``python images/build.py --help`` (``make images``).
 
-Each gets two tags, ``NAME:VERSION``, which pipelines name, and ``NAME:VERSION-COMMIT``, which stays. The names stand in
-``ssm4rec/images.py``, which also reads SSM4REC_REGISTRY. What a build needs of this machine lies in ``images/machine``.
+Each gets two tags, ``NAME:VERSION``, which pipelines on this machine name, and ``NAME:VERSION-COMMIT``, which stays and
+is what pipelines for a registry name. The names stand in ``ssm4rec/images.py``, which also reads SSM4REC_REGISTRY.
+What a build needs of this machine lies in ``images/machine``.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Final
 from ssm4rec import __version__
 from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.errors import InputError
-from ssm4rec.images import ROLES, image
+from ssm4rec.images import ROLES, image, repository, revision
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
@@ -50,10 +51,10 @@ def run(options: argparse.Namespace) -> None:
     commit = revision()
     tags = []
     for role in [role for role in ROLES if role in wanted]:
-        kept = f"{image(role)}-{commit}"
+        version, kept = (f"{repository(role)}:{tag}" for tag in (__version__, f"{__version__}-{commit}"))
         arguments = [f"VERSION={__version__}", f"REVISION={commit}", f"SOURCE={options.source}"]
         bases = base_arguments(role, options.base_image, options.torch_index)
-        flags = [f"--network={options.network}", f"--tag={image(role)}", f"--tag={kept}"]
+        flags = [f"--network={options.network}", f"--tag={version}", f"--tag={kept}"]
         if options.resolve_bases:
             resolved = resolve_bases(role, options.base_image)
             bases += [f"{name}={reference}" for name, reference in resolved.items()]
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
         arguments += [name for name in PROXIES if name in os.environ]
         arguments += options.build_arg
         build(f"images/{role}/Dockerfile", [*flags, *(f"--build-arg={argument}" for argument in arguments)])
-        tags += [image(role), kept]
+        tags += [version, kept]
     for tag in tags:
         print(f"{tag}  {int(docker('image', 'inspect', '--format', '{{.Size}}', tag)) / 1e9:.2f} GB")
     for tag in tags if options.push else ():
@@ -158,16 +159,6 @@ def docker(*arguments: str) -> str:
     if done.returncode:
         raise InputError(f"docker {arguments[0]}: {' '.join(done.stderr.split()) or 'failed'}")
     return done.stdout.strip()
-
-
-def revision() -> str:
-    """Return the commit that is checked out, with ``-dirty`` where files differ from it, or ``unknown``."""
-    try:
-        commands = (["git", "rev-parse", "--short=12", "HEAD"], ["git", "status", "--porcelain"])
-        commit, changes = (subprocess.check_output(command, cwd=ROOT, text=True).strip() for command in commands)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{commit}-dirty" if changes else commit
 
 
 def main() -> None:

@@ -7,7 +7,10 @@ Two choices are made when a pipeline is compiled, by environment variables (``ma
   image trains, too.
 """
 
+import functools
 import os
+import subprocess
+from pathlib import Path
 from typing import Final
 
 from ssm4rec import __version__
@@ -21,10 +24,33 @@ DEVICE_VARIABLE: Final = "SSM4REC_DEVICE"
 _REGISTRY: Final = os.environ.get("SSM4REC_REGISTRY", "").rstrip("/")
 
 
+def repository(role: str) -> str:
+    """Return the name of a role's image without a tag."""
+    return f"{_REGISTRY}/ssm4rec-{role}" if _REGISTRY else f"ssm4rec-{role}"
+
+
+@functools.cache
+def revision() -> str:
+    """Return the commit that is checked out, with ``-dirty`` where files differ from it, or ``unknown``."""
+    folder = Path(__file__).parent
+    try:
+        commands = (["git", "rev-parse", "--short=12", "HEAD"], ["git", "status", "--porcelain"])
+        commit, changes = (
+            subprocess.check_output(command, cwd=folder, text=True, stderr=subprocess.DEVNULL).strip()
+            for command in commands
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{commit}-dirty" if changes else commit
+
+
 def image(role: str) -> str:
-    """Return the full name of a role's image, tagged with this package's version."""
-    name = f"ssm4rec-{role}:{__version__}"
-    return f"{_REGISTRY}/{name}" if _REGISTRY else name
+    """Return the full name of a role's image, tagged with this package's version; in a registry also with the commit.
+
+    KFP takes a task's result from an earlier run if the image has the same name, whatever was pushed under it since
+    (kubeflow/pipelines 2.17.0, backend/src/v2/cacheutils/cache.go:173).
+    """
+    return f"{repository(role)}:{__version__}" + (f"-{revision()}" if _REGISTRY else "")
 
 
 CPU_IMAGE: Final = image("cpu")
