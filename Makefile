@@ -30,8 +30,9 @@ COMPARED := $(OF_ALL) $(OF_TRAININGS) $(OF_LANGUAGE_MODELS) BAD_ROWS DEDUPLICATE
 	MINIMUM_RATING RATING_COLUMN REPLACE_CHAMPION SPLIT TEST_FRACTION TIME_COLUMN TIME_UNIT TITLE_COLUMN USER_COLUMN \
 	VALIDATION_FRACTION
 HERE := ARTIFACTS OUT RUNNER
-# What a pipeline is compiled for: where images come from, what trains (cuda or cpu) and which volume is mounted.
-COMPILED_FOR := REGISTRY ACCELERATOR VOLUME
+# What a pipeline is compiled for: where images come from, what trains (cuda or cpu), which volume is mounted and how
+# many trainings run at a time.
+COMPILED_FOR := REGISTRY ACCELERATOR VOLUME AT_ONCE
 
 FLAGS_run := $(COMPARED) $(HERE)
 FLAGS_optimizer-study := $(OF_ALL) $(OF_TRAININGS) $(HERE) CONTROLS OPTIMIZERS
@@ -135,7 +136,7 @@ OVERLAY ?= kind
 login = $(if $(filter %-login,$(OVERLAY)),login)
 
 .PHONY: compile
-compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REGISTRY=, VOLUME=, ACCELERATOR=cpu)
+compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REGISTRY=, VOLUME=, ACCELERATOR=cpu, AT_ONCE=8)
 	@$(SETTINGS) $(BIN)/python -m pipelines.compile
 
 .PHONY: submit

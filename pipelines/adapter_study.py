@@ -7,7 +7,7 @@ of SASRec, this one of LlamaRec's LoRA matrices.
 from kfp import dsl
 
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
-from pipelines.hardware import A100_80GB, GPU_TAINTS, on_cpu
+from pipelines.hardware import A100_80GB, AT_ONCE, GPU_TAINTS, on_cpu
 from pipelines.language_models import Place, retrieve
 from pipelines.published_data import prepare_published
 from ssm4rec.llm.adapter_sweep import SCALES, adapter_sweep
@@ -62,7 +62,7 @@ def adapter_study(
     data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
     place = Place(device, cache_dir, language_model_version, checkpoint_dir, gpu_pool, gpu_toleration)
     retrieved = retrieve(data, retriever, 0, profile, place)
-    with dsl.ParallelFor(items=adapters) as adapter:
+    with dsl.ParallelFor(items=adapters, parallelism=AT_ONCE) as adapter:
         tuned = finetune_llm(
             dataset=data,
             candidates=retrieved.validation,

@@ -12,6 +12,7 @@ from kfp.dsl import PipelineTask
 
 from pipelines.hardware import (
     A100_80GB,
+    AT_ONCE,
     CACHE_FOLDER,
     GPU_TAINTS,
     VOLUME,
@@ -203,7 +204,7 @@ def arrange(
 
     prepared = prepare(split)
     data = prepared.outputs["dataset"]
-    with dsl.ParallelFor(items=trainings) as training:
+    with dsl.ParallelFor(items=trainings, parallelism=AT_ONCE) as training:
         trained, evaluated = train(data, training, overrides)
     compared = compare(data, evaluated)
     parts: dict[str, Any] = {}
@@ -212,7 +213,7 @@ def arrange(
         prepared_by_time = prepare(GLOBAL_TIME).set_display_name("prepare, global-time")
         prepared_by_time.after(prepared)  # which downloads, once for both, and says first what is wrong with the source
         data_by_time = prepared_by_time.outputs["dataset"]
-        with dsl.ParallelFor(items=global_time_trainings) as again:
+        with dsl.ParallelFor(items=global_time_trainings, parallelism=AT_ONCE) as again:
             trained_by_time, evaluated_by_time = train(data_by_time, again, again.overrides)
             trained_by_time.set_display_name("train, global-time")
             evaluated_by_time.set_display_name("evaluate, global-time")
@@ -229,12 +230,12 @@ def arrange(
 
     place = Place(device, cache_dir, language_model_version, checkpoint_dir, gpu_pool, gpu_toleration)
     if rankers is not None:
-        with dsl.ParallelFor(items=rankers) as ranker:
+        with dsl.ParallelFor(items=rankers, parallelism=AT_ONCE) as ranker:
             retrieved = retrieve(data, ranker.retriever, ranker.seed, profile, place)
             ranked = rank_and_align(data, retrieved, mine(data, ranker.seed), ranker, profile, llm_overrides, place)
         parts |= ranked.collected()
     if generators is not None:
-        with dsl.ParallelFor(items=generators) as generator:
+        with dsl.ParallelFor(items=generators, parallelism=AT_ONCE) as generator:
             generation = generate(data, generator, profile, generator_overrides, place)
         parts["generations"] = dsl.Collected(generation)
 

@@ -38,6 +38,9 @@ HUB_VARIABLES: Final = ("HF_TOKEN",)
 DOWNLOADS_LABEL: Final = ("ssm4rec-downloads", "true")
 """Of pods that may reach public addresses: the NetworkPolicies of ``manifests/base`` forbid it to all others."""
 
+AT_ONCE: Final = int(os.environ.get("SSM4REC_AT_ONCE") or 8)
+"""How many entries of a loop run at a time: 24 trainings would ask for 24 GPUs. Here kfp.local runs two at most."""
+
 VOLUME: Final = os.environ.get("SSM4REC_VOLUME", "")
 CACHE_FOLDER: Final = "/cache"
 

@@ -6,7 +6,7 @@ The paper's open question: how state-space models and transformers compare on hi
 from kfp import dsl
 
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
-from pipelines.hardware import A100_80GB, GPU_TAINTS, measured_here, on_cpu, on_gpu
+from pipelines.hardware import A100_80GB, AT_ONCE, GPU_TAINTS, measured_here, on_cpu, on_gpu
 from pipelines.published_data import prepare_published
 from ssm4rec.stages.evaluate.component import evaluate
 from ssm4rec.stages.measure_latency.component import measure_latency
@@ -71,7 +71,7 @@ def long_history_study(
     """
     data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
 
-    with dsl.ParallelFor(items=trainings) as training:
+    with dsl.ParallelFor(items=trainings, parallelism=AT_ONCE) as training:
         trained = train_recommender(
             dataset=data,
             model_name=training.model,

@@ -6,7 +6,7 @@ It includes the paper's Figure 3: 2Mamba4Rec on ML-100K, USGM with adaptive batc
 from kfp import dsl
 
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
-from pipelines.hardware import A100_80GB, GPU_TAINTS, on_cpu, on_gpu
+from pipelines.hardware import A100_80GB, AT_ONCE, GPU_TAINTS, on_cpu, on_gpu
 from pipelines.published_data import prepare_published
 from ssm4rec.stages.choose_settings.component import choose_settings
 from ssm4rec.stages.report_optimizers.component import report_optimizers
@@ -87,13 +87,13 @@ def optimizer_study(
         on_gpu(trained, gpus, gpu_pool, gpu_toleration, hours=12)
         return trained
 
-    with dsl.ParallelFor(items=trainings) as training:
+    with dsl.ParallelFor(items=trainings, parallelism=AT_ONCE) as training:
         trial = train(training)
     chosen = choose_settings(
         histories=dsl.Collected(trial.outputs["history"]), controls=controls, seeds=seeds, overrides=overrides
     )
     on_cpu(chosen, cpus=1, memory_gib=2, hours=1)
-    with dsl.ParallelFor(items=chosen.outputs["trainings"]) as training:
+    with dsl.ParallelFor(items=chosen.outputs["trainings"], parallelism=AT_ONCE) as training:
         compared = train(training)
     reported = report_optimizers(
         sweep=dsl.Collected(trial.outputs["history"]), comparison=dsl.Collected(compared.outputs["history"])

@@ -7,7 +7,7 @@ again, the same users every time.
 from kfp import dsl
 
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
-from pipelines.hardware import A100_80GB, GPU_TAINTS, on_cpu, on_gpu
+from pipelines.hardware import A100_80GB, AT_ONCE, GPU_TAINTS, on_cpu, on_gpu
 from pipelines.language_models import Place, mine, rank_and_align, retrieve
 from pipelines.published_data import prepare_published
 from ssm4rec.stages.evaluate.component import evaluate
@@ -72,7 +72,7 @@ def orpo_study(
     """
     data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
 
-    with dsl.ParallelFor(items=trainings) as training:
+    with dsl.ParallelFor(items=trainings, parallelism=AT_ONCE) as training:
         trained = train_recommender(
             dataset=data,
             model_name=training.model,
@@ -93,7 +93,7 @@ def orpo_study(
     place = Place(device, cache_dir, language_model_version, checkpoint_dir, gpu_pool, gpu_toleration)
     retrieved = retrieve(data, retriever, 0, profile, place)
     pairs = mine(data, 0)
-    with dsl.ParallelFor(items=rankers) as ranker:
+    with dsl.ParallelFor(items=rankers, parallelism=AT_ONCE) as ranker:
         ranked = rank_and_align(data, retrieved, pairs, ranker, profile, llm_overrides, place)
 
     reported = report(

@@ -11,7 +11,7 @@ from typing import Final
 COMPILED: Final = Path(__file__).parent / "compiled"
 STUDIES: Final = ("comparative_study", "optimizer_study", "orpo_study", "adapter_study", "long_history_study")
 """Every study's whole package; the names of those that lack some of its parts begin with it."""
-SETTINGS: Final = ("SSM4REC_REGISTRY", "SSM4REC_ACCELERATOR", "SSM4REC_VOLUME")
+SETTINGS: Final = ("SSM4REC_REGISTRY", "SSM4REC_ACCELERATOR", "SSM4REC_VOLUME", "SSM4REC_AT_ONCE")
 """What a compilation can be told beside its source: see ``ssm4rec/images.py`` and ``hardware.py``."""
 
 

@@ -179,6 +179,7 @@ def test_no_loop_is_over_a_list_that_may_be_empty(documents: list[dict[str, Any]
     loops = [task for dag in dags(spec) for task, _ in tasks_of(spec, dag) if "parameterIterator" in task]
     sources = [loop["inputs"]["parameters"][loop["parameterIterator"]["items"]["inputParameter"]] for loop in loops]
     makers = [source["taskOutputParameter"]["producerTask"] for source in sources if "taskOutputParameter" in source]
+    assert {loop["iteratorPolicy"]["parallelismLimit"] for loop in loops} == {8}, "not all GPUs of a cluster at once"
     assert set(makers) <= {"choose-settings"}, "it refuses to choose from nothing"
     assert len(looped_parameters(spec)) + len(makers) == len(loops), "every other loop is over a pipeline's parameter"
 
