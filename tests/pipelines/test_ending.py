@@ -1,4 +1,8 @@
-"""A study and a stage that a signal ends: nothing runs on, MLflow says so, and the same command resumes."""
+"""A study and a stage that a signal ends: nothing runs on, MLflow says so, and the same command resumes.
+
+The ordinary tests end one study twice and each kind of training once, and compare the weights of a resumed training;
+``pytest -m slow`` ends both at ten moments and compares the results of whole studies.
+"""
 
 import json
 import os
@@ -14,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ssm4rec.stages.train_recommender.__main__ import build_parser, run
 from tests.pipelines.studies import ROOT
 
 MOMENTS = (
@@ -101,13 +106,25 @@ def statuses(store: Path) -> dict[str, str]:
     return {f"{name} {uuid}": status for name, status, uuid in rows}
 
 
-def study_command(archive: Path, folder: Path) -> list[str]:
+def study_command(archive: Path, folder: Path, epochs: int = 10) -> list[str]:
     return [
         "pipelines.run", "--profile", "smoke", "--out", str(folder / "study"), "--models", "sasrec", "--llm", "none",
         "--latency-samples", "5", "--latency-users", "20", "--latency-batches", "1,8", "--global-time", "none",
         "--source", str(archive), "--any-checksum", "true", "--k-core", "2",
-        "--overrides", "training.epochs=10,training.patience=10",
+        "--overrides", f"training.epochs={epochs},training.patience={epochs}",
     ]  # fmt: skip
+
+
+def end_study(command: list[str], folder: Path, moment: str, number: signal.Signals) -> None:
+    """Start a study and end it at a moment, a pattern of its output."""
+    running = Running(folder, command)
+    assert running.read_to(moment), running.lines
+    started = time.monotonic()
+    assert running.end(number) == 128 + number, running.lines
+    print(f"{moment}: {time.monotonic() - started:.1f} s")
+    assert not any("Traceback" in line or "Exception" in line for line in running.lines), running.lines
+    assert running.lines[-1] == f"python -m pipelines.run: ended by {number.name}"
+    assert "RUNNING" not in statuses(folder / "runs" / "mlflow.db").values()
 
 
 def end_study_at(archive: Path, folder: Path, moments: tuple[str, ...], number: signal.Signals) -> None:
@@ -116,14 +133,7 @@ def end_study_at(archive: Path, folder: Path, moments: tuple[str, ...], number: 
     undisturbed.mkdir()
     disturbed.mkdir()
     for moment in moments:
-        running = Running(disturbed, study_command(archive, disturbed))
-        assert running.read_to(moment), running.lines
-        started = time.monotonic()
-        assert running.end(number) == 128 + number, running.lines
-        print(f"{moment}: {time.monotonic() - started:.1f} s")
-        assert not any("Traceback" in line or "Exception" in line for line in running.lines), running.lines
-        assert running.lines[-1] == f"python -m pipelines.run: ended by {number.name}"
-        assert "RUNNING" not in statuses(disturbed / "runs" / "mlflow.db").values()
+        end_study(study_command(archive, disturbed), disturbed, moment, number)
     found = statuses(disturbed / "runs" / "mlflow.db")
     assert sum(status == "KILLED" and "smoke" in name for name, status in found.items()) >= len(moments) - 1
     for place in (disturbed, undisturbed):
@@ -135,8 +145,17 @@ def end_study_at(archive: Path, folder: Path, moments: tuple[str, ...], number: 
     assert (disturbed / weights).read_bytes() == (undisturbed / weights).read_bytes()
 
 
-def test_study_that_a_signal_ends(archive: Path, tmp_path: Path) -> None:
-    end_study_at(archive, tmp_path, (MOMENTS[4], MOMENTS[7]), signal.SIGTERM)
+def test_study_that_signals_end(archive: Path, tmp_path: Path) -> None:
+    """SIGTERM, and SIGKILL of the same command: the stage ends with it and its run is said to be killed, too."""
+    command = study_command(archive, tmp_path, epochs=200)
+    end_study(command, tmp_path, "sasrec seed 0 epoch 2/", signal.SIGTERM)
+    assert set(statuses(tmp_path / "runs/mlflow.db").values()) == {"KILLED", "FINISHED"}
+    again = Running(tmp_path, command)
+    assert again.read_to("resumed after epoch"), again.lines
+    assert not any("prepare_data: started" in line for line in again.lines)
+    assert again.end(signal.SIGKILL) == -signal.SIGKILL
+    trained = [status for name, status in statuses(tmp_path / "runs/mlflow.db").items() if name.startswith("train")]
+    assert trained == ["KILLED", "KILLED"]
 
 
 @pytest.mark.slow
@@ -145,9 +164,12 @@ def test_study_that_a_signal_ends_at_ten_moments(archive: Path, tmp_path: Path, 
     end_study_at(archive, tmp_path, MOMENTS, number)
 
 
+STAGE = "ssm4rec.stages.train_recommender"
+
+
 def training(dataset: Path, folder: Path, *flags: str) -> list[str]:
     return [
-        "ssm4rec.stages.train_recommender", "--dataset-dir", str(dataset), "--model", "sasrec", "--profile", "smoke",
+        "--dataset-dir", str(dataset), "--model", "sasrec", "--profile", "smoke",
         "--overrides", "training.epochs=40,training.patience=40", "--device", "cpu", "--model-dir",
         str(folder / "model"), "--history", str(folder / "history.parquet"), *flags,
     ]  # fmt: skip
@@ -158,57 +180,51 @@ def undisturbed(cycle_dataset: Path, tmp_path: Path) -> Callable[..., bytes]:
     """Return a function that gives the weights of a training that nothing happened to."""
 
     def weights(*flags: str) -> bytes:
-        folder = tmp_path / "undisturbed"
-        folder.mkdir()
-        done = Running(folder, training(cycle_dataset, folder, *flags))
-        assert done.finish() == 0, done.lines
-        return (folder / "model/model.safetensors").read_bytes()
+        parser = build_parser()
+        run(parser.parse_args(training(cycle_dataset, tmp_path / "undisturbed", *flags)))
+        return (tmp_path / "undisturbed/model/model.safetensors").read_bytes()
 
     return weights
 
 
-def end_stage_at(dataset: Path, folder: Path, epochs: tuple[int, ...], number: signal.Signals, *flags: str) -> bytes:
-    """End a training after one epoch and the other; return the weights that the last command comes to."""
+def end_stage_at(dataset: Path, folder: Path, epochs: tuple[int, ...], number: signal.Signals, *flags: str) -> None:
+    """End a training after one epoch and the other."""
     folder.mkdir()
     tracked = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     for epoch in epochs:
-        running = Running(folder, training(dataset, folder, *flags), **tracked)
+        running = Running(folder, [STAGE, *training(dataset, folder, *flags)], **tracked)
         assert running.read_to(rf"epoch {epoch}/40"), running.lines
         assert running.end(number) == 128 + number, running.lines
         last = f"python -m ssm4rec.stages.train_recommender: ended by {number.name}"
         assert running.lines[-1] == last.replace("ended by SIGINT", "interrupted")
         assert not any("Traceback" in line for line in running.lines), running.lines
     assert list(statuses(folder / "mlflow.db").values()) == ["KILLED"] * len(epochs)
-    done = Running(folder, training(dataset, folder, *flags), **tracked)
+
+
+def resume_stage(dataset: Path, folder: Path, *flags: str) -> bytes:
+    """Return the weights that the same command comes to."""
+    done = Running(folder, [STAGE, *training(dataset, folder, *flags)])
     assert done.finish() == 0, done.lines
+    assert any("resumed after epoch" in line for line in done.lines)
     return (folder / "model/model.safetensors").read_bytes()
 
 
-def test_stage_that_signals_end(cycle_dataset: Path, tmp_path: Path, undisturbed: Callable[..., bytes]) -> None:
-    assert end_stage_at(cycle_dataset, tmp_path / "ended", (3, 12), signal.SIGHUP) == undisturbed()
+def test_stage_that_a_signal_ends(cycle_dataset: Path, tmp_path: Path, undisturbed: Callable[..., bytes]) -> None:
+    end_stage_at(cycle_dataset, tmp_path / "ended", (3,), signal.SIGHUP)
+    assert resume_stage(cycle_dataset, tmp_path / "ended") == undisturbed()
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("--processes", "2")])
 def test_stage_that_signals_end_at_ten_moments(
-    cycle_dataset: Path, tmp_path: Path, undisturbed: Callable[..., bytes]
+    cycle_dataset: Path, tmp_path: Path, undisturbed: Callable[..., bytes], flags: tuple[str, ...]
 ) -> None:
-    assert end_stage_at(cycle_dataset, tmp_path / "ended", EPOCHS, signal.SIGTERM) == undisturbed()
+    end_stage_at(cycle_dataset, tmp_path / "ended", EPOCHS, signal.SIGTERM, *flags)
+    assert resume_stage(cycle_dataset, tmp_path / "ended", *flags) == undisturbed(*flags)
 
 
-def test_two_processes_that_a_signal_ends(
-    cycle_dataset: Path, tmp_path: Path, undisturbed: Callable[..., bytes]
-) -> None:
-    flags = ("--processes", "2")
-    assert end_stage_at(cycle_dataset, tmp_path / "ended", (5,), signal.SIGTERM, *flags) == undisturbed(*flags)
-
-
-def test_what_a_killed_study_started_ends_with_it(archive: Path, tmp_path: Path) -> None:
-    """And the run of a stage that was killed alone is said to be."""
-    running = Running(tmp_path, study_command(archive, tmp_path))
-    assert running.read_to("sasrec seed 0 epoch 2/"), running.lines
-    assert running.end(signal.SIGKILL) == -signal.SIGKILL
-    trained = [status for name, status in statuses(tmp_path / "runs/mlflow.db").items() if name.startswith("train")]
-    assert trained == ["KILLED"]
+def test_two_processes_that_a_signal_ends(cycle_dataset: Path, tmp_path: Path) -> None:
+    end_stage_at(cycle_dataset, tmp_path / "ended", (5,), signal.SIGTERM, "--processes", "2")
 
 
 def test_nobody_reads_the_output(archive: Path, tmp_path: Path) -> None:
