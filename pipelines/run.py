@@ -30,7 +30,7 @@ from ssm4rec.addresses import public_text
 from ssm4rec.command_line import end_unread, one_of, run_stage
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.locations import local_path, split_addresses
-from ssm4rec.files import MARKER, make_folder, write_json
+from ssm4rec.files import MARKER, STUDY, make_folder, write_json
 from ssm4rec.object_store import split_s3_address
 from ssm4rec.outputs import study_folder
 from ssm4rec.tracking import Tracker, finished, start_study
@@ -103,14 +103,14 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
     """Run a study and say where everything is."""
     arguments = plan.arguments
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
-    path = Path(options.out or RUNS / f"{stamp}-{arguments['name']}").absolute()
+    path = Path(options.out or RUNS / f"{stamp}-{arguments['name']}").expanduser().absolute()
     if options.runner == "docker":
         # In a container the home folder goes with it.
         arguments["cache_dir"] = arguments["cache_dir"] or str(path / "downloads")
     _check(plan, options, path)
     add_versions(arguments, _say)
     make_folder(path)
-    write_json(path / MARKER, {"stage": "study"})
+    write_json(path / MARKER, {"stage": STUDY})
     # A later run into the same folder finds the checkpoints of a killed one.
     arguments["checkpoint_dir"] = arguments["checkpoint_dir"] or str(path / "checkpoints")
     runner = _runner(options.runner, path, arguments)

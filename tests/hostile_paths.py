@@ -26,6 +26,7 @@ TRAIN = ("train_recommender", ["--dataset-dir", "dataset", "--model", "sasrec"])
 EVALUATE = ("evaluate", ["--dataset-dir", "dataset", "--model-dir", "model"])
 PREPARE = ("prepare_data", ["--dataset", "events"])
 TUNE = ("finetune_llm", ["--dataset-dir", "dataset", "--candidates", "candidates.parquet"])
+COMPARE = ("compare_models", ["--dataset-dir", "dataset"])
 REPORT = ("report", ["--dataset-dir", "dataset"])
 STUDY: tuple[str, list[str]] = ("study", [])
 
@@ -104,7 +105,7 @@ REFUSED: Final = [
     (PREPARE, ["--source", "events.csv", "--dataset-dir", "events.csv"], "a file is there"),
     (PREPARE, ["--source", "events.csv", "--dataset-dir", "."], "the working folder"),
     (PREPARE, ["--source", "events.csv", "--dataset-dir", "model"], "a folder that train_recommender wrote"),
-    (PREPARE, ["--cache-dir", "dataset/downloads", "--dataset-dir", "dataset"], "lies in --dataset-dir dataset"),
+    (PREPARE, ["--cache-dir", "dataset/downloads", "--dataset-dir", "dataset"], "lies in .*/dataset"),
     (
         TUNE,
         ["--adapter-dir", "hub_model", "--language-model", "./hub_model", "--history", "h"],
@@ -116,6 +117,12 @@ REFUSED: Final = [
     (REPORT, ["--report-html", "notes.txt"], "the file there is not HTML"),
     (REPORT, ["--results", "dataset/manifest.json"], "lies in --dataset-dir dataset"),
     (REPORT, ["--evaluations", "m.json", "--results", "m.json"], "is read, and would be replaced"),
+    (COMPARE, ["--comparison", "model/config.json"], "lies in .*/model, which train_recommender wrote as a whole"),
+    (COMPARE, ["--comparison", "to_model/new.json"], "lies in .*/model, which train_recommender wrote as a whole"),
+    (TRAIN, model("~"), "your home folder is it or lies in it"),
+    (PREPARE, ["--source", "events.csv", "--dataset-dir", "new", "--cache-dir", "model/downloads"], "wrote as a whole"),
+    (STUDY, ["--out", "model"], "holds '.ssm4rec.json', and is not the folder of a study"),
+    (STUDY, ["--out", "model/study"], "lies in .*/model, which train_recommender wrote as a whole"),
     (STUDY, ["--out", "/"], "no permission to write there|is not the folder of a study"),
     (STUDY, ["--out", "."], "is not the folder of a study"),
     (STUDY, ["--out", "notes.txt"], "not a folder"),
@@ -166,7 +173,7 @@ def lay_out(case: Path) -> None:
     (work / "m.json").write_text("{}")
     for link, target in (
         ("to_dataset", "dataset"), ("to_notes", "notes.txt"), ("dangling", "nowhere"), ("loop", "loop"),
-        ("link_to_folder", "other"),
+        ("link_to_folder", "other"), ("to_model", "model"),
     ):  # fmt: skip
         (work / link).symlink_to(target)
     os.mkfifo(work / "pipe")

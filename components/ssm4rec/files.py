@@ -27,6 +27,9 @@ _LONGEST_NUMBER: Final = 100
 
 MARKER: Final = ".ssm4rec.json"
 
+STUDY: Final = "study"
+"""What a study's folder says in place of a stage; it is never replaced, and gains files."""
+
 _NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 """What a file system says that cannot do it, such as one over an object store."""
 
@@ -95,6 +98,14 @@ def refuse_foreign_folder(target: Path, stage: str) -> None:
     for name in _files(target):
         if name != MARKER and name not in files:
             raise InputError(f"{target}: {name!r} in it was not written by {stage}, which would replace it; {way_out}")
+
+
+def folder_writer(folder: Path) -> str | None:
+    """Return the stage that a folder says wrote it, None if it says nothing."""
+    try:
+        return str(json.loads((folder / MARKER).read_text(encoding="utf-8"))["stage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def refuse_other_than_file(target: Path) -> None:

@@ -3,8 +3,8 @@
 A command declares each path by the type of its flag; ``command_line.run_stage`` has all of them checked together. An
 output folder is written as a whole, so it must be missing, empty, or what the same stage wrote earlier
 (``files.whole_folder``). An output file replaces a file of the same format only. An input stays as it is: no output may
-be it, hold it or lie in it. Folders that only gain files (checkpoints, downloads, a study's) may hold anything but
-must not lie in a folder that is replaced.
+be it, hold it or lie in it, nor in any folder that a stage wrote as a whole. Folders that only gain files (checkpoints,
+downloads, a study's) may hold anything but must not lie in a folder that is replaced.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Final, Literal
 from urllib.parse import unquote
 
 from ssm4rec.errors import InputError
-from ssm4rec.files import MARKER, refuse_foreign_folder, refuse_other_than_file
+from ssm4rec.files import STUDY, folder_writer, refuse_foreign_folder, refuse_other_than_file
 
 _LONGEST_NAME: Final = 200
 """Bytes; file systems take 255, and a temporary name is longer than the last."""
@@ -53,7 +53,7 @@ class PathFlag:
         """Parse a value."""
         if not text:
             raise argparse.ArgumentTypeError("an empty path")
-        return Path(text)
+        return _expanded(text)
 
 
 @dataclass(frozen=True)
@@ -212,14 +212,15 @@ def _refuse_no_study(study: _Given) -> None:
     if not study.path.is_dir():
         return
     names = {entry.name for entry in study.path.iterdir()}
-    if names and MARKER not in names and not names >= _OF_A_STUDY:
+    if names and folder_writer(study.path) != STUDY and not names >= _OF_A_STUDY:
         raise InputError(
             f"{study}: holds {sorted(names)[0]!r}, and is not the folder of a study; choose a new or an empty one"
         )
 
 
 def _check_parent(written: _Given) -> None:
-    """Refuse a path whose folder cannot be made, or not be written to."""
+    """Refuse a path whose folder cannot be made, or not be written to, or is a stage's output."""
+    _refuse_in_whole_folder(written)
     if written.role in ("kept", "study") and written.path.is_dir():
         return
     for parent in written.path.absolute().parents:
@@ -230,6 +231,14 @@ def _check_parent(written: _Given) -> None:
         if not os.access(parent, os.W_OK | os.X_OK):
             raise InputError(f"{written}: no permission to write in {parent}; {_CHOOSE}")
         return
+
+
+def _refuse_in_whole_folder(written: _Given) -> None:
+    """Refuse a path in a folder that a stage wrote as a whole, such as ``model/config.json``."""
+    for parent in Path(os.path.realpath(written.path)).parents:
+        stage = folder_writer(parent)
+        if stage not in (None, STUDY):
+            raise InputError(f"{written}: lies in {parent}, which {stage} wrote as a whole; {_CHOOSE}")
 
 
 def _holds(outer: Path, inner: Path) -> bool:
