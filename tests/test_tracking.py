@@ -159,6 +159,21 @@ def train_under_a_lock(store: MlflowClient, caplog: pytest.LogCaptureFixture, se
     return taken
 
 
+def test_a_store_whose_making_is_cut_off_is_made_again(tmp_path: Path) -> None:
+    """MLflow 3.17.2 never opens such a file again: "table _alembic_tmp_experiments already exists"."""
+    program = "from ssm4rec.tracking import tracked_task\nwith tracked_task('a', {}) as t: t.metrics({'loss': 1.0})"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=environment) as running:
+        while not any(path.stat().st_size for path in tmp_path.iterdir()) and running.poll() is None:
+            time.sleep(0.01)
+        running.kill()
+    assert not (tmp_path / "mlflow.db").exists()
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+        assert connection.execute("select status from runs").fetchall() == [("FINISHED",)]
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_locked_store_gets_all_epochs_later(
     store: MlflowClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -18,13 +18,14 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm4rec.addresses import public_text
 from ssm4rec.delivery import Delivery
 from ssm4rec.errors import one_line
+from ssm4rec.files import whole_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,6 +44,7 @@ _AWAY_SECONDS: Final = 10.0
 """The same of a stage whose study has found MLflow away just before."""
 
 _PATIENCE: Final = "SSM4REC_TRACKING_SECONDS"
+_SQLITE: Final = "sqlite:///"
 _BYTES_PER_SECOND: Final = 1e6  # a file may take as long as it would at this speed
 _LONGEST_NAME: Final = 250
 _LONGEST_SETTING: Final = 6000
@@ -411,7 +413,29 @@ def _client(uri: str) -> "MlflowClient":
 
     # It prints a traceback for each attempt that finds the database locked.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    if uri.startswith(_SQLITE):
+        _make_store(Path(uri.removeprefix(_SQLITE)))
     return MlflowClient(uri)
+
+
+def _make_store(path: Path) -> None:
+    """Make a new SQLite store whole or not at all: MLflow never opens one again whose making was cut off.
+
+    Raises:
+        InputError: another process is making it.
+    """
+    from mlflow import MlflowClient
+
+    with suppress(FileExistsError):
+        _refuse_existing(path)
+        with whole_file(path) as partial:
+            MlflowClient(f"{_SQLITE}{partial}").search_experiments(max_results=1)
+            _refuse_existing(path)  # another process may have been faster
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists() and path.stat().st_size:
+        raise FileExistsError(path)
 
 
 def _is_refusal(error: Exception) -> bool:
