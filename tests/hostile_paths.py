@@ -105,7 +105,7 @@ REFUSED: Final = [
     (PREPARE, ["--source", "events.csv", "--dataset-dir", "events.csv"], "a file is there"),
     (PREPARE, ["--source", "events.csv", "--dataset-dir", "."], "the working folder"),
     (PREPARE, ["--source", "events.csv", "--dataset-dir", "model"], "a folder that train_recommender wrote"),
-    (PREPARE, ["--cache-dir", "dataset/downloads", "--dataset-dir", "dataset"], "lies in .*/dataset"),
+    (PREPARE, ["--cache-dir", "dataset/downloads", "--dataset-dir", "dataset"], "lies in --dataset-dir dataset"),
     (
         TUNE,
         ["--adapter-dir", "hub_model", "--language-model", "./hub_model", "--history", "h"],

@@ -122,9 +122,7 @@ def check_paths(actions: Iterable[argparse.Action], options: argparse.Namespace)
             raise InputError(f"{output}: {other} {what}; {_CHOOSE}")
     for kept in [*given["kept"], *given["study"]]:
         _check_kept(kept, replaced)
-    for written, source in product([*replaced, *given["kept"]], given["input"]):
-        if _holds(source.path, written.path):
-            raise InputError(f"{written}: lies in {source}, which is read and stays as it is; {_CHOOSE}")
+    _check_places([*replaced, *given["kept"], *given["study"]], given["input"])
 
 
 def _given(action: argparse.Action, options: argparse.Namespace) -> Iterator[_Given]:
@@ -219,8 +217,7 @@ def _refuse_no_study(study: _Given) -> None:
 
 
 def _check_parent(written: _Given) -> None:
-    """Refuse a path whose folder cannot be made, or not be written to, or is a stage's output."""
-    _refuse_in_whole_folder(written)
+    """Refuse a path whose folder cannot be made, or not be written to."""
     if written.role in ("kept", "study") and written.path.is_dir():
         return
     for parent in written.path.absolute().parents:
@@ -233,12 +230,16 @@ def _check_parent(written: _Given) -> None:
         return
 
 
-def _refuse_in_whole_folder(written: _Given) -> None:
-    """Refuse a path in a folder that a stage wrote as a whole, such as ``model/config.json``."""
-    for parent in Path(os.path.realpath(written.path)).parents:
-        stage = folder_writer(parent)
-        if stage not in (None, STUDY):
-            raise InputError(f"{written}: lies in {parent}, which {stage} wrote as a whole; {_CHOOSE}")
+def _check_places(outputs: list[_Given], inputs: list[_Given]) -> None:
+    """Refuse a path in an input, or in any folder that a stage wrote as a whole, such as ``model/config.json``."""
+    for written, source in product(outputs, inputs):
+        if _holds(source.path, written.path):
+            raise InputError(f"{written}: lies in {source}, which is read and stays as it is; {_CHOOSE}")
+    for written in outputs:
+        for parent in Path(os.path.realpath(written.path)).parents:
+            stage = folder_writer(parent)
+            if stage not in (None, STUDY):
+                raise InputError(f"{written}: lies in {parent}, which {stage} wrote as a whole; {_CHOOSE}")
 
 
 def _holds(outer: Path, inner: Path) -> bool:
