@@ -17,6 +17,7 @@ import pyarrow.parquet
 import pytest
 
 from ssm4rec.data.data_sets import read_data_set
+from ssm4rec.data.readers import read_batches
 from ssm4rec.data.source import SourceOptions
 from ssm4rec.data.splitting import in_time_order
 from ssm4rec.data.streams import BLOCK_BYTES
@@ -364,3 +365,23 @@ def test_a_line_without_end_is_not_read_whole(tmp_path, ending):
     assert "MiB" in line
     assert tracemalloc.get_traced_memory()[1] < 3 * BLOCK_BYTES
     tracemalloc.stop()
+
+
+def test_a_text_of_many_parquet_rows_is_held_once(tmp_path):
+    """A Parquet dictionary holds a value once: written out, these rows take 2 GB."""
+    path, rows = tmp_path / "events.parquet", 4000
+    users = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([row % 2 for row in range(rows)], pyarrow.int32()), pyarrow.array(["x" * (1 << 19), "y"])
+    )
+    table = {"user_id": users, "item_id": ["i"] * rows, "timestamp": range(1_600_000_000, 1_600_000_000 + rows)}
+    pyarrow.parquet.write_table(pyarrow.table(table), path, compression="zstd")
+    assert path.stat().st_size < 100_000
+    longest = 0
+    for batch in read_batches(path, "parquet", ["user_id", "timestamp"]):
+        longest = max(longest, batch.num_rows)
+        assert batch.column("timestamp").to_pylist() == sorted(batch.column("timestamp").to_pylist())
+    assert longest << 19 <= 256 << 20
+    pyarrow.parquet.write_table(
+        pyarrow.table({"user_id": ["x" * (BLOCK_BYTES + 1), "y"], "item_id": ["i", "j"], "timestamp": [1, 2]}), path
+    )
+    assert "column user_id: a value is longer than 16 MiB" in refusal(path, rating_column="")

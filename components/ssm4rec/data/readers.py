@@ -5,18 +5,22 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 
 from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.delimited import find_column, read_csv
 from ssm4rec.data.json_lines import read_jsonl
 from ssm4rec.data.locations import file_name
-from ssm4rec.data.streams import TextForm, readable
+from ssm4rec.data.streams import BLOCK_BYTES, TextForm, readable
+from ssm4rec.data.values import is_text
 from ssm4rec.errors import InputError
 
 FORMATS: Final = ("csv", "jsonl", "parquet")
 
 _PARQUET_BATCH_ROWS: Final = 1 << 18
+_PARQUET_BATCH_BYTES: Final = 256 << 20
+_FEWEST_ROWS: Final = 64
 _COMPRESSION_ENDINGS: Final = (".gz", ".bz2", ".zst")
 _FORMAT_OF_ENDING: Final = {
     ".csv": "csv", ".tsv": "csv", ".inter": "csv", ".item": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl",
@@ -84,9 +88,38 @@ def read_batches(
 
 def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
     with readable(path), pyarrow.parquet.ParquetFile(path) as opened:
-        names = opened.schema_arrow.names
+        schema, rows = opened.schema_arrow, _rows_at_a_time(opened.metadata)
         for column in columns:
-            find_column(column, names, str(path))
-        for batch in opened.iter_batches(_PARQUET_BATCH_ROWS, columns=list(columns)):
+            find_column(column, schema.names, str(path))
+        texts = [column for column in columns if is_text(schema.field(column).type)]
+    # A text that stands in many rows is stored once, so a small file may hold gigabytes: it is also read once.
+    with readable(path), pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as opened:
+        for batch in opened.iter_batches(rows, columns=list(columns)):
             # A name with a dot is also the path of a field in a record.
-            yield batch.select(columns)
+            yield from _bounded(batch.select(columns), path)
+
+
+def _rows_at_a_time(metadata: pyarrow.parquet.FileMetaData) -> int:
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    widest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+    return min(_PARQUET_BATCH_ROWS, max(_FEWEST_ROWS, _PARQUET_BATCH_BYTES // max(1, widest)))
+
+
+def _bounded(batch: pyarrow.RecordBatch, path: Path) -> Iterator[pyarrow.RecordBatch]:
+    """Cut a batch so that the texts of each piece take bounded memory when they are written out row by row.
+
+    Raises:
+        InputError: a text is longer than a row of other formats may be.
+    """
+    longest = 1
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pyarrow.types.is_dictionary(column.type) and is_text(column.type.value_type):
+            length = pyarrow.compute.max(pyarrow.compute.binary_length(column.dictionary)).as_py() or 0
+            if length > BLOCK_BYTES:
+                raise InputError(
+                    f"{path}, column {name}: a value is longer than {BLOCK_BYTES >> 20} MiB; choose another column"
+                )
+            longest = max(longest, length)
+    rows = max(1, _PARQUET_BATCH_BYTES // longest)
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)
