@@ -92,11 +92,24 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.Record
         for column in columns:
             find_column(column, schema.names, str(path))
         texts = [column for column in columns if is_text(schema.field(column).type)]
+        texts = _readable_once(opened.metadata, texts)
     # A text that stands in many rows is stored once, so a small file may hold gigabytes: it is also read once.
     with readable(path), pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as opened:
         for batch in opened.iter_batches(rows, columns=list(columns)):
             # A name with a dot is also the path of a field in a record.
             yield from _bounded(batch.select(columns), path)
+
+
+def _readable_once(metadata: pyarrow.parquet.FileMetaData, columns: Sequence[str]) -> list[str]:
+    """Return those columns that Arrow can read as dictionaries: none of their pages has a DELTA encoding."""
+    places = [place for place in range(metadata.num_columns) if metadata.schema.column(place).path in columns]
+    delta = {
+        chunk.path_in_schema
+        for group in map(metadata.row_group, range(metadata.num_row_groups))
+        for chunk in map(group.column, places)
+        if any(encoding.startswith("DELTA") for encoding in chunk.encodings)
+    }
+    return [column for column in columns if column not in delta]
 
 
 def _rows_at_a_time(metadata: pyarrow.parquet.FileMetaData) -> int:
