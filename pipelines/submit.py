@@ -67,9 +67,7 @@ def build_parser(study: str = "comparative") -> ParametersParser:
     parser.add_argument(
         "--cache", type=boolean, default=True, help="take results of tasks from earlier runs where nothing changed"
     )
-    parser.add_argument(
-        "--cron", default="", help='submit it again and again, such as "0 3 * * *", every night at three (UTC)'
-    )
+    parser.add_argument("--cron", default="", help='repeat it, such as "0 3 * * *": every night at three (UTC)')
     parser.add_argument("--gpu-pool", type=_pool, default=A100_80GB, help="labels of the GPU nodes, as JSON")
     parser.add_argument(
         "--gpu-toleration", type=_tolerations, default=GPU_TAINTS, help="of the GPU nodes' taints, as JSON"

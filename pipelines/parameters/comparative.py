@@ -91,10 +91,10 @@ class StudyParser(ParametersParser):
             "--latency-users",
             type=whole_number(0),
             default=0,
-            help="of each sample, drawn anew; 0: 1,500 (paper, best) or 64",
+            help="of each sample, drawn for it; 0: 1,500 (paper, best) or 64",
         )
         self.add_argument(
-            "--latency-batches", default="", help="users a request, by commas; empty: 1,64,256 (paper, best) or 1,64"
+            "--latency-batches", default="", help="users per request, by commas; empty: 1,64,256 (paper, best) or 1,64"
         )
         add_passed_on(self, OF_ALL_STUDIES | _OF_THE_COMPARISON)
 

@@ -12,7 +12,7 @@ from ssm4rec.outputs import input_path, kept_folder, output_file, output_folder
 def build_parser() -> StageParser:
     """Return the stage's command line."""
     parser = StageParser(
-        "ssm4rec.stages.align_llm", "Align a ranker to preference pairs; killed, the same command goes on where it was."
+        "ssm4rec.stages.align_llm", "Align a ranker to preference pairs; after a kill the same command resumes."
     )
     parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--pairs", type=input_path, required=True, help="pairs.parquet, from mine_preferences")

@@ -16,7 +16,7 @@ def build_parser() -> StageParser:
     """Return the stage's command line."""
     parser = StageParser(
         "ssm4rec.stages.finetune_llm",
-        "Fine-tune a language model to rank a retriever's candidates; killed, the same command goes on where it was.",
+        "Fine-tune a language model to rank a retriever's candidates; after a kill the same command resumes.",
     )
     parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument(

@@ -49,7 +49,7 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--batches",
         default=",".join(map(str, BATCHES)),
-        help="users a request, each is measured; empty with --lengths: none",
+        help="users per request, each is measured; empty with --lengths: none",
     )
     parser.add_argument(
         "--single-users",
