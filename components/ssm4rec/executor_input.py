@@ -70,6 +70,10 @@ def write_executor_output(executor_input: str, metadata: dict[str, dict[str, flo
     artifacts = {}
     for name, values in metadata.items():
         first = _artifacts(executor_input, "outputs", name)[0]
+        place = local_path(first["uri"])
+        # KFP makes the folder, and does without a file; kfp.local takes a missing one for a lost result.
+        if place.parent.is_dir() and not place.exists():
+            write_json(place, values)
         shown = {key.replace("@", "_at_"): value for key, value in values.items()}
         artifacts[name] = {"artifacts": [{"name": first["name"], "uri": first["uri"], "metadata": shown}]}
     output_file = _parse(executor_input)["outputs"]["outputFile"]

@@ -170,7 +170,7 @@ STAGE = "ssm4rec.stages.train_recommender"
 def training(dataset: Path, folder: Path, *flags: str) -> list[str]:
     return [
         "--dataset-dir", str(dataset), "--model", "sasrec", "--profile", "smoke",
-        "--overrides", "training.epochs=40,training.patience=40", "--device", "cpu", "--model-dir",
+        "--overrides", "training.epochs=150,training.patience=150", "--device", "cpu", "--model-dir",
         str(folder / "model"), "--history", str(folder / "history.parquet"), *flags,
     ]  # fmt: skip
 

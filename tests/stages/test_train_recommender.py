@@ -18,7 +18,7 @@ from tests.datasets import write_dataset_folder
 
 PROGRAM = [sys.executable, "-m", "ssm4rec.stages.train_recommender"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
-TINY = "training.epochs=60,training.patience=99,training.tokens_per_batch=32"
+TINY = "training.epochs=150,training.patience=199,training.tokens_per_batch=32"
 
 
 def command(dataset: Path, folder: Path, *flags: str) -> list[str]:

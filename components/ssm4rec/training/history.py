@@ -13,7 +13,7 @@ class EpochRow:
     Attributes:
         epoch: from 1.
         train_loss: mean loss per target, nats.
-        learning_rate: at the epoch's end; USGM's is 1 / H.
+        learning_rate: at the epoch's end; USGM's is 1 / H, None while H is 0.
         validation_hit_10: validation HIT@10.
         validation_ndcg_10: validation NDCG@10; early stopping looks at this.
         validation_protocol: of the two: history unmasked, or masked as in the loss (``training.protocol``).
@@ -36,7 +36,7 @@ class EpochRow:
     seed: Count
     epoch: Positive
     train_loss: Number
-    learning_rate: Number
+    learning_rate: Number | None
     validation_hit_10: Share
     validation_ndcg_10: Share
     validation_protocol: str

@@ -1,6 +1,5 @@
 """From settings to an optimizer, and the rate at which it goes."""
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -38,8 +37,8 @@ def build_optimizer(settings: TrainingSettings, parameters: Iterable[Parameter])
             return USGM(weights, diameter, initial_rate=settings.initial_rate, average=settings.average)
 
 
-def rate(optimizer: Optimizer) -> float:
-    """Return the learning rate: what the steps of USGM have in its place is 1 / H, infinite before the first."""
+def rate(optimizer: Optimizer) -> float | None:
+    """Return the learning rate: what the steps of USGM have instead is 1 / H, None while H is 0."""
     if isinstance(optimizer, USGM):
-        return 1 / optimizer.curvature if optimizer.curvature else math.inf
+        return 1 / optimizer.curvature if optimizer.curvature else None
     return float(optimizer.param_groups[0]["lr"])
