@@ -193,7 +193,7 @@ def end_stage_at(dataset: Path, folder: Path, epochs: tuple[int, ...], number: s
     tracked = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     for epoch in epochs:
         running = Running(folder, [STAGE, *training(dataset, folder, *flags)], **tracked)
-        assert running.read_to(rf"epoch {epoch}/40"), running.lines
+        assert running.read_to(rf"epoch {epoch}/150"), running.lines
         assert running.end(number) == 128 + number, running.lines
         last = f"python -m ssm4rec.stages.train_recommender: ended by {number.name}"
         assert running.lines[-1] == last.replace("ended by SIGINT", "interrupted")
