@@ -43,9 +43,12 @@ _FLAGS: Final = {
     "adapters.seed": "--seeds",
     "adapters.language_model": "--language-model",
     "rankers.seed": "--seeds",
+    "rankers.language_model": "--language-model",
+    "orpo-study rankers.language_model": "--language-models",
     "generators.seed": "--seeds",
 }
-"""The study's flag behind an entry of a pipeline's list, where it is not called as the entry is."""
+"""The study's flag behind an entry of a pipeline's list, where it is not called as the entry is; after the name of a
+pipeline, of that one only."""
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 _FIELD: Final = re.compile(r'parseJson\(string_value\)\["(\w+)"\]')
@@ -64,11 +67,13 @@ class StageCommand:
     """A stage as the pipeline will call it; files of other stages are placeholders in it.
 
     Attributes:
+        pipeline: its name, such as ``orpo-study``.
         stage: its name, such as ``train_recommender``.
         arguments: its command line.
         origins: the pipeline's parameter behind each flag, where there is one.
     """
 
+    pipeline: str
     stage: str
     arguments: list[str] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict)
@@ -129,7 +134,8 @@ def _tasks(spec: dict[str, Any], component: dict[str, Any], given: Mapping[str, 
             if "dag" in called:
                 yield from _tasks(spec, called, inputs)
             else:
-                yield _command(spec["deploymentSpec"]["executors"][called["executorLabel"]]["container"], inputs)
+                container = spec["deploymentSpec"]["executors"][called["executorLabel"]]["container"]
+                yield _command(spec["pipelineInfo"]["name"], container, inputs)
 
 
 def _iterations(task: dict[str, Any], given: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
@@ -159,8 +165,8 @@ def _inputs(task: dict[str, Any], scope: Mapping[str, Value]) -> dict[str, Value
     return found
 
 
-def _command(container: dict[str, Any], inputs: Mapping[str, Value]) -> StageCommand:
-    command = StageCommand(container["command"][2].rpartition(".")[2])
+def _command(pipeline: str, container: dict[str, Any], inputs: Mapping[str, Value]) -> StageCommand:
+    command = StageCommand(pipeline, container["command"][2].rpartition(".")[2])
     for argument in container["args"]:
         placeholder = _PLACEHOLDER.fullmatch(argument)
         if placeholder:
@@ -202,4 +208,5 @@ def study_flag(command: StageCommand, flag: str) -> str:
     origin = command.origins.get(flag, "")
     if not origin:
         return flag
-    return _FLAGS.get(origin) or f"--{origin.rpartition('.')[2].replace('_', '-')}"
+    named = _FLAGS.get(f"{command.pipeline} {origin}") or _FLAGS.get(origin)
+    return named or f"--{origin.rpartition('.')[2].replace('_', '-')}"

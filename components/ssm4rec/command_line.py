@@ -14,8 +14,8 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, NoReturn, TextIO, TypeVar
 
@@ -131,6 +131,15 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+@contextmanager
+def naming(flag: str) -> Iterator[None]:
+    """Put the flag before what an InputError says, where the check does not know whose value it looks at."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{flag}: {error}") from None
 
 
 def listed(text: str) -> list[str]:

@@ -33,30 +33,34 @@ def _override(recipe: R, pair: str) -> R:
     if not equals or fields[0] not in names:
         raise InputError(f"--overrides {pair}: write section.field=value; the recipe begins with {', '.join(names)}")
     try:
-        changed: R = _replace(recipe, fields, text, pair)
-    except ValueError as error:  # of the configuration: the value has the right type and makes no sense
+        changed: R = _replace(recipe, fields, text)
+    except (ValueError, InputError) as error:  # also of the configuration: right type, and it makes no sense
         raise InputError(f"--overrides {pair}: {error}") from None
     return changed
 
 
-def _replace(settings: Any, fields: list[str], text: str, pair: str) -> Any:
-    """Return ``settings`` with the (nested) field set to ``text``, read as the type of the present value."""
+def _replace(settings: Any, fields: list[str], text: str) -> Any:
+    """Return ``settings`` with the (nested) field set to ``text``, read as the type of the present value.
+
+    Raises:
+        ValueError: there is no such field, or the text does not fit; so does what the configuration itself raises.
+    """
     names = [field.name for field in dataclasses.fields(settings)]
     if fields[0] not in names:
-        raise InputError(f"--overrides {pair}: no field {fields[0]!r}; choose from {', '.join(names)}")
+        raise ValueError(f"no field {fields[0]!r}; choose from {', '.join(names)}")
     present = getattr(settings, fields[0])
     if dataclasses.is_dataclass(present):
         if len(fields) == 1:
-            raise InputError(f"--overrides {pair}: {fields[0]} has fields of its own; name one of them")
-        return dataclasses.replace(settings, **{fields[0]: _replace(present, fields[1:], text, pair)})
+            raise ValueError(f"{fields[0]} has fields of its own; name one of them")
+        return dataclasses.replace(settings, **{fields[0]: _replace(present, fields[1:], text)})
     if len(fields) > 1 or isinstance(present, tuple):
-        raise InputError(f"--overrides {pair}: {fields[0]} cannot be set this way")
+        raise ValueError(f"{fields[0]} cannot be set this way")
     try:
         value = _boolean(text) if isinstance(present, bool) else type(present)(text)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError
     except ValueError:
-        raise InputError(f"--overrides {pair}: {text!r} is not {_KINDS[type(present)]}") from None
+        raise ValueError(f"{text!r} is not {_KINDS[type(present)]}") from None
     return dataclasses.replace(settings, **{fields[0]: value})
 
 

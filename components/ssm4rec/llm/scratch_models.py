@@ -20,9 +20,7 @@ from transformers import (
 )
 
 from ssm4rec.errors import InputError
-from ssm4rec.llm.generator_settings import SCRATCH, ScratchSettings
-
-SCRATCH_SOURCES: Final = (f"{SCRATCH}gpt2", f"{SCRATCH}mamba2")
+from ssm4rec.llm.generator_settings import SCRATCH, SCRATCH_SOURCES, ScratchSettings
 
 _END, _PADDING = "<|endoftext|>", "<|padding|>"
 _HEAD_WIDTH: Final = 32  # GPT-2's

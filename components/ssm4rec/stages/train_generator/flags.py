@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import replace
 
-from ssm4rec.command_line import StageParser, one_of, seed
+from ssm4rec.command_line import StageParser, naming, one_of, seed
 from ssm4rec.contracts import GENERATORS, PROFILES
 from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.generator_recipes import generator_recipe
@@ -64,7 +64,10 @@ def chosen_recipe(options: argparse.Namespace) -> GeneratorRecipe:
         InputError: there is none such.
     """
     recipe = generator_recipe(options.model, options.profile, options.overrides)
-    return replace(recipe, source=options.language_model) if options.language_model else recipe
+    if not options.language_model:
+        return recipe
+    with naming("--language-model"):
+        return replace(recipe, source=options.language_model)
 
 
 def check(options: argparse.Namespace) -> None:
@@ -75,4 +78,5 @@ def check(options: argparse.Namespace) -> None:
 def check_here(options: argparse.Namespace) -> None:
     """Raise InputError if this machine lacks what the flags ask for."""
     choose_device(options.device)
-    check_source_here(chosen_recipe(options).source)
+    with naming("--language-model" if options.language_model else "--overrides"):
+        check_source_here(chosen_recipe(options).source)
