@@ -220,7 +220,10 @@ def test_a_submission_is_checked_alike_and_posts_nothing(
     """What only this machine lacks is not asked: files and GPUs are the cluster's."""
     place(tmp_path)
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    here = re.compile("--out|--cache-dir|--checkpoint-dir|--artifacts|--runner|no such file|does not tell|no file fits")
+    here = re.compile(
+        "--out|--cache-dir|--checkpoint-dir|--artifacts|--runner|no such file|does not tell|no file fits|source={tmp}"
+        "|a folder here"
+    )
     asked = [pair for pair in REFUSED["comparative"] if not here.search(" ".join(pair))]
     asked += [
         ("--gpu-pool a100", "--gpu-pool a100: not JSON"),
