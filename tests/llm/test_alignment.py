@@ -240,5 +240,7 @@ def test_the_history_comes_back(start, tmp_path):
     with pytest.raises(InputError, match=r"missing\.parquet: no such file; run align_llm first"):
         read_alignment_history(tmp_path / "missing.parquet")
     path.write_text(json.dumps({}))
-    with pytest.raises(InputError, match=r"alignment\.parquet: not the history of an alignment"):
+    with pytest.raises(
+        InputError, match=r"alignment\.parquet: not a readable Parquet file \(.*\); run align_llm again"
+    ):
         read_alignment_history(path)

@@ -305,7 +305,7 @@ def test_adapters_that_do_not_fit(ranker, data, language_model, write_dataset, t
         RankerFacts.read(folder, other)
     weights_file = folder / "adapter_model.safetensors"
     weights_file.write_bytes(weights_file.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"no adapter for .*train it again"):
+    with pytest.raises(InputError, match=r"adapter_model\.safetensors: damaged \(.*\); get or train it again"):
         load_ranker(RankerFacts.read(folder, data[0]), folder, tmp_path, CPU)
     (folder / "ranker.json").write_text('{"source": "x"}')
     with pytest.raises(InputError, match=r"ranker\.json: not the description of a ranker"):

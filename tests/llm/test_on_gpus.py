@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ssm4rec.llm import adapters, alignment, finetuning
 from ssm4rec.llm.adapters import new_ranker
 from ssm4rec.llm.alignment_course import AlignmentTask
-from ssm4rec.llm.language_models import load_language_model
+from ssm4rec.llm.language_models import load_both
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings
 from tests.llm.test_alignment import examples
 
@@ -61,11 +61,11 @@ def test_a_large_model_keeps_few_activations_and_has_the_same_gradients(
 ) -> None:
     """A model counts as large from a billion weights on; here from one."""
 
-    def load(folder: Path, device: torch.device, quantization: Any) -> PreTrainedModel:
+    def load(folder: Path, device: torch.device, quantization: Any) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
         assert device == CUDA
-        return load_language_model(folder, CPU, quantization)
+        return load_both(folder, CPU, quantization)
 
-    monkeypatch.setattr(adapters, "load_language_model", load)
+    monkeypatch.setattr(adapters, "load_both", load)
     folder = str(language_model("llama"))
     kept, calls = gradients(folder, tmp_path)
     monkeypatch.setattr(adapters, "_MANY", 1)
