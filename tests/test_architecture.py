@@ -75,18 +75,17 @@ def test_data_needs_no_torch() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_container_needs_no_kfp(stage: str) -> None:
     """The stage's process imports with kfp made unimportable."""
-    hidden = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "kfp"}
-    ours = {name: module for name, module in sys.modules.items() if name.startswith("ssm4rec.")}
-    for name in (*hidden, *ours):
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("kfp", "ssm4rec")}
+    for name in before:
         del sys.modules[name]
     sys.modules["kfp"] = None  # type: ignore[assignment]
     try:
         importlib.import_module(f"ssm4rec.stages.{stage}.__main__")
     finally:
-        for name in [name for name in sys.modules if name.startswith("ssm4rec.")]:
+        # With the root package, or the old modules would be in sys.modules and the new ones its attributes.
+        for name in [name for name in sys.modules if name.split(".")[0] in ("kfp", "ssm4rec")]:
             del sys.modules[name]
-        del sys.modules["kfp"]
-        sys.modules.update(hidden | ours)
+        sys.modules.update(before)
 
 
 @pytest.mark.parametrize("stage", STAGES)

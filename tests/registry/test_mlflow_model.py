@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ssm4rec.files import MARKER
 from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.registry.recommending import CatalogRecommender
 from tests.conftest import WriteDataset
@@ -77,7 +78,7 @@ def test_loading_needs_the_wheel_and_mlflow_and_nothing_more(write_dataset: Writ
     folder = tmp_path / "champion"
     write_mlflow_model(folder, model, dataset, {"model": "2mamba4rec"})
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
-        "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "input_example.json",
+        MARKER, "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "input_example.json",
         "serving_input_example.json", "recommendation_model.py",
         *(f"artifacts/recommender/{name}" for name in ("config.json", "model.safetensors", "items.parquet")),
     }  # fmt: skip

@@ -133,7 +133,7 @@ def latency_summary(rows: list[TimedSample], dataset: str = "ml-1m", **changes: 
     return LatencySummary(**(fields | changes))
 
 
-def write_measurements(folder: Path, dataset: str = "ml-1m") -> dict[str, Path]:
+def write_measurements(folder: Path, dataset: str = "ml-1m", fingerprint: str = "0123456789abcdef") -> dict[str, Path]:
     """Write comparison.json, latency.json and latency.parquet; return them by the names of the report's inputs."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = samples()
@@ -142,7 +142,7 @@ def write_measurements(folder: Path, dataset: str = "ml-1m") -> dict[str, Path]:
         "latency": folder / "latency.json",
         "latency_samples": folder / "latency.parquet",
     }
-    comparison(dataset).write(paths["comparison"])
-    latency_summary(rows, dataset).write(paths["latency"])
+    comparison(dataset, fingerprint=fingerprint).write(paths["comparison"])
+    latency_summary(rows, dataset, fingerprint=fingerprint).write(paths["latency"])
     write_samples(paths["latency_samples"], rows)
     return paths

@@ -120,7 +120,7 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(
         ("no ranks were given", [], []),
         ("ranks of another data set, other", [*evaluated, foreign], []),
         ("ranks of hydra4rec seed 0 are of the validation split", [*evaluated, earlier], []),
-        ("empty.parquet: empty, it holds no user", [*rest, changed["empty"]], []),
+        ("empty.parquet: empty, not the ranks of an evaluation; run evaluate again", [*rest, changed["empty"]], []),
         ("are of different users", [*rest, changed["fewer"]], []),
         ("no column 'rank_masked'", [*rest, changed["columns"]], []),
         ("does not say what it is an evaluation of", [*rest, changed["nameless"]], []),

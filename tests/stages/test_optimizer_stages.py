@@ -81,7 +81,7 @@ def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> No
     ("flags", "message"),
     [
         (["--controls", "growing"], "--controls growing: unknown; choose from fixed, paper, inverse, noise-scale"),
-        (["--seeds", "one"], "--seeds one: write whole numbers"),
+        (["--seeds", "one"], "--seeds one: write a whole number"),
         (["--histories"], "no histories to choose from"),
     ],
 )

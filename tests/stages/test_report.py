@@ -23,7 +23,10 @@ from tests.report.language_model_study import write_alignment, write_generation,
 from tests.report.measured_study import comparison as made_comparison
 from tests.report.measured_study import write_measurements
 
-COUNTS = {"users": 943, "items": 1349, "interactions": 99287}
+SEQUENCES = [[(user + 203 * step) % 1349 + 1 for step in range(4)] for user in range(943)]
+FINGERPRINT = "797e04391f4c6a11ab0d11c1872f56982de55b61f6313aa5b07d25350ed334c9"
+"""Of these sequences, split by leave-one-out."""
+COUNTS = {"users": 943, "items": 1349, "interactions": 3772}
 TRAINING = {
     "epochs": 2,
     "best_epoch": 2,
@@ -33,12 +36,16 @@ TRAINING = {
     "cpu_seconds": 3.5,
     "device": "cpu",
 }
+RECIPE = {"model": {"width": 64}, "training": {"learning_rate": 0.001, "betas": [0.9, 0.98]}}
 SINGLE = {"comparison", "global_time_dataset", "global_time_comparison", "latency", "latency_samples"}
 OUTPUTS = ("report.html", "report.md", "results.json", "figures")
 
 
 def write_dataset(folder):
-    folder.mkdir()
+    """Write a dataset folder whose manifest says all that prepare_data's does and whose sequences are of it."""
+    write_dataset_folder(folder, SEQUENCES, "ml-100k")
+    made = read_manifest(folder)
+    assert (made["fingerprint"], made["counts"]) == (FINGERPRINT, COUNTS)
     source = {
         "address": "file:///a.zip",
         "file": "a.zip",
@@ -49,20 +56,20 @@ def write_dataset(folder):
     }
     manifest = {
         "dataset": "ml-100k",
-        "fingerprint": "0123456789abcdef",
+        "fingerprint": FINGERPRINT,
         "sources": [source],
         "settings": {"k_core": 5},
         "filters": [{"filter": "k_core", "setting": 5, "before": COUNTS, "after": COUNTS}],
         "counts": COUNTS,
-        "recbole_counts": {"users": 944, "items": 1350, "interactions": 99287},
-        "split": {"name": "leave-one-out", "training_interactions": 97401},
-        "sequence_length": {"mean": 105.3, "median": 65, "maximum": 700},
+        "recbole_counts": {"users": 944, "items": 1350, "interactions": 3772},
+        "split": {"name": "leave-one-out", "training_interactions": 1886},
+        "sequence_length": {"mean": 4.0, "median": 4, "maximum": 4},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
 
-def write_evaluation(folder, model, seed, fingerprint="0123456789abcdef"):
+def write_evaluation(folder, model, seed, fingerprint=FINGERPRINT):
     rows = tuple(
         ResultRow("ml-100k", name, its_seed, "test", protocol, metric_name(metric, cutoff), value)
         for name, its_seed, value in ((model, seed, 0.25), (MOST_POPULAR, None, 0.03))
@@ -71,7 +78,7 @@ def write_evaluation(folder, model, seed, fingerprint="0123456789abcdef"):
         for cutoff in CUTOFFS
     )
     summary = EvaluationSummary(
-        "ml-100k", fingerprint, model, seed, "smoke", "test", 943, 1349, 90000, 4000, TRAINING, {"model": {}}, rows
+        "ml-100k", fingerprint, model, seed, "smoke", "test", 943, 1349, 90000, 4000, TRAINING, RECIPE, rows
     )
     path = folder / f"{model}-{seed}" / "metrics.json"
     summary.write(path)
@@ -87,8 +94,8 @@ def write_curve(folder, model, seed):
 
 def write_language_models(folder):
     """Return the files of a ranker, before and after ORPO, and of a generator, by the names of the inputs."""
-    finetuned = write_ranker(folder / "finetuned", "finetuned", "ml-100k")
-    aligned = write_ranker(folder / "aligned", "aligned", "ml-100k")
+    finetuned = write_ranker(folder / "finetuned", "finetuned", "ml-100k", FINGERPRINT)
+    aligned = write_ranker(folder / "aligned", "aligned", "ml-100k", FINGERPRINT)
     return {
         "finetuned_rankings": [finetuned[0]],
         "finetuned_summaries": [finetuned[1]],
@@ -96,22 +103,19 @@ def write_language_models(folder):
         "aligned_summaries": [aligned[1]],
         "tunings": [write_tuning(folder / "history.parquet")],
         "alignments": [write_alignment(folder / "alignment.parquet", dataset="ml-100k")],
-        "generations": [write_generation(folder / "gpt4rec" / "generation.json", dataset="ml-100k")],
+        "generations": [
+            write_generation(folder / "gpt4rec" / "generation.json", dataset="ml-100k", fingerprint=FINGERPRINT)
+        ],
     }
 
 
 def write_global_time(dataset, folder):
-    """Return the files of a second split by the names of the inputs; give the first one the events that leak."""
-    made = write_dataset_folder(folder / "events", [[1, 2, 3, 4]])
-    mark = read_manifest(made)["fingerprint"]
+    """Return the files of a second split by the names of the inputs; give the first one the times of its events."""
+    mark = "feedfeedfeedfeed"
     first = read_manifest(dataset)
-    pyarrow.parquet.write_table(
-        pyarrow.parquet.read_table(made / "sequences.parquet").replace_schema_metadata(
-            {"ssm4rec.fingerprint": first["fingerprint"]}
-        ),
-        dataset / "sequences.parquet",
-    )
-    pyarrow.parquet.write_table(pyarrow.table({"time": [1, 2, 3, 4]}), dataset / "interactions.parquet")
+    items = [item for sequence in SEQUENCES for item in sequence]
+    columns = {"item": pyarrow.array(items, pyarrow.int32()), "time": pyarrow.array(range(len(items)), pyarrow.int64())}
+    pyarrow.parquet.write_table(pyarrow.table(columns), dataset / "interactions.parquet")
     split = {"name": "global-time", "training_interactions": 9, "test_targets_unseen_in_training": 0}
     split |= {"validation_from": 1000, "test_from": 2000}
     write_json(folder / "dataset" / "manifest.json", {**first, "fingerprint": mark, "split": split})
@@ -183,7 +187,8 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
     dataset = write_dataset(tmp_path / "dataset")
     recommenders = [write_evaluation(tmp_path, model, 0) for model in ("sasrec", "mamba4rec", "hydra4rec")]
     lists = write_language_models(tmp_path)
-    lists |= {name: [path] for name, path in write_measurements(tmp_path / "measured", "ml-100k").items()}
+    measured = write_measurements(tmp_path / "measured", "ml-100k", FINGERPRINT)
+    lists |= {name: [path] for name, path in measured.items()}
     lists |= write_global_time(dataset, tmp_path / "second")
     assert set(lists) == set(LISTS)
     flags = [word for name, paths in lists.items() for word in (f"--{name.replace('_', '-')}", *paths)]
@@ -238,12 +243,14 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
     stranger = write_curve(tmp_path / "other", "2mamba4rec", 0)
     no_history = tmp_path / "text.parquet"
     no_history.write_text("no Parquet")
+    another_table = dataset / "sequences.parquet"
     for named, arguments in {
         "no evaluation was given": [],
         "feedfeedfeed": ["--evaluations", good, other],
         "two evaluations of sasrec seed 0 on test": ["--evaluations", good, good],
         "2mamba4rec seed 0": ["--evaluations", good, "--histories", stranger],
-        "not a training history": ["--evaluations", good, "--histories", no_history],
+        "text.parquet: not a readable Parquet file": ["--evaluations", good, "--histories", no_history],
+        "not a training history": ["--evaluations", good, "--histories", another_table],
         "nowhere.json: no such file": ["--evaluations", "nowhere.json"],
         "not the metrics.json of an evaluation": ["--evaluations", dataset / "manifest.json"],
         "tunings: 1 files, but 0 in --finetuned-summaries": ["--evaluations", good, "--tunings", stranger],
@@ -288,6 +295,4 @@ def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):
     assert values["--executor-input"] == "{{$}}"
     inputs = specification["components"]["comp-report"]["inputDefinitions"]["artifacts"]
     assert {name for name, value in inputs.items() if value.get("isArtifactList")} == lists - SINGLE
-    assert {name for name, value in inputs.items() if value.get("isOptional")} == {
-        "generations", "global_time_evaluations", *SINGLE,
-    }  # fmt: skip
+    assert {name for name, value in inputs.items() if value.get("isOptional")} == set(LISTS)

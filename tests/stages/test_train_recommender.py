@@ -105,7 +105,7 @@ def test_disk_that_cannot_take_the_output(cycle_dataset: Path, tmp_path: Path) -
         (["--profile", "huge"], "--profile huge: unknown; choose from smoke, quick, llm-small, paper, best"),
         (["--device", "tpu"], "--device tpu: unknown; choose from auto, cpu, cuda"),
         (["--dataset-dir", "/nowhere"], "/nowhere/manifest.json: no such file"),
-        (["--overrides", "training.epochs=x"], "--overrides training.epochs=x: 'x' is no int"),
+        (["--overrides", "training.epochs=x"], "--overrides training.epochs=x: 'x' is not a whole number"),
         (["--sed", "1"], "unrecognized arguments: --sed 1"),
     ],
 )
