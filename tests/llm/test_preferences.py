@@ -242,14 +242,15 @@ def test_files_at_fault_are_refused(
     def with_row(**values: object) -> pyarrow.Table:
         rows = table.to_pylist()
         rows[1] = rows[1] | values
-        return pyarrow.Table.from_pylist(rows, schema=table.schema)
+        schema = pyarrow.schema([field.with_nullable(True) for field in table.schema], table.schema.metadata)
+        return pyarrow.Table.from_pylist(rows, schema=schema)
 
-    refused("empty, it holds no pair; run mine_preferences again", table.slice(0, 0))
-    refused("not preference pairs, it has no column 'loser'", table.drop_columns("loser"))
+    refused("empty, not the preference pairs of a data set; run mine_preferences again", table.slice(0, 0))
+    refused("not the preference pairs of a data set, it has no column 'loser'", table.drop_columns("loser"))
     refused("of another data set, unnamed (no fingerprint), than toy", table.replace_schema_metadata({}))
-    refused("not of its type", table.set_column(0, "user", [["a"] * 5]))
-    refused("values are missing", with_row(winner=None))
-    refused("values are missing", with_row(origin=None))
+    refused("column user is not int32", table.set_column(0, "user", [["a"] * 5]))
+    refused("column winner has missing values", with_row(winner=None))
+    refused("column origin has missing values", with_row(origin=None))
     refused("users are not always in 0..3", with_row(user=4))
     refused("users are not always in 0..3", with_row(user=-1))
     refused("row 1 has an item outside 1..9", with_row(winner=10))
