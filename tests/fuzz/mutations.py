@@ -139,7 +139,7 @@ def _places(node: Any, where: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 def _near(chance: random.Random, places: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     """Draw a place, those near the root more often than their number says."""
-    depth = chance.randint(0, max(map(len, places)))
+    depth = chance.choice(sorted({len(place) for place in places}))
     return chance.choice([place for place in places if len(place) == depth])
 
 

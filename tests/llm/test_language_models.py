@@ -122,6 +122,11 @@ def damage_bytes(name, content):
         (damage_json("config.json", model_type="nothing"), "config.json", "nothing"),
         (damage_bytes("config.json", b"[null]"), "config.json", "not a JSON object"),
         (damage_bytes("tokenizer_config.json", b"2147483648"), "tokenizer_config.json", "not a JSON object"),
+        (
+            damage_bytes("tokenizer_config.json", b'{"model_max_length": NaN}'),
+            "tokenizer_config.json",
+            "NaN is not a number",
+        ),
         (damage_bytes("tokenizer.json", b"\xff\xfe"), "tokenizer.json", "not a JSON file"),
         (damage_json("tokenizer.json", model=7), "tokenizer.json", "cannot be read"),
         (damage_json("tokenizer.json", version=1e20), "tokenizer.json", "cannot be read"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ssm4rec.errors import InputError
-from ssm4rec.llm.tuning_history import TuningRow, write_tuning_history
+from ssm4rec.llm.tuning_history import TuningRow, read_tuning_history, write_tuning_history
 from ssm4rec.report.adapter_sections import adapter_report_title, adapter_sections, verdict
 from ssm4rec.report.adapters import AdapterStudy, gather_adapters
 from ssm4rec.report.document import render_html, render_markdown
@@ -83,6 +83,11 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
         gather_adapters([one, one], [its])
     with pytest.raises(InputError, match=r"a second fine-tuning by usgm at 0\.1, seed 0"):
         gather_adapters([one, one], [its, its])
+    rows = read_tuning_history(its)
+    for left in ([row for row in rows if row.prompts == 0], [row for row in rows if row.name != "letter_loss"]):
+        write_tuning_history(tmp_path / "cut.parquet", left)
+        with pytest.raises(InputError, match=r"cut\.parquet: it ends without a (loss|letter_loss) of any prompts"):
+            gather_adapters([one], [tmp_path / "cut.parquet"])
     other, history = fine_tuning(tmp_path, "usgm", 1.0, 0, 2.0, source="large")
     with pytest.raises(InputError, match="source large, others have tiny"):
         gather_adapters([one, other], [its, history])

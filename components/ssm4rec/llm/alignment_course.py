@@ -105,6 +105,7 @@ class Course(TrainerCallback):
         if row is None:
             return
         if not math.isfinite(row.loss):
+            self._bar.close()  # so that the error is the last line
             raise InputError(
                 f"the loss of step {step} is no number; lower align.steps.learning_rate (--overrides), or fine-tune "
                 "the ranker again"

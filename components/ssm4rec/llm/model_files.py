@@ -36,17 +36,32 @@ def reading(what: str) -> Iterator[None]:
 
 
 def check_json(folder: Path, *names: str) -> None:
-    """Raise InputError if one of the files that are there is not a JSON object; infinity is allowed, Mamba2 has it."""
+    """Raise InputError if a file that is there is not a JSON object, or has numbers that are none.
+
+    Mamba2's config.json has infinity.
+    """
     for name in names:
         path = folder / name
         if not path.exists():
             continue
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(
+                path.read_text(encoding="utf-8"), parse_constant=_infinity if name == "config.json" else _none
+            )
         except (ValueError, OSError, RecursionError) as error:
             raise InputError(f"{path}: not a JSON file ({reason(error)}); get or train it again") from None
         if not isinstance(document, dict):
             raise InputError(f"{path}: not a JSON object; get or train it again")
+
+
+def _infinity(text: str) -> float:
+    if text == "NaN":
+        _none(text)
+    return float(text)
+
+
+def _none(text: str) -> None:
+    raise ValueError(f"{text} is not a number")
 
 
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -110,7 +110,8 @@ def gather_adapters(adapters: Sequence[Path], histories: Sequence[Path]) -> Adap
     """Read adapter folders and their histories, in the same order, and return the study.
 
     Raises:
-        InputError: none or not as many of each; of several data sets, language models or recipes; one twice.
+        InputError: none or not as many of each; of several data sets, language models or recipes; one twice; a history
+            has no losses.
     """
     if not adapters or len(adapters) != len(histories):
         raise InputError(f"{len(adapters)} adapters and {len(histories)} histories: give both of every fine-tuning")
@@ -131,5 +132,8 @@ def gather_adapters(adapters: Sequence[Path], histories: Sequence[Path]) -> Adap
         key = (optimizer, scale, facts.seed)
         if key in trials:
             raise InputError(f"{folder}: a second fine-tuning by {optimizer} at {scale:g}, seed {key[2]}; give it once")
-        trials[key] = AdapterTrial(*key, read_tuning_history(history))
+        trials[key] = trial = AdapterTrial(*key, read_tuning_history(history))
+        for name in ("loss", "letter_loss", "validation_ndcg_10"):
+            if not (curve := trial.curve(name)) or not curve[-1][0]:
+                raise InputError(f"{history}: it ends without a {name} of any prompts; run finetune_llm again")
     return AdapterStudy(common["dataset"], common["source"], common["recipe"], list(trials.values()))
