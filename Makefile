@@ -41,15 +41,17 @@ FLAGS_adapter-study := $(OF_ALL) $(OF_LANGUAGE_MODELS) $(HERE) LANGUAGE_MODEL OP
 FLAGS_long-history-study := $(OF_ALL) $(OF_TRAININGS) $(HERE) LATENCY_LENGTHS LATENCY_SAMPLES LENGTHS
 STUDIES := run optimizer-study orpo-study adapter-study long-history-study
 # Every study's, as STUDY= decides which; a study refuses what it does not know.
-FLAGS_submit := $(sort $(foreach target,$(STUDIES),$(filter-out $(HERE),$(FLAGS_$(target))))) CACHE CRON ENDPOINT \
-	EXPERIMENT GPU_POOL GPU_TOLERATION RUN_NAME STUDY
+FLAGS_submit := $(sort $(foreach target,$(STUDIES),$(filter-out $(HERE),$(FLAGS_$(target))))) ENDPOINT EXPERIMENT \
+	GPU_POOL GPU_TOLERATION RUN_NAME STUDY
+FLAGS_schedule := $(FLAGS_submit) CRON
+FLAGS_submit += CACHE
 FLAGS_images := ONLY BASE_IMAGE NETWORK BUILD_ARG SOURCE TORCH_INDEX
 FLAGS_mlflow := PORT
-$(foreach target,$(STUDIES) submit images compile,$(eval KNOWN_$(target) := $(COMPILED_FOR)))
+$(foreach target,$(STUDIES) submit schedule images compile,$(eval KNOWN_$(target) := $(COMPILED_FOR)))
 KNOWN_help := FOR
 KNOWN_images += PUSH
 KNOWN_deploy := OVERLAY
-KNOWN_status := RUN
+FLAGS_status := RUN
 FLAGS_logs := NAMESPACE RUN
 FLAGS_stop := ENDPOINT RUN
 FLAGS_report := BUCKET OUT RUN
@@ -139,14 +141,17 @@ login = $(if $(filter %-login,$(OVERLAY)),login)
 compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REGISTRY=, VOLUME=, ACCELERATOR=cpu, AT_ONCE=8)
 	@$(SETTINGS) $(BIN)/python -m pipelines.compile
 
-.PHONY: submit
-submit: $(INSTALLED) ## Submit a study to KF_PIPELINES_ENDPOINT, once or by CRON= (as run; STUDY=, GPU_POOL=, REGISTRY=, CACHE=0, ...)
+.PHONY: submit schedule
+submit: ## Submit a study to KF_PIPELINES_ENDPOINT (as run; STUDY=, GPU_POOL=, REGISTRY=, CACHE=0, ...)
+schedule: ## Submit a study to be run again and again, on the data as they are then (as submit; CRON="0 3 * * *")
+submit schedule: $(INSTALLED)
+	@test $@ = submit -o -n $(call quoted,CRON) || { echo 'make schedule: say when, such as CRON="0 3 * * *": every night at three (UTC)' >&2; exit 2; }
 	@$(SETTINGS) $(BIN)/python -m pipelines.submit $(call flags,$@)
 
 .PHONY: status
-status: $(INSTALLED) ## Show the runs at KF_PIPELINES_ENDPOINT, or one of them (RUN=id)
+status: $(INSTALLED) ## List the runs at KF_PIPELINES_ENDPOINT, or say how one stands or ended (RUN=id)
 	@test -n "$$KF_PIPELINES_ENDPOINT" || { echo "make status: set KF_PIPELINES_ENDPOINT, such as http://localhost:8080" >&2; exit 2; }
-	@PYTHONWARNINGS=ignore::FutureWarning $(BIN)/kfp run $(if $(call given,RUN),get $(call quoted,RUN),list --sort-by 'created_at desc')
+	@$(if $(call given,RUN),$(BIN)/python -m pipelines.operate $@ $(call flags,$@),PYTHONWARNINGS=ignore::FutureWarning $(BIN)/kfp run list --sort-by 'created_at desc')
 
 .PHONY: logs stop report
 logs: ## Print what the stages of a run print, and follow it (RUN=id)

@@ -1,11 +1,14 @@
-"""Look after a run on a cluster: ``python -m pipelines.operate --help`` (``make logs``, ``stop``, ``report``).
+"""Look after a run on a cluster: ``python -m pipelines.operate --help``.
 
-Runs are told by the id that ``make submit`` and ``make status`` print.
+This is what ``make status RUN=``, ``make logs``, ``make stop`` and ``make report`` run. ``make submit`` and ``make
+status`` print the ids of runs.
 """
 
 import argparse
 import json
+import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +16,7 @@ from typing import Any, Final
 import botocore.exceptions
 
 from pipelines.cluster import connected, endpoint_of
-from pipelines.package import COMPILED
+from pipelines.package import COMPILED, STAGES
 from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.contracts import REPORT_HTML
 from ssm4rec.errors import InputError
@@ -22,11 +25,15 @@ from ssm4rec.object_store import s3_client
 ROLE: Final = "pipelines.kubeflow.org/runtime-role"
 """What KFP writes on every pod: driver, or launcher, which runs a stage (2.17.0, backend/src/common/util/consts.go)."""
 
+_TASK: Final = re.compile(rf"({'|'.join(stage.replace('_', '-') for stage in STAGES)})(-\d+)?|.*-driver")
+"""Names of tasks, and of KFP's drivers, among those of all nodes of Argo's tree, which is what KFP reports (2.17.0,
+backend/src/common/util/workflow.go:862): what is around a task fails along with it."""
+
 
 def build_parser() -> StageParser:
     """Return the command line."""
     parser = StageParser("pipelines.operate", "Look after a run on a Kubeflow Pipelines cluster.")
-    parser.add_argument("what", choices=("logs", "stop", "report"), help="what to do with the run")
+    parser.add_argument("what", choices=("status", "logs", "stop", "report"), help="what to do with the run")
     parser.add_argument("--run", required=True, help="id of the run, from make submit or make status")
     parser.add_argument("--endpoint", default="", help="KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT")
     parser.add_argument("--namespace", default="kubeflow", help="namespace that the run's pods are in")
@@ -38,6 +45,9 @@ def build_parser() -> StageParser:
 def run(options: argparse.Namespace) -> None:
     """Do what is asked."""
     match options.what:
+        case "status":
+            with connected(endpoint_of(options.endpoint)) as client:
+                _show_status(client.get_run(options.run))
         case "logs":
             _show_logs(options.run, options.namespace)
         case "stop":
@@ -46,6 +56,32 @@ def run(options: argparse.Namespace) -> None:
             print(f"{options.run}: told to stop; what is finished stays, and checkpoints on the volume are kept")
         case "report":
             _fetch_report(options.run, options.bucket, options.out)
+
+
+def _show_status(run: Any) -> None:
+    """Print how a run stands or ended: its state, the tasks that failed, where its report is."""
+    print(f"{run.run_id} ({run.display_name}): {run.state}{_time_taken(run)}")
+    if run.error and run.error.message:
+        print(f"  KFP says: {' '.join(run.error.message.split())}")
+    details = (run.run_details and run.run_details.task_details) or []
+    failed = Counter(detail.display_name for detail in details if detail.state == "FAILED")
+    stopped = run.state in ("CANCELED", "CANCELING")
+    named = [name for name in sorted(failed) if _TASK.fullmatch(name)]
+    if named:
+        tasks = ", ".join(f"{name} ({failed[name]} times)" if failed[name] > 1 else name for name in named)
+        print(f"  {'running when it was stopped' if stopped else 'failed'}: {tasks} (make logs RUN={run.run_id})")
+    for name, output in (run.plugins_output or {}).items():
+        if "run_url" in (output.entries or {}):
+            print(f"  {name}: {output.entries['run_url'].value}")
+    if any(detail.display_name.startswith("report") and detail.state == "SUCCEEDED" for detail in details):
+        print(f"  its report: make report RUN={run.run_id}")
+
+
+def _time_taken(run: Any) -> str:
+    """Return how long a finished run took, in words that follow its state."""
+    if run.finished_at is None or run.finished_at <= run.created_at:  # the API says 1970 of a run that goes on
+        return ""
+    return f" after {run.finished_at - run.created_at}".partition(".")[0]
 
 
 def _show_logs(run_id: str, namespace: str) -> None:

@@ -24,6 +24,7 @@ class Recorder(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: dict[str, Any] = dict(ANSWERS)
         self.posted: dict[str, Any] = {}
         self.read: list[str] = []
 
@@ -34,12 +35,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.server.read.append(path)
-        self._answer(ANSWERS.get(path, {}) if path.endswith("/r1") else {})
+        self._answer(self.server.answers.get(path, {}) if path.endswith("/r1") else {})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"] or 0))
         self.server.posted[self.path] = json.loads(body or b"{}")
-        self._answer(ANSWERS.get(self.path, {}))
+        self._answer(self.server.answers.get(self.path, {}))
 
     def _answer(self, document: dict[str, Any]) -> None:
         body = json.dumps(document).encode()

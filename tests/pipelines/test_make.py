@@ -63,7 +63,22 @@ def test_a_target_knows_the_flags_of_its_program(target: str) -> None:
 def test_submit_knows_the_flags_of_every_study() -> None:
     parsers = [build_parser(study) for study in STUDIES]
     flags = {option for parser in parsers for action in parser._actions for option in action.option_strings}
-    assert named(make("help", "FOR=submit").stdout.splitlines()[-1].partition(":")[2].split()) == named(flags)
+    known = {
+        target: named(make("help", f"FOR={target}").stdout.splitlines()[-1].partition(":")[2].split())
+        for target in ("submit", "schedule")
+    }
+    assert known["submit"] == named(flags) - {"CRON"}
+    assert known["schedule"] == named(flags) - {"CACHE"}  # a run by schedule takes nothing from a cache
+
+
+def test_a_schedule_needs_a_time_and_only_a_schedule_has_one(recorded: Path) -> None:
+    done = make("schedule", f"VENV={recorded}", "LLM=none", RECORD=str(recorded))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert 'make schedule: say when, such as CRON="0 3 * * *"' in done.stderr
+    assert not (recorded / "arguments").exists()
+    assert make("schedule", f"VENV={recorded}", "CRON=0 3 * * *", RECORD=str(recorded)).returncode == 0
+    assert b"--cron=0 3 * * *" in (recorded / "arguments").read_bytes().split(b"\0")
+    assert "make submit: CRON=: unknown" in make("submit", f"VENV={recorded}", "CRON=0 3 * * *").stderr
 
 
 @pytest.mark.parametrize(

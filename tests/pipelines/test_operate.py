@@ -63,6 +63,71 @@ def test_pods_that_are_gone_leave_their_logs_elsewhere(kubectl: Path) -> None:
         run(build_parser().parse_args(["logs", "--run", "r1"]))
 
 
+def node(name: str, state: str, *children: str) -> dict[str, Any]:
+    return {
+        "run_id": "r1",
+        "display_name": name,
+        "state": state,
+        "child_tasks": [{"pod_name": one} for one in children],
+    }
+
+
+def ended(server: Recorder, state: str, nodes: list[dict[str, Any]], **more: Any) -> None:
+    """Print the status of a run that the server describes so."""
+    server.answers["/apis/v2beta1/runs/r1"] = {
+        "run_id": "r1",
+        "display_name": "ml-1m quick",
+        "state": state,
+        "created_at": "2026-01-01T00:00:00Z",
+        "finished_at": "2026-01-01T01:02:03.5Z",
+        "run_details": {"task_details": nodes},
+        **more,
+    }
+    run(build_parser().parse_args(["status", "--run", "r1", "--endpoint", f"http://127.0.0.1:{server.server_port}"]))
+
+
+def test_status_names_the_tasks_that_failed_among_all_nodes(
+    server: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """KFP reports every node of Argo's tree by its display name, without an error of its own (2.17.0).
+
+    backend/src/common/util/workflow.go:862 and apiserver/server/api_converter.go:1909; a task's node holds its attempts
+    (v2/compiler/argocompiler/container.go:427), a loop's its iterations (dag.go:438 and :471).
+    """
+    failed = [
+        "comparative-study-x7k2p", "root", "for-loop-1", "for-loop-1-iterations(1:1)", "iteration-item",
+        "train-recommender", "executor", "executor(0)", "executor(1)", "for-loop-2", "train-recommender", "executor(0)",
+        "for-loop-3-driver",
+    ]  # fmt: skip
+    nodes = [node(name, "FAILED") for name in failed]
+    nodes += [node("train-recommender", "SUCCEEDED"), node("report", "SKIPPED"), node("report-driver", "SKIPPED")]
+    more = {
+        "error": {"code": 13, "message": "child\n 'x' failed"},
+        "plugins_output": {"mlflow": {"entries": {"run_url": {"value": "http://localhost:5000/#/e/1"}}}},
+    }
+    ended(server, "FAILED", nodes, **more)
+    assert capsys.readouterr().out.splitlines() == [
+        "r1 (ml-1m quick): FAILED after 1:02:03",
+        "  KFP says: child 'x' failed",
+        "  failed: for-loop-3-driver, train-recommender (2 times) (make logs RUN=r1)",
+        "  mlflow: http://localhost:5000/#/e/1",
+    ]
+
+
+def test_status_of_runs_that_were_stopped_go_on_and_succeeded(
+    server: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended(server, "CANCELED", [node("root", "FAILED"), node("train-recommender", "FAILED")])
+    assert capsys.readouterr().out.splitlines() == [
+        "r1 (ml-1m quick): CANCELED after 1:02:03",
+        "  running when it was stopped: train-recommender (make logs RUN=r1)",
+    ]
+    ended(server, "RUNNING", [node("executor(0)", "FAILED")], finished_at="1970-01-01T00:00:00Z")
+    assert capsys.readouterr().out == "r1 (ml-1m quick): RUNNING\n"
+    ended(server, "SUCCEEDED", [node("report", "SUCCEEDED")])
+    assert capsys.readouterr().out.splitlines()[1:] == ["  its report: make report RUN=r1"]
+
+
 def test_stop_ends_the_run(server: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
     address = f"http://127.0.0.1:{server.server_port}"
     run(build_parser().parse_args(["stop", "--run", "r1", "--endpoint", address]))
