@@ -140,6 +140,7 @@ login = $(if $(filter %-login,$(OVERLAY)),login)
 .PHONY: compile
 compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REGISTRY=, VOLUME=, ACCELERATOR=cpu, AT_ONCE=8)
 	@$(SETTINGS) $(BIN)/python -m pipelines.compile
+	@$(BIN)/python -m pipelines.stage_forms --write
 
 .PHONY: submit schedule
 submit: ## Submit a study to KF_PIPELINES_ENDPOINT (as run; STUDY=, GPU_POOL=, REGISTRY=, CACHE=0, ...)
@@ -194,10 +195,11 @@ manifests: $(TOOLS_INSTALLED) ## Render the manifests and check them; WRITE=1 al
 	@$(TOOLS)/bin/python -m pytest --noconftest -q tests/manifests/test_validate.py
 
 .PHONY: check
-check: $(INSTALLED) ## Check style, types, compiled pipelines and architecture
+check: $(INSTALLED) ## Check style, types, compiled pipelines, architecture and the stages' form
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m pipelines.stage_forms
 	@$(BIN)/python -m pytest -q tests/test_architecture.py tests/pipelines/test_compiled.py
 
 .PHONY: bench

@@ -10,9 +10,8 @@ from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
 from pipelines.hardware import A100_80GB, AT_ONCE, GPU_TAINTS, on_cpu
 from pipelines.language_models import Place, retrieve
 from pipelines.published_data import prepare_published
+from ssm4rec.components import finetune_llm, report_adapters
 from ssm4rec.llm.adapter_sweep import SCALES, adapter_sweep
-from ssm4rec.stages.finetune_llm.component import finetune_llm
-from ssm4rec.stages.report_adapters.component import report_adapters
 
 DEFAULT_ADAPTERS = adapter_sweep("", list(SCALES), [0], "")
 

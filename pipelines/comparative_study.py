@@ -23,15 +23,17 @@ from pipelines.hardware import (
 )
 from pipelines.language_models import Place, generate, mine, rank_and_align, retrieve
 from pipelines.parts import without
+from ssm4rec.components import (
+    compare_models,
+    evaluate,
+    measure_latency,
+    prepare_data,
+    register_champion,
+    report,
+    train_recommender,
+)
 from ssm4rec.contracts import GENERATORS, GLOBAL_TIME, ORDER_CHECKED, PAPER_RECOMMENDERS
 from ssm4rec.errors import InputError
-from ssm4rec.stages.compare_models.component import compare_models
-from ssm4rec.stages.evaluate.component import evaluate
-from ssm4rec.stages.measure_latency.component import measure_latency
-from ssm4rec.stages.prepare_data.component import prepare_data
-from ssm4rec.stages.register_champion.component import register_champion
-from ssm4rec.stages.report.component import report
-from ssm4rec.stages.train_recommender.component import train_recommender
 
 DOWNLOADS = f"{CACHE_FOLDER}/downloads" if VOLUME else ""
 CHECKPOINTS = f"{CACHE_FOLDER}/checkpoints" if VOLUME else ""

@@ -7,14 +7,16 @@ from kfp import dsl
 from kfp.dsl import PipelineTask
 
 from pipelines.hardware import on_cpu, on_gpu, reads_language_models
-from ssm4rec.stages.align_llm.component import align_llm
-from ssm4rec.stages.evaluate.component import evaluate
-from ssm4rec.stages.evaluate_generator.component import evaluate_generator
-from ssm4rec.stages.finetune_llm.component import finetune_llm
-from ssm4rec.stages.mine_preferences.component import mine_preferences
-from ssm4rec.stages.rank_candidates.component import rank_candidates
-from ssm4rec.stages.train_generator.component import train_generator
-from ssm4rec.stages.train_recommender.component import train_recommender
+from ssm4rec.components import (
+    align_llm,
+    evaluate,
+    evaluate_generator,
+    finetune_llm,
+    mine_preferences,
+    rank_candidates,
+    train_generator,
+    train_recommender,
+)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,7 @@ from kfp import dsl
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
 from pipelines.hardware import A100_80GB, AT_ONCE, GPU_TAINTS, measured_here, on_cpu, on_gpu
 from pipelines.published_data import prepare_published
-from ssm4rec.stages.evaluate.component import evaluate
-from ssm4rec.stages.measure_latency.component import measure_latency
-from ssm4rec.stages.report_long_histories.component import report_long_histories
-from ssm4rec.stages.train_recommender.component import train_recommender
+from ssm4rec.components import evaluate, measure_latency, report_long_histories, train_recommender
 from ssm4rec.training.sweep import SHORT
 from ssm4rec.training.windows import COMPARED, LATENCY_LENGTHS, WINDOWS, window_trainings
 

@@ -8,9 +8,7 @@ from kfp import dsl
 from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
 from pipelines.hardware import A100_80GB, AT_ONCE, GPU_TAINTS, on_cpu, on_gpu
 from pipelines.published_data import prepare_published
-from ssm4rec.stages.choose_settings.component import choose_settings
-from ssm4rec.stages.report_optimizers.component import report_optimizers
-from ssm4rec.stages.train_recommender.component import train_recommender
+from ssm4rec.components import choose_settings, report_optimizers, train_recommender
 from ssm4rec.training.sweep import COMPARED, SHORT, sweep
 
 DEFAULT_SWEEP = sweep(["2mamba4rec"], COMPARED, SHORT)

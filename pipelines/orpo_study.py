@@ -10,9 +10,7 @@ from pipelines.comparative_study import CHECKPOINTS, DOWNLOADS
 from pipelines.hardware import A100_80GB, AT_ONCE, GPU_TAINTS, on_cpu, on_gpu
 from pipelines.language_models import Place, mine, rank_and_align, retrieve
 from pipelines.published_data import prepare_published
-from ssm4rec.stages.evaluate.component import evaluate
-from ssm4rec.stages.report.component import report
-from ssm4rec.stages.train_recommender.component import train_recommender
+from ssm4rec.components import evaluate, report, train_recommender
 
 SIZES = (
     "HuggingFaceTB/SmolLM2-135M-Instruct",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipelines.hardware import on_cpu, reads_object_store
-from ssm4rec.stages.prepare_data.component import prepare_data
+from ssm4rec.components import prepare_data
 
 
 def prepare_published(
