@@ -138,12 +138,12 @@ def test_with_a_forwarded_port(clone: Path, server: Recorder) -> None:
     _, _, parameters = submission(server)
     assert parameters["dataset"] == "ml-1m"
     assert {training["seed"] for training in parameters["trainings"]} == {7}
-    shown = shell(clone, "\n".join([*lines[3:], "make status RUN=r1"]), server)
+    shown = shell(clone, "\n".join(lines[3:]), server)
     _, places, parameters = submission(server)
     assert parameters["gpus"] == "4"
     assert parameters["gpu_pool"] == {"cloud.google.com/gke-accelerator": "nvidia-a100-80gb"}
     assert "nodeSelector" in places["exec-train-recommender"]
-    assert "r1" in shown
+    assert "r1 (ssm4rec): PENDING" in shown
     asked = [path for path in server.read if path.startswith("/apis/v2beta1/runs")]
     assert asked[-2:] == ["/apis/v2beta1/runs", "/apis/v2beta1/runs/r1"]
     kubectl = (clone.parent / "bin" / "kubectl.calls").read_text().splitlines()
