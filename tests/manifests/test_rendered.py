@@ -354,3 +354,25 @@ def test_trainjob_speaks_the_stages_language() -> None:
     replicated = runtime["spec"]["template"]["spec"]["replicatedJobs"]
     assert [job["name"] for job in replicated] == ["prepare-data", "node"]
     assert replicated[1]["dependsOn"] == [{"name": "prepare-data", "status": "Complete"}]
+
+
+def test_only_tasks_with_a_limit_of_their_own_are_tried_again() -> None:
+    """Argo merges ``templateDefaults`` into every template, a DAG's as well as a pod's.
+
+    argo-workflows v4.0.8, docs/template-defaults.md and workflow/controller/operator.go:2150 and :2330, where nothing
+    asks for the kind of template; kubeflow/pipelines 2dea6fd468 says so, too ("Argo wraps each template execution in a
+    retry parent node"). Always with a limit above 0 would start a loop, and what is around it, again and again.
+    """
+    kustomization = yaml.safe_load((MANIFESTS / "kfp" / "pipelines" / "kustomization.yaml").read_text())
+    (patch,) = [one for one in kustomization["patches"] if one.get("target", {}).get("kind") == "ConfigMap"]
+    (operation,) = yaml.safe_load(patch["patch"])
+    assert operation["path"] == "/data/workflowDefaults"
+    defaults = yaml.safe_load(operation["value"])["spec"]["templateDefaults"]
+    assert defaults == {"retryStrategy": {"limit": "0", "retryPolicy": "Always"}}
+    for package in (ROOT / "pipelines" / "compiled").glob("*.yaml"):
+        spec = next(yaml.safe_load_all(package.read_text()))
+        dags = [component["dag"] for component in (spec["root"], *spec["components"].values()) if "dag" in component]
+        for dag in dags:
+            for name, task in dag["tasks"].items():
+                inner = "dag" in spec["components"][task["componentRef"]["name"]]
+                assert ("retryPolicy" in task) is not inner, name  # a stage has a limit, a loop has none
