@@ -92,12 +92,13 @@ def test_status_names_the_tasks_that_failed_among_all_nodes(
     """KFP reports every node of Argo's tree by its display name, without an error of its own (2.17.0).
 
     backend/src/common/util/workflow.go:862 and apiserver/server/api_converter.go:1909; a task's node holds its attempts
-    (v2/compiler/argocompiler/container.go:427), a loop's its iterations (dag.go:438 and :471).
+    (v2/compiler/argocompiler/container.go:427), a loop's its iterations (dag.go:438 and :471). Argo's retries wrap every
+    node in another, whose attempts have a number.
     """
     failed = [
         "comparative-study-x7k2p", "root", "for-loop-1", "for-loop-1-iterations(1:1)", "iteration-item",
         "train-recommender", "executor", "executor(0)", "executor(1)", "for-loop-2", "train-recommender", "executor(0)",
-        "for-loop-3-driver",
+        "train-recommender(0)", "for-loop-3-driver", "for-loop-3-driver(0)",
     ]  # fmt: skip
     nodes = [node(name, "FAILED") for name in failed]
     nodes += [node("train-recommender", "SUCCEEDED"), node("report", "SKIPPED"), node("report-driver", "SKIPPED")]
