@@ -117,7 +117,7 @@ def studies(
         "MLFLOW_TRACKING_URI": mlflow.address,
         "MLFLOW_TRACKING_USERNAME": "tests",
         "MLFLOW_TRACKING_PASSWORD": planted.tracking,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT / 'components'}:{ROOT}",  # this tree's, whichever is installed: images name its commit
         "OMP_NUM_THREADS": "1",
     }
     with pytest.MonkeyPatch.context() as own:  # the tests look into the store, too

@@ -29,8 +29,6 @@ STAGES = {
     "measure_latency",
     "register_champion",
     "report",
-    "prepare_data global-time",  # which has nothing to do, as the next: own events are not split twice
-    "compare_models global-time",
 }
 SASREC = {stage for stage in STAGES if "mamba4rec" not in stage}
 
