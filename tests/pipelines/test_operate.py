@@ -92,8 +92,8 @@ def test_status_names_the_tasks_that_failed_among_all_nodes(
     """KFP reports every node of Argo's tree by its display name, without an error of its own (2.17.0).
 
     backend/src/common/util/workflow.go:862 and apiserver/server/api_converter.go:1909; a task's node holds its attempts
-    (v2/compiler/argocompiler/container.go:427), a loop's its iterations (dag.go:438 and :471). Argo's retries wrap every
-    node in another, whose attempts have a number.
+    (v2/compiler/argocompiler/container.go:427), a loop's its iterations (dag.go:438 and :471). Argo's retries wrap
+    every node in another, whose attempts have a number.
     """
     failed = [
         "comparative-study-x7k2p", "root", "for-loop-1", "for-loop-1-iterations(1:1)", "iteration-item",
