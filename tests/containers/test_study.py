@@ -6,6 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ssm4rec.contracts import PAPER_RECOMMENDERS
+from ssm4rec.images import revision
 from tests.containers.engine import Engine
 from tests.containers.planted import Planted
 from tests.containers.servers import MlflowServer
@@ -51,10 +52,8 @@ def test_stages_ran_in_our_image_as_the_folder_s_owner(
     owner = study.folder.stat().st_uid
     written = [path for path in (study.folder / "artifacts").rglob("*") if path.is_file()]
     assert {path.stat().st_uid for path in written} == {owner}
-    assert (
-        f"image: {cpu_image}\n"
-        in (study.folder / "pipeline" / "comparative_study_recommenders_one_split.yaml").read_text()
-    )
+    compiled = (study.folder / "pipeline" / "comparative_study_recommenders_one_split.yaml").read_text()
+    assert f"image: {cpu_image}-{revision()}\n" in compiled  # in a registry, so by the commit
     assert engine.docker("ps", "--all", "--quiet", "--filter", f"ancestor={cpu_image}") == ""
 
 
