@@ -25,6 +25,7 @@ from ssm4rec.object_store import s3_client
 ROLE: Final = "pipelines.kubeflow.org/runtime-role"
 """What KFP writes on every pod: driver, or launcher, which runs a stage (2.17.0, backend/src/common/util/consts.go)."""
 
+_REPORTS: Final = {stage.replace("_", "-") for stage in STAGES if stage.startswith("report")}
 _TASK: Final = re.compile(rf"({'|'.join(stage.replace('_', '-') for stage in STAGES)})(-\d+)?|.*-driver")
 """Names of tasks, and of KFP's drivers, among those of all nodes of Argo's tree, which is what KFP reports (2.17.0,
 backend/src/common/util/workflow.go:862): what is around a task fails along with it."""
@@ -59,13 +60,19 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _show_status(run: Any) -> None:
-    """Print how a run stands or ended: its state, the tasks that failed, where its report is."""
-    print(f"{run.run_id} ({run.display_name}): {run.state}{_time_taken(run)}")
+    """Print how a run stands or ended: its state, the tasks that failed, where its report is.
+
+    KFP says of a run that was stopped that it failed, once it has ended; its history knows more (2.17.0,
+    backend/src/common/util/workflow.go:313, backend/src/apiserver/storage/run_store.go:706).
+    """
+    states = [run.state, *(entry.state for entry in run.state_history or [])]
+    stopped = "CANCELING" in states or "CANCELED" in states
+    state = f"{run.state}, stopped" if stopped else run.state
+    print(f"{run.run_id} ({run.display_name}): {state}{_time_taken(run)}")
     if run.error and run.error.message:
         print(f"  KFP says: {' '.join(run.error.message.split())}")
     details = (run.run_details and run.run_details.task_details) or []
     failed = Counter(detail.display_name for detail in details if detail.state == "FAILED")
-    stopped = run.state in ("CANCELED", "CANCELING")
     named = [name for name in sorted(failed) if _TASK.fullmatch(name)]
     if named:
         tasks = ", ".join(f"{name} ({failed[name]} times)" if failed[name] > 1 else name for name in named)
@@ -73,7 +80,7 @@ def _show_status(run: Any) -> None:
     for name, output in (run.plugins_output or {}).items():
         if "run_url" in (output.entries or {}):
             print(f"  {name}: {output.entries['run_url'].value}")
-    if any(detail.display_name.startswith("report") and detail.state == "SUCCEEDED" for detail in details):
+    if any(detail.display_name in _REPORTS and detail.state == "SUCCEEDED" for detail in details):
         print(f"  its report: make report RUN={run.run_id}")
 
 
