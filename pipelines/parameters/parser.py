@@ -1,15 +1,14 @@
 """A command line whose flags may also stand in a YAML file."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pipelines.parameters.file import flags_of_file
 from ssm4rec.command_line import StageParser
+from ssm4rec.errors import InputError
 
 
 class ParametersParser(StageParser):
@@ -28,33 +27,8 @@ class ParametersParser(StageParser):
         return super().parse_args([*self._flags_of_file(path), *arguments] if path else arguments, namespace)
 
     def _flags_of_file(self, path: str) -> list[str]:
+        known = {option for option in self._option_string_actions if option.startswith("--")}
         try:
-            document = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            self.error(f"--parameters {path}: {' '.join(str(error).split())}")
-        if not isinstance(document, dict):
-            self.error(f"--parameters {path}: write a line `name: value` for each flag")
-        flags = []
-        for name, value in document.items():
-            flag = f"--{str(name).replace('_', '-')}"
-            if flag not in self._option_string_actions or flag in ("--help", "--parameters"):
-                self.error(f"--parameters {path}: there is no parameter {name!r}")
-            flags.append(f"{flag}={_as_flag(value)}")  # in one word: a value may begin with a dash
-        return flags
-
-
-def _as_flag(value: Any) -> str:
-    """Write a value of a YAML file as it would be typed.
-
-    >>> [_as_flag(value) for value in (True, [0, 1], {"pool": "a100"}, None, 4.5)]
-    ['true', '0,1', '{"pool": "a100"}', '', '4.5']
-    """
-    match value:
-        case bool() | dict():
-            return json.dumps(value)
-        case list():
-            return ",".join(_as_flag(entry) for entry in value)
-        case None:
-            return ""
-        case _:
-            return str(value)
+            return flags_of_file(Path(path), known - {"--help", "--parameters"})
+        except InputError as error:
+            self.error(f"--parameters {path}: {error}")

@@ -1,0 +1,116 @@
+"""A YAML file of flags, read as it is written.
+
+A value means what the same text means on the command line: ``010`` is not 8, ``1:30`` not 90, ``name: 1.10`` not 1.1
+and ``2024_01`` not 202401, as they are to YAML 1.1. Only inside a mapping, which becomes JSON, are there numbers and
+true and false. What could be read in two ways is refused, with its line.
+"""
+
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import yaml
+
+from ssm4rec.errors import InputError
+
+_NULL: Final = ("", "~", "null", "Null", "NULL")
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
+"""A number as JSON writes it."""
+
+
+def flags_of_file(path: Path, known: Collection[str]) -> list[str]:
+    """Return the flags of a file, each in one word, as a value may begin with a dash.
+
+    Args:
+        path: of the file, a line ``name: value`` for each flag; lists are lists of plain values.
+        known: the flags that there are, such as ``--k-core``.
+
+    Raises:
+        InputError: the file cannot be read, or a line of it is at fault; the text does not name the file.
+    """
+    flags: dict[str, str] = {}
+    for key, value in _entries(_document(path)):
+        flag = f"--{_text(key, 'a name').replace('_', '-')}"
+        if flag not in known:
+            _refuse(key, f"there is no parameter {key.value!r}")
+        if flag in flags:
+            _refuse(key, f"{key.value} is set twice; leave one line")
+        flags[flag] = _as_flag(value)
+    return [f"{flag}={value}" for flag, value in flags.items()]
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes without what a file of flags does not need: names for values, and types."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call] # the stubs have no types for it
+        if isinstance(event, yaml.AliasEvent):
+            _refuse(event, f"*{event.anchor}: write the value itself")
+        if getattr(event, "tag", None) is not None:
+            _refuse(event, f"{event.tag}: leave the tag out; write a plain value")
+        return super().compose_node(parent, index)
+
+
+def _document(path: Path) -> yaml.Node | None:
+    try:
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        return loader.get_single_node()
+    except RecursionError:
+        raise InputError("nested too deeply; write a line `name: value` for each flag") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(" ".join(str(error).split())) from None
+
+
+def _entries(document: yaml.Node | None) -> list[tuple[yaml.Node, yaml.Node]]:
+    if document is None:  # comments only
+        return []
+    if not isinstance(document, yaml.MappingNode):
+        _refuse(document, "write a line `name: value` for each flag")
+    return list(document.value)
+
+
+def _as_flag(node: yaml.Node) -> str:
+    """Write a value as it would be typed."""
+    if isinstance(node, yaml.MappingNode):
+        return json.dumps(_as_json(node))
+    if isinstance(node, yaml.ScalarNode):
+        return "" if _is_null(node) else str(node.value)
+    if any(isinstance(entry, yaml.MappingNode) for entry in node.value):
+        return json.dumps(_as_json(node))
+    return ",".join(_text(entry, "an entry of a list") for entry in node.value)
+
+
+def _as_json(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return [_as_json(entry) for entry in node.value]
+    if isinstance(node, yaml.MappingNode):
+        found: dict[str, Any] = {}
+        for key, value in node.value:
+            name = _text(key, "a name")
+            if name in found:
+                _refuse(key, f"{name} is set twice; leave one")
+            found[name] = _as_json(value)
+        return found
+    text = _text(node, "a value")
+    plain = isinstance(node, yaml.ScalarNode) and node.style is None
+    return json.loads(text) if plain and (text in ("true", "false") or _NUMBER.fullmatch(text)) else text
+
+
+def _text(node: yaml.Node, what: str) -> str:
+    """Return the text of a plain value that may not be empty."""
+    if not isinstance(node, yaml.ScalarNode):
+        _refuse(node, f"{what} is a list or a mapping; write a plain value, or several as [a, b]")
+    if _is_null(node) or not node.value:
+        _refuse(node, f"{what} is empty; leave it out or write a value")
+    return str(node.value)
+
+
+def _is_null(node: yaml.ScalarNode) -> bool:
+    return node.style is None and node.value in _NULL
+
+
+def _refuse(at: Any, what: str) -> NoReturn:
+    """Refuse what stands at a node or an event of the file."""
+    raise InputError(f"line {at.start_mark.line + 1}: {what}")
