@@ -183,6 +183,7 @@ def generate(data: Any, generator: Any, profile: Any, overrides: Any, place: Pla
         overrides=overrides,
         device=place.device,
         cache_dir=place.cache_dir,
+        language_model_version=place.language_model_version,
         checkpoint_dir=place.checkpoint_dir,
     )
     place.on_one_gpu(trained, hours=24)

@@ -5,7 +5,7 @@ on a cluster, and what the stages that read compare with.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ssm4rec.data.data_sets import read_addresses
@@ -20,7 +20,9 @@ from ssm4rec.data.versions import (
 )
 from ssm4rec.errors import InputError
 from ssm4rec.files import cache_folder
+from ssm4rec.generator_recipes import generator_recipe
 from ssm4rec.llm.sources import may_change, source_state
+from ssm4rec.llm_recipes import ranker_recipe
 
 
 def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bool = True) -> None:
@@ -42,7 +44,7 @@ def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bo
         arguments["items_source"],
         form=arguments.get("form", "raw"),
     )
-    models = [model for model in _language_models(arguments) if may_change(model)]
+    models = list(filter(may_change, _language_models(arguments)))
     for name, addresses, state in (
         ("data_version", read_addresses(asked), functools.partial(file_state, cache_dir=cache_dir if here else None)),
         ("language_model_version", models, source_state),
@@ -54,9 +56,13 @@ def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bo
                 say(f"{note}: when it changes, set another --{name.replace('_', '-')}")
 
 
-def _language_models(arguments: dict[str, Any]) -> list[str]:
-    lists = [arguments.get(name, []) for name in ("rankers", "adapters")]
-    return [entry["language_model"] for entries in lists for entry in entries if entry["language_model"]]
+def _language_models(arguments: dict[str, Any]) -> Iterator[str]:
+    """Yield the sources of all language models that a study reads: those it names, else those of the recipes."""
+    for entry in (*arguments.get("rankers", ()), *arguments.get("adapters", ())):
+        changes = entry.get("overrides", arguments.get("llm_overrides", ""))
+        yield entry["language_model"] or ranker_recipe(arguments["profile"], changes).source
+    for entry in arguments.get("generators", ()):
+        yield generator_recipe(entry["model"], arguments["profile"], arguments["generator_overrides"]).source
 
 
 def _from_afar(state: State) -> State:

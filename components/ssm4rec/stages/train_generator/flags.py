@@ -42,6 +42,11 @@ def build_parser() -> StageParser:
         "--cache-dir", type=kept_folder, default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec"
     )
     parser.add_argument(
+        "--language-model-version",
+        default="",
+        help="state of the language model's files when the run started, as a study finds it out",
+    )
+    parser.add_argument(
         "--checkpoint-dir",
         type=kept_folder,
         default="",
