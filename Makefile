@@ -4,6 +4,17 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 VENV := .venv
+TOOLS := .tools
+# A value as it was given, byte for byte (make itself drops blanks before it): neither make nor the shell reads anything
+# into it.
+define LINE_BREAK
+
+
+endef
+quoted = $$'$(subst $(LINE_BREAK),\n,$(subst ',\',$(subst \,\\,$(value $1))))'
+# These are parts of targets and of commands.
+plain = $(shell [[ $(call quoted,$1) =~ ^[[:alnum:]_./][[:alnum:]_./+@,-]*$$ ]] && echo yes)
+$(foreach name,VENV TOOLS,$(if $(call plain,$(name)),,$(error make: $(name)=: name a folder, without blanks and special characters)))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # A Python of 3.11 to 3.13; choose another with `make PYTHON=python3.12 ...`.
@@ -13,7 +24,6 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-TOOLS := .tools
 TOOLS_INSTALLED := $(TOOLS)/.installed
 # mamba-ssm's Python, Triton and what they need, for test-kernels alone.
 TRITON := .kernels
@@ -64,14 +74,11 @@ $(foreach target,bench $(BENCHES) bench-peers,$(eval KNOWN_$(target) := BENCH))
 KNOWN := PYTHON TORCH_INDEX VENV TOOLS
 known = $(sort $(FLAGS_$1) $(KNOWN_$1) $(KNOWN))
 
-# A value as it was given, byte for byte: neither make nor the shell reads anything into it.
-define LINE_BREAK
-
-
-endef
-quoted = $$'$(subst $(LINE_BREAK),\n,$(subst ',\',$(subst \,\\,$(value $1))))'
 given = $(foreach name,$1,$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 flags = $(foreach name,$(call given,$(FLAGS_$1)),--$(shell echo $(name) | tr A-Z_ a-z-)=$(call quoted,$(name)))
+# Words separated by blanks; `set -f` leaves * and ? as they are.
+split = set -f; words=$(if $(call given,$1),$(call quoted,$1));
+yes = $(if $(call given,$1),$(filter 1 yes true,$(value $1)))
 SETTINGS = $(foreach name,$(call given,$(COMPILED_FOR)),SSM4REC_$(name)=$(call quoted,$(name)))
 
 ##@ Use
@@ -85,7 +92,7 @@ help: ## List the targets
 	@echo "  make run DATASET=ml-1m SOURCE=file:///data/ml-1m.zip MODELS=sasrec,2mamba4rec SEEDS=0,1,2 PROFILE=quick OUT=folder"
 	@echo "  make run DATASET=events SOURCE=events.parquet      every flag: $(BIN)/python -m pipelines.run --help"
 	@echo "  make help FOR=run                                  the variables of a target"
-	@$(foreach target,$(if $(call given,FOR),$(FOR)),echo; echo "  make $(target):" $(addsuffix =,$(call known,$(target)));)
+	@$(foreach target,$(if $(call given,FOR),$(value FOR)),echo; echo "  make $(target):" $(addsuffix =,$(call known,$(target)));)
 
 .PHONY: run
 run: $(INSTALLED) ## Run the study on this machine: data, trainings, evaluation, report (DATASET=, MODELS=, OUT=, RUNNER=, ...)
@@ -117,7 +124,7 @@ mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1
 
 .PHONY: images
 images: $(INSTALLED) ## Build the images and print their sizes (ONLY=cpu, REGISTRY=, PUSH=1, ...)
-	@$(SETTINGS) $(BIN)/python images/build.py $(call flags,$@) $(if $(PUSH),--push)
+	@$(SETTINGS) $(BIN)/python images/build.py $(call flags,$@) $(if $(call yes,PUSH),--push)
 
 .PHONY: hashes
 hashes: $(INSTALLED) ## Renew images/constraints.hashes.txt after a change of a pin
@@ -125,7 +132,7 @@ hashes: $(INSTALLED) ## Renew images/constraints.hashes.txt after a change of a 
 
 .PHONY: deploy
 deploy: ## Put KFP, MLflow, its database and the volume on the cluster that kubectl talks to (OVERLAY=kind, a100, kind-login or a100-login)
-	@test -d manifests/overlays/$(call quoted,OVERLAY) || { echo make deploy: OVERLAY=$(call quoted,OVERLAY)": choose one of" $$(ls manifests/overlays) >&2; exit 2; }
+	@printf '%s\n' $(OVERLAYS) | grep -qxF -e $(call quoted,OVERLAY) || { echo make deploy: OVERLAY=$(call quoted,OVERLAY)": choose one of $(OVERLAYS)" >&2; exit 2; }
 	kubectl apply -k manifests/kfp/cluster-scoped
 	kubectl wait --for=condition=established --timeout=60s crd/applications.app.k8s.io
 	kubectl apply -k manifests/kfp/$(or $(login),pipelines)
@@ -135,7 +142,8 @@ deploy: ## Put KFP, MLflow, its database and the volume on the cluster that kube
 	kubectl apply -k manifests/overlays/$(call quoted,OVERLAY)
 	kubectl rollout status -n kubeflow --timeout=15m deployment/ml-pipeline deployment/ssm4rec-mlflow
 OVERLAY ?= kind
-login = $(if $(filter %-login,$(OVERLAY)),login)
+OVERLAYS := $(sort $(notdir $(wildcard manifests/overlays/*)))
+login = $(if $(filter %-login,$(value OVERLAY)),login)
 
 .PHONY: compile
 compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REGISTRY=, VOLUME=, ACCELERATOR=cpu, AT_ONCE=8)
@@ -165,11 +173,11 @@ logs stop report: $(INSTALLED)
 
 .PHONY: test
 test: $(INSTALLED) ## Run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(TESTS)
+	@$(call split,TESTS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $$words
 
 .PHONY: fuzz
 fuzz: $(INSTALLED) ## Damage the inputs of every stage, look how it ends (CASES=5000, SEED=0); half an hour
-	@CASES='$(CASES)' SEED='$(SEED)' OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m fuzz tests/fuzz
+	@CASES=$(call quoted,CASES) SEED=$(call quoted,SEED) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m fuzz tests/fuzz
 CASES ?= 5000
 SEED ?= 0
 
@@ -191,7 +199,7 @@ test-containers: $(INSTALLED) $(TOOLS_INSTALLED) ## Build the CPU image, run the
 
 .PHONY: manifests
 manifests: $(TOOLS_INSTALLED) ## Render the manifests and check them; WRITE=1 also renews manifests/rendered
-	@$(TOOLS)/bin/python manifests/validate.py $(if $(WRITE),--write)
+	@$(TOOLS)/bin/python manifests/validate.py $(if $(call yes,WRITE),--write)
 	@$(TOOLS)/bin/python -m pytest --noconftest -q tests/manifests/test_validate.py
 
 .PHONY: check
@@ -216,11 +224,11 @@ bench-latency: ## Measure what measure_latency adds to what it times
 bench-ranking: ## Measure ranking by a language model beside a plain padded batch
 bench-large-catalog: ## Measure the memory of a training step on 211,000 items
 bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-large-catalog: bench-%: $(INSTALLED)
-	@$(BIN)/python tests/benchmarks/bench_$(subst -,_,$*).py $(BENCH)
+	@$(call split,BENCH) $(BIN)/python tests/benchmarks/bench_$(subst -,_,$*).py $$words
 
 .PHONY: bench-peers
 bench-peers: $(INSTALLED) ## Measure training beside RecTools, RePlay and RecBole (BENCH='--datasets ml-1m=FOLDER ...')
-	@$(BIN)/python tests/benchmarks/bench_peers.py $(BENCH)
+	@$(call split,BENCH) $(BIN)/python tests/benchmarks/bench_peers.py $$words
 
 .PHONY: bench-gpu
 bench-gpu: $(INSTALLED) ## Measure operators, training and lengths on a GPU
@@ -235,13 +243,14 @@ bench-data: $(INSTALLED) ## Measure prepare_data on 24 million events and on raw
 
 .PHONY: clean
 clean: ## Remove the virtual environments (runs/ stays)
-	rm -rf $(VENV) $(TOOLS)
+	@$(foreach folder,$(VENV) $(TOOLS),if test -f $(folder)/pyvenv.cfg; then rm -rf $(folder); elif test -e $(folder); then \
+		echo "make clean: $(folder) is not a virtual environment: it stays" >&2; exit 2; fi;)
 
 $(INSTALLED): pyproject.toml images/constraints.txt components/build_native.py $(wildcard components/ssm4rec/ops/native/*.c)
 	@test -n "$(PYTHON)" || { echo "ssm4rec needs Python 3.11, 3.12 or 3.13: name one with make PYTHON=..." >&2; exit 2; }
 	@echo "installing into $(VENV) with $(PYTHON): about 2 GB, some minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --quiet --constraint images/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	@$(PIP) install --quiet --constraint images/constraints.txt $(if $(value TORCH_INDEX),--extra-index-url $(call quoted,TORCH_INDEX)) \
 		torch==2.13.0 --editable '.[data,train,llm,mining,tracking,pipelines,dev]'
 	@touch $@
 
@@ -263,5 +272,14 @@ NAME_AT_FAULT := $(firstword $(UNKNOWN))
 NAMES := $(foreach goal,$(GOALS),$(call known,$(goal)))
 $(error make $(GOALS): $(NAME_AT_FAULT)=: unknown$(call nearest,$(NAME_AT_FAULT),$(NAMES)) (known: $(sort $(NAMES))))
 endif
+ifneq ($(call given,FOR),)
+TARGETS := $(shell awk -F: '/^[a-z-]+:.*## / {print $$1}' $(MAKEFILE_LIST))
+$(if $(strip $(value FOR)),,$(error make help: FOR=: name one of $(TARGETS)))
+$(if $(filter-out $(TARGETS),$(value FOR)),$(error make help: FOR=: there is no such target; name one of $(TARGETS)))
+endif
+# Whether, not what: any other value would count as yes, 0 too. No blank may stand in it.
+BLANK := $() $()
+$(foreach name,$(call given,PUSH WRITE),$(if $(value $(name)),$(if $(filter 0 1 no yes false true,$(subst $(BLANK),-,$(value $(name)))),,\
+	$(error make $(GOALS): $(name)=: write 1 or 0))))
 # What is given here stays out of the environment of programs: make would read the values as its own language there.
 unexport $(call given,$(.VARIABLES))

@@ -156,3 +156,72 @@ def test_a_submission_for_a_registry_names_its_images(server: Recorder, recorded
     assert all(image.startswith("registry.example.org/shop/ssm4rec-") for image in images)
     committed = yaml.safe_load_all((ROOT / "pipelines/compiled/comparative_study.yaml").read_text(encoding="utf-8"))
     assert "registry.example.org" not in str(next(committed))
+
+
+HARMFUL = "$(shell touch hacked)`touch hacked`$$(touch hacked);touch hacked;'\"*"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("help", "FOR=rum"), "make help: FOR=: there is no such target; name one of help run optimizer-study"),
+        (("help", "FOR="), "make help: FOR=: name one of help run"),
+        (("help", f"FOR={HARMFUL}"), "make help: FOR=: there is no such target"),
+        (("deploy", "OVERLAY=../.."), "make deploy: OVERLAY=../..: choose one of a100 a100-login kind kind-login"),
+        (("deploy", "OVERLAY="), "make deploy: OVERLAY=: choose one of a100"),
+        (("deploy", "OVERLAY=."), "make deploy: OVERLAY=.: choose one of a100"),
+        (("deploy", f"OVERLAY={HARMFUL}"), "choose one of a100"),
+        (("images", "PUSH=2"), "make images: PUSH=: write 1 or 0"),
+        (("images", "PUSH=1 0"), "make images: PUSH=: write 1 or 0"),
+        (("manifests", f"WRITE={HARMFUL}"), "make manifests: WRITE=: write 1 or 0"),
+        (("run", "VENV="), "make: VENV=: name a folder, without blanks and special characters"),
+        (("run", "VENV=a b"), "make: VENV=: name a folder"),
+        (("run", f"VENV={HARMFUL}"), "make: VENV=: name a folder"),
+        (("clean", "TOOLS=a b"), "make: TOOLS=: name a folder"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_and_never_run(words: tuple[str, ...], line: str, tmp_path: Path) -> None:
+    venv = () if any(word.startswith("VENV=") for word in words) else (f"VENV={tmp_path}/venv",)
+    done = make(*words, *venv)
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert not (ROOT / "hacked").exists()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "true", "0", "no", "false", ""])
+def test_a_switch_is_on_or_off(value: str, recorded: Path) -> None:
+    done = make("images", f"PUSH={value}", f"VENV={recorded}", RECORD=str(recorded))
+    assert done.returncode == 0, done.stderr
+    arguments = (recorded / "arguments").read_bytes().split(b"\0")
+    assert (b"--push" in arguments) is (value in ("1", "yes", "true"))
+
+
+@pytest.mark.parametrize(("target", "variable"), [("test", "TESTS"), ("bench-ops", "BENCH"), ("bench-peers", "BENCH")])
+def test_words_are_split_at_blanks_and_nothing_else_is_read_into_them(
+    target: str, variable: str, recorded: Path
+) -> None:
+    done = make(target, f"{variable}=-k {HARMFUL} ~ M*", f"VENV={recorded}", RECORD=str(recorded))
+    assert done.returncode == 0, done.stderr
+    assert not (ROOT / "hacked").exists()
+    arguments = (recorded / "arguments").read_bytes().split(b"\0")[:-1]
+    expected = ["-k", *HARMFUL.split(), "~", "M*"]
+    assert arguments[-len(expected) :] == [word.encode() for word in expected]
+
+
+def test_the_number_of_cases_is_not_run(recorded: Path) -> None:
+    assert make("fuzz", f"CASES={HARMFUL}", f"SEED={HARMFUL}", f"VENV={recorded}", RECORD=str(recorded)).returncode == 0
+    assert not (ROOT / "hacked").exists()
+
+
+def test_clean_removes_virtual_environments_only(tmp_path: Path) -> None:
+    venv, home = tmp_path / "venv", tmp_path / "home"
+    for folder in (venv, home):
+        folder.mkdir()
+        (folder / "letter").touch()
+    (venv / "pyvenv.cfg").touch()
+    assert make("clean", f"VENV={venv}", f"TOOLS={tmp_path}/none").returncode == 0
+    assert not venv.exists()
+    done = make("clean", f"VENV={home}", f"TOOLS={tmp_path}/none")
+    assert f"make clean: {home} is not a virtual environment: it stays" in done.stderr
+    assert (done.returncode, (home / "letter").exists()) == (2, True)
