@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ssm4rec.addresses import public_text
 from ssm4rec.errors import InputError
 
 
@@ -28,6 +29,9 @@ def endpoint_of(chosen: str) -> str:
 def connected(endpoint: str) -> Iterator[Any]:
     """Yield kfp's client.
 
+    It shows the endpoint in lines of its own, so that it gets it without a user and a password. It would send neither:
+    urllib3's PoolManager takes host, port and path of an address.
+
     In a KFP of several users the variables that kfp's own command reads say who asks: KFP_NAMESPACE and
     KFP_EXISTING_TOKEN.
 
@@ -40,11 +44,13 @@ def connected(endpoint: str) -> Iterator[Any]:
 
     namespace = os.environ.get("KFP_NAMESPACE") or "kubeflow"
     token = os.environ.get("KFP_EXISTING_TOKEN") or None
+    if (host := public_text(endpoint)) != endpoint:
+        print(f"{host}: kfp's client sends no user and no password of an address; KFP_EXISTING_TOKEN says who asks")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of servers older than itself, whichever it talks to
-            yield client.Client(host=endpoint, namespace=namespace, existing_token=token)
+            yield client.Client(host=host, namespace=namespace, existing_token=token)
     except kfp_server_api.ApiException as error:
-        raise InputError(f"{endpoint}: KFP answers {error.status} {error.reason}: {error.body}") from None
+        raise InputError(f"{host}: KFP answers {error.status} {error.reason}: {error.body}") from None
     except urllib3.exceptions.HTTPError as error:
-        raise InputError(f"{endpoint}: no KFP answers there ({error}); is the port forwarded?") from None
+        raise InputError(f"{host}: no KFP answers there ({error}); is the port forwarded?") from None

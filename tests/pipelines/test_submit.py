@@ -1,5 +1,7 @@
 """Submission: what the real kfp client sends to a server, and what is said when there is none."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,23 @@ def test_a_wrong_parameters_file_is_named(tmp_path: Path, text: str | None, mess
     (line,) = str(error.value).splitlines()
     assert f"--parameters {file}: " in line
     assert message in line
+
+
+@pytest.mark.parametrize("cron", ["", "0 3 * * *"])
+def test_an_endpoint_with_a_password_is_not_shown(server: Recorder, cron: str) -> None:
+    """By kfp's own client neither, which prints the address of the run."""
+    endpoint = f"http://user:pl4nted@127.0.0.1:{server.server_port}"
+    command = [sys.executable, "-m", "pipelines.submit", "--llm", "none", "--cron", cron, "--endpoint", endpoint]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert server.posted[f"/apis/v2beta1/{'recurringruns' if cron else 'runs'}"]
+    assert f"http://127.0.0.1:{server.server_port}" in done.stdout
+    assert "pl4nted" not in done.stdout + done.stderr
+
+    command[-1] = "http://user:pl4nted@127.0.0.1:9"
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "pl4nted" not in refused.stdout + refused.stderr
 
 
 def test_missing_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
