@@ -1,15 +1,16 @@
 """The comparative study: prepare the data, train and evaluate recommenders and language models, compare, report.
 
 The four lists ``trainings``, ``global_time_trainings``, ``rankers`` and ``generators`` say what is trained. Which of
-the last three a study has is decided when it is compiled, a package for each choice (:data:`PACKAGES`): an empty list
-cannot leave a part out, as KFP's backend fails what collects a loop over nothing (``loops.py``).
+the last three a study has is decided when it is compiled, a package for each choice (``comparative_packages.py``): an
+empty list cannot leave a part out, as KFP's backend fails what collects a loop over nothing (``loops.py``).
 """
 
-from typing import Any, Final
+from typing import Any
 
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
+from pipelines.comparative_packages import PACKAGES
 from pipelines.hardware import (
     A100_80GB,
     AT_ONCE,
@@ -33,7 +34,6 @@ from ssm4rec.components import (
     train_recommender,
 )
 from ssm4rec.contracts import GENERATORS, GLOBAL_TIME, ORDER_CHECKED, PAPER_RECOMMENDERS
-from ssm4rec.errors import InputError
 
 DOWNLOADS = f"{CACHE_FOLDER}/downloads" if VOLUME else ""
 CHECKPOINTS = f"{CACHE_FOLDER}/checkpoints" if VOLUME else ""
@@ -41,7 +41,6 @@ DEFAULT_TRAININGS = [{"model": model, "seed": 0} for model in PAPER_RECOMMENDERS
 DEFAULT_GLOBAL_TIME = [{"model": model, "seed": 0, "overrides": ""} for model in ORDER_CHECKED]
 DEFAULT_RANKERS = [{"language_model": "", "retriever": "lrurec", "seed": 0}]
 DEFAULT_GENERATORS = [{"model": model, "seed": 0} for model in GENERATORS]
-_PARTS: Final = frozenset({"global_time_trainings", "rankers", "generators"})
 
 
 def arrange(
@@ -274,28 +273,8 @@ def arrange(
     on_cpu(reported, cpus=1, memory_gib=2, hours=1)
 
 
-_LANGUAGE_MODELS: Final = {
-    "": ("recommenders, a ranker and generators", ()),
-    "_ranker": ("recommenders and a ranker", ("generators", "generator_overrides")),
-    "_recommenders": (
-        "recommenders alone",
-        ("rankers", "llm_overrides", "generators", "generator_overrides", "language_model_version"),
-    ),
-}
-_SPLITS: Final = {
-    "": ("some trained again on data split by time", ()),
-    "_one_split": ("on one split", ("global_time_trainings",)),
-}
-PACKAGES: Final = {
-    f"comparative_study{models}{split}": (f"{trained}, {splitting}", (*without_models, *without_split))
-    for models, (trained, without_models) in _LANGUAGE_MODELS.items()
-    for split, (splitting, without_split) in _SPLITS.items()
-}
-"""The packages of the study: what each compares, and which parameters it goes without, its parts' lists among them."""
-
-
 def comparative_study(package: str) -> Any:
-    """Return the pipeline of a package of :data:`PACKAGES`."""
+    """Return the pipeline of a package of ``PACKAGES``."""
     contents, left_out = PACKAGES[package]
     return dsl.pipeline(
         without(arrange, left_out),
@@ -304,17 +283,3 @@ def comparative_study(package: str) -> Any:
         "amazon-2023-...; or events, with `source`), `trainings` and `profile`. No list may be empty: to leave a part "
         "out, take the package without it.",
     )
-
-
-def fitting_package(arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the package whose parts are those with a list in ``arguments`` that is not empty, and its arguments.
-
-    >>> lists = {"global_time_trainings": [], "rankers": [], "generators": [], "trainings": [{"model": "sasrec"}]}
-    >>> fitting_package(lists)
-    ('comparative_study_recommenders_one_split', {'trainings': [{'model': 'sasrec'}]})
-    """
-    empty = {name for name in _PARTS if not arguments[name]}
-    for name, (_, left_out) in PACKAGES.items():
-        if empty == _PARTS.intersection(left_out):
-            return name, {key: value for key, value in arguments.items() if key not in left_out}
-    raise InputError("generators are compared in a study that has a ranker, too: name one, or leave both out (--llm)")

@@ -12,7 +12,8 @@ from typing import Any, Final
 from kfp import compiler
 
 from pipelines.adapter_study import adapter_study
-from pipelines.comparative_study import PACKAGES, comparative_study
+from pipelines.comparative_packages import PACKAGES
+from pipelines.comparative_study import comparative_study
 from pipelines.long_history_study import long_history_study
 from pipelines.optimizer_study import optimizer_study
 from pipelines.orpo_study import orpo_study

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipelines.comparative_study import fitting_package
+from pipelines.comparative_packages import fitting_package
 from pipelines.front_door import check_folder, check_study
 from pipelines.local import LocalStudy, make_owned_folder
 from pipelines.package import COMPILED, STUDIES, compiled_package

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.cluster import connected, endpoint_of
-from pipelines.comparative_study import fitting_package
+from pipelines.comparative_packages import fitting_package
 from pipelines.front_door import check_study, read_spec
 from pipelines.hardware import A100_80GB, GPU_TAINTS
 from pipelines.loops import check_loops

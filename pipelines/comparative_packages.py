@@ -1,0 +1,42 @@
+"""The packages of the comparative study: which parts each has, and which one fits what was asked for.
+
+Apart from the study, which imports kfp: a command line that is told something wrong can say so without.
+"""
+
+from typing import Any, Final
+
+from ssm4rec.errors import InputError
+
+_PARTS: Final = frozenset({"global_time_trainings", "rankers", "generators"})
+_LANGUAGE_MODELS: Final = {
+    "": ("recommenders, a ranker and generators", ()),
+    "_ranker": ("recommenders and a ranker", ("generators", "generator_overrides")),
+    "_recommenders": (
+        "recommenders alone",
+        ("rankers", "llm_overrides", "generators", "generator_overrides", "language_model_version"),
+    ),
+}
+_SPLITS: Final = {
+    "": ("some trained again on data split by time", ()),
+    "_one_split": ("on one split", ("global_time_trainings",)),
+}
+PACKAGES: Final = {
+    f"comparative_study{models}{split}": (f"{trained}, {splitting}", (*without_models, *without_split))
+    for models, (trained, without_models) in _LANGUAGE_MODELS.items()
+    for split, (splitting, without_split) in _SPLITS.items()
+}
+"""The packages of the study: what each compares, and which parameters it goes without, its parts' lists among them."""
+
+
+def fitting_package(arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the package whose parts are those with a list in ``arguments`` that is not empty, and its arguments.
+
+    >>> lists = {"global_time_trainings": [], "rankers": [], "generators": [], "trainings": [{"model": "sasrec"}]}
+    >>> fitting_package(lists)
+    ('comparative_study_recommenders_one_split', {'trainings': [{'model': 'sasrec'}]})
+    """
+    empty = {name for name in _PARTS if not arguments[name]}
+    for name, (_, left_out) in PACKAGES.items():
+        if empty == _PARTS.intersection(left_out):
+            return name, {key: value for key, value in arguments.items() if key not in left_out}
+    raise InputError("generators are compared in a study that has a ranker, too: name one, or leave both out (--llm)")
