@@ -1,1 +1,5 @@
 """How the stages are arranged: the DAGs, their compilation, and where they run."""
+
+from ssm4rec.signals import end_while_imported
+
+end_while_imported()

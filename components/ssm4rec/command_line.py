@@ -22,7 +22,7 @@ from typing import Any, Final, NoReturn, TextIO, TypeVar
 from ssm4rec.addresses import public_text
 from ssm4rec.errors import InputError, one_line, printable, reason
 from ssm4rec.outputs import check_paths
-from ssm4rec.signals import Ended, end_process, end_with_parent, ended_by_signals
+from ssm4rec.signals import Ended, end_process, end_with_parent, ended_by_signals, how_it_ended
 
 T = TypeVar("T")
 
@@ -241,9 +241,8 @@ def run_stage(
     except InputError as error:
         parser.exit(2, f"{parser.prog}: error: {one_line(str(error))}\n")
     except Ended as error:
-        what = "interrupted" if error.number == signal.SIGINT else f"ended by {signal.Signals(error.number).name}"
         with suppress(OSError):
-            sys.stderr.write(f"{parser.prog}: {what}\n")
+            sys.stderr.write(f"{parser.prog}: {how_it_ended(error.number)}\n")
             sys.stdout.flush()
             sys.stderr.flush()
         # At once: everything has been tidied up by now, and Python's own end would wait for threads of libraries.

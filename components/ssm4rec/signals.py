@@ -7,6 +7,8 @@
 - A process that was started with :func:`child_variables` gets SIGTERM when its parent is gone, whatever ended it. This
   needs Linux; elsewhere such a process ends when it next prints a line.
 - A line that nobody can read any more (``| head``) ends the process as SIGPIPE would.
+- While a program is still being imported (seconds, with torch or MLflow), a signal ends it at once, with one line:
+  there is nothing to tidy up yet.
 """
 
 import ctypes
@@ -15,7 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
@@ -37,6 +39,16 @@ class Ended(KeyboardInterrupt):
         self.number = number
 
 
+def end_while_imported() -> None:
+    """Have a signal end ``python -m PACKAGE.PROGRAM`` at once, with one line, until the program handles signals itself.
+
+    A package of programs calls it when it is imported. Python imports it before the program, and until then the
+    program's name is ``-m`` (docs.python.org, sys.argv); in any other process nothing happens.
+    """
+    if sys.argv[:1] == ["-m"]:
+        _handle(_end_at_once)
+
+
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Turn the signals that end a process into Ended while the block runs; only the main thread can."""
@@ -44,10 +56,7 @@ def ended_by_signals() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     _first = _asked = None
     try:
-        for number in _SIGNALS:
-            # Whoever started this process so that it ignores SIGHUP (nohup) or SIGINT (a shell's &) means it.
-            if before[number] != signal.SIG_IGN:
-                signal.signal(number, _end)
+        _handle(_end)
         yield
     finally:
         for number, handler in before.items():
@@ -87,6 +96,25 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != int(parent):  # it was gone before the kernel knew
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def how_it_ended(number: int) -> str:
+    """Return what a program says of the signal that ended it."""
+    return "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in _SIGNALS:
+        # Whoever started this process so that it ignores SIGHUP (nohup) or SIGINT (a shell's &) means it.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's arguments
+    program = sys.orig_argv[sys.orig_argv.index("-m") + 1]
+    with suppress(OSError):
+        os.write(2, f"python -m {program}: {how_it_ended(number)}\n".encode())
+    os._exit(128 + number)
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's arguments
