@@ -81,6 +81,9 @@ split = set -f; words=$(if $(call given,$1),$(call quoted,$1));
 yes = $(if $(call given,$1),$(filter 1 yes true,$(value $1)))
 SETTINGS = $(foreach name,$(call given,$(COMPILED_FOR)),SSM4REC_$(name)=$(call quoted,$(name)))
 
+# A study that make starts ends with it, even if make is killed (ssm4rec/signals.py).
+AS_CHILD := SSM4REC_PARENT=$$PPID exec
+
 ##@ Use
 
 .PHONY: help
@@ -96,27 +99,28 @@ help: ## List the targets
 
 .PHONY: run
 run: $(INSTALLED) ## Run the study on this machine: data, trainings, evaluation, report (DATASET=, MODELS=, OUT=, RUNNER=, ...)
-	@$(SETTINGS) $(BIN)/python -m pipelines.run $(call flags,$@)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run $(call flags,$@)
 
 .PHONY: optimizer-study
 optimizer-study: $(INSTALLED) ## Compare optimizers and ways to choose batches, each tuned alike (MODELS=, OPTIMIZERS=, SEEDS=, ...)
-	@$(SETTINGS) $(BIN)/python -m pipelines.run_optimizers $(call flags,$@)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run_optimizers $(call flags,$@)
 
 .PHONY: orpo-study
 orpo-study: $(INSTALLED) ## Compare language models of several sizes before and after ORPO (LANGUAGE_MODELS=, PROFILE=, ...)
-	@$(SETTINGS) $(BIN)/python -m pipelines.run_orpo $(call flags,$@)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run_orpo $(call flags,$@)
 
 .PHONY: adapter-study
 adapter-study: $(INSTALLED) ## Compare USGM with AdamW on a language model's adapter, each tuned alike (LANGUAGE_MODEL=, SEEDS=, ...)
-	@$(SETTINGS) $(BIN)/python -m pipelines.run_adapters $(call flags,$@)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run_adapters $(call flags,$@)
 
 .PHONY: long-history-study
 long-history-study: $(INSTALLED) ## Compare windows of several lengths, and what long histories cost (MODELS=, LENGTHS=, LATENCY_LENGTHS=, ...)
-	@$(SETTINGS) $(BIN)/python -m pipelines.run_long_histories $(call flags,$@)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run_long_histories $(call flags,$@)
 
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000, or another PORT=
 	@mkdir -p runs
+	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m ssm4rec.tracking runs/mlflow.db
 	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(if $(call given,PORT),$(call quoted,PORT),5000) \
 		--backend-store-uri 'sqlite:///$(CURDIR)/runs/mlflow.db' --artifacts-destination runs/mlflow-artifacts
 

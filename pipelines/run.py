@@ -30,7 +30,8 @@ from ssm4rec.addresses import public_text
 from ssm4rec.command_line import end_unread, one_of, run_stage
 from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.locations import local_path, split_addresses
-from ssm4rec.files import MARKER, STUDY, make_folder, write_json
+from ssm4rec.errors import InputError
+from ssm4rec.files import MARKER, STUDY, held_by_this_process, read_json, write_json
 from ssm4rec.object_store import split_s3_address
 from ssm4rec.outputs import study_folder
 from ssm4rec.tracking import Tracker, finished, start_study
@@ -109,8 +110,15 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
         arguments["cache_dir"] = arguments["cache_dir"] or str(path / "downloads")
     _check(plan, options, path)
     add_versions(arguments, _say)
-    make_folder(path)
-    write_json(path / MARKER, {"stage": STUDY})
+    with held_by_this_process(path, f"{_holder(path)} runs a study there; wait for it, or choose another --out"):
+        # At once: the next process that wants the folder reads in it which one has it.
+        write_json(path / MARKER, {"stage": STUDY, "process": os.getpid()})
+        _execute(plan, options, path, stamp)
+
+
+def _execute(plan: Plan, options: argparse.Namespace, path: Path, stamp: str) -> None:
+    """Run a study in a folder that no other process uses."""
+    arguments = plan.arguments
     # A later run into the same folder finds the checkpoints of a killed one.
     arguments["checkpoint_dir"] = arguments["checkpoint_dir"] or str(path / "checkpoints")
     runner = _runner(options.runner, path, arguments)
@@ -119,7 +127,7 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
         RUNS.mkdir(exist_ok=True)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{MLFLOW_STORE.absolute()}"
         _say("opening the MLflow store (its first start takes a while)")
-    tracker, tracking = _start_tracking(plan, stamp)
+    tracker, tracking = _start_tracking(plan, stamp, path)
     study = LocalStudy(path, runner, tracking, _thread_limits(plan.side_by_side), _say, folder.receive)
     _say_what_is_kept(study)
     with finished(tracker):
@@ -159,6 +167,14 @@ def _check(plan: Plan, options: argparse.Namespace, path: Path) -> None:
     check_study(COMPILED / f"{plan.pipeline}.yaml", plan.arguments, here=options.runner == "process")
 
 
+def _holder(folder: Path) -> str:
+    """Return what a study's folder says of the process that has it."""
+    try:
+        return f"process {int(read_json(folder / MARKER)['process'])}"
+    except (InputError, KeyError, TypeError, ValueError):
+        return "another process"
+
+
 def _say_what_is_kept(study: LocalStudy) -> None:
     if study.cache.exists():
         study.say(f"going on in {study.folder}: its finished stages are not repeated")
@@ -184,7 +200,7 @@ def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
     return Containers(path, [file for file in files if file.exists()])
 
 
-def _start_tracking(plan: Plan, stamp: str) -> tuple[Tracker, dict[str, str]]:
+def _start_tracking(plan: Plan, stamp: str, path: Path) -> tuple[Tracker, dict[str, str]]:
     arguments = plan.arguments
     return start_study(
         name=f"{arguments['name']} {arguments['profile']} {stamp}",
@@ -195,6 +211,7 @@ def _start_tracking(plan: Plan, stamp: str) -> tuple[Tracker, dict[str, str]]:
             "profile": arguments["profile"],
         },
         artifacts=MLFLOW_ARTIFACTS.absolute().as_uri(),
+        folder=str(path),
     )
 
 

@@ -174,6 +174,25 @@ def test_a_store_whose_making_is_cut_off_is_made_again(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
+def test_a_store_that_mlflow_left_half_made_is_made_again(tmp_path: Path) -> None:
+    """MLflow alone makes a store in place. A minute later nobody does so any more."""
+    path = tmp_path / "mlflow.db"
+    program = "import sys; from mlflow import MlflowClient; MlflowClient(sys.argv[1]).search_experiments()"
+    with subprocess.Popen([sys.executable, "-c", program, f"sqlite:///{path}"], stderr=subprocess.DEVNULL) as running:
+        while not path.exists() or path.stat().st_size < 50_000:
+            time.sleep(0.01)
+        running.kill()
+    make = [sys.executable, "-m", "ssm4rec.tracking", str(path)]
+    refused = subprocess.run(make, capture_output=True, text=True, check=False)
+    line = f"{path}: another process is making this store; if none is, try again in a minute"
+    assert (refused.returncode, refused.stderr) == (2, f"python -m ssm4rec.tracking: error: {line}\n")
+    os.utime(path, (0, 0))
+    for _ in range(2):
+        subprocess.run(make, check=True)
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("select name from experiments").fetchall() == [("Default",)]
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_locked_store_gets_all_epochs_later(
     store: MlflowClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -30,6 +30,10 @@ MARKER: Final = ".ssm4rec.json"
 STUDY: Final = "study"
 """What a study's folder says in place of a stage; it is never replaced, and gains files."""
 
+CHECKPOINTS_HELD: Final = (
+    "another process trains with these checkpoints; wait for it, or choose another --checkpoint-dir"
+)
+
 _NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 """What a file system says that cannot do it, such as one over an object store."""
 
@@ -114,10 +118,14 @@ def refuse_other_than_file(target: Path) -> None:
 
 
 @contextmanager
-def held_by_this_process(folder: Path) -> Iterator[None]:
-    """Make a folder of checkpoints and keep other processes out of it while the block runs.
+def held_by_this_process(folder: Path, refusal: str = CHECKPOINTS_HELD) -> Iterator[None]:
+    """Make a folder and keep other processes that call this out of it while the block runs.
 
-    What was made and is still empty when the block ends is removed: a refused training leaves no folder.
+    What was made and is still empty when the block ends is removed: what is refused leaves no folder.
+
+    Args:
+        folder: such as one of checkpoints.
+        refusal: what to say of the folder when another process holds it.
 
     Raises:
         InputError: another process holds it.
@@ -127,10 +135,7 @@ def held_by_this_process(folder: Path) -> Iterator[None]:
     try:
         with _lock(folder) as lock:
             if lock is _Lock.TAKEN:
-                raise InputError(
-                    f"{folder}: another process trains with these checkpoints; wait for it, or choose another "
-                    "--checkpoint-dir"
-                )
+                raise InputError(f"{folder}: {refusal}")
             yield
     finally:
         for place in made:

@@ -146,16 +146,52 @@ def end_study_at(archive: Path, folder: Path, moments: tuple[str, ...], number: 
 
 
 def test_study_that_signals_end(archive: Path, tmp_path: Path) -> None:
-    """SIGTERM, and SIGKILL of the same command: the stage ends with it and its run is said to be killed, too."""
+    """SIGTERM, and SIGKILL of the same command: the stage ends with it, and the next study there says so of its run.
+
+    Meanwhile another study is refused the folder.
+    """
     command = study_command(archive, tmp_path, epochs=200)
     end_study(command, tmp_path, "sasrec seed 0 epoch 2/", signal.SIGTERM)
     assert set(statuses(tmp_path / "runs/mlflow.db").values()) == {"KILLED", "FINISHED"}
     again = Running(tmp_path, command)
     assert again.read_to("resumed after epoch"), again.lines
     assert not any("prepare_data: started" in line for line in again.lines)
+    second = Running(tmp_path, command)
+    assert second.finish() == 2
+    refusal = f"{tmp_path}/study: process {again.process.pid} runs a study there; wait for it, or choose another --out"
+    assert second.lines[-1] == f"python -m pipelines.run: error: {refusal}"
     assert again.end(signal.SIGKILL) == -signal.SIGKILL
-    trained = [status for name, status in statuses(tmp_path / "runs/mlflow.db").items() if name.startswith("train")]
-    assert trained == ["KILLED", "KILLED"]
+    found = statuses(tmp_path / "runs/mlflow.db")
+    assert [status for name, status in found.items() if name.startswith("train")] == ["KILLED", "KILLED"]
+    assert [status for name, status in found.items() if "smoke" in name] == ["KILLED", "RUNNING"]
+    end_study(command, tmp_path, "going on in", signal.SIGTERM)
+
+
+def test_study_ends_with_make(archive: Path, tmp_path: Path) -> None:
+    """SIGKILL of make, which can pass nothing on."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / "bin/python").chmod(0o755)
+    (tmp_path / ".installed").touch()
+    variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    make = subprocess.Popen(
+        ["make", "run", f"VENV={tmp_path}", "DATASET=ml-100k", f"SOURCE={archive}", f"OUT={tmp_path}/study", "LLM=none",
+         "PROFILE=smoke", "ANY_CHECKSUM=true", "K_CORE=2"],
+        cwd=ROOT, env=environment(tmp_path, **variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    lines: list[str] = []
+    assert make.stdout
+    for line in make.stdout:
+        lines.append(line)
+        if "prepare_data: started" in line:
+            break
+    make.kill()
+    lines += make.stdout.readlines()
+    make.stdout.close()
+    make.wait()
+    assert lines[-1] == "python -m pipelines.run: ended by SIGTERM\n", lines
+    assert not processes_of(tmp_path / "study")
+    assert set(statuses(tmp_path / "mlflow.db").values()) == {"KILLED"}
 
 
 @pytest.mark.slow
@@ -165,6 +201,33 @@ def test_study_that_a_signal_ends_at_ten_moments(archive: Path, tmp_path: Path, 
 
 
 STAGE = "ssm4rec.stages.train_recommender"
+
+
+def handles(process: int, number: signal.Signals) -> bool:
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{process}/status").read_text())
+    return bool(caught and int(caught[1], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize(
+    ("program", "loaded", "number", "line"),
+    [
+        (STAGE, "", signal.SIGTERM, "ended by SIGTERM"),
+        (STAGE, "libtorch_cpu", signal.SIGINT, "interrupted"),
+        (STAGE, "numpy", signal.SIGHUP, "ended by SIGHUP"),
+        ("pipelines.run", "", signal.SIGHUP, "ended by SIGHUP"),
+        ("pipelines.run", "google", signal.SIGINT, "interrupted"),
+        ("pipelines.run_optimizers", "google", signal.SIGTERM, "ended by SIGTERM"),
+    ],
+)
+def test_signal_while_a_program_is_imported(program: str, loaded: str, number: signal.Signals, line: str) -> None:
+    """As soon as it handles SIGTERM (before, it is Python itself), and when it has a library of those it imports."""
+    command = [sys.executable, "-m", program]
+    with subprocess.Popen(command, env=environment(Path()), stderr=subprocess.PIPE, text=True) as running:
+        while not handles(running.pid, signal.SIGTERM) or loaded not in Path(f"/proc/{running.pid}/maps").read_text():
+            assert running.poll() is None
+        running.send_signal(number)
+        assert running.communicate()[1] == f"python -m {program}: {line}\n"
+    assert running.returncode == 128 + number
 
 
 def training(dataset: Path, folder: Path, *flags: str) -> list[str]:

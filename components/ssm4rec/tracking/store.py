@@ -1,0 +1,89 @@
+"""The store of runs at an address: its client, what its refusals are, and a new SQLite store."""
+
+import functools
+import logging
+import os
+import sqlite3
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ssm4rec.errors import InputError
+from ssm4rec.files import whole_file
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+_SQLITE: Final = "sqlite:///"
+_PASSING_STATUS: Final = {408, 425, 429}
+_MAKING_SECONDS: Final = 60.0
+"""After so long without a change, nobody is making an SQLite store any more; it takes 5 s."""
+
+
+@functools.cache
+def store_client(uri: str) -> "MlflowClient":
+    """Return the client of a store; one of SQLite is made if it is new."""
+    # One attempt at a time, each soon over: delivery.py knows when to ask again.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    # MLflow would tell its makers how it is used.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    # It prints a traceback for each attempt that finds the database locked.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    if uri.startswith(_SQLITE):
+        make_store(Path(uri.removeprefix(_SQLITE)))
+    return MlflowClient(uri)
+
+
+def make_store(path: Path) -> None:
+    """Make a new SQLite store whole or not at all: MLflow never opens one again whose making was cut off.
+
+    One that MLflow alone, or an earlier version, left so is made again: there is no experiment in it, so no run.
+
+    Raises:
+        InputError: another process is making it.
+    """
+    from mlflow import MlflowClient
+
+    with suppress(FileExistsError):
+        _refuse_whole(path)
+        with whole_file(path) as partial:
+            MlflowClient(f"{_SQLITE}{partial}").search_experiments(max_results=1)
+            _refuse_whole(path)  # another process may have been faster
+
+
+def _refuse_whole(path: Path) -> None:
+    if not path.exists() or not path.stat().st_size:
+        return
+    if not _is_cut_off(path):
+        raise FileExistsError(path)
+    if time.time() - path.stat().st_mtime < _MAKING_SECONDS:
+        raise InputError(f"{path}: another process is making this store; if none is, try again in a minute")
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Tell whether the making of a store was cut off: its first table is there, its default experiment is not."""
+    with closing(sqlite3.connect(path, timeout=1.0)) as connection:
+        try:
+            return not connection.execute("select exists(select 1 from experiments)").fetchone()[0]
+        except sqlite3.Error:  # locked, or not a store: MLflow says what is wrong
+            return False
+
+
+def is_refusal(error: Exception) -> bool:
+    """Tell whether MLflow will answer so however often it is asked.
+
+    A 404 that is not of MLflow's own making is: a proxy answers so while the server behind it starts.
+    """
+    from mlflow.exceptions import InvalidUrlException, MlflowException
+
+    if not isinstance(error, MlflowException):
+        return isinstance(error, (ImportError, FileNotFoundError))  # of MLflow itself, or of a file to keep
+    status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]
+    passing = status in _PASSING_STATUS or error.error_code == "ENDPOINT_NOT_FOUND"
+    return isinstance(error, InvalidUrlException) or (400 <= status < 500 and not passing)

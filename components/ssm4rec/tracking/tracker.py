@@ -1,0 +1,292 @@
+"""The tracked run of one task or study: what it records."""
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ssm4rec.addresses import public_text
+from ssm4rec.delivery import Delivery
+from ssm4rec.errors import one_line
+from ssm4rec.tracking.names import (
+    LONGEST_NAME,
+    LONGEST_SETTING,
+    LONGEST_SOURCE,
+    cut,
+    dotted,
+    mlflow_name,
+    public_tags,
+)
+from ssm4rec.tracking.store import is_refusal, store_client
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, Run, RunTag
+
+logger = logging.getLogger(__name__)
+
+END_SECONDS: Final = 90.0
+"""How long a stage waits at its end for MLflow to answer, and a study at its start."""
+
+KILLED_SECONDS: Final = 8.0
+"""The same of what was asked to end: ``docker stop`` kills after 10 seconds."""
+
+PATIENCE: Final = "SSM4REC_TRACKING_SECONDS"
+_BYTES_PER_SECOND: Final = 1e6  # a file may take as long as it would at this speed
+_LONGEST_WAIT: Final = 30  # seconds for a registry to take a model; MLflow would wait for minutes
+
+
+def patience() -> float:
+    """Return how long, in seconds, a stage waits at its end."""
+    return float(os.environ.get(PATIENCE, END_SECONDS))
+
+
+def end_run(client: "MlflowClient", run: "Run", status: str) -> None:
+    """End a run and those nested in it: a study's tasks have ended by then, whether they could say so or not."""
+    client.set_terminated(run.info.run_id, status)
+    nested = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
+    for task in client.search_runs([run.info.experiment_id], nested):
+        client.set_terminated(task.info.run_id, "FAILED" if status == "FAILED" else "KILLED")
+
+
+class Tracker:
+    """The tracked run of one task; without a store, every method does nothing.
+
+    Args:
+        uri: of the store, "" for none.
+        run_id: of the run, "" if ``start`` is to make it.
+        start: is called before anything is recorded, and returns the run's id.
+    """
+
+    def __init__(self, uri: str = "", run_id: str = "", start: "Callable[[MlflowClient], str] | None" = None) -> None:
+        self._uri = uri
+        self._run_id = run_id
+        self._start = start
+        self._given_up = False
+        self._delivery = Delivery("MLflow", is_refusal, self._works)
+
+    def wait_for_run(self, seconds: float) -> str:
+        """Return the run's id as soon as it is known; "" after so many seconds, when nothing will be recorded."""
+        try:
+            self._record("the run", lambda _: None)
+            self._delivery.wait(seconds)
+        except BaseException:  # the run may be there by now
+            self.finish("KILLED")
+            raise
+        self._given_up = not self._run_id
+        return self._run_id
+
+    def settings(self, settings: dict[str, Any]) -> None:
+        """Record settings; nested ones get dotted names.
+
+        One that the run has with another value (the run was resumed with other settings) becomes the tag
+        ``resumed.<name>``: MLflow lets no parameter change.
+        """
+        flat = {name: public_text(str(value)) for name, value in dotted(settings)}
+        if any(len(value) > LONGEST_SETTING for value in flat.values()):
+            self.text("settings.json", json.dumps(flat, indent=2))
+
+        def record(client: "MlflowClient") -> None:
+            from mlflow.entities import Param, RunTag
+
+            recorded = client.get_run(self._run_id).data.params
+            values = {mlflow_name(name): cut(value, LONGEST_SETTING) for name, value in flat.items()}
+            changed = {name: value for name, value in values.items() if recorded.get(name, value) != value}
+            added = [Param(name, value) for name, value in values.items() if name not in changed]
+            tags = [RunTag(mlflow_name(f"resumed.{name}"), value) for name, value in changed.items()]
+            self._log(client, params=added, tags=tags)
+
+        self._record("settings", record)
+
+    def metrics(self, values: dict[str, float], step: int = 0) -> None:
+        """Record numbers at a step; MLflow allows no ``@`` in names, so ``hit@10`` becomes ``hit_at_10``.
+
+        One that is not finite becomes a tag: stores keep infinity as 1.8e308, or refuse it with all others.
+        """
+        now = time.time_ns() // 1_000_000
+
+        def record(client: "MlflowClient") -> None:
+            from mlflow.entities import Metric, RunTag
+
+            points = [
+                Metric(mlflow_name(name), value, now, step) for name, value in values.items() if math.isfinite(value)
+            ]
+            others = {name: value for name, value in values.items() if not math.isfinite(value)}
+            tags = [
+                RunTag(mlflow_name(f"not_finite.{name}"), f"{value} at step {step}") for name, value in others.items()
+            ]
+            self._log(client, metrics=points, tags=tags)
+
+        self._record("metrics", record)
+
+    def name(self, run_name: str, tags: dict[str, str]) -> None:
+        """Give the run the name and the tags by which the UI lists and compares it."""
+
+        def record(client: "MlflowClient") -> None:
+            from mlflow.entities import RunTag
+
+            named = {"mlflow.runName": cut(public_text(run_name), LONGEST_NAME), **public_tags(tags)}
+            self._log(client, tags=[RunTag(key, value) for key, value in named.items()])
+
+        self._record("the run's name", record)
+
+    def artifact(self, path: Path) -> None:
+        """Keep a copy of a file or folder with the run."""
+        for file in sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]:
+            place = file.parent.relative_to(path.parent).as_posix()
+            self._keep(file, None if place == "." else place)
+
+    def _keep(self, file: Path, place: str | None) -> None:
+        # One by one: MLflow sends a folder from threads that the interpreter waits for at its end.
+        size = file.stat().st_size if file.exists() else 0
+        self._record(
+            f"file {file.name}",
+            lambda client: client.log_artifact(self._run_id, str(file), place),
+            size / _BYTES_PER_SECOND,
+        )
+
+    def text(self, name: str, text: str) -> None:
+        """Keep a text with the run under a name whose ending tells the UI how to show it."""
+        self._record(f"file {name}", lambda client: client.log_text(self._run_id, text, name))
+
+    def dataset(self, manifest: dict[str, Any], context: str) -> None:
+        """Record a dataset folder's manifest as the run's dataset input; ``context`` says what it was used for."""
+        addresses = [public_text(source["address"]) for source in manifest["sources"]]
+        source = json.dumps({"addresses": addresses})
+        if len(source) > LONGEST_SOURCE:
+            self.text("sources.json", json.dumps(addresses, indent=2))
+            source = json.dumps({"addresses": addresses[:1], "further": len(addresses) - 1, "all": "sources.json"})
+
+        def record(client: "MlflowClient") -> None:
+            from mlflow.entities import Dataset, DatasetInput, InputTag
+
+            entity = Dataset(
+                name=manifest["dataset"],
+                digest=manifest["fingerprint"][:32],
+                source_type="http" if addresses[0].startswith("http") else "local",
+                source=source,
+                profile=json.dumps({**manifest["counts"], "split": manifest["split"]["name"]}),
+            )
+            client.log_inputs(self._run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
+
+        self._record("the data set", record)
+
+    def register(
+        self,
+        name: str,
+        folder: Path,
+        tags: dict[str, str],
+        alias: str,
+        takes_over: Callable[[dict[str, str] | None], bool],
+    ) -> None:
+        """Keep a folder that holds an MLflow model with the run, and register it as a new version of a model.
+
+        Args:
+            name: of the registered model, which is made if it is new.
+            folder: the MLflow model.
+            tags: of the version.
+            alias: for the version, if ``takes_over`` says so.
+            takes_over: is given the tags of the version that has the alias, None if no version has it.
+        """
+        self.artifact(folder)
+
+        def record(client: "MlflowClient") -> None:
+            if not client.search_registered_models(f"name = '{name}'"):
+                client.create_registered_model(name)
+            source = f"{client.get_run(self._run_id).info.artifact_uri}/{folder.name}"
+            version = client.create_model_version(
+                name, source, self._run_id, tags, await_creation_for=_LONGEST_WAIT
+            ).version
+            logger.info("registered as %s, version %s", name, version)
+            holder = client.get_registered_model(name).aliases.get(alias)
+            if takes_over(None if holder is None else client.get_model_version(name, holder).tags):
+                client.set_registered_model_alias(name, alias, version)
+                logger.info("models:/%s@%s is version %s", name, alias, version)
+
+        self._record("the registered model", record, _LONGEST_WAIT)
+
+    def finish(self, status: str) -> None:
+        """End the run; ``status`` is FINISHED, FAILED or KILLED.
+
+        Waits, within limits, until all records have been taken.
+        """
+
+        def record(client: "MlflowClient") -> None:
+            end_run(client, client.get_run(self._run_id), status)
+
+        self._end("the run's end", record, status)
+
+    def finish_unfinished(self, status: str) -> None:
+        """End the run if nobody has."""
+
+        def record(client: "MlflowClient") -> None:
+            if client.get_run(self._run_id).info.status == "RUNNING":
+                client.set_terminated(self._run_id, status)
+
+        self._end("the run's end", record, status)
+
+    def _end(self, kind: str, record: "Callable[[MlflowClient], object]", status: str) -> None:
+        if self._uri and not self._given_up:
+            seconds = min(patience(), KILLED_SECONDS) if status == "KILLED" else patience()
+            self._delivery.end(kind, self._with_run(record), seconds)
+
+    def _record(self, kind: str, record: "Callable[[MlflowClient], object]", seconds: float = 0.0) -> None:
+        if self._uri and not self._given_up:
+            self._delivery.call(kind, self._with_run(record), seconds)
+
+    def _with_run(self, record: "Callable[[MlflowClient], object]") -> Callable[[], object]:
+        def call() -> None:
+            if self._start:
+                self._make_run(self._start)
+            if not self._given_up:
+                record(store_client(self._uri))
+
+        return call
+
+    def _make_run(self, start: "Callable[[MlflowClient], str]") -> None:
+        if self._given_up:
+            return
+        try:
+            client = store_client(self._uri)
+            self._run_id = start(client)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            self._given_up = True
+            logger.warning("MLflow does not track this, the work goes on: %s", one_line(str(error)))
+            return
+        self._start = None
+        if self._given_up:  # meanwhile
+            client.set_terminated(self._run_id, "KILLED")
+
+    def _log(
+        self,
+        client: "MlflowClient",
+        metrics: "Sequence[Metric]" = (),
+        params: "Sequence[Param]" = (),
+        tags: "Sequence[RunTag]" = (),
+    ) -> None:
+        """Record a batch; where it is refused, what of it is not."""
+        try:
+            client.log_batch(self._run_id, metrics, params, tags)
+            return
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+        refusals = []
+        singly = [((one,), (), ()) for one in metrics] + [((), (one,), ()) for one in params]
+        for single in (*singly, *(((), (), (one,)) for one in tags)):
+            try:
+                client.log_batch(self._run_id, *single)
+            except Exception as refusal:
+                refusals.append(refusal)
+        if refusals:
+            raise refusals[0]
+
+    def _works(self) -> None:
+        """Write what must succeed if MLflow takes anything."""
+        store_client(self._uri).set_tag(self._run_id, "recorded_late", "true")
