@@ -234,10 +234,6 @@ def _with_unreported_artifacts(collect: Callable[..., Any]) -> Callable[..., Any
             name: executor_output_utils.artifact_list_to_dsl_artifact(artifacts, is_artifact_list=False)
             for name, artifacts in declared.items()
         }
-        for artifact in outputs.values():
-            # Numbers without a file: kfp's cache takes a missing one for lost and repeats the stage every time.
-            if not os.path.lexists(artifact.uri):
-                Path(artifact.uri).touch()
         return {**outputs, **collect(executor_input=executor_input, component_spec=component_spec)}
 
     return collected

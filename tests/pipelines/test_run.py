@@ -118,6 +118,7 @@ def test_events_and_results_in_a_bucket_and_nothing_twice(
         assert secret.encode() not in file.read_bytes(), file
 
 
+@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
 def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
     """The whole DAG, with a tiny Llama as the ranker and generators from scratch."""
     flags = ("--models", "sasrec", "--llm", "all", "--language-model", str(language_model("llama")))
