@@ -128,9 +128,9 @@ def _execute(plan: Plan, options: argparse.Namespace, path: Path, stamp: str) ->
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{MLFLOW_STORE.absolute()}"
         _say("opening the MLflow store (its first start takes a while)")
     tracker, tracking = _start_tracking(plan, stamp, path)
-    study = LocalStudy(path, runner, tracking, _thread_limits(plan.side_by_side), _say, folder.receive)
-    _say_what_is_kept(study)
     with finished(tracker):
+        study = LocalStudy(path, runner, tracking, _thread_limits(plan.side_by_side), _say, folder.receive)
+        _say_what_is_kept(study)
         _track_arguments(tracker, plan)
         try:
             succeeded = study.run(compiled_package(plan.pipeline, path / "pipeline"), arguments)
