@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from safetensors.torch import load_file, save_file
 
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.object_store import upload
@@ -141,6 +143,34 @@ def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_
     assert "GPT4Rec" in report
     again = finish_study(archive, tmp_path, *flags)
     assert ": started" not in again.stdout
+
+
+@pytest.mark.slow
+def test_a_changed_language_model_is_trained_again_and_an_unchanged_one_is_not(
+    archive: Path, tmp_path: Path, language_model: Callable[[str], Path]
+) -> None:
+    """Both named by overrides only, as ``LLM_OVERRIDES=source=./m GENERATOR_OVERRIDES=source=./m`` of make does."""
+    weights = Path(shutil.copytree(language_model("llama"), tmp_path / "m")) / "model.safetensors"
+    flags = ("--models", "sasrec", "--llm", "all", "--retriever", "sasrec", "--generator-overrides", "source=./m")
+    flags += ("--llm-overrides", "source=./m,finetune.negatives=5,align.negatives=3")
+    finish_study(archive, tmp_path, *flags)
+    assert ": started" not in finish_study(archive, tmp_path, *flags).stdout
+    before = validation_losses(tmp_path / "study")
+
+    save_file({name: 0.5 * values for name, values in load_file(weights).items()}, weights, {"format": "pt"})
+    again = finish_study(archive, tmp_path, *flags)
+    repeated = {line.split()[0].rstrip(":") for line in again.stdout.splitlines() if ": started" in line}
+    assert repeated >= {"finetune_llm", "align_llm", "rank_candidates", "train_generator", "evaluate_generator"}
+    assert not repeated & {"prepare_data", "train_recommender", "mine_preferences"}
+    after = validation_losses(tmp_path / "study")
+    assert len(after) == 2
+    assert all(after[model] != loss for model, loss in before.items())
+
+
+def validation_losses(study: Path) -> dict[str, float]:
+    """Return the first loss of each generator, which tells what it was made of."""
+    facts = [json.loads(path.read_text()) for path in study.glob("models/*/generator.json")]
+    return {fact["model"]: fact["training"]["rows"][0]["validation_loss"] for fact in facts}
 
 
 def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: Path) -> None:
