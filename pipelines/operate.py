@@ -28,7 +28,7 @@ ROLE: Final = "pipelines.kubeflow.org/runtime-role"
 _REPORTS: Final = {stage.replace("_", "-") for stage in STAGES if stage.startswith("report")}
 _TASK: Final = re.compile(rf"({'|'.join(stage.replace('_', '-') for stage in STAGES)})(-\d+)?|.*-driver")
 """Names of tasks, and of KFP's drivers, among those of all nodes of Argo's tree, which is what KFP reports (2.17.0,
-backend/src/common/util/workflow.go:862): what is around a task fails along with it."""
+backend/src/common/util/workflow.go:906): what is around a task fails along with it."""
 
 
 def build_parser() -> StageParser:
@@ -63,7 +63,7 @@ def _show_status(run: Any) -> None:
     """Print how a run stands or ended: its state, the tasks that failed, where its report is.
 
     KFP says of a run that was stopped that it failed, once it has ended; its history knows more (2.17.0,
-    backend/src/common/util/workflow.go:313, backend/src/apiserver/storage/run_store.go:706).
+    backend/src/common/util/workflow.go:314, backend/src/apiserver/storage/run_store.go:618).
     """
     states = [run.state, *(entry.state for entry in run.state_history or [])]
     stopped = "CANCELING" in states or "CANCELED" in states
@@ -137,7 +137,7 @@ def _kubectl(*arguments: str) -> str:
 def _fetch_report(run_id: str, bucket: str, out: Path) -> None:
     """Copy a run's report.html from the bucket.
 
-    KFP puts it at v2/artifacts/PIPELINE/RUN/report.../SALT/report_html (backend/src/v2/driver/driver.go:767 and :778).
+    KFP puts it at v2/artifacts/PIPELINE/RUN/report.../SALT/report_html (backend/src/v2/driver/driver.go:775 and :786).
     """
     try:
         client = s3_client(attempts=4)

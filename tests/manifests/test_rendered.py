@@ -359,7 +359,7 @@ def test_trainjob_speaks_the_stages_language() -> None:
 def test_only_tasks_with_a_limit_of_their_own_are_tried_again() -> None:
     """Argo merges ``templateDefaults`` into every template, a DAG's as well as a pod's.
 
-    argo-workflows v4.0.8, docs/template-defaults.md and workflow/controller/operator.go:2150 and :2330, where nothing
+    argo-workflows v4.0.5, docs/template-defaults.md and workflow/controller/operator.go:2133 and :2313, where nothing
     asks for the kind of template; kubeflow/pipelines 2dea6fd468 says so, too ("Argo wraps each template execution in a
     retry parent node"). Always with a limit above 0 would start a loop, and what is around it, again and again.
     """

@@ -91,8 +91,8 @@ def test_status_names_the_tasks_that_failed_among_all_nodes(
 ) -> None:
     """KFP reports every node of Argo's tree by its display name, without an error of its own (2.17.0).
 
-    backend/src/common/util/workflow.go:862 and apiserver/server/api_converter.go:1909; a task's node holds its attempts
-    (v2/compiler/argocompiler/container.go:427), a loop's its iterations (dag.go:438 and :471). Argo's retries wrap
+    backend/src/common/util/workflow.go:906 and apiserver/server/api_converter.go:1908; a task's node holds its attempts
+    (v2/compiler/argocompiler/container.go:414), a loop's its iterations (dag.go:437 and :471). Argo's retries wrap
     every node in another, whose attempts have a number.
     """
     failed = [
@@ -120,7 +120,7 @@ def test_status_of_runs_that_were_stopped_go_on_and_succeeded(
 ) -> None:
     """KFP calls a stopped run failed at its end (2.17.0): the API server reports CANCELING until then.
 
-    backend/src/common/util/workflow.go:313 and apiserver/resource/resource_manager.go:1692.
+    backend/src/common/util/workflow.go:314 and apiserver/resource/resource_manager.go:1535.
     """
     history = [{"state": state} for state in ("PENDING", "RUNNING", "CANCELING", "FAILED")]
     ended(server, "FAILED", [node("root", "FAILED"), node("train-recommender", "FAILED")], state_history=history)

@@ -24,7 +24,7 @@ def longest_artifact(package: str) -> pipeline_spec_pb2.RuntimeArtifact:
     kubeflow/pipelines 2.17.0: the name is the artifact's number and the metadata its properties
     (backend/src/v2/metadata/converter.go:181); of these the backend writes display_name and store_session_info
     (metadata/client.go:1236 and :1249, the provider and S3Params of objectstore/config.go:56-78); the address is
-    the pipeline root, pipeline, run, task, a salt and the output (driver/driver.go:767 and :778).
+    the pipeline root, pipeline, run, task, a salt and the output (driver/driver.go:775 and :786).
     """
     session = (
         '{"Provider":"minio","Params":{"accessKeyKey":"accesskey","disableSSL":"true","endpoint":'
