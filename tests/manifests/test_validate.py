@@ -286,7 +286,7 @@ def test_argo_tries_what_failed_again_and_may_keep_large_templates(plant: Plant)
     data = documents["workflow-controller-configmap"]["data"]
     assert data["executor"] == "kept"
     strategy = yaml.safe_load(data["workflowDefaults"])["spec"]["templateDefaults"]["retryStrategy"]
-    assert strategy == {"limit": "2", "retryPolicy": "Always"}
+    assert strategy == {"limit": "0", "retryPolicy": "Always"}
     pods, configmaps = documents["argo-role"]["rules"]
     assert pods["resources"] == ["pods"]
     assert configmaps == {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "delete"]}
