@@ -36,8 +36,18 @@ def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "
         "dataset": name,
         "fingerprint": mark,
         "counts": counts,
-        "sources": [{"address": "made by hand"}],
-        "split": {"name": "leave-one-out"},
+        "recbole_counts": {**counts, "users": counts["users"] + 1, "items": counts["items"] + 1},
+        "sources": [{"address": "made by hand", "file": "toy", "bytes": 0, "md5": "", "checksum": "none published"}],
+        "settings": {},
+        "filters": [],
+        "split": {
+            "name": "leave-one-out",
+            "training_interactions": int(train.sum()),
+            "validation_users": int(evaluated.sum()),
+            "test_users": int(evaluated.sum()),
+            "test_targets_unseen_in_training": 0,
+        },
+        "sequence_length": {"mean": float(lengths.mean()), "median": 0.0, "maximum": int(lengths.max())},
     }
     (target / "manifest.json").write_text(json.dumps(manifest))
     return target

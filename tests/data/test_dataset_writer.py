@@ -34,7 +34,7 @@ def write(folder, rows, titles=()):
         sequences,
         leave_one_out(sequences.offsets),
         collect_titles(sequences.item_ids, titles),
-        {"sources": [], "split": {"name": "leave-one-out"}},
+        {"sources": [], "settings": {}, "filters": [], "split": {"name": "leave-one-out"}},
     )
 
 

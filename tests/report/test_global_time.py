@@ -229,7 +229,7 @@ def test_files_that_do_not_belong_are_refused(builder: StudyBuilder, write_datas
         "0 folders": [],
         "2 folders": [good, good],
         "ml-100k, global-time; give ml-1m": [prepared("other", dataset="ml-100k")],
-        "ml-1m, leave-one-out; give": [prepared("split", split={"name": "leave-one-out"})],
+        "ml-1m, leave-one-out; give": [prepared("split", split=SPLIT | {"name": "leave-one-out"})],
         OTHER[:12]: [prepared("fingerprint", fingerprint=OTHER)],
     }.items():
         with pytest.raises(InputError, match=named) as caught:

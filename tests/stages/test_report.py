@@ -62,7 +62,13 @@ def write_dataset(folder):
         "filters": [{"filter": "k_core", "setting": 5, "before": COUNTS, "after": COUNTS}],
         "counts": COUNTS,
         "recbole_counts": {"users": 944, "items": 1350, "interactions": 3772},
-        "split": {"name": "leave-one-out", "training_interactions": 1886},
+        "split": {
+            "name": "leave-one-out",
+            "training_interactions": 1886,
+            "validation_users": 943,
+            "test_users": 943,
+            "test_targets_unseen_in_training": 0,
+        },
         "sequence_length": {"mean": 4.0, "median": 4, "maximum": 4},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -116,7 +122,15 @@ def write_global_time(dataset, folder):
     items = [item for sequence in SEQUENCES for item in sequence]
     columns = {"item": pyarrow.array(items, pyarrow.int32()), "time": pyarrow.array(range(len(items)), pyarrow.int64())}
     pyarrow.parquet.write_table(pyarrow.table(columns), dataset / "interactions.parquet")
-    split = {"name": "global-time", "training_interactions": 9, "test_targets_unseen_in_training": 0}
+    split = {
+        "name": "global-time",
+        "training_interactions": 9,
+        "validation_users": 9,
+        "test_users": 9,
+        "test_targets_unseen_in_training": 0,
+        "validation_from": 1,
+        "test_from": 2,
+    }
     split |= {"validation_from": 1000, "test_from": 2000}
     write_json(folder / "dataset" / "manifest.json", {**first, "fingerprint": mark, "split": split})
     made_comparison("ml-100k", fingerprint=mark).write(folder / "comparison.json")

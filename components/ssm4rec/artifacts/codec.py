@@ -182,6 +182,8 @@ def _first(error: ValidationError, document: Any) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "union_tag_not_found":  # what tells the kinds apart is a field like the others
+        where, message = f"{where}.{first['ctx']['discriminator'].strip(chr(39))}", "Field required"
     return reason(ValueError(f"{where or type(document).__name__}: {message}"))
 
 

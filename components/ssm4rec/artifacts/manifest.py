@@ -1,7 +1,7 @@
 """manifest.json of a dataset folder, as far as later stages read it; what else it says is kept as it is."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
@@ -28,10 +28,10 @@ class Source(TypedDict):
     """A file that the data came from."""
 
     address: str
-    file: NotRequired[str]
-    bytes: NotRequired[Count]
-    md5: NotRequired[str]
-    checksum: NotRequired[str]
+    file: str
+    bytes: Count
+    md5: str
+    checksum: str
 
 
 @with_config(OPEN)
@@ -45,14 +45,34 @@ class Filter(TypedDict):
 
 
 @with_config(OPEN)
-class Split(TypedDict):
-    """How the data are split."""
+class _Split(TypedDict):
+    training_interactions: Count
+    validation_users: Count
+    test_users: Count
+    test_targets_unseen_in_training: Count
+
+
+@with_config(OPEN)
+class LeaveOneOut(_Split):
+    """Each user's last two items are targets."""
+
+    name: Literal["leave-one-out"]
+
+
+@with_config(OPEN)
+class GlobalTime(_Split):
+    """Targets lie after two moments, the same for all users."""
+
+    name: Literal["global-time"]
+    validation_from: Milliseconds
+    test_from: Milliseconds
+
+
+@with_config(OPEN)
+class NoSplit(TypedDict):
+    """Of data that were not prepared."""
 
     name: str
-    training_interactions: NotRequired[Count]
-    test_targets_unseen_in_training: NotRequired[Count]
-    validation_from: NotRequired[Milliseconds]
-    test_from: NotRequired[Milliseconds]
 
 
 @with_config(OPEN)
@@ -72,11 +92,11 @@ class Manifest(TypedDict):
     fingerprint: str
     sources: list[Source]
     counts: Counts
-    split: Split
-    settings: NotRequired[dict[str, Any]]
-    filters: NotRequired[list[Filter]]
-    recbole_counts: NotRequired[Counts]
-    sequence_length: NotRequired[Lengths]
+    split: Annotated[LeaveOneOut | GlobalTime, Field(discriminator="name")]
+    settings: dict[str, Any]
+    filters: list[Filter]
+    recbole_counts: Counts
+    sequence_length: Lengths
 
 
 @with_config(OPEN)
@@ -85,7 +105,7 @@ class Nothing(TypedDict):
 
     dataset: str
     fingerprint: Literal[""]
-    split: Split
+    split: NoSplit
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
