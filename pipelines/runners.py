@@ -42,6 +42,9 @@ ENDING_SECONDS: Final = 20.0
 """How long a stage that was asked to end may take before it is killed: it tells MLflow, and finishes a native call."""
 
 
+_WAKING_SECONDS: Final = 0.5
+
+
 @dataclass
 class _Stages:
     """Stages that run, and how they end with this process.
@@ -58,10 +61,15 @@ class _Stages:
         """While the block runs, a signal that ends this process ends the stages."""
         watching = threading.Thread(target=self._watch, daemon=True)
         watching.start()
+        before = signal.signal(signal.SIGURG, lambda *_: None)
+        finished = threading.Event()
+        threading.Thread(target=_wake, args=(threading.get_ident(), finished), daemon=True).start()
         try:
             with ending_children(self._ask):
                 yield
         finally:
+            finished.set()
+            signal.signal(signal.SIGURG, before)
             self._asked.put(False)
 
     def _ask(self, number: signal.Signals) -> None:
@@ -240,6 +248,15 @@ class Containers(_Stages):
 
 
 Runner = HostProcesses | Containers
+
+
+def _wake(thread: int, finished: threading.Event) -> None:
+    """Interrupt the main thread's waiting again and again.
+
+    The kernel may hand a signal to any thread, but Python's handler runs in the main one, which waits for kfp's.
+    """
+    while not finished.wait(_WAKING_SECONDS):
+        signal.pthread_kill(thread, signal.SIGURG)
 
 
 def _signal_group(running: "subprocess.Popen[str]", number: signal.Signals) -> None:

@@ -167,6 +167,29 @@ def test_study_that_signals_end(archive: Path, tmp_path: Path) -> None:
     end_study(command, tmp_path, "going on in", signal.SIGTERM)
 
 
+def test_signal_that_another_thread_gets() -> None:
+    """Any thread may get it; the main one, which only waits, has to wake up for it."""
+    program = """if True:
+        import signal, threading
+        from pipelines.runners import HostProcesses
+        from ssm4rec.signals import ended_by_signals
+        with ended_by_signals(), HostProcesses().ending_stages():
+            waiting = threading.Event()
+            other = threading.Thread(target=waiting.wait, daemon=True)
+            other.start()
+            signal.pthread_kill(other.ident, signal.SIGTERM)
+            threading.Event().wait()"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(Path()),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert "Ended: SIGTERM" in done.stderr
+
+
 def test_study_ends_with_make(archive: Path, tmp_path: Path) -> None:
     """SIGKILL of make, which can pass nothing on."""
     (tmp_path / "bin").mkdir()
