@@ -82,6 +82,8 @@ def test_containers(folder: Path, same: Any, unknown: list[str]) -> None:
         (numpy.timedelta64(3), "3 generic time units"),
         ("x" * 50, ""),
         ({"x": "y" * 50}, "{'x': '" + "y" * 33 + "..., neither"),
+        pytest.param(10**5000, "a number of more than 40 digits, too long to be looked up", id="digits"),
+        pytest.param([-(10**5000)], "a list that cannot be shown, neither a text", id="digits in a list"),
     ],
 )
 def test_entries_that_json_does_not_have(folder: Path, entry: Any, shown: str) -> None:

@@ -122,7 +122,12 @@ def _name(place: int, entry: Any) -> str | None:
     if _is_null(entry):
         return None
     if isinstance(entry, int | numpy.integer) and not isinstance(entry, bool | numpy.timedelta64):
-        return str(int(entry))
+        try:
+            return str(int(entry))
+        except ValueError:  # Python writes at most sys.get_int_max_str_digits() digits
+            raise _MalformedHistoryError(
+                f"entry {place} of history is {_shown(entry)}, too long to be looked up; send it as a text"
+            ) from None
     if isinstance(entry, float | numpy.floating) and entry.is_integer():
         # Where nulls are among whole numbers pandas has floats. Past its mantissa a float stands for several of them.
         if abs(entry) < 2 ** (numpy.finfo(type(entry)).nmant + 1):
@@ -146,5 +151,8 @@ def _shown(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and abs(value) >= 10**_SHOWN:
         return "a number of more than 40 digits"
-    text = ascii(value) if isinstance(value, str) else str(value).encode("unicode_escape").decode()
+    try:
+        text = ascii(value) if isinstance(value, str) else str(value).encode("unicode_escape").decode()
+    except (ValueError, RecursionError):  # it holds a number of thousands of digits, or is nested as deeply
+        return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
