@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from ssm4rec.stages.train_recommender.__main__ import build_parser, run
 from tests.pipelines.studies import ROOT
 
 MOMENTS = (
@@ -266,9 +265,11 @@ def undisturbed(cycle_dataset: Path, tmp_path: Path) -> Callable[..., bytes]:
     """Return a function that gives the weights of a training that nothing happened to."""
 
     def weights(*flags: str) -> bytes:
-        parser = build_parser()
-        run(parser.parse_args(training(cycle_dataset, tmp_path / "undisturbed", *flags)))
-        return (tmp_path / "undisturbed/model/model.safetensors").read_bytes()
+        folder = tmp_path / "undisturbed"
+        folder.mkdir()
+        done = Running(folder, [STAGE, *training(cycle_dataset, folder, *flags)])
+        assert done.finish() == 0, done.lines
+        return (folder / "model/model.safetensors").read_bytes()
 
     return weights
 
