@@ -50,7 +50,7 @@ class Delivery:
     Args:
         name: of the other side, for messages.
         refused: whether an exception means that this call will never succeed.
-        works: a harmless call, to see whether a call that fails again and again is itself to blame.
+        works: a harmless call, to see whether a call that keeps failing is itself to blame.
     """
 
     def __init__(self, name: str, refused: Callable[[Exception], bool], works: Callable[[], object]) -> None:

@@ -28,7 +28,7 @@ _LONGEST_NUMBER: Final = 100
 MARKER: Final = ".ssm4rec.json"
 
 STUDY: Final = "study"
-"""What a study's folder says in place of a stage; it is never replaced, and gains files."""
+"""What a study's folder says instead of a stage; it is never replaced, and gains files."""
 
 CHECKPOINTS_HELD: Final = (
     "another process trains with these checkpoints; wait for it, or choose another --checkpoint-dir"

@@ -122,7 +122,7 @@ def test_seconds_among_milliseconds_are_never_dropped(tmp_path):
     rows = [(user, item, time * 1000, rating) for user, item, time, rating in GOOD]
     (tmp_path / "e.csv").write_text(csv([*rows[:30], *GOOD[30:]]))
     with pytest.raises(
-        InputError, match=r"row 31: 1600001800 looks like a time in s, most of the file like times in ms"
+        InputError, match=r"row 31: 1600001800 looks like a time in s, others in the file like times in ms"
     ):
         read(tmp_path / "e.csv")
 

@@ -1,6 +1,7 @@
 import datetime
 import random
 
+import numpy
 import polars
 import pyarrow
 import pytest
@@ -110,3 +111,23 @@ def test_batches_of_two_kinds():
     parts = [parse_times(pyarrow.array(values), "t")[0] for values in (["5"], ["2020-01-01"])]
     with pytest.raises(InputError, match="file, column t: some values are numbers and some are dates"):
         resolve_times(parts, "auto", "file", "t", BadRows())
+
+
+@pytest.mark.parametrize(
+    ("unit", "numbers", "named"),
+    [
+        ("ms", [1_600_000_000_000, 1_600_000_060, 1_600_000_120_000], "1600000060 looks like a time in s"),
+        ("us", [1_600_000_000_000_000, 1_600_000_060_000], "1600000060000 looks like a time in ms"),
+        ("ns", [1_600_000_000_000_000_000, 1_600_000_060], "1600000060 looks like a time in s"),
+    ],
+)
+def test_two_units_in_a_file_are_refused_whatever_the_user_says(unit: str, numbers: list[int], named: str) -> None:
+    times = Times(numpy.array(numbers), "number")
+    with pytest.raises(InputError, match=f"e.csv, column t, row 2: {named}, others in the file like times in {unit}"):
+        resolve_times([times], unit, "e.csv", "t", BadRows())
+
+
+def test_a_file_all_in_another_unit_than_the_users_is_the_users() -> None:
+    assert resolve_times([Times(numpy.array([200_000_000]), "number")], "ms", "e", "t", BadRows()).values.tolist() == [
+        200_000_000_000
+    ]

@@ -43,7 +43,7 @@ def interpreted() -> Iterator[None]:
         patch.setattr(triton, "autotune", _one_configuration(triton.autotune))
         patch.setattr(torch.cuda, "device", lambda index: nullcontext())
         patch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(multi_processor_count=2))
-        # The real package in place of its stand-in, but for its __init__, which imports its compiled modules.
+        # The real package instead of its stand-in, but for its __init__, which imports its compiled modules.
         for name in [name for name in sys.modules if name.split(".")[0] == "mamba_ssm"]:
             patch.delitem(sys.modules, name)
         spec = find_spec("mamba_ssm")

@@ -15,6 +15,7 @@ import pyarrow
 import pyarrow.csv
 
 from ssm4rec.data.bad_rows import MALFORMED, BadRows
+from ssm4rec.data.quoting import with_paired_quotes
 from ssm4rec.data.streams import BLOCK_BYTES, DELIMITERS, TextForm, excerpt, one_line, open_text, readable
 from ssm4rec.errors import InputError
 
@@ -38,7 +39,10 @@ def read_csv(path: Path, columns: Sequence[str], form: TextForm, bad_rows: BadRo
         places = {find_column(column, names, str(path), RECBOLE_TYPES): column for column in columns}
         # Names that nobody asked for may repeat or be anything: they are replaced by numbers.
         header = [places.get(place, f"\0{place}") for place in range(len(names))]
-        with open_text(path, form.encoding, replace=replace) as stream:
+        with (
+            open_text(path, form.encoding, replace=replace) as text,
+            with_paired_quotes(text, str(path), delimiter) as stream,
+        ):
             yield from read_delimited(
                 stream, str(path), columns, delimiter=delimiter, header=header, skip=blank_lines + 1, bad_rows=bad_rows
             )

@@ -70,7 +70,7 @@ def open_text(path: Path, encoding: str = "auto", *, replace: bool = False) -> I
                 stream.read(len(codecs.BOM_UTF8))
             yield stream
         else:
-            convert = opened.enter_context(_interruptible(_to_utf8(name, replace)))
+            convert = opened.enter_context(interruptible(_to_utf8(name, replace)))
             yield opened.enter_context(pyarrow.TransformInputStream(stream, convert))
 
 
@@ -81,10 +81,10 @@ def open_stream(stream: IO[bytes], *, mark: bool = False) -> Iterator[pyarrow.Na
     Args:
         mark: put ``UNDECODABLE`` where it is not UTF-8: a row that Arrow shows to the handler of bad rows must be text.
     """
-    with _interruptible(stream.read) as read:
+    with interruptible(stream.read) as read:
         file = pyarrow.PythonFile(_Readable(read), mode="r")
         if mark:
-            with _interruptible(_to_utf8("utf-8", replace=True)) as convert:
+            with interruptible(_to_utf8("utf-8", replace=True)) as convert:
                 yield pyarrow.TransformInputStream(file, convert)
         else:
             yield file
@@ -103,7 +103,7 @@ class _Readable:
 
 
 @contextmanager
-def _interruptible(call: Callable[..., bytes]) -> Iterator[Callable[..., bytes]]:
+def interruptible(call: Callable[..., bytes]) -> Iterator[Callable[..., bytes]]:
     """Give what calls ``call`` until the block is left, and fails then.
 
     Arrow reads ahead in threads of its own, also after an error. One that is in Python code while the interpreter ends

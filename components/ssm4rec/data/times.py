@@ -235,9 +235,10 @@ def resolve_times(parts: Sequence[Times], unit: str, where: str, column: str, ba
     # Rows dropped before leave the others' places in the file unknown.
     first_row = None if bad_rows.dropped else 1
     likely = _likely_unit(numbers)
-    if unit == "auto":
-        _check_one_unit(numbers, likely, f"{where}, column {column}", first_row)
     chosen = likely if unit == "auto" else unit
+    low, high = _RANGES[chosen]
+    if unit == "auto" or (unit != ORDER and bool(((numbers >= low) & (numbers < high)).any())):
+        _check_one_unit(numbers, chosen, f"{where}, column {column}", first_row)
     good = bad_rows.good(_problems(numbers, chosen, unit == "auto", column), len(numbers), where, first_row)
     if good is not None:
         numbers = numbers[good]
@@ -250,18 +251,18 @@ def in_milliseconds(frame: polars.DataFrame, time_kind: str) -> polars.DataFrame
     return frame if time_kind == ORDER else frame.with_columns(polars.col("time") // 1000)
 
 
-def _check_one_unit(numbers: numpy.ndarray, likely: str, where: str, first_row: int | None) -> None:
-    """Raise InputError if a number looks like a time in another unit than most: seconds among milliseconds."""
+def _check_one_unit(numbers: numpy.ndarray, chosen: str, where: str, first_row: int | None) -> None:
+    """Raise InputError if a number looks like a time in another unit than the chosen: seconds among milliseconds."""
     for unit, (low, high) in _RANGES.items():
-        if unit in (likely, ORDER):
+        if unit in (chosen, ORDER):
             continue
         other = numpy.flatnonzero((numbers >= low) & (numbers < high))
         if len(other):
-            most = "order numbers" if likely == ORDER else f"times in {likely}"
+            others = "order numbers" if chosen == ORDER else f"times in {chosen}"
             row = "" if first_row is None else f", row {first_row + other[0]}"
             raise InputError(
-                f"{where}{row}: {numbers[other[0]]} looks like a time in {unit}, most of "
-                f"the file like {most}; write all times in one unit, or set --time-unit"
+                f"{where}{row}: {numbers[other[0]]} looks like a time in {unit}, others "
+                f"in the file like {others}; write all times in one unit, or set --time-unit"
             )
 
 

@@ -247,7 +247,7 @@ def _print_counts(manifest: dict[str, Any]) -> None:
         f"{manifest['dataset']}, {split['name']}: {split['training_interactions']:,} training interactions, "
         f"{split['validation_users']:,} validation users, {split['test_users']:,} test users"
     )
-    times = "times" if manifest["time_kind"] == "ms" else "order numbers in place of times"
+    times = "times" if manifest["time_kind"] == "ms" else "order numbers instead of times"
     print(f"{manifest['titles']:,} of {manifest['counts']['items']:,} items have a title; the events have {times}")
 
 

@@ -1,0 +1,60 @@
+"""Stray quotes are refused with their line; whatever RFC 4180 allows is read as before, however it is cut in pieces."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy
+import pyarrow
+import pytest
+
+from ssm4rec.data.bad_rows import BadRows
+from ssm4rec.data.delimited import read_csv
+from ssm4rec.data.quoting import with_paired_quotes
+from ssm4rec.data.streams import TextForm
+from ssm4rec.errors import InputError
+
+HEADER = "user_id,item_id,timestamp,text\n"
+
+
+def read(path: Path, text: str, delimiter: str = "auto") -> list[tuple[bytes, ...]]:
+    path.write_text(text)
+    batches = read_csv(path, ["user_id", "item_id"], TextForm(delimiter, "auto"), BadRows())
+    return [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ('u1,i1,1,"5 inch\nu2,i2,2,plain\nu3,i3,3,"6 inch\nu4,i4,4,x\n', 2),
+        ('u1,i1,1,ok\nu2,"i2,2,x\nu3,i3,3,"7 inch\n', 3),
+        ('u1,i1,1,"a ""quoted"" one"\nu2,i2,2,"two\nlines"\nu3,i3,3,"bold" words\n', 5),
+        ('u1,i1,1,"never closed\nu2,i2,2,x\n', 2),
+    ],
+)
+@pytest.mark.parametrize("bad_rows", ["refuse", "drop"])
+def test_a_stray_quote_is_refused_where_it_opens(tmp_path: Path, rows: str, line: int, bad_rows: str) -> None:
+    path = tmp_path / "e.csv"
+    path.write_text(HEADER + rows)
+    with pytest.raises(InputError, match=f"e.csv, line {line}: a quote opens a value"):
+        list(read_csv(path, ["user_id", "item_id"], TextForm("auto", "auto"), BadRows(bad_rows)))
+
+
+@pytest.mark.parametrize(("name", "sign"), [("comma", ","), ("tab", "\t"), ("semicolon", ";"), ("pipe", "|")])
+def test_quotes_that_pair_up_are_read(tmp_path: Path, name: str, sign: str) -> None:
+    rows = ['u1,i1,1,"two\n\nlines, and ""quotes"""', 'u2,"i,2",2,5" wide', 'u3,i3,3,""', '"u4",i4,4,"x"']
+    text = (HEADER + "\n".join(rows) + "\n").replace(",", sign)
+    found = read(tmp_path / "e.csv", text, name)
+    assert found == [(b"u1", b"i1"), (b"u2", f"i{sign}2".encode()), (b"u3", b"i3"), (b"u4", b"i4")]
+
+
+def test_any_text_that_pythons_csv_writes_passes_in_pieces_of_any_size() -> None:
+    random = numpy.random.default_rng(3)
+    letters = ["a", '"', ",", "\n", "\r\n", " ", '""', "é"]
+    rows = [["".join(random.choice(letters, random.integers(0, 6))) for _ in range(4)] for _ in range(400)]
+    written = io.StringIO(newline="")
+    csv.writer(written).writerows(rows)
+    text = written.getvalue().encode()
+    for size in (1, 7, 64, len(text)):
+        with with_paired_quotes(pyarrow.PythonFile(io.BytesIO(text), mode="r"), "e.csv", ",") as stream:
+            assert b"".join(iter(lambda size=size: stream.read(size), b"")) == text
