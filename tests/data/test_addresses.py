@@ -75,3 +75,11 @@ def test_what_is_no_source(folder, text, words):
         (folder / "mixed" / name).touch()
     with pytest.raises(InputError, match=words):
         expand_addresses(text.format(folder))
+
+
+def test_files_without_a_byte_in_a_folder_are_skipped(tmp_path):
+    for name, text in (("part-0.csv", ""), ("part-1.csv", "a,b\n"), ("part-2.csv", "")):
+        (tmp_path / name).write_text(text)
+    assert expand_addresses(str(tmp_path)) == expand_addresses(f"{tmp_path}/part-*") == [str(tmp_path / "part-1.csv")]
+    (tmp_path / "part-1.csv").write_text("")  # the first is refused, as empty, by whoever reads it
+    assert expand_addresses(str(tmp_path))[0] == str(tmp_path / "part-0.csv")

@@ -96,6 +96,14 @@ def test_a_list_of_films_without_end_is_refused(archive, tmp_path, movies):
         list(source.titles)
 
 
+def test_a_title_that_is_not_text_is_named(archive, tmp_path):
+    movies = b"movieId,title,genres\n1,Heat,Drama\n2,Am\xe9lie,Comedy\n"
+    path = archive(tmp_path / "archive.zip", ml_20m() | {"ml-20m/movies.csv": movies})
+    source = read_movielens(SourceOptions("ml-20m", tmp_path, str(path), any_checksum=True))
+    with pytest.raises(InputError, match=r"archive\.zip:ml-20m/movies\.csv, line 3: not text in utf-8 \(.*0xe9"):
+        list(source.titles)
+
+
 def test_bad_rows_of_an_archive_are_dropped(archive, tmp_path):
     text = ml_1m()["ml-1m/ratings.dat"] + "1::2::x::880000000\n1::2\n::2::3::880000000\n"
     ratings = text.encode() + b"\xf1::2\n\xf1::2::3::880000000\n"

@@ -3,10 +3,12 @@
 
 import bz2
 import codecs
+import datetime
 import gzip
 import json
 import lzma
 import tracemalloc
+import uuid
 import zipfile
 from decimal import Decimal
 
@@ -385,3 +387,47 @@ def test_a_text_of_many_parquet_rows_is_held_once(tmp_path):
         pyarrow.table({"user_id": ["x" * (BLOCK_BYTES + 1), "y"], "item_id": ["i", "j"], "timestamp": [1, 2]}), path
     )
     assert "column user_id: a value is longer than 16 MiB" in refusal(path, rating_column="")
+
+
+def test_json_lines_may_be_called_json(tmp_path):
+    path = tmp_path / "events.json"
+    path.write_text(objects())
+    assert read(path)[0] == EXPECTED
+    path.write_text("[\n" + ",\n".join(objects().splitlines()) + "\n]\n")
+    assert "line 1: not a JSON object: '['; write one JSON object a line" in refusal(path)
+
+
+@pytest.mark.parametrize("store_schema", [True, False])
+def test_uuids_of_parquet_are_ids(tmp_path, store_schema):
+    path = tmp_path / "uuids.parquet"
+    users = [uuid.UUID(int=(user << 96) + user) for user, _, _, _ in EVENTS]
+    columns = dict(zip(NAMES, zip(*EVENTS, strict=True), strict=True))
+    columns["user_id"] = pyarrow.array([user.bytes for user in users], pyarrow.uuid())
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, store_schema=store_schema)
+    assert [row[0] for row in read(path)[0]] == [str(user) for user in users]
+    columns["user_id"] = pyarrow.array([None, *(user.bytes for user in users[1:])], pyarrow.uuid())
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, store_schema=store_schema)
+    assert "column user_id, row 1: the id is missing" in refusal(path)
+
+
+def test_times_that_end_in_utc(tmp_path):
+    path = tmp_path / "utc.csv"  # as BigQuery exports them
+    times = [f"{datetime.datetime.fromtimestamp(t, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC" for _, _, t, _ in EVENTS]
+    rows = [(u, i, time, r) for (u, i, _, r), time in zip(EVENTS, times, strict=True)]
+    path.write_text(delimited(rows=rows))
+    assert read(path)[0] == EXPECTED
+    path.write_text(
+        delimited(
+            rows=[(u, i, time.replace(" UTC", " PST") if n == 2 else time, r) for n, (u, i, time, r) in enumerate(rows)]
+        )
+    )
+    assert "row 3: not a time: '2020-" in refusal(path)
+
+
+def test_ratings_with_a_decimal_comma(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text(delimited(";", rows=[(u, i, t, f"{r},50") for u, i, t, r in EVENTS]))
+    _, source = read(path)
+    assert source.interactions.frame["rating"].to_list() == [r + 0.5 for _, _, _, r in EVENTS]
+    path.write_text(delimited(";", rows=replaced(3, "rating", "3,500")))  # which may be thousands
+    assert "row 3: not a rating: '3,500'" in refusal(path)

@@ -187,6 +187,10 @@ def test_files_that_do_not_belong_together_are_refused(dataset: SequenceDataset)
     without = replace(latency(), summary=replace(summary, results=(), crossings=()))
     with pytest.raises(InputError, match="holds no lengths; run measure_latency with --lengths"):
         gather_long_histories(manifest, dataset, good, without, 100)
+    protocol = {name: value for name, value in summary.protocol.items() if name != "lengths"}
+    silent = replace(latency(), summary=replace(summary, protocol=protocol))
+    with pytest.raises(InputError, match="does not say its lengths; run measure_latency again"):
+        gather_long_histories(manifest, dataset, good, silent, 100)
     with pytest.raises(InputError, match="two evaluations of sasrec, 5 items seed 0"):
         gather_long_histories(manifest, dataset, [good[0], good[0]], latency(), 100)
     with pytest.raises(InputError, match="no model was evaluated with two windows"):

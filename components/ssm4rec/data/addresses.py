@@ -17,7 +17,7 @@ def expand_addresses(text: str) -> list[str]:
     """Return the address of each file that a flag names, in the order in which they are read.
 
     A folder stands for the files in it, a pattern (``*``, ``?``, ``[...]``, ``**`` for folders below) for the files it
-    fits; both in the order of their paths. Hidden files (``.`` or ``_`` first) are skipped.
+    fits; both in the order of their paths. Hidden files (``.`` or ``_`` first) and those of 0 bytes are skipped.
 
     Raises:
         InputError: a folder or pattern holds no file, folders below, or files of several formats.
@@ -44,6 +44,8 @@ def expand_address(address: str) -> list[str]:
     else:
         return [address]  # which does not exist, as whoever fetches it says
     files = [entry for entry in found if not entry.is_dir()]
+    # Spark writes a file without a byte for a partition without a row.
+    files = [entry for entry in files if not entry.is_file() or entry.stat().st_size] or files
     if not files:
         raise InputError(f"{path}: no file fits; check --source")
     by_format = {format_of_name(file.name): file for file in reversed(files)}

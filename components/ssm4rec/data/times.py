@@ -74,6 +74,9 @@ def parse_times(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]
     kind = column.type
     if is_text(kind):
         texts, undecodable = read_texts(column, name, "time")
+        # As BigQuery writes them: "2016-01-01 00:00:00 UTC".
+        if pyarrow.compute.any(pyarrow.compute.ends_with(texts, " UTC"), min_count=0).as_py():
+            texts = pyarrow.compute.replace_substring_regex(texts, r"(\d) UTC$", r"\1Z")
         if not len(texts):
             return Times(numpy.zeros(0, dtype=numpy.int64), "number"), []
         times, problems = _parse_texts(texts, name)

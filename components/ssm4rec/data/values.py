@@ -108,6 +108,8 @@ def read_ratings(column: pyarrow.Array, name: str) -> tuple[polars.Series, list[
         series = polars.Series(texts)
         series = series.set(series == "", None)
         numbers = series.cast(polars.Float64, strict=False)
+        if (numbers.is_null() & series.is_not_null()).any():
+            numbers = numbers.fill_null(_with_decimal_comma(series))
         wrong = (series.is_not_null() & numbers.is_null()).to_numpy()
     else:
         series = polars.Series(_as_doubles(column, name))
@@ -122,6 +124,11 @@ def read_ratings(column: pyarrow.Array, name: str) -> tuple[polars.Series, list[
         lambda index: f"not a rating: {excerpt(repr(series[index]))}; choose another --rating-column",
     )
     return ratings, [*problems, problem]
+
+
+def _with_decimal_comma(texts: polars.Series) -> polars.Series:
+    """Read 3,5 as much of Europe writes 3.5; what may be a thousand, such as 3,500, is null."""
+    return texts.str.extract(r"^\s*([+-]?\d+,\d{1,2})\s*$").str.replace(",", ".", literal=True).cast(polars.Float64)
 
 
 def _as_doubles(column: pyarrow.Array, name: str) -> pyarrow.Array:

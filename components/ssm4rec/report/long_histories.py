@@ -121,6 +121,8 @@ def gather_long_histories(
     study = gather_study(manifest, [_labelled(evaluation) for evaluation, _ in evaluated], [])
     if not any(result.kind == "length" for result in latency.summary.results):
         raise InputError("the measurement of latency holds no lengths; run measure_latency with --lengths")
+    if not latency.summary.protocol.get("lengths"):
+        raise InputError("the measurement of latency does not say its lengths; run measure_latency again")
     windows = compare_windows(
         dataset,
         [(evaluation.model, window_of(evaluation), ranks) for evaluation, ranks in evaluated],
