@@ -56,5 +56,30 @@ def test_any_text_that_pythons_csv_writes_passes_in_pieces_of_any_size() -> None
     csv.writer(written).writerows(rows)
     text = written.getvalue().encode()
     for size in (1, 7, 64, len(text)):
-        with with_paired_quotes(pyarrow.PythonFile(io.BytesIO(text), mode="r"), "e.csv", ",") as stream:
+        with with_paired_quotes(pyarrow.PythonFile(io.BytesIO(text), mode="r"), "e.csv", ",", 99, []) as stream:
             assert b"".join(iter(lambda size=size: stream.read(size), b"")) == text
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "taken"),
+    [
+        ('u1,i1,1,x\nu1,i2,2,"5 inch tv\nu2,i2,2,TV 5"\nu3,i3,3,x\n', 3, 1),
+        ('u1,"5 inch,1,x\nu2,i2,2,x\nu3,i3 5",3,x\n', 2, 2),
+        ('u1,"5 inch,1,x\r\nu2,i2,2,x\r\nu3,i3 5",3,x', 2, 2),
+    ],
+)
+def test_a_stray_quote_that_another_closes_by_chance(tmp_path: Path, rows: str, line: int, taken: int) -> None:
+    with pytest.raises(InputError, match=f"line {line}: a quote opens a value that takes in whole rows .{taken}"):
+        read(tmp_path / "e.csv", HEADER + rows)
+
+
+@pytest.mark.parametrize(
+    "review",
+    ["Great!\nFits, cuts, holds, well", "one\ntwo", "a,b,c\nd,e,f", "Sizes\n7,8,nine,ten", "\n,,,", "1\n,2,3,4"],
+)
+def test_reviews_of_several_lines_are_read(tmp_path: Path, review: str) -> None:
+    text = HEADER + f'u1,i1,1,"{review}"\nu2,i2,2,x\n'
+    path = tmp_path / "e.csv"
+    path.write_text(text)
+    batches = read_csv(path, ["user_id", "item_id", "timestamp"], TextForm(), BadRows())
+    assert [row["timestamp"] for batch in batches for row in batch.to_pylist()] == [b"1", b"2"]

@@ -41,7 +41,7 @@ def read_csv(path: Path, columns: Sequence[str], form: TextForm, bad_rows: BadRo
         header = [places.get(place, f"\0{place}") for place in range(len(names))]
         with (
             open_text(path, form.encoding, replace=replace) as text,
-            with_paired_quotes(text, str(path), delimiter) as stream,
+            with_paired_quotes(text, str(path), delimiter, len(names), list(places)) as stream,
         ):
             yield from read_delimited(
                 stream, str(path), columns, delimiter=delimiter, header=header, skip=blank_lines + 1, bad_rows=bad_rows
