@@ -54,7 +54,7 @@ def test_what_was_written_is_read(kind, language_model, cycle_dataset, tmp_path)
     write_generator(tmp_path / "generator", made, written)
     assert GeneratorFacts.read(tmp_path / "generator", dataset) == written
     assert not [path.name for path in (tmp_path / "generator").iterdir() if path.suffix in (".bin", ".pt", ".pkl")]
-    again = load_generator(tmp_path / "generator", CPU)
+    again = load_generator(tmp_path / "generator", chosen, CPU)
     tokens = torch.tensor([again.tokenizer(PROMPT)["input_ids"]])
     assert tokens.tolist() == [made.tokenizer(PROMPT)["input_ids"]]
     with torch.inference_mode():
@@ -101,10 +101,16 @@ def test_what_cannot_be_read(language_model, cycle_dataset, tmp_path):
     (folder / "generator.json").write_text(json.dumps(written | {"fingerprint": "0" * 64}))
     with pytest.raises(InputError, match=r"trained on toy \(000000000000\), but the data set given is toy"):
         GeneratorFacts.read(folder, dataset)
+    with pytest.raises(InputError, match=r"with search.new_tokens=9000 are more"):
+        load_generator(folder, replace(chosen, search=replace(chosen.search, new_tokens=9000)), CPU)
+    search = written["recipe"]["search"] | {"new_tokens": 2**70}
+    (folder / "generator.json").write_text(json.dumps(written | {"recipe": written["recipe"] | {"search": search}}))
+    with pytest.raises(InputError, match=r"generator.json: not the description of a generator .*new_tokens"):
+        GeneratorFacts.read(folder, dataset)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(InputError, match=r"model\.safetensors: damaged"):
-        load_generator(folder, CPU)
+        load_generator(folder, chosen, CPU)
     shutil.rmtree(folder)
     with pytest.raises(InputError, match=r"generator.json: no such file"):
         GeneratorFacts.read(folder, dataset)

@@ -10,12 +10,14 @@ import numpy
 import pytest
 
 import ssm4rec
+from ssm4rec.errors import InputError
 from ssm4rec.llm.title_retrieval import (
     B_GRID,
     DEEPEST,
     K1_GRID,
     TitleIndex,
     UserQueries,
+    check_titles,
     for_metrics,
     merged_list,
     rank_in,
@@ -132,6 +134,12 @@ def test_tuning_takes_the_best_of_the_grid():
     assert min(tuned.ndcg_10.values()) == 0.0
     index = TitleIndex(catalog, tuned.k1, tuned.b)
     assert merged_list(index, users[0], 10, 20)[0] == 1
+
+
+def test_titles_without_a_word_are_refused():
+    check_titles(["", "...", "Heat"])
+    with pytest.raises(InputError, match="titles hold no word, so no query finds an item"):
+        check_titles(["Heat", "...", "\u2764 !", ""])
 
 
 def test_only_one_module_knows_bm25s():

@@ -138,5 +138,7 @@ def test_histories_that_do_not_belong_together_are_refused() -> None:
         gather_optimizers([one], [curve("adam", 1e-3, "fixed", 0, 0.1, "ml-1m")])
     with pytest.raises(InputError, match="some trainings were validated with the history masked, others not"):
         gather_optimizers([one], [curve("adam", 1e-3, "fixed", 0, 0.1, protocol="masked")])
+    with pytest.raises(InputError, match="the sweep holds no training of 2mamba4rec by adam, fixed"):
+        gather_optimizers([curve("usgm", 1e-3, "fixed", 0, 0.1)], [one])
     with pytest.raises(InputError, match="two histories of 2mamba4rec"):
         gather_optimizers([one], [one, one])

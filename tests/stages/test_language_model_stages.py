@@ -142,6 +142,7 @@ def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model
     assert "of the validation split, not of test" in say("--candidates", circle / "validation.parquet")
     assert "adapter: trained on toy" in say("--dataset-dir", other)
     assert "--users -2: at least -1" in say("--users", -2)
+    assert "one user does not say how sure a mean is; set --users 0 for all" in say("--users", 1)
     assert not out.exists()
 
 

@@ -86,12 +86,7 @@ def new_generator(
         folder = language_model_folder(recipe.source, cache_dir)
         # On the CPU first: it is read in float32 there, and weights that are trained need that.
         tokenizer, model = load_both(folder, torch.device("cpu"))
-        positions = model.config.to_dict().get("n_positions", model.config.to_dict().get("max_position_embeddings"))
-        if positions is not None and positions < needed:
-            raise InputError(
-                f"language model {recipe.source}: it reads {positions} tokens, and prompt.maximum_tokens="
-                f"{recipe.prompt.maximum_tokens} with search.new_tokens={recipe.search.new_tokens} are more; lower one"
-            )
+        _check_length(model, recipe)
     _check_kernels(model, device)
     return Generator(model.to(device), tokenizer)  # type: ignore[arg-type] # transformers types `to` loosely
 
@@ -104,16 +99,29 @@ def write_generator(folder: Path, generator: Generator, facts: GeneratorFacts) -
         write_json(partial / GENERATOR, asdict(facts))
 
 
-def load_generator(folder: Path, device: torch.device) -> Generator:
+def load_generator(folder: Path, recipe: GeneratorRecipe, device: torch.device) -> Generator:
     """Return the generator of a folder, ready to generate.
 
     Raises:
-        InputError: its files are missing or damaged, or a GPU's kernels do not take its sizes.
+        InputError: its files are missing or damaged, it reads less text than its recipe's prompts and queries need, or
+            a GPU's kernels do not take its sizes.
     """
     tokenizer, model = load_both(folder, device)
+    _check_length(model, recipe)
     _check_kernels(model, device)
     model.train(False)
     return Generator(model, tokenizer)
+
+
+def _check_length(model: PreTrainedModel, recipe: GeneratorRecipe) -> None:
+    """Raise InputError if a model has fewer positions than the longest prompt with a query takes."""
+    config = model.config.to_dict()
+    positions = config.get("n_positions", config.get("max_position_embeddings"))
+    if positions is not None and positions < recipe.prompt.maximum_tokens + recipe.search.new_tokens:
+        raise InputError(
+            f"language model {recipe.source}: it reads {positions} tokens, and prompt.maximum_tokens="
+            f"{recipe.prompt.maximum_tokens} with search.new_tokens={recipe.search.new_tokens} are more; lower one"
+        )
 
 
 def _check_kernels(model: PreTrainedModel, device: torch.device) -> None:

@@ -96,7 +96,9 @@ class SearchSettings:
     users: int = 0
 
     def __post_init__(self) -> None:
-        check_fields(self, ("queries", "list_length", "new_tokens"), lambda value: value >= 1, "is at least 1")
+        sizes = ("queries", "list_length", "new_tokens")
+        check_fields(self, sizes, lambda value: value >= 1, "is at least 1")
+        check_fields(self, sizes, lambda value: value <= 10_000, "is at most 10,000")
         check_fields(self, ("tuning_users", "users"), lambda value: value >= 0, "is 0 or above")
         if self.list_length % self.queries:
             raise ValueError(f"list_length {self.list_length} is no multiple of queries {self.queries}")

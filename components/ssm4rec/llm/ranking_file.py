@@ -135,7 +135,7 @@ def ranking_rows(rankings: Sequence[Ranking], sizes: Int32s, found: int, users: 
     found / users; the variance of that product of independent estimates is p^2 s^2 + m^2 p (1 - p) / users.
 
     Args:
-        rankings: of the same n users.
+        rankings: of the same n users, two or more.
         sizes: how many candidates each user has, shape (n,).
         found: users whose target is among the candidates.
         users: of the split.
@@ -148,7 +148,7 @@ def ranking_rows(rankings: Sequence[Ranking], sizes: Int32s, found: int, users: 
             gains[RANDOM, RETRIEVER] = _expected_gains(metric, cutoff, sizes)
             for (ranker, order), values in gains.items():
                 mean = float(values.mean())
-                error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
+                error = float(values.std(ddof=1) / math.sqrt(len(values)))
                 overall = math.sqrt((share * error) ** 2 + mean**2 * share * (1 - share) / users)
                 named = metric_name(metric, cutoff)
                 rows.append(RankingRow(ranker, order, AMONG_CANDIDATES, named, mean, error))

@@ -13,6 +13,7 @@ Shapes: V items.
 """
 
 import logging
+import re
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ import numpy
 from numpy.typing import NDArray
 
 from ssm4rec.data.dataset import Int64s
+from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import metric_at
 
 # It sets its own level to DEBUG, and says that it builds an index each time.
@@ -110,6 +112,12 @@ def words(texts: Iterable[str]) -> list[list[str]]:
     """Return the words of each text, as they are indexed and looked for."""
     found: Any = bm25s.tokenize(list(texts), token_pattern=_WORD, stopwords=None, return_ids=False, show_progress=False)
     return found  # type: ignore[no-any-return] # bm25s names several types
+
+
+def check_titles(titles: Sequence[str]) -> None:
+    """Raise InputError if no title holds a word to be found by; entry 0 is not looked at."""
+    if not any(re.search(_WORD, title) for title in titles[1:]):
+        raise InputError("the data set's titles hold no word, so no query finds an item; prepare it with other titles")
 
 
 def merged_list(index: TitleIndex, user: UserQueries, per_query: int, length: int) -> list[int]:

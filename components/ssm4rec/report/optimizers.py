@@ -127,7 +127,8 @@ def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> Op
     """Return the study of these trainings.
 
     Raises:
-        InputError: none were compared, they are of several data sets or protocols, or one is there twice.
+        InputError: none were compared, they are of several data sets or protocols, one is there twice, or one with
+            fixed batches is of an optimizer that the sweep did not try.
     """
     trials: dict[tuple[str, str, float], Curve] = {}
     curves: dict[Method, dict[int, Curve]] = {}
@@ -145,6 +146,10 @@ def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> Op
     protocols = {curve[0].validation_protocol for curve in (*sweep, *comparison)}
     if len(protocols) > 1:
         raise InputError("some trainings were validated with the history masked, others not: choose one protocol")
+    tried = {(model, optimizer) for model, optimizer, _ in trials}
+    for method in sorted(curves):
+        if method.control == "fixed" and (method.model, method.optimizer) not in tried:
+            raise InputError(f"the sweep holds no training of {method.model} by {method}; give it with the comparison")
     return OptimizerStudy(datasets.pop(), protocols.pop(), trials, curves)
 
 

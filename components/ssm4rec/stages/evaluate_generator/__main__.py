@@ -16,7 +16,7 @@ from ssm4rec.llm.generation_file import GenerationRow, GenerationSummary, UserLi
 from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator, query_prompts
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.recommending import ask, recommend, split_users
-from ssm4rec.llm.title_retrieval import TitleIndex, for_metrics, rank_in
+from ssm4rec.llm.title_retrieval import TitleIndex, check_titles, for_metrics, rank_in
 from ssm4rec.outputs import input_path, output_file
 from ssm4rec.tracking import tracked_task
 
@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"--split {options.split}: unknown; choose from {', '.join(SPLITS)}")
     dataset = read_sequences(options.dataset_dir)
     titles = read_titles(options.dataset_dir)
+    check_titles(titles)
     facts = GeneratorFacts.read(options.generator_dir, dataset)
     labels = {"model": facts.model, "dataset": dataset.name, "seed": str(facts.seed), "profile": facts.profile}
     name = f"evaluate {facts.model} {dataset.name} seed {facts.seed}"
@@ -88,7 +89,7 @@ def _evaluate(
     device = choose_device(options.device)
     search = facts.recipe.search
     users = split_users(dataset, options.split, search.users, facts.seed)
-    generator = load_generator(options.generator_dir, device)
+    generator = load_generator(options.generator_dir, facts.recipe, device)
     prompts = query_prompts(generator, titles, facts.recipe)
     asked = ask(dataset, users, options.split, generator, prompts, search, device)
     lists = [

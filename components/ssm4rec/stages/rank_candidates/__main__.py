@@ -100,6 +100,11 @@ def run(options: argparse.Namespace) -> None:
     candidates = read_candidates(options.candidates, dataset)
     users = facts.setting("ranked_users") if options.users == -1 else options.users
     task = ranking_task(dataset, candidates, split, users, options.seed)
+    if len(task.users) < 2:
+        raise InputError(
+            f"1 user to rank, of {task.found} with the target among the candidates ({split}): one user does not say "
+            "how sure a mean is; set --users 0 for all, or use more data"
+        )
     titles = read_titles(options.dataset_dir)
     labels = {
         "dataset": dataset.name,

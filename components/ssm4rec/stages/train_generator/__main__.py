@@ -17,6 +17,7 @@ from ssm4rec.llm.generator_training import CurveRow, train_generator
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.recommending import tune_search
 from ssm4rec.llm.sources import check_source_unchanged
+from ssm4rec.llm.title_retrieval import check_titles
 from ssm4rec.stages.train_generator.flags import build_parser, chosen_recipe
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
     recipe = chosen_recipe(options)
     dataset = read_sequences(options.dataset_dir)
     titles = read_titles(options.dataset_dir)
+    check_titles(titles)
     task = Task(options.model, recipe, dataset, options.seed)
     device = choose_device(options.device)
     machine = Machine(device, choose_precision("auto", device))
