@@ -1,8 +1,9 @@
 """Recipes: one function per recommender, giving a full configuration of model and training.
 
-A profile sets sizes and nothing else: ``paper`` is the published setting, ``best`` ours, found on validation data
-alone (RESULTS.md has the trials), ``quick`` a few minutes on a CPU core with real but under-trained numbers, ``smoke``
-a few seconds for tests. Histories are ``short`` (Amazon's: 8 items or so) or ``long`` (MovieLens': 100 and more).
+A profile sets sizes, and all but ``paper`` a repeat term (``models/repeat_term.py``): ``paper`` is the published
+setting, ``best`` ours, found on validation data alone (RESULTS.md has the trials), ``quick`` a few minutes on a CPU
+core with real but under-trained numbers, ``smoke`` a few seconds for tests. Histories are ``short`` (Amazon's: 8 items
+or so) or ``long`` (MovieLens': 100 and more).
 
 The paper (arXiv 2408.05606) says little about training: "All experiments were conducted using the same initial
 hyperparameters for better interpretability" (section 3.4). Where it is silent, ``paper`` takes the setting of
@@ -84,6 +85,7 @@ def sasrec(profile: Profile, histories: Histories) -> Recipe:
         inner_width=256,  # RecBole's SASRec
         dropout=0.2,  # Mamba4Rec: dropout_prob 0.2
         norm="post",  # RecBole's SASRec
+        repeat_term=profile != "paper",
     )
     training = _training(profile, histories)
     match profile:
@@ -129,6 +131,7 @@ def _mamba4rec(profile: Profile, histories: Histories, mixer: MambaConfig | Mamb
         inner_width=256,  # "W1 in R^(D x 4D)"
         dropout=0.2,  # Mamba4Rec: dropout_prob 0.2
         mixer=mixer,
+        repeat_term=profile != "paper",
     )
     match profile:
         case "best":
@@ -153,6 +156,7 @@ def hydra4rec(profile: Profile, histories: Histories) -> Recipe:
         readout="last",  # "last item embedding is used to generate the final prediction scores" (3.3.1)
         # goombalab/hydra:hydra/modules/hydra.py: state 64, head width 64, convolution 7, expand 2
         mixer=HydraConfig(state_size=64, head_width=64, convolution_width=7, expand=2, chunk_length=50),
+        repeat_term=profile != "paper",
     )
     training = _training(profile, histories)
     cloze = replace(training, objective="cloze", mask_share=0.3)
@@ -182,6 +186,7 @@ def lrurec(profile: Profile, histories: Histories) -> Recipe:
         minimum_modulus=0.8,  # r_min
         maximum_modulus=0.99,  # r_max
         output_bias=True,
+        repeat_term=profile != "paper",
     )
     training = _training(profile, histories)
     match profile:

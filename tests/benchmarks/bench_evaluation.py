@@ -47,7 +47,7 @@ def bench(dataset: SequenceDataset, device: torch.device, runs: int) -> list[Row
     vectors = torch.randn(dataset.item_count, WIDTH, device=device)
     batches: list[int] = []
 
-    def score(items: Tensor, lengths: Tensor) -> Tensor:
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:
         batches.append(len(items))
         return hidden[: len(items)] @ vectors.T
 

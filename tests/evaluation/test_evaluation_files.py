@@ -37,7 +37,7 @@ def dataset(write_dataset: "object") -> SequenceDataset:
 def ranking(dataset: SequenceDataset, seed: int = 0) -> FullRanking:
     scores = torch.randn(dataset.item_count, generator=torch.Generator().manual_seed(seed))
     cpu = torch.device("cpu")
-    return full_ranking(lambda items, _: scores.expand(len(items), -1), dataset, "test", 50, cpu, 20)
+    return full_ranking(lambda items, *_: scores.expand(len(items), -1), dataset, "test", 50, cpu, 20)
 
 
 @pytest.fixture

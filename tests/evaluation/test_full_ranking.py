@@ -34,13 +34,13 @@ def tied_scores(user_count: int, item_count: int) -> Tensor:
 
 
 def by_history_length(dataset: SequenceDataset, scores: Tensor) -> Scorer:
-    """Give each user their row of ``scores``: users are told apart by their whole history."""
+    """Give each user their row of ``scores``: users differ in their whole history."""
     rows = {
         tuple(dataset.items[start : start + position].tolist()): user
         for user, (start, position) in enumerate(zip(dataset.offsets, dataset.test_position, strict=False))
     }
 
-    def score(items: Tensor, lengths: Tensor) -> Tensor:
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:
         return scores[[rows[tuple(row[:length].tolist())] for row, length in zip(items, lengths, strict=True)]]
 
     return score
@@ -92,7 +92,7 @@ def test_metrics_equal_ir_measures(dataset: SequenceDataset) -> None:
 
 
 def test_constant_model_ranks_last(dataset: SequenceDataset) -> None:
-    ranking = full_ranking(lambda items, lengths: torch.zeros(len(items), dataset.item_count), dataset, "test", 9, CPU)
+    ranking = full_ranking(lambda items, *_: torch.zeros(len(items), dataset.item_count), dataset, "test", 9, CPU)
     assert set(ranking.unmasked.tolist()) == {dataset.item_count}
     assert all_metrics(ranking.unmasked)["hit@20"] == 0
 
@@ -134,8 +134,8 @@ def test_ranking_in_parts_equals_the_plain_form(
     scores = drawn.to(dtype)
     given = []
 
-    def score(items: Tensor, lengths: Tensor) -> Tensor:
-        rows = by_history_length(large_catalog, scores)(items, lengths)
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:
+        rows = by_history_length(large_catalog, scores)(items, lengths, seen)
         given.append((rows, rows.clone()))
         return rows
 
@@ -155,7 +155,7 @@ def test_ranking_on_a_gpu_equals_the_plain_form(large_catalog: SequenceDataset) 
     rows = by_history_length(large_catalog, scores)
     cuda = torch.device("cuda")
     ranking = full_ranking(
-        lambda items, lengths: rows(items.cpu(), lengths.cpu()).to(cuda), large_catalog, "test", 900, cuda, 20
+        lambda items, lengths, _: rows(items.cpu(), lengths.cpu(), items).to(cuda), large_catalog, "test", 900, cuda, 20
     )
     unmasked, masked, best = plain_ranking(large_catalog, scores, 20)
     assert ranking.unmasked.tolist() == unmasked.tolist()
@@ -186,7 +186,7 @@ def test_best_items_equal_topk(item_count: int, count: int, removed: float, *, t
 def test_scores_that_are_no_numbers_are_an_error(large_catalog: SequenceDataset, wrong: list[float]) -> None:
     """A single one is, in the last place too."""
 
-    def score(items: Tensor, lengths: Tensor) -> Tensor:
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:
         scores = torch.zeros(len(items), large_catalog.item_count)
         scores[-1, -len(wrong) :] = torch.tensor(wrong)
         return scores
@@ -196,10 +196,10 @@ def test_scores_that_are_no_numbers_are_an_error(large_catalog: SequenceDataset,
 
 
 def test_model_sees_the_last_items_only(dataset: SequenceDataset) -> None:
-    seen = []
+    read = []
 
-    def score(items: Tensor, lengths: Tensor) -> Tensor:
-        seen.extend(row[:length].tolist() for row, length in zip(items, lengths, strict=True))
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:
+        read.extend(row[:length].tolist() for row, length in zip(items, lengths, strict=True))
         return torch.zeros(len(items), dataset.item_count)
 
     full_ranking(score, dataset, "validation", 5, CPU)
@@ -207,19 +207,21 @@ def test_model_sees_the_last_items_only(dataset: SequenceDataset) -> None:
         dataset.items[start : start + position][-5:].tolist()
         for start, position in zip(dataset.offsets, dataset.validation_position, strict=False)
     ]
-    assert sorted(seen) == sorted(expected)
+    assert sorted(read) == sorted(expected)
 
 
 def test_most_popular_counts_training_items_only(write_dataset: "object") -> None:
     toy = read_sequences(write_dataset([[1, 1, 2, 3, 3], [1, 2, 3, 3], [4, 3, 3]]))
     assert toy.training_counts().tolist() == [0, 3, 2, 1 - 1, 1]
-    scores = most_popular_scorer(toy, CPU)(torch.zeros(2, 1, dtype=torch.long), torch.ones(2, dtype=torch.long))
+    scores = most_popular_scorer(toy, CPU)(
+        torch.zeros(2, 1, dtype=torch.long), torch.ones(2, dtype=torch.long), torch.zeros(0, dtype=torch.long)
+    )
     assert scores.tolist() == [[3, 2, 0, 1], [3, 2, 0, 1]]
 
 
 def test_empty_split_is_an_error(write_dataset: "object") -> None:
     with pytest.raises(InputError, match="no user has a test target"):
-        full_ranking(lambda items, lengths: items, read_sequences(write_dataset([[1, 2], [2, 1]])), "test", 9, CPU)
+        full_ranking(lambda items, *_: items, read_sequences(write_dataset([[1, 2], [2, 1]])), "test", 9, CPU)
 
 
 def test_memory_is_bounded_at_a_large_catalog(write_dataset: "object") -> None:
@@ -228,7 +230,7 @@ def test_memory_is_bounded_at_a_large_catalog(write_dataset: "object") -> None:
     toy = read_sequences(folder)
     rows = []
 
-    def score(items: Tensor, lengths: Tensor) -> Tensor:
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:
         rows.append(len(items))
         return torch.zeros(1, 1).expand(len(items), toy.item_count)
 

@@ -56,8 +56,9 @@ def test_every_length_on_generated_histories_and_on_real_ones_where_there_are(
     for row in measurement.rows:
         assert (row.kind, row.users, row.batch, len(row.request_seconds)) == ("length", 1, 1, 1)
         assert row.mean_length == row.mean_padded_length == row.length
-        # Keys and values of one layer of width 16 and the items, with room for the event after; hidden, and a counter.
-        cache = 2 * 16 * 4 * (row.length + 1) + 8 * (row.length + 1) + 4 * 16 + 8
+        # Keys and values of one layer of width 16 and the items, with room for the event after; hidden, a counter,
+        # and a bit for each of 12 items.
+        cache = 2 * 16 * 4 * (row.length + 1) + 8 * (row.length + 1) + 4 * 16 + 8 + 2
         assert row.state_bytes == (cache if row.mode == "step" else None)
         assert row.weights == ("random" if row.model == "sasrec" else "trained")
     assert [row.order for row in measurement.rows] == list(range(len(measurement.rows)))

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from ssm4rec.models.hydra import HydraConfig
 from ssm4rec.models.hydra4rec import Hydra4Rec, Hydra4RecConfig
+from ssm4rec.models.repeat_term import cells_of
 
 V, M = 40, 12
 READOUTS = ("last", "mean", "mask")
@@ -66,7 +67,7 @@ def test_cloze_trains_the_backward_half_of_one_layer() -> None:
     items = draw_items(3, 9)
     target = items[:, 4].clone()
     items[:, 4] = model.mask_token
-    functional.cross_entropy(model.score(model(items)[:, 4]), target - 1).backward()
+    functional.cross_entropy(model.score(model(items)[:, 4], cells_of(items, V)), target - 1).backward()
     for gradient in backward_half(model, layer=0):
         assert (gradient != 0).any()
 
@@ -176,7 +177,15 @@ def test_only_items_are_scored(readout: str) -> None:
 
 
 def test_parameters_of_a_layer() -> None:
-    config = Hydra4RecConfig(200, 64, 1, 256, 0.2, "last", HydraConfig(32, 32, 7, 2, 32))
+    config = Hydra4RecConfig(
+        maximum_length=200,
+        width=64,
+        layers=1,
+        inner_width=256,
+        dropout=0.2,
+        readout="last",
+        mixer=HydraConfig(32, 32, 7, 2, 32),
+    )
     count = sum(parameter.numel() for parameter in Hydra4Rec(config, V).layers.parameters())
     projections = 64 * (2 * 128 + 4 * 32 + 2 * 4) + 128 * 64
     convolution = (128 + 4 * 32) * (7 + 1)

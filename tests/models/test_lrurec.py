@@ -13,6 +13,7 @@ from ssm4rec.models.lrurec import LRURec, LRURecConfig
 from ssm4rec.models.recommender import parameter_counts
 from ssm4rec.models.serving import load_state, save_state
 
+NOTHING = torch.empty(0, dtype=torch.long)
 CONFIG = LRURecConfig(
     maximum_length=50,
     width=8,
@@ -78,7 +79,7 @@ def lrurec_by_hand(model: LRURec, items: list[int]) -> numpy.ndarray:
 def test_equals_the_equations(output_bias: bool) -> None:
     model = make_model(output_bias=output_bias)
     items = draw_items(2, 37)
-    actual = model.score(model(items)).detach().numpy()
+    actual = model.score(model(items), NOTHING).detach().numpy()
     for row in range(2):
         expected = lrurec_by_hand(model, items[row].tolist())
         numpy.testing.assert_allclose(actual[row], expected, rtol=1e-10, atol=1e-12)
@@ -124,16 +125,16 @@ def test_packing_changes_nothing() -> None:
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("output_bias", [True, False])
-def test_prefill_and_steps_equal_reading_anew(dtype: torch.dtype, output_bias: bool) -> None:
+def test_prefill_and_steps_equal_reading_again(dtype: torch.dtype, output_bias: bool) -> None:
     model = make_model(dtype, output_bias=output_bias)
     items = draw_items(3, 60)
     with torch.no_grad():
-        expected = model.score(model(items))  # (B, L, V)
+        expected = model.score(model(items), NOTHING)  # (B, L, V)
         lengths = torch.tensor([5, 1, 20])
         state = model.prefill(items[:, :20], lengths)
         rows = torch.arange(3)
         for read in range(40):
-            scores = model.score(state.hidden)
+            scores = model.score_state(state)
             torch.testing.assert_close(scores, expected[rows, lengths - 1 + read], rtol=0, atol=TOLERANCE[dtype])
             state, after = model.step(state, items[rows, lengths + read])
             torch.testing.assert_close(after, expected[rows, lengths + read], rtol=0, atol=TOLERANCE[dtype])

@@ -7,6 +7,7 @@ import torch
 
 from ssm4rec.errors import InputError
 from ssm4rec.models.build import build_model
+from ssm4rec.models.repeat_term import cells_of
 from ssm4rec.models.serving import RecurrentRecommender, ServingRecommender, load_state, save_state
 from ssm4rec.recipes import recipe
 
@@ -18,6 +19,8 @@ def model_of(name: str, overrides: str = "", profile: str = "best") -> ServingRe
     torch.manual_seed(0)
     model = build_model(recipe(name, profile, "long", overrides).model, item_count=40).eval()
     assert isinstance(model, ServingRecommender)
+    if model.repeat_term is not None:
+        model.repeat_term.start.fill_(2.0)
     return model
 
 
@@ -39,7 +42,7 @@ def test_steps_equal_the_whole_history_at_every_position(name: str, overrides: s
     items = histories(steps=9)
     window = model.maximum_length if name == "sasrec" else 99
     state = model.prefill(first(items, LENGTHS), LENGTHS)
-    torch.testing.assert_close(model.score(state.hidden), whole(model, items, LENGTHS, window), rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.score_state(state), whole(model, items, LENGTHS, window), rtol=0, atol=1e-5)
     for step in range(9):
         lengths = LENGTHS + step + 1
         state, scores = model.step(state, items[torch.arange(4), lengths - 1])
@@ -48,8 +51,12 @@ def test_steps_equal_the_whole_history_at_every_position(name: str, overrides: s
 
 
 def whole(model: ServingRecommender, items: torch.Tensor, lengths: torch.Tensor, window: int) -> torch.Tensor:
-    rows = [items[row : row + 1, max(0, length - window) : length] for row, length in enumerate(lengths.tolist())]
-    return torch.cat([model.score_next(row, torch.tensor([row.shape[1]])) for row in rows])
+    scores = []
+    for row, length in enumerate(lengths.tolist()):
+        history = items[row : row + 1, :length]
+        read = history[:, max(0, length - window) :]
+        scores.append(model.score_next(read, torch.tensor([read.shape[1]]), cells_of(history, 40)))
+    return torch.cat(scores)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,7 +95,7 @@ def test_states_are_kept_on_disk(name: str, tmp_path: Path) -> None:
     assert torch.equal(model.step(loaded, next_items)[1], model.step(state, next_items)[1])
     with pytest.raises(InputError, match="the state of model weights 1, not of weights 2"):
         load_state(path, "weights 2", torch.device("cpu"))
-    with pytest.raises(InputError, match="no such file; prefill the histories anew"):
+    with pytest.raises(InputError, match="no such file; prefill the histories again"):
         load_state(tmp_path / "other", "weights 1", torch.device("cpu"))
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(InputError, match="not a serving state"):
@@ -97,7 +104,7 @@ def test_states_are_kept_on_disk(name: str, tmp_path: Path) -> None:
 
 def closed_form(name: str, M: int) -> int:
     """Bytes of a user's state by the profile ``quick`` for long histories: width D 64, inner width 2 D, float32."""
-    D, own = 64, 4 * 64 + 8  # the last hidden vector and the counter
+    D, own = 64, 4 * 64 + 8 + 5  # the last hidden vector, the counter, and a bit for each of 40 items
     match name:
         case "sasrec":  # keys and values of 2 layers, and the items themselves
             return own + 2 * 2 * M * D * 4 + M * 8

@@ -27,7 +27,7 @@ def evaluate(folder: Path, out: Path, model: str, seed: int, skill: float, split
     dataset = read_sequences(folder)
     generator = torch.Generator().manual_seed(seed)
 
-    def score(items: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def score(items: torch.Tensor, lengths: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         scores = torch.randn(len(items), dataset.item_count, generator=generator)
         following = items.gather(1, lengths[:, None] - 1) % dataset.item_count
         return scores.scatter_add(1, following, torch.full(following.shape, skill))

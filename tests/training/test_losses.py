@@ -10,6 +10,7 @@ from torch.nn import functional
 from ssm4rec.recipes import recipe
 from ssm4rec.training.losses import (
     Criterion,
+    Repeats,
     Shown,
     binary_loss,
     full_softmax_loss,
@@ -56,12 +57,93 @@ def test_items_shown_before_a_target_do_not_compete_with_it(targets: int) -> Non
             removed[place, item - 1] = item != target[place]
     logits = (hidden @ vectors.T).masked_fill(removed, -torch.inf)
     expected = functional.cross_entropy(logits, target - 1)
-    actual = full_softmax_loss(hidden, vectors, target, Shown(items, rows, counts))
+    actual = full_softmax_loss(hidden, vectors, target, without=Shown(items, rows, counts))
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
     for one, other in zip(
         torch.autograd.grad(actual, (hidden, vectors)), torch.autograd.grad(expected, (hidden, vectors)), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
+
+
+def repeats_by_hand(items: torch.Tensor, rows: torch.Tensor, counts: torch.Tensor, item_count: int) -> torch.Tensor:
+    """Return ones (T, V) where an item is shown before a target."""
+    shown = torch.zeros(len(rows), item_count, dtype=torch.float64)
+    for place, (row, count) in enumerate(zip(rows.tolist(), counts.tolist(), strict=True)):
+        for item in items[row, :count].tolist():
+            if 0 < item <= item_count:
+                shown[place, item - 1] = 1.0
+    return shown
+
+
+def draw_shown(targets: int, item_count: int) -> tuple[Shown, torch.Tensor]:
+    """Return rows with repeated items, a mask token and padding, and targets, some of which repeat."""
+    generator = torch.Generator().manual_seed(2)
+    items = torch.randint(1, item_count + 1, (20, 7), generator=generator)
+    items[:, 3], items[:, 6] = item_count + 1, 0
+    items[:, 4] = items[:, 0]
+    rows = torch.randint(0, 20, (targets,), generator=generator)
+    counts = torch.randint(0, 8, (targets,), generator=generator)
+    target = torch.randint(1, item_count + 1, (targets,), generator=generator)
+    target[::3] = items[rows[::3], 1]
+    return Shown(items, rows, counts), target
+
+
+@pytest.mark.parametrize("targets", [1, 33, 200])
+def test_a_repeat_term_in_the_full_softmax_equals_its_definition(targets: int) -> None:
+    V, D = 9000, 6
+    hidden, vectors = draw(targets, D), draw(V, D, seed=1)
+    weight = torch.tensor(-1.7, dtype=torch.float64, requires_grad=True)
+    shown, target = draw_shown(targets, V)
+    logits = hidden @ vectors.T + weight * repeats_by_hand(shown.items, shown.rows, shown.counts, V)
+    expected = functional.cross_entropy(logits, target - 1)
+    actual = full_softmax_loss(hidden, vectors, target, Repeats(weight, shown))
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    for one, other in zip(
+        torch.autograd.grad(3 * actual, (hidden, vectors, weight)),
+        torch.autograd.grad(3 * expected, (hidden, vectors, weight)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
+
+
+def test_the_gradient_of_the_repeat_term_against_finite_differences() -> None:
+    V = 11
+    hidden, vectors = draw(40, 3), draw(V, 3, seed=1)
+    shown, target = draw_shown(40, V)
+    negatives = torch.randint(1, V + 1, (40, 4), generator=torch.Generator().manual_seed(5))
+    probability = torch.full((V,), 1 / V, dtype=torch.float64)
+
+    def losses(weight: torch.Tensor) -> torch.Tensor:
+        repeats = Repeats(weight, shown)
+        return torch.stack(
+            [
+                full_softmax_loss(hidden, vectors, target, repeats),
+                sampled_softmax_loss(hidden, vectors, target, negatives[0], probability, repeats),
+                binary_loss(hidden, vectors, target, negatives[0], 0.5, repeats),
+                binary_loss(hidden, vectors, target, negatives, 1.0, repeats),
+            ]
+        )
+
+    weight = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(losses, (weight,), eps=1e-6, atol=1e-8)
+
+
+def test_a_repeat_term_in_the_sampled_losses_equals_its_definition() -> None:
+    V, weight = 50, torch.tensor(2.5, dtype=torch.float64)
+    hidden, vectors = draw(60, 3), draw(V, 3, seed=1)
+    shown, target = draw_shown(60, V)
+    scores = hidden @ vectors.T + weight * repeats_by_hand(shown.items, shown.rows, shown.counts, V)
+    negatives = torch.randint(1, V + 1, (60, 4), generator=torch.Generator().manual_seed(5))
+    absent = negatives == target[:, None]
+    own, others = scores.gather(1, target[:, None] - 1)[:, 0], scores.gather(1, negatives - 1)
+    pushed = functional.softplus(others).masked_fill(absent, 0.0).sum(1)
+    expected = ((functional.softplus(-own) + pushed) / 5).mean()
+    actual = binary_loss(hidden, vectors, target, negatives, 1.0, Repeats(weight, shown))
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    # With every item a negative once, the sampled softmax is the full one.
+    everything, uniform = torch.arange(1, V + 1), torch.full((V,), 1 / V, dtype=torch.float64)
+    sampled = sampled_softmax_loss(hidden, vectors, target, everything, uniform, Repeats(weight, shown))
+    torch.testing.assert_close(sampled, functional.cross_entropy(scores, target - 1), rtol=1e-10, atol=1e-10)
 
 
 def test_full_softmax_under_autocast_is_near_and_returns_gradients_of_the_weights_type() -> None:

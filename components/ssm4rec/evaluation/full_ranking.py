@@ -24,8 +24,9 @@ from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.data.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.errors import InputError
 
-Scorer = Callable[[Tensor, Tensor], Tensor]
-"""From histories (B, L), int64, padded on the right with 0, and their lengths (B,) to scores (B, V) of items 1..V."""
+Scorer = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From the last items of histories (B, L), int64, padded on the right with 0, their lengths (B,), and the cells of the
+scores that hold items of the whole histories (S,), see ``history_cells``, to scores (B, V) of items 1..V."""
 
 _TOKENS = {"cpu": 2**12, "cuda": 2**18}
 """Cells of a batch of histories: on a CPU as many as its caches hold (measured: 2^14 took 1.4 times as long)."""
@@ -96,12 +97,15 @@ def full_ranking(
     workspace = torch.empty(part_rows, dataset.item_count, device=device)  # one for all parts: it stays in the cache
     for batch in length_buckets(read, cells=_TOKENS[device.type], rows=most_rows):
         recent = gather_rows(dataset.items, (starts + lengths - read)[batch], read[batch])
-        batch_scores = scorer(torch.from_numpy(recent).to(device), torch.from_numpy(read[batch]).to(device))
+        batch_seen = torch.from_numpy(history_cells(dataset, starts[batch], lengths[batch])).to(device)
+        histories = torch.from_numpy(recent).to(device), torch.from_numpy(read[batch]).to(device)
+        batch_scores = scorer(*histories, batch_seen)
+        ends = numpy.concatenate([[0], lengths[batch].cumsum()])  # of the rows' cells
         for first in range(0, len(batch), part_rows):
             part = batch[first : first + part_rows]
             scores, space = batch_scores[first : first + part_rows], workspace[: len(part)]
             target = torch.from_numpy(targets[part]).to(device)
-            seen = torch.from_numpy(history_cells(dataset, starts[part], lengths[part])).to(device)
+            seen = batch_seen[ends[first] : ends[first + len(part)]] - first * dataset.item_count
             if not math.isfinite(scores.sum().item()):
                 raise ScoresNotNumbersError(_NOT_NUMBERS)
             everywhere, among_unseen = ranks(scores, target, seen, space)
@@ -200,7 +204,7 @@ def most_popular_scorer(dataset: SequenceDataset, device: torch.device) -> Score
     """Score every item by its number of training interactions, the same for all users."""
     counts = torch.from_numpy(dataset.training_counts()[1:].astype(numpy.float64)).to(device)
 
-    def score(items: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG001 - the baseline reads no history
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG001 - the baseline reads no history
         return counts.expand(len(items), -1)
 
     return score

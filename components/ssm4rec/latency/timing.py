@@ -25,6 +25,7 @@ from ssm4rec.latency.latency_files import Kind, Mode, TimedSample
 from ssm4rec.latency.meter import Meter
 from ssm4rec.latency.protocol import TOP_K, Protocol, draw_users
 from ssm4rec.models.recommender import Recommender
+from ssm4rec.models.repeat_term import cells_of
 from ssm4rec.models.serving import ServingRecommender
 from ssm4rec.training.machine import Machine
 
@@ -145,11 +146,11 @@ class Measurement:
         working: list[int] = []
         with self.machine.numbers():
             for request in [*requests[: self.protocol.warm_up], *requests]:
-                forward, state_bytes = _forward(model, task.mode, request)
+                forward, score, state_bytes = _parts(model, task.mode, request)
                 self.meter.start()
-                hidden = forward()
+                read = forward()
                 self.meter.lap()
-                scores = model.score(hidden)
+                scores = score(read)
                 self.meter.lap()
                 items = best_items(scores, count)[1]
                 self.meter.lap()
@@ -243,18 +244,24 @@ def user_requests(
         )
 
 
-def _forward(model: Recommender, mode: Mode, request: Request) -> tuple[Callable[[], Tensor], int | None]:
-    """Return what gives the hidden states (B, D), and the size of a user's state that a step begins with.
+def _parts(
+    model: Recommender, mode: Mode, request: Request
+) -> tuple[Callable[[], Any], Callable[[Any], Tensor], int | None]:
+    """Return what reads the histories, what gives the scores (B, V) of what was read, and the size of a user's state.
 
-    That state is made here, untimed, and then another one takes a step: a server that answers steps has code and
-    weights in its caches, where reading a long history would have left none of them.
+    The state that a step begins with is made here, untimed, and then another one takes a step: a server that answers
+    steps has code and weights in its caches, where reading a long history would have left none of them.
     """
     if mode == "full":
-        return lambda: model.next_hidden(request.items, request.lengths), None
+
+        def score(hidden: Tensor) -> Tensor:
+            return model.score(hidden, cells_of(request.items, len(model.item_vectors())))
+
+        return lambda: model.next_hidden(request.items, request.lengths), score, None
     assert isinstance(model, ServingRecommender)  # noqa: S101 - Subject.modes offers no step otherwise
     serving = model
     if mode == "prefill":
-        return lambda: serving.prefill(request.items, request.lengths).hidden, None
+        return lambda: serving.prefill(request.items, request.lengths), serving.score_state, None
     state = serving.prefill(request.items, request.lengths)
     serving.advance(serving.prefill(request.items[:, :1], torch.ones_like(request.lengths)), request.events)
-    return lambda: serving.advance(state, request.events).hidden, state.bytes_per_user()
+    return lambda: serving.advance(state, request.events), serving.score_state, state.bytes_per_user()

@@ -21,37 +21,27 @@ from torch import Tensor, nn
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.hydra import Hydra, HydraConfig
 from ssm4rec.models.mixer import inside, last_alone
-from ssm4rec.models.recommender import Recommender, check_sizes, initialize, item_embedding
+from ssm4rec.models.recommender import Recommender, RecommenderSizes, initialize, item_embedding
 
 Readout = Literal["last", "mean", "mask"]
 """From which hidden state the next item is predicted: that of the last item (the paper), the mean over all items, or
 that of a mask token put after them (Sun et al. 2019, BERT4Rec, section 3.6)."""
 
 
-@dataclass(frozen=True)
-class Hydra4RecConfig:
+@dataclass(frozen=True, kw_only=True)
+class Hydra4RecConfig(RecommenderSizes):
     """Sizes of the shell, and the block in it.
 
     Attributes:
-        maximum_length: the longest row read in training and evaluation, the mask token included.
-        width: D.
-        layers: of Hydra and feed-forward.
-        inner_width: of the feed-forward.
-        dropout: after the embedding, the Hydra block, and twice in the feed-forward.
         readout: what stands for the history.
         mixer: the Hydra block.
     """
 
-    maximum_length: int
-    width: int
-    layers: int
-    inner_width: int
-    dropout: float
     readout: Readout
     mixer: HydraConfig
 
     def __post_init__(self) -> None:
-        check_sizes(self.maximum_length, self.layers, self.inner_width, self.dropout)
+        super().__post_init__()
         if self.readout not in get_args(Readout):
             raise ValueError(f"there is no readout called {self.readout!r}: {', '.join(get_args(Readout))}")
         if self.readout == "mask" and self.maximum_length < 2:
@@ -69,9 +59,8 @@ class Hydra4Rec(Recommender):
     causal = False
 
     def __init__(self, config: Hydra4RecConfig, item_count: int) -> None:
-        super().__init__()
+        super().__init__(config)
         self.config = config
-        self.maximum_length = config.maximum_length
         self.item_count = item_count
         self.mask_token = item_count + 1 if config.readout == "mask" else None
         self.item_embedding = item_embedding(self.mask_token or item_count, config.width)

@@ -24,39 +24,30 @@ from torch.nn import functional
 
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mixer import MixerState, at_last, last_alone
-from ssm4rec.models.recommender import INITIAL_DEVIATION, check_sizes, item_embedding
+from ssm4rec.models.recommender import INITIAL_DEVIATION, RecommenderSizes, item_embedding
+from ssm4rec.models.repeat_term import RepeatTerm
 from ssm4rec.models.serving import RecurrentLayer, RecurrentRecommender
 from ssm4rec.ops.linear_recurrence import linear_recurrence
 
 
-@dataclass(frozen=True)
-class LRURecConfig:
+@dataclass(frozen=True, kw_only=True)
+class LRURecConfig(RecommenderSizes):
     """Sizes of an LRURec.
 
     Attributes:
-        maximum_length: the longest history read in training and evaluation, in items.
-        width: D.
-        layers: of recurrent unit and feed-forward.
-        inner_width: of the feed-forward.
-        dropout: after the embedding, the recurrent unit, and twice in the feed-forward.
         expand: complex channels per unit of width.
         minimum_modulus: of the initial decays lambda, which are uniform over a ring of the complex plane.
         maximum_modulus: its outer radius, below 1.
         output_bias: whether every item has a bias in the scores.
     """
 
-    maximum_length: int
-    width: int
-    layers: int
-    inner_width: int
-    dropout: float
     expand: int
     minimum_modulus: float
     maximum_modulus: float
     output_bias: bool
 
     def __post_init__(self) -> None:
-        check_sizes(self.maximum_length, self.layers, self.inner_width, self.dropout)
+        super().__post_init__()
         if self.expand < 1:
             raise ValueError("expand is at least 1")
         if not 0 <= self.minimum_modulus < self.maximum_modulus < 1:
@@ -69,9 +60,8 @@ class LRURec(RecurrentRecommender):
     """Items (B, L) to hidden states (B, L, D), or (B, L, D + 1) with an output bias."""
 
     def __init__(self, config: LRURecConfig, item_count: int) -> None:
-        super().__init__()
+        super().__init__(config)
         self.config = config
-        self.maximum_length = config.maximum_length
         self.item_embedding = item_embedding(item_count, config.width)
         self.item_bias = nn.Parameter(torch.empty(item_count)) if config.output_bias else None
         self.dropout = nn.Dropout(config.dropout)
@@ -161,11 +151,11 @@ def _ring(count: int, minimum: float, maximum: float) -> tuple[Tensor, Tensor, T
 
 
 def _initialize(model: LRURec) -> None:
-    """Draw all but the decays and normalizations, biases too, from N(0, 0.02) cut at two deviations."""
+    """Draw all but the decays, normalizations and repeat term, biases too, from N(0, 0.02) cut at two deviations."""
     bound = 2 * INITIAL_DEVIATION
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if not isinstance(module, nn.LayerNorm) and not name.startswith("log_"):
+            if not isinstance(module, nn.LayerNorm | RepeatTerm) and not name.startswith("log_"):
                 nn.init.trunc_normal_(parameter, std=INITIAL_DEVIATION, a=-bound, b=bound)
     with torch.no_grad():
         model.item_embedding.weight[0].zero_()

@@ -14,32 +14,22 @@ from torch import nn
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
-from ssm4rec.models.recommender import check_sizes, initialize, item_embedding
+from ssm4rec.models.recommender import RecommenderSizes, initialize, item_embedding
 from ssm4rec.models.serving import RecurrentLayer, RecurrentRecommender
 
 
-@dataclass(frozen=True)
-class Mamba4RecConfig:
+@dataclass(frozen=True, kw_only=True)
+class Mamba4RecConfig(RecommenderSizes):
     """Sizes of the shell, and the mixer in it.
 
     Attributes:
-        maximum_length: the longest history read in training and evaluation, in items.
-        width: D.
-        layers: of mixer and feed-forward.
-        inner_width: of the feed-forward.
-        dropout: after the embedding, the mixer, and twice in the feed-forward.
         mixer: whose sizes decide which block it is.
     """
 
-    maximum_length: int
-    width: int
-    layers: int
-    inner_width: int
-    dropout: float
     mixer: MambaConfig | Mamba2Config
 
     def __post_init__(self) -> None:
-        check_sizes(self.maximum_length, self.layers, self.inner_width, self.dropout)
+        super().__post_init__()
         if isinstance(self.mixer, Mamba2Config):
             self.mixer.check_width(self.width)
 
@@ -48,9 +38,8 @@ class Mamba4Rec(RecurrentRecommender):
     """Items (B, L) to hidden states (B, L, D) through recurrent mixers."""
 
     def __init__(self, config: Mamba4RecConfig, item_count: int) -> None:
-        super().__init__()
+        super().__init__(config)
         self.config = config
-        self.maximum_length = config.maximum_length
         self.item_embedding = item_embedding(item_count, config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.width, eps=1e-12)

@@ -4,12 +4,43 @@ Shapes: B batch, L length, D width, V items; item 0 is padding.
 """
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ssm4rec.models.repeat_term import RepeatTerm, cells_of
+
 INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights, as in RecBole's SASRec and in Mamba4Rec (`_init_weights`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecommenderSizes:
+    """What every recommender's configuration says.
+
+    Attributes:
+        maximum_length: the longest history read in training and evaluation, in items; with a mask token, that included.
+        width: D.
+        layers: of a mixer and a feed-forward each.
+        inner_width: of the feed-forward.
+        dropout: after the embedding, the mixer, and twice in the feed-forward.
+        repeat_term: whether a learned number is added to the scores of items that the user had
+            (``repeat_term.py``).
+    """
+
+    maximum_length: int
+    width: int
+    layers: int
+    inner_width: int
+    dropout: float
+    repeat_term: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.maximum_length, self.layers, self.inner_width) < 1:
+            raise ValueError("maximum_length, layers and inner_width are at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout} is not in [0, 1)")
 
 
 class Recommender(nn.Module):
@@ -24,6 +55,11 @@ class Recommender(nn.Module):
     """The longest history the model was made for, in items."""
     causal: bool = True
     """Position t of the output sees items 0..t only, so that it may be trained to predict item t + 1."""
+
+    def __init__(self, sizes: RecommenderSizes) -> None:
+        super().__init__()
+        self.maximum_length = sizes.maximum_length
+        self.repeat_term = RepeatTerm() if sizes.repeat_term else None
 
     @abstractmethod
     def forward(self, items: Tensor, segments: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
@@ -51,31 +87,37 @@ class Recommender(nn.Module):
         hidden: Tensor = self(items, lengths=lengths)
         return hidden[:, 0]
 
-    def score(self, hidden: Tensor) -> Tensor:
+    def score(self, hidden: Tensor, seen: Tensor) -> Tensor:
         """Return scores (B, V) of items 1..V from hidden states (B, D), never in less than float32.
 
         In bfloat16 many would tie, and ties count against the model.
+
+        Args:
+            hidden: (B, D).
+            seen: cells of the scores, counted row after row, that hold items of the users' histories, (S,); read by
+                a model with a repeat term only.
         """
         with torch.autocast(hidden.device.type, enabled=False):
             vectors = self.item_vectors()
-            return hidden.to(vectors.dtype) @ vectors.T
+            scores = hidden.to(vectors.dtype) @ vectors.T
+            return scores if self.repeat_term is None else self.repeat_term.add(scores, seen)
 
-    def score_next(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """Return scores (B, V) of items 1..V as the next item; arguments as :meth:`next_hidden`."""
-        return self.score(self.next_hidden(items, lengths))
+    def score_next(self, items: Tensor, lengths: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Return scores (B, V) of items 1..V as the next item.
+
+        Args:
+            items: histories, or the most recent part of them, as :meth:`next_hidden`.
+            lengths: as there.
+            seen: the cells of whole histories, as :meth:`score`; None: ``items`` are the whole histories.
+        """
+        if seen is None:
+            seen = cells_of(items, len(self.item_vectors()))
+        return self.score(self.next_hidden(items, lengths), seen)
 
 
 def item_embedding(item_count: int, width: int) -> nn.Embedding:
     """Return an embedding of items 1..V, with row 0 for padding."""
     return nn.Embedding(item_count + 1, width, padding_idx=0)
-
-
-def check_sizes(maximum_length: int, layers: int, inner_width: int, dropout: float) -> None:
-    """Raise ValueError for sizes that no recommender can have."""
-    if min(maximum_length, layers, inner_width) < 1:
-        raise ValueError("maximum_length, layers and inner_width are at least 1")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout {dropout} is not in [0, 1)")
 
 
 def initialize(module: nn.Module) -> None:

@@ -17,31 +17,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssm4rec.models.mixer import inside, last_alone
-from ssm4rec.models.recommender import check_sizes, initialize, item_embedding
-from ssm4rec.models.serving import ServingRecommender, ServingState
+from ssm4rec.models.recommender import RecommenderSizes, initialize, item_embedding
+from ssm4rec.models.serving import ServingRecommender
 
 Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 """From queries, keys and values (B, H, L, D / H) and the dropout rate to the mixed values, as many as queries."""
 
 
-@dataclass(frozen=True)
-class SASRecConfig:
-    """Sizes of a SASRec; ``maximum_length`` is the longest history it can read, in items."""
+@dataclass(frozen=True, kw_only=True)
+class SASRecConfig(RecommenderSizes):
+    """Sizes of a SASRec.
 
-    maximum_length: int
-    width: int
-    layers: int
+    Attributes:
+        heads: H, which divides the width.
+        norm: see the module's description.
+    """
+
     heads: int
-    inner_width: int
-    dropout: float
     norm: Literal["post", "pre"]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.heads < 1 or self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
         if self.norm not in ("post", "pre"):
             raise ValueError(f"there is no norm called {self.norm!r}: post or pre")
-        check_sizes(self.maximum_length, self.layers, self.inner_width, self.dropout)
 
 
 class SASRec(ServingRecommender):
@@ -53,9 +53,8 @@ class SASRec(ServingRecommender):
     """
 
     def __init__(self, config: SASRecConfig, item_count: int) -> None:
-        super().__init__()
+        super().__init__(config)
         self.config = config
-        self.maximum_length = config.maximum_length
         self.item_embedding = item_embedding(item_count, config.width)
         self.position_embedding = nn.Embedding(config.maximum_length, config.width)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
@@ -77,8 +76,8 @@ class SASRec(ServingRecommender):
             attends[-1] = _masked(last_alone(mask, lengths)[:, None])
         return self._read(items, places, attends, lengths)
 
-    def prefill(self, items: Tensor, lengths: Tensor) -> ServingState:
-        """Return the state after histories (B, L) of ``lengths`` (B,) items, of which the last M are read."""
+    def read_histories(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return hidden states (B, D) and memory after histories (B, L) of which the last M items are read."""
         M = self.maximum_length
         read = lengths.clamp(max=M)
         steps = torch.arange(min(M, items.shape[1]), device=items.device)
@@ -87,36 +86,34 @@ class SASRec(ServingRecommender):
         attends = [cache.filling(attend) for cache, attend in zip(caches, self._attends(read, len(steps)), strict=True)]
         hidden = self._read(last, steps, attends, read)[:, 0]
         memory = (functional.pad(last, (0, M - len(steps))), *(part for cache in caches for part in cache.parts))
-        return ServingState(memory, hidden, lengths)
+        return hidden, memory
 
-    def advance(self, state: ServingState, items: Tensor) -> ServingState:
-        """Return the state after one more item (B,) of every user."""
-        full = state.events >= self.maximum_length
+    def read_events(
+        self, memory: tuple[Tensor, ...], events: Tensor, items: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return hidden states (B, D) and memory after one more item (B,) of every user."""
+        full = events >= self.maximum_length
         if not full.any():
-            return self._append(state, items)
-        rows = [(~full).nonzero()[:, 0], full.nonzero()[:, 0]]
-        tensors = [[tensor[row] for tensor in (*state.memory, state.events)] for row in rows]
-        slid = torch.cat([tensors[1][0][:, 1:], items[rows[1], None]], dim=1)
-        whole = self.prefill(slid, torch.full_like(rows[1], self.maximum_length))
-        whole = ServingState(whole.memory, whole.hidden, tensors[1][-1] + 1)
+            return self._append(memory, events, items)
+        short_rows, full_rows = (~full).nonzero()[:, 0], full.nonzero()[:, 0]
+        slid = torch.cat([memory[0][full_rows, 1:], items[full_rows, None]], dim=1)
+        hidden, after = self.read_histories(slid, torch.full_like(full_rows, self.maximum_length))
         if full.all():
-            return whole
-        short = self._append(
-            ServingState(tuple(tensors[0][:-1]), state.hidden[rows[0]], tensors[0][-1]), items[rows[0]]
-        )
-        order = torch.cat(rows).argsort()
-        joined = [torch.cat(pair)[order] for pair in zip(short.tensors(), whole.tensors(), strict=True)]
-        return ServingState(tuple(joined[2:]), joined[0], joined[1])
+            return hidden, after
+        short = self._append(tuple(part[short_rows] for part in memory), events[short_rows], items[short_rows])
+        order = torch.cat([short_rows, full_rows]).argsort()
+        joined = [torch.cat(pair)[order] for pair in zip((short[0], *short[1]), (hidden, *after), strict=True)]
+        return joined[0], tuple(joined[1:])
 
-    def _append(self, state: ServingState, items: Tensor) -> ServingState:
+    def _append(self, memory: tuple[Tensor, ...], events: Tensor, items: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Add an item to histories shorter than M: one query against the keys so far."""
         rows = torch.arange(len(items), device=items.device)
-        window, *parts = state.memory
-        window = window.index_put((rows, state.events), items)
+        window, *parts = memory
+        window = window.index_put((rows, events), items)
         caches = [_Cache(self.maximum_length, parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
-        attends = [cache.append(state.events) for cache in caches]
-        hidden = self._read(items[:, None], state.events[:, None], attends, None)[:, 0]
-        return ServingState((window, *(part for cache in caches for part in cache.parts)), hidden, state.events + 1)
+        attends = [cache.append(events) for cache in caches]
+        hidden = self._read(items[:, None], events[:, None], attends, None)[:, 0]
+        return hidden, (window, *(part for cache in caches for part in cache.parts))
 
     def _attends(self, lengths: Tensor | None, steps: int) -> list[Attend]:
         """Return each layer's attention in rows of one history: the last layer's from the last positions, if given."""

@@ -31,15 +31,18 @@ class ServingState:
         memory: the model's own tensors, each (B, ...).
         hidden: from which the next item is predicted, (B, D).
         events: read so far, which is the sequence number of the last one, (B,), int64.
+        had: the items read so far, one bit each: item i is bit (i - 1) mod 8 of byte (i - 1) div 8; (B, V / 8),
+            rounded up, uint8, or (B, 0) for a model without a repeat term.
     """
 
     memory: tuple[Tensor, ...]
     hidden: Tensor
     events: Tensor
+    had: Tensor
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return all tensors, each (B, ...)."""
-        return (self.hidden, self.events, *self.memory)
+        return (self.hidden, self.events, self.had, *self.memory)
 
     def bytes_per_user(self) -> int:
         """Return the size of one user's state."""
@@ -47,15 +50,46 @@ class ServingState:
 
 
 class ServingRecommender(Recommender):
-    """A causal recommender that can go on from a state."""
+    """A causal recommender that can resume from a state."""
 
     @abstractmethod
+    def read_histories(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return hidden states (B, D) and memory after histories (B, L), padded on the right, of ``lengths`` (B,)."""
+
+    @abstractmethod
+    def read_events(
+        self, memory: tuple[Tensor, ...], events: Tensor, items: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return hidden states (B, D) and memory after one more item (B,) of every user, who had ``events`` (B,)."""
+
     def prefill(self, items: Tensor, lengths: Tensor) -> ServingState:
         """Return the state after histories (B, L), padded on the right, of ``lengths`` (B,) items."""
+        hidden, memory = self.read_histories(items, lengths)
+        had = torch.zeros(len(items), self._had_bytes(), dtype=torch.uint8, device=items.device)
+        if self.repeat_term is not None:
+            among = torch.zeros(len(items), 8 * had.shape[1] + 1, dtype=torch.uint8, device=items.device)
+            bits = among.scatter(1, items, 1)[:, 1:].reshape(len(items), -1, 8)
+            had = (bits << _bits(items.device)).sum(2, dtype=torch.uint8)
+        return ServingState(memory, hidden, lengths, had)
 
-    @abstractmethod
     def advance(self, state: ServingState, items: Tensor) -> ServingState:
         """Return the state after one more item (B,) of every user."""
+        hidden, memory = self.read_events(state.memory, state.events, items)
+        had = state.had
+        if self.repeat_term is not None:
+            place = (items[:, None] - 1) // 8
+            bit = torch.ones_like(place, dtype=torch.uint8) << ((items[:, None] - 1) % 8).to(torch.uint8)
+            had = had.scatter(1, place, had.gather(1, place) | bit)
+        return ServingState(memory, hidden, state.events + 1, had)
+
+    def score_state(self, state: ServingState) -> Tensor:
+        """Return the scores (B, V) of items 1..V as the next one."""
+        bits = (state.had[..., None] >> _bits(state.had.device)) & 1  # (B, V / 8, 8)
+        seen = bits.flatten(1)[:, : len(self.item_vectors())].flatten().nonzero()[:, 0]
+        return self.score(state.hidden, seen)
+
+    def _had_bytes(self) -> int:
+        return 0 if self.repeat_term is None else -(-len(self.item_vectors()) // 8)
 
     def step(
         self, state: ServingState, items: Tensor, sequence_numbers: Tensor | None = None
@@ -73,7 +107,7 @@ class ServingRecommender(Recommender):
         """
         if sequence_numbers is None:
             after = self.advance(state, items)
-            return after, self.score(after.hidden)
+            return after, self.score_state(after)
         ahead = sequence_numbers - state.events
         if bool((ahead > 1).any()):
             row = int((ahead > 1).nonzero()[0])
@@ -91,7 +125,7 @@ class ServingRecommender(Recommender):
             after = _state(tuple(old.index_copy(0, fresh, new) for old, new in pairs))
         else:
             after = state
-        return after, self.score(after.hidden)
+        return after, self.score_state(after)
 
 
 class RecurrentLayer(nn.Module):
@@ -143,20 +177,26 @@ class RecurrentRecommender(ServingRecommender):
         """Return hidden states (B, L, D), or (B, 1, D), for items (B, L)."""
         return self.read(items, segments, None, lengths)[0]
 
-    def prefill(self, items: Tensor, lengths: Tensor) -> ServingState:
-        """Return the state after histories (B, L) of ``lengths`` (B,) items, however long."""
+    def read_histories(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return hidden states (B, D) and states after histories (B, L) of ``lengths`` (B,) items, however long."""
         hidden, memory = self.read(items, None, None, lengths)
-        return ServingState(memory, hidden[:, 0], lengths)
+        return hidden[:, 0], memory
 
-    def advance(self, state: ServingState, items: Tensor) -> ServingState:
-        """Return the state after one more item (B,) of every user."""
-        hidden, memory = self.read(items[:, None], None, state.memory, None)
-        return ServingState(memory, hidden[:, 0], state.events + 1)
+    def read_events(
+        self,
+        memory: tuple[Tensor, ...],
+        events: Tensor,  # noqa: ARG002 - the states do not count
+        items: Tensor,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return hidden states (B, D) and states after one more item (B,) of every user."""
+        hidden, after = self.read(items[:, None], None, memory, None)
+        return hidden[:, 0], after
 
 
 def save_state(path: Path, state: ServingState, owner: str) -> None:
     """Write a state as safetensors; ``owner`` names the model it belongs to, such as a checksum of its weights."""
-    tensors = {f"{index:03}": tensor.detach().cpu().contiguous() for index, tensor in enumerate(state.tensors())}
+    named = dict(zip(_names(len(state.memory)), state.tensors(), strict=True))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
     with whole_file(path) as partial:
         partial.write_bytes(save(tensors, metadata={"owner": json.dumps(owner)}))
 
@@ -170,16 +210,26 @@ def load_state(path: Path, owner: str, device: torch.device) -> ServingState:
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             stored = json.loads(file.metadata()["owner"])
-            state = _state(tuple(file.get_tensor(name) for name in sorted(file.keys())))
+            names = _names(sum(name.startswith("memory") for name in file.keys()))  # noqa: SIM118 - not a mapping
+            state = _state(tuple(file.get_tensor(name) for name in names))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; prefill the histories anew") from None
+        raise InputError(f"{path}: no such file; prefill the histories again") from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a serving state ({error}); prefill the histories anew") from None
+        raise InputError(f"{path}: not a serving state ({error}); prefill the histories again") from None
     if stored != owner:
-        raise InputError(f"{path}: the state of model {stored}, not of {owner}; prefill the histories anew")
+        raise InputError(f"{path}: the state of model {stored}, not of {owner}; prefill the histories again")
     return state
 
 
 def _state(tensors: tuple[Tensor, ...]) -> ServingState:
-    hidden, events, *memory = tensors
-    return ServingState(tuple(memory), hidden, events)
+    hidden, events, had, *memory = tensors
+    return ServingState(tuple(memory), hidden, events, had)
+
+
+def _names(count: int) -> list[str]:
+    """Return the names of a state's tensors in a file, in their order; ``count`` of them are memory."""
+    return ["hidden", "events", "had", *(f"memory.{index:03}" for index in range(count))]
+
+
+def _bits(device: torch.device) -> Tensor:
+    return torch.arange(8, dtype=torch.uint8, device=device)

@@ -98,10 +98,11 @@ class CatalogRecommender:
         item_count = len(self.catalog.item_ids)
         for batch in length_buckets(read, cells=_TOKENS, rows=max(1, _SCORE_CELLS // item_count)):
             recent = gather_rows(flat, starts[batch], read[batch])  # (B, L)
-            scores = self.model.score_next(torch.from_numpy(recent), torch.from_numpy(read[batch]))  # (B, V)
+            cells = [known[row] + (position * item_count - 1) for position, row in enumerate(rows[batch])]
+            seen = torch.from_numpy(numpy.concatenate(cells, dtype=numpy.int64))
+            scores = self.model.score_next(torch.from_numpy(recent), torch.from_numpy(read[batch]), seen)  # (B, V)
             if masked:
-                for position, row in enumerate(rows[batch]):
-                    scores[position, known[row] - 1] = -torch.inf
+                scores.view(-1)[seen] = -torch.inf
             values, items = best_items(scores, min(count, item_count))  # (B, K) each
             for row, best, best_values in zip(rows[batch], items.tolist(), values.tolist(), strict=True):
                 answers[row] = self._answer(row, best, best_values, unknown[row])

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from ssm4rec.contracts import MASKED, SCALE_SETTINGS
 from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.data.dataset import Int64s
+from ssm4rec.data.repeats import training_repeats
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError, full_ranking
 from ssm4rec.evaluation.metrics import metric_at
@@ -93,6 +94,9 @@ def _run(
     settings = task.recipe.training
     torch.manual_seed(_epoch_seed(task.seed, 0))
     model = build_model(task.recipe.model, task.dataset.item_count).to(machine.device)
+    if model.repeat_term is not None:
+        found = training_repeats(task.dataset)
+        model.repeat_term.start_from(found.targets, found.repeated, found.items_had, task.dataset.item_count)
     optimizer = build_optimizer(settings, model.parameters())
     progress = load_checkpoint(checkpoint_folder, task.identity(), model, optimizer)
     for row in progress.epochs:

@@ -3,7 +3,7 @@
 Shapes: T targets, D width, V items, K negatives, B rows of a batch, L its longest row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,47 @@ class Shown:
     rows: Tensor
     counts: Tensor
 
+    def without_repeats(self) -> "Shown":
+        """Return the same with 0 for an item that stands earlier in its row."""
+        ordered, order = self.items.sort(dim=1, stable=True)
+        again = functional.pad(ordered.diff(dim=1) == 0, (1, 0))
+        return replace(self, items=self.items.masked_fill(again.scatter(1, order, again), 0))
+
+    def cells(self, part: slice, item_count: int) -> tuple[Tensor, Tensor]:
+        """Return the columns (t, L) of the items that some targets are predicted from, and which are items (t, L)."""
+        columns = self.items[self.rows[part]] - 1
+        earlier = torch.arange(columns.shape[1], device=columns.device) < self.counts[part, None]
+        present = earlier & (columns >= 0) & (columns < item_count)
+        return columns.where(present, 0), present
+
+    def contain(self, wanted: Tensor) -> Tensor:
+        """Return which of the items ``wanted`` (T, ...) are shown before their target, (T, ...)."""
+        size = int(torch.maximum(self.items.max(), wanted.max())) + 1
+        first_keys = torch.arange(len(self.items), device=self.items.device)[:, None] * size
+        keys, places = (self.items + first_keys).flatten().sort(stable=True)  # the earliest of equal ones first
+        rows = self.rows.view(-1, *[1] * (wanted.dim() - 1))
+        asked = (rows * size + wanted).contiguous()
+        found = torch.searchsorted(keys, asked).clamp(max=len(keys) - 1)
+        earlier = places[found] % self.items.shape[1] < self.counts.view(rows.shape)
+        return (keys[found] == asked) & earlier
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What is added to the scores of items that the input shows.
+
+    Attributes:
+        weight: w of ``models/repeat_term.py``, of shape ().
+        shown: before each target.
+    """
+
+    weight: Tensor
+    shown: Shown
+
+    def added(self, wanted: Tensor) -> Tensor:
+        """Return what is added to the scores of items ``wanted`` (T, ...)."""
+        return self.weight * self.shown.contain(wanted)
+
 
 class Criterion:
     """One of the losses, with the negatives it needs."""
@@ -43,12 +84,12 @@ class Criterion:
         self.settings = settings
         self.probability = weights / weights.sum()  # (V,)
         self.own_negatives = settings.loss == "bce"
-        """Each target has negatives of its own, in place of the batch's."""
+        """Each target has negatives of its own, instead of the batch's."""
         self.masked = settings.protocol == MASKED
         """Items shown before a target do not compete with it: the loss has to be told which they are."""
 
     def negatives(self, targets: Tensor, random: torch.Generator) -> Tensor:
-        """Draw items 1..V against which targets of any shape (...) are told apart: (K,), or (..., K) with ``bce``."""
+        """Draw items 1..V against which targets of any shape (...) are compared: (K,), or (..., K) with ``bce``."""
         shape = {"softmax": (0,), "bce": (*targets.shape, self.settings.negatives)}
         size = shape.get(self.settings.loss, (self.settings.negatives,))
         count = int(torch.tensor(size).prod())
@@ -57,7 +98,13 @@ class Criterion:
         return torch.multinomial(self.probability, max(1, count), True, generator=random)[:count].view(size) + 1
 
     def loss(
-        self, hidden: Tensor, item_vectors: Tensor, targets: Tensor, negatives: Tensor, without: Shown | None = None
+        self,
+        hidden: Tensor,
+        item_vectors: Tensor,
+        targets: Tensor,
+        negatives: Tensor,
+        repeats: Repeats | None = None,
+        without: Shown | None = None,
     ) -> Tensor:
         """Return the mean loss of the targets, in nats.
 
@@ -66,22 +113,29 @@ class Criterion:
             item_vectors: (V, D), of items 1..V.
             targets: (T,), in 1..V.
             negatives: what ``negatives`` drew for them.
+            repeats: of a model with a repeat term.
             without: items that do not compete, where ``masked``.
         """
         match self.settings.loss:
             case "softmax":
-                return full_softmax_loss(hidden, item_vectors, targets, without)
+                return full_softmax_loss(hidden, item_vectors, targets, repeats, without)
             case "sampled-softmax":
                 expected = self.probability.to(hidden.device, torch.float32)
-                return sampled_softmax_loss(hidden, item_vectors, targets, negatives, expected)
+                return sampled_softmax_loss(hidden, item_vectors, targets, negatives, expected, repeats)
             case "gbce":
                 power = gbce_power(self.settings.negatives, len(item_vectors), self.settings.calibration)
-                return binary_loss(hidden, item_vectors, targets, negatives, power)
+                return binary_loss(hidden, item_vectors, targets, negatives, power, repeats)
             case "bce":
-                return binary_loss(hidden, item_vectors, targets, negatives, 1.0)
+                return binary_loss(hidden, item_vectors, targets, negatives, 1.0, repeats)
 
 
-def full_softmax_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor, without: Shown | None = None) -> Tensor:
+def full_softmax_loss(
+    hidden: Tensor,
+    item_vectors: Tensor,
+    targets: Tensor,
+    repeats: Repeats | None = None,
+    without: Shown | None = None,
+) -> Tensor:
     """Return the mean cross-entropy of the targets under softmax(hidden @ item_vectors.T), in nats.
 
     The gradients are computed during the forward pass, chunk of rows by chunk of rows, so that a chunk's logits are
@@ -92,13 +146,21 @@ def full_softmax_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor, wit
         hidden: (T, D).
         item_vectors: (V, D), of items 1..V.
         targets: (T,), in 1..V.
+        repeats: what is added to the logits of items that were shown; its gradient is the share of the softmax that
+            such items have, less the share of the targets that are such.
         without: items that do not compete with a target, those shown before it; the target itself always does.
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _FullSoftmax.apply(  # type: ignore[no-untyped-call]
-            hidden, item_vectors, targets - 1, dtype, without
+            hidden,
+            item_vectors,
+            targets - 1,
+            repeats and repeats.weight,
+            dtype,
+            repeats and repeats.shown.without_repeats(),
+            without,
         )
     return loss
 
@@ -108,7 +170,14 @@ class _FullSoftmax(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, item_vectors: Tensor, columns: Tensor, dtype: torch.dtype, without: Shown | None
+        ctx: Any,
+        hidden: Tensor,
+        item_vectors: Tensor,
+        columns: Tensor,
+        weight: Tensor | None,
+        dtype: torch.dtype,
+        shown: Shown | None,
+        without: Shown | None,
     ) -> Tensor:
         T, V = len(hidden), len(item_vectors)
         rows = max(32, _CHUNK_CELLS[hidden.device.type] // V)
@@ -116,12 +185,16 @@ class _FullSoftmax(Function):
         loss = torch.zeros((), dtype=item_vectors.dtype, device=hidden.device)
         hidden_gradient = torch.empty_like(states)
         vector_gradient = torch.zeros_like(item_vectors)
+        weight_gradient = torch.zeros_like(loss)
         for start in range(0, T, rows):
             part = slice(start, start + rows)
             column = columns[part, None]
             logits = (states[part] @ vectors.T).to(item_vectors.dtype)  # (rows, V)
             if without:
                 _remove_shown(logits, column, without, part)
+            if shown and weight is not None:
+                cells, present = shown.cells(part, V)
+                logits.scatter_add_(1, cells, weight.to(logits.dtype) * present)
             logits -= logits.amax(dim=1, keepdim=True)
             own = logits.gather(1, column)
             slope = logits.exp_()  # the only exponential, for loss and gradient
@@ -130,21 +203,25 @@ class _FullSoftmax(Function):
             # d loss / d logits = softmax - one-hot
             slope /= total
             slope.scatter_add_(1, column, slope.new_full(column.shape, -1.0))
+            if shown:
+                weight_gradient += (slope.gather(1, cells) * present).sum()
             slope = slope.to(dtype)
             torch.mm(slope, vectors, out=hidden_gradient[part])
             if dtype == item_vectors.dtype:
                 vector_gradient.addmm_(slope.T, states[part])
             else:  # summed over chunks in the wide type
                 vector_gradient += slope.T @ states[part]
-        ctx.save_for_backward(hidden_gradient.to(hidden.dtype), vector_gradient)
+        ctx.save_for_backward(hidden_gradient.to(hidden.dtype), vector_gradient, weight_gradient)
         ctx.targets = T
         return loss / T
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        hidden_gradient, vector_gradient = ctx.saved_tensors
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, None, Tensor | None, None, None, None]:
+        hidden_gradient, vector_gradient, weight_gradient = ctx.saved_tensors
         scale = slopes[0] / ctx.targets
-        return hidden_gradient * scale.to(hidden_gradient.dtype), vector_gradient * scale, None, None, None
+        of_hidden = hidden_gradient * scale.to(hidden_gradient.dtype)
+        of_weight = weight_gradient * scale if ctx.needs_input_grad[3] else None
+        return of_hidden, vector_gradient * scale, None, of_weight, None, None, None
 
 
 def _remove_shown(logits: Tensor, column: Tensor, shown: Shown, part: slice) -> None:
@@ -165,7 +242,12 @@ def _remove_shown(logits: Tensor, column: Tensor, shown: Shown, part: slice) -> 
 
 
 def sampled_softmax_loss(
-    hidden: Tensor, item_vectors: Tensor, targets: Tensor, negatives: Tensor, probability: Tensor
+    hidden: Tensor,
+    item_vectors: Tensor,
+    targets: Tensor,
+    negatives: Tensor,
+    probability: Tensor,
+    repeats: Repeats | None = None,
 ) -> Tensor:
     """Return the mean cross-entropy of each target against K negatives that all targets share.
 
@@ -179,15 +261,26 @@ def sampled_softmax_loss(
         targets: (T,), in 1..V.
         negatives: (K,), in 1..V, drawn with replacement.
         probability: with which an item is drawn, (V,), summing to 1.
+        repeats: what is added to the scores of items that were shown.
     """
     expected = probability.log() + torch.log(torch.tensor(float(len(negatives)), device=hidden.device))
     own = (hidden * item_vectors[targets - 1]).sum(1) - expected[targets - 1]  # (T,)
     others = hidden @ item_vectors[negatives - 1].T - expected[negatives - 1]  # (T, K)
+    if repeats:
+        own = own + repeats.added(targets)
+        others = others + repeats.added(negatives.expand_as(others))
     others = others.masked_fill(targets[:, None] == negatives, -torch.inf)
     return (torch.cat([own[:, None], others], dim=1).logsumexp(1) - own).mean()
 
 
-def binary_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor, negatives: Tensor, power: float) -> Tensor:
+def binary_loss(
+    hidden: Tensor,
+    item_vectors: Tensor,
+    targets: Tensor,
+    negatives: Tensor,
+    power: float,
+    repeats: Repeats | None = None,
+) -> Tensor:
     """Return the mean binary cross-entropy of each target and its K negatives.
 
     -(power log s(target) + sum over negatives of log(1 - s(negative))) / (K + 1) with s the sigmoid of the score:
@@ -199,12 +292,16 @@ def binary_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor, negatives
         targets: (T,), in 1..V.
         negatives: (K,) shared by all targets, or (T, K) of each target its own; one equal to the target is left out.
         power: of the target's probability.
+        repeats: what is added to the scores of items that were shown.
     """
     own = (hidden * item_vectors[targets - 1]).sum(1)
     if negatives.dim() == 1:
         others = hidden @ item_vectors[negatives - 1].T  # (T, K)
     else:
         others = (item_vectors[negatives - 1] @ hidden[..., None])[..., 0]
+    if repeats:
+        own = own + repeats.added(targets)
+        others = others + repeats.added(negatives.expand_as(others))
     absent = targets[:, None] == negatives
     pushed = functional.softplus(others).masked_fill(absent, 0.0).sum(1)  # -log(1 - s(x)) = softplus(x)
     pulled = power * functional.softplus(-own)

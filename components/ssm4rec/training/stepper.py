@@ -13,7 +13,7 @@ from ssm4rec.models.recommender import Recommender
 from ssm4rec.optim.batch_size import BatchController, StepFacts, controller
 from ssm4rec.optim.bregman import BregmanMeter
 from ssm4rec.optim.usgm import USGM
-from ssm4rec.training.losses import Criterion
+from ssm4rec.training.losses import Criterion, Repeats
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.objectives import Batch
 from ssm4rec.training.settings import TrainingSettings
@@ -131,5 +131,8 @@ class _MeanLoss(nn.Module):
         hidden, targets = batch.hidden(self.model)
         if self.criterion.own_negatives:
             negatives = negatives[batch.targets > 0]
-        shown = batch.shown(self.model) if self.criterion.masked else None
-        return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives, shown)
+        term = self.model.repeat_term
+        shown = batch.shown(self.model) if term is not None or self.criterion.masked else None
+        repeats = Repeats(term(), shown) if term is not None and shown else None
+        without = shown if self.criterion.masked else None
+        return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives, repeats, without)

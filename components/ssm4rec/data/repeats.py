@@ -1,0 +1,51 @@
+"""Which events repeat an item that the user had before, and how many do.
+
+Shapes: N events of all users, U users.
+"""
+
+from dataclasses import dataclass
+
+import numpy
+
+from ssm4rec.data.dataset import Int64s, SequenceDataset
+
+Flags = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
+
+
+@dataclass(frozen=True)
+class TrainingRepeats:
+    """What the training items say about repeats.
+
+    Attributes:
+        targets: training items with a history, one at least.
+        repeated: those of them that are in their history.
+        items_had: different items in a target's history, on average; 0 without targets.
+    """
+
+    targets: int
+    repeated: int
+    items_had: float
+
+
+def repeats(dataset: SequenceDataset) -> Flags:
+    """Return which events are of an item that the user had before, (N,)."""
+    owners = numpy.repeat(numpy.arange(dataset.user_count), numpy.diff(dataset.offsets))
+    keys = owners * (dataset.item_count + 1) + dataset.items
+    order = numpy.argsort(keys, kind="stable")
+    flags = numpy.zeros(len(keys), dtype=bool)
+    flags[order[1:]] = keys[order[1:]] == keys[order[:-1]]
+    return flags
+
+
+def training_repeats(dataset: SequenceDataset) -> TrainingRepeats:
+    """Count the repeats among the training items."""
+    again = repeats(dataset)
+    lengths = numpy.diff(dataset.offsets)
+    places = numpy.arange(len(again)) - numpy.repeat(dataset.offsets[:-1], lengths)
+    targets = (places > 0) & (places < numpy.repeat(dataset.train_length, lengths))
+    new: Int64s = numpy.cumsum(~again)
+    # Different items before an event: the user's new ones so far, less the event's own. A user's first event is new.
+    of_user_first = numpy.repeat(new[dataset.offsets[:-1].clip(max=max(len(new) - 1, 0))], lengths)
+    had = new - of_user_first + 1 - ~again
+    count = int(targets.sum())
+    return TrainingRepeats(count, int(again[targets].sum()), float(had[targets].mean()) if count else 0.0)

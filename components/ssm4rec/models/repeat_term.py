@@ -1,0 +1,72 @@
+"""How much likelier an item is because the user had it before: one learned number.
+
+Whether people come back to what they had is a property of the data, not of the model: nobody rates a film twice, many
+buy the same milk every week. One number w, added to the scores of the items of a user's history, says which. At
+w = -10 a ranking over all items is as good as one from which the history was removed; above 0 the history comes first.
+RepeatNet (Ren et al., AAAI 2019) learns a network for this, ReCODE (arXiv 2405.16550) a network over times; on our data
+more than one number gained nothing (RESULTS.md).
+
+Shapes: B users, V items, S cells of histories.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+_RATE = 10.0
+"""How much faster w moves than the weights: a step of Adam is as long as its rate, .002 say, and w has units to go."""
+
+
+class RepeatTerm(nn.Module):
+    """The number w = start + _RATE * change.
+
+    ``change`` is learned. ``start`` is what the training data say before anything is learned; weight decay draws w
+    towards it, and it is no part of the weights' norm, by which USGM measures its ball.
+    """
+
+    start: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("start", torch.zeros(()))
+        self.change = nn.Parameter(torch.zeros(()))
+
+    def forward(self) -> Tensor:
+        """Return w, of shape ()."""
+        return self.start + _RATE * self.change
+
+    def start_from(self, targets: int, repeated: int, items_had: float, item_count: int) -> None:
+        """Set w to what the softmax over otherwise equal scores would learn.
+
+        If ``items_had`` of V items get w and the others 0, the softmax gives them together the share of the targets
+        that repeat at w = log(repeated / new) + log((V - items_had) / items_had). One repeated and one new target are
+        added to what was counted, so that w is finite.
+
+        Args:
+            targets: of the training.
+            repeated: those of them that the user had before.
+            items_had: how many different items a user had before a target, on average.
+            item_count: V.
+        """
+        odds = (repeated + 1) / (targets - repeated + 1)
+        self.start.fill_(math.log(odds) + math.log(max(item_count - items_had, 1) / max(items_had, 1)))
+
+    def add(self, scores: Tensor, seen: Tensor) -> Tensor:
+        """Add w to the cells ``seen`` (S,) of scores (B, V), in place, once where a cell is named twice.
+
+        Cells count row after row, as ``history_cells`` gives them.
+        """
+        cells = scores.view(-1)
+        cells[seen] = cells[seen] + self().to(scores.dtype)
+        return scores
+
+
+def cells_of(items: Tensor, item_count: int) -> Tensor:
+    """Return where scores (B, V), read row after row, hold the items of histories (B, L), padded with 0, shape (S,).
+
+    >>> cells_of(torch.tensor([[3, 1], [2, 0]]), item_count=4)
+    tensor([2, 0, 5])
+    """
+    first = torch.arange(len(items), device=items.device)[:, None] * item_count - 1
+    return (items + first)[items > 0]

@@ -1,0 +1,67 @@
+"""The repeat term: its start in closed form, scores with it, and that every way to score agrees."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from ssm4rec.models.build import build_model
+from ssm4rec.models.recommender import Recommender
+from ssm4rec.models.repeat_term import RepeatTerm, cells_of
+from ssm4rec.recipes import recipe
+
+NAMES = ["sasrec", "mamba4rec", "2mamba4rec", "hydra4rec", "lrurec"]
+
+
+def model_of(name: str, weight: float) -> Recommender:
+    torch.manual_seed(0)
+    model = build_model(recipe(name, "smoke", "long").model, item_count=12).double().eval()
+    assert model.repeat_term is not None
+    model.repeat_term.start.fill_(weight)
+    return model
+
+
+def test_the_start_gives_repeats_their_share_of_the_softmax() -> None:
+    """Of 1,000 items 20 were had; 299 + 1 of 998 + 2 targets repeat: so should 30% of the softmax."""
+    term = RepeatTerm()
+    term.start_from(targets=998, repeated=299, items_had=20, item_count=1000)
+    scores = torch.zeros(1, 1000)
+    share = functional.softmax(term.add(scores, torch.arange(20)), dim=1)[0, :20].sum().item()
+    assert share == pytest.approx(0.3)
+
+
+def test_the_start_is_finite_where_nothing_or_everything_repeats() -> None:
+    term = RepeatTerm()
+    for repeated, sign in ((0, -1), (1_000_000, 1)):
+        term.start_from(1_000_000, repeated, items_had=1, item_count=1)
+        assert math.copysign(1, term().item()) == sign
+        assert 10 < abs(term().item()) < 20
+
+
+def test_an_item_that_was_had_twice_gets_the_term_once() -> None:
+    model = model_of("sasrec", 3.0)
+    items = torch.tensor([[4, 7, 4], [2, 0, 0]])
+    lengths = torch.tensor([3, 1])
+    scores = model.score_next(items, lengths)
+    model.repeat_term = None
+    expected = model.score_next(items, lengths)
+    expected[0, [3, 6]] += 3.0
+    expected[1, 1] += 3.0
+    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whole_histories_count_however_little_of_them_is_read(name: str) -> None:
+    model = model_of(name, -50.0)
+    read, whole = torch.tensor([[5, 6]]), torch.tensor([[1, 2, 3, 5, 6]])
+    scores = model.score_next(read, torch.tensor([2]), cells_of(whole, 12))
+    assert (scores[0] < -40).nonzero()[:, 0].tolist() == [0, 1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_published_recipes_have_none(name: str) -> None:
+    for profile, expected in (("paper", False), ("best", True), ("quick", True), ("smoke", True)):
+        assert recipe(name, profile, "long").model.repeat_term is expected
+    model = build_model(recipe(name, "paper", "long").model, item_count=12)
+    assert not [key for key in model.state_dict() if "repeat" in key]
