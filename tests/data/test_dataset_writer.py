@@ -6,7 +6,8 @@ import pytest
 
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.data.dataset_writer import build_sequences, collect_titles, write_dataset
-from ssm4rec.data.splitting import in_time_order, leave_one_out
+from ssm4rec.data.event_order import in_order
+from ssm4rec.data.splitting import leave_one_out
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def rows():
 
 def frame_of(rows):
     kinds = {"user": polars.Categorical, "item": polars.Categorical, "time": polars.Int64, "rating": polars.Float32}
-    return in_time_order(polars.DataFrame(rows, kinds, orient="row"))
+    return in_order(polars.DataFrame(rows, kinds, orient="row"), "exact", "order")
 
 
 def write(folder, rows, titles=()):

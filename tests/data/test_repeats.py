@@ -24,7 +24,8 @@ def test_repeats_equal_a_loop(write_dataset: Callable[..., Path]) -> None:
                 targets += 1
                 repeated += again
                 had.append(len(set(items[:place])))
-    assert repeats(dataset).tolist() == flags
+    owners = numpy.repeat(numpy.arange(dataset.user_count), numpy.diff(dataset.offsets))
+    assert repeats(owners, dataset.items).tolist() == flags
     found = training_repeats(dataset)
     assert (found.targets, found.repeated) == (targets, repeated)
     assert found.items_had == pytest.approx(numpy.mean(had))

@@ -19,9 +19,9 @@ import pyarrow.parquet
 import pytest
 
 from ssm4rec.data.data_sets import read_data_set
+from ssm4rec.data.event_order import in_order
 from ssm4rec.data.readers import read_batches
 from ssm4rec.data.source import SourceOptions
-from ssm4rec.data.splitting import in_time_order
 from ssm4rec.data.streams import BLOCK_BYTES
 from ssm4rec.errors import InputError
 
@@ -338,7 +338,7 @@ def test_events_within_a_millisecond_are_in_order(tmp_path):
     (tmp_path / "e.csv").write_text(delimited(rows=[(1, item, time, 1) for item, time in enumerate(times)]))
     (tmp_path / "n.csv").write_text(delimited(rows=[(1, item, time * 1000, 1) for item, time in enumerate(times)]))
     for name in ("e.csv", "n.csv"):
-        frame = in_time_order(read(tmp_path / name)[1].interactions.frame)
+        frame = in_order(read(tmp_path / name)[1].interactions.frame, "exact", "us")
         assert frame["item"].cast(polars.String).to_list() == ["1", "2", "0"]
 
 

@@ -4,7 +4,8 @@ import numpy
 import polars
 import pytest
 
-from ssm4rec.data.splitting import global_time, in_time_order, leave_one_out
+from ssm4rec.data.event_order import in_order
+from ssm4rec.data.splitting import global_time, leave_one_out
 from ssm4rec.errors import InputError
 
 
@@ -25,7 +26,7 @@ def test_ties_keep_the_order_of_the_file():
     chance = random.Random(5)
     rows = [(chance.randrange(20), place) for place in range(2_000)]
     frame = polars.DataFrame(rows, ["time", "place"], orient="row")
-    assert in_time_order(frame).rows() == sorted(rows, key=lambda row: row[0])
+    assert in_order(frame, "exact", "order").rows() == sorted(rows, key=lambda row: row[0])
 
 
 @pytest.mark.parametrize("seed", range(5))

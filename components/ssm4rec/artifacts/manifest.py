@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from ssm4rec.artifacts.codec import OPEN, Count, Number, Positive, read_document
+from ssm4rec.artifacts.codec import OPEN, Count, Number, Positive, Share, read_document
 from ssm4rec.contracts import MANIFEST
 from ssm4rec.files import read_json
 
@@ -76,6 +76,17 @@ class NoSplit(TypedDict):
 
 
 @with_config(OPEN)
+class EventOrder(TypedDict):
+    """In which order events stand, and what hangs on it: ``data/event_order.py``."""
+
+    name: Literal["exact", "recbole", "random-ties"]
+    neighbours_that_tie: Share
+    pairs_in_one_order: Share | None
+    targets_in_ties: Share
+    targets_that_repeat: Share
+
+
+@with_config(OPEN)
 class Lengths(TypedDict):
     """Of the users' sequences."""
 
@@ -93,6 +104,7 @@ class Manifest(TypedDict):
     sources: list[Source]
     counts: Counts
     split: Annotated[LeaveOneOut | GlobalTime, Field(discriminator="name")]
+    event_order: EventOrder
     settings: dict[str, Any]
     filters: list[Filter]
     recbole_counts: Counts

@@ -12,7 +12,7 @@ import pyarrow.parquet
 
 from ssm4rec.contracts import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, fingerprint
-from ssm4rec.data.splitting import Split
+from ssm4rec.data.splitting import Split, test_targets
 from ssm4rec.files import write_json
 
 
@@ -160,12 +160,11 @@ def _split_counts(sequences: Sequences, split: Split) -> dict[str, int]:
     place = numpy.arange(len(sequences.items)) - sequences.offsets[:-1][sequences.users]
     trained = numpy.zeros(len(sequences.item_ids) + 1, dtype=bool)
     trained[sequences.items[place < split.train_length[sequences.users]]] = True
-    tested = numpy.flatnonzero(split.test_position >= 0)
-    targets = sequences.items[sequences.offsets[tested] + split.test_position[tested]]
+    targets = sequences.items[test_targets(sequences.offsets, split)]
     return {
         "training_interactions": int(split.train_length.sum()),
         "validation_users": int((split.validation_position >= 0).sum()),
-        "test_users": len(tested),
+        "test_users": len(targets),
         "users_without_evaluation": int(((split.validation_position < 0) & (split.test_position < 0)).sum()),
         "test_targets_unseen_in_training": int((~trained[targets]).sum()),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from ssm4rec.data.dataset import Int64s, SequenceDataset
+from ssm4rec.data.dataset import Int32s, Int64s, SequenceDataset
 
 Flags = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
 
@@ -27,10 +27,17 @@ class TrainingRepeats:
     items_had: float
 
 
-def repeats(dataset: SequenceDataset) -> Flags:
-    """Return which events are of an item that the user had before, (N,)."""
-    owners = numpy.repeat(numpy.arange(dataset.user_count), numpy.diff(dataset.offsets))
-    keys = owners * (dataset.item_count + 1) + dataset.items
+def repeats(users: Int32s | Int64s, items: Int32s) -> Flags:
+    """Return which events are of an item that the user had before.
+
+    Args:
+        users: of the events, each user's in their order, (N,).
+        items: of the events, (N,).
+
+    >>> repeats(numpy.array([0, 0, 0, 1, 1]), numpy.array([7, 8, 7, 7, 9])).tolist()
+    [False, False, True, False, False]
+    """
+    keys = users.astype(numpy.int64) * (int(items.max(initial=0)) + 1) + items
     order = numpy.argsort(keys, kind="stable")
     flags = numpy.zeros(len(keys), dtype=bool)
     flags[order[1:]] = keys[order[1:]] == keys[order[:-1]]
@@ -39,8 +46,8 @@ def repeats(dataset: SequenceDataset) -> Flags:
 
 def training_repeats(dataset: SequenceDataset) -> TrainingRepeats:
     """Count the repeats among the training items."""
-    again = repeats(dataset)
     lengths = numpy.diff(dataset.offsets)
+    again = repeats(numpy.repeat(numpy.arange(dataset.user_count), lengths), dataset.items)
     places = numpy.arange(len(again)) - numpy.repeat(dataset.offsets[:-1], lengths)
     targets = (places > 0) & (places < numpy.repeat(dataset.train_length, lengths))
     new: Int64s = numpy.cumsum(~again)

@@ -1,18 +1,9 @@
-"""Where training, validation and test lie in each user's sequence, and the order of the sequence itself.
-
-Order: by time; events of one user with equal times keep the order of the file. Half of ML-1M's times tie, so another
-tie rule gives another test set: numbers under different tie rules do not compare.
-
->>> frame = polars.DataFrame({"item": ["b", "a", "d", "c"], "time": [7, 7, 9, 7]})
->>> in_time_order(frame)["item"].to_list()
-['b', 'a', 'c', 'd']
-"""
+"""Where training, validation and test lie in each user's sequence, whose order ``data/event_order.py`` decides."""
 
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy
-import polars
 
 from ssm4rec.data.dataset import Int32s, Int64s
 from ssm4rec.errors import InputError
@@ -35,9 +26,11 @@ class Split:
     cuts: dict[str, Any]
 
 
-def in_time_order(frame: polars.DataFrame) -> polars.DataFrame:
-    """Sort events by time, those of equal times in the order they have."""
-    return frame.sort("time", maintain_order=True)
+def test_targets(offsets: Int64s, split: Split) -> Int64s:
+    """Return where the test targets lie among the events of all users, one after the other."""
+    tested = numpy.flatnonzero(split.test_position >= 0)
+    places: Int64s = offsets[tested] + split.test_position[tested]
+    return places
 
 
 def leave_one_out(offsets: Int64s) -> Split:

@@ -14,12 +14,13 @@ from ssm4rec.data.bad_rows import BAD_ROWS, REFUSE, count_words
 from ssm4rec.data.data_sets import DATA_SETS, EVENTS, check_data_set, check_files, read_addresses, read_data_set
 from ssm4rec.data.dataset import titled
 from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
+from ssm4rec.data.event_order import EVENT_ORDERS, EXACT, RECBOLE, in_order, order_facts
 from ssm4rec.data.filtering import DEDUPLICATE, filter_interactions
 from ssm4rec.data.locations import local_path
 from ssm4rec.data.names import data_set_name
 from ssm4rec.data.readers import FORMATS
 from ssm4rec.data.source import Source, SourceOptions
-from ssm4rec.data.splitting import Split, check_fractions, global_time, in_time_order, leave_one_out
+from ssm4rec.data.splitting import Split, check_fractions, global_time, leave_one_out, test_targets
 from ssm4rec.data.streams import DELIMITERS, excerpt
 from ssm4rec.data.times import ORDER, TIME_UNITS, in_milliseconds
 from ssm4rec.data.versions import check_unchanged, file_state, find_versions
@@ -29,6 +30,10 @@ from ssm4rec.outputs import input_addresses, kept_folder, output_folder
 from ssm4rec.tracking import tracked_task
 
 NO_RATINGS: Final = "--minimum-rating: the events have no ratings; name their column with --rating-column"
+ROUNDED_TIMES: Final = (
+    "--event-order recbole: it rounds times, --split global-time needs them exact; use --split leave-one-out "
+    "(and in a study --global-time none)"
+)
 NO_TIMES: Final = (
     "--split global-time: the time column holds order numbers, not times; use --split leave-one-out "
     "(and in a study --global-time none)"
@@ -38,7 +43,8 @@ NO_TIMES: Final = (
 _SETTINGS = (
     "form", "format", "delimiter", "encoding", "bad_rows",
     "user_column", "item_column", "time_column", "time_unit", "rating_column", "title_column",
-    "deduplicate", "minimum_rating", "k_core", "split", "validation_fraction", "test_fraction", "data_version",
+    "event_order", "deduplicate", "minimum_rating", "k_core", "split", "validation_fraction", "test_fraction",
+    "data_version",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -100,7 +106,10 @@ def build_parser() -> StageParser:
     add("--rating-column", default="", help="column of the ratings; empty: there is none")
     add("--title-column", default="title", help="column of the titles in the items file")
 
-    add = parser.add_argument_group("filters, in this order").add_argument
+    add = parser.add_argument_group("order and filters").add_argument
+    add("--event-order", type=one_of(EVENT_ORDERS), default=EXACT,
+        help="of events whose times tie: exact: as in the file; recbole: as RecBole orders MovieLens, whose times it "
+        "rounds to 64 seconds; random-ties: at random, so that the file gives nothing away")  # fmt: skip
     add("--deduplicate", type=one_of(DEDUPLICATE), default="none",
         help="which event of the same user and item stays; none: all stay, as in RecBole")  # fmt: skip
     add("--minimum-rating", type=_rating, default="none", help="drop events rated lower or not at all; none: keep all")
@@ -129,6 +138,8 @@ def check(options: argparse.Namespace) -> None:
         raise InputError(NO_RATINGS)
     if own and options.split == GLOBAL_TIME and options.time_unit == ORDER:
         raise InputError(NO_TIMES)
+    if options.split == GLOBAL_TIME and options.event_order == RECBOLE:
+        raise InputError(ROUNDED_TIMES)
 
 
 def check_here(options: argparse.Namespace) -> None:
@@ -173,7 +184,9 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
         if options.split == GLOBAL_TIME and interactions.time_kind == ORDER:
             raise InputError(NO_TIMES)
         frame, filters = filter_interactions(
-            in_milliseconds(in_time_order(interactions.frame), interactions.time_kind),
+            in_milliseconds(
+                in_order(interactions.frame, options.event_order, interactions.time_kind), interactions.time_kind
+            ),
             options.deduplicate,
             options.minimum_rating,
             options.k_core,
@@ -184,11 +197,13 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
         check_unchanged(options.data_version, addresses, state)
         _check_titles(titles, sequences.item_ids, source, options)
         settings = {name: getattr(options, name) for name in _SETTINGS}
+        split = _split(options, sequences)
+        time_kind = ORDER if interactions.time_kind == ORDER else "ms"
         return write_dataset(
             folder,
             options.name,
             sequences,
-            _split(options, sequences),
+            split,
             titles,
             {
                 "kind": options.dataset,
@@ -197,7 +212,15 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
                 "dropped_rows": {"events": dict(source.dropped), "items": dict(source.dropped_titles)},
                 "filters": filters,
                 "has_ratings": interactions.has_ratings,
-                "time_kind": ORDER if interactions.time_kind == ORDER else "ms",
+                "time_kind": time_kind,
+                "event_order": order_facts(
+                    options.event_order,
+                    sequences.times,
+                    time_kind,
+                    sequences.users,
+                    sequences.items,
+                    test_targets(sequences.offsets, split),
+                ),
                 "split": {"name": options.split},
             },
         )
@@ -246,6 +269,13 @@ def _print_counts(manifest: dict[str, Any]) -> None:
     print(
         f"{manifest['dataset']}, {split['name']}: {split['training_interactions']:,} training interactions, "
         f"{split['validation_users']:,} validation users, {split['test_users']:,} test users"
+    )
+    order = manifest["event_order"]
+    alike = "" if order["pairs_in_one_order"] is None else f", {order['pairs_in_one_order']:.1%} of them in one order"
+    print(
+        f"order {order['name']}: {order['neighbours_that_tie']:.1%} of neighbouring events tie{alike}; of the test "
+        f"targets {order['targets_in_ties']:.1%} tie with another event and {order['targets_that_repeat']:.1%} repeat "
+        "an item"
     )
     times = "times" if manifest["time_kind"] == "ms" else "order numbers instead of times"
     print(f"{manifest['titles']:,} of {manifest['counts']['items']:,} items have a title; the events have {times}")
