@@ -1,0 +1,73 @@
+"""The repeat term on data with a known share of repeats: its sign, and what it is good for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from ssm4rec.data.dataset import SequenceDataset, read_sequences
+from ssm4rec.evaluation.full_ranking import full_ranking
+from ssm4rec.evaluation.metrics import metric_at
+from ssm4rec.recipes import recipe
+from ssm4rec.training.loop import Trained, train
+from ssm4rec.training.machine import Machine
+from ssm4rec.training.task import Task
+
+CPU = torch.device("cpu")
+ITEMS = 80
+
+
+def histories(share: float) -> list[list[int]]:
+    """Users who return to an item of theirs with this probability, else take the next new one on a circle."""
+    random = numpy.random.default_rng(7)
+    users = []
+    for _ in range(150):
+        items = [int(random.integers(ITEMS))]
+        new = items[0]
+        while len(items) < 30:
+            if random.random() < share:
+                items.append(int(random.choice(list(dict.fromkeys(items)))))
+            else:
+                new = (new + 1) % ITEMS
+                items.append(new)
+        users.append([item + 1 for item in items])
+    return users
+
+
+def run(dataset: SequenceDataset, folder: Path, overrides: str) -> Trained:
+    chosen = recipe("sasrec", "smoke", "long", f"training.epochs=30,training.learning_rate=0.01{overrides}")
+    return train(Task("sasrec", chosen, dataset, 0), Machine(CPU), folder, lambda _: None)
+
+
+def most_recent_first(items: torch.Tensor, lengths: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    scores = torch.zeros(len(items), ITEMS)
+    for row, length in enumerate(lengths.tolist()):
+        for place in range(length):
+            scores[row, items[row, place] - 1] = place + 1
+    return scores
+
+
+@pytest.mark.parametrize(("share", "sign"), [(0.0, -1), (0.3, 0), (0.85, 1)])
+def test_the_term_has_the_sign_of_the_data_and_helps(
+    write_dataset: Callable[..., Path], tmp_path: Path, share: float, sign: int
+) -> None:
+    """Where 30% repeat, the sign depends on how well the model knows the other 70%: what it is worth is checked."""
+    dataset = read_sequences(write_dataset(histories(share)))
+    with_term = run(dataset, tmp_path / "with", "").model
+    without = run(dataset, tmp_path / "without", ",model.repeat_term=false").model
+    assert with_term.repeat_term is not None
+    weight = with_term.repeat_term().item()
+    found = {}
+    for name, scorer in (
+        ("with", with_term.score_next),
+        ("without", without.score_next),
+        ("recent", most_recent_first),
+    ):
+        ranking = full_ranking(scorer, dataset, "test", 50, CPU)
+        found[name] = metric_at("ndcg", ranking.unmasked, 10)
+    if sign:
+        assert numpy.sign(weight) == sign
+    assert found["with"] >= found["without"]
+    assert found["with"] >= found["recent"]
