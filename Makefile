@@ -31,7 +31,7 @@ TRITON := .kernels
 # The variables of each target: `make run DATASET=ml-1m` hands --dataset=ml-1m to the study. Only those given to make
 # itself count: names as plain as FORMAT or OUT may stand in the environment for other reasons. What a target does not
 # know is refused (at the end of this file); tests/pipelines/test_make.py holds the lists against the programs' flags.
-OF_ALL := ANY_CHECKSUM CACHE_DIR CHECKPOINT_DIR DATASET DATA_VERSION DEVICE ITEMS_SOURCE K_CORE NAME PARAMETERS PROFILE \
+OF_ALL := ANY_CHECKSUM CACHE_DIR CHECKPOINT_DIR DATASET DATA_VERSION DEVICE EVENT_ORDER ITEMS_SOURCE K_CORE NAME PARAMETERS PROFILE \
 	SEEDS SOURCE
 OF_TRAININGS := COMPILE GPUS KERNELS MODELS OVERRIDES PRECISION
 OF_LANGUAGE_MODELS := LANGUAGE_MODEL_VERSION LLM_OVERRIDES RETRIEVER

@@ -28,6 +28,7 @@ def adapter_study(
     data_version: str = "",
     any_checksum: bool = False,
     cache_dir: str = DOWNLOADS,
+    event_order: str = "exact",
     k_core: int = 5,
     retriever: str = "lrurec",
     adapters: list = DEFAULT_ADAPTERS,  # type: ignore[type-arg] # kfp would want types of the fields, too
@@ -48,6 +49,7 @@ def adapter_study(
         data_version: state of the source files, such as 2026-11-28; another text has them read again.
         any_checksum: accept a source whose checksum differs from the published one.
         cache_dir: folder of downloads and language models that outlives the container, or empty.
+        event_order: exact, recbole or random-ties: how events of equal times are ordered.
         k_core: users and items with fewer interactions are left out, again and again.
         retriever: recommender whose candidates are ranked.
         adapters: fine-tunings, one {"language_model": source or "", "seed", "overrides"} each.
@@ -58,7 +60,9 @@ def adapter_study(
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taints, a list of Kubernetes tolerations.
     """
-    data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
+    data = prepare_published(
+        dataset, name, source, items_source, data_version, any_checksum, cache_dir, event_order, k_core
+    )
     place = Place(device, cache_dir, language_model_version, checkpoint_dir, gpu_pool, gpu_toleration)
     retrieved = retrieve(data, retriever, 0, profile, place)
     with dsl.ParallelFor(items=adapters, parallelism=AT_ONCE) as adapter:

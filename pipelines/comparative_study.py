@@ -64,6 +64,7 @@ def arrange(
     title_column: str = "title",
     deduplicate: str = "none",
     minimum_rating: str = "none",
+    event_order: str = "exact",
     k_core: int = 5,
     split: str = "leave-one-out",
     validation_fraction: float = 0.1,
@@ -115,6 +116,7 @@ def arrange(
         title_column: of the items file of ``events``.
         deduplicate: a user's repeated items: none, first or last stays.
         minimum_rating: interactions rated lower are left out; none keeps all.
+        event_order: exact, recbole or random-ties: how events of equal times are ordered.
         k_core: users and items with fewer interactions are left out, again and again.
         split: leave-one-out or global-time.
         validation_fraction: of the events, for global-time.
@@ -164,6 +166,7 @@ def arrange(
             title_column=title_column,
             deduplicate=deduplicate,
             minimum_rating=minimum_rating,
+            event_order=event_order,
             k_core=k_core,
             split=splitting,
             validation_fraction=validation_fraction,

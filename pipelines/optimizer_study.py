@@ -26,6 +26,7 @@ def optimizer_study(
     data_version: str = "",
     any_checksum: bool = False,
     cache_dir: str = DOWNLOADS,
+    event_order: str = "exact",
     k_core: int = 5,
     trainings: list = DEFAULT_SWEEP,  # type: ignore[type-arg] # kfp would want types of the fields, too
     controls: str = "fixed,paper,inverse,noise-scale",
@@ -51,6 +52,7 @@ def optimizer_study(
         data_version: state of the source files, such as 2026-11-28; another text has them read again.
         any_checksum: accept a source whose checksum differs from the published one.
         cache_dir: folder of downloads that outlives the container, or empty.
+        event_order: exact, recbole or random-ties: how events of equal times are ordered.
         k_core: users and items with fewer interactions are left out, again and again.
         trainings: the sweep, one {"model", "seed", "overrides"} each.
         controls: batch controls to compare, separated by commas.
@@ -66,7 +68,9 @@ def optimizer_study(
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taints, a list of Kubernetes tolerations.
     """
-    data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
+    data = prepare_published(
+        dataset, name, source, items_source, data_version, any_checksum, cache_dir, event_order, k_core
+    )
 
     def train(training: dsl.ParallelFor) -> dsl.PipelineTask:
         trained = train_recommender(

@@ -34,6 +34,7 @@ def orpo_study(
     data_version: str = "",
     any_checksum: bool = False,
     cache_dir: str = DOWNLOADS,
+    event_order: str = "exact",
     k_core: int = 5,
     trainings: list = DEFAULT_RETRIEVERS,  # type: ignore[type-arg] # kfp would want types of the fields, too
     retriever: str = "lrurec",
@@ -56,6 +57,7 @@ def orpo_study(
         data_version: state of the source files, such as 2026-11-28; another text has them read again.
         any_checksum: accept a source whose checksum differs from the published one.
         cache_dir: folder of downloads and language models that outlives the container, or empty.
+        event_order: exact, recbole or random-ties: how events of equal times are ordered.
         k_core: users and items with fewer interactions are left out, again and again.
         trainings: recommenders to report beside the rankers, one {"model": name, "seed": number} each.
         retriever: recommender whose candidates are ranked.
@@ -68,7 +70,9 @@ def orpo_study(
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taints, a list of Kubernetes tolerations.
     """
-    data = prepare_published(dataset, name, source, items_source, data_version, any_checksum, cache_dir, k_core)
+    data = prepare_published(
+        dataset, name, source, items_source, data_version, any_checksum, cache_dir, event_order, k_core
+    )
 
     with dsl.ParallelFor(items=trainings, parallelism=AT_ONCE) as training:
         trained = train_recommender(

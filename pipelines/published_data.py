@@ -14,6 +14,7 @@ def prepare_published(
     data_version: Any,
     any_checksum: Any,
     cache_dir: Any,
+    event_order: Any,
     k_core: Any,
 ) -> Any:
     """Prepare a data set, leave-one-out, and return its folder; the arguments are pipeline parameters."""
@@ -38,6 +39,7 @@ def prepare_published(
         title_column="title",
         deduplicate="none",
         minimum_rating="none",
+        event_order=event_order,
         k_core=k_core,
         split="leave-one-out",
         validation_fraction=0.1,

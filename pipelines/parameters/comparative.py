@@ -13,6 +13,7 @@ from pipelines.parameters.shared import (
 from ssm4rec.command_line import boolean, listed, names, number, one_of, seeds, whole_number
 from ssm4rec.contracts import GENERATORS, LEAVE_ONE_OUT, MODELS, ORDER_CHECKED, PAPER_RECOMMENDERS
 from ssm4rec.data.data_sets import is_published
+from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.errors import InputError
 
 LLM_PARTS = ("none", "llamarec", "all")
@@ -133,7 +134,7 @@ def _global_time_trainings(options: argparse.Namespace, models: list[str], seed:
     again = [] if options.global_time == "none" else listed(options.global_time)
     if again == ["auto"]:
         possible = options.split == LEAVE_ONE_OUT and is_published(options.dataset) and {*ORDER_CHECKED} <= {*models}
-        again = list(ORDER_CHECKED) if possible else []
+        again = list(ORDER_CHECKED) if possible and options.event_order != RECBOLE else []
     for name in again:
         if again.count(name) > 1:
             raise InputError(f"--global-time {options.global_time}: names {name} twice")
@@ -143,6 +144,8 @@ def _global_time_trainings(options: argparse.Namespace, models: list[str], seed:
         raise InputError(f"--global-time {options.global_time}: the study's own split is it (--split); leave it out")
     if again and options.time_unit == "order":
         raise InputError(f"--global-time {options.global_time}: --time-unit order gives no times to split by")
+    if again and options.event_order == RECBOLE:
+        raise InputError(f"--global-time {options.global_time}: --event-order recbole rounds the times to split by")
     shorter = _QUICK_GLOBAL_TIME if options.profile in ("quick", "llm-small") else ""
     overrides = ",".join(filter(None, (shorter, options.overrides)))
     return [{"model": model, "seed": seed, "overrides": overrides} for model in again]

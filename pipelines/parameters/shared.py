@@ -14,6 +14,7 @@ OF_ALL_STUDIES = {
     "source": ("", "address of the events instead of the official one: a path, file://, http(s):// or s3://"),
     "items_source": ("", "address of the item titles instead of the official one"),
     "data_version": ("", "state of the source files; empty: found out when the study starts"),
+    "event_order": ("exact", "exact, recbole or random-ties: how events of equal times are ordered"),
     "cache_dir": ("", "folder of downloads; empty: ~/.cache/ssm4rec"),
     "overrides": ("", "changes to the recipes, such as training.epochs=3,model.dropout=0.1"),
     "device": ("auto", "cpu, cuda, or auto: cuda where there is one"),
@@ -25,7 +26,16 @@ OF_ALL_STUDIES = {
 
 OF_LANGUAGE_MODELS = {
     name: OF_ALL_STUDIES[name]
-    for name in ("name", "source", "items_source", "data_version", "cache_dir", "device", "checkpoint_dir")
+    for name in (
+        "name",
+        "source",
+        "items_source",
+        "data_version",
+        "event_order",
+        "cache_dir",
+        "device",
+        "checkpoint_dir",
+    )
 } | {
     "language_model_version": ("", "state of the language models' files; empty: found out when the study starts"),
     "llm_overrides": ("", "changes to the language models' recipe, such as finetune.prompts=500"),

@@ -26,6 +26,7 @@ def prepare_data(
     time_unit: str,
     rating_column: str,
     title_column: str,
+    event_order: str,
     deduplicate: str,
     minimum_rating: str,
     k_core: int,
@@ -55,6 +56,7 @@ def prepare_data(
         time_unit: of events, auto, s, ms, us, ns or order.
         rating_column: of events, or empty.
         title_column: of the items file.
+        event_order: exact, recbole or random-ties.
         deduplicate: none, first or last.
         minimum_rating: a number, or none.
         k_core: fewest events of a user and of an item.
@@ -85,6 +87,7 @@ def prepare_data(
             "--time-unit", time_unit,
             "--rating-column", rating_column,
             "--title-column", title_column,
+            "--event-order", event_order,
             "--deduplicate", deduplicate,
             "--minimum-rating", minimum_rating,
             "--k-core", k_core,
