@@ -48,6 +48,13 @@ def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "
             "test_targets_unseen_in_training": 0,
         },
         "sequence_length": {"mean": float(lengths.mean()), "median": 0.0, "maximum": int(lengths.max())},
+        "event_order": {
+            "name": "exact",
+            "neighbours_that_tie": 0.0,
+            "pairs_in_one_order": None,
+            "targets_in_ties": 0.0,
+            "targets_that_repeat": 0.0,
+        },
     }
     (target / "manifest.json").write_text(json.dumps(manifest))
     return target

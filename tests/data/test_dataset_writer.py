@@ -6,7 +6,7 @@ import pytest
 
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.data.dataset_writer import build_sequences, collect_titles, write_dataset
-from ssm4rec.data.event_order import in_order
+from ssm4rec.data.event_order import in_order, order_facts
 from ssm4rec.data.splitting import leave_one_out
 
 
@@ -26,6 +26,9 @@ def frame_of(rows):
     return in_order(polars.DataFrame(rows, kinds, orient="row"), "exact", "order")
 
 
+ORDER = order_facts("exact", numpy.array([1]), "order", numpy.array([0]), numpy.array([1]), numpy.array([0]))
+
+
 def write(folder, rows, titles=()):
     sequences = build_sequences(frame_of(rows))
     folder.mkdir(exist_ok=True)
@@ -35,7 +38,7 @@ def write(folder, rows, titles=()):
         sequences,
         leave_one_out(sequences.offsets),
         collect_titles(sequences.item_ids, titles),
-        {"sources": [], "settings": {}, "filters": [], "split": {"name": "leave-one-out"}},
+        {"sources": [], "settings": {}, "filters": [], "event_order": ORDER, "split": {"name": "leave-one-out"}},
     )
 
 

@@ -30,6 +30,13 @@ class StudyBuilder:
             "counts": after,
             "recbole_counts": {"users": 6041, "items": 3417, "interactions": 999611},
             "split": {"name": "leave-one-out", "training_interactions": 987531},
+            "event_order": {
+                "name": "recbole",
+                "neighbours_that_tie": 0.7,
+                "pairs_in_one_order": 0.9,
+                "targets_in_ties": 0.05,
+                "targets_that_repeat": 0.0,
+            },
             "sequence_length": {"mean": 165.5, "median": 96, "maximum": 2314},
         } | changes
 

@@ -155,3 +155,13 @@ def test_a_data_set_that_is_not_in_the_paper(builder_of):
     assert "no table of results on this data set" in markdown
     assert "not trained" not in page
     assert Page(page).headings == ["This run" if title.startswith("This run") else title for title in TITLES]
+
+
+@pytest.mark.parametrize("order", ["exact", "random-ties"])
+def test_the_papers_numbers_stand_next_to_figures_of_its_own_order_only(builder, order):
+    facts = builder.manifest()["event_order"] | {"name": order}
+    text = render_markdown("t", report_sections(builder.study(builder.evaluation(), event_order=facts)))
+    assert "This run | the paper" not in text
+    assert "0.340" not in text
+    assert "EVENT_ORDER=recbole" in text
+    assert "320k" in text  # sizes do not hang on the order

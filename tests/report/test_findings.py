@@ -73,6 +73,22 @@ def test_data_of_an_unknown_checksum_are_a_caution(builder):
         assert ("a.zip has another checksum (md5 c4d9)" in findings.cautions(study)) == warned
 
 
+def test_an_order_on_which_much_hangs_is_a_caution(builder):
+    order = builder.manifest()["event_order"]
+    for share, warned in ((0.1, False), (0.45, True)):
+        study = builder.study(builder.evaluation(), event_order=order | {"name": "exact", "targets_in_ties": share})
+        assert ("45% of the test targets have the time of another event" in findings.cautions(study)) == warned
+
+
+def test_what_hangs_on_the_order_is_said(builder):
+    text = findings.event_order(builder.manifest()["event_order"])
+    assert "Order `recbole`" in text
+    assert "70.0% of the events next to each other tie" in text
+    assert "90.0% have them in the same order: 50% is chance" in text
+    alone = findings.event_order(builder.manifest()["event_order"] | {"pairs_in_one_order": None})
+    assert "in the same order" not in alone
+
+
 def test_other_data_or_another_split_than_the_papers_is_said(builder):
     paper = PAPER["ml-1m"]
     evaluation = builder.evaluation()

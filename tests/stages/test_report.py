@@ -69,6 +69,13 @@ def write_dataset(folder):
             "test_users": 943,
             "test_targets_unseen_in_training": 0,
         },
+        "event_order": {
+            "name": "exact",
+            "neighbours_that_tie": 0.3,
+            "pairs_in_one_order": None,
+            "targets_in_ties": 0.2,
+            "targets_that_repeat": 0.0,
+        },
         "sequence_length": {"mean": 4.0, "median": 4, "maximum": 4},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

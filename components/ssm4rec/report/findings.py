@@ -5,12 +5,19 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ssm4rec.contracts import MASKED, MOST_POPULAR, PROTOCOLS, UNMASKED
+from ssm4rec.data.event_order import EXACT, RANDOM_TIES, RECBOLE
 from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.study import Study
 
 _SEEDS_FOR_A_SPREAD: Final = 3
 _PROTOCOL_WORDS: Final = {UNMASKED: "History unmasked (the paper's protocol)", MASKED: "History masked"}
+_MANY_TIES: Final = 0.1
+_ORDER_WORDS: Final = {
+    EXACT: "Order `exact`: by time, events of equal times as in the file.",
+    RECBOLE: "Order `recbole`: by time in float32 seconds, as RecBole has it, events of equal times as in the file.",
+    RANDOM_TIES: "Order `random-ties`: by time, events of equal times in a random order.",
+}
 _PROFILE_CAUTIONS: Final = {
     "smoke": "trains for seconds, to see that everything works: the numbers say nothing about the models",
     "quick": "trains for minutes on a CPU: real data and honest numbers, of models that are untuned or under-trained",
@@ -44,6 +51,13 @@ def cautions(study: Study, further: Sequence[str] = ()) -> str:
         lines.append(
             f"Trained for a masked history (`training.protocol`): {listed(masked)}. They did not learn to keep down "
             "what a user has had: their numbers with the history unmasked, the paper's protocol, are low for it."
+        )
+    order = study.manifest["event_order"]
+    if order["targets_in_ties"] > _MANY_TIES:
+        lines.append(
+            f"The order of ties decides much here: {order['targets_in_ties']:.0%} of the test targets have the time of "
+            f"another event of their user. These numbers are of the order {order['name']} and compare only with "
+            "numbers of the same order."
         )
     unfinished = [escape(model) for model in study.models if ran_out_of_epochs(study, model)]
     if unfinished:
@@ -94,6 +108,31 @@ def comparability(study: Study, paper: PaperTable) -> str:
             "they cannot be compared with the paper's."
         )
     return " ".join(lines)
+
+
+def other_order(order: str, paper: PaperTable) -> str:
+    """Return why the paper's numbers do not stand next to those of this run."""
+    return (
+        f"The paper's Table {paper.number} was made with RecBole, whose order of events is another than this run's "
+        f"({escape(order)}): another item is the target of many users. So the two do not stand next to each other; "
+        "EVENT_ORDER=recbole (and GLOBAL_TIME=none) makes the study that compares."
+    )
+
+
+def event_order(facts: dict[str, Any]) -> str:
+    """Return in which order events stand whose times tie, and what hangs on it."""
+    alike = facts["pairs_in_one_order"]
+    leak = (
+        ""
+        if alike is None
+        else f" Of two users whose ties hold the same two items, {alike:.1%} have them in the same order: 50% is "
+        "chance, and what is above it gives the next item away."
+    )
+    return (
+        f"{_ORDER_WORDS[facts['name']]} {facts['neighbours_that_tie']:.1%} of the events next to each other tie.{leak} "
+        f"{facts['targets_in_ties']:.1%} of the test targets tie with another event of their user, "
+        f"{facts['targets_that_repeat']:.1%} are an item that the user had before."
+    )
 
 
 def sequence_lengths(study: Study) -> str:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from ssm4rec.contracts import PROTOCOLS
+from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.report import findings, tables
 from ssm4rec.report.claims import claims_section
 from ssm4rec.report.comparison_sections import comparison_sections
@@ -26,8 +27,6 @@ _PROTOCOL_NOTES: Final = """\
   evaluation and so the paper's protocol.
 - **History masked.** The items of the user's own history are taken out of the ranking, the target excepted. This
   gives higher numbers with the same model. The two are never in one table.
-- **Order of events.** A stable sort by time over the order of the source: events with the same time stay in file
-  order. Another rule gives other targets and other numbers.
 - **Seeds.** A seed decides the first weights, the order of the batches and what dropout drops. Data, split and targets
   are the same for all seeds: one seed is one training, and a spread over seeds says nothing about other users or
   other data. A ± is the sample standard deviation over seeds.
@@ -70,14 +69,15 @@ def report_sections(study: Study) -> list[Section]:
 
 
 def _comparison(study: Study, paper: PaperTable | None) -> Section:
-    if paper is None:
-        return Section(
-            "This run",
-            f"The paper ({SOURCE}) has no table of results on this data set, so this run's numbers stand alone. "
-            f"History unmasked, the paper's protocol:\n\n{tables.this_run(study)}",
+    order = study.manifest["event_order"]["name"]
+    if paper is None or order != RECBOLE:
+        why = (
+            f"The paper ({SOURCE}) has no table of results on this data set, so this run's numbers stand alone."
+            if paper is None
+            else findings.other_order(order, paper)
         )
-    latency = OTHER_LATENCY if study.latency else NO_LATENCY
-    notes = bullets([*paper.caveats, *COMMON_NOTES, latency])
+        text = f"{why} History unmasked, the paper's protocol:\n\n{tables.this_run(study)}"
+        return Section("This run", text if paper is None else f"{text}\n\n{_sizes(study, paper)}")
     return Section(
         "This run | the paper",
         "\n\n".join(
@@ -85,11 +85,20 @@ def _comparison(study: Study, paper: PaperTable | None) -> Section:
                 f"{paper.title}: this run, with the history unmasked, beside Table {paper.number} of {SOURCE}. "
                 + findings.comparability(study, paper),
                 tables.paper_comparison(study, paper),
-                "Numbers of parameters, ours exact; the paper's as printed:",
-                tables.parameter_comparison(study, paper),
-                notes,
+                _sizes(study, paper),
             ]
         ),
+    )
+
+
+def _sizes(study: Study, paper: PaperTable) -> str:
+    latency = OTHER_LATENCY if study.latency else NO_LATENCY
+    return "\n\n".join(
+        [
+            "Numbers of parameters, ours exact; the paper's as printed:",
+            tables.parameter_comparison(study, paper),
+            bullets([*paper.caveats, *COMMON_NOTES, latency]),
+        ]
     )
 
 
@@ -110,6 +119,8 @@ def _data(study: Study, paper: PaperTable | None) -> str:
             tables.data_counts(manifest, paper),
             "### Filters",
             filters,
+            "### Order of events",
+            findings.event_order(study.manifest["event_order"]),
             "### Preparation and split",
             tables.key_values("Preparation", manifest["settings"]),
             tables.key_values("Split", manifest["split"]),
