@@ -1,5 +1,6 @@
 import random
 
+import numpy
 import polars
 import pyarrow.parquet
 import pytest
