@@ -32,17 +32,23 @@ def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, m
     Raises:
         InputError: model or items are missing or damaged, or are of two data sets.
     """
-    catalog = CatalogRecommender.read(model_folder, dataset_folder).catalog
+    read = CatalogRecommender.read(model_folder, dataset_folder)
+    catalog = read.catalog
     names = [title or item_id for title, item_id in zip(catalog.titles, catalog.item_ids, strict=True)]
+    # With what imports MLflow and takes seconds: --help and refusals do not wait for it.
+    from ssm4rec.registry.serving import defaults
+
     with tempfile.TemporaryDirectory() as temporary, whole_folder(target, "register_champion") as partial:
         recommender = Path(temporary) / "recommender"
         recommender.mkdir()
         for source in (model_folder / MODEL_CONFIG, model_folder / MODEL_WEIGHTS, dataset_folder / ITEMS):
             shutil.copyfile(source, recommender / source.name)
-        _save(partial, recommender, names[:_EXAMPLE_ITEMS], metadata)
+        _save(partial, recommender, names[:_EXAMPLE_ITEMS], defaults(read), metadata)
 
 
-def _save(folder: Path, recommender: Path, example: list[str], metadata: dict[str, str]) -> None:
+def _save(
+    folder: Path, recommender: Path, example: list[str], params: dict[str, int | bool], metadata: dict[str, str]
+) -> None:
     # Copying three files needs no progress bar in a stage's log.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -50,14 +56,14 @@ def _save(folder: Path, recommender: Path, example: list[str], metadata: dict[st
     import mlflow.pyfunc
     import pandas
 
-    from ssm4rec.registry.serving import DEFAULTS, HISTORY
+    from ssm4rec.registry.serving import HISTORY
 
     mlflow.pyfunc.save_model(
         folder,
         python_model=CODE,
         artifacts={"recommender": str(recommender)},
-        signature=_signature(),
-        input_example=(pandas.DataFrame({HISTORY: [example]}), dict(DEFAULTS)),
+        signature=_signature(params),
+        input_example=(pandas.DataFrame({HISTORY: [example]}), params),
         # All of them: MLflow would otherwise find them by loading the model in another process.
         pip_requirements=[
             f"ssm4rec[train]=={__version__}",
@@ -84,12 +90,12 @@ def _drop_local_paths(folder: Path) -> None:
     model.save(folder / "MLmodel")
 
 
-def _signature() -> "ModelSignature":
+def _signature(params: dict[str, int | bool]) -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType, Array, ColSpec
 
-    from ssm4rec.registry.serving import DEFAULTS, HISTORY
+    from ssm4rec.registry.serving import HISTORY
 
     anything = AnyType()  # type: ignore[no-untyped-call]
     texts = Array(DataType.string)
@@ -106,7 +112,7 @@ def _signature() -> "ModelSignature":
                 ColSpec(DataType.string, "error"),
             ]
         ),
-        params=ParamSchema([ParamSpec(name, kinds[name], default) for name, default in DEFAULTS.items()]),
+        params=ParamSchema([ParamSpec(name, kinds[name], default) for name, default in params.items()]),
     )
 
 

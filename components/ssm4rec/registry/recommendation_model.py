@@ -1,10 +1,10 @@
 """The code of the registered model, which MLflow copies into its folder ("models from code") and runs to load it.
 
 Input, one row per user: ``history``, a list of item ids or titles, oldest first. Parameters: ``k`` (default 10), how
-many recommendations; ``masked`` (default true), leave out the history's own items. Output, one row per user:
-``item_ids``, ``titles``, ``scores``, ``unknown``, ``error``, described in ``registry/recommending.py``. What is taken
-and refused is decided in ``registry/serving.py``. A model that was registered long ago runs this copy on the ssm4rec
-that its requirements name.
+many recommendations; ``masked``, leave out the history's own items (default: true, but for a model with a repeat term).
+Output, one row per user: ``item_ids``, ``titles``, ``scores``, ``unknown``, ``error``, described in
+``registry/recommending.py``. What is taken and refused is decided in ``registry/serving.py``. A model that was
+registered long ago runs this copy on the ssm4rec that its requirements name.
 """
 
 from pathlib import Path

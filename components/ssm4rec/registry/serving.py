@@ -17,7 +17,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from ssm4rec.registry.recommending import CatalogRecommender, Recommendations
 
 HISTORY: Final = "history"
-DEFAULTS: Final = {"k": 10, "masked": True}
+DEFAULT_K: Final = 10
 
 MOST_ROWS: Final = 10_000
 MOST_ENTRIES: Final = 100_000
@@ -47,6 +47,14 @@ class _MalformedHistoryError(ValueError):
     """A history that cannot be read; the text says why, without the row."""
 
 
+def defaults(recommender: CatalogRecommender) -> dict[str, int | bool]:
+    """Return what a request's parameters are where it names none.
+
+    A model with a repeat term has learned whether people come back to what they had: nothing is masked unless asked.
+    """
+    return {"k": DEFAULT_K, "masked": recommender.model.repeat_term is None}
+
+
 def answer(
     recommender: CatalogRecommender, request: pandas.DataFrame, params: Mapping[str, Any] | None
 ) -> pandas.DataFrame:
@@ -58,7 +66,7 @@ def answer(
         RefusedRequest: a parameter is wrong, there is no column ``history``, the request is too large, or every one of
             its histories is malformed.
     """
-    count, masked = _parameters(params)
+    count, masked = _parameters({**defaults(recommender), **(params or {})})
     if HISTORY not in request:
         raise RefusedRequest(
             'the request has no row with a history: send {"dataframe_records": [{"history": [item ids or titles, '
@@ -81,8 +89,7 @@ def answer(
     return pandas.DataFrame([asdict(one) for one in answers], columns=columns)
 
 
-def _parameters(params: Mapping[str, Any] | None) -> tuple[int, bool]:
-    given = {**DEFAULTS, **(params or {})}
+def _parameters(given: Mapping[str, Any]) -> tuple[int, bool]:
     count, masked = given["k"], given["masked"]
     if isinstance(count, bool) or not isinstance(count, int | numpy.integer) or not 1 <= count <= MOST_K:
         raise RefusedRequest(f"k is {_shown(count)}: a whole number from 1 to {MOST_K}")
