@@ -6,8 +6,6 @@ nothing else is ever replaced, so that no output path destroys what is not ours.
 NAME.
 """
 
-import errno
-import fcntl
 import json
 import math
 import os
@@ -16,11 +14,11 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
 from ssm4rec.errors import InputError, reason
+from ssm4rec.file_system import Lock, sync, sync_folder, try_lock
 
 _LONGEST_NUMBER: Final = 100
 """Digits of a whole number in a JSON file; nothing that is counted has as many."""
@@ -33,9 +31,6 @@ STUDY: Final = "study"
 CHECKPOINTS_HELD: Final = (
     "another process trains with these checkpoints; wait for it, or choose another --checkpoint-dir"
 )
-
-_NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
-"""What a file system says that cannot do it, such as one over an object store."""
 
 
 @contextmanager
@@ -58,7 +53,7 @@ def whole_folder(target: Path, stage: str, shared: bool = False) -> Iterator[Pat
         yield partial
         marker = {"stage": stage, "files": _files(partial)}
         (partial / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-        _sync_folder(partial)
+        sync_folder(partial)
         if shared and target.is_dir():
             return
         refuse_foreign_folder(target, stage)
@@ -81,10 +76,10 @@ def whole_file(target: Path, shared: bool = False) -> Iterator[Path]:
     make_folder(target.parent)
     with _partial(target, Path.touch, shared) as partial:
         yield partial
-        _sync(partial)
+        sync(partial)
         refuse_other_than_file(target)
         partial.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
 
 
 def refuse_foreign_folder(target: Path, stage: str) -> None:
@@ -133,8 +128,8 @@ def held_by_this_process(folder: Path, refusal: str = CHECKPOINTS_HELD) -> Itera
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     make_folder(folder)
     try:
-        with _lock(folder) as lock:
-            if lock is _Lock.TAKEN:
+        with try_lock(folder) as lock:
+            if lock is Lock.TAKEN:
                 raise InputError(f"{folder}: {refusal}")
             yield
     finally:
@@ -145,9 +140,9 @@ def held_by_this_process(folder: Path, refusal: str = CHECKPOINTS_HELD) -> Itera
 
 def move_into_place(folder: Path, target: Path) -> None:
     """Rename a finished folder to ``target``, where nothing is, on the same file system; durable when it returns."""
-    _sync_folder(folder)
+    sync_folder(folder)
     folder.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -238,16 +233,16 @@ def _partial(target: Path, make: Callable[[Path], None], shared: bool) -> Iterat
     prefix = f".{target.name}.partial-"
     refusal = InputError(f"{target}: another process is writing it; wait for that, or choose another path")
     for earlier in _earlier(target.parent, prefix):
-        with suppress(OSError), _lock(earlier) as lock:  # OSError: gone by now, or somebody else's
-            if lock is _Lock.TAKEN and not shared:
+        with suppress(OSError), try_lock(earlier) as lock:  # OSError: gone by now, or somebody else's
+            if lock is Lock.TAKEN and not shared:
                 raise refusal
-            if lock is _Lock.HELD:
+            if lock is Lock.HELD:
                 _remove(earlier)
     partial = target.with_name(prefix + secrets.token_hex(4))
     make(partial)
     try:
-        with _lock(partial) as lock:
-            if lock is _Lock.TAKEN:
+        with try_lock(partial) as lock:
+            if lock is Lock.TAKEN:
                 raise refusal
             yield partial
     finally:
@@ -259,32 +254,6 @@ def _earlier(folder: Path, prefix: str) -> list[Path]:
         return []
     with os.scandir(folder) as entries:
         return [Path(entry.path) for entry in entries if entry.name.startswith(prefix)]
-
-
-class _Lock(Enum):
-    """What came of a try to lock a file or folder."""
-
-    HELD = "by this process"
-    TAKEN = "by another process"
-    NONE = "the file system has no locks"
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[_Lock]:
-    """Try to lock a file or folder while the block runs; the lock ends with the process, however that ends."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock = _Lock.TAKEN
-        except OSError:
-            lock = _Lock.NONE
-        else:
-            lock = _Lock.HELD
-        yield lock
-    finally:
-        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
@@ -299,7 +268,7 @@ def _replace_folder(target: Path, partial: Path) -> None:
     if target.exists():
         target.rename(old)
     partial.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     _remove(old)
 
 
@@ -310,22 +279,3 @@ def _files(folder: Path) -> list[str]:
         for parent, folders, files in os.walk(folder)
         for name in [*files, *(name for name in folders if Path(parent, name).is_symlink())]
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            _sync(Path(parent, name))
-        _sync(Path(parent))
-
-
-def _sync(path: Path) -> None:
-    """Have a file's content, or a folder's names, on the disk: a rename alone does not survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
-    finally:
-        os.close(descriptor)

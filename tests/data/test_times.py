@@ -7,7 +7,8 @@ import pyarrow
 import pytest
 
 from ssm4rec.data.bad_rows import BadRows
-from ssm4rec.data.times import Times, in_milliseconds, parse_times, resolve_times
+from ssm4rec.data.time_units import in_milliseconds, resolve_times
+from ssm4rec.data.times import Times, parse_times
 from ssm4rec.errors import InputError
 
 UTC = datetime.UTC

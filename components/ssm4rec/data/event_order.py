@@ -21,7 +21,7 @@ import polars
 
 from ssm4rec.data.dataset import Int32s, Int64s
 from ssm4rec.data.repeats import repeats
-from ssm4rec.data.times import ORDER
+from ssm4rec.data.time_units import ORDER
 
 EXACT: Final = "exact"
 RECBOLE: Final = "recbole"

@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from ssm4rec.data.bad_rows import BadRows, count_words
 from ssm4rec.data.streams import excerpt
-from ssm4rec.data.times import DATE, ORDER, FileTimes, Times, parse_times, resolve_times
+from ssm4rec.data.time_units import DATE, ORDER, FileTimes, resolve_times
+from ssm4rec.data.times import Times, parse_times
 from ssm4rec.data.values import read_ids, read_ratings
 from ssm4rec.errors import InputError
 

@@ -1,6 +1,5 @@
-"""The time column of events, in any of the usual spellings, as microseconds since 1970 or as an order number."""
+"""The time column of events, in any of the usual spellings, as numbers or as microseconds since 1970."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,35 +8,20 @@ import polars
 import pyarrow
 import pyarrow.compute
 
-from ssm4rec.data.bad_rows import NEGATIVE_TIME, BadRows, Mask, Problem
+from ssm4rec.data.bad_rows import Mask, Problem
 from ssm4rec.data.dataset import Int64s
 from ssm4rec.data.streams import excerpt
 from ssm4rec.data.values import EXACT_UP_TO, is_text, plain, read_texts
 from ssm4rec.errors import InputError
 
-TIME_UNITS: Final = ("auto", "s", "ms", "us", "ns", "order")
+PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
-_PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-
-# Seconds from 1973 (10^8) to 2200. Each unit's range ends before the next one's begins, so a number has one reading.
-_EARLIEST_SECOND: Final = 10**8
-_LATEST_SECOND: Final = 7_258_118_400
+LATEST_SECOND: Final = 7_258_118_400
 # Dates may be older than computers' clocks. The year 1 and the year 9999 stand for "unknown" in many tables.
 _EARLIEST_DATE: Final = -2_208_988_800  # 1900
 
-ORDER: Final = "order"
-DATE: Final = "date"
-_RANGES: Final = {
-    ORDER: (0, _EARLIEST_SECOND),
-    **{unit: (_EARLIEST_SECOND * per, _LATEST_SECOND * per) for unit, per in _PER_SECOND.items()},
-}
-_IN_NO_UNIT: Final = (
-    "is not a time between 1973 and 2200 in s, ms, us or ns; choose another --time-column or set --time-unit"
-)
-_PLURALS: Final = {"number": "numbers", "date": "dates", "date with a zone": "dates with a time zone"}
-
 _MISSING: Final = "time missing"
-_UNREADABLE: Final = "time not readable"
+UNREADABLE: Final = "time not readable"
 
 
 @dataclass(frozen=True)
@@ -127,8 +111,8 @@ def _parse_dates(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]
     if pyarrow.types.is_date(kind):
         column = column.cast(pyarrow.date64())
     numbers = column.cast(pyarrow.int64()).fill_null(0).to_numpy()
-    wrong = (numbers < _EARLIEST_DATE * _PER_SECOND[unit]) | (numbers >= _LATEST_SECOND * _PER_SECOND[unit])
-    microseconds = _to_microseconds(numpy.where(wrong, 0, numbers), unit)
+    wrong = (numbers < _EARLIEST_DATE * PER_SECOND[unit]) | (numbers >= LATEST_SECOND * PER_SECOND[unit])
+    microseconds = to_microseconds(numpy.where(wrong, 0, numbers), unit)
     return Times(microseconds, "date"), [
         _unreadable(wrong, column, name, "; dates lie between 1900 and 2200; remove such rows")
     ]
@@ -183,7 +167,7 @@ def _cast_text(column: pyarrow.Array) -> Times | None:
 
 
 def _unreadable(wrong: Mask, column: pyarrow.Array, name: str, hint: str = "; remove such rows") -> Problem:
-    return Problem(name, _UNREADABLE, wrong, lambda index: f"not a time: {_shown(column[index])}{hint}")
+    return Problem(name, UNREADABLE, wrong, lambda index: f"not a time: {_shown(column[index])}{hint}")
 
 
 def _shown(value: pyarrow.Scalar) -> str:
@@ -193,120 +177,9 @@ def _shown(value: pyarrow.Scalar) -> str:
         return excerpt(str(value.cast(pyarrow.int64())))
 
 
-@dataclass(frozen=True)
-class FileTimes:
-    """Times of a file in one unit.
-
-    Attributes:
-        values: microseconds since 1970, or order numbers; of the rows that stay.
-        unit: what the numbers were: ``s``, ``ms``, ``us``, ``ns``, ``date`` or ``order``.
-        likely_unit: what their size says they were, whatever the user says.
-        good: which rows stay, or None if all do.
-    """
-
-    values: Int64s
-    unit: str
-    likely_unit: str
-    good: Mask | None
-
-
-def resolve_times(parts: Sequence[Times], unit: str, where: str, column: str, bad_rows: BadRows) -> FileTimes:
-    """Join the batches of a file and bring them to microseconds.
-
-    Args:
-        unit: of ``TIME_UNITS``; ``auto``: the one whose range from 1973 to 2200 holds most of the numbers.
-        where: the file, for messages.
-        column: the column's name.
-
-    Raises:
-        InputError: the numbers are no times in that unit, or some look like another unit.
-
-    >>> resolve_times([Times(numpy.array([978300760]), "number")], "auto", "file", "t", BadRows()).values.tolist()
-    [978300760000000]
-    """
-    spellings = list(dict.fromkeys(part.spelling for part in parts))
-    if len(spellings) > 1:
-        raise InputError(
-            f"{where}, column {column}: some values are {_PLURALS[spellings[0]]} and some are "
-            f"{_PLURALS[spellings[1]]}; write all times the same way"
-        )
-    numbers = numpy.concatenate([part.values for part in parts])
-    if spellings[0] != "number":
-        if unit not in ("auto", "ms"):
-            raise InputError(f"{where}, column {column}: holds dates and times, not numbers; use --time-unit auto")
-        return FileTimes(numbers, DATE, DATE, None)
-    # Rows dropped before leave the others' places in the file unknown.
-    first_row = None if bad_rows.dropped else 1
-    likely = _likely_unit(numbers)
-    chosen = likely if unit == "auto" else unit
-    low, high = _RANGES[chosen]
-    if unit == "auto" or (unit != ORDER and bool(((numbers >= low) & (numbers < high)).any())):
-        _check_one_unit(numbers, chosen, f"{where}, column {column}", first_row)
-    good = bad_rows.good(_problems(numbers, chosen, unit == "auto", column), len(numbers), where, first_row)
-    if good is not None:
-        numbers = numbers[good]
-    values = numbers.astype(numpy.int64) if chosen == ORDER else _to_microseconds(numbers, chosen)
-    return FileTimes(values, chosen, likely, good)
-
-
-def in_milliseconds(frame: polars.DataFrame, time_kind: str) -> polars.DataFrame:
-    """Return sorted events with their times as the dataset folder holds them: whole milliseconds, or order numbers."""
-    return frame if time_kind == ORDER else frame.with_columns(polars.col("time") // 1000)
-
-
-def _check_one_unit(numbers: numpy.ndarray, chosen: str, where: str, first_row: int | None) -> None:
-    """Raise InputError if a number looks like a time in another unit than the chosen: seconds among milliseconds."""
-    for unit, (low, high) in _RANGES.items():
-        if unit in (chosen, ORDER):
-            continue
-        other = numpy.flatnonzero((numbers >= low) & (numbers < high))
-        if len(other):
-            others = "order numbers" if chosen == ORDER else f"times in {chosen}"
-            row = "" if first_row is None else f", row {first_row + other[0]}"
-            raise InputError(
-                f"{where}{row}: {numbers[other[0]]} looks like a time in {unit}, others "
-                f"in the file like {others}; write all times in one unit, or set --time-unit"
-            )
-
-
-def _problems(numbers: numpy.ndarray, unit: str, guessed: bool, column: str) -> list[Problem]:
-    def problem(reason: str, rows: Mask, what: str) -> Problem:
-        return Problem(column, reason, rows, lambda index: f"not a time: {numbers[index]} {what}")
-
-    negative = problem(NEGATIVE_TIME, numbers < 0, "is negative; remove such rows")
-    if unit == ORDER:
-        fractions = problem(
-            _UNREADABLE,
-            numbers != numpy.rint(numbers),
-            "has a fraction, and order numbers are whole; times are seconds (or ms, us, ns) since 1970; choose another "
-            "--time-column or set --time-unit",
-        )
-        is_float = numbers.dtype.kind == "f"
-        wide = numbers >= (EXACT_UP_TO[64] if is_float else numpy.inf)
-        large = numbers >= _RANGES["s"][0] if guessed else numpy.zeros(len(numbers), dtype=bool)
-        return [
-            negative,
-            fractions,
-            problem(_UNREADABLE, wide, "is too large for a float to hold exactly; write the column as integers"),
-            problem(_UNREADABLE, large, _IN_NO_UNIT),
-        ]
-    low, high = _RANGES[unit]
-    if guessed:
-        early = (
-            f"is not a time between 1973 and 2200 in {unit}, as most are; remove such rows, or set --time-unit {unit}"
-        )
-        return [negative, problem(_UNREADABLE, (numbers < low) | (numbers >= high), early)]
-    return [negative, problem(_UNREADABLE, numbers >= high, f"{unit} is after the year 2200; correct --time-unit")]
-
-
-def _likely_unit(numbers: numpy.ndarray) -> str:
-    """Return the unit in whose range most of the numbers lie; ``order`` for small ones, or where none fits."""
-    counts = {unit: int(((numbers >= low) & (numbers < high)).sum()) for unit, (low, high) in _RANGES.items()}
-    return max(counts, key=lambda unit: counts[unit])
-
-
-def _to_microseconds(numbers: numpy.ndarray, unit: str) -> Int64s:
-    per_second = _PER_SECOND[unit]
+def to_microseconds(numbers: numpy.ndarray, unit: str) -> Int64s:
+    """Return times in a unit of ``PER_SECOND`` as whole microseconds."""
+    per_second = PER_SECOND[unit]
     if numbers.dtype.kind == "f":
         return numpy.rint(numbers * (10**6 / per_second)).astype(numpy.int64)
     return numbers * (10**6 // per_second) if per_second <= 10**6 else numbers // (per_second // 10**6)

@@ -22,7 +22,7 @@ from ssm4rec.data.readers import FORMATS
 from ssm4rec.data.source import Source, SourceOptions
 from ssm4rec.data.splitting import Split, check_fractions, global_time, leave_one_out, test_targets
 from ssm4rec.data.streams import DELIMITERS, excerpt
-from ssm4rec.data.times import ORDER, TIME_UNITS, in_milliseconds
+from ssm4rec.data.time_units import ORDER, TIME_UNITS, in_milliseconds
 from ssm4rec.data.versions import check_unchanged, file_state, find_versions
 from ssm4rec.errors import InputError
 from ssm4rec.files import cache_folder, whole_folder

@@ -1,0 +1,142 @@
+"""The unit of a file's times: seconds to nanoseconds since 1970, or numbers that only order events."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy
+import polars
+
+from ssm4rec.data.bad_rows import NEGATIVE_TIME, BadRows, Mask, Problem
+from ssm4rec.data.dataset import Int64s
+from ssm4rec.data.times import LATEST_SECOND, PER_SECOND, UNREADABLE, Times, to_microseconds
+from ssm4rec.data.values import EXACT_UP_TO
+from ssm4rec.errors import InputError
+
+TIME_UNITS: Final = ("auto", "s", "ms", "us", "ns", "order")
+
+# Seconds from 1973 (10^8) to 2200. Each unit's range ends before the next one's begins, so a number has one reading.
+_EARLIEST_SECOND: Final = 10**8
+
+ORDER: Final = "order"
+DATE: Final = "date"
+_RANGES: Final = {
+    ORDER: (0, _EARLIEST_SECOND),
+    **{unit: (_EARLIEST_SECOND * per, LATEST_SECOND * per) for unit, per in PER_SECOND.items()},
+}
+_IN_NO_UNIT: Final = (
+    "is not a time between 1973 and 2200 in s, ms, us or ns; choose another --time-column or set --time-unit"
+)
+_PLURALS: Final = {"number": "numbers", "date": "dates", "date with a zone": "dates with a time zone"}
+
+
+@dataclass(frozen=True)
+class FileTimes:
+    """Times of a file in one unit.
+
+    Attributes:
+        values: microseconds since 1970, or order numbers; of the rows that stay.
+        unit: what the numbers were: ``s``, ``ms``, ``us``, ``ns``, ``date`` or ``order``.
+        likely_unit: what their size says they were, whatever the user says.
+        good: which rows stay, or None if all do.
+    """
+
+    values: Int64s
+    unit: str
+    likely_unit: str
+    good: Mask | None
+
+
+def resolve_times(parts: Sequence[Times], unit: str, where: str, column: str, bad_rows: BadRows) -> FileTimes:
+    """Join the batches of a file and bring them to microseconds.
+
+    Args:
+        unit: of ``TIME_UNITS``; ``auto``: the one whose range from 1973 to 2200 holds most of the numbers.
+        where: the file, for messages.
+        column: the column's name.
+
+    Raises:
+        InputError: the numbers are no times in that unit, or some look like another unit.
+
+    >>> resolve_times([Times(numpy.array([978300760]), "number")], "auto", "file", "t", BadRows()).values.tolist()
+    [978300760000000]
+    """
+    spellings = list(dict.fromkeys(part.spelling for part in parts))
+    if len(spellings) > 1:
+        raise InputError(
+            f"{where}, column {column}: some values are {_PLURALS[spellings[0]]} and some are "
+            f"{_PLURALS[spellings[1]]}; write all times the same way"
+        )
+    numbers = numpy.concatenate([part.values for part in parts])
+    if spellings[0] != "number":
+        if unit not in ("auto", "ms"):
+            raise InputError(f"{where}, column {column}: holds dates and times, not numbers; use --time-unit auto")
+        return FileTimes(numbers, DATE, DATE, None)
+    # Rows dropped before leave the others' places in the file unknown.
+    first_row = None if bad_rows.dropped else 1
+    likely = _likely_unit(numbers)
+    chosen = likely if unit == "auto" else unit
+    low, high = _RANGES[chosen]
+    if unit == "auto" or (unit != ORDER and bool(((numbers >= low) & (numbers < high)).any())):
+        _check_one_unit(numbers, chosen, f"{where}, column {column}", first_row)
+    good = bad_rows.good(_problems(numbers, chosen, unit == "auto", column), len(numbers), where, first_row)
+    if good is not None:
+        numbers = numbers[good]
+    values = numbers.astype(numpy.int64) if chosen == ORDER else to_microseconds(numbers, chosen)
+    return FileTimes(values, chosen, likely, good)
+
+
+def in_milliseconds(frame: polars.DataFrame, time_kind: str) -> polars.DataFrame:
+    """Return sorted events with their times as the dataset folder holds them: whole milliseconds, or order numbers."""
+    return frame if time_kind == ORDER else frame.with_columns(polars.col("time") // 1000)
+
+
+def _check_one_unit(numbers: numpy.ndarray, chosen: str, where: str, first_row: int | None) -> None:
+    """Raise InputError if a number looks like a time in another unit than the chosen: seconds among milliseconds."""
+    for unit, (low, high) in _RANGES.items():
+        if unit in (chosen, ORDER):
+            continue
+        other = numpy.flatnonzero((numbers >= low) & (numbers < high))
+        if len(other):
+            others = "order numbers" if chosen == ORDER else f"times in {chosen}"
+            row = "" if first_row is None else f", row {first_row + other[0]}"
+            raise InputError(
+                f"{where}{row}: {numbers[other[0]]} looks like a time in {unit}, others "
+                f"in the file like {others}; write all times in one unit, or set --time-unit"
+            )
+
+
+def _problems(numbers: numpy.ndarray, unit: str, guessed: bool, column: str) -> list[Problem]:
+    def problem(reason: str, rows: Mask, what: str) -> Problem:
+        return Problem(column, reason, rows, lambda index: f"not a time: {numbers[index]} {what}")
+
+    negative = problem(NEGATIVE_TIME, numbers < 0, "is negative; remove such rows")
+    if unit == ORDER:
+        fractions = problem(
+            UNREADABLE,
+            numbers != numpy.rint(numbers),
+            "has a fraction, and order numbers are whole; times are seconds (or ms, us, ns) since 1970; choose another "
+            "--time-column or set --time-unit",
+        )
+        is_float = numbers.dtype.kind == "f"
+        wide = numbers >= (EXACT_UP_TO[64] if is_float else numpy.inf)
+        large = numbers >= _RANGES["s"][0] if guessed else numpy.zeros(len(numbers), dtype=bool)
+        return [
+            negative,
+            fractions,
+            problem(UNREADABLE, wide, "is too large for a float to hold exactly; write the column as integers"),
+            problem(UNREADABLE, large, _IN_NO_UNIT),
+        ]
+    low, high = _RANGES[unit]
+    if guessed:
+        early = (
+            f"is not a time between 1973 and 2200 in {unit}, as most are; remove such rows, or set --time-unit {unit}"
+        )
+        return [negative, problem(UNREADABLE, (numbers < low) | (numbers >= high), early)]
+    return [negative, problem(UNREADABLE, numbers >= high, f"{unit} is after the year 2200; correct --time-unit")]
+
+
+def _likely_unit(numbers: numpy.ndarray) -> str:
+    """Return the unit in whose range most of the numbers lie; ``order`` for small ones, or where none fits."""
+    counts = {unit: int(((numbers >= low) & (numbers < high)).sum()) for unit, (low, high) in _RANGES.items()}
+    return max(counts, key=lambda unit: counts[unit])
