@@ -2,7 +2,7 @@
 
 Executes pipelines/compiled/comparative_study.yaml, the same file a cluster gets, as processes or in the images
 (``runners.py``). What the study's folder receives stands in ``study_folder.py``. The same command with the same
-``--out`` goes on where a killed one was, and repeats no finished stage. Other studies have a ``run_....py`` each.
+``--out`` resumes a killed one, and repeats no finished stage. Other studies have a ``run_....py`` each.
 """
 
 import argparse
@@ -135,7 +135,7 @@ def _execute(plan: Plan, options: argparse.Namespace, path: Path, stamp: str) ->
         try:
             succeeded = study.run(compiled_package(plan.pipeline, path / "pipeline"), arguments)
         except BaseException:
-            _say(f"what is finished is kept: the same command with --out {path} (make: OUT={path}) goes on")
+            _say(f"what is finished is kept: the same command with --out {path} (make: OUT={path}) resumes")
             raise
         if not succeeded:
             _report_failures(study)
@@ -177,7 +177,7 @@ def _holder(folder: Path) -> str:
 
 def _say_what_is_kept(study: LocalStudy) -> None:
     if study.cache.exists():
-        study.say(f"going on in {study.folder}: its finished stages are not repeated")
+        study.say(f"resuming in {study.folder}: its finished stages are not repeated")
     elif study.cache.parent.exists():
         study.say(
             f"the code has changed since the last run in {study.folder}: its finished stages are run again; finished "
@@ -267,7 +267,7 @@ def _reason(process: StageProcess) -> str:
     if process.returncode > 128:
         number = process.returncode - 128
         what = "interrupted" if number == signal.SIGINT else f"ended by signal {number} (9 often means: out of memory)"
-        return f"{what}; the same command goes on where it was"
+        return f"{what}; the same command resumes"
     lines = [line for line in process.log.read_text(encoding="utf-8").splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
 

@@ -174,8 +174,9 @@ def test_a_store_whose_making_is_cut_off_is_made_again(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_store_that_mlflow_left_half_made_is_made_again(tmp_path: Path) -> None:
-    """MLflow alone makes a store in place. A minute later nobody does so any more."""
+    """MLflow alone makes a store in place; after a minute nobody does. One with a registered model stays."""
     path = tmp_path / "mlflow.db"
     program = "import sys; from mlflow import MlflowClient; MlflowClient(sys.argv[1]).search_experiments()"
     with subprocess.Popen([sys.executable, "-c", program, f"sqlite:///{path}"], stderr=subprocess.DEVNULL) as running:
@@ -191,6 +192,13 @@ def test_a_store_that_mlflow_left_half_made_is_made_again(tmp_path: Path) -> Non
         subprocess.run(make, check=True)
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("select name from experiments").fetchall() == [("Default",)]
+    MlflowClient(f"sqlite:///{path}").create_registered_model("champion")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("delete from experiments")
+    os.utime(path, (0, 0))
+    subprocess.run(make, check=True)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("select name from registered_models").fetchall() == [("champion",)]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

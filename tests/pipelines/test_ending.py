@@ -163,7 +163,7 @@ def test_study_that_signals_end(archive: Path, tmp_path: Path) -> None:
     found = statuses(tmp_path / "runs/mlflow.db")
     assert [status for name, status in found.items() if name.startswith("train")] == ["KILLED", "KILLED"]
     assert [status for name, status in found.items() if "smoke" in name] == ["KILLED", "RUNNING"]
-    end_study(command, tmp_path, "going on in", signal.SIGTERM)
+    end_study(command, tmp_path, "resuming in", signal.SIGTERM)
 
 
 def test_signal_that_another_thread_gets() -> None:

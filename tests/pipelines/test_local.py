@@ -54,7 +54,7 @@ def test_a_stage_that_was_interrupted_is_not_out_of_memory(tmp_path: Path, capsy
     with pytest.raises(SystemExit) as stopped:
         _report_failures(study)
     assert stopped.value.code == 130
-    assert "FAILED stage: interrupted; the same command goes on where it was" in capsys.readouterr().err
+    assert "FAILED stage: interrupted; the same command resumes" in capsys.readouterr().err
 
 
 def test_a_disk_that_is_full_here_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

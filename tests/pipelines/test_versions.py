@@ -118,7 +118,7 @@ def test_what_other_code_finished_is_not_reused(tmp_path: Path, arguments: dict[
     assert said.startswith(f"the code has changed since the last run in {tmp_path / 'study'}: its finished stages")
     said, *_ = lines = study(arguments, OtherCode())
     assert not repeated(lines)
-    assert said.startswith(f"going on in {tmp_path / 'study'}")
+    assert said.startswith(f"resuming in {tmp_path / 'study'}")
 
 
 def test_the_version_of_the_code_is_that_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

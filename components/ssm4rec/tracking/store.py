@@ -43,7 +43,8 @@ def store_client(uri: str) -> "MlflowClient":
 def make_store(path: Path) -> None:
     """Make a new SQLite store whole or not at all: MLflow never opens one again whose making was cut off.
 
-    One that MLflow alone, or an earlier version, left so is made again: there is no experiment in it, so no run.
+    One that MLflow alone, or an earlier version, left so is made again: it has neither an experiment, so no run, nor a
+    registered model.
 
     Raises:
         InputError: another process is making it.
@@ -67,10 +68,16 @@ def _refuse_whole(path: Path) -> None:
 
 
 def _is_cut_off(path: Path) -> bool:
-    """Tell whether the making of a store was cut off: its first table is there, its default experiment is not."""
+    """Tell whether the making of a store was cut off: its first table is there, its default experiment is not.
+
+    A store whose experiments ``mlflow gc`` has removed may still have registered models.
+    """
     with closing(sqlite3.connect(path, timeout=1.0)) as connection:
         try:
-            return not connection.execute("select exists(select 1 from experiments)").fetchone()[0]
+            if connection.execute("select exists(select 1 from experiments)").fetchone()[0]:
+                return False
+            registry = connection.execute("select exists(select 1 from sqlite_master where name = 'registered_models')")
+            return not (registry.fetchone()[0] and connection.execute("select 1 from registered_models").fetchone())
         except sqlite3.Error:  # locked, or not a store: MLflow says what is wrong
             return False
 

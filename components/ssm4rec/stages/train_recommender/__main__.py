@@ -46,7 +46,7 @@ TRACKED = (
 
 def build_parser() -> StageParser:
     """Return the stage's command line."""
-    parser = StageParser(MODULE, "Train one recommender; killed, the same command goes on where it was.")
+    parser = StageParser(MODULE, "Train one recommender; killed, the same command resumes.")
     parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--model", type=one_of(MODELS), required=True, help=f"recommender: {', '.join(MODELS)}")
     parser.add_argument(
