@@ -51,7 +51,7 @@ def study(tmp_path: Path) -> Study:
 
     @dsl.pipeline(name="data")  # type: ignore[untyped-decorator] # kfp publishes no types
     def data(dataset: str, name: str, source: str, items_source: str, data_version: str, cache_dir: str) -> None:
-        prepare_published(dataset, name, source, items_source, data_version, False, cache_dir, 0)
+        prepare_published(dataset, name, source, items_source, data_version, False, cache_dir, "exact", 0)
 
     package = tmp_path / "data.yaml"
     compiler.Compiler().compile(data, str(package))
