@@ -66,11 +66,30 @@ def test_any_text_that_pythons_csv_writes_passes_in_pieces_of_any_size() -> None
         ('u1,i1,1,x\nu1,i2,2,"5 inch tv\nu2,i2,2,TV 5"\nu3,i3,3,x\n', 3, 1),
         ('u1,"5 inch,1,x\nu2,i2,2,x\nu3,i3 5",3,x\n', 2, 2),
         ('u1,"5 inch,1,x\r\nu2,i2,2,x\r\nu3,i3 5",3,x', 2, 2),
+        ('u1,i1,1,x\ru1,"5 inch,1,x\ru2,i2,2,x\ru3,i3 5",3,x', 3, 2),
+        ('u1,"two\n\nlines",1,x\n7,i1,1,"5 inch\nB007,i2,2,x 6"\n', 5, 1),
+        ('u1,i1,1,"5 inch\nu2,i2,-2.5,x 6"\nu3,i3,3,x\n', 2, 1),
+        ('u1,i1,1,"5 inch\n\nu2,i2,2,x\n\nu3,i3,3,x 6"\n', 2, 2),
     ],
 )
-def test_a_stray_quote_that_another_closes_by_chance(tmp_path: Path, rows: str, line: int, taken: int) -> None:
-    with pytest.raises(InputError, match=f"line {line}: a quote opens a value that takes in whole rows .{taken}"):
-        read(tmp_path / "e.csv", HEADER + rows)
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_a_stray_quote_that_another_closes_by_chance(rows: str, line: int, taken: int, size: int) -> None:
+    text = (HEADER if "\n" in rows else HEADER.replace("\n", "\r")) + rows
+    file = pyarrow.PythonFile(io.BytesIO(text.encode()), mode="r")
+    with (
+        pytest.raises(InputError, match=f"line {line}: a quote opens a value that takes in whole rows .{taken}"),
+        with_paired_quotes(file, "e.csv", ",", 4, [0, 1, 2]) as stream,
+    ):
+        while stream.read(size):
+            pass
+
+
+def test_stray_quotes_far_apart_are_found_in_a_large_file_too(tmp_path: Path) -> None:
+    rows = [f"u{row},i{row % 99},{row},{'x' * 100}\n" for row in range(200_000)]
+    rows[100_000] = 'u1,i1,1,"5 inch\n'
+    rows[150_000] = 'u1,i1,1,x 6"\n'
+    with pytest.raises(InputError, match=r"line 100002: .* takes in whole rows \(50000\)"):
+        read(tmp_path / "e.csv", HEADER + "".join(rows))
 
 
 @pytest.mark.parametrize(
