@@ -7,6 +7,7 @@ status`` print the ids of runs.
 import argparse
 import json
 import re
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.contracts import REPORT_HTML
 from ssm4rec.errors import InputError
 from ssm4rec.object_store import s3_client
+from ssm4rec.signals import ending_children
 
 ROLE: Final = "pipelines.kubeflow.org/runtime-role"
 """What KFP writes on every pod: driver, or launcher, which runs a stage (2.17.0, backend/src/common/util/consts.go)."""
@@ -31,11 +33,17 @@ _TASK: Final = re.compile(rf"({'|'.join(stage.replace('_', '-') for stage in STA
 backend/src/common/util/workflow.go:906): what is around a task fails along with it."""
 
 
+def _run_id(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no id of a run; make status lists them")
+    return text
+
+
 def build_parser() -> StageParser:
     """Return the command line."""
     parser = StageParser("pipelines.operate", "Look after a run on a Kubeflow Pipelines cluster.")
     parser.add_argument("what", choices=("status", "logs", "stop", "report"), help="what to do with the run")
-    parser.add_argument("--run", required=True, help="id of the run, from make submit or make status")
+    parser.add_argument("--run", type=_run_id, default="", help="id of the run, from make submit or make status")
     parser.add_argument("--endpoint", default="", help="KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT")
     parser.add_argument("--namespace", default="kubeflow", help="namespace that the run's pods are in")
     parser.add_argument("--bucket", default="mlpipeline", help="bucket of KFP's artifacts; AWS_... say where it is")
@@ -108,8 +116,16 @@ def _show_logs(run_id: str, namespace: str) -> None:
     for pod in pods:
         if pod not in running:
             subprocess.run(_logs(pod, namespace), check=False)
-    for follower in [subprocess.Popen([*_logs(pod, namespace), "--follow"]) for pod in running]:
-        follower.wait()
+    followers: list[subprocess.Popen[bytes]] = []
+
+    def end(number: signal.Signals) -> None:
+        for follower in followers:
+            follower.send_signal(number)
+
+    with ending_children(end):
+        followers.extend(subprocess.Popen([*_logs(pod, namespace), "--follow"]) for pod in running)
+        for follower in followers:
+            follower.wait()
 
 
 def _stages(listed: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -66,3 +66,10 @@ def test_refusals_name_address_and_reason(object_store: ObjectStore, folder: Pat
 def test_an_address_is_checked(address: str) -> None:
     with pytest.raises(InputError, match=f"{address}: not an address such as s3://bucket/prefix"):
         split_s3_address(address)
+
+
+def test_an_endpoint_that_is_no_address_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "user:secret@store")
+    for call in (lambda: upload(files(folder), folder, "s3://b/c"), lambda: fetch("s3://b/c", folder / "got")):
+        with pytest.raises(InputError, match=r"^AWS_ENDPOINT_URL_S3: not an address such as"):
+            call()

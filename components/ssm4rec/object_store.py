@@ -27,6 +27,9 @@ def s3_client(attempts: int) -> Any:
 
     Args:
         attempts: how often a request is tried in all.
+
+    Raises:
+        InputError: the environment names no address of a store.
     """
     # Amazon gives every bucket a host name of its own; other stores (SeaweedFS, MinIO) mostly do not.
     own_endpoint = "AWS_ENDPOINT_URL_S3" in os.environ or "AWS_ENDPOINT_URL" in os.environ
@@ -38,7 +41,12 @@ def s3_client(attempts: int) -> Any:
         request_checksum_calculation="when_required",  # boto3's own trailing checksums are unknown to other stores
     )
     region = os.environ.get("AWS_REGION") or None  # boto3 reads AWS_DEFAULT_REGION only
-    return boto3.session.Session().client("s3", region_name=region, config=config)
+    try:
+        return boto3.session.Session().client("s3", region_name=region, config=config)
+    except ValueError:
+        if not own_endpoint:
+            raise
+        raise InputError("AWS_ENDPOINT_URL_S3: not an address such as http://localhost:8333; correct it") from None
 
 
 def split_s3_address(address: str) -> tuple[str, str]:

@@ -2,6 +2,10 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +65,34 @@ def test_pods_that_are_gone_leave_their_logs_elsewhere(kubectl: Path) -> None:
     (kubectl / "pods.json").write_text(json.dumps({"items": []}))
     with pytest.raises(InputError, match=r"r1: no pod of a stage.*an hour after a run's end.*executor-logs"):
         run(build_parser().parse_args(["logs", "--run", "r1"]))
+
+
+def test_logs_that_are_followed_end_with_make_logs(kubectl: Path) -> None:
+    (kubectl / "pods.json").write_text(json.dumps({"items": [pod("train", "launcher", "Running", "2026")]}))
+    (kubectl / "kubectl").write_text(
+        KUBECTL.replace('; echo "[pod/$4] a line"', "; echo $$ > ${0%/*}/pid; exec sleep 60")
+    )
+    with subprocess.Popen([sys.executable, "-m", "pipelines.operate", "logs", "--run", "r1"]) as program:
+        pid = kubectl / "pid"
+        wait_for(lambda: pid.exists() and pid.read_text().strip())
+        program.terminate()
+        assert program.wait(20) == 143
+    wait_for(lambda: not Path("/proc", pid.read_text().strip()).exists())
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("text", ["", "a b", "r1,app=x", "r1/../../experiments/e1", "-x"])
+def test_what_is_no_id_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=f"^--run '{text}' is no id of a run; make status lists them"):
+        build_parser().parse_args(["stop", f"--run={text}"])
+    with pytest.raises(InputError, match=r"^--run '' is no id of a run"):
+        build_parser().parse_args(["stop"])
 
 
 def node(name: str, state: str, *children: str) -> dict[str, Any]:
