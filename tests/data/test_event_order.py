@@ -1,6 +1,11 @@
 """The three orders of events, and what is said of them, against loops over users."""
 
+import hashlib
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy
 import polars
@@ -76,3 +81,31 @@ def test_nothing_to_compare_is_said_so() -> None:
     found = order_facts("exact", numpy.array([1, 2, 3]), "order", users, items, numpy.array([2]))
     assert found["pairs_in_one_order"] is None
     assert found["neighbours_that_tie"] == found["targets_in_ties"] == 0
+
+
+@pytest.mark.skipif("ML_1M_ZIP" not in os.environ, reason="ML_1M_ZIP is not set: the path of MovieLens-1M")
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ("validation", "5266d95fbb9581ee55b3a5731405b639a9fab6f8d2d951090cdb7340362649cb"),
+        ("test", "ba335f4bea1ee6e8e52e39ffdf12a95e03142790fa90fadf341c69785ee81afa"),
+    ],
+)
+def test_recbole_order_gives_recboles_own_targets(tmp_path: Path, split: str, expected: str) -> None:
+    """The hashes are of RecBole 1.2.1's targets (lines ``user item``, users ascending), on 2026-11-28.
+
+    They were made from a copy of MovieLens-1M with MD5 80690075dd966e9c34826945af689381, whose ratings.dat was rebuilt:
+    users, movies and order are the original's, a third of the times were filled in. Other files are skipped.
+    """
+    archive = Path(os.environ["ML_1M_ZIP"])
+    if hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest() != "80690075dd966e9c34826945af689381":
+        pytest.skip(f"{archive} is another copy than the hashes are of")
+    flags = {"dataset": "ml-1m", "source": archive.as_uri(), "any-checksum": "true", "event-order": "recbole"}
+    command = [sys.executable, "-m", "ssm4rec.stages.prepare_data", "--dataset-dir", str(tmp_path / "data")]
+    subprocess.run([*command, *(f"--{name}={value}" for name, value in flags.items())], check=True)
+    sequences = polars.read_parquet(tmp_path / "data" / "sequences.parquet")
+    item_ids = polars.read_parquet(tmp_path / "data" / "items.parquet")["item_id"].to_list()
+    columns = (sequences["user_id"], sequences["items"], sequences[f"{split}_position"])
+    targets = {int(user): item_ids[items[place] - 1] for user, items, place in zip(*columns, strict=True)}
+    text = "\n".join(f"{user} {targets[user]}" for user in sorted(targets))
+    assert hashlib.sha256(text.encode()).hexdigest() == expected

@@ -1,5 +1,7 @@
 """The sentences that depend on the numbers."""
 
+import dataclasses
+
 import pytest
 
 from ssm4rec.report import findings
@@ -20,6 +22,23 @@ def test_headline_names_the_best_in_each_protocol_beside_most_popular(builder):
     assert "most-popular has HIT@10 0.0300" in unmasked
     assert "**2mamba4rec** with HIT@10 0.4000" in masked
     assert "most-popular has HIT@10 0.0400" in masked
+
+
+@pytest.mark.parametrize(
+    ("having", "said"),
+    [
+        ((), "None of them has a repeat term"),
+        (("sasrec",), "sasrec has a repeat term"),
+        (("sasrec", "hydra4rec"), "All have a repeat term"),
+    ],
+)
+def test_headline_names_the_models_with_a_repeat_term(builder, having, said):
+    evaluations = []
+    for model in ("sasrec", "hydra4rec"):
+        made = builder.evaluation(model)
+        recipe = {**made.recipe, "model": {**made.recipe["model"], "repeat_term": model in having}}
+        evaluations.append(dataclasses.replace(made, recipe=recipe))
+    assert said in findings.headline(builder.study(*evaluations))
 
 
 def test_headline_says_when_nothing_beats_most_popular(builder):

@@ -33,7 +33,8 @@ def headline(study: Study) -> str:
     lines = [
         f"This study trained {models} on the data set {escape(first.dataset)} with the {noun} "
         f"{listed([escape(profile) for profile in profiles])}. For each of {plural(first.users, 'user')} "
-        f"({study.split} split), every model ranked all {plural(first.items, 'item')} by how likely each is the next.",
+        f"({study.split} split), every model ranked all {plural(first.items, 'item')} by how likely each is the next. "
+        f"{_repeat_terms(study)}",
         "",
     ]
     return "\n".join([*lines, bullets([_best(study, protocol) for protocol in PROTOCOLS])])
@@ -152,6 +153,16 @@ def missing_histories(study: Study) -> str:
         if (evaluation.model, evaluation.seed) not in study.histories
     ]
     return f"No training history was given of {listed(without)}." if without else ""
+
+
+def _repeat_terms(study: Study) -> str:
+    having = [escape(model) for model, summary in study.models.items() if summary.recipe["model"].get("repeat_term")]
+    if not having:
+        return "None of them has a repeat term, the learned number for items that a user had."
+    which = (
+        "All have" if len(having) == len(study.models) else f"{listed(having)} {'has' if len(having) == 1 else 'have'}"
+    )
+    return f"{which} a repeat term: one learned number that is added to the scores of items that the user had."
 
 
 def _seed_list(seeds: list[int]) -> str:
