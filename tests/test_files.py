@@ -118,6 +118,9 @@ def test_checkpoints_belong_to_one_process(tmp_path: Path) -> None:
     with held_by_this_process(tmp_path):
         assert "another process trains with these checkpoints" in other().stderr
     assert other().stdout == "held\n"
+    (link := tmp_path / "link").symlink_to(tmp_path)
+    with held_by_this_process(link):
+        assert "another process trains with these checkpoints" in other().stderr
 
 
 def test_json_goes_round_and_damage_is_named(tmp_path: Path) -> None:

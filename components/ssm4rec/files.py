@@ -128,7 +128,7 @@ def held_by_this_process(folder: Path, refusal: str = CHECKPOINTS_HELD) -> Itera
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     make_folder(folder)
     try:
-        with try_lock(folder) as lock:
+        with try_lock(folder.resolve()) as lock:  # a link to a folder, on a larger disk, is as good
             if lock is Lock.TAKEN:
                 raise InputError(f"{folder}: {refusal}")
             yield
