@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.stage_process import StageProcess
-from ssm4rec.contracts import MASKED, MOST_POPULAR, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED
+from ssm4rec.contracts import MASKED, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED, in_table_order
 from ssm4rec.errors import InputError
 from ssm4rec.object_store import upload
 
@@ -111,7 +111,7 @@ class StudyFolder:
         lines = [f"{'':14}{'history not masked (the paper)':>32}{'history masked':>32}"]
         lines.append(f"{'model':14}" + f"{'HIT@10':>12}{'NDCG@10':>10}{'MRR@10':>10}" * 2)
         recommenders = {model for model, protocol, _ in values if protocol == UNMASKED}
-        for model in sorted(recommenders, key=lambda name: (name == MOST_POPULAR, name)):
+        for model in in_table_order(recommenders):
             cells = [
                 sum(found) / len(found)
                 for protocol in (UNMASKED, MASKED)

@@ -5,6 +5,7 @@ The file-by-file description of the dataset folder is in ``data/dataset.py``, th
 ``training/model_folder.py``, that of the evaluation files in ``evaluation/evaluation_files.py``.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 MODELS: Final = ("sasrec", "mamba4rec", "2mamba4rec", "hydra4rec", "lrurec")
@@ -31,7 +32,12 @@ SCALE_SETTINGS: Final = {"adamw": "learning_rate", "adam": "learning_rate", "sgd
 """Optimizers that ``train_recommender`` can train with, and the setting of each that lengthens its steps."""
 
 MOST_POPULAR: Final = "most-popular"
-"""The baseline evaluated beside every model: items by their number of training interactions."""
+MOST_RECENT: Final = "most-recent"
+MOST_FREQUENT: Final = "most-frequent"
+MARKOV: Final = "markov"
+BASELINES: Final = (MOST_POPULAR, MOST_RECENT, MOST_FREQUENT, MARKOV)
+"""Evaluated with every recommender, without training; what each one does is in ``evaluation/baselines.py``. A trained
+model is tested against the first only."""
 
 # Dataset folder, written by prepare_data.
 MANIFEST: Final = "manifest.json"
@@ -78,3 +84,13 @@ def metric_name(metric: str, cutoff: int) -> str:
     'ndcg@10'
     """
     return f"{metric}@{cutoff}"
+
+
+def in_table_order(names: Iterable[str]) -> list[str]:
+    """Return models by name, then the baselines among them.
+
+    >>> in_table_order(["most-recent", "sasrec", "most-popular", "hydra4rec"])
+    ['hydra4rec', 'sasrec', 'most-popular', 'most-recent']
+    """
+    found = {*names}
+    return [*sorted(found.difference(BASELINES)), *(name for name in BASELINES if name in found)]

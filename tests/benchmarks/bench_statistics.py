@@ -11,6 +11,7 @@ import time
 
 import numpy
 
+from ssm4rec.contracts import BASELINES
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.evaluation.compare import CUTOFF, compare, gather
 from ssm4rec.evaluation.evaluation_files import Ranks
@@ -31,7 +32,7 @@ def synthetic_ranks(users: int, models: int, difficulty: float) -> list[Ranks]:
 
     targets = random.integers(1, ITEMS + 1, users, dtype=numpy.int32)
     lengths = random.integers(3, 300, users, dtype=numpy.int32)
-    popular = (ranks(models), ranks(models))
+    baselines = {name: (ranks(models), ranks(models)) for name in BASELINES}
     return [
         Ranks(
             numpy.arange(users, dtype=numpy.int32),
@@ -39,7 +40,7 @@ def synthetic_ranks(users: int, models: int, difficulty: float) -> list[Ranks]:
             lengths,
             ranks(model),
             ranks(model),
-            *popular,
+            baselines,
             f"m{model}",
             0,
             "test",

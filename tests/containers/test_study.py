@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from mlflow import MlflowClient
 
-from ssm4rec.contracts import PAPER_RECOMMENDERS
+from ssm4rec.contracts import BASELINES, PAPER_RECOMMENDERS
 from ssm4rec.images import revision
 from tests.containers.engine import Engine
 from tests.containers.planted import Planted
@@ -40,7 +40,7 @@ def test_finishes_with_results_and_report(study: Study, done: Done) -> None:
         "prepare_data", "compare_models", "measure_latency", "register_champion", "report", *trained,
     }  # fmt: skip
     rows = study.results()
-    assert {row["model"] for row in rows} == {*PAPER_RECOMMENDERS, "most-popular"}
+    assert {row["model"] for row in rows} == {*PAPER_RECOMMENDERS, *BASELINES}
     values = {(row["model"], row["protocol"]): row["value"] for row in rows if row["metric"] == "ndcg@10"}
     assert values["mamba4rec", "masked"] > 2 * values["most-popular", "masked"]  # the circle was learned
     assert (study.folder / "report.html").read_text().startswith("<!doctype html>")

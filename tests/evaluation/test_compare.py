@@ -7,6 +7,7 @@ import numpy
 import pytest
 import scipy.stats
 
+from ssm4rec.contracts import BASELINES
 from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import compare, gather
@@ -30,7 +31,7 @@ def dataset(write_dataset: "object") -> SequenceDataset:
 
 
 def ranks_of(dataset: SequenceDataset, model: str, seed: int, best: int) -> Ranks:
-    """Return random ranks, those of the baseline the same for all models."""
+    """Return random ranks, those of the baselines the same for all models."""
     random, popular = numpy.random.default_rng([best, seed]), numpy.random.default_rng(0)
     users = numpy.arange(dataset.user_count, dtype=numpy.int32)
 
@@ -43,12 +44,15 @@ def ranks_of(dataset: SequenceDataset, model: str, seed: int, best: int) -> Rank
         history_lengths=dataset.test_position,
         unmasked=drawn(random, best),
         masked=drawn(random, best) // 2 + 1,
-        most_popular_unmasked=drawn(popular, 3),
-        most_popular_masked=drawn(popular, 3),
+        baselines={name: (drawn(popular, 3), drawn(popular, 3)) for name in BASELINES},
         model=model,
         seed=seed,
         split="test",
     )
+
+
+def other_baseline(ranks: Ranks, name: str) -> dict[str, tuple[numpy.ndarray, numpy.ndarray]]:
+    return {**ranks.baselines, name: (ranks.baselines[name][0], ranks.masked)}
 
 
 def candidates_of(ranks: Ranks) -> Candidates:
@@ -88,10 +92,14 @@ def test_means_are_those_of_the_metrics(comparison: Comparison, ranks: list[Rank
     alone = model_row(comparison, "hydra4rec", "unmasked", "mrr@10")
     assert alone.mean == pytest.approx(metric_at("mrr", ranks[1].unmasked, 10))
     assert (alone.seeds, alone.seed_deviation, alone.seed_low) == ([0], None, None)
-    popular = model_row(comparison, "most-popular", "masked", "hit@10")
-    assert popular.mean == pytest.approx(metric_at("hit", ranks[0].most_popular_masked, 10))
-    assert (popular.seeds, popular.seed_values, popular.seed_high) == ([], [], None)
-    assert len(comparison.models) == 3 * 2 * 3
+    for name in BASELINES:
+        for protocol, of_protocol in zip(("unmasked", "masked"), ranks[0].baselines[name], strict=True):
+            baseline = model_row(comparison, name, protocol, "hit@10")
+            assert baseline.mean == pytest.approx(metric_at("hit", of_protocol, 10))
+            assert baseline.low < baseline.mean < baseline.high
+            assert (baseline.seeds, baseline.seed_values, baseline.seed_high) == ([], [], None)
+    assert len(comparison.models) == (2 + 4) * 2 * 3
+    assert {row.model for row in comparison.slices} == {"sasrec", "hydra4rec", *BASELINES}
 
 
 def test_pairs_equal_scipys(comparison: Comparison, ranks: list[Ranks]) -> None:
@@ -99,7 +107,7 @@ def test_pairs_equal_scipys(comparison: Comparison, ranks: list[Ranks]) -> None:
     gains = {
         "hydra4rec": gains_at("ndcg", ranks[1].unmasked, 10),
         "sasrec": sasrec,
-        "most-popular": gains_at("ndcg", ranks[0].most_popular_unmasked, 10),
+        "most-popular": gains_at("ndcg", ranks[0].baselines["most-popular"][0], 10),
     }
     rows = pair_rows(comparison, "unmasked", "ndcg@10")
     assert [(row.first, row.second) for row in rows] == [
@@ -180,10 +188,7 @@ def test_order_of_files_and_repetition_change_nothing(
 
 def test_what_does_not_belong_is_refused(dataset: SequenceDataset, ranks: list[Ranks]) -> None:
     made = [candidates_of(one) for one in ranks]
-    half = {
-        name: getattr(ranks[1], name)[::2]
-        for name in ("users", "targets", "history_lengths", "most_popular_unmasked", "most_popular_masked")
-    }
+    half = {name: getattr(ranks[1], name)[::2] for name in ("users", "targets", "history_lengths")}
     one_user = {name: values[:1] for name, values in half.items()}
     for given, recommended, expected in (
         ([], [], "no ranks were given"),
@@ -191,7 +196,10 @@ def test_what_does_not_belong_is_refused(dataset: SequenceDataset, ranks: list[R
         ([*ranks[1:], replace(ranks[0], split="validation")], [], "of the validation split"),
         ([*ranks[1:], replace(ranks[0], **half)], [], r"sasrec seed 1 \(41\) and ranks of hydra4rec seed 0 \(81\)"),
         ([replace(ranks[0], **one_user)], [], "are of one user"),
-        ([*ranks[1:], replace(ranks[0], most_popular_masked=ranks[0].masked)], [], "most-popular has other ranks"),
+        *(
+            ([*ranks[1:], replace(ranks[0], baselines=other_baseline(ranks[0], name))], [], f"{name} has other ranks")
+            for name in BASELINES
+        ),
         (ranks, [made[0], made[1], made[0]], "two candidates files of sasrec seed 1"),
         (ranks[1:], [made[0]], "candidates of sasrec seed 1, of which no ranks"),
         (ranks, [replace(made[0], split="validation")], "candidates of sasrec seed 1 are of the validation split"),

@@ -10,6 +10,7 @@ import torch
 
 from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
+from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.evaluation_files import (
     SEED_KEY,
     SPLIT_KEY,
@@ -18,7 +19,7 @@ from ssm4rec.evaluation.evaluation_files import (
     write_candidates,
     write_ranks,
 )
-from ssm4rec.evaluation.full_ranking import FullRanking, full_ranking, most_popular_scorer
+from ssm4rec.evaluation.full_ranking import FullRanking, full_ranking
 
 READERS = {"ranks": read_ranks, "candidates": read_candidates}
 
@@ -42,16 +43,17 @@ def ranking(dataset: SequenceDataset, seed: int = 0) -> FullRanking:
 
 @pytest.fixture
 def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:
-    popular = full_ranking(most_popular_scorer(dataset, torch.device("cpu")), dataset, "test", 1, torch.device("cpu"))
+    baselines = baseline_rankings(dataset, "test", torch.device("cpu"))
     paths = {content: tmp_path / f"{content}.parquet" for content in READERS}
-    write_ranks(paths["ranks"], dataset, "sasrec", 3, "test", ranking(dataset), popular)
+    write_ranks(paths["ranks"], dataset, "sasrec", 3, "test", ranking(dataset), baselines)
     write_candidates(paths["candidates"], dataset, "sasrec", 3, "test", ranking(dataset))
     return paths
 
 
 def test_ranks_come_back(dataset: SequenceDataset, files: dict[str, Path]) -> None:
     made, found = ranking(dataset), read_ranks(files["ranks"], dataset)
-    popular = full_ranking(most_popular_scorer(dataset, torch.device("cpu")), dataset, "test", 1, torch.device("cpu"))
+    baselines = baseline_rankings(dataset, "test", torch.device("cpu"))
+    assert list(found.baselines) == list(baselines)
     assert (found.model, found.seed, found.split) == ("sasrec", 3, "test")
     for written, read in (
         (made.users, found.users),
@@ -59,11 +61,19 @@ def test_ranks_come_back(dataset: SequenceDataset, files: dict[str, Path]) -> No
         (made.history_lengths, found.history_lengths),
         (made.unmasked, found.unmasked),
         (made.masked, found.masked),
-        (popular.unmasked, found.most_popular_unmasked),
-        (popular.masked, found.most_popular_masked),
+        *((baselines[name].unmasked, unmasked) for name, (unmasked, _) in found.baselines.items()),
+        *((baselines[name].masked, masked) for name, (_, masked) in found.baselines.items()),
     ):
         assert read.dtype == numpy.int32
         assert read.tolist() == written.tolist()
+
+
+def test_ranks_from_before_the_baselines_are_refused(dataset: SequenceDataset, files: dict[str, Path]) -> None:
+    table = pyarrow.parquet.read_table(files["ranks"])
+    old = [name for name in table.column_names if not name.startswith(("most_recent", "most_frequent", "markov"))]
+    pyarrow.parquet.write_table(table.select(old), files["ranks"])
+    with pytest.raises(InputError, match=r"no column 'most_recent_rank_unmasked'; run evaluate again$"):
+        read_ranks(files["ranks"], dataset)
 
 
 def test_candidates_come_back_padded(dataset: SequenceDataset, files: dict[str, Path]) -> None:

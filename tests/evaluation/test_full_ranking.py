@@ -13,7 +13,6 @@ from ssm4rec.evaluation.full_ranking import (
     ScoresNotNumbersError,
     best_items,
     full_ranking,
-    most_popular_scorer,
 )
 from ssm4rec.evaluation.metrics import all_metrics
 
@@ -208,15 +207,6 @@ def test_model_sees_the_last_items_only(dataset: SequenceDataset) -> None:
         for start, position in zip(dataset.offsets, dataset.validation_position, strict=False)
     ]
     assert sorted(read) == sorted(expected)
-
-
-def test_most_popular_counts_training_items_only(write_dataset: "object") -> None:
-    toy = read_sequences(write_dataset([[1, 1, 2, 3, 3], [1, 2, 3, 3], [4, 3, 3]]))
-    assert toy.training_counts().tolist() == [0, 3, 2, 1 - 1, 1]
-    scores = most_popular_scorer(toy, CPU)(
-        torch.zeros(2, 1, dtype=torch.long), torch.ones(2, dtype=torch.long), torch.zeros(0, dtype=torch.long)
-    )
-    assert scores.tolist() == [[3, 2, 0, 1], [3, 2, 0, 1]]
 
 
 def test_empty_split_is_an_error(write_dataset: "object") -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy
 import pytest
 
+from ssm4rec.contracts import BASELINES
 from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks, ResultRow
@@ -29,9 +30,10 @@ def ranks_of(dataset: SequenceDataset, model: str, of_long: int, seed: int = 0) 
     """Return ranks of 1 for users with short histories and of ``of_long`` for the others, one more if masked."""
     users = numpy.arange(dataset.user_count, dtype=numpy.int32)
     ranks = numpy.where(dataset.test_position > SHORT, of_long, 1).astype(numpy.int32)
-    popular = numpy.full_like(ranks, 3)
+    third = numpy.full_like(ranks, 3)
+    baselines = dict.fromkeys(BASELINES, (third, third))
     targets = dataset.items[dataset.offsets[users] + dataset.test_position]
-    return Ranks(users, targets, dataset.test_position, ranks, ranks + 1, popular, popular, model, seed, "test")
+    return Ranks(users, targets, dataset.test_position, ranks, ranks + 1, baselines, model, seed, "test")
 
 
 def summary(ranks: Ranks, window: int) -> EvaluationSummary:

@@ -4,11 +4,14 @@ from typing import Any
 
 import pytest
 
-from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
+from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
 from ssm4rec.report.study import Study, gather_study
 from ssm4rec.training.history import EpochRow
 from tests.epoch_rows import epoch_row
+
+BASELINE_VALUES = dict(zip(BASELINES, ((0.03, 0.04), (0.006, 0.036), (0.005, 0.035), (0.008, 0.038)), strict=True))
+"""Every metric of each baseline, unmasked and masked."""
 
 
 class StudyBuilder:
@@ -43,13 +46,14 @@ class StudyBuilder:
     def evaluation(
         self, model: str = "sasrec", seed: int = 0, value: float = 0.25, **changes: Any
     ) -> EvaluationSummary:
-        """Every metric of the model is ``value`` unmasked and ``value`` + 0.1 masked; the baseline's 0.03 and 0.04."""
+        """Every metric of the model is ``value`` unmasked and ``value`` + 0.1 masked; the baselines' are above."""
         split = changes.get("split", "test")
+        baselines = BASELINE_VALUES | {MOST_POPULAR: changes.pop("baseline", BASELINE_VALUES[MOST_POPULAR])}
         rows = tuple(
             ResultRow(self.dataset, name, its_seed, split, protocol, metric_name(metric, cutoff), number)
             for name, its_seed, numbers in (
                 (model, seed, (value, value + 0.1)),
-                (MOST_POPULAR, None, changes.pop("baseline", (0.03, 0.04))),
+                *((name, None, numbers) for name, numbers in baselines.items()),
             )
             for protocol, number in zip(PROTOCOLS, numbers, strict=True)
             for metric in METRICS

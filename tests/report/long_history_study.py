@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ssm4rec.contracts import MOST_POPULAR
+from ssm4rec.contracts import PROTOCOLS
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks, ResultRow
 from ssm4rec.evaluation.metrics import all_metrics
@@ -38,14 +38,12 @@ STATES = {"sasrec": lambda length: 1024 * length, "mamba4rec": lambda length: 18
 
 def evaluation(ranks: Ranks, window: int, **changes: Any) -> EvaluationSummary:
     """Return the evaluation that these ranks are of."""
-    both = {
-        "unmasked": (ranks.unmasked, ranks.most_popular_unmasked),
-        "masked": (ranks.masked, ranks.most_popular_masked),
-    }
+    found = {(ranks.model, ranks.seed): (ranks.unmasked, ranks.masked)}
+    found |= {(name, None): both for name, both in ranks.baselines.items()}
     rows = tuple(
         ResultRow("ml-1m", model, seed, ranks.split, protocol, metric, value)
-        for protocol, found in both.items()
-        for (model, seed), of_model in zip(((ranks.model, ranks.seed), (MOST_POPULAR, None)), found, strict=True)
+        for (model, seed), both in found.items()
+        for protocol, of_model in zip(PROTOCOLS, both, strict=True)
         for metric, value in all_metrics(of_model).items()
     )
     recipe = {

@@ -4,11 +4,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.contracts import BASELINES
 from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
 from ssm4rec.latency.latency_files import LatencySummary, TimedSample, write_samples
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 
 MEANS = {"sasrec": 0.10, "mamba4rec": 0.12, "hydra4rec": 0.11, "most-popular": 0.02}
+UNTESTED = {"most-recent": 0.004, "most-frequent": 0.003, "markov": 0.005}
+"""Baselines without pairs."""
 SECONDS = {"sasrec": 8e-3, "mamba4rec": 4e-3, "hydra4rec": 1e-3}
 """Of a user, at 10 users a request; ten times as many alone."""
 
@@ -18,12 +21,12 @@ def comparison(dataset: str = "ml-1m", p_holm: float = 0.01, **changes: Any) -> 
     settings = [(protocol, metric) for protocol in ("unmasked", "masked") for metric in ("hit@10", "ndcg@10", "mrr@10")]
 
     def mean(model: str, protocol: str) -> float:
-        return MEANS[model] + (0.1 if protocol == "masked" else 0.0)
+        return (MEANS | UNTESTED)[model] + (0.1 if protocol == "masked" else 0.0)
 
     models, pairs, slices = [], [], []
     for protocol, metric in settings:
-        for model in MEANS:
-            value, seeds = mean(model, protocol), [] if model == "most-popular" else [0]
+        for model in MEANS | UNTESTED:
+            value, seeds = mean(model, protocol), [] if model in BASELINES else [0]
             models.append(
                 ModelRow(
                     model,

@@ -6,6 +6,7 @@ import pytest
 
 from ssm4rec.report import findings
 from ssm4rec.report.paper import PAPER
+from tests.report.conftest import BASELINE_VALUES
 
 
 def trained(builder, **training):
@@ -44,8 +45,11 @@ def test_headline_names_the_models_with_a_repeat_term(builder, having, said):
 def test_headline_says_when_nothing_beats_most_popular(builder):
     text = findings.headline(builder.study(builder.evaluation(value=0.01, baseline=(0.02, 0.03))))
     unmasked, masked = (line for line in text.splitlines() if line.startswith("- "))
-    assert "does not beat" in unmasked
-    assert "does not beat" not in masked  # 0.01 + 0.1 > 0.03
+    assert "By NDCG@10, sasrec does not beat the best baseline, most-popular." in unmasked
+    assert "By NDCG@10, every model beats the best baseline, markov." in masked  # 0.01 + 0.1 > 0.038
+    for name, (unmasked_value, masked_value) in (BASELINE_VALUES | {"most-popular": (0.02, 0.03)}).items():
+        assert f"{name} has HIT@10 {unmasked_value:.4f}" in unmasked
+        assert f"{name} has HIT@10 {masked_value:.4f}" in masked
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from ssm4rec.contracts import BASELINES
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.data.later_events import later_training_shares
 from ssm4rec.errors import InputError
@@ -19,8 +20,8 @@ from ssm4rec.report.document import render_markdown
 from ssm4rec.report.global_time import GlobalTime, gather_global_time
 from ssm4rec.report.study import Study
 from ssm4rec.report.study_sections import report_sections, report_title
-from tests.report.conftest import StudyBuilder
-from tests.report.measured_study import comparison
+from tests.report.conftest import BASELINE_VALUES, StudyBuilder
+from tests.report.measured_study import UNTESTED, comparison
 from tests.report.test_language_models import rows_of, section
 
 TITLE = "Without looking into the future"
@@ -40,12 +41,13 @@ FIRST = {"sasrec": 0.2011, "mamba4rec": 0.3022, "hydra4rec": 0.1533}
 def compared(means: dict[str, float], half_width: float, p_holm: float, **changes: Any) -> Comparison:
     """A comparison whose means and differences are those of ``means``, and whose intervals are as wide as told."""
     template = comparison()
-    means = {**means, "most-popular": 0.03}
+    tested = {*means, "most-popular"}
+    means = {**means, "most-popular": 0.03, **UNTESTED}
     row, pair = template.models[0], template.pairs[0]
     settings = [(one, metric) for one in ("unmasked", "masked") for metric in ("hit@10", "ndcg@10", "mrr@10")]
     models = tuple(
         replace(row, model=model, protocol=protocol, metric=metric, mean=mean, low=mean - half_width,
-                high=mean + half_width, seeds=[] if model == "most-popular" else [0])
+                high=mean + half_width, seeds=[] if model in BASELINES else [0])
         for protocol, metric in settings for model, mean in means.items()
     )  # fmt: skip
     pairs = tuple(
@@ -53,7 +55,7 @@ def compared(means: dict[str, float], half_width: float, p_holm: float, **change
                 difference=means[first] - means[second], low=means[first] - means[second] - half_width,
                 high=means[first] - means[second] + half_width, permutation_p_holm=p_holm,
                 smallest_difference=1.4 * half_width)
-        for protocol, metric in settings for first, second in combinations(sorted(means), 2)
+        for protocol, metric in settings for first, second in combinations(sorted(tested), 2)
     )  # fmt: skip
     return replace(template, models=models, pairs=pairs, slices=(), recommendations=(), **changes)
 
@@ -94,7 +96,7 @@ def test_both_splits_stand_side_by_side_with_intervals(builder: StudyBuilder) ->
     rows = {row[0]: row[1:] for row in rows_of(part)}
     mamba = ["0.3022 [0.2922, 0.3122]", "0.1200 [0.0700, 0.1700]"]
     assert rows["mamba4rec"] == mamba * 2  # HIT@10 and NDCG@10
-    assert {"sasrec", "mamba4rec", "most-popular"} <= rows.keys()
+    assert {"sasrec", "mamba4rec", *BASELINES} <= rows.keys()
     assert "hydra4rec" not in rows, "it has no second split"
 
 
@@ -179,9 +181,10 @@ def test_results_say_of_which_split_they_are(builder: StudyBuilder) -> None:
     own = [row for row in rows if row["splitting"] == "leave-one-out"]
     assert own == replace(study, global_time=None).results_document()
     again = rows[len(own) :]
+    expected = {**{name: unmasked for name, (unmasked, _) in BASELINE_VALUES.items()}, "most-popular": 0.017}.items()
     assert {row["splitting"] for row in again} == {"global-time"}
     assert {(row["model"], row["value"]) for row in again if row["protocol"] == "unmasked"} == {
-        ("sasrec", 0.13), ("mamba4rec", 0.12), ("most-popular", 0.017),
+        ("sasrec", 0.13), ("mamba4rec", 0.12), *expected,
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import numpy
 import pytest
 import scipy.stats
 
+from ssm4rec.contracts import BASELINES
 from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_markdown
 from ssm4rec.report.figure_files import write_figures
@@ -56,17 +57,32 @@ def test_every_pair_has_interval_corrected_p_and_smallest_difference(study: Stud
     (means,) = [part for part in text.split("### ") if part.startswith("History masked: means")]
     rows = {row[0]: row[1:] for row in rows_of(means)}
     assert rows["sasrec"][1] == "0.2000 [0.1900, 0.2100]"
-    assert list(rows)[-1] == "most-popular"
+    assert list(rows)[-4:] == list(BASELINES)
+
+
+def test_a_comparison_from_before_the_baselines_is_refused(builder: StudyBuilder, tmp_path: Path) -> None:
+    whole = comparison()
+    replace(whole, models=tuple(row for row in whole.models if row.model != "markov")).write(tmp_path / "old.json")
+    with pytest.raises(InputError, match=r"old.json: has no markov; run evaluate and compare_models again$"):
+        gather_comparison(builder.manifest(), TRAININGS, "test", [tmp_path / "old.json"])
+
+
+def test_baselines_and_repeated_targets_are_explained(builder: StudyBuilder) -> None:
+    order = builder.manifest()["event_order"] | {"targets_that_repeat": 0.853}
+    text = section(builder.study(builder.evaluation(), event_order=order), "How ranks and metrics are defined")
+    for name in BASELINES:
+        assert f"- **{name}.** " in text
+    assert "85.3% of the test targets here are an item that the user had before" in text
 
 
 def test_slices_and_recommendations(study: Study) -> None:
     text = section(study, "Whom a model serves")
-    assert ["18-90", "3,020", "0.1110 ± 0.0020", "0.1210 ± 0.0020", "0.1010 ± 0.0020", "0.0210 ± 0.0020"] in rows_of(
-        text
-    )
-    assert ["tail", "3,020", "0.2110 ± 0.0020", "0.2210 ± 0.0020", "0.2010 ± 0.0020", "0.1210 ± 0.0020"] in rows_of(
-        text
-    )
+    rows = rows_of(text)
+    for part, values in (
+        ("18-90", (0.111, 0.121, 0.101, 0.021, 0.005, 0.004, 0.006)),
+        ("tail", (0.211, 0.221, 0.201, 0.121, 0.105, 0.104, 0.106)),
+    ):
+        assert [part, "3,020", *(f"{value:.4f} ± 0.0020" for value in values)] in rows
     assert ["hydra4rec", "0", "50.0%", "0.750"] in rows_of(text)
 
 

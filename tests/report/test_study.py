@@ -57,6 +57,15 @@ def test_a_missing_metric(builder):
     assert "has no ndcg@10 of sasrec" in refusal(builder.manifest(), [dataclasses.replace(whole, rows=rows)])
 
 
+def test_an_evaluation_from_before_the_baselines(builder):
+    whole = builder.evaluation()
+    rows = tuple(row for row in whole.rows if row.model in ("sasrec", "most-popular"))
+    message = refusal(builder.manifest(), [dataclasses.replace(whole, rows=rows)])
+    assert message == (
+        "the evaluation of sasrec seed 0 has no hit@5 of most-recent with the history unmasked; run evaluate again"
+    )
+
+
 def test_a_training_without_its_best_epoch(builder):
     assert "'epochs'" in refusal(builder.manifest(), [builder.evaluation(training={})])
 
@@ -82,13 +91,16 @@ def test_results_hold_each_number_once_and_sorted(builder):
         for split in ("test", "validation")
     ]
     rows = builder.study(*evaluations).results_document()
-    # (2 models x 2 seeds + 1 baseline) x 2 splits x 2 protocols x 3 metrics x 3 cutoffs
-    assert len(rows) == (2 * 2 + 1) * 2 * 2 * 3 * 3
+    # (2 models x 2 seeds + 4 baselines) x 2 splits x 2 protocols x 3 metrics x 3 cutoffs
+    assert len(rows) == (2 * 2 + 4) * 2 * 2 * 3 * 3
     assert list(rows[0]) == ["dataset", "model", "seed", "split", "protocol", "metric", "value", "splitting"]
     assert list(dict.fromkeys((row["model"], row["seed"]) for row in rows)) == [
         ("2mamba4rec", 2),
         ("2mamba4rec", 10),
+        ("markov", None),
+        ("most-frequent", None),
         ("most-popular", None),
+        ("most-recent", None),
         ("sasrec", 2),
         ("sasrec", 10),
     ]

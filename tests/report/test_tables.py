@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from ssm4rec.contracts import BASELINES
 from ssm4rec.report import tables
 from ssm4rec.report.markdown import MISSING, escape, listed, setting_cell
 from ssm4rec.report.paper import PAPER
@@ -30,7 +31,7 @@ def test_comparison_shows_this_run_beside_all_rows_of_the_paper(builder):
     assert table["newcomer"] == ["1 seed", "0.2500", MISSING, "0.2500", MISSING, "0.2500", MISSING]
     assert table["most-popular"] == ["baseline", "0.0300", MISSING, "0.0300", MISSING, "0.0300", MISSING]
     paper_order = ["sasrec", "mamba4rec", "mamrec", "gpt4rec", "2mamba4rec", "hydra4rec", "llamarec"]
-    assert list(table)[2:] == [*paper_order, "newcomer", "most-popular"]
+    assert list(table)[2:] == [*paper_order, "newcomer", *BASELINES]
 
 
 def test_parameters_are_exact_beside_the_printed_ones(builder):
@@ -44,11 +45,11 @@ def test_parameters_are_exact_beside_the_printed_ones(builder):
 )
 def test_a_table_of_metrics_holds_one_protocol(builder, protocol, ours, baseline):
     table = cells(tables.all_metrics(builder.study(builder.evaluation()), "test", protocol))
-    assert table["Metric"] == ["sasrec", "most-popular"]
-    assert table["Seeds"] == ["1", MISSING]
+    assert table["Metric"] == ["sasrec", *BASELINES]
+    assert table["Seeds"] == ["1", *4 * [MISSING]]
     for metric in ("HIT", "NDCG", "MRR"):
         for cutoff in (5, 10, 20):
-            assert table[f"{metric}@{cutoff}"] == [ours, baseline]
+            assert table[f"{metric}@{cutoff}"][:2] == [ours, baseline]
 
 
 def test_this_run_alone(builder):

@@ -11,10 +11,12 @@ import torch
 import yaml
 from kfp import compiler, dsl
 
+from ssm4rec.contracts import BASELINES
 from ssm4rec.data.dataset import read_sequences
+from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.comparison import Comparison
 from ssm4rec.evaluation.evaluation_files import write_candidates, write_ranks
-from ssm4rec.evaluation.full_ranking import full_ranking, most_popular_scorer
+from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.stages.compare_models.__main__ import build_parser, main, run
 from ssm4rec.stages.compare_models.component import compare_models
 from tests.conftest import Refusal, WriteDataset
@@ -33,9 +35,8 @@ def evaluate(folder: Path, out: Path, model: str, seed: int, skill: float, split
         return scores.scatter_add(1, following, torch.full(following.shape, skill))
 
     ranking = full_ranking(score, dataset, split, 50, CPU, 20)
-    popular = full_ranking(most_popular_scorer(dataset, CPU), dataset, split, 1, CPU)
     paths = {content: out / f"{model}-{seed}-{split}-{content}.parquet" for content in ("ranks", "candidates")}
-    write_ranks(paths["ranks"], dataset, model, seed, split, ranking, popular)
+    write_ranks(paths["ranks"], dataset, model, seed, split, ranking, baseline_rankings(dataset, split, CPU))
     write_candidates(paths["candidates"], dataset, model, seed, split, ranking)
     return paths
 
@@ -92,7 +93,7 @@ def test_the_executor_input_names_all_files_of_a_list(
     executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
     out = tmp_path / "comparison.json"
     process(*flags(circle, [], out), "--executor-input", executor_input)
-    assert {row.model for row in Comparison.read(out).models} == {"sasrec", "2mamba4rec", "most-popular"}
+    assert {row.model for row in Comparison.read(out).models} == {"sasrec", "2mamba4rec", *BASELINES}
 
 
 def test_input_at_fault_is_one_line_status_2_and_no_output(

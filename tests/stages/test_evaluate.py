@@ -8,6 +8,7 @@ import numpy
 import pyarrow.parquet
 import pytest
 
+from ssm4rec.contracts import BASELINES
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.stages.evaluate.__main__ import build_parser, main, run
@@ -40,11 +41,11 @@ def test_files_agree(cycle_dataset: Path, model: Path, tmp_path: Path) -> None:
     run(build_parser().parse_args(flags(cycle_dataset, model, out, "--executor-input", json.dumps(executor_input))))
     summary = EvaluationSummary.read(out / "metrics")
     ranks = pyarrow.parquet.read_table(out / "ranks").to_pydict()
-    for name, prefix in (("sasrec", ""), ("most-popular", "most_popular_")):
+    for name, prefix in (("sasrec", ""), *((name, f"{name.replace('-', '_')}_") for name in BASELINES)):
         for protocol in ("unmasked", "masked"):
             found = {row.metric: row.value for row in summary.rows if (row.model, row.protocol) == (name, protocol)}
             assert found == all_metrics(numpy.array(ranks[f"{prefix}rank_{protocol}"]))
-    assert len(summary.rows) == 2 * 2 * 3 * 3
+    assert len(summary.rows) == (1 + 4) * 2 * 3 * 3
     assert summary.users == len(ranks["user"]) == 40
     candidates = pyarrow.parquet.read_table(out / "candidates").to_pylist()
     for user, rank, target in zip(candidates, ranks["rank_masked"], ranks["target"], strict=True):

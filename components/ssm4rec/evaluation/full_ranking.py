@@ -198,13 +198,3 @@ def best_items(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     items[present] = columns + 1
     best = torch.from_numpy(high).topk(count)
     return best.values, torch.from_numpy(items).gather(1, best.indices)
-
-
-def most_popular_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:
-    """Score every item by its number of training interactions, the same for all users."""
-    counts = torch.from_numpy(dataset.training_counts()[1:].astype(numpy.float64)).to(device)
-
-    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG001 - the baseline reads no history
-        return counts.expand(len(items), -1)
-
-    return score

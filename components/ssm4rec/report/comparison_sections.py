@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS
+from ssm4rec.contracts import BASELINES, MOST_POPULAR, PROTOCOLS, in_table_order
 from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow, SliceRow
 from ssm4rec.report.figures import INK, Figure, drawing, style
 from ssm4rec.report.markdown import MISSING, escape, plural, table, with_interval
@@ -61,7 +61,8 @@ def _significance(comparison: Comparison) -> str:
     notes = (
         f"Over {plural(comparison.users, 'user')} of {comparison.split}. Brackets are 95% bootstrap intervals "
         f"({comparison.resamples:,} resamples, the same for all models). p-values are of two-sided permutation tests; "
-        f"Holm's are corrected for all pairs of one table, and judged at {SIGNIFICANCE:g}. The smallest difference is "
+        f"Holm's are corrected for all pairs of one table, and judged at {SIGNIFICANCE:g}. Of the baselines only "
+        f"{MOST_POPULAR} is tested. The smallest difference is "
         f"what one uncorrected test on these users would find with a chance of {comparison.power:.0%}: a smaller "
         "one may be there and not be seen. These intervals are for the models as trained; over seeds see the "
         "columns of their own."
@@ -107,8 +108,8 @@ def _over_seeds(row: ModelRow | None) -> str:
 
 
 def _models(comparison: Comparison) -> list[str]:
-    """Return the models by name, the baseline last."""
-    return sorted({row.model for row in comparison.models}, key=lambda name: (name == MOST_POPULAR, name))
+    """Return the models by name, the baselines last."""
+    return in_table_order(row.model for row in comparison.models)
 
 
 def _parts(comparison: Comparison) -> str:
@@ -194,13 +195,14 @@ def _differences(comparison: Comparison, protocol: str) -> Figure:
 
 def _by_length(comparison: Comparison) -> Figure:
     """Draw NDCG@10 against the quarters of the users by history length, the paper's protocol."""
-    rows = _slice_rows(comparison, "history_length", PROTOCOLS[0])
+    models = [name for name in _models(comparison) if name == MOST_POPULAR or name not in BASELINES]
+    rows = [row for row in _slice_rows(comparison, "history_length", PROTOCOLS[0]) if row.model in models]
     parts = list(dict.fromkeys(row.part for row in rows))
     with drawing("by-history-length") as made:
-        for place, model in enumerate(_models(comparison)):
+        for place, model in enumerate(models):
             own = [row for row in rows if row.model == model]
             errors = [row.standard_error or 0.0 for row in own]
-            shift = 0.05 * (place - (len(_models(comparison)) - 1) / 2)
+            shift = 0.05 * (place - (len(models) - 1) / 2)
             along = [parts.index(row.part) + shift for row in own]
             made.axes.errorbar(along, [row.mean for row in own], yerr=errors, capsize=2, label=model, **style(place))
         made.axes.set_xticks(range(len(parts)), parts)

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ssm4rec.contracts import MASKED, MOST_POPULAR, PROTOCOLS, UNMASKED
+from ssm4rec.contracts import BASELINES, MASKED, PROTOCOLS, UNMASKED
 from ssm4rec.data.event_order import EXACT, RANDOM_TIES, RECBOLE
 from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural
 from ssm4rec.report.paper import PaperTable
@@ -25,7 +25,7 @@ _PROFILE_CAUTIONS: Final = {
 
 
 def headline(study: Study) -> str:
-    """Return what was studied and which model came out best in each protocol, beside the most-popular baseline."""
+    """Return what was studied and which model came out best in each protocol, next to the baselines."""
     first = study.trainings[0]
     models = listed([f"{escape(model)} ({_seed_list(study.seeds(model))})" for model in study.models])
     profiles = sorted({summary.profile for summary in study.models.values()})
@@ -182,15 +182,25 @@ def _numbers(study: Study, model: str, protocol: str) -> str:
 
 def _best(study: Study, protocol: str) -> str:
     best = max(study.models, key=lambda model: _mean(study, model, protocol))
-    baseline = f"{MOST_POPULAR} has {_numbers(study, MOST_POPULAR, protocol)}"
     verdict = "best by NDCG@10 is"
     if len(study.models) == 1:
         verdict = "the only model is"
-    if _mean(study, best, protocol) <= _mean(study, MOST_POPULAR, protocol):
-        baseline = f"it does not beat {MOST_POPULAR}, which has {_numbers(study, MOST_POPULAR, protocol)}"
+    baselines = "; ".join(f"{name} has {_numbers(study, name, protocol)}" for name in BASELINES)
     return (
-        f"{_PROTOCOL_WORDS[protocol]}: {verdict} **{escape(best)}** with {_numbers(study, best, protocol)}; {baseline}."
+        f"{_PROTOCOL_WORDS[protocol]}: {verdict} **{escape(best)}** with {_numbers(study, best, protocol)}; "
+        f"{baselines}. {_not_beaten(study, protocol)}"
     )
+
+
+def _not_beaten(study: Study, protocol: str) -> str:
+    """Say which models do not beat the best baseline of a protocol."""
+    best = max(BASELINES, key=lambda name: _mean(study, name, protocol))
+    reached = _mean(study, best, protocol)
+    short = [escape(model) for model in study.models if _mean(study, model, protocol) <= reached]
+    if not short:
+        return f"By NDCG@10, every model beats the best baseline, {best}."
+    verb = "does" if len(short) == 1 else "do"
+    return f"By NDCG@10, {listed(short)} {verb} not beat the best baseline, {best}."
 
 
 def ran_out_of_epochs(study: Study, model: str) -> bool:

@@ -4,7 +4,7 @@ import datetime
 import statistics
 from typing import Final
 
-from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS
+from ssm4rec.contracts import BASELINES, MOST_POPULAR, PROTOCOLS
 from ssm4rec.evaluation.comparison import Comparison, PairRow
 from ssm4rec.report import tables
 from ssm4rec.report.comparison_sections import SIGNIFICANCE, model_row, p_text
@@ -90,7 +90,7 @@ def _order(study: Study, again: Study, protocol: str) -> str:
 
 def _means(study: Study, again: Study, protocol: str) -> str:
     rows = []
-    for model in _ranked(study, _shared(study, again), protocol):
+    for model in _ranked(study, [*_shared(study, again)[:-1], *BASELINES], protocol):
         cells = [_mean_cell(one, model, protocol, metric) for metric in _METRICS for one in (study, again)]
         rows.append([escape(model), *cells])
     header = ["Model"]
@@ -211,7 +211,7 @@ def _other_settings(study: Study, again: Study) -> list[str]:
 
 
 def _shared(study: Study, again: Study) -> list[str]:
-    """Return the models evaluated on both splits, by name, and the baseline."""
+    """Return the models evaluated on both splits, by name, and the baseline that they are tested against."""
     return [*(model for model in again.models if model in study.models), MOST_POPULAR]
 
 

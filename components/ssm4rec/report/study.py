@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm4rec.contracts import CUTOFFS, GLOBAL_TIME, MANIFEST, METRICS, MOST_POPULAR, PROTOCOLS, SPLITS, metric_name
+from ssm4rec.contracts import BASELINES, CUTOFFS, GLOBAL_TIME, MANIFEST, METRICS, PROTOCOLS, SPLITS, metric_name
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.comparison import Comparison
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
@@ -84,7 +84,7 @@ class Study:
         return [evaluation.seed for evaluation in self.trainings if evaluation.model == model]
 
     def values(self, model: str, split: str, protocol: str, metric: str) -> list[float]:
-        """Return a metric of a model, a value a seed; a single value for the baseline."""
+        """Return a metric of a model, a value a seed; a single value for a baseline."""
         return [
             row.value
             for row in self.results()
@@ -92,7 +92,7 @@ class Study:
         ]
 
     def results(self) -> list[ResultRow]:
-        """Return every number of a full ranking once, sorted; the baseline's are the same in all evaluations."""
+        """Return every number of a full ranking once, sorted; the baselines' are the same in all evaluations."""
         rows = {
             (row.dataset, row.model, -1 if row.seed is None else row.seed, row.split, row.protocol, row.metric): row
             for evaluation in self.evaluations
@@ -176,27 +176,28 @@ def _check_trainings(evaluations: Sequence[EvaluationSummary]) -> None:
 
 
 def _check_rows(evaluations: Sequence[EvaluationSummary]) -> None:
-    """Check that each evaluation has all its numbers, and that the baseline's are the same in all of a split."""
+    """Check that each evaluation has all its numbers, and that the baselines' are the same in all of a split."""
     metrics = [metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS]
-    baseline: dict[tuple[str, str, str], float] = {}
+    baselines: dict[tuple[str, str, str, str], float] = {}
     for evaluation in evaluations:
         found = {(row.model, row.seed, row.split, row.protocol, row.metric): row.value for row in evaluation.rows}
         for protocol in PROTOCOLS:
             for metric in metrics:
-                for model, seed in ((evaluation.model, evaluation.seed), (MOST_POPULAR, None)):
+                for model, seed in ((evaluation.model, evaluation.seed), *((name, None) for name in BASELINES)):
                     if (model, seed, evaluation.split, protocol, metric) not in found:
                         raise InputError(
                             f"the evaluation of {_name(evaluation)} has no {metric} of {model} with the history "
                             f"{protocol}; run evaluate again"
                         )
-                value = found[MOST_POPULAR, None, evaluation.split, protocol, metric]
-                other = baseline.setdefault((evaluation.split, protocol, metric), value)
-                # Sums in another order, on another machine, may differ in the last digits.
-                if not math.isclose(value, other, rel_tol=1e-9):
-                    raise InputError(
-                        f"{MOST_POPULAR} has {metric} {value} ({protocol}) in the evaluation of {_name(evaluation)} "
-                        f"but {other} in another; the same data must give the same, run evaluate again"
-                    )
+                for name in BASELINES:
+                    value = found[name, None, evaluation.split, protocol, metric]
+                    other = baselines.setdefault((name, evaluation.split, protocol, metric), value)
+                    # Sums in another order, on another machine, may differ in the last digits.
+                    if not math.isclose(value, other, rel_tol=1e-9):
+                        raise InputError(
+                            f"{name} has {metric} {value} ({protocol}) in the evaluation of {_name(evaluation)} "
+                            f"but {other} in another; the same data must give the same, run evaluate again"
+                        )
 
 
 def _by_training(

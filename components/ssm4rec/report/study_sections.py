@@ -30,7 +30,19 @@ _PROTOCOL_NOTES: Final = """\
 - **Seeds.** A seed decides the first weights, the order of the batches and what dropout drops. Data, split and targets
   are the same for all seeds: one seed is one training, and a spread over seeds says nothing about other users or
   other data. A ± is the sample standard deviation over seeds.
-- **most-popular.** Items by their number of training interactions, the same list for everyone: the least to beat."""
+- **most-popular.** Items by their number of training interactions, the same list for everyone: the least to beat.
+- **most-recent.** The items of the user's history, most recent first, then the others by popularity.
+- **most-frequent.** The items of the user's history by how often the user had them, then the others by popularity.
+- **markov.** A Markov chain with three lags: items by how often they came one, two or three places after the last
+  three items of the history, in training."""
+
+_REPEATS: Final = (
+    "- **Repeated targets.** {share:.1%} of the test targets here are an item that the user had before. With the "
+    "history masked, such a target stays in while the other items of the history, its rivals, are removed: a method "
+    "that puts the history first then ranks it first. So this share decides what the numbers with the history masked "
+    "mean: near 0% they say how well new items are found; the higher it is, the more they say only that a repeat was "
+    "foreseen."
+)
 
 _EARLY_STOPPING: Final = (
     "Training looks at validation NDCG@10, history {protocol}, after each epoch, keeps the weights of the best epoch "
@@ -64,8 +76,13 @@ def report_sections(study: Study) -> list[Section]:
         Section("Data", _data(study, paper)),
         Section("Learning curves", findings.missing_histories(study), learning_curves(study)),
         Section("Settings", _settings(study)),
-        Section("How ranks and metrics are defined", _PROTOCOL_NOTES),
+        Section("How ranks and metrics are defined", _definitions(study)),
     ]
+
+
+def _definitions(study: Study) -> str:
+    share = study.manifest["event_order"]["targets_that_repeat"]
+    return f"{_PROTOCOL_NOTES}\n{_REPEATS.format(share=share)}"
 
 
 def _comparison(study: Study, paper: PaperTable | None) -> Section:

@@ -4,12 +4,13 @@ import argparse
 import logging
 
 from ssm4rec.command_line import StageParser, one_of, run_stage
-from ssm4rec.contracts import CANDIDATES_PER_USER, MASKED, MOST_POPULAR, PROTOCOLS, SPLITS, UNMASKED
+from ssm4rec.contracts import BASELINES, CANDIDATES_PER_USER, MASKED, PROTOCOLS, SPLITS, UNMASKED
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, titled
 from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.errors import InputError
+from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow, write_candidates, write_ranks
-from ssm4rec.evaluation.full_ranking import FullRanking, full_ranking, most_popular_scorer
+from ssm4rec.evaluation.full_ranking import FullRanking, full_ranking
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.outputs import input_path, output_file
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 def build_parser() -> StageParser:
     """Return the stage's command line."""
     parser = StageParser(
-        "ssm4rec.stages.evaluate", "Rank the whole catalog for every user of a split, beside the most-popular baseline."
+        "ssm4rec.stages.evaluate", "Rank the whole catalog for every user of a split, by a recommender and baselines."
     )
     parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--model-dir", type=input_path, required=True, help="model folder, from train_recommender")
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
     if options.executor_input:
         shown = {_shown_name(row): row.value for row in summary.rows if row.metric.endswith("@10")}
         write_executor_output(options.executor_input, {"shown": {**shown}})
-    for name in (summary.model, MOST_POPULAR):
+    for name in (summary.model, *BASELINES):
         for protocol in PROTOCOLS:
             at_10 = [
                 row for row in summary.rows if (row.model, row.protocol) == (name, protocol) and "@10" in row.metric
@@ -88,10 +89,10 @@ def _evaluate(options: argparse.Namespace, dataset: SequenceDataset, stored: Sto
     device = choose_device(options.device)
     model = stored.model.to(device)
     ranking = full_ranking(model.score_next, dataset, options.split, model.maximum_length, device, CANDIDATES_PER_USER)
-    most_popular = full_ranking(most_popular_scorer(dataset, device), dataset, options.split, 1, device)
-    summary = _summary(dataset, stored, options.split, ranking, most_popular)
+    baselines = baseline_rankings(dataset, options.split, device)
+    summary = _summary(dataset, stored, options.split, ranking, baselines)
     origin = (dataset, summary.model, summary.seed, summary.split)
-    write_ranks(options.ranks, *origin, ranking, most_popular)
+    write_ranks(options.ranks, *origin, ranking, baselines)
     write_candidates(options.candidates, *origin, ranking)
     summary.write(options.metrics)
     return summary
@@ -99,17 +100,22 @@ def _evaluate(options: argparse.Namespace, dataset: SequenceDataset, stored: Sto
 
 def _shown_name(row: ResultRow) -> str:
     """Name a number for the KFP UI and MLflow, where model and seed are known from the task."""
-    owner = f"{row.model}/" if row.model == MOST_POPULAR else ""
+    owner = f"{row.model}/" if row.model in BASELINES else ""
     return f"{owner}{row.protocol}/{row.metric}"
 
 
 def _summary(
-    dataset: SequenceDataset, stored: StoredModel, split: str, ranking: FullRanking, most_popular: FullRanking
+    dataset: SequenceDataset,
+    stored: StoredModel,
+    split: str,
+    ranking: FullRanking,
+    baselines: dict[str, FullRanking],
 ) -> EvaluationSummary:
     config = stored.config
+    evaluations = [(config["model"], config["seed"], ranking), *((name, None, one) for name, one in baselines.items())]
     rows = tuple(
         ResultRow(dataset.name, model, seed, split, protocol, metric, value)
-        for model, seed, evaluated in ((config["model"], config["seed"], ranking), (MOST_POPULAR, None, most_popular))
+        for model, seed, evaluated in evaluations
         for protocol, ranks in ((UNMASKED, evaluated.unmasked), (MASKED, evaluated.masked))
         for metric, value in all_metrics(ranks).items()
     )

@@ -10,7 +10,8 @@ from ssm4rec.contracts import MOST_POPULAR, SPLITS
 from ssm4rec.data.dataset import Int64s, SequenceDataset, read_manifest, read_sequences, read_titles
 from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.full_ranking import full_ranking, most_popular_scorer
+from ssm4rec.evaluation.baselines import most_popular_scorer
+from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.llm.generation_file import GenerationRow, GenerationSummary, UserList, generation_rows, write_lists
 from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator, query_prompts

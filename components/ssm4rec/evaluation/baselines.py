@@ -1,0 +1,143 @@
+"""Baselines that nobody trains: what a recommender must beat before its training has paid.
+
+- ``most-popular``: items by their number of training interactions, the same for all users.
+- ``most-recent``: the items of the history, most recent first, then the others by popularity.
+- ``most-frequent``: the items of the history by how often the user had them (ties: more recent first), then the others
+  by popularity.
+- ``markov``: a Markov chain with three lags. From the training items alone: which share of the items that stood ``lag``
+  places after item a were item b. An item's score is the weighted sum of these shares, given the last three items of
+  the history. Items without a transition stand below all others, and those and equal scores are in order of popularity.
+
+They read whole histories: ``seen`` holds them, however few items a scorer is given.
+
+Shapes: B rows of a batch, V items, L = 3 or fewer items of a history, S cells of histories, N events.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from ssm4rec.contracts import BASELINES, MARKOV, MOST_FREQUENT, MOST_POPULAR, MOST_RECENT
+from ssm4rec.data.dataset import SequenceDataset, Split
+from ssm4rec.evaluation.full_ranking import FullRanking, Scorer, full_ranking
+
+MARKOV_WEIGHTS: Final = (1.0, 0.7, 0.5)
+"""Of lags 1, 2 and 3, chosen by validation NDCG@10, unmasked and masked. MovieLens-1M: .1270 and .1504, the best of
+three choices. MovieLens-100K, of nine choices: .0604 (the best .0611) and .0830 (the best)."""
+
+_BY_POPULARITY: Final = 1e-10
+"""All that popularity adds to a score of the Markov chain: less than the rarest transition of data sets of up to a
+billion events, more than the rounding of float64."""
+
+
+def baseline_rankings(dataset: SequenceDataset, split: Split, device: torch.device) -> dict[str, FullRanking]:
+    """Rank the whole catalog for every user of a split by every baseline.
+
+    Raises:
+        InputError: nobody is in the split.
+    """
+    last = len(MARKOV_WEIGHTS)
+    return {name: full_ranking(_SCORERS[name](dataset, device), dataset, split, last, device) for name in BASELINES}
+
+
+def most_popular_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:
+    """Score every item by its number of training interactions, the same for all users."""
+    counts = _popularity(dataset).to(device)
+
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG001 - reads no history
+        return counts.expand(len(items), -1)
+
+    return score
+
+
+def most_recent_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:
+    """Score the items of the history by the place of their last event, all above the others."""
+    counts = _popularity(dataset).to(device)
+    above = counts.max() + 1
+
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG001 - reads the whole history
+        scores = counts.repeat(len(items), 1)
+        places = above + torch.arange(len(seen), device=device)  # later in the row, later in time
+        scores.view(-1).scatter_reduce_(0, seen, places, "amax")
+        return scores
+
+    return score
+
+
+def most_frequent_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:
+    """Score the items of the history by their number of events in it, then by the last one, all above the others."""
+    counts = _popularity(dataset).to(device)
+    above = counts.max() + 1
+
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG001 - reads the whole history
+        scores = counts.repeat(len(items), 1)
+        distinct: tuple[Tensor, Tensor, Tensor] = seen.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+        cells, cell_of_event, times_had = distinct
+        events = torch.arange(len(seen), device=device)
+        last = torch.zeros_like(cells).scatter_reduce_(0, cell_of_event, events, "amax")
+        scores.view(-1)[cells] = above + times_had * len(seen) + last
+        return scores
+
+    return score
+
+
+def markov_scorer(
+    dataset: SequenceDataset, device: torch.device, weights: tuple[float, ...] = MARKOV_WEIGHTS
+) -> Scorer:
+    """Score every item by the transitions that lead to it from the last items of the history.
+
+    Args:
+        dataset: the sequences; transitions are between training items only.
+        device: where the scores are wanted; they are computed on the CPU.
+        weights: of the lags 1, 2, ...
+    """
+    transitions = scipy.sparse.vstack(
+        [weight * _transitions(dataset, lag) for lag, weight in enumerate(weights, start=1)], format="csr"
+    )  # (lags x V, V)
+    counts = _popularity(dataset).numpy()
+    popularity = _BY_POPULARITY * counts / max(counts.max(), 1.0)
+
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG001 - reads the last items
+        histories, ends = items.cpu().numpy(), lengths.cpu().numpy()
+        rows, sources = [], []
+        for lag in range(1, len(weights) + 1):
+            long_enough = numpy.flatnonzero(ends >= lag)
+            rows.append(long_enough)
+            sources.append((lag - 1) * dataset.item_count + histories[long_enough, ends[long_enough] - lag] - 1)
+        places = (numpy.concatenate(rows), numpy.concatenate(sources))
+        chosen = scipy.sparse.csr_array(
+            (numpy.ones(len(places[0])), places), shape=(len(histories), transitions.shape[0])
+        )
+        return torch.from_numpy((chosen @ transitions).toarray() + popularity).to(device)
+
+    return score
+
+
+_SCORERS: Final[dict[str, Callable[[SequenceDataset, torch.device], Scorer]]] = {
+    MOST_POPULAR: most_popular_scorer,
+    MOST_RECENT: most_recent_scorer,
+    MOST_FREQUENT: most_frequent_scorer,
+    MARKOV: markov_scorer,
+}
+
+
+def _popularity(dataset: SequenceDataset) -> Tensor:
+    """Return the number of training interactions of items 1..V, (V,), float64: exact, also with places added."""
+    return torch.from_numpy(dataset.training_counts()[1:].astype(numpy.float64))
+
+
+def _transitions(dataset: SequenceDataset, lag: int) -> scipy.sparse.csr_array:
+    """Return, for each item, the shares of the training items that stand ``lag`` places after it, (V, V)."""
+    lengths = numpy.diff(dataset.offsets)
+    places = numpy.arange(len(dataset.items)) - numpy.repeat(dataset.offsets[:-1], lengths)  # (N,)
+    first = numpy.flatnonzero(places + lag < numpy.repeat(dataset.train_length, lengths))
+    cells = (dataset.items[first] - 1, dataset.items[first + lag] - 1)
+    shape = (dataset.item_count, dataset.item_count)
+    counts = scipy.sparse.csr_array((numpy.ones(len(first)), cells), shape=shape)  # equal cells are summed
+    totals = counts.sum(axis=1)
+    counts.data /= numpy.repeat(totals, numpy.diff(counts.indptr))
+    return counts
