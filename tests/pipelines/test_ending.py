@@ -114,25 +114,32 @@ def study_command(archive: Path, folder: Path, epochs: int = 10) -> list[str]:
     ]  # fmt: skip
 
 
-def end_study(command: list[str], folder: Path, moment: str, number: signal.Signals) -> None:
-    """Start a study and end it at a moment, a pattern of its output."""
+def end_study(command: list[str], folder: Path, moment: str, number: signal.Signals) -> list[str]:
+    """Start a study and end it at a moment, a pattern of its output; return its lines."""
     running = Running(folder, command)
     assert running.read_to(moment), running.lines
-    started = time.monotonic()
+    met, started = running.lines[-1], time.monotonic()
     assert running.end(number) == 128 + number, running.lines
-    print(f"{moment}: {time.monotonic() - started:.1f} s")
+    print(f"{met}: {time.monotonic() - started:.1f} s")
     assert not any("Traceback" in line or "Exception" in line for line in running.lines), running.lines
     assert running.lines[-1] == f"python -m pipelines.run: ended by {number.name}"
     assert "RUNNING" not in statuses(folder / "runs" / "mlflow.db").values()
+    return running.lines
 
 
 def end_study_at(archive: Path, folder: Path, moments: tuple[str, ...], number: signal.Signals) -> None:
-    """End one study at one moment after the other, and compare it with one that nothing happened to."""
+    """End one study at one moment after the other, and compare it with one that nothing happened to.
+
+    Stages that do not need each other come in another order each time (kfp.local takes them from a protobuf map, which
+    has none): whichever moment is next counts.
+    """
     undisturbed, disturbed = folder / "undisturbed", folder / "disturbed"
     undisturbed.mkdir()
     disturbed.mkdir()
-    for moment in moments:
-        end_study(study_command(archive, disturbed), disturbed, moment, number)
+    left = moments
+    while left:
+        lines = end_study(study_command(archive, disturbed), disturbed, "|".join(left), number)
+        left = tuple(moment for moment in left if not any(re.search(moment, line) for line in lines))
     found = statuses(disturbed / "runs" / "mlflow.db")
     assert sum(status == "KILLED" and "smoke" in name for name, status in found.items()) >= len(moments) - 1
     for place in (disturbed, undisturbed):
