@@ -100,9 +100,10 @@ def _check_one_unit(numbers: numpy.ndarray, chosen: str, where: str, first_row: 
         if len(other):
             others = "order numbers" if chosen == ORDER else f"times in {chosen}"
             row = "" if first_row is None else f", row {first_row + other[0]}"
+            hint = ", or set --time-unit" if chosen == ORDER else ""
             raise InputError(
                 f"{where}{row}: {numbers[other[0]]} looks like a time in {unit}, others "
-                f"in the file like {others}; write all times in one unit, or set --time-unit"
+                f"in the file like {others}; write all times in one unit{hint}"
             )
 
 
