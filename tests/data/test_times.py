@@ -124,7 +124,8 @@ def test_batches_of_two_kinds():
 )
 def test_two_units_in_a_file_are_refused_whatever_the_user_says(unit: str, numbers: list[int], named: str) -> None:
     times = Times(numpy.array(numbers), "number")
-    with pytest.raises(InputError, match=f"e.csv, column t, row 2: {named}, others in the file like times in {unit}"):
+    said = rf"e\.csv, column t, row 2: {named}, others in the file like times in {unit}; write all times in one unit$"
+    with pytest.raises(InputError, match=said):
         resolve_times([times], unit, "e.csv", "t", BadRows())
 
 
