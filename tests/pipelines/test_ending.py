@@ -136,12 +136,13 @@ def end_study_at(archive: Path, folder: Path, moments: tuple[str, ...], number: 
     undisturbed, disturbed = folder / "undisturbed", folder / "disturbed"
     undisturbed.mkdir()
     disturbed.mkdir()
-    left = moments
+    left, ended = moments, 0
     while left:
+        ended += 1
         lines = end_study(study_command(archive, disturbed), disturbed, "|".join(left), number)
         left = tuple(moment for moment in left if not any(re.search(moment, line) for line in lines))
     found = statuses(disturbed / "runs" / "mlflow.db")
-    assert sum(status == "KILLED" and "smoke" in name for name, status in found.items()) >= len(moments) - 1
+    assert sum(status == "KILLED" and "smoke" in name for name, status in found.items()) >= ended - 1
     for place in (disturbed, undisturbed):
         done = Running(place, study_command(archive, place))
         assert done.finish() == 0, done.lines
