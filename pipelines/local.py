@@ -146,8 +146,8 @@ class LocalStudy:
                 environment = {**self.environment(process.module), **task}
                 status = self.runner.run(image, process.command, environment, show)
         finally:
-            if status:  # what was killed could not say so
-                end_task(task, "KILLED" if status > 128 else "FAILED")
+            # What was killed could not say so, and some stages have nothing to tell MLflow.
+            end_task(task, "KILLED" if status > 128 else "FAILED" if status else "FINISHED")
         return status
 
     @contextmanager

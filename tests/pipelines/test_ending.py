@@ -197,6 +197,23 @@ def test_signal_that_another_thread_gets() -> None:
     assert "Ended: SIGTERM" in done.stderr
 
 
+def test_run_of_a_stage_that_tells_mlflow_nothing(tmp_path: Path) -> None:
+    """Such as choose_settings: it finished, and is not left to the study's end, which takes it for killed."""
+    program = """if True:
+        import sys
+        from pathlib import Path
+        from pipelines.local import LocalStudy
+        from pipelines.runners import HostProcesses
+        from ssm4rec.tracking import start_study
+        folder = Path(sys.argv[1])
+        _, tracking = start_study(name="study", tags={}, artifacts=folder.as_uri(), folder=str(folder))
+        study = LocalStudy(folder, HostProcesses(), tracking, lambda module: {}, print, lambda process: None)
+        study.start("image", ["python", "-m", "this"])"""
+    tracked = environment(tmp_path, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=tracked, check=True)
+    assert "FINISHED" in statuses(tmp_path / "mlflow.db").values()
+
+
 def test_study_ends_with_make(archive: Path, tmp_path: Path) -> None:
     """SIGKILL of make, which can pass nothing on."""
     (tmp_path / "bin").mkdir()

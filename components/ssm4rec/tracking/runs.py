@@ -115,7 +115,7 @@ def start_task(name: str, study: dict[str, str]) -> dict[str, str]:
 
 
 def end_task(task: dict[str, str], status: str) -> None:
-    """End a task's run if its stage could not, such as one that was killed; ``status`` is FAILED or KILLED."""
+    """End a task's run if its stage did not, such as one that was killed; ``status`` is FINISHED, FAILED or KILLED."""
     if "MLFLOW_RUN_ID" in task:
         Tracker(task["MLFLOW_TRACKING_URI"], task["MLFLOW_RUN_ID"]).finish_unfinished(status)
 
