@@ -1,5 +1,6 @@
 """What tests of several folders share: data sets made by hand, refusals, tiny language models, a real S3 store."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 WriteDataset = Callable[..., Path]
 Refusal = Callable[..., str]
+
+# Under nohup, or in the background of a script, these are ignored, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -81,6 +81,8 @@ def test_nothing_to_compare_is_said_so() -> None:
     found = order_facts("exact", numpy.array([1, 2, 3]), "order", users, items, numpy.array([2]))
     assert found["pairs_in_one_order"] is None
     assert found["neighbours_that_tie"] == found["targets_in_ties"] == 0
+    without = order_facts("exact", numpy.array([1, 2, 3]), "order", users, items, numpy.array([], "int64"))
+    assert without["targets_in_ties"] == without["targets_that_repeat"] == 0
 
 
 @pytest.mark.skipif("ML_1M_ZIP" not in os.environ, reason="ML_1M_ZIP is not set: the path of MovieLens-1M")

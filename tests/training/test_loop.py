@@ -36,6 +36,7 @@ def run(folder: Path, tmp_path: Path, overrides: str, name: str = "sasrec", seed
 @pytest.mark.parametrize("name", MODELS)
 def test_learns_a_certain_sequence(cycle_dataset: Path, tmp_path: Path, name: str) -> None:
     overrides = "training.epochs=60,training.learning_rate=0.02,model.dropout=0.0,training.tokens_per_batch=64"
+    overrides += ",model.repeat_term=false"  # some targets are the second round's first, which no training item is
     if name == "hydra4rec":  # asked for fewer items at a time: show it more often what it is validated on
         overrides += ",training.last_share=0.5,training.patience=60"
     trained = run(cycle_dataset, tmp_path, overrides, name)
@@ -56,7 +57,7 @@ def test_same_seed_same_weights_other_seed_other_weights(cycle_dataset: Path, tm
 
 @pytest.mark.parametrize("protocol", ["unmasked", "masked"])
 def test_validates_in_the_protocol_it_is_trained_for(cycle_dataset: Path, tmp_path: Path, protocol: str) -> None:
-    trained = run(cycle_dataset, tmp_path, f"training.protocol={protocol},training.epochs=3")
+    trained = run(cycle_dataset, tmp_path, f"training.protocol={protocol},training.epochs=3,model.repeat_term=false")
     best = trained.progress.epochs[trained.progress.best_epoch - 1]
     ranking = full_ranking(
         trained.model.score_next, read_sequences(cycle_dataset), "validation", trained.model.maximum_length, CPU
@@ -141,6 +142,7 @@ def test_an_interrupted_refit_ends_as_one_that_was_not(
     cycle_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = "training.epochs=3,training.learning_rate=0.02,training.tokens_per_batch=64,training.refit=true"
+    overrides += ",model.repeat_term=false"  # with it the first epoch is as good as any
     whole = run(cycle_dataset, tmp_path / "whole", overrides)
     assert whole.progress.best_epoch > 1
 

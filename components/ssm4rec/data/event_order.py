@@ -46,8 +46,8 @@ class OrderFacts:
         pairs_in_one_order: how often two users whose ties hold the same two items have them in the same order:
             .5 by chance, 1 if the file decides; None if no two users can be compared.
         targets_in_ties: share of the test targets whose time ties with another event of their user: another rule
-            of ties could have made that event the target.
-        targets_that_repeat: share of the test targets that are in the user's history.
+            of ties could have made that event the target; 0 without targets.
+        targets_that_repeat: share of the test targets that are in the user's history; 0 without targets.
     """
 
     name: str
@@ -111,8 +111,8 @@ def order_facts(
             name,
             float(tied.sum() / max(1, neighbours.sum())),
             _in_one_order(tied, users, items),
-            float(in_tie[targets].mean()),
-            float(repeats(users, items)[targets].mean()),
+            float(in_tie[targets].sum() / max(1, len(targets))),
+            float(repeats(users, items)[targets].sum() / max(1, len(targets))),
         )
     )
 
