@@ -28,6 +28,8 @@ locked SQLite file (3.17.2, mlflow/store/db/utils.py:157)."""
 
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
+_DOUBLINGS: Final = 30
+"""Of the first pause, at most: a number stays one however long the other end is silent."""
 _ATTEMPTS: Final = 3
 """After so many failures of one call in a row it is asked whether others succeed."""
 
@@ -147,7 +149,7 @@ class Delivery:
                     "%s does not answer, the work goes on and is recorded later: %s", self._name, one_line(str(error))
                 )
             self._silent = self._behind = True
-            pause = min(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1), _LONGEST_PAUSE_SECONDS)
+            pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(attempt - 1, _DOUBLINGS), _LONGEST_PAUSE_SECONDS)
             if self._ending.wait(pause):
                 time.sleep(min(pause, 1.0))
 
