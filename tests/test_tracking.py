@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import os
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -22,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from ssm4rec.tracking import end_task, finished, start_study, start_task, tracked_task
+from tests.mlflow_server import mlflow_server
 
 MANIFEST = {
     "dataset": "toy",
@@ -260,32 +260,14 @@ class _Between(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "kept")]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, cwd=folder, env=os.environ | quiet, stdout=log, stderr=log, process_group=0)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            with suppress(requests.ConnectionError):
-                if requests.get(f"{address}/health", timeout=5).ok:
-                    break
-            time.sleep(0.5)
+def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
         yield address
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
 
 
 @pytest.fixture
-def unsteady(mlflow_server: str, store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Unsteady]:
-    with Unsteady(mlflow_server) as server:
+def unsteady(mlflow_address: str, store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Unsteady]:
+    with Unsteady(mlflow_address) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

@@ -4,13 +4,16 @@ import base64
 import functools
 import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
+from mlflow import MlflowClient
 
 from ssm4rec.stages.prepare_data.__main__ import main
 from tests.conftest import Refusal
+from tests.mlflow_server import mlflow_server
 from tests.pipelines.studies import run_study
 
 SECRET = "pl4nted"
@@ -101,3 +104,58 @@ def test_keys_in_an_address_of_a_store_are_refused_before_anything_runs(archive:
     assert "keys do not belong in an address" in failed.stderr
     assert SECRET not in failed.stdout + failed.stderr
     assert not (tmp_path / "study").exists()
+
+
+class _Login(BaseHTTPRequestHandler):
+    """Passes to an MLflow server what knows the password."""
+
+    server: "_LoginServer"
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if self.headers.get("authorization") != f"Basic {base64.b64encode(USER.encode()).decode()}":
+            self.send_error(401)
+            return
+        kept = {"content-type": self.headers["content-type"]} if "content-type" in self.headers else {}
+        answer = requests.request(self.command, self.server.behind + self.path, data=body, headers=kept, timeout=60)
+        self.server.passed += 1
+        self.send_response(answer.status_code)
+        self.send_header("content-type", answer.headers.get("content-type", "text/plain"))
+        self.send_header("content-length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815
+
+    def log_message(self, *args: object) -> None:
+        """Print nothing."""
+
+
+class _LoginServer(ThreadingHTTPServer):
+    def __init__(self, behind: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Login)
+        self.behind, self.passed = behind, 0
+
+
+@pytest.mark.slow
+def test_a_study_keeps_no_password_of_mlflow(archive: Path, tmp_path: Path) -> None:
+    """A whole study, its champion registered, at a real MLflow server behind a login."""
+    with mlflow_server(tmp_path / "mlflow") as behind, _LoginServer(behind) as login:
+        thread = threading.Thread(target=login.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            variables = {"MLFLOW_TRACKING_URI": f"http://{USER}@127.0.0.1:{login.server_address[1]}"}
+            flags = ["--source", str(archive), "--any-checksum", "true", "--models", "sasrec", "--k-core", "2"]
+            done = run_study(tmp_path, *flags, variables=variables)
+        finally:
+            login.shutdown()
+            thread.join()
+        runs = MlflowClient(behind).search_runs([MlflowClient(behind).get_experiment_by_name("ssm4rec").experiment_id])
+    assert done.returncode == 0, done.stderr
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(runs) == 8
+    assert login.passed > 50
+    assert f"MLflow   http://127.0.0.1:{login.server_address[1]}" in done.stdout
+    assert SECRET not in done.stdout + done.stderr
+    found = [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert found == []

@@ -31,6 +31,9 @@ def store_client(uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     # MLflow would tell its makers how it is used.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # At the end of a run MLflow prints where it stands, with the password of the address (3.17.2,
+    # mlflow/tracking/_tracking_service/client.py:785). Ours has been said without it.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     from mlflow import MlflowClient
 
     # It prints a traceback for each attempt that finds the database locked.
