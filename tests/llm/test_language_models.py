@@ -140,7 +140,7 @@ def damage_bytes(name, content):
         (damage_weights(lambda weights: weights["model.norm.weight"][0].fill_(torch.inf)), "", "are not finite"),
     ],
 )
-def test_damaged_folders_name_the_file(damage, names, says, language_model, tmp_path):
+def test_damaged_folders_name_the_file(damage, names, says, language_model, tmp_path, caplog):
     folder = tmp_path / "damaged"
     shutil.copytree(language_model("llama"), folder)
     damage(folder)
@@ -150,6 +150,7 @@ def test_damaged_folders_name_the_file(damage, names, says, language_model, tmp_
     assert names in str(raised.value)
     assert says in str(raised.value)
     assert "\n" not in str(raised.value)
+    assert not [record.getMessage() for record in caplog.records if "\n" in record.getMessage()]
 
 
 def test_a_store_is_copied_once(object_store, language_model, tmp_path):

@@ -113,12 +113,21 @@ def load_language_model(folder: Path, device: torch.device, quantization: Quanti
             bnb_4bit_compute_dtype=dtype,
         )
     config = read_model_config(folder)
-    with reading(f"{folder}: config.json and *.safetensors are not a causal language model"):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder), config=config, trust_remote_code=False, output_loading_info=True, **settings
-        )
+    # Its report of missing weights, several lines, is what check_weights refuses in one.
+    report = logging.getLogger("transformers.modeling_utils")
+    level = report.level
+    report.setLevel(logging.ERROR)
+    try:
+        with reading(f"{folder}: config.json and *.safetensors are not a causal language model"):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                str(folder), config=config, trust_remote_code=False, output_loading_info=True, **settings
+            )
+    finally:
+        report.setLevel(level)
     model: PreTrainedModel = loaded[0]
     check_weights(model, folder, loaded[1]["missing_keys"])
+    if unused := sorted(loaded[1]["unexpected_keys"]):
+        logger.warning("%s: %d weights that the model does not use, such as %s", folder, len(unused), unused[0])
     return model
 
 
