@@ -156,7 +156,7 @@ compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REG
 
 .PHONY: submit schedule
 submit: ## Submit a study to KF_PIPELINES_ENDPOINT (as run; STUDY=, GPU_POOL=, REGISTRY=, CACHE=0, ...)
-schedule: ## Submit a study to be run again and again, on the data as they are then (as submit; CRON="0 3 * * *")
+schedule: ## Submit a study that runs repeatedly, on the data as they are then (as submit; CRON="0 3 * * *")
 submit schedule: $(INSTALLED)
 	@test $@ = submit -o -n $(call quoted,CRON) || { echo 'make schedule: say when, such as CRON="0 3 * * *": every night at three (UTC)' >&2; exit 2; }
 	@$(SETTINGS) $(BIN)/python -m pipelines.submit $(call flags,$@)

@@ -361,7 +361,7 @@ def test_only_tasks_with_a_limit_of_their_own_are_tried_again() -> None:
 
     argo-workflows v4.0.5, docs/template-defaults.md and workflow/controller/operator.go:2133 and :2313, where nothing
     asks for the kind of template; kubeflow/pipelines 2dea6fd468 says so, too ("Argo wraps each template execution in a
-    retry parent node"). Always with a limit above 0 would start a loop, and what is around it, again and again.
+    retry parent node"). Always with a limit above 0 would start a loop, and what is around it, repeatedly.
     """
     kustomization = yaml.safe_load((MANIFESTS / "kfp" / "pipelines" / "kustomization.yaml").read_text())
     (patch,) = [one for one in kustomization["patches"] if one.get("target", {}).get("kind") == "ConfigMap"]

@@ -32,7 +32,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 def run(*command: str, further: str = "") -> None:
-    """Run a module where nothing but what is allowed, and ``further``, seems installed."""
+    """Run a module where only what is allowed, and ``further``, seems installed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     done = subprocess.run(
         [sys.executable, "-c", RUN, further, *command], env=environment, capture_output=True, text=True, check=False

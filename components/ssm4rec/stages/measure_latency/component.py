@@ -43,7 +43,7 @@ def measure_latency(
         threads: of a CPU; 0: as many as torch takes.
         samples: drawn from the users.
         users: of a sample.
-        batches: users a request, separated by commas; empty, with lengths: the sweep alone.
+        batches: users per request, separated by commas; empty, with lengths: the sweep only.
         single_users: of a sample at batch 1; 0: as many as users.
         with_replacement: a sample may hold a user twice.
         warm_up: requests without a clock before every timed sample.

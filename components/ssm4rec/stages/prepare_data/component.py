@@ -40,8 +40,8 @@ def prepare_data(
     Args:
         dataset_name: name of the data set, or events for your own.
         name: of your own data set, or empty: that of its file.
-        source: addresses of the events in place of the official one, or empty.
-        items_source: address of the titles in place of the official one, or empty, or none.
+        source: addresses of the events instead of the official one, or empty.
+        items_source: address of the titles instead of the official one, or empty, or none.
         data_version: state of the source files when the run started, or empty.
         any_checksum: accept a file whose checksum is not the published one.
         cache_dir: folder of downloads that outlives the container, or empty.

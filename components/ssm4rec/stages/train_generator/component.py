@@ -29,7 +29,7 @@ def train_generator(
         profile: the size of the training.
         seed: decides every random number.
         overrides: changes to the recipe.
-        language_model: in place of the recipe's, or empty.
+        language_model: instead of the recipe's, or empty.
         device: cpu, cuda or auto.
         cache_dir: folder of language models that outlives the container, or empty.
         language_model_version: state of the language model's files when the run started, or empty.
