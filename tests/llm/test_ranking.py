@@ -45,6 +45,16 @@ def test_equals_a_plain_forward_pass(llama, monkeypatch, orders, budget, instruc
             numpy.testing.assert_allclose(found[user, order], plain.numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_refused(wrong):
+    """A target of NaN has no rival above it: it would rank first, and a broken model would look perfect."""
+    broken = tiny_model("llama", 300)
+    with torch.no_grad():
+        broken.lm_head.weight[9] = wrong
+    with pytest.raises(InputError, match="scores are NaN or infinite: its files are damaged, or its training diverged"):
+        letter_logits(broken, random_users(1), [5, 9, 250], lambda _: None)
+
+
 def test_a_prompt_that_is_the_beginning_of_another(llama):
     users = [[[5, 6, 7], [5, 6, 7, 8]], [[9, 8], [9, 8]]]
     found = letter_logits(llama, users, [4], lambda _: None)

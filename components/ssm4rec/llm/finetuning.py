@@ -86,24 +86,25 @@ def finetune(
     steps = math.ceil(len(examples) / (settings.steps.batch * settings.steps.accumulation))
     every = max(1, steps // settings.evaluations)
     watch = TuningWatch(ranker, prompts, validation, settings, checkpoint_folder, every, on_row)
-    resumed = watch.resume(identity)
-    if not resumed:
-        watch.look(0)
-    trained = [parameter for parameter in ranker.model.parameters() if parameter.requires_grad]
-    trainer = _AnswerTrainer(
-        model=ranker.model,
-        args=_arguments(settings.steps, watch.writing, ranker.model.device, steps, seed),
-        train_dataset=_Tokenized(prompts, examples, ranker.tokenizer.eos_token_id),
-        data_collator=_collate,
-        callbacks=[watch],
-        optimizers=usgm_for(trained, settings.steps.diameter) if _is_usgm(settings.steps) else (None, None),
-    )
-    trainer.remove_callback(PrinterCallback)
-    try:
-        if not resumed or not (watch.finished or resumed[1] == steps):
-            trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
-    except GradientNotFiniteError as error:
-        raise diverged(settings.steps, str(error)) from None
+    with watch.bar:  # closed before an error is said, which is then the last line
+        resumed = watch.resume(identity)
+        if not resumed:
+            watch.look(0)
+        trained = [parameter for parameter in ranker.model.parameters() if parameter.requires_grad]
+        trainer = _AnswerTrainer(
+            model=ranker.model,
+            args=_arguments(settings.steps, watch.writing, ranker.model.device, steps, seed),
+            train_dataset=_Tokenized(prompts, examples, ranker.tokenizer.eos_token_id),
+            data_collator=_collate,
+            callbacks=[watch],
+            optimizers=usgm_for(trained, settings.steps.diameter) if _is_usgm(settings.steps) else (None, None),
+        )
+        trainer.remove_callback(PrinterCallback)
+        try:
+            if not resumed or not (watch.finished or resumed[1] == steps):
+                trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
+        except GradientNotFiniteError as error:
+            raise diverged(settings.steps, str(error)) from None
     watch.restore_best()
     best = watch.best
     on_gpu = ranker.model.device.type == "cuda"

@@ -15,6 +15,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from ssm4rec.data.dataset import Int32s, Int64s
+from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError
 
 Prompts = Sequence[list[int]]
 """The prompts of one user, one for each order of the candidates."""
@@ -41,6 +42,9 @@ def letter_logits(
 
     Returns:
         Shape (n, o, k).
+
+    Raises:
+        ScoresNotNumbersError: a logit is NaN or infinite. No rival would be above a target of NaN.
     """
     was_training = model.training
     model.eval()  # type: ignore[no-untyped-call] # transformers leaves it untyped
@@ -56,6 +60,10 @@ def letter_logits(
         found[rows] = logits[:, wanted].float().cpu().numpy().reshape(len(rows), -1, len(letters))
         advance(len(rows))
     model.train(was_training)
+    if not numpy.isfinite(found).all():
+        raise ScoresNotNumbersError(
+            "the language model's scores are NaN or infinite: its files are damaged, or its training diverged"
+        )
     return found
 
 

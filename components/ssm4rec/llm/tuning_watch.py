@@ -23,6 +23,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ssm4rec.errors import InputError
+from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.files import move_into_place, read_json, write_json
 from ssm4rec.llm.adapters import Ranker
@@ -125,8 +126,17 @@ class TuningWatch(TrainerCallback):
         return checkpoint, _step(checkpoint)
 
     def look(self, step: int) -> None:
-        """Rank the validation users."""
-        scores = letter_logits(self.ranker.model, self.users, self.letters, lambda _: None)  # type: ignore[arg-type] # peft's wrapper is no PreTrainedModel
+        """Rank the validation users.
+
+        Raises:
+            InputError: the scores are NaN or infinite.
+        """
+        try:
+            scores = letter_logits(self.ranker.model, self.users, self.letters, lambda _: None)  # type: ignore[arg-type] # peft's wrapper is no PreTrainedModel
+        except ScoresNotNumbersError:
+            if step == 0:
+                raise
+            raise diverged(self.settings.steps, f"the scores became NaN at step {step}") from None
         ranks = ranks_of_target(scores, self.validation.sizes, self.validation.places(SHUFFLED_ORDER)[:, None])[:, 0]
         value = metric_at("ndcg", ranks, 10)
         better = not self.looks or value > self.best.value
@@ -138,7 +148,6 @@ class TuningWatch(TrainerCallback):
 
     def restore_best(self) -> None:
         """Give the ranker the best weights."""
-        self.bar.close()
         set_peft_model_state_dict(self.ranker.model, self.best_weights)
         shutil.rmtree(self.writing, ignore_errors=True)
         self.ranker.model.eval()
