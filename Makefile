@@ -49,7 +49,8 @@ FLAGS_optimizer-study := $(OF_ALL) $(OF_TRAININGS) $(HERE) CONTROLS OPTIMIZERS
 FLAGS_orpo-study := $(OF_ALL) $(OF_LANGUAGE_MODELS) $(HERE) LANGUAGE_MODELS
 FLAGS_adapter-study := $(OF_ALL) $(OF_LANGUAGE_MODELS) $(HERE) LANGUAGE_MODEL OPTIMIZERS
 FLAGS_long-history-study := $(OF_ALL) $(OF_TRAININGS) $(HERE) LATENCY_LENGTHS LATENCY_SAMPLES LENGTHS
-STUDIES := run optimizer-study orpo-study adapter-study long-history-study
+FLAGS_reproduce-ml1m := $(filter-out DATASET EVENT_ORDER ITEMS_SOURCE K_CORE NAME PROFILE,$(OF_ALL)) $(OF_TRAININGS) $(HERE) PAPER_EPOCHS PROFILES
+STUDIES := run optimizer-study orpo-study adapter-study long-history-study reproduce-ml1m
 # Every study's, as STUDY= decides which; a study refuses what it does not know.
 FLAGS_submit := $(sort $(foreach target,$(STUDIES),$(filter-out $(HERE),$(FLAGS_$(target))))) ENDPOINT EXPERIMENT \
 	GPU_POOL GPU_TOLERATION RUN_NAME STUDY
@@ -90,7 +91,7 @@ AS_CHILD := SSM4REC_PARENT=$$PPID exec
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "; print "ssm4rec: make TARGET [NAME=value ...]"} \
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run DATASET=ml-1m SOURCE=file:///data/ml-1m.zip MODELS=sasrec,2mamba4rec SEEDS=0,1,2 PROFILE=quick OUT=folder"
 	@echo "  make run DATASET=events SOURCE=events.parquet      every flag: $(BIN)/python -m pipelines.run --help"
@@ -116,6 +117,10 @@ adapter-study: $(INSTALLED) ## Compare USGM with AdamW on a language model's ada
 .PHONY: long-history-study
 long-history-study: $(INSTALLED) ## Compare windows of several lengths, and what long histories cost (MODELS=, LENGTHS=, LATENCY_LENGTHS=, ...)
 	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run_long_histories $(call flags,$@)
+
+.PHONY: reproduce-ml1m
+reproduce-ml1m: $(INSTALLED) ## Make the table of MovieLens-1M next to published figures (MODELS=, PROFILES=, SEEDS=, PAPER_EPOCHS=, ...)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run_reproduction $(call flags,$@)
 
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000, or another PORT=
@@ -277,7 +282,7 @@ NAMES := $(foreach goal,$(GOALS),$(call known,$(goal)))
 $(error make $(GOALS): $(NAME_AT_FAULT)=: unknown$(call nearest,$(NAME_AT_FAULT),$(NAMES)) (known: $(sort $(NAMES))))
 endif
 ifneq ($(call given,FOR),)
-TARGETS := $(shell awk -F: '/^[a-z-]+:.*## / {print $$1}' $(MAKEFILE_LIST))
+TARGETS := $(shell awk -F: '/^[a-z0-9-]+:.*## / {print $$1}' $(MAKEFILE_LIST))
 $(if $(strip $(value FOR)),,$(error make help: FOR=: name one of $(TARGETS)))
 $(if $(filter-out $(TARGETS),$(value FOR)),$(error make help: FOR=: there is no such target; name one of $(TARGETS)))
 endif

@@ -19,6 +19,7 @@ from pipelines.optimizer_study import optimizer_study
 from pipelines.orpo_study import orpo_study
 from pipelines.package import COMPILED, STUDIES
 from pipelines.picture import write_pictures
+from pipelines.reproduction_study import reproduction_study
 
 _HEADER: Final = "# Compiled by `make compile` from pipelines/*.py: change those, not this file."
 PIPELINES: Final[dict[str, Callable[[], Any]]] = {
@@ -27,6 +28,7 @@ PIPELINES: Final[dict[str, Callable[[], Any]]] = {
     "orpo_study": lambda: orpo_study,
     "adapter_study": lambda: adapter_study,
     "long_history_study": lambda: long_history_study,
+    "reproduction_study": lambda: reproduction_study,
 }
 """What gives each package's pipeline."""
 

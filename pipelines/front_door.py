@@ -37,6 +37,7 @@ _FLAGS: Final = {
     "gpus": "--gpus",
     "trainings.model": "--models",
     "trainings.seed": "--seeds",
+    "trainings.profile": "--profiles",
     "trainings.overrides": "--overrides",
     "global_time_trainings.overrides": "--overrides",
     "adapters.overrides": "--llm-overrides",

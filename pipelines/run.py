@@ -22,6 +22,7 @@ from pipelines.local import LocalStudy, make_owned_folder
 from pipelines.package import COMPILED, STUDIES, compiled_package
 from pipelines.parameters.comparative import StudyParser, study_arguments
 from pipelines.parameters.parser import ParametersParser
+from pipelines.parameters.shared import data_and_profile
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.stage_process import StageProcess
 from pipelines.study_folder import StudyFolder
@@ -60,6 +61,16 @@ class Plan:
     side_by_side: dict[str, int]
     summary: Callable[[StudyFolder], str]
     track: Callable[[Tracker, StudyFolder], None]
+
+    @property
+    def data(self) -> str:
+        """The data set, as people call it."""
+        return data_and_profile(self.arguments)[0]
+
+    @property
+    def profile(self) -> str:
+        """The size of its trainings; several separated by commas."""
+        return data_and_profile(self.arguments)[1]
 
 
 def build_parser() -> StudyParser:
@@ -104,7 +115,7 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
     """Run a study and say where everything is."""
     arguments = plan.arguments
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
-    path = Path(options.out or RUNS / f"{stamp}-{arguments['name']}").expanduser().absolute()
+    path = Path(options.out or RUNS / f"{stamp}-{plan.data}").expanduser().absolute()
     if options.runner == "docker":
         # In a container the home folder goes with it.
         arguments["cache_dir"] = arguments["cache_dir"] or str(path / "downloads")
@@ -190,7 +201,7 @@ def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
         return HostProcesses()
     for kept in ("checkpoint_dir", "cache_dir"):
         make_owned_folder(Path(arguments[kept]), path)
-    addresses = [*split_addresses(arguments["source"]), *split_addresses(arguments["items_source"])]
+    addresses = [*split_addresses(arguments["source"]), *split_addresses(arguments.get("items_source", ""))]
     files = [file.absolute() for file in map(local_path, addresses) if file]
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -201,14 +212,13 @@ def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
 
 
 def _start_tracking(plan: Plan, stamp: str, path: Path) -> tuple[Tracker, dict[str, str]]:
-    arguments = plan.arguments
     return start_study(
-        name=f"{arguments['name']} {arguments['profile']} {stamp}",
+        name=f"{plan.data} {plan.profile} {stamp}",
         tags={
             "stage": "study",
             "study": next(study for study in STUDIES if plan.pipeline.startswith(study)),
-            "dataset": arguments["name"],
-            "profile": arguments["profile"],
+            "dataset": plan.data,
+            "profile": plan.profile,
         },
         artifacts=MLFLOW_ARTIFACTS.absolute().as_uri(),
         folder=str(path),

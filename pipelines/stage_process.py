@@ -13,11 +13,15 @@ from ssm4rec.llm.adapter_sweep import SETTINGS as ADAPTER_SETTINGS
 
 @dataclass
 class StageProcess:
-    """A stage that runs or ran: its command line, where it logs, how it ended, and a problem that was not its own."""
+    """A stage that runs or ran: its command line, where it logs, how it ended, and a problem that was not its own.
+
+    ``pipeline`` is the name of the pipeline that it is a part of.
+    """
 
     command: list[str]
     logs: Path
     number: int
+    pipeline: str = ""
     returncode: int = -1
     problem: str = ""
 
@@ -46,9 +50,9 @@ class StageProcess:
     def variant(self) -> list[str]:
         """What tells tasks of one stage apart that are about the same model and seed.
 
-        In a study of optimizers which one, its scale and the batch control; in a long-history study the window; of an
-        evaluation whether it is of the validation split; of what a ranker writes whether it is aligned. Last, how the
-        data are split, where that is not leave-one-out.
+        In a study of optimizers which one, its scale and the batch control; in a long-history study the window; in a
+        reproduction study the recipe; of an evaluation whether it is of the validation split; of what a ranker writes
+        whether it is aligned. Last, how the data are split, where that is not leave-one-out.
         """
         return [*self._variant, *([] if self._splitting == LEAVE_ONE_OUT else [self._splitting])]
 
@@ -71,9 +75,20 @@ class StageProcess:
             return ["aligned" if self._ranker["stage"] == "align_llm" else "finetuned", *self._optimizer]
         if self.flag("--split") == "validation":
             return ["validation"]
-        if window := self._window(self._overrides):
+        if self.pipeline == "reproduction-study":
+            return self._recipe
+        if self.pipeline == "long-history-study" and (window := self._window(self._overrides)):
             return [f"window{window}"]
         return self._optimizer
+
+    @property
+    def _recipe(self) -> list[str]:
+        """Profile and repeat term of a training or evaluation of a reproduction study, [] of any other stage."""
+        config = self._description("--model-dir", MODEL_CONFIG)
+        profile = self.flag("--profile") or config.get("profile", "")
+        told = self._overrides.get("model.repeat_term", "")
+        has_term = told == "true" if told else bool(config and config["recipe"]["model"]["repeat_term"])
+        return [profile, "repeat-term" if has_term else "no-repeat-term"] if profile else []
 
     @property
     def _optimizer(self) -> list[str]:

@@ -2,9 +2,9 @@
 
 ``report.html``, ``report.md``, ``results.json``; links ``figures`` (PNG and CSV), ``dataset``, ``comparison``,
 ``latency``, ``champion`` (an MLflow model), ``models/<model>-seed<seed>`` and ``evaluations/<model>-seed<seed>`` (in a
-long-history study with ``-window<L>``), ``language-models/pairs`` and, for a ranker,
-``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with ``-ranking``, into ``artifacts/``, where the
-stages wrote; ``logs/``, a file per stage;
+long-history study with ``-window<L>``, in a reproduction study with profile and repeat term),
+``language-models/pairs`` and, for a ranker, ``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with
+``-ranking``, into ``artifacts/``, where the stages wrote; ``logs/``, a file per stage;
 ``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command resumes: ``cache/`` has a
 folder for each state of the code (``runners.py``), and what another state finished is not reused. Where the data are
 split another way than leave-one-out, ``dataset``, ``comparison`` and the folders of models and evaluations end with its
@@ -45,6 +45,7 @@ _PLACES: Final = {
     "report_optimizers": ("--results", ""),
     "report_adapters": ("--results", ""),
     "report_long_histories": ("--results", ""),
+    "report_reproduction": ("--results", ""),
 }
 """For each stage the flag of its main output, and where the study's folder links it; {} is what the task is about."""
 

@@ -25,6 +25,8 @@ from pipelines.parameters.long_histories import LongHistoryStudyParser, long_his
 from pipelines.parameters.optimizers import OptimizerStudyParser, optimizer_study_arguments
 from pipelines.parameters.orpo import OrpoStudyParser, orpo_study_arguments
 from pipelines.parameters.parser import ParametersParser
+from pipelines.parameters.reproduction import ReproductionStudyParser, reproduction_study_arguments
+from pipelines.parameters.shared import data_and_profile
 from pipelines.sizes import check_sizes
 from pipelines.versions import add_versions
 from ssm4rec.command_line import boolean, run_stage
@@ -54,6 +56,7 @@ STUDIES: Final = {
     "adapters": Study(AdapterStudyParser, adapter_study_arguments, "adapter_study"),
     "orpo": Study(OrpoStudyParser, orpo_study_arguments, "orpo_study"),
     "long-histories": Study(LongHistoryStudyParser, long_history_study_arguments, "long_history_study"),
+    "reproduction": Study(ReproductionStudyParser, reproduction_study_arguments, "reproduction_study"),
 }
 
 
@@ -145,7 +148,7 @@ def _uncached(compiled: Path, folder: Path) -> Path:
 
 def _submit(endpoint: str, options: argparse.Namespace, compiled: Path, arguments: Arguments) -> None:
     now = datetime.datetime.now().astimezone()
-    called = " ".join([arguments.get("name") or arguments["dataset"], arguments["profile"]])
+    called = " ".join(data_and_profile(arguments))
     called = f"{called} every {options.cron}" if options.cron else f"{called} {now:%Y-%m-%d %H:%M}"
     how = {
         "job_name": options.run_name or called,

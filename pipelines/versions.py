@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pipelines.parameters.shared import data_and_profile
 from ssm4rec.data.data_sets import read_addresses
 from ssm4rec.data.locations import local_path
 from ssm4rec.data.remote import MissingError
@@ -38,10 +39,10 @@ def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bo
     """
     cache_dir = cache_folder(arguments.get("cache_dir", ""))
     asked = SourceOptions(
-        arguments["dataset"],
+        arguments.get("dataset", data_and_profile(arguments)[0]),
         cache_dir,
         arguments["source"],
-        arguments["items_source"],
+        arguments.get("items_source", ""),
         form=arguments.get("form", "raw"),
     )
     models = list(filter(may_change, _language_models(arguments)))

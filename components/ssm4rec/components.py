@@ -18,6 +18,7 @@ from ssm4rec.stages.report.component import report
 from ssm4rec.stages.report_adapters.component import report_adapters
 from ssm4rec.stages.report_long_histories.component import report_long_histories
 from ssm4rec.stages.report_optimizers.component import report_optimizers
+from ssm4rec.stages.report_reproduction.component import report_reproduction
 from ssm4rec.stages.train_generator.component import train_generator
 from ssm4rec.stages.train_recommender.component import train_recommender
 
@@ -37,6 +38,7 @@ __all__ = [
     "report_adapters",
     "report_long_histories",
     "report_optimizers",
+    "report_reproduction",
     "train_generator",
     "train_recommender",
 ]

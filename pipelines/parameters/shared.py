@@ -1,13 +1,14 @@
 """What several studies have in common: flags, and how their texts are read."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipelines.parameters.parser import ParametersParser
 from ssm4rec.command_line import boolean, one_of, whole_number
 from ssm4rec.contracts import PROFILES
 from ssm4rec.data.names import data_set_name
+from ssm4rec.training.reproduction import DATASET as REPRODUCED_DATA
 
 OF_ALL_STUDIES = {
     "name": ("", "name of your own data set (--dataset events); empty: that of its file, or of the folder of several"),
@@ -87,6 +88,19 @@ def shared_arguments(options: argparse.Namespace, passed_on: Iterable[str]) -> d
         **{name: getattr(options, name) for name in passed_on},
         "name": data_set_name(options.dataset, options.name, options.source),
     }
+
+
+def data_and_profile(arguments: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the data set and the profiles of a study, from its pipeline's arguments, as people call them.
+
+    The reproduction study has no parameter for them: its data set is fixed, its trainings have a profile each.
+
+    >>> data_and_profile({"trainings": [{"profile": "best"}, {"profile": "paper"}]})
+    ('ml-1m', 'best,paper')
+    """
+    profiles = dict.fromkeys(entry["profile"] for entry in arguments.get("trainings", ()) if "profile" in entry)
+    data = arguments.get("name") or arguments.get("dataset", REPRODUCED_DATA)
+    return data, arguments.get("profile", ",".join(profiles))
 
 
 def language_model_arguments(options: argparse.Namespace) -> dict[str, Any]:

