@@ -82,7 +82,7 @@ def test_damage_that_shows_only_while_reading(archive, tmp_path):
 
 
 def test_a_bad_row_in_an_archive_is_named(archive, tmp_path):
-    for ratings, message in (("1::2::3\n", "line 1: Expected 7 columns"), ("1::2::x::5\n", "row 1: not a rating")):
+    for ratings, message in (("1::2::3\n", "row 1: Expected 7 columns"), ("1::2::x::5\n", "row 1: not a rating")):
         path = archive(tmp_path / "archive.zip", ml_1m() | {"ml-1m/ratings.dat": ratings})
         with pytest.raises(InputError, match=message):
             read_movielens(SourceOptions("ml-1m", tmp_path, str(path), any_checksum=True))

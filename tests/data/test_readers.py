@@ -131,7 +131,7 @@ def test_a_bad_row_is_named(tmp_path):
     path = tmp_path / "events"
     path.write_text("a,b\n" + "1,2\n" * 3_000_000 + "3\n")
     assert raised(path, "csv", ["a"]).endswith(
-        "events, line 3000002: Expected 2 columns, got 1: 3; mend or remove the line, or set --bad-rows drop"
+        "events, row 3000001: Expected 2 columns, got 1: 3; mend or remove the row, or set --bad-rows drop"
     )
     rows = f'{{"a": "{"x" * 190}"}}\n' * 100_000
     path.write_text(rows + '{"a": }\n')

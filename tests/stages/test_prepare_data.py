@@ -90,7 +90,7 @@ def test_bad_rows_are_dropped_and_counted(events, tmp_path, capsys, refused):
     events.write_text(text + "1,2,soon,3\n,2,1600000000,3\n1,2\n")
     arguments = ("--dataset", "events", "--source", events, "--rating-column", "rating", "--k-core", 0)
     # The file is parsed before its values are read.
-    assert "line 2004: Expected 4 columns, got 2: 1,2; mend or remove the line, or set --bad-rows drop" in refused(
+    assert "row 2003: Expected 4 columns, got 2: 1,2; mend or remove the row, or set --bad-rows drop" in refused(
         *arguments
     )
     prepare(*arguments, "--bad-rows", "drop", "--dataset-dir", tmp_path / "dropped")

@@ -1,9 +1,11 @@
 """Rows that cannot be read: refused with one line that names the first, or dropped and counted by reason.
 
 A row is bad if it has no readable user id, item id or time, or a rating that is not a number; in CSV also if it has
-another number of values than the header, in JSONL if it is not one JSON object. A missing rating is not bad.
+another number of values than the header or a stray quote, in JSONL if it is not one JSON object. A missing rating is
+not bad.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -52,6 +54,7 @@ class BadRows:
         self.mode = mode
         self._always = frozenset(always_drop)
         self.dropped: Counter[str] = Counter()
+        self._counting = threading.Lock()  # Arrow reads and parses in several threads
 
     @property
     def drops_all(self) -> bool:
@@ -62,7 +65,8 @@ class BadRows:
         """Count a row that has no columns to speak of, or raise InputError with ``message``."""
         if not self.drops_all:
             raise InputError(f"{message}, or set --bad-rows drop")
-        self.dropped[MALFORMED] += 1
+        with self._counting:
+            self.dropped[MALFORMED] += 1
 
     def good(self, problems: Iterable[Problem], rows: int, file: str, first_row: int | None) -> Mask | None:
         """Return which of a batch's rows stay, or None if all do.

@@ -14,8 +14,9 @@ from typing import Any, Final
 import pyarrow
 import pyarrow.csv
 
-from ssm4rec.data.bad_rows import MALFORMED, BadRows
+from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.quoting import with_paired_quotes
+from ssm4rec.data.row_kinds import RowKinds
 from ssm4rec.data.streams import BLOCK_BYTES, DELIMITERS, TextForm, excerpt, one_line, open_text, readable
 from ssm4rec.errors import InputError
 
@@ -35,13 +36,15 @@ def read_csv(path: Path, columns: Sequence[str], form: TextForm, bad_rows: BadRo
     replace = bad_rows.drops_all
     with readable(path):
         with open_text(path, form.encoding, replace=replace) as stream:
-            delimiter, names, blank_lines = _read_header(path, stream.read(_LONGEST_HEADER), columns, form.delimiter)
+            start = stream.read(_LONGEST_HEADER)
+        delimiter, names, blank_lines = _read_header(path, start, columns, form.delimiter)
         places = {find_column(column, names, str(path), RECBOLE_TYPES): column for column in columns}
         # Names that nobody asked for may repeat or be anything: they are replaced by numbers.
         header = [places.get(place, f"\0{place}") for place in range(len(names))]
+        kinds = RowKinds.of(start, delimiter, len(names), list(places))
         with (
             open_text(path, form.encoding, replace=replace) as text,
-            with_paired_quotes(text, str(path), delimiter, len(names), list(places)) as stream,
+            with_paired_quotes(text, str(path), kinds, bad_rows) as stream,
         ):
             yield from read_delimited(
                 stream, str(path), columns, delimiter=delimiter, header=header, skip=blank_lines + 1, bad_rows=bad_rows
@@ -70,10 +73,10 @@ def read_delimited(
     """
 
     def skip_row(_: pyarrow.csv.InvalidRow) -> str:
-        bad_rows.dropped[MALFORMED] += 1
+        bad_rows.malformed(name)
         return "skip"
 
-    # Serial parsing is what makes Arrow name the line in its messages; decompression still runs beside it.
+    # Serial parsing is what makes Arrow count the rows for its messages; decompression still runs next to it.
     reading = pyarrow.csv.ReadOptions(
         use_threads=False, block_size=BLOCK_BYTES, column_names=header, skip_rows_after_names=skip
     )
@@ -95,9 +98,9 @@ def read_delimited(
         text = one_line(error)
         if "Empty CSV file" in text and not rows:
             return
-        if line := re.search(r"Row #(\d+): (.*)", text):
+        if row := re.search(r"Row #(\d+): (.*)", text):
             raise InputError(
-                f"{name}, line {line[1]}: {line[2]}; mend or remove the line, or set --bad-rows drop"
+                f"{name}, row {int(row[1]) - skip}: {row[2]}; mend or remove the row, or set --bad-rows drop"
             ) from None
         if "straddling object" in text:
             text = f"a row is longer than {BLOCK_BYTES >> 20} MiB, or a quote is never closed"

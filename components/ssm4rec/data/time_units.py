@@ -20,7 +20,7 @@ _EARLIEST_SECOND: Final = 10**8
 
 ORDER: Final = "order"
 DATE: Final = "date"
-_RANGES: Final = {
+RANGES: Final = {
     ORDER: (0, _EARLIEST_SECOND),
     **{unit: (_EARLIEST_SECOND * per, LATEST_SECOND * per) for unit, per in PER_SECOND.items()},
 }
@@ -76,7 +76,7 @@ def resolve_times(parts: Sequence[Times], unit: str, where: str, column: str, ba
     first_row = None if bad_rows.dropped else 1
     likely = _likely_unit(numbers)
     chosen = likely if unit == "auto" else unit
-    low, high = _RANGES[chosen]
+    low, high = RANGES[chosen]
     if unit == "auto" or (unit != ORDER and bool(((numbers >= low) & (numbers < high)).any())):
         _check_one_unit(numbers, chosen, f"{where}, column {column}", first_row)
     good = bad_rows.good(_problems(numbers, chosen, unit == "auto", column), len(numbers), where, first_row)
@@ -93,7 +93,7 @@ def in_milliseconds(frame: polars.DataFrame, time_kind: str) -> polars.DataFrame
 
 def _check_one_unit(numbers: numpy.ndarray, chosen: str, where: str, first_row: int | None) -> None:
     """Raise InputError if a number looks like a time in another unit than the chosen: seconds among milliseconds."""
-    for unit, (low, high) in _RANGES.items():
+    for unit, (low, high) in RANGES.items():
         if unit in (chosen, ORDER):
             continue
         other = numpy.flatnonzero((numbers >= low) & (numbers < high))
@@ -121,14 +121,14 @@ def _problems(numbers: numpy.ndarray, unit: str, guessed: bool, column: str) -> 
         )
         is_float = numbers.dtype.kind == "f"
         wide = numbers >= (EXACT_UP_TO[64] if is_float else numpy.inf)
-        large = numbers >= _RANGES["s"][0] if guessed else numpy.zeros(len(numbers), dtype=bool)
+        large = numbers >= RANGES["s"][0] if guessed else numpy.zeros(len(numbers), dtype=bool)
         return [
             negative,
             fractions,
             problem(UNREADABLE, wide, "is too large for a float to hold exactly; write the column as integers"),
             problem(UNREADABLE, large, _IN_NO_UNIT),
         ]
-    low, high = _RANGES[unit]
+    low, high = RANGES[unit]
     if guessed:
         early = (
             f"is not a time between 1973 and 2200 in {unit}, as most are; remove such rows, or set --time-unit {unit}"
@@ -139,5 +139,5 @@ def _problems(numbers: numpy.ndarray, unit: str, guessed: bool, column: str) -> 
 
 def _likely_unit(numbers: numpy.ndarray) -> str:
     """Return the unit in whose range most of the numbers lie; ``order`` for small ones, or where none fits."""
-    counts = {unit: int(((numbers >= low) & (numbers < high)).sum()) for unit, (low, high) in _RANGES.items()}
+    counts = {unit: int(((numbers >= low) & (numbers < high)).sum()) for unit, (low, high) in RANGES.items()}
     return max(counts, key=lambda unit: counts[unit])
