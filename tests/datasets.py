@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import numpy
+import polars
 import pyarrow
 import pyarrow.parquet
 
-from ssm4rec.data.dataset import fingerprint
+from ssm4rec.data.dataset import SequenceDataset, fingerprint, read_sequences
+from ssm4rec.stages.prepare_data import __main__ as prepare_data
 
 
 def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "toy") -> Path:
@@ -19,7 +21,8 @@ def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "
     train = numpy.where(evaluated, lengths - 2, lengths).astype(numpy.int32)
     validation = numpy.where(evaluated, lengths - 2, -1).astype(numpy.int32)
     test = numpy.where(evaluated, lengths - 1, -1).astype(numpy.int32)
-    mark = fingerprint(items, offsets, train, validation, test)
+    targets = evaluated.astype(numpy.int32)
+    mark = fingerprint(items, offsets, train, [(validation, targets), (test, targets)])
     target.mkdir(parents=True)
     table = pyarrow.table(
         {
@@ -27,7 +30,9 @@ def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "
             "items": pyarrow.array(sequences, pyarrow.list_(pyarrow.int32())),
             "train_length": train,
             "validation_position": validation,
+            "validation_targets": targets,
             "test_position": test,
+            "test_targets": targets,
         }
     ).replace_schema_metadata({"ssm4rec.fingerprint": mark, "ssm4rec.dataset": name})
     pyarrow.parquet.write_table(table, target / "sequences.parquet")
@@ -43,8 +48,8 @@ def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "
         "split": {
             "name": "leave-one-out",
             "training_interactions": int(train.sum()),
-            "validation_users": int(evaluated.sum()),
-            "test_users": int(evaluated.sum()),
+            **dict.fromkeys(("validation_users", "validation_targets"), int(evaluated.sum())),
+            **dict.fromkeys(("test_users", "test_targets"), int(evaluated.sum())),
             "test_targets_unseen_in_training": 0,
         },
         "sequence_length": {"mean": float(lengths.mean()), "median": 0.0, "maximum": int(lengths.max())},
@@ -58,3 +63,27 @@ def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "
     }
     (target / "manifest.json").write_text(json.dumps(manifest))
     return target
+
+
+def write_events(
+    folder: Path, events: list[tuple[str, int, int]], time_target: str = "successive", **flags: object
+) -> SequenceDataset:
+    """Have prepare_data split events (user, item, milliseconds since 1970) by time; return the sequences."""
+    source = folder.parent / f"{folder.name}.csv"
+    users, items, times = zip(*events, strict=True)
+    frame = polars.DataFrame(
+        {"user_id": users, "item_id": items, "timestamp": [10**12 + 1000 * time for time in times]}
+    )
+    frame.write_csv(source)
+    named = {
+        "dataset": "events",
+        "source": source,
+        "dataset-dir": folder,
+        "k-core": 0,
+        "split": "global-time",
+        "time-target": time_target,
+        **flags,
+    }
+    options = prepare_data.build_parser().parse_args([f"--{name}={value}" for name, value in named.items()])
+    prepare_data.run(options)
+    return read_sequences(folder)

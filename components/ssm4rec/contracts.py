@@ -63,6 +63,11 @@ GLOBAL_TIME: Final = "global-time"
 SPLITTINGS: Final = (LEAVE_ONE_OUT, GLOBAL_TIME)
 """Ways to split a data set; what each does is in ``data/splitting.py``."""
 
+SUCCESSIVE: Final = "successive"
+TIME_TARGETS: Final = (SUCCESSIVE, "last", "random", "first")
+"""Which of a user's events in a period of global-time are targets: ``successive``: every one, each with all events
+before it as its history; otherwise a single one."""
+
 SPLITS: Final = ("validation", "test")
 """The parts of a split data set that targets are ranked of."""
 

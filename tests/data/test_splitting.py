@@ -4,6 +4,7 @@ import numpy
 import polars
 import pytest
 
+from ssm4rec.contracts import TIME_TARGETS
 from ssm4rec.data.event_order import in_order
 from ssm4rec.data.splitting import global_time, leave_one_out
 from ssm4rec.errors import InputError
@@ -43,12 +44,14 @@ def test_leave_one_out(seed):
             assert found == (len(training), validation, test)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_global_time_equals_the_definition(seed):
+@pytest.mark.parametrize("time_target", TIME_TARGETS)
+@pytest.mark.parametrize("seed", range(6))
+def test_global_time_equals_the_definition(seed, time_target):
     histories = made_up_histories(seed)
     times = [time for history in histories for time in history]
-    split = global_time(numpy.array(times), offsets_of(histories), 0.15, 0.2)
-    validation_from, test_from = split.cuts["validation_from"], split.cuts["test_from"]
+    split = global_time(numpy.array(times), offsets_of(histories), 0.15, 0.2, time_target)
+    assert split.facts["time_target"] == time_target
+    validation_from, test_from = split.facts["validation_from"], split.facts["test_from"]
     ordered = sorted(times)
     assert test_from == ordered[round(len(times) * 0.8)]
     assert validation_from == ordered[round(len(times) * 0.65)]
@@ -62,11 +65,39 @@ def test_global_time_equals_the_definition(seed):
         validation += [history[place] for place in places["validation"]]
         test += [history[place] for place in places["test"]]
         assert list(range(split.train_length[user])) == places["training"]
-        for period, position in (("validation", split.validation_position), ("test", split.test_position)):
-            first = places[period][0] if places[period] else -1
-            assert position[user] == (first if first > 0 else -1)
+        for period, first, number in (
+            ("validation", split.validation_position[user], split.validation_targets[user]),
+            ("test", split.test_position[user], split.test_targets[user]),
+        ):
+            found = list(range(first, first + number))
+            possible = places[period] if places[period] and places[period][0] > 0 else []
+            assert (first == -1) == (possible == [])
+            match time_target:
+                case "successive":
+                    assert found == possible
+                case "first":
+                    assert found == possible[:1]
+                case "last":
+                    assert found == possible[-1:]
+                case "random":
+                    assert len(found) == min(1, len(possible))
+                    assert {*found} <= {*possible}
     assert max(training) < min(validation)
     assert max(validation) < min(test)
+
+
+def test_random_targets_are_spread_evenly_and_the_same_in_every_run():
+    """9,000 users with ten events in each period: each of ten places is the target of a tenth of them."""
+    times, offsets = numpy.tile(numpy.arange(30), 9000), 30 * numpy.arange(9001)
+    split = global_time(times, offsets, 1 / 3, 1 / 3, "random")
+    for position, start in ((split.validation_position, 10), (split.test_position, 20)):
+        counts = numpy.bincount(position - start, minlength=10)
+        assert counts.sum() == 9000
+        assert len(counts) == 10
+        assert abs(counts - 900).max() < 5 * 900**0.5
+    again = global_time(times, offsets, 1 / 3, 1 / 3, "random")
+    assert (again.test_position == split.test_position).all()
+    assert (split.test_position - 20 != split.validation_position - 10).any()
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ class Filter(TypedDict):
 class _Split(TypedDict):
     training_interactions: Count
     validation_users: Count
+    validation_targets: Count
     test_users: Count
+    test_targets: Count
     test_targets_unseen_in_training: Count
 
 
@@ -64,6 +66,7 @@ class GlobalTime(_Split):
     """Targets lie after two moments, the same for all users."""
 
     name: Literal["global-time"]
+    time_target: Literal["successive", "last", "random", "first"]
     validation_from: Milliseconds
     test_from: Milliseconds
 

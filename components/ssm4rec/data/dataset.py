@@ -5,7 +5,9 @@ A dataset folder holds, for U users and V items:
 - ``sequences.parquet``, one row a user (row number = user), in one row group:
   ``user_id`` string; ``items`` list<int32>, the user's items 1..V in time order; and where the splits lie in it:
   ``train_length`` int32, the first ``train_length`` items are for training; ``validation_position`` and
-  ``test_position`` int32, the place of the target in ``items`` (-1: the user is not in that split).
+  ``test_position`` int32, the place of the first target in ``items`` (-1: the user is not in that split);
+  ``validation_targets`` and ``test_targets`` int32, how many items from there on are targets (0: not in that split,
+  1: all others, but for ``--split global-time --time-target successive``).
   A target's history is everything before it: ``items[:position]``.
   The file's metadata carries the dataset's name and fingerprint.
 - ``interactions.parquet``, the same events one a row in the same order: ``user`` int32 0..U-1, ``item`` int32,
@@ -15,6 +17,7 @@ A dataset folder holds, for U users and V items:
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -41,7 +44,9 @@ _SEQUENCES: Final = pyarrow.schema(
         pyarrow.field("items", pyarrow.list_(pyarrow.int32()), nullable=False),
         *(
             pyarrow.field(name, pyarrow.int32(), nullable=False)
-            for name in ("train_length", "validation_position", "test_position")
+            for name in (
+                *("train_length", "validation_position", "validation_targets", "test_position", "test_targets"),
+            )
         ),
     ]
 )
@@ -70,7 +75,8 @@ class SequenceDataset:
         item_count: V; item ids run from 1 to V, 0 is padding.
         items: all sequences one after the other.
         offsets: user u owns ``items[offsets[u]:offsets[u + 1]]``, shape (U + 1,).
-        train_length, validation_position, test_position: see the module's description, shape (U,).
+        train_length, validation_position, validation_targets, test_position, test_targets: see the module's
+            description, shape (U,).
     """
 
     name: str
@@ -80,7 +86,9 @@ class SequenceDataset:
     offsets: Int64s
     train_length: Int32s
     validation_position: Int32s
+    validation_targets: Int32s
     test_position: Int32s
+    test_targets: Int32s
 
     @property
     def user_count(self) -> int:
@@ -88,12 +96,17 @@ class SequenceDataset:
         return len(self.train_length)
 
     def position(self, split: Split) -> Int32s:
-        """Return the target's place in each user's sequence, -1 for users that are not in ``split``."""
+        """Return the first target's place in each user's sequence, -1 for users that are not in ``split``."""
         return self.validation_position if split == "validation" else self.test_position
+
+    def targets(self, split: Split) -> tuple[Int64s, Int64s]:
+        """Return the user of each target of ``split``, ascending, and its place in the user's sequence, each (T,)."""
+        number = self.validation_targets if split == "validation" else self.test_targets
+        return target_places(self.position(split), number)
 
     def trained_to_validation(self) -> "SequenceDataset":
         """Return the same data with every validation target among the training items."""
-        reached = numpy.maximum(self.train_length, self.validation_position + 1)
+        reached = numpy.maximum(self.train_length, self.validation_position + self.validation_targets)
         return replace(self, train_length=reached)
 
     def training_counts(self) -> Int64s:
@@ -104,10 +117,43 @@ class SequenceDataset:
         return numpy.bincount(self.items[in_training], minlength=self.item_count + 1)
 
 
-def fingerprint(items: Int32s, offsets: Int64s, *positions: Int32s) -> str:
-    """Return a SHA-256 over the sequences and split positions, the same on every machine."""
+def target_places(first: Int32s | Int64s, number: Int32s | Int64s) -> tuple[Int64s, Int64s]:
+    """Return the user and the place of each target, users ascending, each (T,).
+
+    Args:
+        first: place of each user's first target, -1 for none, (U,).
+        number: of each user's targets, which follow one another, (U,).
+
+    >>> target_places(numpy.array([2, -1, 5]), numpy.array([1, 0, 3]))
+    (array([0, 2, 2, 2]), array([2, 5, 6, 7]))
+    """
+    users = numpy.repeat(numpy.arange(len(first)), number)
+    earlier = numpy.concatenate([[0], numpy.cumsum(number)])[:-1]  # targets of the users before
+    places: Int64s = first[users] + numpy.arange(len(users)) - earlier[users]
+    return users, places
+
+
+def fingerprint(
+    items: Int32s,
+    offsets: Int64s,
+    train_length: Int32s,
+    targets: Sequence[tuple[Int32s, Int32s]],
+) -> str:
+    """Return a SHA-256 over the sequences and the targets' places, the same on every machine.
+
+    Args:
+        items: as the attributes of :class:`SequenceDataset`, like the other arguments.
+        targets: position and number of the validation and of the test targets.
+    """
     digest = hashlib.sha256()
-    for array, kind in ((items, "<i4"), (offsets, "<i8"), *((position, "<i4") for position in positions)):
+    positions = [first for first, _ in targets]
+    # Where every user has one target, or none, the positions say it all.
+    numbers = [number for _, number in targets] if any((number > 1).any() for _, number in targets) else []
+    for array, kind in (
+        (items, "<i4"),
+        (offsets, "<i8"),
+        *((places, "<i4") for places in (train_length, *positions, *numbers)),
+    ):
         digest.update(numpy.ascontiguousarray(array, dtype=kind).tobytes())
     return digest.hexdigest()
 
@@ -152,7 +198,9 @@ def read_sequences(folder: Path) -> SequenceDataset:
         offsets=lists.offsets.to_numpy().astype(numpy.int64),
         train_length=column("train_length"),
         validation_position=column("validation_position"),
+        validation_targets=column("validation_targets"),
         test_position=column("test_position"),
+        test_targets=column("test_targets"),
     )
     if wrong := _wrong(dataset, manifest["counts"]):
         raise InputError(f"{path}: {wrong}; run prepare_data again")
@@ -162,22 +210,30 @@ def read_sequences(folder: Path) -> SequenceDataset:
 def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
     """Return what the sequences of a data set cannot be, or nothing."""
     lengths = numpy.diff(dataset.offsets)
-    positions = (dataset.train_length, dataset.validation_position, dataset.test_position)
     for name, found in (("users", dataset.user_count), ("interactions", len(dataset.items))):
         if found != counts[name]:
             return f"{found} {name}, {MANIFEST} beside it says {counts[name]}"
-    for at_fault, what in (
+    train_length = dataset.train_length
+    at_fault = [
         (lengths < 1, "no items"),
-        ((positions[0] < 0) | (positions[0] > lengths), "a train_length outside the sequence"),
-        ((positions[1] < -1) | (positions[1] >= lengths), "a validation_position outside the sequence"),
-        ((positions[2] < -1) | (positions[2] >= lengths), "a test_position outside the sequence"),
-    ):
-        if at_fault.any():
-            return f"row {at_fault.argmax()} has {what}"
+        ((train_length < 0) | (train_length > lengths), "a train_length outside the sequence"),
+    ]
+    targets = [
+        (dataset.validation_position, dataset.validation_targets),
+        (dataset.test_position, dataset.test_targets),
+    ]
+    for name, (first, number) in zip(("validation", "test"), targets, strict=True):
+        at_fault.append(((first < -1) | (first >= lengths), f"a {name}_position outside the sequence"))
+        last = first.astype(numpy.int64) + number
+        at_fault.append(((number < 0) | (last > lengths), f"{name}_targets outside the sequence"))
+        at_fault.append(((first < 0) != (number == 0), f"{name}_targets that do not fit {name}_position"))
+    for rows, what in at_fault:
+        if rows.any():
+            return f"row {rows.argmax()} has {what}"
     smallest, largest = int(dataset.items.min()), int(dataset.items.max())
     if smallest < 1 or largest != dataset.item_count:
         return f"items are {smallest}..{largest}, not 1..{dataset.item_count} as {MANIFEST} beside it says"
-    if fingerprint(dataset.items, dataset.offsets, *positions) != dataset.fingerprint:
+    if fingerprint(dataset.items, dataset.offsets, train_length, targets) != dataset.fingerprint:
         return f"not the sequences of its fingerprint {dataset.fingerprint[:12]}, it was changed after it was written"
     return ""
 

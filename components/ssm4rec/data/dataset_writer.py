@@ -12,7 +12,7 @@ import pyarrow.parquet
 
 from ssm4rec.contracts import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, fingerprint
-from ssm4rec.data.splitting import Split, test_targets
+from ssm4rec.data.splitting import Split, tested_places
 from ssm4rec.files import write_json
 
 
@@ -100,8 +100,8 @@ def write_dataset(
     Returns:
         The manifest as written.
     """
-    positions = (split.train_length, split.validation_position, split.test_position)
-    mark = fingerprint(sequences.items, sequences.offsets, *positions)
+    targets = [(split.validation_position, split.validation_targets), (split.test_position, split.test_targets)]
+    mark = fingerprint(sequences.items, sequences.offsets, split.train_length, targets)
     _write_sequences(folder / SEQUENCES, sequences, split, {FINGERPRINT_KEY: mark, DATASET_KEY: name})
     interactions = pyarrow.table(
         {
@@ -129,7 +129,7 @@ def write_dataset(
         "counts": counts,
         # RecBole counts its padding user and item; the paper's Table 4 is in this counting.
         "recbole_counts": {**counts, "users": counts["users"] + 1, "items": counts["items"] + 1},
-        "split": {**manifest["split"], **_split_counts(sequences, split), **split.cuts},
+        "split": {**manifest["split"], **_split_counts(sequences, split), **split.facts},
         "titles": titles.len() - titles.null_count(),
         "sequence_length": {
             "mean": round(float(lengths.mean()), 2),
@@ -149,7 +149,9 @@ def _write_sequences(path: Path, sequences: Sequences, split: Split, metadata: d
             "items": items,
             "train_length": split.train_length,
             "validation_position": split.validation_position,
+            "validation_targets": split.validation_targets,
             "test_position": split.test_position,
+            "test_targets": split.test_targets,
         }
     ).replace_schema_metadata(metadata)
     # One row group, so that a reader gets all sequences as one buffer.
@@ -160,11 +162,13 @@ def _split_counts(sequences: Sequences, split: Split) -> dict[str, int]:
     place = numpy.arange(len(sequences.items)) - sequences.offsets[:-1][sequences.users]
     trained = numpy.zeros(len(sequences.item_ids) + 1, dtype=bool)
     trained[sequences.items[place < split.train_length[sequences.users]]] = True
-    targets = sequences.items[test_targets(sequences.offsets, split)]
+    targets = sequences.items[tested_places(sequences.offsets, split)]
     return {
         "training_interactions": int(split.train_length.sum()),
         "validation_users": int((split.validation_position >= 0).sum()),
-        "test_users": len(targets),
+        "validation_targets": int(split.validation_targets.sum()),
+        "test_users": int((split.test_position >= 0).sum()),
+        "test_targets": len(targets),
         "users_without_evaluation": int(((split.validation_position < 0) & (split.test_position < 0)).sum()),
         "test_targets_unseen_in_training": int((~trained[targets]).sum()),
     }

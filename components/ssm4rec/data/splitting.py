@@ -5,8 +5,12 @@ from typing import Any, Final
 
 import numpy
 
-from ssm4rec.data.dataset import Int32s, Int64s
+from ssm4rec.contracts import SUCCESSIVE
+from ssm4rec.data.dataset import Int32s, Int64s, target_places
 from ssm4rec.errors import InputError
+
+TARGET_SEED: Final = 0
+"""Draws the targets of global-time's ``random``."""
 
 # A user with fewer items could not have one each for training, validation and test.
 _LEAST_FOR_EVALUATION: Final = 3
@@ -17,20 +21,23 @@ class Split:
     """Positions in each user's sequence; shape (U,) each, the meaning as in ``data/dataset.py``.
 
     Attributes:
-        cuts: the times (ms) where the validation and the test period begin; empty for leave-one-out.
+        facts: of global-time, what the manifest says of it: the times (ms) where the validation and the test period
+            begin, and which events are targets; empty for leave-one-out.
     """
 
     train_length: Int32s
     validation_position: Int32s
+    validation_targets: Int32s
     test_position: Int32s
-    cuts: dict[str, Any]
+    test_targets: Int32s
+    facts: dict[str, Any]
 
 
-def test_targets(offsets: Int64s, split: Split) -> Int64s:
+def tested_places(offsets: Int64s, split: Split) -> Int64s:
     """Return where the test targets lie among the events of all users, one after the other."""
-    tested = numpy.flatnonzero(split.test_position >= 0)
-    places: Int64s = offsets[tested] + split.test_position[tested]
-    return places
+    users, places = target_places(split.test_position, split.test_targets)
+    found: Int64s = offsets[users] + places
+    return found
 
 
 def leave_one_out(offsets: Int64s) -> Split:
@@ -47,11 +54,14 @@ def leave_one_out(offsets: Int64s) -> Split:
     """
     lengths = numpy.diff(offsets).astype(numpy.int32)
     evaluated = lengths >= _LEAST_FOR_EVALUATION
+    one = evaluated.astype(numpy.int32)
     return Split(
-        train_length=numpy.where(evaluated, lengths - 2, lengths),
+        train_length=lengths - 2 * one,
         validation_position=numpy.where(evaluated, lengths - 2, -1).astype(numpy.int32),
+        validation_targets=one,
         test_position=numpy.where(evaluated, lengths - 1, -1).astype(numpy.int32),
-        cuts={},
+        test_targets=one,
+        facts={},
     )
 
 
@@ -64,26 +74,35 @@ def check_fractions(validation_fraction: float, test_fraction: float) -> None:
         )
 
 
-def global_time(times: Int64s, offsets: Int64s, validation_fraction: float, test_fraction: float) -> Split:
+def global_time(
+    times: Int64s, offsets: Int64s, validation_fraction: float, test_fraction: float, time_target: str = SUCCESSIVE
+) -> Split:
     """Cut all users' events at two moments: training < validation cut <= validation < test cut <= test.
 
     The cuts are the times at which the last ``test_fraction`` of all events, and the ``validation_fraction`` before
-    it, begin; events at the very moment of a cut belong to the later period. A user's target in a period is their
-    first event in it, the history everything before it; users without an event in the period, or without history,
-    are left out of it.
+    it, begin; events at the very moment of a cut belong to the later period. A target's history is everything before
+    it; users without an event in the period, or without one before it, are left out of it.
 
     Args:
         times: each event's time, users one after the other, in time order within a user; shape (events,).
         offsets: user u owns ``times[offsets[u]:offsets[u + 1]]``, shape (U + 1,).
+        validation_fraction: of the events.
+        test_fraction: of the events.
+        time_target: of ``contracts.TIME_TARGETS``: which of a user's events in a period are targets.
 
     Raises:
         InputError: a period would be empty.
 
-    >>> split = global_time(numpy.array([1, 2, 9, 10, 3, 4, 5, 6, 7, 8]), numpy.array([0, 4, 10]), 0.2, 0.2)
-    >>> split.cuts
-    {'validation_from': 7, 'test_from': 9}
+    >>> times, offsets = numpy.array([1, 2, 9, 10, 3, 4, 5, 6, 7, 8]), numpy.array([0, 4, 10])
+    >>> split = global_time(times, offsets, 0.2, 0.2, "first")
+    >>> split.facts
+    {'validation_from': 7, 'test_from': 9, 'time_target': 'first'}
     >>> split.train_length.tolist(), split.validation_position.tolist(), split.test_position.tolist()
     ([2, 4], [-1, 4], [2, -1])
+    >>> global_time(times, offsets, 0.2, 0.2, "last").test_position.tolist()
+    [3, -1]
+    >>> global_time(times, offsets, 0.2, 0.2, "successive").test_targets.tolist()  # both from place 2 on
+    [2, 0]
     """
     check_fractions(validation_fraction, test_fraction)
     first_test = round(len(times) * (1 - test_fraction))
@@ -97,16 +116,38 @@ def global_time(times: Int64s, offsets: Int64s, validation_fraction: float, test
             "too many interactions share one time for --split global-time: a period would be empty; "
             "change --validation-fraction and --test-fraction or use leave-one-out"
         )
-    lengths = numpy.diff(offsets)
     before_validation = _count_before(validation_from, times, offsets)
     before_test = _count_before(test_from, times, offsets)
-    has_validation = (before_test > before_validation) & (before_validation > 0)
-    has_test = (lengths > before_test) & (before_test > 0)
+    random = numpy.random.default_rng(TARGET_SEED)
+    validation = _targets(before_validation, before_test, time_target, random)
+    test = _targets(before_test, numpy.diff(offsets).astype(numpy.int32), time_target, random)
     return Split(
-        train_length=before_validation,
-        validation_position=numpy.where(has_validation, before_validation, -1).astype(numpy.int32),
-        test_position=numpy.where(has_test, before_test, -1).astype(numpy.int32),
-        cuts={"validation_from": validation_from, "test_from": test_from},
+        before_validation,
+        *validation,
+        *test,
+        facts={"validation_from": validation_from, "test_from": test_from, "time_target": time_target},
+    )
+
+
+def _targets(start: Int32s, stop: Int32s, time_target: str, random: numpy.random.Generator) -> tuple[Int32s, Int32s]:
+    """Return the place of each user's first target in a period, -1 for none, and the number of targets, each (U,).
+
+    Args:
+        start: the number of a user's events before the period, (U,).
+        stop: before its end, (U,).
+    """
+    present = (stop > start) & (start > 0)
+    match time_target:
+        case "successive" | "first":
+            first = start
+        case "last":
+            first = stop - 1
+        case _:
+            first = start + (random.random(len(start)) * (stop - start)).astype(numpy.int32)
+    number = stop - start if time_target == SUCCESSIVE else numpy.ones_like(start)
+    return (
+        numpy.where(present, first, -1).astype(numpy.int32),
+        numpy.where(present, number, 0).astype(numpy.int32),
     )
 
 

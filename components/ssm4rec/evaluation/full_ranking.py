@@ -1,4 +1,4 @@
-"""Full ranking: where each user's target stands among all items of the catalog.
+"""Full ranking: where each target stands among all items of the catalog.
 
 rank = 1 + the number of items scored higher + the number of other items scored the same: ties count against the
 model, so a constant model ranks every target last. Two protocols, never mixed:
@@ -8,11 +8,12 @@ model, so a constant model ranks every target last. Two protocols, never mixed:
 
 Scores come in batches as the scorer likes them and are ranked in smaller parts, which stay in a CPU's caches.
 
-Shapes: n users of the split, B rows of a batch or a part, V items, S cells of histories, K candidates, G groups.
+Shapes: T targets of a split or a batch, n users of the split, B rows of a batch or a part, V items, S cells of
+histories, K candidates, G groups.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,12 +22,14 @@ import torch
 from torch import Tensor
 
 from ssm4rec.data.batches import gather_rows, length_buckets
-from ssm4rec.data.dataset import Int64s, SequenceDataset, Split
+from ssm4rec.data.dataset import Int64s, SequenceDataset, Split, target_places
 from ssm4rec.errors import InputError
+from ssm4rec.evaluation.target_windows import TargetWindows, target_windows
 
-Scorer = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From the last items of histories (B, L), int64, padded on the right with 0, their lengths (B,), and the cells of the
-scores that hold items of the whole histories (S,), see ``history_cells``, to scores (B, V) of items 1..V."""
+Scorer = Callable[..., Tensor]
+"""Gives scores (T, V) of items 1..V from the last items of histories (B, L), int64, padded on the right with 0, how
+many of them come before each target (T,), and the cells of the scores that hold items of the whole histories (S,), see
+``history_cells``. Row i belongs to target i, unless a fourth argument says which row belongs to it, (T,)."""
 
 _TOKENS = {"cpu": 2**12, "cuda": 2**18}
 """Cells of a batch of histories: on a CPU as many as its caches hold (measured: 2^14 took 1.4 times as long)."""
@@ -47,13 +50,24 @@ class ScoresNotNumbersError(InputError):
 
 @dataclass(frozen=True)
 class FullRanking:
-    """Ranks (1 = best) of the targets of a split's users, each array (n,) but the candidates' (n, K)."""
+    """Ranks (1 = best) of a split's T targets, and candidates for its n users.
+
+    Attributes:
+        users: of the targets, ascending, (T,).
+        targets: their items, (T,).
+        history_lengths: how many items their user had before them, ascending within a user, (T,).
+        unmasked, masked: their ranks, (T,).
+        first: whether a target is its user's first one, (T,); n of them are.
+        candidates: best first, before each user's first target, (n, K).
+        candidate_scores: (n, K).
+    """
 
     users: Int64s
     targets: Int64s
     history_lengths: Int64s
     unmasked: Int64s
     masked: Int64s
+    first: numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
     candidates: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.int64]]
     candidate_scores: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float32]]
 
@@ -66,54 +80,78 @@ def full_ranking(
     maximum_length: int,
     device: torch.device,
     candidate_count: int = 0,
+    *,
+    one_pass: bool = False,
 ) -> FullRanking:
-    """Rank the whole catalog for every user of a split.
+    """Rank the whole catalog for every target of a split.
 
     Args:
-        scorer: gives the scores; sees the last ``maximum_length`` items of a history.
+        scorer: gives the scores; sees at most the last ``maximum_length`` items of a history.
         dataset: the sequences.
         split: whose targets are ranked.
-        maximum_length: of the histories given to the scorer.
+        maximum_length: of the histories given to the scorer; ``target_windows.py`` has the rule.
         device: where the scorer computes.
         candidate_count: K, the number of best unseen items to return for each user.
+        one_pass: the scorer takes the fourth argument: targets of a user that follow one another share rows.
 
     Raises:
         ScoresNotNumbersError: the model gave a score that is NaN or infinite.
         InputError: nobody is in the split.
     """
-    positions = dataset.position(split)
-    users = numpy.flatnonzero(positions > 0)
+    many = len(dataset.targets(split)[0]) > int((dataset.position(split) >= 0).sum())
+    laid = target_windows(dataset, split, maximum_length, shared=one_pass and many)
+    users, lengths = laid.users, laid.places
     if not len(users):
         raise InputError(f"data set {dataset.name}: no user has a {split} target; split it otherwise (--split)")
-    starts, lengths = dataset.offsets[users], positions[users].astype(numpy.int64)
+    starts = dataset.offsets[users]
     targets = dataset.items[starts + lengths].astype(numpy.int64)
-    read = numpy.minimum(lengths, maximum_length)
+    first = numpy.diff(users, prepend=-1) > 0
+    place_of = numpy.cumsum(first) - 1  # of the target's user among those of the candidates
     count = min(candidate_count, dataset.item_count)
     unmasked, masked = numpy.zeros_like(lengths), numpy.zeros_like(lengths)
-    candidates = numpy.zeros((len(users), count), dtype=numpy.int64)
-    candidate_scores = numpy.zeros((len(users), count), dtype=numpy.float32)
+    candidates = numpy.zeros((int(first.sum()), count), dtype=numpy.int64)
+    candidate_scores = numpy.zeros(candidates.shape, dtype=numpy.float32)
     most_rows = max(1, _SCORE_CELLS[device.type] // dataset.item_count)
     part_rows = min(len(users), max(1, _PART_CELLS[device.type] // dataset.item_count))
     workspace = torch.empty(part_rows, dataset.item_count, device=device)  # one for all parts: it stays in the cache
-    for batch in length_buckets(read, cells=_TOKENS[device.type], rows=most_rows):
-        recent = gather_rows(dataset.items, (starts + lengths - read)[batch], read[batch])
+    for windows, rows, batch in _batches(laid, _TOKENS[device.type], most_rows):
+        recent = torch.from_numpy(gather_rows(dataset.items, laid.starts[windows], laid.lengths[windows])).to(device)
+        read = torch.from_numpy(laid.read[batch]).to(device)
         batch_seen = torch.from_numpy(history_cells(dataset, starts[batch], lengths[batch])).to(device)
-        histories = torch.from_numpy(recent).to(device), torch.from_numpy(read[batch]).to(device)
-        batch_scores = scorer(*histories, batch_seen)
+        rows_of_targets = (torch.from_numpy(rows).to(device),) if one_pass and many else ()
+        batch_scores = scorer(recent, read, batch_seen, *rows_of_targets)
         ends = numpy.concatenate([[0], lengths[batch].cumsum()])  # of the rows' cells
-        for first in range(0, len(batch), part_rows):
-            part = batch[first : first + part_rows]
-            scores, space = batch_scores[first : first + part_rows], workspace[: len(part)]
+        for start in range(0, len(batch), part_rows):
+            part = batch[start : start + part_rows]
+            scores, space = batch_scores[start : start + part_rows], workspace[: len(part)]
             target = torch.from_numpy(targets[part]).to(device)
-            seen = batch_seen[ends[first] : ends[first + len(part)]] - first * dataset.item_count
+            seen = batch_seen[ends[start] : ends[start + len(part)]] - start * dataset.item_count
             if not math.isfinite(scores.sum().item()):
                 raise ScoresNotNumbersError(_NOT_NUMBERS)
             everywhere, among_unseen = ranks(scores, target, seen, space)
             unmasked[part], masked[part] = everywhere.cpu().numpy(), among_unseen.cpu().numpy()
-            if count:
-                values, items = best_items(remove_history(scores, seen, space), count)
-                candidates[part], candidate_scores[part] = items.cpu().numpy(), values.cpu().numpy()
-    return FullRanking(users, targets, lengths, unmasked, masked, candidates, candidate_scores)
+            if count and (wanted := part[first[part]]).size:
+                unseen = remove_history(scores, seen, space)
+                values, items = best_items(unseen if len(wanted) == len(part) else unseen[first[part]], count)
+                candidates[place_of[wanted]] = items.cpu().numpy()
+                candidate_scores[place_of[wanted]] = values.cpu().numpy()
+    return FullRanking(users, targets, lengths, unmasked, masked, first, candidates, candidate_scores)
+
+
+def _batches(laid: TargetWindows, cells: int, most_targets: int) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
+    """Yield batches: the windows (B,), which of them each target belongs to (T,), and the targets (T,).
+
+    Args:
+        laid: the windows of all targets.
+        cells: of a batch of windows, at most.
+        most_targets: of a batch; the targets of its last window may go beyond it.
+    """
+    numbers = numpy.bincount(laid.windows, minlength=len(laid.starts))  # of each window's targets
+    firsts = numpy.cumsum(numbers) - numbers
+    for batch in length_buckets(laid.lengths, cells=cells, rows=most_targets):
+        part = (numpy.cumsum(numbers[batch]) - 1) // most_targets
+        for windows in numpy.split(batch, numpy.flatnonzero(numpy.diff(part)) + 1):
+            yield windows, *target_places(firsts[windows], numbers[windows])
 
 
 def history_cells(dataset: SequenceDataset, starts: Int64s, lengths: Int64s) -> Int64s:

@@ -181,12 +181,13 @@ def lightfm_pairs(dataset: SequenceDataset, worst_items: Int32s, score: Scorer) 
 
 
 def is_held_out(dataset: SequenceDataset, users: Int64s | Int32s, items: Int32s) -> Booleans:
-    """Return for every user and item (n,) whether the item is that user's validation or test target."""
+    """Return for every user and item (n,) whether the item is a validation or test target of that user."""
     found = numpy.zeros(len(users), dtype=bool)
-    for positions in (dataset.validation_position[users], dataset.test_position[users]):
-        # A user outside the split has position -1; the cell read for them does not count.
-        targets = dataset.items[dataset.offsets[users] + numpy.maximum(positions, 0)]
-        found |= (positions >= 0) & (targets == items)
+    wanted = users.astype(numpy.int64) * (dataset.item_count + 1) + items
+    for split in ("validation", "test"):
+        owners, places = dataset.targets(split)
+        targets = dataset.items[dataset.offsets[owners] + places]
+        found |= numpy.isin(wanted, owners * (dataset.item_count + 1) + targets)
     return found
 
 

@@ -102,17 +102,22 @@ class Recommender(nn.Module):
             scores = hidden.to(vectors.dtype) @ vectors.T
             return scores if self.repeat_term is None else self.repeat_term.add(scores, seen)
 
-    def score_next(self, items: Tensor, lengths: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Return scores (B, V) of items 1..V as the next item.
+    def score_next(
+        self, items: Tensor, lengths: Tensor, seen: Tensor | None = None, rows: Tensor | None = None
+    ) -> Tensor:
+        """Return scores of items 1..V as the next item, (B, V), or (T, V) with ``rows``.
 
         Args:
             items: histories, or the most recent part of them, as :meth:`next_hidden`.
-            lengths: as there.
+            lengths: as there; with ``rows``, (T,): score t is given by the first ``lengths[t]`` items of its row.
             seen: the cells of whole histories, as :meth:`score`; None: ``items`` are the whole histories.
+            rows: of ``items``, one for each wanted score, (T,): one pass of a causal model gives the scores at
+                several places of a row. None: one score a row.
         """
         if seen is None:
             seen = cells_of(items, len(self.item_vectors()))
-        return self.score(self.next_hidden(items, lengths), seen)
+        hidden = self.next_hidden(items, lengths) if rows is None else self(items)[rows, lengths - 1]
+        return self.score(hidden, seen)
 
 
 def item_embedding(item_count: int, width: int) -> nn.Embedding:

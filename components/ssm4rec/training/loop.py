@@ -262,7 +262,12 @@ class _Trainer:
             model, dataset = self.model, self.task.dataset
             with self.machine.numbers(), suppress(ScoresNotNumbersError):
                 ranking = full_ranking(
-                    model.score_next, dataset, "validation", model.maximum_length, self.machine.device
+                    model.score_next,
+                    dataset,
+                    "validation",
+                    model.maximum_length,
+                    self.machine.device,
+                    one_pass=model.causal,
                 )
                 ranks = ranking.masked if self.settings.protocol == MASKED else ranking.unmasked
                 found = (metric_at("hit", ranks, 10), metric_at("ndcg", ranks, 10))

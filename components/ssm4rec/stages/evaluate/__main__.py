@@ -88,7 +88,15 @@ def _evaluate(options: argparse.Namespace, dataset: SequenceDataset, stored: Sto
     """Rank, write the three files and return the summary."""
     device = choose_device(options.device)
     model = stored.model.to(device)
-    ranking = full_ranking(model.score_next, dataset, options.split, model.maximum_length, device, CANDIDATES_PER_USER)
+    ranking = full_ranking(
+        model.score_next,
+        dataset,
+        options.split,
+        model.maximum_length,
+        device,
+        CANDIDATES_PER_USER,
+        one_pass=model.causal,
+    )
     baselines = baseline_rankings(dataset, options.split, device)
     summary = _summary(dataset, stored, options.split, ranking, baselines)
     origin = (dataset, summary.model, summary.seed, summary.split)

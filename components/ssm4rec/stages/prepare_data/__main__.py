@@ -8,7 +8,7 @@ from typing import Any, Final
 from polars import Series
 
 from ssm4rec.command_line import StageParser, boolean, number, one_of, run_stage, whole_number
-from ssm4rec.contracts import GLOBAL_TIME, LEAVE_ONE_OUT, MANIFEST, SPLITTINGS
+from ssm4rec.contracts import GLOBAL_TIME, LEAVE_ONE_OUT, MANIFEST, SPLITTINGS, SUCCESSIVE, TIME_TARGETS
 from ssm4rec.data.amazon import FORMS
 from ssm4rec.data.bad_rows import BAD_ROWS, REFUSE, count_words
 from ssm4rec.data.data_sets import DATA_SETS, EVENTS, check_data_set, check_files, read_addresses, read_data_set
@@ -20,7 +20,7 @@ from ssm4rec.data.locations import local_path
 from ssm4rec.data.names import data_set_name
 from ssm4rec.data.readers import FORMATS
 from ssm4rec.data.source import Source, SourceOptions
-from ssm4rec.data.splitting import Split, check_fractions, global_time, leave_one_out, test_targets
+from ssm4rec.data.splitting import Split, check_fractions, global_time, leave_one_out, tested_places
 from ssm4rec.data.streams import DELIMITERS, excerpt
 from ssm4rec.data.time_units import ORDER, TIME_UNITS, in_milliseconds
 from ssm4rec.data.versions import check_unchanged, file_state, find_versions
@@ -44,6 +44,7 @@ _SETTINGS = (
     "form", "format", "delimiter", "encoding", "bad_rows",
     "user_column", "item_column", "time_column", "time_unit", "rating_column", "title_column",
     "event_order", "deduplicate", "minimum_rating", "k_core", "split", "validation_fraction", "test_fraction",
+    "time_target",
     "data_version",
 )  # fmt: skip
 
@@ -125,6 +126,9 @@ def build_parser() -> StageParser:
         help="leave-one-out: each user's last two items; global-time: two cuts in time for all users")  # fmt: skip
     add("--validation-fraction", type=number, default=0.1, help="share of the events after the first cut (global-time)")
     add("--test-fraction", type=number, default=0.1, help="share of the events after the second cut (global-time)")
+    add("--time-target", type=one_of(TIME_TARGETS), default=SUCCESSIVE, help="which of a user's events in a period "
+        "are targets (global-time): successive: every one, each with all before it as its history; or the last, a "
+        "random one, the first")  # fmt: skip
     return parser
 
 
@@ -219,7 +223,7 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
                     time_kind,
                     sequences.users,
                     sequences.items,
-                    test_targets(sequences.offsets, split),
+                    tested_places(sequences.offsets, split),
                 ),
                 "split": {"name": options.split},
             },
@@ -249,7 +253,13 @@ def _source_options(options: argparse.Namespace) -> SourceOptions:
 
 def _split(options: argparse.Namespace, sequences: Sequences) -> Split:
     if options.split == GLOBAL_TIME:
-        return global_time(sequences.times, sequences.offsets, options.validation_fraction, options.test_fraction)
+        return global_time(
+            sequences.times,
+            sequences.offsets,
+            options.validation_fraction,
+            options.test_fraction,
+            options.time_target,
+        )
     return leave_one_out(sequences.offsets)
 
 
@@ -268,7 +278,7 @@ def _print_counts(manifest: dict[str, Any]) -> None:
     split = manifest["split"]
     print(
         f"{manifest['dataset']}, {split['name']}: {split['training_interactions']:,} training interactions, "
-        f"{split['validation_users']:,} validation users, {split['test_users']:,} test users"
+        f"{_targets(split, 'validation')}, {_targets(split, 'test')}"
     )
     order = manifest["event_order"]
     alike = "" if order["pairs_in_one_order"] is None else f", {order['pairs_in_one_order']:.1%} of them in one order"
@@ -279,6 +289,11 @@ def _print_counts(manifest: dict[str, Any]) -> None:
     )
     times = "times" if manifest["time_kind"] == "ms" else "order numbers instead of times"
     print(f"{manifest['titles']:,} of {manifest['counts']['items']:,} items have a title; the events have {times}")
+
+
+def _targets(split: dict[str, Any], part: str) -> str:
+    users, targets = split[f"{part}_users"], split[f"{part}_targets"]
+    return f"{users:,} {part} users" if users == targets else f"{targets:,} {part} targets of {users:,} users"
 
 
 def _check_titles(titles: Series, item_ids: Series, source: Source, options: argparse.Namespace) -> None:
