@@ -68,7 +68,7 @@ def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "
 def write_events(
     folder: Path, events: list[tuple[str, int, int]], time_target: str = "successive", **flags: object
 ) -> SequenceDataset:
-    """Have prepare_data split events (user, item, milliseconds since 1970) by time; return the sequences."""
+    """Have prepare_data split events (user, item, seconds) by time; return the sequences."""
     source = folder.parent / f"{folder.name}.csv"
     users, items, times = zip(*events, strict=True)
     frame = polars.DataFrame(

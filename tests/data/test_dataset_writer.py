@@ -73,7 +73,8 @@ def test_types_are_those_of_the_description(tmp_path, rows):
 
     assert types("sequences.parquet") == {
         "user_id": "string", "items": "list<element: int32>",
-        "train_length": "int32", "validation_position": "int32", "test_position": "int32",
+        "train_length": "int32", "validation_position": "int32", "validation_targets": "int32",
+        "test_position": "int32", "test_targets": "int32",
     }  # fmt: skip
     assert types("interactions.parquet") == {"user": "int32", "item": "int32", "time": "int64", "rating": "float"}
     assert types("items.parquet") == {"item": "int32", "item_id": "string", "title": "string"}
@@ -88,7 +89,9 @@ def test_the_split_is_counted(tmp_path):
         "name": "leave-one-out",
         "training_interactions": 3 + 1,
         "validation_users": 1,
+        "validation_targets": 1,
         "test_users": 1,
+        "test_targets": 1,
         "users_without_evaluation": 1,
         "test_targets_unseen_in_training": 1,
     }
