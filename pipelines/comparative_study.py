@@ -69,6 +69,7 @@ def arrange(
     split: str = "leave-one-out",
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
+    time_target: str = "successive",
     trainings: list = DEFAULT_TRAININGS,  # type: ignore[type-arg] # kfp would want types of the fields, too
     global_time_trainings: list = DEFAULT_GLOBAL_TIME,  # type: ignore[type-arg]
     rankers: list = DEFAULT_RANKERS,  # type: ignore[type-arg]
@@ -121,6 +122,7 @@ def arrange(
         split: leave-one-out or global-time.
         validation_fraction: of the events, for global-time.
         test_fraction: of the events, for global-time.
+        time_target: of global-time: successive (every later event), last, random or first.
         trainings: recommenders to train, one {"model": name, "seed": number} each.
         global_time_trainings: recommenders to train with global-time, too, one {"model", "seed", "overrides"} each.
         rankers: language models to fine-tune and align, one {"language_model": source or "", "retriever", "seed"} each.
@@ -171,6 +173,7 @@ def arrange(
             split=splitting,
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
+            time_target=time_target,
         )
         on_cpu(prepared, cpus=2, memory_gib=8, hours=3)
         reads_object_store(prepared)

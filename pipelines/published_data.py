@@ -44,6 +44,7 @@ def prepare_published(
         split="leave-one-out",
         validation_fraction=0.1,
         test_fraction=0.1,
+        time_target="successive",
     )
     on_cpu(prepared, cpus=2, memory_gib=8, hours=3)
     reads_object_store(prepared)

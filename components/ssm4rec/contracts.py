@@ -39,6 +39,10 @@ BASELINES: Final = (MOST_POPULAR, MOST_RECENT, MOST_FREQUENT, MARKOV)
 """Evaluated with every recommender, without training; what each one does is in ``evaluation/baselines.py``. A trained
 model is tested against the first only."""
 
+MOST_POPULAR_LATELY: Final = "most-popular-lately"
+TIME_BASELINES: Final = (*BASELINES, MOST_POPULAR_LATELY)
+"""The baselines of evaluations by time (global-time)."""
+
 # Dataset folder, written by prepare_data.
 MANIFEST: Final = "manifest.json"
 INTERACTIONS: Final = "interactions.parquet"
@@ -82,6 +86,11 @@ METRICS: Final = ("hit", "ndcg", "mrr")
 CANDIDATES_PER_USER: Final = 20
 
 
+def baselines_of(splitting: str) -> tuple[str, ...]:
+    """Return the baselines that models are evaluated with on data of a splitting, of ``SPLITTINGS``."""
+    return TIME_BASELINES if splitting == GLOBAL_TIME else BASELINES
+
+
 def metric_name(metric: str, cutoff: int) -> str:
     """Return the name of a metric at a cutoff, as it stands in every file.
 
@@ -98,4 +107,4 @@ def in_table_order(names: Iterable[str]) -> list[str]:
     ['hydra4rec', 'sasrec', 'most-popular', 'most-recent']
     """
     found = {*names}
-    return [*sorted(found.difference(BASELINES)), *(name for name in BASELINES if name in found)]
+    return [*sorted(found.difference(TIME_BASELINES)), *(name for name in TIME_BASELINES if name in found)]

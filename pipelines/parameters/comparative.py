@@ -11,7 +11,7 @@ from pipelines.parameters.shared import (
     shared_arguments,
 )
 from ssm4rec.command_line import boolean, listed, names, number, one_of, seeds, whole_number
-from ssm4rec.contracts import GENERATORS, LEAVE_ONE_OUT, MODELS, ORDER_CHECKED, PAPER_RECOMMENDERS
+from ssm4rec.contracts import GENERATORS, LEAVE_ONE_OUT, MODELS, ORDER_CHECKED, PAPER_RECOMMENDERS, SUCCESSIVE
 from ssm4rec.data.data_sets import is_published
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.errors import InputError
@@ -35,6 +35,10 @@ _OF_THE_COMPARISON = {
     "deduplicate": ("none", "a user's repeated items: none, first or last stays"),
     "minimum_rating": ("none", "leave out interactions rated lower; none keeps all"),
     "split": (LEAVE_ONE_OUT, "leave-one-out or global-time"),
+    "time_target": (
+        SUCCESSIVE,
+        "of global-time: successive (every later event of a user is a target), or the last, a random one or the first",
+    ),
 }
 _QUICK_GLOBAL_TIME = "training.patience=6"
 """What profile quick changes in the global-time trainings, before the user's own changes: it is to take minutes.

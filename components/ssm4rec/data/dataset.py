@@ -34,6 +34,7 @@ from ssm4rec.errors import InputError
 Int32s = numpy.ndarray[tuple[int], numpy.dtype[numpy.int32]]
 Int64s = numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]
 Float32s = numpy.ndarray[tuple[int], numpy.dtype[numpy.float32]]
+Flags = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
 Split = Literal["validation", "test"]
 
 FINGERPRINT_KEY: Final = b"ssm4rec.fingerprint"
@@ -109,12 +110,16 @@ class SequenceDataset:
         reached = numpy.maximum(self.train_length, self.validation_position + self.validation_targets)
         return replace(self, train_length=reached)
 
-    def training_counts(self) -> Int64s:
-        """Return the number of training interactions of each item, shape (V + 1,); entry 0 (padding) is 0."""
+    def trained(self) -> Flags:
+        """Return which of ``items`` are for training."""
         lengths = numpy.diff(self.offsets)
         place = numpy.arange(len(self.items)) - numpy.repeat(self.offsets[:-1], lengths)
-        in_training = place < numpy.repeat(self.train_length, lengths)
-        return numpy.bincount(self.items[in_training], minlength=self.item_count + 1)
+        found: Flags = place < numpy.repeat(self.train_length, lengths)
+        return found
+
+    def training_counts(self) -> Int64s:
+        """Return the number of training interactions of each item, shape (V + 1,); entry 0 (padding) is 0."""
+        return numpy.bincount(self.items[self.trained()], minlength=self.item_count + 1)
 
 
 def target_places(first: Int32s | Int64s, number: Int32s | Int64s) -> tuple[Int64s, Int64s]:

@@ -20,8 +20,7 @@ def later_training_shares(folder: Path) -> Float64s:
     dataset = read_sequences(folder)
     times = read_times(folder, dataset)
     starts = dataset.offsets[:-1]
-    place = numpy.arange(len(times)) - numpy.repeat(starts, numpy.diff(dataset.offsets))
-    trained = numpy.sort(times[place < numpy.repeat(dataset.train_length, numpy.diff(dataset.offsets))])
+    trained = numpy.sort(times[dataset.trained()])
     tested = dataset.test_position >= 0
     targets = times[starts[tested] + dataset.test_position[tested]]
     shares: Float64s = 1 - numpy.searchsorted(trained, targets, side="right") / len(trained)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from ssm4rec.data.dataset import Int32s, Int64s, SequenceDataset
-
-Flags = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
+from ssm4rec.data.dataset import Flags, Int32s, Int64s, SequenceDataset
 
 
 @dataclass(frozen=True)

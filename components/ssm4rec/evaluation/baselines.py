@@ -4,13 +4,15 @@
 - ``most-recent``: the items of the history, most recent first, then the others by popularity.
 - ``most-frequent``: the items of the history by how often the user had them (ties: more recent first), then the others
   by popularity.
+- ``most-popular-lately``: items by their number of training interactions in the last ``LATELY_DAYS`` days of training;
+  equal ones by all their training interactions. Of data split by time, where training ends at one moment for all users.
 - ``markov``: a Markov chain with three lags. From the training items alone: which share of the items that stood ``lag``
   places after item a were item b. An item's score is the weighted sum of these shares, given the last three items of
   the history. Items without a transition stand below all others, and those and equal scores are in order of popularity.
 
 They read whole histories: ``seen`` holds them, however few items a scorer is given.
 
-Shapes: B rows of a batch, V items, L = 3 or fewer items of a history, S cells of histories, N events.
+Shapes: B targets of a batch, V items, L = 3 or fewer items of a history, S cells of histories, N events.
 """
 
 from collections.abc import Callable
@@ -21,27 +23,42 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from ssm4rec.contracts import BASELINES, MARKOV, MOST_FREQUENT, MOST_POPULAR, MOST_RECENT
-from ssm4rec.data.dataset import SequenceDataset, Split
+from ssm4rec.contracts import BASELINES, MARKOV, MOST_FREQUENT, MOST_POPULAR, MOST_POPULAR_LATELY, MOST_RECENT
+from ssm4rec.data.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.evaluation.full_ranking import FullRanking, Scorer, full_ranking
 
 MARKOV_WEIGHTS: Final = (1.0, 0.7, 0.5)
 """Of lags 1, 2 and 3, chosen by validation NDCG@10, unmasked and masked. MovieLens-1M: .1270 and .1504, the best of
 three choices. MovieLens-100K, of nine choices: .0604 (the best .0611) and .0830 (the best)."""
 
+LATELY_DAYS: Final = 7.0
+_DAY: Final = 86_400_000  # milliseconds
+
 _BY_POPULARITY: Final = 1e-10
 """All that popularity adds to a score of the Markov chain: less than the rarest transition of data sets of up to a
 billion events, more than the rounding of float64."""
 
 
-def baseline_rankings(dataset: SequenceDataset, split: Split, device: torch.device) -> dict[str, FullRanking]:
-    """Rank the whole catalog for every user of a split by every baseline.
+def baseline_rankings(
+    dataset: SequenceDataset, split: Split, device: torch.device, times: Int64s | None = None
+) -> dict[str, FullRanking]:
+    """Rank the whole catalog for every target of a split by every baseline.
+
+    Args:
+        dataset: the sequences.
+        split: whose targets are ranked.
+        device: where to compute.
+        times: of the events of ``dataset``, if it is split by time, in milliseconds, (N,); None leaves out the baseline
+            that needs them.
 
     Raises:
         InputError: nobody is in the split.
     """
+    scorers = {name: _SCORERS[name](dataset, device) for name in BASELINES}
+    if times is not None:
+        scorers[MOST_POPULAR_LATELY] = most_popular_lately_scorer(dataset, device, times)
     last = len(MARKOV_WEIGHTS)
-    return {name: full_ranking(_SCORERS[name](dataset, device), dataset, split, last, device) for name in BASELINES}
+    return {name: full_ranking(scorer, dataset, split, last, device) for name, scorer in scorers.items()}
 
 
 def most_popular_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:
@@ -50,6 +67,29 @@ def most_popular_scorer(dataset: SequenceDataset, device: torch.device) -> Score
 
     def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG001 - reads no history
         return counts.expand(len(items), -1)
+
+    return score
+
+
+def most_popular_lately_scorer(
+    dataset: SequenceDataset, device: torch.device, times: Int64s, days: float = LATELY_DAYS
+) -> Scorer:
+    """Score every item by its number of training interactions in the last days of training, then by all of them.
+
+    Args:
+        dataset: the sequences.
+        device: where the scores are wanted.
+        times: of the events of ``dataset``, in milliseconds, (N,).
+        days: how many of the last days count.
+    """
+    trained = numpy.flatnonzero(dataset.trained())
+    lately = trained[times[trained] > times[trained].max(initial=0) - days * _DAY]
+    counts = torch.from_numpy(numpy.bincount(dataset.items[lately], minlength=dataset.item_count + 1)[1:])
+    popularity = _popularity(dataset)
+    scores = (counts + popularity / (popularity.sum() + 1)).to(device)
+
+    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG001 - reads no history
+        return scores.expand(len(items), -1)
 
     return score
 

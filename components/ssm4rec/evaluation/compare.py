@@ -1,6 +1,6 @@
 """Compares the evaluated models of a study: from their ranks and candidates to a ``Comparison``.
 
-Shapes: U users, M models, S = 6 settings (a protocol and a metric), R resamples.
+Shapes: T targets, U users, M models, S = 6 settings (a protocol and a metric), R resamples.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,8 +11,8 @@ from typing import Final
 import numpy
 from numpy.typing import NDArray
 
-from ssm4rec.contracts import BASELINES, MASKED, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
-from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.contracts import MASKED, METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
+from ssm4rec.data.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
 from ssm4rec.evaluation.evaluation_files import Candidates, Ranks
@@ -29,12 +29,14 @@ from ssm4rec.evaluation.statistics import (
     POWER,
     bootstrap_means,
     bootstrap_p_value,
+    by_user,
     flipped_means,
     holm,
     interval,
     permutation_p_value,
     seed_spread,
     smallest_difference,
+    standard_error,
 )
 
 CUTOFF: Final = 10
@@ -71,7 +73,7 @@ def gather(ranks: Iterable[Ranks], candidates: Iterable[Candidates]) -> Evaluati
     if not ordered:
         raise InputError("no ranks were given: there is nothing to compare; run evaluate first")
     first = ordered[0]
-    if len(first.users) < 2:
+    if len(numpy.unique(first.users)) < 2:
         raise InputError(f"the ranks of {_name(first)} are of one user; a comparison needs two at least")
     by_model: dict[str, list[Ranks]] = {}
     for one in ordered:
@@ -79,6 +81,10 @@ def gather(ranks: Iterable[Ranks], candidates: Iterable[Candidates]) -> Evaluati
         if of_model and of_model[-1].seed == one.seed:
             raise InputError(f"two ranks files of {_name(one)}; give each one once")
         _check_same_users(one, first, "ranks")
+        if not numpy.array_equal(one.history_lengths, first.history_lengths):
+            raise InputError(
+                f"ranks of {_name(one)} and of {_name(first)} are of different targets; compare on the same targets"
+            )
         _check_same_baselines(one, first)
         of_model.append(one)
     by_seed = sorted(candidates, key=lambda one: (one.model, one.seed))
@@ -105,7 +111,7 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
     """
     first = evaluations.any_ranks
     paired = [*evaluations.ranks, MOST_POPULAR]
-    alone = [name for name in BASELINES if name != MOST_POPULAR]
+    alone = [name for name in first.baselines if name != MOST_POPULAR]
     models = [*paired, *alone]
     gains = numpy.stack(
         [
@@ -113,14 +119,15 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
             for protocol, metric in _SETTINGS
         ],
         axis=1,
-    )  # (U, S, M)
+    )  # (T, S, M)
+    sums, targets = by_user(gains, first.users)  # (U, S, M), (U,)
     random = numpy.random.default_rng(seed)
-    columns = gains[:, :, : len(paired)].reshape(len(gains), -1)
+    columns = sums[:, :, : len(paired)].reshape(len(sums), -1)
     shape = (resamples, len(_SETTINGS), -1)
-    drawn = bootstrap_means(columns, resamples, random).reshape(shape)
-    flipped = flipped_means(columns, resamples, random).reshape(shape)
-    others = gains[:, :, len(paired) :].reshape(len(gains), -1)
-    drawn_alone = bootstrap_means(others, resamples, numpy.random.default_rng([seed, 1])).reshape(shape)
+    drawn = bootstrap_means(columns, resamples, random, targets).reshape(shape)
+    flipped = flipped_means(columns, resamples, random, targets).reshape(shape)
+    others = sums[:, :, len(paired) :].reshape(len(sums), -1)
+    drawn_alone = bootstrap_means(others, resamples, numpy.random.default_rng([seed, 1]), targets).reshape(shape)
     drawn = numpy.concatenate([drawn, drawn_alone], axis=2)  # (R, S, M)
     model_rows: list[ModelRow] = []
     pair_rows: list[PairRow] = []
@@ -131,23 +138,24 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
     }
     for number, (protocol, metric) in enumerate(_SETTINGS):
         setting = (protocol, metric_name(metric, CUTOFF))
-        own = gains[:, number]
-        pair_rows += _pairs(paired, setting, own, drawn[:, number], flipped[:, number])
+        pair_rows += _pairs(paired, setting, sums[:, number], targets, drawn[:, number], flipped[:, number])
         for column, model in enumerate(models):
+            own = gains[:, number, column]
             by_seed = evaluations.ranks.get(model, [])
             values = {one.seed: float(_gains(one, protocol, metric).mean()) for one in by_seed}
-            model_rows.append(_model_row(model, setting, own[:, column], drawn[:, number, column], values))
-            for by, users_of in parts.items():
+            model_rows.append(_model_row(model, setting, float(own.mean()), drawn[:, number, column], values))
+            for by, targets_of in parts.items():
                 slice_rows += [
-                    _slice_row(model, setting, by, part, own[users, column])
-                    for part, users in users_of.items()
-                    if users.any()
+                    _slice_row(model, setting, by, part, own[chosen], first.users[chosen])
+                    for part, chosen in targets_of.items()
+                    if chosen.any()
                 ]
     return Comparison(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         split=first.split,
-        users=len(first.users),
+        users=len(targets),
+        targets=len(first.users),
         items=dataset.item_count,
         resamples=resamples,
         confidence=CONFIDENCE,
@@ -169,16 +177,17 @@ def _check_same_users(one: Ranks | Candidates, first: Ranks, content: str) -> No
             f"{content} of {_name(one)} are of the {one.split} split, ranks of {_name(first)} of the {first.split} "
             "split; compare on one split"
         )
-    if not numpy.array_equal(one.users, first.users):
+    users = first.users if isinstance(one, Ranks) else numpy.unique(first.users)
+    if not numpy.array_equal(one.users, users):
         raise InputError(
-            f"{content} of {_name(one)} ({len(one.users)}) and ranks of {_name(first)} ({len(first.users)}) "
+            f"{content} of {_name(one)} ({len(one.users)}) and ranks of {_name(first)} ({len(users)}) "
             "are of different users; compare on the same users"
         )
 
 
 def _check_same_baselines(one: Ranks, first: Ranks) -> None:
-    for name in BASELINES:
-        if not all(map(numpy.array_equal, one.baselines[name], first.baselines[name])):
+    for name in first.baselines:
+        if not all(map(numpy.array_equal, one.baselines.get(name, ()), first.baselines[name])):
             raise InputError(
                 f"{name} has other ranks in the file of {_name(one)} than in that of {_name(first)}; the same data "
                 "must give the same, run evaluate again"
@@ -190,8 +199,8 @@ def _gains(ranks: Ranks, protocol: str, metric: str) -> NDArray[numpy.float64]:
 
 
 def _mean_gains(evaluations: Evaluations, model: str, protocol: str, metric: str) -> NDArray[numpy.float64]:
-    """Return each user's gain, the mean over the model's seeds, (U,)."""
-    if model in BASELINES:
+    """Return each target's gain, the mean over the model's seeds, (T,)."""
+    if model in TIME_BASELINES:
         return gains_at(metric, evaluations.any_ranks.baselines[model][PROTOCOLS.index(protocol)], CUTOFF)
     by_seed = numpy.stack([_gains(ranks, protocol, metric) for ranks in evaluations.ranks[model]])
     mean: NDArray[numpy.float64] = by_seed.mean(axis=0)
@@ -201,7 +210,7 @@ def _mean_gains(evaluations: Evaluations, model: str, protocol: str, metric: str
 def _model_row(
     model: str,
     setting: tuple[str, str],
-    gains: NDArray[numpy.float64],
+    mean: float,
     drawn: NDArray[numpy.float64],
     values: dict[int, float],
 ) -> ModelRow:
@@ -210,7 +219,7 @@ def _model_row(
     return ModelRow(
         model,
         *setting,
-        mean=float(gains.mean()),
+        mean=mean,
         low=low,
         high=high,
         seeds=list(values),
@@ -224,17 +233,28 @@ def _model_row(
 def _pairs(
     models: Sequence[str],
     setting: tuple[str, str],
-    gains: NDArray[numpy.float64],
+    sums: NDArray[numpy.float64],
+    targets: Int64s,
     drawn: NDArray[numpy.float64],
     flipped: NDArray[numpy.float64],
 ) -> list[PairRow]:
-    """Return all pairs of ``models``, the first of M, in one setting, from gains (U, M) and resampled means (R, M)."""
+    """Return all pairs of ``models``, the first of M, in one setting.
+
+    Args:
+        models: the first of M.
+        setting: protocol and metric.
+        sums: each user's sums of gains, (U, M).
+        targets: of each user, (U,).
+        drawn: resampled means, (R, M).
+        flipped: means with random signs, (R, M).
+    """
     pairs = list(combinations(range(len(models)), 2))
     differences = [drawn[:, first] - drawn[:, second] for first, second in pairs]
-    observed = [gains[:, first] - gains[:, second] for first, second in pairs]
+    of_users = [sums[:, first] - sums[:, second] for first, second in pairs]
+    observed = [float(one.sum() / targets.sum()) for one in of_users]
     bootstrap_p = [bootstrap_p_value(difference) for difference in differences]
     permutation_p = [
-        permutation_p_value(float(difference.mean()), flipped[:, first] - flipped[:, second])
+        permutation_p_value(difference, flipped[:, first] - flipped[:, second])
         for difference, (first, second) in zip(observed, pairs, strict=True)
     ]
     bootstrap_p_holm, permutation_p_holm = holm(bootstrap_p), holm(permutation_p)
@@ -246,23 +266,27 @@ def _pairs(
                 models[first],
                 models[second],
                 *setting,
-                difference=float(observed[number].mean()),
+                difference=observed[number],
                 low=low,
                 high=high,
                 bootstrap_p=bootstrap_p[number],
                 bootstrap_p_holm=bootstrap_p_holm[number],
                 permutation_p=permutation_p[number],
                 permutation_p_holm=permutation_p_holm[number],
-                smallest_difference=smallest_difference(observed[number]),
+                smallest_difference=smallest_difference(of_users[number], targets),
             )
         )
     return rows
 
 
-def _slice_row(model: str, setting: tuple[str, str], by: str, part: str, gains: NDArray[numpy.float64]) -> SliceRow:
-    users = len(gains)
-    error = float(gains.std(ddof=1) / numpy.sqrt(users)) if users > 1 else None
-    return SliceRow(model, *setting, by=by, part=part, users=users, mean=float(gains.mean()), standard_error=error)
+def _slice_row(
+    model: str, setting: tuple[str, str], by: str, part: str, gains: NDArray[numpy.float64], users: Int32s
+) -> SliceRow:
+    sums, targets = by_user(gains, users)
+    error = standard_error(sums, targets) if len(sums) > 1 else None
+    return SliceRow(
+        model, *setting, by=by, part=part, targets=len(gains), mean=float(gains.mean()), standard_error=error
+    )
 
 
 def _recommendations(candidates: Candidates, item_count: int) -> RecommendationsRow:

@@ -2,7 +2,7 @@
 
 ::
 
-    {"dataset": "ml-100k", "fingerprint": "…", "split": "test", "users": 943, "items": 1349,
+    {"dataset": "ml-100k", "fingerprint": "…", "split": "test", "users": 943, "targets": 943, "items": 1349,
      "resamples": 10000, "confidence": 0.95, "power": 0.8,
      "models": [{"model": "sasrec", "protocol": "unmasked", "metric": "ndcg@10",
                  "mean": 0.052, "low": 0.045, "high": 0.059,
@@ -13,18 +13,19 @@
                 "bootstrap_p": 0.2, "bootstrap_p_holm": 0.6, "permutation_p": 0.19, "permutation_p_holm": 0.57,
                 "smallest_difference": 0.0086}, …],
      "slices": [{"model": "sasrec", "protocol": "unmasked", "metric": "ndcg@10", "by": "history_length",
-                 "part": "18-33", "users": 236, "mean": 0.06, "standard_error": 0.009}, …],
+                 "part": "18-33", "targets": 236, "mean": 0.06, "standard_error": 0.009}, …],
      "recommendations": [{"model": "sasrec", "seed": 0, "users": 943, "cutoff": 10,
                           "coverage": 0.61, "gini": 0.72}, …]}
 
 - ``models``, ``pairs`` and ``slices`` hold HIT, NDCG and MRR at 10 in both protocols. The baselines are
   among the models; they have no seeds: ``[]`` and null. Of the baselines, only ``most-popular`` is in ``pairs``.
-- A model of several seeds has, for each user, the mean gain over its seeds. ``mean``, ``low`` and ``high`` are over
-  users, a bootstrap interval; ``seed_…`` are over the values of the seeds (Student's t), null with fewer than two.
+- A model of several seeds has, for each target, the mean gain over its seeds. ``mean`` is over the targets, ``low`` and
+  ``high`` are a bootstrap interval over users, each drawn with all their targets; ``seed_…`` are over the values of the
+  seeds (Student's t), null with fewer than two.
 - ``difference`` is ``first`` less ``second``, with its paired bootstrap interval over users; p-values are two-sided;
   ``…_holm`` are corrected for all pairs of the same protocol and metric. ``smallest_difference`` is what a test of this
   pair at 5%, uncorrected, would find with a chance of 80%. See ``statistics.py``.
-- ``slices``: ``by`` is ``history_length`` (quarters of the users, named by their bounds) or ``target_popularity``
+- ``slices``: ``by`` is ``history_length`` (quarters of the targets, named by their bounds) or ``target_popularity``
   (``head``, the 20% of items with the most training interactions, and ``tail``). ``standard_error`` is over the
   users, null for a single one. See ``slices.py``.
 - ``recommendations``: of the ten best items, history masked, that each user is given.
@@ -74,14 +75,14 @@ class PairRow:
 
 @dataclass(frozen=True)
 class SliceRow:
-    """A model's mean of a metric over a part of the users."""
+    """A model's mean of a metric over a part of the targets."""
 
     model: str
     protocol: str
     metric: str
     by: str
     part: str
-    users: Count
+    targets: Count
     mean: Share
     standard_error: Number | None
 
@@ -106,6 +107,7 @@ class Comparison:
     fingerprint: str
     split: str
     users: Count
+    targets: Count
     items: Positive
     resamples: Count
     confidence: Share

@@ -1,17 +1,19 @@
 """The files an evaluation writes.
 
-- ``ranks.parquet``, a row a user of the split: ``user`` int32, ``target`` int32, ``history_length`` int32,
+- ``ranks.parquet``, a row a target of the split: ``user`` int32, ``target`` int32, ``history_length`` int32,
   ``rank_unmasked`` and ``rank_masked`` int32 (1 = best), and the ranks that each baseline of ``contracts.BASELINES``
   gives the same target: ``most_popular_rank_unmasked``, ``most_popular_rank_masked``, ``most_recent_rank_unmasked`` ...
+  (``most_popular_lately_...`` with ``--split global-time`` only).
 - ``candidates.parquet``, a row a user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items with
-  the history masked, best first, and their ``scores`` list<float32>. What an LLM ranker re-orders.
+  the history masked, best first, and their ``scores`` list<float32>, before the user's first target. What an LLM
+  ranker re-orders.
 
-  Both are in ascending order of ``user``. Their metadata carries the data set's name and fingerprint, model, seed and
-  split, so that files of two data sets are never taken together.
+  Both are in ascending order of ``user``, and of ``history_length`` within a user. Their metadata carries the data
+  set's name and fingerprint, model, seed and split, so that files of two data sets are never taken together.
 - ``metrics.json``::
 
     {"dataset": "ml-100k", "fingerprint": "…", "model": "sasrec", "seed": 0, "profile": "quick", "split": "test",
-     "users": 943, "items": 1349,
+     "users": 943, "targets": 943, "items": 1349,
      "parameters": 341234, "parameters_without_embeddings": 99968,
      "training": {"epochs": 20, "best_epoch": 17, "stopped": "epochs" | "patience",
                   "validation_ndcg@10": 0.09, "validation_protocol": "unmasked", "cpu_seconds": 123.4, "device": "cpu"},
@@ -25,7 +27,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -36,8 +37,8 @@ from pydantic import Field
 
 from ssm4rec.artifacts.codec import Count, Positive, Share, read_document, read_table
 from ssm4rec.artifacts.training import RecipeParts, TrainingFacts
-from ssm4rec.contracts import BASELINES, CANDIDATES_PER_USER, PROTOCOLS, SPLITS
-from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, SequenceDataset
+from ssm4rec.contracts import BASELINES, CANDIDATES_PER_USER, PROTOCOLS, SPLITS, TIME_BASELINES
+from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file, write_json
 
@@ -49,17 +50,21 @@ SEED_KEY: Final = b"ssm4rec.seed"
 SPLIT_KEY: Final = b"ssm4rec.split"
 
 _BASELINE_COLUMNS: Final = {
-    name: tuple(f"{name.replace('-', '_')}_rank_{protocol}" for protocol in PROTOCOLS) for name in BASELINES
+    name: tuple(f"{name.replace('-', '_')}_rank_{protocol}" for protocol in PROTOCOLS) for name in TIME_BASELINES
 }
-"""Of each baseline: its unmasked and its masked ranks."""
+"""Of each baseline: its unmasked and its masked ranks; those of a baseline that was not evaluated are null."""
 
 _RANKS_SCHEMA: Final = pyarrow.schema(
     [
-        pyarrow.field(name, pyarrow.int32(), nullable=False)
-        for name in (
-            *("user", "target", "history_length", "rank_unmasked", "rank_masked"),
-            *chain.from_iterable(_BASELINE_COLUMNS.values()),
-        )
+        *(
+            pyarrow.field(name, pyarrow.int32(), nullable=False)
+            for name in ("user", "target", "history_length", "rank_unmasked", "rank_masked")
+        ),
+        *(
+            pyarrow.field(column, pyarrow.int32(), nullable=name not in BASELINES)
+            for name, columns in _BASELINE_COLUMNS.items()
+            for column in columns
+        ),
     ]
 )
 _CANDIDATES_SCHEMA: Final = pyarrow.schema(
@@ -95,6 +100,7 @@ class EvaluationSummary:
     profile: str
     split: Annotated[str, Field(pattern="^(validation|test)$")]
     users: Positive
+    targets: Positive
     items: Positive
     parameters: Count
     parameters_without_embeddings: Count
@@ -114,9 +120,9 @@ class EvaluationSummary:
 
 @dataclass(frozen=True)
 class Ranks:
-    """ranks.parquet as arrays (n,), users ascending; see the module's description.
+    """ranks.parquet as arrays (T,), users ascending, history lengths ascending within a user.
 
-    ``baselines`` holds the unmasked and the masked ranks of each baseline.
+    ``baselines`` holds the unmasked and the masked ranks of each baseline that was evaluated.
     """
 
     users: Int32s
@@ -158,16 +164,15 @@ def write_ranks(
     ranking: "FullRanking",
     baselines: Mapping[str, "FullRanking"],
 ) -> None:
-    """Write ranks.parquet: the ranks of the model and of every baseline, user by user."""
-    columns = (
-        ranking.users,
-        ranking.targets,
-        ranking.history_lengths,
-        ranking.unmasked,
-        ranking.masked,
-        *chain.from_iterable((baselines[name].unmasked, baselines[name].masked) for name in BASELINES),
-    )
-    arrays = [pyarrow.array(values.astype(numpy.int32)) for values in columns]
+    """Write ranks.parquet: the ranks of the model and of every baseline, target by target."""
+    columns: list[Int64s | None] = [
+        *(ranking.users, ranking.targets, ranking.history_lengths, ranking.unmasked, ranking.masked)
+    ]
+    for name in TIME_BASELINES:
+        baseline = baselines.get(name)
+        columns += [baseline.unmasked, baseline.masked] if baseline else [None, None]
+    missing = pyarrow.nulls(len(ranking.users), pyarrow.int32())
+    arrays = [missing if values is None else pyarrow.array(values.astype(numpy.int32)) for values in columns]
     schema = _RANKS_SCHEMA.with_metadata(_metadata(dataset, model, seed, split))
     with whole_file(path) as partial:
         pyarrow.parquet.write_table(pyarrow.table(arrays, schema=schema), partial)
@@ -181,27 +186,41 @@ def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
             not those of its split.
     """
     table, model, seed, split = _read(path, _RANKS_SCHEMA, dataset, "ranks")
-    columns = {name: table.column(name).to_numpy() for name in _RANKS_SCHEMA.names}
-    users, targets = columns["user"], columns["target"]
-    positions = dataset.test_position if split == "test" else dataset.validation_position
-    if (positions[users] < 0).any() or (dataset.items[dataset.offsets[users] + positions[users]] != targets).any():
+    present = [name for name in _RANKS_SCHEMA.names if table.column(name).null_count < len(table)]
+    columns = {name: table.column(name).to_numpy() for name in present}
+    users, places = columns["user"], columns["history_length"]
+    if _not_targets(dataset, split, users, places, columns["target"]):
         raise InputError(f"{path}: the targets are not those of the {split} split; run evaluate again")
-    for name in _RANKS_SCHEMA.names[3:]:
-        if columns[name].min() < 1 or columns[name].max() > dataset.item_count:
+    for name in present[3:]:
+        values = columns[name]
+        if not (values >= 1).all() or not (values <= dataset.item_count).all():  # a missing one is NaN
             raise InputError(f"{path}: {name} is not always in 1..{dataset.item_count}; run evaluate again")
     return Ranks(
         users=users,
-        targets=targets,
-        history_lengths=columns["history_length"],
+        targets=columns["target"],
+        history_lengths=places,
         unmasked=columns["rank_unmasked"],
         masked=columns["rank_masked"],
         baselines={
-            name: (columns[unmasked], columns[masked]) for name, (unmasked, masked) in _BASELINE_COLUMNS.items()
+            name: (columns[unmasked], columns[masked])
+            for name, (unmasked, masked) in _BASELINE_COLUMNS.items()
+            if {unmasked, masked} <= columns.keys()
         },
         model=model,
         seed=seed,
         split=split,
     )
+
+
+def _not_targets(dataset: SequenceDataset, split: str, users: Int32s, places: Int32s, targets: Int32s) -> bool:
+    """Return whether any of these are not targets of a split, each once."""
+    owners, wanted = dataset.targets("test" if split == "test" else "validation")
+    longest = int(numpy.diff(dataset.offsets).max())
+    if (places < 0).any() or (places >= longest).any():
+        return True
+    known, given = owners * longest + wanted, users.astype(numpy.int64) * longest + places
+    strangers = (numpy.diff(given) <= 0).any() or not numpy.isin(given, known).all()
+    return bool(strangers or (dataset.items[dataset.offsets[users] + places] != targets).any())
 
 
 def write_candidates(
@@ -210,7 +229,7 @@ def write_candidates(
     """Write candidates.parquet; a user who has had nearly all items gets fewer than K candidates."""
     present = numpy.isfinite(ranking.candidate_scores)
     offsets = pyarrow.array(numpy.concatenate([[0], present.sum(axis=1).cumsum()]).astype(numpy.int32))
-    users = pyarrow.array(ranking.users.astype(numpy.int32))
+    users = pyarrow.array(ranking.users[ranking.first].astype(numpy.int32))
     items = pyarrow.array(ranking.candidates[present].astype(numpy.int32))
     scores = pyarrow.array(ranking.candidate_scores[present])
     lists = [pyarrow.ListArray.from_arrays(offsets, values) for values in (items, scores)]
@@ -226,6 +245,8 @@ def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
         InputError: it is missing, damaged or empty, or of another data set than ``dataset``.
     """
     table, model, seed, split = _read(path, _CANDIDATES_SCHEMA, dataset, "candidates")
+    if (numpy.diff(table.column("user").to_numpy()) == 0).any():
+        raise InputError(f"{path}: a user stands there twice; run evaluate again")
     lists, scores = table.column("items").chunk(0), table.column("scores").chunk(0)
     lengths = numpy.diff(lists.offsets.to_numpy())
     if not lengths.any():
@@ -264,7 +285,7 @@ def _read(
     table = read_table(path, schema, f"the {content} of an evaluation", "evaluate")
     model, seed, split = _origin(path, table.schema.metadata or {}, dataset, content)
     users = table.column("user").to_numpy()
-    if users[0] < 0 or users[-1] >= dataset.user_count or (numpy.diff(users) <= 0).any():
+    if users[0] < 0 or users[-1] >= dataset.user_count or (numpy.diff(users) < 0).any():
         raise InputError(f"{path}: users are not in ascending order in 0..{dataset.user_count - 1}; run evaluate again")
     return table, model, seed, split
 

@@ -1,13 +1,13 @@
-"""Parts of an evaluation: users by history length and by their target's popularity; how spread recommendations are.
+"""Parts of an evaluation: targets by the length of their history and by popularity; how spread recommendations are.
 
-- history length: the users in quarters of equal size, by the number of items before the target. Users with equally
+- history length: the targets in quarters of equal size, by the number of items before them. Targets with equally
   long histories stay together, so the quarters are equal only as far as that allows, and there may be fewer of them.
 - target popularity: ``head`` are the 20% of the catalog's items with the most training interactions (rounded up; of
   equal counts the lower item number comes first), ``tail`` are the others.
 - coverage: the share of the catalog that is recommended to at least one user.
 - Gini index: how unequal the items' numbers of recommendations are. 0: all equal; 1 - 1/V: one item takes all.
 
-Shapes: n users, V items, K recommendations a user.
+Shapes: T targets, n users, V items, K recommendations a user.
 """
 
 import math
@@ -23,38 +23,38 @@ HEAD_SHARE: Final = 0.2
 _QUARTERS: Final = (0.25, 0.5, 0.75)
 
 Parts = dict[str, NDArray[numpy.bool_]]
-"""The users of each part, (n,), by its name; every user is in one part."""
+"""The targets of each part, (T,), by its name; every target is in one part."""
 
 
 def parts_by_history_length(lengths: Int32s | Int64s) -> Parts:
-    """Return the users by the length of their history, short ones first; a part is named by its bounds.
+    """Return the targets by the length of their history, short ones first; a part is named by its bounds.
 
     Args:
-        lengths: (n,).
+        lengths: (T,).
 
     >>> parts = parts_by_history_length(numpy.array([3, 4, 4, 4, 7, 8, 9, 90]))
-    >>> {name: int(users.sum()) for name, users in parts.items()}
+    >>> {name: int(chosen.sum()) for name, chosen in parts.items()}
     {'3-4': 4, '7-8': 2, '9-90': 2}
     """
     bounds = numpy.unique(numpy.quantile(lengths, _QUARTERS, method="inverted_cdf"))
     quarter = numpy.searchsorted(bounds, lengths, side="left")  # the first bound that is not below the length
     parts = {}
     for number in numpy.unique(quarter):
-        users = quarter == number
-        shortest, longest = int(lengths[users].min()), int(lengths[users].max())
-        parts[str(shortest) if shortest == longest else f"{shortest}-{longest}"] = users
+        chosen = quarter == number
+        shortest, longest = int(lengths[chosen].min()), int(lengths[chosen].max())
+        parts[str(shortest) if shortest == longest else f"{shortest}-{longest}"] = chosen
     return parts
 
 
 def parts_by_popularity(targets: Int32s | Int64s, training_counts: Int64s) -> Parts:
-    """Return the users whose target is a head item, and those whose target is a tail item.
+    """Return the targets that are head items, and those that are tail items.
 
     Args:
-        targets: items 1..V, (n,).
+        targets: items 1..V, (T,).
         training_counts: the training interactions of each item, (V + 1,); entry 0 is padding.
 
     >>> counts = numpy.array([0, 5, 9, 1, 1, 1])
-    >>> {name: users.tolist() for name, users in parts_by_popularity(numpy.array([1, 2, 5]), counts).items()}
+    >>> {name: chosen.tolist() for name, chosen in parts_by_popularity(numpy.array([1, 2, 5]), counts).items()}
     {'head': [False, True, False], 'tail': [True, False, True]}
     """
     item_count = len(training_counts) - 1

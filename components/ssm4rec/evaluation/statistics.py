@@ -1,14 +1,16 @@
 """How sure an evaluation is: intervals over users, tests of pairs of models, intervals over seeds.
 
-A gain is what one user adds to a metric (``metrics.gains_at``). Every resample is drawn once for all columns of the
-gains (models, metrics, protocols), so that a pair's difference is the difference of two columns of the same resample:
-everything is paired, and all pairs cost one matrix product. Users from whom no column gains anything change no sum;
-only how many of them a resample draws matters, which is binomial, so they need no drawing.
+A gain is what one target adds to a metric (``metrics.gains_at``), and a metric is the mean over the targets. Targets of
+one user are not independent, so whole users are drawn (cluster bootstrap): functions take each user's sum of gains, and
+how many targets it is the sum of (``by_user``). Every resample is drawn once for all columns of the gains (models,
+metrics, protocols), so that a pair's difference is the difference of two columns of the same resample: everything is
+paired, and all pairs cost one matrix product. Users from whom no column gains anything change no sum; only how many of
+them a resample draws matters, which is binomial, so they need no drawing.
 
 Intervals over users say how the numbers would vary with other users of the same kind, for the trained models as they
 are. Intervals over seeds say how they would vary with other trainings, for the same users. They are kept apart.
 
-Shapes: U users, C columns, R resamples, P pairs.
+Shapes: T targets, U users, C columns, R resamples, P pairs.
 """
 
 from collections.abc import Sequence
@@ -18,6 +20,8 @@ from typing import Final
 import numpy
 import scipy.stats
 from numpy.typing import NDArray
+
+from ssm4rec.data.dataset import Int32s, Int64s
 
 CONFIDENCE: Final = 0.95
 POWER: Final = 0.8
@@ -31,14 +35,41 @@ _TIE: Final = 1e-12
 """Means nearer than this are equal: rounding of sums in another order (about 1e-16) must not break ties."""
 
 
-def bootstrap_means(gains: Floats, resamples: int, random: numpy.random.Generator) -> Floats:
-    """Return the columns' means over U users drawn with replacement, R times, (R, C).
+def by_user(gains: Floats, users: Int32s) -> tuple[Floats, Int64s]:
+    """Return each user's sum of gains, (U, ...), and number of targets, (U,).
 
     Args:
-        gains: (U, C).
+        gains: of targets, (T, ...).
+        users: whose targets they are, ascending, (T,).
+
+    >>> by_user(numpy.array([0.5, 1.0, 0.25]), numpy.array([4, 4, 7]))
+    (array([1.5 , 0.25]), array([2, 1]))
+    """
+    first = numpy.flatnonzero(numpy.diff(users, prepend=-1))
+    if len(first) == len(users):
+        return gains, numpy.ones(len(users), dtype=numpy.int64)
+    return numpy.add.reduceat(gains, first, axis=0), numpy.diff(first, append=len(users))
+
+
+def bootstrap_means(
+    gains: Floats, resamples: int, random: numpy.random.Generator, targets: Int64s | None = None
+) -> Floats:
+    """Return the columns' means over the targets of U users drawn with replacement, R times, (R, C).
+
+    Args:
+        gains: each user's sums, (U, C).
         resamples: R.
         random: gives the draws.
+        targets: of each user, at least 1, (U,); None: one each.
     """
+    if targets is not None and (targets > 1).any():
+        both = _bootstrap_means(numpy.column_stack([gains, targets]), resamples, random)
+        return both[:, :-1] / both[:, -1:]
+    return _bootstrap_means(gains, resamples, random)
+
+
+def _bootstrap_means(gains: Floats, resamples: int, random: numpy.random.Generator) -> Floats:
+    """Return the columns' means over U users drawn with replacement, R times, (R, C)."""
     users = len(gains)
     active = _active(gains)
     means = numpy.zeros((resamples, gains.shape[1]))
@@ -53,16 +84,19 @@ def bootstrap_means(gains: Floats, resamples: int, random: numpy.random.Generato
     return means / users
 
 
-def flipped_means(gains: Floats, resamples: int, random: numpy.random.Generator) -> Floats:
+def flipped_means(
+    gains: Floats, resamples: int, random: numpy.random.Generator, targets: Int64s | None = None
+) -> Floats:
     """Return the columns' means after each user's gains got a random sign, R times, (R, C).
 
-    The difference of two columns is the mean of the users' differences with random signs: what the difference of two
-    models would be if each user's two gains were swapped with probability 1/2.
+    The difference of two columns is the mean of the differences with random signs: what the difference of two models
+    would be if each user's gains were swapped, all or none, with probability 1/2.
 
     Args:
-        gains: (U, C).
+        gains: each user's sums, (U, C).
         resamples: R.
         random: gives the signs.
+        targets: of each user, at least 1, (U,); None: one each.
     """
     active = _active(gains)
     means = numpy.zeros((resamples, gains.shape[1]))
@@ -72,7 +106,7 @@ def flipped_means(gains: Floats, resamples: int, random: numpy.random.Generator)
         bits = numpy.frombuffer(random.bytes(rows * len(active) // 8 + 1), dtype=numpy.uint8)
         positive = numpy.unpackbits(bits, count=rows * len(active)).reshape(rows, -1).astype(numpy.float64)
         means[first : first + rows] = 2 * (positive @ active) - active.sum(axis=0)
-    return means / len(gains)
+    return means / (len(gains) if targets is None else targets.sum())
 
 
 def interval(draws: Floats) -> tuple[float, float]:
@@ -122,14 +156,37 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def smallest_difference(differences: Floats) -> float:
+def standard_error(gains: Floats, targets: Int64s | None = None) -> float:
+    """Return the standard error of the mean over all targets, from U >= 2 users drawn.
+
+    With one target a user s / sqrt(U), s the users' standard deviation (U - 1). With several, the mean is a ratio of
+    two sums over users, and its linear approximation takes the place of the gains (Cochran 1977, 6.13):
+    e_u = (g_u - mean t_u) / (T / U), g_u the user's sum and t_u their targets.
+
+    Args:
+        gains: each user's sum, (U,).
+        targets: of each user, (U,); None: one each.
+
+    >>> standard_error(numpy.array([1.0, 2.0, 3.0, 4.0])) == numpy.std([1, 2, 3, 4], ddof=1) / 2
+    True
+    """
+    numbers = numpy.ones(len(gains)) if targets is None else targets
+    errors = (gains - gains.sum() / numbers.sum() * numbers) / numbers.mean()
+    return float(errors.std(ddof=1) / numpy.sqrt(len(gains)))
+
+
+def smallest_difference(differences: Floats, targets: Int64s | None = None) -> float:
     """Return the smallest true mean difference that a test on these users would find with a chance of 80%.
 
-    (z(0.975) + z(0.8)) s / sqrt(U) = 2.80 s / sqrt(U), for one two-sided test at 5%; s is the standard deviation of
-    the users' differences (U,), U >= 2. Holm's correction over many pairs needs larger ones.
+    (z(0.975) + z(0.8)) = 2.80 standard errors of the mean difference, for one two-sided test at 5%; U >= 2. Holm's
+    correction over many pairs needs larger ones.
+
+    Args:
+        differences: each user's sum, (U,).
+        targets: of each user, (U,); None: one each.
     """
     quantiles = scipy.stats.norm.ppf((1 + CONFIDENCE) / 2) + scipy.stats.norm.ppf(POWER)
-    return float(quantiles * differences.std(ddof=1) / numpy.sqrt(len(differences)))
+    return float(quantiles) * standard_error(differences, targets)
 
 
 @dataclass(frozen=True)

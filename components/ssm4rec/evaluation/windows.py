@@ -4,7 +4,7 @@ Every training is evaluated on the same users and targets. A model at one window
 (``label``), so that ``compare.py`` makes means, intervals, tests and parts; here is what is particular to windows. A
 user is cut by a window if the history before the target is longer: those users alone lose something they had.
 
-Shapes: U users, R resamples.
+Shapes: T targets, U users, R resamples.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from typing import Final
 import numpy
 
 from ssm4rec.contracts import MASKED, PROTOCOLS, metric_name
-from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.data.dataset import Int64s, SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import CUTOFF, Evaluations, compare, gather
 from ssm4rec.evaluation.comparison import Comparison, PairRow
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks
 from ssm4rec.evaluation.metrics import gains_at, metric_at
-from ssm4rec.evaluation.statistics import Floats, bootstrap_means, holm, interval
+from ssm4rec.evaluation.statistics import Floats, bootstrap_means, by_user, holm, interval
 
 METRIC: Final = "ndcg"
 NAME: Final = metric_name(METRIC, CUTOFF)
@@ -177,11 +177,12 @@ def _pairs(
                 _mean_gains(evaluations, label(name, its), protocol)[cut]
                 for name, its in ((model, window), (other, other_window))
             ]
-            apart = window != other_window and cut.sum() > 1
-            of_cut = _difference(gains[0] - gains[1], resamples, random) if apart else None
+            sums, targets = by_user(gains[0] - gains[1], evaluations.any_ranks.users[cut])
+            apart = window != other_window and len(targets) > 1
+            of_cut = _difference(sums, targets, resamples, random) if apart else None
             pairs.append(
                 WindowPair(
-                    model, window, other, other_window, protocol, _signed(row, sign), p_holm, int(cut.sum()), of_cut
+                    model, window, other, other_window, protocol, _signed(row, sign), p_holm, len(targets), of_cut
                 )
             )
     return tuple(pairs)
@@ -193,14 +194,14 @@ def _signed(row: PairRow, sign: int) -> Difference:
     return Difference(sign * row.difference + 0.0, low + 0.0, high + 0.0)
 
 
-def _difference(differences: Floats, resamples: int, random: numpy.random.Generator) -> Difference:
-    """Return the mean of users' differences (U,) with its interval."""
-    drawn = bootstrap_means(differences[:, None], resamples, random)[:, 0]
-    return Difference(float(differences.mean()), *interval(drawn))
+def _difference(sums: Floats, targets: Int64s, resamples: int, random: numpy.random.Generator) -> Difference:
+    """Return the mean difference with its interval, from users' sums (U,) over their targets (U,)."""
+    drawn = bootstrap_means(sums[:, None], resamples, random, targets)[:, 0]
+    return Difference(float(sums.sum() / targets.sum()), *interval(drawn))
 
 
 def _mean_gains(evaluations: Evaluations, name: str, protocol: str) -> Floats:
-    """Return each user's NDCG@10, the mean over the seeds, (U,)."""
+    """Return each target's NDCG@10, the mean over the seeds, (T,)."""
     gains = [gains_at(METRIC, _of(ranks, protocol), CUTOFF) for ranks in evaluations.ranks[name]]
     mean: Floats = numpy.mean(gains, axis=0)
     return mean

@@ -2,17 +2,17 @@
 
 from typing import Final
 
-from ssm4rec.contracts import BASELINES, MOST_POPULAR, PROTOCOLS, in_table_order
+from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
 from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow, SliceRow
 from ssm4rec.report.figures import INK, Figure, drawing, style
-from ssm4rec.report.markdown import MISSING, escape, plural, table, with_interval
+from ssm4rec.report.markdown import MISSING, escape, population, table, with_interval
 from ssm4rec.report.sections import Section
 
 SIGNIFICANCE: Final = 0.05
 _METRICS: Final = ("ndcg@10", "hit@10")
 _TEN: Final = ("hit@10", "ndcg@10", "mrr@10")
 _SLICES: Final = {
-    "history_length": "length of the history (quarters of the users)",
+    "history_length": "length of the history (quarters of the targets)",
     "target_popularity": "popularity of the target (head: the 20% of items with the most training interactions)",
 }
 
@@ -59,8 +59,8 @@ def judged(row: PairRow) -> str:
 
 def _significance(comparison: Comparison) -> str:
     notes = (
-        f"Over {plural(comparison.users, 'user')} of {comparison.split}. Brackets are 95% bootstrap intervals "
-        f"({comparison.resamples:,} resamples, the same for all models). p-values are of two-sided permutation tests; "
+        f"Over {population(comparison.users, comparison.targets)} of {comparison.split}. Brackets are 95% bootstrap "
+        f"intervals ({comparison.resamples:,} resamples, the same for all models). p-values are of two-sided permutation tests; "
         f"Holm's are corrected for all pairs of one table, and judged at {SIGNIFICANCE:g}. Of the baselines only "
         f"{MOST_POPULAR} is tested. The smallest difference is "
         f"what one uncorrected test on these users would find with a chance of {comparison.power:.0%}: a smaller "
@@ -138,10 +138,10 @@ def _slices(comparison: Comparison, by: str, protocol: str) -> str:
     models = _models(comparison)
     cells = {(row.part, row.model): row for row in rows}
     lines = [
-        [part, f"{cells[part, models[0]].users:,}", *(_slice_cell(cells[part, model]) for model in models)]
+        [part, f"{cells[part, models[0]].targets:,}", *(_slice_cell(cells[part, model]) for model in models)]
         for part in parts
     ]
-    return table(["", "Users", *map(escape, models)], lines, text_columns=len(models) + 2)
+    return table(["", "Targets", *map(escape, models)], lines, text_columns=len(models) + 2)
 
 
 def _slice_rows(comparison: Comparison, by: str, protocol: str) -> list[SliceRow]:
@@ -194,8 +194,8 @@ def _differences(comparison: Comparison, protocol: str) -> Figure:
 
 
 def _by_length(comparison: Comparison) -> Figure:
-    """Draw NDCG@10 against the quarters of the users by history length, the paper's protocol."""
-    models = [name for name in _models(comparison) if name == MOST_POPULAR or name not in BASELINES]
+    """Draw NDCG@10 against the quarters of the targets by history length, the paper's protocol."""
+    models = [name for name in _models(comparison) if name == MOST_POPULAR or name not in TIME_BASELINES]
     rows = [row for row in _slice_rows(comparison, "history_length", PROTOCOLS[0]) if row.model in models]
     parts = list(dict.fromkeys(row.part for row in rows))
     with drawing("by-history-length") as made:
@@ -211,7 +211,7 @@ def _by_length(comparison: Comparison) -> Figure:
         made.axes.set_ylabel("NDCG@10")
         made.axes.legend(frameon=False, fontsize=9)
     caption = (
-        "NDCG@10 by the length of the history, unmasked, a quarter of the users each; whiskers are standard errors."
+        "NDCG@10 by the length of the history, unmasked, a quarter of the targets each; whiskers are standard errors."
     )
-    numbers = [(row.model, row.part, row.users, row.mean, row.standard_error) for row in rows]
-    return made.figure(caption, ("model", "history_length", "users", "ndcg@10", "standard_error"), numbers)
+    numbers = [(row.model, row.part, row.targets, row.mean, row.standard_error) for row in rows]
+    return made.figure(caption, ("model", "history_length", "targets", "ndcg@10", "standard_error"), numbers)

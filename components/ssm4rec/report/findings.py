@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ssm4rec.contracts import BASELINES, MASKED, PROTOCOLS, UNMASKED
+from ssm4rec.contracts import MASKED, PROTOCOLS, UNMASKED
 from ssm4rec.data.event_order import EXACT, RANDOM_TIES, RECBOLE
-from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural
+from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural, population
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.study import Study
 
@@ -32,7 +32,7 @@ def headline(study: Study) -> str:
     noun = "profile" if len(profiles) == 1 else "profiles"
     lines = [
         f"This study trained {models} on the data set {escape(first.dataset)} with the {noun} "
-        f"{listed([escape(profile) for profile in profiles])}. For each of {plural(first.users, 'user')} "
+        f"{listed([escape(profile) for profile in profiles])}. For each of {population(first.users, first.targets)} "
         f"({study.split} split), every model ranked all {plural(first.items, 'item')} by how likely each is the next. "
         f"{_repeat_terms(study)}",
         "",
@@ -185,7 +185,7 @@ def _best(study: Study, protocol: str) -> str:
     verdict = "best by NDCG@10 is"
     if len(study.models) == 1:
         verdict = "the only model is"
-    baselines = "; ".join(f"{name} has {_numbers(study, name, protocol)}" for name in BASELINES)
+    baselines = "; ".join(f"{name} has {_numbers(study, name, protocol)}" for name in study.baselines)
     return (
         f"{_PROTOCOL_WORDS[protocol]}: {verdict} **{escape(best)}** with {_numbers(study, best, protocol)}; "
         f"{baselines}. {_not_beaten(study, protocol)}"
@@ -194,7 +194,7 @@ def _best(study: Study, protocol: str) -> str:
 
 def _not_beaten(study: Study, protocol: str) -> str:
     """Say which models do not beat the best baseline of a protocol."""
-    best = max(BASELINES, key=lambda name: _mean(study, name, protocol))
+    best = max(study.baselines, key=lambda name: _mean(study, name, protocol))
     reached = _mean(study, best, protocol)
     short = [escape(model) for model in study.models if _mean(study, model, protocol) <= reached]
     if not short:

@@ -4,17 +4,19 @@ import datetime
 import statistics
 from typing import Final
 
-from ssm4rec.contracts import BASELINES, MOST_POPULAR, PROTOCOLS
+from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS
 from ssm4rec.evaluation.comparison import Comparison, PairRow
 from ssm4rec.report import tables
 from ssm4rec.report.comparison_sections import SIGNIFICANCE, model_row, p_text
 from ssm4rec.report.global_time import GlobalTime
 from ssm4rec.report.markdown import (
+    MISSING,
     bullets,
     escape,
     listed,
     metric_cell,
     plural,
+    population,
     setting_cell,
     table,
     with_interval,
@@ -24,6 +26,14 @@ from ssm4rec.report.study import Study
 
 _METRICS: Final = ("hit@10", "ndcg@10")
 _ORDERED_BY: Final = "ndcg@10"
+_TARGETS: Final = {
+    "successive": "Every event of a user from then on is a target, with all events before it as its history. A metric "
+    "is the mean over these targets; intervals and tests draw whole users with all their targets.",
+    "last": "A user's target is their last event from then on, the history all before it.",
+    "random": "A user's target is one of their events from then on, drawn at random, the history all before it.",
+    "first": "A user's target is their first event from then on, the history all before it. By this target models "
+    "come out in another order than by all later events (RESULTS.md).",
+}
 
 
 def global_time_sections(study: Study) -> list[Section]:
@@ -58,13 +68,14 @@ def _cuts(study: Study, again: Study) -> str:
     unseen = split["test_targets_unseen_in_training"]
     return (
         f"Training ends before {_moment(split['validation_from'])}, the test begins at {_moment(split['test_from'])}. "
-        "A user's target is their first event from then on, the history all before it. Only users with events on "
+        f"{_TARGETS[split['time_target']]} Only users with events on "
         f"both sides of that moment have both: {plural(evaluation.users, 'test user')} of "
         f"{again.manifest['counts']['users']:,}, where leave-one-out has {study.trainings[0].users:,}; all "
         f"{plural(evaluation.items, 'item')} are ranked, as there. Training has "
-        f"{split['training_interactions']:,} interactions in place of "
-        f"{study.manifest['split']['training_interactions']:,}. {plural(unseen, 'target')} of {evaluation.users:,} "
-        f"{'is an item' if unseen == 1 else 'are items'} that training never saw."
+        f"{split['training_interactions']:,} interactions instead of "
+        f"{study.manifest['split']['training_interactions']:,}. {plural(unseen, 'target')} of {evaluation.targets:,} "
+        f"{'is an item' if unseen == 1 else 'are items'} that training never saw. Validation has targets of the same "
+        "kind, between the two moments."
     )
 
 
@@ -90,7 +101,8 @@ def _order(study: Study, again: Study, protocol: str) -> str:
 
 def _means(study: Study, again: Study, protocol: str) -> str:
     rows = []
-    for model in _ranked(study, [*_shared(study, again)[:-1], *BASELINES], protocol):
+    ranked = _ranked(study, [*_shared(study, again)[:-1], *study.baselines], protocol)
+    for model in (*ranked, *(name for name in again.baselines if name not in study.baselines)):
         cells = [_mean_cell(one, model, protocol, metric) for metric in _METRICS for one in (study, again)]
         rows.append([escape(model), *cells])
     header = ["Model"]
@@ -103,7 +115,8 @@ def _mean_cell(study: Study, model: str, protocol: str, metric: str) -> str:
     row = model_row(study.comparison, model, protocol, metric) if study.comparison else None
     if row:
         return with_interval(row.mean, row.low, row.high)
-    return metric_cell(study.values(model, study.split, protocol, metric))
+    values = study.values(model, study.split, protocol, metric)
+    return metric_cell(values) if values else MISSING
 
 
 def _pairs(ours: Comparison, theirs: Comparison, models: list[str], protocol: str) -> str:
@@ -180,16 +193,18 @@ def _widths(ours: Comparison | None, theirs: Comparison | None, models: list[str
     lines = []
     if without:
         lines.append(
-            f"No hit at 10 of {listed(without)} among the {plural(theirs.users, 'user')} of global-time, history "
+            f"No hit at 10 of {listed(without)} among the {population(theirs.users, theirs.targets)} of global-time, "
+            "history "
             f"{PROTOCOLS[0]}: resampled zeros make an interval without width. By the rule of three, a HIT@10 of up to "
             f"{3 / theirs.users:.3f} gives none as often as one time in twenty."
         )
     return [
         *lines,
-        f"{plural(theirs.users, 'user')} in place of {ours.users:,} make wider intervals: {_ORDERED_BY.upper()}, "
-        f"history {PROTOCOLS[0]}, is known to ± {reaches[1]:.4f} in place of ± {reaches[0]:.4f} (mean over the "
-        "models). The smallest difference of a pair is what a test on these users would find with a chance of 80%; it "
-        f"is {smallest[1]:.4f} at best, {smallest[0]:.4f} with leave-one-out. A smaller one may be there unseen.",
+        f"{population(theirs.users, theirs.targets)} instead of {population(ours.users, ours.targets)} give other "
+        f"intervals: {_ORDERED_BY.upper()}, history {PROTOCOLS[0]}, is known to ± {reaches[1]:.4f} instead of "
+        f"± {reaches[0]:.4f} (mean over the models). The smallest difference of a pair is what a test on these users "
+        f"would find with a chance of 80%; it is {smallest[1]:.4f} at best, {smallest[0]:.4f} with leave-one-out. A "
+        "smaller one may be there unseen.",
         "p-values are corrected (Holm) for all pairs of each split's own comparison, which may be of more models "
         f"with leave-one-out, and judged at {SIGNIFICANCE:g}.",
     ]

@@ -68,14 +68,14 @@ def of_the_longest_histories(study: LongHistoryStudy, protocol: str) -> Figure:
                 label=model,
                 **style(place),
             )
-            numbers += [(model, window, row.part, row.users, row.mean, row.standard_error) for window, row in rows]
+            numbers += [(model, window, row.part, row.targets, row.mean, row.standard_error) for window, row in rows]
         _window_axis(made, study)
         made.axes.set_ylabel(f"NDCG@10, history {protocol}")
     caption = (
         f"NDCG@10 with the history {protocol} against the window, for the quarter of the users with the longest "
         f"histories ({part} items); whiskers are standard errors."
     )
-    columns = ("model", "window", "history_length", "users", "ndcg@10", "standard_error")
+    columns = ("model", "window", "history_length", "targets", "ndcg@10", "standard_error")
     return made.figure(caption, columns, numbers)
 
 

@@ -149,13 +149,13 @@ def _by_history_length(study: LongHistoryStudy) -> str:
         (row.part, row.model): f"{row.mean:.4f}" + (f" ± {row.standard_error:.4f}" if row.standard_error else "")
         for row in slices
     }
-    users = {row.part: row.users for row in slices}
+    targets = {row.part: row.targets for row in slices}
     for model, windows in study.windows.windows.items():
         rows = [
             [f"{part} items", f"{count:,}", *(cells[part, label(model, window)] for window in windows)]
-            for part, count in users.items()
+            for part, count in targets.items()
         ]
-        header = ["History", "Users", *(f"L = {window:,}" for window in windows)]
+        header = ["History", "Targets", *(f"L = {window:,}" for window in windows)]
         parts += [f"### {escape(model)}", table(header, rows)]
     return "\n\n".join(parts)
 

@@ -46,6 +46,16 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def population(users: int, targets: int) -> str:
+    """Return whom a metric is the mean over: users, or their targets where they have several.
+
+    >>> population(2000, 2000), population(2000, 9000)
+    ('2,000 users', '9,000 targets of 2,000 users')
+    """
+    counted = plural(users, "user")
+    return counted if users == targets else f"{plural(targets, 'target')} of {counted}"
+
+
 def metric_cell(values: Sequence[float]) -> str:
     """Return the mean of a metric over seeds, with the sample standard deviation when there are two or more.
 

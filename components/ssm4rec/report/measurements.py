@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy
 import scipy.stats
 
-from ssm4rec.contracts import BASELINES
+from ssm4rec.contracts import TIME_BASELINES, baselines_of
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.comparison import Comparison
 from ssm4rec.latency.intervals import LEVEL, RESAMPLES, Interval
@@ -116,12 +116,13 @@ def gather_comparison(
     _check_data(path, found.dataset, found.fingerprint, manifest)
     if found.split != split:
         raise InputError(f"{path}: compares on {found.split}, the study is about {split}; compare on that")
-    compared = {(row.model, seed) for row in found.models if row.model not in BASELINES for seed in row.seeds}
+    compared = {(row.model, seed) for row in found.models if row.model not in TIME_BASELINES for seed in row.seeds}
     if compared != trainings:
         model, seed = min(compared ^ trainings)
         where = "not in the study" if (model, seed) in compared else "missing in it"
         raise InputError(f"{path}: {model} seed {seed} is {where}; compare the models that are reported")
-    if missing := [name for name in BASELINES if name not in {row.model for row in found.models}]:
+    models = {row.model for row in found.models}
+    if missing := [name for name in baselines_of(manifest["split"]["name"]) if name not in models]:
         raise InputError(f"{path}: has no {missing[0]}; run evaluate and compare_models again")
     return found
 

@@ -5,7 +5,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm4rec.contracts import BASELINES, CUTOFFS, GLOBAL_TIME, MANIFEST, METRICS, PROTOCOLS, SPLITS, metric_name
+from ssm4rec.contracts import (
+    CUTOFFS,
+    GLOBAL_TIME,
+    MANIFEST,
+    METRICS,
+    PROTOCOLS,
+    SPLITS,
+    baselines_of,
+    metric_name,
+)
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.comparison import Comparison
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
@@ -58,6 +67,11 @@ class Study:
     def splitting(self) -> str:
         """How the data are split, leave-one-out or global-time."""
         return str(self.manifest["split"]["name"])
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The baselines that the models were evaluated with."""
+        return baselines_of(self.splitting)
 
     @property
     def split(self) -> str:
@@ -132,7 +146,7 @@ def gather_study(
         raise InputError("no evaluation was given: there is nothing to report; run evaluate first")
     _check_data(manifest, ordered)
     _check_trainings(ordered)
-    _check_rows(ordered)
+    _check_rows(ordered, baselines_of(manifest["split"]["name"]))
     return Study(manifest, ordered, _by_training(histories, ordered))
 
 
@@ -175,7 +189,7 @@ def _check_trainings(evaluations: Sequence[EvaluationSummary]) -> None:
                 raise InputError(f"no evaluation of {_name(evaluation)} on {split}, which the others have; add it")
 
 
-def _check_rows(evaluations: Sequence[EvaluationSummary]) -> None:
+def _check_rows(evaluations: Sequence[EvaluationSummary], names: Sequence[str]) -> None:
     """Check that each evaluation has all its numbers, and that the baselines' are the same in all of a split."""
     metrics = [metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS]
     baselines: dict[tuple[str, str, str, str], float] = {}
@@ -183,13 +197,13 @@ def _check_rows(evaluations: Sequence[EvaluationSummary]) -> None:
         found = {(row.model, row.seed, row.split, row.protocol, row.metric): row.value for row in evaluation.rows}
         for protocol in PROTOCOLS:
             for metric in metrics:
-                for model, seed in ((evaluation.model, evaluation.seed), *((name, None) for name in BASELINES)):
+                for model, seed in ((evaluation.model, evaluation.seed), *((name, None) for name in names)):
                     if (model, seed, evaluation.split, protocol, metric) not in found:
                         raise InputError(
                             f"the evaluation of {_name(evaluation)} has no {metric} of {model} with the history "
                             f"{protocol}; run evaluate again"
                         )
-                for name in BASELINES:
+                for name in names:
                     value = found[name, None, evaluation.split, protocol, metric]
                     other = baselines.setdefault((name, evaluation.split, protocol, metric), value)
                     # Sums in another order, on another machine, may differ in the last digits.

@@ -21,8 +21,8 @@ _PROTOCOL_NOTES: Final = """\
 - **Rank.** A target's rank is 1 + the number of items with a higher score + the number of other items with the same
   score. Ties count against the model: a model that gives all items one score ranks every target last.
 - **Metrics.** For a target at rank r and a cutoff k: HIT@k is 1 if r ≤ k, NDCG@k is 1 / log2(r + 1) if r ≤ k, MRR@k is
-  1 / r if r ≤ k; each is 0 otherwise. A table shows the mean over users, every user with the same weight. The whole
-  catalog is ranked, nothing is sampled.
+  1 / r if r ≤ k; each is 0 otherwise. A table shows the mean over targets, every target with the same weight; with
+  leave-one-out that is the mean over users. The whole catalog is ranked, nothing is sampled.
 - **History unmasked.** The items of the user's own history compete with the target. This is RecBole's sequential
   evaluation and so the paper's protocol.
 - **History masked.** The items of the user's own history are taken out of the ranking, the target excepted. This
@@ -31,6 +31,8 @@ _PROTOCOL_NOTES: Final = """\
   are the same for all seeds: one seed is one training, and a spread over seeds says nothing about other users or
   other data. A ± is the sample standard deviation over seeds.
 - **most-popular.** Items by their number of training interactions, the same list for everyone: the least to beat.
+- **most-popular-lately** (where data are split by time). Items by their number of training interactions in the last
+  seven days of training, then by all.
 - **most-recent.** The items of the user's history, most recent first, then the others by popularity.
 - **most-frequent.** The items of the user's history by how often the user had them, then the others by popularity.
 - **markov.** A Markov chain with three lags: items by how often they came one, two or three places after the last

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, UNMASKED, metric_name
+from ssm4rec.contracts import CUTOFFS, METRICS, UNMASKED, metric_name
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary
 from ssm4rec.report.markdown import MISSING, escape, metric_cell, plural, setting_cell, table
 from ssm4rec.report.paper import PaperTable
@@ -27,9 +27,9 @@ def paper_comparison(study: Study, paper: PaperTable) -> str:
         cells = [cell for pair in zip(ours, printed, strict=True) for cell in (pair[0], pair[1] or MISSING)]
         rows.append([row.model, _trained(study, row.model), *cells])
     in_paper = {row.model for row in paper.rows}
-    for model in (*(model for model in study.models if model not in in_paper), *BASELINES):
+    for model in (*(model for model in study.models if model not in in_paper), *study.baselines):
         cells = [cell for metric in _paper_metrics(study, model) for cell in (metric, MISSING)]
-        rows.append([escape(model), "baseline" if model in BASELINES else _trained(study, model), *cells])
+        rows.append([escape(model), "baseline" if model in study.baselines else _trained(study, model), *cells])
     # Aligned left, the decimal points of metrics with and without ± stand in one column.
     return table(header, rows, text_columns=len(header))
 
@@ -74,14 +74,14 @@ def this_run(study: Study) -> str:
         ]
         for model, summary in study.models.items()
     ]
-    rows += [[name, "baseline", *_paper_metrics(study, name), MISSING, MISSING] for name in BASELINES]
+    rows += [[name, "baseline", *_paper_metrics(study, name), MISSING, MISSING] for name in study.baselines]
     header = ["Model", "Trained here", "HIT@10", "NDCG@10", "MRR@10", "Parameters", "Without embeddings"]
     return table(header, rows, text_columns=5)
 
 
 def all_metrics(study: Study, split: str, protocol: str) -> str:
     """Return every metric at every cutoff, a row each, of every model and baseline, in one protocol."""
-    models = [*study.models, *BASELINES]
+    models = [*study.models, *study.baselines]
     header = ["Metric", *map(escape, models)]
     names = [metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS]
     rows = [

@@ -4,8 +4,8 @@ import argparse
 import logging
 
 from ssm4rec.command_line import StageParser, one_of, run_stage
-from ssm4rec.contracts import BASELINES, CANDIDATES_PER_USER, MASKED, PROTOCOLS, SPLITS, UNMASKED
-from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, titled
+from ssm4rec.contracts import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, SPLITS, TIME_BASELINES, UNMASKED
+from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_times, titled
 from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.baselines import baseline_rankings
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def build_parser() -> StageParser:
     """Return the stage's command line."""
     parser = StageParser(
-        "ssm4rec.stages.evaluate", "Rank the whole catalog for every user of a split, by a recommender and baselines."
+        "ssm4rec.stages.evaluate", "Rank the whole catalog for every target of a split, by a recommender and baselines."
     )
     parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--model-dir", type=input_path, required=True, help="model folder, from train_recommender")
@@ -32,7 +32,7 @@ def build_parser() -> StageParser:
         "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
     )
     parser.add_argument(
-        "--ranks", type=output_file("Parquet"), required=True, help="ranks.parquet to write, a row per user"
+        "--ranks", type=output_file("Parquet"), required=True, help="ranks.parquet to write, a row per target"
     )
     parser.add_argument(
         "--candidates",
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
     if options.executor_input:
         shown = {_shown_name(row): row.value for row in summary.rows if row.metric.endswith("@10")}
         write_executor_output(options.executor_input, {"shown": {**shown}})
-    for name in (summary.model, *BASELINES):
+    for name in dict.fromkeys(row.model for row in summary.rows):
         for protocol in PROTOCOLS:
             at_10 = [
                 row for row in summary.rows if (row.model, row.protocol) == (name, protocol) and "@10" in row.metric
@@ -97,7 +97,9 @@ def _evaluate(options: argparse.Namespace, dataset: SequenceDataset, stored: Sto
         CANDIDATES_PER_USER,
         one_pass=model.causal,
     )
-    baselines = baseline_rankings(dataset, options.split, device)
+    by_time = read_manifest(options.dataset_dir)["split"]["name"] == GLOBAL_TIME
+    times = read_times(options.dataset_dir, dataset) if by_time else None
+    baselines = baseline_rankings(dataset, options.split, device, times)
     summary = _summary(dataset, stored, options.split, ranking, baselines)
     origin = (dataset, summary.model, summary.seed, summary.split)
     write_ranks(options.ranks, *origin, ranking, baselines)
@@ -108,7 +110,7 @@ def _evaluate(options: argparse.Namespace, dataset: SequenceDataset, stored: Sto
 
 def _shown_name(row: ResultRow) -> str:
     """Name a number for the KFP UI and MLflow, where model and seed are known from the task."""
-    owner = f"{row.model}/" if row.model in BASELINES else ""
+    owner = f"{row.model}/" if row.model in TIME_BASELINES else ""
     return f"{owner}{row.protocol}/{row.metric}"
 
 
@@ -134,7 +136,8 @@ def _summary(
         seed=config["seed"],
         profile=config["profile"],
         split=split,
-        users=len(ranking.users),
+        users=int(ranking.first.sum()),
+        targets=len(ranking.targets),
         items=dataset.item_count,
         parameters=config["parameters"],
         parameters_without_embeddings=config["parameters_without_embeddings"],

@@ -33,6 +33,7 @@ def prepare_data(
     split: str,
     validation_fraction: float,
     test_fraction: float,
+    time_target: str,
     dataset: Output[Dataset],
 ) -> dsl.ContainerSpec:
     """Fetch a data set, filter, order and split it.
@@ -63,6 +64,7 @@ def prepare_data(
         split: leave-one-out or global-time.
         validation_fraction: share of the events, for global-time.
         test_fraction: share of the events, for global-time.
+        time_target: successive, last, random or first, for global-time.
         dataset: the dataset folder.
     """
     return dsl.ContainerSpec(
@@ -94,6 +96,7 @@ def prepare_data(
             "--split", split,
             "--validation-fraction", validation_fraction,
             "--test-fraction", test_fraction,
+            "--time-target", time_target,
             "--dataset-dir", dataset.path,
         ],
     )  # fmt: skip
