@@ -61,7 +61,9 @@ def synthetic_dataset(users: int) -> SequenceDataset:
         offsets=2 * numpy.arange(users + 1),
         train_length=two,
         validation_position=two,
+        validation_targets=two // 2,
         test_position=two,
+        test_targets=two // 2,
     )
 
 

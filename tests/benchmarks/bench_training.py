@@ -41,7 +41,9 @@ def synthetic_dataset(users: int) -> SequenceDataset:
         offsets=numpy.concatenate([[0], lengths.cumsum()]),
         train_length=(lengths - 2).astype(numpy.int32),
         validation_position=(lengths - 2).astype(numpy.int32),
+        validation_targets=numpy.ones(len(lengths), dtype=numpy.int32),
         test_position=(lengths - 1).astype(numpy.int32),
+        test_targets=numpy.ones(len(lengths), dtype=numpy.int32),
     )
 
 

@@ -8,13 +8,14 @@ import numpy
 import pytest
 import torch
 
-from ssm4rec.contracts import BASELINES
+from ssm4rec.contracts import BASELINES, TIME_BASELINES
 from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.evaluation.baselines import (
     MARKOV_WEIGHTS,
     baseline_rankings,
     markov_scorer,
     most_frequent_scorer,
+    most_popular_lately_scorer,
     most_popular_scorer,
     most_recent_scorer,
 )
@@ -144,3 +145,18 @@ def test_a_markov_chain_knows_the_way_round_a_circle(write_dataset: Any) -> None
     blind = full_ranking(markov_scorer(untrained, CPU), untrained, "test", 3, CPU)
     popular = full_ranking(most_popular_scorer(untrained, CPU), untrained, "test", 3, CPU)
     assert blind.unmasked.tolist() == popular.unmasked.tolist()
+
+
+def test_the_most_popular_of_the_last_days_counts_training_events_only(write_dataset: "object") -> None:
+    """Users of five items, the last two of which are targets; times in days before the last training event."""
+    dataset = read_sequences(write_dataset([[1, 2, 3, 9, 9], [1, 3, 4, 9, 9], [1, 3, 5, 9, 9]]))
+    days = [[-30, -7, -6, 1, 2], [-30, -8, 0, 1, 2], [-30, -20, -2, 1, 2]]
+    times = (1e12 + 86_400_000 * numpy.array(days).ravel()).astype(numpy.int64)
+    scores = most_popular_lately_scorer(dataset, CPU, times)(torch.zeros(2, 1), torch.ones(2), torch.zeros(0))
+    assert scores.shape == (2, 9)
+    assert torch.equal(scores[0], scores[1])
+    # In the last seven days: 3, 4 and 5 once each; 2 was a moment too early. Ties by all training: 3 thrice, 1 thrice.
+    assert scores[0].floor().tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 0]
+    assert scores[0].argsort(descending=True, stable=True)[:4].tolist() == [2, 3, 4, 0]
+    rankings = baseline_rankings(dataset, "test", CPU, times)
+    assert list(rankings) == list(TIME_BASELINES)

@@ -155,8 +155,8 @@ def test_slices_add_up_to_the_whole(comparison: Comparison) -> None:
                 if (part.model, part.protocol, part.metric, part.by) == (row.model, row.protocol, row.metric, by)
             ]
             assert len(parts) == (4 if by == "history_length" else 2)
-            assert sum(part.users for part in parts) == comparison.users == 81
-            assert sum(part.users * part.mean for part in parts) == pytest.approx(81 * row.mean)
+            assert sum(part.targets for part in parts) == comparison.targets == comparison.users == 81
+            assert sum(part.targets * part.mean for part in parts) == pytest.approx(81 * row.mean)
 
 
 def test_recommendations_are_of_the_ten_best(comparison: Comparison, ranks: list[Ranks]) -> None:
@@ -208,3 +208,39 @@ def test_what_does_not_belong_is_refused(dataset: SequenceDataset, ranks: list[R
         with pytest.raises(InputError, match=expected) as stopped:
             gather(given, recommended)
         assert "\n" not in str(stopped.value)
+
+
+def test_users_with_several_targets_count_once_for_each_target(dataset: SequenceDataset, ranks: list[Ranks]) -> None:
+    """Every target twice: the means stay, the intervals are those of the users, and parts count targets."""
+
+    def twice(values: numpy.ndarray) -> numpy.ndarray:
+        return numpy.repeat(values, 2)
+
+    doubled = [
+        replace(
+            one,
+            users=twice(one.users),
+            targets=twice(one.targets),
+            history_lengths=twice(one.history_lengths),
+            unmasked=twice(one.unmasked),
+            masked=twice(one.masked),
+            baselines={name: (twice(first), twice(second)) for name, (first, second) in one.baselines.items()},
+        )
+        for one in ranks
+    ]
+    several = compare(dataset, gather(doubled, [candidates_of(ranks[1])]), RESAMPLES, seed=3)
+    single = compare(dataset, gather(ranks, []), RESAMPLES, seed=3)
+    assert (several.users, several.targets) == (81, 162)
+    for ours, theirs in zip(several.models, single.models, strict=True):
+        assert ours.mean == pytest.approx(theirs.mean)
+        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
+    for ours, theirs in zip(several.pairs, single.pairs, strict=True):
+        assert ours.difference == pytest.approx(theirs.difference)
+        assert ours.smallest_difference == pytest.approx(theirs.smallest_difference)
+        assert ours.permutation_p == pytest.approx(theirs.permutation_p, abs=0.04)
+    for ours, theirs in zip(several.slices, single.slices, strict=True):
+        assert (ours.targets, ours.mean) == (2 * theirs.targets, pytest.approx(theirs.mean))
+        assert ours.standard_error == pytest.approx(theirs.standard_error)
+    other = replace(doubled[1], history_lengths=doubled[1].history_lengths + 1)
+    with pytest.raises(InputError, match="ranks of sasrec seed 0 and of hydra4rec seed 0 are of different targets"):
+        gather([doubled[0], other, doubled[2]], [])

@@ -8,7 +8,8 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
+from ssm4rec.contracts import TIME_BASELINES
+from ssm4rec.data.dataset import SequenceDataset, read_sequences, read_times
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.evaluation_files import (
@@ -20,6 +21,7 @@ from ssm4rec.evaluation.evaluation_files import (
     write_ranks,
 )
 from ssm4rec.evaluation.full_ranking import FullRanking, full_ranking
+from tests.datasets import write_events
 
 READERS = {"ranks": read_ranks, "candidates": read_candidates}
 
@@ -152,3 +154,50 @@ def test_damaged_candidates_are_refused(dataset: SequenceDataset, files: dict[st
         pyarrow.parquet.write_table(changed, files["candidates"])
         with pytest.raises(InputError, match=expected):
             read_candidates(files["candidates"], dataset)
+
+
+def test_several_targets_of_a_user_come_back(tmp_path: Path) -> None:
+    """With the baseline of data split by time; candidates are those before a user's first target."""
+    random = numpy.random.default_rng(2)
+    events = [
+        (f"u{user}", int(random.integers(1, 40)), int(random.integers(10_000))) for user in random.integers(0, 20, 400)
+    ]
+    dataset = write_events(tmp_path / "dataset", events)
+    cpu = torch.device("cpu")
+    made = ranking(dataset)
+    assert len(made.users) > made.first.sum() == len(made.candidates)
+    times = read_times(tmp_path / "dataset", dataset)
+    baselines = baseline_rankings(dataset, "test", cpu, times)
+    paths = {content: tmp_path / f"{content}.parquet" for content in READERS}
+    write_ranks(paths["ranks"], dataset, "sasrec", 3, "test", made, baselines)
+    write_candidates(paths["candidates"], dataset, "sasrec", 3, "test", made)
+    found = read_ranks(paths["ranks"], dataset)
+    assert found.users.tolist() == made.users.tolist()
+    assert found.history_lengths.tolist() == made.history_lengths.tolist()
+    assert list(found.baselines) == list(TIME_BASELINES)
+    assert found.baselines["most-popular-lately"][0].tolist() == baselines["most-popular-lately"].unmasked.tolist()
+    assert read_candidates(paths["candidates"], dataset).users.tolist() == made.users[made.first].tolist()
+    table = pyarrow.parquet.read_table(paths["ranks"])
+    places = table.column("history_length").to_numpy()
+    for wrong, expected in (
+        (pyarrow.concat_tables([table.slice(0, 1), table]), "the targets are not those of the test split"),
+        (
+            table.set_column(2, "history_length", [places - 1]),
+            "not those of the test",
+        ),
+        (
+            table.set_column(2, "history_length", [places + 900]),
+            "not those of the test",
+        ),
+        (
+            table.set_column(
+                table.column_names.index("most_popular_lately_rank_masked"),
+                "most_popular_lately_rank_masked",
+                [pyarrow.array([None, *[1] * (len(table) - 1)], pyarrow.int32())],
+            ),
+            "most_popular_lately_rank_masked is not always in 1..",
+        ),
+    ):
+        pyarrow.parquet.write_table(wrong, paths["ranks"])
+        with pytest.raises(InputError, match=expected):
+            read_ranks(paths["ranks"], dataset)

@@ -14,12 +14,14 @@ from ssm4rec.evaluation.statistics import (
     Floats,
     bootstrap_means,
     bootstrap_p_value,
+    by_user,
     flipped_means,
     holm,
     interval,
     permutation_p_value,
     seed_spread,
     smallest_difference,
+    standard_error,
 )
 
 
@@ -194,3 +196,84 @@ def test_seeds_have_students_interval() -> None:
 def test_a_larger_advantage_is_a_smaller_p_value() -> None:
     p_values = [permutation_p(two_models(300, seed=3, advantage=advantage), 2000) for advantage in (0.0, 0.4, 0.8)]
     assert all(smaller > larger for smaller, larger in pairwise(p_values))
+
+
+def several_targets(users: int, seed: int, advantage: float = 0.0) -> tuple[Floats, "numpy.ndarray"]:
+    """Gains (T, 2) of users with 1 to 12 targets each, alike within a user, and whose they are (T,)."""
+    random = numpy.random.default_rng(seed)
+    owners = numpy.repeat(numpy.arange(users), random.integers(1, 13, users))
+    hardness = random.normal(2.5, 1.5, users)[owners]
+    ranks = [
+        numpy.exp(hardness - shift + random.normal(0, 0.5, len(owners))).astype(int) + 1 for shift in (advantage, 0.0)
+    ]
+    return numpy.stack([gains_at("ndcg", one, 10) for one in ranks], axis=1), owners
+
+
+def test_users_are_drawn_with_all_their_targets() -> None:
+    """One target found, three of another user missed: a resample of two users has the mean 0, 1/4 or 1."""
+    sums, targets = by_user(numpy.array([[1.0], [0.0], [0.0], [0.0]]), numpy.array([3, 5, 5, 5]))
+    assert (sums.tolist(), targets.tolist()) == ([[1.0], [0.0]], [1, 3])
+    means = bootstrap_means(sums, 20_000, numpy.random.default_rng(0), targets)
+    for value, chance in ((0, 1 / 4), (1 / 4, 1 / 2), (1, 1 / 4)):
+        assert numpy.isclose(means, value).mean() == pytest.approx(chance, abs=margin(chance, 20_000))
+
+
+def test_the_cluster_bootstrap_equals_a_loop_over_users() -> None:
+    gains, owners = several_targets(60, seed=3)
+    sums, targets = by_user(gains, owners)
+    ours = bootstrap_means(sums, 4000, numpy.random.default_rng(0), targets)
+    of_user = [gains[owners == user] for user in range(60)]
+    random = numpy.random.default_rng(1)
+    loop = numpy.array(
+        [numpy.concatenate([of_user[user] for user in random.integers(60, size=60)]).mean(axis=0) for _ in range(4000)]
+    )
+    error = loop.std(axis=0)
+    assert ours.mean(axis=0) == pytest.approx(loop.mean(axis=0), abs=float(6 * error.max() / 4000**0.5))
+    assert ours.std(axis=0) == pytest.approx(error, rel=0.07)
+    for quantile in (0.025, 0.25, 0.75, 0.975):
+        found, expected = (numpy.quantile(one, quantile, axis=0) for one in (ours, loop))
+        assert found == pytest.approx(expected, abs=float(0.15 * error.max()))
+    assert standard_error(sums[:, 0], targets) == pytest.approx(error[0], rel=0.07)
+
+
+def test_targets_of_a_user_that_are_alike_say_no_more_than_one() -> None:
+    """Five copies of every target: as users they would make intervals narrower by sqrt(5)."""
+    gains = two_models(200, seed=2, advantage=0.4)
+    sums, targets = by_user(numpy.repeat(gains, 5, axis=0), numpy.repeat(numpy.arange(200), 5))
+    assert targets.tolist() == [5] * 200
+    copied, alone = (
+        (draw(sums, 3000, numpy.random.default_rng(0), targets), draw(gains, 3000, numpy.random.default_rng(0)))
+        for draw in (bootstrap_means, flipped_means)
+    )
+    for several, single in (copied, alone):
+        assert several.std(axis=0) == pytest.approx(single.std(axis=0), rel=0.08)
+    difference, of_sums = gains[:, 0] - gains[:, 1], sums[:, 0] - sums[:, 1]
+    assert smallest_difference(of_sums, targets) == pytest.approx(smallest_difference(difference))
+    assert standard_error(of_sums, targets) == pytest.approx(difference.std(ddof=1) / 200**0.5)
+
+
+def test_intervals_over_users_with_several_targets_hold_the_truth() -> None:
+    """95% intervals of 200 studies hold the mean of a population whose users are alike in themselves."""
+    _, targets = by_user(*several_targets(20_000, seed=99))
+    whole, _ = several_targets(20_000, seed=99)
+    truth = whole.mean(axis=0)[0]
+    held = 0
+    for study in range(200):
+        sums, targets = by_user(*several_targets(150, seed=1000 + study))
+        low, high = interval(bootstrap_means(sums, 400, numpy.random.default_rng(study), targets)[:, 0])
+        held += low <= truth <= high
+    assert held / 200 == pytest.approx(0.95, abs=margin(0.95, 200))
+
+
+def test_the_permutation_test_swaps_users_whole() -> None:
+    """All sign flips of six users, three targets each, by hand."""
+    gains, owners = several_targets(6, seed=8, advantage=1.0)
+    sums, targets = by_user(gains, owners)
+    flipped = flipped_means(sums, 30_000, numpy.random.default_rng(0), targets)
+    difference = sums[:, 0] - sums[:, 1]
+    signs = numpy.array([[1 if number >> place & 1 else -1 for place in range(6)] for number in range(64)])
+    every = signs @ difference / len(gains)
+    observed = float(difference.sum() / len(gains))
+    exact = (abs(every) >= abs(observed) - 1e-12).mean()
+    ours = permutation_p_value(observed, flipped[:, 0] - flipped[:, 1])
+    assert ours == pytest.approx(exact, abs=margin(exact, 30_000) + 1 / 30_000)

@@ -48,7 +48,7 @@ def summary(ranks: Ranks, window: int) -> EvaluationSummary:
         "validation_protocol": "unmasked", "cpu_seconds": 3.5, "device": "cpu",
     }  # fmt: skip
     return EvaluationSummary(
-        "toy", "f", ranks.model, ranks.seed, "smoke", "test", 40, 40, 9, 5, training, recipe, rows
+        "toy", "f", ranks.model, ranks.seed, "smoke", "test", 40, 40, 40, 9, 5, training, recipe, rows
     )  # fmt: skip
 
 

@@ -30,7 +30,9 @@ def circles(seed: int, users: int = 90, item_count: int = 30) -> SequenceDataset
         offsets=numpy.concatenate([[0], lengths.cumsum()]).astype(numpy.int64),
         train_length=numpy.where(held_out, lengths - 2, lengths).astype(numpy.int32),
         validation_position=numpy.where(held_out, lengths - 2, -1).astype(numpy.int32),
+        validation_targets=held_out.astype(numpy.int32),
         test_position=numpy.where(held_out, lengths - 1, -1).astype(numpy.int32),
+        test_targets=held_out.astype(numpy.int32),
     )
 
 

@@ -16,13 +16,23 @@ from ssm4rec.llm.preferences import LightFMCounts, RatingCounts, lightfm_pairs, 
 NONE = float("nan")
 
 
-def dataset_of(sequences: list[list[int]], splits: list[tuple[int, int, int]], item_count: int) -> SequenceDataset:
-    """Put users together; a split is train_length, validation_position and test_position."""
+def dataset_of(
+    sequences: list[list[int]], splits: list[tuple[int, int, int]], item_count: int, *, successive: bool = False
+) -> SequenceDataset:
+    """Put users together; a split is train_length, validation_position and test_position.
+
+    Successive targets reach from there to the test period, or to the end.
+    """
     lengths = [len(sequence) for sequence in sequences]
     train, validation, test = numpy.array(splits, dtype=numpy.int32).T
     items = numpy.concatenate(sequences).astype(numpy.int32)
     offsets = numpy.cumsum([0, *lengths]).astype(numpy.int64)
-    return SequenceDataset("toy", "f" * 64, item_count, items, offsets, train, validation, test)
+    ends = numpy.where(test >= 0, test, lengths), numpy.array(lengths)
+    numbers = [
+        numpy.where(first < 0, 0, end - first if successive else 1).astype(numpy.int32)
+        for first, end in zip((validation, test), ends, strict=True)
+    ]
+    return SequenceDataset("toy", "f" * 64, item_count, items, offsets, train, validation, numbers[0], test, numbers[1])
 
 
 def leave_one_out(*sequences: list[int], item_count: int = 9) -> SequenceDataset:
@@ -43,7 +53,7 @@ def random_dataset(seed: int) -> SequenceDataset:
         first_test = train + int(random.integers(0, length - train + 1))
         in_test = first_test < length and first_test > 0 and (not in_validation or first_test > train)
         splits.append((train, train if in_validation else -1, first_test if in_test else -1))
-    return dataset_of(sequences, splits, item_count)
+    return dataset_of(sequences, splits, item_count, successive=seed % 2 == 1)
 
 
 def ratings_of(*users: list[float]) -> "numpy.ndarray":
@@ -111,6 +121,14 @@ def test_pairs_by_lightfm() -> None:
     assert counts == LightFMCounts(pairs=3, users_too_short=1, held_out=2, nothing_unseen=1, distinct_losers=2)
 
 
+def target_places_of(dataset: SequenceDataset, user: int) -> list[int]:
+    validation, test = dataset.validation_position[user], dataset.test_position[user]
+    return [
+        *range(validation, validation + dataset.validation_targets[user]),
+        *range(test, test + dataset.test_targets[user]),
+    ]
+
+
 def pairs_by_definition(dataset: SequenceDataset, ratings: "numpy.ndarray", worst: "numpy.ndarray") -> list[tuple]:
     """Both parts written as a loop over users: (user, winner, loser, history length, origin)."""
     found: dict[str, list[tuple]] = {"ratings": [], "lightfm": []}
@@ -118,8 +136,7 @@ def pairs_by_definition(dataset: SequenceDataset, ratings: "numpy.ndarray", wors
         begin, train = dataset.offsets[user], dataset.train_length[user]
         sequence = dataset.items[begin : dataset.offsets[user + 1]].tolist()
         rated = ratings[begin : dataset.offsets[user + 1]].tolist()
-        places = (dataset.validation_position[user], dataset.test_position[user])
-        targets = {sequence[place] for place in places if place >= 0}
+        targets = {sequence[place] for place in target_places_of(dataset, user)}
         if train >= 3:
             (low, loser), (high, winner) = sorted(
                 zip(rated[train - 2 : train], sequence[train - 2 : train], strict=True)
@@ -150,8 +167,7 @@ def test_pairs_are_those_of_the_definition_and_hold_nothing_held_out(seed: int) 
     assert len(rows) > 10
     for user, winner, loser, history_length, origin in rows:
         training = sequences[user][: dataset.train_length[user]]
-        for place in (dataset.validation_position[user], dataset.test_position[user]):
-            assert place < 0 or sequences[user][place] not in (winner, loser)
+        assert not {sequences[user][place] for place in target_places_of(dataset, user)} & {winner, loser}
         assert winner in training
         assert winner != loser
         assert 1 <= history_length < len(training)

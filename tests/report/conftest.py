@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, MOST_POPULAR, PROTOCOLS, metric_name
+from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, MOST_POPULAR, MOST_POPULAR_LATELY, PROTOCOLS, metric_name
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
 from ssm4rec.report.study import Study, gather_study
 from ssm4rec.training.history import EpochRow
@@ -12,6 +12,7 @@ from tests.epoch_rows import epoch_row
 
 BASELINE_VALUES = dict(zip(BASELINES, ((0.03, 0.04), (0.006, 0.036), (0.005, 0.035), (0.008, 0.038)), strict=True))
 """Every metric of each baseline, unmasked and masked."""
+LATELY_VALUES = {MOST_POPULAR_LATELY: (0.02, 0.03)}
 
 
 class StudyBuilder:
@@ -46,9 +47,14 @@ class StudyBuilder:
     def evaluation(
         self, model: str = "sasrec", seed: int = 0, value: float = 0.25, **changes: Any
     ) -> EvaluationSummary:
-        """Every metric of the model is ``value`` unmasked and ``value`` + 0.1 masked; the baselines' are above."""
+        """Every metric of the model is ``value`` unmasked and ``value`` + 0.1 masked; the baselines' are above.
+
+        Changes: ``baseline`` is for the values of most-popular, ``by_time`` adds the baseline of data split by time.
+        """
         split = changes.get("split", "test")
         baselines = BASELINE_VALUES | {MOST_POPULAR: changes.pop("baseline", BASELINE_VALUES[MOST_POPULAR])}
+        if changes.pop("by_time", False):
+            baselines |= LATELY_VALUES
         rows = tuple(
             ResultRow(self.dataset, name, its_seed, split, protocol, metric_name(metric, cutoff), number)
             for name, its_seed, numbers in (
@@ -67,6 +73,7 @@ class StudyBuilder:
             "profile": "best",
             "split": split,
             "users": 6040,
+            "targets": 6040,
             "items": 3416,
             "parameters": 318592,
             "parameters_without_embeddings": 99968,

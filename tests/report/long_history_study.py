@@ -50,7 +50,8 @@ def evaluation(ranks: Ranks, window: int, **changes: Any) -> EvaluationSummary:
         "model": {"maximum_length": window, "width": 64},
         "training": {"learning_rate": 0.001, "epochs": 12, "stretches": "all"},
     }
-    fields: dict[str, Any] = {"model": ranks.model, "seed": ranks.seed, "rows": rows, "recipe": recipe, "users": 40}
+    own: dict[str, Any] = {"model": ranks.model, "seed": ranks.seed, "rows": rows, "recipe": recipe}
+    fields = own | {"users": 40, "targets": 40}
     return StudyBuilder().evaluation(**(fields | changes))
 
 

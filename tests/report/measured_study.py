@@ -60,6 +60,7 @@ def comparison(dataset: str = "ml-1m", p_holm: float = 0.01, **changes: Any) -> 
         "fingerprint": "0123456789abcdef",
         "split": "test",
         "users": 6040,
+        "targets": 6040,
         "items": 3416,
         "resamples": 10_000,
         "confidence": 0.95,

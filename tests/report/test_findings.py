@@ -123,7 +123,7 @@ def test_other_data_or_another_split_than_the_papers_is_said(builder):
         builder.study(evaluation, recbole_counts=other), paper
     )
     assert "split global-time" in findings.comparability(
-        builder.study(evaluation, split={"name": "global-time"}), paper
+        builder.study(builder.evaluation(by_time=True), split={"name": "global-time"}), paper
     )
     assert "validation targets" in findings.comparability(builder.study(builder.evaluation(split="validation")), paper)
 

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from ssm4rec.contracts import BASELINES
+from ssm4rec.contracts import BASELINES, MOST_POPULAR_LATELY, TIME_BASELINES
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.data.later_events import later_training_shares
 from ssm4rec.errors import InputError
@@ -20,7 +20,7 @@ from ssm4rec.report.document import render_markdown
 from ssm4rec.report.global_time import GlobalTime, gather_global_time
 from ssm4rec.report.study import Study
 from ssm4rec.report.study_sections import report_sections, report_title
-from tests.report.conftest import BASELINE_VALUES, StudyBuilder
+from tests.report.conftest import BASELINE_VALUES, LATELY_VALUES, StudyBuilder
 from tests.report.measured_study import UNTESTED, comparison
 from tests.report.test_language_models import rows_of, section
 
@@ -28,8 +28,11 @@ TITLE = "Without looking into the future"
 SPLIT = {
     "name": "global-time",
     "training_interactions": 800_000,
+    "time_target": "successive",
     "validation_users": 700,
+    "validation_targets": 90_000,
     "test_users": 600,
+    "test_targets": 70_000,
     "test_targets_unseen_in_training": 8,
     "validation_from": 889_214_284_000,
     "test_from": 891_380_200_000,
@@ -38,16 +41,18 @@ OTHER = "feedfeedfeedfeed"
 FIRST = {"sasrec": 0.2011, "mamba4rec": 0.3022, "hydra4rec": 0.1533}
 
 
-def compared(means: dict[str, float], half_width: float, p_holm: float, **changes: Any) -> Comparison:
+def compared(
+    means: dict[str, float], half_width: float, p_holm: float, *, by_time: bool = False, **changes: Any
+) -> Comparison:
     """A comparison whose means and differences are those of ``means``, and whose intervals are as wide as told."""
     template = comparison()
     tested = {*means, "most-popular"}
-    means = {**means, "most-popular": 0.03, **UNTESTED}
+    means = {**means, "most-popular": 0.03, **UNTESTED, **({MOST_POPULAR_LATELY: 0.02} if by_time else {})}
     row, pair = template.models[0], template.pairs[0]
     settings = [(one, metric) for one in ("unmasked", "masked") for metric in ("hit@10", "ndcg@10", "mrr@10")]
     models = tuple(
         replace(row, model=model, protocol=protocol, metric=metric, mean=mean, low=mean - half_width,
-                high=mean + half_width, seeds=[] if model in BASELINES else [0])
+                high=mean + half_width, seeds=[] if model in TIME_BASELINES else [0])
         for protocol, metric in settings for model, mean in means.items()
     )  # fmt: skip
     pairs = tuple(
@@ -66,11 +71,14 @@ def both(builder: StudyBuilder, second: dict[str, float], p_first: float = 0.001
     slices, recommendations = comparison().slices, comparison().recommendations
     own = replace(compared(FIRST, 0.01, p_first), slices=slices, recommendations=recommendations)
     again = [
-        builder.evaluation(model, value=value, users=600, fingerprint=OTHER, baseline=(0.017, 0.018))
+        builder.evaluation(
+            model, value=value, users=600, targets=70_000, fingerprint=OTHER, baseline=(0.017, 0.018), by_time=True
+        )
         for model, value in second.items()
     ]
     by_time = builder.study(*again, fingerprint=OTHER, split=SPLIT)
-    by_time = replace(by_time, comparison=compared(second, 0.05, p_second, fingerprint=OTHER, users=600))
+    of_times = compared(second, 0.05, p_second, by_time=True, fingerprint=OTHER, users=600, targets=70_000)
+    by_time = replace(by_time, comparison=of_times)
     return replace(first, comparison=own, global_time=GlobalTime(by_time, users_with_later=0.991, later_events=0.47))
 
 
@@ -80,12 +88,14 @@ def test_what_leaks_and_where_the_cuts_are(builder: StudyBuilder) -> None:
     assert "47% of all training events are later" in text
     assert "Training ends before 1998-03-06 19:58 UTC, the test begins at 1998-03-31 21:36 UTC." in text
     assert "600 test users of 6,040, where leave-one-out has 6,040" in text
-    assert "8 targets of 600 are items that training never saw" in text
-    assert "600 users in place of 6,040" in text
-    assert "± 0.0500 in place of ± 0.0100" in text
+    assert "Every event of a user from then on is a target" in text
+    assert "draw whole users with all their targets" in text
+    assert "8 targets of 70,000 are items that training never saw" in text
+    assert "70,000 targets of 600 users instead of 6,040 users" in text
+    assert "± 0.0500 instead of ± 0.0100" in text
     assert "No hit at 10" not in text
     none = section(both(builder, {"sasrec": 0.0, "mamba4rec": 0.12}), TITLE)
-    assert "No hit at 10 of sasrec among the 600 users of global-time" in none
+    assert "No hit at 10 of sasrec among the 70,000 targets of 600 users of global-time" in none
     assert "a HIT@10 of up to 0.005 gives none" in none  # 3 / 600
     assert "0.0700 at best, 0.0140 with leave-one-out" in text
 
@@ -97,6 +107,8 @@ def test_both_splits_stand_side_by_side_with_intervals(builder: StudyBuilder) ->
     mamba = ["0.3022 [0.2922, 0.3122]", "0.1200 [0.0700, 0.1700]"]
     assert rows["mamba4rec"] == mamba * 2  # HIT@10 and NDCG@10
     assert {"sasrec", "mamba4rec", *BASELINES} <= rows.keys()
+    lately = rows["most-popular-lately"]
+    assert lately == ["\N{EN DASH}", "0.0200 [-0.0300, 0.0700]"] * 2, "there is none with leave-one-out"
     assert "hydra4rec" not in rows, "it has no second split"
 
 
@@ -181,7 +193,8 @@ def test_results_say_of_which_split_they_are(builder: StudyBuilder) -> None:
     own = [row for row in rows if row["splitting"] == "leave-one-out"]
     assert own == replace(study, global_time=None).results_document()
     again = rows[len(own) :]
-    expected = {**{name: unmasked for name, (unmasked, _) in BASELINE_VALUES.items()}, "most-popular": 0.017}.items()
+    baselines = {name: unmasked for name, (unmasked, _) in (BASELINE_VALUES | LATELY_VALUES).items()}
+    expected = {**baselines, "most-popular": 0.017}.items()
     assert {row["splitting"] for row in again} == {"global-time"}
     assert {(row["model"], row["value"]) for row in again if row["protocol"] == "unmasked"} == {
         ("sasrec", 0.13), ("mamba4rec", 0.12), *expected,
@@ -219,7 +232,7 @@ def test_files_that_do_not_belong_are_refused(builder: StudyBuilder, write_datas
         (place / "manifest.json").write_text(json.dumps(builder.manifest(**{"split": SPLIT, **changes})))
         return place
 
-    builder.evaluation().write(tmp_path / "metrics.json")
+    builder.evaluation(by_time=True).write(tmp_path / "metrics.json")
     evaluations = [tmp_path / "metrics.json"]
     good = prepared("good")
     found = gather_global_time(folder, [good], evaluations, [])

@@ -8,13 +8,15 @@ import numpy
 import pyarrow.parquet
 import pytest
 
-from ssm4rec.contracts import BASELINES
+from ssm4rec.contracts import BASELINES, TIME_BASELINES
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.stages.evaluate.__main__ import build_parser, main, run
 from ssm4rec.stages.train_recommender.__main__ import build_parser as training_parser
 from ssm4rec.stages.train_recommender.__main__ import run as run_training
+from ssm4rec.training.history import read_history
 from tests.conftest import Refusal
+from tests.datasets import write_events
 
 
 @pytest.fixture
@@ -57,6 +59,33 @@ def test_files_agree(cycle_dataset: Path, model: Path, tmp_path: Path) -> None:
         row.value for row in summary.rows if (row.model, row.protocol, row.metric) == ("sasrec", "masked", "ndcg@10")
     )
     assert all(isinstance(value, float) for value in shown.values())
+
+
+@pytest.mark.parametrize("name", ["2mamba4rec", "hydra4rec"])
+def test_every_later_event_is_a_target_of_data_split_by_time(name: str, tmp_path: Path) -> None:
+    """Trained with validation of the same kind; metrics.json, ranks.parquet and candidates.parquet agree."""
+    random = numpy.random.default_rng(4)
+    events = [
+        (f"u{user}", (user + step) % 9 + 1, int(start) + 50 * step)
+        for user, start in enumerate(random.integers(0, 500, 30))
+        for step in range(12)
+    ]
+    folder, out = tmp_path / "dataset", tmp_path / "out"
+    dataset = write_events(folder, events)
+    model = train(folder, tmp_path / "model", name, "training.epochs=1")
+    validated = read_history(tmp_path / "model.history.parquet")[-1].validation_hit_10
+    assert (validated * dataset.validation_targets.sum()) % 1 == pytest.approx(0, abs=1e-9)
+    run(build_parser().parse_args(flags(folder, model, out)))
+    summary = EvaluationSummary.read(out / "metrics")
+    ranks = pyarrow.parquet.read_table(out / "ranks").to_pydict()
+    assert summary.targets == len(ranks["user"]) == dataset.test_targets.sum()
+    assert summary.users == len({*ranks["user"]}) == (dataset.test_position > 0).sum() < summary.targets
+    assert {row.model for row in summary.rows} == {name, *TIME_BASELINES}
+    for owner, prefix in ((name, ""), ("most-popular-lately", "most_popular_lately_")):
+        found = {row.metric: row.value for row in summary.rows if (row.model, row.protocol) == (owner, "masked")}
+        assert found == all_metrics(numpy.array(ranks[f"{prefix}rank_masked"]))
+    candidates = pyarrow.parquet.read_table(out / "candidates").to_pydict()
+    assert candidates["user"] == sorted({*ranks["user"]})
 
 
 def test_a_refitted_model_is_refused_on_the_items_it_was_trained_on(

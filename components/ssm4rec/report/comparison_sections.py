@@ -60,8 +60,9 @@ def judged(row: PairRow) -> str:
 def _significance(comparison: Comparison) -> str:
     notes = (
         f"Over {population(comparison.users, comparison.targets)} of {comparison.split}. Brackets are 95% bootstrap "
-        f"intervals ({comparison.resamples:,} resamples, the same for all models). p-values are of two-sided permutation tests; "
-        f"Holm's are corrected for all pairs of one table, and judged at {SIGNIFICANCE:g}. Of the baselines only "
+        f"intervals ({comparison.resamples:,} resamples of users, the same for all models). p-values are of two-sided "
+        "permutation tests; Holm's are corrected for all pairs of one table, and judged at "
+        f"{SIGNIFICANCE:g}. Of the baselines only "
         f"{MOST_POPULAR} is tested. The smallest difference is "
         f"what one uncorrected test on these users would find with a chance of {comparison.power:.0%}: a smaller "
         "one may be there and not be seen. These intervals are for the models as trained; over seeds see the "
