@@ -4,9 +4,11 @@ Synthetic users with sequence lengths like ML-1M's (log-normal, mean about 165) 
 CPU. It prints times and asserts nothing. Ratios carry over to other machines, milliseconds do not.
 """
 
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy
@@ -17,6 +19,7 @@ from torch import Tensor
 from ssm4rec.contracts import MODELS
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.device import choose_device
+from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.build import build_model
 from ssm4rec.ops.ssd import ssd_chunked
 from ssm4rec.recipes import recipe
@@ -121,6 +124,36 @@ def bench_parts(device: torch.device, runs: int) -> list[Row]:
     return [{"part": name, "ms": spent} for name, spent in alternate(works, device, runs).items()]
 
 
+def bench_repeat_term(users: int, device: torch.device, runs: int) -> list[Row]:
+    """Return what the repeat term adds to an epoch's steps and to full ranking: ratios of medians, in turn."""
+    dataset = synthetic_dataset(users)
+    machine = Machine(device, choose_precision("auto", device))
+    rows = []
+    for name in MODELS:
+        epochs: dict[str, list[float]] = {"with": [], "without": []}
+        rankings: dict[str, Callable[[], None]] = {}
+        for _ in range(runs):
+            for term, spent in epochs.items():
+                changes = f"training.epochs=2,model.repeat_term={str(term == 'with').lower()}"
+                task = Task(name, recipe(name, "best", "long", changes), dataset, seed=0)
+                with tempfile.TemporaryDirectory() as folder:
+                    trained = train(task, machine, Path(folder), lambda _: None)
+                first, second = trained.progress.epochs
+                spent.append(second.cpu_seconds - first.cpu_seconds)
+                model = trained.model
+                rank = partial(full_ranking, model.score_next, dataset, "test", model.maximum_length, device)
+                rankings[term] = lambda rank=rank: rank() and None
+        ranked = alternate(rankings, device, max(runs, 5))
+        rows.append(
+            {
+                "model": name,
+                "epoch with / without": statistics.median(epochs["with"]) / statistics.median(epochs["without"]),
+                "ranking with / without": ranked["with"] / ranked["without"],
+            }
+        )
+    return rows
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = command_line("Measure training on synthetic data of ML-1M's shape.", runs=9)
@@ -129,6 +162,7 @@ def main() -> None:
     device = choose_device(options.device)
     report("parts of a step", bench_parts(device, options.runs), device, options.output)
     report("a step without its loss, 3,200 tokens", bench_steps(device, options.runs), device, options.output)
+    report("the repeat term", bench_repeat_term(options.users // 4, device, 3), device, options.output)
     report("training, profile best", bench_epochs(options.users, device), device, options.output)
 
 
