@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,10 @@ RECOMMENDERS = (
             *(f"IN/window{window}.ranks.parquet" for window in WINDOWS), "--latency", "IN/lengths.json",
             "--resamples", "100", *REPORT),
            (*DATASET_FILES, "window5.metrics.json", "window5.ranks.parquet", "lengths.json")),
+    Target("report_reproduction", "report_reproduction",
+           ("--dataset-dir", "IN/recbole", "--evaluations", "IN/recbole.metrics.json", "--ranks",
+            "IN/recbole.ranks.parquet", "--resamples", "100", *REPORT),
+           ("recbole/manifest.json", "recbole/sequences.parquet", "recbole.metrics.json", "recbole.ranks.parquet")),
     Target("report", "report",
            (*DATASET, "--evaluations", *EVALUATIONS, "--histories", *HISTORIES, "--comparison", "IN/comparison.json",
             "--latency", "IN/latency.json", "--latency-samples", "IN/latency.parquet", "--global-time-dataset",
@@ -202,6 +207,15 @@ def _write_recommenders(folder: Path) -> None:
     for window in WINDOWS:
         train(f"window{window}", "sasrec", f"training.epochs=2,model.maximum_length={window}")
         evaluate(f"window{window}")
+    lines = [f"{row.split(',')[0][1:]}::{int(row.split(',')[1][1:]) + 1}::3::{row.split(',')[2]}\n" for row in rows]
+    films = "".join(f"{film}::Film {film} (1995)::Drama\n" for film in range(1, 41))
+    with zipfile.ZipFile(folder / "ml-1m.zip", "w") as file:
+        file.writestr("ml-1m/ratings.dat", "".join(lines))
+        file.writestr("ml-1m/movies.dat", films.encode("latin-1"))
+    run("prepare_data", "--dataset", "ml-1m", "--source", "IN/ml-1m.zip", "--any-checksum", "true", "--event-order",
+        "recbole", "--k-core", "2", "--dataset-dir", "IN/recbole")  # fmt: skip
+    train("recbole-sasrec", "sasrec", data="recbole")
+    evaluate("recbole-sasrec", "recbole", out="recbole")
     for place, (optimizer, setting, scale) in enumerate(
         [("adam", "learning_rate", "0.001"), ("adam", "learning_rate", "0.002"), ("sgd", "learning_rate", "0.1"),
          ("sgd", "learning_rate", "0.3")]

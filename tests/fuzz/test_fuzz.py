@@ -15,7 +15,7 @@ from tests.fuzz.targets import LANGUAGE_MODELS, RECOMMENDERS, Target, write_stud
 
 FEW = {
     "train_recommender": 12, "measure_latency": 8, "register_champion": 5, "report": 8, "report_optimizers": 4,
-    "report_long_histories": 4,
+    "report_long_histories": 4, "report_reproduction": 8,
 }  # fmt: skip
 """Cases of the ordinary tests where a case takes most of a second; 20 of the others, 10 of each of prepare_data's."""
 
