@@ -192,6 +192,20 @@ def test_page(study: Reproduction) -> None:
     assert "nan" not in text
     assert "it asks for up to 200 epochs, and here had 2mamba4rec at most 24" in text
     assert "Fewer than three seeds" in text
+    assert "Under-trained" not in text
+
+
+def test_what_may_be_wrong_with_a_run_is_said(dataset: SequenceDataset) -> None:
+    """Epochs that ran out while validation still rose, another copy of the data, a profile that is for trying out."""
+    training = StudyBuilder().evaluation().training | {"stopped": "epochs", "epochs": 24, "best_epoch": 23}
+    source = StudyBuilder().manifest()["sources"][0] | {"checksum": "accepted unverified"}
+    pair = trained(dataset, "sasrec", "quick", True, (20, 22), training=training)
+    study = gather_reproduction(StudyBuilder().manifest(sources=[source]), dataset, [pair], 100)
+    text = section(study, "Before reading the numbers")
+    assert "more epochs may give better numbers: sasrec, quick, with the repeat term." in text
+    assert "a.zip has another checksum (md5 c4d9)" in text
+    assert "Profile quick trains for minutes" in text
+    assert "bounded by the time of a CPU" not in text
 
 
 def test_published_figures_are_as_their_sources_print_them() -> None:

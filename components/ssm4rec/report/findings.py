@@ -18,7 +18,7 @@ _ORDER_WORDS: Final = {
     RECBOLE: "Order `recbole`: by time in float32 seconds, as RecBole has it, events of equal times as in the file.",
     RANDOM_TIES: "Order `random-ties`: by time, events of equal times in a random order.",
 }
-_PROFILE_CAUTIONS: Final = {
+PROFILE_CAUTIONS: Final = {
     "smoke": "trains for seconds, to see that everything works: the numbers say nothing about the models",
     "quick": "trains for minutes on a CPU: real data and honest numbers, of models that are untuned or under-trained",
 }
@@ -43,7 +43,7 @@ def headline(study: Study) -> str:
 def cautions(study: Study, further: Sequence[str] = ()) -> str:
     """Return plainly what is under-trained, what the number of seeds cannot tell, and ``further`` cautions."""
     lines = []
-    for profile, caution in _PROFILE_CAUTIONS.items():
+    for profile, caution in PROFILE_CAUTIONS.items():
         models = [escape(model) for model, summary in study.models.items() if summary.profile == profile]
         if models:
             lines.append(f"Profile {profile} ({listed(models)}) {caution}.")
@@ -76,15 +76,20 @@ def cautions(study: Study, further: Sequence[str] = ()) -> str:
             f"Fewer than three seeds say nothing about the spread between seeds: {listed(few)}. A difference between "
             "two models may be chance."
         )
-    lines += [
+    lines += other_copies(study)
+    if not lines:
+        lines = ["No recommender was still improving when its training ended, and each has at least three seeds."]
+    return bullets([*lines, *further])
+
+
+def other_copies(study: Study) -> list[str]:
+    """Return which files of the data have another checksum than the published ones."""
+    return [
         f"The data may not be the published ones: {escape(source['file'])} has another checksum (md5 {source['md5']}) "
         "than the published one and was accepted as it is."
         for source in study.manifest["sources"]
         if source["checksum"] == "accepted unverified"
     ]
-    if not lines:
-        lines = ["No recommender was still improving when its training ended, and each has at least three seeds."]
-    return bullets([*lines, *further])
 
 
 def comparability(study: Study, paper: PaperTable) -> str:

@@ -43,7 +43,7 @@ PUBLISHED: Final = (
         for row in PAPER[DATASET].rows
         if row.model in PAPER_RECOMMENDERS
     ),
-    PublishedFigures("sasrec", _MAMBA4REC, "a baseline of that paper, rounded to three digits", ".298", ".169"),
+    PublishedFigures("sasrec", _MAMBA4REC, "a baseline of that paper, rounded to three digits", "0.298", "0.169"),
     PublishedFigures("mamba4rec", _MAMBA4REC, "one layer", "0.3121", "0.1822"),
     PublishedFigures("mamba4rec", "ziwliu-cityu/SIMGA, RecMamba.ipynb", "log of one RecBole run", "0.3046", "0.1748"),
     PublishedFigures(

@@ -5,7 +5,14 @@ from typing import Final
 from ssm4rec.contracts import BASELINES, LEAVE_ONE_OUT, MASKED, UNMASKED
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.report import tables
-from ssm4rec.report.findings import comparability, event_order, sequence_lengths
+from ssm4rec.report.findings import (
+    PROFILE_CAUTIONS,
+    comparability,
+    event_order,
+    other_copies,
+    ran_out_of_epochs,
+    sequence_lengths,
+)
 from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table, with_interval
 from ssm4rec.report.paper import COMMON_NOTES, PAPER
 from ssm4rec.report.recbole_figures import PAPER_TABLE, PUBLISHED, published_of
@@ -117,11 +124,16 @@ def _cautions(study: Reproduction) -> list[str]:
         )
     few = [_labelled(recipe) for recipe in study.recipes if len(recipe.trainings) < 3]
     if few:
-        lines.append(f"Fewer than three seeds say nothing about the spread between seeds: {listed(few)}.")
-    smoke = [_labelled(recipe) for recipe in study.recipes if recipe.profile == "smoke"]
-    if smoke:
-        lines.append(f"Profile smoke trains for seconds, to see that everything works: {listed(smoke)}.")
-    return lines
+        lines.append(f"Fewer than three seeds say nothing about the spread between seeds: {'; '.join(few)}.")
+    unfinished = [_labelled(recipe) for recipe in study.recipes if ran_out_of_epochs(study.study, recipe.label)]
+    if unfinished:
+        lines.append(
+            "Under-trained: training ended because its epochs ran out, and the best epoch was among the last two; more "
+            f"epochs may give better numbers: {'; '.join(unfinished)}."
+        )
+    profiles = {recipe.profile for recipe in study.recipes}
+    lines += [f"Profile {name} {caution}." for name, caution in PROFILE_CAUTIONS.items() if name in profiles]
+    return [*lines, *other_copies(study.study)]
 
 
 def _labelled(recipe: Recipe) -> str:
