@@ -1,10 +1,12 @@
 """A long-history study made by hand: ranks, evaluations that are theirs, and costs that are powers of the length."""
 
+from pathlib import Path
 from typing import Any
 
 from ssm4rec.contracts import PROTOCOLS
 from ssm4rec.data.dataset import SequenceDataset
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks, ResultRow
+from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks, ResultRow, write_ranks
+from ssm4rec.evaluation.full_ranking import FullRanking
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.latency.latency_files import TimedSample
 from ssm4rec.latency.summary import mark_outliers
@@ -53,6 +55,18 @@ def evaluation(ranks: Ranks, window: int, **changes: Any) -> EvaluationSummary:
     own: dict[str, Any] = {"model": ranks.model, "seed": ranks.seed, "rows": rows, "recipe": recipe}
     fields = own | {"users": 40, "targets": 40}
     return StudyBuilder().evaluation(**(fields | changes))
+
+
+def write_ranks_file(path: Path, dataset: SequenceDataset, ranks: Ranks) -> None:
+    """Write ranks.parquet of ranks made by hand, one target per user."""
+    nobody = dataset.items[:0].reshape(0, 0)
+    first = ranks.users >= 0
+    own, *others = (
+        FullRanking(ranks.users, ranks.targets, ranks.history_lengths, *both, first, nobody, nobody.astype("float32"))
+        for both in ((ranks.unmasked, ranks.masked), *ranks.baselines.values())
+    )
+    baselines = dict(zip(ranks.baselines, others, strict=True))
+    write_ranks(path, dataset, ranks.model, ranks.seed, ranks.split, own, baselines)
 
 
 def sweep() -> list[TimedSample]:

@@ -5,12 +5,10 @@ from pathlib import Path
 import pytest
 
 from ssm4rec.data.dataset import SequenceDataset
-from ssm4rec.evaluation.evaluation_files import write_ranks
-from ssm4rec.evaluation.full_ranking import FullRanking
 from ssm4rec.stages.report_long_histories.__main__ import main
 from tests.conftest import Refusal
 from tests.evaluation.test_windows import dataset, ranks_of, summary  # noqa: F401 - a fixture
-from tests.report.long_history_study import latency
+from tests.report.long_history_study import latency, write_ranks_file
 
 
 @pytest.fixture
@@ -19,14 +17,8 @@ def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:  # noqa:
     paths = {}
     for window, rank in ((5, 3), (20, 1)):
         ranks = ranks_of(dataset, "sasrec", rank)
-        nobody = dataset.items[:0].reshape(0, 0)
-        own, *others = (
-            FullRanking(ranks.users, ranks.targets, ranks.history_lengths, *both, nobody, nobody.astype("float32"))
-            for both in ((ranks.unmasked, ranks.masked), *ranks.baselines.values())
-        )
-        baselines = dict(zip(ranks.baselines, others, strict=True))
         paths[f"ranks{window}"] = tmp_path / f"ranks{window}.parquet"
-        write_ranks(paths[f"ranks{window}"], dataset, "sasrec", 0, "test", own, baselines)
+        write_ranks_file(paths[f"ranks{window}"], dataset, ranks)
         paths[f"metrics{window}"] = tmp_path / f"metrics{window}.json"
         summary(ranks, window).write(paths[f"metrics{window}"])
     paths["latency"] = tmp_path / "latency.json"

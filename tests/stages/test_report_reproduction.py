@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from ssm4rec.data.dataset import SequenceDataset, read_sequences
-from ssm4rec.evaluation.evaluation_files import write_ranks
-from ssm4rec.evaluation.full_ranking import FullRanking
 from ssm4rec.stages.report_reproduction.__main__ import build_parser, main, run
 from tests.conftest import Refusal, WriteDataset
+from tests.report.long_history_study import write_ranks_file
 from tests.report.test_reproduction import trained
 
 Files = dict[str, Path]
@@ -19,14 +18,8 @@ Files = dict[str, Path]
 def place(folder: Path, dataset: SequenceDataset, files: Files, name: str, repeat_term: bool) -> None:
     """Write metrics and ranks of one training."""
     summary, ranks = trained(dataset, "sasrec", "best", repeat_term, (20, 22), fingerprint=dataset.fingerprint)
-    nobody = dataset.items[:0].reshape(0, 0)
-    own, *others = (
-        FullRanking(ranks.users, ranks.targets, ranks.history_lengths, *both, nobody, nobody.astype("float32"))
-        for both in ((ranks.unmasked, ranks.masked), *ranks.baselines.values())
-    )
     files[f"ranks-{name}"], files[f"metrics-{name}"] = folder / f"{name}.parquet", folder / f"{name}.json"
-    baselines = dict(zip(ranks.baselines, others, strict=True))
-    write_ranks(files[f"ranks-{name}"], dataset, "sasrec", 0, "test", own, baselines)
+    write_ranks_file(files[f"ranks-{name}"], dataset, ranks)
     summary.write(files[f"metrics-{name}"])
 
 
