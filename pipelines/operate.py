@@ -34,8 +34,10 @@ backend/src/common/util/workflow.go:906): what is around a task fails along with
 
 
 def _run_id(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("(make: RUN=) is missing: give the id of a run; make status lists them")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no id of a run; make status lists them")
+        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a run; make status lists them")
     return text
 
 

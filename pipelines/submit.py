@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pipelines.cluster import connected, endpoint_of
 from pipelines.comparative_packages import fitting_package
+from pipelines.cron import kfp_cron
 from pipelines.front_door import check_study, read_spec
 from pipelines.hardware import A100_80GB, GPU_TAINTS
 from pipelines.loops import check_loops
@@ -30,7 +31,6 @@ from pipelines.parameters.shared import data_and_profile
 from pipelines.sizes import check_sizes
 from pipelines.versions import add_versions
 from ssm4rec.command_line import boolean, run_stage
-from ssm4rec.errors import InputError
 
 Arguments = dict[str, Any]
 
@@ -124,14 +124,14 @@ def run(options: argparse.Namespace) -> None:
 
 def _check(compiled: Path, arguments: Arguments, cron: str) -> None:
     """Refuse what the backend or a stage would refuse; say what state the data are in."""
+    if cron:
+        kfp_cron(cron)
     spec = read_spec(compiled)
     check_loops(spec, arguments)
     check_sizes(spec, arguments)
     check_study(compiled, arguments, here=False)
     if not cron:  # else every run takes the data as they are then
         add_versions(arguments, print, here=False)
-    elif len(cron.split()) not in (5, 6):
-        raise InputError(f"--cron {cron}: write five fields, such as '0 3 * * *' (minute, hour, day, month, weekday)")
 
 
 def _uncached(compiled: Path, folder: Path) -> Path:
@@ -158,9 +158,7 @@ def _submit(endpoint: str, options: argparse.Namespace, compiled: Path, argument
     with connected(endpoint) as client:
         how["experiment_id"] = client.create_experiment(options.experiment).experiment_id
         if options.cron:
-            # KFP's cron has seconds before the minutes.
-            cron = options.cron if len(options.cron.split()) == 6 else f"0 {options.cron}"
-            scheduled = client.create_recurring_run(**how, cron_expression=cron)
+            scheduled = client.create_recurring_run(**how, cron_expression=kfp_cron(options.cron))
             print(f"scheduled {how['job_name']}: recurring run {scheduled.recurring_run_id}")
         else:
             submitted = client.run_pipeline(**how)

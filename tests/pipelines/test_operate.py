@@ -87,12 +87,16 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("text", ["", "a b", "r1,app=x", "r1/../../experiments/e1", "-x"])
-def test_what_is_no_id_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match=f"^--run '{text}' is no id of a run; make status lists them"):
+@pytest.mark.parametrize("text", ["a b", "r1,app=x", "r1/../../experiments/e1", "-x"])
+def test_what_is_not_an_id_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=f"^--run '{text}' is not the id of a run; make status lists them"):
         build_parser().parse_args(["stop", f"--run={text}"])
-    with pytest.raises(InputError, match=r"^--run '' is no id of a run"):
-        build_parser().parse_args(["stop"])
+
+
+@pytest.mark.parametrize("arguments", [["stop"], ["logs", "--run="], ["report"], ["status", "--run="]])
+def test_a_missing_id_is_named_as_make_names_it(arguments: list[str]) -> None:
+    with pytest.raises(InputError, match=r"^--run \(make: RUN=\) is missing: give the id of a run; make status lists "):
+        build_parser().parse_args(arguments)
 
 
 def node(name: str, state: str, *children: str) -> dict[str, Any]:
