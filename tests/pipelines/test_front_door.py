@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import polars
 import pytest
 
 from pipelines import run, run_adapters, run_long_histories, run_optimizers, run_orpo, run_reproduction
@@ -135,6 +136,21 @@ REFUSED = {
         ("--dataset events --source {tmp}/own.csv --minimum-rating 3", "name their column with --rating-column"),
         ("--dataset events --source {tmp}/file", "the name does not tell the format; set --format to one of csv"),
         ("--dataset events --source {tmp}/own.csv --split global-time --time-unit order", "holds order numbers"),
+        (
+            "--dataset events --source {tmp}/own.csv --time-column when",
+            "{tmp}/own.csv: no column 'when'; its columns are user_id, item_id, timestamp; rename it, or choose "
+            "another --time-column",
+        ),
+        (
+            "--dataset events --source {tmp}/own.csv --items-source {tmp}/items.jsonl",
+            "{tmp}/items.jsonl: no column 'item_id'; its columns are id, title; rename it, or choose another "
+            "--item-column, which is one name for events and titles",
+        ),
+        (
+            "--dataset events --source {tmp}/own.csv --items-source {tmp}/items.parquet",
+            "{tmp}/items.parquet: no column 'title'; its columns are item_id, name; rename it, or choose another "
+            "--title-column",
+        ),
         ("--global-time gru4rec", "--global-time gru4rec: not in the study; choose from --models hydra4rec"),
         ("--global-time sasrec,sasrec", "--global-time sasrec,sasrec: names sasrec twice"),
         ("--overrides training.objective=cloze", "cloze needs a model with a mask token: model.readout=mask"),
@@ -190,6 +206,8 @@ def place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "empty").mkdir()
     (tmp_path / "own.csv").write_text("user_id,item_id,timestamp\n1,2,3\n")
+    (tmp_path / "items.jsonl").write_text('{"id": 2, "title": "Two"}\n')
+    polars.DataFrame({"item_id": [2], "name": ["Two"]}).write_parquet(tmp_path / "items.parquet")
 
 
 def refusal(module: Any, tmp_path: Path, flags: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -234,8 +252,8 @@ def test_a_submission_is_checked_alike_and_posts_nothing(
     place(tmp_path)
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     here = re.compile(
-        "--out|--cache-dir|--checkpoint-dir|--artifacts|--runner|no such file|does not tell|no file fits|source={tmp}"
-        "|a folder here"
+        "--out|--cache-dir|--checkpoint-dir|--artifacts|--runner|no such file|does not tell|no file fits"
+        "|no column|source={tmp}|a folder here"
     )
     asked = [pair for pair in REFUSED["comparative"] if not here.search(" ".join(pair))]
     asked += [

@@ -206,7 +206,10 @@ def test_an_older_dataset_is_replaced_and_a_failed_run_leaves_it(events, tmp_pat
         ("--dataset events --source {folder}/none.csv", "none.csv: no such file"),
         ("--dataset events --source file://{folder}/none.csv", "none.csv: no such file"),
         ("--dataset events --source {events} --user-column who", "no column 'who'; its columns are user_id, item_id"),
-        ("--dataset events --source {events} --items-source {events}", "no column 'title'"),
+        (
+            "--dataset events --source {events} --items-source {events}",
+            "its columns are user_id, item_id, timestamp, rating; rename it, or choose another --title-column",
+        ),
         ("--dataset events --source {words}", "column timestamp, row 2: not a time: 'yesterday'"),
         ("--dataset events --source {events} --time-unit ns --k-core 2000", "nothing is left after --k-core 2000"),
         ("--dataset events --source {events} --minimum-rating 3", "name their column with --rating-column"),

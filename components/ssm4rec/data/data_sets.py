@@ -5,7 +5,7 @@ from typing import Final
 from ssm4rec.data.addresses import expand_addresses
 from ssm4rec.data.amazon import PREFIX as AMAZON_PREFIX
 from ssm4rec.data.amazon import amazon_addresses, category, read_amazon
-from ssm4rec.data.events import check_events, read_events
+from ssm4rec.data.events import check_columns_here, check_events, read_events
 from ssm4rec.data.locations import check_address, check_here, local_path, split_addresses
 from ssm4rec.data.movielens import MOVIELENS, check_movielens, read_movielens
 from ssm4rec.data.source import Source, SourceOptions, titles_source
@@ -46,7 +46,10 @@ def check_data_set(options: SourceOptions) -> None:
 
 
 def check_files(options: SourceOptions) -> None:
-    """Raise InputError if a file that the options name is not on this machine; other addresses are not asked."""
+    """Raise InputError if a file that the options name is not on this machine, or one of own events lacks a column.
+
+    Other addresses are not asked.
+    """
     published = options.dataset in MOVIELENS  # a single archive
     source = split_addresses(options.source) if published else expand_addresses(options.source)
     for address in (*source, *([] if published else expand_addresses(titles_source(options)))):
@@ -54,6 +57,7 @@ def check_files(options: SourceOptions) -> None:
             check_here(path)
     if options.dataset == EVENTS:
         check_events(options, source)
+        check_columns_here(options)
 
 
 def read_addresses(options: SourceOptions) -> list[str]:

@@ -35,20 +35,34 @@ def read_csv(path: Path, columns: Sequence[str], form: TextForm, bad_rows: BadRo
     """
     replace = bad_rows.drops_all
     with readable(path):
-        with open_text(path, form.encoding, replace=replace) as stream:
-            start = stream.read(_LONGEST_HEADER)
-        delimiter, names, blank_lines = _read_header(path, start, columns, form.delimiter)
-        places = {find_column(column, names, str(path), RECBOLE_TYPES): column for column in columns}
-        # Names that nobody asked for may repeat or be anything: they are replaced by numbers.
-        header = [places.get(place, f"\0{place}") for place in range(len(names))]
-        kinds = RowKinds.of(start, delimiter, len(names), list(places))
+        kinds, header, skip = read_csv_header(path, columns, form, replace=replace)
         with (
             open_text(path, form.encoding, replace=replace) as text,
             with_paired_quotes(text, str(path), kinds, bad_rows) as stream,
         ):
             yield from read_delimited(
-                stream, str(path), columns, delimiter=delimiter, header=header, skip=blank_lines + 1, bad_rows=bad_rows
+                stream, str(path), columns, delimiter=kinds.delimiter, header=header, skip=skip, bad_rows=bad_rows
             )
+
+
+def read_csv_header(
+    path: Path, columns: Sequence[str], form: TextForm, *, replace: bool = False
+) -> tuple[RowKinds, list[str], int]:
+    """Return what the rows look like, names for the columns that tell the wanted ones, and the lines before the rows.
+
+    Args:
+        replace: as ``streams.open_text`` takes it.
+
+    Raises:
+        InputError: as :func:`read_csv`, of the beginning of the file.
+    """
+    with open_text(path, form.encoding, replace=replace) as stream:
+        start = stream.read(_LONGEST_HEADER)
+    delimiter, names, blank_lines = _read_header(path, start, columns, form.delimiter)
+    places = {find_column(column, names, str(path), RECBOLE_TYPES): column for column in columns}
+    # Names that nobody asked for may repeat or be anything: they are replaced by numbers.
+    header = [places.get(place, f"\0{place}") for place in range(len(names))]
+    return RowKinds.of(start, delimiter, len(names), list(places)), header, blank_lines + 1
 
 
 def read_delimited(
@@ -107,11 +121,23 @@ def read_delimited(
         raise InputError(f"{name}, after row {rows}: {text}; mend or remove the row") from None
 
 
+class ColumnError(InputError):
+    """A file lacks a wanted column, or has it several times.
+
+    Attributes:
+        column: its name.
+    """
+
+    def __init__(self, column: str, problem: str) -> None:
+        super().__init__(problem)
+        self.column = column
+
+
 def find_column(column: str, names: Sequence[str], where: str, types: Sequence[str] = ()) -> int:
     """Return the place of a column by its name or, if no other has that, by its name and one of ``types``.
 
     Raises:
-        InputError: no column has the name, or several have.
+        ColumnError: no column has the name, or several have.
 
     >>> find_column("user_id", ["item_id:token", "user_id:token"], "file", RECBOLE_TYPES)
     1
@@ -119,13 +145,14 @@ def find_column(column: str, names: Sequence[str], where: str, types: Sequence[s
     for accepted in ({column}, {f"{column}:{kind}" for kind in types}):
         places = [place for place, name in enumerate(names) if name in accepted]
         if len(places) > 1:
-            raise InputError(
-                f"{where}: the column {excerpt(column)!r} stands {len(places)} times; rename or remove all but one"
+            raise ColumnError(
+                column,
+                f"{where}: the column {excerpt(column)!r} stands {len(places)} times; rename or remove all but one",
             )
         if places:
             return places[0]
     shown = ", ".join(excerpt(name) for name in names[:20]) + (", ..." if len(names) > 20 else "")
-    raise InputError(f"{where}: no column {excerpt(column)!r}; its columns are {shown}")
+    raise ColumnError(column, f"{where}: no column {excerpt(column)!r}; its columns are {shown}")
 
 
 def _read_header(path: Path, start: bytes, columns: Sequence[str], delimiter: str) -> tuple[str, list[str], int]:

@@ -1,13 +1,20 @@
 """The user's own events: CSV, JSONL or Parquet files with columns of any name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+
+import pyarrow
 
 from ssm4rec.data.addresses import expand_addresses
 from ssm4rec.data.bad_rows import BadRows
+from ssm4rec.data.delimited import ColumnError
 from ssm4rec.data.download import fetch
 from ssm4rec.data.interactions import Columns, encode
-from ssm4rec.data.readers import format_of_name, guess_format, read_batches
+from ssm4rec.data.locations import local_path
+from ssm4rec.data.readers import check_columns, format_of_name, guess_format, read_batches
 from ssm4rec.data.source import Source, SourceOptions, titles_source
 from ssm4rec.data.streams import TextForm
 from ssm4rec.data.titles import read_titles
@@ -24,6 +31,15 @@ def check_events(options: SourceOptions, addresses: Sequence[str]) -> None:
         _format(options, address)
 
 
+def check_columns_here(options: SourceOptions) -> None:
+    """Raise InputError if a file of this machine lacks a column, as far as its beginning tells."""
+    form = TextForm(options.delimiter, options.encoding)
+    for file in _files(options):
+        if path := local_path(file.address):
+            with _flags_named(file):
+                check_columns(path, file.kind, list(file.flags), form, BadRows(options.bad_rows))
+
+
 def read_events(options: SourceOptions) -> Source:
     """Read the files of ``options.source`` one after the other, and titles from ``options.items_source``.
 
@@ -31,43 +47,74 @@ def read_events(options: SourceOptions) -> Source:
         InputError: a file or column is missing or malformed.
     """
     columns = Columns(options.user_column, options.item_column, options.time_column, options.rating_column)
-    wanted = [column for column in (columns.user, columns.item, columns.time, columns.rating) if column]
-    form = TextForm(options.delimiter, options.encoding)
     bad_rows, bad_titles = BadRows(options.bad_rows), BadRows(options.bad_rows)
-    files = [
-        (fetch(address, options.cache_dir), _format(options, address)) for address in expand_addresses(options.source)
-    ]
-    items_files = [
-        (fetch(address, options.cache_dir), _items_format(options, address))
-        for address in expand_addresses(titles_source(options))
-    ]
-    ids = (columns.user, columns.item)
+    files = [(file, fetch(file.address, options.cache_dir)) for file in _files(options)]
+    events = [(file, fetched.path) for file, fetched in files if not file.titles]
+    items = [(file, fetched.path) for file, fetched in files if file.titles]
     interactions = encode(
-        ((str(file.path), read_batches(file.path, kind, wanted, ids, form, bad_rows)) for file, kind in files),
+        ((str(path), _batches(file, path, options, bad_rows)) for file, path in events),
         columns,
         options.time_unit,
         bad_rows,
     )
-    named = (options.item_column, options.title_column)
     titles = read_titles(
-        (
-            (str(file.path), read_batches(file.path, kind, named, (options.item_column,), form, bad_titles))
-            for file, kind in items_files
-        ),
-        *named,
+        ((str(path), _batches(file, path, options, bad_titles)) for file, path in items),
+        options.item_column,
+        options.title_column,
         bad_titles,
     )
-    read = tuple(file for file, _ in (*files, *items_files))
-    return Source(interactions, titles, read, bool(items_files), bad_rows.dropped, bad_titles.dropped)
+    read = tuple(fetched for _, fetched in files)
+    return Source(interactions, titles, read, bool(items), bad_rows.dropped, bad_titles.dropped)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that the options name.
+
+    Attributes:
+        address: where it is.
+        kind: its format.
+        flags: its wanted columns, each with the flag that names it.
+        titles: whether it holds titles, not events.
+    """
+
+    address: str
+    kind: str
+    flags: dict[str, str]
+    titles: bool = False
+
+
+def _files(options: SourceOptions) -> Iterator[_File]:
+    events = {options.user_column: "--user-column", options.item_column: "--item-column"}
+    events |= {options.time_column: "--time-column"}
+    if options.rating_column:
+        events[options.rating_column] = "--rating-column"
+    for address in expand_addresses(options.source):
+        yield _File(address, _format(options, address), events)
+    titles = {
+        options.item_column: "--item-column, which is one name for events and titles",
+        options.title_column: "--title-column",
+    }
+    for address in expand_addresses(titles_source(options)):
+        # A catalog is often written by another tool than the events.
+        yield _File(address, format_of_name(address) or _format(options, address), titles, titles=True)
+
+
+def _batches(file: _File, path: Path, options: SourceOptions, bad_rows: BadRows) -> Iterator[pyarrow.RecordBatch]:
+    ids = (options.user_column, options.item_column)
+    form = TextForm(options.delimiter, options.encoding)
+    with _flags_named(file):
+        yield from read_batches(path, file.kind, list(file.flags), ids, form, bad_rows)
+
+
+@contextmanager
+def _flags_named(file: _File) -> Iterator[None]:
+    """Name the flag of a column that a file lacks."""
+    try:
+        yield
+    except ColumnError as error:
+        raise InputError(f"{error}; rename it, or choose another {file.flags[error.column]}") from None
 
 
 def _format(options: SourceOptions, address: str) -> str:
     return guess_format(address) if options.format == "auto" else options.format
-
-
-def _items_format(options: SourceOptions, address: str) -> str:
-    """Return the format of an items file: what its name tells, else that of the events.
-
-    A catalog is often written by another tool than the events.
-    """
-    return format_of_name(address) or _format(options, address)

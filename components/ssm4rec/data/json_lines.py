@@ -59,6 +59,12 @@ def read_jsonl(
         yield from lines.batches(skip=rows)
 
 
+def check_jsonl_columns(path: Path, columns: Sequence[str], form: TextForm, bad_rows: BadRows) -> None:
+    """Raise InputError if the first rows lack a column, or cannot be read and are not to be dropped."""
+    with readable(path):
+        _Lines(path, columns, (), form, bad_rows).schema()
+
+
 @dataclass(frozen=True)
 class _Lines:
     """Reading a file line by line."""

@@ -9,8 +9,8 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from ssm4rec.data.bad_rows import BadRows
-from ssm4rec.data.delimited import find_column, read_csv
-from ssm4rec.data.json_lines import read_jsonl
+from ssm4rec.data.delimited import find_column, read_csv, read_csv_header
+from ssm4rec.data.json_lines import check_jsonl_columns, read_jsonl
 from ssm4rec.data.locations import file_name
 from ssm4rec.data.streams import BLOCK_BYTES, TextForm, readable
 from ssm4rec.data.values import is_text
@@ -86,11 +86,28 @@ def read_batches(
             raise InputError(f"--format {kind}: unknown format; use auto, {', '.join(FORMATS)}")
 
 
+def check_columns(path: Path, kind: str, columns: Sequence[str], form: TextForm, bad_rows: BadRows) -> None:
+    """Raise what :func:`read_batches` raises of a file's beginning; the arguments are its own."""
+    match kind:
+        case "csv":
+            with readable(path):
+                read_csv_header(path, columns, form, replace=bad_rows.drops_all)
+        case "jsonl":
+            check_jsonl_columns(path, columns, form, bad_rows)
+        case "parquet":
+            with readable(path), pyarrow.parquet.ParquetFile(path) as opened:
+                _check_parquet_columns(opened, columns, path)
+
+
+def _check_parquet_columns(opened: pyarrow.parquet.ParquetFile, columns: Sequence[str], path: Path) -> None:
+    for column in columns:
+        find_column(column, opened.schema_arrow.names, str(path))
+
+
 def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
     with readable(path), pyarrow.parquet.ParquetFile(path) as opened:
+        _check_parquet_columns(opened, columns, path)
         schema, rows = opened.schema_arrow, _rows_at_a_time(opened.metadata)
-        for column in columns:
-            find_column(column, schema.names, str(path))
         texts = [column for column in columns if is_text(schema.field(column).type)]
         texts = _readable_once(opened.metadata, texts)
     # A text that stands in many rows is stored once, so a small file may hold gigabytes: it is also read once.
