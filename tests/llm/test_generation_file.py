@@ -1,5 +1,6 @@
 """generation.json: written and read back, metrics with their standard errors, and no torch behind it."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -47,7 +48,15 @@ def test_metrics_and_their_standard_errors():
         assert row.standard_error == pytest.approx(sem(gains))
     assert rows["hit@20"].value == 3 / 5
     assert rows["ndcg@10"].value == pytest.approx((1 + 1 / numpy.log2(5)) / 5)
-    assert generation_rows("toy", "gpt4rec", 3, "test", RANKS[:1])[0].standard_error == 0
+
+
+def test_a_single_user_has_no_standard_error(tmp_path):
+    rows = generation_rows("toy", "gpt4rec", 3, "test", RANKS[:1])
+    assert rows[0].standard_error is None
+    assert rows[0].shown == "1.0000"
+    one = dataclasses.replace(summary(), users=1, rows=rows)
+    one.write(tmp_path / "generation.json")
+    assert GenerationSummary.read(tmp_path / "generation.json") == one
 
 
 def test_written_and_read_back(tmp_path):

@@ -12,6 +12,7 @@ import scipy.stats
 
 from ssm4rec.contracts import CUTOFFS, METRICS
 from ssm4rec.errors import InputError
+from ssm4rec.llm.generation_file import GenerationSummary
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.generator_sections import generator_cautions, generator_headlines
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
@@ -187,6 +188,20 @@ def test_generators_stand_beside_most_popular_and_the_paper(builder: StudyBuilde
     assert rows["gpt4rec"][:2] == ["1 seed, own protocol: below", MISSING]
     assert rows["llamarec"][:2] == ["1 seed, own protocol: below", MISSING]
     assert rows["mamrec"][0] == "not trained"
+
+
+def test_a_generator_evaluated_on_one_user_has_no_interval(
+    builder: StudyBuilder, models: LanguageModels, tmp_path: Path
+) -> None:
+    rows = tuple(replace(row, standard_error=None) for row in models.generators[0].rows)
+    file = write_generation(tmp_path / "one.json", users=1, rows=rows)
+    one = replace(models, generators=(GenerationSummary.read(file),))
+    assert (
+        "NDCG@10 0.0631, most-popular 0.0400 on the same 1 user: not compared, a single" in generator_headlines(one)[0]
+    )
+    text = section(replace(builder.study(builder.evaluation()), language_models=one), "GPT4Rec and MamRec")
+    assert "| 0.0631 |" in text
+    assert "± 0.0000" not in text
 
 
 def test_results_hold_language_models_under_protocols_of_their_own(

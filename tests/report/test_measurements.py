@@ -86,6 +86,15 @@ def test_slices_and_recommendations(study: Study) -> None:
     assert ["hydra4rec", "0", "50.0%", "0.750"] in rows_of(text)
 
 
+def test_a_single_target_has_no_standard_error(study: Study) -> None:
+    compared = study.comparison
+    assert compared is not None
+    single = tuple(replace(row, targets=1, standard_error=None) for row in compared.slices)
+    text = section(replace(study, comparison=replace(compared, slices=single)), "Whom a model serves")
+    assert [row for row in rows_of(text) if row[:2] == ["18-90", "1"]]
+    assert "±" not in text
+
+
 def test_latency_stands_beside_the_paper_with_and_without_outliers(study: Study) -> None:
     text = section(study, "Latency")
     (table,) = [part for part in text.split("### ") if part.startswith("10 users a request")]

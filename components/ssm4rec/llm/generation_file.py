@@ -6,8 +6,8 @@ generation.json:
 ``parameters``, ``from_scratch``: it was not pretrained; ``users`` evaluated of ``users_in_split``, drawn by seed;
 ``k1`` and ``b`` of BM25; ``queries`` a user; ``tokens_per_second`` generated, ``batch`` users at a time, on ``device``;
 and ``rows``: dataset, model (or ``most-popular``, for which seed is null), seed, split, protocol, metric, value and its
-``standard_error`` over the users. The protocol is ``masked`` always: queries find new items only. A target that is not
-in the list is missed.
+``standard_error`` over the users, null for a single user. The protocol is ``masked`` always: queries find new items
+only. A target that is not in the list is missed.
 
 lists.parquet, a row a user: ``user`` int32 0..U-1; ``target`` int32, the next item; ``history_length`` int32; ``rank``
 int32, the target's place in the list, 0 if it is not there; ``items`` list<int32>, the list, best first; ``queries``
@@ -61,7 +61,12 @@ class GenerationRow:
     protocol: str
     metric: str
     value: Share
-    standard_error: Amount
+    standard_error: Amount | None
+
+    @property
+    def shown(self) -> str:
+        """The value with its standard error, if it has one."""
+        return f"{self.value:.4f}" + ("" if self.standard_error is None else f" ± {self.standard_error:.4f}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class GenerationSummary:
 def generation_rows(dataset: str, model: str, seed: int | None, split: str, ranks: Int64s) -> tuple[GenerationRow, ...]:
     """Return every metric at every cutoff.
 
-    The standard error is s / sqrt(n) with s the standard deviation of the users' gains; 0 for a single user.
+    The standard error is s / sqrt(n) with s the standard deviation of the users' gains; a single user has none.
 
     Args:
         dataset, model, seed, split: what the numbers are of.
@@ -110,7 +115,7 @@ def generation_rows(dataset: str, model: str, seed: int | None, split: str, rank
     for metric in METRICS:
         for cutoff in CUTOFFS:
             gains = gains_at(metric, ranks, cutoff)
-            error = float(gains.std(ddof=1) / numpy.sqrt(len(gains))) if len(gains) > 1 else 0.0
+            error = float(gains.std(ddof=1) / numpy.sqrt(len(gains))) if len(gains) > 1 else None
             name = metric_name(metric, cutoff)
             rows.append(GenerationRow(dataset, model, seed, split, MASKED, name, float(gains.mean()), error))
     return tuple(rows)

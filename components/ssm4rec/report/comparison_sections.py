@@ -1,5 +1,6 @@
 """What the report says of how sure the differences between models are, and of whom each model serves."""
 
+import math
 from typing import Final
 
 from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
@@ -202,7 +203,7 @@ def _by_length(comparison: Comparison) -> Figure:
     with drawing("by-history-length") as made:
         for place, model in enumerate(models):
             own = [row for row in rows if row.model == model]
-            errors = [row.standard_error or 0.0 for row in own]
+            errors = [math.nan if row.standard_error is None else row.standard_error for row in own]
             shift = 0.05 * (place - (len(models) - 1) / 2)
             along = [parts.index(row.part) + shift for row in own]
             made.axes.errorbar(along, [row.mean for row in own], yerr=errors, capsize=2, label=model, **style(place))

@@ -28,7 +28,7 @@ def generator_headlines(models: LanguageModels) -> list[str]:
     for summary in models.generators:
         ours, popular = (_row(summary, model, "ndcg") for model in (summary.model, MOST_POPULAR))
         lines.append(
-            f"{_named(summary)}, masked lists: NDCG@10 {_estimate(ours)}, most-popular {_estimate(popular)} on the "
+            f"{_named(summary)}, masked lists: NDCG@10 {ours.shown}, most-popular {popular.shown} on the "
             f"same {plural(summary.users, 'user')}: {_judged(ours, popular)}."
         )
     return lines
@@ -74,14 +74,12 @@ def _row(summary: GenerationSummary, model: str, metric: str) -> GenerationRow:
     return next(row for row in summary.rows if (row.model, row.metric) == (model, name))
 
 
-def _estimate(row: GenerationRow) -> str:
-    return f"{row.value:.4f} ± {row.standard_error:.4f}"
-
-
 def _judged(ours: GenerationRow, other: GenerationRow) -> str:
     """Judge by standard errors taken as independent, which for the same users is on the careful side."""
-    error = math.hypot(ours.standard_error, other.standard_error)
     difference = ours.value - other.value
+    if ours.standard_error is None or other.standard_error is None:
+        return f"not compared, a single user has no standard error ({difference:+.4f})"
+    error = math.hypot(ours.standard_error, other.standard_error)
     if abs(difference) <= _STANDARD_ERRORS * error:
         return f"no difference can be told ({difference:+.4f}, two standard errors are {_STANDARD_ERRORS * error:.4f})"
     return f"{'better' if difference > 0 else 'worse'} by more than two standard errors ({difference:+.4f})"
@@ -91,7 +89,7 @@ def _metrics(summaries: Sequence[GenerationSummary]) -> str:
     rows = []
     for summary in summaries:
         for model in (summary.model, MOST_POPULAR):
-            cells = [_estimate(_row(summary, model, metric)) for metric in METRICS]
+            cells = [_row(summary, model, metric).shown for metric in METRICS]
             name = _named(summary) if model == summary.model else f"{MOST_POPULAR}, the same users"
             source = escape(summary.source) if model == summary.model else MISSING
             rows.append([name, source, f"{summary.users:,} of {summary.users_in_split:,}, {summary.split}", *cells])

@@ -1,5 +1,6 @@
 """Figures of a long-history study: quality against the window, the bytes of a state against the history."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -63,7 +64,7 @@ def of_the_longest_histories(study: LongHistoryStudy, protocol: str) -> Figure:
             made.axes.errorbar(
                 _apart(windows, place),
                 [row.mean for _, row in rows],
-                yerr=[row.standard_error or 0.0 for _, row in rows],
+                yerr=[math.nan if row.standard_error is None else row.standard_error for _, row in rows],
                 capsize=2,
                 label=model,
                 **style(place),

@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
     )  # fmt: skip
     for owner in (facts.model, MOST_POPULAR):
         at_10 = [row for row in summary.rows if row.model == owner and row.metric.endswith("@10")]
-        values = ", ".join(f"{row.metric} {row.value:.4f} ± {row.standard_error:.4f}" for row in at_10)
+        values = ", ".join(f"{row.metric} {row.shown}" for row in at_10)
         logger.info("%s on %s, history masked: %s", owner, options.split, values)
 
 
