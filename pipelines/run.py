@@ -108,14 +108,20 @@ def run(options: argparse.Namespace) -> None:
     }
     named = [*models, *generators, *(["llamarec"] if arguments["rankers"] else [])]
     package, arguments = fitting_package(arguments)
-    execute(Plan(package, arguments, named, side_by_side, StudyFolder.table, track_results), options)
+    execute(Plan(package, arguments, named, side_by_side, _summary, track_results), options)
+
+
+def _summary(folder: StudyFolder) -> str:
+    champion = folder.champion()
+    return folder.table() + (f"\n\nchampion {champion}" if champion else "")
 
 
 def execute(plan: Plan, options: argparse.Namespace) -> None:
     """Run a study and say where everything is."""
     arguments = plan.arguments
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
-    path = Path(options.out or RUNS / f"{stamp}-{plan.data}").expanduser().absolute()
+    # Finished stages are known by the paths of their files: a link to the folder must not be another folder.
+    path = Path(options.out or RUNS / f"{stamp}-{plan.data}").expanduser().resolve()
     if options.runner == "docker":
         # In a container the home folder goes with it.
         arguments["cache_dir"] = arguments["cache_dir"] or str(path / "downloads")

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.stage_process import StageProcess
-from ssm4rec.contracts import MASKED, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED, in_table_order
+from ssm4rec.contracts import MASKED, OUTCOME, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED, in_table_order
 from ssm4rec.errors import InputError
+from ssm4rec.files import read_json
 from ssm4rec.object_store import upload
 
 _KEPT_HERE = ("checkpoints", "downloads", "cache")
@@ -97,6 +98,16 @@ class StudyFolder:
         """Return the rows of results.json, those of the study's own split first."""
         rows: list[dict[str, Any]] = json.loads((self.path / RESULTS).read_text(encoding="utf-8"))
         return rows
+
+    def champion(self) -> str:
+        """Return what became of the best model, in words; "" in a study that has none."""
+        # kfp.local keeps what a stage says of its outputs next to them.
+        written = (self.path / "champion").resolve().parent / "executor_output.json"
+        try:
+            (artifact,) = read_json(written)["artifacts"]["champion"]["artifacts"]
+            return str(artifact["metadata"][OUTCOME])
+        except (InputError, KeyError, TypeError, ValueError):
+            return ""
 
     def verdict(self) -> str:
         """Return the report's first section, as text."""

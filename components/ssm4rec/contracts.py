@@ -62,6 +62,9 @@ REPORT_HTML: Final = "report.html"
 REPORT_MARKDOWN: Final = "report.md"
 RESULTS: Final = "results.json"
 
+# The metadata of register_champion's output: what became of the model, in words.
+OUTCOME: Final = "outcome"
+
 LEAVE_ONE_OUT: Final = "leave-one-out"
 GLOBAL_TIME: Final = "global-time"
 SPLITTINGS: Final = (LEAVE_ONE_OUT, GLOBAL_TIME)

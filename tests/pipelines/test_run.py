@@ -57,6 +57,11 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     of_this_split = [path for path in (study / "models").iterdir() if "global-time" not in path.name]
     configs = [json.loads((path / "config.json").read_text()) for path in of_this_split]
     best = max(config["training"]["validation_ndcg@10"] for config in configs)
+    said = (
+        f"champion {champion.tags['model']} seed {champion.tags['seed']}, the best of 4 by validation: registered as "
+    )
+    said += "ssm4rec-ml-100k version 1, without the alias champion: trained with profile smoke"
+    assert said in done.stdout.splitlines()[-6:]
     assert float(champion.tags["validation_ndcg_at_10"]) == best
     written, kept = study / "champion" / "MLmodel", Path(champion.source.removeprefix("file://")) / "MLmodel"
     assert written.read_bytes() == kept.read_bytes()
@@ -188,6 +193,11 @@ def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: P
     assert sorted(rest) == ["compare_models", "measure_latency", "register_champion", "report"]
     assert rest.index("report") > max(rest.index("compare_models"), rest.index("measure_latency"))
     before, numbers = read_manifest(tmp_path / "study" / "dataset"), (tmp_path / "study" / "results.json").read_bytes()
+    (tmp_path / "link").symlink_to("study")
+    linked = run_study(tmp_path, *flags, "--out", str(tmp_path / "link"))
+    assert linked.returncode == 0, linked.stderr
+    assert ": started" not in linked.stdout
+    assert "champion sasrec seed 0, the best of 1 by validation: registered as" in linked.stdout
 
     write_archive(archive, pace=-1)
     assert archive.stat().st_size == before["sources"][0]["bytes"]

@@ -1,6 +1,5 @@
 """The choice of the champion, and when it takes over from another."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -32,49 +31,44 @@ def test_the_best_by_validation_and_of_equals_the_first_by_name_and_seed() -> No
         (0.9, "f", "global-time", False, "of another split: it stays"),
     ],
 )
-def test_takes_over(
-    validation: float, fingerprint: str, split: str, wins: bool, said: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_takes_over(validation: float, fingerprint: str, split: str, wins: bool, said: str) -> None:
     current = contender("sasrec", 1, 0.2).tags("leave-one-out")
     new = {**contender("2mamba4rec", 0, validation).tags(split), "fingerprint": fingerprint}
-    with caplog.at_level(logging.INFO, logger="ssm4rec"):
-        assert takes_over(new, current) is wins
-    assert said in caplog.text
+    taken, why = takes_over(new, current)
+    assert taken is wins
+    assert said in why
 
 
 @pytest.mark.parametrize("tagged", [True, False])
-def test_validation_in_another_protocol_does_not_compare(tagged: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_validation_in_another_protocol_does_not_compare(tagged: bool) -> None:
     """A version without the tag was registered when all validation was unmasked."""
     current = contender("sasrec", 1, 0.2).tags("leave-one-out")
     if not tagged:
         del current["protocol"]
-    with caplog.at_level(logging.INFO, logger="ssm4rec"):
-        assert not takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), current)
-        masked = contender("sasrec", 0, 0.9, "masked").tags("leave-one-out")
-        assert not takes_over(masked, current)
-        assert takes_over(masked, current, replace=True)
-    assert "the champion so far is of another protocol: it stays" in caplog.text
-    assert "the champion so far is of another protocol: replaced" in caplog.text
+    assert not takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), current)[0]
+    masked = contender("sasrec", 0, 0.9, "masked").tags("leave-one-out")
+    kept, stays = takes_over(masked, current)
+    assert not kept
+    assert stays.startswith("the champion so far is of another protocol: it stays; --replace-champion true")
+    assert takes_over(masked, current, replace=True) == (True, "the champion so far is of another protocol: replaced")
 
 
 def test_an_alias_that_somebody_else_set_stays_unless_asked() -> None:
     new = contender("sasrec", 0, 0.1).tags("leave-one-out")
-    assert not takes_over(new, {})
-    assert takes_over(new, {}, replace=True)
+    assert not takes_over(new, {})[0]
+    assert takes_over(new, {}, replace=True)[0]
 
 
 def test_on_the_same_data_a_worse_one_is_no_champion_whatever_is_asked() -> None:
     current = contender("sasrec", 1, 0.2).tags("leave-one-out")
-    assert not takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), current, replace=True)
+    assert not takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), current, replace=True)[0]
 
 
 @pytest.mark.parametrize("current", [None, contender("sasrec", 1, 0.2).tags("leave-one-out"), {}])
-def test_smoke_is_never_champion(current: dict[str, str] | None, caplog: pytest.LogCaptureFixture) -> None:
+def test_smoke_is_never_champion(current: dict[str, str] | None) -> None:
     new = {**contender("sasrec", 0, 0.9).tags("leave-one-out"), "profile": "smoke"}
-    with caplog.at_level(logging.INFO, logger="ssm4rec"):
-        assert not takes_over(new, current, replace=True)
-    assert "trained with profile smoke: registered without the alias champion" in caplog.text
+    assert takes_over(new, current, replace=True) == (False, "trained with profile smoke")
 
 
 def test_the_first_is_champion() -> None:
-    assert takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), None)
+    assert takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), None) == (True, "the first one")

@@ -95,6 +95,7 @@ def test_the_best_is_written_without_a_store_and_kfp_is_told(folder: Path, tmp_p
     output = json.loads((tmp_path / "executor_output.json").read_text())
     shown = output["artifacts"]["champion"]["artifacts"][0]["metadata"]
     fingerprint = json.loads((folder / "dataset" / "manifest.json").read_text())["fingerprint"]
+    assert shown.pop("outcome") == "2mamba4rec seed 1, the best of 3 by validation: not registered: nothing is tracked"
     assert shown == metadata(champion) == {
         "model": "2mamba4rec", "seed": "1", "profile": "quick", "dataset": "toy", "fingerprint": fingerprint,
         "split": "leave-one-out", "protocol": "unmasked", "validation_ndcg_at_10": "0.3",
@@ -110,12 +111,17 @@ def test_the_alias_goes_to_the_better_and_across_data_only_if_asked(
     strong = write_random_model(other, tmp_path / "strong", "lrurec", 0.9)
     smoke = write_random_model(folder / "dataset", tmp_path / "smoke", "lrurec", 0.99, profile="smoke")
     steps = [
-        (folder / "dataset", smoke, "", "registered without the alias champion"),
-        (folder / "dataset", folder / "sasrec-0.2", "2", "models:/ssm4rec-toy@champion is version 2"),
+        (folder / "dataset", smoke, "", "without the alias champion: trained with profile smoke"),
+        (
+            folder / "dataset",
+            folder / "sasrec-0.2",
+            "2",
+            "registered as ssm4rec-toy version 2, models:/ssm4rec-toy@champion: the first one",
+        ),
         (folder / "dataset", folder / "2mamba4rec-0.3", "3", "the champion so far 0.2000 (sasrec seed 0): replaced"),
         (folder / "dataset", folder / "sasrec-0.2", "3", "the champion so far 0.3000 (2mamba4rec seed 1): it stays"),
         (folder / "dataset", folder / "hydra4rec-0.3", "3", "it stays"),
-        (folder / "dataset", smoke, "3", "registered without the alias champion"),
+        (folder / "dataset", smoke, "3", "without the alias champion: trained with profile smoke"),
         (other, strong, "3", "the champion so far is of other data: it stays; --replace-champion true"),
         (other, strong, "8", "the champion so far is of other data: replaced"),
         (folder / "dataset", folder / "sasrec-0.2", "9", "the champion so far is of other data: replaced"),
@@ -138,6 +144,7 @@ def test_the_alias_goes_to_the_better_and_across_data_only_if_asked(
 def test_a_dead_server_costs_the_registration_only(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="ssm4rec")
     dead = {
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_ports(1)[0]}",
         "MLFLOW_RUN_ID": "0" * 32,
@@ -150,6 +157,7 @@ def test_a_dead_server_costs_the_registration_only(
             patch.setenv(name, value)
         run(build_parser().parse_args(list(map(str, flags))))
     assert "MLflow does not answer, the work goes on" in caplog.text
+    assert "sasrec seed 0, the best of 1 by validation: not registered: MLflow did not take it" in caplog.text
     assert metadata(tmp_path / "champion")["model"] == "sasrec"
 
 

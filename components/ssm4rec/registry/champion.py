@@ -4,7 +4,6 @@ Validation NDCG@10 is that of the best epoch (``training/loop.py``), as config.j
 were trained for. The test split decides nothing here.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import Any, Final
 
 from ssm4rec.contracts import UNMASKED
 from ssm4rec.training.model_folder import read_config
-
-logger = logging.getLogger(__name__)
 
 ALIAS: Final = "champion"
 _COMPARABLE: Final = {"fingerprint": "other data", "split": "another split", "protocol": "another protocol"}
@@ -68,8 +65,8 @@ def best(contenders: Sequence[Contender]) -> Contender:
     return min(contenders, key=lambda one: (-one.validation, one.config["model"], one.config["seed"]))
 
 
-def takes_over(new: dict[str, str], current: dict[str, str] | None, replace: bool = False) -> bool:
-    """Return whether a version takes the alias, and log why.
+def takes_over(new: dict[str, str], current: dict[str, str] | None, replace: bool = False) -> tuple[bool, str]:
+    """Return whether a version takes the alias, and why.
 
     Args:
         new: tags of the version.
@@ -81,23 +78,17 @@ def takes_over(new: dict[str, str], current: dict[str, str] | None, replace: boo
     do not compare: whoever serves the champion so far keeps it, unless a person says otherwise.
     """
     if new["profile"] == "smoke":
-        logger.info("trained with profile smoke: registered without the alias %s", ALIAS)
-        return False
+        return False, "trained with profile smoke"
     if current is None:
-        return True
+        return True, "the first one"
     known = {"protocol": UNMASKED, **current}  # versions without that tag are of a time that knew no other
     differing = " and ".join(what for name, what in _COMPARABLE.items() if new[name] != known.get(name))
     if differing:
-        logger.info(
-            "the champion so far is of %s: %s",
-            differing,
-            "replaced" if replace else "it stays; --replace-champion true (make: REPLACE_CHAMPION=1) replaces it",
-        )
-        return replace
+        stays = "it stays; --replace-champion true (make: REPLACE_CHAMPION=1) replaces it"
+        return replace, f"the champion so far is of {differing}: {'replaced' if replace else stays}"
     ours, theirs = float(new[_VALIDATION_TAG]), float(current[_VALIDATION_TAG])
     better = ours > theirs
-    logger.info(
-        "validation ndcg@10 %.4f, the champion so far %.4f (%s seed %s): %s",
-        ours, theirs, current["model"], current["seed"], "replaced" if better else "it stays",
-    )  # fmt: skip
-    return better
+    holder = f"{theirs:.4f} ({current['model']} seed {current['seed']})"
+    return better, (
+        f"validation ndcg@10 {ours:.4f}, the champion so far {holder}: {'replaced' if better else 'it stays'}"
+    )

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,6 +52,17 @@ def end_run(client: "MlflowClient", run: "Run", status: str) -> None:
     nested = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
     for task in client.search_runs([run.info.experiment_id], nested):
         client.set_terminated(task.info.run_id, "FAILED" if status == "FAILED" else "KILLED")
+
+
+@dataclass
+class Registration:
+    """What became of a model that was to be registered.
+
+    Attributes:
+        outcome: in words; final when the tracked run has ended.
+    """
+
+    outcome: str = "not registered: nothing is tracked"
 
 
 class Tracker:
@@ -181,8 +193,8 @@ class Tracker:
         folder: Path,
         tags: dict[str, str],
         alias: str,
-        takes_over: Callable[[dict[str, str] | None], bool],
-    ) -> None:
+        takes_over: Callable[[dict[str, str] | None], tuple[bool, str]],
+    ) -> Registration:
         """Keep a folder that holds an MLflow model with the run, and register it as a new version of a model.
 
         Args:
@@ -190,9 +202,10 @@ class Tracker:
             folder: the MLflow model.
             tags: of the version.
             alias: for the version, if ``takes_over`` says so.
-            takes_over: is given the tags of the version that has the alias, None if no version has it.
+            takes_over: is given the tags of the version that has the alias, None if no version has it; says why, too.
         """
         self.artifact(folder)
+        registration = Registration()
 
         def record(client: "MlflowClient") -> None:
             if not client.search_registered_models(f"name = '{name}'"):
@@ -201,13 +214,17 @@ class Tracker:
             version = client.create_model_version(
                 name, source, self._run_id, tags, await_creation_for=_LONGEST_WAIT
             ).version
-            logger.info("registered as %s, version %s", name, version)
             holder = client.get_registered_model(name).aliases.get(alias)
-            if takes_over(None if holder is None else client.get_model_version(name, holder).tags):
+            taken, why = takes_over(None if holder is None else client.get_model_version(name, holder).tags)
+            if taken:
                 client.set_registered_model_alias(name, alias, version)
-                logger.info("models:/%s@%s is version %s", name, alias, version)
+            place = f"models:/{name}@{alias}" if taken else f"without the alias {alias}"
+            registration.outcome = f"registered as {name} version {version}, {place}: {why}"
 
-        self._record("the registered model", record, _LONGEST_WAIT)
+        if self._uri:
+            registration.outcome = "not registered: MLflow did not take it"
+            self._record("the registered model", record, _LONGEST_WAIT)
+        return registration
 
     def finish(self, status: str) -> None:
         """End the run; ``status`` is FINISHED, FAILED or KILLED.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm4rec.command_line import StageParser, boolean, run_stage
+from ssm4rec.contracts import OUTCOME
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.errors import InputError
 from ssm4rec.executor_input import input_paths, write_executor_output
@@ -61,9 +62,11 @@ def run(options: argparse.Namespace) -> None:
         tracker.dataset(manifest, "validation")
         tracker.metrics({f"validation/{one.label}/ndcg@10": one.validation for one in contenders})
         succeeds = functools.partial(takes_over, tags, replace=options.replace_champion)
-        tracker.register(f"ssm4rec-{dataset}", options.champion_dir, tags, ALIAS, succeeds)
+        registration = tracker.register(f"ssm4rec-{dataset}", options.champion_dir, tags, ALIAS, succeeds)
+    outcome = f"{champion.label}, the best of {len(contenders)} by validation: {registration.outcome}"
+    logger.info("%s", outcome)
     if options.executor_input:
-        write_executor_output(options.executor_input, {"champion": {**tags}})
+        write_executor_output(options.executor_input, {"champion": {**tags, OUTCOME: outcome}})
 
 
 def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folder: Path) -> list[Contender]:
