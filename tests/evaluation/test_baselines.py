@@ -160,3 +160,12 @@ def test_the_most_popular_of_the_last_days_counts_training_events_only(write_dat
     assert scores[0].argsort(descending=True, stable=True)[:4].tolist() == [2, 3, 4, 0]
     rankings = baseline_rankings(dataset, "test", CPU, times)
     assert list(rankings) == list(TIME_BASELINES)
+
+
+def test_the_most_popular_of_the_last_days_before_1970(write_dataset: Any) -> None:
+    """Times before 1970 are negative numbers: 4, 5 and 6 are of the last week, 1 and 2 of a month before."""
+    dataset = read_sequences(write_dataset([[1, 2, 4, 3, 3], [1, 2, 5, 3, 3], [1, 2, 6, 3, 3]]))
+    days = numpy.array([[-30, -30, 0, 1, 2]] * 3).ravel()
+    times = (-1e11 + 86_400_000 * days).astype(numpy.int64)
+    scores = most_popular_lately_scorer(dataset, CPU, times)(torch.zeros(1, 1), torch.ones(1), torch.zeros(0))
+    assert scores[0].floor().tolist() == [0, 0, 0, 1, 1, 1]

@@ -80,6 +80,15 @@ def test_training_for_a_masked_history_is_a_caution(builder):
     assert "Trained for" not in findings.cautions(builder.study(builder.evaluation()))
 
 
+def test_training_on_validation_items_is_a_caution(builder):
+    made = builder.evaluation()
+    recipe = {**made.recipe, "training": {**made.recipe["training"], "refit": True}}
+    refitted = dataclasses.replace(made, recipe=recipe)
+    text = findings.cautions(builder.study(refitted, builder.evaluation("2mamba4rec")))
+    assert "(`training.refit`): sasrec. That is another protocol" in text
+    assert "training.refit" not in findings.cautions(builder.study(made))
+
+
 def test_few_seeds_are_a_caution_and_three_are_not(builder):
     few = [builder.evaluation(seed=seed) for seed in (0, 1)]
     many = [builder.evaluation("2mamba4rec", seed=seed) for seed in (0, 1, 2)]

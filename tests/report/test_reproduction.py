@@ -174,6 +174,16 @@ def test_files_that_do_not_belong_together_are_refused(dataset: SequenceDataset)
         gather_reproduction(manifest, dataset, [], 100)
 
 
+def test_training_on_validation_items_is_refused(dataset: SequenceDataset) -> None:
+    """Another protocol than that of the published figures: by the stage, and before hours of training."""
+    recipe = {"model": {"maximum_length": 200, "repeat_term": True}, "training": {"epochs": 24, "refit": True}}
+    pair = trained(dataset, "sasrec", "best", True, (20, 22), recipe=recipe)
+    with pytest.raises(InputError, match="sasrec seed 0 was trained on the validation items, too"):
+        gather_reproduction(StudyBuilder().manifest(), dataset, [pair], 100)
+    with pytest.raises(InputError, match=r"training\.refit trains on the validation items, and no published figure"):
+        reproduction_trainings(["sasrec"], ["best"], [0], 2, "model.dropout=0.1, training.refit=true")
+
+
 def test_other_counts_are_said_and_nothing_is_judged(dataset: SequenceDataset) -> None:
     counts = {"users": 6041, "items": 3707, "interactions": 1_000_209}
     manifest = StudyBuilder().manifest(recbole_counts=counts)

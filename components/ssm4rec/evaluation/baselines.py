@@ -83,7 +83,8 @@ def most_popular_lately_scorer(
         days: how many of the last days count.
     """
     trained = numpy.flatnonzero(dataset.trained())
-    lately = trained[times[trained] > times[trained].max(initial=0) - days * _DAY]
+    last = times[trained].max() if len(trained) else 0
+    lately = trained[times[trained] > last - days * _DAY]
     counts = torch.from_numpy(numpy.bincount(dataset.items[lately], minlength=dataset.item_count + 1)[1:])
     popularity = _popularity(dataset)
     scores = (counts + popularity / (popularity.sum() + 1)).to(device)

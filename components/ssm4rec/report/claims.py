@@ -7,7 +7,7 @@ from ssm4rec.latency.intervals import Interval
 from ssm4rec.llm.ranking_file import ALIGNED, FINETUNED
 from ssm4rec.report.comparison_sections import SIGNIFICANCE, p_text, pair_row
 from ssm4rec.report.language_models import RETRIEVER_ORDER
-from ssm4rec.report.markdown import bullets, escape, listed, plural, with_interval
+from ssm4rec.report.markdown import bullets, escape, listed, plural, population, with_interval
 from ssm4rec.report.paper import PAPER, SOURCE, PaperTable
 from ssm4rec.report.sections import Section
 from ssm4rec.report.study import Study
@@ -52,8 +52,8 @@ def _ssms_beat_sasrec(study: Study) -> str:
     seeds = {len(study.seeds(model)) for model in study.models}
     counted = f"{'' if len(seeds) == 1 else 'at least '}{plural(min(seeds), 'seed')} a model"
     return (
-        f"{'; '.join(words)}. History unmasked, over {plural(study.comparison.users, 'user')}; {counted}, all with "
-        "this run's settings."
+        f"{'; '.join(words)}. History unmasked, over {population(study.comparison.users, study.comparison.targets)}; "
+        f"{counted}, all with this run's settings."
     )
 
 

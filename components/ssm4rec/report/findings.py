@@ -53,6 +53,7 @@ def cautions(study: Study, further: Sequence[str] = ()) -> str:
             f"Trained for a masked history (`training.protocol`): {listed(masked)}. They did not learn to keep down "
             "what a user has had: their numbers with the history unmasked, the paper's protocol, are low for it."
         )
+    lines += refitted(study)
     order = study.manifest["event_order"]
     if order["targets_in_ties"] > _MANY_TIES:
         lines.append(
@@ -80,6 +81,18 @@ def cautions(study: Study, further: Sequence[str] = ()) -> str:
     if not lines:
         lines = ["No recommender was still improving when its training ended, and each has at least three seeds."]
     return bullets([*lines, *further])
+
+
+def refitted(study: Study) -> list[str]:
+    """Return which models were trained on the validation items at last, which few others do."""
+    models = [escape(model) for model, one in study.models.items() if one.recipe["training"].get("refit")]
+    if not models:
+        return []
+    return [
+        f"Trained on the validation items, too, once these had chosen the epoch (`training.refit`): {listed(models)}. "
+        "That is another protocol than the usual one, the paper's and RecBole's: their numbers do not compare with "
+        "published ones, nor with those of models without it."
+    ]
 
 
 def other_copies(study: Study) -> list[str]:

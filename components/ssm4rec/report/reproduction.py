@@ -21,7 +21,7 @@ from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.paper import PAPER
 from ssm4rec.report.recbole_figures import PublishedFigures, published_of
 from ssm4rec.report.study import Study, gather_study
-from ssm4rec.training.reproduction import DATASET
+from ssm4rec.training.reproduction import DATASET, REFIT
 
 METRICS: Final = ("hit@10", "ndcg@10")
 ABOVE: Final = "above"
@@ -210,6 +210,11 @@ def gather_reproduction(
             raise InputError(
                 f"an evaluation of {evaluation.model} seed {evaluation.seed} is on {evaluation.split} targets; the "
                 "published figures are on test targets: run evaluate with --split test"
+            )
+        if evaluation.recipe["training"].get("refit"):
+            raise InputError(
+                f"{evaluation.model} seed {evaluation.seed} was trained on the validation items, too ({REFIT}); "
+                f"the models of the published figures were not: train it with {REFIT}=false"
             )
         check_ranks(evaluation, ranks)
     study = gather_study(manifest, [_labelled(evaluation) for evaluation, _ in evaluated], [])

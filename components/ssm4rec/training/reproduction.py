@@ -33,6 +33,9 @@ PUBLISHED_EPOCHS: Final = 200
 """The most epochs of profile ``paper`` as published."""
 
 REPEAT_TERM: Final = "model.repeat_term"
+REFIT: Final = "training.refit"
+"""Trains on the validation items at last: another protocol than that of the published figures."""
+
 _EPOCHS: Final = "training.epochs"
 
 
@@ -53,8 +56,14 @@ def reproduction_trainings(
     Raises:
         InputError: overrides that set what the study sets, or two recipes that only their profile distinguishes.
     """
-    if any(pair.partition("=")[0].strip() == REPEAT_TERM for pair in overrides.split(",")):
+    changed = {pair.partition("=")[0].strip() for pair in overrides.split(",")}
+    if REPEAT_TERM in changed:
         raise InputError(f"--overrides {overrides}: {REPEAT_TERM} is what this study sets; leave it out")
+    if REFIT in changed:
+        raise InputError(
+            f"--overrides {overrides}: {REFIT} trains on the validation items, and no published figure of this study "
+            "was made so; leave it out"
+        )
     trainings = []
     for model in models:
         for profile in profiles:
