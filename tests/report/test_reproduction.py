@@ -196,7 +196,14 @@ def test_other_counts_are_said_and_nothing_is_judged(dataset: SequenceDataset) -
 
 
 def test_page(study: Reproduction) -> None:
-    page = render_html(reproduction_title(study), reproduction_sections(study))
+    sections = reproduction_sections(study)
+    page = render_html(reproduction_title(study), sections)
+    assert page.count("<svg") == 2
+    (hit, _) = [figure for one in sections for figure in one.figures]
+    assert hit.columns == ("whose", "name", "hit@10", "low", "high")
+    ours, theirs = ([row[1:3] for row in hit.rows if row[0] == whose] for whose in ("this run", "published"))
+    assert dict(ours)["2mamba4rec, best, with the repeat term"] == pytest.approx(0.5)
+    assert dict(theirs)[f"2mamba4rec, {PAPER_TABLE}"] == 0.340
     assert not re.findall(r"https?://(?!www\.w3\.org)", page)
     text = render_markdown(reproduction_title(study), reproduction_sections(study))
     assert "nan" not in text

@@ -17,6 +17,7 @@ from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, ta
 from ssm4rec.report.paper import COMMON_NOTES, PAPER
 from ssm4rec.report.recbole_figures import PAPER_TABLE, PUBLISHED, published_of
 from ssm4rec.report.reproduction import ABOVE, BELOW, METRICS, Judgement, Recipe, Reproduction
+from ssm4rec.report.reproduction_figures import next_to_published
 from ssm4rec.report.sections import Section
 from ssm4rec.training.reproduction import DATASET, PUBLISHED_EPOCHS
 
@@ -55,7 +56,11 @@ def reproduction_sections(study: Reproduction) -> list[Section]:
     return [
         Section("In short", bullets([_in_short(study, model) for model in _models(study)])),
         Section("Before reading the numbers", bullets(_cautions(study))),
-        Section("History unmasked, next to the published figures", "\n\n".join(parts)),
+        Section(
+            "History unmasked, next to the published figures",
+            "\n\n".join(parts),
+            tuple(next_to_published(study, metric) for metric in METRICS),
+        ),
         Section("At or above the published figures", _verdicts(study)),
         Section("History masked", f"{_MASKED_ALONE}\n\n{table(_HEADER, _ours(study, MASKED), text_columns=5)}"),
         Section("Where the published figures are from", _sources()),

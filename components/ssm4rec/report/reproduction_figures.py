@@ -1,0 +1,35 @@
+"""The figure of a reproduction study: our intervals and the published figures, history unmasked."""
+
+from ssm4rec.contracts import UNMASKED
+from ssm4rec.report.figures import INK, Figure, drawing, style
+from ssm4rec.report.recbole_figures import published_of
+from ssm4rec.report.reproduction import Reproduction
+
+
+def next_to_published(study: Reproduction, metric: str) -> Figure:
+    """Draw each recipe's mean with its 95% interval, and below the recipes of a model its published figures."""
+    lines: list[tuple[str, str, float, float | None, float | None]] = []
+    for model in dict.fromkeys(recipe.model for recipe in study.recipes):
+        rows = [study.row(recipe.label, UNMASKED, metric) for recipe in study.recipes if recipe.model == model]
+        lines += [("this run", row.model, row.mean, row.low, row.high) for row in rows]
+        lines += [
+            ("published", f"{model}, {one.source}", float(printed), None, None)
+            for one in published_of(model)
+            if (printed := one.printed(metric))
+        ]
+    places = range(len(lines), 0, -1)
+    with drawing(f"{metric.replace('@', '-')}-next-to-published", height=1.2 + 0.2 * len(lines)) as made:
+        for place, (_, _, value, low, high) in zip(places, lines, strict=True):
+            if low is None or high is None:
+                made.axes.plot([value], [place], "x", color=INK, markersize=7)
+            else:
+                errors = [[max(0.0, value - low)], [max(0.0, high - value)]]  # sums in another order may round below 0
+                made.axes.errorbar([value], [place], xerr=errors, fmt="o", color=style(0)["color"], capsize=2)
+        made.axes.set_yticks(places, [name for _, name, *_ in lines], fontsize=7)
+        made.axes.set_xlim(left=0)
+        made.axes.set_xlabel(f"{metric.upper()}, history unmasked")
+    caption = (
+        f"{metric.upper()} with the history unmasked, in RecBole's order of events: circles are this run with 95% "
+        "intervals over users, crosses are published figures."
+    )
+    return made.figure(caption, ("whose", "name", metric, "low", "high"), lines)
