@@ -30,7 +30,7 @@ def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:  # noqa:
     ("metrics", "ranks", "more", "message"),
     [
         ((5, 20), (5,), (), "--ranks: 1 files for 2 of --evaluations; give one for each"),
-        ((5,), (5,), ("--resamples=9",), "--resamples 9: too few for an interval of 95%; take 100 or more"),
+        ((5,), (5,), ("--resamples=9",), "--resamples 9: at least 100"),
         ((5, 20), (5, 20), (), "latency.json: on ml-1m"),
         ((), (), (), "latency.json: on ml-1m"),
     ],

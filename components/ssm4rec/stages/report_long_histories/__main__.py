@@ -2,11 +2,10 @@
 
 import argparse
 
-from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.command_line import StageParser, run_stage, whole_number
 from ssm4rec.data.dataset import read_manifest, read_sequences
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary, read_ranks
-from ssm4rec.executor_input import input_paths
+from ssm4rec.evaluated import add_evaluation_flags, read_evaluated
 from ssm4rec.outputs import input_path
 from ssm4rec.publish import add_report_flags, publish
 from ssm4rec.report.long_histories import gather_long_histories
@@ -20,25 +19,15 @@ def build_parser() -> StageParser:
     """Return the stage's flags."""
     parser = StageParser("ssm4rec.stages.report_long_histories", "Write the report of a long-history study.")
     parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, of prepare_data")
-    parser.add_argument(
-        "--evaluations", type=input_path, nargs="*", default=[], metavar="FILE", help="metrics.json of each evaluation"
-    )
-    parser.add_argument(
-        "--ranks",
-        type=input_path,
-        nargs="*",
-        default=[],
-        metavar="FILE",
-        help="ranks.parquet of each, in the same order",
-    )
+    add_evaluation_flags(parser)
     parser.add_argument(
         "--latency", type=input_path, required=True, help="latency.json, of measure_latency with --lengths"
     )
-    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap draws, and permutations, of the users")
     parser.add_argument(
-        "--executor-input",
-        default="",
-        help="KFP's executor input, which names evaluations and ranks in the place of the two flags; empty: by hand",
+        "--resamples",
+        type=whole_number(_FEWEST_RESAMPLES),
+        default=10_000,
+        help="bootstrap draws, and permutations, of the users",
     )
     add_report_flags(parser, "every number of the study")
     return parser
@@ -46,20 +35,8 @@ def build_parser() -> StageParser:
 
 def run(options: argparse.Namespace) -> None:
     """Read everything, render everything, then write."""
-    evaluations, ranks = options.evaluations, options.ranks
-    if options.executor_input:
-        evaluations, ranks = (input_paths(options.executor_input, name) for name in ("evaluations", "ranks"))
-    if len(evaluations) != len(ranks):
-        raise InputError(f"--ranks: {len(ranks)} files for {len(evaluations)} of --evaluations; give one for each")
-    if options.resamples < _FEWEST_RESAMPLES:
-        raise InputError(
-            f"--resamples {options.resamples}: too few for an interval of 95%; take {_FEWEST_RESAMPLES} or more"
-        )
     manifest, dataset = read_manifest(options.dataset_dir), read_sequences(options.dataset_dir)
-    evaluated = [
-        (EvaluationSummary.read(summary), read_ranks(path, dataset))
-        for summary, path in zip(evaluations, ranks, strict=True)
-    ]
+    evaluated = read_evaluated(options, dataset)
     trainings = {(evaluation.model, evaluation.seed) for evaluation, _ in evaluated}
     latency = gather_latency(manifest, trainings, [options.latency], [])
     if latency is None:

@@ -4,9 +4,7 @@ import argparse
 
 from ssm4rec.command_line import StageParser, naming, run_stage, whole_number
 from ssm4rec.data.dataset import read_manifest, read_sequences
-from ssm4rec.errors import InputError
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary, read_ranks
-from ssm4rec.executor_input import input_paths
+from ssm4rec.evaluated import add_evaluation_flags, read_evaluated
 from ssm4rec.outputs import input_path
 from ssm4rec.publish import add_report_flags, publish
 from ssm4rec.report.reproduction import check_comparable, gather_reproduction
@@ -24,24 +22,9 @@ def build_parser() -> StageParser:
         required=True,
         help="dataset folder, of prepare_data --dataset ml-1m --event-order recbole",
     )
-    parser.add_argument(
-        "--evaluations", type=input_path, nargs="*", default=[], metavar="FILE", help="metrics.json of each evaluation"
-    )
-    parser.add_argument(
-        "--ranks",
-        type=input_path,
-        nargs="*",
-        default=[],
-        metavar="FILE",
-        help="ranks.parquet of each, in the same order",
-    )
+    add_evaluation_flags(parser)
     parser.add_argument(
         "--resamples", type=whole_number(_FEWEST_RESAMPLES), default=10_000, help="bootstrap draws of the users"
-    )
-    parser.add_argument(
-        "--executor-input",
-        default="",
-        help="KFP's executor input, which names evaluations and ranks instead of the two flags; empty: by hand",
     )
     add_report_flags(parser, "every number of the study")
     return parser
@@ -49,19 +32,11 @@ def build_parser() -> StageParser:
 
 def run(options: argparse.Namespace) -> None:
     """Read everything, render everything, then write."""
-    evaluations, ranks = options.evaluations, options.ranks
-    if options.executor_input:
-        evaluations, ranks = (input_paths(options.executor_input, name) for name in ("evaluations", "ranks"))
-    if len(evaluations) != len(ranks):
-        raise InputError(f"--ranks: {len(ranks)} files for {len(evaluations)} of --evaluations; give one for each")
     manifest = read_manifest(options.dataset_dir)
     with naming(f"--dataset-dir {options.dataset_dir}"):
         check_comparable(manifest)
     dataset = read_sequences(options.dataset_dir)
-    evaluated = [
-        (EvaluationSummary.read(summary), read_ranks(path, dataset))
-        for summary, path in zip(evaluations, ranks, strict=True)
-    ]
+    evaluated = read_evaluated(options, dataset)
     study = gather_reproduction(manifest, dataset, evaluated, options.resamples)
     publish(
         f"report reproduction {manifest['dataset']}",

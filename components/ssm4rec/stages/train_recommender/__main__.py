@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from ssm4rec.command_line import StageParser, boolean, one_of, run_stage, seed, whole_number
-from ssm4rec.contracts import MODELS, PROFILES
+from ssm4rec.command_line import StageParser, boolean, one_of, run_stage, whole_number
+from ssm4rec.contracts import MODELS
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, titled
 from ssm4rec.device import DEVICES, choose_device, choose_kernels
 from ssm4rec.errors import InputError
@@ -33,6 +33,7 @@ from ssm4rec.training.machine import (
 from ssm4rec.training.model_folder import write_model
 from ssm4rec.training.settings import Recipe
 from ssm4rec.training.task import Task
+from ssm4rec.training_flags import add_recipe_flags
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +50,7 @@ def build_parser() -> StageParser:
     parser = StageParser(MODULE, "Train one recommender; killed, the same command resumes.")
     parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
     parser.add_argument("--model", type=one_of(MODELS), required=True, help=f"recommender: {', '.join(MODELS)}")
-    parser.add_argument(
-        "--profile", type=one_of(PROFILES), default="quick", help=f"size of the training: {', '.join(PROFILES)}"
-    )
-    parser.add_argument("--seed", type=seed, default=0, help="decides every random number")
-    parser.add_argument(
-        "--overrides", default="", help="changes to the recipe, such as training.epochs=3,model.dropout=0.1"
-    )
+    add_recipe_flags(parser, "training.epochs=3,model.dropout=0.1")
     parser.add_argument(
         "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
     )
