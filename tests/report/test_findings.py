@@ -112,6 +112,20 @@ def test_an_order_on_which_much_hangs_is_a_caution(builder):
         assert ("45% of the test targets have the time of another event" in findings.cautions(study)) == warned
 
 
+def test_masked_numbers_of_targets_that_repeat_are_a_caution(builder):
+    order = builder.manifest()["event_order"]
+    for share, warned in ((0.1, False), (0.97, True)):
+        study = builder.study(builder.evaluation(), event_order=order | {"targets_that_repeat": share})
+        assert ("97% of the test targets are an item that their user had before" in findings.cautions(study)) == warned
+
+
+def test_few_users_are_a_caution(builder):
+    assert findings.few_users(30) == []
+    text = findings.cautions(builder.study(builder.evaluation(users=2, targets=341)))
+    assert "2 users have test targets: intervals and tests draw whole users" in text
+    assert "draw whole users" not in findings.cautions(builder.study(builder.evaluation()))
+
+
 def test_what_hangs_on_the_order_is_said(builder):
     text = findings.event_order(builder.manifest()["event_order"])
     assert "Order `recbole`" in text

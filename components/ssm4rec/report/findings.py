@@ -13,6 +13,8 @@ from ssm4rec.report.study import Study
 _SEEDS_FOR_A_SPREAD: Final = 3
 _PROTOCOL_WORDS: Final = {UNMASKED: "History unmasked (the paper's protocol)", MASKED: "History masked"}
 _MANY_TIES: Final = 0.1
+_MANY_REPEATS: Final = 0.1
+_USERS_FOR_AN_INTERVAL: Final = 30
 _ORDER_WORDS: Final = {
     EXACT: "Order `exact`: by time, events of equal times as in the file.",
     RECBOLE: "Order `recbole`: by time in float32 seconds, as RecBole has it, events of equal times as in the file.",
@@ -61,6 +63,13 @@ def cautions(study: Study, further: Sequence[str] = ()) -> str:
             f"another event of their user. These numbers are of the order {order['name']} and compare only with "
             "numbers of the same order."
         )
+    if order["targets_that_repeat"] > _MANY_REPEATS:
+        lines.append(
+            f"{order['targets_that_repeat']:.0%} of the test targets are an item that their user had before. With the "
+            "history masked such a target stays in and its rivals go: those numbers are high for any model here, and "
+            "say little."
+        )
+    lines += few_users(study.trainings[0].users)
     unfinished = [escape(model) for model in study.models if ran_out_of_epochs(study, model)]
     if unfinished:
         lines.append(
@@ -81,6 +90,16 @@ def cautions(study: Study, further: Sequence[str] = ()) -> str:
     if not lines:
         lines = ["No recommender was still improving when its training ended, and each has at least three seeds."]
     return bullets([*lines, *further])
+
+
+def few_users(users: int) -> list[str]:
+    """Return what intervals by the bootstrap over so few users are worth; nothing if there are enough."""
+    if users >= _USERS_FOR_AN_INTERVAL:
+        return []
+    return [
+        f"{plural(users, 'user')} {'has' if users == 1 else 'have'} test targets: intervals and tests draw whole "
+        "users, and of so few they are too narrow."
+    ]
 
 
 def refitted(study: Study) -> list[str]:

@@ -8,6 +8,7 @@ from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS
 from ssm4rec.evaluation.comparison import Comparison, PairRow
 from ssm4rec.report import tables
 from ssm4rec.report.comparison_sections import SIGNIFICANCE, model_row, p_text
+from ssm4rec.report.findings import few_users
 from ssm4rec.report.global_time import GlobalTime
 from ssm4rec.report.markdown import (
     MISSING,
@@ -161,6 +162,7 @@ def _limits(study: Study, again: Study) -> list[str]:
         "The two splits' numbers do not compare, only their order does: users and targets are others, and the second "
         "split has less to train on.",
     ]
+    lines += few_users(again.trainings[0].users)
     lines += _widths(study.comparison, again.comparison, _shared(study, again))
     seeds = [
         f"{escape(model)} ({len(study.seeds(model))} and {len(again.seeds(model))})"
