@@ -139,8 +139,8 @@ def arrange(
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
         replace_champion: let the best model take the alias champion from one of other data, split or protocol, too.
         latency_samples: timed for each recommender.
-        latency_users: of each sample, drawn anew for it.
-        latency_batches: users a request, separated by commas.
+        latency_users: of each sample, drawn for it.
+        latency_batches: users per request, separated by commas.
         gpus: of one node, for each training; as many processes share its batches.
         gpu_pool: labels of the nodes for GPU stages.
         gpu_toleration: of those nodes' taints, a list of Kubernetes tolerations.

@@ -61,7 +61,7 @@ def on_gpu(task: PipelineTask, gpus: Any, pool: Any, tolerations: Any, hours: in
         return
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
     # A pod that gets no GPU, or one whose driver is too old, would train on its CPUs for hours. On this machine `auto`
-    # stays `auto`: local.py leaves a task's variables aside.
+    # stays `auto`: local.py ignores a task's variables.
     task.set_env_variable(DEVICE_VARIABLE, "cuda")
     task.set_cpu_request("4").set_memory_request("16Gi").set_memory_limit("64Gi")
     kubernetes.add_node_selector_json(task, node_selector_json=pool)

@@ -7,7 +7,7 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 - ``construct_executor_input``: also makes the parent folders of the outputs, as KFP's launcher does in a pod;
 - ``get_outputs_for_task``: also returns the artifacts that a stage did not report itself, as the launcher does;
 - ``get_parent_input``: also finds outputs of tasks, for loops over one (of which it knows those called "Output" only);
-- its logging helpers, which swap process-wide state (root logger, builtins.print) and are no use to several threads.
+- its logging helpers, which swap process-wide state (root logger, builtins.print) and do not work with several threads.
 """
 
 import contextlib
@@ -113,7 +113,7 @@ class LocalStudy:
         return [process for process in self.processes if process.returncode]
 
     def start(self, image: str, command: list[str]) -> Status:
-        """Run a stage to its end; raise if it fails, so that kfp.local neither retries nor goes on."""
+        """Run a stage to its end; raise if it fails, so that kfp.local neither retries it nor starts others."""
         if self.runner.ending:
             raise _StageFailedError("ended before it began")
         with self._lock:

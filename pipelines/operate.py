@@ -96,7 +96,7 @@ def _show_status(run: Any) -> None:
 
 def _time_taken(run: Any) -> str:
     """Return how long a finished run took, in words that follow its state."""
-    if run.finished_at is None or run.finished_at <= run.created_at:  # the API says 1970 of a run that goes on
+    if run.finished_at is None or run.finished_at <= run.created_at:  # the API says 1970 of a run that has not ended
         return ""
     return f" after {run.finished_at - run.created_at}".partition(".")[0]
 

@@ -1,6 +1,6 @@
 """The optimizer study: tune every optimizer alike, then compare each with every way to choose batches, and report.
 
-It includes the paper's Figure 3: 2Mamba4Rec on ML-100K, USGM with adaptive batches beside Adam.
+It includes the paper's Figure 3: 2Mamba4Rec on ML-100K, USGM with adaptive batches compared with Adam.
 """
 
 from kfp import dsl

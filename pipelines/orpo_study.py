@@ -59,7 +59,7 @@ def orpo_study(
         cache_dir: folder of downloads and language models that outlives the container, or empty.
         event_order: exact, recbole or random-ties: how events of equal times are ordered.
         k_core: users and items with fewer interactions are left out, again and again.
-        trainings: recommenders to report beside the rankers, one {"model": name, "seed": number} each.
+        trainings: recommenders to report next to the rankers, one {"model": name, "seed": number} each.
         retriever: recommender whose candidates are ranked.
         rankers: language models, one {"language_model": source, "seed": number} each.
         profile: size of the trainings: smoke, quick, llm-small, paper or best.

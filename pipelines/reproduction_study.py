@@ -1,6 +1,6 @@
 """The reproduction study: train the paper's recommenders on MovieLens-1M in RecBole's order of events, and report.
 
-Published figures compare with nothing else, so the data set and its preparation are no parameters.
+Published figures compare with nothing else, so the data set and its preparation are not parameters.
 """
 
 from kfp import dsl

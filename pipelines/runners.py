@@ -1,6 +1,6 @@
 """What a stage's container is on this machine: a process of this Python, or the image in a Docker engine.
 
-``make run RUNNER=process`` needs nothing but this project's environment; ``RUNNER=docker`` runs the very images of a
+``make run RUNNER=process`` needs only this project's environment; ``RUNNER=docker`` runs the very images of a
 cluster, as the owner of the study's folder and with a read-only root file system.
 """
 
@@ -92,7 +92,7 @@ class _Stages:
 
 @dataclass
 class HostProcesses(_Stages):
-    """Every stage is a process of this Python; the image's name is left aside.
+    """Every stage is a process of this Python; the image's name is ignored.
 
     Each leads a session of its own: Ctrl-C in a terminal reaches this process alone, which passes one signal on.
     """

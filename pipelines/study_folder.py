@@ -75,7 +75,7 @@ class StudyFolder:
             try:
                 upload(_files(written), self.path, self.store)
             except InputError as error:
-                self.say(f"{process.label}: not in the store yet, the study goes on: {error}")
+                self.say(f"{process.label}: not in the store yet, the study continues: {error}")
 
     def store_all(self) -> None:
         """Bring the store up to date with everything that belongs there.
@@ -165,7 +165,7 @@ class StudyFolder:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files below a folder, links left aside: what they lead to is there under its own name."""
+    """Return the files below a folder, without links: what they lead to is there under its own name."""
     return sorted(
         Path(parent) / name
         for parent, _, names in os.walk(folder)

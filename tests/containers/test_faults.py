@@ -123,7 +123,7 @@ def test_full_store_of_artifacts(studies: Studies, tmp_path: Path) -> None:
         failed = running.finish()
         assert failed.returncode == 2
         assert failed.stages("done") == SASREC
-        assert "train_recommender sasrec seed 0: not in the store yet, the study goes on: s3://" in failed.stdout
+        assert "train_recommender sasrec seed 0: not in the store yet, the study continues: s3://" in failed.stdout
         (line,) = [line for line in failed.stderr.splitlines() if "error" in line]
         assert f"error: --artifacts: {address}/" in line
         assert f"the study is whole in {study.folder}: make room, and the same command" in line

@@ -106,7 +106,7 @@ def test_events_and_results_in_a_bucket_and_nothing_twice(
     flags += ["--cache-dir", str(tmp_path / "downloads"), "--artifacts"]
     failed = run_study(tmp_path, *flags, "s3://no-such-bucket/run")
     assert failed.returncode == 2
-    assert "train_recommender sasrec seed 0: not in the store yet, the study goes on" in failed.stdout
+    assert "train_recommender sasrec seed 0: not in the store yet, the study continues" in failed.stdout
     *_, line = failed.stderr.splitlines()  # MLflow says before it that it makes its tables
     assert "--artifacts: s3://no-such-bucket/run: the store does not answer as it should" in line
     assert f"--out {tmp_path / 'study'} stores it without repeating a stage" in line

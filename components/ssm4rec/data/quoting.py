@@ -143,7 +143,7 @@ def _fault(text: bytes, start: int, *, final: bool) -> str:
     if not text.startswith(b'"', start):
         return ""
     closed = _QUOTE_CLOSED.match(text, start)
-    if closed and closed.end() < len(text):  # what stands there is no end of a field, or it were closed
+    if closed and closed.end() < len(text):  # no delimiter or line end stands there
         return (
             ', and text follows the quote that closes it; inside a quoted value write "" for a quote, or remove the '
             "quote"

@@ -56,7 +56,7 @@ def resolve_times(parts: Sequence[Times], unit: str, where: str, column: str, ba
         column: the column's name.
 
     Raises:
-        InputError: the numbers are no times in that unit, or some look like another unit.
+        InputError: the numbers are not times in that unit, or some look like another unit.
 
     >>> resolve_times([Times(numpy.array([978300760]), "number")], "auto", "file", "t", BadRows()).values.tolist()
     [978300760000000]

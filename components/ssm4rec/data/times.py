@@ -138,7 +138,7 @@ def _parse_texts(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]
 
 
 def _cast_pieces(column: pyarrow.Array, start: int) -> list[tuple[int, int, Times | None]]:
-    """Cut texts into pieces that are spelled alike: (start, length, times), None for a text that is no time."""
+    """Cut texts into pieces that are spelled alike: (start, length, times), None for a text that is not a time."""
     piece = _cast_text(column)
     if piece is not None or len(column) == 1:
         return [(start, len(column), piece)]

@@ -84,7 +84,7 @@ def file_state(address: str, cache_dir: Path | None = None) -> str:
 
 
 def folder_state(folder: Path) -> str:
-    """Return the state of the files in a folder and below, those aside whose names hide them."""
+    """Return the state of the files in a folder and below, without hidden ones."""
     return files_state(_marks(folder, _files_below(folder)))
 
 
@@ -183,7 +183,7 @@ def _file_state(path: Path) -> str:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, those aside whose names hide them."""
+    """Yield the files below a folder, without hidden ones."""
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent) / name for name in sorted(names) if not name.startswith("."))

@@ -74,7 +74,7 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--executor-input",
         default="",
-        help="KFP's executor input, which names the models in the place of --models; empty: by hand",
+        help="KFP's executor input, which names the models instead of --models; empty: by hand",
     )
     return parser
 
