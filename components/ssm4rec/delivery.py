@@ -29,7 +29,7 @@ locked SQLite file (3.17.2, mlflow/store/db/utils.py:157)."""
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _DOUBLINGS: Final = 30
-"""Of the first pause, at most: a number stays one however long the other end is silent."""
+"""Of the first pause, at most: more would overflow a float after a day without an answer."""
 _ATTEMPTS: Final = 3
 """After so many failures of one call in a row it is asked whether others succeed."""
 

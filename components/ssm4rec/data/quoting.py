@@ -68,7 +68,9 @@ class _Check:
         kept, begin = self._kept, _row_begin(read, 0, len(read) - 1, 0)
         if not begin and len(kept) + len(read) > BLOCK_BYTES:  # Arrow refuses a longer row
             begin = len(read)
-        self._count(read, 0, begin)
+        if begin:
+            self._count(kept, 0, len(kept))
+            self._count(read, 0, begin)
         self._kept = read[begin:] if begin else kept + read
         return b"".join((kept, memoryview(read)[:begin])) if begin and self._bad_rows.drops_all else b""
 
