@@ -137,7 +137,7 @@ def arrange(
         kernels: form of the operators: sequential, torch, fused or auto.
         compile: send the models through torch.compile.
         checkpoint_dir: folder of checkpoints that outlives the container, or empty.
-        replace_champion: let the best model take the alias champion from one of other data, split or protocol, too.
+        replace_champion: let the best model take the alias champion from one of other data or another split, too.
         latency_samples: timed for each recommender.
         latency_users: of each sample, drawn for it.
         latency_batches: users per request, separated by commas.

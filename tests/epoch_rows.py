@@ -14,7 +14,6 @@ _ROW = EpochRow(
     learning_rate=1e-3,
     validation_hit_10=0.2,
     validation_ndcg_10=0.1,
-    validation_protocol="unmasked",
     targets=100,
     fill=0.97,
     cpu_seconds=1.5,

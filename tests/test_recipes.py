@@ -53,10 +53,7 @@ def test_overrides_of_any_recipe() -> None:
         (("sasrec", "quick", "long", "training.epochs=many"), "'many' is not a whole number"),
         (("sasrec", "quick", "long", "training.epochs=0"), "epochs is above 0"),
         (("sasrec", "quick", "long", "training.schedule=linear"), "no schedule called 'linear': constant, cosine"),
-        (
-            ("sasrec", "quick", "long", "training.protocol=masked,training.loss=bce"),
-            "protocol masked goes with loss softmax, not with bce",
-        ),
+        (("sasrec", "quick", "long", "training.protocol=masked"), "no field 'protocol'; choose from epochs, patience"),
         (("sasrec", "quick", "long", "model.norm=middle"), "no norm called 'middle': post or pre"),
         (("sasrec", "quick", "long", "model.heads=3"), "width 64 is no multiple of heads 3"),
         (("sasrec", "quick", "long", "model.dropout=1.0"), "dropout 1.0 is not in [0, 1)"),

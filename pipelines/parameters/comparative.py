@@ -84,7 +84,7 @@ class StudyParser(ParametersParser):
             "--replace-champion",
             type=boolean,
             default=False,
-            help="let the best model take the alias champion from one of other data, split or protocol, too",
+            help="let the best model take the alias champion from one of other data or another split, too",
         )
         self.add_argument(
             "--latency-samples",

@@ -24,7 +24,7 @@ from ssm4rec.models.build import build_model
 from ssm4rec.ops.ssd import ssd_chunked
 from ssm4rec.recipes import recipe
 from ssm4rec.training.loop import train
-from ssm4rec.training.losses import Shown, full_softmax_loss
+from ssm4rec.training.losses import Repeats, Shown, full_softmax_loss
 from ssm4rec.training.machine import Machine, choose_precision
 from ssm4rec.training.task import Task
 
@@ -102,7 +102,7 @@ def bench_parts(device: torch.device, runs: int) -> list[Row]:
     hidden, vectors = draw(TOKENS, 64), draw(ITEMS, 64)
     targets = torch.randint(1, ITEMS + 1, (TOKENS,), device=device)
     rows, steps = torch.ones(TOKENS // 200, 200, device=device).nonzero(as_tuple=True)  # histories of 200 items
-    shown = Shown(targets.view(-1, 200), rows, steps + 1)
+    repeats = Repeats(torch.zeros((), device=device, requires_grad=True), Shown(targets.view(-1, 200), rows, steps + 1))
     slope = torch.randn(76, ITEMS, device=device)  # of as many rows as a chunk of the loss has
 
     def products() -> None:
@@ -115,7 +115,7 @@ def bench_parts(device: torch.device, runs: int) -> list[Row]:
     b, c = draw(32, 100, 32), draw(32, 100, 32)
     works: dict[str, Callable[[], None]] = {
         f"full softmax, {TOKENS} x {ITEMS}": training_step(lambda: full_softmax_loss(hidden, vectors, targets)),
-        "without the items shown before": training_step(lambda: full_softmax_loss(hidden, vectors, targets, shown)),
+        "with a repeat term": training_step(lambda: full_softmax_loss(hidden, vectors, targets, repeats)),
         "its three matrix products": products,
     }
     for chunk in (20, 25, 34, 50, 100):

@@ -45,7 +45,7 @@ def summary(ranks: Ranks, window: int) -> EvaluationSummary:
     recipe = {"model": {"maximum_length": window}, "training": {}}
     training = {
         "epochs": 2, "best_epoch": 1, "stopped": "epochs", "validation_ndcg@10": 0.1,
-        "validation_protocol": "unmasked", "cpu_seconds": 3.5, "device": "cpu",
+        "cpu_seconds": 3.5, "device": "cpu",
     }  # fmt: skip
     return EvaluationSummary(
         "toy", "f", ranks.model, ranks.seed, "smoke", "test", 40, 40, 40, 9, 5, training, recipe, rows

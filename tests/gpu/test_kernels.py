@@ -21,7 +21,7 @@ from ssm4rec.ops.selective_scan import selective_scan
 from ssm4rec.ops.ssd import ssd
 from ssm4rec.recipes import recipe
 from ssm4rec.training.loop import train
-from ssm4rec.training.losses import Shown, full_softmax_loss
+from ssm4rec.training.losses import Repeats, Shown, full_softmax_loss
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.task import Task
 
@@ -109,17 +109,18 @@ def test_a_model_scores_on_a_gpu_as_on_a_cpu(name: str) -> None:
     torch.testing.assert_close(actual.cpu(), expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_the_softmax_and_its_gradients_are_those_of_a_cpu(masked: bool) -> None:
+@pytest.mark.parametrize("with_term", [False, True])
+def test_the_softmax_and_its_gradients_are_those_of_a_cpu(with_term: bool) -> None:
     torch.manual_seed(0)
-    hidden, vectors = torch.randn(600, 32), torch.randn(5000, 32)
+    hidden, vectors, weight = torch.randn(600, 32), torch.randn(5000, 32), torch.tensor(-1.7)
     targets, items = torch.randint(1, 5001, (600,)), torch.randint(0, 5001, (3, 200))
     rows, counts = torch.arange(600) // 200, torch.arange(600) % 200 + 1
     found = []
     for device in ("cpu", "cuda"):
-        leaves = [leaf.to(device).requires_grad_() for leaf in (hidden, vectors)]
-        shown = Shown(items.to(device), rows.to(device), counts.to(device)) if masked else None
-        loss = full_softmax_loss(*leaves, targets.to(device), shown)
+        leaves = [leaf.to(device).requires_grad_() for leaf in (hidden, vectors, weight)[: 2 + with_term]]
+        shown = Shown(items.to(device), rows.to(device), counts.to(device))
+        repeats = Repeats(leaves[2], shown) if with_term else None
+        loss = full_softmax_loss(*leaves[:2], targets.to(device), repeats)
         found.append([tensor.cpu() for tensor in (loss, *torch.autograd.grad(loss, leaves))])
     for ours, expected in zip(*reversed(found), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)

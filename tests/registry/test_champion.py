@@ -8,9 +8,9 @@ import pytest
 from ssm4rec.registry.champion import Contender, best, takes_over
 
 
-def contender(model: str, seed: int, validation: float, protocol: str = "unmasked") -> Contender:
+def contender(model: str, seed: int, validation: float) -> Contender:
     config: dict[str, Any] = {"model": model, "seed": seed, "profile": "quick", "dataset": "toy", "fingerprint": "f"}
-    return Contender(Path(model), config, validation, protocol)
+    return Contender(Path(model), config, validation)
 
 
 def test_the_best_by_validation_and_of_equals_the_first_by_name_and_seed() -> None:
@@ -39,18 +39,20 @@ def test_takes_over(validation: float, fingerprint: str, split: str, wins: bool,
     assert said in why
 
 
-@pytest.mark.parametrize("tagged", [True, False])
-def test_validation_in_another_protocol_does_not_compare(tagged: bool) -> None:
-    """A version without the tag was registered when all validation was unmasked."""
-    current = contender("sasrec", 1, 0.2).tags("leave-one-out")
-    if not tagged:
-        del current["protocol"]
-    assert not takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), current)[0]
-    masked = contender("sasrec", 0, 0.9, "masked").tags("leave-one-out")
-    kept, stays = takes_over(masked, current)
+def test_a_champion_validated_with_the_history_masked_does_not_compare() -> None:
+    new = contender("sasrec", 0, 0.9).tags("leave-one-out")
+    masked = {**contender("sasrec", 1, 0.2).tags("leave-one-out"), "protocol": "masked"}
+    kept, stays = takes_over(new, masked)
     assert not kept
     assert stays.startswith("the champion so far is of another protocol: it stays; --replace-champion true")
-    assert takes_over(masked, current, replace=True) == (True, "the champion so far is of another protocol: replaced")
+    assert takes_over(new, masked, replace=True) == (True, "the champion so far is of another protocol: replaced")
+
+
+def test_a_champion_without_the_tag_was_validated_unmasked() -> None:
+    untagged = contender("sasrec", 1, 0.2).tags("leave-one-out")
+    del untagged["protocol"]
+    assert takes_over(contender("sasrec", 0, 0.3).tags("leave-one-out"), untagged)[0]
+    assert not takes_over(contender("sasrec", 0, 0.1).tags("leave-one-out"), untagged)[0]
 
 
 def test_an_alias_that_somebody_else_set_stays_unless_asked() -> None:

@@ -82,7 +82,6 @@ class StudyBuilder:
                 "best_epoch": 10,
                 "stopped": "patience",
                 "validation_ndcg@10": 0.1234,
-                "validation_protocol": "unmasked",
                 "cpu_seconds": 1640.25,
                 "device": "cpu",
             },

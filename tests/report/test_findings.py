@@ -73,13 +73,6 @@ def test_a_small_profile_is_a_caution(builder, profile, words):
     assert words in text
 
 
-def test_training_for_a_masked_history_is_a_caution(builder):
-    masked = builder.evaluation(training=trained(builder, validation_protocol="masked"))
-    text = findings.cautions(builder.study(masked, builder.evaluation("2mamba4rec")))
-    assert "Trained for a masked history (`training.protocol`): sasrec." in text
-    assert "Trained for" not in findings.cautions(builder.study(builder.evaluation()))
-
-
 def test_training_on_validation_items_is_a_caution(builder):
     made = builder.evaluation()
     recipe = {**made.recipe, "training": {**made.recipe["training"], "refit": True}}

@@ -18,13 +18,7 @@ MODEL = "2mamba4rec"
 
 
 def curve(
-    optimizer: str,
-    scale: float,
-    control: str,
-    seed: int,
-    best: float,
-    dataset: str = "ml-100k",
-    protocol: str = "unmasked",
+    optimizer: str, scale: float, control: str, seed: int, best: float, dataset: str = "ml-100k"
 ) -> list[EpochRow]:
     """Three epochs that reach ``best`` in the second; steps of 10 and 20 targets."""
     return [
@@ -35,7 +29,6 @@ def curve(
             seed=seed,
             train_loss=7.0 - epoch,
             validation_ndcg_10=value,
-            validation_protocol=protocol,
             targets=30,
             targets_seen=30 * epoch,
             cpu_seconds=2.0 * epoch,
@@ -136,8 +129,6 @@ def test_histories_that_do_not_belong_together_are_refused() -> None:
         gather_optimizers([one], [])
     with pytest.raises(InputError, match="of several data sets: ml-100k, ml-1m"):
         gather_optimizers([one], [curve("adam", 1e-3, "fixed", 0, 0.1, "ml-1m")])
-    with pytest.raises(InputError, match="some trainings were validated with the history masked, others not"):
-        gather_optimizers([one], [curve("adam", 1e-3, "fixed", 0, 0.1, protocol="masked")])
     with pytest.raises(InputError, match="the sweep holds no training of 2mamba4rec by adam, fixed"):
         gather_optimizers([curve("usgm", 1e-3, "fixed", 0, 0.1)], [one])
     with pytest.raises(InputError, match="two histories of 2mamba4rec"):

@@ -33,7 +33,6 @@ TRAINING = {
     "best_epoch": 2,
     "stopped": "epochs",
     "validation_ndcg@10": 0.1,
-    "validation_protocol": "unmasked",
     "cpu_seconds": 3.5,
     "device": "cpu",
 }

@@ -40,31 +40,6 @@ def test_full_softmax_equals_cross_entropy(targets: int) -> None:
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize("targets", [1, 33, 200])
-def test_items_shown_before_a_target_do_not_compete_with_it(targets: int) -> None:
-    V, D, B, L = 9000, 6, 20, 5
-    generator = torch.Generator().manual_seed(2)
-    hidden, vectors = draw(targets, D), draw(V, D, seed=1)
-    items = torch.randint(1, V + 1, (B, L), generator=generator)
-    items[:, 3], items[:, 4] = V + 1, 0  # a mask token and padding are no items
-    rows = torch.randint(0, B, (targets,), generator=generator)
-    counts = torch.randint(0, L + 1, (targets,), generator=generator)
-    target = torch.randint(1, V + 1, (targets,), generator=generator)
-    rows[0], counts[0], items[7, 0] = 7, L, target[0]  # had before: it competes all the same
-    removed = torch.zeros(targets, V, dtype=torch.bool)
-    for place, (row, count) in enumerate(zip(rows.tolist(), counts.tolist(), strict=True)):
-        for item in items[row, : min(count, 3)].tolist():
-            removed[place, item - 1] = item != target[place]
-    logits = (hidden @ vectors.T).masked_fill(removed, -torch.inf)
-    expected = functional.cross_entropy(logits, target - 1)
-    actual = full_softmax_loss(hidden, vectors, target, without=Shown(items, rows, counts))
-    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
-    for one, other in zip(
-        torch.autograd.grad(actual, (hidden, vectors)), torch.autograd.grad(expected, (hidden, vectors)), strict=True
-    ):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
-
-
 def repeats_by_hand(items: torch.Tensor, rows: torch.Tensor, counts: torch.Tensor, item_count: int) -> torch.Tensor:
     """Return ones (T, V) where an item is shown before a target."""
     shown = torch.zeros(len(rows), item_count, dtype=torch.float64)

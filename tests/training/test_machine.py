@@ -27,7 +27,7 @@ def arguments(dataset: Path, folder: Path, model: str, overrides: str) -> list[s
 @pytest.mark.parametrize(
     ("model", "overrides"),
     [
-        ("2mamba4rec", "training.protocol=masked"),
+        ("2mamba4rec", ""),
         ("sasrec", "training.loss=bce,training.negatives=3,training.objective=every-prefix"),
     ],
 )

@@ -15,7 +15,6 @@ _Training = TypedDict(
         "best_epoch": Positive,
         "stopped": str,
         "validation_ndcg@10": Share,
-        "validation_protocol": str,
         "cpu_seconds": Amount,
         "device": NotRequired[str],
     },

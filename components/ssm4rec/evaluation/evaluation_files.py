@@ -16,7 +16,7 @@
      "users": 943, "targets": 943, "items": 1349,
      "parameters": 341234, "parameters_without_embeddings": 99968,
      "training": {"epochs": 20, "best_epoch": 17, "stopped": "epochs" | "patience",
-                  "validation_ndcg@10": 0.09, "validation_protocol": "unmasked", "cpu_seconds": 123.4, "device": "cpu"},
+                  "validation_ndcg@10": 0.09, "cpu_seconds": 123.4, "device": "cpu"},
      "recipe": {"model": {…}, "training": {…}},
      "rows": [{"dataset": "ml-100k", "model": "sasrec", "seed": 0, "split": "test", "protocol": "unmasked",
                "metric": "hit@10", "value": 0.1}, …]}

@@ -1,7 +1,7 @@
 """Which model is the champion: the best of a study by validation, and whether it takes over from the one before.
 
-Validation NDCG@10 is that of the best epoch (``training/loop.py``), as config.json keeps it, in the protocol that all
-were trained for. The test split decides nothing here.
+Validation NDCG@10 is that of the best epoch (``training/loop.py``), as config.json keeps it, with the history
+unmasked. The test split decides nothing here.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssm4rec.contracts import UNMASKED
+from ssm4rec.errors import InputError
 from ssm4rec.training.model_folder import read_config
 
 ALIAS: Final = "champion"
@@ -25,14 +26,12 @@ class Contender:
     Attributes:
         folder: the model folder.
         config: its config.json.
-        validation: NDCG@10 of its best epoch.
-        protocol: of the validation: the history unmasked or masked.
+        validation: NDCG@10 of its best epoch, history unmasked.
     """
 
     folder: Path
     config: dict[str, Any]
     validation: float
-    protocol: str
 
     @property
     def label(self) -> str:
@@ -44,7 +43,7 @@ class Contender:
         return {
             **{name: str(self.config[name]) for name in ("model", "seed", "profile", "dataset", "fingerprint")},
             "split": split,
-            "protocol": self.protocol,
+            "protocol": UNMASKED,
             _VALIDATION_TAG: repr(self.validation),
         }
 
@@ -53,11 +52,13 @@ def read_contender(folder: Path) -> Contender:
     """Read a model folder's config.json.
 
     Raises:
-        InputError: it is missing, or is not the config of a trained recommender.
+        InputError: it is missing, is not the config of a trained recommender, or its validation does not compare.
     """
     config = read_config(folder)
     training = config["training"]
-    return Contender(folder, config, training["validation_ndcg@10"], training["validation_protocol"])
+    if training.get("validation_protocol", UNMASKED) != UNMASKED:  # of an earlier version
+        raise InputError(f"{folder}: validated with the history masked, models compete unmasked; train it again")
+    return Contender(folder, config, training["validation_ndcg@10"])
 
 
 def best(contenders: Sequence[Contender]) -> Contender:
@@ -71,11 +72,11 @@ def takes_over(new: dict[str, str], current: dict[str, str] | None, replace: boo
     Args:
         new: tags of the version.
         current: tags of the champion, None if there is none.
-        replace: whether a champion of other data, split or protocol is replaced.
+        replace: whether a champion that does not compare is replaced.
 
-    A model of profile smoke never takes it: it is trained for seconds, to see that everything works. On the same data,
-    split and protocol the better one by validation is champion, and an equal leaves things as they are. Other numbers
-    do not compare: whoever serves the champion so far keeps it, unless a person says otherwise.
+    A model of profile smoke never takes it: it is trained for seconds, to see that everything works. On the same data
+    and split the better one by validation is champion, and an equal leaves things as they are. Numbers of other data or
+    another split, or with the history masked, do not compare: the champion so far stays unless a person says so.
     """
     if new["profile"] == "smoke":
         return False, "trained with profile smoke"

@@ -137,7 +137,7 @@ def learning_curves(study: Study) -> tuple[Figure, ...]:
             study,
             "validation_ndcg_10",
             "Validation NDCG@10",
-            f"Validation NDCG@10 with the history {study.validation_protocol}, against the epoch; a line a seed.",
+            "Validation NDCG@10 with the history unmasked, against the epoch; one line per seed.",
         ),
         _curves(
             study,

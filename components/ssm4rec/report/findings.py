@@ -49,12 +49,6 @@ def cautions(study: Study, further: Sequence[str] = ()) -> str:
         models = [escape(model) for model, summary in study.models.items() if summary.profile == profile]
         if models:
             lines.append(f"Profile {profile} ({listed(models)}) {caution}.")
-    masked = [escape(model) for model, one in study.models.items() if one.training["validation_protocol"] == MASKED]
-    if masked:
-        lines.append(
-            f"Trained for a masked history (`training.protocol`): {listed(masked)}. They did not learn to keep down "
-            "what a user has had: their numbers with the history unmasked, the paper's protocol, are low for it."
-        )
     lines += refitted(study)
     order = study.manifest["event_order"]
     if order["targets_in_ties"] > _MANY_TIES:

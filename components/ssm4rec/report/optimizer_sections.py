@@ -20,7 +20,7 @@ _NOTES: Final = """\
 - **Fair tuning.** Every optimizer had the same number of trials, over its learning rate or (USGM) its diameter, with
   fixed batches on seed 0; the best by validation NDCG@10 went into the comparison. Other settings are the same for
   all, but that only AdamW has weight decay.
-- **NDCG@10** is that of validation, history {protocol}, and the best after any epoch, for every method alike. There is
+- **NDCG@10** is that of validation, history unmasked, and the best after any epoch, for every method alike. There is
   no test set in this study: it compares trainings.
 - **Intervals** are 95% Student's t over seeds; a difference is paired by seed. With three seeds they are wide, and they
   say nothing about other data.
@@ -43,7 +43,7 @@ def optimizer_sections(study: OptimizerStudy) -> list[Section]:
             Section(f"{model}: what was reached", _comparison(study, model), _curves(study, model)),
             Section(f"{model}: how it was tuned", _sweep(study, model), (_sensitivity(study, model),)),
         ]
-    return [*sections, Section("How to read this", _NOTES.format(protocol=study.protocol))]
+    return [*sections, Section("How to read this", _NOTES)]
 
 
 def verdict(study: OptimizerStudy, model: str) -> str:

@@ -52,13 +52,11 @@ class OptimizerStudy:
 
     Attributes:
         dataset: its name.
-        protocol: of the validation: the history unmasked or masked.
         trials: the sweep's trainings, by model, optimizer and scale.
         curves: the comparison's trainings, by method and seed.
     """
 
     dataset: str
-    protocol: str
     trials: dict[tuple[str, str, float], Curve]
     curves: dict[Method, dict[int, Curve]]
 
@@ -127,7 +125,7 @@ def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> Op
     """Return the study of these trainings.
 
     Raises:
-        InputError: none were compared, they are of several data sets or protocols, one is there twice, or one with
+        InputError: none were compared, they are of several data sets, one is there twice, or one with
             fixed batches is of an optimizer that the sweep did not try.
     """
     trials: dict[tuple[str, str, float], Curve] = {}
@@ -143,14 +141,11 @@ def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> Op
     datasets = {curve[0].dataset for curve in (*sweep, *comparison)}
     if len(datasets) > 1:
         raise InputError(f"the histories are of several data sets: {', '.join(sorted(datasets))}")
-    protocols = {curve[0].validation_protocol for curve in (*sweep, *comparison)}
-    if len(protocols) > 1:
-        raise InputError("some trainings were validated with the history masked, others not: choose one protocol")
     tried = {(model, optimizer) for model, optimizer, _ in trials}
     for method in sorted(curves):
         if method.control == "fixed" and (method.model, method.optimizer) not in tried:
             raise InputError(f"the sweep holds no training of {method.model} by {method}; give it with the comparison")
-    return OptimizerStudy(datasets.pop(), protocols.pop(), trials, curves)
+    return OptimizerStudy(datasets.pop(), trials, curves)
 
 
 def _put(place: dict[Any, Curve], key: Any, curve: Curve) -> None:

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 _MANIFEST_KEYS: Final = (
     "dataset", "fingerprint", "sources", "settings", "filters", "counts", "recbole_counts", "split", "sequence_length",
 )  # fmt: skip
-_TRAINING_KEYS: Final = (
-    "epochs", "best_epoch", "stopped", "validation_ndcg@10", "validation_protocol", "cpu_seconds", "device",
-)  # fmt: skip
+_TRAINING_KEYS: Final = ("epochs", "best_epoch", "stopped", "validation_ndcg@10", "cpu_seconds", "device")
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,6 @@ class Study:
     def trainings(self) -> list[EvaluationSummary]:
         """One evaluation of every (model, seed)."""
         return [evaluation for evaluation in self.evaluations if evaluation.split == self.split]
-
-    @property
-    def validation_protocol(self) -> str:
-        """Whether the trainings' validation has the history unmasked or masked; both, where it differs."""
-        return " or ".join(sorted({str(one.training["validation_protocol"]) for one in self.trainings}))
 
     @property
     def models(self) -> dict[str, EvaluationSummary]:

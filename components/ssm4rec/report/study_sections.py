@@ -47,7 +47,7 @@ _REPEATS: Final = (
 )
 
 _EARLY_STOPPING: Final = (
-    "Training looks at validation NDCG@10, history {protocol}, after each epoch, keeps the weights of the best epoch "
+    "Training looks at validation NDCG@10, history unmasked, after each epoch, keeps the weights of the best epoch "
     "and stops when it has not improved for `training.patience` epochs. Test targets are used once, after it."
 )
 
@@ -150,7 +150,7 @@ def _data(study: Study, paper: PaperTable | None) -> str:
 
 
 def _settings(study: Study) -> str:
-    parts = [_EARLY_STOPPING.format(protocol=study.validation_protocol), tables.trainings(study)]
+    parts = [_EARLY_STOPPING, tables.trainings(study)]
     for title, shared in (("### Where the models differ", False), ("### What they share", True)):
         recipes = tables.recipes(study, shared=shared)
         if recipes:

@@ -14,9 +14,8 @@ class EpochRow:
         epoch: from 1.
         train_loss: mean loss per target, nats.
         learning_rate: at the epoch's end; USGM's is 1 / H, None while H is 0.
-        validation_hit_10: validation HIT@10.
-        validation_ndcg_10: validation NDCG@10; early stopping looks at this.
-        validation_protocol: of the two: history unmasked, or masked as in the loss (``training.protocol``).
+        validation_hit_10: validation HIT@10, history unmasked.
+        validation_ndcg_10: NDCG@10 of the same; early stopping looks at this.
         targets: positions trained on.
         targets_seen: likewise, since the training's start.
         optimizer: that trained.
@@ -39,7 +38,6 @@ class EpochRow:
     learning_rate: Number | None
     validation_hit_10: Share
     validation_ndcg_10: Share
-    validation_protocol: str
     targets: Count
     fill: Share
     cpu_seconds: Amount

@@ -20,7 +20,7 @@ import numpy
 import torch
 from tqdm.auto import tqdm
 
-from ssm4rec.contracts import MASKED, SCALE_SETTINGS
+from ssm4rec.contracts import SCALE_SETTINGS
 from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.data.dataset import Int64s
 from ssm4rec.data.repeats import training_repeats
@@ -120,7 +120,7 @@ def _run(
         on_epoch(row)
         validated = (
             f"validation ndcg@10 {row.validation_ndcg_10:.4f} hit@10 {row.validation_hit_10:.4f} "
-            f"{row.validation_protocol} (best {progress.best_epoch})"
+            f"unmasked (best {progress.best_epoch})"
         )
         logger.info(
             "%s seed %d epoch %d/%d: loss %.4f, %s, fill %.1f%%, %.0f cpu-s",
@@ -189,7 +189,6 @@ class _Trainer:
             learning_rate=rate(self.optimizer),
             validation_hit_10=hit,
             validation_ndcg_10=ndcg,
-            validation_protocol=self.settings.protocol,
             targets=sum(targets),
             fill=int(windows.lengths.sum()) / cells_seen,
             cpu_seconds=time.process_time() - clock,
@@ -255,7 +254,7 @@ class _Trainer:
             group["lr"] = self.settings.learning_rate * _schedule(self.settings, passed)
 
     def _validate(self) -> tuple[float, float] | None:
-        """Return validation HIT@10 and NDCG@10 in the settings' protocol; None if the scores are no numbers."""
+        """Return validation HIT@10 and NDCG@10 with the history unmasked; None if the scores are not numbers."""
         found: object = None
         if self.machine.first:
             self.model.eval()
@@ -269,8 +268,7 @@ class _Trainer:
                     self.machine.device,
                     one_pass=model.causal,
                 )
-                ranks = ranking.masked if self.settings.protocol == MASKED else ranking.unmasked
-                found = (metric_at("hit", ranks, 10), metric_at("ndcg", ranks, 10))
+                found = (metric_at("hit", ranking.unmasked, 10), metric_at("ndcg", ranking.unmasked, 10))
         return self.machine.from_first(found)  # type: ignore[return-value] # what the first process found
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-from ssm4rec.contracts import MASKED
 from ssm4rec.data.dataset import Int64s
 from ssm4rec.training.settings import TrainingSettings
 
@@ -85,8 +84,6 @@ class Criterion:
         self.probability = weights / weights.sum()  # (V,)
         self.own_negatives = settings.loss == "bce"
         """Each target has negatives of its own, instead of the batch's."""
-        self.masked = settings.protocol == MASKED
-        """Items shown before a target do not compete with it: the loss has to be told which they are."""
 
     def negatives(self, targets: Tensor, random: torch.Generator) -> Tensor:
         """Draw items 1..V against which targets of any shape (...) are compared: (K,), or (..., K) with ``bce``."""
@@ -104,7 +101,6 @@ class Criterion:
         targets: Tensor,
         negatives: Tensor,
         repeats: Repeats | None = None,
-        without: Shown | None = None,
     ) -> Tensor:
         """Return the mean loss of the targets, in nats.
 
@@ -114,11 +110,10 @@ class Criterion:
             targets: (T,), in 1..V.
             negatives: what ``negatives`` drew for them.
             repeats: of a model with a repeat term.
-            without: items that do not compete, where ``masked``.
         """
         match self.settings.loss:
             case "softmax":
-                return full_softmax_loss(hidden, item_vectors, targets, repeats, without)
+                return full_softmax_loss(hidden, item_vectors, targets, repeats)
             case "sampled-softmax":
                 expected = self.probability.to(hidden.device, torch.float32)
                 return sampled_softmax_loss(hidden, item_vectors, targets, negatives, expected, repeats)
@@ -129,13 +124,7 @@ class Criterion:
                 return binary_loss(hidden, item_vectors, targets, negatives, 1.0, repeats)
 
 
-def full_softmax_loss(
-    hidden: Tensor,
-    item_vectors: Tensor,
-    targets: Tensor,
-    repeats: Repeats | None = None,
-    without: Shown | None = None,
-) -> Tensor:
+def full_softmax_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor, repeats: Repeats | None = None) -> Tensor:
     """Return the mean cross-entropy of the targets under softmax(hidden @ item_vectors.T), in nats.
 
     The gradients are computed during the forward pass, chunk of rows by chunk of rows, so that a chunk's logits are
@@ -148,7 +137,6 @@ def full_softmax_loss(
         targets: (T,), in 1..V.
         repeats: what is added to the logits of items that were shown; its gradient is the share of the softmax that
             such items have, less the share of the targets that are such.
-        without: items that do not compete with a target, those shown before it; the target itself always does.
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
@@ -160,7 +148,6 @@ def full_softmax_loss(
             repeats and repeats.weight,
             dtype,
             repeats and repeats.shown.without_repeats(),
-            without,
         )
     return loss
 
@@ -177,7 +164,6 @@ class _FullSoftmax(Function):
         weight: Tensor | None,
         dtype: torch.dtype,
         shown: Shown | None,
-        without: Shown | None,
     ) -> Tensor:
         T, V = len(hidden), len(item_vectors)
         rows = max(32, _CHUNK_CELLS[hidden.device.type] // V)
@@ -190,8 +176,6 @@ class _FullSoftmax(Function):
             part = slice(start, start + rows)
             column = columns[part, None]
             logits = (states[part] @ vectors.T).to(item_vectors.dtype)  # (rows, V)
-            if without:
-                _remove_shown(logits, column, without, part)
             if shown and weight is not None:
                 cells, present = shown.cells(part, V)
                 logits.scatter_add_(1, cells, weight.to(logits.dtype) * present)
@@ -216,29 +200,12 @@ class _FullSoftmax(Function):
         return loss / T
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, None, Tensor | None, None, None]:
         hidden_gradient, vector_gradient, weight_gradient = ctx.saved_tensors
         scale = slopes[0] / ctx.targets
         of_hidden = hidden_gradient * scale.to(hidden_gradient.dtype)
         of_weight = weight_gradient * scale if ctx.needs_input_grad[3] else None
-        return of_hidden, vector_gradient * scale, None, of_weight, None, None, None
-
-
-def _remove_shown(logits: Tensor, column: Tensor, shown: Shown, part: slice) -> None:
-    """Set the logits (rows, V) of items shown before a row's target, but for the target's own, to minus infinity.
-
-    Args:
-        logits: of the targets ``part`` of all T.
-        column: of each row's target, (rows, 1).
-        shown: before all T targets.
-        part: the targets of these rows.
-    """
-    own = logits.gather(1, column)
-    columns = shown.items[shown.rows[part]] - 1  # (rows, L)
-    later = torch.arange(columns.shape[1], device=columns.device) >= shown.counts[part, None]
-    # What is no item takes the place of the target, whose logit is put back.
-    logits.scatter_(1, columns.where(~later & (columns >= 0) & (columns < logits.shape[1]), column), -torch.inf)
-    logits.scatter_(1, column, own)
+        return of_hidden, vector_gradient * scale, None, of_weight, None, None
 
 
 def sampled_softmax_loss(

@@ -3,7 +3,7 @@
 - ``model.safetensors``: the weights of the best epoch, or those of ``refit`` (``settings.py``).
 - ``config.json``: ``model``, ``profile``, ``seed``, the data set's ``dataset``, ``fingerprint`` and ``items``, the
   ``recipe``, ``parameters`` and ``parameters_without_embeddings``, and ``training``: ``epochs``, ``best_epoch``,
-  ``stopped``, ``validation_ndcg@10``, ``validation_protocol``, ``cpu_seconds``, and what it ran on: ``device``,
+  ``stopped``, ``validation_ndcg@10`` (history unmasked), ``cpu_seconds``, and what it ran on: ``device``,
   ``precision``, ``compiled``, ``processes``.
 """
 
@@ -52,7 +52,6 @@ def write_model(
             "best_epoch": progress.best_epoch,
             "stopped": trained.stopped,
             "validation_ndcg@10": progress.epochs[progress.best_epoch - 1].validation_ndcg_10,
-            "validation_protocol": task.recipe.training.protocol,
             "cpu_seconds": round(progress.cpu_seconds, 1),
             **computed,
         },

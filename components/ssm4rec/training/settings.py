@@ -10,7 +10,6 @@ from ssm4rec.optim.batch_size import ControllerName
 ObjectiveName = Literal["next-item", "sampled-prefixes", "every-prefix", "cloze"]
 LossName = Literal["softmax", "sampled-softmax", "gbce", "bce"]
 StretchesName = Literal["one", "all"]
-ProtocolName = Literal["unmasked", "masked"]
 OptimizerName = Literal["adamw", "adam", "sgd", "usgm"]
 
 _ABOVE_ZERO: Final = (
@@ -50,9 +49,6 @@ class TrainingSettings:
         prefixes: of each user and epoch, with ``sampled-prefixes``.
         mask_share: of the items of a window, with ``cloze``.
         last_share: of the windows in which only the last item is masked, as at inference, with ``cloze``.
-        protocol: which items compete with a target, in the loss and in validation: all (``unmasked``, the paper's), or
-            those that the model's input does not show (``masked``), with ``loss`` ``softmax`` only. Set it to how the
-            model will be used.
         loss: over the catalog or against negatives: see ``losses.py``.
         negatives: drawn for each batch (``sampled-softmax``, ``gbce``) or each target (``bce``).
         negative_power: negatives are drawn in proportion to (training count + 1) to this power; 0 is uniform.
@@ -84,7 +80,6 @@ class TrainingSettings:
     prefixes: int = 1
     mask_share: float = 0.2
     last_share: float = 0.1
-    protocol: ProtocolName = "unmasked"
     loss: LossName = "softmax"
     negatives: int = 256
     negative_power: float = 0.0
@@ -104,7 +99,6 @@ class TrainingSettings:
             ("schedule", ("constant", "cosine")),
             ("objective", get_args(ObjectiveName)),
             ("stretches", get_args(StretchesName)),
-            ("protocol", get_args(ProtocolName)),
             ("loss", get_args(LossName)),
             ("optimizer", get_args(OptimizerName)),
             ("batch_control", get_args(ControllerName)),
@@ -116,8 +110,6 @@ class TrainingSettings:
             for name in names:
                 if not allowed(getattr(self, name)):
                     raise ValueError(f"{name} {rule}")
-        if self.protocol == "masked" and self.loss != "softmax":
-            raise ValueError(f"protocol masked goes with loss softmax, not with {self.loss}")
 
 
 def check_fits(objective: ObjectiveName, *, causal: bool, masks: bool) -> None:

@@ -132,7 +132,5 @@ class _MeanLoss(nn.Module):
         if self.criterion.own_negatives:
             negatives = negatives[batch.targets > 0]
         term = self.model.repeat_term
-        shown = batch.shown(self.model) if term is not None or self.criterion.masked else None
-        repeats = Repeats(term(), shown) if term is not None and shown else None
-        without = shown if self.criterion.masked else None
-        return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives, repeats, without)
+        repeats = Repeats(term(), batch.shown(self.model)) if term is not None else None
+        return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives, repeats)

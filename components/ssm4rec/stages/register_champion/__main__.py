@@ -37,7 +37,7 @@ def build_parser() -> StageParser:
         "--replace-champion",
         type=boolean,
         default=False,
-        help="take the alias from a champion of other data, split or protocol, too",
+        help="take the alias from a champion of other data or another split, too",
     )
     parser.add_argument(
         "--executor-input",
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folder: Path) -> list[Contender]:
-    """Read the models' configs; refuse models of another data set than the folder's, or of several protocols."""
+    """Read the models' configs; refuse models of another data set than the folder's."""
     if not folders:
         raise InputError("--models: none; name the model folders of train_recommender")
     contenders = [read_contender(folder) for folder in folders]
@@ -80,11 +80,6 @@ def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folde
                 f"{one.folder}: trained on {one.config['dataset']} ({one.config['fingerprint'][:12]}), but "
                 f"{dataset_folder} holds {manifest['dataset']} ({manifest['fingerprint'][:12]}); models compete on "
                 "one data set"
-            )
-        if one.protocol != contenders[0].protocol:
-            raise InputError(
-                f"{one.folder}: validated with the history {one.protocol}, {contenders[0].folder} with it "
-                f"{contenders[0].protocol}; models compete in one training.protocol"
             )
     return contenders
 

@@ -20,7 +20,7 @@ def register_champion(
     Args:
         dataset: the dataset folder.
         models: the model folders, all trained on it.
-        replace_champion: take the alias from a champion of other data, split or protocol, too.
+        replace_champion: take the alias from a champion of other data or another split, too.
         champion: the best one as an MLflow model folder.
     """
     # models is in no flag: the stage reads the list from the executor input.

@@ -168,9 +168,9 @@ def _train_and_write(options: argparse.Namespace, task: Task[Recipe], machine: M
         tracker.artifact(options.model_dir)
     training = config["training"]
     logger.info(
-        "%s: %s parameters, best epoch %d of %d, validation ndcg@10 %.4f %s, %.0f cpu-seconds; written to %s",
+        "%s: %s parameters, best epoch %d of %d, validation ndcg@10 %.4f unmasked, %.0f cpu-seconds; written to %s",
         task.name, f"{config['parameters']:,}", training["best_epoch"], training["epochs"],
-        training["validation_ndcg@10"], training["validation_protocol"], training["cpu_seconds"], options.model_dir,
+        training["validation_ndcg@10"], training["cpu_seconds"], options.model_dir,
     )  # fmt: skip
 
 
