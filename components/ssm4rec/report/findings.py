@@ -1,5 +1,6 @@
 """The sentences of the report that depend on its numbers."""
 
+import datetime
 import statistics
 from collections.abc import Sequence
 from typing import Any, Final
@@ -19,6 +20,15 @@ _ORDER_WORDS: Final = {
     EXACT: "Order `exact`: by time, events of equal times as in the file.",
     RECBOLE: "Order `recbole`: by time in float32 seconds, as RecBole has it, events of equal times as in the file.",
     RANDOM_TIES: "Order `random-ties`: by time, events of equal times in a random order.",
+}
+_TIME_TARGETS: Final = {
+    "successive": "Every event of a user from then on is a target, with all events before it as its history. A metric "
+    "is the mean over these targets; intervals and tests draw whole users with all their targets. Of a history longer "
+    "than its window a model reads the last items, at least as many as half the window holds.",
+    "last": "A user's target is their last event from then on, the history all before it.",
+    "random": "A user's target is one of their events from then on, drawn at random, the history all before it.",
+    "first": "A user's target is their first event from then on, the history all before it. By this target models "
+    "come out in another order than by all later events (RESULTS.md).",
 }
 PROFILE_CAUTIONS: Final = {
     "smoke": "trains for seconds, to see that everything works: the numbers say nothing about the models",
@@ -167,6 +177,14 @@ def event_order(facts: dict[str, Any]) -> str:
     )
 
 
+def time_split(split: dict[str, Any]) -> str:
+    """Return where global-time cuts, and which events of a user are targets, from a manifest's ``split``."""
+    return (
+        f"Training ends before {_moment(split['validation_from'])}, the test begins at {_moment(split['test_from'])}. "
+        f"{_TIME_TARGETS[split['time_target']]}"
+    )
+
+
 def sequence_lengths(study: Study) -> str:
     """Return how long the users' sequences are."""
     length: dict[str, Any] = study.manifest["sequence_length"]
@@ -242,3 +260,7 @@ def ran_out_of_epochs(study: Study, model: str) -> bool:
         for evaluation in study.trainings
         if evaluation.model == model
     )
+
+
+def _moment(milliseconds: int) -> str:
+    return f"{datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC):%Y-%m-%d %H:%M} UTC"

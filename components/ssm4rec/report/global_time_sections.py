@@ -1,6 +1,5 @@
 """What the report says of the second split: what leave-one-out leaks, and whether the models' order survives."""
 
-import datetime
 import statistics
 from typing import Final
 
@@ -8,7 +7,7 @@ from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS
 from ssm4rec.evaluation.comparison import Comparison, PairRow
 from ssm4rec.report import tables
 from ssm4rec.report.comparison_sections import SIGNIFICANCE, model_row, p_text
-from ssm4rec.report.findings import few_users
+from ssm4rec.report.findings import few_users, time_split
 from ssm4rec.report.global_time import GlobalTime
 from ssm4rec.report.markdown import (
     MISSING,
@@ -27,14 +26,6 @@ from ssm4rec.report.study import Study
 
 _METRICS: Final = ("hit@10", "ndcg@10")
 _ORDERED_BY: Final = "ndcg@10"
-_TARGETS: Final = {
-    "successive": "Every event of a user from then on is a target, with all events before it as its history. A metric "
-    "is the mean over these targets; intervals and tests draw whole users with all their targets.",
-    "last": "A user's target is their last event from then on, the history all before it.",
-    "random": "A user's target is one of their events from then on, drawn at random, the history all before it.",
-    "first": "A user's target is their first event from then on, the history all before it. By this target models "
-    "come out in another order than by all later events (RESULTS.md).",
-}
 
 
 def global_time_sections(study: Study) -> list[Section]:
@@ -68,8 +59,7 @@ def _cuts(study: Study, again: Study) -> str:
     split, evaluation = again.manifest["split"], again.trainings[0]
     unseen = split["test_targets_unseen_in_training"]
     return (
-        f"Training ends before {_moment(split['validation_from'])}, the test begins at {_moment(split['test_from'])}. "
-        f"{_TARGETS[split['time_target']]} Only users with events on "
+        f"{time_split(split)} Only users with events on "
         f"both sides of that moment have both: {plural(evaluation.users, 'test user')} of "
         f"{again.manifest['counts']['users']:,}, where leave-one-out has {study.trainings[0].users:,}; all "
         f"{plural(evaluation.items, 'item')} are ranked, as there. Training has "
@@ -260,7 +250,3 @@ def _in_order(models: list[str]) -> str:
 
 def _names(study: Study) -> str:
     return listed([escape(model) for model in study.models])
-
-
-def _moment(milliseconds: int) -> str:
-    return f"{datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC):%Y-%m-%d %H:%M} UTC"

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ssm4rec.contracts import PROTOCOLS
+from ssm4rec.contracts import GLOBAL_TIME, PROTOCOLS
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.report import findings, tables
 from ssm4rec.report.claims import claims_section
@@ -141,6 +141,7 @@ def _data(study: Study, paper: PaperTable | None) -> str:
             "### Order of events",
             findings.event_order(study.manifest["event_order"]),
             "### Preparation and split",
+            *([findings.time_split(manifest["split"])] if study.splitting == GLOBAL_TIME else []),
             tables.key_values("Preparation", manifest["settings"]),
             tables.key_values("Split", manifest["split"]),
             "### Sources",
