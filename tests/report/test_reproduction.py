@@ -185,9 +185,17 @@ def test_training_on_validation_items_is_refused(dataset: SequenceDataset) -> No
 
 
 def test_other_counts_are_said_and_nothing_is_judged(dataset: SequenceDataset) -> None:
+    """Nor does a published figure stand next to a number: of another filter, or of rows in another order."""
+    manifest = StudyBuilder().manifest()
     counts = {"users": 6041, "items": 3707, "interactions": 1_000_209}
-    manifest = StudyBuilder().manifest(recbole_counts=counts)
-    study = gather_reproduction(manifest, dataset, evaluated(dataset), 100)
+    shuffled = manifest["event_order"] | {"pairs_in_one_order": 0.65}
+    for change, why in (({"event_order": shuffled}, "in another order"), ({"recbole_counts": counts}, "other counts")):
+        study = gather_reproduction(manifest | change, dataset, evaluated(dataset), 100)
+        table = section(study, "History unmasked, next to the published figures")
+        assert not [one for one in PUBLISHED if f"| {one.hit_10} |" in table]
+        assert why in section(study, "Before reading the numbers")
+        assert why in section(study, "At or above the published figures")
+        assert study.judgements() == []
     assert study.judgements() == []
     assert "The data are not the paper's" in section(study, "Before reading the numbers")
     assert "not judged" in section(study, "In short")

@@ -2,7 +2,6 @@
 
 from ssm4rec.contracts import UNMASKED
 from ssm4rec.report.figures import INK, Figure, drawing, style
-from ssm4rec.report.recbole_figures import published_of
 from ssm4rec.report.reproduction import Reproduction
 
 
@@ -14,7 +13,7 @@ def next_to_published(study: Reproduction, metric: str) -> Figure:
         lines += [("this run", row.model, row.mean, row.low, row.high) for row in rows]
         lines += [
             ("published", f"{model}, {one.source}", float(printed), None, None)
-            for one in published_of(model)
+            for one in study.published(model)
             if (printed := one.printed(metric))
         ]
     places = range(len(lines), 0, -1)

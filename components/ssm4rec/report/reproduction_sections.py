@@ -92,7 +92,7 @@ def _in_short(study: Reproduction, model: str) -> str:
     row = f"{PAPER_TABLE}: {paper.hit_10} / {paper.ndcg_10}"
     found = [one for one in study.judgements() if one.published is paper]
     if not found:
-        return f"**{escape(model)}** ({row}): not judged, as the data have other counts than the paper's."
+        return f"**{escape(model)}** ({row}): not judged, as {study.other_data}."
     said = [
         f"{_called(recipe)} {' / '.join(f'{one.ours.mean:.4f}' for one in of_recipe)}, {_judged(of_recipe)}"
         for recipe in study.recipes
@@ -115,8 +115,8 @@ def _judged(judgements: list[Judgement]) -> str:
 
 def _cautions(study: Reproduction) -> list[str]:
     lines = [comparability(study.study, PAPER[DATASET])]
-    if not study.same_data:
-        lines.append("So nothing is judged: the published figures are shown, and no verdict.")
+    if study.other_data:
+        lines.append(f"No published figure stands next to these numbers, and nothing is judged: {study.other_data}.")
     short = [
         f"{escape(recipe.model)} at most {recipe.most_epochs:,}"
         for recipe in study.recipes
@@ -156,7 +156,7 @@ def _next_to_published(study: Reproduction) -> str:
                 f"*{escape(model)}*", f"*{escape(one.source)}*", MISSING, one.hit_10, one.ndcg_10 or MISSING,
                 MISSING, MISSING, MISSING,
             ]
-            for one in published_of(model)
+            for one in study.published(model)
         ]  # fmt: skip
     rows += _of_baselines(study, UNMASKED)
     return table(_HEADER, rows, text_columns=5)
@@ -194,7 +194,7 @@ def _verdicts(study: Reproduction) -> str:
     """Return every published figure against every recipe of its model, history unmasked."""
     found = study.judgements()
     if not found:
-        return "Nothing is judged: the data have other counts than those of the published figures."
+        return f"Nothing is judged: {study.other_data}."
     lines: dict[tuple[int, str], list[str]] = {}
     for one in found:
         line = lines.setdefault(
