@@ -193,6 +193,7 @@ def test_other_counts_are_said_and_nothing_is_judged(dataset: SequenceDataset) -
         study = gather_reproduction(manifest | change, dataset, evaluated(dataset), 100)
         table = section(study, "History unmasked, next to the published figures")
         assert not [one for one in PUBLISHED if f"| {one.hit_10} |" in table]
+        assert "No published figure stands here" in table
         assert why in section(study, "Before reading the numbers")
         assert why in section(study, "At or above the published figures")
         assert study.judgements() == []

@@ -28,7 +28,7 @@ ABOVE: Final = "above"
 WITHIN: Final = "level"
 BELOW: Final = "below"
 _ORDER_OF_THE_FILE: Final = 0.8
-"""Of pairs of items in ties, those in one order for all users: .89 in ratings.dat, .65 once its rows are shuffled."""
+"""Of pairs of items in ties, those in one order for all users: .89 in ratings.dat, .5 once its rows are shuffled."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,6 @@ def next_to_published(study: Reproduction, metric: str) -> Figure:
         made.axes.set_xlabel(f"{metric.upper()}, history unmasked")
     caption = (
         f"{metric.upper()} with the history unmasked, in RecBole's order of events: circles are this run with 95% "
-        "intervals over users, crosses are published figures."
+        f"intervals over users{'' if study.other_data else ', crosses are published figures'}."
     )
     return made.figure(caption, ("whose", "name", metric, "low", "high"), lines)

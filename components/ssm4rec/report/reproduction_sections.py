@@ -49,8 +49,9 @@ def reproduction_title(study: Reproduction) -> str:
 
 def reproduction_sections(study: Reproduction) -> list[Section]:
     """Return the report's sections in order."""
+    told = f"No published figure stands here: {study.other_data}." if study.other_data else _LIKE_WITH_LIKE
     parts = [
-        f"Over {plural(study.comparison.users, 'user')}, {plural(study.comparison.items, 'item')}. {_LIKE_WITH_LIKE}",
+        f"Over {plural(study.comparison.users, 'user')}, {plural(study.comparison.items, 'item')}. {told}",
         _next_to_published(study),
     ]
     return [
