@@ -82,7 +82,8 @@ UNMASKED: Final = "unmasked"
 MASKED: Final = "masked"
 PROTOCOLS: Final = (UNMASKED, MASKED)
 """Whether the items of the user's own history compete with the target. ``unmasked``: they do (the paper's protocol,
-RecBole's sequential evaluation). ``masked``: they are removed, the target excepted. The two never share a column."""
+RecBole's sequential evaluation). ``masked``: they are removed, and a target among them counts as missed. The two never
+share a column."""
 
 CUTOFFS: Final = (5, 10, 20)
 METRICS: Final = ("hit", "ndcg", "mrr")

@@ -20,7 +20,7 @@ from ssm4rec.evaluation.baselines import (
     most_recent_scorer,
 )
 from ssm4rec.evaluation.full_ranking import Scorer, full_ranking
-from ssm4rec.evaluation.metrics import metric_at
+from ssm4rec.evaluation.metrics import MISSED, metric_at
 
 CPU = torch.device("cpu")
 
@@ -82,7 +82,7 @@ def expected_ranks(dataset: SequenceDataset, name: str, user: int, position: int
     history, target = own[:-1], own[-1]
     keys = {item: LOOPS[name](dataset, history, item) for item in range(1, dataset.item_count + 1)}
     at_least = [item for item, key in keys.items() if key >= keys[target]]
-    return len(at_least), sum(item == target or item not in history for item in at_least)
+    return len(at_least), MISSED if target in history else sum(item not in history for item in at_least)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

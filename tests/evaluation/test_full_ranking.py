@@ -14,7 +14,7 @@ from ssm4rec.evaluation.full_ranking import (
     best_items,
     full_ranking,
 )
-from ssm4rec.evaluation.metrics import all_metrics
+from ssm4rec.evaluation.metrics import MISSED, all_metrics
 
 CPU = torch.device("cpu")
 
@@ -62,7 +62,7 @@ def test_ranks_equal_the_definition(dataset: SequenceDataset) -> None:
         assert ranking.targets[user] == target
         assert ranking.history_lengths[user] == position
         assert ranking.unmasked[user] == naive_rank(own, target, set())
-        assert ranking.masked[user] == naive_rank(own, target, history - {target})
+        assert ranking.masked[user] == (MISSED if target in history else naive_rank(own, target, history))
         unseen = sorted((own[item - 1] for item in range(1, 31) if item not in history), reverse=True)
         assert ranking.candidate_scores[user].tolist() == (unseen + [-torch.inf] * 4)[:4]
         kept = ranking.candidates[user][ranking.candidate_scores[user] > -1].tolist()
@@ -114,8 +114,7 @@ def plain_ranking(dataset: SequenceDataset, scores: Tensor, candidate_count: int
         not_lower = own >= own[target]
         unmasked.append(not_lower.sum())
         not_lower[history] = False
-        not_lower[target] = True
-        masked.append(not_lower.sum())
+        masked.append(not_lower.sum() if not_lower[target] else torch.tensor(MISSED))
         unseen = own.clone()
         unseen[history] = -torch.inf
         best.append(unseen.topk(candidate_count).values)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.evaluation import full_ranking as full_ranking_module
 from ssm4rec.evaluation.full_ranking import full_ranking
+from ssm4rec.evaluation.metrics import MISSED
 from ssm4rec.evaluation.target_windows import target_windows
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import cells_of
@@ -94,10 +95,18 @@ def test_one_pass_gives_what_target_by_target_gives(
         unseen = scores >= scores[target]
         unmasked = int(unseen.sum())
         unseen[whole[0] - 1] = False
-        unseen[target] = True
         removed = scores.clone()
         removed[whole[0] - 1] = -torch.inf
-        wanted.append((int(user), target + 1, int(place), unmasked, int(unseen.sum()), removed.topk(5).indices + 1))
+        wanted.append(
+            (
+                int(user),
+                target + 1,
+                int(place),
+                unmasked,
+                int(unseen.sum()) if unseen[target] else MISSED,
+                removed.topk(5).indices + 1,
+            )
+        )
     users, targets, places, unmasked, masked, best = zip(*wanted, strict=True)
     assert ranking.users.tolist() == list(users)
     assert ranking.targets.tolist() == list(targets)

@@ -73,6 +73,7 @@ def test_baselines_and_repeated_targets_are_explained(builder: StudyBuilder) -> 
     for name in BASELINES:
         assert f"- **{name}.** " in text
     assert "85.3% of the test targets here are an item that the user had before" in text
+    assert "no HIT can be above 14.7%" in text
 
 
 def test_slices_and_recommendations(study: Study) -> None:

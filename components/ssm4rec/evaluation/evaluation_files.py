@@ -1,9 +1,10 @@
 """The files an evaluation writes.
 
 - ``ranks.parquet``, a row a target of the split: ``user`` int32, ``target`` int32, ``history_length`` int32,
-  ``rank_unmasked`` and ``rank_masked`` int32 (1 = best), and the ranks that each baseline of ``contracts.BASELINES``
-  gives the same target: ``most_popular_rank_unmasked``, ``most_popular_rank_masked``, ``most_recent_rank_unmasked`` ...
-  (``most_popular_lately_...`` with ``--split global-time`` only).
+  ``rank_unmasked`` and ``rank_masked`` int32 (1 = best; masked, ``metrics.MISSED`` for an item of the history), and the
+  ranks that each baseline of ``contracts.BASELINES`` gives the same target: ``most_popular_rank_unmasked``,
+  ``most_popular_rank_masked``, ``most_recent_rank_unmasked`` ... (``most_popular_lately_...`` with
+  ``--split global-time`` only).
 - ``candidates.parquet``, a row a user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items with
   the history masked, best first, and their ``scores`` list<float32>, before the user's first target. What an LLM
   ranker re-orders.
@@ -37,9 +38,10 @@ from pydantic import Field
 
 from ssm4rec.artifacts.codec import Count, Positive, Share, read_document, read_table
 from ssm4rec.artifacts.training import RecipeParts, TrainingFacts
-from ssm4rec.contracts import BASELINES, CANDIDATES_PER_USER, PROTOCOLS, SPLITS, TIME_BASELINES
+from ssm4rec.contracts import BASELINES, CANDIDATES_PER_USER, MASKED, PROTOCOLS, SPLITS, TIME_BASELINES
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, SequenceDataset
 from ssm4rec.errors import InputError
+from ssm4rec.evaluation.metrics import MISSED
 from ssm4rec.files import whole_file, write_json
 
 if TYPE_CHECKING:  # those who only read these files need no torch
@@ -193,7 +195,8 @@ def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
         raise InputError(f"{path}: the targets are not those of the {split} split; run evaluate again")
     for name in present[3:]:
         values = columns[name]
-        if not (values >= 1).all() or not (values <= dataset.item_count).all():  # a missing one is NaN
+        missed = name.endswith(MASKED) & (values == MISSED)
+        if not ((values >= 1) & (values <= dataset.item_count) | missed).all():  # a missing one is NaN
             raise InputError(f"{path}: {name} is not always in 1..{dataset.item_count}; run evaluate again")
     return Ranks(
         users=users,

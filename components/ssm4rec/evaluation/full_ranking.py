@@ -4,7 +4,8 @@ rank = 1 + the number of items scored higher + the number of other items scored 
 model, so a constant model ranks every target last. Two protocols, never mixed:
 
 - unmasked: all items compete, those of the history too (RecBole's sequential evaluation, the paper's protocol);
-- masked: the items of the user's whole history are removed. A target that the user has had before stays in.
+- masked: the items of the user's whole history are removed. A target among them, which the user has had before, has the
+  rank ``metrics.MISSED``: no list of new items can hold it.
 
 Scores come in batches as the scorer likes them and are ranked in smaller parts, which stay in a CPU's caches.
 
@@ -24,6 +25,7 @@ from torch import Tensor
 from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.data.dataset import Int64s, SequenceDataset, Split, target_places
 from ssm4rec.errors import InputError
+from ssm4rec.evaluation.metrics import MISSED
 from ssm4rec.evaluation.target_windows import TargetWindows, target_windows
 
 Scorer = Callable[..., Tensor]
@@ -182,8 +184,9 @@ def ranks(scores: Tensor, targets: Tensor, seen: Tensor, space: Tensor) -> tuple
     >>> scores, space = torch.tensor([[0.5, 0.9, 0.5, 0.1]]), torch.empty(1, 4)
     >>> ranks(scores, torch.tensor([1]), torch.tensor([1, 3]), space)  # one higher, which was had before, and one tie
     (tensor([3]), tensor([2]))
-    >>> ranks(scores, torch.tensor([1]), torch.tensor([1, 0, 0]), space)  # the target returns: it stays in
-    (tensor([3]), tensor([2]))
+    >>> _, masked = ranks(scores, torch.tensor([1]), torch.tensor([1, 0, 0]), space)  # the user had the target
+    >>> masked.item() == MISSED
+    True
     """
     columns = targets[:, None] - 1  # (B, 1)
     # Ones and zeros in float32: compared and summed several times as fast as booleans, and exact up to 2^24.
@@ -191,8 +194,8 @@ def ranks(scores: Tensor, targets: Tensor, seen: Tensor, space: Tensor) -> tuple
     unmasked = space.sum(dim=1)
     # Clearing cells counts an item that was had twice once, which subtracting gathered scores would not.
     space.view(-1).index_fill_(0, seen, 0)
-    space.scatter_(1, columns, 1)
-    return unmasked.long(), space.sum(dim=1).long()
+    masked = space.sum(dim=1).long().where(space.gather(1, columns)[:, 0] > 0, MISSED)
+    return unmasked.long(), masked
 
 
 def remove_history(scores: Tensor, seen: Tensor, space: Tensor) -> Tensor:

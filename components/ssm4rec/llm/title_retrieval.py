@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ssm4rec.data.dataset import Int64s
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.metrics import metric_at
+from ssm4rec.evaluation.metrics import MISSED, metric_at
 
 # It sets its own level to DEBUG, and says that it builds an index each time.
 logging.getLogger("bm25s").setLevel(logging.WARNING)
@@ -50,7 +50,7 @@ class UserQueries:
     Attributes:
         queries: likeliest first.
         seen: the items of the history, which are not found again.
-        target: the next item; one that was had before stays in (the ``masked`` protocol of ``contracts.py``).
+        target: the next item; one of ``seen`` is not found (the ``masked`` protocol of ``contracts.py``).
     """
 
     queries: list[str]
@@ -132,7 +132,7 @@ def merged_list(index: TitleIndex, user: UserQueries, per_query: int, length: in
         per_query: K/m.
         length: of the list, at most.
     """
-    unwanted = set(user.seen) - {user.target}
+    unwanted = set(user.seen)
     waiting = [iter(index.hits(query, unwanted, length)) for query in user.queries]
     found: dict[int, None] = {}
     while waiting and len(found) < length:
@@ -157,7 +157,7 @@ def rank_in(items: Sequence[int], target: int) -> int:
 
 def for_metrics(ranks: Int64s) -> Int64s:
     """Return ranks with a place behind every cutoff for targets that were not found (0)."""
-    return numpy.where(ranks == 0, numpy.iinfo(numpy.int32).max, ranks)
+    return numpy.where(ranks == 0, MISSED, ranks)
 
 
 @dataclass(frozen=True)

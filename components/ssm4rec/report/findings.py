@@ -70,8 +70,7 @@ def cautions(study: Study, further: Sequence[str] = ()) -> str:
     if order["targets_that_repeat"] > _MANY_REPEATS:
         lines.append(
             f"{order['targets_that_repeat']:.0%} of the test targets are an item that their user had before. With the "
-            "history masked such a target stays in and its rivals go: those numbers are high for any model here, and "
-            "say little."
+            "history masked such a target counts as missed: those numbers are of new items alone."
         )
     lines += few_users(study.trainings[0].users)
     unfinished = [escape(model) for model in study.models if ran_out_of_epochs(study, model)]

@@ -72,7 +72,7 @@ def reproduction_sections(study: Reproduction) -> list[Section]:
 
 
 _MASKED_ALONE: Final = (
-    "The items of the user's history are taken out of the ranking, the target excepted. No published figure of "
+    "The items of the user's history are taken out of the ranking. No published figure of "
     "RecBole's is made this way, so none stands here."
 )
 

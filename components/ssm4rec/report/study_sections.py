@@ -25,8 +25,9 @@ _PROTOCOL_NOTES: Final = """\
   leave-one-out that is the mean over users. The whole catalog is ranked, nothing is sampled.
 - **History unmasked.** The items of the user's own history compete with the target. This is RecBole's sequential
   evaluation and so the paper's protocol.
-- **History masked.** The items of the user's own history are taken out of the ranking, the target excepted. This
-  gives higher numbers with the same model. The two are never in one table.
+- **History masked.** The items of the user's own history are taken out of the ranking; a target among them counts as
+  missed, at every cutoff. Where nobody returns to an item, this gives higher numbers with the same model, or the same
+  with a repeat term. The two are never in one table.
 - **Seeds.** A seed decides the first weights, the order of the batches and what dropout drops. Data, split and targets
   are the same for all seeds: one seed is one training, and a spread over seeds says nothing about other users or
   other data. A ± is the sample standard deviation over seeds.
@@ -40,10 +41,8 @@ _PROTOCOL_NOTES: Final = """\
 
 _REPEATS: Final = (
     "- **Repeated targets.** {share:.1%} of the test targets here are an item that the user had before. With the "
-    "history masked, such a target stays in while the other items of the history, its rivals, are removed: a method "
-    "that puts the history first then ranks it first. So this share decides what the numbers with the history masked "
-    "mean: near 0% they say how well new items are found; the higher it is, the more they say only that a repeat was "
-    "foreseen."
+    "history masked they count as missed, so that no HIT can be above {rest:.1%} there: those numbers say how well new "
+    "items are found."
 )
 
 _EARLY_STOPPING: Final = (
@@ -84,7 +83,7 @@ def report_sections(study: Study) -> list[Section]:
 
 def _definitions(study: Study) -> str:
     share = study.manifest["event_order"]["targets_that_repeat"]
-    return f"{_PROTOCOL_NOTES}\n{_REPEATS.format(share=share)}"
+    return f"{_PROTOCOL_NOTES}\n{_REPEATS.format(share=share, rest=1 - share)}"
 
 
 def _comparison(study: Study, paper: PaperTable | None) -> Section:
