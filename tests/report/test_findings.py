@@ -130,7 +130,7 @@ def test_what_hangs_on_the_order_is_said(builder):
 
 def test_what_global_time_cuts_and_tests_is_said():
     split = {"validation_from": -86_400_000, "test_from": 60_000}
-    for target, words in (("successive", "half the window"), ("first", "another order"), ("random", "at random")):
+    for target, words in (("successive", "half the window"), ("first", "their first event"), ("random", "at random")):
         text = findings.time_split(split | {"time_target": target})
         assert "Training ends before 1969-12-31 00:00 UTC, the test begins at 1970-01-01 00:01 UTC." in text
         assert words in text

@@ -27,8 +27,7 @@ _TIME_TARGETS: Final = {
     "than its window a model reads the last items, at least as many as half the window holds.",
     "last": "A user's target is their last event from then on, the history all before it.",
     "random": "A user's target is one of their events from then on, drawn at random, the history all before it.",
-    "first": "A user's target is their first event from then on, the history all before it. By this target models "
-    "come out in another order than by all later events (RESULTS.md).",
+    "first": "A user's target is their first event from then on, the history all before it.",
 }
 PROFILE_CAUTIONS: Final = {
     "smoke": "trains for seconds, to see that everything works: the numbers say nothing about the models",
