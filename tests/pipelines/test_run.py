@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.torch import load_file, save_file
 
-from ssm4rec.contracts import BASELINES
+from ssm4rec.contracts import TIME_BASELINES
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.object_store import upload
 from ssm4rec.training.model_folder import read_model
@@ -27,9 +27,9 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     rows = json.loads((study / "results.json").read_text())
     assert {(row["model"], row["seed"]) for row in rows} == {
         ("sasrec", 0), ("sasrec", 1), ("2mamba4rec", 0), ("2mamba4rec", 1),
-        *((name, None) for name in BASELINES),
+        *((name, None) for name in TIME_BASELINES),
     }  # fmt: skip
-    assert [row["splitting"] for row in rows] == (4 + 4) * 2 * 9 * ["leave-one-out"] + (1 + 4) * 2 * 9 * ["global-time"]
+    assert [row["splitting"] for row in rows] == (4 + 4) * 2 * 9 * ["leave-one-out"] + (1 + 5) * 2 * 9 * ["global-time"]
     rows = [row for row in rows if row["splitting"] == "leave-one-out"]  # protocols, metrics at cutoffs
     assert "history not masked (the paper)" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

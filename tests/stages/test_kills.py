@@ -48,7 +48,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, language_model: Callable[[s
     )
     data = read_sequences(folder / "dataset")
     found = candidates_for(data, "validation")
-    ranking = SimpleNamespace(users=found.users, candidates=found.items, candidate_scores=found.scores)
+    ranking = SimpleNamespace(
+        users=found.users,
+        first=numpy.ones(len(found.users), dtype=bool),
+        candidates=found.items,
+        candidate_scores=found.scores,
+    )
     write_candidates(folder / "candidates.parquet", data, found.model, found.seed, found.split, ranking)
     losers = (data.items[data.offsets[:-1]] - 2) % 20 + 1
     pairs, _ = lightfm_pairs(data, losers, lambda users, items: numpy.zeros(len(users), numpy.float32))
