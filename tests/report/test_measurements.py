@@ -1,6 +1,7 @@
 """Comparison and latency in the report: numbers recomputed, words against what they must not say, files that fit."""
 
 import csv
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -228,6 +229,37 @@ def test_latency_that_could_not_be_measured_is_a_caution(builder: StudyBuilder) 
     text = render_markdown(report_title(study), report_sections(study))
     assert text.count("Latency was not measured: the GPU's memory is too small") == 1
     assert "## Latency" not in text
+
+
+def test_an_interval_whose_bounds_are_swapped_is_refused(
+    builder: StudyBuilder, files: dict[str, Path], tmp_path: Path
+) -> None:
+    document = json.loads(files["latency"].read_text())
+    median = document["results"][0]["median"]
+    median["low"], median["high"] = median["high"] + 1, median["low"]
+    (tmp_path / "latency.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"results\.0\.median: low is above high\); run measure_latency again"):
+        gather_latency(builder.manifest(), TRAININGS, [tmp_path / "latency.json"], [])
+
+
+def test_a_value_outside_its_interval_is_drawn(study: Study) -> None:
+    """Rounding may put a bound on the wrong side of the value, by a little; matplotlib refuses negative bars."""
+    assert study.latency
+    assert study.comparison
+    summary = study.latency.summary
+    results = tuple(
+        replace(one, mean_without_outliers=replace(time, value=time.high * 1.001), median=replace(time, value=time.low))
+        for one in summary.results
+        for time in [one.mean_without_outliers]
+    )
+    models = tuple(replace(row, mean=row.low - 1e-9) for row in study.comparison.models)
+    pairs = tuple(replace(row, difference=row.high + 1e-9) for row in study.comparison.pairs)
+    changed = replace(
+        study,
+        latency=replace(study.latency, summary=replace(summary, results=results)),
+        comparison=replace(study.comparison, models=models, pairs=pairs),
+    )
+    assert "## Latency" in render_markdown(report_title(changed), report_sections(changed))
 
 
 def test_files_that_do_not_belong_together_are_refused(

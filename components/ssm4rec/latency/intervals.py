@@ -40,6 +40,10 @@ class Interval:
     low: Number
     high: Number
 
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError("low is above high")
+
 
 def outliers(values: Array, axis: int = -1) -> Bools:
     """Return which values lie outside Tukey's fences along an axis; quartiles are interpolated linearly.

@@ -5,7 +5,7 @@ from typing import Final
 
 from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
 from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow, SliceRow
-from ssm4rec.report.figures import INK, Figure, drawing, style
+from ssm4rec.report.figures import INK, Figure, drawing, style, whiskers
 from ssm4rec.report.markdown import MISSING, escape, population, table, with_interval
 from ssm4rec.report.sections import Section
 
@@ -164,7 +164,7 @@ def _differences(comparison: Comparison, protocol: str) -> Figure:
             made.axes.errorbar(
                 [row.difference],
                 [place],
-                xerr=[[row.difference - row.low], [row.high - row.difference]],
+                xerr=whiskers([row.difference], [row.low], [row.high]),
                 fmt="o" if sure else "s",
                 color=style(0 if sure else 6)["color"],
                 markerfacecolor=None if sure else "none",

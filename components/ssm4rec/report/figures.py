@@ -117,6 +117,19 @@ def style(place: int) -> dict[str, Any]:
     }
 
 
+def whiskers(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> list[list[float]]:
+    """Return how far intervals reach below and above their values, as matplotlib takes them.
+
+    Rounding may put a bound on the wrong side of its value; matplotlib refuses what is below 0.
+
+    >>> whiskers([2.0, 3.0], [1.5, 3.1], [4.0, 3.1])
+    [[0.5, 0.0], [2.0, 0.10000000000000009]]
+    """
+    below = [max(0.0, value - low) for value, low in zip(values, lows, strict=True)]
+    above = [max(0.0, high - value) for value, high in zip(values, highs, strict=True)]
+    return [below, above]
+
+
 def logarithmic(axes: Axes, *directions: Literal["x", "y"]) -> None:
     """Make axes logarithmic, their ticks plain numbers: the report's text has no typesetting."""
     for direction in directions:

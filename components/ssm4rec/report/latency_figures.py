@@ -6,7 +6,7 @@ from typing import Final
 from ssm4rec.contracts import UNMASKED
 from ssm4rec.latency.latency_files import LatencyResult
 from ssm4rec.report.comparison_sections import model_row
-from ssm4rec.report.figures import INK, Cell, Figure, drawing, logarithmic, style
+from ssm4rec.report.figures import INK, Cell, Figure, drawing, logarithmic, style, whiskers
 from ssm4rec.report.measurements import FULL, MODE_NAMES, Latency
 from ssm4rec.report.study import Study
 
@@ -21,20 +21,20 @@ def against_hits(study: Study, latency: Latency, batch: int) -> Figure:
             result = latency.of_model(model, batch)
             if result is None:
                 continue
-            hit, below, above = _hit(study, model)
+            hit, hit_low, hit_high = _hit(study, model)
             time = result.mean_without_outliers
+            value, low, high = (seconds * _MILLI for seconds in (time.value, time.low, time.high))
             look = style(place) | {"linestyle": "none", "markersize": 7}
             made.axes.errorbar(
-                [time.value * _MILLI],
+                [value],
                 [hit],
-                xerr=[[(time.value - time.low) * _MILLI], [(time.high - time.value) * _MILLI]],
-                yerr=[[below], [above]],
+                xerr=whiskers([value], [low], [high]),
+                yerr=whiskers([hit], [hit_low], [hit_high]),
                 capsize=2,
                 label=model,
                 **look,
             )
-            milliseconds = [value * _MILLI for value in (time.value, time.low, time.high)]
-            numbers.append((model, batch, *milliseconds, hit, hit - below, hit + above))
+            numbers.append((model, batch, value, low, high, hit, hit_low, hit_high))
         made.axes.set_xlabel("Latency, milliseconds a user")
         made.axes.set_ylabel("HIT@10, history unmasked")
         made.axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
@@ -52,11 +52,12 @@ def against_hits(study: Study, latency: Latency, batch: int) -> Figure:
 
 
 def _hit(study: Study, model: str) -> tuple[float, float, float]:
-    """Return a model's HIT@10 and how far its interval reaches below and above; 0 where there is none."""
+    """Return a model's HIT@10 with its interval, which is the value alone where there is none."""
     row = model_row(study.comparison, model, UNMASKED, "hit@10") if study.comparison else None
     if row is None:
-        return statistics.mean(study.values(model, study.split, UNMASKED, "hit@10")), 0.0, 0.0
-    return row.mean, row.mean - row.low, row.high - row.mean
+        mean = statistics.mean(study.values(model, study.split, UNMASKED, "hit@10"))
+        return mean, mean, mean
+    return row.mean, row.low, row.high
 
 
 def spreads(latency: Latency) -> tuple[Figure, ...]:
@@ -100,10 +101,12 @@ def against_length(latency: Latency) -> tuple[Figure, ...]:
         with drawing(f"cost-against-length-{mode}", height=4.0) as made:
             for place, (model, curve) in enumerate(curves.items()):
                 values = [result.median.value * _MILLI for result in curve]
-                below = [(result.median.value - result.median.low) * _MILLI for result in curve]
-                above = [(result.median.high - result.median.value) * _MILLI for result in curve]
+                lows = [result.median.low * _MILLI for result in curve]
+                highs = [result.median.high * _MILLI for result in curve]
                 lengths = [result.length or 0 for result in curve]
-                made.axes.errorbar(lengths, values, yerr=[below, above], capsize=2, label=model, **style(place))
+                made.axes.errorbar(
+                    lengths, values, yerr=whiskers(values, lows, highs), capsize=2, label=model, **style(place)
+                )
                 numbers += [_point(result) for result in curve]
             logarithmic(made.axes, "x", "y")
             for crossing in latency.summary.crossings:

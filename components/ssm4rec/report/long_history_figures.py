@@ -9,7 +9,7 @@ from matplotlib.ticker import NullLocator
 from ssm4rec.contracts import MOST_POPULAR
 from ssm4rec.evaluation.windows import NAME, label
 from ssm4rec.report.comparison_sections import model_row
-from ssm4rec.report.figures import INK, Cell, Drawing, Figure, drawing, logarithmic, style
+from ssm4rec.report.figures import INK, Cell, Drawing, Figure, drawing, logarithmic, style, whiskers
 from ssm4rec.report.long_histories import LongHistoryStudy
 
 _KIBI: Final = 1024
@@ -23,12 +23,11 @@ def against_window(study: LongHistoryStudy, protocol: str) -> Figure:
         for place, (model, windows) in enumerate(study.windows.windows.items()):
             found = [(window, model_row(comparison, label(model, window), protocol, NAME)) for window in windows]
             rows = [(window, row) for window, row in found if row]
-            # Where all users gain the same, rounding may put a bound on the wrong side of the mean.
-            reaches = [(max(0.0, row.mean - row.low), max(0.0, row.high - row.mean)) for _, row in rows]
+            means = [row.mean for _, row in rows]
             made.axes.errorbar(
                 _apart([window for window, _ in rows], place),
-                [row.mean for _, row in rows],
-                yerr=[[below for below, _ in reaches], [above for _, above in reaches]],
+                means,
+                yerr=whiskers(means, [row.low for _, row in rows], [row.high for _, row in rows]),
                 capsize=2,
                 label=model,
                 **style(place),

@@ -1,7 +1,7 @@
 """The figure of a reproduction study: our intervals and the published figures, history unmasked."""
 
 from ssm4rec.contracts import UNMASKED
-from ssm4rec.report.figures import INK, Figure, drawing, style
+from ssm4rec.report.figures import INK, Figure, drawing, style, whiskers
 from ssm4rec.report.reproduction import Reproduction
 
 
@@ -22,7 +22,7 @@ def next_to_published(study: Reproduction, metric: str) -> Figure:
             if low is None or high is None:
                 made.axes.plot([value], [place], "x", color=INK, markersize=7)
             else:
-                errors = [[max(0.0, value - low)], [max(0.0, high - value)]]  # sums in another order may round below 0
+                errors = whiskers([value], [low], [high])
                 made.axes.errorbar([value], [place], xerr=errors, fmt="o", color=style(0)["color"], capsize=2)
         made.axes.set_yticks(places, [name for _, name, *_ in lines], fontsize=7)
         made.axes.set_xlim(left=0)
