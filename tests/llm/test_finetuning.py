@@ -1,6 +1,7 @@
 """Fine-tuning a tiny Llama: the loss on the answer alone, what is learned, resuming, adapters on disk."""
 
 import dataclasses
+import json
 
 import numpy
 import pytest
@@ -311,6 +312,27 @@ def test_adapters_that_do_not_fit(ranker, data, language_model, write_dataset, t
     (folder / "ranker.json").write_text('{"source": "x"}')
     with pytest.raises(InputError, match=r"ranker\.json: not the description of a ranker"):
         RankerFacts.read(folder, data[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("adapter_config.json", {"alora_invocation_tokens": "0"}, "alora_invocation_tokens is '0', which finetune_llm"),
+        ("adapter_config.json", {"use_dora": True}, "use_dora is True, which finetune_llm and align_llm leave"),
+        (
+            "ranker.json",
+            {"recipe": {"finetune": {"prompt": {"history": 1, "title_tokens": 1, "maximum_tokens": 9, "x": 1}}}},
+            "prompt.x: Extra inputs",
+        ),
+    ],
+)
+def test_an_adapter_that_was_changed_by_hand(ranker, data, language_model, tmp_path, name, change, expected):
+    folder = tmp_path / "adapter"
+    write_adapter(folder, ranker.model, facts(data[0], str(language_model("llama"))))
+    document = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(document | change))
+    with pytest.raises(InputError, match=expected):
+        load_ranker(RankerFacts.read(folder, data[0]), folder, tmp_path, CPU)
 
 
 def test_layers_that_are_not_there(language_model, tmp_path):

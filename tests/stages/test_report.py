@@ -272,6 +272,9 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
     no_history = tmp_path / "text.parquet"
     no_history.write_text("no Parquet")
     another_table = dataset / "sequences.parquet"
+    curve = pyarrow.parquet.read_table(write_curve(tmp_path, "sasrec", 0))
+    place, unknown_control = curve.column_names.index("batch_control"), tmp_path / "unknown.parquet"
+    pyarrow.parquet.write_table(curve.set_column(place, "batch_control", [["nan"] * len(curve)]), unknown_control)
     for named, arguments in {
         "no evaluation was given": [],
         "feedfeedfeed": ["--evaluations", good, other],
@@ -279,6 +282,7 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
         "2mamba4rec seed 0": ["--evaluations", good, "--histories", stranger],
         "text.parquet: not a readable Parquet file": ["--evaluations", good, "--histories", no_history],
         "not a training history": ["--evaluations", good, "--histories", another_table],
+        "row 0.batch_control": ["--evaluations", good, "--histories", unknown_control],
         "nowhere.json: no such file": ["--evaluations", "nowhere.json"],
         "not the metrics.json of an evaluation": ["--evaluations", dataset / "manifest.json"],
         "tunings: 1 files, but 0 in --finetuned-summaries": ["--evaluations", good, "--tunings", stranger],

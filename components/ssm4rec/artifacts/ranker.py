@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field, with_config
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from ssm4rec.artifacts.codec import OPEN, Amount, Count, Positive, read_document, shape
@@ -13,6 +13,7 @@ from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
 
 
+@with_config(ConfigDict(extra="forbid", strict=True))
 class _Prompt(TypedDict):
     history: Count
     title_tokens: Positive

@@ -85,6 +85,13 @@ def load_ranker(
     return Ranker(model, tokenizer)
 
 
+_CONFIGURED: Final = {
+    *("r", "lora_alpha", "lora_dropout", "target_modules", "task_type"),
+    *("base_model_name_or_path", "inference_mode", "peft_version"),
+}
+"""What adapters of this project differ in from peft's defaults."""
+
+
 def _check_adapter(folder: Path) -> None:
     """Raise InputError if a file of an adapter is missing or damaged, or they are of two adapters."""
     for name in (_CONFIG, _WEIGHTS):
@@ -96,6 +103,10 @@ def _check_adapter(folder: Path) -> None:
         config = PeftConfig.from_pretrained(str(folder))
         if not isinstance(config, LoraConfig):
             raise ValueError(f"of type {config.peft_type}, not LoRA")
+        for name, default in vars(LoraConfig()).items():
+            value = getattr(config, name)
+            if name not in _CONFIGURED and value != default:
+                raise ValueError(f"{name} is {value!r}, which finetune_llm and align_llm leave as it is")
         for name, found in shapes.items():
             if name.endswith("lora_A.weight") and found[0] != config.r:
                 raise ValueError(f"r is {config.r}, {name} in {_WEIGHTS} is {found}")

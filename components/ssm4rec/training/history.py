@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssm4rec.artifacts.codec import Amount, Count, Number, Positive, Share, read_rows, write_rows
+from ssm4rec.optim.batch_size import ControllerName
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class EpochRow:
     targets_seen: Count
     optimizer: str
     scale: Number
-    batch_control: str
+    batch_control: ControllerName
     batch_targets: list[Positive]
     curvature: Number | None = None
     bregman: Number | None = None
