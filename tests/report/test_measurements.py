@@ -231,6 +231,20 @@ def test_latency_that_could_not_be_measured_is_a_caution(builder: StudyBuilder) 
     assert "## Latency" not in text
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("models", "models lack "), ("pairs", "lack"), ("slices", "slices lack history_length, ")],
+)
+def test_a_comparison_that_lacks_a_row_is_refused(
+    builder: StudyBuilder, files: dict[str, Path], tmp_path: Path, content: str, expected: str
+) -> None:
+    document = json.loads(files["comparison"].read_text())
+    del document[content][0]
+    (tmp_path / "comparison.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=expected):
+        gather_comparison(builder.manifest(), TRAININGS, "test", [tmp_path / "comparison.json"])
+
+
 def test_an_interval_whose_bounds_are_swapped_is_refused(
     builder: StudyBuilder, files: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -147,7 +147,9 @@ def write_global_time(dataset, folder):
     write_json(folder / "dataset" / "manifest.json", {**first, "fingerprint": mark, "split": split})
     made = made_comparison("ml-100k", fingerprint=mark)
     lately = [replace(row, model="most-popular-lately") for row in made.models if row.model == "most-recent"]
-    replace(made, models=(*made.models, *lately)).write(folder / "comparison.json")
+    slices = [replace(row, model="most-popular-lately") for row in made.slices if row.model == "most-recent"]
+    made = replace(made, models=(*made.models, *lately), slices=(*made.slices, *slices))
+    made.write(folder / "comparison.json")
     return {
         "global_time_dataset": [folder / "dataset"],
         "global_time_evaluations": [

@@ -31,10 +31,14 @@
 - ``recommendations``: of the ten best items, history masked, that each user is given.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 
 from ssm4rec.artifacts.codec import Count, Number, Positive, Share, read_document
+from ssm4rec.contracts import METRICS, PROTOCOLS, metric_name
+from ssm4rec.errors import InputError
 from ssm4rec.files import write_json
 
 
@@ -123,5 +127,30 @@ class Comparison:
 
     @classmethod
     def read(cls, path: Path) -> "Comparison":
-        """Read comparison.json; raise InputError if it is not one."""
-        return read_document(path, cls, "a comparison.json", "compare_models")
+        """Read comparison.json; raise InputError if it is not one, or lacks a row."""
+        found = read_document(path, cls, "a comparison.json", "compare_models")
+        models = {(row.model,) for row in found.models}
+        paired = sorted({name for row in found.pairs for name in (row.first, row.second)})
+        parts = {(row.by, row.part) for row in found.slices}
+        _check_complete(path, "models", found.models, ("model",), models)
+        _check_complete(
+            path, "slices", found.slices, ("by", "part", "model"), {(*p, *m) for p in parts for m in models}
+        )
+        both = {tuple(sorted((row.first, row.second))) for row in found.pairs}
+        if both != set(combinations(paired, 2)):
+            raise InputError(f"{path}: lacks a pair of its models; run compare_models again")
+        _check_complete(
+            path, "pairs", found.pairs, ("first", "second"), {(row.first, row.second) for row in found.pairs}
+        )
+        return found
+
+
+def _check_complete(
+    path: Path, content: str, rows: Iterable[object], key: Sequence[str], expected: Iterable[tuple[str, ...]]
+) -> None:
+    """Raise InputError unless there is a row for every expected key and each metric in both protocols."""
+    found = {tuple(getattr(row, name) for name in (*key, "protocol", "metric")) for row in rows}
+    settings = {(protocol, metric_name(metric, 10)) for protocol in PROTOCOLS for metric in METRICS}
+    missing = {(*one, *setting) for one in expected for setting in settings} - found
+    if missing:
+        raise InputError(f"{path}: {content} lack {', '.join(min(missing))}; run compare_models again")
