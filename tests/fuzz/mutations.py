@@ -18,10 +18,11 @@ Bytes = Callable[[bytes, random.Random], bytes]
 
 VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**400, 0.5, -0.0, 1e308, 1e-320, float("nan"),
-    float("inf"), float("-inf"), "", " ", "x", "0", "nan", "1e999", "\x00", "\x1b[31m", "\ud800", "é" * 300, "<b>&",
+    float("inf"), float("-inf"), "", " ", "x", "0", "NAN", "1e999", "\x00", "\x1b[31m", "\ud800", "é" * 300, "<b>&",
     "../../x", "x" * 5000, [], {}, [None], {"a": 1}, [[]], [1, "a"], [float("nan")], ["a"] * 50, -5.5,
 ]  # fmt: skip
-"""What a JSON value is replaced by."""
+"""What a JSON value is replaced by. NAN: a text that float() reads; ``nan``, as a name that a report shows, would look
+like a number that went wrong."""
 
 FIELDS = [
     "", " ", "nan", "inf", "-1", "0", "1e400", "99999999999999999999999", "\x00", "\ufeff", '"', "'", ",", "é", "\\N",
@@ -298,7 +299,7 @@ def _extreme(kind: pyarrow.DataType, chance: random.Random) -> Any:
         return chance.choice((float("nan"), float("inf"), float("-inf"), 1e308, -1.0, 0.0, None))
     if pyarrow.types.is_boolean(kind):
         return chance.choice((True, False, None))
-    return chance.choice((None, "", "x" * 3000, "\x00", "\x1b[0m", "<b>", "nan"))
+    return chance.choice((None, "", "x" * 3000, "\x00", "\x1b[0m", "<b>", "NAN"))
 
 
 def _cells(table: pyarrow.Table, chance: random.Random) -> pyarrow.Table:

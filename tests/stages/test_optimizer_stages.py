@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from ssm4rec.training.history import write_history
@@ -98,3 +99,15 @@ def test_report_refuses_a_study_without_comparison(swept: list[Path], tmp_path: 
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "needs the histories of its sweep and of its comparison" in line
+
+
+def test_report_refuses_an_optimizer_that_nobody_knows(swept: list[Path], tmp_path: Path) -> None:
+    """The harness of faults found one called nan, which the report printed like a number that went wrong."""
+    curve = pyarrow.parquet.read_table(swept[0])
+    place = curve.column_names.index("optimizer")
+    pyarrow.parquet.write_table(curve.set_column(place, "optimizer", [["nan"] * len(curve)]), swept[0])
+    texts = ("--results", tmp_path / "r.json")
+    done = stage("report_optimizers", "--sweep", *swept, "--comparison", swept[1], *texts)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"{swept[0]}: not a training history (row 0.optimizer" in line

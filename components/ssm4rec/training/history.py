@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssm4rec.artifacts.codec import Amount, Count, Number, Positive, Share, read_rows, write_rows
+from ssm4rec.contracts import OptimizerName
 from ssm4rec.optim.batch_size import ControllerName
 
 
@@ -43,7 +44,7 @@ class EpochRow:
     fill: Share
     cpu_seconds: Amount
     targets_seen: Count
-    optimizer: str
+    optimizer: OptimizerName
     scale: Number
     batch_control: ControllerName
     batch_targets: list[Positive]

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from ssm4rec.contracts import OptimizerName
 from ssm4rec.models.build import RecommenderConfig
 from ssm4rec.optim.batch_size import ControllerName
 
 ObjectiveName = Literal["next-item", "sampled-prefixes", "every-prefix", "cloze"]
 LossName = Literal["softmax", "sampled-softmax", "gbce", "bce"]
 StretchesName = Literal["one", "all"]
-OptimizerName = Literal["adamw", "adam", "sgd", "usgm"]
 
 _ABOVE_ZERO: Final = (
     "epochs", "patience", "tokens_per_batch", "rows_per_batch", "learning_rate", "gradient_norm", "diameter",
