@@ -75,7 +75,7 @@ def _keep_freed_memory() -> None:
     """Keep freed tensors' memory in the process, for the next ones.
 
     glibc gives blocks over 32 MB back to the kernel, which clears every page of the next one: a third of the time of
-    Hydra4Rec's forward for 64 users (RESULTS.md). Another C library is left as it is.
+    Hydra4Rec's forward for 64 users (tests/benchmarks/LOG.md). Another C library is left as it is.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,7 +1,7 @@
 """Recipes: one function per recommender, giving a full configuration of model and training.
 
 A profile sets sizes, and all but ``paper`` a repeat term (``models/repeat_term.py``): ``paper`` is the published
-setting, ``best`` ours, found on validation data alone (RESULTS.md has the trials), ``quick`` a few minutes on a CPU
+setting, ``best`` ours, found on validation data alone (tests/benchmarks/LOG.md), ``quick`` a few minutes on a CPU
 core with real but under-trained numbers, ``smoke`` a few seconds for tests. Histories are ``short`` (Amazon's: 8 items
 or so) or ``long`` (MovieLens': 100 and more).
 

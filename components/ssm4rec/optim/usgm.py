@@ -6,7 +6,7 @@ solution, and never leaves that ball.
 
 When to use it: where nobody can tune a learning rate, and where batch sizes adapt (``batch_size.py``), which read its
 measurements. Its guarantee is for convex losses and for the average of all iterates (``average=True``). What to expect
-on the recommenders here, beside Adam, is measured in RESULTS.md.
+on the recommenders here, compared with Adam, is in RESULTS.md.
 
 How to choose D: 2 to 4 times the norm of the initial weights for a network. D lengthens or shortens all steps, as a
 learning rate would. Too small, and the weights end on the ball's surface (``distance_from_start`` stays D / 2); too
