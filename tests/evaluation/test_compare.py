@@ -14,7 +14,7 @@ from ssm4rec.evaluation.compare import compare, gather
 from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow
 from ssm4rec.evaluation.evaluation_files import Candidates, Ranks
 from ssm4rec.evaluation.metrics import gains_at, metric_at
-from ssm4rec.evaluation.statistics import holm
+from ssm4rec.evaluation.statistics import holm, mean_over_seeds
 
 ITEMS = 40
 RESAMPLES = 4000
@@ -86,18 +86,19 @@ def test_means_are_those_of_the_metrics(comparison: Comparison, ranks: list[Rank
     of_seeds = (metric_at("ndcg", ranks[2].masked, 10), metric_at("ndcg", ranks[0].masked, 10))
     row = model_row(comparison, "sasrec", "masked", "ndcg@10")
     assert (row.seeds, row.seed_values) == ([0, 1], list(of_seeds))
-    assert row.mean == pytest.approx(sum(of_seeds) / 2)
+    assert row.mean.value == pytest.approx(sum(of_seeds) / 2)
     assert row.seed_deviation == pytest.approx(abs(of_seeds[0] - of_seeds[1]) / 2**0.5)
-    assert row.low < row.mean < row.high
+    assert row.mean.low < row.mean.value < row.mean.high
+    assert row.over_seeds == mean_over_seeds(of_seeds)
     alone = model_row(comparison, "hydra4rec", "unmasked", "mrr@10")
-    assert alone.mean == pytest.approx(metric_at("mrr", ranks[1].unmasked, 10))
-    assert (alone.seeds, alone.seed_deviation, alone.seed_low) == ([0], None, None)
+    assert alone.mean.value == pytest.approx(metric_at("mrr", ranks[1].unmasked, 10))
+    assert (alone.seeds, alone.seed_deviation, alone.over_seeds) == ([0], None, None)
     for name in BASELINES:
         for protocol, of_protocol in zip(("unmasked", "masked"), ranks[0].baselines[name], strict=True):
             baseline = model_row(comparison, name, protocol, "hit@10")
-            assert baseline.mean == pytest.approx(metric_at("hit", of_protocol, 10))
-            assert baseline.low < baseline.mean < baseline.high
-            assert (baseline.seeds, baseline.seed_values, baseline.seed_high) == ([], [], None)
+            assert baseline.mean.value == pytest.approx(metric_at("hit", of_protocol, 10))
+            assert baseline.mean.low < baseline.mean.value < baseline.mean.high
+            assert (baseline.seeds, baseline.seed_values, baseline.over_seeds) == ([], [], None)
     assert len(comparison.models) == (2 + 4) * 2 * 3
     assert {row.model for row in comparison.slices} == {"sasrec", "hydra4rec", *BASELINES}
 
@@ -117,7 +118,8 @@ def test_pairs_equal_scipys(comparison: Comparison, ranks: list[Ranks]) -> None:
     ]
     for row in rows:
         first, second = gains[row.first], gains[row.second]
-        assert row.difference == pytest.approx((first - second).mean())
+        found = row.difference
+        assert (found.value, found.n) == (pytest.approx((first - second).mean()), 81)
         theirs = scipy.stats.permutation_test(
             (first, second),
             lambda a, b, axis: (a - b).mean(axis=axis),
@@ -131,10 +133,10 @@ def test_pairs_equal_scipys(comparison: Comparison, ranks: list[Ranks]) -> None:
         # At 81 users the bootstrap's test is near the permutation test, and both near the t-test.
         assert row.bootstrap_p == pytest.approx(scipy.stats.ttest_rel(first, second).pvalue, abs=0.05)
         error = (first - second).std(ddof=1) / len(first) ** 0.5
-        assert (row.low, row.high) == pytest.approx(
-            (row.difference - 1.96 * error, row.difference + 1.96 * error), abs=0.3 * error
+        assert (found.low, found.high) == pytest.approx(
+            (found.value - 1.96 * error, found.value + 1.96 * error), abs=0.3 * error
         )
-        assert row.smallest_difference == pytest.approx((1.959964 + 0.841621) * error, rel=1e-6)
+        assert found.mde == pytest.approx((1.959964 + 0.841621) * error, rel=1e-6)
 
 
 def test_holm_is_over_the_pairs_of_one_setting(comparison: Comparison) -> None:
@@ -142,7 +144,7 @@ def test_holm_is_over_the_pairs_of_one_setting(comparison: Comparison) -> None:
     for protocol in ("unmasked", "masked"):
         for metric in ("hit@10", "ndcg@10", "mrr@10"):
             rows = pair_rows(comparison, protocol, metric)
-            assert [row.permutation_p_holm for row in rows] == holm([row.permutation_p for row in rows])
+            assert [row.difference.p_holm for row in rows] == holm([row.permutation_p for row in rows])
             assert [row.bootstrap_p_holm for row in rows] == holm([row.bootstrap_p for row in rows])
 
 
@@ -156,7 +158,7 @@ def test_slices_add_up_to_the_whole(comparison: Comparison) -> None:
             ]
             assert len(parts) == (4 if by == "history_length" else 2)
             assert sum(part.targets for part in parts) == comparison.targets == comparison.users == 81
-            assert sum(part.targets * part.mean for part in parts) == pytest.approx(81 * row.mean)
+            assert sum(part.targets * part.mean for part in parts) == pytest.approx(81 * row.mean.value)
 
 
 def test_recommendations_are_of_the_ten_best(comparison: Comparison, ranks: list[Ranks]) -> None:
@@ -182,8 +184,8 @@ def test_order_of_files_and_repetition_change_nothing(
 ) -> None:
     assert compare(dataset, gather(ranks[::-1], [candidates_of(ranks[1])]), RESAMPLES, seed=3) == comparison
     other = compare(dataset, gather(ranks, []), RESAMPLES, seed=4)
-    assert [row.mean for row in other.models] == [row.mean for row in comparison.models]
-    assert [row.low for row in other.models] != [row.low for row in comparison.models]
+    assert [row.mean.value for row in other.models] == [row.mean.value for row in comparison.models]
+    assert [row.mean.low for row in other.models] != [row.mean.low for row in comparison.models]
 
 
 def test_what_does_not_belong_is_refused(dataset: SequenceDataset, ranks: list[Ranks]) -> None:
@@ -232,11 +234,11 @@ def test_users_with_several_targets_count_once_for_each_target(dataset: Sequence
     single = compare(dataset, gather(ranks, []), RESAMPLES, seed=3)
     assert (several.users, several.targets) == (81, 162)
     for ours, theirs in zip(several.models, single.models, strict=True):
-        assert ours.mean == pytest.approx(theirs.mean)
-        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
+        assert ours.mean.value == pytest.approx(theirs.mean.value)
+        assert (ours.mean.low, ours.mean.high) == pytest.approx((theirs.mean.low, theirs.mean.high), abs=0.02)
     for ours, theirs in zip(several.pairs, single.pairs, strict=True):
-        assert ours.difference == pytest.approx(theirs.difference)
-        assert ours.smallest_difference == pytest.approx(theirs.smallest_difference)
+        assert ours.difference.value == pytest.approx(theirs.difference.value)
+        assert ours.difference.mde == pytest.approx(theirs.difference.mde)
         assert ours.permutation_p == pytest.approx(theirs.permutation_p, abs=0.04)
     for ours, theirs in zip(several.slices, single.slices, strict=True):
         assert (ours.targets, ours.mean) == (2 * theirs.targets, pytest.approx(theirs.mean))

@@ -15,12 +15,13 @@ from ssm4rec.evaluation.statistics import (
     bootstrap_means,
     bootstrap_p_value,
     by_user,
+    difference_over_seeds,
     flipped_means,
     holm,
     interval,
+    mean_over_seeds,
+    minimum_detectable_effect,
     permutation_p_value,
-    seed_spread,
-    smallest_difference,
     standard_error,
 )
 
@@ -135,12 +136,12 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     assert covered.mean() == pytest.approx(0.95, abs=margin(0.95, 1000))
 
 
-def test_the_smallest_difference_is_found_four_times_in_five() -> None:
+def test_the_minimum_detectable_effect_is_found_four_times_in_five() -> None:
     users, deviation = 300, 0.2
     shown = (1.959964 + 0.841621) * deviation / users**0.5  # from a table of the normal distribution
     differences = numpy.random.default_rng(9).normal(shown, deviation, (users, 1000))
     exact = differences[:, 0] * deviation / differences[:, 0].std(ddof=1)
-    assert smallest_difference(exact) == pytest.approx(shown, rel=1e-6)
+    assert minimum_detectable_effect(exact) == pytest.approx(shown, rel=1e-6)
     flipped = flipped_means(differences, 2000, numpy.random.default_rng(1))
     p_values = [permutation_p_value(*pair) for pair in zip(differences.mean(axis=0), flipped.T, strict=True)]
     assert numpy.mean(numpy.array(p_values) <= 0.05) == pytest.approx(0.8, abs=margin(0.8, 1000))
@@ -172,7 +173,7 @@ def test_models_that_gain_the_same_or_nothing() -> None:
         assert interval(means[:, 0]) == (gains[0, 0], gains[0, 0])
         assert bootstrap_p_value(means[:, 0] - means[:, 1]) == 1
         assert permutation_p(gains, 100) == 1
-        assert smallest_difference(gains[:, 0] - gains[:, 1]) == 0
+        assert minimum_detectable_effect(gains[:, 0] - gains[:, 1]) == 0
 
 
 def test_p_values_never_reach_zero() -> None:
@@ -184,13 +185,25 @@ def test_p_values_never_reach_zero() -> None:
 
 def test_seeds_have_students_interval() -> None:
     values = [0.31, 0.29, 0.33]
-    spread = seed_spread(values)
+    found = mean_over_seeds(values)
     expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert (spread.low, spread.high) == pytest.approx(tuple(expected))
-    assert spread.mean == pytest.approx(0.31)
-    assert spread.deviation == pytest.approx(0.02)
-    alone = seed_spread([0.31])
-    assert (alone.mean, alone.deviation, alone.low, alone.high) == (0.31, None, None, None)
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert (found.value, found.n) == (pytest.approx(0.31), 3)
+    alone = mean_over_seeds([0.31])
+    assert (alone.value, alone.n, alone.has_interval) == (0.31, 1, False)
+
+
+def test_the_effect_over_seeds_is_found_about_four_times_in_five() -> None:
+    """By simulation; t(0.975) + t(0.8) is an approximation, 0.02 of the chance."""
+    for seeds in (3, 5, 10):
+        values = numpy.random.default_rng(seeds).normal(size=(4000, seeds))
+        values -= values.mean(axis=1, keepdims=True)
+        values /= values.std(axis=1, ddof=1, keepdims=True)
+        effect = difference_over_seeds(values[0].tolist()).mde
+        trials = numpy.random.default_rng(1).normal(effect, 1, (4000, seeds))
+        p_values = scipy.stats.ttest_1samp(trials, 0, axis=1).pvalue
+        assert numpy.mean(p_values <= 0.05) == pytest.approx(0.8, abs=0.05), seeds
+    assert difference_over_seeds([0.01]).mde is None
 
 
 def test_a_larger_advantage_is_a_smaller_p_value() -> None:
@@ -248,7 +261,7 @@ def test_targets_of_a_user_that_are_alike_say_no_more_than_one() -> None:
     for several, single in (copied, alone):
         assert several.std(axis=0) == pytest.approx(single.std(axis=0), rel=0.08)
     difference, of_sums = gains[:, 0] - gains[:, 1], sums[:, 0] - sums[:, 1]
-    assert smallest_difference(of_sums, targets) == pytest.approx(smallest_difference(difference))
+    assert minimum_detectable_effect(of_sums, targets) == pytest.approx(minimum_detectable_effect(difference))
     assert standard_error(of_sums, targets) == pytest.approx(difference.std(ddof=1) / 200**0.5)
 
 

@@ -7,9 +7,8 @@ import pytest
 from numpy.random import Generator
 from scipy import stats
 
+from ssm4rec.artifacts.estimate import CONFIDENCE, Estimate
 from ssm4rec.latency.intervals import (
-    LEVEL,
-    Interval,
     fenced_interval,
     mean_interval,
     mean_without_outliers,
@@ -40,7 +39,7 @@ def disturbed(random: Generator) -> numpy.ndarray:
         pytest.param(fenced_interval, disturbed, numpy.exp(0.1**2 / 2), id="without outliers, the undisturbed mean"),
     ],
 )
-def test_coverage(interval: Callable[..., Interval], draw: Draw, truth: float) -> None:
+def test_coverage(interval: Callable[..., Estimate], draw: Draw, truth: float) -> None:
     random = numpy.random.default_rng(1)
     found = [interval(draw(random), random, resamples=RESAMPLES) for _ in range(MEASUREMENTS)]
     covered = sum(one.low <= truth <= one.high for one in found)
@@ -54,7 +53,7 @@ def test_outliers_taken_as_settled_would_cover_less() -> None:
     for _ in range(MEASUREMENTS):
         values = lognormal(0.1)(random)
         kept = values[~outliers(values)]
-        reach = stats.t.ppf((1 + LEVEL) / 2, len(kept) - 1) * stats.sem(kept)
+        reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(kept) - 1) * stats.sem(kept)
         covered += abs(kept.mean() - numpy.exp(0.1**2 / 2)) <= reach
     assert covered < 930
 
@@ -63,7 +62,7 @@ def test_outliers_taken_as_settled_would_cover_less() -> None:
 def test_the_mean_of_zeros_and_ones_is_resampled_as_a_binomial(n: int, ones: int) -> None:
     values = numpy.repeat([0.0, 1.0], [n - ones, ones])
     found = mean_interval(values, numpy.random.default_rng(0), resamples=50_000)
-    tail = stats.norm.sf(stats.t.ppf((1 + LEVEL) / 2, n - 1) * (n / (n - 1)) ** 0.5)
+    tail = stats.norm.sf(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * (n / (n - 1)) ** 0.5)
     binomial = stats.binom(n, ones / n)
     assert found.value == ones / n
     assert [found.low * n, found.high * n] == pytest.approx([binomial.ppf(tail), binomial.isf(tail)])
@@ -72,7 +71,7 @@ def test_the_mean_of_zeros_and_ones_is_resampled_as_a_binomial(n: int, ones: int
 def test_a_normal_sample_gets_students_interval() -> None:
     values = 10 + stats.norm.ppf((numpy.arange(30) + 0.5) / 30)
     found = mean_interval(values, numpy.random.default_rng(0), resamples=50_000)
-    low, high = stats.t.interval(LEVEL, 29, loc=values.mean(), scale=stats.sem(values))
+    low, high = stats.t.interval(CONFIDENCE, 29, loc=values.mean(), scale=stats.sem(values))
     assert (found.low - 10, found.high - 10) == pytest.approx((low - 10, high - 10), rel=0.02)
 
 
@@ -82,7 +81,7 @@ def test_the_median_is_resampled_as_an_order_statistic(n: int) -> None:
     values = numpy.arange(1.0, n + 1)
     found = median_interval(values, numpy.random.default_rng(0), resamples=50_000)
     at_most = stats.binom.sf((n - 1) // 2, n, values / n)
-    tail = (1 - LEVEL) / 2
+    tail = (1 - CONFIDENCE) / 2
     assert (found.low, found.high) == (
         values[numpy.argmax(at_most >= tail)],
         values[numpy.argmax(at_most >= 1 - tail)],
@@ -112,4 +111,4 @@ def test_the_rule_works_row_by_row() -> None:
 
 def test_equal_samples_have_an_interval_of_no_width() -> None:
     for interval in (mean_interval, median_interval, fenced_interval):
-        assert interval(numpy.full(5, 0.25), numpy.random.default_rng(0)) == Interval(0.25, 0.25, 0.25)
+        assert interval(numpy.full(5, 0.25), numpy.random.default_rng(0)) == Estimate(0.25, 0.25, 0.25, 5)

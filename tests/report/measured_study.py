@@ -4,6 +4,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.contracts import BASELINES
 from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
 from ssm4rec.latency.latency_files import LatencySummary, TimedSample, write_samples
@@ -32,12 +33,9 @@ def comparison(dataset: str = "ml-1m", p_holm: float = 0.01, **changes: Any) -> 
                     model,
                     protocol,
                     metric,
-                    value,
-                    value - 0.01,
-                    value + 0.01,
+                    Estimate(value, value - 0.01, value + 0.01, 6040),
                     seeds,
                     [value] * len(seeds),
-                    None,
                     None,
                     None,
                 )
@@ -50,11 +48,8 @@ def comparison(dataset: str = "ml-1m", p_holm: float = 0.01, **changes: Any) -> 
             ]
         for first, second in combinations(sorted(MEANS), 2):
             gap = mean(first, protocol) - mean(second, protocol)
-            pairs.append(
-                PairRow(
-                    first, second, protocol, metric, gap, gap - 0.01, gap + 0.01, 0.002, 0.012, 0.001, p_holm, 0.014
-                )
-            )
+            difference = Difference(gap, gap - 0.01, gap + 0.01, 6040, p_holm, 0.014)
+            pairs.append(PairRow(first, second, protocol, metric, difference, 0.002, 0.012, 0.001))
     fields: dict[str, Any] = {
         "dataset": dataset,
         "fingerprint": "0123456789abcdef",

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from ssm4rec.errors import InputError
+from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
 from ssm4rec.llm.tuning_history import TuningRow, read_tuning_history, write_tuning_history
 from ssm4rec.report.adapter_sections import adapter_report_title, adapter_sections, verdict
 from ssm4rec.report.adapters import AdapterStudy, gather_adapters
 from ssm4rec.report.document import render_html, render_markdown
-from ssm4rec.report.optimizers import Interval
 
 
 def fine_tuning(folder: Path, optimizer: str, scale: float, seed: int, late: float, **facts: Any) -> tuple[Path, Path]:
@@ -44,10 +44,10 @@ def study(folder: Path, adamw: list[float], usgm: list[float]) -> AdapterStudy:
 @pytest.mark.parametrize(
     ("adamw", "usgm", "words"),
     [
-        ([2.0, 2.1, 2.2], [1.5, 1.6, 1.71], "USGM trains this adapter better"),
-        ([1.5, 1.6, 1.71], [2.0, 2.1, 2.2], "USGM trains this adapter worse"),
-        ([1.5, 2.0, 1.7], [1.8, 1.6, 1.9], "no difference can be told"),
-        ([1.5], [2.0], "a single seed, so no judgement"),
+        ([2.0, 2.1, 2.2], [1.5, 1.6, 1.71], "USGM trains this adapter significantly better"),
+        ([1.5, 1.6, 1.71], [2.0, 2.1, 2.2], "USGM trains this adapter significantly worse"),
+        ([1.5, 2.0, 1.7], [1.8, 1.6, 1.9], "not significant (MDE"),
+        ([1.5], [2.0], "not tested (n = 1)"),
     ],
 )
 def test_verdict_says_what_the_interval_allows(
@@ -61,11 +61,11 @@ def test_verdict_says_what_the_interval_allows(
 
 def test_every_trial_is_there(tmp_path: Path) -> None:
     made = study(tmp_path, [2.0, 2.2], [1.5, 1.9])
-    assert made.late("adamw_torch", 1e-3) == Interval.of([2.0, 2.2])
-    assert made.difference("usgm", "adamw_torch") == Interval.of([1.5 - 2.0, 1.9 - 2.2])
+    assert made.late("adamw_torch", 1e-3) == mean_over_seeds([2.0, 2.2])
+    assert made.difference("usgm", "adamw_torch") == difference_over_seeds([1.5 - 2.0, 1.9 - 2.2])
     title, sections = adapter_report_title(made), adapter_sections(made)
     assert "| usgm | 1 | 8.0000 [8.0000, 8.0000] | 3.500 | 0.2000 | 0.2500 | 2 |" in render_markdown(title, sections)
-    assert "32 prompts, 4 a step." in render_markdown(title, sections)
+    assert "32 prompts, 4 per step." in render_markdown(title, sections)
     assert render_html(title, sections).count("<svg") == 2
     rows = made.results()
     assert len(rows) == 10

@@ -99,13 +99,13 @@ def test_differences_are_paired_by_user(models: LanguageModels) -> None:
     ours, theirs = (numpy.array(ndcg(ranks_of(state, "shuffled", USERS))) for state in ("aligned", "finetuned"))
     found = run.difference("aligned", "finetuned", "shuffled", "ndcg")
     paired = scipy.stats.bootstrap((ours - theirs,), numpy.mean, method="percentile", rng=1).confidence_interval
-    assert found.mean == pytest.approx((ours - theirs).mean())
+    assert found.value == pytest.approx((ours - theirs).mean())
     assert (found.low, found.high) == (pytest.approx(paired.low, abs=2e-3), pytest.approx(paired.high, abs=2e-3))
     # Unpaired, the interval would be wider by far: 37 of 40 users have the same rank twice.
     assert found.high - found.low < 0.5 * 4 * math.hypot(scipy.stats.sem(ours), scipy.stats.sem(theirs))
     chance = run.difference("finetuned", "random", "shuffled", "hit")
     hits = ranks_of("finetuned", "shuffled", USERS) <= 10
-    assert chance.mean == pytest.approx(hits.mean() - 10 / 20)
+    assert chance.value == pytest.approx(hits.mean() - 10 / 20)
 
 
 def changed(run: RankerRun, state: str, ranks: list[int]) -> LanguageModels:
@@ -128,16 +128,16 @@ def test_verdict_follows_the_numbers(models: LanguageModels) -> None:
     (run,) = models.rankers
     good, middling = [1] * 20 + [2] * 20, [*range(1, 21), *range(1, 20), 1]  # one lucky user is no evidence
     assert "shuffled: **yes**" in ranker_headlines(changed(run, "finetuned", good))[0]
-    assert "shuffled: **no**" in ranker_headlines(changed(run, "finetuned", middling))[0]
+    assert "shuffled: **not significant (MDE " in ranker_headlines(changed(run, "finetuned", middling))[0]
     assert "ORPO against fine-tuning alone" in ranker_headlines(models)[0]
-    assert "better by" not in ranker_headlines(models)[0]  # it is, in the mean
+    assert "significantly better" not in ranker_headlines(models)[0]  # it is, in the mean
     same = changed(run, "aligned", ranks_of("finetuned", "shuffled", USERS).tolist())
     assert (
-        "shuffled, +0.0000 [+0.0000, +0.0000] in NDCG@10: no difference can be told from 40 users"
+        "shuffled, not significant (MDE 0.0000), +0.0000 [+0.0000, +0.0000] in NDCG@10 over 40 users"
         in ranker_headlines(same)[0]
     )
-    assert "better by +" in ranker_headlines(changed(run, "aligned", [1] * USERS))[0]
-    assert "worse by -" in ranker_headlines(changed(run, "aligned", [20] * USERS))[0]
+    assert "significantly better, +" in ranker_headlines(changed(run, "aligned", [1] * USERS))[0]
+    assert "significantly worse, -" in ranker_headlines(changed(run, "aligned", [20] * USERS))[0]
     assert "ORPO" not in ranker_headlines(LanguageModels((replace(run, aligned=None),)))[0]
 
 
@@ -180,7 +180,7 @@ def test_generators_stand_beside_most_popular_and_the_paper(builder: StudyBuilde
     (beside,) = [row for row in rows_of(text.split("the paper\n")[1].split("###")[0]) if row[0] == "gpt4rec seed 0"]
     assert beside[1:] == ["0.1000", "0.212", "0.0631", "0.074", "0.0500", "0.060", "364,800", "117M", "1,234", "3.23"]
     # 0.0631 - 0.04, the standard error of the difference is 0.028.
-    assert "no difference can be told (+0.0231" in generator_headlines(models)[0]
+    assert "not significant (MDE 0.0767), +0.0231 [" in generator_headlines(models)[0]
     assert "trained from nothing" in generator_cautions(models)[0]
     assert "GPT-2" in generator_cautions(models)[0]
     tables = section(study, "This run | the paper")
@@ -196,9 +196,8 @@ def test_a_generator_evaluated_on_one_user_has_no_interval(
     rows = tuple(replace(row, standard_error=None) for row in models.generators[0].rows)
     file = write_generation(tmp_path / "one.json", users=1, rows=rows)
     one = replace(models, generators=(GenerationSummary.read(file),))
-    assert (
-        "NDCG@10 0.0631, most-popular 0.0400 on the same 1 user: not compared, a single" in generator_headlines(one)[0]
-    )
+    (line,) = generator_headlines(one)
+    assert "NDCG@10 0.0631, most-popular 0.0400 on the same 1 user: not tested (n = 1), +0.0231." in line
     text = section(replace(builder.study(builder.evaluation()), language_models=one), "GPT4Rec and MamRec")
     assert "| 0.0631 |" in text
     assert "± 0.0000" not in text

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.latency.latency_files import Crossing
@@ -43,19 +44,24 @@ def test_best_window_and_the_shortest_that_loses_nothing(study: LongHistoryStudy
         "sasrec": 20, "mamba4rec": 20, "lrurec": 5,
     }  # fmt: skip
     text = in_short(study)
-    assert "**sasrec**: best with a window of 20 items, NDCG@10 1.0000 [1.0000, 1.0000]. Beside its longest" in text
-    assert text.count("longest window of 20: worse with 5.") == 2
-    assert "longest window of 20: no difference can be told with any shorter one." in text
+    assert "**sasrec**: best with a window of 20 items, NDCG@10 1.0000 [1.0000, 1.0000]. Compared with its" in text
+    assert text.count("longest window of 20: significantly worse with 5.") == 2
+    assert "longest window of 20: not significant with any shorter one." in text
 
 
-def test_only_what_the_corrected_test_tells_apart_is_said(study: LongHistoryStudy) -> None:
+def test_only_what_is_significant_is_said(study: LongHistoryStudy) -> None:
     first = study.windows.to_longest[0]
     pairs = tuple(
-        replace(first, model="lrurec", window=window, p_holm=p, all_users=replace(first.all_users, value=value))
+        replace(
+            first,
+            model="lrurec",
+            window=window,
+            all_users=Difference(value, value - 0.001, value + 0.001, 40, p_holm=p, mde=0.001),
+        )
         for window, p, value in ((5, 0.051, -0.1), (10, 0.049, -0.01), (15, 0.01, 0.01), (18, 0.01, 0.02))
     )
     text = quality_verdict(replace(study, windows=replace(study.windows, to_longest=pairs)), "lrurec")
-    assert text.endswith("longest window of 20: better with 15 and 18 and worse with 10.")
+    assert text.endswith("longest window of 20: significantly better with 15 and 18 and significantly worse with 10.")
 
 
 def test_quality_and_what_shorter_windows_lose(study: LongHistoryStudy) -> None:
@@ -69,16 +75,17 @@ def test_quality_and_what_shorter_windows_lose(study: LongHistoryStudy) -> None:
     assert rows["sasrec", "5"][3] == "1,640"
     losses = section(study, "What shorter windows lose").split("### ")[1]
     lost = {row[0]: row[1:] for row in rows_of(losses)}
-    assert lost["mamba4rec"][:2] == ["5 less 20", "worse"]
+    assert lost["mamba4rec"][:2] == ["5 \N{MINUS SIGN} 20", "significantly worse"]
     assert lost["mamba4rec"][4:] == ["20", "-1.0000 [-1.0000, -1.0000]"]
-    assert lost["lrurec"][1:4] == ["no difference can be told", "+0.0000 [+0.0000, +0.0000]", "1.000"]
-    rivals = section(study, "Beside sasrec at the same window").split("### ")[1]
+    assert lost["lrurec"][1:4] == ["not significant (MDE 0.0000)", "+0.0000 [+0.0000, +0.0000]", "1.000"]
+    rivals = section(study, "Compared with sasrec at the same window").split("### ")[1]
     beside = {(row[0], row[1]): row[2:] for row in rows_of(rivals)}
-    assert beside["mamba4rec", "5"][0] == "worse"
+    assert beside["mamba4rec", "5"][0] == "significantly worse"
     assert beside["mamba4rec", "5"][1].startswith("-0.2500 [")
-    assert beside["lrurec", "5"][0] == "better"
-    assert beside["mamba4rec", "20"][0] == "no difference can be told"
-    assert "mamba4rec is worse at 5 (at 20: +0.0000 [+0.0000, +0.0000], Holm's p 1.000)" in in_short(study)
+    assert beside["lrurec", "5"][0] == "significantly better"
+    assert beside["mamba4rec", "20"][0].startswith("not significant (MDE")
+    text = in_short(study)
+    assert "mamba4rec is significantly worse at 5 (at 20: +0.0000 [+0.0000, +0.0000], Holm-corrected p 1.000)" in text
 
 
 def test_parts_by_history_length(study: LongHistoryStudy) -> None:
@@ -94,13 +101,13 @@ def test_crossing_points_and_states_in_words(study: LongHistoryStudy) -> None:
     text = in_short(study)
     assert (
         "**Time of one user, whole history**: lrurec is slower than sasrec at every length measured (100 to 10,000): "
-        "no crossing (intervals apart at L = 100 and 10,000); mamba4rec is slower than sasrec up to about L = 1,000 "
-        "and faster from there on (intervals apart at L = 100 and 10,000)." in text
+        "no crossing (intervals do not overlap at L = 100 and 10,000); mamba4rec is slower than sasrec up to about "
+        "L = 1,000 and faster from there on (intervals do not overlap at L = 100 and 10,000)." in text
     )
     assert (
         "one more event**: lrurec is faster than sasrec at every length measured (100 to 10,000): no crossing "
-        "(intervals apart at L = 100 and 10,000); mamba4rec is slower than sasrec up to about L = 200 and faster"
-        in text
+        "(intervals do not overlap at L = 100 and 10,000); mamba4rec is slower than sasrec up to about L = 200 and "
+        "faster" in text
     )
     assert (
         "lrurec keeps 2.0 KiB at every length; mamba4rec keeps 18.0 KiB at every length; sasrec 100.0 KiB after 100 "
@@ -118,7 +125,7 @@ def test_a_crossing_within_the_intervals_is_called_that(study: LongHistoryStudy)
     """A step costs 1e-4 and 2e-4 s at 100 items, 1e-2 and 2e-4 s at 10,000."""
     summary = study.latency.summary
     (crossing,) = [one for one in summary.crossings if (one.model, one.mode) == ("mamba4rec", "step")]
-    for width, words in ((1.5, "intervals apart at L = 10,000"), (90.0, "intervals overlap at every length")):
+    for width, words in ((1.5, "intervals do not overlap at L = 10,000"), (90.0, "intervals overlap at every length")):
         wide = tuple(
             replace(one, median=replace(one.median, low=0.5 * one.median.value, high=width * one.median.value))
             for one in summary.results

@@ -10,6 +10,7 @@ import numpy
 import pytest
 import scipy.stats
 
+from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.contracts import BASELINES
 from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_markdown
@@ -42,19 +43,19 @@ def study(builder: StudyBuilder, files: dict[str, Path]) -> Study:
     )
 
 
-def test_every_pair_has_interval_corrected_p_and_smallest_difference(study: Study) -> None:
+def test_every_pair_has_interval_corrected_p_and_mde(study: Study) -> None:
     text = section(study, "Which differences")
     (table,) = [part for part in text.split("### ") if part.startswith("History unmasked: NDCG@10 of every pair")]
     pairs = {row[0]: row[1:] for row in rows_of(table)[2:]}
     assert len(pairs) == math.comb(len(MEANS), 2)
-    assert pairs["mamba4rec less sasrec"] == [
-        "mamba4rec is better",
+    assert pairs["mamba4rec \N{MINUS SIGN} sasrec"] == [
+        "mamba4rec is significantly better",
         "+0.0200 [+0.0100, +0.0300]",
         "0.001",
         "0.010",
         "0.0140",
     ]
-    assert pairs["most-popular less sasrec"][0] == "sasrec is better"
+    assert pairs["most-popular \N{MINUS SIGN} sasrec"][0] == "sasrec is significantly better"
     (means,) = [part for part in text.split("### ") if part.startswith("History masked: means")]
     rows = {row[0]: row[1:] for row in rows_of(means)}
     assert rows["sasrec"][1] == "0.2000 [0.1900, 0.2100]"
@@ -99,7 +100,7 @@ def test_a_single_target_has_no_standard_error(study: Study) -> None:
 
 def test_latency_stands_beside_the_paper_with_and_without_outliers(study: Study) -> None:
     text = section(study, "Latency")
-    (table,) = [part for part in text.split("### ") if part.startswith("10 users a request")]
+    (table,) = [part for part in text.split("### ") if part.startswith("10 users per request")]
     rows = {row[0]: row[1:] for row in rows_of(table)}
     times = [1.0, 1.02, 1.04, 1.06, 1.08, 3.0]  # milliseconds; the last is outside the fences
     hydra = rows["hydra4rec seed 0"]
@@ -135,15 +136,15 @@ def test_how_many_times_as_fast_is_paired_by_sample(study: Study) -> None:
 
 def test_claims_follow_the_numbers(study: Study) -> None:
     text = section(study, "The paper's claims")
-    assert "mamba4rec: yes, +0.0200 [+0.0100, +0.0300] in NDCG@10" in text
+    assert "mamba4rec: yes, NDCG@10 +0.0200 [+0.0100, +0.0300], Holm-corrected p 0.010" in text
     # 4.2 over 1.37 ms, with an outlier among six samples: the interval is wide, and reaches four.
-    assert "with 10 users a request: it cannot be told, 3.07 [" in text
+    assert "with 10 users per request: open, four times lies in the interval, 3.07 [" in text
     printed = {row.model: float(row.latency or "nan") for row in PAPER["ml-1m"].rows}
     assert f"give {printed['mamba4rec'] / printed['hydra4rec']:.1f} times" in text
     assert "Not judged: no aligned ranker" in text
     assert "USGM" in text
     unsure = section(replace(study, comparison=comparison(p_holm=0.2)), "The paper's claims")
-    assert "mamba4rec: no difference can be told (the smallest that would show is 0.0140)" in unsure
+    assert "mamba4rec: not significant (MDE 0.0140)" in unsure
     without = section(replace(study, comparison=None, latency=replace(study.latency, samples=())), "The paper's claims")
     assert "Not judged: the models were not compared" in without
     assert "Not judged: samples of one of the two are missing" in without
@@ -151,12 +152,10 @@ def test_claims_follow_the_numbers(study: Study) -> None:
 
 def test_sasrec_ahead_is_a_no(study: Study) -> None:
     assert study.comparison
-    pairs = tuple(
-        replace(row, difference=-0.02, low=-0.03, high=-0.01) if row.second == "sasrec" else row
-        for row in study.comparison.pairs
-    )
+    ahead = Difference(-0.02, -0.03, -0.01, 6040, p_holm=0.01, mde=0.014)
+    pairs = tuple(replace(row, difference=ahead) if row.second == "sasrec" else row for row in study.comparison.pairs)
     text = section(replace(study, comparison=replace(study.comparison, pairs=pairs)), "The paper's claims")
-    assert "hydra4rec: no, SASRec is better, -0.0200 [-0.0300, -0.0100]" in text
+    assert "hydra4rec: no, SASRec is significantly better, NDCG@10 -0.0200 [-0.0300, -0.0100]" in text
 
 
 def test_curves_over_lengths_and_where_they_cross(study: Study) -> None:
@@ -266,8 +265,11 @@ def test_a_value_outside_its_interval_is_drawn(study: Study) -> None:
         for one in summary.results
         for time in [one.mean_without_outliers]
     )
-    models = tuple(replace(row, mean=row.low - 1e-9) for row in study.comparison.models)
-    pairs = tuple(replace(row, difference=row.high + 1e-9) for row in study.comparison.pairs)
+    models = tuple(replace(row, mean=replace(row.mean, value=row.mean.low - 1e-9)) for row in study.comparison.models)
+    pairs = tuple(
+        replace(row, difference=replace(row.difference, value=row.difference.high + 1e-9))
+        for row in study.comparison.pairs
+    )
     changed = replace(
         study,
         latency=replace(study.latency, summary=replace(summary, results=results)),
@@ -318,9 +320,9 @@ def test_files_that_do_not_belong_together_are_refused(
 @pytest.mark.parametrize(
     ("factor", "words"),
     [
-        (0.2, "no, hydra4rec is slower"),
-        (1.0, "no, not by four times"),
-        (3.0, "faster, but less than four times"),
+        (0.2, "no, hydra4rec is significantly slower"),
+        (1.0, "no, not four times as fast"),
+        (3.0, "significantly faster, but not four times as fast"),
         (4.5, "yes"),
     ],
 )
@@ -331,4 +333,4 @@ def test_the_claim_about_hydra_is_judged_by_the_interval(study: Study, factor: f
     costs += [("mamba4rec", 4e-3, number, number) for number in range(6)]
     rows = [timed(cost * jitter[place], number, model=model) for model, cost, place, number in costs]
     latency = Latency(latency_summary(rows), rows)
-    assert f"with 10 users a request: {words}, " in section(replace(study, latency=latency), "The paper's claims")
+    assert f"with 10 users per request: {words}, " in section(replace(study, latency=latency), "The paper's claims")

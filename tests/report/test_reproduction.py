@@ -100,7 +100,7 @@ def test_seeds_are_averaged_and_listed(dataset: SequenceDataset) -> None:
     study = gather_reproduction(StudyBuilder().manifest(), dataset, pairs, RESAMPLES)
     (line,) = [row for row in rows_of(section(study, "History masked")) if row[0] == "sasrec"]
     assert line[5:] == ["0 and 3", "20 and 24 of 24", "14.2"]  # (1,640.25 + 59.75) / 2 / 60
-    assert study.row(label("sasrec", "best", True), UNMASKED, "hit@10").mean == pytest.approx(12 / USERS)
+    assert study.row(label("sasrec", "best", True), UNMASKED, "hit@10").mean.value == pytest.approx(12 / USERS)
     (row,) = [row for row in study.rows() if row["kind"] == "training"]
     assert (row["seeds"], row["epochs"], row["most_epochs"]) == ([0, 3], [20, 24], 24)
 

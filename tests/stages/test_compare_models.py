@@ -72,7 +72,8 @@ def test_by_hand(circle: Path, evaluated: list[dict[str, Path]], tmp_path: Path)
     assert "ndcg@10 on test, history masked: 3 of 3 pairs differ" in done.stderr
     comparison = Comparison.read(out)
     assert (comparison.dataset, comparison.split, comparison.users, comparison.items) == ("toy", "test", 120, 60)
-    means = {row.model: row.mean for row in comparison.models if (row.protocol, row.metric) == ("masked", "hit@10")}
+    rows = [row for row in comparison.models if (row.protocol, row.metric) == ("masked", "hit@10")]
+    means = {row.model: row.mean.value for row in rows}
     assert means["2mamba4rec"] > means["sasrec"] > means["most-popular"]
     assert {(row.model, row.seed) for row in comparison.recommendations} == {
         ("sasrec", 0),

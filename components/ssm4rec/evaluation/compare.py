@@ -11,6 +11,7 @@ from typing import Final
 import numpy
 from numpy.typing import NDArray
 
+from ssm4rec.artifacts.estimate import CONFIDENCE, POWER, Estimate
 from ssm4rec.contracts import MASKED, METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.data.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.errors import InputError
@@ -25,17 +26,15 @@ from ssm4rec.evaluation.slices import (
     recommendation_counts,
 )
 from ssm4rec.evaluation.statistics import (
-    CONFIDENCE,
-    POWER,
     bootstrap_means,
     bootstrap_p_value,
     by_user,
+    difference_over_users,
     flipped_means,
     holm,
     interval,
+    mean_over_seeds,
     permutation_p_value,
-    seed_spread,
-    smallest_difference,
     standard_error,
 )
 
@@ -143,7 +142,8 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
             own = gains[:, number, column]
             by_seed = evaluations.ranks.get(model, [])
             values = {one.seed: float(_gains(one, protocol, metric).mean()) for one in by_seed}
-            model_rows.append(_model_row(model, setting, float(own.mean()), drawn[:, number, column], values))
+            mean = Estimate(float(own.mean()), *interval(drawn[:, number, column]), len(targets))
+            model_rows.append(_model_row(model, setting, mean, values))
             for by, targets_of in parts.items():
                 slice_rows += [
                     _slice_row(model, setting, by, part, own[chosen], first.users[chosen])
@@ -207,26 +207,17 @@ def _mean_gains(evaluations: Evaluations, model: str, protocol: str, metric: str
     return mean
 
 
-def _model_row(
-    model: str,
-    setting: tuple[str, str],
-    mean: float,
-    drawn: NDArray[numpy.float64],
-    values: dict[int, float],
-) -> ModelRow:
-    low, high = interval(drawn)
-    spread = seed_spread(list(values.values())) if values else None
+def _model_row(model: str, setting: tuple[str, str], mean: Estimate, values: dict[int, float]) -> ModelRow:
+    of_seeds = list(values.values())
+    several = len(of_seeds) > 1
     return ModelRow(
         model,
         *setting,
         mean=mean,
-        low=low,
-        high=high,
         seeds=list(values),
-        seed_values=list(values.values()),
-        seed_deviation=spread.deviation if spread else None,
-        seed_low=spread.low if spread else None,
-        seed_high=spread.high if spread else None,
+        seed_values=of_seeds,
+        seed_deviation=float(numpy.std(of_seeds, ddof=1)) if several else None,
+        over_seeds=mean_over_seeds(of_seeds) if several else None,
     )
 
 
@@ -258,25 +249,20 @@ def _pairs(
         for difference, (first, second) in zip(observed, pairs, strict=True)
     ]
     bootstrap_p_holm, permutation_p_holm = holm(bootstrap_p), holm(permutation_p)
-    rows = []
-    for number, (first, second) in enumerate(pairs):
-        low, high = interval(differences[number])
-        rows.append(
-            PairRow(
-                models[first],
-                models[second],
-                *setting,
-                difference=observed[number],
-                low=low,
-                high=high,
-                bootstrap_p=bootstrap_p[number],
-                bootstrap_p_holm=bootstrap_p_holm[number],
-                permutation_p=permutation_p[number],
-                permutation_p_holm=permutation_p_holm[number],
-                smallest_difference=smallest_difference(of_users[number], targets),
-            )
+    return [
+        PairRow(
+            models[first],
+            models[second],
+            *setting,
+            difference=difference_over_users(
+                of_users[number], targets, differences[number], permutation_p_holm[number]
+            ),
+            bootstrap_p=bootstrap_p[number],
+            bootstrap_p_holm=bootstrap_p_holm[number],
+            permutation_p=permutation_p[number],
         )
-    return rows
+        for number, (first, second) in enumerate(pairs)
+    ]
 
 
 def _slice_row(

@@ -5,13 +5,12 @@
     {"dataset": "ml-100k", "fingerprint": "…", "split": "test", "users": 943, "targets": 943, "items": 1349,
      "resamples": 10000, "confidence": 0.95, "power": 0.8,
      "models": [{"model": "sasrec", "protocol": "unmasked", "metric": "ndcg@10",
-                 "mean": 0.052, "low": 0.045, "high": 0.059,
-                 "seeds": [0, 1], "seed_values": [0.051, 0.053],
-                 "seed_deviation": 0.0014, "seed_low": 0.039, "seed_high": 0.065}, …],
+                 "mean": {"value": 0.052, "low": 0.045, "high": 0.059, "n": 943},
+                 "seeds": [0, 1], "seed_values": [0.051, 0.053], "seed_deviation": 0.0014,
+                 "over_seeds": {"value": 0.052, "low": 0.039, "high": 0.065, "n": 2}}, …],
      "pairs": [{"first": "2mamba4rec", "second": "sasrec", "protocol": "unmasked", "metric": "ndcg@10",
-                "difference": 0.004, "low": -0.002, "high": 0.01,
-                "bootstrap_p": 0.2, "bootstrap_p_holm": 0.6, "permutation_p": 0.19, "permutation_p_holm": 0.57,
-                "smallest_difference": 0.0086}, …],
+                "difference": {"value": 0.004, "low": -0.002, "high": 0.01, "n": 943, "p_holm": 0.57, "mde": 0.0086},
+                "bootstrap_p": 0.2, "bootstrap_p_holm": 0.6, "permutation_p": 0.19}, …],
      "slices": [{"model": "sasrec", "protocol": "unmasked", "metric": "ndcg@10", "by": "history_length",
                  "part": "18-33", "targets": 236, "mean": 0.06, "standard_error": 0.009}, …],
      "recommendations": [{"model": "sasrec", "seed": 0, "users": 943, "cutoff": 10,
@@ -19,12 +18,13 @@
 
 - ``models``, ``pairs`` and ``slices`` hold HIT, NDCG and MRR at 10 in both protocols. The baselines are
   among the models; they have no seeds: ``[]`` and null. Of the baselines, only ``most-popular`` is in ``pairs``.
-- A model of several seeds has, for each target, the mean gain over its seeds. ``mean`` is over the targets, ``low`` and
-  ``high`` are a bootstrap interval over users, each drawn with all their targets; ``seed_…`` are over the values of the
-  seeds (Student's t), null with fewer than two.
-- ``difference`` is ``first`` less ``second``, with its paired bootstrap interval over users; p-values are two-sided;
-  ``…_holm`` are corrected for all pairs of the same protocol and metric. ``smallest_difference`` is what a test of this
-  pair at 5%, uncorrected, would find with a chance of 80%. See ``statistics.py``.
+- A model of several seeds has, for each target, the mean gain over its seeds. ``mean`` is over the targets, with a
+  bootstrap interval over users, each drawn with all their targets; ``over_seeds`` is over the values of the seeds
+  (Student's t), null with fewer than two.
+- ``difference`` is ``first`` - ``second``, with its paired bootstrap interval over users; p-values are two-sided;
+  ``…p_holm`` are corrected for all pairs of the same protocol and metric, that of ``difference`` is the permutation
+  test's. ``mde`` is what a test of this pair at 5%, uncorrected, would find with a chance of 80%. See
+  ``statistics.py``.
 - ``slices``: ``by`` is ``history_length`` (quarters of the targets, named by their bounds) or ``target_popularity``
   (``head``, the 20% of items with the most training interactions, and ``tail``). ``standard_error`` is over the
   users, null for a single one. See ``slices.py``.
@@ -37,6 +37,7 @@ from itertools import combinations
 from pathlib import Path
 
 from ssm4rec.artifacts.codec import Count, Number, Positive, Share, read_document
+from ssm4rec.artifacts.estimate import Estimate, ShareEstimate, TestedDifference
 from ssm4rec.contracts import METRICS, PROTOCOLS, metric_name
 from ssm4rec.errors import InputError
 from ssm4rec.files import write_json
@@ -49,14 +50,11 @@ class ModelRow:
     model: str
     protocol: str
     metric: str
-    mean: Share
-    low: Number
-    high: Number
+    mean: ShareEstimate
     seeds: list[Count]
     seed_values: list[Share]
     seed_deviation: Number | None
-    seed_low: Number | None
-    seed_high: Number | None
+    over_seeds: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -67,14 +65,10 @@ class PairRow:
     second: str
     protocol: str
     metric: str
-    difference: Number
-    low: Number
-    high: Number
+    difference: TestedDifference
     bootstrap_p: Share
     bootstrap_p_holm: Share
     permutation_p: Share
-    permutation_p_holm: Share
-    smallest_difference: Number
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,16 @@ are. Intervals over seeds say how they would vary with other trainings, for the 
 Shapes: T targets, U users, C columns, R resamples, P pairs.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy
 import scipy.stats
 from numpy.typing import NDArray
 
+from ssm4rec.artifacts.estimate import CONFIDENCE, NORMAL_EFFECT, POWER, Difference, Estimate
 from ssm4rec.data.dataset import Int32s, Int64s
-
-CONFIDENCE: Final = 0.95
-POWER: Final = 0.8
-"""Chance to find a difference as large as ``smallest_difference``."""
 
 Floats = NDArray[numpy.float64]
 
@@ -175,7 +172,7 @@ def standard_error(gains: Floats, targets: Int64s | None = None) -> float:
     return float(errors.std(ddof=1) / numpy.sqrt(len(gains)))
 
 
-def smallest_difference(differences: Floats, targets: Int64s | None = None) -> float:
+def minimum_detectable_effect(differences: Floats, targets: Int64s | None = None) -> float:
     """Return the smallest true mean difference that a test on these users would find with a chance of 80%.
 
     (z(0.975) + z(0.8)) = 2.80 standard errors of the mean difference, for one two-sided test at 5%; U >= 2. Holm's
@@ -185,34 +182,43 @@ def smallest_difference(differences: Floats, targets: Int64s | None = None) -> f
         differences: each user's sum, (U,).
         targets: of each user, (U,); None: one each.
     """
-    quantiles = scipy.stats.norm.ppf((1 + CONFIDENCE) / 2) + scipy.stats.norm.ppf(POWER)
-    return float(quantiles) * standard_error(differences, targets)
+    return NORMAL_EFFECT * standard_error(differences, targets)
 
 
-@dataclass(frozen=True)
-class SeedSpread:
-    """A metric over trainings that differ in the seed alone.
+def difference_over_users(sums: Floats, targets: Int64s, draws: Floats, p_holm: float | None = None) -> Difference:
+    """Return the mean difference over all targets, with its bootstrap interval over U >= 2 users.
 
-    Attributes:
-        mean: over the seeds.
-        deviation: standard deviation (n - 1); None with one seed.
-        low, high: 95% interval of the mean, Student's t; None with one seed.
+    Args:
+        sums: each user's sum of differences, (U,).
+        targets: of each user, (U,).
+        draws: bootstrap draws of the mean difference, (R,).
+        p_holm: of its test, corrected; None: it was not tested.
     """
-
-    mean: float
-    deviation: float | None
-    low: float | None
-    high: float | None
+    effect = minimum_detectable_effect(sums, targets)
+    return Difference(float(sums.sum() / targets.sum()), *interval(draws), len(sums), p_holm, effect)
 
 
-def seed_spread(values: Sequence[float]) -> SeedSpread:
-    """Return the spread of a metric's values, one a seed."""
-    mean = float(numpy.mean(values))
-    if len(values) < 2:
-        return SeedSpread(mean, None, None, None)
-    deviation = float(numpy.std(values, ddof=1))
-    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * deviation / numpy.sqrt(len(values)))
-    return SeedSpread(mean, deviation, mean - half, mean + half)
+def mean_over_seeds(values: Sequence[float]) -> Estimate:
+    """Return the mean of a number's values, one per seed, and its interval by Student's t; one seed has none."""
+    mean, count = float(numpy.mean(values)), len(values)
+    if count < 2:
+        return Estimate(mean, math.nan, math.nan, count)
+    reach = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+    half = float(reach * numpy.std(values, ddof=1) / numpy.sqrt(count))
+    return Estimate(mean, mean - half, mean + half, count)
+
+
+def difference_over_seeds(values: Sequence[float]) -> Difference:
+    """Return the mean of differences, one per seed, with its interval by Student's t.
+
+    The MDE is t(0.975) + t(0.8) standard errors, with n - 1 degrees of freedom.
+    """
+    found, degrees = mean_over_seeds(values), len(values) - 1
+    effect = None
+    if found.has_interval:
+        tested, missed = scipy.stats.t.ppf(((1 + CONFIDENCE) / 2, POWER), degrees)
+        effect = (found.high - found.value) * float(1 + missed / tested)
+    return Difference(found.value, found.low, found.high, found.n, mde=effect)
 
 
 def _active(gains: Floats) -> Floats:

@@ -13,31 +13,23 @@ from typing import Final
 
 import numpy
 
+from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.contracts import MASKED, PROTOCOLS, metric_name
-from ssm4rec.data.dataset import Int64s, SequenceDataset
+from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import CUTOFF, Evaluations, compare, gather
-from ssm4rec.evaluation.comparison import Comparison, PairRow
+from ssm4rec.evaluation.comparison import Comparison
 from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks
 from ssm4rec.evaluation.metrics import gains_at, metric_at
-from ssm4rec.evaluation.statistics import Floats, bootstrap_means, by_user, holm, interval
+from ssm4rec.evaluation.statistics import Floats, bootstrap_means, by_user, difference_over_users, holm
 
 METRIC: Final = "ndcg"
 NAME: Final = metric_name(METRIC, CUTOFF)
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A difference in NDCG@10 with its paired 95% bootstrap interval over users."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class WindowPair:
-    """A model with a shorter window less the same model with its longest one, or a model less SASRec at one window.
+    """A difference in NDCG@10: a model with a shorter window - with its longest one, or a model - SASRec at one window.
 
     Attributes:
         model: its name.
@@ -45,8 +37,7 @@ class WindowPair:
         other: the name of what is subtracted.
         other_window: and its L.
         protocol: of ``contracts.PROTOCOLS``.
-        all_users: the difference.
-        p_holm: of a two-sided permutation test, corrected for all pairs of the same kind and protocol.
+        all_users: the difference; its p-value is corrected for all pairs of the same kind and protocol.
         cut_users: whose history is longer than the shorter of the two windows.
         of_cut_users: the difference for those; None with fewer than two, or at one window.
     """
@@ -57,7 +48,6 @@ class WindowPair:
     other_window: int
     protocol: str
     all_users: Difference
-    p_holm: float
     cut_users: int
     of_cut_users: Difference | None
 
@@ -69,8 +59,8 @@ class WindowComparison:
     Attributes:
         windows: every model's, ascending; models in the order of their names.
         comparison: of all models at all windows, by ``label``.
-        to_longest: each model at each window but its longest, less the longest.
-        to_baseline: each model less the baseline, at each window that both have.
+        to_longest: each model at each window except its longest - the model at its longest.
+        to_baseline: each model - the baseline, at each window that both have.
     """
 
     windows: dict[str, tuple[int, ...]]
@@ -161,43 +151,33 @@ def _pairs(
     random: numpy.random.Generator,
 ) -> tuple[WindowPair, ...]:
     """Return the wanted pairs (model, window, other, its window), corrected for their number."""
-    by_names = {(row.first, row.second, row.protocol): row for row in comparison.pairs if row.metric == NAME}
+    found = {}
+    for row in comparison.pairs:
+        if row.metric == NAME:
+            found[row.first, row.second, row.protocol] = row.difference, row.permutation_p
+            found[row.second, row.first, row.protocol] = row.difference.reversed(), row.permutation_p
     lengths = evaluations.any_ranks.history_lengths
     pairs: list[WindowPair] = []
     for protocol in PROTOCOLS:
-        rows = []
-        for model, window, other, other_window in wanted:
-            first, second = label(model, window), label(other, other_window)
-            row = by_names.get((first, second, protocol))
-            rows.append((row, 1) if row else (by_names[second, first, protocol], -1))
-        corrected = holm([row.permutation_p for row, _ in rows])
-        for (model, window, other, other_window), (row, sign), p_holm in zip(wanted, rows, corrected, strict=True):
+        tested = [
+            found[label(model, window), label(other, other_window), protocol]
+            for model, window, other, other_window in wanted
+        ]
+        corrected = holm([p for _, p in tested])
+        for names, (difference, _), p_holm in zip(wanted, tested, corrected, strict=True):
+            model, window, other, other_window = names
             cut = lengths > min(window, other_window)
             gains = [
                 _mean_gains(evaluations, label(name, its), protocol)[cut]
                 for name, its in ((model, window), (other, other_window))
             ]
             sums, targets = by_user(gains[0] - gains[1], evaluations.any_ranks.users[cut])
-            apart = window != other_window and len(targets) > 1
-            of_cut = _difference(sums, targets, resamples, random) if apart else None
-            pairs.append(
-                WindowPair(
-                    model, window, other, other_window, protocol, _signed(row, sign), p_holm, len(targets), of_cut
-                )
-            )
+            of_cut = None
+            if window != other_window and len(targets) > 1:
+                drawn = bootstrap_means(sums[:, None], resamples, random, targets)[:, 0]
+                of_cut = difference_over_users(sums, targets, drawn)
+            pairs.append(WindowPair(*names, protocol, replace(difference, p_holm=p_holm), len(targets), of_cut))
     return tuple(pairs)
-
-
-def _signed(row: PairRow, sign: int) -> Difference:
-    """Return a pair's difference in the wanted direction, without negative zeros."""
-    low, high = (row.low, row.high) if sign > 0 else (-row.high, -row.low)
-    return Difference(sign * row.difference + 0.0, low + 0.0, high + 0.0)
-
-
-def _difference(sums: Floats, targets: Int64s, resamples: int, random: numpy.random.Generator) -> Difference:
-    """Return the mean difference with its interval, from users' sums (U,) over their targets (U,)."""
-    drawn = bootstrap_means(sums[:, None], resamples, random, targets)[:, 0]
-    return Difference(float(sums.sum() / targets.sum()), *interval(drawn))
 
 
 def _mean_gains(evaluations: Evaluations, name: str, protocol: str) -> Floats:

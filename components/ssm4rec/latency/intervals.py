@@ -14,35 +14,20 @@ measurements of 30 samples from normal and log-normal distributions (sigma 0.1, 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy
 from scipy import stats
 
-from ssm4rec.artifacts.codec import Number
+from ssm4rec.artifacts.estimate import CONFIDENCE, Estimate
 
 Float64s = numpy.ndarray[tuple[int], numpy.dtype[numpy.float64]]
 Array = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 Bools = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
 
-LEVEL: Final = 0.95
 RESAMPLES: Final = 9999
 
 OUTLIER_RULE: Final = "Tukey's fences: below Q1 - 1.5 (Q3 - Q1) or above Q3 + 1.5 (Q3 - Q1) of a group's samples"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its confidence interval."""
-
-    value: Number
-    low: Number
-    high: Number
-
-    def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise ValueError("low is above high")
 
 
 def outliers(values: Array, axis: int = -1) -> Bools:
@@ -70,28 +55,28 @@ def mean_without_outliers(values: Array, axis: int = -1) -> Array:
     return mean
 
 
-def mean_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Interval:
+def mean_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
     """Return the mean of samples (n,), n at least 2, and its interval."""
     n = len(values)
     # The level at which a percentile interval of normal samples is as wide as Student's, with n - 1 in the variance.
-    reach = stats.t.ppf((1 + LEVEL) / 2, n - 1) * (n / (n - 1)) ** 0.5
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * (n / (n - 1)) ** 0.5
     return _interval(values, numpy.mean, 1 - 2 * float(stats.norm.sf(reach)), random, resamples)
 
 
-def median_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Interval:
+def median_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
     """Return the median of samples (n,), n at least 2, and its interval."""
-    return _interval(values, numpy.median, LEVEL, random, resamples)
+    return _interval(values, numpy.median, CONFIDENCE, random, resamples)
 
 
-def fenced_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Interval:
+def fenced_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
     """Return the mean without outliers of samples (n,), n at least 2, and its interval."""
-    return _interval(values, mean_without_outliers, LEVEL, random, resamples)
+    return _interval(values, mean_without_outliers, CONFIDENCE, random, resamples)
 
 
 def _interval(
     values: Float64s, statistic: Callable[..., Any], level: float, random: numpy.random.Generator, resamples: int
-) -> Interval:
+) -> Estimate:
     found = stats.bootstrap(
         (values,), statistic, confidence_level=level, n_resamples=resamples, method="percentile", rng=random
     ).confidence_interval
-    return Interval(float(statistic(values)), float(found.low), float(found.high))
+    return Estimate(float(statistic(values)), float(found.low), float(found.high), len(values))

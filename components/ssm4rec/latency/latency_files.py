@@ -12,7 +12,8 @@
                  "threads": 1, "kernels": {"selective_scan": …}, "torch": …, "timer": "time.perf_counter_ns",
                  "load_average": 0.1, "load_average_after": 1.0, "others_cores": 0.02, "idle": true,
                  "process_peak_bytes": 512000000, "seconds": 321.0},
-     "results": [{"kind": "users", "model": "sasrec", …, "mean": {"value": 0.0012, "low": …, "high": …}, …}],
+     "results": [{"kind": "users", "model": "sasrec", …, "mean": {"value": 0.0012, "low": …, "high": …, "n": 30},
+                  …}],
      "crossings": [{"model": "mamba4rec", …, "cheaper_from": [1034.2], "cheaper_at": [3000, 10000], …}]}
 
   ``idle`` is false when other processes used 0.1 cores or more on average: then read the figures with care. It is null
@@ -37,8 +38,8 @@ from ssm4rec.artifacts.codec import (
     shape,
     write_rows,
 )
+from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.files import write_json
-from ssm4rec.latency.intervals import Interval
 
 Kind = Literal["users", "length"]
 """Samples of the data set's users, or of the sweep over the history's length."""
@@ -143,9 +144,9 @@ class LatencyResult:
     samples: Count
     outliers: Count
     mean_length: Amount
-    mean: Interval
-    mean_without_outliers: Interval
-    median: Interval
+    mean: Estimate
+    mean_without_outliers: Estimate
+    median: Estimate
     request_p50: Amount
     request_p95: Amount
     request_p99: Amount

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.artifacts.ranker import read_ranker
 from ssm4rec.errors import InputError
+from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
 from ssm4rec.llm.tuning_history import TuningRow, read_tuning_history
-from ssm4rec.report.optimizers import Interval
 
 LAST_PART: Final = 0.25
 """Share of the prompts over which the loss that trials are compared by is taken."""
@@ -74,18 +75,18 @@ class AdapterStudy:
         found = [trial for trial in self.trials if (trial.optimizer, trial.scale) == (optimizer, scale)]
         return sorted(found, key=lambda trial: trial.seed)
 
-    def late(self, optimizer: str, scale: float) -> Interval:
-        """The late loss, nats a token of the answer, with its interval over seeds."""
-        return Interval.of([trial.late("loss") for trial in self.at(optimizer, scale)])
+    def late(self, optimizer: str, scale: float) -> Estimate:
+        """The late loss, nats per token of the answer, with its interval over seeds."""
+        return mean_over_seeds([trial.late("loss") for trial in self.at(optimizer, scale)])
 
     def best_scale(self, optimizer: str) -> float:
         """The scale with the lowest late loss, mean over seeds."""
-        return min(self.scales(optimizer), key=lambda scale: self.late(optimizer, scale).mean)
+        return min(self.scales(optimizer), key=lambda scale: self.late(optimizer, scale).value)
 
-    def difference(self, optimizer: str, other: str) -> Interval:
+    def difference(self, optimizer: str, other: str) -> Difference:
         """The difference of the late losses at the best scales, paired by seed."""
         pair = [self.at(name, self.best_scale(name)) for name in (optimizer, other)]
-        return Interval.of([one.late("loss") - two.late("loss") for one, two in zip(*pair, strict=True)])
+        return difference_over_seeds([one.late("loss") - two.late("loss") for one, two in zip(*pair, strict=True)])
 
     def results(self) -> list[dict[str, Any]]:
         """Every trial flat: results.json."""

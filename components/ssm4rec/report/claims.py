@@ -2,12 +2,12 @@
 
 from typing import Final
 
+from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.contracts import UNMASKED
-from ssm4rec.latency.intervals import Interval
 from ssm4rec.llm.ranking_file import ALIGNED, FINETUNED
-from ssm4rec.report.comparison_sections import SIGNIFICANCE, p_text, pair_row
+from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.language_models import RETRIEVER_ORDER
-from ssm4rec.report.markdown import bullets, escape, listed, plural, population, with_interval
+from ssm4rec.report.markdown import bullets, escape, listed, plural, population
 from ssm4rec.report.paper import PAPER, SOURCE, PaperTable
 from ssm4rec.report.sections import Section
 from ssm4rec.report.study import Study
@@ -41,16 +41,12 @@ def _ssms_beat_sasrec(study: Study) -> str:
         row = pair_row(study.comparison, model, _TRANSFORMER, UNMASKED, "ndcg@10")
         if row is None:
             continue
-        if row.permutation_p_holm >= SIGNIFICANCE:
-            verdict = f"no difference can be told (the smallest that would show is {row.smallest_difference:.4f})"
-        else:
-            verdict = "yes" if row.difference > 0 else "no, SASRec is better"
-        shown = with_interval(row.difference, row.low, row.high, sign=True)
-        words.append(f"{model}: {verdict}, {shown} in NDCG@10, Holm's p {p_text(row.permutation_p_holm)}")
+        verdict = row.difference.verdict("yes", "no, SASRec is significantly better")
+        words.append(f"{model}: {verdict}, NDCG@10 {row.difference.stated()}")
     if not words:
         return "Not judged: SASRec or all state-space models are missing."
     seeds = {len(study.seeds(model)) for model in study.models}
-    counted = f"{'' if len(seeds) == 1 else 'at least '}{plural(min(seeds), 'seed')} a model"
+    counted = f"{'' if len(seeds) == 1 else 'at least '}{plural(min(seeds), 'seed')} per model"
     return (
         f"{'; '.join(words)}. History unmasked, over {population(study.comparison.users, study.comparison.targets)}; "
         f"{counted}, all with this run's settings."
@@ -67,26 +63,31 @@ def _hydra_is_faster(study: Study, paper: PaperTable | None) -> str:
     for batch in latency.batches:
         ratio = latency.times_as_fast(_HYDRA, _MAMBA, batch)
         if ratio:
-            shown = f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times as fast"
-            words.append(f"with {plural(batch, 'user')} a request: {_judged_ratio(ratio)}, {shown}")
+            shown = f"{ratio.text('{:.2f}'.format)} times as fast"
+            words.append(f"with {plural(batch, 'user')} per request: {_judged_ratio(ratio)}, {shown}")
     if not words:
         return f"Not judged: samples of one of the two are missing. {theirs}"
     metrics = ""
     row = pair_row(study.comparison, _HYDRA, _MAMBA, UNMASKED, "ndcg@10") if study.comparison else None
     if row:
-        metrics = f" NDCG@10, hydra4rec less mamba4rec: {with_interval(row.difference, row.low, row.high, sign=True)}."
+        same = row.difference.verdict("hydra4rec is significantly better", "mamba4rec is significantly better")
+        metrics = f" NDCG@10, hydra4rec \N{MINUS SIGN} mamba4rec: {row.difference.stated()}: {same}."
     device = escape(str(latency.summary.machine["device_name"]))
     return f"On {device} (paper: A100) {'; '.join(words)}.{metrics} {theirs}"
 
 
-def _judged_ratio(ratio: Interval) -> str:
-    if ratio.low >= _CLAIMED:
-        return "yes"
-    if ratio.high < 1:
-        return "no, hydra4rec is slower"
-    if ratio.low > 1 and ratio.high < _CLAIMED:
-        return "faster, but less than four times"
-    return "no, not by four times" if ratio.high < _CLAIMED else "it cannot be told"
+def _judged_ratio(ratio: Estimate) -> str:
+    match ratio.side(1), ratio.side(_CLAIMED):
+        case _, 1:
+            return "yes"
+        case -1, _:
+            return "no, hydra4rec is significantly slower"
+        case 1, -1:
+            return "significantly faster, but not four times as fast"
+        case _, -1:
+            return "no, not four times as fast"
+        case _:
+            return "open, four times lies in the interval"
 
 
 def _printed_ratio(paper: PaperTable) -> float:
@@ -100,11 +101,10 @@ def _orpo_helps(study: Study) -> str:
         if not run.aligned:
             continue
         found = run.difference(ALIGNED, FINETUNED, RETRIEVER_ORDER, "ndcg")
-        verdict = "yes" if found.low > 0 else "no, it is worse" if found.high < 0 else "no difference can be told"
-        shown = with_interval(found.mean, found.low, found.high, sign=True)
+        verdict = found.verdict("yes", "no, it is significantly worse")
         words.append(
-            f"{escape(run.name)}: {verdict}, {shown} in NDCG@10 of {plural(found.users, 'user')}, candidates in the "
-            "retriever's order"
+            f"{escape(run.name)}: {verdict}, NDCG@10 {found.stated()} over {plural(found.n, 'user')}, candidates in "
+            "the retriever's order"
         )
     return (
         f"{'; '.join(words)}. See the notes on how little was trained." if words else "Not judged: no aligned ranker."

@@ -3,13 +3,13 @@
 import math
 from typing import Final
 
+from ssm4rec.artifacts.estimate import SIGNIFICANCE, p_text
 from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
 from ssm4rec.evaluation.comparison import Comparison, ModelRow, PairRow, SliceRow
 from ssm4rec.report.figures import INK, Figure, drawing, style, whiskers
-from ssm4rec.report.markdown import MISSING, escape, population, table, with_interval
+from ssm4rec.report.markdown import MISSING, escape, population, table
 from ssm4rec.report.sections import Section
 
-SIGNIFICANCE: Final = 0.05
 _METRICS: Final = ("ndcg@10", "hit@10")
 _TEN: Final = ("hit@10", "ndcg@10", "mrr@10")
 _SLICES: Final = {
@@ -24,7 +24,7 @@ def comparison_sections(comparison: Comparison | None) -> list[Section]:
         return []
     figures = (*(_differences(comparison, protocol) for protocol in PROTOCOLS), _by_length(comparison))
     return [
-        Section("Which differences are more than chance", _significance(comparison), figures),
+        Section("Which differences are significant", _significance(comparison), figures),
         Section("Whom a model serves, and with what", _parts(comparison)),
     ]
 
@@ -36,38 +36,41 @@ def model_row(comparison: Comparison, model: str, protocol: str, metric: str) ->
 
 
 def pair_row(comparison: Comparison, first: str, second: str, protocol: str, metric: str) -> PairRow | None:
-    """Return the row of first less second, None for a pair that was not compared; pairs are in order of their names."""
+    """Return the row of first - second, None for a pair that was not compared; pairs are in order of their names."""
     wanted = (first, second, protocol, metric)
     rows = [row for row in comparison.pairs if (row.first, row.second, row.protocol, row.metric) == wanted]
     return rows[0] if rows else None
 
 
-def p_text(p: float) -> str:
-    """Return a p-value as text.
+def pair_name(row: PairRow) -> str:
+    """Return what is subtracted from what."""
+    return f"{row.first} \N{MINUS SIGN} {row.second}"
 
-    >>> p_text(0.00002), p_text(0.0314)
-    ('< 0.001', '0.031')
-    """
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+CORRECTED: Final = ("p, Holm-corrected", "MDE")
+
+
+def corrected(row: PairRow) -> tuple[str, str]:
+    """Return the cells of ``CORRECTED``."""
+    p, mde = row.difference.p_holm, row.difference.mde
+    return (MISSING if p is None else p_text(p), MISSING if mde is None else f"{mde:.4f}")
 
 
 def judged(row: PairRow) -> str:
-    """Say what a pair's corrected test allows to say."""
-    if row.permutation_p_holm >= SIGNIFICANCE:
-        return "no difference can be told"
-    return f"{escape(row.first if row.difference > 0 else row.second)} is better"
+    """Return the verdict on a pair."""
+    first, second = (f"{escape(name)} is significantly better" for name in (row.first, row.second))
+    return row.difference.verdict(first, second)
 
 
 def _significance(comparison: Comparison) -> str:
     notes = (
         f"Over {population(comparison.users, comparison.targets)} of {comparison.split}. Brackets are 95% bootstrap "
         f"intervals ({comparison.resamples:,} resamples of users, the same for all models). p-values are of two-sided "
-        "permutation tests; Holm's are corrected for all pairs of one table, and judged at "
-        f"{SIGNIFICANCE:g}. Of the baselines only "
-        f"{MOST_POPULAR} is tested. The smallest difference is "
-        f"what one uncorrected test on these users would find with a chance of {comparison.power:.0%}: a smaller "
-        "one may be there and not be seen. These intervals are for the models as trained; over seeds see the "
-        "columns of their own."
+        "permutation tests, Holm-corrected for all pairs of one table. A difference is significant if its interval "
+        f"excludes zero and its corrected p is below {SIGNIFICANCE:g}. Of the baselines only {MOST_POPULAR} is tested. "
+        "MDE, the minimum detectable effect: the smallest difference that one uncorrected test on these users would "
+        f"find with a chance of {comparison.power:.0%}; a smaller one may exist and stay unseen. These intervals are "
+        "for the models as trained; intervals over seeds have their own column."
     )
     parts = [notes]
     for protocol in PROTOCOLS:
@@ -75,17 +78,16 @@ def _significance(comparison: Comparison) -> str:
         for metric in _METRICS:
             rows = [
                 [
-                    f"{escape(row.first)} less {escape(row.second)}",
+                    escape(pair_name(row)),
                     judged(row),
-                    with_interval(row.difference, row.low, row.high, sign=True),
+                    row.difference.text(),
                     p_text(row.permutation_p),
-                    p_text(row.permutation_p_holm),
-                    f"{row.smallest_difference:.4f}",
+                    *corrected(row),
                 ]
                 for row in comparison.pairs
                 if (row.protocol, row.metric) == (protocol, metric)
             ]
-            header = ["Pair", "Judgement", "Difference", "p", "p, Holm", "Smallest difference"]
+            header = ["Pair", "Verdict", "Difference", "p", *CORRECTED]
             parts += [f"### History {protocol}: {metric.upper()} of every pair", table(header, rows, text_columns=3)]
     return "\n\n".join(parts)
 
@@ -96,7 +98,7 @@ def _means(comparison: Comparison, protocol: str) -> str:
         cells = []
         for metric in _TEN:
             row = model_row(comparison, model, protocol, metric)
-            cells.append(with_interval(row.mean, row.low, row.high) if row else MISSING)
+            cells.append(row.mean.text() if row else MISSING)
         ndcg = model_row(comparison, model, protocol, "ndcg@10")
         rows.append([escape(model), *cells, str(len(ndcg.seeds) or MISSING) if ndcg else MISSING, _over_seeds(ndcg)])
     header = ["Model", "HIT@10", "NDCG@10", "MRR@10", "Seeds", "NDCG@10 over seeds"]
@@ -104,9 +106,9 @@ def _means(comparison: Comparison, protocol: str) -> str:
 
 
 def _over_seeds(row: ModelRow | None) -> str:
-    if row is None or row.seed_low is None or row.seed_high is None:
+    if row is None or row.over_seeds is None:
         return MISSING
-    return f"± {row.seed_deviation:.4f} [{row.seed_low:.4f}, {row.seed_high:.4f}]"
+    return f"± {row.seed_deviation:.4f} [{row.over_seeds.low:.4f}, {row.over_seeds.high:.4f}]"
 
 
 def _models(comparison: Comparison) -> list[str]:
@@ -160,11 +162,11 @@ def _differences(comparison: Comparison, protocol: str) -> Figure:
     with drawing(f"differences-{protocol}", height=1.2 + 0.28 * len(pairs)) as made:
         made.axes.axvline(0, color=INK, linewidth=0.8)
         for place, row in enumerate(reversed(pairs)):
-            sure = row.permutation_p_holm < SIGNIFICANCE
+            sure = row.difference.sign != 0
             made.axes.errorbar(
-                [row.difference],
+                [row.difference.value],
                 [place],
-                xerr=whiskers([row.difference], [row.low], [row.high]),
+                xerr=whiskers([row.difference]),
                 fmt="o" if sure else "s",
                 color=style(0 if sure else 6)["color"],
                 markerfacecolor=None if sure else "none",
@@ -172,25 +174,25 @@ def _differences(comparison: Comparison, protocol: str) -> Figure:
                 markersize=4,
                 linewidth=1.2,
             )
-        made.axes.set_yticks(range(len(pairs)), [f"{row.first} \N{MINUS SIGN} {row.second}" for row in reversed(pairs)])
+        made.axes.set_yticks(range(len(pairs)), [pair_name(row) for row in reversed(pairs)])
         made.axes.set_xlabel("Difference in NDCG@10")
-    columns = ("first", "second", "difference", "low", "high", "p", "p_holm", "smallest_difference")
+    columns = ("first", "second", "difference", "low", "high", "p", "p_holm", "mde")
     numbers = [
         (
             row.first,
             row.second,
-            row.difference,
-            row.low,
-            row.high,
+            row.difference.value,
+            row.difference.low,
+            row.difference.high,
             row.permutation_p,
-            row.permutation_p_holm,
-            row.smallest_difference,
+            row.difference.p_holm,
+            row.difference.mde,
         )
         for row in pairs
     ]
     caption = (
         f"Differences of every pair in NDCG@10, history {protocol}, with 95% intervals over users; a filled circle "
-        "where Holm's test tells them apart, an open square where it does not."
+        "where the difference is significant, an open square where it is not."
     )
     return made.figure(caption, columns, numbers)
 

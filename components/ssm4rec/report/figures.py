@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
+from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.report.study import Study
 
-# Okabe and Ito's colours: told apart by colour-blind readers, visible on white and on black.
+# Okabe and Ito's colours: distinct for colour-blind readers, visible on white and on black.
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c")
 
-# Beside the colours, for readers without: markers and lines on paper, hatches of bars.
+# In addition to the colours, for readers without: markers and lines on paper, hatches of bars.
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 LINES: Final = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 HATCHES: Final = ("", "....", "////", "\\\\\\\\", "xxxx", "----", "oo")
@@ -107,7 +108,7 @@ def _style(name: str) -> AbstractContextManager[None]:
 
 
 def style(place: int) -> dict[str, Any]:
-    """Return colour, marker and line of the place-th series of a figure, told apart without colour."""
+    """Return colour, marker and line of the place-th series of a figure, distinct without colour."""
     return {
         "color": COLOURS[place % len(COLOURS)],
         "marker": MARKERS[place % len(MARKERS)],
@@ -117,16 +118,16 @@ def style(place: int) -> dict[str, Any]:
     }
 
 
-def whiskers(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> list[list[float]]:
+def whiskers(estimates: Sequence[Estimate], scale: float = 1.0) -> list[list[float]]:
     """Return how far intervals reach below and above their values, as matplotlib takes them.
 
     Rounding may put a bound on the wrong side of its value; matplotlib refuses what is below 0.
 
-    >>> whiskers([2.0, 3.0], [1.5, 3.1], [4.0, 3.1])
+    >>> whiskers([Estimate(2.0, 1.5, 4.0, 9), Estimate(3.0, 3.1, 3.1, 9)])
     [[0.5, 0.0], [2.0, 0.10000000000000009]]
     """
-    below = [max(0.0, value - low) for value, low in zip(values, lows, strict=True)]
-    above = [max(0.0, high - value) for value, high in zip(values, highs, strict=True)]
+    below = [scale * max(0.0, one.value - one.low) for one in estimates]
+    above = [scale * max(0.0, one.high - one.value) for one in estimates]
     return [below, above]
 
 

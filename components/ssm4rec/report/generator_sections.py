@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from ssm4rec.artifacts.estimate import normal_difference
 from ssm4rec.contracts import METRICS, MOST_POPULAR, metric_name
 from ssm4rec.llm.generation_file import GenerationRow, GenerationSummary
 from ssm4rec.report.language_models import LanguageModels
@@ -11,7 +12,6 @@ from ssm4rec.report.markdown import MISSING, bullets, escape, plural, table
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.sections import Section
 
-_STANDARD_ERRORS: Final = 2
 _PRETRAINED: Final = {"gpt4rec": "GPT-2", "mamrec": "mamba2-130m"}
 
 _NOTE: Final = (
@@ -23,13 +23,13 @@ _NOTE: Final = (
 
 
 def generator_headlines(models: LanguageModels) -> list[str]:
-    """Return how each generator stands beside most-popular on the same users."""
+    """Return how each generator compares with most-popular on the same users."""
     lines = []
     for summary in models.generators:
         ours, popular = (_row(summary, model, "ndcg") for model in (summary.model, MOST_POPULAR))
         lines.append(
             f"{_named(summary)}, masked lists: NDCG@10 {ours.shown}, most-popular {popular.shown} on the "
-            f"same {plural(summary.users, 'user')}: {_judged(ours, popular)}."
+            f"same {plural(summary.users, 'user')}: {_judged(ours, popular, summary.users)}."
         )
     return lines
 
@@ -74,15 +74,11 @@ def _row(summary: GenerationSummary, model: str, metric: str) -> GenerationRow:
     return next(row for row in summary.rows if (row.model, row.metric) == (model, name))
 
 
-def _judged(ours: GenerationRow, other: GenerationRow) -> str:
+def _judged(ours: GenerationRow, other: GenerationRow, users: int) -> str:
     """Judge by standard errors taken as independent, which for the same users is on the careful side."""
-    difference = ours.value - other.value
-    if ours.standard_error is None or other.standard_error is None:
-        return f"not compared, a single user has no standard error ({difference:+.4f})"
-    error = math.hypot(ours.standard_error, other.standard_error)
-    if abs(difference) <= _STANDARD_ERRORS * error:
-        return f"no difference can be told ({difference:+.4f}, two standard errors are {_STANDARD_ERRORS * error:.4f})"
-    return f"{'better' if difference > 0 else 'worse'} by more than two standard errors ({difference:+.4f})"
+    errors = [math.nan if row.standard_error is None else row.standard_error for row in (ours, other)]
+    difference = normal_difference(ours.value - other.value, math.hypot(*errors), users)
+    return f"{difference.verdict('significantly better', 'significantly worse')}, {difference.stated()}"
 
 
 def _metrics(summaries: Sequence[GenerationSummary]) -> str:

@@ -3,10 +3,11 @@
 import statistics
 from typing import Final
 
+from ssm4rec.artifacts.estimate import NOT_SIGNIFICANT, SIGNIFICANCE
 from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS
 from ssm4rec.evaluation.comparison import Comparison, PairRow
 from ssm4rec.report import tables
-from ssm4rec.report.comparison_sections import SIGNIFICANCE, model_row, p_text
+from ssm4rec.report.comparison_sections import CORRECTED, corrected, model_row, pair_name
 from ssm4rec.report.findings import few_users, time_split
 from ssm4rec.report.global_time import GlobalTime
 from ssm4rec.report.markdown import (
@@ -19,7 +20,6 @@ from ssm4rec.report.markdown import (
     population,
     setting_cell,
     table,
-    with_interval,
 )
 from ssm4rec.report.sections import Section
 from ssm4rec.report.study import Study
@@ -71,7 +71,7 @@ def _cuts(study: Study, again: Study) -> str:
 
 
 def _order(study: Study, again: Study, protocol: str) -> str:
-    """Say whether the models come in the same order by their means, and how many pairs a test tells apart."""
+    """Say whether the models come in the same order by their means, and how many pairs differ significantly."""
     models = _shared(study, again)
     ours, theirs = (_ranked(one, models, protocol) for one in (study, again))
     if ours == theirs:
@@ -82,12 +82,12 @@ def _order(study: Study, again: Study, protocol: str) -> str:
             f"{_in_order(theirs)} with global-time."
         )
     if not (study.comparison and again.comparison):
-        return f"{order} Whether these differences are more than chance was not tested."
+        return f"{order} Whether these differences are significant was not tested."
     counts = []
     for comparison, name in ((study.comparison, "leave-one-out"), (again.comparison, "global-time")):
         rows = _rows(comparison, models, protocol)
         counts.append(f"{sum(bool(_better(row)) for row in rows)} of {plural(len(rows), 'pair')} with {name}")
-    return f"{order} Told apart by a test: {listed(counts)}; the order of a pair that is not may be chance."
+    return f"{order} Significantly different: {listed(counts)}; the order of the other pairs may be chance."
 
 
 def _means(study: Study, again: Study, protocol: str) -> str:
@@ -105,7 +105,7 @@ def _means(study: Study, again: Study, protocol: str) -> str:
 def _mean_cell(study: Study, model: str, protocol: str, metric: str) -> str:
     row = model_row(study.comparison, model, protocol, metric) if study.comparison else None
     if row:
-        return with_interval(row.mean, row.low, row.high)
+        return row.mean.text()
     values = study.values(model, study.split, protocol, metric)
     return metric_cell(values) if values else MISSING
 
@@ -117,34 +117,33 @@ def _pairs(ours: Comparison, theirs: Comparison, models: list[str], protocol: st
         f"{escape(own.first)} and {escape(own.second)}: {_verdict(_better(own), _better(again))}."
         for own, again in both
     ]
-    rows = [[f"{escape(own.first)} less {escape(own.second)}", *_tested(own), *_tested(again)] for own, again in both]
+    rows = [[escape(pair_name(own)), *_tested(own), *_tested(again)] for own, again in both]
     header = ["NDCG@10"]
     for name in ("leave-one-out", "global-time"):
-        header += [f"Difference, {name}", "p, Holm", "Smallest difference"]
+        header += [f"Difference, {name}", *CORRECTED]
     return f"{bullets(words)}\n\n{table(header, rows, text_columns=len(header))}"
 
 
 def _tested(row: PairRow) -> list[str]:
-    return [
-        with_interval(row.difference, row.low, row.high, sign=True),
-        p_text(row.permutation_p_holm),
-        f"{row.smallest_difference:.4f}",
-    ]
+    return [row.difference.text(), *corrected(row)]
 
 
 def _verdict(ours: str, theirs: str) -> str:
-    """Say what the two splits' tests say together; '' stands for no difference that can be told."""
+    """Say what the two splits' tests say together; '' stands for a difference that is not significant."""
     match ours, theirs:
         case "", "":
-            return "no difference can be told in either split"
+            return f"{NOT_SIGNIFICANT} in either split"
         case first, "":
-            return f"{escape(first)} is better with leave-one-out; with global-time no difference can be told"
+            return f"{escape(first)} is significantly better with leave-one-out; {NOT_SIGNIFICANT} with global-time"
         case "", second:
-            return f"no difference can be told with leave-one-out; {escape(second)} is better with global-time"
+            return f"{NOT_SIGNIFICANT} with leave-one-out; {escape(second)} is significantly better with global-time"
         case first, second if first == second:
-            return f"{escape(first)} is better in both splits"
+            return f"{escape(first)} is significantly better in both splits"
         case first, second:
-            return f"reversed: {escape(first)} is better with leave-one-out, {escape(second)} with global-time"
+            return (
+                f"reversed: {escape(first)} is significantly better with leave-one-out, {escape(second)} with "
+                "global-time"
+            )
 
 
 def _limits(study: Study, again: Study) -> list[str]:
@@ -168,19 +167,19 @@ def _limits(study: Study, again: Study) -> list[str]:
 
 
 def _widths(ours: Comparison | None, theirs: Comparison | None, models: list[str]) -> list[str]:
-    """Say what fewer users cost, by the models' mean and the pairs' smallest difference, unmasked."""
+    """Say what fewer users cost, by the models' mean and the pairs' smallest MDE, unmasked."""
     if not (ours and theirs):
         return []
     reaches, smallest = [], []
     for comparison in (ours, theirs):
         found = [model_row(comparison, model, PROTOCOLS[0], _ORDERED_BY) for model in models if model != MOST_POPULAR]
-        reaches.append(statistics.mean((row.high - row.low) / 2 for row in found if row))
-        smallest.append(min(row.smallest_difference for row in _rows(comparison, models, PROTOCOLS[0])))
+        reaches.append(statistics.mean((row.mean.high - row.mean.low) / 2 for row in found if row))
+        smallest.append(min(row.difference.mde or 0.0 for row in _rows(comparison, models, PROTOCOLS[0])))
     without = [
         escape(model)
         for model in models
         for row in [model_row(theirs, model, PROTOCOLS[0], "hit@10")]
-        if row and row.mean == 0
+        if row and row.mean.value == 0
     ]
     lines = []
     if without:
@@ -194,11 +193,11 @@ def _widths(ours: Comparison | None, theirs: Comparison | None, models: list[str
         *lines,
         f"{population(theirs.users, theirs.targets)} instead of {population(ours.users, ours.targets)} give other "
         f"intervals: {_ORDERED_BY.upper()}, history {PROTOCOLS[0]}, is known to ± {reaches[1]:.4f} instead of "
-        f"± {reaches[0]:.4f} (mean over the models). The smallest difference of a pair is what a test on these users "
-        f"would find with a chance of 80%; it is {smallest[1]:.4f} at best, {smallest[0]:.4f} with leave-one-out. A "
-        "smaller one may be there unseen.",
-        "p-values are corrected (Holm) for all pairs of each split's own comparison, which may be of more models "
-        f"with leave-one-out, and judged at {SIGNIFICANCE:g}.",
+        f"± {reaches[0]:.4f} (mean over the models). The minimum detectable effect (MDE) of a pair is what a test on "
+        f"these users would find with a chance of 80%; it is {smallest[1]:.4f} at best, {smallest[0]:.4f} with "
+        "leave-one-out. A smaller difference may exist and stay unseen.",
+        "p-values are Holm-corrected for all pairs of each split's own comparison, which may be of more models with "
+        f"leave-one-out. Significant: the interval excludes zero and the corrected p is below {SIGNIFICANCE:g}.",
     ]
 
 
@@ -238,10 +237,8 @@ def _rows(comparison: Comparison, models: list[str], protocol: str) -> list[Pair
 
 
 def _better(row: PairRow) -> str:
-    """Return the better model of a pair, '' where the corrected test tells no difference."""
-    if row.permutation_p_holm >= SIGNIFICANCE:
-        return ""
-    return row.first if row.difference > 0 else row.second
+    """Return the better model of a pair, '' where the difference is not significant."""
+    return ("", row.first, row.second)[row.difference.sign]
 
 
 def _in_order(models: list[str]) -> str:

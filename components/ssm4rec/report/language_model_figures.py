@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ssm4rec.contracts import METRICS, metric_name
 from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN
 from ssm4rec.llm.ranking_file import AMONG_CANDIDATES
-from ssm4rec.report.figures import COLOURS, HATCHES, INK, Figure, drawing, style
+from ssm4rec.report.figures import COLOURS, HATCHES, INK, Figure, drawing, style, whiskers
 from ssm4rec.report.language_models import ORDER_NAMES, ORDERS, RANKER_NAMES, RANKERS, SHUFFLED_ORDER, RankerRun
 
 _ALIGNMENT: Final = (
@@ -30,13 +30,13 @@ def before_and_after(run: RankerRun) -> tuple[Figure, ...]:
             width = 0.8 / len(run.rankers)
             for place, ranker in enumerate(run.rankers):
                 rows = [run.row(ranker, order, AMONG_CANDIDATES, metric_name(metric, 10)) for metric in METRICS]
-                halves = [run.half_width(row) for row in rows]
+                found = [run.estimate(row) for row in rows]
                 kind = RANKERS.index(ranker)
                 made.axes.bar(
                     [at + width * (place + 0.5) - 0.4 for at in range(len(METRICS))],
                     [row.value for row in rows],
                     width,
-                    yerr=halves,
+                    yerr=whiskers(found),
                     label=RANKER_NAMES[ranker],
                     color=COLOURS[kind],
                     hatch=HATCHES[kind],
@@ -44,8 +44,8 @@ def before_and_after(run: RankerRun) -> tuple[Figure, ...]:
                     error_kw={"ecolor": INK, "elinewidth": 1, "capsize": 2},
                 )
                 numbers += [
-                    (ranker, row.metric, row.value, row.standard_error, row.value - half, row.value + half)
-                    for row, half in zip(rows, halves, strict=True)
+                    (ranker, row.metric, row.value, row.standard_error, one.low, one.high)
+                    for row, one in zip(rows, found, strict=True)
                 ]
             made.axes.set_xticks(range(len(METRICS)), [f"{metric.upper()}@10" for metric in METRICS])
             made.axes.set_ylim(bottom=0)

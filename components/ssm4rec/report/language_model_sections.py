@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.contracts import METRICS, metric_name
 from ssm4rec.llm.ranking_file import (
     ALIGNED,
@@ -22,15 +23,12 @@ from ssm4rec.report.language_models import (
     RANKER_NAMES,
     RETRIEVER_ORDER,
     SHUFFLED_ORDER,
-    Difference,
     LanguageModels,
     RankerRun,
 )
-from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table, with_interval
+from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.sections import Section
-
-_STANDARD_ERRORS: Final = 2
 
 _NOTES: Final = """\
 - **Two populations.** *Among candidates*: users whose target the retriever found; what a ranker does with a fair
@@ -94,7 +92,7 @@ def _side_by_side(runs: Sequence[RankerRun]) -> str:
             row = run.row(state, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10") if known else None
             cells.append(f"{row.value:.4f} ± {row.standard_error:.4f}" if row else MISSING)
         change = run.difference(ALIGNED, FINETUNED, SHUFFLED_ORDER, "ndcg") if run.aligned else None
-        cells.append(with_interval(change.mean, change.low, change.high, sign=True) if change else MISSING)
+        cells.append(change.text() if change else MISSING)
         rows.append([escape(run.name), f"{run.finetuned.ranked:,}", *cells])
     header = ["Ranker", "Users", *(RANKER_NAMES[state] for state in states)]
     text = (
@@ -133,10 +131,8 @@ def _numbers(run: RankerRun, population: str) -> str:
             cells = []
             for metric in METRICS:
                 row = run.row(ranker, order, population, metric_name(metric, 10))
-                half = run.half_width(row)
-                cells.append(
-                    f"{row.value:.4f} ± {row.standard_error:.4f} [{row.value - half:.3f}, {row.value + half:.3f}]"
-                )
+                found = run.estimate(row)
+                cells.append(f"{row.value:.4f} ± {row.standard_error:.4f} [{found.low:.3f}, {found.high:.3f}]")
             five = run.row(ranker, order, population, "hit@5")
             cells.append(f"{five.value:.3f} ± {five.standard_error:.3f}")
             rows.append([RANKER_NAMES[ranker], MISSING if ranker in BASELINES else order, *cells])
@@ -155,7 +151,7 @@ def _differences(run: RankerRun) -> str:
     for ranker, other in _pairs(run):
         for order in ORDERS:
             found = [run.difference(ranker, other, order, metric) for metric in METRICS]
-            cells = [with_interval(one.mean, one.low, one.high, sign=True) for one in found]
+            cells = [one.text() for one in found]
             rows.append([f"{RANKER_NAMES[ranker]} \N{MINUS SIGN} {RANKER_NAMES[other]}", order, *cells])
     header = ["Difference", "Order shown", "HIT@10", "NDCG@10", "MRR@10"]
     return table(header, rows, text_columns=len(header))
@@ -163,15 +159,17 @@ def _differences(run: RankerRun) -> str:
 
 def _verdicts(run: RankerRun) -> list[str]:
     lines = [_against_random(run)]
-    lines += [f"Fine-tuned against {RANKER_NAMES[other]}: {_told(run, FINETUNED, other)}." for other in BASELINES[1:]]
+    lines += [
+        f"Fine-tuned against {RANKER_NAMES[other]}: {_verdict(run, FINETUNED, other)}." for other in BASELINES[1:]
+    ]
     if BASE in run.states:
-        lines.append(f"Fine-tuned against the model as it came: {_told(run, FINETUNED, BASE)}.")
+        lines.append(f"Fine-tuned against the model as it came: {_verdict(run, FINETUNED, BASE)}.")
     if run.aligned:
         lines.append(_of_orpo(run))
     return [*lines, _position_prior(run)]
 
 
-def _told(run: RankerRun, ranker: str, other: str) -> str:
+def _verdict(run: RankerRun, ranker: str, other: str) -> str:
     """Return in words what the difference of two rankers in NDCG@10 says, in both orders."""
     words = [
         f"candidates {ORDER_NAMES[order]}, {_judged(run.difference(ranker, other, order, 'ndcg'))}" for order in ORDERS
@@ -180,28 +178,24 @@ def _told(run: RankerRun, ranker: str, other: str) -> str:
 
 
 def _judged(difference: Difference) -> str:
-    shown = with_interval(difference.mean, difference.low, difference.high, sign=True)
-    if difference.low > 0:
-        return f"better by {shown} in NDCG@10"
-    if difference.high < 0:
-        return f"worse by {shown} in NDCG@10"
-    return f"{shown} in NDCG@10: no difference can be told from {plural(difference.users, 'user')}"
+    verdict = difference.verdict("significantly better", "significantly worse")
+    return f"{verdict}, {difference.stated()} in NDCG@10 over {plural(difference.n, 'user')}"
 
 
 def _against_random(run: RankerRun) -> str:
     """Say whether the fine-tuned model ranks at all, where a liking for letters does not help."""
     chance = run.row(RANDOM, RETRIEVER_ORDER, AMONG_CANDIDATES, "ndcg@10")
     ours = run.row(FINETUNED, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10")
-    above = ours.value - chance.value > _STANDARD_ERRORS * ours.standard_error
+    difference = run.difference(FINETUNED, RANDOM, SHUFFLED_ORDER, "ndcg")
     return (
-        f"Above random by two standard errors, candidates shuffled: **{'yes' if above else 'no'}** (fine-tuned NDCG@10 "
-        f"{ours.value:.4f} ± {ours.standard_error:.4f}, a random order {chance.value:.4f}, "
-        f"{plural(run.finetuned.ranked, 'user')})."
+        f"Better than a random order, candidates shuffled: **{difference.verdict('yes', 'no, significantly worse')}** "
+        f"(fine-tuned NDCG@10 {ours.value:.4f} ± {ours.standard_error:.4f}, a random order {chance.value:.4f}, "
+        f"difference {difference.stated()}, {plural(run.finetuned.ranked, 'user')})."
     )
 
 
 def _of_orpo(run: RankerRun) -> str:
-    return f"ORPO against fine-tuning alone: {_told(run, ALIGNED, FINETUNED)}." if run.aligned else ""
+    return f"ORPO against fine-tuning alone: {_verdict(run, ALIGNED, FINETUNED)}." if run.aligned else ""
 
 
 def _position_prior(run: RankerRun) -> str:

@@ -8,12 +8,13 @@ from typing import Final
 import numpy
 import scipy.stats
 
+from ssm4rec.artifacts.estimate import CONFIDENCE, Difference, Estimate
 from ssm4rec.contracts import METRICS, MOST_POPULAR, metric_name
 from ssm4rec.data.dataset import Int32s
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.evaluation_files import ResultRow
-from ssm4rec.evaluation.metrics import gains_at, metric_at
-from ssm4rec.evaluation.statistics import CONFIDENCE, Floats, bootstrap_means, interval
+from ssm4rec.evaluation.metrics import gains_at
+from ssm4rec.evaluation.statistics import Floats, bootstrap_means, difference_over_users
 from ssm4rec.llm.alignment_history import AlignmentRow
 from ssm4rec.llm.generation_file import GenerationSummary
 from ssm4rec.llm.ranking_file import (
@@ -51,16 +52,6 @@ MASKED_LISTS: Final = "masked lists"
 """Protocol of generators in results.json: short lists of new items, on the users evaluated."""
 
 _RESAMPLES: Final = 10_000
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference of two rankers' means over the same users, with its 95% interval."""
-
-    mean: float
-    low: float
-    high: float
-    users: int
 
 
 @dataclass(frozen=True)
@@ -118,30 +109,30 @@ class RankerRun:
         """Return how often a state of the language model put the candidate in each place first."""
         return self._summary(state).first_places[f"{state}/{order}"]
 
-    def half_width(self, row: RankingRow) -> float:
-        """Return half of a number's 95% interval, by Student's t over the users ranked."""
-        quantile = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, self.finetuned.ranked - 1)
-        return float(quantile * row.standard_error)
+    def estimate(self, row: RankingRow) -> Estimate:
+        """Return a number with its 95% interval, by Student's t over the users ranked."""
+        users = self.finetuned.ranked
+        half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, users - 1) * row.standard_error)
+        return Estimate(row.value, row.value - half, row.value + half, users)
 
     def difference(self, ranker: str, other: str, order: str, metric: str) -> Difference:
         """Return the mean difference at cutoff 10, paired by user, with its bootstrap interval over users.
 
-        An order of chance has no ranks; its expected gain stands in the place of each user's.
+        A random order has no ranks; its expected gain counts instead of each user's.
         """
-        (ours, our_draws), (theirs, their_draws) = (self._mean(name, order, metric) for name in (ranker, other))
-        low, high = interval(our_draws - their_draws)
-        return Difference(ours - theirs, low, high, len(self.users))
+        (ours, our_draws), (theirs, their_draws) = (self._gains(name, order, metric) for name in (ranker, other))
+        return difference_over_users(ours - theirs, numpy.ones(len(self.users), numpy.int64), our_draws - their_draws)
 
     def _summary(self, ranker: str) -> RankingSummary:
         return self.aligned if ranker == ALIGNED and self.aligned else self.finetuned
 
-    def _mean(self, ranker: str, order: str, metric: str) -> tuple[float, Floats]:
-        """Return a mean and its draws, (R,)."""
+    def _gains(self, ranker: str, order: str, metric: str) -> tuple[Floats, Floats]:
+        """Return each user's gain, (n,), and draws of their mean, (R,)."""
         if ranker == RANDOM:
             expected = self.row(RANDOM, order, AMONG_CANDIDATES, metric_name(metric, 10)).value
-            return expected, numpy.full(_RESAMPLES, expected)
+            return numpy.full(len(self.users), expected), numpy.full(_RESAMPLES, expected)
         key = (ranker, RETRIEVER_ORDER if ranker in BASELINES else order)
-        return metric_at(metric, self.ranks[key], 10), self._drawn[*key, metric]
+        return gains_at(metric, self.ranks[key], 10), self._drawn[*key, metric]
 
     @cached_property
     def _drawn(self) -> dict[tuple[str, str, str], Floats]:

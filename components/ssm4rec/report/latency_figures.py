@@ -3,6 +3,7 @@
 import statistics
 from typing import Final
 
+from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.contracts import UNMASKED
 from ssm4rec.latency.latency_files import LatencyResult
 from ssm4rec.report.comparison_sections import model_row
@@ -21,21 +22,19 @@ def against_hits(study: Study, latency: Latency, batch: int) -> Figure:
             result = latency.of_model(model, batch)
             if result is None:
                 continue
-            hit, hit_low, hit_high = _hit(study, model)
-            time = result.mean_without_outliers
-            value, low, high = (seconds * _MILLI for seconds in (time.value, time.low, time.high))
+            hit, time = _hit(study, model), result.mean_without_outliers
             look = style(place) | {"linestyle": "none", "markersize": 7}
             made.axes.errorbar(
-                [value],
-                [hit],
-                xerr=whiskers([value], [low], [high]),
-                yerr=whiskers([hit], [hit_low], [hit_high]),
+                [time.value * _MILLI],
+                [hit.value],
+                xerr=whiskers([time], _MILLI),
+                yerr=whiskers([hit]),
                 capsize=2,
                 label=model,
                 **look,
             )
-            numbers.append((model, batch, value, low, high, hit, hit_low, hit_high))
-        made.axes.set_xlabel("Latency, milliseconds a user")
+            numbers.append((model, batch, *_cells(time, _MILLI), *_cells(hit)))
+        made.axes.set_xlabel("Latency, milliseconds per user")
         made.axes.set_ylabel("HIT@10, history unmasked")
         made.axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
         if numbers:
@@ -43,7 +42,7 @@ def against_hits(study: Study, latency: Latency, batch: int) -> Figure:
             made.canvas.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)  # whiskers are anywhere
     users = "user" if batch == 1 else "users"
     caption = (
-        f"HIT@10 against latency (logarithmic), as in the paper's Appendix B; {batch:,} {users} a request, outliers "
+        f"HIT@10 against latency (logarithmic), as in the paper's Appendix B; {batch:,} {users} per request, outliers "
         "left out, whole history read. Bars: 95% over samples, and over users where the models were compared. Better "
         "is left and up."
     )
@@ -51,13 +50,18 @@ def against_hits(study: Study, latency: Latency, batch: int) -> Figure:
     return made.figure(caption, columns, numbers)
 
 
-def _hit(study: Study, model: str) -> tuple[float, float, float]:
+def _cells(estimate: Estimate, scale: float = 1.0) -> tuple[float, float, float]:
+    return (estimate.value * scale, estimate.low * scale, estimate.high * scale)
+
+
+def _hit(study: Study, model: str) -> Estimate:
     """Return a model's HIT@10 with its interval, which is the value alone where there is none."""
     row = model_row(study.comparison, model, UNMASKED, "hit@10") if study.comparison else None
     if row is None:
-        mean = statistics.mean(study.values(model, study.split, UNMASKED, "hit@10"))
-        return mean, mean, mean
-    return row.mean, row.low, row.high
+        values = study.values(model, study.split, UNMASKED, "hit@10")
+        mean = statistics.mean(values)
+        return Estimate(mean, mean, mean, len(values))
+    return row.mean
 
 
 def spreads(latency: Latency) -> tuple[Figure, ...]:
@@ -82,8 +86,8 @@ def spreads(latency: Latency) -> tuple[Figure, ...]:
         made.axes.set_yticks(range(len(names)), names)
         made.axes.set_ylim(-0.5, len(names) - 0.5)
         made.axes.invert_yaxis()
-        made.axes.set_xlabel("Milliseconds a user")
-    caption = f"Every sample's time a user, {batch:,} users a request, whole history read; crosses are outliers."
+        made.axes.set_xlabel("Milliseconds per user")
+    caption = f"Every sample's time per user, {batch:,} users per request, whole history read; crosses are outliers."
     numbers = [
         (row.model, row.seed, row.sample, row.total_seconds / row.users * _MILLI, str(row.outlier)) for row in rows
     ]
@@ -91,7 +95,7 @@ def spreads(latency: Latency) -> tuple[Figure, ...]:
 
 
 def against_length(latency: Latency) -> tuple[Figure, ...]:
-    """Return the median cost of one user against the length of the history, a figure a way of reading it."""
+    """Return the median cost of one user against the length of the history, one figure per way of reading it."""
     figures = []
     for mode, words in MODE_NAMES.items():
         curves = latency.of_lengths(mode)
@@ -100,13 +104,11 @@ def against_length(latency: Latency) -> tuple[Figure, ...]:
         numbers: list[tuple[Cell, ...]] = []
         with drawing(f"cost-against-length-{mode}", height=4.0) as made:
             for place, (model, curve) in enumerate(curves.items()):
-                values = [result.median.value * _MILLI for result in curve]
-                lows = [result.median.low * _MILLI for result in curve]
-                highs = [result.median.high * _MILLI for result in curve]
+                medians = [result.median for result in curve]
+                values = [median.value * _MILLI for median in medians]
                 lengths = [result.length or 0 for result in curve]
-                made.axes.errorbar(
-                    lengths, values, yerr=whiskers(values, lows, highs), capsize=2, label=model, **style(place)
-                )
+                reach = whiskers(medians, _MILLI)
+                made.axes.errorbar(lengths, values, yerr=reach, capsize=2, label=model, **style(place))
                 numbers += [_point(result) for result in curve]
             logarithmic(made.axes, "x", "y")
             for crossing in latency.summary.crossings:
@@ -114,7 +116,7 @@ def against_length(latency: Latency) -> tuple[Figure, ...]:
                     for length in crossing.cheaper_from:
                         made.axes.axvline(length, color=INK, linewidth=0.6, alpha=0.5, linestyle=":")
             made.axes.set_xlabel("Items in the history, L")
-            made.axes.set_ylabel("Milliseconds a user")
+            made.axes.set_ylabel("Milliseconds per user")
             made.axes.legend(frameon=False, fontsize=9)
         caption = (
             f"Cost of one user against the length of a generated history, {words}: medians with 95% intervals, both "
@@ -126,6 +128,4 @@ def against_length(latency: Latency) -> tuple[Figure, ...]:
 
 
 def _point(result: LatencyResult) -> tuple[Cell, ...]:
-    median = result.median
-    times = [value * _MILLI for value in (median.value, median.low, median.high)]
-    return (result.model, result.weights, result.length, *times)
+    return (result.model, result.weights, result.length, *_cells(result.median, _MILLI))

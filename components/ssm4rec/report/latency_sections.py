@@ -3,7 +3,6 @@
 from itertools import product
 from typing import Final
 
-from ssm4rec.latency.intervals import Interval
 from ssm4rec.latency.latency_files import LatencyResult
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report.latency_figures import against_hits, against_length, spreads
@@ -46,17 +45,12 @@ def latency_cautions(latency: Latency | None, failure: str = "") -> list[str]:
     return []
 
 
-def milliseconds(interval: Interval) -> str:
-    """Return an interval of seconds in milliseconds, to three digits.
+def milliseconds(seconds: float) -> str:
+    """Return seconds as milliseconds with three digits and no exponent.
 
-    >>> milliseconds(Interval(0.00123456, 0.0012, 0.0013))
-    '1.23 [1.20, 1.30]'
+    >>> [milliseconds(seconds) for seconds in (0.00123456, 0.0123456, 0.000123456)]
+    ['1.23', '12.3', '0.123']
     """
-    return f"{_three(interval.value)} [{_three(interval.low)}, {_three(interval.high)}]"
-
-
-def _three(seconds: float) -> str:
-    """Return seconds as milliseconds with three digits and no exponent."""
     value = seconds * 1000
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3 if value >= 0.1 else 4
     return f"{value:.{decimals}f}"
@@ -65,7 +59,7 @@ def _three(seconds: float) -> str:
 def _of_users(latency: Latency, paper: PaperTable | None) -> str:
     protocol, machine = latency.summary.protocol, latency.summary.machine
     parts = [
-        f"Milliseconds a user, from the history to ten suggestions out of {latency.summary.items:,} items: "
+        f"Milliseconds per user, from the history to ten suggestions out of {latency.summary.items:,} items: "
         f"{plural(protocol['samples'], 'sample')} of {plural(protocol['users'], 'user')} each (paper: 30 of 1,500), "
         f"the same for every model, on {escape(str(machine['device_name']))}, "
         f"{plural(machine['threads'], 'thread')}. Brackets are 95% bootstrap intervals over samples. Outliers: "
@@ -80,7 +74,7 @@ def _of_users(latency: Latency, paper: PaperTable | None) -> str:
             "is the time of one user), without a batch size and without an interval."
         )
     for batch in latency.batches:
-        parts += [f"### {plural(batch, 'user')} a request", _batch(latency, batch, paper)]
+        parts += [f"### {plural(batch, 'user')} per request", _batch(latency, batch, paper)]
     parts += ["### Requests", _requests(latency)]
     parts += ["### Memory, and where the time goes", _shares(latency)]
     return "\n\n".join([*parts, "### Machine", machine_table(latency)])
@@ -102,7 +96,7 @@ def _batch(latency: Latency, batch: int, paper: PaperTable | None) -> str:
         [
             _model(result),
             MODE_NAMES[result.mode],
-            *(milliseconds(one) for one in (result.mean, result.mean_without_outliers, result.median)),
+            *(one.text(milliseconds) for one in (result.mean, result.mean_without_outliers, result.median)),
             f"{result.outliers} of {result.samples}",
             *([MISSING if result.mode == STEP else printed.get(result.model) or MISSING] if paper else []),
         ]
@@ -119,12 +113,21 @@ def _requests(latency: Latency) -> str:
             MODE_NAMES[result.mode],
             f"{result.batch:,}",
             f"{result.users_per_second:,.0f}",
-            *(_three(value) for value in (result.request_p50, result.request_p95, result.request_p99)),
+            *(milliseconds(value) for value in (result.request_p50, result.request_p95, result.request_p99)),
             f"{result.cpu_per_wall:.2f}",
         ]
         for result in latency.of_users()
     ]
-    header = ["Model", "Read", "Users a request", "Users a second", "Request, ms: p50", "p95", "p99", "CPU-s a second"]
+    header = [
+        "Model",
+        "Read",
+        "Users per request",
+        "Users per second",
+        "Request, ms: p50",
+        "p95",
+        "p99",
+        "CPU-s per second",
+    ]
     return table(header, rows, text_columns=2)
 
 
@@ -144,7 +147,7 @@ def _shares(latency: Latency) -> str:
         ]
         for result in latency.of_users()
     ]
-    header = ["Model", "Read", "Users a request", "Forward", "Scores", "Best ten", "Items of a history"]
+    header = ["Model", "Read", "Users per request", "Forward", "Scores", "Best ten", "Items of a history"]
     header += ["Weights, KiB", "State of a user, KiB", "Working memory of a request, KiB"]
     return table(header, rows, text_columns=2)
 
@@ -165,7 +168,7 @@ def _of_lengths(latency: Latency) -> str:
         lengths = sorted({result.length or 0 for curve in curves.values() for result in curve})
         rows = []
         for model, curve in curves.items():
-            medians = {result.length: milliseconds(result.median) for result in curve}
+            medians = {result.length: result.median.text(milliseconds) for result in curve}
             rows.append([escape(model), *(medians.get(length, MISSING) for length in lengths)])
         header = ["Model", *(f"L = {length:,}" for length in lengths)]
         parts += [

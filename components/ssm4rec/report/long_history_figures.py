@@ -26,17 +26,18 @@ def against_window(study: LongHistoryStudy, protocol: str) -> Figure:
             means = [row.mean for _, row in rows]
             made.axes.errorbar(
                 _apart([window for window, _ in rows], place),
-                means,
-                yerr=whiskers(means, [row.low for _, row in rows], [row.high for _, row in rows]),
+                [mean.value for mean in means],
+                yerr=whiskers(means),
                 capsize=2,
                 label=model,
                 **style(place),
             )
-            numbers += [(model, window, row.mean, row.low, row.high) for window, row in rows]
+            numbers += [(model, window, row.mean.value, row.mean.low, row.mean.high) for window, row in rows]
         popular = model_row(comparison, MOST_POPULAR, protocol, NAME)
         if popular:
-            made.axes.axhline(popular.mean, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label=MOST_POPULAR)
-            numbers.append((MOST_POPULAR, None, popular.mean, popular.low, popular.high))
+            mean = popular.mean
+            made.axes.axhline(mean.value, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label=MOST_POPULAR)
+            numbers.append((MOST_POPULAR, None, mean.value, mean.low, mean.high))
         _window_axis(made, study)
         made.axes.set_ylabel(f"NDCG@10, history {protocol}")
     caption = (

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
+from ssm4rec.artifacts.estimate import NOT_SIGNIFICANT
 from ssm4rec.contracts import UNMASKED
 from ssm4rec.evaluation.windows import NAME, WindowPair, label
 from ssm4rec.latency.latency_files import Crossing
 from ssm4rec.latency.summary import BASELINE
-from ssm4rec.report.comparison_sections import SIGNIFICANCE, model_row, p_text
+from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.findings import ran_out_of_epochs
 from ssm4rec.report.latency_sections import latency_cautions
 from ssm4rec.report.long_histories import LongHistoryStudy
-from ssm4rec.report.markdown import bullets, escape, listed, plural, with_interval
+from ssm4rec.report.markdown import bullets, escape, listed, plural
 from ssm4rec.report.measurements import FULL, MODE_NAMES, PREFILL, STEP
 
 
@@ -29,43 +30,39 @@ def in_short(study: LongHistoryStudy) -> str:
 def best_window(study: LongHistoryStudy, model: str, protocol: str = UNMASKED) -> int:
     """Return the window with the highest NDCG@10; of equal ones the shortest."""
     reached = {
-        window: row.mean
+        window: row.mean.value
         for window in study.windows.windows[model]
         if (row := model_row(study.windows.comparison, label(model, window), protocol, NAME))
     }
     return max(reached, key=lambda window: (reached[window], -window))
 
 
-def told(pair: WindowPair) -> bool:
-    """Return whether the corrected test tells a pair apart."""
-    return pair.p_holm < SIGNIFICANCE
-
-
 def judged_pair(pair: WindowPair) -> str:
-    """Say what a pair's corrected test allows to say."""
-    if not told(pair):
-        return "no difference can be told"
-    return "better" if pair.all_users.value > 0 else "worse"
+    """Return the verdict on a pair."""
+    return pair.all_users.verdict("significantly better", "significantly worse")
 
 
 def quality_verdict(study: LongHistoryStudy, model: str) -> str:
-    """Say which window of a model is best, and which ones are told apart from the longest."""
+    """Say which window of a model is best, and which ones differ significantly from the longest."""
     best, longest = best_window(study, model), study.windows.windows[model][-1]
     row = model_row(study.windows.comparison, label(model, best), UNMASKED, NAME)
-    reached = with_interval(row.mean, row.low, row.high) if row else ""
+    reached = row.mean.text() if row else ""
     pairs = [pair for pair in study.windows.to_longest if (pair.model, pair.protocol) == (model, UNMASKED)]
-    apart = [f"{words} with {found}" for words, found in _told_apart(pairs)]
-    rest = listed(apart) if apart else "no difference can be told with any shorter one"
+    different = [f"{words} with {found}" for words, found in _different(pairs)]
+    rest = listed(different) if different else f"{NOT_SIGNIFICANT} with any shorter one"
     return (
-        f"**{escape(model)}**: best with a window of {best:,} items, NDCG@10 {reached}. Beside its longest window of "
-        f"{longest:,}: {rest}."
+        f"**{escape(model)}**: best with a window of {best:,} items, NDCG@10 {reached}. Compared with its longest "
+        f"window of {longest:,}: {rest}."
     )
 
 
-def _told_apart(pairs: Sequence[WindowPair]) -> list[tuple[str, str]]:
-    """Return in words how pairs that are told apart are, and at which windows."""
-    found = {side: [f"{pair.window:,}" for pair in pairs if judged_pair(pair) == side] for side in ("better", "worse")}
-    return [(side, listed(windows)) for side, windows in found.items() if windows]
+def _different(pairs: Sequence[WindowPair]) -> list[tuple[str, str]]:
+    """Return in words how pairs differ significantly, and at which windows."""
+    found: dict[str, list[str]] = {}
+    for pair in sorted(pairs, key=lambda pair: -pair.all_users.sign):  # the better ones first
+        if pair.all_users.sign:
+            found.setdefault(judged_pair(pair), []).append(f"{pair.window:,}")
+    return [(side, listed(windows)) for side, windows in found.items()]
 
 
 def against_baseline(study: LongHistoryStudy) -> str:
@@ -75,14 +72,13 @@ def against_baseline(study: LongHistoryStudy) -> str:
         pairs = [pair for pair in study.windows.to_baseline if (pair.model, pair.protocol) == (model, UNMASKED)]
         if not pairs:
             continue
-        told_apart = [f"{side} at {found}" for side, found in _told_apart(pairs)]
+        different = [f"{side} at {found}" for side, found in _different(pairs)]
         last = max(pairs, key=lambda pair: pair.window)
-        gap = with_interval(last.all_users.value, last.all_users.low, last.all_users.high, sign=True)
         words.append(
-            f"{escape(model)} is {listed(told_apart) if told_apart else 'nowhere told apart from it'} "
-            f"(at {last.window:,}: {gap}, Holm's p {p_text(last.p_holm)})"
+            f"{escape(model)} is {listed(different) if different else 'at no window significantly different'} "
+            f"(at {last.window:,}: {last.all_users.stated()})"
         )
-    return f"**Beside {BASELINE} at the same window**: {'; '.join(words)}." if words else ""
+    return f"**Compared with {BASELINE} at the same window**: {'; '.join(words)}." if words else ""
 
 
 def crossing_words(crossing: Crossing) -> str:
@@ -106,15 +102,17 @@ def crossing_words(crossing: Crossing) -> str:
 
 
 def how_sure(study: LongHistoryStudy, crossing: Crossing) -> str:
-    """Say at which measured lengths the two curves differ by more than their 95% intervals."""
+    """Say at which measured lengths the 95% intervals of the two curves do not overlap."""
     curves = study.latency.of_lengths(crossing.mode)
     baseline = {one.length: one.median for one in curves[BASELINE]}
     apart = [
         f"{one.length:,}"
         for one in curves[crossing.model]
-        if one.median.high < baseline[one.length].low or one.median.low > baseline[one.length].high
+        if one.median.side(baseline[one.length].low, baseline[one.length].high)
     ]
-    return f"intervals apart at L = {listed(apart)}" if apart else "intervals overlap at every length: it may be noise"
+    if apart:
+        return f"intervals do not overlap at L = {listed(apart)}"
+    return "intervals overlap at every length: not significant"
 
 
 def _two_digits(length: float) -> str:

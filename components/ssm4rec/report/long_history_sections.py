@@ -2,17 +2,18 @@
 
 from typing import Final
 
+from ssm4rec.artifacts.estimate import SIGNIFICANCE, Difference, p_text
 from ssm4rec.contracts import PROTOCOLS, UNMASKED
-from ssm4rec.evaluation.windows import NAME, Difference, label
+from ssm4rec.evaluation.windows import NAME, WindowPair, label
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report import tables
-from ssm4rec.report.comparison_sections import SIGNIFICANCE, model_row, p_text
+from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.findings import sequence_lengths
 from ssm4rec.report.latency_sections import length_section, machine_table
 from ssm4rec.report.long_histories import LongHistoryStudy
 from ssm4rec.report.long_history_figures import against_window, of_the_longest_histories, state_sizes
 from ssm4rec.report.long_history_findings import in_short, judged_pair, size_words, what_it_shows_not
-from ssm4rec.report.markdown import MISSING, escape, plural, table, with_interval
+from ssm4rec.report.markdown import MISSING, escape, plural, table
 from ssm4rec.report.paper import SOURCE
 from ssm4rec.report.sections import Section
 
@@ -44,11 +45,13 @@ _READING: Final = f"""\
 - **History unmasked** (the paper's protocol): items of the user's history compete with the target. **Masked**: they are
   taken out. The mask is the whole history for every window.
 - **Intervals** are 95% bootstrap intervals over users, paired: the difference of two models of the same users. p-values
-  are of two-sided permutation tests, Holm's corrected for all pairs of one table, judged at {SIGNIFICANCE:g}.
+  are of two-sided permutation tests, Holm-corrected for all pairs of one table. A difference is significant if its
+  interval excludes zero and its corrected p is below {SIGNIFICANCE:g}; otherwise its minimum detectable effect (MDE)
+  is given: what one uncorrected test on these users would find with a chance of 80%.
 - **Users cut**: those whose history is longer than the window. The others lose nothing by it: for them two windows
   differ by what the models learnt only.
 - **Crossing points** are interpolated between two measured lengths, along straight lines of log time over log L.
-  Beside each stands where the two curves' 95% intervals are apart: elsewhere which one is faster may be noise."""
+  Next to each stands where the two curves' 95% intervals do not overlap: elsewhere which one is faster may be noise."""
 
 
 def long_history_title(study: LongHistoryStudy) -> str:
@@ -77,7 +80,7 @@ def long_history_sections(study: LongHistoryStudy) -> list[Section]:
         ),
     ]
     if rivals:
-        sections.append(Section(f"Beside {BASELINE} at the same window", "\n\n".join(rivals)))
+        sections.append(Section(f"Compared with {BASELINE} at the same window", "\n\n".join(rivals)))
     sections.append(length_section(study.latency))
     if study.states():
         sections.append(Section("State against key-value cache", _states(study), (state_sizes(study),)))
@@ -95,7 +98,7 @@ def _quality(study: LongHistoryStudy, protocol: str) -> str:
         cells = []
         for metric in _TEN:
             row = model_row(study.windows.comparison, label(model, window), protocol, metric)
-            cells.append(with_interval(row.mean, row.low, row.high) if row else MISSING)
+            cells.append(row.mean.text() if row else MISSING)
         rows.append([escape(model), f"{window:,}", *cells, f"{study.cpu_seconds(model, window):,.0f}"])
     header = ["Model", "Window", "HIT@10", "NDCG@10", "MRR@10", "Training, CPU-s"]
     users = plural(study.windows.comparison.users, "user")
@@ -106,32 +109,37 @@ def _losses(study: LongHistoryStudy, protocol: str) -> str:
     rows = [
         [
             escape(pair.model),
-            f"{pair.window:,} less {pair.other_window:,}",
+            f"{pair.window:,} \N{MINUS SIGN} {pair.other_window:,}",
             judged_pair(pair),
-            _difference(pair.all_users),
-            p_text(pair.p_holm),
+            *_tested(pair),
             f"{pair.cut_users:,}",
             _difference(pair.of_cut_users),
         ]
         for pair in study.windows.to_longest
         if pair.protocol == protocol
     ]
-    header = ["Model", "Windows", "Judgement", "All users", "p, Holm", "Users cut", "Those alone"]
+    header = ["Model", "Windows", "Verdict", "All users", "p, Holm-corrected", "Users cut", "Cut users only"]
     return f"### NDCG@10, history {protocol}\n\n{table(header, rows, text_columns=3)}"
 
 
 def _rivals(study: LongHistoryStudy, protocol: str) -> str:
     rows = [
-        [escape(pair.model), f"{pair.window:,}", judged_pair(pair), _difference(pair.all_users), p_text(pair.p_holm)]
+        [escape(pair.model), f"{pair.window:,}", judged_pair(pair), *_tested(pair)]
         for pair in study.windows.to_baseline
         if pair.protocol == protocol
     ]
-    header = ["Model", "Window", f"Than {BASELINE}", "Difference in NDCG@10", "p, Holm"]
+    header = ["Model", "Window", f"Than {BASELINE}", "Difference in NDCG@10", "p, Holm-corrected"]
     return f"### History {protocol}\n\n{table(header, rows, text_columns=3)}"
 
 
 def _difference(difference: Difference | None) -> str:
-    return with_interval(difference.value, difference.low, difference.high, sign=True) if difference else MISSING
+    return difference.text() if difference else MISSING
+
+
+def _tested(pair: WindowPair) -> tuple[str, str]:
+    """Return the cells of a difference and its corrected p."""
+    p = pair.all_users.p_holm
+    return pair.all_users.text(), MISSING if p is None else p_text(p)
 
 
 def _by_history_length(study: LongHistoryStudy) -> str:

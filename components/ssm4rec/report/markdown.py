@@ -1,6 +1,5 @@
 """Pieces of Markdown: escaped text, tables, numbers as the paper prints them."""
 
-import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -64,16 +63,6 @@ def metric_cell(values: Sequence[float]) -> str:
     """
     mean = f"{statistics.mean(values):.4f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
-
-
-def with_interval(mean: float, low: float, high: float, *, sign: bool = False) -> str:
-    """Return an estimate and its interval; without one (nan) the estimate alone.
-
-    >>> with_interval(0.0123, -0.004, 0.0286, sign=True)
-    '+0.0123 [-0.0040, +0.0286]'
-    """
-    form = "+.4f" if sign else ".4f"
-    return f"{mean:{form}}" if math.isnan(low) else f"{mean:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def bullets(lines: Sequence[str]) -> str:

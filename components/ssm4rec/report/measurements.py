@@ -1,4 +1,4 @@
-"""What a study measured beside its metrics: how sure the comparison of its models is, and what an answer costs."""
+"""What a study measured, apart from its metrics: how sure its comparison of models is, and what an answer costs."""
 
 import math
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy
 import scipy.stats
 
+from ssm4rec.artifacts.estimate import CONFIDENCE, Estimate
 from ssm4rec.contracts import TIME_BASELINES, baselines_of
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.comparison import Comparison
-from ssm4rec.latency.intervals import LEVEL, RESAMPLES, Interval
+from ssm4rec.latency.intervals import RESAMPLES
 from ssm4rec.latency.latency_files import LatencyResult, LatencySummary, TimedSample, read_samples
 from ssm4rec.latency.summary import group_of, grouped, seconds_per_user
 
@@ -60,10 +61,10 @@ class Latency:
                 curves.setdefault(result.model, []).append(result)
         return {model: sorted(curve, key=lambda one: one.length or 0) for model, curve in sorted(curves.items())}
 
-    def times_as_fast(self, model: str, other: str, batch: int) -> Interval | None:
-        """Return how many times as long ``other`` takes a user as ``model``, with its 95% bootstrap interval.
+    def times_as_fast(self, model: str, other: str, batch: int) -> Estimate | None:
+        """Return how many times as long ``other`` takes per user as ``model``, with its 95% bootstrap interval.
 
-        A ratio of means over the samples, which are drawn anew together: every sample has the same users for both.
+        A ratio of means over the samples, which are resampled together: every sample has the same users for both.
         None if the samples of one of the two were not given.
         """
         first, second = (self._sample_times(name, batch) for name in (model, other))
@@ -75,15 +76,15 @@ class Latency:
             lambda above, below, axis=-1: above.mean(axis) / below.mean(axis),
             paired=True,
             vectorized=True,
-            confidence_level=LEVEL,
+            confidence_level=CONFIDENCE,
             n_resamples=RESAMPLES,
             method="percentile",
             rng=numpy.random.default_rng(0),
         ).confidence_interval
-        return Interval(float(theirs.mean() / ours.mean()), float(found.low), float(found.high))
+        return Estimate(float(theirs.mean() / ours.mean()), float(found.low), float(found.high), len(ours))
 
     def _sample_times(self, model: str, batch: int) -> dict[int, float]:
-        """Return a model's seconds a user by the number of the sample, whole histories read anew."""
+        """Return a model's seconds per user by the number of the sample, whole histories read anew."""
         result = self.of_model(model, batch)
         rows = [row for row in self.samples if result and _key(result) == group_of(row)]
         return {row.sample: row.total_seconds / row.users for row in rows}

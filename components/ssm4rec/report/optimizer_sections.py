@@ -1,15 +1,14 @@
 """The report of an optimizer study: a verdict in words, tables with intervals, and curves."""
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from matplotlib.ticker import MaxNLocator
 
 from ssm4rec.report.figures import COLOURS, Cell, Figure, drawing, logarithmic
-from ssm4rec.report.markdown import MISSING, escape, table, with_interval
-from ssm4rec.report.optimizers import Curve, Interval, Method, OptimizerStudy, best_ndcg, steps
+from ssm4rec.report.markdown import MISSING, escape, table
+from ssm4rec.report.optimizers import Curve, Method, OptimizerStudy, best_ndcg, steps
 from ssm4rec.report.sections import Section
 from ssm4rec.training.history import EpochRow
 
@@ -22,8 +21,9 @@ _NOTES: Final = """\
   all, but that only AdamW has weight decay.
 - **NDCG@10** is that of validation, history unmasked, and the best after any epoch, for every method alike. There is
   no test set in this study: it compares trainings.
-- **Intervals** are 95% Student's t over seeds; a difference is paired by seed. With three seeds they are wide, and they
-  say nothing about other data.
+- **Intervals** are 95% Student's t over seeds; a difference is paired by seed, and significant if its interval excludes
+  zero. MDE is the minimum detectable effect: what such a test would find with a chance of 80%. With three seeds the
+  intervals are wide, and they say nothing about other data.
 - **The x axis** is targets seen or CPU-seconds, never steps: with larger batches a step is more work.
 - **paper** fits the Bregman distance beta on 1 / sqrt(B), as section 3.6 has it; **inverse** on 1 / B, which is how its
   noise falls; **noise-scale** follows McCandlish et al. (2018). `ssm4rec/optim/batch_size.py` has the readings of
@@ -50,22 +50,15 @@ def verdict(study: OptimizerStudy, model: str) -> str:
     """Say in words whether USGM with adaptive batches beats Adam on a model, and how sure that is."""
     rival, ours = Method(model, RIVAL, "fixed"), Method(model, "usgm", "paper")
     methods = study.methods(model)
-    best = max(methods, key=lambda method: Interval.of(list(study.best(method).values())).mean)
-    parts = [f"**{escape(model)}**: best is {best} with {_interval(Interval.of(list(study.best(best).values())))}."]
+    best = max(methods, key=lambda method: study.reached(method).value)
+    parts = [f"**{escape(model)}**: best is {best} with {study.reached(best).text()}."]
     if rival in methods and ours in methods:
         difference = study.difference(ours, rival)
-        reached = [Interval.of(list(study.best(method).values())) for method in (ours, rival)]
-        if math.isnan(difference.low):
-            judgement = "a single seed, so no judgement"
-        elif difference.low > 0:
-            judgement = "USGM with the paper's batches is better than Adam here"
-        elif difference.high < 0:
-            judgement = "USGM with the paper's batches is worse than Adam here"
-        else:
-            judgement = "no difference can be told"
+        claim = "USGM with the paper's batches is significantly {} than Adam here"
+        judged = difference.verdict(claim.format("better"), claim.format("worse"))
         parts.append(
-            f"The paper's claim, USGM with its adaptive batches against Adam: {_interval(reached[0])} against "
-            f"{_interval(reached[1])}, difference {_interval(difference, sign=True)}: {judgement}."
+            f"The paper's claim, USGM with its adaptive batches against Adam: {study.reached(ours).text()} against "
+            f"{study.reached(rival).text()}, difference {difference.stated()}: {judged}."
         )
     if at_edge := [method for method in methods if method.control == "fixed" and study.scale_is_at_an_edge(method)]:
         names = ", ".join(method.optimizer for method in at_edge)
@@ -75,30 +68,26 @@ def verdict(study: OptimizerStudy, model: str) -> str:
     return " ".join(parts)
 
 
-def _interval(interval: Interval, *, sign: bool = False) -> str:
-    return with_interval(interval.mean, interval.low, interval.high, sign=sign)
-
-
 def _mean(curves: Sequence[Curve], value: Callable[[Curve], float]) -> float:
     return sum(map(value, curves)) / len(curves)
 
 
 def _comparison(study: OptimizerStudy, model: str) -> str:
     rival = Method(model, RIVAL, "fixed")
-    header = ["Optimizer", "Batches", "Scale", "Validation NDCG@10", f"Difference to {rival}"]
+    header = ["Optimizer", "Batches", "Scale", "Validation NDCG@10", f"Difference from {rival}"]
     header += ["Training loss", "Steps", "CPU-s", "Seeds"]
     rows = []
     for method in study.methods(model):
         curves = list(study.curves[method].values())
         difference = MISSING
         if rival in study.curves and method != rival:
-            difference = _interval(study.difference(method, rival), sign=True)
+            difference = study.difference(method, rival).text()
         rows.append(
             [
                 method.optimizer,
                 method.control,
                 f"{study.scale(method):g}",
-                _interval(Interval.of([best_ndcg(curve) for curve in curves])),
+                study.reached(method).text(),
                 difference,
                 f"{_mean(curves, lambda curve: curve[-1].train_loss):.3f}",
                 f"{_mean(curves, steps):,.0f}",

@@ -1,17 +1,13 @@
 """An optimizer study: the trainings of its sweep and of its comparison, and what they say about each other."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-import numpy
-import scipy.stats
-
+from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.errors import InputError
+from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
 from ssm4rec.training.history import EpochRow
-
-CONFIDENCE: Final = 0.95
 
 Curve = Sequence[EpochRow]
 
@@ -26,24 +22,6 @@ class Method:
 
     def __str__(self) -> str:
         return f"{self.optimizer}, {self.control}"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over seeds with its t interval; nan bounds for a single seed."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Interval":
-        """Return the interval of independent values (95%, Student's t)."""
-        mean = float(numpy.mean(values))
-        if len(values) < 2:
-            return cls(mean, math.nan, math.nan)
-        half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * scipy.stats.sem(values))
-        return cls(mean, mean - half, mean + half)
 
 
 @dataclass(frozen=True)
@@ -82,10 +60,14 @@ class OptimizerStudy:
         """The best validation NDCG@10 of each seed."""
         return {seed: best_ndcg(curve) for seed, curve in self.curves[method].items()}
 
-    def difference(self, method: Method, other: Method) -> Interval:
+    def reached(self, method: Method) -> Estimate:
+        """The best validation NDCG@10, mean over seeds with its interval."""
+        return mean_over_seeds(list(self.best(method).values()))
+
+    def difference(self, method: Method, other: Method) -> Difference:
         """The difference of the best validation NDCG@10, paired by seed, with its interval."""
         ours, theirs = self.best(method), self.best(other)
-        return Interval.of([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
+        return difference_over_seeds([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
 
     def rows(self) -> list[dict[str, Any]]:
         """Every training's result, flat: results.json."""

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
+from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.contracts import BASELINES, LEAVE_ONE_OUT, PROTOCOLS, UNMASKED
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.data.event_order import RECBOLE
@@ -119,7 +120,7 @@ class Reproduction:
     def judgements(self) -> list[Judgement]:
         """Return every published figure next to every recipe of its model; none where the data are others."""
         return [
-            Judgement(recipe, published, metric, ours, verdict(ours, printed))
+            Judgement(recipe, published, metric, ours, verdict(ours.mean, printed))
             for recipe in self.recipes
             for published in self.published(recipe.model)
             for metric in METRICS
@@ -179,18 +180,15 @@ def label(model: str, profile: str, repeat_term: bool) -> str:
     return f"{model}, {profile}, {'with' if repeat_term else 'without'} the repeat term"
 
 
-def verdict(ours: ModelRow, printed: str) -> str:
+def verdict(ours: Estimate, printed: str) -> str:
     """Return where our interval lies, as against all numbers that a printed figure may have been rounded from.
 
-    >>> from types import SimpleNamespace
-    >>> [verdict(SimpleNamespace(low=low, high=low + 0.02), "0.340") for low in (0.3404, 0.3406, 0.3194)]
+    >>> [verdict(Estimate(low + 0.01, low, low + 0.02, 6040), "0.340") for low in (0.3404, 0.3406, 0.3194)]
     ['level', 'above', 'below']
     """
     figure = Decimal(printed)
     half = Decimal(5).scaleb(int(figure.as_tuple().exponent) - 1)
-    if ours.low > figure + half:
-        return ABOVE
-    return BELOW if ours.high < figure - half else WITHIN
+    return (WITHIN, ABOVE, BELOW)[ours.side(figure - half, figure + half)]
 
 
 def gather_reproduction(
@@ -301,7 +299,7 @@ def _interval(row: ModelRow) -> dict[str, Any]:
     return {
         "protocol": row.protocol,
         "metric": row.metric,
-        "value": row.mean,
-        "low": row.low,
-        "high": row.high,
+        "value": row.mean.value,
+        "low": row.mean.low,
+        "high": row.mean.high,
     }

@@ -13,7 +13,7 @@ from ssm4rec.report.findings import (
     ran_out_of_epochs,
     sequence_lengths,
 )
-from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table, with_interval
+from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table
 from ssm4rec.report.paper import COMMON_NOTES, PAPER
 from ssm4rec.report.recbole_figures import PAPER_TABLE, PUBLISHED, published_of
 from ssm4rec.report.reproduction import ABOVE, BELOW, METRICS, Judgement, Recipe, Reproduction
@@ -95,7 +95,7 @@ def _in_short(study: Reproduction, model: str) -> str:
     if not found:
         return f"**{escape(model)}** ({row}): not judged, as {study.other_data}."
     said = [
-        f"{_called(recipe)} {' / '.join(f'{one.ours.mean:.4f}' for one in of_recipe)}, {_judged(of_recipe)}"
+        f"{_called(recipe)} {' / '.join(f'{one.ours.mean.value:.4f}' for one in of_recipe)}, {_judged(of_recipe)}"
         for recipe in study.recipes
         if (of_recipe := [one for one in found if one.recipe is recipe])
     ]
@@ -188,7 +188,7 @@ def _of_baselines(study: Reproduction, protocol: str) -> list[list[str]]:
 
 def _metrics(study: Reproduction, name: str, protocol: str) -> list[str]:
     rows = [study.row(name, protocol, metric) for metric in METRICS]
-    return [with_interval(row.mean, row.low, row.high) for row in rows]
+    return [row.mean.text() for row in rows]
 
 
 def _verdicts(study: Reproduction) -> str:
@@ -206,8 +206,7 @@ def _verdicts(study: Reproduction) -> str:
             ],
         )  # fmt: skip
         line[4 + METRICS.index(one.metric)] = (
-            f"{one.verdict}: {with_interval(one.ours.mean, one.ours.low, one.ours.high)} against "
-            f"{one.published.printed(one.metric)}"
+            f"{one.verdict}: {one.ours.mean.text()} against {one.published.printed(one.metric)}"
         )
     header = ["Model", "Published by", "Their training", "This run, history unmasked", "HIT@10", "NDCG@10"]
     return table(header, [lines[key] for key in sorted(lines)], text_columns=len(header))

@@ -4,6 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from ssm4rec.artifacts.estimate import SIGNIFICANCE
 from ssm4rec.command_line import StageParser, run_stage, seed
 from ssm4rec.contracts import PROTOCOLS, metric_name
 from ssm4rec.data.dataset import read_manifest, read_sequences, titled
@@ -18,7 +19,6 @@ from ssm4rec.tracking import tracked_task
 logger = logging.getLogger(__name__)
 
 _FEWEST_RESAMPLES = 100
-_LEVEL = 0.05
 
 
 def build_parser() -> StageParser:
@@ -77,13 +77,13 @@ def _log_pairs(comparison: Comparison, protocol: str) -> None:
     metric = metric_name("ndcg", CUTOFF)
     pairs = [pair for pair in comparison.pairs if (pair.protocol, pair.metric) == (protocol, metric)]
     logger.info(
-        "%s on %s, history %s: %d of %d pairs differ (permutation test, Holm, %s)",
+        "%s on %s, history %s: %d of %d pairs differ significantly (95%% interval and Holm-corrected p < %g)",
         metric,
         comparison.split,
         protocol,
-        sum(pair.permutation_p_holm <= _LEVEL for pair in pairs),
+        sum(pair.difference.sign != 0 for pair in pairs),
         len(pairs),
-        f"{_LEVEL:.0%}",
+        SIGNIFICANCE,
     )
 
 

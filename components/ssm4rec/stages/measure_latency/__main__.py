@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ssm4rec.artifacts.estimate import CONFIDENCE
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences
 from ssm4rec.device import choose_device, choose_kernels
@@ -25,7 +26,7 @@ from ssm4rec.latency.host import (
     peak_process_bytes,
     read_clocks,
 )
-from ssm4rec.latency.intervals import LEVEL, OUTLIER_RULE, RESAMPLES
+from ssm4rec.latency.intervals import OUTLIER_RULE, RESAMPLES
 from ssm4rec.latency.latency_files import LatencyResult, LatencySummary, TimedSample, write_samples
 from ssm4rec.latency.length_sweep import measure_lengths
 from ssm4rec.latency.meter import meter_of
@@ -154,7 +155,8 @@ def _measure(
     found = results(rows, protocol.seed)
     rules = {
         "top_k": min(TOP_K, dataset.item_count),
-        "interval": f"{LEVEL:.0%}, percentile bootstrap over samples, {RESAMPLES} resamples; see latency/intervals.py",
+        "interval": f"{CONFIDENCE:.0%}, percentile bootstrap over samples, {RESAMPLES} resamples; "
+        "see latency/intervals.py",
         "outlier_rule": OUTLIER_RULE,
     }
     summary = LatencySummary(
