@@ -1,4 +1,4 @@
-"""The import rules of the house, read off the source; see README.md, "The tree"."""
+"""The import rules of the house, read off the source; see components/README.md, "The package"."""
 
 import ast
 import importlib

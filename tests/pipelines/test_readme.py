@@ -1,4 +1,4 @@
-"""README's cluster section: its table is the compiled pipeline's, and its commands do what it says."""
+"""The commands of README.md and pipelines/README.md for a cluster do what they say; the tables are the pipelines'."""
 
 import json
 import os
@@ -16,10 +16,19 @@ from ssm4rec import __version__
 from tests.pipelines.conftest import Recorder
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CLUSTER = README[README.index("## On a cluster") : README.index("## The tree")]
-FIRST, PORT, BARE = re.findall(r"```\n(.*?)```", CLUSTER, re.DOTALL)
-"""The section's blocks: from a clone to a run; with a forwarded port; kfp's own commands."""
+
+
+def blocks(document: str, heading: str) -> list[str]:
+    """The commands of a section of a document."""
+    text = (ROOT / document).read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"```\n(.*?)```", text, re.DOTALL)
+
+
+(FIRST,) = blocks("README.md", "On Kubeflow")
+"""From a clone to a run."""
+PORT, BARE = blocks("pipelines/README.md", "On a cluster")
+"""With a forwarded port; kfp's own commands."""
+TABLES = (ROOT / "pipelines" / "README.md").read_text(encoding="utf-8")
 
 
 def default_of(parameter: dict[str, Any]) -> str:
@@ -41,7 +50,7 @@ def test_table_documents_every_parameter_as_the_code_has_it(pipeline: str) -> No
         f"| `{name}` | {default_of(parameter)} | {parameter['description'].replace('``', '`').rstrip('.')} |"
         for name, parameter in parameters.items()
     ]
-    table = CLUSTER.partition(f"<summary>Every parameter of {pipeline}</summary>")[2].partition("</details>")[0]
+    table = TABLES.partition(f"<summary>Every parameter of {pipeline}</summary>")[2].partition("</details>")[0]
     assert sorted(line for line in table.splitlines() if line.startswith("| `")) == wanted
 
 
@@ -79,7 +88,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def shell(clone: Path, script: str, server: Recorder) -> str:
-    """Run commands of README in a clone, with the recording server where README has a forwarded port."""
+    """Run a document's commands in a clone, with the recording server where it has a forwarded port."""
     programs = [clone.parent / "bin", ROOT / ".venv" / "bin"]
     environment = {
         **os.environ,
