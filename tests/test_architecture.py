@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -72,6 +73,26 @@ def test_ops_import_nothing_of_ours() -> None:
 
 def test_data_needs_no_torch() -> None:
     assert not {name for name in users_of("torch") if name.split("/")[0] in ("artifacts", "data", "report")}
+
+
+@pytest.mark.parametrize("room", ["artifacts", "report"])
+def test_files_and_report_load_no_torch(room: str) -> None:
+    """Nor does anything that they import: a report is written where there is no torch."""
+    modules = [f"ssm4rec.{room}.{path.stem}" for path in sorted((PACKAGE / room).glob("*.py"))]
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_artifacts_import_nothing_above_them() -> None:
+    below = {"artifacts", "contracts", "errors", "files", "data"}
+    found = {
+        (path.name, name)
+        for path in sorted((PACKAGE / "artifacts").glob("*.py"))
+        for name in imports(path)
+        if name.startswith("ssm4rec.") and name.split(".")[1] not in below
+    }
+    assert not found
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -2,7 +2,7 @@
 
 A stage reads and writes files only, so these names are the whole interface between two stages.
 The file-by-file description of the dataset folder is in ``data/dataset.py``, that of the model folder in
-``training/model_folder.py``, that of the evaluation files in ``evaluation/evaluation_files.py``.
+``training/model_folder.py``, that of the evaluation files in ``artifacts/ranks.py`` and ``artifacts/evaluations.py``.
 """
 
 from collections.abc import Iterable

@@ -2,10 +2,11 @@
 
 import argparse
 
+from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.ranks import Ranks, read_ranks
 from ssm4rec.command_line import StageParser
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks, read_ranks
 from ssm4rec.executor_input import input_paths
 from ssm4rec.outputs import input_path
 

@@ -11,10 +11,10 @@ import time
 
 import numpy
 
+from ssm4rec.artifacts.ranks import Ranks
 from ssm4rec.contracts import BASELINES
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.evaluation.compare import CUTOFF, compare, gather
-from ssm4rec.evaluation.evaluation_files import Ranks
 
 ITEMS = 10_000
 # The mean logarithm of a rank.

@@ -8,6 +8,7 @@ import numpy
 import pytest
 import torch
 
+from ssm4rec.artifacts.ranks import MISSED
 from ssm4rec.contracts import BASELINES, TIME_BASELINES
 from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.evaluation.baselines import (
@@ -20,7 +21,7 @@ from ssm4rec.evaluation.baselines import (
     most_recent_scorer,
 )
 from ssm4rec.evaluation.full_ranking import Scorer, full_ranking
-from ssm4rec.evaluation.metrics import MISSED, metric_at
+from ssm4rec.evaluation.metrics import metric_at
 
 CPU = torch.device("cpu")
 

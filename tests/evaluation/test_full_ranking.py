@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssm4rec.artifacts.ranks import MISSED
 from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import (
@@ -14,7 +15,7 @@ from ssm4rec.evaluation.full_ranking import (
     best_items,
     full_ranking,
 )
-from ssm4rec.evaluation.metrics import MISSED, all_metrics
+from ssm4rec.evaluation.metrics import all_metrics
 
 CPU = torch.device("cpu")
 

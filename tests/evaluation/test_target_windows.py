@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssm4rec.artifacts.ranks import MISSED
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.evaluation import full_ranking as full_ranking_module
 from ssm4rec.evaluation.full_ranking import full_ranking
-from ssm4rec.evaluation.metrics import MISSED
 from ssm4rec.evaluation.target_windows import target_windows
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import cells_of

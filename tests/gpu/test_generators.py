@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ssm4rec.llm.generation_file import GenerationSummary
+from ssm4rec.artifacts.generations import GenerationSummary
 from ssm4rec.stages.evaluate_generator import __main__ as evaluating
 from ssm4rec.stages.train_generator import __main__ as training
 from tests.stages.test_generator_stages import evaluation_flags, process, training_flags

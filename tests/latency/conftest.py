@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from ssm4rec.latency.latency_files import TimedSample
+from ssm4rec.artifacts.latency import TimedSample
 from ssm4rec.latency.timing import Subject
 from ssm4rec.models.build import build_model
 from ssm4rec.recipes import recipe

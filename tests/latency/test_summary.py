@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy
 import pytest
 
+from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, read_samples, write_samples
 from ssm4rec.errors import InputError
-from ssm4rec.latency.latency_files import LatencyResult, LatencySummary, TimedSample, read_samples, write_samples
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 
 MakeRow = Callable[..., TimedSample]

@@ -4,11 +4,12 @@ import numpy
 import pytest
 import torch
 
+from ssm4rec.artifacts.rankings import RETRIEVER_ORDER, SHUFFLED_ORDER
+from ssm4rec.artifacts.ranks import Candidates
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.evaluation_files import Candidates
 from ssm4rec.llm import ranking
-from ssm4rec.llm.candidates import RETRIEVER_ORDER, SHUFFLED_ORDER, ranking_task
+from ssm4rec.llm.candidates import ranking_task
 from ssm4rec.llm.ranking import letter_logits, ranks_of_target
 from tests.language_models import tiny_model
 

@@ -10,8 +10,8 @@ import numpy
 import pytest
 
 import ssm4rec
+from ssm4rec.artifacts.ranks import MISSED
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.metrics import MISSED
 from ssm4rec.llm.title_retrieval import (
     B_GRID,
     DEEPEST,

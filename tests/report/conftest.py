@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, MOST_POPULAR, MOST_POPULAR_LATELY, PROTOCOLS, metric_name
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
 from ssm4rec.report.study import Study, gather_study
 from ssm4rec.training.history import EpochRow
 from tests.epoch_rows import epoch_row

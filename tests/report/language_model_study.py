@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy
 
+from ssm4rec.artifacts.generations import GenerationSummary
+from ssm4rec.artifacts.rankings import Ranking, RankingSummary, write_rankings
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY
 from ssm4rec.llm.alignment_history import AlignmentRow, write_alignment_history
-from ssm4rec.llm.generation_file import GenerationSummary, generation_rows
-from ssm4rec.llm.ranking_file import Ranking, RankingSummary, ranking_rows, write_rankings
+from ssm4rec.llm.metric_rows import generation_rows, ranking_rows
 from ssm4rec.llm.tuning_history import TuningRow, write_tuning_history
 
 CANDIDATES = 20

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
+from ssm4rec.artifacts.latency import TimedSample
+from ssm4rec.artifacts.ranks import FullRanking, Ranks, write_ranks
 from ssm4rec.contracts import PROTOCOLS
 from ssm4rec.data.dataset import SequenceDataset
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks, ResultRow, write_ranks
-from ssm4rec.evaluation.full_ranking import FullRanking
 from ssm4rec.evaluation.metrics import all_metrics
-from ssm4rec.latency.latency_files import TimedSample
 from ssm4rec.latency.summary import mark_outliers
 from ssm4rec.report.long_histories import LongHistoryStudy, gather_long_histories
 from ssm4rec.report.measurements import Latency

@@ -11,12 +11,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.contracts import BASELINES, MOST_POPULAR_LATELY, TIME_BASELINES
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.data.later_events import later_training_shares
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.comparison import Comparison
 from ssm4rec.report.document import render_markdown
 from ssm4rec.report.global_time import GlobalTime, gather_global_time
 from ssm4rec.report.study import Study

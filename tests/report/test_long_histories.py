@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ssm4rec.artifacts.estimate import Difference
+from ssm4rec.artifacts.latency import Crossing
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
-from ssm4rec.latency.latency_files import Crossing
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.figure_files import write_figures
 from ssm4rec.report.long_histories import LongHistoryStudy, gather_long_histories

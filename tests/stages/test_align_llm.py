@@ -8,10 +8,10 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from ssm4rec.artifacts.preferences import write_pairs
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
 from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN, read_alignment_history
-from ssm4rec.llm.pairs_file import write_pairs
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings
 from ssm4rec.stages.align_llm.__main__ import build_parser, main, run

@@ -11,11 +11,11 @@ import torch
 import yaml
 from kfp import compiler, dsl
 
+from ssm4rec.artifacts.comparison import Comparison
+from ssm4rec.artifacts.ranks import write_candidates, write_ranks
 from ssm4rec.contracts import BASELINES
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.evaluation.baselines import baseline_rankings
-from ssm4rec.evaluation.comparison import Comparison
-from ssm4rec.evaluation.evaluation_files import write_candidates, write_ranks
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.stages.compare_models.__main__ import build_parser, main, run
 from ssm4rec.stages.compare_models.component import compare_models

@@ -8,8 +8,8 @@ import numpy
 import pyarrow.parquet
 import pytest
 
+from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.contracts import BASELINES, TIME_BASELINES
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.stages.evaluate.__main__ import build_parser, main, run
 from ssm4rec.stages.train_recommender.__main__ import build_parser as training_parser

@@ -17,10 +17,10 @@ import numpy
 import pytest
 import torch
 
+from ssm4rec.artifacts.preferences import write_pairs
+from ssm4rec.artifacts.ranks import write_candidates
 from ssm4rec.data.dataset import read_sequences
-from ssm4rec.evaluation.evaluation_files import write_candidates
 from ssm4rec.llm.adapters import RankerFacts, new_ranker, write_adapter
-from ssm4rec.llm.pairs_file import write_pairs
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings
 from tests.datasets import write_dataset_folder

@@ -7,10 +7,10 @@ import numpy
 import pyarrow.parquet
 import pytest
 
+from ssm4rec.artifacts.rankings import RankingSummary, read_rankings
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.evaluation.metrics import metric_at
-from ssm4rec.llm.ranking_file import RankingSummary, read_rankings
 from ssm4rec.llm.tuning_history import read_tuning_history
 from ssm4rec.stages.evaluate import __main__ as evaluating
 from ssm4rec.stages.finetune_llm import __main__ as finetuning

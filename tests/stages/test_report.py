@@ -11,9 +11,9 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
+from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.data.dataset import read_manifest
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
 from ssm4rec.files import MARKER, write_json
 from ssm4rec.stages.report.__main__ import LISTS, build_parser, main
 from ssm4rec.stages.report.component import report

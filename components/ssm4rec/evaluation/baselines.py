@@ -23,9 +23,10 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from ssm4rec.artifacts.ranks import FullRanking
 from ssm4rec.contracts import BASELINES, MARKOV, MOST_FREQUENT, MOST_POPULAR, MOST_POPULAR_LATELY, MOST_RECENT
 from ssm4rec.data.dataset import Int64s, SequenceDataset, Split
-from ssm4rec.evaluation.full_ranking import FullRanking, Scorer, full_ranking
+from ssm4rec.evaluation.full_ranking import Scorer, full_ranking
 
 MARKOV_WEIGHTS: Final = (1.0, 0.7, 0.5)
 """Of lags 1, 2 and 3, chosen by validation NDCG@10, unmasked and masked. MovieLens-1M: .1270 and .1504, the best of

@@ -5,7 +5,7 @@ model, so a constant model ranks every target last. Two protocols, never mixed:
 
 - unmasked: all items compete, those of the history too (RecBole's sequential evaluation, the paper's protocol);
 - masked: the items of the user's whole history are removed. A target among them, which the user has had before, has the
-  rank ``metrics.MISSED``: no list of new items can hold it.
+  rank ``artifacts.ranks.MISSED``: no list of new items can hold it.
 
 Scores come in batches as the scorer likes them and are ranked in smaller parts, which stay in a CPU's caches.
 
@@ -15,17 +15,16 @@ histories, K candidates, G groups.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import numpy
 import torch
 from torch import Tensor
 
+from ssm4rec.artifacts.ranks import MISSED, FullRanking
 from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.data.dataset import Int64s, SequenceDataset, Split, target_places
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.metrics import MISSED
 from ssm4rec.evaluation.target_windows import TargetWindows, target_windows
 
 Scorer = Callable[..., Tensor]
@@ -48,30 +47,6 @@ _NOT_NUMBERS: Final = "the model's scores are NaN or infinite: its training dive
 
 class ScoresNotNumbersError(InputError):
     """A model gave scores that are NaN or infinite, so that nothing can be ranked."""
-
-
-@dataclass(frozen=True)
-class FullRanking:
-    """Ranks (1 = best) of a split's T targets, and candidates for its n users.
-
-    Attributes:
-        users: of the targets, ascending, (T,).
-        targets: their items, (T,).
-        history_lengths: how many items their user had before them, ascending within a user, (T,).
-        unmasked, masked: their ranks, (T,).
-        first: whether a target is its user's first one, (T,); n of them are.
-        candidates: best first, before each user's first target, (n, K).
-        candidate_scores: (n, K).
-    """
-
-    users: Int64s
-    targets: Int64s
-    history_lengths: Int64s
-    unmasked: Int64s
-    masked: Int64s
-    first: numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
-    candidates: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.int64]]
-    candidate_scores: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float32]]
 
 
 @torch.no_grad()

@@ -9,16 +9,11 @@ With one relevant item per user (the target, at rank r; 1 = best):
 each averaged over the users.
 """
 
-from typing import Final
-
 import numpy
 from numpy.typing import NDArray
 
 from ssm4rec.contracts import CUTOFFS, METRICS, metric_name
 from ssm4rec.data.dataset import Int32s, Int64s
-
-MISSED: Final = 2**30
-"""The rank of a target that counts as missed at every cutoff: above every catalog's size."""
 
 
 def gains_at(metric: str, ranks: Int64s | Int32s, cutoff: int) -> NDArray[numpy.float64]:

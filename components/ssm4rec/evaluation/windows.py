@@ -13,13 +13,14 @@ from typing import Final
 
 import numpy
 
+from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.estimate import Difference
+from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.ranks import Ranks
 from ssm4rec.contracts import MASKED, PROTOCOLS, metric_name
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import CUTOFF, Evaluations, compare, gather
-from ssm4rec.evaluation.comparison import Comparison
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks
 from ssm4rec.evaluation.metrics import gains_at, metric_at
 from ssm4rec.evaluation.statistics import Floats, bootstrap_means, by_user, difference_over_users, holm
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy
 
+from ssm4rec.artifacts.latency import Crossing, LatencyResult, TimedSample
 from ssm4rec.latency.intervals import fenced_interval, mean_interval, median_interval, outliers
-from ssm4rec.latency.latency_files import Crossing, LatencyResult, TimedSample
 
 BASELINE = "sasrec"
 """The model whose cost curve the others are held against."""

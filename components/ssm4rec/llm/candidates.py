@@ -2,18 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy
 
+from ssm4rec.artifacts.rankings import RETRIEVER_ORDER
+from ssm4rec.artifacts.ranks import Candidates
 from ssm4rec.data.dataset import Int32s, SequenceDataset, Split
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.evaluation_files import Candidates
-
-RETRIEVER_ORDER: Final = "retriever"
-SHUFFLED_ORDER: Final = "shuffled"
-ORDERS: Final = (RETRIEVER_ORDER, SHUFFLED_ORDER)
-"""LlamaRec shows the candidates in the retriever's order; shuffled, a preference for a letter helps nobody."""
 
 
 @dataclass(frozen=True)

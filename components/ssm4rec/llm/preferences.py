@@ -14,54 +14,16 @@ Shapes: U users, n pairs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Final
+from dataclasses import dataclass
 
 import numpy
 
+from ssm4rec.artifacts.preferences import LIGHTFM, RATINGS, Pairs, is_held_out
 from ssm4rec.data.dataset import Float32s, Int32s, Int64s, SequenceDataset
 
 Booleans = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
 Scorer = Callable[[Int64s, Int32s], Float32s]
 """From users (n,) and items 1..V (n,) to a recommender's scores of each user's item (n,)."""
-
-RATINGS: Final = "ratings"
-LIGHTFM: Final = "lightfm"
-ORIGINS: Final = (RATINGS, LIGHTFM)
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Preference pairs and where they come from, each array (n,).
-
-    Attributes:
-        users: 0..U-1.
-        winners, losers: items 1..V.
-        history_lengths: the prompt's history is the first so many items of the user, at least one.
-        origins: the part, ``ratings`` or ``lightfm``, as texts.
-        winner_ratings, loser_ratings: by the user; NaN for LightFM's pairs.
-        winner_scores, loser_scores: by LightFM; NaN for pairs by ratings.
-    """
-
-    users: Int32s
-    winners: Int32s
-    losers: Int32s
-    history_lengths: Int32s
-    origins: numpy.ndarray[tuple[int], numpy.dtype[numpy.str_]]
-    winner_ratings: Float32s
-    loser_ratings: Float32s
-    winner_scores: Float32s
-    loser_scores: Float32s
-
-    def __len__(self) -> int:
-        """Return n."""
-        return len(self.users)
-
-    def __add__(self, other: "Pairs") -> "Pairs":
-        """Return these pairs and then the others."""
-        return Pairs(
-            *(numpy.concatenate([getattr(self, field.name), getattr(other, field.name)]) for field in fields(self))
-        )
 
 
 @dataclass(frozen=True)
@@ -178,17 +140,6 @@ def lightfm_pairs(dataset: SequenceDataset, worst_items: Int32s, score: Scorer) 
         nothing_unseen=_count(~held_out & (losers == 0)),
         distinct_losers=len(numpy.unique(pairs.losers)),
     )
-
-
-def is_held_out(dataset: SequenceDataset, users: Int64s | Int32s, items: Int32s) -> Booleans:
-    """Return for every user and item (n,) whether the item is a validation or test target of that user."""
-    found = numpy.zeros(len(users), dtype=bool)
-    wanted = users.astype(numpy.int64) * (dataset.item_count + 1) + items
-    for split in ("validation", "test"):
-        owners, places = dataset.targets(split)
-        targets = dataset.items[dataset.offsets[owners] + places]
-        found |= numpy.isin(wanted, owners * (dataset.item_count + 1) + targets)
-    return found
 
 
 def _count(users: Booleans) -> int:

@@ -24,9 +24,10 @@ import bm25s
 import numpy
 from numpy.typing import NDArray
 
+from ssm4rec.artifacts.ranks import MISSED
 from ssm4rec.data.dataset import Int64s
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.metrics import MISSED, metric_at
+from ssm4rec.evaluation.metrics import metric_at
 
 # It sets its own level to DEBUG, and says that it builds an index each time.
 logging.getLogger("bm25s").setLevel(logging.WARNING)

@@ -6,11 +6,11 @@ from typing import Final
 
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ssm4rec.artifacts.rankings import AMONG_CANDIDATES, ORDERS, SHUFFLED_ORDER
 from ssm4rec.contracts import METRICS, metric_name
 from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN
-from ssm4rec.llm.ranking_file import AMONG_CANDIDATES
 from ssm4rec.report.figures import COLOURS, HATCHES, INK, Figure, drawing, style, whiskers
-from ssm4rec.report.language_models import ORDER_NAMES, ORDERS, RANKER_NAMES, RANKERS, SHUFFLED_ORDER, RankerRun
+from ssm4rec.report.language_models import ORDER_NAMES, RANKER_NAMES, RANKERS, RankerRun
 
 _ALIGNMENT: Final = (
     ("loss", "Loss, nats", "ORPO's loss (equation 5)"),

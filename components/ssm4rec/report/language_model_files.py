@@ -12,24 +12,26 @@ from typing import Any, Final
 
 import numpy
 
+from ssm4rec.artifacts.generations import GenerationSummary
+from ssm4rec.artifacts.rankings import (
+    ALIGNED,
+    AMONG_CANDIDATES,
+    FINETUNED,
+    ORDERS,
+    POPULATIONS,
+    RANDOM,
+    RETRIEVER,
+    RETRIEVER_ORDER,
+    RankingSummary,
+    read_rankings,
+)
 from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, metric_name
 from ssm4rec.data.dataset import Int32s
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.llm.alignment_history import HELD_OUT, AlignmentRow, read_alignment_history
-from ssm4rec.llm.generation_file import GenerationSummary
-from ssm4rec.llm.ranking_file import (
-    ALIGNED,
-    AMONG_CANDIDATES,
-    FINETUNED,
-    POPULATIONS,
-    RANDOM,
-    RETRIEVER,
-    RankingSummary,
-    read_rankings,
-)
 from ssm4rec.llm.tuning_history import TuningRow, read_tuning_history
-from ssm4rec.report.language_models import ORDERS, RETRIEVER_ORDER, LanguageModels, RankerRun
+from ssm4rec.report.language_models import LanguageModels, RankerRun
 
 _TOLERANCE: Final = 1e-9
 

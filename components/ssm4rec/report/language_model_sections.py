@@ -4,28 +4,22 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ssm4rec.artifacts.estimate import Difference
-from ssm4rec.contracts import METRICS, metric_name
-from ssm4rec.llm.ranking_file import (
+from ssm4rec.artifacts.rankings import (
     ALIGNED,
     ALL_USERS,
     AMONG_CANDIDATES,
     BASE,
     FINETUNED,
+    ORDERS,
     RANDOM,
     RETRIEVER,
-)
-from ssm4rec.report.language_model_figures import alignment_curves, before_and_after, first_places, tuning_curves
-from ssm4rec.report.language_model_trainings import trainings
-from ssm4rec.report.language_models import (
-    BASELINES,
-    ORDER_NAMES,
-    ORDERS,
-    RANKER_NAMES,
     RETRIEVER_ORDER,
     SHUFFLED_ORDER,
-    LanguageModels,
-    RankerRun,
 )
+from ssm4rec.contracts import METRICS, metric_name
+from ssm4rec.report.language_model_figures import alignment_curves, before_and_after, first_places, tuning_curves
+from ssm4rec.report.language_model_trainings import trainings
+from ssm4rec.report.language_models import BASELINES, ORDER_NAMES, RANKER_NAMES, LanguageModels, RankerRun
 from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.sections import Section

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ssm4rec.llm.ranking_file import ALIGNED, FINETUNED, RankingSummary
+from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RankingSummary
 from ssm4rec.report.language_models import RANKER_NAMES, RankerRun
 from ssm4rec.report.markdown import escape, setting_cell, table
 

@@ -9,30 +9,28 @@ import numpy
 import scipy.stats
 
 from ssm4rec.artifacts.estimate import CONFIDENCE, Difference, Estimate
-from ssm4rec.contracts import METRICS, MOST_POPULAR, metric_name
-from ssm4rec.data.dataset import Int32s
-from ssm4rec.errors import InputError
-from ssm4rec.evaluation.evaluation_files import ResultRow
-from ssm4rec.evaluation.metrics import gains_at
-from ssm4rec.evaluation.statistics import Floats, bootstrap_means, difference_over_users
-from ssm4rec.llm.alignment_history import AlignmentRow
-from ssm4rec.llm.generation_file import GenerationSummary
-from ssm4rec.llm.ranking_file import (
+from ssm4rec.artifacts.evaluations import ResultRow
+from ssm4rec.artifacts.generations import GenerationSummary
+from ssm4rec.artifacts.rankings import (
     ALIGNED,
     AMONG_CANDIDATES,
     BASE,
     FINETUNED,
+    ORDERS,
     RANDOM,
     RETRIEVER,
+    RETRIEVER_ORDER,
+    SHUFFLED_ORDER,
     RankingRow,
     RankingSummary,
 )
+from ssm4rec.contracts import METRICS, MOST_POPULAR, metric_name
+from ssm4rec.data.dataset import Int32s
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.metrics import gains_at
+from ssm4rec.evaluation.statistics import Floats, bootstrap_means, difference_over_users
+from ssm4rec.llm.alignment_history import AlignmentRow
 from ssm4rec.llm.tuning_history import TuningRow
-
-RETRIEVER_ORDER: Final = "retriever"
-SHUFFLED_ORDER: Final = "shuffled"
-ORDERS: Final = (RETRIEVER_ORDER, SHUFFLED_ORDER)
-"""As llm/candidates.py has them, whose module needs torch."""
 
 BASELINES: Final = (RANDOM, MOST_POPULAR, RETRIEVER)
 RANKERS: Final = (*BASELINES, BASE, FINETUNED, ALIGNED)

@@ -3,7 +3,7 @@
 from itertools import product
 from typing import Final
 
-from ssm4rec.latency.latency_files import LatencyResult
+from ssm4rec.artifacts.latency import LatencyResult
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report.latency_figures import against_hits, against_length, spreads
 from ssm4rec.report.markdown import MISSING, escape, listed, plural, setting_cell, table

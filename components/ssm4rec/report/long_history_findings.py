@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from ssm4rec.artifacts.estimate import NOT_SIGNIFICANT
+from ssm4rec.artifacts.latency import Crossing
 from ssm4rec.contracts import UNMASKED
 from ssm4rec.evaluation.windows import NAME, WindowPair, label
-from ssm4rec.latency.latency_files import Crossing
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.findings import ran_out_of_epochs

@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
+from ssm4rec.artifacts.comparison import Comparison, ModelRow
 from ssm4rec.artifacts.estimate import Estimate
+from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.ranks import Ranks
 from ssm4rec.contracts import BASELINES, LEAVE_ONE_OUT, PROTOCOLS, UNMASKED
 from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import compare, gather
-from ssm4rec.evaluation.comparison import Comparison, ModelRow
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary, Ranks
 from ssm4rec.evaluation.windows import check_ranks
 from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.paper import PAPER

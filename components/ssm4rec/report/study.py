@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from ssm4rec.artifacts.comparison import Comparison
+from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.contracts import (
     CUTOFFS,
     GLOBAL_TIME,
@@ -16,8 +18,6 @@ from ssm4rec.contracts import (
     metric_name,
 )
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.comparison import Comparison
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow
 from ssm4rec.report.language_models import LanguageModels
 from ssm4rec.report.measurements import Latency
 from ssm4rec.training.history import EpochRow

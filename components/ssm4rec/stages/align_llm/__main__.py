@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.artifacts.preferences import Pairs, read_pairs
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
 from ssm4rec.data.download import checksums
@@ -16,9 +17,7 @@ from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker, write_adapter
 from ssm4rec.llm.alignment import Alignment, align
 from ssm4rec.llm.alignment_course import AlignmentTask
 from ssm4rec.llm.alignment_history import HELD_OUT, AlignmentRow, write_alignment_history
-from ssm4rec.llm.pairs_file import read_pairs
 from ssm4rec.llm.preference_examples import preference_set
-from ssm4rec.llm.preferences import Pairs
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import AlignmentSettings
 from ssm4rec.llm.sources import check_source_unchanged

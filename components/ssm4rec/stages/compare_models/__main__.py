@@ -4,14 +4,14 @@ import argparse
 import logging
 from pathlib import Path
 
+from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.estimate import SIGNIFICANCE
+from ssm4rec.artifacts.ranks import read_candidates, read_ranks
 from ssm4rec.command_line import StageParser, run_stage, seed
 from ssm4rec.contracts import PROTOCOLS, metric_name
 from ssm4rec.data.dataset import read_manifest, read_sequences, titled
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import CUTOFF, compare, gather
-from ssm4rec.evaluation.comparison import Comparison
-from ssm4rec.evaluation.evaluation_files import read_candidates, read_ranks
 from ssm4rec.executor_input import input_paths
 from ssm4rec.outputs import input_path, output_file
 from ssm4rec.tracking import tracked_task

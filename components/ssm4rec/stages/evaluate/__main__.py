@@ -3,14 +3,15 @@
 import argparse
 import logging
 
+from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
+from ssm4rec.artifacts.ranks import FullRanking, write_candidates, write_ranks
 from ssm4rec.command_line import StageParser, one_of, run_stage
 from ssm4rec.contracts import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, SPLITS, TIME_BASELINES, UNMASKED
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_times, titled
 from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.baselines import baseline_rankings
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary, ResultRow, write_candidates, write_ranks
-from ssm4rec.evaluation.full_ranking import FullRanking, full_ranking
+from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.outputs import input_path, output_file

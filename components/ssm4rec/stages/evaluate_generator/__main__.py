@@ -5,6 +5,7 @@ import logging
 
 import numpy
 
+from ssm4rec.artifacts.generations import GenerationRow, GenerationSummary, UserList, write_lists
 from ssm4rec.command_line import StageParser, one_of, run_stage
 from ssm4rec.contracts import MOST_POPULAR, SPLITS
 from ssm4rec.data.dataset import Int64s, SequenceDataset, read_manifest, read_sequences, read_titles
@@ -13,9 +14,9 @@ from ssm4rec.errors import InputError
 from ssm4rec.evaluation.baselines import most_popular_scorer
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.executor_input import write_executor_output
-from ssm4rec.llm.generation_file import GenerationRow, GenerationSummary, UserList, generation_rows, write_lists
 from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator, query_prompts
 from ssm4rec.llm.language_models import memory_advice
+from ssm4rec.llm.metric_rows import generation_rows
 from ssm4rec.llm.recommending import ask, recommend, split_users
 from ssm4rec.llm.title_retrieval import TitleIndex, check_titles, for_metrics, rank_in
 from ssm4rec.outputs import input_path, output_file

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from ssm4rec.artifacts.ranks import Candidates, read_candidates
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
 from ssm4rec.device import choose_device
-from ssm4rec.evaluation.evaluation_files import Candidates, read_candidates
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder, held_by_this_process
 from ssm4rec.llm.adapters import RankerFacts, new_ranker, write_adapter

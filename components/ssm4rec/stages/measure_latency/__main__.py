@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ssm4rec.artifacts.estimate import CONFIDENCE
+from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, write_samples
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences
 from ssm4rec.device import choose_device, choose_kernels
@@ -27,7 +28,6 @@ from ssm4rec.latency.host import (
     read_clocks,
 )
 from ssm4rec.latency.intervals import OUTLIER_RULE, RESAMPLES
-from ssm4rec.latency.latency_files import LatencyResult, LatencySummary, TimedSample, write_samples
 from ssm4rec.latency.length_sweep import measure_lengths
 from ssm4rec.latency.meter import meter_of
 from ssm4rec.latency.protocol import TOP_K, Protocol

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 
+from ssm4rec.artifacts.preferences import write_pairs
 from ssm4rec.command_line import StageParser, run_stage, seed
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_ratings, read_sequences
 from ssm4rec.errors import InputError
@@ -20,7 +21,6 @@ from ssm4rec.llm.lightfm_worst import (
     training_matrix,
     worst_unseen_items,
 )
-from ssm4rec.llm.pairs_file import write_pairs
 from ssm4rec.llm.preferences import lightfm_pairs, rating_pairs
 from ssm4rec.outputs import input_path, output_file
 from ssm4rec.tracking import tracked_task

@@ -11,6 +11,20 @@ import numpy
 import torch
 from tqdm import tqdm
 
+from ssm4rec.artifacts.rankings import (
+    ALIGNED,
+    AMONG_CANDIDATES,
+    BASE,
+    FINETUNED,
+    ORDERS,
+    RETRIEVER,
+    RETRIEVER_ORDER,
+    Ranking,
+    RankingRow,
+    RankingSummary,
+    write_rankings,
+)
+from ssm4rec.artifacts.ranks import Candidates, read_candidates
 from ssm4rec.command_line import StageParser, boolean, one_of, run_stage, seed, whole_number
 from ssm4rec.contracts import CANDIDATES_PER_USER, MOST_POPULAR, SPLITS
 from ssm4rec.data.dataset import (
@@ -24,26 +38,14 @@ from ssm4rec.data.dataset import (
 )
 from ssm4rec.device import DEVICES, choose_device
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.evaluation_files import Candidates, read_candidates
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder
 from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker
-from ssm4rec.llm.candidates import ORDERS, RETRIEVER_ORDER, RankingTask, ranking_task
+from ssm4rec.llm.candidates import RankingTask, ranking_task
 from ssm4rec.llm.language_models import memory_advice
+from ssm4rec.llm.metric_rows import ranking_rows
 from ssm4rec.llm.prompts import PromptFormat, RankingPrompts
 from ssm4rec.llm.ranking import letter_logits, ranks_of_target
-from ssm4rec.llm.ranking_file import (
-    ALIGNED,
-    AMONG_CANDIDATES,
-    BASE,
-    FINETUNED,
-    RETRIEVER,
-    Ranking,
-    RankingRow,
-    RankingSummary,
-    ranking_rows,
-    write_rankings,
-)
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.outputs import input_path, kept_folder, output_file
 from ssm4rec.tracking import tracked_task

@@ -5,9 +5,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Final
 
+from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.command_line import StageParser, run_stage
 from ssm4rec.data.dataset import read_manifest
-from ssm4rec.evaluation.evaluation_files import EvaluationSummary
 from ssm4rec.executor_input import input_paths, optional_input_paths
 from ssm4rec.outputs import input_path
 from ssm4rec.publish import add_report_flags, publish

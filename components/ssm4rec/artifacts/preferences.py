@@ -7,6 +7,7 @@ null for pairs by ratings. Pairs by ratings come first, each part is in the orde
 carries the data set's name and fingerprint.
 """
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +16,15 @@ import pyarrow
 import pyarrow.parquet
 
 from ssm4rec.artifacts.codec import read_table, text_of
-from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, SequenceDataset
+from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Float32s, Int32s, Int64s, SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file
-from ssm4rec.llm.preferences import ORIGINS, Pairs, is_held_out
+
+Booleans = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
+
+RATINGS: Final = "ratings"
+LIGHTFM: Final = "lightfm"
+ORIGINS: Final = (RATINGS, LIGHTFM)
 
 _NUMBERS: Final = ("user", "winner", "loser", "history_length")
 _SCHEMA: Final = pyarrow.schema(
@@ -31,6 +37,40 @@ _SCHEMA: Final = pyarrow.schema(
         ("loser_score", pyarrow.float32()),
     ]
 )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Preference pairs and where they come from, each array (n,).
+
+    Attributes:
+        users: 0..U-1.
+        winners, losers: items 1..V.
+        history_lengths: the prompt's history is the first so many items of the user, at least one.
+        origins: the part, ``ratings`` or ``lightfm``, as texts.
+        winner_ratings, loser_ratings: by the user; NaN for LightFM's pairs.
+        winner_scores, loser_scores: by LightFM; NaN for pairs by ratings.
+    """
+
+    users: Int32s
+    winners: Int32s
+    losers: Int32s
+    history_lengths: Int32s
+    origins: numpy.ndarray[tuple[int], numpy.dtype[numpy.str_]]
+    winner_ratings: Float32s
+    loser_ratings: Float32s
+    winner_scores: Float32s
+    loser_scores: Float32s
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.users)
+
+    def __add__(self, other: "Pairs") -> "Pairs":
+        """Return these pairs and then the others."""
+        return Pairs(
+            *(numpy.concatenate([getattr(self, field.name), getattr(other, field.name)]) for field in fields(self))
+        )
 
 
 def write_pairs(path: Path, dataset: SequenceDataset, pairs: Pairs) -> None:
@@ -102,3 +142,14 @@ def _read_table(path: Path, dataset: SequenceDataset) -> pyarrow.Table:
             f"{dataset.name} ({dataset.fingerprint[:12]}); take files of one data set"
         )
     return table
+
+
+def is_held_out(dataset: SequenceDataset, users: Int64s | Int32s, items: Int32s) -> Booleans:
+    """Return for every user and item (n,) whether the item is a validation or test target of that user."""
+    found = numpy.zeros(len(users), dtype=bool)
+    wanted = users.astype(numpy.int64) * (dataset.item_count + 1) + items
+    for split in ("validation", "test"):
+        owners, places = dataset.targets(split)
+        targets = dataset.items[dataset.offsets[owners] + places]
+        found |= numpy.isin(wanted, owners * (dataset.item_count + 1) + targets)
+    return found

@@ -1,7 +1,7 @@
-"""The files an evaluation writes.
+"""ranks.parquet and candidates.parquet, which an evaluation writes.
 
 - ``ranks.parquet``, a row a target of the split: ``user`` int32, ``target`` int32, ``history_length`` int32,
-  ``rank_unmasked`` and ``rank_masked`` int32 (1 = best; masked, ``metrics.MISSED`` for an item of the history), and the
+  ``rank_unmasked`` and ``rank_masked`` int32 (1 = best; masked, ``MISSED`` for an item of the history), and the
   ranks that each baseline of ``contracts.BASELINES`` gives the same target: ``most_popular_rank_unmasked``,
   ``most_popular_rank_masked``, ``most_recent_rank_unmasked`` ... (``most_popular_lately_...`` with
   ``--split global-time`` only).
@@ -11,45 +11,29 @@
 
   Both are in ascending order of ``user``, and of ``history_length`` within a user. Their metadata carries the data
   set's name and fingerprint, model, seed and split, so that files of two data sets are never taken together.
-- ``metrics.json``::
-
-    {"dataset": "ml-100k", "fingerprint": "…", "model": "sasrec", "seed": 0, "profile": "quick", "split": "test",
-     "users": 943, "targets": 943, "items": 1349,
-     "parameters": 341234, "parameters_without_embeddings": 99968,
-     "training": {"epochs": 20, "best_epoch": 17, "stopped": "epochs" | "patience",
-                  "validation_ndcg@10": 0.09, "cpu_seconds": 123.4, "device": "cpu"},
-     "recipe": {"model": {…}, "training": {…}},
-     "rows": [{"dataset": "ml-100k", "model": "sasrec", "seed": 0, "split": "test", "protocol": "unmasked",
-               "metric": "hit@10", "value": 0.1}, …]}
-
-  ``rows`` holds the model and every baseline (``"model": "most-popular", "seed": null``: it has no chance in it) in
-  both protocols, every metric at every cutoff.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Final
 
 import numpy
 import pyarrow
 import pyarrow.parquet
-from pydantic import Field
 
-from ssm4rec.artifacts.codec import Count, Positive, Share, read_document, read_table
-from ssm4rec.artifacts.training import RecipeParts, TrainingFacts
+from ssm4rec.artifacts.codec import read_table
 from ssm4rec.contracts import BASELINES, CANDIDATES_PER_USER, MASKED, PROTOCOLS, SPLITS, TIME_BASELINES
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, SequenceDataset
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.metrics import MISSED
-from ssm4rec.files import whole_file, write_json
-
-if TYPE_CHECKING:  # those who only read these files need no torch
-    from ssm4rec.evaluation.full_ranking import FullRanking
+from ssm4rec.files import whole_file
 
 MODEL_KEY: Final = b"ssm4rec.model"
 SEED_KEY: Final = b"ssm4rec.seed"
 SPLIT_KEY: Final = b"ssm4rec.split"
+
+MISSED: Final = 2**30
+"""The rank of a target that counts as missed at every cutoff: above every catalog's size."""
 
 _BASELINE_COLUMNS: Final = {
     name: tuple(f"{name.replace('-', '_')}_rank_{protocol}" for protocol in PROTOCOLS) for name in TIME_BASELINES
@@ -79,45 +63,27 @@ _CANDIDATES_SCHEMA: Final = pyarrow.schema(
 
 
 @dataclass(frozen=True)
-class ResultRow:
-    """One number of a study; the report's results.json is a list of these."""
+class FullRanking:
+    """Ranks (1 = best) of a split's T targets, and candidates for its n users.
 
-    dataset: str
-    model: str
-    seed: Count | None
-    split: str
-    protocol: str
-    metric: str
-    value: Share
+    Attributes:
+        users: of the targets, ascending, (T,).
+        targets: their items, (T,).
+        history_lengths: how many items their user had before them, ascending within a user, (T,).
+        unmasked, masked: their ranks, (T,).
+        first: whether a target is its user's first one, (T,); n of them are.
+        candidates: best first, before each user's first target, (n, K).
+        candidate_scores: (n, K).
+    """
 
-
-@dataclass(frozen=True)
-class EvaluationSummary:
-    """Everything the report needs to know of one evaluated model: metrics.json as an object."""
-
-    dataset: str
-    fingerprint: str
-    model: str
-    seed: Count
-    profile: str
-    split: Annotated[str, Field(pattern="^(validation|test)$")]
-    users: Positive
-    targets: Positive
-    items: Positive
-    parameters: Count
-    parameters_without_embeddings: Count
-    training: TrainingFacts
-    recipe: RecipeParts
-    rows: tuple[ResultRow, ...]
-
-    def write(self, path: Path) -> None:
-        """Write metrics.json."""
-        write_json(path, asdict(self))
-
-    @classmethod
-    def read(cls, path: Path) -> "EvaluationSummary":
-        """Read metrics.json; raise InputError if it is not one."""
-        return read_document(path, cls, "the metrics.json of an evaluation", "evaluate")
+    users: Int64s
+    targets: Int64s
+    history_lengths: Int64s
+    unmasked: Int64s
+    masked: Int64s
+    first: numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
+    candidates: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.int64]]
+    candidate_scores: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float32]]
 
 
 @dataclass(frozen=True)
@@ -163,8 +129,8 @@ def write_ranks(
     model: str,
     seed: int,
     split: str,
-    ranking: "FullRanking",
-    baselines: Mapping[str, "FullRanking"],
+    ranking: FullRanking,
+    baselines: Mapping[str, FullRanking],
 ) -> None:
     """Write ranks.parquet: the ranks of the model and of every baseline, target by target."""
     columns: list[Int64s | None] = [
@@ -227,7 +193,7 @@ def _not_targets(dataset: SequenceDataset, split: str, users: Int32s, places: In
 
 
 def write_candidates(
-    path: Path, dataset: SequenceDataset, model: str, seed: int, split: str, ranking: "FullRanking"
+    path: Path, dataset: SequenceDataset, model: str, seed: int, split: str, ranking: FullRanking
 ) -> None:
     """Write candidates.parquet; a user who has had nearly all items gets fewer than K candidates."""
     present = numpy.isfinite(ranking.candidate_scores)

@@ -8,19 +8,20 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from ssm4rec.contracts import TIME_BASELINES
-from ssm4rec.data.dataset import SequenceDataset, read_sequences, read_times
-from ssm4rec.errors import InputError
-from ssm4rec.evaluation.baselines import baseline_rankings
-from ssm4rec.evaluation.evaluation_files import (
+from ssm4rec.artifacts.ranks import (
     SEED_KEY,
     SPLIT_KEY,
+    FullRanking,
     read_candidates,
     read_ranks,
     write_candidates,
     write_ranks,
 )
-from ssm4rec.evaluation.full_ranking import FullRanking, full_ranking
+from ssm4rec.contracts import TIME_BASELINES
+from ssm4rec.data.dataset import SequenceDataset, read_sequences, read_times
+from ssm4rec.errors import InputError
+from ssm4rec.evaluation.baselines import baseline_rankings
+from ssm4rec.evaluation.full_ranking import full_ranking
 from tests.datasets import write_events
 
 READERS = {"ranks": read_ranks, "candidates": read_candidates}

@@ -19,14 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy
 import pyarrow
 import pyarrow.parquet
 
 from ssm4rec.artifacts.codec import Amount, Count, Positive, Share, read_document
-from ssm4rec.contracts import CUTOFFS, MASKED, METRICS, metric_name
-from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int64s, SequenceDataset
-from ssm4rec.evaluation.metrics import gains_at
+from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, SequenceDataset
 from ssm4rec.files import whole_file, write_json
 
 _LISTS_SCHEMA: Final = pyarrow.schema(
@@ -100,25 +97,6 @@ class GenerationSummary:
     def read(cls, path: Path) -> "GenerationSummary":
         """Read generation.json; raise InputError if it is not one."""
         return read_document(path, cls, "the generation.json of an evaluated generator", "evaluate_generator")
-
-
-def generation_rows(dataset: str, model: str, seed: int | None, split: str, ranks: Int64s) -> tuple[GenerationRow, ...]:
-    """Return every metric at every cutoff.
-
-    The standard error is s / sqrt(n) with s the standard deviation of the users' gains; a single user has none.
-
-    Args:
-        dataset, model, seed, split: what the numbers are of.
-        ranks: masked ones, 1 = best, of missed targets larger than any cutoff, (n,).
-    """
-    rows = []
-    for metric in METRICS:
-        for cutoff in CUTOFFS:
-            gains = gains_at(metric, ranks, cutoff)
-            error = float(gains.std(ddof=1) / numpy.sqrt(len(gains))) if len(gains) > 1 else None
-            name = metric_name(metric, cutoff)
-            rows.append(GenerationRow(dataset, model, seed, split, MASKED, name, float(gains.mean()), error))
-    return tuple(rows)
 
 
 def write_lists(path: Path, dataset: SequenceDataset, lists: Sequence[UserList]) -> None:

@@ -10,7 +10,6 @@
 - ``ranking.json``: what was ranked (:class:`RankingSummary`).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,10 +20,8 @@ import pyarrow
 import pyarrow.parquet
 
 from ssm4rec.artifacts.codec import Amount, Count, Positive, Share, read_document, read_table, text_of
-from ssm4rec.contracts import CUTOFFS, METRICS, metric_name
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
 from ssm4rec.errors import InputError
-from ssm4rec.evaluation.metrics import gains_at
 from ssm4rec.files import whole_file, write_json
 
 BASE: Final = "base"
@@ -40,6 +37,11 @@ _RANKINGS: Final = pyarrow.schema(
     ]
 )
 """What is read of the columns."""
+
+RETRIEVER_ORDER: Final = "retriever"
+SHUFFLED_ORDER: Final = "shuffled"
+ORDERS: Final = (RETRIEVER_ORDER, SHUFFLED_ORDER)
+"""LlamaRec shows the candidates in the retriever's order; shuffled, a preference for a letter helps nobody."""
 
 AMONG_CANDIDATES: Final = "among candidates"
 ALL_USERS: Final = "all users"
@@ -126,40 +128,6 @@ class RankingSummary:
     def read(cls, path: Path) -> "RankingSummary":
         """Read ranking.json; raise InputError if it is not one."""
         return read_document(path, cls, "the ranking.json of a ranker", "rank_candidates")
-
-
-def ranking_rows(rankings: Sequence[Ranking], sizes: Int32s, found: int, users: int) -> list[RankingRow]:
-    """Return every metric of every ranking, and of an order of chance, over both populations.
-
-    The n users ranked stand for the ``found`` ones. Over all users a metric is the mean over these times the share
-    found / users; the variance of that product of independent estimates is p^2 s^2 + m^2 p (1 - p) / users.
-
-    Args:
-        rankings: of the same n users, two or more.
-        sizes: how many candidates each user has, shape (n,).
-        found: users whose target is among the candidates.
-        users: of the split.
-    """
-    share = found / users
-    rows = []
-    for metric in METRICS:
-        for cutoff in CUTOFFS:
-            gains = {(one.ranker, one.order): gains_at(metric, one.ranks, cutoff) for one in rankings}
-            gains[RANDOM, RETRIEVER] = _expected_gains(metric, cutoff, sizes)
-            for (ranker, order), values in gains.items():
-                mean = float(values.mean())
-                error = float(values.std(ddof=1) / math.sqrt(len(values)))
-                overall = math.sqrt((share * error) ** 2 + mean**2 * share * (1 - share) / users)
-                named = metric_name(metric, cutoff)
-                rows.append(RankingRow(ranker, order, AMONG_CANDIDATES, named, mean, error))
-                rows.append(RankingRow(ranker, order, ALL_USERS, named, share * mean, overall))
-    return rows
-
-
-def _expected_gains(metric: str, cutoff: int, sizes: Int32s) -> numpy.ndarray[Any, numpy.dtype[numpy.float64]]:
-    """Return each user's expected gain when all orders of the candidates are equally likely, shape (n,)."""
-    expected = {size: float(gains_at(metric, numpy.arange(1, size + 1), cutoff).mean()) for size in set(sizes.tolist())}
-    return numpy.array([expected[size] for size in sizes.tolist()])
 
 
 def write_rankings(
