@@ -28,34 +28,14 @@ TOOLS_INSTALLED := $(TOOLS)/.installed
 # mamba-ssm's Python, Triton and what they need, for test-kernels alone.
 TRITON := .kernels
 
-# The variables of each target: `make run DATASET=ml-1m` hands --dataset=ml-1m to the study. Only those given to make
-# itself count: names as plain as FORMAT or OUT may stand in the environment for other reasons. What a target does not
-# know is refused (at the end of this file); tests/pipelines/test_make.py holds the lists against the programs' flags.
-OF_ALL := ANY_CHECKSUM CACHE_DIR CHECKPOINT_DIR DATASET DATA_VERSION DEVICE EVENT_ORDER ITEMS_SOURCE K_CORE NAME PARAMETERS PROFILE \
-	SEEDS SOURCE
-OF_TRAININGS := COMPILE GPUS KERNELS MODELS OVERRIDES PRECISION
-OF_LANGUAGE_MODELS := LANGUAGE_MODEL_VERSION LLM_OVERRIDES RETRIEVER
-COMPARED := $(OF_ALL) $(OF_TRAININGS) $(OF_LANGUAGE_MODELS) BAD_ROWS DEDUPLICATE DELIMITER ENCODING FORM FORMAT \
-	GENERATOR_OVERRIDES GLOBAL_TIME ITEM_COLUMN LANGUAGE_MODEL LATENCY_BATCHES LATENCY_SAMPLES LATENCY_USERS LLM \
-	MINIMUM_RATING RATING_COLUMN REPLACE_CHAMPION SPLIT TEST_FRACTION TIME_COLUMN TIME_TARGET TIME_UNIT TITLE_COLUMN USER_COLUMN \
-	VALIDATION_FRACTION
-HERE := ARTIFACTS OUT RUNNER
+# The variables of each target (FLAGS_run and the like): `make run DATASET=ml-1m` hands --dataset=ml-1m to the study. Only
+# those given to make itself count: names as plain as FORMAT or OUT may stand in the environment for other reasons. What a
+# target does not know is refused (at the end of this file); a study refuses what only another one knows.
+include pipelines/compiled/flags.mk
 # What a pipeline is compiled for: where images come from, what trains (cuda or cpu), which volume is mounted and how
 # many trainings run at a time.
 COMPILED_FOR := REGISTRY ACCELERATOR VOLUME AT_ONCE
 
-FLAGS_run := $(COMPARED) $(HERE)
-FLAGS_optimizer-study := $(OF_ALL) $(OF_TRAININGS) $(HERE) CONTROLS OPTIMIZERS
-FLAGS_orpo-study := $(OF_ALL) $(OF_LANGUAGE_MODELS) $(HERE) LANGUAGE_MODELS
-FLAGS_adapter-study := $(OF_ALL) $(OF_LANGUAGE_MODELS) $(HERE) LANGUAGE_MODEL OPTIMIZERS
-FLAGS_long-history-study := $(OF_ALL) $(OF_TRAININGS) $(HERE) LATENCY_LENGTHS LATENCY_SAMPLES LENGTHS
-FLAGS_reproduce-ml1m := $(filter-out DATASET EVENT_ORDER ITEMS_SOURCE K_CORE NAME PROFILE,$(OF_ALL)) $(OF_TRAININGS) $(HERE) PAPER_EPOCHS PROFILES
-STUDIES := run optimizer-study orpo-study adapter-study long-history-study reproduce-ml1m
-# Every study's, as STUDY= decides which; a study refuses what it does not know.
-FLAGS_submit := $(sort $(foreach target,$(STUDIES),$(filter-out $(HERE),$(FLAGS_$(target))))) ENDPOINT EXPERIMENT \
-	GPU_POOL GPU_TOLERATION RUN_NAME STUDY
-FLAGS_schedule := $(FLAGS_submit) CRON
-FLAGS_submit += CACHE
 FLAGS_images := ONLY BASE_IMAGE NETWORK BUILD_ARG SOURCE TORCH_INDEX
 FLAGS_mlflow := PORT
 $(foreach target,$(STUDIES) submit schedule images compile,$(eval KNOWN_$(target) := $(COMPILED_FOR)))
@@ -104,23 +84,23 @@ run: $(INSTALLED) ## Run the study on this machine: data, trainings, evaluation,
 
 .PHONY: optimizer-study
 optimizer-study: $(INSTALLED) ## Compare optimizers and ways to choose batches, each tuned alike (MODELS=, OPTIMIZERS=, SEEDS=, ...)
-	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run_optimizers $(call flags,$@)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run optimizers $(call flags,$@)
 
 .PHONY: orpo-study
 orpo-study: $(INSTALLED) ## Compare language models of several sizes before and after ORPO (LANGUAGE_MODELS=, PROFILE=, ...)
-	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run_orpo $(call flags,$@)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run orpo $(call flags,$@)
 
 .PHONY: adapter-study
 adapter-study: $(INSTALLED) ## Compare USGM with AdamW on a language model's adapter, each tuned alike (LANGUAGE_MODEL=, SEEDS=, ...)
-	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run_adapters $(call flags,$@)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run adapters $(call flags,$@)
 
 .PHONY: long-history-study
 long-history-study: $(INSTALLED) ## Compare windows of several lengths, and what long histories cost (MODELS=, LENGTHS=, LATENCY_LENGTHS=, ...)
-	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run_long_histories $(call flags,$@)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run long-histories $(call flags,$@)
 
 .PHONY: reproduce-ml1m
 reproduce-ml1m: $(INSTALLED) ## Make the table of MovieLens-1M next to published figures (MODELS=, PROFILES=, SEEDS=, PAPER_EPOCHS=, ...)
-	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run_reproduction $(call flags,$@)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run reproduction $(call flags,$@)
 
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000, or another PORT=

@@ -28,13 +28,17 @@ PACKAGES: Final = {
 """The packages of the study: what each compares, and which parameters it goes without, its parts' lists among them."""
 
 
-def fitting_package(arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def fitting_package(study: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the package whose parts are those with a list in ``arguments`` that is not empty, and its arguments.
 
+    Other studies than the comparative one have one package.
+
     >>> lists = {"global_time_trainings": [], "rankers": [], "generators": [], "trainings": [{"model": "sasrec"}]}
-    >>> fitting_package(lists)
+    >>> fitting_package("comparative_study", lists)
     ('comparative_study_recommenders_one_split', {'trainings': [{'model': 'sasrec'}]})
     """
+    if study not in PACKAGES:
+        return study, arguments
     empty = {name for name in _PARTS if not arguments[name]}
     for name, (_, left_out) in PACKAGES.items():
         if empty == _PARTS.intersection(left_out):

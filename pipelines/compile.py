@@ -15,6 +15,7 @@ from pipelines.adapter_study import adapter_study
 from pipelines.comparative_packages import PACKAGES
 from pipelines.comparative_study import comparative_study
 from pipelines.long_history_study import long_history_study
+from pipelines.make_names import write_make_names
 from pipelines.optimizer_study import optimizer_study
 from pipelines.orpo_study import orpo_study
 from pipelines.package import COMPILED, STUDIES
@@ -34,9 +35,10 @@ PIPELINES: Final[dict[str, Callable[[], Any]]] = {
 
 
 def compile_all(folder: Path) -> list[Path]:
-    """Compile every pipeline into ``folder``, with a picture of each, and return the YAML files."""
+    """Compile every pipeline into ``folder``, with a picture and the parameters of each, and return the YAML files."""
     paths = [compile_package(name, folder) for name in PIPELINES]
     write_pictures(folder, [path for path in paths if path.stem in STUDIES], paths)
+    write_make_names(folder)
     return paths
 
 

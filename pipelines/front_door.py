@@ -9,7 +9,6 @@ allowed. What a stage says of its flag is said of the study's: ``--samples 3`` o
 import functools
 import importlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,20 +17,8 @@ from typing import Any, Final
 
 import yaml
 
-from ssm4rec.command_line import StageParser
 from ssm4rec.errors import InputError
-
-CHECKED: Final = {
-    "prepare_data": "__main__",
-    "train_recommender": "__main__",
-    "choose_settings": "__main__",
-    "finetune_llm": "flags",
-    "align_llm": "flags",
-    "train_generator": "flags",
-    "measure_latency": "flags",
-}
-"""The stages that get what people choose, and the module of each that has ``build_parser`` and the checks. Others get
-constants, or a device and a folder that one of these has seen."""
+from ssm4rec.settings import StageSettings
 
 _FLAGS: Final = {
     "gpus": "--gpus",
@@ -52,6 +39,7 @@ _FLAGS: Final = {
 pipeline, of that one only."""
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
+_EXECUTOR_INPUT: Final = "{{$}}"
 _FIELD: Final = re.compile(r'parseJson\(string_value\)\["(\w+)"\]')
 
 
@@ -94,18 +82,9 @@ def check_study(package: Path, arguments: Mapping[str, Any], *, here: bool) -> N
     seen = set()
     for command in stage_commands(package, arguments):
         key = (command.stage, *command.arguments)
-        if command.stage in CHECKED and key not in seen:
+        if key not in seen:
             seen.add(key)
             _check(command, here)
-
-
-def check_folder(flag: str, folder: Path) -> None:
-    """Raise InputError if nothing can be written to a folder, which need not exist; nothing is made."""
-    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not existing.is_dir():
-        raise InputError(f"{flag} {folder}: {existing} is not a folder; name a folder, or one that can be made")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{flag} {folder}: {existing} cannot be written to; choose another folder")
 
 
 @functools.cache
@@ -175,7 +154,7 @@ def _command(pipeline: str, container: dict[str, Any], inputs: Mapping[str, Valu
             command.origins[command.arguments[-1]] = value.origin
             command.arguments.append(_as_text(value.value))
         else:
-            command.arguments.append(argument)
+            command.arguments.append("" if argument == _EXECUTOR_INPUT else argument)
     return command
 
 
@@ -191,13 +170,12 @@ def _as_text(value: Any) -> str:
 
 
 def _check(command: StageCommand, here: bool) -> None:
-    stage = importlib.import_module(f"ssm4rec.stages.{command.stage}.{CHECKED[command.stage]}")
-    parser: StageParser = stage.build_parser()
+    settings: type[StageSettings] = importlib.import_module(f"ssm4rec.stages.{command.stage}.settings").Settings
     try:
-        options = parser.parse_args(command.arguments)
-        for name in ("check", *(["check_here"] if here else [])):
-            if hasattr(stage, name):
-                getattr(stage, name)(options)
+        told = settings.parser().parse_args(command.arguments)
+        told.check()
+        if here:
+            told.check_here()
     except InputError as error:
         raise InputError(
             re.sub(r"--[a-z][a-z-]*[a-z]", lambda flag: study_flag(command, flag[0]), str(error))

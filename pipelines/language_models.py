@@ -7,38 +7,22 @@ from kfp import dsl
 from kfp.dsl import PipelineTask
 
 from pipelines.hardware import on_cpu, on_gpu, reads_language_models
+from pipelines.parameters import Parameters, task
+from pipelines.recommenders import rank, train
 from ssm4rec.components import (
     align_llm,
-    evaluate,
     evaluate_generator,
     finetune_llm,
     mine_preferences,
     rank_candidates,
     train_generator,
-    train_recommender,
 )
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where and how the stages run: pipeline parameters, handed on as they are.
-
-    Attributes:
-        device, cache_dir, language_model_version, checkpoint_dir: flags of the stages.
-        gpu_pool, gpu_toleration: see ``hardware.on_gpu``.
-    """
-
-    device: Any
-    cache_dir: Any
-    language_model_version: Any
-    checkpoint_dir: Any
-    gpu_pool: Any
-    gpu_toleration: Any
-
-    def on_one_gpu(self, task: PipelineTask, hours: int) -> None:
-        """Place a task on one GPU; it may read gated models and object stores."""
-        on_gpu(task, "1", self.gpu_pool, self.gpu_toleration, hours)
-        reads_language_models(task)
+def _on_one_gpu(placed: PipelineTask, parameters: Parameters, hours: int) -> None:
+    """Place a task on one GPU; it may read gated models and object stores."""
+    on_gpu(placed, "1", parameters.gpu_pool, parameters.gpu_toleration, hours)
+    reads_language_models(placed)
 
 
 @dataclass(frozen=True)
@@ -49,33 +33,21 @@ class Retrieved:
     test: Any
 
 
-def retrieve(data: Any, retriever: Any, seed: Any, profile: Any, place: Place) -> Retrieved:
-    """Train a recommender and let it choose every user's candidates."""
-    trained = train_recommender(
-        dataset=data,
-        model_name=retriever,
-        profile=profile,
-        seed=seed,
-        overrides="",
-        device=place.device,
-        precision="auto",
-        kernels="auto",
-        compile=False,
-        processes="1",
-        checkpoint_dir=place.checkpoint_dir,
-    ).set_display_name("train the retriever")
-    on_gpu(trained, "1", place.gpu_pool, place.gpu_toleration, hours=12)
+def retrieve(data: Any, retriever: Any, seed: Any, parameters: Parameters) -> Retrieved:
+    """Train a recommender by its recipe and let it choose every user's candidates."""
+    plain = {"overrides": "", "precision": "auto", "kernels": "auto", "compile": False}
+    trained = train(data, parameters, model_name=retriever, seed=seed, **plain)
+    trained.set_display_name("train the retriever")
     found = {}
     for split in ("validation", "test"):
-        evaluated = evaluate(dataset=data, model=trained.outputs["model"], split=split, device="cpu")
-        on_cpu(evaluated.set_display_name(f"retrieve, {split}"), cpus=4, memory_gib=8, hours=3)
+        evaluated = rank(data, trained, parameters, split).set_display_name(f"retrieve, {split}")
         found[split] = evaluated.outputs["candidates"]
     return Retrieved(**found)
 
 
-def mine(data: Any, seed: Any) -> Any:
+def mine(data: Any, seed: Any, parameters: Parameters) -> Any:
     """Mine preference pairs and return pairs.parquet."""
-    mined = mine_preferences(dataset=data, seed=seed, epochs=20, components=32)
+    mined = task(mine_preferences, parameters, dataset=data, seed=seed)
     on_cpu(mined, cpus=2, memory_gib=8, hours=6)
     return mined.outputs["pairs"]
 
@@ -103,9 +75,25 @@ class Ranked:
         }
 
 
-def rank_and_align(
-    data: Any, retrieved: Retrieved, pairs: Any, ranker: Any, profile: Any, overrides: Any, place: Place
-) -> Ranked:
+def finetune(
+    data: Any, retrieved: Retrieved, ranker: Any, overrides: Any, parameters: Parameters, hours: int
+) -> PipelineTask:
+    """Fine-tune a language model ({"language_model", "seed"} of the loop) to rank candidates."""
+    tuned = task(
+        finetune_llm,
+        parameters,
+        dataset=data,
+        candidates=retrieved.validation,
+        language_model=ranker.language_model,
+        seed=ranker.seed,
+        overrides=overrides,
+        **_folders(parameters),
+    )
+    _on_one_gpu(tuned, parameters, hours)
+    return tuned
+
+
+def rank_and_align(data: Any, retrieved: Retrieved, pairs: Any, ranker: Any, parameters: Parameters) -> Ranked:
     """Fine-tune a language model, rank with it and without, align it, rank again.
 
     Args:
@@ -113,38 +101,23 @@ def rank_and_align(
         retrieved: the candidates to rank.
         pairs: the preferences to align to.
         ranker: {"language_model", "seed"} of the loop.
-        profile: size of the trainings.
-        overrides: changes to the rankers' recipe.
-        place: where.
+        parameters: of the pipeline.
     """
-    tuned = finetune_llm(
-        dataset=data,
-        candidates=retrieved.validation,
-        language_model=ranker.language_model,
-        profile=profile,
-        seed=ranker.seed,
-        overrides=overrides,
-        device=place.device,
-        cache_dir=place.cache_dir,
-        language_model_version=place.language_model_version,
-        checkpoint_dir=place.checkpoint_dir,
-    )
-    place.on_one_gpu(tuned, hours=48)
-    finetuned = _rank(data, retrieved, tuned.outputs["adapter"], True, place, "rank, fine-tuned")
-    aligned = align_llm(
+    overrides = parameters.llm_overrides
+    tuned = finetune(data, retrieved, ranker, overrides, parameters, hours=48)
+    finetuned = _rank(data, retrieved, tuned.outputs["adapter"], True, parameters, "rank, fine-tuned")
+    aligned = task(
+        align_llm,
+        parameters,
         dataset=data,
         pairs=pairs,
         adapter=tuned.outputs["adapter"],
-        profile=profile,
         seed=ranker.seed,
         overrides=overrides,
-        device=place.device,
-        cache_dir=place.cache_dir,
-        language_model_version=place.language_model_version,
-        checkpoint_dir=place.checkpoint_dir,
+        **_folders(parameters),
     )
-    place.on_one_gpu(aligned, hours=24)
-    ranked = _rank(data, retrieved, aligned.outputs["aligned"], False, place, "rank, aligned")
+    _on_one_gpu(aligned, parameters, hours=24)
+    ranked = _rank(data, retrieved, aligned.outputs["aligned"], False, parameters, "rank, aligned")
     return Ranked(
         finetuned_rankings=finetuned.outputs["rankings"],
         finetuned_summary=finetuned.outputs["ranking"],
@@ -155,40 +128,39 @@ def rank_and_align(
     )
 
 
-def _rank(data: Any, retrieved: Retrieved, adapter: Any, base: bool, place: Place, name: str) -> PipelineTask:
-    ranked = rank_candidates(
+def _rank(data: Any, retrieved: Retrieved, adapter: Any, base: bool, parameters: Parameters, name: str) -> PipelineTask:
+    ranked = task(
+        rank_candidates,
+        parameters,
         dataset=data,
         candidates=retrieved.test,
         adapter=adapter,
         split="test",
-        users=-1,
         base=base,
         seed=0,
-        device=place.device,
-        cache_dir=place.cache_dir,
-        language_model_version=place.language_model_version,
+        cache_dir=parameters.cache_dir,
     ).set_display_name(name)
-    place.on_one_gpu(ranked, hours=12)
+    _on_one_gpu(ranked, parameters, hours=12)
     return ranked
 
 
-def generate(data: Any, generator: Any, profile: Any, overrides: Any, place: Place) -> Any:
+def generate(data: Any, generator: Any, parameters: Parameters) -> Any:
     """Train a generative recommender ({"model", "seed"} of the loop), evaluate it, and return generation.json."""
-    trained = train_generator(
+    trained = task(
+        train_generator,
+        parameters,
         dataset=data,
         model_name=generator.model,
-        language_model="",
-        profile=profile,
         seed=generator.seed,
-        overrides=overrides,
-        device=place.device,
-        cache_dir=place.cache_dir,
-        language_model_version=place.language_model_version,
-        checkpoint_dir=place.checkpoint_dir,
+        overrides=parameters.generator_overrides,
+        **_folders(parameters),
     )
-    place.on_one_gpu(trained, hours=24)
-    evaluated = evaluate_generator(
-        dataset=data, generator=trained.outputs["generator"], split="test", device=place.device
-    )
-    place.on_one_gpu(evaluated, hours=6)
+    _on_one_gpu(trained, parameters, hours=24)
+    evaluated = task(evaluate_generator, parameters, dataset=data, generator=trained.outputs["generator"], split="test")
+    _on_one_gpu(evaluated, parameters, hours=6)
     return evaluated.outputs["metrics"]
+
+
+def _folders(parameters: Parameters) -> dict[str, Any]:
+    """Return the folders that outlive a task: of language models, next to other downloads, and of checkpoints."""
+    return {"cache_dir": parameters.cache_dir, "checkpoint_dir": parameters.checkpoint_dir}

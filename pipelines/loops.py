@@ -50,3 +50,23 @@ def check_loops(spec: Document, arguments: dict[str, Any]) -> None:
         for number, entry in enumerate(entries, 1):
             if not isinstance(entry, dict) or set(entry) != keys:
                 raise InputError(f"{name}, entry {number}: {entry!r}: it has the keys {', '.join(sorted(keys))}")
+
+
+def side_by_side(spec: Document, arguments: dict[str, Any]) -> dict[str, int]:
+    """Return how many tasks of each stage a loop of a compiled pipeline may run at a time, by the stage's name.
+
+    A list that a task makes is not known yet: two, the most that kfp.local runs.
+    """
+    parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    found: dict[str, int] = {}
+    for loop in spec["root"]["dag"]["tasks"].values():
+        if "parameterIterator" not in loop:
+            continue
+        source = loop["inputs"]["parameters"][loop["parameterIterator"]["items"]["inputParameter"]]
+        name = source.get("componentInputParameter", "")
+        entries = len(arguments.get(name, parameters[name].get("defaultValue", ()))) if name else 2
+        for task in spec["components"][loop["componentRef"]["name"]]["dag"]["tasks"].values():
+            label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+            stage = spec["deploymentSpec"]["executors"][label]["container"]["command"][2].rpartition(".")[2]
+            found[stage] = max(entries, found.get(stage, 0))
+    return found

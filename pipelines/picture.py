@@ -1,22 +1,26 @@
-"""A picture of each compiled pipeline, as a Mermaid flowchart that forges and editors draw: ``compiled/README.md``.
+"""A picture and the parameters of each compiled pipeline, for forges and editors: ``compiled/README.md``.
 
 It is drawn from the compiled documents, so that it shows what a cluster gets: tasks with image and place, the
 artifacts that go from one to the next, and loops as frames.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 Document = dict[str, Any]
 
+_LONGEST_DEFAULT: Final = 150
+
 _HEAD = """\
 # The compiled pipelines
 
 `make compile` writes this folder from `pipelines/*.py`: the YAML files, which the KFP UI takes ("Upload pipeline"), and
-these pictures of the studies. A frame is a loop, an arrow an artifact; a task names its image and where it may run.
+the pictures and parameters of the studies below. A frame is a loop, an arrow an artifact; a task names its image and
+where it may run.
 
 What is in a study is decided when it is compiled: KFP's backend fails a run in which a list of trainings is empty. So
 the comparative study has a package for each choice of its parts; `make run` and `make submit` take the one that fits.
@@ -31,7 +35,20 @@ def picture(compiled: Path) -> str:
     spec, platforms = yaml.safe_load_all(compiled.read_text(encoding="utf-8"))
     executors = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     lines = [*_nodes(spec, executors, spec["root"]["dag"], "    "), *sorted(_edges(spec, spec["root"]["dag"], {}))]
-    return "\n".join(["", f"## {spec['pipelineInfo']['name']}", "", "```mermaid", "flowchart LR", *lines, "```", ""])
+    head = ["", f"## {spec['pipelineInfo']['name']}", "", "```mermaid", "flowchart LR", *lines, "```", ""]
+    return "\n".join([*head, *_parameters(spec), ""])
+
+
+def _parameters(spec: Document) -> Iterator[str]:
+    """Yield the lines of a table of a pipeline's parameters."""
+    yield "| parameter | default | what it is |"
+    yield "| --- | --- | --- |"
+    for name, one in spec["root"]["inputDefinitions"]["parameters"].items():
+        default, words = _whole(one.get("defaultValue", "")), " ".join(one["description"].split())
+        shown = f"`{json.dumps(default)}`" if default != "" else ""
+        if len(shown) > _LONGEST_DEFAULT:
+            shown = f"{len(default)} entries, such as `{json.dumps(default[0])}`"
+        yield f"| `{name}` | {shown} | {words} |".replace("\\|", "|")
 
 
 def write_pictures(folder: Path, drawn: list[Path], compiled: list[Path]) -> Path:
@@ -40,6 +57,15 @@ def write_pictures(folder: Path, drawn: list[Path], compiled: list[Path]) -> Pat
     listed = "".join(f"| [{file.name}]({file.name}) | {_description(file)} |\n" for file in compiled)
     path.write_text(_HEAD + listed + "".join(picture(file) for file in drawn), encoding="utf-8")
     return path
+
+
+def _whole(value: Any) -> Any:
+    """Return a value with its whole numbers as such: in a compiled file all numbers are floats."""
+    if isinstance(value, list):
+        return [_whole(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: _whole(entry) for key, entry in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _description(compiled: Path) -> str:

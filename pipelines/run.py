@@ -1,11 +1,10 @@
-"""Run the comparative study on this machine: ``python -m pipelines.run --help`` (``make run``).
+"""Run a study on this machine: ``python -m pipelines.run STUDY --help`` (``make run`` and the like).
 
-Executes pipelines/compiled/comparative_study.yaml, the same file a cluster gets, as processes or in the images
+Executes the study's file of pipelines/compiled, the same that a cluster gets, as processes or in the images
 (``runners.py``). What the study's folder receives stands in ``study_folder.py``. The same command with the same
-``--out`` resumes a killed one, and repeats no finished stage. Other studies have a ``run_....py`` each.
+``--out`` resumes a killed one, and repeats no finished stage. Without a name it is the comparative study.
 """
 
-import argparse
 import datetime
 import json
 import os
@@ -14,17 +13,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 
 from pipelines.comparative_packages import fitting_package
-from pipelines.front_door import check_folder, check_study
+from pipelines.front_door import check_study, read_spec
 from pipelines.local import LocalStudy, make_owned_folder
+from pipelines.loops import side_by_side
 from pipelines.package import COMPILED, STUDIES, compiled_package
-from pipelines.parameters.comparative import StudyParser, study_arguments
-from pipelines.parameters.parser import ParametersParser
-from pipelines.parameters.shared import data_and_profile
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.stage_process import StageProcess
+from pipelines.studies import DEFAULT, StudyParser, data_and_profile, named_study
 from pipelines.study_folder import StudyFolder
 from pipelines.versions import add_versions
 from ssm4rec.addresses import public_text
@@ -35,6 +33,8 @@ from ssm4rec.errors import InputError
 from ssm4rec.files import MARKER, STUDY, held_by_this_process, read_json, write_json
 from ssm4rec.object_store import split_s3_address
 from ssm4rec.outputs import study_folder
+from ssm4rec.settings import Flag
+from ssm4rec.studies.settings import StudySettings
 from ssm4rec.tracking import Tracker, finished, start_study
 
 RUNS = Path("runs")
@@ -42,25 +42,26 @@ MLFLOW_STORE = RUNS / "mlflow.db"
 MLFLOW_ARTIFACTS = RUNS / "mlflow-artifacts"
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How a study runs on this machine."""
+
+    GROUP: ClassVar[str] = "this machine"
+
+    out: Annotated[str, Flag("the study's folder; empty: runs/<time>-<name>", study_folder)] = ""
+    runner: Annotated[
+        str, Flag("stages as processes (process), or in their images (docker)", one_of(("process", "docker")))
+    ] = "process"
+    artifacts: Annotated[str, Flag("s3://bucket/prefix that receives a copy of the study; empty: none")] = ""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A study to run.
+    """A study to run: its settings, the compiled pipeline that fits them, and its arguments."""
 
-    Attributes:
-        pipeline: name of its compiled file.
-        arguments: of the pipeline.
-        models: that it trains.
-        side_by_side: how many tasks of a stage may run at a time, by the stage's name; they share the cores.
-        summary: what to show at the end.
-        track: logs its numbers to its MLflow run.
-    """
-
+    settings: StudySettings
     pipeline: str
     arguments: dict[str, Any]
-    models: list[str]
-    side_by_side: dict[str, int]
-    summary: Callable[[StudyFolder], str]
-    track: Callable[[Tracker, StudyFolder], None]
 
     @property
     def data(self) -> str:
@@ -72,51 +73,27 @@ class Plan:
         """The size of its trainings; several separated by commas."""
         return data_and_profile(self.arguments)[1]
 
-
-def build_parser() -> StudyParser:
-    """Return the command line."""
-    parser = StudyParser("pipelines.run", "Run the comparative study on this machine.")
-    add_run_flags(parser)
-    return parser
-
-
-def add_run_flags(parser: ParametersParser) -> None:
-    """Add the flags of every study that runs on this machine."""
-    parser.add_argument("--out", type=study_folder, default="", help="the study's folder; empty: runs/<time>-<name>")
-    parser.add_argument(
-        "--runner",
-        default="process",
-        type=one_of(("process", "docker")),
-        help="stages as processes, or in their images",
-    )
-    parser.add_argument(
-        "--artifacts", default="", help="s3://bucket/prefix that receives a copy of the study; empty: none"
-    )
+    @property
+    def models(self) -> list[str]:
+        """What it trains."""
+        entries = [entry for entries in self.arguments.values() if isinstance(entries, list) for entry in entries]
+        rankers = ["llamarec"] if any("language_model" in entry for entry in entries) else []
+        return [*dict.fromkeys(entry["model"] for entry in entries if "model" in entry), *rankers]
 
 
-def run(options: argparse.Namespace) -> None:
-    """Run the comparative study and say where everything is."""
-    arguments = study_arguments(options)
-    trainings = arguments["trainings"]
-    models = sorted({training["model"] for training in trainings})
-    generators = [generator["model"] for generator in arguments["generators"]]
-    side_by_side = {
-        **dict.fromkeys(
-            ("train_recommender", "evaluate"), max(len(trainings), len(arguments["global_time_trainings"]))
-        ),
-        **dict.fromkeys(("train_generator", "evaluate_generator"), len(generators)),
-    }
-    named = [*models, *generators, *(["llamarec"] if arguments["rankers"] else [])]
-    package, arguments = fitting_package(arguments)
-    execute(Plan(package, arguments, named, side_by_side, _summary, track_results), options)
+def build_parser(study: str = DEFAULT) -> StudyParser:
+    """Return the command line of a study."""
+    return StudyParser("pipelines.run" if study == DEFAULT else f"pipelines.run {study}", study, RunSettings, here=True)
 
 
-def _summary(folder: StudyFolder) -> str:
-    champion = folder.champion()
-    return folder.table() + (f"\n\nchampion {champion}" if champion else "")
+def run(told: tuple[StudySettings, RunSettings]) -> None:
+    """Run a study and say where everything is."""
+    settings, how = told
+    package, arguments = fitting_package(settings.PACKAGE, settings.arguments())
+    execute(Plan(settings, package, arguments), how)
 
 
-def execute(plan: Plan, options: argparse.Namespace) -> None:
+def execute(plan: Plan, options: RunSettings) -> None:
     """Run a study and say where everything is."""
     arguments = plan.arguments
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
@@ -125,7 +102,7 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
     if options.runner == "docker":
         # In a container the home folder goes with it.
         arguments["cache_dir"] = arguments["cache_dir"] or str(path / "downloads")
-    _check(plan, options, path)
+    _check(plan, options)
     add_versions(arguments, _say)
     with held_by_this_process(path, f"{_holder(path)} runs a study there; wait for it, or choose another --out"):
         # At once: the next process that wants the folder reads in it which one has it.
@@ -133,7 +110,7 @@ def execute(plan: Plan, options: argparse.Namespace) -> None:
         _execute(plan, options, path, stamp)
 
 
-def _execute(plan: Plan, options: argparse.Namespace, path: Path, stamp: str) -> None:
+def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str) -> None:
     """Run a study in a folder that no other process uses."""
     arguments = plan.arguments
     # A later run into the same folder finds the checkpoints of a killed one.
@@ -146,7 +123,8 @@ def _execute(plan: Plan, options: argparse.Namespace, path: Path, stamp: str) ->
         _say("opening the MLflow store (its first start takes a while)")
     tracker, tracking = _start_tracking(plan, stamp, path)
     with finished(tracker):
-        study = LocalStudy(path, runner, tracking, _thread_limits(plan.side_by_side), _say, folder.receive)
+        limits = _thread_limits(side_by_side(read_spec(COMPILED / f"{plan.pipeline}.yaml"), arguments))
+        study = LocalStudy(path, runner, tracking, limits, _say, folder.receive)
         _say_what_is_kept(study)
         _track_arguments(tracker, plan)
         try:
@@ -156,10 +134,10 @@ def _execute(plan: Plan, options: argparse.Namespace, path: Path, stamp: str) ->
             raise
         if not succeeded:
             _report_failures(study)
-        plan.track(tracker, folder)
+        plan.settings.track(tracker, folder.results())
         for name in (REPORT_HTML, REPORT_MARKDOWN, RESULTS):
             tracker.artifact(folder.path / name)
-    _say(f"\n{plan.summary(folder)}\n\nreport   {path / REPORT_HTML}\nnumbers  {path / RESULTS}")
+    _say(f"\n{folder.summary(plan.settings.SUMMARY)}\n\nreport   {path / REPORT_HTML}\nnumbers  {path / RESULTS}")
     if tracking.get("MLFLOW_TRACKING_URI"):
         _say(f"MLflow   {tracking['MLFLOW_TRACKING_URI']} (make mlflow)")
     folder.store_all()
@@ -167,7 +145,7 @@ def _execute(plan: Plan, options: argparse.Namespace, path: Path, stamp: str) ->
         _say(f"store    {options.artifacts}")
 
 
-def _check(plan: Plan, options: argparse.Namespace, path: Path) -> None:
+def _check(plan: Plan, options: RunSettings) -> None:
     """Say now what a stage, or the end of the study, would say hours later; nothing is made yet.
 
     Raises:
@@ -175,12 +153,6 @@ def _check(plan: Plan, options: argparse.Namespace, path: Path) -> None:
     """
     if options.artifacts:
         split_s3_address(options.artifacts)
-    chosen = {"--out": path}
-    for name in ("cache_dir", "checkpoint_dir"):
-        if plan.arguments[name]:
-            chosen[f"--{name.replace('_', '-')}"] = Path(plan.arguments[name]).expanduser().absolute()
-    for flag, folder in chosen.items():
-        check_folder(flag, folder)
     check_study(COMPILED / f"{plan.pipeline}.yaml", plan.arguments, here=options.runner == "process")
 
 
@@ -236,14 +208,6 @@ def _track_arguments(tracker: Tracker, plan: Plan) -> None:
     tracker.settings({**plan.arguments, **lists, "models": ", ".join(plan.models)})
 
 
-def track_results(tracker: Tracker, folder: StudyFolder) -> None:
-    """Log the study's numbers to its own MLflow run; a model's seeds count as steps. A second split's are named so."""
-    rows = folder.results()
-    for row in rows:
-        split = "" if row["splitting"] == rows[0]["splitting"] else f"{row['splitting']}/"
-        tracker.metrics({f"{split}{row['model']}/{row['protocol']}/{row['metric']}": row["value"]}, row["seed"] or 0)
-
-
 def _report_failures(study: LocalStudy) -> NoReturn:
     for process in study.failed:
         print(
@@ -253,15 +217,15 @@ def _report_failures(study: LocalStudy) -> NoReturn:
     sys.exit(max(process.returncode for process in study.failed))
 
 
-def _thread_limits(side_by_side: dict[str, int]) -> Callable[[str], dict[str, str]]:
+def _thread_limits(at_a_time: dict[str, int]) -> Callable[[str], dict[str, str]]:
     """Share the cores among the two tasks that kfp.local runs at a time, unless the user has decided.
 
     Args:
-        side_by_side: how many tasks of a stage may run at a time, by the stage's name; of others one.
+        at_a_time: how many tasks of a stage may run at a time, by the stage's name; of others one.
     """
 
     def limits(module: str) -> dict[str, str]:
-        tasks = min(2, side_by_side.get(module.rpartition(".")[2], 1))
+        tasks = min(2, at_a_time.get(module.rpartition(".")[2], 1))
         return (
             {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // tasks))}
         )
@@ -289,8 +253,9 @@ def _reason(process: StageProcess) -> str:
 
 
 def main() -> None:
-    """Run from the command line."""
-    run_stage(build_parser(), run)
+    """Run from the command line: the study's name, then its flags."""
+    study, arguments = named_study(sys.argv[1:])
+    run_stage(build_parser(study), run, arguments)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Every stage in the form of a catalog of KFP components: ``python -m pipelines.stage_forms`` (``make check``).
 
 As kubeflow/pipelines-components asks of each component: a ``metadata.yaml`` of its schema, and a README with a table of
-inputs and outputs. The table is written from ``component.py``, with ``--write`` (``make compile``); without, what is
+inputs and outputs. The table is written from ``settings.py``, with ``--write`` (``make compile``); without, what is
 wrong, stale or unverified for a year is named.
 """
 
@@ -21,7 +21,7 @@ import ssm4rec.stages
 from pipelines.package import STAGES
 
 FOLDER: Final = Path(ssm4rec.stages.__path__[0])
-BEGIN: Final = "<!-- inputs and outputs: written by `make compile` from component.py -->"
+BEGIN: Final = "<!-- inputs and outputs: written by `make compile` from settings.py -->"
 END: Final = "<!-- end of inputs and outputs -->"
 WARN_AFTER: Final = datetime.timedelta(days=270)
 STALE_AFTER: Final = datetime.timedelta(days=360)
@@ -92,7 +92,7 @@ def wrong(stage: str, folder: Path, now: datetime.datetime) -> Iterator[str]:
     readme = folder / "README.md"
     text = readme.read_text(encoding="utf-8")
     if renewed(text, stage) != text:
-        yield f"{readme}: its table is not what component.py says; run make compile"
+        yield f"{readme}: its table is not what settings.py says; run make compile"
     path = folder / "metadata.yaml"
     try:
         metadata = Metadata.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))

@@ -109,8 +109,18 @@ class StudyFolder:
         except (InputError, KeyError, TypeError, ValueError):
             return ""
 
-    def verdict(self) -> str:
-        """Return the report's first section, as text."""
+    def summary(self, form: str) -> str:
+        """Return what is shown when the study is done.
+
+        Args:
+            form: ``table`` of means, and the champion; ``verdict``: the report's first section.
+        """
+        if form == "verdict":
+            return self._first_section()
+        champion = self.champion()
+        return self.table() + (f"\n\nchampion {champion}" if champion else "")
+
+    def _first_section(self) -> str:
         report = (self.path / REPORT_MARKDOWN).read_text(encoding="utf-8")
         return report.split("\n## ")[1].partition("\n")[2].strip()
 

@@ -8,10 +8,9 @@ import argparse
 import datetime
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pipelines.cluster import connected, endpoint_of
 from pipelines.comparative_packages import fitting_package
@@ -20,62 +19,16 @@ from pipelines.front_door import check_study, read_spec
 from pipelines.hardware import A100_80GB, GPU_TAINTS
 from pipelines.loops import check_loops
 from pipelines.package import compiled_package
-from pipelines.parameters.adapters import AdapterStudyParser, adapter_study_arguments
-from pipelines.parameters.comparative import StudyParser, study_arguments
-from pipelines.parameters.long_histories import LongHistoryStudyParser, long_history_study_arguments
-from pipelines.parameters.optimizers import OptimizerStudyParser, optimizer_study_arguments
-from pipelines.parameters.orpo import OrpoStudyParser, orpo_study_arguments
-from pipelines.parameters.parser import ParametersParser
-from pipelines.parameters.reproduction import ReproductionStudyParser, reproduction_study_arguments
-from pipelines.parameters.shared import data_and_profile
 from pipelines.sizes import check_sizes
+from pipelines.studies import DEFAULT, STUDIES, StudyParser, data_and_profile
 from pipelines.versions import add_versions
-from ssm4rec.command_line import boolean, run_stage
+from ssm4rec.command_line import one_of, run_stage
+from ssm4rec.settings import Flag
+from ssm4rec.studies.settings import StudySettings
 
 Arguments = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study as it is submitted.
-
-    Attributes:
-        parser: of its flags.
-        arguments: from parsed flags, those of its pipeline.
-        package: its compiled file; "": the arguments decide.
-    """
-
-    parser: type[ParametersParser]
-    arguments: Callable[[argparse.Namespace], Arguments]
-    package: str = ""
-
-
-STUDIES: Final = {
-    "comparative": Study(StudyParser, study_arguments),
-    "optimizers": Study(OptimizerStudyParser, optimizer_study_arguments, "optimizer_study"),
-    "adapters": Study(AdapterStudyParser, adapter_study_arguments, "adapter_study"),
-    "orpo": Study(OrpoStudyParser, orpo_study_arguments, "orpo_study"),
-    "long-histories": Study(LongHistoryStudyParser, long_history_study_arguments, "long_history_study"),
-    "reproduction": Study(ReproductionStudyParser, reproduction_study_arguments, "reproduction_study"),
-}
-
-
-def build_parser(study: str = "comparative") -> ParametersParser:
-    """Return the command line of a study."""
-    parser = STUDIES[study].parser("pipelines.submit", "Submit a study to a Kubeflow Pipelines cluster.")
-    parser.add_argument("--study", default=study, choices=STUDIES, help="which one; each has flags of its own")
-    parser.add_argument("--endpoint", default="", help="KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT")
-    parser.add_argument("--experiment", default="ssm4rec", help="KFP experiment the run is listed under")
-    parser.add_argument("--run-name", default="", help="empty: data set, profile and time")
-    parser.add_argument(
-        "--cache", type=boolean, default=True, help="take results of tasks from earlier runs where nothing changed"
-    )
-    parser.add_argument("--cron", default="", help='repeat it, such as "0 3 * * *": every night at three (UTC)')
-    parser.add_argument("--gpu-pool", type=_pool, default=A100_80GB, help="labels of the GPU nodes, as JSON")
-    parser.add_argument(
-        "--gpu-toleration", type=_tolerations, default=GPU_TAINTS, help="of the GPU nodes' taints, as JSON"
-    )
-    return parser
+_POOL: Final = json.dumps(A100_80GB)
+_TAINTS: Final = json.dumps(GPU_TAINTS)
 
 
 def _tolerations(text: str) -> list[dict[str, str]]:
@@ -102,15 +55,35 @@ def _json(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"{text or repr(text)}: not JSON ({error})") from None
 
 
-def run(options: argparse.Namespace) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SubmitSettings:
+    """How a study is submitted."""
+
+    GROUP: ClassVar[str] = "submission"
+
+    study: Annotated[str, Flag(f"which one, of {', '.join(STUDIES)}; each has flags of its own", one_of(STUDIES))] = (
+        DEFAULT
+    )
+    endpoint: Annotated[str, Flag("KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT")] = ""
+    experiment: Annotated[str, Flag("KFP experiment the run is listed under")] = "ssm4rec"
+    run_name: Annotated[str, Flag("empty: data set, profile and time")] = ""
+    cache: Annotated[bool, Flag("take results of tasks from earlier runs where nothing changed")] = True
+    cron: Annotated[str, Flag('repeat it, such as "0 3 * * *": every night at three (UTC)')] = ""
+    gpu_pool: Annotated[Any, Flag("labels of the GPU nodes, as JSON", _pool)] = _POOL
+    gpu_toleration: Annotated[Any, Flag("of the GPU nodes' taints, as JSON", _tolerations)] = _TAINTS
+
+
+def build_parser(study: str = DEFAULT) -> StudyParser:
+    """Return the command line of a study."""
+    return StudyParser("pipelines.submit", study, SubmitSettings, here=False)
+
+
+def run(told: tuple[StudySettings, SubmitSettings]) -> None:
     """Submit the study, once or as often as ``--cron`` says."""
+    settings, options = told
     endpoint = endpoint_of(options.endpoint)
-    study = STUDIES[options.study]
-    arguments = study.arguments(options)
-    package = study.package
-    if not package:
-        package, arguments = fitting_package(arguments)
-    arguments |= {"gpu_pool": options.gpu_pool, "gpu_toleration": options.gpu_toleration}
+    package, arguments = fitting_package(settings.PACKAGE, settings.arguments())
+    arguments |= {"gpu_pool": options.gpu_pool, "gpu_toleration": list(options.gpu_toleration)}
     for folder in ("cache_dir", "checkpoint_dir"):
         if not arguments[folder]:  # the compiled file knows the cluster's volume, if it has one
             del arguments[folder]
@@ -146,7 +119,7 @@ def _uncached(compiled: Path, folder: Path) -> Path:
     return copy
 
 
-def _submit(endpoint: str, options: argparse.Namespace, compiled: Path, arguments: Arguments) -> None:
+def _submit(endpoint: str, options: SubmitSettings, compiled: Path, arguments: Arguments) -> None:
     now = datetime.datetime.now().astimezone()
     called = " ".join(data_and_profile(arguments))
     called = f"{called} every {options.cron}" if options.cron else f"{called} {now:%Y-%m-%d %H:%M}"
@@ -168,9 +141,9 @@ def _submit(endpoint: str, options: argparse.Namespace, compiled: Path, argument
 def main() -> None:
     """Submit from the command line."""
     chosen = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    chosen.add_argument("--study", default="comparative")
+    chosen.add_argument("--study", default=DEFAULT)
     study = chosen.parse_known_args()[0].study
-    run_stage(build_parser(study if study in STUDIES else "comparative"), run)
+    run_stage(build_parser(study if study in STUDIES else DEFAULT), run)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipelines.parameters.shared import data_and_profile
+from pipelines.studies import data_and_profile
 from ssm4rec.data.data_sets import read_addresses
 from ssm4rec.data.locations import local_path
 from ssm4rec.data.remote import MissingError

@@ -84,6 +84,6 @@ def write_events(
         "time-target": time_target,
         **flags,
     }
-    options = prepare_data.build_parser().parse_args([f"--{name}={value}" for name, value in named.items()])
+    options = prepare_data.Settings.parser().parse_args([f"--{name}={value}" for name, value in named.items()])
     prepare_data.run(options)
     return read_sequences(folder)

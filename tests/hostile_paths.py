@@ -230,9 +230,7 @@ def parser_of(stage: str) -> StageParser:
         parser = StageParser("pipelines.run", "A study.")
         parser.add_argument("--out", type=study_folder, default="")
         return parser
-    flags = import_module(f"ssm4rec.stages.{stage}").__path__
-    module = "flags" if any(Path(folder, "flags.py").exists() for folder in flags) else "__main__"
-    made: StageParser = import_module(f"ssm4rec.stages.{stage}.{module}").build_parser()
+    made: StageParser = import_module(f"ssm4rec.stages.{stage}.settings").Settings.parser()
     return made
 
 

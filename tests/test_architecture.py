@@ -39,7 +39,8 @@ def users_of(*packages: str) -> set[str]:
 
 
 def test_only_components_import_kfp() -> None:
-    assert users_of("kfp") == {f"stages/{stage}/component.py" for stage in STAGES}
+    assert users_of("kfp") == {"kfp_component.py"}
+    assert users_of("ssm4rec.kfp_component") == {f"stages/{stage}/component.py" for stage in STAGES}
 
 
 def test_only_tracking_and_the_registered_model_import_mlflow() -> None:
@@ -114,7 +115,7 @@ def test_a_container_needs_no_kfp(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_is_a_whole_folder(stage: str) -> None:
     names = {path.name for path in (PACKAGE / "stages" / stage).iterdir() if path.is_file()}
-    assert names >= {"__init__.py", "__main__.py", "component.py", "metadata.yaml", "README.md"}
+    assert names >= {"__init__.py", "__main__.py", "component.py", "settings.py", "metadata.yaml", "README.md"}
 
 
 def test_stage_table_lists_every_stage() -> None:

@@ -107,14 +107,19 @@ def whole_number(at_least: int | None = None, at_most: int | None = None) -> Cal
 seed: Final = whole_number(0, LARGEST_SEED)
 
 
-def number(text: str) -> float:
-    """Parse a number that may have decimals; ``nan`` and ``inf`` are none."""
+def value_refused(text: str, why: str) -> argparse.ArgumentTypeError:
+    """Return the error of a flag's value."""
+    return argparse.ArgumentTypeError(f"{text or repr(text)}: {why}")
+
+
+def number(text: str, otherwise: str = "not a number") -> float:
+    """Parse a number that may have decimals; ``nan`` and ``inf`` are none. ``otherwise``: what to say of others."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text or repr(text)}: not a number")
+        raise value_refused(text, otherwise)
     return value
 
 
@@ -220,10 +225,8 @@ def end_unread(stream: TextIO) -> None:
     end_process(signal.SIGPIPE)
 
 
-def run_stage(
-    parser: StageParser, run: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None = None
-) -> None:
-    """Parse the command line (``arguments`` or ``sys.argv``) and call ``run``.
+def run_stage(parser: StageParser, run: Callable[[Any], None], arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line (``arguments`` or ``sys.argv``) and call ``run`` with what the parser returns.
 
     Bad input becomes exit status 2, a signal that ends the process 128 and its number (as a shell says it), each with
     one line.

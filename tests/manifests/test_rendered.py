@@ -19,8 +19,8 @@ from pipelines.hardware import (
     OBJECT_STORE_VARIABLES,
 )
 from ssm4rec import __version__
-from ssm4rec.stages.prepare_data.__main__ import build_parser as prepare_parser
-from ssm4rec.stages.train_recommender.__main__ import build_parser as train_parser
+from ssm4rec.stages.prepare_data.settings import Settings as PrepareDataSettings
+from ssm4rec.stages.train_recommender.settings import Settings as TrainRecommenderSettings
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -345,8 +345,8 @@ def test_trainjob_speaks_the_stages_language() -> None:
     [job], [runtime] = of_kind("trainjob", "TrainJob"), of_kind("trainjob", "TrainingRuntime")
     prepare, node = (pods("trainjob")[name]["spec"]["containers"][0] for name in ("prepare-data", "node"))
     assert shlex.join(node["command"]) == "torchrun -m ssm4rec.stages.train_recommender"
-    training = train_parser().parse_args(job["spec"]["trainer"]["args"])
-    preparation = prepare_parser().parse_args(prepare["args"])
+    training = TrainRecommenderSettings.parser().parse_args(job["spec"]["trainer"]["args"])
+    preparation = PrepareDataSettings.parser().parse_args(prepare["args"])
     assert training.dataset_dir == preparation.dataset_dir
     mounted = {mount["mountPath"] for mount in node["volumeMounts"]}
     written = (training.dataset_dir, training.model_dir, training.history, Path(training.checkpoint_dir))

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_study(
-    folder: Path, *flags: str, module: str = "pipelines.run", variables: Mapping[str, str] = MappingProxyType({})
+    folder: Path, *flags: str, study: str = "comparative", variables: Mapping[str, str] = MappingProxyType({})
 ) -> subprocess.CompletedProcess[str]:
     """Run a study in an empty folder, as ``make run`` does in the repository's."""
     hidden = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
@@ -24,21 +24,21 @@ def run_study(
     environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "components")]), "OMP_NUM_THREADS": "1"}
     environment |= variables
     parts = []
-    if module == "pipelines.run":
+    if study == "comparative":
         parts = ["--llm", "none", "--latency-samples", "5", "--latency-users", "20", "--latency-batches", "1,8"]
         parts += ["--global-time", "none"]
-    if module != "pipelines.run_reproduction":  # whose trainings have a profile each
+    if study != "reproduction":  # whose trainings have a profile each
         parts += ["--profile", "smoke"]
-    command = [sys.executable, "-m", module, "--out", str(folder / "study"), *parts, *flags]
+    command = [sys.executable, "-m", "pipelines.run", study, "--out", str(folder / "study"), *parts, *flags]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def finish_study(
-    archive: Path, folder: Path, *flags: str, module: str = "pipelines.run"
+    archive: Path, folder: Path, *flags: str, study: str = "comparative"
 ) -> subprocess.CompletedProcess[str]:
     """Run a study of the archive's data, which must succeed."""
     data = ("--source", str(archive), "--any-checksum", "true", "--k-core", "2")
-    done = run_study(folder, *data, *flags, module=module)
+    done = run_study(folder, *data, *flags, study=study)
     assert done.returncode == 0, done.stderr + done.stdout
     return done
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,48 +27,12 @@ from pipelines.hardware import (
     OBJECT_STORE_VARIABLES,
 )
 from pipelines.loops import check_loops, looped_parameters
-from pipelines.package import COMPILED
+from pipelines.package import COMPILED, STAGES
+from ssm4rec.command_line import StageParser
 from ssm4rec.errors import InputError
 from ssm4rec.images import DEVICE_VARIABLE
-from ssm4rec.stages.align_llm.__main__ import build_parser as align_parser
-from ssm4rec.stages.choose_settings.__main__ import build_parser as choose_parser
-from ssm4rec.stages.compare_models.__main__ import build_parser as compare_parser
-from ssm4rec.stages.evaluate.__main__ import build_parser as evaluate_parser
-from ssm4rec.stages.evaluate_generator.__main__ import build_parser as evaluate_generator_parser
-from ssm4rec.stages.finetune_llm.__main__ import build_parser as finetune_parser
-from ssm4rec.stages.measure_latency.__main__ import build_parser as latency_parser
-from ssm4rec.stages.mine_preferences.__main__ import build_parser as mine_parser
-from ssm4rec.stages.prepare_data.__main__ import build_parser as prepare_parser
-from ssm4rec.stages.rank_candidates.__main__ import build_parser as rank_parser
-from ssm4rec.stages.register_champion.__main__ import build_parser as register_parser
-from ssm4rec.stages.report.__main__ import build_parser as report_parser
-from ssm4rec.stages.report_adapters.__main__ import build_parser as report_adapters_parser
-from ssm4rec.stages.report_long_histories.__main__ import build_parser as report_long_histories_parser
-from ssm4rec.stages.report_optimizers.__main__ import build_parser as report_optimizers_parser
-from ssm4rec.stages.report_reproduction.__main__ import build_parser as report_reproduction_parser
-from ssm4rec.stages.train_generator.__main__ import build_parser as train_generator_parser
-from ssm4rec.stages.train_recommender.__main__ import build_parser as train_parser
+from ssm4rec.settings import StageSettings
 
-PARSERS = {
-    "prepare-data": prepare_parser,
-    "train-recommender": train_parser,
-    "evaluate": evaluate_parser,
-    "report": report_parser,
-    "choose-settings": choose_parser,
-    "report-optimizers": report_optimizers_parser,
-    "report-adapters": report_adapters_parser,
-    "report-long-histories": report_long_histories_parser,
-    "report-reproduction": report_reproduction_parser,
-    "compare-models": compare_parser,
-    "measure-latency": latency_parser,
-    "register-champion": register_parser,
-    "mine-preferences": mine_parser,
-    "finetune-llm": finetune_parser,
-    "rank-candidates": rank_parser,
-    "align-llm": align_parser,
-    "train-generator": train_generator_parser,
-    "evaluate-generator": evaluate_generator_parser,
-}
 BY_HAND = {
     "report": {
         "--evaluations", "--histories", "--finetuned-rankings", "--finetuned-summaries", "--aligned-rankings",
@@ -245,7 +210,12 @@ def test_every_stage_is_compared() -> None:
     for name in PIPELINES:
         documents = list(yaml.safe_load_all((COMPILED / f"{name}.yaml").read_text(encoding="utf-8")))
         found |= {stage_of(executor) for executor, _, _ in executors(documents)}
-    assert found == set(PARSERS)
+    assert found == {stage.replace("_", "-") for stage in STAGES}
+
+
+def parser_of(stage: str) -> StageParser:
+    settings: type[StageSettings] = import_module(f"ssm4rec.stages.{stage.replace('-', '_')}.settings").Settings
+    return settings.parser()
 
 
 def test_flags_are_those_of_the_stage(documents: list[dict[str, Any]]) -> None:
@@ -253,7 +223,7 @@ def test_flags_are_those_of_the_stage(documents: list[dict[str, Any]]) -> None:
         stage = stage_of(name)
         assert container["command"] == ["python", "-m", f"ssm4rec.stages.{stage.replace('-', '_')}"]
         passed = [argument for argument in container["args"] if argument.startswith("--")]
-        known = {option for action in PARSERS[stage]()._actions for option in action.option_strings}
+        known = {option for action in parser_of(stage)._actions for option in action.option_strings}
         assert sorted(passed) == sorted(known - {"--help", "-h"} - BY_HAND.get(stage, set()))
 
 

@@ -263,7 +263,6 @@ def handles(process: int, number: signal.Signals) -> bool:
         (STAGE, "numpy", signal.SIGHUP, "ended by SIGHUP"),
         ("pipelines.run", "", signal.SIGHUP, "ended by SIGHUP"),
         ("pipelines.run", "google", signal.SIGINT, "interrupted"),
-        ("pipelines.run_optimizers", "google", signal.SIGTERM, "ended by SIGTERM"),
     ],
 )
 def test_signal_while_a_program_is_imported(program: str, loaded: str, number: signal.Signals, line: str) -> None:

@@ -5,26 +5,18 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import polars
 import pytest
 
-from pipelines import run, run_adapters, run_long_histories, run_optimizers, run_orpo, run_reproduction
-from pipelines.front_door import CHECKED, check_study, read_spec, stage_commands, study_flag
+from pipelines import run
+from pipelines.front_door import check_study, read_spec, stage_commands, study_flag
 from pipelines.package import COMPILED
+from pipelines.studies import DEFAULT, STUDIES
 from pipelines.submit import main as submit
 from ssm4rec.command_line import run_stage
 from tests.pipelines.conftest import Recorder
 
-STUDIES = {
-    "comparative": run,
-    "optimizers": run_optimizers,
-    "orpo": run_orpo,
-    "adapters": run_adapters,
-    "long": run_long_histories,
-    "reproduction": run_reproduction,
-}
 OF_ALL = [
     ("--k-core -1", "--k-core -1: at least 0"),
     ("--k-core a", "--k-core a: write a whole number"),
@@ -44,7 +36,7 @@ OF_ALL = [
     ("--seeds 99999999999", "--seeds 99999999999: at most 4294967295"),
     ("--out {tmp}/file", "--out {tmp}/file: not a folder; choose another path"),
     ("--out {tmp}/file/deeper", "{tmp}/file is not a folder"),
-    ("--cache-dir {tmp}/file", "--cache-dir {tmp}/file: {tmp}/file is not a folder"),
+    ("--cache-dir {tmp}/file", "--cache-dir {tmp}/file: not a folder; choose another path"),
     ("--checkpoint-dir {tmp}/file/a", "--checkpoint-dir {tmp}/file/a: {tmp}/file is not a folder"),
     ("--artifacts bucket/prefix", "bucket/prefix: not an address such as s3://bucket/prefix"),
     ("--runner podman", "--runner podman: unknown; choose from process, docker"),
@@ -176,7 +168,7 @@ REFUSED = {
         ("--optimizers adam", "--optimizers adam: unknown; choose from adamw_torch, usgm"),
         *no_language_models("--language-model"),
     ],
-    "long": [
+    "long-histories": [
         *OF_ALL,
         *OF_RECOMMENDERS,
         ("--lengths 0", "--lengths 0: at least 1"),
@@ -210,12 +202,12 @@ def place(tmp_path: Path) -> None:
     polars.DataFrame({"item_id": [2], "name": ["Two"]}).write_parquet(tmp_path / "items.parquet")
 
 
-def refusal(module: Any, tmp_path: Path, flags: str, capsys: pytest.CaptureFixture[str]) -> str:
+def refusal(study: str, tmp_path: Path, flags: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Return the one line with which a study ends."""
     given = flags.format(tmp=tmp_path).split()
     out = [] if "--out" in given else ["--out", str(tmp_path / "study")]
     with pytest.raises(SystemExit) as stopped:
-        run_stage(module.build_parser(), module.run, [*out, *given])
+        run_stage(run.build_parser(study), run.run, [*out, *given])
     assert stopped.value.code == 2, flags
     output = capsys.readouterr()
     assert not output.out, flags
@@ -232,7 +224,7 @@ def test_every_wrong_value_is_refused_before_anything_starts(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for flags, message in REFUSED[study]:
-        line = refusal(STUDIES[study], tmp_path, flags, capsys)
+        line = refusal(study, tmp_path, flags, capsys)
         assert message.format(tmp=tmp_path) in line, f"{flags}: {line}"
         assert "secret" not in line
         assert sorted(tmp_path.rglob("*")) == before, flags
@@ -241,8 +233,8 @@ def test_every_wrong_value_is_refused_before_anything_starts(
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
-    line = refusal(run, tmp_path, "--out {tmp}/closed/study", capsys)
-    assert f"{tmp_path}/closed cannot be written to; choose another folder" in line
+    line = refusal(DEFAULT, tmp_path, "--out {tmp}/closed/study", capsys)
+    assert f"no permission to write in {tmp_path}/closed; choose another path" in line
 
 
 def test_a_submission_is_checked_alike_and_posts_nothing(
@@ -275,11 +267,15 @@ def test_a_submission_is_checked_alike_and_posts_nothing(
 def test_a_stage_says_the_same_as_the_study(capsys: pytest.CaptureFixture[str]) -> None:
     """Behind one flag there is one check: the two lines differ in the program's name alone."""
     stage = importlib.import_module("ssm4rec.stages.prepare_data.__main__")
+    programs = (
+        (run.build_parser, run.run, []),
+        (stage.Settings.parser, stage.run, ["--dataset", "ml-100k", "--dataset-dir", "nowhere"]),
+    )
     for flags in ("--k-core -1", "--split x", "--time-unit x", "--validation-fraction 2", "--minimum-rating abc"):
         lines = []
-        for module, more in ((run, []), (stage, ["--dataset", "ml-100k", "--dataset-dir", "nowhere"])):
+        for parser, program, more in programs:
             with pytest.raises(SystemExit):
-                run_stage(module.build_parser(), module.run, [*more, *flags.split()])
+                run_stage(parser(), program, [*more, *flags.split()])
             lines.append(capsys.readouterr().err.partition(": error: ")[2])
         assert lines[0] == lines[1] != ""
 
@@ -287,15 +283,10 @@ def test_a_stage_says_the_same_as_the_study(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("package", sorted(path.stem for path in COMPILED.glob("*.yaml")))
 def test_every_parameter_of_a_pipeline_reaches_a_check(package: str) -> None:
     """Each parameter is in the command line of a checked stage, or it is said here who looks at it."""
-    elsewhere = {"gpu_pool", "gpu_toleration", "replace_champion", "retriever", "generators"}
+    elsewhere = {"gpu_pool", "gpu_toleration"}
     path = COMPILED / f"{package}.yaml"
     commands = list(stage_commands(path, {}))
-    reached = {
-        origin.partition(".")[0]
-        for command in commands
-        if command.stage in CHECKED
-        for origin in command.origins.values()
-    }
+    reached = {origin.partition(".")[0] for command in commands for origin in command.origins.values()}
     parameters = read_spec(path)["root"]["inputDefinitions"]["parameters"]
     assert set(parameters) - elsewhere <= reached
     check_study(path, {}, here=False)  # what the pipeline itself proposes is accepted

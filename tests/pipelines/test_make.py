@@ -4,24 +4,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
-from pipelines.submit import STUDIES, build_parser
+from pipelines.make_names import TARGETS
+from pipelines.run import build_parser as build_study
+from pipelines.studies import STUDIES
+from pipelines.submit import build_parser
 from tests.pipelines.conftest import Recorder
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = {
-    "run": "pipelines.run",
-    "optimizer-study": "pipelines.run_optimizers",
-    "orpo-study": "pipelines.run_orpo",
-    "adapter-study": "pipelines.run_adapters",
-    "long-history-study": "pipelines.run_long_histories",
-    "reproduce-ml1m": "pipelines.run_reproduction",
-}
 RECORDING = """#!/bin/bash
 printf '%s\\0' "$@" > "$RECORD/arguments"
 printf '%s' "$SSM4REC_REGISTRY" > "$RECORD/registry"
@@ -53,9 +47,9 @@ def named(words: Iterable[str]) -> set[str]:
     return {word.removeprefix("--").removesuffix("=").upper().replace("-", "_") for word in words} - further
 
 
-@pytest.mark.parametrize("target", PROGRAMS)
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_target_knows_the_flags_of_its_program(target: str) -> None:
-    parser = import_module(PROGRAMS[target]).build_parser()
+    parser = build_study(TARGETS[target])
     flags = {option for action in parser._actions for option in action.option_strings}
     shown = make("help", f"FOR={target}").stdout.splitlines()[-1].partition(":")[2].split()
     assert named(shown) == named(flags)

@@ -12,7 +12,7 @@ from ssm4rec.errors import InputError
 def flags(tmp_path: Path, text: str) -> dict[str, object]:
     file = tmp_path / "study.yaml"
     file.write_text(text)
-    return vars(build_parser().parse_args(["--parameters", str(file)]))
+    return vars(build_parser().parse_args(["--parameters", str(file)])[0])
 
 
 @pytest.mark.parametrize(
@@ -27,15 +27,15 @@ def flags(tmp_path: Path, text: str) -> dict[str, object]:
         ("name: off", "name", "off"),
         ("data_version: 2026-11-28", "data_version", "2026-11-28"),
         ("data_version: 0x1F", "data_version", "0x1F"),
-        ("minimum_rating: 3.50", "minimum_rating", "3.50"),
+        ("minimum_rating: 3.50", "minimum_rating", 3.5),
         ("name: 'null'", "name", "null"),
         ("source: null", "source", ""),
         ("source: ~", "source", ""),
         ("source:", "source", ""),
         ("any_checksum: yes", "any_checksum", True),
         ("any_checksum: false", "any_checksum", False),
-        ("seeds: [0, 1]", "seeds", [0, 1]),
-        ("seeds:\n- 0\n- 2", "seeds", [0, 2]),
+        ("seeds: [0, 1]", "seeds", (0, 1)),
+        ("seeds:\n- 0\n- 2", "seeds", (0, 2)),
         ("overrides: -x", "overrides", "-x"),
         ("# nothing", "k_core", 5),
         ("\ufeffk_core: 7", "k_core", 7),
@@ -84,9 +84,9 @@ def test_mappings_are_handed_on_as_json_with_its_types(tmp_path: Path) -> None:
         "gpu_pool: {pool: a100, zone: '1', rack: 010}\n"
         "gpu_toleration:\n- {key: gpu, operator: Exists, tolerationSeconds: 300}\n- {key: spot, value: 'true'}\n"
     )
-    options = build_submission().parse_args(["--parameters", str(file)])
+    _, options = build_submission().parse_args(["--parameters", str(file)])
     assert options.gpu_pool == {"pool": "a100", "zone": "1", "rack": "010"}
-    assert options.gpu_toleration == [
+    assert list(options.gpu_toleration) == [
         {"key": "gpu", "operator": "Exists", "tolerationSeconds": 300},
         {"key": "spot", "value": "true"},
     ]

@@ -12,7 +12,7 @@ def test_adapter_study(archive: Path, tmp_path: Path, language_model: Callable[[
     """A tiny Llama, fine-tuned by USGM at every scale; each fine-tuning is kept apart."""
     flags = ["--retriever", "sasrec", "--language-model", str(language_model("llama")), "--optimizers", "usgm"]
     flags += ["--llm-overrides", "finetune.negatives=5,finetune.prompts=8"]
-    done = finish_study(archive, tmp_path, *flags, module="pipelines.run_adapters")
+    done = finish_study(archive, tmp_path, *flags, study="adapters")
     study = tmp_path / "study"
     rows = json.loads((study / "results.json").read_text())
     assert sorted(row["scale"] for row in rows) == sorted(SCALES["usgm"])

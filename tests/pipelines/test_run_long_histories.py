@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.long_history_study import DEFAULT_LENGTHS, DEFAULT_TRAININGS
-from pipelines.parameters.long_histories import long_history_study_arguments
-from pipelines.run_long_histories import build_parser, main
+from pipelines.front_door import read_spec
+from pipelines.package import COMPILED
+from pipelines.run import main
+from ssm4rec.studies.long_histories.plan import Settings
 from tests.conftest import Refusal
 from tests.pipelines.studies import finish_study, study_metrics
 
@@ -17,7 +18,7 @@ def test_long_history_study(archive: Path, tmp_path: Path) -> None:
     """Every model at every window; one of each model is timed."""
     flags = ["--models", "sasrec,2mamba4rec", "--lengths", "3,8", "--latency-lengths", "4,30", "--latency-samples", "5"]
     flags += ["--overrides", "training.epochs=1"]
-    done = finish_study(archive, tmp_path, *flags, module="pipelines.run_long_histories")
+    done = finish_study(archive, tmp_path, *flags, study="long-histories")
     study = tmp_path / "study"
     trained = {f"{model}-seed0-window{window}" for model in ("sasrec", "2mamba4rec") for window in (3, 8)}
     assert {path.name for path in (study / "models").iterdir()} == trained
@@ -61,14 +62,13 @@ def test_long_history_study(archive: Path, tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_in_a_long_history_study(flags: list[str], message: str, refusal: Refusal, tmp_path: Path) -> None:
-    assert message in refusal(main, "--out", tmp_path / "study", *flags)
+    assert message in refusal(main, "long-histories", "--out", tmp_path / "study", *flags)
     assert not (tmp_path / "study").exists()
 
 
 def test_a_long_history_study_is_every_model_at_every_window() -> None:
-    parser = build_parser()
     flags = ["--models", "lrurec,sasrec", "--lengths", "10,99", "--seeds", "3,4", "--overrides", "training.epochs=2"]
-    arguments = long_history_study_arguments(parser.parse_args(flags))
+    arguments = Settings.parser().parse_args(flags).arguments()
     assert arguments["trainings"] == [
         {
             "model": model,
@@ -79,6 +79,6 @@ def test_a_long_history_study_is_every_model_at_every_window() -> None:
         for window in (10, 99)
         for seed in (3, 4)
     ]
-    without = long_history_study_arguments(parser.parse_args([]))
-    assert without["trainings"] == DEFAULT_TRAININGS
-    assert without["latency_lengths"] == DEFAULT_LENGTHS
+    proposed = read_spec(COMPILED / "long_history_study.yaml")["root"]["inputDefinitions"]["parameters"]
+    for name in ("trainings", "latency_lengths"):
+        assert Settings().arguments()[name] == proposed[name]["defaultValue"]

@@ -14,7 +14,7 @@ def test_optimizer_study(archive: Path, tmp_path: Path) -> None:
     """The second loop goes over what the sweep's winner made of the first."""
     flags = ["--models", "sasrec", "--optimizers", "usgm", "--controls", "fixed,paper", "--seeds", "3"]
     flags += ["--overrides", "training.epochs=1"]
-    done = finish_study(archive, tmp_path, *flags, module="pipelines.run_optimizers")
+    done = finish_study(archive, tmp_path, *flags, study="optimizers")
     study = tmp_path / "study"
     rows = json.loads((study / "results.json").read_text())
     trials = [row for row in rows if row["phase"] == "sweep"]

@@ -9,14 +9,14 @@ import polars
 import pytest
 from mlflow import MlflowClient
 
-from pipelines.parameters.reproduction import reproduction_study_arguments
-from pipelines.reproduction_study import DEFAULT_TRAININGS
-from pipelines.run_reproduction import build_parser
+from pipelines.front_door import read_spec
+from pipelines.package import COMPILED
 from ssm4rec.recipes import recipe
+from ssm4rec.studies.reproduction.plan import Settings
 from ssm4rec.training.reproduction import PUBLISHED_EPOCHS, reproduction_trainings
 from tests.pipelines.studies import run_study
 
-MODULE = "pipelines.run_reproduction"
+STUDY = "reproduction"
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def ml_1m(tmp_path: Path) -> Path:
 def test_reproduction_study(ml_1m: Path, tmp_path: Path) -> None:
     """Asked for one recipe more, the same folder trains that one alone; the table is of all, by their own ranks."""
     flags = ["--source", str(ml_1m), "--any-checksum", "true", "--models", "sasrec"]
-    first = run_study(tmp_path, *flags, "--profiles", "smoke", module=MODULE)
+    first = run_study(tmp_path, *flags, "--profiles", "smoke", study=STUDY)
     assert first.returncode == 0, first.stderr + first.stdout
     flags += ["--profiles", "smoke,paper", "--paper-epochs", "1"]
-    done = run_study(tmp_path, *flags, module=MODULE)
+    done = run_study(tmp_path, *flags, study=STUDY)
     assert done.returncode == 0, done.stderr + done.stdout
     started = {line.partition(": started")[0] for line in done.stdout.splitlines() if ": started" in line}
     assert started == {
@@ -101,10 +101,10 @@ def test_each_training_has_the_repeat_term_that_it_says(model: str) -> None:
 
 
 def test_the_command_line_and_the_pipeline_train_the_same() -> None:
-    parser = build_parser()
-    assert reproduction_study_arguments(parser.parse_args([]))["trainings"] == DEFAULT_TRAININGS
+    proposed = read_spec(COMPILED / "reproduction_study.yaml")["root"]["inputDefinitions"]["parameters"]
+    assert Settings().lists()["trainings"] == proposed["trainings"]["defaultValue"]
     flags = ["--models", "sasrec", "--profiles", "paper", "--paper-epochs", "5", "--seeds", "3,4"]
-    assert reproduction_study_arguments(parser.parse_args(flags))["trainings"] == [
+    assert Settings.parser().parse_args(flags).lists()["trainings"] == [
         {
             "model": "sasrec",
             "seed": seed,

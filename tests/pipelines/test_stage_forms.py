@@ -29,7 +29,7 @@ def test_every_component_is_exported_by_its_name() -> None:
     assert sorted(ssm4rec.components.__all__) == list(STAGES)
 
 
-def test_a_table_says_what_component_py_says() -> None:
+def test_a_table_says_what_settings_py_says() -> None:
     lines = table("report").splitlines()
     assert "`from ssm4rec.components import report`" in lines
     assert any(line.startswith("| `dataset` | Dataset | ") for line in lines)
@@ -76,7 +76,7 @@ def test_missing_files_and_stale_tables_are_named(tmp_path: Path) -> None:
     readme = tmp_path / "evaluate" / "README.md"
     readme.write_text(readme.read_text(encoding="utf-8").replace("| `split` |", "| `spilt` |"), encoding="utf-8")
     stale, missing = wrong("evaluate", tmp_path / "evaluate", DAY)
-    assert "README.md: its table is not what component.py says; run make compile" in stale
+    assert "README.md: its table is not what settings.py says; run make compile" in stale
     assert "metadata.yaml" in missing
     assert "No such file" in missing
 

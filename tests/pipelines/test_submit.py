@@ -10,7 +10,6 @@ import pytest
 
 from pipelines.hardware import A100_80GB, GPU_TAINTS
 from pipelines.loops import check_loops
-from pipelines.parameters.comparative import study_arguments
 from pipelines.submit import build_parser, run
 from ssm4rec.errors import InputError
 from tests.pipelines.conftest import Recorder
@@ -215,7 +214,7 @@ def test_unreachable_endpoint_is_named() -> None:
     ],
 )
 def test_which_models_are_trained_once_more(flags: list[str], models: list[str]) -> None:
-    found = study_arguments(build_parser().parse_args(["--seeds", "3,4", *flags]))["global_time_trainings"]
+    found = build_parser().parse_args(["--seeds", "3,4", *flags])[0].lists()["global_time_trainings"]
     assert [(training["model"], training["seed"]) for training in found] == [(model, 3) for model in models]
 
 
@@ -223,8 +222,8 @@ def test_which_models_are_trained_once_more(flags: list[str], models: list[str])
     ("profile", "overrides"), [("quick", "training.patience=6,model.dropout=0"), ("paper", "model.dropout=0")]
 )
 def test_quick_trains_the_second_split_a_little_shorter(profile: str, overrides: str) -> None:
-    options = build_parser().parse_args(["--profile", profile, "--overrides", "model.dropout=0"])
-    assert {training["overrides"] for training in study_arguments(options)["global_time_trainings"]} == {overrides}
+    settings, _ = build_parser().parse_args(["--profile", profile, "--overrides", "model.dropout=0"])
+    assert {training["overrides"] for training in settings.lists()["global_time_trainings"]} == {overrides}
 
 
 @pytest.mark.parametrize(
@@ -237,4 +236,4 @@ def test_quick_trains_the_second_split_a_little_shorter(profile: str, overrides:
 )
 def test_a_second_split_that_cannot_be_is_named(flags: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        study_arguments(build_parser().parse_args(flags))
+        build_parser().parse_args(flags)[0].lists()

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kfp import compiler, dsl
+from kfp import compiler
 
 from pipelines.local import LocalStudy
-from pipelines.published_data import prepare_published
+from pipelines.parameters import study_pipeline
+from pipelines.recommenders import prepare
 from pipelines.run import _say_what_is_kept
 from pipelines.runners import HostProcesses
 from pipelines.versions import add_versions
 from ssm4rec.data.dataset import read_items, read_manifest
 from ssm4rec.errors import InputError
+from ssm4rec.studies.settings import NamedStudy
 
 Study = Callable[..., list[str]]
 
@@ -49,10 +51,7 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
 def study(tmp_path: Path) -> Study:
     """Run the data part of a study in one folder, each time as a new command; return what it did and said."""
 
-    @dsl.pipeline(name="data")  # type: ignore[untyped-decorator] # kfp publishes no types
-    def data(dataset: str, name: str, source: str, items_source: str, data_version: str, cache_dir: str) -> None:
-        prepare_published(dataset, name, source, items_source, data_version, False, cache_dir, "exact", 0)
-
+    data = study_pipeline(prepare, NamedStudy, {}, name="data", defaults={"k_core": 0})
     package = tmp_path / "data.yaml"
     compiler.Compiler().compile(data, str(package))
 

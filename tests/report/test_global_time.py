@@ -239,19 +239,18 @@ def test_files_that_do_not_belong_are_refused(builder: StudyBuilder, write_datas
     builder.evaluation(by_time=True).write(tmp_path / "metrics.json")
     evaluations = [tmp_path / "metrics.json"]
     good = prepared("good")
-    found = gather_global_time(folder, [good], evaluations, [])
+    found = gather_global_time(folder, good, evaluations, None)
     assert found
     assert found.study.models.keys() == {"sasrec"}
     assert (found.users_with_later, found.later_events) == (0, 0)
-    assert gather_global_time(folder, [good], [], []) is None
-    assert gather_global_time(good, [good], evaluations, []) is None, "the study's own split is global-time"
-    for named, datasets in {
-        "0 folders": [],
-        "2 folders": [good, good],
-        "ml-100k, global-time; give ml-1m": [prepared("other", dataset="ml-100k")],
-        "ml-1m, leave-one-out; give": [prepared("split", split=SPLIT | {"name": "leave-one-out"})],
-        OTHER[:12]: [prepared("fingerprint", fingerprint=OTHER)],
+    assert gather_global_time(folder, good, [], None) is None
+    assert gather_global_time(good, good, evaluations, None) is None, "the study's own split is global-time"
+    for named, dataset in {
+        "--global-time-dataset: none": None,
+        "ml-100k, global-time; give ml-1m": prepared("other", dataset="ml-100k"),
+        "ml-1m, leave-one-out; give": prepared("split", split=SPLIT | {"name": "leave-one-out"}),
+        OTHER[:12]: prepared("fingerprint", fingerprint=OTHER),
     }.items():
         with pytest.raises(InputError, match=named) as caught:
-            gather_global_time(folder, datasets, evaluations, [])
+            gather_global_time(folder, dataset, evaluations, None)
         assert "\n" not in str(caught.value)

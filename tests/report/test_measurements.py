@@ -38,8 +38,8 @@ def study(builder: StudyBuilder, files: dict[str, Path]) -> Study:
     manifest = builder.manifest()
     return replace(
         builder.study(*(builder.evaluation(model) for model in SECONDS)),
-        comparison=gather_comparison(manifest, TRAININGS, "test", [files["comparison"]]),
-        latency=gather_latency(manifest, TRAININGS, [files["latency"]], [files["latency_samples"]]),
+        comparison=gather_comparison(manifest, TRAININGS, "test", files["comparison"]),
+        latency=gather_latency(manifest, TRAININGS, files["latency"], files["latency_samples"]),
     )
 
 
@@ -66,7 +66,7 @@ def test_a_comparison_from_before_the_baselines_is_refused(builder: StudyBuilder
     whole = comparison()
     replace(whole, models=tuple(row for row in whole.models if row.model != "markov")).write(tmp_path / "old.json")
     with pytest.raises(InputError, match=r"old.json: has no markov; run evaluate and compare_models again$"):
-        gather_comparison(builder.manifest(), TRAININGS, "test", [tmp_path / "old.json"])
+        gather_comparison(builder.manifest(), TRAININGS, "test", tmp_path / "old.json")
 
 
 def test_baselines_and_repeated_targets_are_explained(builder: StudyBuilder) -> None:
@@ -241,7 +241,7 @@ def test_a_comparison_that_lacks_a_row_is_refused(
     del document[content][0]
     (tmp_path / "comparison.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match=expected):
-        gather_comparison(builder.manifest(), TRAININGS, "test", [tmp_path / "comparison.json"])
+        gather_comparison(builder.manifest(), TRAININGS, "test", tmp_path / "comparison.json")
 
 
 def test_an_interval_whose_bounds_are_swapped_is_refused(
@@ -252,7 +252,7 @@ def test_an_interval_whose_bounds_are_swapped_is_refused(
     median["low"], median["high"] = median["high"] + 1, median["low"]
     (tmp_path / "latency.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match=r"results\.0\.median: low is above high\); run measure_latency again"):
-        gather_latency(builder.manifest(), TRAININGS, [tmp_path / "latency.json"], [])
+        gather_latency(builder.manifest(), TRAININGS, tmp_path / "latency.json", None)
 
 
 def test_a_value_outside_its_interval_is_drawn(study: Study) -> None:
@@ -283,9 +283,9 @@ def test_files_that_do_not_belong_together_are_refused(
 ) -> None:
     manifest = builder.manifest()
 
-    def refusal_of_comparison(trainings: set[tuple[str, int]], split: str, *paths: Path) -> str:
+    def refusal_of_comparison(trainings: set[tuple[str, int]], split: str, path: Path) -> str:
         with pytest.raises(InputError) as caught:
-            gather_comparison(manifest, trainings, split, paths)
+            gather_comparison(manifest, trainings, split, path)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -293,28 +293,27 @@ def test_files_that_do_not_belong_together_are_refused(
     comparison(fingerprint="feedfeedfeedfeed").write(path)
     good = files["comparison"]
     assert "feedfeedfeed" in refusal_of_comparison(TRAININGS, "test", path)
-    assert "--comparison: 2 files" in refusal_of_comparison(TRAININGS, "test", good, good)
     assert "the study is about validation" in refusal_of_comparison(TRAININGS, "validation", good)
     assert "sasrec seed 1 is missing in it" in refusal_of_comparison(TRAININGS | {("sasrec", 1)}, "test", good)
     assert "sasrec seed 0 is not in the study" in refusal_of_comparison(TRAININGS - {("sasrec", 0)}, "test", good)
 
-    def refusal_of_latency(trainings: set[tuple[str, int]], paths: list[Path], samples: list[Path]) -> str:
+    def refusal_of_latency(trainings: set[tuple[str, int]], path: Path | None, samples: Path | None) -> str:
         with pytest.raises(InputError) as caught:
-            gather_latency(manifest, trainings, paths, samples)
+            gather_latency(manifest, trainings, path, samples)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
     path = tmp_path / "latency.json"
     few = [row for row in samples() if row.kind == "users"]
     latency_summary(few, fingerprint="feedfeedfeedfeed").write(path)
-    rows = [files["latency_samples"]]
-    assert "feedfeedfeed" in refusal_of_latency(TRAININGS, [path], [])
-    assert "samples without their summary" in refusal_of_latency(TRAININGS, [], rows)
+    rows = files["latency_samples"]
+    assert "feedfeedfeed" in refusal_of_latency(TRAININGS, path, None)
+    assert "samples without their summary" in refusal_of_latency(TRAININGS, None, rows)
     assert "times sasrec seed 0, which no evaluation is of" in refusal_of_latency(
-        TRAININGS - {("sasrec", 0)}, [files["latency"]], []
+        TRAININGS - {("sasrec", 0)}, files["latency"], None
     )
     latency_summary([timed(1e-3 * (1 + number), number) for number in range(5)]).write(path)
-    assert "not the samples that" in refusal_of_latency(TRAININGS, [path], rows)
+    assert "not the samples that" in refusal_of_latency(TRAININGS, path, rows)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_ada
 from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN, read_alignment_history
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings
-from ssm4rec.stages.align_llm.__main__ import build_parser, main, run
+from ssm4rec.stages.align_llm.__main__ import main, run
+from ssm4rec.stages.align_llm.settings import Settings
 
 CPU = torch.device("cpu")
 OVERRIDES = (
@@ -73,7 +74,7 @@ def test_what_is_written(dataset, pairs, adapter, tmp_path):
     outputs = {"aligned": {"artifacts": [{"name": "aligned", "uri": uri}]}}
     executor_input = {"outputs": {"artifacts": outputs, "outputFile": str(out / "executor_output.json")}}
     run(
-        build_parser().parse_args(
+        Settings.parser().parse_args(
             flags(dataset, pairs, adapter, out, "--executor-input", json.dumps(executor_input), "--seed", "3")
         )
     )
@@ -104,7 +105,7 @@ def test_what_is_written(dataset, pairs, adapter, tmp_path):
 def test_the_same_command_again_writes_the_same(dataset, pairs, adapter, tmp_path):
     """From the finished checkpoint, without a step."""
     out = tmp_path / "out"
-    arguments = build_parser().parse_args(flags(dataset, pairs, adapter, out))
+    arguments = Settings.parser().parse_args(flags(dataset, pairs, adapter, out))
     written = []
     for _ in range(2):
         run(arguments)

@@ -17,8 +17,9 @@ from ssm4rec.contracts import BASELINES
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
-from ssm4rec.stages.compare_models.__main__ import build_parser, main, run
+from ssm4rec.stages.compare_models.__main__ import main, run
 from ssm4rec.stages.compare_models.component import compare_models
+from ssm4rec.stages.compare_models.settings import Settings
 from tests.conftest import Refusal, WriteDataset
 
 CPU = torch.device("cpu")
@@ -61,7 +62,7 @@ def flags(dataset: Path, evaluations: list[dict[str, Path]], out: Path, *more: o
 
 
 def process(*arguments: object) -> None:
-    run(build_parser().parse_args([str(argument) for argument in arguments]))
+    run(Settings.parser().parse_args([str(argument) for argument in arguments]))
 
 
 def test_by_hand(circle: Path, evaluated: list[dict[str, Path]], tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_the_component_passes_every_flag_but_the_two_that_are_for_hands(tmp_path
     container = specification["deploymentSpec"]["executors"]["exec-compare-models"]["container"]
     assert container["command"] == ["python", "-m", "ssm4rec.stages.compare_models"]
     values = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
-    options = {flag for action in build_parser()._actions for flag in action.option_strings if flag.startswith("--")}
+    options = {flag for action in Settings.parser()._actions for flag in action.option_strings if flag.startswith("--")}
     assert set(values) == options - {"--help", "--ranks", "--candidates"}
     assert values["--executor-input"] == "{{$}}"
     inputs = specification["components"]["comp-compare-models"]["inputDefinitions"]["artifacts"]

@@ -11,9 +11,10 @@ import pytest
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.contracts import BASELINES, TIME_BASELINES
 from ssm4rec.evaluation.metrics import all_metrics
-from ssm4rec.stages.evaluate.__main__ import build_parser, main, run
-from ssm4rec.stages.train_recommender.__main__ import build_parser as training_parser
+from ssm4rec.stages.evaluate.__main__ import main, run
+from ssm4rec.stages.evaluate.settings import Settings
 from ssm4rec.stages.train_recommender.__main__ import run as run_training
+from ssm4rec.stages.train_recommender.settings import Settings as TrainRecommenderSettings
 from ssm4rec.training.history import read_history
 from tests.conftest import Refusal
 from tests.datasets import write_events
@@ -27,7 +28,9 @@ def model(cycle_dataset: Path, tmp_path: Path) -> Path:
 def train(dataset: Path, folder: Path, name: str, overrides: str = "") -> Path:
     flags = ["--dataset-dir", dataset, "--model", name, "--profile", "smoke", "--model-dir", folder]
     flags += ["--overrides", overrides]
-    run_training(training_parser().parse_args([*map(str, flags), "--history", f"{folder}.history.parquet"]))
+    run_training(
+        TrainRecommenderSettings.parser().parse_args([*map(str, flags), "--history", f"{folder}.history.parquet"])
+    )
     return folder
 
 
@@ -40,7 +43,7 @@ def test_files_agree(cycle_dataset: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     outputs = {name: {"artifacts": [{"name": name, "uri": str(out / name)}]} for name in ("shown", "ranks")}
     executor_input = {"outputs": {"artifacts": outputs, "outputFile": str(out / "executor_output.json")}}
-    run(build_parser().parse_args(flags(cycle_dataset, model, out, "--executor-input", json.dumps(executor_input))))
+    run(Settings.parser().parse_args(flags(cycle_dataset, model, out, "--executor-input", json.dumps(executor_input))))
     summary = EvaluationSummary.read(out / "metrics")
     ranks = pyarrow.parquet.read_table(out / "ranks").to_pydict()
     for name, prefix in (("sasrec", ""), *((name, f"{name.replace('-', '_')}_") for name in BASELINES)):
@@ -75,7 +78,7 @@ def test_every_later_event_is_a_target_of_data_split_by_time(name: str, tmp_path
     model = train(folder, tmp_path / "model", name, "training.epochs=1")
     validated = read_history(tmp_path / "model.history.parquet")[-1].validation_hit_10
     assert (validated * dataset.validation_targets.sum()) % 1 == pytest.approx(0, abs=1e-9)
-    run(build_parser().parse_args(flags(folder, model, out)))
+    run(Settings.parser().parse_args(flags(folder, model, out)))
     summary = EvaluationSummary.read(out / "metrics")
     ranks = pyarrow.parquet.read_table(out / "ranks").to_pydict()
     assert summary.targets == len(ranks["user"]) == dataset.test_targets.sum()
@@ -96,7 +99,7 @@ def test_a_refitted_model_is_refused_on_the_items_it_was_trained_on(
     said = refusal(main, *flags(cycle_dataset, refitted, out, "--split", "validation"))
     assert "trained on the validation items (training.refit)" in said
     assert not out.exists()
-    run(build_parser().parse_args(flags(cycle_dataset, refitted, out)))
+    run(Settings.parser().parse_args(flags(cycle_dataset, refitted, out)))
     assert EvaluationSummary.read(out / "metrics").users == 40
 
 

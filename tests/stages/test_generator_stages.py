@@ -25,7 +25,7 @@ from tests.language_models import title
 
 
 def process(stage, *flags):
-    run_stage(stage.build_parser(), stage.run, [str(flag) for flag in flags])
+    run_stage(stage.Settings.parser(), stage.run, [str(flag) for flag in flags])
 
 
 def training_flags(dataset, out, *more, model="gpt4rec"):
@@ -207,7 +207,7 @@ def test_what_decides_a_training_decides_the_folder_of_its_checkpoint(circle, ad
     dataset = read_sequences(circle)
     folders = set()
     for titles, more in ((["", "Old"], []), (["", "New"], []), (["", "New"], ["--overrides", "training.epochs=3"])):
-        options = training.build_parser().parse_args(list(map(str, training_flags(circle, tmp_path, *more))))
+        options = training.Settings.parser().parse_args(list(map(str, training_flags(circle, tmp_path, *more))))
         folders.add(training._checkpoint_folder(options, dataset, titles))
     folders.add(training._checkpoint_folder(options, replace(dataset, fingerprint="other"), ["", "New"]))
     assert len(folders) == 4

@@ -23,7 +23,7 @@ OVERRIDES = "finetune.lora.rank=2,finetune.steps.learning_rate=0.003"
 
 
 def process(stage, *flags):
-    run_stage(stage.build_parser(), stage.run, [str(flag) for flag in flags])
+    run_stage(stage.Settings.parser(), stage.run, [str(flag) for flag in flags])
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from ssm4rec.data.dataset import read_manifest
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.ops.choice import choose_form
 from ssm4rec.report.measurements import gather_latency, why_not_measured
-from ssm4rec.stages.measure_latency.__main__ import build_parser, computing_threads, main, run
+from ssm4rec.stages.measure_latency.__main__ import computing_threads, main, run
+from ssm4rec.stages.measure_latency.settings import Settings
 from tests.conftest import Refusal
 from tests.trained_models import write_random_model
 
@@ -54,7 +55,7 @@ def test_in_a_study_a_measurement_that_fails_costs_the_latency_alone(
     """By hand it is refused; after a study's trainings the report gets files that say why there is nothing."""
     out = tmp_path / "out"
     run(
-        build_parser().parse_args(
+        Settings.parser().parse_args(
             flags(cycle_dataset, out, "--users=41", "--executor-input", in_a_pipeline(models, out))
         )
     )
@@ -63,15 +64,15 @@ def test_in_a_study_a_measurement_that_fails_costs_the_latency_alone(
     assert summary.results == ()
     assert (out / "latency").exists()
     manifest = read_manifest(cycle_dataset)
-    assert gather_latency(manifest, set(), [out / "summary"], [out / "latency"]) is None
-    assert why_not_measured([out / "summary"]) == summary.failure
+    assert gather_latency(manifest, set(), out / "summary", out / "latency") is None
+    assert why_not_measured(out / "summary") == summary.failure
 
 
 def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     threads = torch.get_num_threads()
     options = flags(cycle_dataset, out, "--threads=1", "--executor-input", in_a_pipeline(models, out))
-    run(build_parser().parse_args(options))
+    run(Settings.parser().parse_args(options))
     assert torch.get_num_threads() == threads
     summary, rows = LatencySummary.read(out / "summary"), read_samples(out / "latency")
     # Two models answer in two modes: five a batch. At length 5 on generated and real histories, at 30 on generated,
@@ -108,7 +109,7 @@ def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) ->
 def test_every_choice_stands_in_the_rows(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
     more = ("--precision=bf16", "--kernels=torch", "--threads=1", "--lengths=", "--models", str(models[0]))
     try:
-        run(build_parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
+        run(Settings.parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
     finally:
         choose_form("auto", torch.device("cpu"))
     rows = read_samples(tmp_path / "latency")
@@ -155,7 +156,7 @@ def test_of_several_windows_the_longest_is_measured(cycle_dataset: Path, tmp_pat
     }
     other = write_model(cycle_dataset, tmp_path / "other", "sasrec", overrides="model.maximum_length=9,model.dropout=0")
     more = ("--longest-only=true", "--batches=8", "--lengths=", "--models", *map(str, folders.values()))
-    run(build_parser().parse_args(flags(cycle_dataset, tmp_path / "out", *more)))
+    run(Settings.parser().parse_args(flags(cycle_dataset, tmp_path / "out", *more)))
     (sizes,) = {result.weight_bytes for result in LatencySummary.read(tmp_path / "out" / "summary").results}
     weights = load_file(folders[20] / "model.safetensors").values()
     assert sizes == sum(tensor.numel() * tensor.element_size() for tensor in weights)
@@ -166,7 +167,7 @@ def test_of_several_windows_the_longest_is_measured(cycle_dataset: Path, tmp_pat
 
 def test_users_may_be_drawn_with_replacement(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
     more = ("--users=60", "--with-replacement=true", "--batches=60", "--lengths=", "--models", str(models[0]))
-    run(build_parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
+    run(Settings.parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
     assert {(row.users, row.batch) for row in read_samples(tmp_path / "latency")} == {(60, 60)}
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from ssm4rec.artifacts.preferences import read_pairs
 from ssm4rec.data.dataset import read_sequences
-from ssm4rec.stages.mine_preferences.__main__ import build_parser, main, run
-from ssm4rec.stages.prepare_data.__main__ import build_parser as preparation_parser
+from ssm4rec.stages.mine_preferences.__main__ import main, run
+from ssm4rec.stages.mine_preferences.settings import Settings
 from ssm4rec.stages.prepare_data.__main__ import run as run_preparation
+from ssm4rec.stages.prepare_data.settings import Settings as PrepareDataSettings
 from tests.conftest import Refusal
 from tests.datasets import write_dataset_folder
 
@@ -43,7 +44,7 @@ def prepare(tmp_path: Path, events: list[dict[str, str]]) -> Prepare:
             writer.writerows(events)
         source = ("--dataset=events", f"--source={tmp_path / 'events.csv'}", "--k-core=0")
         arguments = [*source, f"--dataset-dir={tmp_path / folder}", *flags]
-        run_preparation(preparation_parser().parse_args(arguments))
+        run_preparation(PrepareDataSettings.parser().parse_args(arguments))
         return tmp_path / folder
 
     return run_with
@@ -51,7 +52,7 @@ def prepare(tmp_path: Path, events: list[dict[str, str]]) -> Prepare:
 
 def mine(dataset: Path, out: Path, *flags: str) -> dict[str, object]:
     flags = (f"--dataset-dir={dataset}", f"--pairs={out / 'pairs'}", f"--counts={out / 'counts'}", *flags)
-    run(build_parser().parse_args(["--epochs=3", "--components=4", *flags]))
+    run(Settings.parser().parse_args(["--epochs=3", "--components=4", *flags]))
     return json.loads((out / "counts").read_text())
 
 

@@ -11,8 +11,9 @@ from ssm4rec.command_line import run_stage
 from ssm4rec.data.data_sets import read_data_set
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.data.versions import file_state, find_versions
-from ssm4rec.stages.prepare_data.__main__ import build_parser, run
+from ssm4rec.stages.prepare_data.__main__ import run
 from ssm4rec.stages.prepare_data.component import prepare_data
+from ssm4rec.stages.prepare_data.settings import Settings
 
 # Limits the size of any file the stage writes to 4 kB: the way to a full disk that needs no privileges.
 LIMITED = """
@@ -36,7 +37,7 @@ def events(tmp_path):
 
 
 def prepare(*arguments):
-    run_stage(build_parser(), run, [str(argument) for argument in arguments])
+    run_stage(Settings.parser(), run, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -303,7 +304,7 @@ def test_every_flag_is_an_input_of_the_component():
     """A flag that the component does not pass could not be set in a pipeline."""
     (container,) = prepare_data.pipeline_spec.deployment_spec["executors"].values()
     passed = {argument for argument in container["container"]["args"] if argument.startswith("--")}
-    flags = {option for action in build_parser()._actions for option in action.option_strings}
+    flags = {option for action in Settings.parser()._actions for option in action.option_strings}
     assert passed == flags - {"-h", "--help"}
 
 

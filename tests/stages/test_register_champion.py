@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from ssm4rec.stages.register_champion.__main__ import build_parser, main, run
+from ssm4rec.stages.register_champion.__main__ import main, run
+from ssm4rec.stages.register_champion.settings import Settings
 from ssm4rec.tracking import start_study, start_task
 from tests.conftest import Refusal
 from tests.datasets import write_dataset_folder
@@ -66,7 +67,7 @@ def register(
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         for name, value in start_task("register", store or {}).items():
             patch.setenv(name, value)
-        run(build_parser().parse_args(list(map(str, flags))))
+        run(Settings.parser().parse_args(list(map(str, flags))))
     return out / "champion"
 
 
@@ -155,7 +156,7 @@ def test_a_dead_server_costs_the_registration_only(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in dead.items():
             patch.setenv(name, value)
-        run(build_parser().parse_args(list(map(str, flags))))
+        run(Settings.parser().parse_args(list(map(str, flags))))
     assert "MLflow does not answer, the work goes on" in caplog.text
     assert "sasrec seed 0, the best of 1 by validation: not registered: MLflow did not take it" in caplog.text
     assert metadata(tmp_path / "champion")["model"] == "sasrec"

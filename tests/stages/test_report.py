@@ -15,8 +15,10 @@ from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.files import MARKER, write_json
-from ssm4rec.stages.report.__main__ import LISTS, build_parser, main
+from ssm4rec.settings import Read, described
+from ssm4rec.stages.report.__main__ import main
 from ssm4rec.stages.report.component import report
+from ssm4rec.stages.report.settings import Settings
 from ssm4rec.training.history import write_history
 from tests.datasets import write_dataset_folder
 from tests.epoch_rows import epoch_row
@@ -37,6 +39,7 @@ TRAINING = {
     "device": "cpu",
 }
 RECIPE = {"model": {"width": 64}, "training": {"learning_rate": 0.001, "betas": [0.9, 0.98]}}
+LISTS = {one.name for one in described(Settings) if isinstance(one.note, Read) and one.note.optional}
 SINGLE = {"comparison", "global_time_dataset", "global_time_comparison", "latency", "latency_samples"}
 OUTPUTS = ("report.html", "report.md", "results.json", "figures")
 
@@ -220,7 +223,7 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
     measured = write_measurements(tmp_path / "measured", "ml-100k", FINGERPRINT)
     lists |= {name: [path] for name, path in measured.items()}
     lists |= write_global_time(dataset, tmp_path / "second")
-    assert set(lists) == set(LISTS)
+    assert set(lists) == LISTS
     flags = [word for name, paths in lists.items() for word in (f"--{name.replace('_', '-')}", *paths)]
     status, error = stage(
         "--dataset-dir", dataset, "--evaluations", *recommenders, *flags, *outputs(tmp_path / "hand")
@@ -315,7 +318,7 @@ def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):
         with dsl.ParallelFor(["one", "two"]) as name:
             task = evaluated(name=name)
         metrics, history = dsl.Collected(task.outputs["metrics"]), dsl.Collected(task.outputs["history"])
-        others = {name: dsl.Collected(task.outputs["metrics"]) for name in LISTS.keys() - SINGLE}
+        others = {name: dsl.Collected(task.outputs["metrics"]) for name in LISTS - SINGLE}
         report(dataset=dataset, evaluations=metrics, histories=history, **others)
 
     compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))
@@ -323,10 +326,10 @@ def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):
     container = specification["deploymentSpec"]["executors"]["exec-report"]["container"]
     assert container["command"] == ["python", "-m", "ssm4rec.stages.report"]
     values = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
-    flags = {flag for action in build_parser()._actions for flag in action.option_strings if flag.startswith("--")}
+    flags = {flag for action in Settings.parser()._actions for flag in action.option_strings if flag.startswith("--")}
     lists = {"evaluations", "histories", *LISTS}
     assert set(values) == flags - {"--help", *(f"--{name.replace('_', '-')}" for name in lists)}
     assert values["--executor-input"] == "{{$}}"
     inputs = specification["components"]["comp-report"]["inputDefinitions"]["artifacts"]
     assert {name for name, value in inputs.items() if value.get("isArtifactList")} == lists - SINGLE
-    assert {name for name, value in inputs.items() if value.get("isOptional")} == set(LISTS)
+    assert {name for name, value in inputs.items() if value.get("isOptional")} == LISTS

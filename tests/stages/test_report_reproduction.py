@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ssm4rec.data.dataset import SequenceDataset, read_sequences
-from ssm4rec.stages.report_reproduction.__main__ import build_parser, main, run
+from ssm4rec.stages.report_reproduction.__main__ import main, run
+from ssm4rec.stages.report_reproduction.settings import Settings
 from tests.conftest import Refusal, WriteDataset
 from tests.report.long_history_study import write_ranks_file
 from tests.report.test_reproduction import trained
@@ -50,7 +51,7 @@ def command(files: Files, out: Path, metrics: tuple[str, ...], ranks: tuple[str,
 
 def test_the_table_is_written(files: Files, tmp_path: Path) -> None:
     both = ("with", "without")
-    run(build_parser().parse_args([*command(files, tmp_path / "out", both, both), "--resamples", "100"]))
+    run(Settings.parser().parse_args([*command(files, tmp_path / "out", both, both), "--resamples", "100"]))
     text = (tmp_path / "out" / "b").read_text()
     assert "| sasrec | `best` | yes | 0.5000 [" in text
     assert "arXiv 2408.05606, Table 3" in text

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from ssm4rec.registry import serving
-from ssm4rec.stages.register_champion.__main__ import build_parser, run
+from ssm4rec.stages.register_champion.__main__ import run
+from ssm4rec.stages.register_champion.settings import Settings
 from ssm4rec.tracking import start_study, start_task
 from ssm4rec.training.model_folder import read_model
 from tests.datasets import write_dataset_folder
@@ -98,7 +99,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         for name, value in start_task("register", study).items():
             patch.setenv(name, value)
         flags = ["--dataset-dir", dataset, "--models", model, "--champion-dir", folder / "champion"]
-        run(build_parser().parse_args(list(map(str, flags))))
+        run(Settings.parser().parse_args(list(map(str, flags))))
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/ssm4rec-toy@champion"]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from ssm4rec.stages.train_recommender.__main__ import build_parser, run
+from ssm4rec.stages.train_recommender.__main__ import run
+from ssm4rec.stages.train_recommender.settings import Settings
 from ssm4rec.training.history import read_history
 from tests.datasets import write_dataset_folder
 
@@ -75,7 +76,7 @@ def test_killed_training_resumes_to_the_same_result(
 
 def test_writes_what_the_readme_says(cycle_dataset: Path, tmp_path: Path) -> None:
     flags = command(cycle_dataset, tmp_path / "out", "--seed", "5", "--overrides", "training.epochs=2")
-    run(build_parser().parse_args(flags))
+    run(Settings.parser().parse_args(flags))
     config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
     assert (config["model"], config["seed"], config["profile"], config["dataset"]) == ("2mamba4rec", 5, "smoke", "toy")
     weights = load_file(tmp_path / "out" / "model" / "model.safetensors")
@@ -137,7 +138,7 @@ def test_two_data_sets_or_splits_have_checkpoints_of_their_own(cycle_dataset: Pa
     )
     kept = tmp_path / "checkpoints"
     parsed = [
-        build_parser().parse_args(command(folder, tmp_path / str(place), "--checkpoint-dir", str(kept)))
+        Settings.parser().parse_args(command(folder, tmp_path / str(place), "--checkpoint-dir", str(kept)))
         for place, folder in enumerate((cycle_dataset, other))
     ]
     for options in parsed:

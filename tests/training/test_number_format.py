@@ -13,7 +13,8 @@ from torch import distributed
 from ssm4rec.device import choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.ops.choice import choose_form
-from ssm4rec.stages.train_recommender.__main__ import build_parser, run
+from ssm4rec.stages.train_recommender.__main__ import run
+from ssm4rec.stages.train_recommender.settings import Settings
 from ssm4rec.training.machine import LONGEST_WAIT, Machine, joined
 from tests.ops.kernel_contract import make_believe
 
@@ -120,7 +121,7 @@ def test_a_convolution_that_the_kernel_does_not_take(cycle_dataset: Path, tmp_pa
         "--overrides", "training.epochs=1,model.mixer.convolution_width=5", "--kernels", kernels,
         "--model-dir", str(tmp_path / "model"), "--history", str(tmp_path / "history.parquet"),
     ]  # fmt: skip
-    options = build_parser().parse_args(arguments)
+    options = Settings.parser().parse_args(arguments)
     try:
         with make_believe() as called:
             if kernels == "auto":

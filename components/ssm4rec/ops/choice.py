@@ -14,7 +14,7 @@ import importlib
 import logging
 from functools import cache
 from types import ModuleType
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +22,6 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 Form = Literal["auto", "sequential", "torch", "fused"]
-FORMS: Final[tuple[str, ...]] = get_args(Form)
 
 _FUSED: Final = {
     ("causal_convolution", "cuda"): "causal_conv1d",

@@ -31,7 +31,7 @@ class GlobalTime:
 
 
 def gather_global_time(
-    folder: Path, datasets: Sequence[Path], evaluations: Sequence[Path], comparisons: Sequence[Path]
+    folder: Path, dataset: Path | None, evaluations: Sequence[Path], comparison: Path | None
 ) -> GlobalTime | None:
     """Read the second split's part of a study; None where there is none.
 
@@ -39,9 +39,9 @@ def gather_global_time(
 
     Args:
         folder: the study's own dataset folder.
-        datasets: the dataset folder of the second split: one, or none.
+        dataset: the dataset folder of the second split.
         evaluations: metrics.json of each model on it; empty where the study goes without.
-        comparisons: comparison.json of these: one, or none.
+        comparison: comparison.json of these.
 
     Raises:
         InputError: evaluations without their data; data of another name or split; files that do not belong together.
@@ -49,12 +49,12 @@ def gather_global_time(
     own = read_manifest(folder)
     if not evaluations or own["split"]["name"] != LEAVE_ONE_OUT:
         return None
-    if len(datasets) != 1:
-        raise InputError(f"--global-time-dataset: {len(datasets)} folders; give the one of --global-time-evaluations")
-    manifest = read_manifest(datasets[0])
+    if dataset is None:
+        raise InputError("--global-time-dataset: none; give the one of --global-time-evaluations")
+    manifest = read_manifest(dataset)
     if (manifest["dataset"], manifest["split"]["name"]) != (own["dataset"], GLOBAL_TIME):
         raise InputError(
-            f"--global-time-dataset {datasets[0]}: {manifest['dataset']}, {manifest['split']['name']}; give "
+            f"--global-time-dataset {dataset}: {manifest['dataset']}, {manifest['split']['name']}; give "
             f"{own['dataset']} prepared with --split {GLOBAL_TIME}"
         )
     study = gather_study(manifest, map(EvaluationSummary.read, evaluations), [])
@@ -62,7 +62,7 @@ def gather_global_time(
     shares = later_training_shares(folder)
     later = shares[shares > 0]
     return GlobalTime(
-        replace(study, comparison=gather_comparison(manifest, trainings, study.split, comparisons)),
+        replace(study, comparison=gather_comparison(manifest, trainings, study.split, comparison)),
         users_with_later=len(later) / max(1, len(shares)),
         later_events=float(numpy.median(later)) if len(later) else 0.0,
     )

@@ -97,7 +97,7 @@ def _key(result: LatencyResult) -> tuple[object, ...]:
 
 
 def gather_comparison(
-    manifest: dict[str, Any], trainings: set[tuple[str, int]], split: str, paths: Sequence[Path]
+    manifest: dict[str, Any], trainings: set[tuple[str, int]], split: str, path: Path | None
 ) -> Comparison | None:
     """Read the study's comparison; None where there is none.
 
@@ -105,14 +105,13 @@ def gather_comparison(
         manifest: the data set's.
         trainings: every (model, seed) of the study.
         split: that the study is about.
-        paths: one, or none.
+        path: of comparison.json.
 
     Raises:
-        InputError: several; one of another data set, another split or other models, or without a baseline.
+        InputError: one of another data set, another split or other models, or without a baseline.
     """
-    if not paths:
+    if path is None:
         return None
-    path = _only(paths, "comparison")
     found = Comparison.read(path)
     _check_data(path, found.dataset, found.fingerprint, manifest)
     if found.split != split:
@@ -129,25 +128,23 @@ def gather_comparison(
 
 
 def gather_latency(
-    manifest: dict[str, Any], trainings: set[tuple[str, int]], paths: Sequence[Path], samples: Sequence[Path]
+    manifest: dict[str, Any], trainings: set[tuple[str, int]], path: Path | None, samples: Path | None
 ) -> Latency | None:
     """Read the study's measurement of latency; None where there is none, or it failed.
 
     Args:
         manifest: the data set's.
         trainings: every (model, seed) of the study.
-        paths: of latency.json: one, or none.
-        samples: of latency.parquet: one, or none.
+        path: of latency.json.
+        samples: of latency.parquet.
 
     Raises:
-        InputError: several; one of another data set, or of a model that the study has not; samples that the summary is
-            not of.
+        InputError: one of another data set, or of a model that the study has not; samples that the summary is not of.
     """
-    if not paths:
+    if path is None:
         if samples:
-            raise InputError(f"{samples[0]}: samples without their summary; add latency.json (--latency)")
+            raise InputError(f"{samples}: samples without their summary; add latency.json (--latency)")
         return None
-    path = _only(paths, "latency")
     summary = LatencySummary.read(path)
     _check_data(path, summary.dataset, summary.fingerprint, manifest)
     if summary.failure:
@@ -155,26 +152,20 @@ def gather_latency(
     for result in summary.results:
         if (result.model, result.seed) not in trainings:
             raise InputError(f"{path}: times {result.model} seed {result.seed}, which no evaluation is of; add it")
-    rows = read_samples(_only(samples, "latency-samples")) if samples else []
+    rows = read_samples(samples) if samples else []
     if rows:
         means = {key: float(seconds_per_user(group).mean()) for key, group in grouped(rows).items()}
         expected = {_key(result): result.mean.value for result in summary.results}
         if means.keys() != expected.keys() or not all(
             math.isclose(mean, expected[key], rel_tol=_TOLERANCE) for key, mean in means.items()
         ):
-            raise InputError(f"{samples[0]}: not the samples that {path} is of; give both of one measurement")
+            raise InputError(f"{samples}: not the samples that {path} is of; give both of one measurement")
     return Latency(summary, rows)
 
 
-def why_not_measured(paths: Sequence[Path]) -> str:
+def why_not_measured(path: Path | None) -> str:
     """Return why a study's measurement of latency has no results; "" where it has some, or there is none."""
-    return LatencySummary.read(paths[0]).failure if paths else ""
-
-
-def _only(paths: Sequence[Path], flag: str) -> Path:
-    if len(paths) > 1:
-        raise InputError(f"--{flag}: {len(paths)} files; give one")
-    return paths[0]
+    return LatencySummary.read(path).failure if path else ""
 
 
 def _check_data(path: Path, dataset: str, fingerprint: str, manifest: dict[str, Any]) -> None:

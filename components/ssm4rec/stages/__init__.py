@@ -1,4 +1,4 @@
-"""One folder per container: component.py is what KFP sees, __main__.py what the container runs."""
+"""One folder per container: settings.py says what it is told, __main__.py runs, component.py is what KFP sees."""
 
 from ssm4rec.signals import end_while_imported
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final, Literal, get_args
+from typing import Final
 
 import torch
 from torch import Tensor, distributed
@@ -19,13 +19,11 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from ssm4rec.contracts import PRECISIONS, Precision
 from ssm4rec.device import choose_float32_products
 from ssm4rec.errors import InputError
 from ssm4rec.ops.choice import MissingKernelError
 from ssm4rec.signals import Ended, child_variables
-
-Precision = Literal["fp32", "tf32", "bf16"]
-PRECISIONS: Final = ("auto", *get_args(Precision))
 
 LONGEST_WAIT: Final = timedelta(hours=6)
 """How long a process waits for another one: all wait while the first validates, on a large catalog for long. torch's

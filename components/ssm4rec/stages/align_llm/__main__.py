@@ -1,6 +1,5 @@
 """Align a ranker to preference pairs by ORPO: ``python -m ssm4rec.stages.align_llm --help``."""
 
-import argparse
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import AlignmentSettings
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm_recipes import ranker_recipe
-from ssm4rec.stages.align_llm.flags import build_parser
+from ssm4rec.stages.align_llm.settings import Settings
 from ssm4rec.tracking import Tracker, tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
 
@@ -33,7 +32,7 @@ TRACKED = ("loss", "nll", "odds_ratio_loss", "log_odds_ratio", "margin", "accura
 """What of a row is logged as a metric, with its split before it."""
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Settings) -> None:
     """Align and write the adapter and the history."""
     settings = ranker_recipe(options.profile, options.overrides).align
     dataset = read_sequences(options.dataset_dir)
@@ -67,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _align_and_write(
-    options: argparse.Namespace,
+    options: Settings,
     dataset: SequenceDataset,
     pairs: Pairs,
     prompts: RankingPrompts,
@@ -105,7 +104,7 @@ def _align_and_write(
     return numbers
 
 
-def _checkpoint_folder(options: argparse.Namespace, tuned: RankerFacts) -> Path:
+def _checkpoint_folder(options: Settings, tuned: RankerFacts) -> Path:
     """Return a folder of this alignment's own.
 
     Those of other retrievers, data or overrides may run side by side; an adapter or pairs that changed since begin
@@ -146,7 +145,7 @@ def _training(tuned: RankerFacts, alignment: Alignment, numbers: dict[str, float
 
 def main() -> None:
     """Run the stage from the command line."""
-    run_stage(build_parser(), run)
+    run_stage(Settings.parser(), run)
 
 
 if __name__ == "__main__":

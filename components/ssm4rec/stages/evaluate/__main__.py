@@ -1,55 +1,27 @@
 """Evaluate one trained recommender by full ranking: ``python -m ssm4rec.stages.evaluate --help``."""
 
-import argparse
 import logging
 
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.ranks import FullRanking, write_candidates, write_ranks
-from ssm4rec.command_line import StageParser, one_of, run_stage
-from ssm4rec.contracts import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, SPLITS, TIME_BASELINES, UNMASKED
+from ssm4rec.command_line import run_stage
+from ssm4rec.contracts import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_times, titled
-from ssm4rec.device import DEVICES, choose_device
+from ssm4rec.device import choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.executor_input import write_executor_output
-from ssm4rec.outputs import input_path, output_file
+from ssm4rec.stages.evaluate.settings import Settings
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.model_folder import StoredModel, read_model
 
 logger = logging.getLogger(__name__)
 
 
-def build_parser() -> StageParser:
-    """Return the stage's command line."""
-    parser = StageParser(
-        "ssm4rec.stages.evaluate", "Rank the whole catalog for every target of a split, by a recommender and baselines."
-    )
-    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument("--model-dir", type=input_path, required=True, help="model folder, from train_recommender")
-    parser.add_argument("--split", default="test", help=f"whose targets are ranked: {', '.join(SPLITS)}")
-    parser.add_argument(
-        "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
-    )
-    parser.add_argument(
-        "--ranks", type=output_file("Parquet"), required=True, help="ranks.parquet to write, a row per target"
-    )
-    parser.add_argument(
-        "--candidates",
-        type=output_file("Parquet"),
-        required=True,
-        help=f"candidates.parquet to write, the best {CANDIDATES_PER_USER} a user",
-    )
-    parser.add_argument("--metrics", type=output_file("JSON"), required=True, help="metrics.json to write")
-    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
-    return parser
-
-
-def run(options: argparse.Namespace) -> None:
+def run(options: Settings) -> None:
     """Evaluate and write ranks, candidates and metrics."""
-    if options.split not in SPLITS:
-        raise InputError(f"--split {options.split}: unknown; choose from {', '.join(SPLITS)}")
     dataset = read_sequences(options.dataset_dir)
     stored = read_model(options.model_dir)
     if stored.config["fingerprint"] != dataset.fingerprint:
@@ -85,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
             logger.info("%s on %s, history %s: %s", name, options.split, protocol, values)
 
 
-def _evaluate(options: argparse.Namespace, dataset: SequenceDataset, stored: StoredModel) -> EvaluationSummary:
+def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel) -> EvaluationSummary:
     """Rank, write the three files and return the summary."""
     device = choose_device(options.device)
     model = stored.model.to(device)
@@ -150,7 +122,7 @@ def _summary(
 
 def main() -> None:
     """Run the stage from the command line."""
-    run_stage(build_parser(), run)
+    run_stage(Settings.parser(), run)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 """Evaluate one generative recommender: ``python -m ssm4rec.stages.evaluate_generator --help``."""
 
-import argparse
 import logging
 
 import numpy
 
 from ssm4rec.artifacts.generations import GenerationRow, GenerationSummary, UserList, write_lists
-from ssm4rec.command_line import StageParser, one_of, run_stage
-from ssm4rec.contracts import MOST_POPULAR, SPLITS
+from ssm4rec.command_line import run_stage
+from ssm4rec.contracts import MOST_POPULAR
 from ssm4rec.data.dataset import Int64s, SequenceDataset, read_manifest, read_sequences, read_titles
-from ssm4rec.device import DEVICES, choose_device
-from ssm4rec.errors import InputError
+from ssm4rec.device import choose_device
 from ssm4rec.evaluation.baselines import most_popular_scorer
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.executor_input import write_executor_output
@@ -19,41 +17,14 @@ from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.metric_rows import generation_rows
 from ssm4rec.llm.recommending import ask, recommend, split_users
 from ssm4rec.llm.title_retrieval import TitleIndex, check_titles, for_metrics, rank_in
-from ssm4rec.outputs import input_path, output_file
+from ssm4rec.stages.evaluate_generator.settings import Settings
 from ssm4rec.tracking import tracked_task
 
 logger = logging.getLogger(__name__)
 
 
-def build_parser() -> StageParser:
-    """Return the stage's command line."""
-    parser = StageParser(
-        "ssm4rec.stages.evaluate_generator",
-        "Let a generator write queries for every user of a split, and find items for them, beside most-popular.",
-    )
-    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument(
-        "--generator-dir", type=input_path, required=True, help="generator folder, from train_generator"
-    )
-    parser.add_argument("--split", default="test", help=f"whose targets are looked for: {', '.join(SPLITS)}")
-    parser.add_argument(
-        "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
-    )
-    parser.add_argument(
-        "--lists",
-        type=output_file("Parquet"),
-        required=True,
-        help="lists.parquet to write: a row per user, items and queries",
-    )
-    parser.add_argument("--metrics", type=output_file("JSON"), required=True, help="generation.json to write")
-    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
-    return parser
-
-
-def run(options: argparse.Namespace) -> None:
+def run(options: Settings) -> None:
     """Evaluate and write lists and metrics."""
-    if options.split not in SPLITS:
-        raise InputError(f"--split {options.split}: unknown; choose from {', '.join(SPLITS)}")
     dataset = read_sequences(options.dataset_dir)
     titles = read_titles(options.dataset_dir)
     check_titles(titles)
@@ -85,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _evaluate(
-    options: argparse.Namespace, dataset: SequenceDataset, titles: list[str], facts: GeneratorFacts
+    options: Settings, dataset: SequenceDataset, titles: list[str], facts: GeneratorFacts
 ) -> GenerationSummary:
     """Generate, search, write both files and return the summary."""
     device = choose_device(options.device)
@@ -130,7 +101,7 @@ def _evaluate(
     return summary
 
 
-def _most_popular_ranks(options: argparse.Namespace, dataset: SequenceDataset, users: Int64s) -> Int64s:
+def _most_popular_ranks(options: Settings, dataset: SequenceDataset, users: Int64s) -> Int64s:
     """Return the baseline's ranks for the same users, the history masked."""
     device = choose_device("cpu")
     ranking = full_ranking(most_popular_scorer(dataset, device), dataset, options.split, 1, device)
@@ -146,7 +117,7 @@ def _shown_name(row: GenerationRow) -> str:
 
 def main() -> None:
     """Run the stage from the command line."""
-    run_stage(build_parser(), run)
+    run_stage(Settings.parser(), run)
 
 
 if __name__ == "__main__":

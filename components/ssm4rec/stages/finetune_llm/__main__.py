@@ -1,6 +1,5 @@
 """Fine-tune a language model to rank a retriever's candidates: ``python -m ssm4rec.stages.finetune_llm --help``."""
 
-import argparse
 import hashlib
 import logging
 from dataclasses import asdict
@@ -24,7 +23,7 @@ from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import RankerRecipe
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm.tuning_history import TuningRow, write_tuning_history
-from ssm4rec.stages.finetune_llm.flags import build_parser, chosen_recipe
+from ssm4rec.stages.finetune_llm.settings import Settings
 from ssm4rec.tracking import Tracker, tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
 
@@ -34,9 +33,9 @@ STAGE = "finetune_llm"
 TO_LOWER = "finetune.steps.batch, finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Settings) -> None:
     """Fine-tune and write adapter and history."""
-    recipe = chosen_recipe(options)
+    recipe = options.recipe()
     dataset = read_sequences(options.dataset_dir)
     titles = read_titles(options.dataset_dir)
     candidates = read_candidates(options.candidates, dataset)
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _finetune_and_write(
-    options: argparse.Namespace,
+    options: Settings,
     recipe: RankerRecipe,
     dataset: SequenceDataset,
     titles: list[str],
@@ -114,9 +113,7 @@ def _finetune_and_write(
     return tuned
 
 
-def _checkpoint_folder(
-    options: argparse.Namespace, dataset: SequenceDataset, titles: list[str], candidates: Candidates
-) -> Path:
+def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list[str], candidates: Candidates) -> Path:
     """Return a folder of this training's own.
 
     Those of other retrievers, data or overrides may run side by side; titles, candidates or a language model that
@@ -142,7 +139,7 @@ def _numbers(tuned: Finetuned) -> dict[str, Any]:
 
 def main() -> None:
     """Run the stage from the command line."""
-    run_stage(build_parser(), run)
+    run_stage(Settings.parser(), run)
 
 
 if __name__ == "__main__":

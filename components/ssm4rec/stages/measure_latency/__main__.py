@@ -1,6 +1,5 @@
 """Measure how long models take to suggest: ``python -m ssm4rec.stages.measure_latency --help``."""
 
-import argparse
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences
 from ssm4rec.device import choose_device, choose_kernels
 from ssm4rec.errors import InputError, reason
-from ssm4rec.executor_input import input_paths, write_executor_output
+from ssm4rec.executor_input import write_executor_output
 from ssm4rec.latency.host import (
     IDLE_BELOW,
     clock_mhz,
@@ -33,7 +32,7 @@ from ssm4rec.latency.meter import meter_of
 from ssm4rec.latency.protocol import TOP_K, Protocol
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.latency.timing import Measurement, Subject, measure_users
-from ssm4rec.stages.measure_latency.flags import build_parser, chosen_protocol
+from ssm4rec.stages.measure_latency.settings import Settings
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.machine import Machine, choose_precision, joined
 from ssm4rec.training.model_folder import StoredModel, read_model
@@ -41,15 +40,14 @@ from ssm4rec.training.model_folder import StoredModel, read_model
 logger = logging.getLogger(__name__)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Settings) -> None:
     """Measure, and write samples and summary."""
-    protocol = chosen_protocol(options)
+    protocol = options.protocol()
     device = choose_device(options.device)
     choose_kernels(options.kernels, device)
     machine = Machine(device, choose_precision(options.precision, device), options.compile)
     dataset = read_sequences(options.dataset_dir)
-    folders = input_paths(options.executor_input, "models") if options.executor_input else options.models
-    subjects = _subjects(folders, dataset, options.dataset_dir, machine, longest_only=options.longest_only)
+    subjects = _subjects(options.models, dataset, options.dataset_dir, machine, longest_only=options.longest_only)
     computed = {"device": device.type, "precision": machine.precision, "compiled": options.compile}
     name = f"latency {dataset.name} {device.type}"
     with tracked_task(name, {"stage": "measure_latency", "dataset": dataset.name}) as tracker:
@@ -208,7 +206,7 @@ def _say(summary: LatencySummary) -> None:
 
 def main() -> None:
     """Run the stage from the command line."""
-    run_stage(build_parser(), run)
+    run_stage(Settings.parser(), run)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Make preference pairs of a dataset folder: ``python -m ssm4rec.stages.mine_preferences --help``."""
 
-import argparse
 import logging
 from dataclasses import asdict
 from functools import partial
@@ -9,9 +8,8 @@ from typing import Any
 import numpy
 
 from ssm4rec.artifacts.preferences import write_pairs
-from ssm4rec.command_line import StageParser, run_stage, seed
+from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_ratings, read_sequences
-from ssm4rec.errors import InputError
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import write_json
 from ssm4rec.llm.lightfm_worst import (
@@ -22,35 +20,14 @@ from ssm4rec.llm.lightfm_worst import (
     worst_unseen_items,
 )
 from ssm4rec.llm.preferences import lightfm_pairs, rating_pairs
-from ssm4rec.outputs import input_path, output_file
+from ssm4rec.stages.mine_preferences.settings import Settings
 from ssm4rec.tracking import tracked_task
 
 logger = logging.getLogger(__name__)
 
 
-def build_parser() -> StageParser:
-    """Return the stage's command line."""
-    parser = StageParser(
-        "ssm4rec.stages.mine_preferences",
-        "Make preference pairs: the last two training items by rating, and the last one against LightFM's worst.",
-    )
-    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument("--seed", type=seed, default=0, help="decides LightFM's random numbers")
-    parser.add_argument("--epochs", type=int, default=20, help="LightFM's passes over the training interactions")
-    parser.add_argument("--components", type=int, default=32, help="width of LightFM's embeddings")
-    parser.add_argument(
-        "--pairs", type=output_file("Parquet"), required=True, help="pairs.parquet to write, a row per pair"
-    )
-    parser.add_argument("--counts", type=output_file("JSON"), required=True, help="counts.json to write")
-    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
-    return parser
-
-
-def run(options: argparse.Namespace) -> None:
+def run(options: Settings) -> None:
     """Make the pairs and write them and their counts."""
-    for flag in ("epochs", "components"):
-        if getattr(options, flag) < 1:
-            raise InputError(f"--{flag} {getattr(options, flag)}: at least 1")
     dataset = read_sequences(options.dataset_dir)
     labels = {"dataset": dataset.name, "seed": str(options.seed)}
     name = f"mine preferences {dataset.name} seed {options.seed}"
@@ -65,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
         write_executor_output(options.executor_input, {"counts": {**shown}})
 
 
-def _mine(options: argparse.Namespace, dataset: SequenceDataset) -> dict[str, Any]:
+def _mine(options: Settings, dataset: SequenceDataset) -> dict[str, Any]:
     """Make the pairs of both parts, write the two files and return the counts."""
     ratings = read_ratings(options.dataset_dir, dataset)
     by_rating, rating_counts = rating_pairs(dataset, ratings)
@@ -125,7 +102,7 @@ def _listed(counts: dict[str, int]) -> str:
 
 def main() -> None:
     """Run the stage from the command line."""
-    run_stage(build_parser(), run)
+    run_stage(Settings.parser(), run)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """Rank a retriever's candidates by a language model: ``python -m ssm4rec.stages.rank_candidates --help``."""
 
-import argparse
 import logging
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import cast
 
 import numpy
 import torch
@@ -25,18 +23,17 @@ from ssm4rec.artifacts.rankings import (
     write_rankings,
 )
 from ssm4rec.artifacts.ranks import Candidates, read_candidates
-from ssm4rec.command_line import StageParser, boolean, one_of, run_stage, seed, whole_number
-from ssm4rec.contracts import CANDIDATES_PER_USER, MOST_POPULAR, SPLITS
+from ssm4rec.command_line import run_stage
+from ssm4rec.contracts import CANDIDATES_PER_USER, MOST_POPULAR
 from ssm4rec.data.dataset import (
     DATASET_KEY,
     FINGERPRINT_KEY,
     SequenceDataset,
-    Split,
     read_manifest,
     read_sequences,
     read_titles,
 )
-from ssm4rec.device import DEVICES, choose_device
+from ssm4rec.device import choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder
@@ -47,56 +44,15 @@ from ssm4rec.llm.metric_rows import ranking_rows
 from ssm4rec.llm.prompts import PromptFormat, RankingPrompts
 from ssm4rec.llm.ranking import letter_logits, ranks_of_target
 from ssm4rec.llm.sources import check_source_unchanged
-from ssm4rec.outputs import input_path, kept_folder, output_file
+from ssm4rec.stages.rank_candidates.settings import Settings
 from ssm4rec.tracking import tracked_task
 
 logger = logging.getLogger(__name__)
 
 
-def build_parser() -> StageParser:
-    """Return the stage's command line."""
-    parser = StageParser(
-        "ssm4rec.stages.rank_candidates",
-        "Rank a retriever's candidates by a language model, beside random, popularity and the retriever's own order.",
-    )
-    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument(
-        "--candidates", type=input_path, required=True, help="candidates.parquet of the split, from evaluate"
-    )
-    parser.add_argument(
-        "--adapter-dir", type=input_path, required=True, help="adapter folder, of finetune_llm or align_llm"
-    )
-    parser.add_argument("--split", default="test", help=f"whose targets are ranked: {', '.join(SPLITS)}")
-    parser.add_argument(
-        "--users",
-        type=whole_number(-1),
-        default=-1,
-        help="at most so many of those whose target is among the candidates; 0: all; -1: as the ranker's recipe says",
-    )
-    parser.add_argument("--base", type=boolean, default=False, help="rank without the adapter, too")
-    parser.add_argument("--seed", type=seed, default=0, help="of the choice of users and of the shuffled order")
-    parser.add_argument(
-        "--device", type=one_of(DEVICES), default="auto", help="cpu, cuda, or auto: cuda where there is one"
-    )
-    parser.add_argument(
-        "--cache-dir", type=kept_folder, default="", help="folder that keeps language models; empty: ~/.cache/ssm4rec"
-    )
-    parser.add_argument(
-        "--language-model-version",
-        default="",
-        help="state of the language model's files when the run started, as a study finds it out",
-    )
-    parser.add_argument("--rankings", type=output_file("Parquet"), required=True, help="rankings.parquet to write")
-    parser.add_argument("--ranking", type=output_file("JSON"), required=True, help="ranking.json to write")
-    parser.add_argument("--executor-input", default="", help="KFP's executor input; empty when run by hand")
-    return parser
-
-
-def run(options: argparse.Namespace) -> None:
+def run(options: Settings) -> None:
     """Rank and write the two files."""
-    if options.split not in SPLITS:
-        raise InputError(f"--split {options.split}: unknown; choose from {', '.join(SPLITS)}")
-    split = cast("Split", options.split)
+    split = options.split
     dataset = read_sequences(options.dataset_dir)
     facts = RankerFacts.read(options.adapter_dir, dataset)
     candidates = read_candidates(options.candidates, dataset)
@@ -149,7 +105,7 @@ class _Pace:
 
 
 def _rank_and_write(
-    options: argparse.Namespace,
+    options: Settings,
     dataset: SequenceDataset,
     titles: list[str],
     facts: RankerFacts,
@@ -249,7 +205,7 @@ def _rank(
 
 def main() -> None:
     """Run the stage from the command line."""
-    run_stage(build_parser(), run)
+    run_stage(Settings.parser(), run)
 
 
 if __name__ == "__main__":

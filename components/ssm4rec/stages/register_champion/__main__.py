@@ -1,57 +1,28 @@
 """Make the best model an MLflow model and register it: ``python -m ssm4rec.stages.register_champion --help``."""
 
-import argparse
 import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssm4rec.command_line import StageParser, boolean, run_stage
+from ssm4rec.command_line import run_stage
 from ssm4rec.contracts import OUTCOME
 from ssm4rec.data.dataset import read_manifest
 from ssm4rec.errors import InputError
-from ssm4rec.executor_input import input_paths, write_executor_output
-from ssm4rec.outputs import input_path, output_folder
+from ssm4rec.executor_input import write_executor_output
 from ssm4rec.registry.champion import ALIAS, Contender, best, read_contender, takes_over
 from ssm4rec.registry.mlflow_model import write_mlflow_model
+from ssm4rec.stages.register_champion.settings import Settings
 from ssm4rec.tracking import tracked_task
 
 logger = logging.getLogger(__name__)
 
 
-def build_parser() -> StageParser:
-    """Return the stage's command line."""
-    parser = StageParser(
-        "ssm4rec.stages.register_champion",
-        "Write the best model by validation as an MLflow model, and register it where tracking is on.",
-    )
-    parser.add_argument("--dataset-dir", type=input_path, required=True, help="dataset folder, from prepare_data")
-    parser.add_argument(
-        "--models", type=input_path, nargs="*", default=[], metavar="DIR", help="model folders, from train_recommender"
-    )
-    parser.add_argument(
-        "--champion-dir", type=output_folder("register_champion"), required=True, help="MLflow model folder to write"
-    )
-    parser.add_argument(
-        "--replace-champion",
-        type=boolean,
-        default=False,
-        help="take the alias from a champion of other data or another split, too",
-    )
-    parser.add_argument(
-        "--executor-input",
-        default="",
-        help="KFP's executor input, which names the models instead of --models; empty: by hand",
-    )
-    return parser
-
-
-def run(options: argparse.Namespace) -> None:
+def run(options: Settings) -> None:
     """Choose, write and register."""
     manifest = read_manifest(options.dataset_dir)
-    folders = input_paths(options.executor_input, "models") if options.executor_input else options.models
-    contenders = _contenders(folders, manifest, options.dataset_dir)
+    contenders = _contenders(options.models, manifest, options.dataset_dir)
     champion = best(contenders)
     logger.info("best of %d by validation: %s, ndcg@10 %.4f", len(contenders), champion.label, champion.validation)
     tags = champion.tags(manifest["split"]["name"])
@@ -86,7 +57,7 @@ def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folde
 
 def main() -> None:
     """Run the stage from the command line."""
-    run_stage(build_parser(), run)
+    run_stage(Settings.parser(), run)
 
 
 if __name__ == "__main__":

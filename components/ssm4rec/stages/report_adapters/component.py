@@ -1,41 +1,6 @@
 """The report_adapters stage as KFP sees it."""
 
-from typing import List  # noqa: UP035 (kfp reads lists of artifacts from typing.List)
+from ssm4rec.kfp_component import component
+from ssm4rec.stages.report_adapters.settings import Settings
 
-from kfp import dsl
-from kfp.dsl import HTML, Artifact, Input, Markdown, Model, Output
-
-from ssm4rec.images import CPU_IMAGE
-
-
-@dsl.container_component  # type: ignore[untyped-decorator] # kfp publishes no types
-def report_adapters(
-    adapters: Input[List[Model]],  # noqa: ARG001, UP006
-    histories: Input[List[Artifact]],  # noqa: ARG001, UP006
-    report_html: Output[HTML],
-    report_markdown: Output[Markdown],
-    results: Output[Artifact],
-    figures: Output[Artifact],
-) -> dsl.ContainerSpec:
-    """Write the report of an adapter study.
-
-    Args:
-        adapters: adapter folder of every fine-tuning.
-        histories: history.parquet of every fine-tuning, in the same order.
-        report_html: the report as one page.
-        report_markdown: the report as Markdown.
-        results: results.json, a row per fine-tuning.
-        figures: a folder, each figure as PNG and its numbers as CSV.
-    """
-    # The lists are in no flag: the stage reads them from the executor input.
-    return dsl.ContainerSpec(
-        image=CPU_IMAGE,
-        command=["python", "-m", "ssm4rec.stages.report_adapters"],
-        args=[
-            "--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
-            "--report-html", report_html.path,
-            "--report-markdown", report_markdown.path,
-            "--results", results.path,
-            "--figures", figures.path,
-        ],
-    )  # fmt: skip
+report_adapters = component(Settings)

@@ -1,50 +1,6 @@
 """The report_long_histories stage as KFP sees it."""
 
-from typing import List  # noqa: UP035 (kfp reads lists of artifacts from typing.List)
+from ssm4rec.kfp_component import component
+from ssm4rec.stages.report_long_histories.settings import Settings
 
-from kfp import dsl
-from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Output
-
-from ssm4rec.images import CPU_IMAGE
-
-
-@dsl.container_component  # type: ignore[untyped-decorator] # kfp publishes no types
-def report_long_histories(
-    dataset: Input[Dataset],
-    evaluations: Input[List[Artifact]],  # noqa: ARG001, UP006
-    ranks: Input[List[Artifact]],  # noqa: ARG001, UP006
-    latency: Input[Artifact],
-    resamples: int,
-    report_html: Output[HTML],
-    report_markdown: Output[Markdown],
-    results: Output[Artifact],
-    figures: Output[Artifact],
-) -> dsl.ContainerSpec:
-    """Write the report of a long-history study.
-
-    Args:
-        dataset: the dataset folder.
-        evaluations: metrics.json of every evaluation.
-        ranks: ranks.parquet of every evaluation, in the same order.
-        latency: latency.json of a measurement over lengths.
-        resamples: bootstrap draws, and permutations, of the users.
-        report_html: the report as one page.
-        report_markdown: the report as Markdown.
-        results: results.json, every number of the study.
-        figures: a folder, each figure as PNG and its numbers as CSV.
-    """
-    # The lists are in no flag: the stage reads them from the executor input.
-    return dsl.ContainerSpec(
-        image=CPU_IMAGE,
-        command=["python", "-m", "ssm4rec.stages.report_long_histories"],
-        args=[
-            "--dataset-dir", dataset.path,
-            "--latency", latency.path,
-            "--resamples", resamples,
-            "--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
-            "--report-html", report_html.path,
-            "--report-markdown", report_markdown.path,
-            "--results", results.path,
-            "--figures", figures.path,
-        ],
-    )  # fmt: skip
+report_long_histories = component(Settings)

@@ -1,36 +1,15 @@
 """Write the report of a reproduction study: ``python -m ssm4rec.stages.report_reproduction --help``."""
 
-import argparse
-
-from ssm4rec.command_line import StageParser, naming, run_stage, whole_number
+from ssm4rec.command_line import naming, run_stage
 from ssm4rec.data.dataset import read_manifest, read_sequences
-from ssm4rec.evaluated import add_evaluation_flags, read_evaluated
-from ssm4rec.outputs import input_path
-from ssm4rec.publish import add_report_flags, publish
+from ssm4rec.evaluated import read_evaluated
+from ssm4rec.publish import publish
 from ssm4rec.report.reproduction import check_comparable, gather_reproduction
 from ssm4rec.report.reproduction_sections import reproduction_sections, reproduction_title
-
-_FEWEST_RESAMPLES = 100
-
-
-def build_parser() -> StageParser:
-    """Return the stage's flags."""
-    parser = StageParser("ssm4rec.stages.report_reproduction", "Write the report of a reproduction study.")
-    parser.add_argument(
-        "--dataset-dir",
-        type=input_path,
-        required=True,
-        help="dataset folder, of prepare_data --dataset ml-1m --event-order recbole",
-    )
-    add_evaluation_flags(parser)
-    parser.add_argument(
-        "--resamples", type=whole_number(_FEWEST_RESAMPLES), default=10_000, help="bootstrap draws of the users"
-    )
-    add_report_flags(parser, "every number of the study")
-    return parser
+from ssm4rec.stages.report_reproduction.settings import Settings
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Settings) -> None:
     """Read everything, render everything, then write."""
     manifest = read_manifest(options.dataset_dir)
     with naming(f"--dataset-dir {options.dataset_dir}"):
@@ -50,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the stage."""
-    run_stage(build_parser(), run)
+    run_stage(Settings.parser(), run)
 
 
 if __name__ == "__main__":

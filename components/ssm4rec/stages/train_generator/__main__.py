@@ -1,6 +1,5 @@
 """Fine-tune one generative recommender on a dataset folder: ``python -m ssm4rec.stages.train_generator --help``."""
 
-import argparse
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.recommending import tune_search
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm.title_retrieval import check_titles
-from ssm4rec.stages.train_generator.flags import build_parser, chosen_recipe
+from ssm4rec.stages.train_generator.settings import Settings
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
 from ssm4rec.training.machine import Machine, choose_precision
@@ -29,7 +28,7 @@ logger = logging.getLogger(__name__)
 _SMALLER = "--overrides training.tokens_per_batch or training.rows_per_batch, then search.tokens_per_batch"
 
 
-def _checkpoint_folder(options: argparse.Namespace, dataset: SequenceDataset, titles: list[str]) -> Path:
+def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list[str]) -> Path:
     """Return a folder of this training's own.
 
     Those of other language models, data or overrides may run side by side; titles that changed since begin again.
@@ -39,9 +38,9 @@ def _checkpoint_folder(options: argparse.Namespace, dataset: SequenceDataset, ti
     return folder / checkpoint_name(f"{options.model}-seed{options.seed}", *chosen)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Settings) -> None:
     """Train, tune and write the generator and its history."""
-    recipe = chosen_recipe(options)
+    recipe = options.recipe()
     dataset = read_sequences(options.dataset_dir)
     titles = read_titles(options.dataset_dir)
     check_titles(titles)
@@ -117,7 +116,7 @@ def _shown(facts: GeneratorFacts) -> dict[str, Any]:
 
 def main() -> None:
     """Run the stage from the command line."""
-    run_stage(build_parser(), run)
+    run_stage(Settings.parser(), run)
 
 
 if __name__ == "__main__":

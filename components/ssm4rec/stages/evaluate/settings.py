@@ -1,0 +1,34 @@
+"""What evaluate is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from ssm4rec.command_line import one_of
+from ssm4rec.contracts import CANDIDATES_PER_USER, SPLITS
+from ssm4rec.data.dataset import Split
+from ssm4rec.outputs import output_file
+from ssm4rec.settings import Flag, Read, Shown, StageSettings, Written
+from ssm4rec.shared_settings import DatasetDir, Device, FromKFP
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(StageSettings):
+    """Rank the whole catalog for every target of a split, by a recommender and baselines."""
+
+    dataset_dir: DatasetDir
+    model_dir: Annotated[Path, Read("Model", "model folder, from train_recommender")]
+    split: Annotated[Split, Flag(f"whose targets are ranked: {', '.join(SPLITS)}", one_of(SPLITS))] = "test"
+    device: Device = "auto"
+    ranks: Annotated[Path, Written("Artifact", output_file("Parquet"), "ranks.parquet to write, a row per target")]
+    candidates: Annotated[
+        Path,
+        Written(
+            "Artifact",
+            output_file("Parquet"),
+            f"candidates.parquet to write, the best {CANDIDATES_PER_USER} items per user",
+        ),
+    ]
+    metrics: Annotated[Path, Written("Artifact", output_file("JSON"), "metrics.json to write")]
+    shown: Annotated[None, Shown("its numbers at cutoff 10, for the KFP UI; no task reads them")] = None
+    executor_input: FromKFP = ""

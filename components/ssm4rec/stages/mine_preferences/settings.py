@@ -1,0 +1,25 @@
+"""What mine_preferences is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from ssm4rec.command_line import whole_number
+from ssm4rec.outputs import output_file
+from ssm4rec.settings import Flag, StageSettings, Written
+from ssm4rec.shared_settings import DatasetDir, FromKFP, Seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(StageSettings):
+    """Make preference pairs: the last two training items by rating, and the last one against LightFM's worst."""
+
+    dataset_dir: DatasetDir
+    seed: Seed = 0
+    epochs: Annotated[int, Flag("LightFM's passes over the training interactions", whole_number(1))] = 20
+    components: Annotated[int, Flag("width of LightFM's embeddings", whole_number(1))] = 32
+    pairs: Annotated[Path, Written("Artifact", output_file("Parquet"), "pairs.parquet to write, a row per pair")]
+    counts: Annotated[
+        Path, Written("Metrics", output_file("JSON"), "counts.json to write; its numbers show in the KFP UI, too")
+    ]
+    executor_input: FromKFP = ""

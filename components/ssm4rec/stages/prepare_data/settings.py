@@ -1,0 +1,84 @@
+"""What prepare_data is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from ssm4rec.contracts import GLOBAL_TIME
+from ssm4rec.data.data_sets import EVENTS, check_data_set, check_files
+from ssm4rec.data.event_order import RECBOLE
+from ssm4rec.data.names import data_set_name
+from ssm4rec.data.source import SourceOptions
+from ssm4rec.data.splitting import check_fractions
+from ssm4rec.data.time_units import ORDER
+from ssm4rec.data_settings import PreparedData
+from ssm4rec.errors import InputError
+from ssm4rec.files import cache_folder
+from ssm4rec.outputs import output_folder
+from ssm4rec.settings import Written
+
+NO_RATINGS: Final = "--minimum-rating: the events have no ratings; name their column with --rating-column"
+ROUNDED_TIMES: Final = (
+    "--event-order recbole: it rounds times, --split global-time needs them exact; use --split leave-one-out "
+    "(and in a study --global-time none)"
+)
+NO_TIMES: Final = (
+    "--split global-time: the time column holds order numbers, not times; use --split leave-one-out "
+    "(and in a study --global-time none)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(PreparedData):
+    """Fetch a data set, filter, order and split it."""
+
+    dataset_dir: Annotated[
+        Path,
+        Written(
+            "Dataset",
+            output_folder("prepare_data"),
+            "folder to write; a dataset folder there is replaced, anything else refused",
+        ),
+    ]
+
+    def called(self) -> str:
+        """Return the data set's name; raise InputError if it is not one."""
+        return data_set_name(self.dataset, self.name, self.source)
+
+    def source_options(self) -> SourceOptions:
+        """Return what the readers are told."""
+        return SourceOptions(
+            dataset=self.dataset,
+            cache_dir=cache_folder(self.cache_dir),
+            source=self.source,
+            items_source=self.items_source,
+            any_checksum=self.any_checksum,
+            form=self.form,
+            format=self.format,
+            user_column=self.user_column,
+            item_column=self.item_column,
+            time_column=self.time_column,
+            time_unit=self.time_unit,
+            rating_column=self.rating_column,
+            title_column=self.title_column,
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+            bad_rows=self.bad_rows,
+        )
+
+    def check(self) -> None:
+        """Raise InputError if the settings are wrong on every machine, whatever the data."""
+        check_fractions(self.validation_fraction, self.test_fraction)
+        self.called()
+        check_data_set(self.source_options())
+        own = self.dataset == EVENTS
+        if own and self.minimum_rating is not None and not self.rating_column:
+            raise InputError(NO_RATINGS)
+        if own and self.split == GLOBAL_TIME and self.time_unit == ORDER:
+            raise InputError(NO_TIMES)
+        if self.split == GLOBAL_TIME and self.event_order == RECBOLE:
+            raise InputError(ROUNDED_TIMES)
+
+    def check_here(self) -> None:
+        """Raise InputError if this machine lacks the source's files."""
+        check_files(self.source_options())

@@ -1,0 +1,22 @@
+"""What register_champion is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from ssm4rec.outputs import output_folder
+from ssm4rec.settings import Flag, Read, StageSettings, Written
+from ssm4rec.shared_settings import DatasetDir, FromKFP
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(StageSettings):
+    """Write the best model by validation as an MLflow model, and register it where tracking is on."""
+
+    dataset_dir: DatasetDir
+    models: Annotated[tuple[Path, ...], Read("Model", "model folders, from train_recommender, of one data set")] = ()
+    replace_champion: Annotated[bool, Flag("take the alias from a champion of other data or another split, too")] = (
+        False
+    )
+    champion_dir: Annotated[Path, Written("Model", output_folder("register_champion"), "MLflow model folder to write")]
+    executor_input: FromKFP = ""

@@ -1,0 +1,62 @@
+"""What train_recommender is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, get_args
+
+from ssm4rec.command_line import one_of, whole_number
+from ssm4rec.contracts import MODELS
+from ssm4rec.device import choose_device, choose_kernels
+from ssm4rec.errors import InputError
+from ssm4rec.outputs import kept_folder, output_file, output_folder
+from ssm4rec.recipes import Histories, recipe
+from ssm4rec.settings import Flag, StageSettings, Written
+from ssm4rec.shared_settings import Compile, DatasetDir, Device, Kernels, Precision, Profile, Seed
+from ssm4rec.training.machine import check_processes, choose_precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(StageSettings):
+    """Train one recommender; killed, the same command resumes."""
+
+    IMAGE: ClassVar[str] = "train"
+
+    dataset_dir: DatasetDir
+    model: Annotated[str, Flag(f"recommender: {', '.join(MODELS)}", one_of(MODELS), component_name="model_name")]
+    profile: Profile = "quick"
+    seed: Seed = 0
+    overrides: Annotated[str, Flag("changes to the recipe, such as training.epochs=3,model.dropout=0.1")] = ""
+    device: Device = "auto"
+    precision: Precision = "auto"
+    kernels: Kernels = "auto"
+    compile: Compile = False
+    processes: Annotated[
+        int, Flag("processes that share each batch, one per GPU; torchrun starts them", whole_number(1), str)
+    ] = 1
+    checkpoint_dir: Annotated[
+        str,
+        Flag(
+            "folder of checkpoints, one subfolder per model, seed, data and overrides; empty: beside the model folder",
+            kept_folder,
+        ),
+    ] = ""
+    model_dir: Annotated[Path, Written("Model", output_folder("train_recommender"), "model folder to write")]
+    history: Annotated[Path, Written("Artifact", output_file("Parquet"), "history.parquet to write, a row per epoch")]
+
+    def check(self) -> None:
+        """Raise InputError if the recipe is wrong for histories of any length."""
+        problems = []
+        for kind in get_args(Histories):  # which of them the data have is not known yet
+            try:
+                recipe(self.model, self.profile, kind, self.overrides)
+            except InputError as error:
+                problems.append(error)
+        if len(problems) == len(get_args(Histories)):
+            raise problems[0]
+
+    def check_here(self) -> None:
+        """Raise InputError if this machine lacks what the settings ask for."""
+        device = choose_device(self.device)
+        choose_kernels(self.kernels, device)
+        choose_precision(self.precision, device)
+        check_processes(self.processes, device)

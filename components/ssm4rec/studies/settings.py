@@ -1,0 +1,101 @@
+"""What the settings of several studies have in common.
+
+A field annotated with a :class:`~ssm4rec.settings.Flag` is a flag of ``pipelines.run`` and ``pipelines.submit``, a
+variable of ``make`` and a parameter of the study's pipeline; one that is ``planned`` becomes the pipeline's lists of
+what to train (:meth:`StudySettings.lists`).
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from ssm4rec.command_line import one_of, seeds, whole_number
+from ssm4rec.contracts import MODELS
+from ssm4rec.data.names import data_set_name
+from ssm4rec.data_settings import DatasetName, PublishedData, Source
+from ssm4rec.outputs import kept_folder
+from ssm4rec.settings import Flag, described
+from ssm4rec.shared_settings import Compile, Device, Kernels, LanguageModelVersion, Precision, Profile
+from ssm4rec.tracking import Tracker
+
+Row = dict[str, Any]
+"""Of results.json."""
+
+PlannedSeeds = Annotated[tuple[int, ...], Flag("seeds to train each with, separated by commas", seeds, planned=True)]
+CheckpointDir = Annotated[str, Flag("folder of checkpoints that outlives a task", kept_folder)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings(Source):
+    """What every study has; the class's docstring is the study's description.
+
+    Attributes:
+        PACKAGE: the name of its compiled pipeline.
+        SUMMARY: what of its results is shown at the end: ``verdict``, the report's first section, or ``table``.
+    """
+
+    GROUP: ClassVar[str] = "training"
+    PACKAGE: ClassVar[str]
+    SUMMARY: ClassVar[str] = "verdict"
+
+    device: Device = "auto"
+    checkpoint_dir: CheckpointDir = ""
+
+    def lists(self) -> dict[str, list[dict[str, Any]]]:
+        """Return what to train: the lists over which the pipeline loops.
+
+        Raises:
+            InputError: settings that do not fit each other.
+        """
+        raise NotImplementedError
+
+    def called(self) -> dict[str, str]:
+        """Return the data set's name where it is a parameter of the pipeline; raise InputError if it is not one."""
+        return {}
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the pipeline's arguments.
+
+        Raises:
+            InputError: settings that do not fit each other.
+        """
+        passed = [one for one in described(type(self)) if isinstance(one.note, Flag) and not one.note.planned]
+        values = {one.name: one.as_argument(getattr(self, one.name)) for one in passed}
+        return {**values, **self.called(), **self.lists()}
+
+    @staticmethod
+    def track(tracker: Tracker, rows: list[Row]) -> None:
+        """Log the study's numbers to its MLflow run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedStudy(StudySettings, PublishedData):
+    """A study of a data set by choice."""
+
+    dataset: DatasetName = "ml-100k"
+    profile: Profile = "quick"
+
+    def called(self) -> dict[str, str]:
+        """Return the data set's name."""
+        return {"name": data_set_name(self.dataset, self.name, self.source)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecommenderStudy(StudySettings):
+    """A study that trains recommenders."""
+
+    precision: Precision = "auto"
+    kernels: Kernels = "auto"
+    compile: Compile = False
+    gpus: Annotated[
+        int, Flag("GPUs of one node, for each training; as many processes share its batches", whole_number(1), str)
+    ] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelStudy(NamedStudy):
+    """A study of language models alone, which rank what one recommender finds."""
+
+    retriever: Annotated[
+        str, Flag(f"recommender whose candidates are ranked, of {', '.join(MODELS)}", one_of(MODELS))
+    ] = "lrurec"
+    language_model_version: LanguageModelVersion = ""

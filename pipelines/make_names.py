@@ -1,0 +1,38 @@
+"""The variables of make's targets, from the studies' settings: ``compiled/flags.mk``, which the Makefile includes.
+
+``make run DATASET=ml-1m`` hands ``--dataset=ml-1m`` to the study.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from pipelines import run, submit
+from pipelines.studies import STUDIES, StudyParser
+
+TARGETS: Final = {
+    "run": "comparative",
+    "optimizer-study": "optimizers",
+    "orpo-study": "orpo",
+    "adapter-study": "adapters",
+    "long-history-study": "long-histories",
+    "reproduce-ml1m": "reproduction",
+}
+"""The study that each target runs."""
+
+
+def write_make_names(folder: Path) -> Path:
+    """Write the variables of each target next to the compiled pipelines and return the file."""
+    known = {target: _names(run.build_parser(study)) for target, study in TARGETS.items()}
+    submission = sorted({name for study in STUDIES for name in _names(submit.build_parser(study))})
+    known["submit"] = [name for name in submission if name != "CRON"]
+    known["schedule"] = [name for name in submission if name != "CACHE"]  # it takes no results of earlier runs
+    lines = [f"FLAGS_{target} := {' '.join(names)}" for target, names in known.items()]
+    path = folder / "flags.mk"
+    head = "# Written by `make compile` from the settings of the studies: change those, not this file."
+    path.write_text("\n".join([head, f"STUDIES := {' '.join(TARGETS)}", *lines, ""]), encoding="utf-8")
+    return path
+
+
+def _names(parser: StudyParser) -> list[str]:
+    flags = {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
+    return sorted(flag.removeprefix("--").replace("-", "_").upper() for flag in flags - {"--help"})

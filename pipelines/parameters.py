@@ -1,0 +1,137 @@
+"""A pipeline's parameters, from the settings of its study, and how tasks take them.
+
+KFP reads a pipeline's parameters from the signature of its function: :func:`study_pipeline` makes one. In the function
+they are attributes of a :class:`Parameters`; :func:`task` hands a stage those that are its own settings.
+"""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final
+
+from kfp import dsl
+
+from pipelines.hardware import A100_80GB, CACHE_FOLDER, GPU_TAINTS, VOLUME
+from ssm4rec.kfp_component import parameter_name
+from ssm4rec.settings import Described, Flag, StageSettings, described
+from ssm4rec.studies.settings import StudySettings
+
+DEFAULTS: Final = {
+    "cache_dir": f"{CACHE_FOLDER}/downloads" if VOLUME else "",
+    "checkpoint_dir": f"{CACHE_FOLDER}/checkpoints" if VOLUME else "",
+}
+"""Of every pipeline, where they differ from its study's: on a cluster folders outlive a pod on its volume alone."""
+
+
+@dataclass(frozen=True)
+class PipelineParameter:
+    """A parameter that is no setting of the study: a list of what to train, or a place on the cluster.
+
+    Attributes:
+        default: proposed in the KFP UI.
+        help: what it is.
+        type: of the parameter.
+    """
+
+    default: Any
+    help: str
+    type: Any = list
+
+
+PLACES: Final = {
+    "gpu_pool": PipelineParameter(A100_80GB, "labels of the nodes for GPU stages", dict[str, str]),
+    "gpu_toleration": PipelineParameter(GPU_TAINTS, "of those nodes' taints, a list of Kubernetes tolerations"),
+}
+
+
+class Parameters:
+    """A pipeline's parameters as attributes; a list that the pipeline goes without is None."""
+
+    def __init__(self, settings: type[StudySettings], values: Mapping[str, Any]) -> None:
+        self._values = values
+        self._notes = {one.name: one.note for one in described(settings)}
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(f"the pipeline has no parameter {name!r}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def shares(self, one: Described) -> bool:
+        """Return whether a stage's setting is the study's, too: said once, by one note."""
+        return self._notes.get(one.name) is one.note
+
+
+def task(component: Any, parameters: Parameters, **own: Any) -> Any:
+    """Return a task of a stage: it takes what is given, the parameters that are its settings, else its defaults.
+
+    KFP's backend fails at run time on an input that was left out, so that each one is passed.
+
+    Raises:
+        TypeError: the pipeline has a parameter of a setting's name that means something else: say which is meant.
+    """
+    settings: type[StageSettings] = import_module(
+        f"ssm4rec.stages.{component.name.replace('-', '_')}.settings"
+    ).Settings
+    inputs = dict(own)
+    for one in described(settings):
+        name = parameter_name(one)
+        if not isinstance(one.note, Flag) or name in own:
+            continue
+        if parameters.shares(one):
+            inputs[name] = getattr(parameters, one.name)
+        elif one.name in parameters:
+            raise TypeError(f"{component.name}: {name} is not the pipeline's parameter of that name; pass one")
+        else:
+            inputs[name] = one.as_argument(one.default)
+    return component(**inputs)
+
+
+def study_pipeline(
+    arrange: Callable[[Parameters], object],
+    settings: type[StudySettings],
+    lists: Mapping[str, PipelineParameter],
+    *,
+    name: str = "",
+    description: str = "",
+    defaults: Mapping[str, Any] = {},
+    left_out: Collection[str] = (),
+) -> Any:
+    """Return a study's pipeline.
+
+    Args:
+        arrange: makes the tasks.
+        settings: the study's; each that is not planned is a parameter.
+        lists: what the pipeline loops over.
+        name: of the pipeline; empty: of the study's package.
+        description: of the pipeline; empty: the settings'.
+        defaults: of parameters, where they are not the settings'.
+        left_out: parameters of lists and settings that this package goes without; ``arrange`` sees None.
+    """
+    flags = {
+        one.name: PipelineParameter(one.as_argument(one.default), one.note.help, one.component_type)
+        for one in described(settings)
+        if isinstance(one.note, Flag) and not one.note.planned
+    }
+    known = {key: one for key, one in {**flags, **lists, **PLACES}.items() if key not in left_out}
+    proposed = {**{key: one.default for key, one in known.items()}, **DEFAULTS, **defaults}
+
+    def arranged(*values: Any) -> None:
+        arrange(Parameters(settings, {**dict.fromkeys(left_out), **dict(zip(known, values, strict=True))}))
+
+    arranged.__doc__ = "\n".join(["Arrange.", "", "Args:", *(f"    {key}: {one.help}" for key, one in known.items())])
+    arranged.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # which inspect, and so kfp, reads
+        [
+            inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=one.type, default=proposed[key])
+            for key, one in known.items()
+        ]
+    )
+    return dsl.pipeline(
+        arranged,
+        name=name or settings.PACKAGE.replace("_", "-"),
+        description=description or str(settings.__doc__).partition("\n")[0],
+    )

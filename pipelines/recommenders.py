@@ -1,0 +1,38 @@
+"""The stages of recommenders, with their places; every study arranges some of them."""
+
+from typing import Any
+
+from kfp.dsl import PipelineTask
+
+from pipelines.hardware import on_cpu, on_gpu, reads_object_store
+from pipelines.parameters import Parameters, task
+from ssm4rec.components import evaluate, prepare_data, train_recommender
+
+
+def prepare(parameters: Parameters, **own: Any) -> PipelineTask:
+    """Prepare the data set."""
+    prepared = task(prepare_data, parameters, **own)
+    on_cpu(prepared, cpus=2, memory_gib=8, hours=3)
+    reads_object_store(prepared)
+    return prepared
+
+
+def train(data: Any, parameters: Parameters, gpus: Any = "1", **own: Any) -> PipelineTask:
+    """Train a recommender on GPUs of one node; ``own`` has its model, seed and overrides."""
+    trained = task(
+        train_recommender,
+        parameters,
+        dataset=data,
+        processes=gpus,
+        checkpoint_dir=parameters.checkpoint_dir,
+        **own,
+    )
+    on_gpu(trained, gpus, parameters.gpu_pool, parameters.gpu_toleration, hours=12)
+    return trained
+
+
+def rank(data: Any, trained: PipelineTask, parameters: Parameters, split: str = "test") -> PipelineTask:
+    """Evaluate a recommender by full ranking."""
+    evaluated = task(evaluate, parameters, dataset=data, model=trained.outputs["model"], split=split, device="cpu")
+    on_cpu(evaluated, cpus=4, memory_gib=8, hours=3)
+    return evaluated

@@ -1,0 +1,93 @@
+"""The studies by name, and their command line, whose flags may also stand in a YAML file."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pipelines.parameters_file import flags_of_file
+from ssm4rec.errors import InputError
+from ssm4rec.settings import SettingsParser
+from ssm4rec.studies.adapters import plan as adapters
+from ssm4rec.studies.comparative import plan as comparative
+from ssm4rec.studies.long_histories import plan as long_histories
+from ssm4rec.studies.optimizers import plan as optimizers
+from ssm4rec.studies.orpo import plan as orpo
+from ssm4rec.studies.reproduction import plan as reproduction
+from ssm4rec.studies.settings import StudySettings
+from ssm4rec.training.reproduction import DATASET as REPRODUCED_DATA
+
+DEFAULT: Final = "comparative"
+STUDIES: Final[dict[str, type[StudySettings]]] = {
+    DEFAULT: comparative.Settings,
+    "optimizers": optimizers.Settings,
+    "adapters": adapters.Settings,
+    "orpo": orpo.Settings,
+    "long-histories": long_histories.Settings,
+    "reproduction": reproduction.Settings,
+}
+
+
+class StudyParser(SettingsParser):
+    """The command line of a study, and of what is done with it; it wins over a file of parameters.
+
+    Args:
+        module: that is run.
+        study: its name.
+        further: settings of what is done with it.
+        here: it runs on this machine: its folders are looked at; a cluster's cannot be seen from here.
+    """
+
+    def __init__(self, module: str, study: str, further: type, *, here: bool) -> None:
+        self._here = here
+        super().__init__(module, STUDIES[study], further)
+        self.add_argument("--parameters", default="", help="YAML file of flags, such as `seeds: [0, 1, 2]`")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse the flags of the parameters file, if one is given, and then those of the command line."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        found = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        found.add_argument("--parameters", default="")
+        path = found.parse_known_args(arguments)[0].parameters
+        return super().parse_args([*self._flags_of_file(path), *arguments] if path else arguments, namespace)
+
+    def check_paths(self, options: Any) -> None:
+        """Raise InputError if a folder of this machine cannot be written to, or is another thing than a study's."""
+        if self._here:
+            super().check_paths(options)
+
+    def _flags_of_file(self, path: str) -> list[str]:
+        known = {option for option in self._option_string_actions if option.startswith("--")}
+        try:
+            return flags_of_file(Path(path), known - {"--help", "--parameters"})
+        except InputError as error:
+            self.error(f"--parameters {path}: {error}")
+
+
+def named_study(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the study that a command line begins with, the comparative one if it names none, and the rest.
+
+    Raises:
+        SystemExit: there is no such study.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        return DEFAULT, list(arguments)
+    name, *rest = arguments
+    if name not in STUDIES:
+        sys.stderr.write(f"python -m pipelines.run: error: {name}: no study; choose from {', '.join(STUDIES)}\n")
+        raise SystemExit(2)
+    return name, rest
+
+
+def data_and_profile(arguments: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the data set and the profiles of a study, from its pipeline's arguments, as people call them.
+
+    The reproduction study has no parameter for them: its data set is fixed, its trainings have a profile each.
+
+    >>> data_and_profile({"trainings": [{"profile": "best"}, {"profile": "paper"}]})
+    ('ml-1m', 'best,paper')
+    """
+    profiles = dict.fromkeys(entry["profile"] for entry in arguments.get("trainings", ()) if "profile" in entry)
+    data = arguments.get("name") or arguments.get("dataset", REPRODUCED_DATA)
+    return data, arguments.get("profile", ",".join(profiles))
