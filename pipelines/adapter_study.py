@@ -15,7 +15,8 @@ from ssm4rec.studies.adapters.plan import Settings
 
 LISTS = {
     "adapters": PipelineParameter(
-        Settings().lists()["adapters"], 'fine-tunings, one {"language_model": source or "", "seed", "overrides"} each'
+        Settings().lists()["adapters"],
+        'fine-tunings, one {"language_model": source or "", "seed", "overrides", "label"} each',
     ),
 }
 
@@ -25,7 +26,9 @@ def arrange(parameters: Parameters) -> None:
     data = prepare(parameters).outputs["dataset"]
     retrieved = retrieve(data, parameters.retriever, 0, parameters)
     with dsl.ParallelFor(items=parameters.adapters, parallelism=AT_ONCE) as adapter:
-        tuned = finetune(data, retrieved, adapter, adapter.overrides, parameters, hours=24)
+        tuned = finetune(
+            data, retrieved, adapter, parameters, hours=24, overrides=adapter.overrides, label=adapter.label
+        )
     reported = task(
         report_adapters,
         parameters,

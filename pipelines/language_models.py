@@ -76,9 +76,9 @@ class Ranked:
 
 
 def finetune(
-    data: Any, retrieved: Retrieved, ranker: Any, overrides: Any, parameters: Parameters, hours: int
+    data: Any, retrieved: Retrieved, ranker: Any, parameters: Parameters, *, hours: int, **own: Any
 ) -> PipelineTask:
-    """Fine-tune a language model ({"language_model", "seed"} of the loop) to rank candidates."""
+    """Fine-tune a language model ({"language_model", "seed"} of the loop) to rank candidates; ``own``: overrides."""
     tuned = task(
         finetune_llm,
         parameters,
@@ -86,7 +86,7 @@ def finetune(
         candidates=retrieved.validation,
         language_model=ranker.language_model,
         seed=ranker.seed,
-        overrides=overrides,
+        **own,
         **_folders(parameters),
     )
     _on_one_gpu(tuned, parameters, hours)
@@ -104,7 +104,7 @@ def rank_and_align(data: Any, retrieved: Retrieved, pairs: Any, ranker: Any, par
         parameters: of the pipeline.
     """
     overrides = parameters.llm_overrides
-    tuned = finetune(data, retrieved, ranker, overrides, parameters, hours=48)
+    tuned = finetune(data, retrieved, ranker, parameters, hours=48, overrides=overrides)
     finetuned = _rank(data, retrieved, tuned.outputs["adapter"], True, parameters, "rank, fine-tuned")
     aligned = task(
         align_llm,

@@ -67,7 +67,6 @@ class LocalStudy:
         say: shows a line to the user.
         finished: called when a stage has succeeded.
         processes: the stages that ran, in the order of their start.
-        pipeline: the name of the pipeline that runs.
     """
 
     folder: Path
@@ -77,13 +76,11 @@ class LocalStudy:
     say: Callable[[str], None]
     finished: Callable[[StageProcess], None]
     processes: list[StageProcess] = field(default_factory=list)
-    pipeline: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, compiled: Path, arguments: dict[str, Any]) -> bool:
         """Execute a compiled pipeline; return whether every stage succeeded."""
         pipeline = components.load_component_from_file(str(compiled))
-        self.pipeline = str(pipeline.name)
         _cache_every_task(pipeline.component_spec.implementation.graph)
         with self._own_handlers():
             local.init(
@@ -117,7 +114,7 @@ class LocalStudy:
         if self.runner.ending:
             raise _StageFailedError("ended before it began")
         with self._lock:
-            process = StageProcess(command, self.folder / "logs", len(self.processes) + 1, self.pipeline)
+            process = StageProcess(command, self.folder / "logs", len(self.processes) + 1)
             self.processes.append(process)
         self.say(f"{process.label}: started, log in {process.log}")
         try:

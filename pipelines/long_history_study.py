@@ -13,7 +13,7 @@ from ssm4rec.studies.long_histories.plan import Settings
 
 LISTS = {
     "trainings": PipelineParameter(
-        Settings().lists()["trainings"], 'every model at every window, one {"model", "seed", "overrides"} each'
+        Settings().lists()["trainings"], 'every model at every window, one {"model", "seed", "overrides", "label"} each'
     ),
 }
 
@@ -29,6 +29,7 @@ def arrange(parameters: Parameters) -> None:
             model_name=training.model,
             seed=training.seed,
             overrides=training.overrides,
+            label=training.label,
         )
         evaluated = rank(data, trained, parameters)
 

@@ -15,7 +15,7 @@ from ssm4rec.studies.optimizers.plan import Settings
 
 LISTS = {
     "trainings": PipelineParameter(
-        Settings().lists()["trainings"], 'the sweep, one {"model", "seed", "overrides"} each'
+        Settings().lists()["trainings"], 'the sweep, one {"model", "seed", "overrides", "label"} each'
     ),
 }
 
@@ -32,6 +32,7 @@ def arrange(parameters: Parameters) -> None:
             model_name=training.model,
             seed=training.seed,
             overrides=training.overrides,
+            label=training.label,
         )
 
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:

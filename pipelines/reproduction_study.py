@@ -16,7 +16,7 @@ from ssm4rec.training.reproduction import DATASET
 LISTS = {
     "trainings": PipelineParameter(
         Settings().lists()["trainings"],
-        'every model by every recipe, one {"model", "seed", "profile", "overrides"} each',
+        'every model by every recipe, one {"model", "seed", "profile", "overrides", "label"} each',
     ),
 }
 
@@ -33,6 +33,7 @@ def arrange(parameters: Parameters) -> None:
             profile=training.profile,
             seed=training.seed,
             overrides=training.overrides,
+            label=training.label,
         )
         evaluated = rank(data, trained, parameters)
 

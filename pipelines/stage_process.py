@@ -6,22 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssm4rec.contracts import GENERATOR, LEAVE_ONE_OUT, MANIFEST, MODEL_CONFIG, RANKER, SCALE_SETTINGS
+from ssm4rec.contracts import GENERATOR, LEAVE_ONE_OUT, MANIFEST, MODEL_CONFIG, RANKER
 from ssm4rec.files import read_json
-from ssm4rec.llm.adapter_sweep import SETTINGS as ADAPTER_SETTINGS
 
 
 @dataclass
 class StageProcess:
-    """A stage that runs or ran: its command line, where it logs, how it ended, and a problem that was not its own.
-
-    ``pipeline`` is the name of the pipeline that it is a part of.
-    """
+    """A stage that runs or ran: its command line, where it logs, how it ended, and a problem that was not its own."""
 
     command: list[str]
     logs: Path
     number: int
-    pipeline: str = ""
     returncode: int = -1
     problem: str = ""
 
@@ -50,11 +45,20 @@ class StageProcess:
     def variant(self) -> list[str]:
         """What tells tasks of one stage apart that are about the same model and seed.
 
-        In a study of optimizers which one, its scale and the batch control; in a long-history study the window; in a
-        reproduction study the recipe; of an evaluation whether it is of the validation split; of what a ranker writes
-        whether it is aligned. Last, how the data are split, where that is not leave-one-out.
+        The label of their training, which its study gave it; of an evaluation whether it is of the validation split; of
+        what a ranker writes whether it is aligned; last, how the data are split, where that is not leave-one-out.
         """
-        return [*self._variant, *([] if self._splitting == LEAVE_ONE_OUT else [self._splitting])]
+        config = self._description("--model-dir", MODEL_CONFIG)
+        label = self.flag("--label") or config.get("label", "") or self._ranker.get("label", "")
+        part = "validation" if self.flag("--split") == "validation" else self._part_of_ranker
+        splitting = "" if self._splitting == LEAVE_ONE_OUT else self._splitting
+        return [name for name in (part, label, splitting) if name]
+
+    @property
+    def _part_of_ranker(self) -> str:
+        """``finetuned`` or ``aligned``, "" of a task that is not about a ranker."""
+        aligned = self.flag("--aligned-dir") or self._ranker.get("stage") == "align_llm"
+        return "aligned" if aligned else "finetuned" if self._ranker else ""
 
     @property
     def _splitting(self) -> str:
@@ -66,56 +70,6 @@ class StageProcess:
             return LEAVE_ONE_OUT
         manifest = self._description("--dataset-dir", MANIFEST)
         return str(manifest["split"]["name"]) if manifest else LEAVE_ONE_OUT
-
-    @property
-    def _variant(self) -> list[str]:
-        if self.flag("--aligned-dir"):
-            return ["aligned"]
-        if self._ranker:
-            return ["aligned" if self._ranker["stage"] == "align_llm" else "finetuned", *self._optimizer]
-        if self.flag("--split") == "validation":
-            return ["validation"]
-        if self.pipeline == "reproduction-study":
-            return self._recipe
-        if self.pipeline == "long-history-study" and (window := self._window(self._overrides)):
-            return [f"window{window}"]
-        return self._optimizer
-
-    @property
-    def _recipe(self) -> list[str]:
-        """Profile and repeat term of a training or evaluation of a reproduction study, [] of any other stage."""
-        config = self._description("--model-dir", MODEL_CONFIG)
-        profile = self.flag("--profile") or config.get("profile", "")
-        told = self._overrides.get("model.repeat_term", "")
-        has_term = told == "true" if told else bool(config and config["recipe"]["model"]["repeat_term"])
-        return [profile, "repeat-term" if has_term else "no-repeat-term"] if profile else []
-
-    @property
-    def _optimizer(self) -> list[str]:
-        """Optimizer, its scale and the batch control that a study of optimizers set by overrides, [] elsewhere."""
-        overrides = self._overrides
-        for section, scales, further in (
-            ("training.", SCALE_SETTINGS, ["batch_control"]),
-            ("finetune.steps.", ADAPTER_SETTINGS, []),
-        ):
-            optimizer = overrides.get(f"{section}optimizer", "")
-            chosen = [f"{section}{name}" for name in (scales.get(optimizer), *further)]
-            if all(name in overrides for name in chosen):
-                return [optimizer, *(overrides[name] for name in chosen)]
-        return []
-
-    @property
-    def _overrides(self) -> dict[str, str]:
-        """The changes to the recipe that a training is told, by name."""
-        return dict(pair.partition("=")[::2] for pair in self.flag("--overrides").split(","))
-
-    def _window(self, overrides: dict[str, str]) -> str:
-        """Return the longest history of a training or evaluation that shows all stretches, "" for any other."""
-        if overrides.get("training.stretches") == "all":
-            return overrides.get("model.maximum_length", "")
-        recipe = self._description("--model-dir", MODEL_CONFIG).get("recipe", {})
-        shows_all = recipe.get("training", {}).get("stretches") == "all"
-        return str(recipe["model"]["maximum_length"]) if shows_all else ""
 
     @property
     def _ranker(self) -> dict[str, Any]:

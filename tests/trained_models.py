@@ -31,7 +31,7 @@ def write_random_model(
     model = build_model(chosen.model, data.item_count)
     row = epoch_row(model=name, seed=seed, validation_ndcg_10=validation)
     progress = Progress(epochs=[row], best_epoch=1)
-    write_model(folder, Task(name, chosen, data, seed), Trained(model, progress, "epochs"), profile, {})
+    write_model(folder, Task(name, chosen, data, seed), Trained(model, progress, "epochs"), {}, profile=profile)
     return folder
 
 

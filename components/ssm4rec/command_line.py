@@ -79,6 +79,7 @@ def boolean(text: str) -> bool:
             raise argparse.ArgumentTypeError(f"{text}: neither true nor false")
 
 
+_LONGEST_LABEL: Final = 60
 LARGEST_SEED: Final = 2**32 - 1
 """Of numpy's RandomState, LightFM's source of chance; torch and numpy's newer generators take more."""
 
@@ -136,6 +137,13 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def label(text: str) -> str:
+    """Parse a name that may stand in the name of a folder; "" is none."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*|", text) or len(text) > _LONGEST_LABEL:
+        raise value_refused(text, f"letters, digits, '.', '_' and '-', at most {_LONGEST_LABEL}")
+    return text
 
 
 @contextmanager

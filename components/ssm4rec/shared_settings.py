@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.command_line import one_of, seed, seeds, whole_number
+from ssm4rec.command_line import label, one_of, seed, seeds, whole_number
 from ssm4rec.contracts import DEVICES, KERNELS, PRECISIONS, PROFILES, REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.outputs import kept_folder, output_file, output_folder
 from ssm4rec.settings import ExecutorInput, Flag, Read, StageSettings, Written
@@ -13,6 +13,14 @@ DatasetDir = Annotated[Path, Read("Dataset", "dataset folder, from prepare_data"
 Profile = Annotated[str, Flag(f"size of the training: {', '.join(PROFILES)}", one_of(PROFILES))]
 Seed = Annotated[int, Flag("decides every random number", seed)]
 Seeds = Annotated[tuple[int, ...], Flag("seeds to train each with, separated by commas", seeds)]
+Label = Annotated[
+    str,
+    Flag(
+        "names this training among others of the same model and seed, in folders, logs and MLflow, such as window50; "
+        "empty: there are none",
+        label,
+    ),
+]
 Device = Annotated[str, Flag("cpu, cuda, or auto: cuda where there is one", one_of(DEVICES))]
 Precision = Annotated[
     str,

@@ -74,6 +74,7 @@ def test_a_long_history_study_is_every_model_at_every_window() -> None:
             "model": model,
             "seed": seed,
             "overrides": f"model.maximum_length={window},training.stretches=all,training.epochs=2",
+            "label": f"window{window}",
         }
         for model in ("lrurec", "sasrec")
         for window in (10, 99)

@@ -45,8 +45,8 @@ def test_reproduction_study(ml_1m: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     started = {line.partition(": started")[0] for line in done.stdout.splitlines() if ": started" in line}
     assert started == {
-        "train_recommender sasrec seed 0 paper no-repeat-term",
-        "evaluate sasrec seed 0 paper no-repeat-term",
+        "train_recommender sasrec seed 0 paper-no-repeat-term",
+        "evaluate sasrec seed 0 paper-no-repeat-term",
         "report_reproduction",
     }
     study = tmp_path / "study"
@@ -110,6 +110,7 @@ def test_the_command_line_and_the_pipeline_train_the_same() -> None:
             "seed": seed,
             "profile": "paper",
             "overrides": "training.epochs=5,model.repeat_term=false",
+            "label": "paper-no-repeat-term",
         }
         for seed in (3, 4)
     ]

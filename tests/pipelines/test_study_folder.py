@@ -26,23 +26,21 @@ def test_a_link_is_replaced_and_what_is_no_link_stays(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("pipeline", "variant"),
-    [
-        ("comparative-study", []),
-        ("long-history-study", ["window200"]),
-        ("reproduction-study", ["best", "repeat-term"]),
-    ],
-)
-def test_what_distinguishes_an_evaluation_is_the_study_that_it_is_of(
-    pipeline: str, variant: list[str], tmp_path: Path
-) -> None:
-    """One model, trained on all stretches: in an ordinary study its evaluation is called as its training is."""
-    recipe = {"model": {"maximum_length": 200, "repeat_term": True}, "training": {"stretches": "all"}}
-    write_json(tmp_path / "config.json", {"model": "sasrec", "seed": 0, "profile": "best", "recipe": recipe})
+@pytest.mark.parametrize(("label", "variant"), [("", []), ("window200", ["window200"])])
+def test_what_distinguishes_a_task_is_the_label_of_its_training(label: str, variant: list[str], tmp_path: Path) -> None:
+    """A training is told its label, and an evaluation reads it in the model's folder."""
+    write_json(tmp_path / "config.json", {"model": "sasrec", "seed": 0, "label": label})
     evaluate = ["python", "-m", "ssm4rec.stages.evaluate", "--model-dir", str(tmp_path), "--split", "test"]
-    assert StageProcess(evaluate, tmp_path, 1, pipeline).variant == variant
-    overrides = "training.stretches=all,model.maximum_length=200,model.repeat_term=true"
-    train = ["python", "-m", "ssm4rec.stages.train_recommender", "--model", "sasrec", "--seed", "0"]
-    train += ["--profile", "best", "--overrides", overrides]
-    assert StageProcess(train, tmp_path, 1, pipeline).variant == variant
+    assert StageProcess(evaluate, tmp_path, 1).variant == variant
+    evaluate[-1] = "validation"
+    assert StageProcess(evaluate, tmp_path, 1).variant == ["validation", *variant]
+    train = ["python", "-m", "ssm4rec.stages.train_recommender", "--model", "sasrec", "--seed", "0", "--label", label]
+    assert StageProcess(train, tmp_path, 1).variant == variant
+
+
+def test_a_ranker_is_finetuned_or_aligned(tmp_path: Path) -> None:
+    for stage, part in (("finetune_llm", "finetuned"), ("align_llm", "aligned")):
+        ranker = {"stage": stage, "label": "usgm-0.1", "source": "hub/llama", "seed": 3}
+        write_json(tmp_path / "ranker.json", ranker)
+        rank = ["python", "-m", "ssm4rec.stages.rank_candidates", "--adapter-dir", str(tmp_path)]
+        assert StageProcess(rank, tmp_path, 1).variant == [part, "usgm-0.1"]

@@ -51,11 +51,14 @@ def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert "sasrec: adam at 0.002" in done.stderr + done.stdout
     assert json.loads(chosen.read_text()) == [
-        {"model": "sasrec", "seed": 5, "overrides": f"training.optimizer=adam,training.learning_rate=0.002,{rest}"}
-        for rest in (
-            "training.batch_control=fixed,training.weight_decay=0",
-            "training.batch_control=paper,training.weight_decay=0",
-        )
+        {
+            "model": "sasrec",
+            "seed": 5,
+            "overrides": "training.optimizer=adam,training.learning_rate=0.002,"
+            f"training.batch_control={control},training.weight_decay=0",
+            "label": f"adam-0.002-{control}",
+        }
+        for control in ("fixed", "paper")
     ]
     compared = [write(tmp_path, "adam", 0.002, control, 5, 0.1) for control in ("fixed", "paper")]
     texts = [

@@ -56,6 +56,7 @@ class RankerFacts:
     retriever: str
     recipe: Annotated[dict[str, Any], shape(_Recipe)]
     training: dict[str, Any]
+    label: str = ""
 
     @classmethod
     def read(cls, folder: Path, dataset: SequenceDataset) -> "RankerFacts":

@@ -40,6 +40,7 @@ class ModelConfig(TypedDict):
 
     model: str
     profile: str
+    label: NotRequired[str]
     seed: Count
     dataset: str
     fingerprint: str

@@ -16,7 +16,7 @@ SETTINGS: Final = {"adamw_torch": "learning_rate", "usgm": "diameter"}
 
 
 def adapter_sweep(source: str, optimizers: Sequence[str], seeds: Sequence[int], overrides: str) -> list[dict[str, Any]]:
-    """Return ``language_model``, ``seed`` and ``overrides`` of each fine-tuning, as ``finetune_llm`` takes them.
+    """Return ``language_model``, ``seed``, ``overrides`` and ``label`` of each fine-tuning, for ``finetune_llm``.
 
     Args:
         source: of the language model; empty: the profile's.
@@ -31,13 +31,14 @@ def adapter_sweep(source: str, optimizers: Sequence[str], seeds: Sequence[int], 
         if name not in SCALES:
             raise InputError(f"--optimizers {name}: unknown; choose from {', '.join(SCALES)}")
     return [
-        {"language_model": source, "seed": seed, "overrides": _overrides(optimizer, scale, overrides)}
+        {"language_model": source, "seed": seed, **_told(optimizer, scale, overrides)}
         for optimizer in optimizers
         for scale in SCALES[optimizer]
         for seed in seeds
     ]
 
 
-def _overrides(optimizer: str, scale: float, further: str) -> str:
+def _told(optimizer: str, scale: float, further: str) -> dict[str, str]:
     own = {"optimizer": optimizer, SETTINGS[optimizer]: f"{scale:g}"}
-    return ",".join([*(f"finetune.steps.{name}={value}" for name, value in own.items()), *filter(None, [further])])
+    overrides = ",".join([*(f"finetune.steps.{name}={value}" for name, value in own.items()), *filter(None, [further])])
+    return {"overrides": overrides, "label": f"{optimizer}-{scale:g}"}

@@ -1,10 +1,10 @@
 """The model folder: what a trained recommender is on disk.
 
 - ``model.safetensors``: the weights of the best epoch, or those of ``refit`` (``settings.py``).
-- ``config.json``: ``model``, ``profile``, ``seed``, the data set's ``dataset``, ``fingerprint`` and ``items``, the
-  ``recipe``, ``parameters`` and ``parameters_without_embeddings``, and ``training``: ``epochs``, ``best_epoch``,
-  ``stopped``, ``validation_ndcg@10`` (history unmasked), ``cpu_seconds``, and what it ran on: ``device``,
-  ``precision``, ``compiled``, ``processes``.
+- ``config.json``: ``model``, ``profile``, ``label`` (in a study of several such trainings), ``seed``, the data set's
+  ``dataset``, ``fingerprint`` and ``items``, the ``recipe``, ``parameters`` and ``parameters_without_embeddings``, and
+  ``training``: ``epochs``, ``best_epoch``, ``stopped``, ``validation_ndcg@10`` (history unmasked), ``cpu_seconds``, and
+  what it ran on: ``device``, ``precision``, ``compiled``, ``processes``.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class StoredModel:
 
 
 def write_model(
-    folder: Path, task: Task[Recipe], trained: Trained, profile: str, computed: dict[str, Any]
+    folder: Path, task: Task[Recipe], trained: Trained, computed: dict[str, Any], *, profile: str, label: str = ""
 ) -> dict[str, Any]:
     """Write the model folder, whole or not at all, and return its config.json; ``computed`` says what it ran on."""
     total, without_embeddings = parameter_counts(trained.model)
@@ -44,6 +44,7 @@ def write_model(
     config = {
         **task.identity(),
         "profile": profile,
+        "label": label,
         "items": task.dataset.item_count,
         "parameters": total,
         "parameters_without_embeddings": without_embeddings,

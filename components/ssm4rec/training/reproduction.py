@@ -42,7 +42,7 @@ _EPOCHS: Final = "training.epochs"
 def reproduction_trainings(
     models: Sequence[str], profiles: Sequence[str], seeds: Sequence[int], paper_epochs: int, overrides: str
 ) -> list[dict[str, Any]]:
-    """Return ``model``, ``seed``, ``profile`` and ``overrides`` of each training, as ``train_recommender`` takes them.
+    """Return ``model``, ``seed``, ``profile``, ``overrides`` and ``label`` of each training, for ``train_recommender``.
 
     Each has the repeat term switched on or off: ``paper`` has none, of the others there is one with and one without.
 
@@ -71,7 +71,13 @@ def reproduction_trainings(
             for repeat_term in ["false"] if profile == "paper" else ["true", "false"]:
                 changes = (OVERRIDES.get((model, profile)), epochs, overrides, f"{REPEAT_TERM}={repeat_term}")
                 told = ",".join(filter(None, changes))
-                trainings += [{"model": model, "seed": seed, "profile": profile, "overrides": told} for seed in seeds]
+                recipe = {
+                    "model": model,
+                    "profile": profile,
+                    "overrides": told,
+                    "label": f"{profile}-{'repeat-term' if repeat_term == 'true' else 'no-repeat-term'}",
+                }
+                trainings += [{**recipe, "seed": seed} for seed in seeds]
     folders = Counter((one["model"], one["seed"], one["overrides"]) for one in trainings)
     if max(folders.values()) > 1:  # a training's checkpoint is found by these
         raise InputError(

@@ -29,7 +29,7 @@ COMPARED: Final = ("adam", "sgd", "usgm")
 """What a study compares unless told otherwise; AdamW differs from Adam by its decay only."""
 
 Training = dict[str, Any]
-"""``model``, ``seed`` and ``overrides``, as ``train_recommender`` takes them."""
+"""``model``, ``seed``, ``overrides`` and ``label``, as ``train_recommender`` takes them."""
 
 
 def sweep(models: Sequence[str], optimizers: Sequence[str], overrides: str) -> list[Training]:
@@ -42,7 +42,7 @@ def sweep(models: Sequence[str], optimizers: Sequence[str], overrides: str) -> l
         if name not in SCALES:
             raise InputError(f"--optimizers {name}: unknown; choose from {', '.join(SCALES)}")
     return [
-        {"model": model, "seed": 0, "overrides": _overrides(optimizer, scale, "fixed", overrides)}
+        {"model": model, "seed": 0, **_told(optimizer, scale, "fixed", overrides)}
         for model in models
         for optimizer in optimizers
         for scale in SCALES[optimizer]
@@ -70,7 +70,7 @@ def comparison(
         if optimizer not in SCALE_SETTINGS:
             raise InputError(f"a history of an unknown optimizer {optimizer!r}; run the sweep's trainings again")
     return [
-        {"model": model, "seed": seed, "overrides": _overrides(optimizer, scale, control, overrides)}
+        {"model": model, "seed": seed, **_told(optimizer, scale, control, overrides)}
         for (model, optimizer), scale in best.items()
         for control in controls
         for seed in seeds
@@ -87,7 +87,8 @@ def best_scales(histories: Iterable[Sequence[EpochRow]]) -> dict[tuple[str, str]
     return {key: scale for key, (_, scale) in reached.items()}
 
 
-def _overrides(optimizer: str, scale: float, control: str, further: str) -> str:
+def _told(optimizer: str, scale: float, control: str, further: str) -> dict[str, str]:
     own = {"optimizer": optimizer, SCALE_SETTINGS[optimizer]: f"{scale:g}", "batch_control": control}
     own |= {"weight_decay": "0"} if optimizer in WITHOUT_DECAY else {}
-    return ",".join([*(f"training.{name}={value}" for name, value in own.items()), *filter(None, [further])])
+    overrides = ",".join([*(f"training.{name}={value}" for name, value in own.items()), *filter(None, [further])])
+    return {"overrides": overrides, "label": f"{optimizer}-{scale:g}-{control}"}

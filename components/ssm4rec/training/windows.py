@@ -24,7 +24,7 @@ _STRETCHES: Final = "training.stretches"
 def window_trainings(
     models: Sequence[str], windows: Sequence[int], seeds: Sequence[int], overrides: str
 ) -> list[dict[str, Any]]:
-    """Return ``model``, ``seed`` and ``overrides`` of each training, as ``train_recommender`` takes them.
+    """Return ``model``, ``seed``, ``overrides`` and ``label`` of each training, as ``train_recommender`` takes them.
 
     Raises:
         InputError: fewer than two windows, one below 1, or overrides that set what the study sets.
@@ -39,6 +39,7 @@ def window_trainings(
             "model": model,
             "seed": seed,
             "overrides": ",".join(filter(None, [f"{_WINDOW}={window}", f"{_STRETCHES}=all", overrides])),
+            "label": f"window{window}",
         }
         for model in models
         for window in windows

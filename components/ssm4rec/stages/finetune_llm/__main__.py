@@ -107,6 +107,7 @@ def _finetune_and_write(
         retriever=candidates.model,
         recipe=asdict(recipe),
         training={**_numbers(tuned), "device": device.type},
+        label=options.label,
     )
     write_adapter(options.adapter_dir, ranker.model, facts)
     write_tuning_history(options.history, tuned.rows)

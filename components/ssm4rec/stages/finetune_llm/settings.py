@@ -15,6 +15,7 @@ from ssm4rec.shared_settings import (
     DatasetDir,
     Device,
     FromKFP,
+    Label,
     LanguageModelDir,
     LanguageModelVersion,
     Profile,
@@ -41,6 +42,7 @@ class Settings(StageSettings):
     profile: Profile = "quick"
     seed: Seed = 0
     overrides: Annotated[str, Flag("changes to the recipe, such as finetune.prompts=500,finetune.lora.rank=16")] = ""
+    label: Label = ""
     device: Device = "auto"
     cache_dir: LanguageModelDir = ""
     language_model_version: LanguageModelVersion = ""

@@ -91,7 +91,7 @@ def _train_and_write(options: Settings, task: Task[Recipe], machine: Machine, ch
 
         with held_by_this_process(checkpoints):
             trained = train(task, machine, checkpoints, track)
-        config = write_model(options.model_dir, task, trained, options.profile, computed)
+        config = write_model(options.model_dir, task, trained, computed, profile=options.profile, label=options.label)
         write_history(options.history, trained.progress.epochs)
         tracker.metrics({"parameters": config["parameters"], "best_epoch": config["training"]["best_epoch"]})
         tracker.artifact(options.model_dir)

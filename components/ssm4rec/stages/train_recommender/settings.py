@@ -11,7 +11,7 @@ from ssm4rec.errors import InputError
 from ssm4rec.outputs import kept_folder, output_file, output_folder
 from ssm4rec.recipes import Histories, recipe
 from ssm4rec.settings import Flag, StageSettings, Written
-from ssm4rec.shared_settings import Compile, DatasetDir, Device, Kernels, Precision, Profile, Seed
+from ssm4rec.shared_settings import Compile, DatasetDir, Device, Kernels, Label, Precision, Profile, Seed
 from ssm4rec.training.machine import check_processes, choose_precision
 
 
@@ -26,6 +26,7 @@ class Settings(StageSettings):
     profile: Profile = "quick"
     seed: Seed = 0
     overrides: Annotated[str, Flag("changes to the recipe, such as training.epochs=3,model.dropout=0.1")] = ""
+    label: Label = ""
     device: Device = "auto"
     precision: Precision = "auto"
     kernels: Kernels = "auto"
