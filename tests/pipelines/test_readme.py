@@ -1,6 +1,5 @@
-"""The commands of README.md and pipelines/README.md for a cluster do what they say; the tables are the pipelines'."""
+"""The commands of README.md and pipelines/README.md for a cluster do what they say."""
 
-import json
 import os
 import re
 import shutil
@@ -9,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from pipelines.package import COMPILED, STUDIES
 from ssm4rec import __version__
 from tests.pipelines.conftest import Recorder
 
@@ -28,30 +25,6 @@ def blocks(document: str, heading: str) -> list[str]:
 """From a clone to a run."""
 PORT, BARE = blocks("pipelines/README.md", "On a cluster")
 """With a forwarded port; kfp's own commands."""
-TABLES = (ROOT / "pipelines" / "README.md").read_text(encoding="utf-8")
-
-
-def default_of(parameter: dict[str, Any]) -> str:
-    """A default as the table writes it: KFP's floats as the numbers they were, a long list by its first entry."""
-    text = json.dumps(parameter["defaultValue"])
-    value = json.loads(text, parse_float=lambda text: int(text[:-2]) if text.endswith(".0") else float(text))
-    if value == "":
-        return "empty"
-    if isinstance(value, list) and len(value) > 4:
-        return f"`[{json.dumps(value[0])}, ...]`, {len(value)} in all"
-    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
-
-
-@pytest.mark.parametrize("pipeline", STUDIES)
-def test_table_documents_every_parameter_as_the_code_has_it(pipeline: str) -> None:
-    spec, _ = yaml.safe_load_all((COMPILED / f"{pipeline}.yaml").read_text(encoding="utf-8"))
-    parameters = spec["root"]["inputDefinitions"]["parameters"]
-    wanted = [
-        f"| `{name}` | {default_of(parameter)} | {parameter['description'].replace('``', '`').rstrip('.')} |"
-        for name, parameter in parameters.items()
-    ]
-    table = TABLES.partition(f"<summary>Every parameter of {pipeline}</summary>")[2].partition("</details>")[0]
-    assert sorted(line for line in table.splitlines() if line.startswith("| `")) == wanted
 
 
 PROGRAM = """#!/bin/sh
