@@ -71,7 +71,7 @@ AS_CHILD := SSM4REC_PARENT=$$PPID exec
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "; print "ssm4rec: make TARGET [NAME=value ...]"} \
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run DATASET=ml-1m SOURCE=file:///data/ml-1m.zip MODELS=sasrec,2mamba4rec SEEDS=0,1,2 PROFILE=quick OUT=folder"
 	@echo "  make run DATASET=events SOURCE=events.parquet      every flag: $(BIN)/python -m pipelines.run --help"
@@ -203,20 +203,20 @@ check: $(INSTALLED) ## Check style, types, compiled pipelines, architecture and 
 bench: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-large-catalog bench-data ## Measure everything but the peers
 
 .PHONY: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-large-catalog
-bench-ops: ## Measure the operators in every form, and transformers' blocks beside ours
+bench-ops: ## Measure the operators in every form, and compare transformers' blocks with ours
 bench-training: ## Measure how fast the recommenders train
-bench-optimizers: ## Measure a step of USGM beside Adam's
+bench-optimizers: ## Measure a step of USGM, compared with Adam's
 bench-length: ## Measure one user's cost against the length of the history
-bench-evaluation: ## Measure full ranking beside the bare matrix product
+bench-evaluation: ## Measure full ranking, compared with the bare matrix product
 bench-statistics: ## Measure the statistics of all pairs of 8 models
 bench-latency: ## Measure what measure_latency adds to what it times
-bench-ranking: ## Measure ranking by a language model beside a plain padded batch
+bench-ranking: ## Measure ranking by a language model, compared with a plain padded batch
 bench-large-catalog: ## Measure the memory of a training step on 211,000 items
 bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-large-catalog: bench-%: $(INSTALLED)
 	@$(call split,BENCH) $(BIN)/python tests/benchmarks/bench_$(subst -,_,$*).py $$words
 
 .PHONY: bench-peers
-bench-peers: $(INSTALLED) ## Measure training beside RecTools, RePlay and RecBole (BENCH='--datasets ml-1m=FOLDER ...')
+bench-peers: $(INSTALLED) ## Measure training, compared with RecTools, RePlay and RecBole (BENCH='--datasets ml-1m=FOLDER ...')
 	@$(call split,BENCH) $(BIN)/python tests/benchmarks/bench_peers.py $$words
 
 .PHONY: bench-gpu
