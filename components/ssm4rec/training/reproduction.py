@@ -22,6 +22,7 @@ OVERRIDES: Final[Mapping[tuple[str, str], str]] = {
     ("2mamba4rec", "best"): "training.stretches=all,training.epochs=24",
     ("sasrec", "best"): "training.stretches=all,training.epochs=24",
     ("mamba4rec", "best"): "training.stretches=all,training.epochs=24",
+    ("hydra4rec", "best"): "training.stretches=all,training.epochs=30",
 }
 """What the study changes in a recipe of its own accord, by model and profile; a user's own changes come after it."""
 

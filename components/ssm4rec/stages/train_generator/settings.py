@@ -2,39 +2,25 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from ssm4rec.command_line import naming, one_of
 from ssm4rec.contracts import GENERATORS
-from ssm4rec.device import choose_device
 from ssm4rec.generator_recipes import generator_recipe
+from ssm4rec.language_model_settings import LanguageModelTraining
 from ssm4rec.llm.generator_settings import GeneratorRecipe
 from ssm4rec.llm.sources import check_source_here
-from ssm4rec.outputs import input_addresses, kept_folder, output_file, output_folder
-from ssm4rec.settings import Flag, StageSettings, Written
-from ssm4rec.shared_settings import (
-    DatasetDir,
-    Device,
-    FromKFP,
-    LanguageModelDir,
-    LanguageModelVersion,
-    Profile,
-    Seed,
-)
+from ssm4rec.outputs import input_addresses, output_file, output_folder
+from ssm4rec.settings import Flag, Written
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(StageSettings):
+class Settings(LanguageModelTraining):
     """Fine-tune a language model to write the next title, and tune BM25; after a kill the same command resumes."""
 
-    IMAGE: ClassVar[str] = "llm"
-
-    dataset_dir: DatasetDir
     model: Annotated[
         str, Flag(f"generative recommender: {', '.join(GENERATORS)}", one_of(GENERATORS), component_name="model_name")
     ]
-    profile: Profile = "quick"
-    seed: Seed = 0
     overrides: Annotated[str, Flag("changes to the recipe, such as training.epochs=3,search.queries=5")] = ""
     language_model: Annotated[
         str,
@@ -43,19 +29,8 @@ class Settings(StageSettings):
             input_addresses,
         ),
     ] = ""
-    device: Device = "auto"
-    cache_dir: LanguageModelDir = ""
-    language_model_version: LanguageModelVersion = ""
-    checkpoint_dir: Annotated[
-        str,
-        Flag(
-            "folder of checkpoints, one subfolder per model, seed and changes; empty: next to the generator folder",
-            kept_folder,
-        ),
-    ] = ""
     generator_dir: Annotated[Path, Written("Model", output_folder("train_generator"), "generator folder to write")]
     history: Annotated[Path, Written("Artifact", output_file("JSON"), "history.json to write, a row per epoch")]
-    executor_input: FromKFP = ""
 
     def recipe(self) -> GeneratorRecipe:
         """Return the recipe that the settings ask for; raise InputError if there is none such."""
@@ -71,6 +46,6 @@ class Settings(StageSettings):
 
     def check_here(self) -> None:
         """Raise InputError if this machine lacks what the settings ask for."""
-        choose_device(self.device)
+        super().check_here()
         with naming("--language-model" if self.language_model else "--overrides"):
             check_source_here(self.recipe().source)
