@@ -33,7 +33,7 @@ def arrange(parameters: Parameters) -> None:
         report_adapters,
         parameters,
         adapters=dsl.Collected(tuned.outputs["adapter"]),
-        histories=dsl.Collected(tuned.outputs["history"]),
+        curves=dsl.Collected(tuned.outputs["curve"]),
     )
     on_cpu(reported, cpus=1, memory_gib=2, hours=1)
 

@@ -90,7 +90,7 @@ def arrange(parameters: Parameters) -> None:
         parameters,
         dataset=data,
         evaluations=dsl.Collected(evaluated.outputs["metrics"]),
-        histories=dsl.Collected(trained.outputs["history"]),
+        curves=dsl.Collected(trained.outputs["curve"]),
         comparison=compared.outputs["comparison"],
         latency=timed.outputs["summary"],
         latency_samples=timed.outputs["latency"],

@@ -121,10 +121,10 @@ def rank_and_align(data: Any, retrieved: Retrieved, pairs: Any, ranker: Any, par
     return Ranked(
         finetuned_rankings=finetuned.outputs["rankings"],
         finetuned_summary=finetuned.outputs["ranking"],
-        tuning=tuned.outputs["history"],
+        tuning=tuned.outputs["curve"],
         aligned_rankings=ranked.outputs["rankings"],
         aligned_summary=ranked.outputs["ranking"],
-        alignment=aligned.outputs["history"],
+        alignment=aligned.outputs["curve"],
     )
 
 

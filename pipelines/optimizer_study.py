@@ -40,7 +40,7 @@ def arrange(parameters: Parameters) -> None:
     chosen = task(
         choose_settings,
         parameters,
-        histories=dsl.Collected(trial.outputs["history"]),
+        curves=dsl.Collected(trial.outputs["curve"]),
         controls=parameters.controls,
         seeds=parameters.seeds,
         overrides=parameters.overrides,
@@ -51,8 +51,8 @@ def arrange(parameters: Parameters) -> None:
     reported = task(
         report_optimizers,
         parameters,
-        sweep=dsl.Collected(trial.outputs["history"]),
-        comparison=dsl.Collected(compared.outputs["history"]),
+        sweep=dsl.Collected(trial.outputs["curve"]),
+        comparison=dsl.Collected(compared.outputs["curve"]),
     )
     on_cpu(reported, cpus=1, memory_gib=2, hours=1)
 

@@ -48,7 +48,7 @@ def arrange(parameters: Parameters) -> None:
         parameters,
         dataset=data,
         evaluations=dsl.Collected(evaluated.outputs["metrics"]),
-        histories=dsl.Collected(trained.outputs["history"]),
+        curves=dsl.Collected(trained.outputs["curve"]),
         **ranked.collected(),
     )
     on_cpu(reported, cpus=1, memory_gib=2, hours=1)

@@ -1,9 +1,9 @@
-"""Rows of a learning curve, as history.parquet has them."""
+"""Epochs of a training, and the learning curve through them."""
 
 from dataclasses import replace
 from typing import Any
 
-from ssm4rec.training.history import EpochRow
+from ssm4rec.training.epochs import EpochRow
 
 _ROW = EpochRow(
     dataset="toy",

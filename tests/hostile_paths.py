@@ -20,7 +20,7 @@ from ssm4rec.files import whole_folder
 from ssm4rec.outputs import study_folder
 
 NOBODY: Final = 65534
-NEW = ["--model-dir", "new", "--history", "h.parquet"]
+NEW = ["--model-dir", "new", "--curve", "h.parquet"]
 
 TRAIN = ("train_recommender", ["--dataset-dir", "dataset", "--model", "sasrec"])
 EVALUATE = ("evaluate", ["--dataset-dir", "dataset", "--model-dir", "model"])
@@ -33,12 +33,12 @@ STUDY: tuple[str, list[str]] = ("study", [])
 
 def model(path: str) -> list[str]:
     """Return flags that write a model there."""
-    return ["--model-dir", path, "--history", "h.parquet"]
+    return ["--model-dir", path, "--curve", "h.parquet"]
 
 
 def history(path: str) -> list[str]:
     """Return flags that write a training's history there."""
-    return ["--model-dir", "new", "--history", path]
+    return ["--model-dir", "new", "--curve", path]
 
 
 def evaluation(ranks: str = "r", candidates: str = "c", metrics: str = "m") -> list[str]:
@@ -82,7 +82,7 @@ REFUSED: Final = [
     (TRAIN, history("dataset/manifest.json"), "the file there is not Parquet"),
     (TRAIN, history("dataset/items.parquet"), "lies in --dataset-dir dataset"),
     (TRAIN, history("new"), "is the same path"),
-    (TRAIN, history("new/history.parquet"), "lies in it, and it is written as a whole"),
+    (TRAIN, history("new/curve.parquet"), "lies in it, and it is written as a whole"),
     (TRAIN, history("notes.txt"), "the file there is not Parquet, so not an earlier output"),
     (TRAIN, history("other"), "a folder is there, where a file is to be written"),
     (TRAIN, history("pipe"), "a pipe is there"),
@@ -108,10 +108,10 @@ REFUSED: Final = [
     (PREPARE, ["--cache-dir", "dataset/downloads", "--dataset-dir", "dataset"], "lies in --dataset-dir dataset"),
     (
         TUNE,
-        ["--adapter-dir", "hub_model", "--language-model", "./hub_model", "--history", "h"],
+        ["--adapter-dir", "hub_model", "--language-model", "./hub_model", "--curve", "h"],
         "is there|did not write",
     ),
-    (TUNE, ["--adapter-dir", "new", "--history", "candidates.parquet"], "is read, and would be replaced"),
+    (TUNE, ["--adapter-dir", "new", "--curve", "candidates.parquet"], "is read, and would be replaced"),
     (REPORT, ["--figures", "other"], "a folder that report did not write"),
     (REPORT, ["--figures", "."], "the working folder"),
     (REPORT, ["--report-html", "notes.txt"], "the file there is not HTML"),

@@ -10,6 +10,7 @@ import pytest
 
 from ssm4rec.command_line import StageParser, boolean, run_stage
 from ssm4rec.errors import InputError
+from ssm4rec.stages.choose_settings.settings import Settings as ChooseSettings
 
 
 def parser() -> StageParser:
@@ -115,3 +116,12 @@ def test_a_full_disk_under_a_library_is_one_line(library: str, tmp_path: Path) -
     (line,) = done.stderr.splitlines()
     assert line.startswith("python -m a.stage: error: a file cannot be written (")
     assert line.endswith("; free space or choose another folder")
+
+
+@pytest.mark.parametrize("arguments", [["--histories", "a.parquet"], ["--histories=a.parquet"]])
+def test_a_flag_by_its_name_of_the_last_release_works_with_a_warning(
+    arguments: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = ChooseSettings.parser().parse_args([*arguments, "--trainings", str(tmp_path / "trainings.json")])
+    assert made.curves == (Path("a.parquet"),)
+    assert caplog.messages == ["--histories is called --curves now; the old name works until the next release"]

@@ -35,6 +35,8 @@ GENERATORS: Final = ("gpt4rec", "mamrec")
 """Generative recommenders that ``train_generator`` can train."""
 
 OptimizerName = Literal["adamw", "adam", "sgd", "usgm"]
+ControllerName = Literal["fixed", "paper", "inverse", "noise-scale"]
+"""Controls of the batch size; what each does is in ``optim/batch_size.py``."""
 SCALE_SETTINGS: Final = {"adamw": "learning_rate", "adam": "learning_rate", "sgd": "learning_rate", "usgm": "diameter"}
 """Optimizers that ``train_recommender`` can train with, and the setting of each that lengthens its steps."""
 

@@ -17,6 +17,8 @@ parameter ``seed`` and the output ``model``. ``kfp_component.py`` makes the comp
 
 import argparse
 import inspect
+import logging
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, ClassVar, Final, get_args, get_origin, get_type_hints
@@ -24,6 +26,11 @@ from typing import Annotated, Any, ClassVar, Final, get_args, get_origin, get_ty
 from ssm4rec.command_line import StageParser, boolean, number, whole_number
 from ssm4rec.executor_input import input_paths, optional_input_paths
 from ssm4rec.outputs import PathFlag, input_path
+
+logger = logging.getLogger(__name__)
+
+_RENAMED: Final = {"--history": "--curve", "--histories": "--curves"}
+"""Flags by their names of the last release."""
 
 _PARSERS: Final[dict[Any, Callable[[str], Any]]] = {bool: boolean, int: whole_number(), float: number, str: str}
 
@@ -212,12 +219,22 @@ class SettingsParser(StageParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Return the settings: an object, or a tuple of one of each dataclass."""
-        self._parsed = super().parse_args(args, namespace)
+        given = [self._renamed(one) for one in (sys.argv[1:] if args is None else args)]
+        self._parsed = super().parse_args(given, namespace)
         values = _from_executor(self.settings, vars(self._parsed))
         made = tuple(
             kind(**{one.name: values[one.name] for one in fields(kind) if one.name in values}) for kind in self.settings
         )
         return made if len(made) > 1 else made[0]
+
+    def _renamed(self, argument: str) -> str:
+        """Return an argument under today's name of its flag."""
+        flag, equals, value = argument.partition("=")
+        today = _RENAMED.get(flag)
+        if today is None or not any(today in action.option_strings for action in self._actions):
+            return argument
+        logger.warning("%s is called %s now; the old name works until the next release", flag, today)
+        return today + equals + value
 
     def check_paths(self, options: Any) -> None:  # noqa: ARG002 - settings know no flags: what was parsed does
         """Raise InputError if an output of the flags last parsed cannot be written, or would destroy something."""

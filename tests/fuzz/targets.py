@@ -57,7 +57,7 @@ DATASET_FILES = ("dataset/manifest.json", "dataset/sequences.parquet")
 SASREC = ("IN/sasrec", "IN/lrurec")
 MODEL_FILES = ("sasrec/config.json", "sasrec/model.safetensors")
 EVALUATIONS = ("IN/sasrec.metrics.json", "IN/lrurec.metrics.json")
-HISTORIES = ("IN/sasrec.history.parquet", "IN/lrurec.history.parquet")
+CURVES = ("IN/sasrec.curve.parquet", "IN/lrurec.curve.parquet")
 REPORT = (
     "--report-html", "OUT/report.html", "--report-markdown", "OUT/report.md", "--results", "OUT/results.json",
     "--figures", "OUT/figures",
@@ -69,7 +69,7 @@ WINDOWS = (5, 8)
 RECOMMENDERS = (
     Target("train_recommender", "train_recommender",
            (*DATASET, "--model", "sasrec", "--profile", "smoke", "--overrides", "training.epochs=1",
-            "--checkpoint-dir", "CHECKPOINTS", "--model-dir", "OUT/model", "--history", "OUT/history"), DATASET_FILES),
+            "--checkpoint-dir", "CHECKPOINTS", "--model-dir", "OUT/model", "--curve", "OUT/curve"), DATASET_FILES),
     Target("evaluate", "evaluate",
            (*DATASET, "--model-dir", "IN/sasrec", "--ranks", "OUT/ranks", "--candidates", "OUT/candidates",
             "--metrics", "OUT/metrics"), (*DATASET_FILES, *MODEL_FILES)),
@@ -87,7 +87,7 @@ RECOMMENDERS = (
            (*DATASET, "--models", *SASREC, "--champion-dir", "OUT/champion"),
            ("dataset/manifest.json", "dataset/items.parquet", *MODEL_FILES)),
     Target("choose_settings", "choose_settings",
-           ("--histories", *SWEEP, "--trainings", "OUT/trainings"), ("sweep-0.parquet",)),
+           ("--curves", *SWEEP, "--trainings", "OUT/trainings"), ("sweep-0.parquet",)),
     Target("report_optimizers", "report_optimizers",
            ("--sweep", *SWEEP, "--comparison", *COMPARED, *REPORT), ("sweep-0.parquet", "compared-0.parquet")),
     Target("report_long_histories", "report_long_histories",
@@ -100,11 +100,11 @@ RECOMMENDERS = (
             "IN/recbole.ranks.parquet", "--resamples", "100", *REPORT),
            ("recbole/manifest.json", "recbole/sequences.parquet", "recbole.metrics.json", "recbole.ranks.parquet")),
     Target("report", "report",
-           (*DATASET, "--evaluations", *EVALUATIONS, "--histories", *HISTORIES, "--comparison", "IN/comparison.json",
+           (*DATASET, "--evaluations", *EVALUATIONS, "--curves", *CURVES, "--comparison", "IN/comparison.json",
             "--latency", "IN/latency.json", "--latency-samples", "IN/latency.parquet", "--global-time-dataset",
             "IN/later", "--global-time-evaluations", "IN/later.metrics.json", "--global-time-comparison",
             "IN/later.comparison.json", *REPORT),
-           (*DATASET_FILES, "dataset/interactions.parquet", "sasrec.metrics.json", "sasrec.history.parquet",
+           (*DATASET_FILES, "dataset/interactions.parquet", "sasrec.metrics.json", "sasrec.curve.parquet",
             "comparison.json", "latency.json", "latency.parquet", "later/manifest.json", "later.metrics.json",
             "later.comparison.json")),
 )  # fmt: skip
@@ -126,7 +126,7 @@ LANGUAGE_MODELS = (
     Target("finetune_llm", "finetune_llm",
            (*DATASET, "--candidates", "IN/validation.candidates.parquet", "--language-model", "IN/lm", "--profile",
             "smoke", "--overrides", TUNE, "--checkpoint-dir", "CHECKPOINTS", "--adapter-dir", "OUT/adapter",
-            "--history", "OUT/history"),
+            "--curve", "OUT/curve"),
            (*DATASET_FILES, "dataset/items.parquet", "validation.candidates.parquet", *LM_FILES)),
     Target("rank_candidates", "rank_candidates",
            (*DATASET, "--candidates", "IN/sasrec.candidates.parquet", "--adapter-dir", "IN/adapter", "--users", "2",
@@ -134,20 +134,20 @@ LANGUAGE_MODELS = (
            (*DATASET_FILES, "dataset/items.parquet", "sasrec.candidates.parquet", *ADAPTER_FILES)),
     Target("align_llm", "align_llm",
            (*DATASET, "--pairs", "IN/pairs.parquet", "--adapter-dir", "IN/adapter", "--profile", "smoke",
-            "--overrides", ALIGN, "--checkpoint-dir", "CHECKPOINTS", "--aligned-dir", "OUT/aligned", "--history",
+            "--overrides", ALIGN, "--checkpoint-dir", "CHECKPOINTS", "--aligned-dir", "OUT/aligned", "--curve",
             "OUT/alignment"), ("dataset/items.parquet", "pairs.parquet", *ADAPTER_FILES)),
     Target("train_generator", "train_generator",
            (*DATASET, "--model", "gpt4rec", "--language-model", "IN/lm", "--profile", "smoke", "--overrides", GENERATE,
-            "--checkpoint-dir", "CHECKPOINTS", "--generator-dir", "OUT/generator", "--history", "OUT/history.json"),
+            "--checkpoint-dir", "CHECKPOINTS", "--generator-dir", "OUT/generator", "--curve", "OUT/curve"),
            (*DATASET_FILES, "dataset/items.parquet", *LM_FILES)),
     Target("evaluate_generator", "evaluate_generator",
            (*DATASET, "--generator-dir", "IN/generator", "--lists", "OUT/lists", "--metrics", "OUT/metrics"),
            (*DATASET_FILES, "dataset/items.parquet", *GENERATOR_FILES)),
     Target("report_adapters", "report_adapters",
-           ("--adapters", "IN/adapter", "IN/adapter-usgm", "--histories", "IN/tuning.parquet",
+           ("--adapters", "IN/adapter", "IN/adapter-usgm", "--curves", "IN/tuning.parquet",
             "IN/tuning-usgm.parquet", *REPORT), ("adapter/ranker.json", "tuning.parquet")),
     Target("report_rankers", "report",
-           (*DATASET, "--evaluations", *EVALUATIONS, "--histories", *HISTORIES, "--finetuned-rankings",
+           (*DATASET, "--evaluations", *EVALUATIONS, "--curves", *CURVES, "--finetuned-rankings",
             "IN/tuned.rankings.parquet", "--finetuned-summaries", "IN/tuned.ranking.json", "--aligned-rankings",
             "IN/aligned.rankings.parquet", "--aligned-summaries", "IN/aligned.ranking.json", "--tunings",
             "IN/tuning.parquet", "--alignments", "IN/alignment.parquet", "--generations", "IN/generation.json",
@@ -191,7 +191,7 @@ def _write_recommenders(folder: Path) -> None:
 
     def train(name: str, model: str, overrides: str = "training.epochs=2", data: str = "dataset") -> None:
         run("train_recommender", "--dataset-dir", f"IN/{data}", "--model", model, "--profile", "smoke", "--overrides",
-            overrides, "--model-dir", f"IN/{name}", "--history", f"IN/{name}.history.parquet")  # fmt: skip
+            overrides, "--model-dir", f"IN/{name}", "--curve", f"IN/{name}.curve.parquet")  # fmt: skip
 
     def evaluate(name: str, data: str = "dataset", split: str = "test", out: str = "") -> None:
         run("evaluate", "--dataset-dir", f"IN/{data}", "--model-dir", f"IN/{name}", "--split", split, "--ranks",
@@ -222,7 +222,7 @@ def _write_recommenders(folder: Path) -> None:
     ):  # fmt: skip
         changes = f"training.epochs=2,training.optimizer={optimizer},training.{setting}={scale},training.weight_decay=0"
         train(f"sweep{place}", "sasrec", changes)
-        (folder / f"sweep{place}.history.parquet").rename(folder / f"sweep-{place}.parquet")
+        (folder / f"sweep{place}.curve.parquet").rename(folder / f"sweep-{place}.parquet")
     for place, source in enumerate((1, 3)):
         (folder / f"compared-{place}.parquet").write_bytes((folder / f"sweep-{source}.parquet").read_bytes())
     run("compare_models", *DATASET, "--ranks", "IN/sasrec.ranks.parquet", "IN/lrurec.ranks.parquet", "--candidates",
@@ -253,13 +253,13 @@ def _write_language_models(folder: Path) -> None:
 
     def tune(name: str, overrides: str) -> None:
         run("finetune_llm", *DATASET, "--candidates", "IN/validation.candidates.parquet", "--language-model", "IN/lm",
-            "--profile", "smoke", "--overrides", overrides, "--adapter-dir", f"IN/adapter{name}", "--history",
+            "--profile", "smoke", "--overrides", overrides, "--adapter-dir", f"IN/adapter{name}", "--curve",
             f"IN/tuning{name}.parquet")  # fmt: skip
 
     tune("", TUNE)
     tune("-usgm", f"{TUNE.rpartition(',')[0]},finetune.steps.optimizer=usgm,finetune.steps.diameter=0.1")
     run("align_llm", *DATASET, "--pairs", "IN/pairs.parquet", "--adapter-dir", "IN/adapter", "--profile", "smoke",
-        "--overrides", ALIGN, "--aligned-dir", "IN/aligned", "--history", "IN/alignment.parquet")  # fmt: skip
+        "--overrides", ALIGN, "--aligned-dir", "IN/aligned", "--curve", "IN/alignment.parquet")  # fmt: skip
     for name, adapter, base in (("tuned", "adapter", "true"), ("aligned", "aligned", "false")):
         run("rank_candidates", *DATASET, "--candidates", "IN/sasrec.candidates.parquet", "--adapter-dir",
             f"IN/{adapter}", "--users", "4", "--base", base, "--rankings", f"IN/{name}.rankings.parquet", "--ranking",
@@ -277,8 +277,8 @@ def _write_language_models(folder: Path) -> None:
         GENERATE,
         "--generator-dir",
         "IN/generator",
-        "--history",
-        "IN/generator.history.json",
+        "--curve",
+        "IN/generator.curve.parquet",
     )
     run("evaluate_generator", *DATASET, "--generator-dir", "IN/generator", "--lists", "IN/lists.parquet", "--metrics",
         "IN/generation.json")  # fmt: skip

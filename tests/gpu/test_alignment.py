@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ssm4rec.artifacts.curve import HELD_OUT
 from ssm4rec.llm.adapters import new_ranker
 from ssm4rec.llm.alignment import align
 from ssm4rec.llm.alignment_course import AlignmentTask
-from ssm4rec.llm.alignment_history import HELD_OUT
 from ssm4rec.llm.sources import Quantization
 from ssm4rec.llm_recipes import ranker_recipe
 from tests.llm.test_alignment import examples

@@ -1,6 +1,5 @@
 """A whole alignment on a tiny Llama: what is learned and logged, resuming, checkpoints, adapters on disk."""
 
-import json
 import socket
 from dataclasses import replace
 
@@ -8,12 +7,12 @@ import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
+from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, Curve, Training, read_curve, write_curve
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
 from ssm4rec.llm.alignment import align, orpo_trainer
 from ssm4rec.llm.alignment_course import AlignmentTask
-from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN, read_alignment_history, write_alignment_history
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings
 
@@ -232,15 +231,14 @@ def test_adapters_come_back_with_the_same_logits(start, language_model, write_da
         assert torch.equal(ranker.model(input_ids=tokens).logits, again.model.eval()(input_ids=tokens).logits)
 
 
-def test_the_history_comes_back(start, tmp_path):
+def test_the_learning_curve_comes_back(start, tmp_path):
     _, alignment = start()
-    path = tmp_path / "alignment.parquet"
-    write_alignment_history(path, alignment.rows)
-    assert read_alignment_history(path) == alignment.rows
-    with pytest.raises(InputError, match=r"missing\.parquet: no such file; run align_llm first"):
-        read_alignment_history(tmp_path / "missing.parquet")
-    path.write_text(json.dumps({}))
-    with pytest.raises(
-        InputError, match=r"alignment\.parquet: not a readable Parquet file \(.*\); run align_llm again"
-    ):
-        read_alignment_history(path)
+    path = tmp_path / "curve.parquet"
+    training = Training("align_llm", "toy", "tiny", 0, "adamw_torch", 1e-4)
+    curve = Curve.of(training, (point for row in alignment.rows for point in row.points()))
+    write_curve(path, curve)
+    assert read_curve(path, "align_llm") == curve
+    held_out = [row for row in alignment.rows if row.split == HELD_OUT]
+    assert curve.values("accuracy", HELD_OUT) == [row.accuracy for row in held_out]
+    assert curve.against("step", "nll", HELD_OUT) == [(row.step, row.nll) for row in held_out]
+    assert len(curve.values("learning_rate")) == len([row for row in alignment.rows if row.split == TRAIN])

@@ -10,9 +10,9 @@ import torch
 from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_folder import new_generator, query_prompts
+from ssm4rec.llm.generator_progress import GeneratorEpoch, GeneratorProgress
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining, ScratchSettings, SearchSettings
 from ssm4rec.llm.generator_training import (
-    CurveRow,
     draw_examples,
     draw_users,
     history_and_target,
@@ -50,13 +50,13 @@ def test_a_killed_training_ends_with_the_same_weights(source, cycle_dataset, tmp
     assert [row.epoch for row in through.rows] == [1, 2, 3]
     assert through.rows[2].validation_loss < through.rows[0].validation_loss
 
-    def kill(row: CurveRow) -> None:
+    def kill(row: GeneratorEpoch) -> None:
         if row.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(dataset, recipe, tmp_path / "killed", kill)
-    seen: list[CurveRow] = []
+    seen: list[GeneratorEpoch] = []
     again, _, resumed = run(dataset, recipe, tmp_path / "killed", seen.append)
     assert seen == list(resumed.rows)
     assert [(row.epoch, row.train_loss, row.validation_loss) for row in resumed.rows] == [
@@ -64,6 +64,12 @@ def test_a_killed_training_ends_with_the_same_weights(source, cycle_dataset, tmp
     ]
     for (name, one), (_, other) in zip(whole.state_dict().items(), again.state_dict().items(), strict=True):
         assert torch.equal(one, other), name
+
+
+def test_rows_of_an_earlier_version_are_refused_in_one_line(tmp_path):
+    old = {"epoch": 1, "train_loss": 2.0, "validation_loss": 2.0, "tokens_per_second": 9.0, "cpu_seconds": 1.0}
+    with pytest.raises(InputError, match="a checkpoint of an earlier version of this project; remove it"):
+        GeneratorProgress.of([old], tmp_path)
 
 
 @pytest.mark.parametrize("source", ["scratch:gpt2", "scratch:mamba2"])

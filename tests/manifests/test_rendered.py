@@ -349,7 +349,7 @@ def test_trainjob_speaks_the_stages_language() -> None:
     preparation = PrepareDataSettings.parser().parse_args(prepare["args"])
     assert training.dataset_dir == preparation.dataset_dir
     mounted = {mount["mountPath"] for mount in node["volumeMounts"]}
-    written = (training.dataset_dir, training.model_dir, training.history, Path(training.checkpoint_dir))
+    written = (training.dataset_dir, training.model_dir, training.curve, Path(training.checkpoint_dir))
     assert all("/" + path.parts[1] in mounted for path in written)
     replicated = runtime["spec"]["template"]["spec"]["replicatedJobs"]
     assert [job["name"] for job in replicated] == ["prepare-data", "node"]

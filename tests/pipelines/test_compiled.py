@@ -35,13 +35,13 @@ from ssm4rec.settings import StageSettings
 
 BY_HAND = {
     "report": {
-        "--evaluations", "--histories", "--finetuned-rankings", "--finetuned-summaries", "--aligned-rankings",
+        "--evaluations", "--curves", "--finetuned-rankings", "--finetuned-summaries", "--aligned-rankings",
         "--aligned-summaries", "--tunings", "--alignments", "--generations", "--comparison", "--latency",
         "--latency-samples", "--global-time-dataset", "--global-time-evaluations", "--global-time-comparison",
     },
-    "choose-settings": {"--histories"},
+    "choose-settings": {"--curves"},
     "report-optimizers": {"--sweep", "--comparison"},
-    "report-adapters": {"--adapters", "--histories"},
+    "report-adapters": {"--adapters", "--curves"},
     "report-long-histories": {"--evaluations", "--ranks"},
     "report-reproduction": {"--evaluations", "--ranks"},
     "compare-models": {"--ranks", "--candidates"},

@@ -280,7 +280,7 @@ def training(dataset: Path, folder: Path, *flags: str) -> list[str]:
     return [
         "--dataset-dir", str(dataset), "--model", "sasrec", "--profile", "smoke",
         "--overrides", "training.epochs=150,training.patience=150", "--device", "cpu", "--model-dir",
-        str(folder / "model"), "--history", str(folder / "history.parquet"), *flags,
+        str(folder / "model"), "--curve", str(folder / "curve.parquet"), *flags,
     ]  # fmt: skip
 
 

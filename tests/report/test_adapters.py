@@ -1,4 +1,4 @@
-"""The report of an adapter study: its numbers against hand-made histories, its words against what they must not say."""
+"""The report of an adapter study: its numbers against hand-made curves, its words against what they must not say."""
 
 import json
 from pathlib import Path
@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training, read_curve, write_curve
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
-from ssm4rec.llm.tuning_history import TuningRow, read_tuning_history, write_tuning_history
 from ssm4rec.report.adapter_sections import adapter_report_title, adapter_sections, verdict
 from ssm4rec.report.adapters import AdapterStudy, gather_adapters
 from ssm4rec.report.document import render_html, render_markdown
 
 
 def fine_tuning(folder: Path, optimizer: str, scale: float, seed: int, late: float, **facts: Any) -> tuple[Path, Path]:
-    """An adapter folder and its history: four logged losses, the last of which alone is late."""
+    """An adapter folder and its learning curve: four logged losses, the last of which alone is late."""
     adapter = folder / f"{optimizer}-{scale}-{seed}"
     adapter.mkdir()
     steps = {"optimizer": optimizer, "learning_rate": 1e-3, "diameter": 1.0, "batch": 4, "accumulation": 1}
@@ -24,11 +24,13 @@ def fine_tuning(folder: Path, optimizer: str, scale: float, seed: int, late: flo
     described = {"dataset": "toy", "fingerprint": "f", "source": "tiny", "retriever": "lrurec", "recipe": recipe}
     described |= {"quantization": "none", "stage": "finetune_llm", "profile": "smoke", "training": {}}
     (adapter / "ranker.json").write_text(json.dumps({**described, "seed": seed, **facts}))
-    rows = [TuningRow(0, 0, "validation_ndcg_10", 0.2), TuningRow(8, 32, "validation_ndcg_10", 0.25)]
+    points = [Point(2 * place, TRAIN, {"seen": 8 * place}) for place in range(5)]
+    points += [Point(0, VALIDATION, {"ndcg_10": 0.2}), Point(8, VALIDATION, {"ndcg_10": 0.25})]
     for place, loss in enumerate((9.0, 5.0, 4.0, late), 1):
-        rows += [TuningRow(2 * place, 8 * place, "loss", loss), TuningRow(2 * place, 8 * place, "letter_loss", 3.5)]
-    write_tuning_history(adapter / "history.parquet", rows)
-    return adapter, adapter / "history.parquet"
+        points.append(Point(2 * place, TRAIN, {"loss": loss, "letter_loss": 3.5}))
+    training = Training("finetune_llm", "toy", "tiny", seed, optimizer, scale)
+    write_curve(adapter / "curve.parquet", Curve.of(training, points))
+    return adapter, adapter / "curve.parquet"
 
 
 def study(folder: Path, adamw: list[float], usgm: list[float]) -> AdapterStudy:
@@ -77,17 +79,19 @@ def test_every_trial_is_there(tmp_path: Path) -> None:
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     one, its = fine_tuning(tmp_path, "usgm", 0.1, 0, 2.0)
-    with pytest.raises(InputError, match="0 adapters and 0 histories"):
+    with pytest.raises(InputError, match="0 adapters and 0 learning curves"):
         gather_adapters([], [])
-    with pytest.raises(InputError, match="2 adapters and 1 histories"):
+    with pytest.raises(InputError, match="2 adapters and 1 learning curves"):
         gather_adapters([one, one], [its])
     with pytest.raises(InputError, match=r"a second fine-tuning by usgm at 0\.1, seed 0"):
         gather_adapters([one, one], [its, its])
-    rows = read_tuning_history(its)
-    for left in ([row for row in rows if row.prompts == 0], [row for row in rows if row.name != "letter_loss"]):
-        write_tuning_history(tmp_path / "cut.parquet", left)
-        with pytest.raises(InputError, match=r"cut\.parquet: it ends without a (loss|letter_loss) of any prompts"):
+    series = read_curve(its, "finetune_llm").series
+    start = {key: {step: value for step, value in values.items() if not step} for key, values in series.items()}
+    whole = {key: values for key, values in series.items() if key[1] != "letter_loss"}
+    for left in (start, whole):
+        write_curve(tmp_path / "cut.parquet", Curve(Training("finetune_llm", "toy", "tiny", 0, "usgm", 0.1), left))
+        with pytest.raises(InputError, match=r"cut\.parquet: it ends without a train (letter_)?loss of any"):
             gather_adapters([one], [tmp_path / "cut.parquet"])
-    other, history = fine_tuning(tmp_path, "usgm", 1.0, 0, 2.0, source="large")
+    other, curve = fine_tuning(tmp_path, "usgm", 1.0, 0, 2.0, source="large")
     with pytest.raises(InputError, match="source large, others have tiny"):
-        gather_adapters([one, other], [its, history])
+        gather_adapters([one, other], [its, curve])

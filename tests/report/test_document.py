@@ -58,8 +58,8 @@ class Page(HTMLParser):
 @pytest.fixture
 def study(builder):
     evaluations = [builder.evaluation(model, seed) for model in ("sasrec", "2mamba4rec") for seed in (0, 1)]
-    histories = [builder.history(model, seed) for model in ("sasrec", "2mamba4rec") for seed in (0, 1)]
-    return gather_study(builder.manifest(), evaluations, histories)
+    curves = [builder.curve(model, seed) for model in ("sasrec", "2mamba4rec") for seed in (0, 1)]
+    return gather_study(builder.manifest(), evaluations, curves)
 
 
 def both(study):
@@ -115,22 +115,22 @@ def test_figures_are_well_formed_and_the_same_every_time(study):
 
 
 def test_validation_is_said_to_be_unmasked(builder):
-    page, markdown = both(gather_study(builder.manifest(), [builder.evaluation()], [builder.history()]))
+    page, markdown = both(gather_study(builder.manifest(), [builder.evaluation()], [builder.curve()]))
     assert "Training looks at validation NDCG@10, history unmasked, after each epoch" in markdown
     assert "Validation NDCG@10 with the history unmasked, against the epoch" in page
 
 
-def test_no_figure_without_histories(builder):
+def test_no_figure_without_curves(builder):
     page, markdown = both(builder.study(builder.evaluation()))
     assert "<svg" not in page
-    assert "No training history was given of sasrec seed 0." in markdown
+    assert "No learning curve was given of sasrec seed 0." in markdown
 
 
 def test_a_hostile_name_is_text(builder_of):
     hostile = "<script>alert(1)</script> | **x** [l](javascript:a) $y$"
     builder = builder_of(hostile)
     study = gather_study(
-        builder.manifest(settings={hostile: hostile}), [builder.evaluation(hostile)], [builder.history(hostile)]
+        builder.manifest(settings={hostile: hostile}), [builder.evaluation(hostile)], [builder.curve(hostile)]
     )
     page, markdown = both(study)
     parsed = Page(page)

@@ -154,4 +154,4 @@ def test_other_data_or_another_split_than_the_papers_is_said(builder):
 
 def test_trainings_without_a_history_are_named(builder):
     study = builder.study(builder.evaluation())
-    assert findings.missing_histories(study) == "No training history was given of sasrec seed 0."
+    assert findings.missing_curves(study) == "No learning curve was given of sasrec seed 0."

@@ -42,7 +42,7 @@ def files(tmp_path: Path) -> RankerFiles:
         [finetuned[1]],
         [aligned[0]],
         [aligned[1]],
-        [write_tuning(tmp_path / "f" / "history.parquet")],
+        [write_tuning(tmp_path / "f" / "curve.parquet")],
         [write_alignment(tmp_path / "a" / "alignment.parquet")],
     )
 
@@ -295,9 +295,9 @@ def test_files_that_do_not_belong_together_are_refused(
     few = write_ranker(tmp_path / "few", "aligned", users=30)
     assert "other users" in refusal(replace(files, aligned_rankings=[few[0]], aligned_summaries=[few[1]]))
     other_tuning = write_tuning(tmp_path / "other.parquet", best=0.6)
-    assert "not the history of the ranker in its place" in refusal(replace(files, tunings=[other_tuning]))
+    assert "not the learning curve of the ranker in its place" in refusal(replace(files, tunings=[other_tuning]))
     other_alignment = write_alignment(tmp_path / "other-alignment.parquet", accuracy=0.5)
-    assert "not the history of the ranker in its place" in refusal(replace(files, alignments=[other_alignment]))
+    assert "not the learning curve of the ranker in its place" in refusal(replace(files, alignments=[other_alignment]))
     generation = write_generation(tmp_path / "g.json")
     assert "a second evaluation of gpt4rec seed 0" in refusal(files, [generation, generation])
     strange_generation = write_generation(tmp_path / "h.json", fingerprint="feedfeedfeedfeed")

@@ -2,23 +2,22 @@
 
 import pytest
 
+from ssm4rec.artifacts.curve import Curve
 from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.report.optimizer_sections import optimizer_report_title, optimizer_sections, verdict
 from ssm4rec.report.optimizers import Method, OptimizerStudy, gather_optimizers
-from ssm4rec.training.history import EpochRow
+from ssm4rec.training.epochs import learning_curve
 from ssm4rec.training.sweep import SCALES
 from tests.epoch_rows import epoch_row
 
 MODEL = "2mamba4rec"
 
 
-def curve(
-    optimizer: str, scale: float, control: str, seed: int, best: float, dataset: str = "ml-100k"
-) -> list[EpochRow]:
+def curve(optimizer: str, scale: float, control: str, seed: int, best: float, dataset: str = "ml-100k") -> Curve:
     """Three epochs that reach ``best`` in the second; steps of 10 and 20 targets."""
-    return [
+    rows = [
         epoch_row(
             epoch,
             dataset=dataset,
@@ -36,6 +35,7 @@ def curve(
         )
         for epoch, value in enumerate((0.0, best, best / 2), 1)
     ]
+    return learning_curve(rows)
 
 
 def study(adam: list[float], usgm: list[float], scale: float = 1.0) -> OptimizerStudy:
@@ -119,13 +119,13 @@ def test_report_holds_every_training_and_every_figure() -> None:
     assert (row["best_validation_ndcg@10"], row["steps"], row["targets_seen"]) == (0.045, 6, 90)
 
 
-def test_histories_that_do_not_belong_together_are_refused() -> None:
+def test_curves_that_do_not_belong_together_are_refused() -> None:
     one = curve("adam", 1e-3, "fixed", 0, 0.1)
-    with pytest.raises(InputError, match="needs the histories of its sweep and of its comparison"):
+    with pytest.raises(InputError, match="needs the learning curves of its sweep and of its comparison"):
         gather_optimizers([one], [])
     with pytest.raises(InputError, match="of several data sets: ml-100k, ml-1m"):
         gather_optimizers([one], [curve("adam", 1e-3, "fixed", 0, 0.1, "ml-1m")])
     with pytest.raises(InputError, match="the sweep holds no training of 2mamba4rec by adam, fixed"):
         gather_optimizers([curve("usgm", 1e-3, "fixed", 0, 0.1)], [one])
-    with pytest.raises(InputError, match="two histories of 2mamba4rec"):
+    with pytest.raises(InputError, match="two learning curves of 2mamba4rec"):
         gather_optimizers([one], [one, one])

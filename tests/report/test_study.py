@@ -8,9 +8,9 @@ from ssm4rec.errors import InputError
 from ssm4rec.report.study import gather_study
 
 
-def refusal(manifest, evaluations, histories=()):
+def refusal(manifest, evaluations, curves=()):
     with pytest.raises(InputError) as caught:
-        gather_study(manifest, evaluations, histories)
+        gather_study(manifest, evaluations, curves)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -76,11 +76,10 @@ def test_baselines_that_disagree(builder):
     assert "0.05" in message
 
 
-def test_histories_nobody_evaluated_or_twice_or_empty(builder):
+def test_curves_nobody_evaluated_or_twice(builder):
     manifest, evaluations = builder.manifest(), [builder.evaluation()]
-    assert "sasrec seed 7" in refusal(manifest, evaluations, [builder.history(seed=7)])
-    assert "two histories of sasrec seed 0" in refusal(manifest, evaluations, [builder.history(), builder.history()])
-    assert "0 trainings" in refusal(manifest, evaluations, [[]])
+    assert "sasrec seed 7" in refusal(manifest, evaluations, [builder.curve(seed=7)])
+    assert "two learning curves of sasrec seed 0" in refusal(manifest, evaluations, [builder.curve(), builder.curve()])
 
 
 def test_results_hold_each_number_once_and_sorted(builder):

@@ -8,10 +8,10 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, read_curve
 from ssm4rec.artifacts.preferences import write_pairs
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
-from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN, read_alignment_history
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings
 from ssm4rec.stages.align_llm.__main__ import main, run
@@ -63,7 +63,7 @@ def adapter(dataset, language_model, tmp_path) -> Path:
 def flags(dataset: Path, pairs: Path, adapter: Path, out: Path, *more: str) -> list[str]:
     given = {
         "dataset-dir": dataset, "pairs": pairs, "adapter-dir": adapter, "profile": "smoke", "overrides": OVERRIDES,
-        "device": "cpu", "cache-dir": out / "cache", "aligned-dir": out / "aligned", "history": out / "history",
+        "device": "cpu", "cache-dir": out / "cache", "aligned-dir": out / "aligned", "curve": out / "curve",
     }  # fmt: skip
     return [text for name, value in given.items() for text in (f"--{name}", str(value))] + list(more)
 
@@ -78,12 +78,11 @@ def test_what_is_written(dataset, pairs, adapter, tmp_path):
             flags(dataset, pairs, adapter, out, "--executor-input", json.dumps(executor_input), "--seed", "3")
         )
     )
-    rows = read_alignment_history(out / "history")
+    curve = read_curve(out / "curve", "align_llm")
     # 16 users with a pair each, a quarter held out: 12 pairs, 2 x 2 a step.
-    assert [(row.step, row.split) for row in rows] == [
-        (0, HELD_OUT), (1, TRAIN), (2, TRAIN), (2, HELD_OUT), (3, TRAIN), (3, HELD_OUT),
-    ]  # fmt: skip
-    assert {(row.dataset, row.seed) for row in rows} == {("toy", 3)}
+    accuracy = curve.series[HELD_OUT, "accuracy"]
+    assert (list(curve.series[TRAIN, "loss"]), list(accuracy)) == ([1, 2, 3], [0, 2, 3])
+    assert (curve.training.dataset, curve.training.seed) == ("toy", 3)
     data = read_sequences(dataset)
     facts = RankerFacts.read(out / "aligned", data)
     assert (facts.stage, facts.seed, facts.retriever) == ("align_llm", 3, "sasrec")
@@ -91,14 +90,14 @@ def test_what_is_written(dataset, pairs, adapter, tmp_path):
     assert facts.recipe["align"]["negatives"] == 3
     assert facts.training["finetuning"] == {"prompts": 8}
     assert (facts.training["pairs"], facts.training["held_out"], facts.training["steps"]) == (12, 4, 3)
-    assert (facts.training["accuracy_before"], facts.training["accuracy"]) == (rows[0].accuracy, rows[-1].accuracy)
+    assert (facts.training["accuracy_before"], facts.training["accuracy"]) == (accuracy[0], accuracy[3])
     before = load_ranker(RankerFacts.read(adapter, data), adapter, tmp_path, CPU).model.state_dict()
     after = load_ranker(facts, out / "aligned", tmp_path, CPU).model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all("lora" in name for name in changed)
     shown = json.loads((out / "executor_output.json").read_text())["artifacts"]["aligned"]["artifacts"][0]["metadata"]
-    assert shown["log_odds_ratio"] == rows[-1].log_odds_ratio
+    assert shown["log_odds_ratio"] == curve.values("log_odds_ratio", HELD_OUT)[-1]
     assert all(isinstance(value, float) for value in shown.values())
 
 
@@ -109,7 +108,7 @@ def test_the_same_command_again_writes_the_same(dataset, pairs, adapter, tmp_pat
     written = []
     for _ in range(2):
         run(arguments)
-        written.append([(out / "aligned" / "adapter_model.safetensors").read_bytes(), (out / "history").read_bytes()])
+        written.append([(out / "aligned" / "adapter_model.safetensors").read_bytes(), (out / "curve").read_bytes()])
     assert written[0] == written[1]
     assert RankerFacts.read(out / "aligned", read_sequences(dataset)).training["tokens_per_second"] == 0
 
@@ -139,4 +138,4 @@ def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, refus
     assert "empty.parquet: not a readable Parquet file" in message(pairs=empty)
     assert "missing.parquet: no such file; run mine_preferences first" in message(pairs=tmp_path / "missing.parquet")
     assert not list(out.glob("aligned"))
-    assert not list(out.glob("history"))
+    assert not list(out.glob("curve"))

@@ -44,7 +44,7 @@ def test_training_and_evaluation_run_on_a_bare_machine(cycle_dataset: Path, tmp_
     model, metrics = tmp_path / "model", tmp_path / "metrics.json"
     run(
         "ssm4rec.stages.train_recommender", "--dataset-dir", str(cycle_dataset), "--model", "mamba4rec",
-        "--profile", "smoke", "--device", "cpu", "--model-dir", str(model), "--history", str(tmp_path / "h.parquet"),
+        "--profile", "smoke", "--device", "cpu", "--model-dir", str(model), "--curve", str(tmp_path / "h.parquet"),
     )  # fmt: skip
     run(
         "ssm4rec.stages.evaluate", "--dataset-dir", str(cycle_dataset), "--model-dir", str(model), "--device", "cpu",

@@ -8,6 +8,7 @@ import numpy
 import pyarrow.parquet
 import pytest
 
+from ssm4rec.artifacts.curve import VALIDATION, read_curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.contracts import BASELINES, TIME_BASELINES
 from ssm4rec.evaluation.metrics import all_metrics
@@ -15,7 +16,6 @@ from ssm4rec.stages.evaluate.__main__ import main, run
 from ssm4rec.stages.evaluate.settings import Settings
 from ssm4rec.stages.train_recommender.__main__ import run as run_training
 from ssm4rec.stages.train_recommender.settings import Settings as TrainRecommenderSettings
-from ssm4rec.training.history import read_history
 from tests.conftest import Refusal
 from tests.datasets import write_events
 
@@ -28,9 +28,7 @@ def model(cycle_dataset: Path, tmp_path: Path) -> Path:
 def train(dataset: Path, folder: Path, name: str, overrides: str = "") -> Path:
     flags = ["--dataset-dir", dataset, "--model", name, "--profile", "smoke", "--model-dir", folder]
     flags += ["--overrides", overrides]
-    run_training(
-        TrainRecommenderSettings.parser().parse_args([*map(str, flags), "--history", f"{folder}.history.parquet"])
-    )
+    run_training(TrainRecommenderSettings.parser().parse_args([*map(str, flags), "--curve", f"{folder}.curve.parquet"]))
     return folder
 
 
@@ -76,7 +74,7 @@ def test_every_later_event_is_a_target_of_data_split_by_time(name: str, tmp_path
     folder, out = tmp_path / "dataset", tmp_path / "out"
     dataset = write_events(folder, events)
     model = train(folder, tmp_path / "model", name, "training.epochs=1")
-    validated = read_history(tmp_path / "model.history.parquet")[-1].validation_hit_10
+    validated = read_curve(tmp_path / "model.curve.parquet", "train_recommender").values("hit_10", VALIDATION)[-1]
     assert (validated * dataset.validation_targets.sum()) % 1 == pytest.approx(0, abs=1e-9)
     run(Settings.parser().parse_args(flags(folder, model, out)))
     summary = EvaluationSummary.read(out / "metrics")

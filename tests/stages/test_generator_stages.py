@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION, read_curve
 from ssm4rec.artifacts.generations import GenerationSummary
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import read_sequences
@@ -30,7 +31,7 @@ def process(stage, *flags):
 
 def training_flags(dataset, out, *more, model="gpt4rec"):
     return ["--dataset-dir", dataset, "--model", model, "--profile", "smoke", "--generator-dir", out / "generator",
-            "--history", out / "history.json", *more]  # fmt: skip
+            "--curve", out / "curve.parquet", *more]  # fmt: skip
 
 
 def evaluation_flags(dataset, generator, out, *more):
@@ -71,9 +72,10 @@ def test_the_files_agree(model, circle, tmp_path):
     process(training, *training_flags(circle, tmp_path, *given, model=model))
     facts = json.loads((tmp_path / "generator" / "generator.json").read_text())
     assert (facts["model"], facts["from_scratch"], facts["profile"]) == (model, True, "smoke")
-    rows = json.loads((tmp_path / "history.json").read_text())
-    assert [row["epoch"] for row in rows] == [1, 2]
-    assert rows == facts["training"]["rows"]
+    curve, rows = read_curve(tmp_path / "curve.parquet", "train_generator"), facts["training"]["rows"]
+    assert curve.values("epoch") == [1, 2]
+    assert curve.values("loss", VALIDATION) == [row["validation_loss"] for row in rows]
+    assert list(curve.series[TRAIN, "loss"]) == [rows[0]["steps"], rows[0]["steps"] + rows[1]["steps"]]
     best = max(facts["training"]["tuning"], key=lambda pair: pair["ndcg@10"])
     assert (facts["k1"], facts["b"]) == (best["k1"], best["b"])
     assert shown(tmp_path, "generator")["validation_ndcg_at_10"] == best["ndcg@10"]
@@ -154,7 +156,7 @@ def test_a_killed_stage_goes_on_to_the_same_weights(circle, tmp_path, one_thread
             time.sleep(0.01)
         running.send_signal(signal.SIGKILL)
     assert not (killed / "generator").exists()
-    assert not (killed / "history.json").exists()
+    assert not (killed / "curve.parquet").exists()
     with caplog.at_level("INFO"):
         process(training, *training_flags(circle, killed, *more))
     assert "resumed after epoch" in caplog.text

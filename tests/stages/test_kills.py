@@ -76,17 +76,17 @@ def sweep(inputs: Path, language_model: Callable[[str], Path], tmp_path: Path) -
     flags = {
         "finetune_llm": [
             "--candidates", str(inputs / "candidates.parquet"), "--language-model", str(language_model("llama")),
-            "--overrides", TUNING, "--adapter-dir", "{out}/adapter", "--history", "{out}/history",
+            "--overrides", TUNING, "--adapter-dir", "{out}/adapter", "--curve", "{out}/curve",
         ],
         "align_llm": [
             "--pairs", str(inputs / "pairs.parquet"), "--adapter-dir", str(inputs / "adapter"),
             "--overrides", ALIGNMENT,
-            "--aligned-dir", "{out}/aligned", "--history", "{out}/history",
+            "--aligned-dir", "{out}/aligned", "--curve", "{out}/curve",
         ],
-        "train_generator": ["--model", "gpt4rec", "--generator-dir", "{out}/generator", "--history", "{out}/history"],
+        "train_generator": ["--model", "gpt4rec", "--generator-dir", "{out}/generator", "--curve", "{out}/curve"],
         "train_recommender": [
             "--model", "sasrec", "--overrides", "training.epochs=3", "--model-dir", "{out}/model",
-            "--history", "{out}/history",
+            "--curve", "{out}/curve",
         ],
     }  # fmt: skip
 
@@ -117,7 +117,7 @@ def test_finetuning_survives_kills_around_its_checkpoints(sweep: Sweep) -> None:
     """At such moments, in and around a checkpoint, earlier versions did not resume, or to another result."""
     found = sweep("finetune_llm", [24, 36, 54, 66], 0)
     assert found["outputs"] == [f"adapter/{name}" for name in (
-        ".ssm4rec.json", "adapter_config.json", "adapter_model.safetensors", "ranker.json")] + ["history"]  # fmt: skip
+        ".ssm4rec.json", "adapter_config.json", "adapter_model.safetensors", "ranker.json")] + ["curve"]  # fmt: skip
     assert all(kill["killed"] == -9 for kill in found["kills"])
     check(found)
 

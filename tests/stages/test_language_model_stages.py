@@ -7,11 +7,11 @@ import numpy
 import pyarrow.parquet
 import pytest
 
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION, read_curve
 from ssm4rec.artifacts.rankings import RankingSummary, read_rankings
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import read_sequences
 from ssm4rec.evaluation.metrics import metric_at
-from ssm4rec.llm.tuning_history import read_tuning_history
 from ssm4rec.stages.evaluate import __main__ as evaluating
 from ssm4rec.stages.finetune_llm import __main__ as finetuning
 from ssm4rec.stages.rank_candidates import __main__ as ranking
@@ -34,7 +34,7 @@ def circle(tmp_path_factory):
     dataset = write_titles(write_dataset_folder(folder / "dataset", circle))
     model = folder / "model"
     process(training, "--dataset-dir", dataset, "--model", "sasrec", "--profile", "smoke", "--model-dir", model,
-            "--history", folder / "history.parquet")  # fmt: skip
+            "--curve", folder / "curve.parquet")  # fmt: skip
     for split in ("validation", "test"):
         process(evaluating, "--dataset-dir", dataset, "--model-dir", model, "--split", split,
                 "--ranks", folder / "ranks", "--candidates", folder / f"{split}.parquet",
@@ -45,7 +45,7 @@ def circle(tmp_path_factory):
 def finetune_flags(circle, source, out, *more):
     return ["--dataset-dir", circle / "dataset", "--candidates", circle / "validation.parquet",
             "--language-model", source, "--profile", "smoke", "--overrides", OVERRIDES,
-            "--adapter-dir", out / "adapter", "--history", out / "history.parquet", *more]  # fmt: skip
+            "--adapter-dir", out / "adapter", "--curve", out / "curve.parquet", *more]  # fmt: skip
 
 
 def rank_flags(circle, adapter, out, *more):
@@ -59,14 +59,15 @@ def adapter(circle, language_model):
     return circle / "tuned" / "adapter"
 
 
-def test_an_adapter_and_its_history(circle, adapter, language_model):
+def test_an_adapter_and_its_learning_curve(circle, adapter, language_model):
     facts = json.loads((adapter / "ranker.json").read_text())
     assert facts["source"] == str(language_model("llama"))
     assert (facts["stage"], facts["retriever"], facts["profile"]) == ("finetune_llm", "sasrec", "smoke")
     assert facts["recipe"]["finetune"]["lora"]["rank"] == 2
-    rows = read_tuning_history(circle / "tuned" / "history.parquet")
-    assert {row.name for row in rows} >= {"loss", "learning_rate", "validation_ndcg_10"}
-    assert max(row.prompts for row in rows) == facts["training"]["prompts"] == 8
+    curve = read_curve(circle / "tuned" / "curve.parquet", "finetune_llm")
+    assert curve.series.keys() >= {(TRAIN, "loss"), (TRAIN, "learning_rate"), (VALIDATION, "ndcg_10")}
+    assert max(curve.values("seen")) == facts["training"]["prompts"] == 8
+    assert curve.training.optimizer == facts["recipe"]["finetune"]["steps"]["optimizer"]
 
 
 def test_rankings_and_summary_agree(circle, adapter, tmp_path):
@@ -152,11 +153,15 @@ def untitled(dataset: Path) -> Path:
     return dataset
 
 
-def test_history_and_rankings_that_are_none(tmp_path):
+def test_curve_and_rankings_that_are_none(tmp_path):
     from ssm4rec.errors import InputError
 
     (tmp_path / "file").write_text("no")
-    for read in (read_tuning_history, lambda path: read_rankings(path, ""), RankingSummary.read):
+    for read in (
+        lambda path: read_curve(path, "finetune_llm"),
+        lambda path: read_rankings(path, ""),
+        RankingSummary.read,
+    ):
         for name in ("file", "missing"):
             with pytest.raises(InputError, match=name) as raised:
                 read(tmp_path / name)

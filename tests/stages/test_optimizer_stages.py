@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from ssm4rec.training.history import write_history
+from ssm4rec.artifacts.curve import write_curve
+from ssm4rec.training.epochs import learning_curve
 from tests.epoch_rows import epoch_row
 
 FIGURES = (
@@ -29,7 +30,7 @@ def write(folder: Path, optimizer: str, scale: float, control: str, seed: int, b
         batch_control=control,
         batch_targets=[10, 20],
     )
-    write_history(path, [row])
+    write_curve(path, learning_curve([row]))
     return path
 
 
@@ -46,7 +47,7 @@ def swept(tmp_path: Path) -> list[Path]:
 def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> None:
     chosen = tmp_path / "trainings.json"
     done = stage(
-        "choose_settings", "--histories", *swept, "--controls", "fixed,paper", "--seeds", "5", "--trainings", chosen
+        "choose_settings", "--curves", *swept, "--controls", "fixed,paper", "--seeds", "5", "--trainings", chosen
     )
     assert done.returncode == 0, done.stderr
     assert "sasrec: adam at 0.002" in done.stderr + done.stdout
@@ -86,11 +87,11 @@ def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> No
     [
         (["--controls", "growing"], "--controls growing: unknown; choose from fixed, paper, inverse, noise-scale"),
         (["--seeds", "one"], "--seeds one: write a whole number"),
-        (["--histories"], "no histories to choose from"),
+        (["--curves"], "no learning curves to choose from"),
     ],
 )
 def test_choose_settings_refuses_in_one_line(swept: list[Path], tmp_path: Path, flags: list[str], message: str) -> None:
-    done = stage("choose_settings", "--histories", *swept, "--trainings", tmp_path / "out.json", *flags)
+    done = stage("choose_settings", "--curves", *swept, "--trainings", tmp_path / "out.json", *flags)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert message in line
@@ -101,16 +102,16 @@ def test_report_refuses_a_study_without_comparison(swept: list[Path], tmp_path: 
     done = stage("report_optimizers", "--sweep", *swept, "--results", tmp_path / "r.json")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "needs the histories of its sweep and of its comparison" in line
+    assert "needs the learning curves of its sweep and of its comparison" in line
 
 
 def test_report_refuses_an_optimizer_that_nobody_knows(swept: list[Path], tmp_path: Path) -> None:
     """The harness of faults found one called nan, which the report printed like a number that went wrong."""
     curve = pyarrow.parquet.read_table(swept[0])
-    place = curve.column_names.index("optimizer")
-    pyarrow.parquet.write_table(curve.set_column(place, "optimizer", [["nan"] * len(curve)]), swept[0])
+    described = curve.schema.metadata[b"ssm4rec.training"].replace(b'"adam"', b'"nan"')
+    pyarrow.parquet.write_table(curve.replace_schema_metadata({b"ssm4rec.training": described}), swept[0])
     texts = ("--results", tmp_path / "r.json")
     done = stage("report_optimizers", "--sweep", *swept, "--comparison", swept[1], *texts)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert f"{swept[0]}: not a training history (row 0.optimizer" in line
+    assert f"{swept[0]}: not a learning curve of train_recommender (optimizer: there is none called 'nan'" in line

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
+from ssm4rec.artifacts.curve import write_curve as write_curve_file
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.data.dataset import read_manifest
@@ -19,7 +20,7 @@ from ssm4rec.settings import Read, described
 from ssm4rec.stages.report.__main__ import main
 from ssm4rec.stages.report.component import report
 from ssm4rec.stages.report.settings import Settings
-from ssm4rec.training.history import write_history
+from ssm4rec.training.epochs import learning_curve
 from tests.datasets import write_dataset_folder
 from tests.epoch_rows import epoch_row
 from tests.report.language_model_study import write_alignment, write_generation, write_ranker, write_tuning
@@ -104,9 +105,9 @@ def write_evaluation(folder, model, seed, fingerprint=FINGERPRINT, baselines=BAS
 
 
 def write_curve(folder, model, seed):
-    path = folder / f"{model}-{seed}" / "history.parquet"
+    path = folder / f"{model}-{seed}" / "curve.parquet"
     rows = [epoch_row(epoch, dataset="ml-100k", model=model, seed=seed) for epoch in (1, 2)]
-    write_history(path, rows)
+    write_curve_file(path, learning_curve(rows))
     return path
 
 
@@ -119,8 +120,8 @@ def write_language_models(folder):
         "finetuned_summaries": [finetuned[1]],
         "aligned_rankings": [aligned[0]],
         "aligned_summaries": [aligned[1]],
-        "tunings": [write_tuning(folder / "history.parquet")],
-        "alignments": [write_alignment(folder / "alignment.parquet", dataset="ml-100k")],
+        "tunings": [write_tuning(folder / "curve.parquet")],
+        "alignments": [write_alignment(folder / "alignment.curve.parquet", dataset="ml-100k")],
         "generations": [
             write_generation(folder / "gpt4rec" / "generation.json", dataset="ml-100k", fingerprint=FINGERPRINT)
         ],
@@ -185,10 +186,10 @@ def stage(monkeypatch, capsys):
 
 def test_by_hand(tmp_path):
     evaluations = [write_evaluation(tmp_path, "sasrec", seed) for seed in (0, 1)]
-    histories = [write_curve(tmp_path, "sasrec", seed) for seed in (0, 1)]
+    curves = [write_curve(tmp_path, "sasrec", seed) for seed in (0, 1)]
     command = [sys.executable, "-m", "ssm4rec.stages.report", "--dataset-dir", write_dataset(tmp_path / "dataset")]
     done = subprocess.run(
-        [*command, "--evaluations", *evaluations, "--histories", *histories, *outputs(tmp_path / "out")],
+        [*command, "--evaluations", *evaluations, "--curves", *curves, *outputs(tmp_path / "out")],
         capture_output=True,
         text=True,
         check=False,
@@ -205,7 +206,7 @@ def test_the_executor_input_names_all_files_of_a_list(stage, tmp_path):
     models = [("sasrec", 0), ("sasrec", 1), ("2mamba4rec", 0)]
     lists = {
         "evaluations": [write_evaluation(tmp_path, *model) for model in models],
-        "histories": [write_curve(tmp_path, *model) for model in models],
+        "curves": [write_curve(tmp_path, *model) for model in models],
     }
     artifacts = {name: {"artifacts": [{"uri": str(path)} for path in paths]} for name, paths in lists.items()}
     executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
@@ -229,7 +230,7 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
         "--dataset-dir", dataset, "--evaluations", *recommenders, *flags, *outputs(tmp_path / "hand")
     )  # fmt: skip
     assert (status, error) == (0, "")
-    everything = {"evaluations": recommenders, "histories": [write_curve(tmp_path, "sasrec", 0)], **lists}
+    everything = {"evaluations": recommenders, "curves": [write_curve(tmp_path, "sasrec", 0)], **lists}
     artifacts = {name: {"artifacts": [{"uri": str(path)} for path in paths]} for name, paths in everything.items()}
     executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
     status, error = stage("--dataset-dir", dataset, "--executor-input", executor_input, *outputs(tmp_path / "kfp"))
@@ -251,7 +252,7 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
 
 @pytest.mark.parametrize("empty", [None, {}, {"artifacts": []}])
 def test_a_list_that_is_empty_or_left_out_is_no_fault(stage, tmp_path, empty):
-    given = {"evaluations": write_evaluation(tmp_path, "sasrec", 0), "histories": write_curve(tmp_path, "sasrec", 0)}
+    given = {"evaluations": write_evaluation(tmp_path, "sasrec", 0), "curves": write_curve(tmp_path, "sasrec", 0)}
     artifacts = {name: {"artifacts": [{"uri": str(path)}]} for name, path in given.items()}
     artifacts |= dict.fromkeys(LISTS, empty) if empty is not None else {}
     executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
@@ -274,20 +275,28 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
     good = write_evaluation(tmp_path, "sasrec", 0)
     other = write_evaluation(tmp_path / "other", "sasrec", 1, fingerprint="feedfeedfeedfeed")
     stranger = write_curve(tmp_path / "other", "2mamba4rec", 0)
-    no_history = tmp_path / "text.parquet"
-    no_history.write_text("no Parquet")
+    no_table = tmp_path / "text.parquet"
+    no_table.write_text("no Parquet")
     another_table = dataset / "sequences.parquet"
-    curve = pyarrow.parquet.read_table(write_curve(tmp_path, "sasrec", 0))
-    place, unknown_control = curve.column_names.index("batch_control"), tmp_path / "unknown.parquet"
-    pyarrow.parquet.write_table(curve.set_column(place, "batch_control", [["nan"] * len(curve)]), unknown_control)
+    curve, unknown_control = (
+        pyarrow.parquet.read_table(write_curve(tmp_path, "sasrec", 0)),
+        tmp_path / "unknown.parquet",
+    )
+    described = curve.schema.metadata[b"ssm4rec.training"].replace(b'"fixed"', b'"nan"')
+    pyarrow.parquet.write_table(curve.replace_schema_metadata({b"ssm4rec.training": described}), unknown_control)
     for named, arguments in {
         "no evaluation was given": [],
         "feedfeedfeed": ["--evaluations", good, other],
         "two evaluations of sasrec seed 0 on test": ["--evaluations", good, good],
-        "2mamba4rec seed 0": ["--evaluations", good, "--histories", stranger],
-        "text.parquet: not a readable Parquet file": ["--evaluations", good, "--histories", no_history],
-        "not a training history": ["--evaluations", good, "--histories", another_table],
-        "row 0.batch_control": ["--evaluations", good, "--histories", unknown_control],
+        "2mamba4rec seed 0": ["--evaluations", good, "--curves", stranger],
+        "text.parquet: not a readable Parquet file": ["--evaluations", good, "--curves", no_table],
+        "not a learning curve of train_recommender, it has no column": [
+            "--evaluations",
+            good,
+            "--curves",
+            another_table,
+        ],
+        "(batch_control: Input should be": ["--evaluations", good, "--curves", unknown_control],
         "nowhere.json: no such file": ["--evaluations", "nowhere.json"],
         "not the metrics.json of an evaluation": ["--evaluations", dataset / "manifest.json"],
         "tunings: 1 files, but 0 in --finetuned-summaries": ["--evaluations", good, "--tunings", stranger],
@@ -309,17 +318,17 @@ def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):
         return dsl.ContainerSpec(image="any", command=["true"], args=[files.path])
 
     @dsl.container_component
-    def evaluated(name: str, metrics: dsl.Output[dsl.Artifact], history: dsl.Output[dsl.Artifact]):
-        return dsl.ContainerSpec(image="any", command=["true"], args=[name, metrics.path, history.path])
+    def evaluated(name: str, metrics: dsl.Output[dsl.Artifact], curve: dsl.Output[dsl.Artifact]):
+        return dsl.ContainerSpec(image="any", command=["true"], args=[name, metrics.path, curve.path])
 
     @dsl.pipeline(name="reported")
     def pipeline():
         dataset = made().outputs["files"]
         with dsl.ParallelFor(["one", "two"]) as name:
             task = evaluated(name=name)
-        metrics, history = dsl.Collected(task.outputs["metrics"]), dsl.Collected(task.outputs["history"])
+        metrics, curve = dsl.Collected(task.outputs["metrics"]), dsl.Collected(task.outputs["curve"])
         others = {name: dsl.Collected(task.outputs["metrics"]) for name in LISTS - SINGLE}
-        report(dataset=dataset, evaluations=metrics, histories=history, **others)
+        report(dataset=dataset, evaluations=metrics, curves=curve, **others)
 
     compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))
     specification = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())
@@ -327,7 +336,7 @@ def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):
     assert container["command"] == ["python", "-m", "ssm4rec.stages.report"]
     values = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
     flags = {flag for action in Settings.parser()._actions for flag in action.option_strings if flag.startswith("--")}
-    lists = {"evaluations", "histories", *LISTS}
+    lists = {"evaluations", "curves", *LISTS}
     assert set(values) == flags - {"--help", *(f"--{name.replace('_', '-')}" for name in lists)}
     assert values["--executor-input"] == "{{$}}"
     inputs = specification["components"]["comp-report"]["inputDefinitions"]["artifacts"]

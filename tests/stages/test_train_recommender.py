@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, read_curve
 from ssm4rec.stages.train_recommender.__main__ import run
 from ssm4rec.stages.train_recommender.settings import Settings
-from ssm4rec.training.history import read_history
 from tests.datasets import write_dataset_folder
 
 PROGRAM = [sys.executable, "-m", "ssm4rec.stages.train_recommender"]
@@ -23,7 +23,7 @@ TINY = "training.epochs=150,training.patience=199,training.tokens_per_batch=32"
 
 
 def command(dataset: Path, folder: Path, *flags: str) -> list[str]:
-    outputs = ["--model-dir", str(folder / "model"), "--history", str(folder / "history.parquet")]
+    outputs = ["--model-dir", str(folder / "model"), "--curve", str(folder / "curve.parquet")]
     return ["--dataset-dir", str(dataset), "--model", "2mamba4rec", "--profile", "smoke", *outputs, *flags]
 
 
@@ -60,7 +60,7 @@ def test_killed_training_resumes_to_the_same_result(
         assert said.endswith("train_recommender: interrupted\n")
         assert "Traceback" not in said
     assert not (killed / "model").exists()
-    assert not (killed / "history.parquet").exists()
+    assert not (killed / "curve.parquet").exists()
     again = finish(command(cycle_dataset, killed, "--overrides", TINY))
     assert again.returncode == 0
     assert "resumed after epoch" in again.stderr
@@ -68,8 +68,10 @@ def test_killed_training_resumes_to_the_same_result(
     assert ours.keys() == theirs.keys()
     assert all(ours[name].equal(theirs[name]) for name in ours)
 
-    def without_time(path: Path) -> list[dict[str, object]]:
-        return [{**vars(row), "cpu_seconds": 0} for row in read_history(path / "history.parquet")]
+    def without_time(path: Path) -> Curve:
+        curve = read_curve(path / "curve.parquet", "train_recommender")
+        del curve.series[TRAIN, "cpu_seconds"]
+        return curve
 
     assert without_time(killed) == without_time(whole)
 
@@ -82,18 +84,20 @@ def test_writes_what_the_readme_says(cycle_dataset: Path, tmp_path: Path) -> Non
     weights = load_file(tmp_path / "out" / "model" / "model.safetensors")
     learned = [tensor for name, tensor in weights.items() if name != "repeat_term.start"]
     assert config["parameters"] == sum(tensor.numel() for tensor in learned)
-    rows = read_history(tmp_path / "out" / "history.parquet")
-    assert [row.epoch for row in rows] == [1, 2]
-    best = max(rows, key=lambda row: row.validation_ndcg_10)
-    assert config["training"]["validation_ndcg@10"] == best.validation_ndcg_10
-    assert config["training"]["best_epoch"] == best.epoch
+    curve = read_curve(tmp_path / "out" / "curve.parquet", "train_recommender")
+    reached = curve.against("epoch", "ndcg_10", VALIDATION)
+    assert [epoch for epoch, _ in reached] == [1, 2]
+    best_epoch, best = max(reached, key=lambda point: point[1])
+    assert config["training"]["validation_ndcg@10"] == best
+    assert config["training"]["best_epoch"] == best_epoch
+    assert sum(curve.values("batch_targets")) == curve.values("seen")[-1]
 
 
 def test_disk_that_cannot_take_the_output(cycle_dataset: Path, tmp_path: Path) -> None:
     flags = command(cycle_dataset, tmp_path / "out", "--overrides", "training.epochs=1")
     full = finish(flags, largest_file=2048)
     assert (full.returncode, "free space or choose another folder" in full.stderr) == (2, True)
-    below_a_file = finish([*flags, "--history", str(cycle_dataset / "manifest.json" / "history.parquet")])
+    below_a_file = finish([*flags, "--curve", str(cycle_dataset / "manifest.json" / "curve.parquet")])
     assert (below_a_file.returncode, "manifest.json is not a folder" in below_a_file.stderr) == (2, True)
     for process in (full, below_a_file):
         assert "Traceback" not in process.stderr
@@ -120,7 +124,7 @@ def test_mistakes_get_one_line_and_status_2(
     assert process.returncode == 2
     assert message in errors[-1]
     assert sum("error" in line for line in errors) == 1
-    assert not (tmp_path / "out" / "history.parquet").exists()
+    assert not (tmp_path / "out" / "curve.parquet").exists()
     assert not list(tmp_path.glob("**/*.partial-*"))
 
 

@@ -18,7 +18,7 @@ from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.recipes import recipe
 from ssm4rec.training import loop
 from ssm4rec.training.checkpoint import save_checkpoint
-from ssm4rec.training.history import EpochRow
+from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.loop import Trained, train
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.task import Task

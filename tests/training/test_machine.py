@@ -20,7 +20,7 @@ STAGE = "ssm4rec.stages.train_recommender"
 def arguments(dataset: Path, folder: Path, model: str, overrides: str) -> list[str]:
     return [
         "--dataset-dir", str(dataset), "--model", model, "--profile", "smoke", "--overrides", overrides,
-        "--device", "cpu", "--model-dir", str(folder / "model"), "--history", str(folder / "history.parquet"),
+        "--device", "cpu", "--model-dir", str(folder / "model"), "--curve", str(folder / "curve.parquet"),
     ]  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def test_a_task_of_a_cluster_that_finds_no_gpu_ends_at_once(cycle_dataset: Path,
     command = [
         sys.executable, "-m", "ssm4rec.stages.train_recommender", "--dataset-dir", str(cycle_dataset),
         "--model", "sasrec", "--profile", "smoke", "--device", "auto",
-        "--model-dir", str(tmp_path / "model"), "--history", str(tmp_path / "history.parquet"),
+        "--model-dir", str(tmp_path / "model"), "--curve", str(tmp_path / "curve.parquet"),
     ]  # fmt: skip
     environment = {**os.environ, "SSM4REC_DEVICE": "cuda"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -119,7 +119,7 @@ def test_a_convolution_that_the_kernel_does_not_take(cycle_dataset: Path, tmp_pa
     arguments = [
         "--dataset-dir", str(cycle_dataset), "--model", "2mamba4rec", "--profile", "smoke", "--device", "cpu",
         "--overrides", "training.epochs=1,model.mixer.convolution_width=5", "--kernels", kernels,
-        "--model-dir", str(tmp_path / "model"), "--history", str(tmp_path / "history.parquet"),
+        "--model-dir", str(tmp_path / "model"), "--curve", str(tmp_path / "curve.parquet"),
     ]  # fmt: skip
     options = Settings.parser().parse_args(arguments)
     try:

@@ -184,7 +184,9 @@ def _first(error: ValidationError, document: Any) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "union_tag_not_found":  # what tells the kinds apart is a field like the others
         where, message = f"{where}.{first['ctx']['discriminator'].strip(chr(39))}", "Field required"
-    return reason(ValueError(f"{where or type(document).__name__}: {message}"))
+    if not where and first["type"] != "value_error":  # what an object says of itself names its field
+        where = type(document).__name__
+    return reason(ValueError(f"{where}: {message}" if where else message))
 
 
 def _arrow_type(hint: Any) -> tuple[pyarrow.DataType, bool]:

@@ -25,8 +25,7 @@ from transformers.training_args import OptimizerNames
 from ssm4rec.errors import InputError
 from ssm4rec.files import read_json, write_json
 from ssm4rec.llm.adapters import Ranker
-from ssm4rec.llm.alignment_course import AlignmentTask, Course
-from ssm4rec.llm.alignment_history import AlignmentRow
+from ssm4rec.llm.alignment_course import AlignmentRow, AlignmentTask, Course
 from ssm4rec.llm.language_models import memory_advice, on_one_device, optimizer_name
 from ssm4rec.llm.orpo import AnswerORPOTrainer, ORPOConfig, sequence_error
 from ssm4rec.llm.preference_examples import PreferenceExample
@@ -46,7 +45,7 @@ class Alignment:
     """How an alignment went.
 
     Attributes:
-        rows: its history.
+        rows: its learning curve.
         steps: of the optimizer.
         optimizer: that took them.
         seconds: of training steps of this process, looks and checkpoints left out; 0: all was in the checkpoint.
@@ -76,7 +75,7 @@ def align(
         ranker: a trainable one.
         task: what to train on, and how.
         checkpoint_folder: written after every look.
-        on_row: called with every row of the history, those of an earlier process included.
+        on_row: called with every row of the learning curve, those of an earlier process included.
 
     Raises:
         InputError: the checkpoint is of another alignment, the loss is no number, or the GPU's memory is too small.

@@ -6,14 +6,14 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, Point, Split
 from ssm4rec.errors import InputError
-from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN, AlignmentRow
 from ssm4rec.llm.preference_examples import PreferenceSet
 from ssm4rec.llm.settings import AlignmentSettings
 
@@ -30,10 +30,50 @@ class AlignmentTask:
     seed: int
 
 
+@dataclass(frozen=True)
+class AlignmentRow:
+    """Means over pairs, P as in the paper's equation 2: of a token of the answer, the geometric mean.
+
+    Attributes:
+        dataset, seed: of the training.
+        step: optimizer steps taken; held-out pairs are also looked at before the first one.
+        epoch: share of the training pairs seen.
+        split: ``train``, over the pairs since the last such row, or ``held-out``, over all of these.
+        loss: equation 5, nll + beta * odds_ratio_loss.
+        nll: -log P(y_w|x), nats per token of the answer.
+        odds_ratio_loss: equation 6, -log sigmoid(log_odds_ratio).
+        log_odds_ratio: log of equation 4; above 0 the model prefers the winner.
+        margin: beta * (log P(y_w|x) - log P(y_l|x)), what trl calls the margin of the rewards.
+        accuracy: share of pairs with P(y_w|x) > P(y_l|x).
+        learning_rate: of the last step; None for held-out rows.
+    """
+
+    dataset: str
+    seed: int
+    step: int
+    epoch: float
+    split: Split
+    loss: float
+    nll: float
+    odds_ratio_loss: float
+    log_odds_ratio: float
+    margin: float
+    accuracy: float
+    learning_rate: float | None
+
+    def points(self) -> tuple[Point]:
+        """Return the row as points of a learning curve."""
+        values = asdict(self)
+        for name in ("dataset", "seed", "step", "split"):
+            del values[name]
+        return (Point(self.step, self.split, values),)
+
+
 def alignment_row(task: AlignmentTask, logs: dict[str, Any], step: int) -> AlignmentRow | None:
     """Return what trl logged as a row; None if it is neither of training nor of a look."""
     if "loss" in logs:
-        split, prefix = TRAIN, ""
+        split: Split = TRAIN
+        prefix = ""
     elif "eval_loss" in logs:
         split, prefix = HELD_OUT, "eval_"
     else:
@@ -58,7 +98,7 @@ def alignment_row(task: AlignmentTask, logs: dict[str, Any], step: int) -> Align
 
 
 class Course(TrainerCallback):
-    """Looks and checkpoints at even distances, rows of the history, a progress bar, and the time of the steps."""
+    """Looks and checkpoints at even distances, rows of the curve, a progress bar, and the time of the steps."""
 
     def __init__(self, task: AlignmentTask, on_row: Callable[[AlignmentRow], None]) -> None:
         self.task, self.on_row = task, on_row

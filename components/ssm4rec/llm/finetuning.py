@@ -26,9 +26,8 @@ from ssm4rec.llm.examples import Example
 from ssm4rec.llm.language_models import on_one_device, optimizer_name
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import RankerSettings, StepSettings
-from ssm4rec.llm.tuning_history import TuningRow
 from ssm4rec.llm.tuning_optimizer import usgm_for
-from ssm4rec.llm.tuning_watch import TuningWatch, diverged
+from ssm4rec.llm.tuning_watch import TuningRow, TuningWatch, diverged
 from ssm4rec.optim.usgm import GradientNotFiniteError
 
 

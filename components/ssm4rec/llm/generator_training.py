@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy
@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from ssm4rec.data.batches import length_buckets
 from ssm4rec.data.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.errors import InputError
+from ssm4rec.llm.generator_progress import GeneratorEpoch, GeneratorProgress
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining
 from ssm4rec.llm.queries import Example, QueryPrompts
 from ssm4rec.training.checkpoint import Weights, load_state, save_state
@@ -36,38 +37,6 @@ _LOOK_EVERY = 20
 
 _DRAWS = {"users": 1, "examples": 2, "dropout": 3}
 """What random numbers are for, so that one draw does not depend on another."""
-
-
-@dataclass(frozen=True)
-class CurveRow:
-    """What one epoch did.
-
-    Attributes:
-        epoch: from 1.
-        train_loss: mean per token trained on, nats.
-        validation_loss: mean per token of the validation users' next titles, nats.
-        tokens_per_second: of prompts and answers, trained on or not, while training.
-        cpu_seconds: of this process and its threads since the training's start.
-    """
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    tokens_per_second: float
-    cpu_seconds: float
-
-
-@dataclass(frozen=True)
-class GeneratorProgress:
-    """How far a training has come: a row per finished epoch, and the one with the lowest validation loss (from 1)."""
-
-    rows: tuple[CurveRow, ...] = ()
-    best_epoch: int = 0
-
-    def with_row(self, row: CurveRow) -> "GeneratorProgress":
-        """Return the progress one epoch further."""
-        better = not self.rows or row.validation_loss < self.rows[self.best_epoch - 1].validation_loss
-        return GeneratorProgress((*self.rows, row), row.epoch if better else self.best_epoch)
 
 
 def draw_users(dataset: SequenceDataset, split: Split, most: int, seed: int) -> Int64s:
@@ -92,7 +61,7 @@ def train_generator(
     prompts: QueryPrompts,
     machine: Machine,
     checkpoint_folder: Path,
-    on_epoch: Callable[[CurveRow], None],
+    on_epoch: Callable[[GeneratorEpoch], None],
 ) -> GeneratorProgress:
     """Train a model to the end, from the checkpoint in ``checkpoint_folder`` if there is one; it gets the best weights.
 
@@ -123,9 +92,9 @@ def train_generator(
     found = load_state(checkpoint_folder, task.identity(), model, optimizer)
     if found is not None:
         state, best = found
-        for row in state["epochs"]:
-            progress = progress.with_row(CurveRow(**row))
-            on_epoch(progress.rows[-1])
+        progress = GeneratorProgress.of(state["epochs"], checkpoint_folder)
+        for row in progress.rows:
+            on_epoch(row)
         logger.info("resumed after epoch %d from %s", len(progress.rows), checkpoint_folder)
     trainer = _Trainer(task, model, prompts, machine, optimizer)
     clock = time.process_time() - (progress.rows[-1].cpu_seconds if progress.rows else 0.0)
@@ -161,7 +130,7 @@ class _Trainer:
         self.task, self.model, self.prompts, self.machine, self.optimizer = task, model, prompts, machine, optimizer
         self.settings = task.recipe.training
 
-    def epoch(self, epoch: int, held_out: Sequence[Example], clock: float) -> CurveRow:
+    def epoch(self, epoch: int, held_out: Sequence[Example], clock: float) -> GeneratorEpoch:
         """Train once over the users, and validate.
 
         Args:
@@ -194,8 +163,9 @@ class _Trainer:
                         raise self._diverged(mean, epoch)
                     bar.set_postfix({"loss": f"{mean:.4f}"}, refresh=False)
         seconds = time.perf_counter() - began
-        return CurveRow(
+        return GeneratorEpoch(
             epoch=epoch,
+            steps=len(batches),
             train_loss=mean,
             validation_loss=self._validate(held_out),
             tokens_per_second=tokens / seconds,

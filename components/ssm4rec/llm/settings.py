@@ -71,6 +71,11 @@ class StepSettings:
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"there is no optimizer called {self.optimizer!r}: {', '.join(OPTIMIZERS)}")
 
+    @property
+    def scale(self) -> float:
+        """The setting that matters most: the peak learning rate, or USGM's diameter."""
+        return self.diameter if self.optimizer == "usgm" else self.learning_rate
+
 
 @dataclass(frozen=True)
 class RankerSettings:

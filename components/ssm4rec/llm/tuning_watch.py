@@ -1,4 +1,4 @@
-"""What is seen and kept while a ranker is fine-tuned: its history, the validation ranking, the best weights.
+"""What is seen and kept while a ranker is fine-tuned: its learning curve, the validation ranking, the best weights.
 
 A checkpoint is one folder, ``checkpoint-<step>``, that appears whole or not at all: what Trainer saves (weights,
 optimizer, schedule, random numbers), the rows until then with the training they are of (``course.json``) and the best
@@ -11,7 +11,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Point
 from ssm4rec.artifacts.rankings import SHUFFLED_ORDER
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError
@@ -32,15 +33,16 @@ from ssm4rec.llm.candidates import RankingTask
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.ranking import letter_logits, ranks_of_target
 from ssm4rec.llm.settings import RankerSettings, StepSettings
-from ssm4rec.llm.tuning_history import TuningRow
 
 logger = logging.getLogger(__name__)
+
+VALIDATION_NDCG: Final = "validation_ndcg_10"
 
 _BEST: Final = "best.safetensors"
 _COURSE: Final = "course.json"
 _WRITING: Final = "writing"
 _LOGGED: Final = ("loss", "letter_loss", "grad_norm", "learning_rate")
-"""What Trainer logs and the history keeps."""
+"""What Trainer logs and the curve keeps."""
 
 
 def diverged(steps: StepSettings, what: str) -> InputError:
@@ -50,6 +52,33 @@ def diverged(steps: StepSettings, what: str) -> InputError:
     else:
         lower = f"a lower rate, such as --overrides finetune.steps.learning_rate={steps.learning_rate / 4:g}"
     return InputError(f"fine-tuning diverged: {what}; start again with {lower}, and another --checkpoint-dir")
+
+
+@dataclass(frozen=True)
+class TuningRow:
+    """One number of a fine-tuning.
+
+    Attributes:
+        step: of the optimizer; 0: before the first.
+        prompts: seen by then.
+        name: ``loss`` (mean over the steps since the row before, nats per token of the answer, which is the letter and
+            the end after it), ``letter_loss`` (of the letter alone), ``learning_rate`` (USGM's is 1 / H),
+            ``grad_norm`` or ``validation_ndcg_10`` (of the validation users whose target the retriever found,
+            candidates shuffled).
+        value: the number.
+    """
+
+    step: int
+    prompts: int
+    name: str
+    value: float
+
+    def points(self) -> tuple[Point, Point]:
+        """Return the row as points of a learning curve."""
+        seen = Point(self.step, TRAIN, {"seen": self.prompts})
+        if self.name == VALIDATION_NDCG:
+            return seen, Point(self.step, VALIDATION, {"ndcg_10": self.value})
+        return seen, Point(self.step, TRAIN, {self.name: self.value})
 
 
 class TuningWatch(TrainerCallback):
@@ -77,7 +106,7 @@ class TuningWatch(TrainerCallback):
     @property
     def looks(self) -> list[TuningRow]:
         """The rows about validation users after some training; the one before it is for comparison alone."""
-        return [row for row in self.rows if row.name == "validation_ndcg_10" and row.step > 0]
+        return [row for row in self.rows if row.name == VALIDATION_NDCG and row.step > 0]
 
     @property
     def best(self) -> TuningRow:
@@ -141,7 +170,7 @@ class TuningWatch(TrainerCallback):
         ranks = ranks_of_target(scores, self.validation.sizes, self.validation.places(SHUFFLED_ORDER)[:, None])[:, 0]
         value = metric_at("ndcg", ranks, 10)
         better = not self.looks or value > self.best.value
-        self._add(step, "validation_ndcg_10", value)
+        self._add(step, VALIDATION_NDCG, value)
         if step > 0 and better:
             weights = get_peft_model_state_dict(self.ranker.model)
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}

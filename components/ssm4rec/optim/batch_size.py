@@ -13,9 +13,9 @@ differ in what they believe about beta, the symmetrized Bregman distance along a
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-ControllerName = Literal["fixed", "paper", "inverse", "noise-scale"]
+from ssm4rec.contracts import ControllerName
 
 
 @dataclass(frozen=True)

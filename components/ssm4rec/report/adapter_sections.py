@@ -59,7 +59,7 @@ def _table(study: AdapterStudy) -> str:
     for optimizer in study.optimizers:
         for scale in study.scales(optimizer):
             trials = study.at(optimizer, scale)
-            looks = [trial.curve("validation_ndcg_10") for trial in trials]
+            looks = [trial.validated() for trial in trials]
             rows.append(
                 [
                     optimizer,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Split, read_curve
 from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.artifacts.ranker import read_ranker
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
-from ssm4rec.llm.tuning_history import TuningRow, read_tuning_history
 
 LAST_PART: Final = 0.25
 """Share of the prompts over which the loss that trials are compared by is taken."""
@@ -23,17 +23,21 @@ class AdapterTrial:
         optimizer: that trained, by the name in the recipe.
         scale: its peak learning rate; of USGM the diameter, in norms of the initial LoRA matrices.
         seed: of everything random in it.
-        rows: its history.
+        learning: its learning curve.
     """
 
     optimizer: str
     scale: float
     seed: int
-    rows: Sequence[TuningRow]
+    learning: Curve
 
-    def curve(self, name: str) -> list[tuple[int, float]]:
+    def curve(self, name: str, split: Split = TRAIN) -> list[tuple[int, float]]:
         """Return prompts seen and value of a number, in order."""
-        return [(row.prompts, row.value) for row in self.rows if row.name == name]
+        return self.learning.against("seen", name, split)
+
+    def validated(self) -> list[tuple[int, float]]:
+        """Return prompts seen and validation NDCG@10, in order."""
+        return self.curve("ndcg_10", VALIDATION)
 
     def late(self, name: str) -> float:
         """Return a loss's mean over the last quarter of the prompts.
@@ -100,25 +104,25 @@ class AdapterStudy:
                 "prompts": trial.curve("loss")[-1][0],
                 "late_loss": trial.late("loss"),
                 "late_letter_loss": trial.late("letter_loss"),
-                "validation_ndcg@10_before": trial.curve("validation_ndcg_10")[0][1],
-                "validation_ndcg@10": trial.curve("validation_ndcg_10")[-1][1],
+                "validation_ndcg@10_before": trial.validated()[0][1],
+                "validation_ndcg@10": trial.validated()[-1][1],
             }
             for trial in self.trials
         ]
 
 
-def gather_adapters(adapters: Sequence[Path], histories: Sequence[Path]) -> AdapterStudy:
-    """Read adapter folders and their histories, in the same order, and return the study.
+def gather_adapters(adapters: Sequence[Path], curves: Sequence[Path]) -> AdapterStudy:
+    """Read adapter folders and their learning curves, in the same order, and return the study.
 
     Raises:
-        InputError: none or not as many of each; of several data sets, language models or recipes; one twice; a history
-            has no losses.
+        InputError: none or not as many of each; of several data sets, language models or recipes; one twice; a learning
+            curve has no losses.
     """
-    if not adapters or len(adapters) != len(histories):
-        raise InputError(f"{len(adapters)} adapters and {len(histories)} histories: give both of every fine-tuning")
+    if not adapters or len(adapters) != len(curves):
+        raise InputError(f"{len(adapters)} adapters and {len(curves)} learning curves: give both of every fine-tuning")
     trials: dict[tuple[str, float, int], AdapterTrial] = {}
     common: dict[str, Any] = {}
-    for folder, history in zip(adapters, histories, strict=True):
+    for folder, path in zip(adapters, curves, strict=True):
         facts = read_ranker(folder)
         steps = dict(facts.setting("finetune", "steps"))
         optimizer, rates = steps.pop("optimizer"), {name: steps.pop(name) for name in ("learning_rate", "diameter")}
@@ -133,8 +137,9 @@ def gather_adapters(adapters: Sequence[Path], histories: Sequence[Path]) -> Adap
         key = (optimizer, scale, facts.seed)
         if key in trials:
             raise InputError(f"{folder}: a second fine-tuning by {optimizer} at {scale:g}, seed {key[2]}; give it once")
-        trials[key] = trial = AdapterTrial(*key, read_tuning_history(history))
-        for name in ("loss", "letter_loss", "validation_ndcg_10"):
-            if not (curve := trial.curve(name)) or not curve[-1][0]:
-                raise InputError(f"{history}: it ends without a {name} of any prompts; run finetune_llm again")
+        trials[key] = trial = AdapterTrial(*key, read_curve(path, "finetune_llm"))
+        measured: tuple[tuple[Split, str], ...] = ((TRAIN, "loss"), (TRAIN, "letter_loss"), (VALIDATION, "ndcg_10"))
+        for split, name in measured:
+            if not (curve := trial.curve(name, split)) or not curve[-1][0]:
+                raise InputError(f"{path}: it ends without a {split} {name} of any prompts; run finetune_llm again")
     return AdapterStudy(common["dataset"], common["source"], common["recipe"], list(trials.values()))

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Split
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.report.study import Study
 
@@ -118,6 +119,11 @@ def style(place: int) -> dict[str, Any]:
     }
 
 
+def columns_of(points: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    """Return the coordinates of points along x and along y; of no points nothing."""
+    return [x for x, _ in points], [y for _, y in points]
+
+
 def whiskers(estimates: Sequence[Estimate], scale: float = 1.0) -> list[list[float]]:
     """Return how far intervals reach below and above their values, as matplotlib takes them.
 
@@ -143,41 +149,40 @@ def logarithmic(axes: Axes, *directions: Literal["x", "y"]) -> None:
 
 
 def learning_curves(study: Study) -> tuple[Figure, ...]:
-    """Return validation NDCG@10 and training loss against the epoch; a colour and marker a model, a line a seed."""
-    if not study.histories:
+    """Return validation NDCG@10 and training loss against the epoch; a colour and marker per model, a line per seed."""
+    if not study.curves:
         return ()
     return (
         _curves(
             study,
-            "validation_ndcg_10",
-            "Validation NDCG@10",
+            ("ndcg_10", VALIDATION),
+            ("validation_ndcg_10", "Validation NDCG@10"),
             "Validation NDCG@10 with the history unmasked, against the epoch; one line per seed.",
         ),
         _curves(
             study,
-            "train_loss",
-            "Training loss",
-            "Training loss (mean cross-entropy per target, nats) against the epoch; a line a seed.",
+            ("loss", TRAIN),
+            ("train_loss", "Training loss"),
+            "Training loss (mean cross-entropy per target, nats) against the epoch; one line per seed.",
         ),
     )
 
 
-def _curves(study: Study, column: Literal["validation_ndcg_10", "train_loss"], label: str, caption: str) -> Figure:
+def _curves(study: Study, number: tuple[str, Split], named: tuple[str, str], caption: str) -> Figure:
+    """Draw a number, by name and split, called by its column and its label."""
+    column, label = named
+    numbers: list[tuple[Cell, ...]] = []
     with drawing(column) as made:
         axes = made.axes
         places = {model: place for place, model in enumerate(study.models)}
         handles = {}
-        for (model, _), rows in study.histories.items():
-            values = [getattr(row, column) for row in rows]
-            look = style(places[model]) | {"markersize": 3, "markevery": max(1, len(rows) // 10)}
-            (handles[model],) = axes.plot([row.epoch for row in rows], values, **look)
+        for (model, seed), curve in study.curves.items():
+            points = [(int(epoch), value) for epoch, value in curve.against("epoch", *number)]
+            look = style(places[model]) | {"markersize": 3, "markevery": max(1, len(points) // 10)}
+            (handles[model],) = axes.plot(*columns_of(points), **look)
+            numbers += [(model, seed, *point) for point in points]
         axes.set_xlabel("Epoch")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(list(handles.values()), list(handles), frameon=False)
-    numbers = [
-        (model, seed, row.epoch, getattr(row, column))
-        for (model, seed), rows in study.histories.items()
-        for row in rows
-    ]
     return made.figure(caption, ("model", "seed", "epoch", column), numbers)

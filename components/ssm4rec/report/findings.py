@@ -192,14 +192,14 @@ def sequence_lengths(study: Study) -> str:
     )
 
 
-def missing_histories(study: Study) -> str:
+def missing_curves(study: Study) -> str:
     """Return which trainings have no learning curve; empty when all have one."""
     without = [
         f"{escape(evaluation.model)} seed {evaluation.seed}"
         for evaluation in study.trainings
-        if (evaluation.model, evaluation.seed) not in study.histories
+        if (evaluation.model, evaluation.seed) not in study.curves
     ]
-    return f"No training history was given of {listed(without)}." if without else ""
+    return f"No learning curve was given of {listed(without)}." if without else ""
 
 
 def _repeat_terms(study: Study) -> str:

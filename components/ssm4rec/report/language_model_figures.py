@@ -6,10 +6,10 @@ from typing import Final
 
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, VALIDATION, Split
 from ssm4rec.artifacts.rankings import AMONG_CANDIDATES, ORDERS, SHUFFLED_ORDER
 from ssm4rec.contracts import METRICS, metric_name
-from ssm4rec.llm.alignment_history import HELD_OUT, TRAIN
-from ssm4rec.report.figures import COLOURS, HATCHES, INK, Figure, drawing, style, whiskers
+from ssm4rec.report.figures import COLOURS, HATCHES, INK, Figure, columns_of, drawing, style, whiskers
 from ssm4rec.report.language_models import ORDER_NAMES, RANKER_NAMES, RANKERS, RankerRun
 
 _ALIGNMENT: Final = (
@@ -17,6 +17,21 @@ _ALIGNMENT: Final = (
     ("log_odds_ratio", "Log odds ratio", "log of the odds ratio of winner and loser; above 0 the winner is preferred"),
     ("margin", "Margin", "margin, beta times the difference of the two log-likelihoods"),
     ("accuracy", "Accuracy", "share of pairs whose winner is more probable"),
+)
+_PAIRS: Final[tuple[Split, ...]] = (TRAIN, HELD_OUT)
+_TUNING: Final[tuple[tuple[str, tuple[str, Split], str, str], ...]] = (
+    (
+        "letter_loss",
+        ("letter_loss", TRAIN),
+        "Loss of the letter, nats",
+        "Fine-tuning: loss of the right letter against the prompts seen; guessing among 20 is 3.00.",
+    ),
+    (
+        "validation_ndcg_10",
+        ("ndcg_10", VALIDATION),
+        "Validation NDCG@10",
+        "Fine-tuning: NDCG@10 of validation users, among their candidates, shuffled, against the prompts seen.",
+    ),
 )
 
 
@@ -82,34 +97,17 @@ def first_places(run: RankerRun) -> tuple[Figure, ...]:
 
 def tuning_curves(runs: Sequence[RankerRun]) -> tuple[Figure, ...]:
     """Return loss and validation NDCG@10 of the fine-tunings against the prompts they have seen."""
-    given = [run for run in runs if run.tuning]
+    given = [(run, run.tuning) for run in runs if run.tuning]
     if not given:
         return ()
     figures = []
-    for column, label, caption in (
-        (
-            "letter_loss",
-            "Loss of the letter, nats",
-            "Fine-tuning: loss of the right letter against the prompts seen; guessing among 20 is 3.00.",
-        ),
-        (
-            "validation_ndcg_10",
-            "Validation NDCG@10",
-            "Fine-tuning: NDCG@10 of validation users, among their candidates, shuffled, against the prompts seen.",
-        ),
-    ):
-        numbers = [
-            (run.name, run.finetuned.seed, row.prompts, row.value)
-            for run in given
-            for row in run.tuning
-            if row.name == column
-        ]
+    for column, number, label, caption in _TUNING:
+        numbers = []
         with drawing(f"fine-tuning-{column}") as made:
-            for place, run in enumerate(given):
-                rows = [row for row in run.tuning if row.name == column]
-                made.axes.plot(
-                    [row.prompts for row in rows], [row.value for row in rows], label=run.name, **style(place)
-                )
+            for place, (run, curve) in enumerate(given):
+                points = curve.against("seen", *number)
+                made.axes.plot(*columns_of(points), label=run.name, **style(place))
+                numbers += [(run.name, run.finetuned.seed, *point) for point in points]
             made.axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             made.axes.set_xlabel("Training prompts seen")
             made.axes.set_ylabel(label)
@@ -120,23 +118,18 @@ def tuning_curves(runs: Sequence[RankerRun]) -> tuple[Figure, ...]:
 
 def alignment_curves(runs: Sequence[RankerRun]) -> tuple[Figure, ...]:
     """Return loss, odds ratio, margin and accuracy of the alignments against their steps, on both kinds of pairs."""
-    given = [run for run in runs if run.alignment]
+    given = [(run, run.alignment, split) for run in runs if run.alignment for split in _PAIRS]
     if not given:
         return ()
     figures = []
     for column, label, caption in _ALIGNMENT:
-        numbers = [
-            (run.name, run.finetuned.seed, row.split, row.step, getattr(row, column))
-            for run in given
-            for row in run.alignment
-        ]
-        lines = [(run, split) for run in given for split in (TRAIN, HELD_OUT)]
+        numbers = []
         with drawing(f"orpo-{column}") as made:
-            for place, (run, split) in enumerate(lines):
-                rows = [row for row in run.alignment if row.split == split]
-                values = [getattr(row, column) for row in rows]
-                name = split if len(given) == 1 else f"{run.name}, {split}"
-                made.axes.plot([row.step for row in rows], values, label=name, **style(place))
+            for place, (run, curve, split) in enumerate(given):
+                points = curve.against("step", column, split)
+                name = split if len(given) == len(_PAIRS) else f"{run.name}, {split}"
+                made.axes.plot(*columns_of(points), label=name, **style(place))
+                numbers += [(run.name, run.finetuned.seed, split, *point) for point in points]
             made.axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             made.axes.set_xlabel("Steps of the optimizer")
             made.axes.set_ylabel(label)

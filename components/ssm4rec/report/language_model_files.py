@@ -1,7 +1,7 @@
 """Reads the files of a study's language models and checks that they belong together.
 
 A ranker's files come in lists, one of each kind for every ranker, in the same order; what a file does not say of itself
-(whose rankings or history it is) is checked against the summary in the same place.
+(whose rankings or learning curve it is) is checked against the summary in the same place.
 """
 
 import math
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy
 
+from ssm4rec.artifacts.curve import HELD_OUT, VALIDATION, Curve, read_curve
 from ssm4rec.artifacts.generations import GenerationSummary
 from ssm4rec.artifacts.rankings import (
     ALIGNED,
@@ -29,8 +30,6 @@ from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, metric_name
 from ssm4rec.data.dataset import Int32s
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import metric_at
-from ssm4rec.llm.alignment_history import HELD_OUT, AlignmentRow, read_alignment_history
-from ssm4rec.llm.tuning_history import TuningRow, read_tuning_history
 from ssm4rec.report.language_models import LanguageModels, RankerRun
 
 _TOLERANCE: Final = 1e-9
@@ -64,7 +63,7 @@ def gather_language_models(manifest: dict[str, Any], files: RankerFiles, generat
         if _key(summary) in runs:
             raise InputError(f"{path}: a second ranking by {_named(summary)}; give each one once")
         users, ranks = _ranks(files.finetuned_rankings[place], summary, FINETUNED)
-        tuning = _tuning(files.tunings[place], summary) if files.tunings else []
+        tuning = _tuning(files.tunings[place], summary) if files.tunings else None
         runs[_key(summary)] = RankerRun(summary, None, users, ranks, tuning)
     for place, path in enumerate(files.aligned_summaries):
         summary = _summary(path, manifest, "align_llm")
@@ -79,7 +78,7 @@ def gather_language_models(manifest: dict[str, Any], files: RankerFiles, generat
                 f"{path}: other users than the fine-tuned ranking's; rank both with one --seed and --users"
             )
         ranks = run.ranks | {key: values for key, values in ranks.items() if key[0] == ALIGNED}
-        alignment = _alignment(files.alignments[place], summary) if files.alignments else []
+        alignment = _alignment(files.alignments[place], summary) if files.alignments else None
         runs[_key(summary)] = replace(run, aligned=summary, ranks=ranks, alignment=alignment)
     return LanguageModels(tuple(runs[key] for key in sorted(runs)), _generators(manifest, generations))
 
@@ -151,27 +150,27 @@ def _ranks(path: Path, summary: RankingSummary, state: str) -> tuple[Int32s, dic
     return users, {key: ranks for key, (_, ranks) in found.items()}
 
 
-def _tuning(path: Path, summary: RankingSummary) -> list[TuningRow]:
-    rows = read_tuning_history(path)
-    looks = [row.value for row in rows if row.name == "validation_ndcg_10" and row.step > 0]
-    _check_history(path, lambda: math.isclose(max(looks), summary.training["validation_ndcg_10"], rel_tol=_TOLERANCE))
-    return rows
+def _tuning(path: Path, summary: RankingSummary) -> Curve:
+    curve = read_curve(path, "finetune_llm")
+    reached = [value for step, value in curve.against("step", "ndcg_10", VALIDATION) if step > 0]
+    _check_curve(path, lambda: math.isclose(max(reached), summary.training["validation_ndcg_10"], rel_tol=_TOLERANCE))
+    return curve
 
 
-def _alignment(path: Path, summary: RankingSummary) -> list[AlignmentRow]:
-    rows = read_alignment_history(path)
-    looks = [row.accuracy for row in rows if row.split == HELD_OUT]
-    _check_history(path, lambda: math.isclose(looks[-1], summary.training["accuracy"], rel_tol=_TOLERANCE))
-    return rows
+def _alignment(path: Path, summary: RankingSummary) -> Curve:
+    curve = read_curve(path, "align_llm")
+    accuracies = curve.values("accuracy", HELD_OUT)
+    _check_curve(path, lambda: math.isclose(accuracies[-1], summary.training["accuracy"], rel_tol=_TOLERANCE))
+    return curve
 
 
-def _check_history(path: Path, belongs: Callable[[], bool]) -> None:
+def _check_curve(path: Path, belongs: Callable[[], bool]) -> None:
     try:
         if belongs():
             return
     except (IndexError, KeyError, TypeError, ValueError):
         pass
-    raise InputError(f"{path}: not the history of the ranker in its place; give the lists in one order")
+    raise InputError(f"{path}: not the learning curve of the ranker in its place; give the lists in one order")
 
 
 def _generators(manifest: dict[str, Any], paths: Sequence[Path]) -> tuple[GenerationSummary, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ssm4rec.artifacts.curve import VALIDATION
 from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RankingSummary
 from ssm4rec.report.language_models import RANKER_NAMES, RankerRun
 from ssm4rec.report.markdown import escape, setting_cell, table
@@ -56,8 +57,8 @@ def trainings(runs: Sequence[RankerRun]) -> str:
 
 
 def _validation_before(run: RankerRun) -> float | None:
-    """Return validation NDCG@10 before the first step, None where no history was given."""
-    return next((row.value for row in run.tuning if (row.name, row.step) == ("validation_ndcg_10", 0)), None)
+    """Return validation NDCG@10 before the first step, None where no learning curve was given."""
+    return dict(run.tuning.against("step", "ndcg_10", VALIDATION)).get(0) if run.tuning else None
 
 
 def _facts(training: dict[str, Any], *names: str) -> list[str]:

@@ -1,6 +1,5 @@
 """The language models of a study: LlamaRec's rankers, what they differ by, and the generative recommenders."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 import numpy
 import scipy.stats
 
+from ssm4rec.artifacts.curve import Curve
 from ssm4rec.artifacts.estimate import CONFIDENCE, Difference, Estimate
 from ssm4rec.artifacts.evaluations import ResultRow
 from ssm4rec.artifacts.generations import GenerationSummary
@@ -29,8 +29,6 @@ from ssm4rec.data.dataset import Int32s
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import gains_at
 from ssm4rec.evaluation.statistics import Floats, bootstrap_means, difference_over_users
-from ssm4rec.llm.alignment_history import AlignmentRow
-from ssm4rec.llm.tuning_history import TuningRow
 
 BASELINES: Final = (RANDOM, MOST_POPULAR, RETRIEVER)
 RANKERS: Final = (*BASELINES, BASE, FINETUNED, ALIGNED)
@@ -60,16 +58,16 @@ class RankerRun:
         finetuned, aligned: the summaries.
         users: that were ranked, (n,).
         ranks: their targets' of each (ranker, order), (n,).
-        tuning: the fine-tuning's history; empty where it was not given.
-        alignment: the alignment's history; likewise.
+        tuning: the learning curve of the fine-tuning; None where it was not given.
+        alignment: that of the alignment; None where it was not given.
     """
 
     finetuned: RankingSummary
     aligned: RankingSummary | None
     users: Int32s
     ranks: dict[tuple[str, str], Int32s]
-    tuning: Sequence[TuningRow] = ()
-    alignment: Sequence[AlignmentRow] = ()
+    tuning: Curve | None = None
+    alignment: Curve | None = None
 
     @property
     def name(self) -> str:

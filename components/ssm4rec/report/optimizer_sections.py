@@ -6,11 +6,11 @@ from typing import Final
 
 from matplotlib.ticker import MaxNLocator
 
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Split
 from ssm4rec.report.figures import COLOURS, Cell, Figure, drawing, logarithmic
 from ssm4rec.report.markdown import MISSING, escape, table
-from ssm4rec.report.optimizers import Curve, Method, OptimizerStudy, best_ndcg, steps
+from ssm4rec.report.optimizers import Method, OptimizerStudy, best_ndcg, steps
 from ssm4rec.report.sections import Section
-from ssm4rec.training.history import EpochRow
 
 RIVAL: Final = "adam"
 """What the paper compares USGM with, with fixed batches."""
@@ -89,9 +89,9 @@ def _comparison(study: OptimizerStudy, model: str) -> str:
                 f"{study.scale(method):g}",
                 study.reached(method).text(),
                 difference,
-                f"{_mean(curves, lambda curve: curve[-1].train_loss):.3f}",
+                f"{_mean(curves, lambda curve: curve.values('loss')[-1]):.3f}",
                 f"{_mean(curves, steps):,.0f}",
-                f"{_mean(curves, lambda curve: curve[-1].cpu_seconds):,.0f}",
+                f"{_mean(curves, lambda curve: curve.values('cpu_seconds')[-1]):,.0f}",
                 str(len(curves)),
             ]
         )
@@ -100,7 +100,7 @@ def _comparison(study: OptimizerStudy, model: str) -> str:
 
 def _sweep(study: OptimizerStudy, model: str) -> str:
     rows = [
-        [optimizer, f"{scale:g}", f"{best_ndcg(curve):.4f}", f"{curve[-1].train_loss:.3f}"]
+        [optimizer, f"{scale:g}", f"{best_ndcg(curve):.4f}", f"{curve.values('loss')[-1]:.3f}"]
         for (name, optimizer, scale), curve in sorted(study.trials.items())
         if name == model
     ]
@@ -119,38 +119,37 @@ def _shown(study: OptimizerStudy, model: str) -> dict[Method, str]:
 def _curves(study: OptimizerStudy, model: str) -> tuple[Figure, ...]:
     over = "; line: mean over seeds, band: their range."
     return (
-        _against(study, model, "targets_seen", "validation_ndcg_10", f"Validation NDCG@10 against targets seen{over}"),
-        _against(study, model, "targets_seen", "train_loss", f"Training loss against targets seen{over}"),
-        _against(study, model, "cpu_seconds", "validation_ndcg_10", f"Validation NDCG@10 against CPU-seconds{over}"),
+        _against(study, model, "seen", _NDCG, f"Validation NDCG@10 against targets seen{over}"),
+        _against(study, model, "seen", _LOSS, f"Training loss against targets seen{over}"),
+        _against(study, model, "cpu_seconds", _NDCG, f"Validation NDCG@10 against CPU-seconds{over}"),
         _batch_sizes(study, model),
     )
 
 
-_LABELS: Final = {
-    "targets_seen": "Targets seen, thousands",
-    "cpu_seconds": "CPU-seconds",
-    "validation_ndcg_10": "Validation NDCG@10",
-    "train_loss": "Training loss",
+_NDCG: Final[tuple[str, Split]] = ("ndcg_10", VALIDATION)
+_LOSS: Final[tuple[str, Split]] = ("loss", TRAIN)
+_CALLED: Final = {
+    "seen": ("targets_seen", "Targets seen, thousands"),
+    "cpu_seconds": ("cpu_seconds", "CPU-seconds"),
+    _NDCG: ("validation_ndcg_10", "Validation NDCG@10"),
+    _LOSS: ("train_loss", "Training loss"),
 }
+"""Column and label of an axis or a number."""
 
 
-def _against(study: OptimizerStudy, model: str, x: str, y: str, caption: str) -> Figure:
+def _against(study: OptimizerStudy, model: str, axis: str, number: tuple[str, Split], caption: str) -> Figure:
+    (x, x_label), (y, y_label) = _CALLED[axis], _CALLED[number]
     points: list[tuple[Cell, ...]] = []
     with drawing(f"{model}-{x}-{y}") as figure:
         for method, colour in _shown(study, model).items():
-            curves = list(study.curves[method].values())
-            epochs = list(zip(*curves, strict=False))
-
-            def values(rows: tuple[EpochRow, ...], column: str) -> list[float]:
-                return [float(getattr(row, column)) for row in rows]
-
-            unit = 1000 if x == "targets_seen" else 1
-            along = [sum(values(rows, x)) / len(rows) for rows in epochs]
-            ys = [values(rows, y) for rows in epochs]
+            curves = [curve.against(axis, *number) for curve in study.curves[method].values()]
+            epochs = [tuple(zip(*points_of, strict=True)) for points_of in zip(*curves, strict=False)]
+            unit = 1000 if axis == "seen" else 1
+            along = [sum(xs) / len(xs) for xs, _ in epochs]
             means, lowest, highest = (
-                [sum(row) / len(row) for row in ys],
-                [min(row) for row in ys],
-                [max(row) for row in ys],
+                [sum(ys) / len(ys) for _, ys in epochs],
+                [min(ys) for _, ys in epochs],
+                [max(ys) for _, ys in epochs],
             )
             shown = [value / unit for value in along]
             figure.axes.plot(shown, means, color=colour, linewidth=1.2, label=str(method))
@@ -159,8 +158,8 @@ def _against(study: OptimizerStudy, model: str, x: str, y: str, caption: str) ->
                 (method.optimizer, method.control, len(curves), epoch, *numbers)
                 for epoch, numbers in enumerate(zip(along, means, lowest, highest, strict=True), start=1)
             ]
-        figure.axes.set_xlabel(_LABELS[x])
-        figure.axes.set_ylabel(_LABELS[y])
+        figure.axes.set_xlabel(x_label)
+        figure.axes.set_ylabel(y_label)
         figure.axes.legend(frameon=False, fontsize=8)
     columns = ("optimizer", "batch_control", "seeds", "epoch", f"{x}_mean", f"{y}_mean", f"{y}_lowest", f"{y}_highest")
     return figure.figure(caption, columns, points)
@@ -173,7 +172,7 @@ def _batch_sizes(study: OptimizerStudy, model: str) -> Figure:
         shown = [method for method in adaptive if method.optimizer in (RIVAL, "usgm")]
         for place, method in enumerate(shown):
             seed = min(study.curves[method])
-            sizes = [size for row in study.curves[method][seed] for size in row.batch_targets]
+            sizes = study.curves[method][seed].values("batch_targets")
             seen = list(itertools.accumulate(sizes))
             colour = COLOURS[place % len(COLOURS)]
             figure.axes.step(
@@ -185,7 +184,7 @@ def _batch_sizes(study: OptimizerStudy, model: str) -> Figure:
             ]
         logarithmic(figure.axes, "y")
         figure.axes.xaxis.set_major_locator(MaxNLocator(5))
-        figure.axes.set_xlabel(_LABELS["targets_seen"])
+        figure.axes.set_xlabel(_CALLED["seen"][1])
         figure.axes.set_ylabel("Targets of a step")
         if shown:
             figure.axes.legend(frameon=False, fontsize=8)

@@ -1,15 +1,13 @@
 """An optimizer study: the trainings of its sweep and of its comparison, and what they say about each other."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ssm4rec.artifacts.curve import VALIDATION, Curve
 from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
-from ssm4rec.training.history import EpochRow
-
-Curve = Sequence[EpochRow]
 
 
 @dataclass(frozen=True, order=True)
@@ -49,7 +47,7 @@ class OptimizerStudy:
 
     def scale(self, method: Method) -> float:
         """The learning rate or diameter that the sweep chose."""
-        return next(iter(self.curves[method].values()))[0].scale
+        return next(iter(self.curves[method].values())).training.scale
 
     def scale_is_at_an_edge(self, method: Method) -> bool:
         """Whether the chosen scale is the smallest or largest tried: a wider sweep may find a better one."""
@@ -77,17 +75,17 @@ class OptimizerStudy:
             {
                 "phase": phase,
                 "dataset": self.dataset,
-                "model": curve[0].model,
-                "optimizer": curve[0].optimizer,
-                "scale": curve[0].scale,
-                "batch_control": curve[0].batch_control,
-                "seed": curve[0].seed,
-                "epochs": len(curve),
+                "model": curve.training.model,
+                "optimizer": curve.training.optimizer,
+                "scale": curve.training.scale,
+                "batch_control": curve.training.batch_control,
+                "seed": curve.training.seed,
+                "epochs": len(curve.values("epoch")),
                 "steps": steps(curve),
-                "targets_seen": curve[-1].targets_seen,
-                "train_loss": curve[-1].train_loss,
+                "targets_seen": curve.values("seen")[-1],
+                "train_loss": curve.values("loss")[-1],
                 "best_validation_ndcg@10": best_ndcg(curve),
-                "cpu_seconds": curve[-1].cpu_seconds,
+                "cpu_seconds": curve.values("cpu_seconds")[-1],
             }
             for phase, curve in found
         ]
@@ -95,12 +93,12 @@ class OptimizerStudy:
 
 def best_ndcg(curve: Curve) -> float:
     """Return the highest validation NDCG@10 after any epoch."""
-    return max(row.validation_ndcg_10 for row in curve)
+    return float(max(curve.values("ndcg_10", VALIDATION)))
 
 
 def steps(curve: Curve) -> int:
     """Return how many optimizer steps a training took."""
-    return sum(len(row.batch_targets) for row in curve)
+    return len(curve.values("batch_targets"))
 
 
 def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> OptimizerStudy:
@@ -114,15 +112,15 @@ def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> Op
     curves: dict[Method, dict[int, Curve]] = {}
     sweep, comparison = list(sweep), list(comparison)
     for curve in sweep:
-        _put(trials, (curve[0].model, curve[0].optimizer, curve[0].scale), curve)
+        _put(trials, (curve.training.model, curve.training.optimizer, curve.training.scale), curve)
     for curve in comparison:
-        first = curve[0]
+        first = curve.training
         _put(curves.setdefault(Method(first.model, first.optimizer, first.batch_control), {}), first.seed, curve)
     if not curves or not trials:
-        raise InputError("an optimizer study needs the histories of its sweep and of its comparison")
-    datasets = {curve[0].dataset for curve in (*sweep, *comparison)}
+        raise InputError("an optimizer study needs the learning curves of its sweep and of its comparison")
+    datasets = {curve.training.dataset for curve in (*sweep, *comparison)}
     if len(datasets) > 1:
-        raise InputError(f"the histories are of several data sets: {', '.join(sorted(datasets))}")
+        raise InputError(f"the learning curves are of several data sets: {', '.join(sorted(datasets))}")
     tried = {(model, optimizer) for model, optimizer, _ in trials}
     for method in sorted(curves):
         if method.control == "fixed" and (method.model, method.optimizer) not in tried:
@@ -132,5 +130,6 @@ def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> Op
 
 def _put(place: dict[Any, Curve], key: Any, curve: Curve) -> None:
     if key in place:
-        raise InputError(f"two histories of {curve[0].model}, {curve[0].optimizer}, {key}; give each training once")
+        of = curve.training
+        raise InputError(f"two learning curves of {of.model}, {of.optimizer}, {key}; give each training once")
     place[key] = curve

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm4rec.artifacts.comparison import Comparison
+from ssm4rec.artifacts.curve import Curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.contracts import (
     CUTOFFS,
@@ -20,7 +21,6 @@ from ssm4rec.contracts import (
 from ssm4rec.errors import InputError
 from ssm4rec.report.language_models import LanguageModels
 from ssm4rec.report.measurements import Latency
-from ssm4rec.training.history import EpochRow
 
 if TYPE_CHECKING:
     from ssm4rec.report.global_time import GlobalTime
@@ -38,7 +38,7 @@ class Study:
     Attributes:
         manifest: the data set's.
         evaluations: sorted by model, seed and split; every (model, seed) is evaluated on the same splits.
-        histories: the epochs of a (model, seed), where they were given.
+        curves: the learning curve of a (model, seed), where it was given.
         language_models: rankers and generators, where the study has any.
         comparison: of its recommenders user by user, where it was made.
         latency: of its recommenders, where it was measured.
@@ -48,7 +48,7 @@ class Study:
 
     manifest: dict[str, Any]
     evaluations: tuple[EvaluationSummary, ...]
-    histories: dict[tuple[str, int], Sequence[EpochRow]]
+    curves: dict[tuple[str, int], Curve]
     language_models: LanguageModels = field(default_factory=LanguageModels)
     comparison: Comparison | None = None
     latency: Latency | None = None
@@ -121,15 +121,13 @@ class Study:
         ]
 
 
-def gather_study(
-    manifest: dict[str, Any], evaluations: Iterable[EvaluationSummary], histories: Iterable[Sequence[EpochRow]]
-) -> Study:
+def gather_study(manifest: dict[str, Any], evaluations: Iterable[EvaluationSummary], curves: Iterable[Curve]) -> Study:
     """Check that the files belong together and return them as a study.
 
     Raises:
         InputError: no evaluation; a file of another data set; a (model, seed, split) twice; a model whose seeds
             differ in recipe or profile; a (model, seed) that misses a split the others have; a metric that is missing;
-            baselines that disagree; a history of a training nobody evaluated, or two of the same.
+            baselines that disagree; a learning curve of a training nobody evaluated, or two of the same.
     """
     for key in _MANIFEST_KEYS:
         if key not in manifest:
@@ -140,7 +138,7 @@ def gather_study(
     _check_data(manifest, ordered)
     _check_trainings(ordered)
     _check_rows(ordered, baselines_of(manifest["split"]["name"]))
-    return Study(manifest, ordered, _by_training(histories, ordered))
+    return Study(manifest, ordered, _by_training(curves, ordered))
 
 
 def _name(evaluation: EvaluationSummary) -> str:
@@ -207,19 +205,16 @@ def _check_rows(evaluations: Sequence[EvaluationSummary], names: Sequence[str]) 
                         )
 
 
-def _by_training(
-    histories: Iterable[Sequence[EpochRow]], evaluations: Sequence[EvaluationSummary]
-) -> dict[tuple[str, int], Sequence[EpochRow]]:
+def _by_training(curves: Iterable[Curve], evaluations: Sequence[EvaluationSummary]) -> dict[tuple[str, int], Curve]:
     evaluated = {(evaluation.dataset, evaluation.model, evaluation.seed) for evaluation in evaluations}
-    by_training: dict[tuple[str, int], Sequence[EpochRow]] = {}
-    for rows in histories:
-        trainings = {(row.dataset, row.model, row.seed) for row in rows}
-        if len(trainings) != 1:
-            raise InputError(f"a history holds {len(trainings)} trainings instead of one; run train_recommender again")
-        dataset, model, seed = trainings.pop()
+    by_training: dict[tuple[str, int], Curve] = {}
+    for curve in curves:
+        dataset, model, seed = curve.training.dataset, curve.training.model, curve.training.seed
         if (dataset, model, seed) not in evaluated:
-            raise InputError(f"a history of {model} seed {seed} on {dataset}, which no evaluation is of; leave it out")
+            raise InputError(
+                f"a learning curve of {model} seed {seed} on {dataset}, which no evaluation is of; leave it out"
+            )
         if (model, seed) in by_training:
-            raise InputError(f"two histories of {model} seed {seed}; give each one once")
-        by_training[model, seed] = sorted(rows, key=lambda row: row.epoch)
+            raise InputError(f"two learning curves of {model} seed {seed}; give each one once")
+        by_training[model, seed] = curve
     return dict(sorted(by_training.items()))

@@ -75,7 +75,7 @@ def report_sections(study: Study) -> list[Section]:
         *generator_sections(models, paper),
         Section("All metrics", _metrics(study)),
         Section("Data", _data(study, paper)),
-        Section("Learning curves", findings.missing_histories(study), learning_curves(study)),
+        Section("Learning curves", findings.missing_curves(study), learning_curves(study)),
         Section("Settings", _settings(study)),
         Section("How ranks and metrics are defined", _definitions(study)),
     ]

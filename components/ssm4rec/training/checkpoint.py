@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file
-from ssm4rec.training.history import EpochRow
+from ssm4rec.training.epochs import EpochRow
 
 FILE_NAME: Final = "checkpoint.safetensors"
 

@@ -31,7 +31,7 @@ from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.optim.usgm import USGM, GradientNotFiniteError
 from ssm4rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from ssm4rec.training.history import EpochRow
+from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.losses import Criterion
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.objectives import Batch, Objective, Windows, objective

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from ssm4rec.contracts import OptimizerName
+from ssm4rec.contracts import ControllerName, OptimizerName
 from ssm4rec.models.build import RecommenderConfig
-from ssm4rec.optim.batch_size import ControllerName
 
 ObjectiveName = Literal["next-item", "sampled-prefixes", "every-prefix", "cloze"]
 LossName = Literal["softmax", "sampled-softmax", "gbce", "bce"]

@@ -7,9 +7,9 @@ method beside an untuned one would compare the tuning.
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from ssm4rec.artifacts.curve import VALIDATION, Curve
 from ssm4rec.contracts import SCALE_SETTINGS
 from ssm4rec.errors import InputError
-from ssm4rec.training.history import EpochRow
 
 SCALES: Final[dict[str, tuple[float, ...]]] = {
     "adamw": (1e-3, 2e-3, 4e-3, 8e-3),
@@ -50,25 +50,22 @@ def sweep(models: Sequence[str], optimizers: Sequence[str], overrides: str) -> l
 
 
 def comparison(
-    histories: Iterable[Sequence[EpochRow]], controls: Sequence[str], seeds: Sequence[int], overrides: str
+    curves: Iterable[Curve], controls: Sequence[str], seeds: Sequence[int], overrides: str
 ) -> list[Training]:
     """Return a training for each model, optimizer at its best scale, batch control and seed.
 
     Args:
-        histories: of the trainings of a sweep.
+        curves: of the trainings of a sweep.
         controls: batch controls.
         seeds: of the trainings.
         overrides: as of the sweep.
 
     Raises:
-        InputError: there are no histories.
+        InputError: there are no curves.
     """
-    best = best_scales(histories)
+    best = best_scales(curves)
     if not best:
-        raise InputError("there are no histories to choose from; run the sweep's trainings first")
-    for _, optimizer in best:
-        if optimizer not in SCALE_SETTINGS:
-            raise InputError(f"a history of an unknown optimizer {optimizer!r}; run the sweep's trainings again")
+        raise InputError("there are no learning curves to choose from; run the sweep's trainings first")
     return [
         {"model": model, "seed": seed, **_told(optimizer, scale, control, overrides)}
         for (model, optimizer), scale in best.items()
@@ -77,13 +74,13 @@ def comparison(
     ]
 
 
-def best_scales(histories: Iterable[Sequence[EpochRow]]) -> dict[tuple[str, str], float]:
+def best_scales(curves: Iterable[Curve]) -> dict[tuple[str, str], float]:
     """Return, by model and optimizer, the scale whose training had the highest validation NDCG@10 after any epoch."""
     reached: dict[tuple[str, str], tuple[float, float]] = {}
-    for rows in histories:
-        value = max(row.validation_ndcg_10 for row in rows)
-        key = (rows[0].model, rows[0].optimizer)
-        reached[key] = max(reached.get(key, (-1.0, 0.0)), (value, rows[0].scale))
+    for curve in curves:
+        value = max(curve.values("ndcg_10", VALIDATION))
+        key = (curve.training.model, curve.training.optimizer)
+        reached[key] = max(reached.get(key, (-1.0, 0.0)), (value, curve.training.scale))
     return {key: scale for key, (_, scale) in reached.items()}
 
 

@@ -19,7 +19,7 @@ from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.build import build_model
 from ssm4rec.recipes import histories, recipe
-from ssm4rec.training.history import EpochRow
+from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.loop import train
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.settings import Recipe

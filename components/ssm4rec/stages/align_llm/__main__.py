@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.artifacts.curve import HELD_OUT, Curve, Training, write_curve
 from ssm4rec.artifacts.preferences import Pairs, read_pairs
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
@@ -14,8 +15,7 @@ from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder, held_by_this_process
 from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker, write_adapter
 from ssm4rec.llm.alignment import Alignment, align
-from ssm4rec.llm.alignment_course import AlignmentTask
-from ssm4rec.llm.alignment_history import HELD_OUT, AlignmentRow, write_alignment_history
+from ssm4rec.llm.alignment_course import AlignmentRow, AlignmentTask
 from ssm4rec.llm.preference_examples import preference_set
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import AlignmentSettings
@@ -100,7 +100,9 @@ def _align_and_write(
         training=_training(tuned, alignment, numbers),
     )
     write_adapter(options.aligned_dir, ranker.model, facts)
-    write_alignment_history(options.history, alignment.rows)
+    rate = settings.steps.learning_rate
+    trained = Training("align_llm", dataset.name, tuned.source, options.seed, alignment.optimizer, rate)
+    write_curve(options.curve, Curve.of(trained, (point for row in alignment.rows for point in row.points())))
     return numbers
 
 

@@ -23,8 +23,8 @@ class Settings(LanguageModelTraining):
             "Model", output_folder("align_llm"), "adapter folder to write; its last numbers show in the KFP UI, too"
         ),
     ]
-    history: Annotated[
-        Path, Written("Artifact", output_file("Parquet"), "alignment.parquet to write, a row per logged step")
+    curve: Annotated[
+        Path, Written("Artifact", output_file("Parquet"), "curve.parquet to write, the learning curve")
     ]
 
     def check(self) -> None:

@@ -2,10 +2,10 @@
 
 import logging
 
+from ssm4rec.artifacts.curve import read_curve
 from ssm4rec.command_line import run_stage
 from ssm4rec.files import write_json
 from ssm4rec.stages.choose_settings.settings import Settings
-from ssm4rec.training.history import read_history
 from ssm4rec.training.sweep import best_scales, comparison
 
 logger = logging.getLogger(__name__)
@@ -13,9 +13,9 @@ logger = logging.getLogger(__name__)
 
 def run(options: Settings) -> None:
     """Choose and write."""
-    histories = [read_history(path) for path in options.histories]
-    write_json(options.trainings, comparison(histories, options.controls, options.seeds, options.overrides))
-    for (model, optimizer), scale in best_scales(histories).items():
+    curves = [read_curve(path, "train_recommender") for path in options.curves]
+    write_json(options.trainings, comparison(curves, options.controls, options.seeds, options.overrides))
+    for (model, optimizer), scale in best_scales(curves).items():
         logger.info("%s: %s at %g", model, optimizer, scale)
 
 

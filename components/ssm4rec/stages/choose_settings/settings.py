@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 from ssm4rec.command_line import names
-from ssm4rec.optim.batch_size import ControllerName
+from ssm4rec.contracts import ControllerName
 from ssm4rec.outputs import output_file
 from ssm4rec.settings import Flag, Read, StageSettings, Written
 from ssm4rec.shared_settings import FromKFP, Seeds
@@ -17,7 +17,7 @@ _CONTROLS = get_args(ControllerName)
 class Settings(StageSettings):
     """Choose the best scale of every optimizer, and list the trainings of the comparison."""
 
-    histories: Annotated[tuple[Path, ...], Read("Artifact", "history.parquet of each training of the sweep")] = ()
+    curves: Annotated[tuple[Path, ...], Read("Artifact", "curve.parquet of each training of the sweep")] = ()
     executor_input: FromKFP = ""
     controls: Annotated[
         tuple[str, ...], Flag(f"batch controls to compare, of {', '.join(_CONTROLS)}", names(_CONTROLS))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ssm4rec.artifacts.curve import Curve, Training, write_curve
 from ssm4rec.artifacts.ranks import Candidates, read_candidates
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
@@ -22,7 +23,7 @@ from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import RankerRecipe
 from ssm4rec.llm.sources import check_source_unchanged
-from ssm4rec.llm.tuning_history import TuningRow, write_tuning_history
+from ssm4rec.llm.tuning_watch import TuningRow
 from ssm4rec.stages.finetune_llm.settings import Settings
 from ssm4rec.tracking import Tracker, tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
@@ -110,7 +111,9 @@ def _finetune_and_write(
         label=options.label,
     )
     write_adapter(options.adapter_dir, ranker.model, facts)
-    write_tuning_history(options.history, tuned.rows)
+    steps = settings.steps
+    trained = Training("finetune_llm", dataset.name, recipe.source, options.seed, steps.optimizer, steps.scale)
+    write_curve(options.curve, Curve.of(trained, (point for row in tuned.rows for point in row.points())))
     return tuned
 
 

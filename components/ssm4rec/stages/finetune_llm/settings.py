@@ -30,7 +30,7 @@ class Settings(LanguageModelTraining):
     overrides: Annotated[str, Flag("changes to the recipe, such as finetune.prompts=500,finetune.lora.rank=16")] = ""
     label: Label = ""
     adapter_dir: Annotated[Path, Written("Model", output_folder("finetune_llm"), "adapter folder to write")]
-    history: Annotated[Path, Written("Artifact", output_file("Parquet"), "history.parquet to write, a row per number")]
+    curve: Annotated[Path, Written("Artifact", output_file("Parquet"), "curve.parquet to write, the learning curve")]
 
     def recipe(self) -> RankerRecipe:
         """Return the recipe that the settings ask for; raise InputError if there is none such."""

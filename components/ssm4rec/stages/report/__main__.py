@@ -2,6 +2,7 @@
 
 from dataclasses import fields, replace
 
+from ssm4rec.artifacts.curve import read_curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import read_manifest
@@ -12,15 +13,13 @@ from ssm4rec.report.measurements import gather_comparison, gather_latency, why_n
 from ssm4rec.report.study import gather_study
 from ssm4rec.report.study_sections import report_sections, report_title
 from ssm4rec.stages.report.settings import Settings
-from ssm4rec.training.history import read_history
 
 
 def run(options: Settings) -> None:
     """Read everything, render everything, then write."""
     manifest = read_manifest(options.dataset_dir)
-    study = gather_study(
-        manifest, map(EvaluationSummary.read, options.evaluations), map(read_history, options.histories)
-    )
+    curves = [read_curve(path, "train_recommender") for path in options.curves]
+    study = gather_study(manifest, map(EvaluationSummary.read, options.evaluations), curves)
     rankers = RankerFiles(**{one.name: getattr(options, one.name) for one in fields(RankerFiles)})
     trainings = {(evaluation.model, evaluation.seed) for evaluation in study.trainings}
     study = replace(

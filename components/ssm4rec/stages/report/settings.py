@@ -14,7 +14,7 @@ class Settings(ReportSettings):
 
     dataset_dir: DatasetDir
     evaluations: Annotated[tuple[Path, ...], Read("Artifact", "metrics.json of each evaluation")] = ()
-    histories: Annotated[tuple[Path, ...], Read("Artifact", "history.parquet of each training")] = ()
+    curves: Annotated[tuple[Path, ...], Read("Artifact", "curve.parquet of each training")] = ()
     finetuned_rankings: Annotated[
         tuple[Path, ...],
         Read("Artifact", "rankings.parquet of each fine-tuned ranker; may be left out, as all below", optional=True),
@@ -30,11 +30,11 @@ class Settings(ReportSettings):
     ] = ()
     tunings: Annotated[
         tuple[Path, ...],
-        Read("Artifact", "history.parquet of each fine-tuning, in the order of the fine-tuned rankers", optional=True),
+        Read("Artifact", "curve.parquet of each fine-tuning, in the order of the fine-tuned rankers", optional=True),
     ] = ()
     alignments: Annotated[
         tuple[Path, ...],
-        Read("Artifact", "alignment.parquet of each alignment, in the order of the aligned rankers", optional=True),
+        Read("Artifact", "curve.parquet of each alignment, in the order of the aligned rankers", optional=True),
     ] = ()
     generations: Annotated[
         tuple[Path, ...], Read("Artifact", "generation.json of each evaluated generator", optional=True)

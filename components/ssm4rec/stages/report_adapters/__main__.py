@@ -9,7 +9,7 @@ from ssm4rec.stages.report_adapters.settings import Settings
 
 def run(options: Settings) -> None:
     """Read everything, render everything, then write."""
-    study = gather_adapters(options.adapters, options.histories)
+    study = gather_adapters(options.adapters, options.curves)
     sections = adapter_sections(study)
     publish(
         f"report adapters {study.dataset}",

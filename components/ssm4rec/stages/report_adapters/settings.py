@@ -13,5 +13,5 @@ class Settings(ReportSettings):
     """Write the report of an adapter study."""
 
     adapters: Annotated[tuple[Path, ...], Read("Model", "adapter folders of finetune_llm")] = ()
-    histories: Annotated[tuple[Path, ...], Read("Artifact", "history.parquet of each, in the same order")] = ()
+    curves: Annotated[tuple[Path, ...], Read("Artifact", "curve.parquet of each, in the same order")] = ()
     executor_input: FromKFP = ""

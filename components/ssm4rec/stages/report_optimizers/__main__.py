@@ -1,16 +1,19 @@
 """Write the report of an optimizer study from its learning curves: report.html, report.md and results.json."""
 
+from ssm4rec.artifacts.curve import read_curve
 from ssm4rec.command_line import run_stage
 from ssm4rec.publish import publish
 from ssm4rec.report.optimizer_sections import optimizer_report_title, optimizer_sections
 from ssm4rec.report.optimizers import gather_optimizers
 from ssm4rec.stages.report_optimizers.settings import Settings
-from ssm4rec.training.history import read_history
 
 
 def run(options: Settings) -> None:
     """Read everything, render everything, then write."""
-    study = gather_optimizers(map(read_history, options.sweep), map(read_history, options.comparison))
+    sweep, compared = (
+        [read_curve(path, "train_recommender") for path in paths] for paths in (options.sweep, options.comparison)
+    )
+    study = gather_optimizers(sweep, compared)
     publish(
         f"report optimizers {study.dataset}",
         study.dataset,

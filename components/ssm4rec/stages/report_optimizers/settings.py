@@ -12,6 +12,6 @@ from ssm4rec.shared_settings import FromKFP, ReportSettings
 class Settings(ReportSettings):
     """Write the report of an optimizer study."""
 
-    sweep: Annotated[tuple[Path, ...], Read("Artifact", "history.parquet of each training of the sweep")] = ()
-    comparison: Annotated[tuple[Path, ...], Read("Artifact", "history.parquet of each training of the comparison")] = ()
+    sweep: Annotated[tuple[Path, ...], Read("Artifact", "curve.parquet of each training of the sweep")] = ()
+    comparison: Annotated[tuple[Path, ...], Read("Artifact", "curve.parquet of each training of the comparison")] = ()
     executor_input: FromKFP = ""

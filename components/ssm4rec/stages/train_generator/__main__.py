@@ -5,14 +5,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.artifacts.curve import Curve, Training, write_curve
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
 from ssm4rec.device import choose_device
 from ssm4rec.executor_input import write_executor_output
-from ssm4rec.files import cache_folder, held_by_this_process, write_json
+from ssm4rec.files import cache_folder, held_by_this_process
 from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, query_prompts, write_generator
+from ssm4rec.llm.generator_progress import GeneratorEpoch
 from ssm4rec.llm.generator_settings import SCRATCH
-from ssm4rec.llm.generator_training import CurveRow, train_generator
+from ssm4rec.llm.generator_training import train_generator
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.recommending import tune_search
 from ssm4rec.llm.sources import check_source_unchanged
@@ -57,8 +59,9 @@ def run(options: Settings) -> None:
         tracker.settings({**labels, "recipe": described, "computed": computed})
         tracker.dataset(read_manifest(options.dataset_dir), "training")
 
-        def track(row: CurveRow) -> None:
+        def track(row: GeneratorEpoch) -> None:
             values = asdict(row)
+            del values["steps"]
             tracker.metrics(values, values.pop("epoch"))
 
         generator = new_generator(recipe, titles, cache_folder(options.cache_dir), device, task.seed)
@@ -88,7 +91,9 @@ def run(options: Settings) -> None:
             },
         )
         write_generator(options.generator_dir, generator, facts)
-        write_json(options.history, facts.training["rows"])
+        rate = recipe.training.learning_rate
+        trained = Training("train_generator", dataset.name, task.name, task.seed, "adamw", rate)
+        write_curve(options.curve, Curve.of(trained, progress.points()))
         shown = _shown(facts)
         tracker.metrics(shown)
         tracker.artifact(options.generator_dir)

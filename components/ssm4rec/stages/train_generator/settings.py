@@ -30,7 +30,7 @@ class Settings(LanguageModelTraining):
         ),
     ] = ""
     generator_dir: Annotated[Path, Written("Model", output_folder("train_generator"), "generator folder to write")]
-    history: Annotated[Path, Written("Artifact", output_file("JSON"), "history.json to write, a row per epoch")]
+    curve: Annotated[Path, Written("Artifact", output_file("Parquet"), "curve.parquet to write, the learning curve")]
 
     def recipe(self) -> GeneratorRecipe:
         """Return the recipe that the settings ask for; raise InputError if there is none such."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from ssm4rec.artifacts.curve import write_curve
 from ssm4rec.command_line import run_stage
 from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, titled
 from ssm4rec.device import choose_device, choose_kernels
@@ -15,7 +16,7 @@ from ssm4rec.files import held_by_this_process
 from ssm4rec.recipes import histories, recipe
 from ssm4rec.stages.train_recommender.settings import Settings
 from ssm4rec.tracking import tracked_task
-from ssm4rec.training.history import EpochRow, write_history
+from ssm4rec.training.epochs import EpochRow, learning_curve
 from ssm4rec.training.loop import train
 from ssm4rec.training.machine import (
     Machine,
@@ -92,7 +93,7 @@ def _train_and_write(options: Settings, task: Task[Recipe], machine: Machine, ch
         with held_by_this_process(checkpoints):
             trained = train(task, machine, checkpoints, track)
         config = write_model(options.model_dir, task, trained, computed, profile=options.profile, label=options.label)
-        write_history(options.history, trained.progress.epochs)
+        write_curve(options.curve, learning_curve(trained.progress.epochs))
         tracker.metrics({"parameters": config["parameters"], "best_epoch": config["training"]["best_epoch"]})
         tracker.artifact(options.model_dir)
     training = config["training"]

@@ -42,7 +42,7 @@ class Settings(StageSettings):
         ),
     ] = ""
     model_dir: Annotated[Path, Written("Model", output_folder("train_recommender"), "model folder to write")]
-    history: Annotated[Path, Written("Artifact", output_file("Parquet"), "history.parquet to write, a row per epoch")]
+    curve: Annotated[Path, Written("Artifact", output_file("Parquet"), "curve.parquet to write, the learning curve")]
 
     def check(self) -> None:
         """Raise InputError if the recipe is wrong for histories of any length."""

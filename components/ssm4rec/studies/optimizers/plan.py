@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_args
 
 from ssm4rec.command_line import names
-from ssm4rec.contracts import MODELS
-from ssm4rec.optim.batch_size import ControllerName
+from ssm4rec.contracts import MODELS, ControllerName
 from ssm4rec.settings import Flag
 from ssm4rec.shared_settings import Seeds
 from ssm4rec.studies.settings import NamedStudy, RecommenderStudy, Row

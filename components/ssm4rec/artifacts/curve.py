@@ -1,0 +1,225 @@
+"""The learning curve of any training: recommenders, rankers, their alignment and generators write the same file.
+
+Parquet, a row per number: ``step`` int64, the optimizer steps taken by then (0: before the first); ``split`` string,
+what the number is of: ``train``, ``validation`` or ``held-out`` (preference pairs); ``name`` string, of ``NUMBERS``;
+``value`` float64. What a training does not measure has no row. Axes other than the step are numbers like the rest
+(``epoch``, ``seen``, ``cpu_seconds``): ``Curve.against`` puts two numbers of the same step together. The metadata holds
+the :class:`Training` as JSON.
+
+Long rather than wide, because the four trainings share few columns and log at different steps: an epoch ends with ten
+numbers, each of its steps has one (``batch_targets``), validation of a ranker has its own steps.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import GenericAlias
+from typing import Any, Final, Literal, get_args
+
+import pyarrow
+import pyarrow.parquet
+from pydantic import TypeAdapter, ValidationError
+
+from ssm4rec.artifacts.codec import Amount, Count, Number, Positive, Share, checked, read_table, text_of
+from ssm4rec.contracts import ControllerName, OptimizerName
+from ssm4rec.errors import InputError
+from ssm4rec.files import whole_file
+
+Split = Literal["train", "validation", "held-out"]
+TRAIN: Final = "train"
+VALIDATION: Final = "validation"
+HELD_OUT: Final = "held-out"
+
+Stage = Literal["train_recommender", "finetune_llm", "align_llm", "train_generator"]
+
+NUMBERS: Final[dict[str, Any]] = {
+    # The axes.
+    "epoch": Amount,
+    "seen": Count,  # targets or prompts trained on
+    "cpu_seconds": Amount,  # of this process and its threads, training and validation together
+    # Losses, nats, and metrics.
+    "loss": Number,  # recommenders: per target; generators: per token; fine-tuning: per token of the answer
+    "letter_loss": Number,  # of the answer's letter alone; ln 20 = 3.00 is guessing among 20
+    "hit_10": Share,
+    "ndcg_10": Share,
+    # Alignment: means over pairs, see ``llm/alignment_course.py``.
+    "nll": Number,
+    "odds_ratio_loss": Number,
+    "log_odds_ratio": Number,
+    "margin": Number,
+    "accuracy": Share,
+    # Of the optimizer and the batches.
+    "learning_rate": Number,  # USGM's is 1 / H
+    "grad_norm": Number,
+    "batch_targets": Positive,  # of this step
+    "fill": Share,  # cells of the epoch's batches that hold an item, the rest is padding
+    "curvature": Number,  # H of USGM
+    "bregman": Number,
+    "curvature_term": Number,
+    "noise_term": Number,
+    "tokens_per_second": Amount,
+}
+"""Every number that a curve may hold, and its type; a name that is not here is refused."""
+
+_REQUIRED: Final[dict[str, tuple[tuple[Split, str], ...]]] = {
+    "train_recommender": (
+        *((TRAIN, name) for name in ("epoch", "seen", "cpu_seconds", "loss", "fill", "batch_targets")),
+        (VALIDATION, "hit_10"),
+        (VALIDATION, "ndcg_10"),
+    ),
+    "finetune_llm": ((TRAIN, "seen"),),
+    "align_llm": ((TRAIN, "loss"), (HELD_OUT, "accuracy")),
+    "train_generator": ((TRAIN, "epoch"), (TRAIN, "loss"), (VALIDATION, "loss")),
+}
+_SCHEMA: Final = pyarrow.schema(
+    [
+        pyarrow.field("step", pyarrow.int64(), nullable=False),
+        pyarrow.field("split", pyarrow.string(), nullable=False),
+        pyarrow.field("name", pyarrow.string(), nullable=False),
+        pyarrow.field("value", pyarrow.float64(), nullable=False),
+    ]
+)
+_TRAINING_KEY: Final = b"ssm4rec.training"
+
+
+@dataclass(frozen=True)
+class Training:
+    """Whose curve it is.
+
+    Attributes:
+        stage: that trained.
+        dataset: its name.
+        model: of a language model its source.
+        seed: of everything random.
+        optimizer: that trained.
+        scale: the setting of it that matters most: its peak learning rate, or USGM's diameter.
+        batch_control: that chose the batches.
+    """
+
+    stage: Stage
+    dataset: str
+    model: str
+    seed: Count
+    optimizer: str
+    scale: Number
+    batch_control: ControllerName = "fixed"
+
+    def __post_init__(self) -> None:
+        if self.stage == "train_recommender" and self.optimizer not in get_args(OptimizerName):
+            raise ValueError(f"optimizer: there is none called {self.optimizer!r}")
+
+
+@dataclass(frozen=True)
+class Point:
+    """Numbers of one step, by name."""
+
+    step: int
+    split: Split
+    values: Mapping[str, float | None]
+    """What is None was not measured."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A learning curve.
+
+    Attributes:
+        training: whose it is.
+        series: the values of each number by step, in the order of the steps, by split and name.
+    """
+
+    training: Training
+    series: dict[tuple[Split, str], dict[int, float]]
+
+    @classmethod
+    def of(cls, training: Training, points: Iterable[Point]) -> "Curve":
+        """Return the curve through these points."""
+        series: dict[tuple[Split, str], dict[int, float]] = {}
+        for point in points:
+            for name, value in point.values.items():
+                if value is not None:
+                    series.setdefault((point.split, name), {})[point.step] = value
+        return cls(training, series)
+
+    def values(self, name: str, split: Split = TRAIN) -> list[Any]:
+        """Return the values of a number in the order of the steps; none where it was not measured."""
+        return list(self.series.get((split, name), {}).values())
+
+    def against(self, axis: str, name: str, split: Split = TRAIN) -> list[tuple[Any, Any]]:
+        """Return a number against an axis: the step, or another number of the same split or of training.
+
+        Raises:
+            InputError: a step of the number has no such axis.
+        """
+        found = self.series.get((split, name), {})
+        if axis == "step":
+            return list(found.items())
+        along = self.series.get((TRAIN, axis), {}) | self.series.get((split, axis), {})
+        try:
+            return [(along[step], value) for step, value in found.items()]
+        except KeyError as error:
+            stage = self.training.stage
+            raise InputError(
+                f"the learning curve of {self.training.model} seed {self.training.seed} has no {axis} at step {error}; "
+                f"run {stage} again"
+            ) from None
+
+
+def write_curve(path: Path, curve: Curve) -> None:
+    """Write a curve, whole or not at all."""
+    rows = [
+        (step, split, name, float(value))
+        for (split, name), values in curve.series.items()
+        for step, value in values.items()
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    schema = _SCHEMA.with_metadata({_TRAINING_KEY: json.dumps(asdict(curve.training))})
+    with whole_file(path) as partial:
+        pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), partial)
+
+
+def read_curve(path: Path, stage: Stage) -> Curve:
+    """Read a curve that a stage has written.
+
+    Raises:
+        InputError: it is missing, not a learning curve or one of an earlier version, of another stage, has a number
+            that is unknown, twice, or out of its range, or lacks one that this stage writes.
+    """
+    what = f"a learning curve of {stage}"
+    table = read_table(path, _SCHEMA, what, stage)
+
+    def refuse(wrong: object) -> InputError:
+        return InputError(f"{path}: not {what} ({wrong}); run {stage} again")
+
+    try:
+        training = checked(json.loads(text_of(table.schema.metadata, _TRAINING_KEY) or "{}"), Training)
+    except (ValueError, AttributeError) as error:
+        raise refuse(error) from None
+    if training.stage != stage:
+        raise InputError(f"{path}: a learning curve of {training.stage}, not of {stage}; give each where it belongs")
+    series: dict[tuple[Split, str], dict[int, float]] = {}
+    for step, split, name, value in zip(*(table.column(name).to_pylist() for name in _SCHEMA.names), strict=True):
+        values = series.setdefault((split, name), {})
+        if step < 0 or step in values:
+            raise refuse(f"{split} {name} at step {step}: {'twice' if step in values else 'below 0'}")
+        values[step] = value
+    for (split, name), values in series.items():
+        if split not in get_args(Split) or name not in NUMBERS:
+            raise refuse(f"{split} {name}: unknown")
+        try:
+            typed = _values(name).validate_python(list(values.values()))
+        except ValidationError as error:
+            place = int(error.errors()[0]["loc"][0])
+            raise refuse(f"{split} {name} at step {list(values)[place]}: {error.errors()[0]['msg']}") from None
+        series[split, name] = dict(sorted(zip(values, typed, strict=True)))
+    if missing := [f"{split} {name}" for split, name in _REQUIRED[stage] if (split, name) not in series]:
+        raise refuse(f"no {missing[0]}")
+    return Curve(training, series)
+
+
+@lru_cache
+def _values(name: str) -> TypeAdapter[list[Any]]:
+    kind: Any = GenericAlias(list, (NUMBERS[name],))
+    return TypeAdapter(kind)

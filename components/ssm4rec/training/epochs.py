@@ -1,0 +1,86 @@
+"""What the epochs of a recommender's training did, and the learning curve through them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training
+from ssm4rec.contracts import ControllerName, OptimizerName
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """What one epoch did.
+
+    Attributes:
+        dataset, model, seed: of the training.
+        epoch: from 1.
+        train_loss: mean loss per target, nats.
+        learning_rate: at the epoch's end; USGM's is 1 / H, None while H is 0.
+        validation_hit_10: validation HIT@10, history unmasked.
+        validation_ndcg_10: NDCG@10 of the same; early stopping looks at this.
+        targets: positions trained on.
+        targets_seen: positions trained on since the training's start.
+        optimizer: that trained.
+        scale: the setting of it that matters most: its peak learning rate, or USGM's diameter.
+        batch_control: that chose the batches.
+        batch_targets: the targets of every step.
+        curvature: H of USGM at the epoch's end.
+        bregman: the mean over the epoch's steps of beta (``optim/usgm.py``), where it was measured.
+        curvature_term: c1 of the batch controller's last fit.
+        noise_term: c2 of the same, or the noise S of ``noise-scale``.
+        fill: the share of the batches' cells that held an item, the rest is padding.
+        cpu_seconds: of this process and its threads, training and validation together.
+    """
+
+    dataset: str
+    model: str
+    seed: int
+    epoch: int
+    train_loss: float
+    learning_rate: float | None
+    validation_hit_10: float
+    validation_ndcg_10: float
+    targets: int
+    fill: float
+    cpu_seconds: float
+    targets_seen: int
+    optimizer: OptimizerName
+    scale: float
+    batch_control: ControllerName
+    batch_targets: list[int]
+    curvature: float | None = None
+    bregman: float | None = None
+    curvature_term: float | None = None
+    noise_term: float | None = None
+
+
+def learning_curve(rows: Sequence[EpochRow]) -> Curve:
+    """Return the curve of a training from its epochs, at least one."""
+    one = rows[0]
+    training = Training(
+        "train_recommender", one.dataset, one.model, one.seed, one.optimizer, one.scale, one.batch_control
+    )
+    return Curve.of(training, _points(rows))
+
+
+def _points(rows: Sequence[EpochRow]) -> Iterator[Point]:
+    """Yield the size of every step's batch, and at each epoch's last step the numbers of the epoch."""
+    step = 0
+    for row in rows:
+        for targets in row.batch_targets:
+            step += 1
+            yield Point(step, TRAIN, {"batch_targets": targets})
+        ended = {
+            "epoch": row.epoch,
+            "seen": row.targets_seen,
+            "cpu_seconds": row.cpu_seconds,
+            "loss": row.train_loss,
+            "learning_rate": row.learning_rate,
+            "fill": row.fill,
+            "curvature": row.curvature,
+            "bregman": row.bregman,
+            "curvature_term": row.curvature_term,
+            "noise_term": row.noise_term,
+        }
+        yield Point(step, TRAIN, ended)
+        yield Point(step, VALIDATION, {"hit_10": row.validation_hit_10, "ndcg_10": row.validation_ndcg_10})
