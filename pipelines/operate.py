@@ -18,8 +18,8 @@ import botocore.exceptions
 
 from pipelines.cluster import connected, endpoint_of
 from pipelines.package import COMPILED, STAGES
+from ssm4rec.artifacts.names import REPORT_HTML
 from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.contracts import REPORT_HTML
 from ssm4rec.errors import InputError
 from ssm4rec.object_store import s3_client
 from ssm4rec.signals import ending_children

@@ -26,8 +26,8 @@ from pipelines.studies import DEFAULT, StudyParser, data_and_profile, named_stud
 from pipelines.study_folder import StudyFolder
 from pipelines.versions import add_versions
 from ssm4rec.addresses import public_text
+from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.command_line import end_unread, one_of, run_stage
-from ssm4rec.contracts import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.locations import local_path, split_addresses
 from ssm4rec.errors import InputError
 from ssm4rec.files import MARKER, STUDY, held_by_this_process, read_json, write_json

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssm4rec.contracts import GENERATOR, LEAVE_ONE_OUT, MANIFEST, MODEL_CONFIG, RANKER
+from ssm4rec.artifacts.names import GENERATOR, LEAVE_ONE_OUT, MANIFEST, MODEL_CONFIG, RANKER
 from ssm4rec.files import read_json
 
 

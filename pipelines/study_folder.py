@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.stage_process import StageProcess
-from ssm4rec.contracts import MASKED, OUTCOME, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED, in_table_order
+from ssm4rec.artifacts.names import MASKED, OUTCOME, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED, in_table_order
 from ssm4rec.errors import InputError
 from ssm4rec.files import read_json
 from ssm4rec.object_store import upload

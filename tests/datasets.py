@@ -1,4 +1,4 @@
-"""A dataset folder made by hand, in the format that data/dataset.py describes."""
+"""A dataset folder made by hand, in the format that artifacts/dataset.py describes."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import polars
 import pyarrow
 import pyarrow.parquet
 
-from ssm4rec.data.dataset import SequenceDataset, fingerprint, read_sequences
+from ssm4rec.artifacts.dataset import SequenceDataset, fingerprint, read_sequences
 from ssm4rec.stages.prepare_data import __main__ as prepare_data
 
 

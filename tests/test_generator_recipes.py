@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ssm4rec.contracts import GENERATORS, PROFILES
+from ssm4rec.artifacts.names import GENERATORS, PROFILES
 from ssm4rec.errors import InputError
 from ssm4rec.generator_recipes import generator_recipe
 

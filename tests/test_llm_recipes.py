@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ssm4rec.contracts import PROFILES
+from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.errors import InputError
 from ssm4rec.llm_recipes import ranker_recipe
 

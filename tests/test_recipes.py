@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ssm4rec.contracts import MODELS, PROFILES
+from ssm4rec.artifacts.names import MODELS, PROFILES
 from ssm4rec.errors import InputError
 from ssm4rec.llm.settings import RankerRecipe
 from ssm4rec.overrides import override

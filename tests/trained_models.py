@@ -6,7 +6,7 @@ import pyarrow
 import pyarrow.parquet
 import torch
 
-from ssm4rec.data.dataset import read_sequences
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.models.build import build_model
 from ssm4rec.recipes import recipe
 from ssm4rec.training.checkpoint import Progress

@@ -7,8 +7,8 @@ KFP parameters, parameter files, make's names and the documented tables follow.
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from ssm4rec.artifacts.names import LEAVE_ONE_OUT, SPLITTINGS, SUCCESSIVE, TIME_TARGETS
 from ssm4rec.command_line import number, one_of, value_refused, whole_number
-from ssm4rec.contracts import LEAVE_ONE_OUT, SPLITTINGS, SUCCESSIVE, TIME_TARGETS
 from ssm4rec.data.amazon import FORMS
 from ssm4rec.data.bad_rows import BAD_ROWS, REFUSE
 from ssm4rec.data.data_sets import DATA_SETS

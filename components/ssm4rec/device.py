@@ -6,7 +6,7 @@ from typing import Final, cast
 
 import torch
 
-from ssm4rec.contracts import DEVICES, KERNELS
+from ssm4rec.artifacts.names import DEVICES, KERNELS
 from ssm4rec.errors import InputError
 from ssm4rec.images import DEVICE_VARIABLE
 from ssm4rec.ops.choice import Form, MissingKernelError, choose_form
@@ -85,7 +85,7 @@ def _keep_freed_memory() -> None:
 
 
 def choose_kernels(name: str, device: torch.device) -> None:
-    """Choose the form of all operators, one of ``contracts.KERNELS``.
+    """Choose the form of all operators, one of ``names.KERNELS``.
 
     Raises:
         InputError: the name is unknown, or ``fused`` was asked for and a kernel is missing.

@@ -1,8 +1,8 @@
 """Several evaluations of one data set, as stages that report on them are given them."""
 
+from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.ranks import Ranks, read_ranks
-from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.shared_settings import EvaluatedSettings
 

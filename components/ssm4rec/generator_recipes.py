@@ -12,7 +12,7 @@ in minutes: their numbers say that the way works, not how good GPT-2 and Mamba2 
 from dataclasses import replace
 from typing import Final
 
-from ssm4rec.contracts import GENERATORS, PROFILES
+from ssm4rec.artifacts.names import GENERATORS, PROFILES
 from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_settings import (
     SCRATCH,
@@ -36,8 +36,8 @@ def generator_recipe(model: str, profile: str, overrides: str = "") -> Generator
     """Return the recipe of a generator.
 
     Args:
-        model: a name of ``contracts.GENERATORS``.
-        profile: a name of ``contracts.PROFILES``.
+        model: a name of ``names.GENERATORS``.
+        profile: a name of ``names.PROFILES``.
         overrides: pairs such as ``training.epochs=3,search.queries=5``, separated by commas.
 
     Raises:

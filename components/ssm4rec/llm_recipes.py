@@ -7,7 +7,7 @@ show that everything works and no more.
 
 from dataclasses import replace
 
-from ssm4rec.contracts import PROFILES
+from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.errors import InputError
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, RankerRecipe, RankerSettings, StepSettings
@@ -19,7 +19,7 @@ def ranker_recipe(profile: str, overrides: str = "") -> RankerRecipe:
     """Return the recipe of a profile.
 
     Args:
-        profile: a name of ``contracts.PROFILES``.
+        profile: a name of ``names.PROFILES``.
         overrides: dotted names and values separated by commas, such as ``finetune.prompts=500,source=gpt2``.
 
     Raises:

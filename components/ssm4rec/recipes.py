@@ -13,8 +13,8 @@ Mamba4Rec, whose architecture and code base it extends (Liu et al. 2024; chengka
 from dataclasses import replace
 from typing import Literal, cast
 
-from ssm4rec.contracts import MODELS, PROFILES
-from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.names import MODELS, PROFILES
 from ssm4rec.errors import InputError
 from ssm4rec.models.hydra import HydraConfig
 from ssm4rec.models.hydra4rec import Hydra4RecConfig
@@ -42,8 +42,8 @@ def recipe(model: str, profile: str, histories: Histories, overrides: str = "") 
     """Return the recipe of a model.
 
     Args:
-        model: a name of ``contracts.MODELS``.
-        profile: a name of ``contracts.PROFILES``.
+        model: a name of ``names.MODELS``.
+        profile: a name of ``names.PROFILES``.
         histories: see the module's description.
         overrides: ``section.field=value`` pairs separated by commas, such as ``training.epochs=3,model.dropout=0.1``.
 

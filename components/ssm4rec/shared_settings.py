@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from ssm4rec.artifacts.names import DEVICES, KERNELS, PRECISIONS, PROFILES, REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.command_line import label, one_of, seed, seeds, whole_number
-from ssm4rec.contracts import DEVICES, KERNELS, PRECISIONS, PROFILES, REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.outputs import kept_folder, output_file, output_folder
 from ssm4rec.settings import ExecutorInput, Flag, Read, StageSettings, Written
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ssm4rec.artifacts.codec import Count, Share, read_document, read_rows, write_rows
-from ssm4rec.data.dataset import read_sequences
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.files import read_json
 from ssm4rec.training.model_folder import read_model

@@ -8,6 +8,8 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_times
+from ssm4rec.artifacts.names import TIME_BASELINES
 from ssm4rec.artifacts.ranks import (
     SEED_KEY,
     SPLIT_KEY,
@@ -17,8 +19,6 @@ from ssm4rec.artifacts.ranks import (
     write_candidates,
     write_ranks,
 )
-from ssm4rec.contracts import TIME_BASELINES
-from ssm4rec.data.dataset import SequenceDataset, read_sequences, read_times
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking

@@ -14,8 +14,8 @@ import torch
 from measure import Row, command_line, cost, report
 from torch import Tensor
 
-from ssm4rec.contracts import CANDIDATES_PER_USER
-from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.names import CANDIDATES_PER_USER
 from ssm4rec.device import choose_device
 from ssm4rec.evaluation.full_ranking import full_ranking
 

@@ -18,8 +18,8 @@ import torch
 from bench_evaluation import synthetic_dataset
 from measure import Row, alternate, command_line, cost, report
 
-from ssm4rec.contracts import MODELS
-from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.names import MODELS
 from ssm4rec.device import choose_device
 from ssm4rec.evaluation.full_ranking import best_items
 from ssm4rec.latency.host import others_cores, read_clocks

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from measure import Row, alternate, command_line, report
 
-from ssm4rec.contracts import MODELS
+from ssm4rec.artifacts.names import MODELS
 from ssm4rec.device import choose_device
 from ssm4rec.models.build import build_model
 from ssm4rec.models.serving import ServingRecommender

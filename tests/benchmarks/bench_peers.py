@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from measure import Row, report
 
-from ssm4rec.data.dataset import read_sequences
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.recipes import MAXIMUM_LENGTH, histories
 
 RUNNERS = Path(__file__).parent / "peers"

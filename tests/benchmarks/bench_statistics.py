@@ -11,9 +11,9 @@ import time
 
 import numpy
 
+from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.artifacts.ranks import Ranks
-from ssm4rec.contracts import BASELINES
-from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.evaluation.compare import CUTOFF, compare, gather
 
 ITEMS = 10_000

@@ -16,8 +16,8 @@ import torch
 from measure import Row, alternate, command_line, report, training_step
 from torch import Tensor
 
-from ssm4rec.contracts import MODELS
-from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.names import MODELS
 from ssm4rec.device import choose_device
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.build import build_model

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from mlflow import MlflowClient
 
-from ssm4rec.contracts import BASELINES, PAPER_RECOMMENDERS
+from ssm4rec.artifacts.names import BASELINES, PAPER_RECOMMENDERS
 from ssm4rec.images import revision
 from tests.containers.engine import Engine
 from tests.containers.planted import Planted

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from ssm4rec.data.dataset import read_sequences
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.data.repeats import repeats, training_repeats
 
 

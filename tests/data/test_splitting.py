@@ -4,7 +4,7 @@ import numpy
 import polars
 import pytest
 
-from ssm4rec.contracts import TIME_TARGETS
+from ssm4rec.artifacts.names import TIME_TARGETS
 from ssm4rec.data.event_order import in_order
 from ssm4rec.data.splitting import global_time, leave_one_out
 from ssm4rec.errors import InputError

@@ -6,7 +6,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from ssm4rec.data.dataset import read_titles
+from ssm4rec.artifacts.dataset import read_titles
 from ssm4rec.errors import InputError
 from tests.datasets import write_dataset_folder
 

@@ -8,9 +8,9 @@ import numpy
 import pytest
 import torch
 
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.names import BASELINES, TIME_BASELINES
 from ssm4rec.artifacts.ranks import MISSED
-from ssm4rec.contracts import BASELINES, TIME_BASELINES
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.evaluation.baselines import (
     MARKOV_WEIGHTS,
     baseline_rankings,

@@ -8,9 +8,9 @@ import pytest
 import scipy.stats
 
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.artifacts.ranks import Candidates, Ranks
-from ssm4rec.contracts import BASELINES
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import compare, gather
 from ssm4rec.evaluation.metrics import gains_at, metric_at

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.ranks import MISSED
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import (
     Scorer,

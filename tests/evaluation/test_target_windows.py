@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.ranks import MISSED
-from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.evaluation import full_ranking as full_ranking_module
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.target_windows import target_windows

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy
 import pytest
 
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
+from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.artifacts.ranks import Ranks
-from ssm4rec.contracts import BASELINES
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.evaluation.statistics import holm

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssm4rec.contracts import MODELS
-from ssm4rec.data.dataset import read_sequences
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.names import MODELS
 from ssm4rec.device import choose_float32_products
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.build import build_model

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssm4rec.data.dataset import read_sequences
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.latency.length_sweep import distinct, measure_lengths, stretch
 from ssm4rec.latency.meter import Meter
 from ssm4rec.latency.protocol import Protocol

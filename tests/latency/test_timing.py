@@ -7,8 +7,8 @@ import numpy
 import pytest
 import torch
 
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.latency import TimedSample
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.latency.meter import CPUMeter, Meter
 from ssm4rec.latency.protocol import Protocol, draw_users

@@ -8,7 +8,7 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM
 
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, Curve, Training, read_curve, write_curve
-from ssm4rec.data.dataset import read_sequences
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
 from ssm4rec.llm.alignment import align, orpo_trainer

@@ -6,7 +6,7 @@ import numpy
 import pytest
 from scipy.stats import chisquare
 
-from ssm4rec.data.dataset import read_sequences
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.llm.examples import draw_examples
 

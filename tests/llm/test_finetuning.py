@@ -8,7 +8,7 @@ import pytest
 import torch
 from bitsandbytes.functional import has_avx512bf16
 
-from ssm4rec.data.dataset import read_sequences, read_titles
+from ssm4rec.artifacts.dataset import read_sequences, read_titles
 from ssm4rec.errors import InputError
 from ssm4rec.llm import finetuning
 from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ssm4rec.data.dataset import read_sequences
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator, new_generator, write_generator
 from ssm4rec.llm.generator_settings import GeneratorRecipe, ScratchSettings, SearchSettings

@@ -7,7 +7,7 @@ import numpy
 import pytest
 import torch
 
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_folder import new_generator, query_prompts
 from ssm4rec.llm.generator_progress import GeneratorEpoch, GeneratorProgress

@@ -6,7 +6,7 @@ import numpy
 import pytest
 import scipy.sparse
 
-from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.llm import lightfm_worst
 from ssm4rec.llm.lightfm_worst import score, train_lightfm, training_auc, training_matrix, worst_unseen_items
 

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.mamba2 import modeling_mamba2
 
-from ssm4rec.contracts import PROFILES
+from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.errors import InputError
 from ssm4rec.generator_recipes import generator_recipe
 from ssm4rec.llm import scratch_models

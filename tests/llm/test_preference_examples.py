@@ -7,8 +7,8 @@ import numpy
 import pytest
 from scipy import stats
 
+from ssm4rec.artifacts.dataset import read_sequences, read_titles
 from ssm4rec.artifacts.preferences import Pairs
-from ssm4rec.data.dataset import read_sequences, read_titles
 from ssm4rec.errors import InputError
 from ssm4rec.llm.preference_examples import candidate_pool, preference_set
 from ssm4rec.llm.prompts import LETTERS, PromptFormat, RankingPrompts

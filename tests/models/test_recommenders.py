@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssm4rec.contracts import MODELS
+from ssm4rec.artifacts.names import MODELS
 from ssm4rec.models.build import build_model, config_from_json
 from ssm4rec.models.recommender import Recommender, parameter_counts
 from ssm4rec.models.sasrec import SASRec, SASRecConfig

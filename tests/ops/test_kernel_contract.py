@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from ssm4rec.contracts import MODELS
+from ssm4rec.artifacts.names import MODELS
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.serving import ServingRecommender

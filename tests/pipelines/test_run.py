@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.torch import load_file, save_file
 
-from ssm4rec.contracts import TIME_BASELINES
-from ssm4rec.data.dataset import read_manifest
+from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.names import TIME_BASELINES
 from ssm4rec.object_store import upload
 from ssm4rec.training.model_folder import read_model
 from tests.pipelines.conftest import write_archive

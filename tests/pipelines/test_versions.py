@@ -19,7 +19,8 @@ from pipelines.recommenders import prepare
 from pipelines.run import _say_what_is_kept
 from pipelines.runners import HostProcesses
 from pipelines.versions import add_versions
-from ssm4rec.data.dataset import read_items, read_manifest
+from ssm4rec.artifacts.dataset import read_items
+from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.errors import InputError
 from ssm4rec.studies.settings import NamedStudy
 

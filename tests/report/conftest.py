@@ -6,7 +6,15 @@ import pytest
 
 from ssm4rec.artifacts.curve import Curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
-from ssm4rec.contracts import BASELINES, CUTOFFS, METRICS, MOST_POPULAR, MOST_POPULAR_LATELY, PROTOCOLS, metric_name
+from ssm4rec.artifacts.names import (
+    BASELINES,
+    CUTOFFS,
+    METRICS,
+    MOST_POPULAR,
+    MOST_POPULAR_LATELY,
+    PROTOCOLS,
+    metric_name,
+)
 from ssm4rec.report.study import Study, gather_study
 from ssm4rec.training.epochs import learning_curve
 from tests.epoch_rows import epoch_row

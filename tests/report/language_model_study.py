@@ -6,9 +6,9 @@ from typing import Any
 import numpy
 
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, VALIDATION, Curve, Point, Split, Training, write_curve
+from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY
 from ssm4rec.artifacts.generations import GenerationSummary
 from ssm4rec.artifacts.rankings import Ranking, RankingSummary, write_rankings
-from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY
 from ssm4rec.llm.metric_rows import generation_rows, ranking_rows
 
 CANDIDATES = 20

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.latency import TimedSample
+from ssm4rec.artifacts.names import PROTOCOLS
 from ssm4rec.artifacts.ranks import FullRanking, Ranks, write_ranks
-from ssm4rec.contracts import PROTOCOLS
-from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.latency.summary import mark_outliers
 from ssm4rec.report.long_histories import LongHistoryStudy, gather_long_histories

@@ -7,7 +7,7 @@ from typing import Any
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
 from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.artifacts.latency import LatencySummary, TimedSample, write_samples
-from ssm4rec.contracts import BASELINES
+from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 
 MEANS = {"sasrec": 0.10, "mamba4rec": 0.12, "hydra4rec": 0.11, "most-popular": 0.02}

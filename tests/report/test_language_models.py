@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from ssm4rec.artifacts.generations import GenerationSummary
-from ssm4rec.contracts import CUTOFFS, METRICS
+from ssm4rec.artifacts.names import CUTOFFS, METRICS
 from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.generator_sections import generator_cautions, generator_headlines

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.artifacts.latency import Crossing
-from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.figure_files import write_figures

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from ssm4rec.artifacts.estimate import Difference
-from ssm4rec.contracts import BASELINES
+from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_markdown
 from ssm4rec.report.figure_files import write_figures

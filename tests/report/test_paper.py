@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssm4rec.contracts import PAPER_RECOMMENDERS
+from ssm4rec.artifacts.names import PAPER_RECOMMENDERS
 from ssm4rec.report.paper import PAPER
 
 

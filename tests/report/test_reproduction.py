@@ -9,10 +9,10 @@ import numpy
 import pytest
 import scipy.stats
 
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.names import BASELINES, UNMASKED
 from ssm4rec.artifacts.ranks import Ranks
-from ssm4rec.contracts import BASELINES, UNMASKED
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.markdown import MISSING

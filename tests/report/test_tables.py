@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ssm4rec.contracts import BASELINES
+from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.report import tables
 from ssm4rec.report.markdown import MISSING, escape, listed, setting_cell
 from ssm4rec.report.paper import PAPER

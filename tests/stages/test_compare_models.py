@@ -12,9 +12,9 @@ import yaml
 from kfp import compiler, dsl
 
 from ssm4rec.artifacts.comparison import Comparison
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.artifacts.ranks import write_candidates, write_ranks
-from ssm4rec.contracts import BASELINES
-from ssm4rec.data.dataset import read_sequences
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.stages.compare_models.__main__ import main, run

@@ -10,7 +10,7 @@ import pytest
 
 from ssm4rec.artifacts.curve import VALIDATION, read_curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary
-from ssm4rec.contracts import BASELINES, TIME_BASELINES
+from ssm4rec.artifacts.names import BASELINES, TIME_BASELINES
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.stages.evaluate.__main__ import main, run
 from ssm4rec.stages.evaluate.settings import Settings

@@ -17,9 +17,9 @@ import numpy
 import pytest
 import torch
 
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import write_pairs
 from ssm4rec.artifacts.ranks import write_candidates
-from ssm4rec.data.dataset import read_sequences
 from ssm4rec.llm.adapters import RankerFacts, new_ranker, write_adapter
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings

@@ -8,9 +8,9 @@ import pyarrow.parquet
 import pytest
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, read_curve
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.rankings import RankingSummary, read_rankings
 from ssm4rec.command_line import run_stage
-from ssm4rec.data.dataset import read_sequences
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.stages.evaluate import __main__ as evaluating
 from ssm4rec.stages.finetune_llm import __main__ as finetuning

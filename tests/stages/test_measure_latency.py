@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from ssm4rec.artifacts.latency import LatencySummary, read_samples
-from ssm4rec.data.dataset import read_manifest
+from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.ops.choice import choose_form
 from ssm4rec.report.measurements import gather_latency, why_not_measured

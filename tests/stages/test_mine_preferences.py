@@ -10,8 +10,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import read_pairs
-from ssm4rec.data.dataset import read_sequences
 from ssm4rec.stages.mine_preferences.__main__ import main, run
 from ssm4rec.stages.mine_preferences.settings import Settings
 from ssm4rec.stages.prepare_data.__main__ import run as run_preparation

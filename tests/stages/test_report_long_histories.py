@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.stages.report_long_histories.__main__ import main
 from tests.conftest import Refusal
 from tests.evaluation.test_windows import dataset, ranks_of, summary  # noqa: F401 - a fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.stages.report_reproduction.__main__ import main, run
 from ssm4rec.stages.report_reproduction.settings import Settings
 from tests.conftest import Refusal, WriteDataset

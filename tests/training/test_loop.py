@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from ssm4rec.contracts import MODELS
-from ssm4rec.data.dataset import read_sequences
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.names import MODELS
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.recipes import recipe

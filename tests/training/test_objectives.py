@@ -7,8 +7,8 @@ import numpy
 import pytest
 import torch
 
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.data.batches import gather_rows
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.recipes import recipe

@@ -7,7 +7,7 @@ import numpy
 import pytest
 import torch
 
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.recipes import recipe

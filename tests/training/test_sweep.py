@@ -3,7 +3,7 @@
 import pytest
 
 from ssm4rec.artifacts.curve import Curve
-from ssm4rec.contracts import ControllerName
+from ssm4rec.artifacts.names import ControllerName
 from ssm4rec.errors import InputError
 from ssm4rec.recipes import recipe
 from ssm4rec.training.epochs import learning_curve

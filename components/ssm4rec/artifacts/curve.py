@@ -23,7 +23,7 @@ import pyarrow.parquet
 from pydantic import TypeAdapter, ValidationError
 
 from ssm4rec.artifacts.codec import Amount, Count, Number, Positive, Share, checked, read_table, text_of
-from ssm4rec.contracts import ControllerName, OptimizerName
+from ssm4rec.artifacts.names import ControllerName, OptimizerName
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file
 

@@ -7,7 +7,7 @@ from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from ssm4rec.artifacts.codec import OPEN, Count, Number, Positive, Share, read_document
-from ssm4rec.contracts import MANIFEST
+from ssm4rec.artifacts.names import LEAVE_ONE_OUT, MANIFEST
 from ssm4rec.files import read_json
 
 Milliseconds = Annotated[int, Field(ge=-62_135_596_800_000, lt=253_402_300_800_000)]
@@ -135,3 +135,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     kind: Any = Nothing if empty else Manifest
     manifest: dict[str, Any] = read_document(path, kind, "the manifest of a dataset folder", "prepare_data")
     return manifest
+
+
+def titled(manifest: dict[str, Any]) -> str:
+    """Return what a person calls a dataset folder: the data set, and how it is split where that is not the usual way.
+
+    >>> titled({"dataset": "ml-1m", "split": {"name": "global-time"}})
+    'ml-1m global-time'
+    """
+    split = manifest["split"]["name"]
+    return str(manifest["dataset"]) if split == LEAVE_ONE_OUT else f"{manifest['dataset']} {split}"

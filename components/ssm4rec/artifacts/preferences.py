@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 
 from ssm4rec.artifacts.codec import read_table, text_of
-from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Float32s, Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Float32s, Int32s, Int64s, SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file
 

@@ -8,8 +8,8 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from ssm4rec.artifacts.codec import OPEN, Amount, Count, Positive, read_document, shape
-from ssm4rec.contracts import RANKER
-from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.names import RANKER
 from ssm4rec.errors import InputError
 
 

@@ -20,7 +20,7 @@ import pyarrow
 import pyarrow.parquet
 
 from ssm4rec.artifacts.codec import Amount, Count, Positive, Share, read_document, read_table, text_of
-from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
+from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file, write_json
 
@@ -138,7 +138,7 @@ def write_rankings(
     sizes: Int32s,
     rankings: Sequence[Ranking],
 ) -> None:
-    """Write rankings.parquet; ``names`` holds the data set's name and fingerprint under the keys of data/dataset.py."""
+    """Write rankings.parquet; ``names`` holds the data set's name and fingerprint by the keys of dataset.py."""
     table = pyarrow.concat_tables(
         pyarrow.table(
             {

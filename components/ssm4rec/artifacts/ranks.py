@@ -2,7 +2,7 @@
 
 - ``ranks.parquet``, a row a target of the split: ``user`` int32, ``target`` int32, ``history_length`` int32,
   ``rank_unmasked`` and ``rank_masked`` int32 (1 = best; masked, ``MISSED`` for an item of the history), and the
-  ranks that each baseline of ``contracts.BASELINES`` gives the same target: ``most_popular_rank_unmasked``,
+  ranks that each baseline of ``names.BASELINES`` gives the same target: ``most_popular_rank_unmasked``,
   ``most_popular_rank_masked``, ``most_recent_rank_unmasked`` ... (``most_popular_lately_...`` with
   ``--split global-time`` only).
 - ``candidates.parquet``, a row a user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items with
@@ -23,8 +23,8 @@ import pyarrow
 import pyarrow.parquet
 
 from ssm4rec.artifacts.codec import read_table
-from ssm4rec.contracts import BASELINES, CANDIDATES_PER_USER, MASKED, PROTOCOLS, SPLITS, TIME_BASELINES
-from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.names import BASELINES, CANDIDATES_PER_USER, MASKED, PROTOCOLS, SPLITS, TIME_BASELINES
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_file
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy
 
-from ssm4rec.data.dataset import Int32s, Int64s
+from ssm4rec.artifacts.dataset import Int32s, Int64s
 
 
 def length_buckets(

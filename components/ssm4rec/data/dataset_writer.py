@@ -1,4 +1,4 @@
-"""Writes the dataset folder that ``data/dataset.py`` describes and reads."""
+"""Writes the dataset folder that ``artifacts/dataset.py`` describes and reads."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ import polars
 import pyarrow
 import pyarrow.parquet
 
-from ssm4rec.contracts import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
-from ssm4rec.data.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, fingerprint
+from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, fingerprint
+from ssm4rec.artifacts.names import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
 from ssm4rec.data.splitting import Split, tested_places
 from ssm4rec.files import write_json
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy
 import polars
 
-from ssm4rec.data.dataset import Int32s, Int64s
+from ssm4rec.artifacts.dataset import Int32s, Int64s
 from ssm4rec.data.repeats import repeats
 from ssm4rec.data.time_units import ORDER
 

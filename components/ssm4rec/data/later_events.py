@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy
 
-from ssm4rec.data.dataset import read_sequences, read_times
+from ssm4rec.artifacts.dataset import read_sequences, read_times
 
 Float64s = numpy.ndarray[tuple[int], numpy.dtype[numpy.float64]]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from ssm4rec.data.dataset import Flags, Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.dataset import Flags, Int32s, Int64s, SequenceDataset
 
 
 @dataclass(frozen=True)

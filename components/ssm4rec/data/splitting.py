@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy
 
-from ssm4rec.contracts import SUCCESSIVE
-from ssm4rec.data.dataset import Int32s, Int64s, target_places
+from ssm4rec.artifacts.dataset import Int32s, Int64s, target_places
+from ssm4rec.artifacts.names import SUCCESSIVE
 from ssm4rec.errors import InputError
 
 TARGET_SEED: Final = 0
@@ -18,7 +18,7 @@ _LEAST_FOR_EVALUATION: Final = 3
 
 @dataclass(frozen=True)
 class Split:
-    """Positions in each user's sequence; shape (U,) each, the meaning as in ``data/dataset.py``.
+    """Positions in each user's sequence; shape (U,) each, the meaning as in ``artifacts/dataset.py``.
 
     Attributes:
         facts: of global-time, what the manifest says of it: the times (ms) where the validation and the test period
@@ -88,7 +88,7 @@ def global_time(
         offsets: user u owns ``times[offsets[u]:offsets[u + 1]]``, shape (U + 1,).
         validation_fraction: of the events.
         test_fraction: of the events.
-        time_target: of ``contracts.TIME_TARGETS``: which of a user's events in a period are targets.
+        time_target: of ``names.TIME_TARGETS``: which of a user's events in a period are targets.
 
     Raises:
         InputError: a period would be empty.

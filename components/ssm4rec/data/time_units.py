@@ -7,8 +7,8 @@ from typing import Final
 import numpy
 import polars
 
+from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.data.bad_rows import NEGATIVE_TIME, BadRows, Mask, Problem
-from ssm4rec.data.dataset import Int64s
 from ssm4rec.data.times import LATEST_SECOND, PER_SECOND, UNREADABLE, Times, to_microseconds
 from ssm4rec.data.values import EXACT_UP_TO
 from ssm4rec.errors import InputError

@@ -8,8 +8,8 @@ import polars
 import pyarrow
 import pyarrow.compute
 
+from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.data.bad_rows import Mask, Problem
-from ssm4rec.data.dataset import Int64s
 from ssm4rec.data.streams import excerpt
 from ssm4rec.data.values import EXACT_UP_TO, is_text, plain, read_texts
 from ssm4rec.errors import InputError

@@ -23,9 +23,9 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
+from ssm4rec.artifacts.names import BASELINES, MARKOV, MOST_FREQUENT, MOST_POPULAR, MOST_POPULAR_LATELY, MOST_RECENT
 from ssm4rec.artifacts.ranks import FullRanking
-from ssm4rec.contracts import BASELINES, MARKOV, MOST_FREQUENT, MOST_POPULAR, MOST_POPULAR_LATELY, MOST_RECENT
-from ssm4rec.data.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.evaluation.full_ranking import Scorer, full_ranking
 
 MARKOV_WEIGHTS: Final = (1.0, 0.7, 0.5)

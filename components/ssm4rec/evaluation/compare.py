@@ -12,10 +12,10 @@ import numpy
 from numpy.typing import NDArray
 
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
+from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.estimate import CONFIDENCE, POWER, Estimate
+from ssm4rec.artifacts.names import MASKED, METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.artifacts.ranks import Candidates, Ranks
-from ssm4rec.contracts import MASKED, METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
-from ssm4rec.data.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import gains_at
 from ssm4rec.evaluation.slices import (

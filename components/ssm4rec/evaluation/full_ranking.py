@@ -21,9 +21,9 @@ import numpy
 import torch
 from torch import Tensor
 
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split, target_places
 from ssm4rec.artifacts.ranks import MISSED, FullRanking
 from ssm4rec.data.batches import gather_rows, length_buckets
-from ssm4rec.data.dataset import Int64s, SequenceDataset, Split, target_places
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.target_windows import TargetWindows, target_windows
 

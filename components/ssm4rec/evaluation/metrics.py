@@ -12,8 +12,8 @@ each averaged over the users.
 import numpy
 from numpy.typing import NDArray
 
-from ssm4rec.contracts import CUTOFFS, METRICS, metric_name
-from ssm4rec.data.dataset import Int32s, Int64s
+from ssm4rec.artifacts.dataset import Int32s, Int64s
+from ssm4rec.artifacts.names import CUTOFFS, METRICS, metric_name
 
 
 def gains_at(metric: str, ranks: Int64s | Int32s, cutoff: int) -> NDArray[numpy.float64]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy
 from numpy.typing import NDArray
 
-from ssm4rec.data.dataset import Int32s, Int64s
+from ssm4rec.artifacts.dataset import Int32s, Int64s
 
 HEAD_SHARE: Final = 0.2
 

@@ -21,8 +21,8 @@ import numpy
 import scipy.stats
 from numpy.typing import NDArray
 
+from ssm4rec.artifacts.dataset import Int32s, Int64s
 from ssm4rec.artifacts.estimate import CONFIDENCE, NORMAL_EFFECT, POWER, Difference, Estimate
-from ssm4rec.data.dataset import Int32s, Int64s
 
 Floats = NDArray[numpy.float64]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from ssm4rec.data.dataset import Int64s, SequenceDataset, Split
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
 
 
 @dataclass(frozen=True)

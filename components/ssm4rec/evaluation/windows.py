@@ -14,11 +14,11 @@ from typing import Final
 import numpy
 
 from ssm4rec.artifacts.comparison import Comparison
+from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.names import MASKED, PROTOCOLS, metric_name
 from ssm4rec.artifacts.ranks import Ranks
-from ssm4rec.contracts import MASKED, PROTOCOLS, metric_name
-from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import CUTOFF, Evaluations, compare, gather
 from ssm4rec.evaluation.metrics import gains_at, metric_at
@@ -37,7 +37,7 @@ class WindowPair:
         window: L.
         other: the name of what is subtracted.
         other_window: and its L.
-        protocol: of ``contracts.PROTOCOLS``.
+        protocol: of ``names.PROTOCOLS``.
         all_users: the difference; its p-value is corrected for all pairs of the same kind and protocol.
         cut_users: whose history is longer than the shorter of the two windows.
         of_cut_users: the difference for those; None with fewer than two, or at one window.

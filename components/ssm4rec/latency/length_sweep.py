@@ -13,8 +13,8 @@ import numpy
 import torch
 from torch import Tensor
 
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
 from ssm4rec.artifacts.latency import Mode
-from ssm4rec.data.dataset import Int64s, SequenceDataset
 from ssm4rec.latency.timing import Measurement, Request, Subject, Task, user_requests
 from ssm4rec.models.build import build_model, config_from_json
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy
 
-from ssm4rec.data.dataset import Int64s, SequenceDataset
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
 from ssm4rec.errors import InputError
 
 SAMPLES: Final = 30

@@ -17,9 +17,9 @@ import numpy
 import torch
 from torch import Tensor
 
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
 from ssm4rec.artifacts.latency import Kind, Mode, TimedSample
 from ssm4rec.data.batches import gather_rows
-from ssm4rec.data.dataset import Int64s, SequenceDataset
 from ssm4rec.evaluation.full_ranking import best_items
 from ssm4rec.latency.host import load_average, read_clocks
 from ssm4rec.latency.meter import Meter

@@ -17,8 +17,8 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ssm4rec.artifacts.names import RANKER
 from ssm4rec.artifacts.ranker import RankerFacts as RankerFacts
-from ssm4rec.contracts import RANKER
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_folder, write_json
 from ssm4rec.llm.language_models import language_model_folder, load_both, recompute_activations

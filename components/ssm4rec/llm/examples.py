@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from ssm4rec.data.dataset import Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.errors import InputError
 
 

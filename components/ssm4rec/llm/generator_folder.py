@@ -15,8 +15,8 @@ from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ssm4rec.artifacts.codec import Count, Share, read_document
-from ssm4rec.contracts import GENERATOR
-from ssm4rec.data.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.names import GENERATOR
 from ssm4rec.errors import InputError
 from ssm4rec.files import whole_folder, write_json
 from ssm4rec.llm.generator_settings import SCRATCH, GeneratorRecipe

@@ -20,8 +20,8 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.data.batches import length_buckets
-from ssm4rec.data.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_progress import GeneratorEpoch, GeneratorProgress
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining

@@ -15,7 +15,7 @@ from lightfm import LightFM
 from lightfm.evaluation import auc_score
 from tqdm import tqdm
 
-from ssm4rec.data.dataset import Float32s, Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.dataset import Float32s, Int32s, Int64s, SequenceDataset
 
 _SCORE_CELLS: Final = 2**22
 """Scores of a block of users, 16 MiB of float32, whatever the catalog's size."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy
 
+from ssm4rec.artifacts.dataset import Int32s, Int64s
 from ssm4rec.artifacts.generations import GenerationRow
+from ssm4rec.artifacts.names import CUTOFFS, MASKED, METRICS, metric_name
 from ssm4rec.artifacts.rankings import ALL_USERS, AMONG_CANDIDATES, RANDOM, RETRIEVER, Ranking, RankingRow
-from ssm4rec.contracts import CUTOFFS, MASKED, METRICS, metric_name
-from ssm4rec.data.dataset import Int32s, Int64s
 from ssm4rec.evaluation.metrics import gains_at
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy
 
+from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.preferences import Pairs
-from ssm4rec.data.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.llm.prompts import RankingPrompts
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy
 
+from ssm4rec.artifacts.dataset import Float32s, Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.preferences import LIGHTFM, RATINGS, Pairs, is_held_out
-from ssm4rec.data.dataset import Float32s, Int32s, Int64s, SequenceDataset
 
 Booleans = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
 Scorer = Callable[[Int64s, Int32s], Float32s]

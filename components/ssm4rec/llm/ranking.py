@@ -14,7 +14,7 @@ import numpy
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from ssm4rec.data.dataset import Int32s, Int64s
+from ssm4rec.artifacts.dataset import Int32s, Int64s
 from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError
 
 Prompts = Sequence[list[int]]

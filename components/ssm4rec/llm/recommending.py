@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ssm4rec.contracts import CANDIDATES_PER_USER
-from ssm4rec.data.dataset import Int64s, SequenceDataset, Split
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
+from ssm4rec.artifacts.names import CANDIDATES_PER_USER
 from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_folder import Generator
 from ssm4rec.llm.generator_settings import GeneratorRecipe, SearchSettings

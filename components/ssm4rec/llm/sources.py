@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from ssm4rec.contracts import DEFAULT_LANGUAGE_MODEL
+from ssm4rec.artifacts.names import DEFAULT_LANGUAGE_MODEL
 from ssm4rec.data.versions import check_unchanged, files_state, folder_state
 from ssm4rec.errors import InputError
 from ssm4rec.object_store import list_objects, split_s3_address

@@ -24,8 +24,8 @@ import bm25s
 import numpy
 from numpy.typing import NDArray
 
+from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.artifacts.ranks import MISSED
-from ssm4rec.data.dataset import Int64s
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import metric_at
 
@@ -51,7 +51,7 @@ class UserQueries:
     Attributes:
         queries: likeliest first.
         seen: the items of the history, which are not found again.
-        target: the next item; one of ``seen`` is not found (the ``masked`` protocol of ``contracts.py``).
+        target: the next item; one of ``seen`` is not found (the ``masked`` protocol of ``artifacts/names.py``).
     """
 
     queries: list[str]

@@ -15,7 +15,7 @@ differ in what they believe about beta, the symmetrized Bregman distance along a
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from ssm4rec.contracts import ControllerName
+from ssm4rec.artifacts.names import ControllerName
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ssm4rec.contracts import UNMASKED
+from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.errors import InputError
 from ssm4rec.training.model_folder import read_config
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ssm4rec import __version__
-from ssm4rec.contracts import ITEMS, MODEL_CONFIG, MODEL_WEIGHTS
+from ssm4rec.artifacts.names import ITEMS, MODEL_CONFIG, MODEL_WEIGHTS
 from ssm4rec.files import whole_folder
 from ssm4rec.registry.recommending import CatalogRecommender
 

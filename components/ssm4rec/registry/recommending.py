@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy
 import torch
 
-from ssm4rec.contracts import ITEMS
+from ssm4rec.artifacts.dataset import read_items
+from ssm4rec.artifacts.names import ITEMS
 from ssm4rec.data.batches import gather_rows, length_buckets
-from ssm4rec.data.dataset import read_items
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import best_items
 from ssm4rec.models.recommender import Recommender

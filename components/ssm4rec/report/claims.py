@@ -3,8 +3,8 @@
 from typing import Final
 
 from ssm4rec.artifacts.estimate import Estimate
+from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER
-from ssm4rec.contracts import UNMASKED
 from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.markdown import bullets, escape, listed, plural, population
 from ssm4rec.report.paper import PAPER, SOURCE, PaperTable

@@ -5,7 +5,7 @@ from typing import Final
 
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, SliceRow
 from ssm4rec.artifacts.estimate import SIGNIFICANCE, p_text
-from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
+from ssm4rec.artifacts.names import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
 from ssm4rec.report.figures import INK, Figure, drawing, style, whiskers
 from ssm4rec.report.markdown import MISSING, escape, population, table
 from ssm4rec.report.sections import Section

@@ -6,7 +6,7 @@ from importlib import resources
 import jinja2
 from markdown_it import MarkdownIt
 
-from ssm4rec.contracts import REPORT_HTML
+from ssm4rec.artifacts.names import REPORT_HTML
 from ssm4rec.report.markdown import escape
 from ssm4rec.report.sections import Section
 

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ssm4rec.contracts import MASKED, PROTOCOLS, UNMASKED
+from ssm4rec.artifacts.names import MASKED, PROTOCOLS, UNMASKED
 from ssm4rec.data.event_order import EXACT, RANDOM_TIES, RECBOLE
 from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural, population
 from ssm4rec.report.paper import PaperTable

@@ -6,7 +6,7 @@ from typing import Final
 
 from ssm4rec.artifacts.estimate import normal_difference
 from ssm4rec.artifacts.generations import GenerationRow, GenerationSummary
-from ssm4rec.contracts import METRICS, MOST_POPULAR, metric_name
+from ssm4rec.artifacts.names import METRICS, MOST_POPULAR, metric_name
 from ssm4rec.report.language_models import LanguageModels
 from ssm4rec.report.markdown import MISSING, bullets, escape, plural, table
 from ssm4rec.report.paper import PaperTable

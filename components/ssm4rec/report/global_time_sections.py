@@ -5,7 +5,7 @@ from typing import Final
 
 from ssm4rec.artifacts.comparison import Comparison, PairRow
 from ssm4rec.artifacts.estimate import NOT_SIGNIFICANT, SIGNIFICANCE
-from ssm4rec.contracts import MOST_POPULAR, PROTOCOLS
+from ssm4rec.artifacts.names import MOST_POPULAR, PROTOCOLS
 from ssm4rec.report import tables
 from ssm4rec.report.comparison_sections import CORRECTED, corrected, model_row, pair_name
 from ssm4rec.report.findings import few_users, time_split

@@ -7,8 +7,8 @@ from typing import Final
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, VALIDATION, Split
+from ssm4rec.artifacts.names import METRICS, metric_name
 from ssm4rec.artifacts.rankings import AMONG_CANDIDATES, ORDERS, SHUFFLED_ORDER
-from ssm4rec.contracts import METRICS, metric_name
 from ssm4rec.report.figures import COLOURS, HATCHES, INK, Figure, columns_of, drawing, style, whiskers
 from ssm4rec.report.language_models import ORDER_NAMES, RANKER_NAMES, RANKERS, RankerRun
 

@@ -13,7 +13,9 @@ from typing import Any, Final
 import numpy
 
 from ssm4rec.artifacts.curve import HELD_OUT, VALIDATION, Curve, read_curve
+from ssm4rec.artifacts.dataset import Int32s
 from ssm4rec.artifacts.generations import GenerationSummary
+from ssm4rec.artifacts.names import CUTOFFS, METRICS, MOST_POPULAR, metric_name
 from ssm4rec.artifacts.rankings import (
     ALIGNED,
     AMONG_CANDIDATES,
@@ -26,8 +28,6 @@ from ssm4rec.artifacts.rankings import (
     RankingSummary,
     read_rankings,
 )
-from ssm4rec.contracts import CUTOFFS, METRICS, MOST_POPULAR, metric_name
-from ssm4rec.data.dataset import Int32s
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.report.language_models import LanguageModels, RankerRun

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ssm4rec.artifacts.estimate import Difference
+from ssm4rec.artifacts.names import METRICS, metric_name
 from ssm4rec.artifacts.rankings import (
     ALIGNED,
     ALL_USERS,
@@ -16,7 +17,6 @@ from ssm4rec.artifacts.rankings import (
     RETRIEVER_ORDER,
     SHUFFLED_ORDER,
 )
-from ssm4rec.contracts import METRICS, metric_name
 from ssm4rec.report.language_model_figures import alignment_curves, before_and_after, first_places, tuning_curves
 from ssm4rec.report.language_model_trainings import trainings
 from ssm4rec.report.language_models import BASELINES, ORDER_NAMES, RANKER_NAMES, LanguageModels, RankerRun

@@ -8,9 +8,11 @@ import numpy
 import scipy.stats
 
 from ssm4rec.artifacts.curve import Curve
+from ssm4rec.artifacts.dataset import Int32s
 from ssm4rec.artifacts.estimate import CONFIDENCE, Difference, Estimate
 from ssm4rec.artifacts.evaluations import ResultRow
 from ssm4rec.artifacts.generations import GenerationSummary
+from ssm4rec.artifacts.names import METRICS, MOST_POPULAR, metric_name
 from ssm4rec.artifacts.rankings import (
     ALIGNED,
     AMONG_CANDIDATES,
@@ -24,8 +26,6 @@ from ssm4rec.artifacts.rankings import (
     RankingRow,
     RankingSummary,
 )
-from ssm4rec.contracts import METRICS, MOST_POPULAR, metric_name
-from ssm4rec.data.dataset import Int32s
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import gains_at
 from ssm4rec.evaluation.statistics import Floats, bootstrap_means, difference_over_users

@@ -5,7 +5,7 @@ from typing import Final
 
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.latency import LatencyResult
-from ssm4rec.contracts import UNMASKED
+from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.figures import INK, Cell, Figure, drawing, logarithmic, style, whiskers
 from ssm4rec.report.measurements import FULL, MODE_NAMES, Latency

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.latency import Crossing, LatencyResult
 from ssm4rec.artifacts.ranks import Ranks
-from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.windows import WindowComparison, check_ranks, compare_windows, label, window_of
 from ssm4rec.latency.summary import BASELINE

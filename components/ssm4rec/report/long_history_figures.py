@@ -6,7 +6,7 @@ from typing import Final
 
 from matplotlib.ticker import NullLocator
 
-from ssm4rec.contracts import MOST_POPULAR
+from ssm4rec.artifacts.names import MOST_POPULAR
 from ssm4rec.evaluation.windows import NAME, label
 from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.figures import INK, Cell, Drawing, Figure, drawing, logarithmic, style, whiskers

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ssm4rec.artifacts.estimate import NOT_SIGNIFICANT
 from ssm4rec.artifacts.latency import Crossing
-from ssm4rec.contracts import UNMASKED
+from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.evaluation.windows import NAME, WindowPair, label
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report.comparison_sections import model_row

@@ -3,7 +3,7 @@
 from typing import Final
 
 from ssm4rec.artifacts.estimate import SIGNIFICANCE, Difference, p_text
-from ssm4rec.contracts import PROTOCOLS, UNMASKED
+from ssm4rec.artifacts.names import PROTOCOLS, UNMASKED
 from ssm4rec.evaluation.windows import NAME, WindowPair, label
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report import tables

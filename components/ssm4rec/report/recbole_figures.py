@@ -7,7 +7,7 @@ masked: RecBole's evaluation of sequential models never masks it. They compare w
 from dataclasses import dataclass
 from typing import Final
 
-from ssm4rec.contracts import PAPER_RECOMMENDERS
+from ssm4rec.artifacts.names import PAPER_RECOMMENDERS
 from ssm4rec.report.paper import PAPER, SOURCE
 from ssm4rec.training.reproduction import DATASET
 

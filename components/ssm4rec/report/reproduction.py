@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Any, Final
 
 from ssm4rec.artifacts.comparison import Comparison, ModelRow
+from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.names import BASELINES, LEAVE_ONE_OUT, PROTOCOLS, UNMASKED
 from ssm4rec.artifacts.ranks import Ranks
-from ssm4rec.contracts import BASELINES, LEAVE_ONE_OUT, PROTOCOLS, UNMASKED
-from ssm4rec.data.dataset import SequenceDataset
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import compare, gather

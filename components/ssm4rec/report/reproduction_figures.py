@@ -1,7 +1,7 @@
 """The figure of a reproduction study: our intervals and the published figures, history unmasked."""
 
 from ssm4rec.artifacts.estimate import Estimate
-from ssm4rec.contracts import UNMASKED
+from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.report.figures import INK, Figure, drawing, style, whiskers
 from ssm4rec.report.reproduction import Reproduction
 

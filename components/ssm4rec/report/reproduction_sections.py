@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ssm4rec.contracts import BASELINES, LEAVE_ONE_OUT, MASKED, UNMASKED
+from ssm4rec.artifacts.names import BASELINES, LEAVE_ONE_OUT, MASKED, UNMASKED
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.report import tables
 from ssm4rec.report.findings import (

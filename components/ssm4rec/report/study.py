@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.curve import Curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
-from ssm4rec.contracts import (
+from ssm4rec.artifacts.names import (
     CUTOFFS,
     GLOBAL_TIME,
     MANIFEST,

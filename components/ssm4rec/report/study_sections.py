@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ssm4rec.contracts import GLOBAL_TIME, PROTOCOLS
+from ssm4rec.artifacts.names import GLOBAL_TIME, PROTOCOLS
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.report import findings, tables
 from ssm4rec.report.claims import claims_section

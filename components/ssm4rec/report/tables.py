@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from ssm4rec.artifacts.evaluations import EvaluationSummary
-from ssm4rec.contracts import CUTOFFS, METRICS, UNMASKED, metric_name
+from ssm4rec.artifacts.names import CUTOFFS, METRICS, UNMASKED, metric_name
 from ssm4rec.report.markdown import MISSING, escape, metric_cell, plural, setting_cell, table
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.study import Study

@@ -8,8 +8,8 @@ what to train (:meth:`StudySettings.lists`).
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+from ssm4rec.artifacts.names import MODELS
 from ssm4rec.command_line import one_of, seeds, whole_number
-from ssm4rec.contracts import MODELS
 from ssm4rec.data.names import data_set_name
 from ssm4rec.data_settings import DatasetName, PublishedData, Source
 from ssm4rec.outputs import kept_folder

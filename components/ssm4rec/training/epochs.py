@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training
-from ssm4rec.contracts import ControllerName, OptimizerName
+from ssm4rec.artifacts.names import ControllerName, OptimizerName
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ import numpy
 import torch
 from tqdm.auto import tqdm
 
-from ssm4rec.contracts import SCALE_SETTINGS
+from ssm4rec.artifacts.dataset import Int64s
+from ssm4rec.artifacts.names import SCALE_SETTINGS
 from ssm4rec.data.batches import gather_rows, length_buckets
-from ssm4rec.data.dataset import Int64s
 from ssm4rec.data.repeats import training_repeats
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError, full_ranking

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-from ssm4rec.data.dataset import Int64s
+from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.training.settings import TrainingSettings
 
 _CHUNK_CELLS = {"cpu": 2**18, "cuda": 2**26}

@@ -19,7 +19,7 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from ssm4rec.contracts import PRECISIONS, Precision
+from ssm4rec.artifacts.names import PRECISIONS, Precision
 from ssm4rec.device import choose_float32_products
 from ssm4rec.errors import InputError
 from ssm4rec.ops.choice import MissingKernelError

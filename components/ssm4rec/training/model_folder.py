@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ssm4rec.artifacts.codec import read_document
+from ssm4rec.artifacts.names import MODEL_CONFIG, MODEL_WEIGHTS
 from ssm4rec.artifacts.training import ModelConfig
-from ssm4rec.contracts import MODEL_CONFIG, MODEL_WEIGHTS
 from ssm4rec.errors import InputError, reason
 from ssm4rec.files import whole_folder, write_json
 from ssm4rec.models.build import build_model, config_from_json

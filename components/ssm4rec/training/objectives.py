@@ -14,7 +14,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from ssm4rec.data.dataset import Int64s, SequenceDataset
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
 from ssm4rec.models.hydra4rec import Hydra4Rec
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.training.losses import Shown

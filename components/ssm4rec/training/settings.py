@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from ssm4rec.contracts import ControllerName, OptimizerName
+from ssm4rec.artifacts.names import ControllerName, OptimizerName
 from ssm4rec.models.build import RecommenderConfig
 
 ObjectiveName = Literal["next-item", "sampled-prefixes", "every-prefix", "cloze"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from ssm4rec.artifacts.curve import VALIDATION, Curve
-from ssm4rec.contracts import SCALE_SETTINGS
+from ssm4rec.artifacts.names import SCALE_SETTINGS
 from ssm4rec.errors import InputError
 
 SCALES: Final[dict[str, tuple[float, ...]]] = {

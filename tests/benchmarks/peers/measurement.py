@@ -61,7 +61,7 @@ class Sequences:
 
 
 def read_sequences(folder: Path) -> Sequences:
-    """Read a dataset folder; its layout is described in components/ssm4rec/data/dataset.py."""
+    """Read a dataset folder; its layout is described in components/ssm4rec/artifacts/dataset.py."""
     table = pyarrow.parquet.read_table(folder / "sequences.parquet").combine_chunks()
     lists = table.column("items").chunk(0)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ import numpy
 import torch
 from measurement import Clock, read_arguments, report
 
-from ssm4rec.data.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.build import build_model
 from ssm4rec.recipes import histories, recipe

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ssm4rec.artifacts.curve import HELD_OUT, Curve, Training, write_curve
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
+from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.preferences import Pairs, read_pairs
 from ssm4rec.command_line import run_stage
-from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
 from ssm4rec.data.download import checksums
 from ssm4rec.device import choose_device
 from ssm4rec.executor_input import write_executor_output

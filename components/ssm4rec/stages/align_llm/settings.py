@@ -23,9 +23,7 @@ class Settings(LanguageModelTraining):
             "Model", output_folder("align_llm"), "adapter folder to write; its last numbers show in the KFP UI, too"
         ),
     ]
-    curve: Annotated[
-        Path, Written("Artifact", output_file("Parquet"), "curve.parquet to write, the learning curve")
-    ]
+    curve: Annotated[Path, Written("Artifact", output_file("Parquet"), "curve.parquet to write, the learning curve")]
 
     def check(self) -> None:
         """Raise InputError if the settings are wrong on every machine."""

@@ -2,11 +2,12 @@
 
 import logging
 
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_times
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
+from ssm4rec.artifacts.manifest import read_manifest, titled
+from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
 from ssm4rec.artifacts.ranks import FullRanking, write_candidates, write_ranks
 from ssm4rec.command_line import run_stage
-from ssm4rec.contracts import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
-from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_times, titled
 from ssm4rec.device import choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.evaluation.baselines import baseline_rankings

@@ -4,10 +4,11 @@ import logging
 
 import numpy
 
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.generations import GenerationRow, GenerationSummary, UserList, write_lists
+from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.names import MOST_POPULAR
 from ssm4rec.command_line import run_stage
-from ssm4rec.contracts import MOST_POPULAR
-from ssm4rec.data.dataset import Int64s, SequenceDataset, read_manifest, read_sequences, read_titles
 from ssm4rec.device import choose_device
 from ssm4rec.evaluation.baselines import most_popular_scorer
 from ssm4rec.evaluation.full_ranking import full_ranking

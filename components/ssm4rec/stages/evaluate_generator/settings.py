@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from ssm4rec.artifacts.dataset import Split
+from ssm4rec.artifacts.names import SPLITS
 from ssm4rec.command_line import one_of
-from ssm4rec.contracts import SPLITS
-from ssm4rec.data.dataset import Split
 from ssm4rec.outputs import output_file
 from ssm4rec.settings import Flag, Read, Shown, StageSettings, Written
 from ssm4rec.shared_settings import DatasetDir, Device, FromKFP

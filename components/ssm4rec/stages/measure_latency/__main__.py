@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.estimate import CONFIDENCE
 from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, write_samples
+from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.command_line import run_stage
-from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences
 from ssm4rec.device import choose_device, choose_kernels
 from ssm4rec.errors import InputError, reason
 from ssm4rec.executor_input import write_executor_output

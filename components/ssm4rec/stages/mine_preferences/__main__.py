@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy
 
+from ssm4rec.artifacts.dataset import SequenceDataset, read_ratings, read_sequences
+from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.preferences import write_pairs
 from ssm4rec.command_line import run_stage
-from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_ratings, read_sequences
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import write_json
 from ssm4rec.llm.lightfm_worst import (

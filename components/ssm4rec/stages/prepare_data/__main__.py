@@ -7,11 +7,11 @@ from typing import Any
 
 from polars import Series
 
+from ssm4rec.artifacts.manifest import titled
+from ssm4rec.artifacts.names import GLOBAL_TIME, MANIFEST
 from ssm4rec.command_line import run_stage
-from ssm4rec.contracts import GLOBAL_TIME, MANIFEST
 from ssm4rec.data.bad_rows import count_words
 from ssm4rec.data.data_sets import read_addresses, read_data_set
-from ssm4rec.data.dataset import titled
 from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
 from ssm4rec.data.event_order import in_order, order_facts
 from ssm4rec.data.filtering import filter_interactions

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from ssm4rec.contracts import GLOBAL_TIME
+from ssm4rec.artifacts.names import GLOBAL_TIME
 from ssm4rec.data.data_sets import EVENTS, check_data_set, check_files
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.data.names import data_set_name

@@ -9,6 +9,9 @@ import numpy
 import torch
 from tqdm import tqdm
 
+from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, SequenceDataset, read_sequences, read_titles
+from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
 from ssm4rec.artifacts.rankings import (
     ALIGNED,
     AMONG_CANDIDATES,
@@ -24,15 +27,6 @@ from ssm4rec.artifacts.rankings import (
 )
 from ssm4rec.artifacts.ranks import Candidates, read_candidates
 from ssm4rec.command_line import run_stage
-from ssm4rec.contracts import CANDIDATES_PER_USER, MOST_POPULAR
-from ssm4rec.data.dataset import (
-    DATASET_KEY,
-    FINGERPRINT_KEY,
-    SequenceDataset,
-    read_manifest,
-    read_sequences,
-    read_titles,
-)
 from ssm4rec.device import choose_device
 from ssm4rec.errors import InputError
 from ssm4rec.executor_input import write_executor_output

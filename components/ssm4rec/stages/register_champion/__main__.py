@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.names import OUTCOME
 from ssm4rec.command_line import run_stage
-from ssm4rec.contracts import OUTCOME
-from ssm4rec.data.dataset import read_manifest
 from ssm4rec.errors import InputError
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.registry.champion import ALIAS, Contender, best, read_contender, takes_over

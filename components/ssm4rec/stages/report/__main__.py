@@ -4,8 +4,8 @@ from dataclasses import fields, replace
 
 from ssm4rec.artifacts.curve import read_curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.command_line import run_stage
-from ssm4rec.data.dataset import read_manifest
 from ssm4rec.publish import publish
 from ssm4rec.report.global_time import gather_global_time
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models

@@ -1,7 +1,8 @@
 """Write the report of a long-history study: ``python -m ssm4rec.stages.report_long_histories --help``."""
 
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.command_line import run_stage
-from ssm4rec.data.dataset import read_manifest, read_sequences
 from ssm4rec.errors import InputError
 from ssm4rec.evaluated import read_evaluated
 from ssm4rec.publish import publish

@@ -1,7 +1,8 @@
 """Write the report of a reproduction study: ``python -m ssm4rec.stages.report_reproduction --help``."""
 
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.command_line import naming, run_stage
-from ssm4rec.data.dataset import read_manifest, read_sequences
 from ssm4rec.evaluated import read_evaluated
 from ssm4rec.publish import publish
 from ssm4rec.report.reproduction import check_comparable, gather_reproduction

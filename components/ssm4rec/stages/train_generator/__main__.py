@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ssm4rec.artifacts.curve import Curve, Training, write_curve
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
+from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.command_line import run_stage
-from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, read_titles
 from ssm4rec.device import choose_device
 from ssm4rec.executor_input import write_executor_output
 from ssm4rec.files import cache_folder, held_by_this_process

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+from ssm4rec.artifacts.names import GENERATORS
 from ssm4rec.command_line import naming, one_of
-from ssm4rec.contracts import GENERATORS
 from ssm4rec.generator_recipes import generator_recipe
 from ssm4rec.language_model_settings import LanguageModelTraining
 from ssm4rec.llm.generator_settings import GeneratorRecipe

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ssm4rec.artifacts.curve import write_curve
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.manifest import read_manifest, titled
 from ssm4rec.command_line import run_stage
-from ssm4rec.data.dataset import SequenceDataset, read_manifest, read_sequences, titled
 from ssm4rec.device import choose_device, choose_kernels
 from ssm4rec.errors import InputError
 from ssm4rec.files import held_by_this_process

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, get_args
 
+from ssm4rec.artifacts.names import MODELS
 from ssm4rec.command_line import one_of, whole_number
-from ssm4rec.contracts import MODELS
 from ssm4rec.device import choose_device, choose_kernels
 from ssm4rec.errors import InputError
 from ssm4rec.outputs import kept_folder, output_file, output_folder

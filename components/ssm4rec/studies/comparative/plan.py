@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+from ssm4rec.artifacts.names import GENERATORS, LEAVE_ONE_OUT, MODELS, ORDER_CHECKED, PAPER_RECOMMENDERS
 from ssm4rec.command_line import listed, names, one_of, whole_number
-from ssm4rec.contracts import GENERATORS, LEAVE_ONE_OUT, MODELS, ORDER_CHECKED, PAPER_RECOMMENDERS
 from ssm4rec.data.data_sets import is_published
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.data_settings import PreparedData

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_args
 
+from ssm4rec.artifacts.names import MODELS, ControllerName
 from ssm4rec.command_line import names
-from ssm4rec.contracts import MODELS, ControllerName
 from ssm4rec.settings import Flag
 from ssm4rec.shared_settings import Seeds
 from ssm4rec.studies.settings import NamedStudy, RecommenderStudy, Row

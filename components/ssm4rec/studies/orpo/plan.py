@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+from ssm4rec.artifacts.names import DEFAULT_LANGUAGE_MODEL
 from ssm4rec.command_line import texts
-from ssm4rec.contracts import DEFAULT_LANGUAGE_MODEL
 from ssm4rec.settings import Flag
 from ssm4rec.studies.comparative.plan import track_models
 from ssm4rec.studies.settings import LanguageModelStudy, PlannedSeeds, Row

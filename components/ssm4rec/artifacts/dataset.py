@@ -20,15 +20,15 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy
 import pyarrow
 import pyarrow.parquet
 
 from ssm4rec.artifacts.codec import read_table, text_of
-from ssm4rec.artifacts.manifest import read_manifest as read_manifest
-from ssm4rec.contracts import INTERACTIONS, ITEMS, LEAVE_ONE_OUT, MANIFEST, SEQUENCES
+from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.names import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
 from ssm4rec.errors import InputError
 
 Int32s = numpy.ndarray[tuple[int], numpy.dtype[numpy.int32]]
@@ -161,16 +161,6 @@ def fingerprint(
     ):
         digest.update(numpy.ascontiguousarray(array, dtype=kind).tobytes())
     return digest.hexdigest()
-
-
-def titled(manifest: dict[str, Any]) -> str:
-    """Return what a person calls a dataset folder: the data set, and how it is split where that is not the usual way.
-
-    >>> titled({"dataset": "ml-1m", "split": {"name": "global-time"}})
-    'ml-1m global-time'
-    """
-    split = manifest["split"]["name"]
-    return str(manifest["dataset"]) if split == LEAVE_ONE_OUT else f"{manifest['dataset']} {split}"
 
 
 def read_sequences(folder: Path) -> SequenceDataset:
