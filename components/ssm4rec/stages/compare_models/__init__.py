@@ -1,1 +1,1 @@
-"""The stage that says which differences between models are more than chance."""
+"""The stage that says which differences between models are significant."""

@@ -11,7 +11,7 @@ from ssm4rec.shared_settings import DatasetDir, FromKFP, Resamples, Seed
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(StageSettings):
-    """Say which differences between models are more than chance."""
+    """Say which differences between models are significant."""
 
     dataset_dir: DatasetDir
     ranks: Annotated[tuple[Path, ...], Read("Artifact", "ranks.parquet of each evaluation")] = ()
