@@ -37,7 +37,7 @@ class Settings(StageSettings):
     checkpoint_dir: Annotated[
         str,
         Flag(
-            "folder of checkpoints, one subfolder per model, seed, data and overrides; empty: beside the model folder",
+            "folder of checkpoints, one subfolder per model, seed, data and overrides; empty: next to the model folder",
             kept_folder,
         ),
     ] = ""
