@@ -128,7 +128,7 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(
         ("no column 'rank_masked'", [*rest, changed["columns"]], []),
         ("does not say what it is an evaluation of", [*rest, changed["nameless"]], []),
         ("two ranks files of sasrec seed 0", [evaluated[0], evaluated[0]], []),
-        ("--resamples 5: too few", evaluated, ["--resamples", 5]),
+        ("--resamples 5: at least 100", evaluated, ["--resamples", 5]),
         ("--seed -1: at least 0", evaluated, ["--seed", -1]),
         ("--executor-input: not JSON", [], ["--executor-input", "{{$}}"]),
     ):
