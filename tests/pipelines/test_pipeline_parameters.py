@@ -1,0 +1,73 @@
+"""A study's settings as the parameters of its pipeline, and what stages take of them."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+
+from pipelines.front_door import read_spec
+from pipelines.loops import side_by_side
+from pipelines.package import COMPILED
+from pipelines.parameters import Parameters, study_pipeline, task
+from pipelines.recommenders import prepare
+from ssm4rec.components import evaluate, mine_preferences
+from ssm4rec.settings import Flag
+from ssm4rec.shared_settings import Seed
+from ssm4rec.studies.settings import NamedStudy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(NamedStudy):
+    """A study."""
+
+    PACKAGE = "a_study"
+
+    seed: Seed = 4
+    epochs: Annotated[int, Flag("of something else than LightFM")] = 2
+    models: Annotated[tuple[str, ...], Flag("shapes a list", planned=True)] = ("sasrec",)
+    chosen: Annotated[tuple[int, ...], Flag("several")] = (1, 2)
+
+
+def test_settings_are_parameters_and_planned_ones_are_not() -> None:
+    inputs = study_pipeline(prepare, Settings, {}, defaults={"k_core": 7}).component_spec.inputs
+    assert "models" not in inputs
+    assert (inputs["chosen"].type, inputs["chosen"].default) == ("String", "1,2")
+    assert (inputs["seed"].default, inputs["k_core"].default, inputs["dataset"].default) == (4, 7, "ml-100k")
+    assert inputs["epochs"].description == "of something else than LightFM"
+    without = study_pipeline(prepare, Settings, {}, left_out=["seed"]).component_spec.inputs
+    assert "seed" not in without
+
+
+def taken(component: Any, **own: Any) -> dict[str, Any]:
+    """What a task of a stage is given in a pipeline of these settings."""
+    found: dict[str, Any] = {}
+
+    def called(**inputs: Any) -> None:
+        found.update(inputs)
+
+    called.name = component.name  # type: ignore[attr-defined]
+    task(called, Parameters(Settings, {"seed": "the pipeline's", "epochs": "another"}), **own)
+    return found
+
+
+def test_a_task_takes_what_is_given_then_what_it_shares_then_its_defaults() -> None:
+    inputs = taken(mine_preferences, dataset="data", epochs=9)
+    assert inputs == {"dataset": "data", "epochs": 9, "seed": "the pipeline's", "components": 32}
+
+
+def test_a_parameter_of_the_same_name_that_means_something_else_is_not_taken_by_chance() -> None:
+    with pytest.raises(TypeError, match="mine-preferences: epochs is not the pipeline's parameter of that name"):
+        taken(mine_preferences, dataset="data")
+    with pytest.raises(AttributeError, match="no parameter 'device'"):
+        taken(evaluate, dataset="data", model="model")
+
+
+def test_how_many_tasks_of_a_stage_may_run_at_a_time() -> None:
+    trainings = [{"model": name, "seed": 0} for name in ("sasrec", "lrurec", "mamba4rec")]
+    found = side_by_side(read_spec(COMPILED / "comparative_study.yaml"), {"trainings": trainings, "rankers": [{}]})
+    assert (found["train_recommender"], found["evaluate"], found["finetune_llm"]) == (3, 3, 1)
+    assert "compare_models" not in found
+    # The comparison's list is made by a task.
+    assert side_by_side(read_spec(COMPILED / "optimizer_study.yaml"), {"trainings": trainings[:1]}) == {
+        "train_recommender": 2
+    }
