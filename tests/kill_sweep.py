@@ -67,7 +67,7 @@ def start(plan: dict[str, Any], out: Path, kill: int) -> int:
     stage = import_module(plan["module"])
     operations = Operations(out, kill)
     try:
-        run_stage(stage.build_parser(), stage.run, [flag.replace("{out}", str(out)) for flag in plan["flags"]])
+        run_stage(stage.Settings.parser(), stage.run, [flag.replace("{out}", str(out)) for flag in plan["flags"]])
         out.with_suffix(".count").write_text(str(operations.count - 1))  # its own is one
     except SystemExit as raised:
         status = raised.code

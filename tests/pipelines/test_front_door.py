@@ -186,7 +186,7 @@ REFUSED = {
         ("--event-order exact", "unrecognized arguments: --event-order exact"),
         ("--profiles huge", "--profiles huge: unknown; choose from smoke, quick"),
         ("--profiles best,best", "--profiles best,best: names best twice"),
-        ("--profiles best,quick --models hydra4rec", "run each profile with an --out of its own"),
+        ("--profiles smoke,quick --models hydra4rec", "run each profile with an --out of its own"),
         ("--models lrurec", "--models lrurec: unknown; choose from hydra4rec, sasrec, mamba4rec, 2mamba4rec"),
         ("--paper-epochs -1", "--paper-epochs -1: at least 0"),
         ("--overrides model.repeat_term=true", "model.repeat_term is what this study sets; leave it out"),

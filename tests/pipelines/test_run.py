@@ -19,7 +19,6 @@ from tests.pipelines.studies import finish_study, parameters_that_kfp_logs, run_
 from tests.seaweed import ObjectStore
 
 
-@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
 def test_whole_study(archive: Path, tmp_path: Path) -> None:
     flags = ("--models", "sasrec,2mamba4rec", "--seeds", "0,1", "--global-time", "sasrec")
     done = finish_study(archive, tmp_path, *flags)
@@ -95,7 +94,6 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     assert parent.data.metrics["global-time/sasrec/masked/ndcg_at_10"] == later.data.metrics["masked/ndcg_at_10"]
 
 
-@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
 def test_events_and_results_in_a_bucket_and_nothing_twice(
     archive: Path, tmp_path: Path, object_store: ObjectStore
 ) -> None:
@@ -127,7 +125,6 @@ def test_events_and_results_in_a_bucket_and_nothing_twice(
         assert secret.encode() not in file.read_bytes(), file
 
 
-@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
 def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
     """The whole DAG, with a tiny Llama as the ranker and generators from scratch."""
     flags = ("--models", "sasrec", "--llm", "all", "--language-model", str(language_model("llama")))

@@ -3,13 +3,10 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from ssm4rec.training.sweep import SCALES
 from tests.pipelines.studies import finish_study, study_metrics
 
 
-@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
 def test_optimizer_study(archive: Path, tmp_path: Path) -> None:
     """The second loop goes over what the sweep's winner made of the first."""
     flags = ["--models", "sasrec", "--optimizers", "usgm", "--controls", "fixed,paper", "--seeds", "3"]

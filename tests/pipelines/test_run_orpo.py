@@ -4,12 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.pipelines.studies import finish_study, study_metrics
 
 
-@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of MLflow's own store
 def test_alignment_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
     """A tiny Llama of two seeds: fine-tuned, ranked, aligned and ranked again; pairs and retriever serve both."""
     flags = ["--retriever", "sasrec", "--language-models", str(language_model("llama")), "--seeds", "0,1"]
