@@ -1,7 +1,7 @@
 """The files a measurement writes.
 
 - ``latency.parquet``, a row per timed sample, the fields of :class:`TimedSample`; every number of the other file that
-  is about time can be computed from it anew.
+  is about time can be computed from it again.
 - ``latency.json``, the fields of :class:`LatencySummary`::
 
     {"dataset": "ml-100k", "fingerprint": "…", "items": 1349, "eligible_users": 943,
@@ -44,7 +44,7 @@ from ssm4rec.files import write_json
 Kind = Literal["users", "length"]
 """Samples of the data set's users, or of the sweep over the history's length."""
 Mode = Literal["full", "step", "prefill"]
-"""The whole history read anew, one more event from a kept state, or the whole history read into a state to be kept."""
+"""The whole history read again, one more event from a kept state, or the whole history read into a state to be kept."""
 
 
 @dataclass(frozen=True)

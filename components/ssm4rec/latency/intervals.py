@@ -8,7 +8,7 @@ measurements of 30 samples from normal and log-normal distributions (sigma 0.1, 
   to 96%. BCa intervals covered as much within 1%, basic ones less. At sigma 1 (a skewness of 6) it covers 88%, BCa
   91%: there the median is to be read.
 - Median: as scipy gives it, 95% whatever the distribution.
-- Mean without outliers: the rule is applied anew in every resample. Intervals that take the outliers as settled are
+- Mean without outliers: the rule is applied again in every resample. Intervals that take the outliers as settled are
   too narrow: 86 to 92% covered, this one 95%. It is an interval for what the rule leaves of the distribution, which
   for one without outliers but with a long tail lies below the mean: 1.5% below it at sigma 0.25.
 """

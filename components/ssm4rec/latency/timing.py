@@ -120,7 +120,7 @@ class Measurement:
         self._order = numpy.random.default_rng([protocol.seed, 1])
 
     def take(self, tasks: Sequence[Task], requests_of: Callable[[Task, int], list[Request]]) -> None:
-        """Time every task once a sample, in an order drawn anew for each sample.
+        """Time every task once a sample, in an order drawn for each sample.
 
         Before the first sample every task answers it once without a clock, so that nothing is compiled, loaded or
         allocated for the first time under it.

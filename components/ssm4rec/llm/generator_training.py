@@ -1,4 +1,4 @@
-"""Fine-tuning of a generator: examples drawn anew in every epoch, validation loss, early stopping, checkpoints.
+"""Fine-tuning of a generator: new examples in every epoch, validation loss, early stopping, checkpoints.
 
 Everything random is drawn from (seed, epoch), so a training that was killed and resumed ends with the same weights as
 one that was not, on the same machine with the same number of threads.

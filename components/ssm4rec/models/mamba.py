@@ -31,7 +31,7 @@ class MambaConfig:
         dt_rank: R; 0: D / 16, rounded up.
         init: ``mamba``: weights uniform in R^-1/2 [-1, 1], biases such that steps start log-uniform in [0.001, 0.1],
             as the reference module does; ``paper``: weights from N(0, 0.02) and no bias, so that steps start near
-            log 2 = 0.69. That is what the public Mamba4Rec trains: it draws every linear layer anew after the block.
+            log 2 = 0.69. That is what the public Mamba4Rec trains: it draws every linear layer again after the block.
     """
 
     state_size: int

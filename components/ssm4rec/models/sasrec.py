@@ -49,7 +49,7 @@ class SASRec(ServingRecommender):
 
     Its serving memory is the last M items (B, M) and the layers' keys and values (layers, B, H, M, D / H each, batch
     first). Positions count from the oldest item read: once a history is longer than M, every further event moves all
-    positions, and the M items are read anew.
+    positions, and the M items are read again.
     """
 
     def __init__(self, config: SASRecConfig, item_count: int) -> None:

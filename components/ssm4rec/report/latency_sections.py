@@ -63,7 +63,7 @@ def _of_users(latency: Latency, paper: PaperTable | None) -> str:
         f"{plural(protocol['samples'], 'sample')} of {plural(protocol['users'], 'user')} each (paper: 30 of 1,500), "
         f"the same for every model, on {escape(str(machine['device_name']))}, "
         f"{plural(machine['threads'], 'thread')}. Brackets are 95% bootstrap intervals over samples. Outliers: "
-        f"{escape(str(protocol['outlier_rule']))}. *Whole history*: it is read anew; *one more event*: from a kept "
+        f"{escape(str(protocol['outlier_rule']))}. *Whole history*: it is read again; *one more event*: from a kept "
         "state."
     ]
     if machine["idle"] is False:

@@ -36,7 +36,7 @@ _STATES: Final = (
     "The state is what `prefill` makes of a history and `step` goes on from, its tensors measured as they are: of "
     "SASRec the keys and values of every layer and item, with the items themselves, which it needs when its window "
     "slides; of the others a matrix or vector of fixed size a layer. Both hold the last hidden vector and a counter, "
-    "too. In float32. Hydra4Rec reads both ways and keeps no state: every event means its whole history anew."
+    "too. In float32. Hydra4Rec reads both ways and keeps no state: after every event it reads the whole history again."
 )
 
 _READING: Final = f"""\

@@ -84,7 +84,7 @@ class Latency:
         return Estimate(float(theirs.mean() / ours.mean()), float(found.low), float(found.high), len(ours))
 
     def _sample_times(self, model: str, batch: int) -> dict[int, float]:
-        """Return a model's seconds per user by the number of the sample, whole histories read anew."""
+        """Return a model's seconds per user by the number of the sample, whole histories read again for each answer."""
         result = self.of_model(model, batch)
         rows = [row for row in self.samples if result and _key(result) == group_of(row)]
         return {row.sample: row.total_seconds / row.users for row in rows}

@@ -5,6 +5,7 @@ variable of ``make`` and a parameter of the study's pipeline; one that is ``plan
 what to train (:meth:`StudySettings.lists`).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -25,7 +26,7 @@ CheckpointDir = Annotated[str, Flag("folder of checkpoints that outlives a task"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudySettings(Source):
+class StudySettings(Source, ABC):
     """What every study has; the class's docstring is the study's description.
 
     Attributes:
@@ -40,13 +41,13 @@ class StudySettings(Source):
     device: Device = "auto"
     checkpoint_dir: CheckpointDir = ""
 
+    @abstractmethod
     def lists(self) -> dict[str, list[dict[str, Any]]]:
         """Return what to train: the lists over which the pipeline loops.
 
         Raises:
             InputError: settings that do not fit each other.
         """
-        raise NotImplementedError
 
     def called(self) -> dict[str, str]:
         """Return the data set's name where it is a parameter of the pipeline; raise InputError if it is not one."""

@@ -31,7 +31,7 @@ class TrainingSettings:
     Attributes:
         epochs: passes over the users.
         patience: stop after this many epochs without a better validation NDCG@10.
-        refit: once validation has chosen the epoch, train anew, from the same seed and for as many epochs, on training
+        refit: once validation has chosen the epoch, train again, from the same seed and for as many epochs, on training
             and validation items together, and keep those weights. It takes twice as long.
         tokens_per_batch: the most cells (rows x longest row) of a batch.
         rows_per_batch: the most rows of a batch.
