@@ -1,6 +1,6 @@
 """Serving one event at a time: a state per user, and what one more event does to it.
 
-``prefill`` reads a history once, ``step`` adds one event per user; the scores are those of the whole history read again.
+``prefill`` reads a history once, ``step`` adds one event per user; the scores are those of reading the whole history.
 Every event has a sequence number, 1, 2, ... per user, so that an event delivered twice changes nothing.
 
 Shapes: B users, L length, D width, V items.

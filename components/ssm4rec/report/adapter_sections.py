@@ -12,7 +12,7 @@ RIVAL: Final = "adamw_torch"
 
 _NOTES: Final = f"""\
 - **Late loss** is the mean over the last {LAST_PART:.0%} of the prompts, nats per token of the answer (the letter and
-  the end after it). Every prompt is drawn once and seen once, before the step that learns from it: it is a loss on data
+  the end after it). Every prompt is new and seen once, before the step that learns from it: it is a loss on data
   not trained on. Trials are chosen by it; the ranking of some validation users is too coarse for that.
 - **Letter** is the loss of the letter alone; guessing among 20 candidates costs 3.00.
 - **Fair tuning.** Each optimizer had the same number of trials, over its peak learning rate or (USGM) the diameter of

@@ -124,8 +124,8 @@ def _all_stretches(
 ) -> Windows:
     """Cut each user's training items into stretches of ``maximum_length`` inputs, the first and the last shorter.
 
-    A user whose items fit into one stretch has one; of others the first cut is drawn again in every epoch, so that no item always
-    begins a stretch.
+    A user whose items fit into one stretch has one; of others the first cut is drawn again in every epoch, so that no
+    item always begins a stretch.
     """
     users = _trainable(dataset)
     inputs = dataset.train_length[users].astype(numpy.int64) - extra
