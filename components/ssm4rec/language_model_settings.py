@@ -1,9 +1,13 @@
 """Settings that the trainings of language models have in common."""
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, TypeVar
 
+from ssm4rec.command_line import naming
 from ssm4rec.device import choose_device
+from ssm4rec.llm.generator_settings import GeneratorRecipe
+from ssm4rec.llm.settings import RankerRecipe
+from ssm4rec.llm.sources import check_source_here
 from ssm4rec.outputs import kept_folder
 from ssm4rec.settings import Flag, StageSettings
 from ssm4rec.shared_settings import (
@@ -42,3 +46,24 @@ class LanguageModelTraining(StageSettings):
     def check_here(self) -> None:
         """Raise InputError if this machine lacks what the settings ask for."""
         choose_device(self.device)
+
+
+R = TypeVar("R", RankerRecipe, GeneratorRecipe)
+
+
+def with_source(recipe: R, source: str) -> R:
+    """Return a recipe with the language model that ``--language-model`` names, as it is if that is empty.
+
+    Raises:
+        InputError: it is no source of a language model.
+    """
+    if not source:
+        return recipe
+    with naming("--language-model"):
+        return replace(recipe, source=source)
+
+
+def check_source(recipe: RankerRecipe | GeneratorRecipe, source: str) -> None:
+    """Raise InputError if the language model of a recipe made by :func:`with_source` is not on this machine."""
+    with naming("--language-model" if source else "--overrides"):
+        check_source_here(recipe.source)

@@ -1,13 +1,11 @@
 """What finetune_llm is told; apart from the stage, whose libraries load for seconds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.command_line import naming
-from ssm4rec.language_model_settings import LanguageModelTraining
+from ssm4rec.language_model_settings import LanguageModelTraining, check_source, with_source
 from ssm4rec.llm.settings import RankerRecipe
-from ssm4rec.llm.sources import check_source_here
 from ssm4rec.llm_recipes import ranker_recipe
 from ssm4rec.outputs import input_addresses, output_file, output_folder
 from ssm4rec.settings import Flag, Read, Written
@@ -34,11 +32,7 @@ class Settings(LanguageModelTraining):
 
     def recipe(self) -> RankerRecipe:
         """Return the recipe that the settings ask for; raise InputError if there is none such."""
-        recipe = ranker_recipe(self.profile, self.overrides)
-        if not self.language_model:
-            return recipe
-        with naming("--language-model"):
-            return replace(recipe, source=self.language_model)
+        return with_source(ranker_recipe(self.profile, self.overrides), self.language_model)
 
     def check(self) -> None:
         """Raise InputError if the settings are wrong on every machine."""
@@ -47,5 +41,4 @@ class Settings(LanguageModelTraining):
     def check_here(self) -> None:
         """Raise InputError if this machine lacks what the settings ask for."""
         super().check_here()
-        with naming("--language-model" if self.language_model else "--overrides"):
-            check_source_here(self.recipe().source)
+        check_source(self.recipe(), self.language_model)

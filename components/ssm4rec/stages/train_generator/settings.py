@@ -1,15 +1,14 @@
 """What train_generator is told; apart from the stage, whose libraries load for seconds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from ssm4rec.artifacts.names import GENERATORS
-from ssm4rec.command_line import naming, one_of
+from ssm4rec.command_line import one_of
 from ssm4rec.generator_recipes import generator_recipe
-from ssm4rec.language_model_settings import LanguageModelTraining
+from ssm4rec.language_model_settings import LanguageModelTraining, check_source, with_source
 from ssm4rec.llm.generator_settings import GeneratorRecipe
-from ssm4rec.llm.sources import check_source_here
 from ssm4rec.outputs import input_addresses, output_file, output_folder
 from ssm4rec.settings import Flag, Written
 
@@ -34,11 +33,7 @@ class Settings(LanguageModelTraining):
 
     def recipe(self) -> GeneratorRecipe:
         """Return the recipe that the settings ask for; raise InputError if there is none such."""
-        recipe = generator_recipe(self.model, self.profile, self.overrides)
-        if not self.language_model:
-            return recipe
-        with naming("--language-model"):
-            return replace(recipe, source=self.language_model)
+        return with_source(generator_recipe(self.model, self.profile, self.overrides), self.language_model)
 
     def check(self) -> None:
         """Raise InputError if the settings are wrong on every machine."""
@@ -47,5 +42,4 @@ class Settings(LanguageModelTraining):
     def check_here(self) -> None:
         """Raise InputError if this machine lacks what the settings ask for."""
         super().check_here()
-        with naming("--language-model" if self.language_model else "--overrides"):
-            check_source_here(self.recipe().source)
+        check_source(self.recipe(), self.language_model)
