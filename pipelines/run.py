@@ -151,6 +151,8 @@ def _check(plan: Plan, options: RunSettings) -> None:
     Raises:
         InputError: a flag is at fault.
     """
+    if not options.out and RUNS.exists() and not RUNS.is_dir():
+        raise InputError(f"--out: {RUNS} is not a folder, so that there is no default; name a folder")
     if options.artifacts:
         split_s3_address(options.artifacts)
     check_study(COMPILED / f"{plan.pipeline}.yaml", plan.arguments, here=options.runner == "process")

@@ -48,7 +48,7 @@ class StudyParser(SettingsParser):
         """Parse the flags of the parameters file, if one is given, and then those of the command line."""
         arguments = list(sys.argv[1:] if args is None else args)
         found = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        found.add_argument("--parameters", default="")
+        found.add_argument("--parameters", default="", nargs="?", const="")  # without a value: refused below
         path = found.parse_known_args(arguments)[0].parameters
         return super().parse_args([*self._flags_of_file(path), *arguments] if path else arguments, namespace)
 
@@ -60,7 +60,8 @@ class StudyParser(SettingsParser):
     def _flags_of_file(self, path: str) -> list[str]:
         known = {option for option in self._option_string_actions if option.startswith("--")}
         try:
-            return flags_of_file(Path(path), known - {"--help", "--parameters"})
+            # The study decides which flags there are, before the file is read.
+            return flags_of_file(Path(path), known - {"--help", "--parameters", "--study"})
         except InputError as error:
             self.error(f"--parameters {path}: {error}")
 

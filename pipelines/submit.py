@@ -141,7 +141,7 @@ def _submit(endpoint: str, options: SubmitSettings, compiled: Path, arguments: A
 def main() -> None:
     """Submit from the command line."""
     chosen = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    chosen.add_argument("--study", default=DEFAULT)
+    chosen.add_argument("--study", default=DEFAULT, nargs="?")  # without a value: refused by the study's parser
     study = chosen.parse_known_args()[0].study
     run_stage(build_parser(study if study in STUDIES else DEFAULT), run)
 

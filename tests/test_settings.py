@@ -119,3 +119,29 @@ def test_a_label_is_a_name_for_a_folder(text: str) -> None:
     with pytest.raises(Exception, match="letters, digits"):
         label(text)
     assert (label(""), label("best-repeat-term"), label("usgm-0.1")) == ("", "best-repeat-term", "usgm-0.1")
+
+
+def test_an_executor_input_that_is_damaged_is_one_error() -> None:
+    for artifacts in ([{"name": "p"}], [{"uri": 5}], 5, None, ["x"]):
+        damaged = json.dumps({"inputs": {"artifacts": {"parts": {"artifacts": artifacts}}}})
+        with pytest.raises(InputError, match="--executor-input: inputs have no artifact 'parts'"):
+            parsed("--executor-input", damaged)
+    for text in ("[" * 5000, "{", "5", "[]"):
+        with pytest.raises(InputError, match="--executor-input: "):
+            parsed("--executor-input", text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves(StageSettings):
+    """Read curves."""
+
+    curve: Annotated[str, Flag("what was called history")] = ""
+
+
+def test_an_old_name_works_but_not_next_to_todays(caplog: pytest.LogCaptureFixture) -> None:
+    parser = SettingsParser("a.module", Curves)
+    assert parser.parse_args(["--history", "a"]) == Curves(curve="a")
+    assert "--history is called --curve now" in caplog.text
+    for flags in (["--history", "a", "--curve", "b"], ["--curve=a", "--history=b"]):
+        with pytest.raises(InputError, match="--history: the old name of --curve, which is given, too"):
+            parser.parse_args(flags)

@@ -82,15 +82,18 @@ def write_executor_output(executor_input: str, metadata: dict[str, dict[str, flo
 
 def _artifacts(executor_input: str, side: str, name: str) -> list[dict[str, Any]]:
     try:
-        artifacts: list[dict[str, Any]] = _parse(executor_input)[side]["artifacts"][name]["artifacts"]
+        artifacts: list[dict[str, Any]] = list(_parse(executor_input)[side]["artifacts"][name]["artifacts"])
+        whole = all(isinstance(artifact["uri"], str) for artifact in artifacts)
     except (KeyError, TypeError):
-        raise InputError(f"--executor-input: {side} have no artifact {name!r}; pass KFP's executor input") from None
+        whole = False
+    if not whole:
+        raise InputError(f"--executor-input: {side} have no artifact {name!r}; pass KFP's executor input")
     return artifacts
 
 
 def _parse(executor_input: str) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(executor_input)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"--executor-input: not JSON ({error}); leave it out when running by hand") from None
     return document

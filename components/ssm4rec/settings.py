@@ -24,6 +24,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, ClassVar, Final, get_args, get_origin, get_type_hints
 
 from ssm4rec.command_line import StageParser, boolean, number, whole_number
+from ssm4rec.errors import InputError
 from ssm4rec.executor_input import input_paths, optional_input_paths
 from ssm4rec.outputs import PathFlag, input_path
 
@@ -219,7 +220,8 @@ class SettingsParser(StageParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Return the settings: an object, or a tuple of one of each dataclass."""
-        given = [self._renamed(one) for one in (sys.argv[1:] if args is None else args)]
+        arguments = sys.argv[1:] if args is None else args
+        given = [self._renamed(one, arguments) for one in arguments]
         self._parsed = super().parse_args(given, namespace)
         values = _from_executor(self.settings, vars(self._parsed))
         made = tuple(
@@ -227,12 +229,14 @@ class SettingsParser(StageParser):
         )
         return made if len(made) > 1 else made[0]
 
-    def _renamed(self, argument: str) -> str:
-        """Return an argument under today's name of its flag."""
+    def _renamed(self, argument: str, arguments: Sequence[str]) -> str:
+        """Return an argument under today's name of its flag; raise InputError if it is there under both names."""
         flag, equals, value = argument.partition("=")
         today = _RENAMED.get(flag)
         if today is None or not any(today in action.option_strings for action in self._actions):
             return argument
+        if any(other.partition("=")[0] == today for other in arguments):
+            raise InputError(f"{flag}: the old name of {today}, which is given, too; leave it out")
         logger.warning("%s is called %s now; the old name works until the next release", flag, today)
         return today + equals + value
 

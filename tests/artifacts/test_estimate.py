@@ -54,3 +54,18 @@ def test_swapped_bounds_are_refused_where_they_are_read(tmp_path: Path) -> None:
     write_json(path, {"value": 0.1, "low": 0.2, "high": 0.0, "n": 3})
     with pytest.raises(InputError, match="low is above high"):
         read_document(path, Estimate, "an estimate", "its stage")
+
+
+@pytest.mark.parametrize("p", [0.0495, 0.0499999, 0.05, 0.0505, 0.0494, 0.00099])
+def test_a_rounded_p_does_not_contradict_the_verdict(p: float) -> None:
+    difference = Difference(0.1, 0.05, 0.2, 10, p_holm=p)
+    printed = difference.stated().rpartition(" p ")[2]
+    below = printed.startswith("<") or float(printed) < 0.05
+    assert below == (difference.verdict("better", "worse") == "better")
+
+
+def test_an_interval_has_both_bounds_or_none() -> None:
+    with pytest.raises(ValueError, match="one bound of the interval is missing"):
+        Estimate(0.1, float("nan"), 0.2, 5)
+    untested = Difference(0.1, float("nan"), float("nan"), 1, p_holm=0.01)
+    assert (untested.stated(), untested.verdict("better", "worse")) == ("+0.1000", "not tested (n = 1)")

@@ -154,6 +154,9 @@ REFUSED = {
         ("--controls x", "--controls x: unknown; choose from fixed, paper"),
         ("--controls fixed,fixed", "--controls fixed,fixed: names fixed twice"),
         ("--optimizers lion", "--optimizers lion: unknown; choose from adamw, adam, sgd, usgm"),
+        ("--overrides training.optimizer=usgm", "training.optimizer is what this study sets; leave it out"),
+        ("--overrides training.batch_control=paper", "training.batch_control is what this study sets"),
+        ("--overrides training.diameter=2", "training.diameter is what this study sets"),
     ],
     "orpo": [
         *OF_ALL,
@@ -166,6 +169,7 @@ REFUSED = {
         *OF_ALL,
         *OF_LANGUAGE_MODELS,
         ("--optimizers adam", "--optimizers adam: unknown; choose from adamw_torch, usgm"),
+        ("--llm-overrides finetune.steps.optimizer=usgm", "finetune.steps.optimizer is what this study sets"),
         *no_language_models("--language-model"),
     ],
     "long-histories": [

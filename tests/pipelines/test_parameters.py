@@ -93,3 +93,10 @@ def test_mappings_are_handed_on_as_json_with_its_types(tmp_path: Path) -> None:
     file.write_text("gpu_pool: {pool: a, pool: b}\n")
     with pytest.raises(InputError, match="line 1: pool is set twice"):
         build_submission().parse_args(["--parameters", str(file)])
+
+
+def test_a_file_does_not_name_the_study(tmp_path: Path) -> None:
+    """Which flags there are is the study's, before the file is read: it would be another study's package."""
+    (tmp_path / "study.yaml").write_text("study: reproduction\n")
+    with pytest.raises(InputError, match="study"):
+        build_submission().parse_args(["--parameters", str(tmp_path / "study.yaml")])

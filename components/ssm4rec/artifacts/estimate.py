@@ -45,6 +45,8 @@ class Estimate:
     def __post_init__(self) -> None:
         if self.low > self.high:
             raise ValueError("low is above high")
+        if (self.low == self.low) != (self.high == self.high):
+            raise ValueError("one bound of the interval is missing")
 
     @property
     def has_interval(self) -> bool:
@@ -106,7 +108,9 @@ class Difference(Estimate):
         >>> Difference(0.0123, -0.004, 0.0286, 943, p_holm=0.0314).stated()
         '+0.0123 [-0.0040, +0.0286], Holm-corrected p 0.031'
         """
-        return self.text(number) + ("" if self.p_holm is None else f", Holm-corrected p {p_text(self.p_holm)}")
+        if self.p_holm is None or not self.has_interval:
+            return self.text(number)
+        return f"{self.text(number)}, Holm-corrected p {p_text(self.p_holm)}"
 
     def verdict(self, above: str, below: str, number: Format = PLAIN) -> str:
         """Return what may be said: ``above`` or ``below`` if it is significant, or that it is not.
@@ -129,10 +133,14 @@ NOT_SIGNIFICANT: Final = "not significant"
 def p_text(p: float) -> str:
     """Return a p-value as text.
 
-    >>> p_text(0.00002), p_text(0.0314)
-    ('< 0.001', '0.031')
+    What is below 5% does not become 5% by rounding: the text would contradict the verdict.
+
+    >>> p_text(0.00002), p_text(0.0314), p_text(0.0497), p_text(0.05)
+    ('< 0.001', '0.031', '< 0.05', '0.050')
     """
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    if p < 0.001:
+        return "< 0.001"
+    return "< 0.05" if SIGNIFICANCE - 0.0005 <= p < SIGNIFICANCE else f"{p:.3f}"
 
 
 def normal_difference(value: float, standard_error: float, n: int) -> Difference:

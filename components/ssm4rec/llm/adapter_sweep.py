@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ssm4rec.errors import InputError
+from ssm4rec.training.sweep import refuse_own_settings
 
 SCALES: Final[dict[str, tuple[float, ...]]] = {
     "adamw_torch": (3e-4, 1e-3, 3e-3, 1e-2),
@@ -25,11 +26,13 @@ def adapter_sweep(source: str, optimizers: Sequence[str], seeds: Sequence[int], 
         overrides: changes to the recipe that all share.
 
     Raises:
-        InputError: an optimizer that there is not.
+        InputError: an optimizer that there is not, or overrides that set what the study sets.
     """
     for name in optimizers:
         if name not in SCALES:
             raise InputError(f"--optimizers {name}: unknown; choose from {', '.join(SCALES)}")
+    own = {f"finetune.steps.{name}" for name in ("optimizer", *map(SETTINGS.__getitem__, optimizers))}
+    refuse_own_settings("--llm-overrides", overrides, own)
     return [
         {"language_model": source, "seed": seed, **_told(optimizer, scale, overrides)}
         for optimizer in optimizers

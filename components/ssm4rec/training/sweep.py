@@ -4,7 +4,7 @@ Every optimizer gets the same number of trials, on the same seed and data, chose
 method beside an untuned one would compare the tuning.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from ssm4rec.artifacts.curve import VALIDATION, Curve
@@ -36,17 +36,26 @@ def sweep(models: Sequence[str], optimizers: Sequence[str], overrides: str) -> l
     """Return a training for each model, optimizer and scale, on seed 0 with fixed batches.
 
     Raises:
-        InputError: an optimizer that there is not.
+        InputError: an optimizer that there is not, or overrides that set what the study sets.
     """
     for name in optimizers:
         if name not in SCALES:
             raise InputError(f"--optimizers {name}: unknown; choose from {', '.join(SCALES)}")
+    own = {f"training.{name}" for name in ("optimizer", "batch_control", *map(SCALE_SETTINGS.__getitem__, optimizers))}
+    refuse_own_settings("--overrides", overrides, own)
     return [
         {"model": model, "seed": 0, **_told(optimizer, scale, "fixed", overrides)}
         for model in models
         for optimizer in optimizers
         for scale in SCALES[optimizer]
     ]
+
+
+def refuse_own_settings(flag: str, overrides: str, own: Collection[str]) -> None:
+    """Raise InputError if overrides set what a study sets: its labels would say one thing, its trainings do another."""
+    for pair in overrides.split(","):
+        if (name := pair.partition("=")[0].strip()) in own:
+            raise InputError(f"{flag} {overrides}: {name} is what this study sets; leave it out")
 
 
 def comparison(

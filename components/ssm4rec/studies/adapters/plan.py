@@ -12,7 +12,7 @@ from ssm4rec.tracking import Tracker
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(LanguageModelStudy):
-    """Fine-tune a language model's adapter with USGM and with AdamW, each over as many scales; compare."""
+    """Fine-tune a language model's adapter with USGM and with AdamW, each over as many scales; items need titles."""
 
     PACKAGE: ClassVar[str] = "adapter_study"
 

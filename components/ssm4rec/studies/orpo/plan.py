@@ -13,7 +13,7 @@ from ssm4rec.tracking import Tracker
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(LanguageModelStudy):
-    """Fine-tune and align language models of several sizes on one retriever's candidates; compare."""
+    """Fine-tune and align language models of several sizes on one retriever's candidates; items need titles."""
 
     PACKAGE: ClassVar[str] = "orpo_study"
     SUMMARY: ClassVar[str] = "table"
