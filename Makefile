@@ -62,7 +62,7 @@ split = set -f; words=$(if $(call given,$1),$(call quoted,$1));
 yes = $(if $(call given,$1),$(filter 1 yes true,$(value $1)))
 SETTINGS = $(foreach name,$(call given,$(COMPILED_FOR)),SSM4REC_$(name)=$(call quoted,$(name)))
 
-# A study that make starts ends with it, even if make is killed (ssm4rec/signals.py).
+# A study that make starts ends with it, even if make is killed (ssm4rec/runtime/signals.py).
 AS_CHILD := SSM4REC_PARENT=$$PPID exec
 
 ##@ Use

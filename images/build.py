@@ -1,7 +1,8 @@
 """Builds the images and tags them: ``python images/build.py --help`` (``make images``).
 
 Each gets two tags, ``NAME:VERSION``, which pipelines on this machine name, and ``NAME:VERSION-COMMIT``, which stays and
-is what pipelines for a registry name. The names stand in ``ssm4rec/images.py``, which also reads SSM4REC_REGISTRY.
+is what pipelines for a registry name. The names stand in ``ssm4rec/runtime/images.py``, which also
+reads SSM4REC_REGISTRY.
 What a build needs of this machine lies in ``images/machine``.
 """
 
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from ssm4rec import __version__
-from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.errors import InputError
-from ssm4rec.images import ROLES, image, repository, revision
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.images import ROLES, image, repository, revision
+from ssm4rec.settings.command_line import StageParser, run_stage
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")

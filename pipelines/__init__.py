@@ -1,5 +1,5 @@
 """How the stages are arranged: the DAGs, their compilation, and where they run."""
 
-from ssm4rec.signals import end_while_imported
+from ssm4rec.runtime.signals import end_while_imported
 
 end_while_imported()

@@ -10,7 +10,7 @@ from pipelines.hardware import AT_ONCE, on_cpu
 from pipelines.language_models import finetune, retrieve
 from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
 from pipelines.recommenders import prepare
-from ssm4rec.components import report_adapters
+from ssm4rec.stages.components import report_adapters
 from ssm4rec.studies.adapters.plan import Settings
 
 LISTS = {

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ssm4rec.addresses import public_text
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.addresses import public_text
+from ssm4rec.runtime.errors import InputError
 
 
 def endpoint_of(chosen: str) -> str:

@@ -5,7 +5,7 @@ Apart from the study, which imports kfp: a command line that is told something w
 
 from typing import Any, Final
 
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 _PARTS: Final = frozenset({"global_time_trainings", "rankers", "generators"})
 _LANGUAGE_MODELS: Final = {

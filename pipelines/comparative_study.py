@@ -16,7 +16,7 @@ from pipelines.language_models import generate, mine, rank_and_align, retrieve
 from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
 from pipelines.recommenders import prepare, rank, train
 from ssm4rec.artifacts.names import GENERATORS, GLOBAL_TIME, ORDER_CHECKED, PAPER_RECOMMENDERS
-from ssm4rec.components import compare_models, measure_latency, register_champion, report
+from ssm4rec.stages.components import compare_models, measure_latency, register_champion, report
 from ssm4rec.studies.comparative.plan import Settings
 
 LISTS = {

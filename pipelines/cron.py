@@ -4,7 +4,7 @@ import calendar
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True)

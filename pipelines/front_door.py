@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import yaml
 
-from ssm4rec.errors import InputError
-from ssm4rec.settings import StageSettings
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.settings.flags import StageSettings
 
 _FLAGS: Final = {
     "gpus": "--gpus",

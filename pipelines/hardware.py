@@ -10,7 +10,7 @@ from typing import Any, Final
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from ssm4rec.images import ACCELERATOR, DEVICE_VARIABLE
+from ssm4rec.runtime.images import ACCELERATOR, DEVICE_VARIABLE
 
 A100_80GB: Final = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
 """Node labels of the default GPU pool, as NVIDIA's GPU feature discovery sets them.

@@ -9,7 +9,7 @@ from kfp.dsl import PipelineTask
 from pipelines.hardware import on_cpu, on_gpu, reads_language_models
 from pipelines.parameters import Parameters, task
 from pipelines.recommenders import rank, train
-from ssm4rec.components import (
+from ssm4rec.stages.components import (
     align_llm,
     evaluate_generator,
     finetune_llm,

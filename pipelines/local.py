@@ -38,8 +38,8 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
 from pipelines.runners import Runner
 from pipelines.stage_process import StageProcess
-from ssm4rec.errors import one_line, printable
-from ssm4rec.files import make_folder
+from ssm4rec.runtime.errors import one_line, printable
+from ssm4rec.runtime.files import make_folder
 from ssm4rec.tracking import end_task, start_task
 
 PATCHED: Final = (

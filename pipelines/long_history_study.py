@@ -8,7 +8,7 @@ from kfp import dsl
 from pipelines.hardware import AT_ONCE, measured_here, on_cpu, on_gpu
 from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
 from pipelines.recommenders import prepare, rank, train
-from ssm4rec.components import measure_latency, report_long_histories
+from ssm4rec.stages.components import measure_latency, report_long_histories
 from ssm4rec.studies.long_histories.plan import Settings
 
 LISTS = {

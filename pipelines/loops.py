@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 Document = dict[str, Any]
 

@@ -19,10 +19,10 @@ import botocore.exceptions
 from pipelines.cluster import connected, endpoint_of
 from pipelines.package import COMPILED, STAGES
 from ssm4rec.artifacts.names import REPORT_HTML
-from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.errors import InputError
-from ssm4rec.object_store import s3_client
-from ssm4rec.signals import ending_children
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.object_store import s3_client
+from ssm4rec.runtime.signals import ending_children
+from ssm4rec.settings.command_line import StageParser, run_stage
 
 ROLE: Final = "pipelines.kubeflow.org/runtime-role"
 """What KFP writes on every pod: driver, or launcher, which runs a stage (2.17.0, backend/src/common/util/consts.go)."""

@@ -10,7 +10,7 @@ from kfp import dsl
 from pipelines.hardware import AT_ONCE, on_cpu
 from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
 from pipelines.recommenders import prepare, train
-from ssm4rec.components import choose_settings, report_optimizers
+from ssm4rec.stages.components import choose_settings, report_optimizers
 from ssm4rec.studies.optimizers.plan import Settings
 
 LISTS = {

@@ -10,7 +10,7 @@ from pipelines.hardware import AT_ONCE, on_cpu
 from pipelines.language_models import mine, rank_and_align, retrieve
 from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
 from pipelines.recommenders import prepare, rank, train
-from ssm4rec.components import report
+from ssm4rec.stages.components import report
 from ssm4rec.studies.orpo.plan import Settings
 
 SIZES = (

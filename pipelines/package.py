@@ -18,7 +18,7 @@ STUDIES: Final = (
 STAGES: Final = tuple(sorted(path.parent.name for path in Path(ssm4rec.stages.__path__[0]).glob("*/component.py")))
 """Every stage, by the name of its folder, which is that of its component."""
 SETTINGS: Final = ("SSM4REC_REGISTRY", "SSM4REC_ACCELERATOR", "SSM4REC_VOLUME", "SSM4REC_AT_ONCE")
-"""What a compilation can be told in addition to its source: see ``ssm4rec/images.py`` and ``hardware.py``."""
+"""What a compilation can be told in addition to its source: see ``ssm4rec/runtime/images.py`` and ``hardware.py``."""
 
 
 def compiled_package(name: str, folder: Path) -> Path:

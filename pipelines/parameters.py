@@ -13,8 +13,8 @@ from typing import Any, Final
 from kfp import dsl
 
 from pipelines.hardware import A100_80GB, CACHE_FOLDER, GPU_TAINTS, VOLUME
-from ssm4rec.kfp_component import parameter_name
-from ssm4rec.settings import Described, Flag, StageSettings, described
+from ssm4rec.settings.flags import Described, Flag, StageSettings, described
+from ssm4rec.settings.kfp_component import parameter_name
 from ssm4rec.studies.settings import StudySettings
 
 DEFAULTS: Final = {

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 import yaml
 
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 _NULL: Final = ("", "~", "null", "Null", "NULL")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)

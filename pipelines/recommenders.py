@@ -6,7 +6,7 @@ from kfp.dsl import PipelineTask
 
 from pipelines.hardware import on_cpu, on_gpu, reads_object_store
 from pipelines.parameters import Parameters, task
-from ssm4rec.components import evaluate, prepare_data, train_recommender
+from ssm4rec.stages.components import evaluate, prepare_data, train_recommender
 
 
 def prepare(parameters: Parameters, **own: Any) -> PipelineTask:

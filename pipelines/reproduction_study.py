@@ -8,8 +8,8 @@ from kfp import dsl
 from pipelines.hardware import AT_ONCE, on_cpu
 from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
 from pipelines.recommenders import prepare, rank, train
-from ssm4rec.components import report_reproduction
 from ssm4rec.data.event_order import RECBOLE
+from ssm4rec.stages.components import report_reproduction
 from ssm4rec.studies.reproduction.plan import Settings
 from ssm4rec.training.reproduction import DATASET
 

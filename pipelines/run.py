@@ -25,15 +25,15 @@ from pipelines.stage_process import StageProcess
 from pipelines.studies import DEFAULT, StudyParser, data_and_profile, named_study
 from pipelines.study_folder import StudyFolder
 from pipelines.versions import add_versions
-from ssm4rec.addresses import public_text
 from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
-from ssm4rec.command_line import end_unread, one_of, run_stage
 from ssm4rec.data.locations import local_path, split_addresses
-from ssm4rec.errors import InputError
-from ssm4rec.files import MARKER, STUDY, held_by_this_process, read_json, write_json
-from ssm4rec.object_store import split_s3_address
-from ssm4rec.outputs import study_folder
-from ssm4rec.settings import Flag
+from ssm4rec.runtime.addresses import public_text
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import MARKER, STUDY, held_by_this_process, read_json, write_json
+from ssm4rec.runtime.object_store import split_s3_address
+from ssm4rec.settings.command_line import end_unread, one_of, run_stage
+from ssm4rec.settings.flags import Flag
+from ssm4rec.settings.outputs import study_folder
 from ssm4rec.studies.settings import StudySettings
 from ssm4rec.tracking import Tracker, finished, start_study
 

@@ -25,9 +25,9 @@ from docker.types import DeviceRequest, Mount
 from kfp import local
 
 import ssm4rec
-from ssm4rec.errors import InputError
-from ssm4rec.images import CPU_IMAGE, LLM_IMAGE, TRAIN_IMAGE
-from ssm4rec.signals import child_variables, ending_children
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.images import CPU_IMAGE, LLM_IMAGE, TRAIN_IMAGE
+from ssm4rec.runtime.signals import child_variables, ending_children
 
 _PACKAGE: Final = Path(ssm4rec.__file__).parent
 

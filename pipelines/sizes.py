@@ -8,7 +8,7 @@ of too many trainings would end without a report. Measured on the protocol buffe
 from typing import Any, Final
 
 from pipelines.loops import Document
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 ARGUMENT_BYTES: Final = 131_072
 ARTIFACT_BYTES: Final = 900

@@ -16,8 +16,8 @@ import docstring_parser
 import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-import ssm4rec.components
 import ssm4rec.stages
+import ssm4rec.stages.components
 from pipelines.package import STAGES
 
 FOLDER: Final = Path(ssm4rec.stages.__path__[0])
@@ -60,7 +60,7 @@ class Metadata(_Strict):
 
 def table(stage: str) -> str:
     """Return the inputs and outputs of a stage's component, in Markdown."""
-    component = getattr(ssm4rec.components, stage)
+    component = getattr(ssm4rec.stages.components, stage)
     said = docstring_parser.parse(component.pipeline_func.__doc__).params
     descriptions = {parameter.arg_name: " ".join((parameter.description or "").split()) for parameter in said}
     lines = []
@@ -70,7 +70,9 @@ def table(stage: str) -> str:
             f"| `{name}` | {_type(spec)} | {descriptions[name].replace('|', chr(92) + '|')} |"
             for name, spec in found.items()
         ]
-    return "\n".join([BEGIN, "## As a KFP component", "", f"`from ssm4rec.components import {stage}`", *lines, "", END])
+    return "\n".join(
+        [BEGIN, "## As a KFP component", "", f"`from ssm4rec.stages.components import {stage}`", *lines, "", END]
+    )
 
 
 def _type(spec: Any) -> str:

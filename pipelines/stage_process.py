@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm4rec.artifacts.names import GENERATOR, LEAVE_ONE_OUT, MANIFEST, MODEL_CONFIG, RANKER
-from ssm4rec.files import read_json
+from ssm4rec.runtime.files import read_json
 
 
 @dataclass

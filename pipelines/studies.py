@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.parameters_file import flags_of_file
-from ssm4rec.errors import InputError
-from ssm4rec.settings import SettingsParser
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.settings.flags import SettingsParser
 from ssm4rec.studies.adapters import plan as adapters
 from ssm4rec.studies.comparative import plan as comparative
 from ssm4rec.studies.long_histories import plan as long_histories

@@ -21,9 +21,9 @@ from typing import Any, Final
 
 from pipelines.stage_process import StageProcess
 from ssm4rec.artifacts.names import MASKED, OUTCOME, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED, in_table_order
-from ssm4rec.errors import InputError
-from ssm4rec.files import read_json
-from ssm4rec.object_store import upload
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import read_json
+from ssm4rec.runtime.object_store import upload
 
 _KEPT_HERE = ("checkpoints", "downloads", "cache")
 """Folders that go to no bucket: they matter to this machine only."""

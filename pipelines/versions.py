@@ -19,11 +19,11 @@ from ssm4rec.data.versions import (
     file_state,
     find_versions,
 )
-from ssm4rec.errors import InputError
-from ssm4rec.files import cache_folder
-from ssm4rec.generator_recipes import generator_recipe
 from ssm4rec.llm.sources import may_change, source_state
-from ssm4rec.llm_recipes import ranker_recipe
+from ssm4rec.recipes.generators import generator_recipe
+from ssm4rec.recipes.rankers import ranker_recipe
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import cache_folder
 
 
 def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bool = True) -> None:

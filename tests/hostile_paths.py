@@ -15,9 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from ssm4rec.command_line import StageParser, run_stage
-from ssm4rec.files import whole_folder
-from ssm4rec.outputs import study_folder
+from ssm4rec.runtime.files import whole_folder
+from ssm4rec.settings.command_line import StageParser, run_stage
+from ssm4rec.settings.outputs import study_folder
 
 NOBODY: Final = 65534
 NEW = ["--model-dir", "new", "--curve", "h.parquet"]

@@ -23,7 +23,7 @@ from typing import Any
 
 import pyarrow.parquet
 
-from ssm4rec.command_line import run_stage
+from ssm4rec.settings.command_line import run_stage
 
 _NAMES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "shutil.rmtree"}
 _DIFFERS = ("second", "memory")

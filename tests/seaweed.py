@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ssm4rec.object_store import s3_client
+from ssm4rec.runtime.object_store import s3_client
 
 
 @dataclass(frozen=True)

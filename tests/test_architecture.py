@@ -12,6 +12,20 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "components" / "ssm4rec"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 STAGES = sorted(path.parent.name for path in (PACKAGE / "stages").glob("*/__main__.py"))
+LAYERS = (
+    ("runtime", "ops"),
+    ("artifacts",),
+    ("data", "models", "optim"),
+    ("evaluation",),
+    ("training",),
+    ("latency", "llm", "registry"),
+    ("recipes", "report", "settings"),
+    ("tracking",),
+    ("studies",),
+    ("stages",),
+)
+"""The folders of ``ssm4rec``, in the order of what each may import: none of its own layer, none of a later one."""
+
 INNER = (
     "artifacts", "data", "ops", "models", "training", "optim", "llm", "evaluation", "latency", "registry", "report",
 )  # fmt: skip
@@ -39,8 +53,8 @@ def users_of(*packages: str) -> set[str]:
 
 
 def test_only_components_import_kfp() -> None:
-    assert users_of("kfp") == {"kfp_component.py"}
-    assert users_of("ssm4rec.kfp_component") == {f"stages/{stage}/component.py" for stage in STAGES}
+    assert users_of("kfp") == {"settings/kfp_component.py"}
+    assert users_of("ssm4rec.settings.kfp_component") == {f"stages/{stage}/component.py" for stage in STAGES}
 
 
 def test_only_tracking_and_the_registered_model_import_mlflow() -> None:
@@ -50,20 +64,22 @@ def test_only_tracking_and_the_registered_model_import_mlflow() -> None:
 
 
 def test_inner_packages_know_no_command_line() -> None:
-    outside = users_of("argparse", "ssm4rec.command_line", "ssm4rec.tracking", "ssm4rec.executor_input")
+    outside = users_of(
+        "argparse", "ssm4rec.settings.command_line", "ssm4rec.tracking", "ssm4rec.settings.executor_input"
+    )
     assert not {name for name in outside if name.split("/")[0] in INNER}
 
 
 def test_a_stage_is_imported_by_itself_alone() -> None:
     """And by the list of all components, which no stage imports."""
-    for name in users_of("ssm4rec.stages") - {"components.py"}:
+    for name in users_of("ssm4rec.stages") - {"stages/components.py"}:
         stage = ".".join(("ssm4rec", *Path(name).parts[:2]))
         foreign = [one for one in imports(PACKAGE / name) if one.startswith("ssm4rec.stages.")]
         assert all(one.startswith(f"{stage}.") for one in foreign), name
 
 
 def test_only_stages_import_recipes() -> None:
-    assert all(name.startswith("stages/") for name in users_of("ssm4rec.recipes"))
+    assert all(name.startswith("stages/") for name in users_of("ssm4rec.recipes.recommenders"))
 
 
 def test_ops_import_nothing_of_ours() -> None:
@@ -85,15 +101,20 @@ def test_files_and_report_load_no_torch(room: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_artifacts_import_nothing_above_them() -> None:
-    below = {"artifacts", "errors", "files"}
-    found = {
-        (path.name, name)
-        for path in sorted((PACKAGE / "artifacts").glob("*.py"))
+def test_rooms_import_only_rooms_of_earlier_layers() -> None:
+    """So none imports upward, and there is no circle of rooms."""
+    height = {room: height for height, layer in enumerate(LAYERS) for room in layer}
+    assert set(height) == {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    upward = {
+        (path.relative_to(PACKAGE).as_posix(), name)
+        for path in SOURCES
+        if (room := path.relative_to(PACKAGE).parts[0]) in height
         for name in imports(path)
-        if name.startswith("ssm4rec.") and name.split(".")[1] not in below
+        if (other := name.split(".")[1] if name.startswith("ssm4rec.") else room) in height
+        and other != room
+        and height[other] >= height[room]
     }
-    assert not found
+    assert not upward
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -8,7 +8,7 @@ import torch
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.models.build import build_model
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.checkpoint import Progress
 from ssm4rec.training.loop import Trained
 from ssm4rec.training.model_folder import write_model

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, VALIDATION, Curve, Point, Training, read_curve, write_curve
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.epochs import learning_curve
 from tests.epoch_rows import epoch_row
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from ssm4rec.artifacts.codec import Count, Share, read_document, read_rows, write_rows
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.errors import InputError
-from ssm4rec.files import read_json
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import read_json
 from ssm4rec.training.model_folder import read_model
 from tests.trained_models import write_random_model
 

@@ -8,8 +8,8 @@ import scipy.stats
 
 from ssm4rec.artifacts.codec import read_document
 from ssm4rec.artifacts.estimate import Difference, Estimate, normal_difference
-from ssm4rec.errors import InputError
-from ssm4rec.files import write_json
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import write_json
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import sem
 
 from ssm4rec.artifacts.generations import GenerationSummary
-from ssm4rec.errors import InputError
 from ssm4rec.llm.metric_rows import generation_rows
+from ssm4rec.runtime.errors import InputError
 
 RANKS = numpy.array([1, 4, 11, 2**31 - 1, 2**31 - 1])
 

@@ -19,9 +19,9 @@ from ssm4rec.artifacts.ranks import (
     write_candidates,
     write_ranks,
 )
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
+from ssm4rec.runtime.errors import InputError
 from tests.datasets import write_events
 
 READERS = {"ranks": read_ranks, "candidates": read_candidates}

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER
-from ssm4rec.device import choose_device
 from ssm4rec.evaluation.full_ranking import full_ranking
+from ssm4rec.training.device import choose_device
 
 WIDTH = 64
 MAXIMUM_LENGTH = 200

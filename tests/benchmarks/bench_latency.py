@@ -4,7 +4,7 @@ Every recommender of the ``best`` recipe with random weights, on users of ML-1M'
 
 - Overhead at batch 64: the cost of the harness (CPU time on a CPU) beside that of the same requests answered in a bare
   loop, in turns, the median of the ratios; and the share of its wall time that lies outside of what it times.
-- On a CPU, the bare loop before and after freed memory is kept (``ssm4rec/device.py``), one after the other.
+- On a CPU, the bare loop before and after freed memory is kept (``ssm4rec/training/device.py``), one after the other.
 - Two whole measurements of the protocol, with fewer users: how far their medians lie apart, and whether the machine
   was idle.
 """
@@ -20,7 +20,6 @@ from measure import Row, alternate, command_line, cost, report
 
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.names import MODELS
-from ssm4rec.device import choose_device
 from ssm4rec.evaluation.full_ranking import best_items
 from ssm4rec.latency.host import others_cores, read_clocks
 from ssm4rec.latency.meter import meter_of
@@ -28,7 +27,8 @@ from ssm4rec.latency.protocol import TOP_K, Protocol, draw_users
 from ssm4rec.latency.summary import mark_outliers, results
 from ssm4rec.latency.timing import Measurement, Request, Subject, Task, measure_users, user_requests
 from ssm4rec.models.build import build_model
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.training.device import choose_device
 from ssm4rec.training.machine import Machine
 
 BATCH = 64

@@ -10,10 +10,10 @@ import torch
 from measure import Row, alternate, command_line, report
 
 from ssm4rec.artifacts.names import MODELS
-from ssm4rec.device import choose_device
 from ssm4rec.models.build import build_model
 from ssm4rec.models.serving import ServingRecommender
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.training.device import choose_device
 
 LENGTHS = (50, 200, 1000, 3000, 10_000)
 ITEMS = 3416

@@ -14,7 +14,6 @@ from transformers import MambaConfig as PeerMambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
-from ssm4rec.device import choose_device
 from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
 from ssm4rec.ops.choice import MissingKernelError, choose_form, form_of
@@ -22,6 +21,7 @@ from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.linear_recurrence import linear_recurrence
 from ssm4rec.ops.selective_scan import selective_scan
 from ssm4rec.ops.ssd import ssd
+from ssm4rec.training.device import choose_device
 
 SIZES = ((64, 200), (400, 8))
 BLOCK_SIZES = ((8, 200), (400, 8))

@@ -10,9 +10,9 @@ from measure import Row, alternate, command_line, report
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
-from ssm4rec.device import choose_device
 from ssm4rec.optim.bregman import BregmanMeter
 from ssm4rec.optim.usgm import USGM
+from ssm4rec.training.device import choose_device
 
 SHAPES = [(1000, 1000)] * 10
 

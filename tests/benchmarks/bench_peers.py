@@ -29,7 +29,7 @@ import torch
 from measure import Row, report
 
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.recipes import MAXIMUM_LENGTH, histories
+from ssm4rec.recipes.recommenders import MAXIMUM_LENGTH, histories
 
 RUNNERS = Path(__file__).parent / "peers"
 CELLS_PER_BATCH = 3200

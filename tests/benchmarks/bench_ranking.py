@@ -14,10 +14,10 @@ import torch
 from measure import Row, alternate, command_line, report
 from transformers import PreTrainedModel
 
-from ssm4rec.device import choose_device
-from ssm4rec.files import cache_folder
 from ssm4rec.llm.language_models import SMOLLM2, language_model_folder, load_language_model
 from ssm4rec.llm.ranking import letter_logits
+from ssm4rec.runtime.files import cache_folder
+from ssm4rec.training.device import choose_device
 
 LETTERS = list(range(49, 69))
 BATCH = 8

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.names import MODELS
-from ssm4rec.device import choose_device
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.build import build_model
 from ssm4rec.ops.ssd import ssd_chunked
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.training.device import choose_device
 from ssm4rec.training.loop import train
 from ssm4rec.training.losses import Repeats, Shown, full_softmax_loss
 from ssm4rec.training.machine import Machine, choose_precision

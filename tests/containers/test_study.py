@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ssm4rec.artifacts.names import BASELINES, PAPER_RECOMMENDERS
-from ssm4rec.images import revision
+from ssm4rec.runtime.images import revision
 from tests.containers.engine import Engine
 from tests.containers.planted import Planted
 from tests.containers.servers import MlflowServer

@@ -1,7 +1,7 @@
 import pytest
 
 from ssm4rec.data.addresses import expand_addresses
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from ssm4rec.data import amazon
 from ssm4rec.data.amazon import CATEGORIES, category, read_amazon
 from ssm4rec.data.dataset_writer import collect_titles
 from ssm4rec.data.source import SourceOptions
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 CHANCE = random.Random(8)
 EVENTS = [

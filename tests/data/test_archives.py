@@ -1,7 +1,7 @@
 import pytest
 
 from ssm4rec.data.archives import open_member
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 TEXT = "".join(f"line {number}\n" for number in range(20_000))
 

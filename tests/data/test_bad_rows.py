@@ -10,7 +10,7 @@ import pytest
 
 from ssm4rec.data.data_sets import read_data_set
 from ssm4rec.data.source import SourceOptions
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 GOOD = [(f"u{n % 7}", f"i{n % 9}", 1_600_000_000 + n * 60, n % 5 + 1) for n in range(50)]
 NAMES = ("user_id", "item_id", "timestamp", "rating")

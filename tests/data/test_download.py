@@ -9,7 +9,7 @@ import pytest
 from ssm4rec.data import download
 from ssm4rec.data.download import fetch
 from ssm4rec.data.remote import UnreachableError
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 CONTENT = random.Random(0).randbytes(3 << 20)
 MD5 = hashlib.md5(CONTENT).hexdigest()

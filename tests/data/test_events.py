@@ -6,7 +6,7 @@ import pytest
 
 from ssm4rec.data.data_sets import read_data_set
 from ssm4rec.data.source import SourceOptions
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 CHANCE = random.Random(9)
 ROWS = [

@@ -4,7 +4,7 @@ import polars
 import pytest
 
 from ssm4rec.data.filtering import count, filter_interactions, keep_core
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 def frame_of(rows):

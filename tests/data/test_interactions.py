@@ -6,7 +6,7 @@ import pyarrow
 import pytest
 
 from ssm4rec.data.interactions import Columns, encode
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 COLUMNS = Columns("who", "what", "when", "liked")
 

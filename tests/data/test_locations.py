@@ -9,7 +9,7 @@ from ssm4rec.data.locations import check_address, file_name, local_path, split_a
 from ssm4rec.data.names import data_set_name
 from ssm4rec.data.readers import guess_format
 from ssm4rec.data.source import SourceOptions
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 HOSTILE = [
     "sales #3.csv",

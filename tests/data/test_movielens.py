@@ -7,7 +7,7 @@ import pytest
 from ssm4rec.data import download, movielens
 from ssm4rec.data.movielens import check_movielens, read_movielens
 from ssm4rec.data.source import SourceOptions
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 RATINGS = [
     (chance.randrange(1, 30), chance.randrange(1, 20), chance.randrange(1, 6), 880_000_000 + chance.randrange(1000))

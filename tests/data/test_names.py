@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssm4rec.data.names import data_set_name
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 @pytest.mark.parametrize(

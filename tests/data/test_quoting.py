@@ -14,7 +14,7 @@ from ssm4rec.data.delimited import read_csv
 from ssm4rec.data.quoting import with_paired_quotes
 from ssm4rec.data.row_kinds import RowKinds
 from ssm4rec.data.streams import BLOCK_BYTES, TextForm
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 HEADER = "user_id,item_id,timestamp,text\n"
 

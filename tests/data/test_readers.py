@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from ssm4rec.data.readers import guess_format, read_batches
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 def rows_of(path, kind, columns, ids=()):

@@ -23,7 +23,7 @@ from ssm4rec.data.event_order import in_order
 from ssm4rec.data.readers import read_batches
 from ssm4rec.data.source import SourceOptions
 from ssm4rec.data.streams import BLOCK_BYTES
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 # User, item, second, rating; neither ids nor times in order, and no two times the same.
 EVENTS = [(n * 7 % 11 + 1, n * 5 % 13 + 1, 1_600_000_000 + n * 3701 % 4001, n % 5 + 1) for n in range(60)]

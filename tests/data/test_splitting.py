@@ -7,7 +7,7 @@ import pytest
 from ssm4rec.artifacts.names import TIME_TARGETS
 from ssm4rec.data.event_order import in_order
 from ssm4rec.data.splitting import global_time, leave_one_out
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 def made_up_histories(seed):

@@ -9,7 +9,7 @@ import pytest
 from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.time_units import in_milliseconds, resolve_times
 from ssm4rec.data.times import Times, parse_times
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 UTC = datetime.UTC
 MOMENTS = [

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from ssm4rec.artifacts.dataset import read_titles
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 from tests.datasets import write_dataset_folder
 
 

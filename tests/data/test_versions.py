@@ -13,7 +13,7 @@ from ssm4rec.data.versions import (
     file_state,
     find_versions,
 )
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 @pytest.fixture

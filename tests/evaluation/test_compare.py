@@ -11,10 +11,10 @@ from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.artifacts.ranks import Candidates, Ranks
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import compare, gather
 from ssm4rec.evaluation.metrics import gains_at, metric_at
 from ssm4rec.evaluation.statistics import holm, mean_over_seeds
+from ssm4rec.runtime.errors import InputError
 
 ITEMS = 40
 RESAMPLES = 4000

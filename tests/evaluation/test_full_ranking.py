@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.ranks import MISSED
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import (
     Scorer,
     ScoresNotNumbersError,
@@ -16,6 +15,7 @@ from ssm4rec.evaluation.full_ranking import (
     full_ranking,
 )
 from ssm4rec.evaluation.metrics import all_metrics
+from ssm4rec.runtime.errors import InputError
 
 CPU = torch.device("cpu")
 

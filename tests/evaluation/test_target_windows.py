@@ -14,7 +14,7 @@ from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.target_windows import target_windows
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import cells_of
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
 from tests.datasets import write_events
 
 CPU = torch.device("cpu")

@@ -9,10 +9,10 @@ from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.artifacts.ranks import Ranks
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.evaluation.statistics import holm
 from ssm4rec.evaluation.windows import WindowComparison, WindowPair, check_ranks, compare_windows, label
+from ssm4rec.runtime.errors import InputError
 
 SHORT, LONG = 5, 30
 """Items before the target, of 20 users each."""

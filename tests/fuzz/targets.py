@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from ssm4rec.command_line import run_stage
+from ssm4rec.settings.command_line import run_stage
 
 PREPARE = "prepare_data"
 

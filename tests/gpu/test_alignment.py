@@ -11,7 +11,7 @@ from ssm4rec.llm.adapters import new_ranker
 from ssm4rec.llm.alignment import align
 from ssm4rec.llm.alignment_course import AlignmentTask
 from ssm4rec.llm.sources import Quantization
-from ssm4rec.llm_recipes import ranker_recipe
+from ssm4rec.recipes.rankers import ranker_recipe
 from tests.llm.test_alignment import examples
 
 pytestmark = pytest.mark.gpu

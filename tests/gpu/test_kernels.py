@@ -12,14 +12,14 @@ from torch import Tensor
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.names import MODELS
-from ssm4rec.device import choose_float32_products
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.build import build_model
 from ssm4rec.ops.choice import MissingKernelError, choose_form, form_of
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
 from ssm4rec.ops.ssd import ssd
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.training.device import choose_float32_products
 from ssm4rec.training.loop import train
 from ssm4rec.training.losses import Repeats, Shown, full_softmax_loss
 from ssm4rec.training.machine import Machine

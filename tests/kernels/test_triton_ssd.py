@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import torch
 
-from ssm4rec.device import choose_float32_products
 from ssm4rec.models.build import build_model
 from ssm4rec.models.serving import ServingRecommender
 from ssm4rec.ops.choice import choose_form, form_of
 from ssm4rec.ops.ssd import ssd, ssd_sequential
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.training.device import choose_float32_products
 from tests.ops import kernel_contract
 from tests.ops.kernel_contract import make_believe
 

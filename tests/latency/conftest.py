@@ -10,7 +10,7 @@ import torch
 from ssm4rec.artifacts.latency import TimedSample
 from ssm4rec.latency.timing import Subject
 from ssm4rec.models.build import build_model
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
 
 
 class CountingMeter:

@@ -8,8 +8,8 @@ import numpy
 import pytest
 
 from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, read_samples, write_samples
-from ssm4rec.errors import InputError
 from ssm4rec.latency.summary import crossings, mark_outliers, results
+from ssm4rec.runtime.errors import InputError
 
 MakeRow = Callable[..., TimedSample]
 

@@ -9,11 +9,11 @@ import torch
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.latency import TimedSample
-from ssm4rec.errors import InputError
 from ssm4rec.latency.meter import CPUMeter, Meter
 from ssm4rec.latency.protocol import Protocol, draw_users
 from ssm4rec.latency.timing import Measurement, Subject, Task, measure_users, user_requests
 from ssm4rec.models.serving import ServingState
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.machine import Machine
 
 CPU = torch.device("cpu")

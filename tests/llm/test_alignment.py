@@ -9,12 +9,12 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, Curve, Training, read_curve, write_curve
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.errors import InputError
 from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
 from ssm4rec.llm.alignment import align, orpo_trainer
 from ssm4rec.llm.alignment_course import AlignmentTask
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings
+from ssm4rec.runtime.errors import InputError
 
 CPU = torch.device("cpu")
 END = 0

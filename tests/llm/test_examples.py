@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import chisquare
 
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.errors import InputError
 from ssm4rec.llm.examples import draw_examples
+from ssm4rec.runtime.errors import InputError
 
 NOTHING = numpy.empty(0, numpy.int32)
 

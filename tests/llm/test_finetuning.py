@@ -9,7 +9,6 @@ import torch
 from bitsandbytes.functional import has_avx512bf16
 
 from ssm4rec.artifacts.dataset import read_sequences, read_titles
-from ssm4rec.errors import InputError
 from ssm4rec.llm import finetuning
 from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
 from ssm4rec.llm.candidates import ranking_task
@@ -18,6 +17,7 @@ from ssm4rec.llm.finetuning import finetune
 from ssm4rec.llm.prompts import PromptFormat, RankingPrompts
 from ssm4rec.llm.settings import LoraSettings, RankerSettings, StepSettings
 from ssm4rec.optim.usgm import USGM
+from ssm4rec.runtime.errors import InputError
 from tests.llm.test_ranking import candidates_for
 
 CPU = torch.device("cpu")

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator, new_generator, write_generator
 from ssm4rec.llm.generator_settings import GeneratorRecipe, ScratchSettings, SearchSettings
 from ssm4rec.llm.prompts import PromptFormat
+from ssm4rec.runtime.errors import InputError
 from tests.language_models import title
 
 CPU = torch.device("cpu")

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
-from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_folder import new_generator, query_prompts
 from ssm4rec.llm.generator_progress import GeneratorEpoch, GeneratorProgress
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining, ScratchSettings, SearchSettings
@@ -20,6 +19,7 @@ from ssm4rec.llm.generator_training import (
 )
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.queries import QueryPrompts
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.task import Task
 from tests.language_models import title

@@ -16,7 +16,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ssm4rec.errors import InputError
 from ssm4rec.llm import language_models
 from ssm4rec.llm.language_models import (
     SMOLLM2,
@@ -26,6 +25,7 @@ from ssm4rec.llm.language_models import (
     load_tokenizer,
     memory_advice,
 )
+from ssm4rec.runtime.errors import InputError
 
 CPU = torch.device("cpu")
 
@@ -73,7 +73,7 @@ def test_code_of_a_folder_is_never_run(model_type, language_model, tmp_path):
     code = """
 import sys, torch
 from pathlib import Path
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.llm.language_models import load_language_model, load_tokenizer
 for load in (load_tokenizer, lambda folder: load_language_model(folder, torch.device("cpu"))):
     try:
@@ -279,7 +279,7 @@ class Hub(BaseHTTPRequestHandler):
 ASK = """
 import sys
 from pathlib import Path
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.llm.language_models import language_model_folder
 for source in sys.argv[2:]:
     try:

@@ -12,13 +12,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.mamba2 import modeling_mamba2
 
 from ssm4rec.artifacts.names import PROFILES
-from ssm4rec.errors import InputError
-from ssm4rec.generator_recipes import generator_recipe
 from ssm4rec.llm import scratch_models
 from ssm4rec.llm.generator_folder import _check_kernels
 from ssm4rec.llm.generator_settings import SCRATCH, ScratchSettings
 from ssm4rec.llm.query_generation import generate_queries
 from ssm4rec.llm.scratch_models import new_language_model, train_tokenizer
+from ssm4rec.recipes.generators import generator_recipe
+from ssm4rec.runtime.errors import InputError
 from tests.language_models import title
 from tests.ops import kernel_contract
 from tests.ops.kernel_contract import RefusedError, make_believe

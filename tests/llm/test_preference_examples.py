@@ -9,9 +9,9 @@ from scipy import stats
 
 from ssm4rec.artifacts.dataset import read_sequences, read_titles
 from ssm4rec.artifacts.preferences import Pairs
-from ssm4rec.errors import InputError
 from ssm4rec.llm.preference_examples import candidate_pool, preference_set
 from ssm4rec.llm.prompts import LETTERS, PromptFormat, RankingPrompts
+from ssm4rec.runtime.errors import InputError
 from tests.language_models import title
 
 POOL = re.compile(r"\((\w)\) (.+?)(?: \n |\n\n### Response)")

@@ -10,8 +10,8 @@ import pytest
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.preferences import read_pairs, write_pairs
-from ssm4rec.errors import InputError
 from ssm4rec.llm.preferences import LightFMCounts, RatingCounts, lightfm_pairs, rating_pairs
+from ssm4rec.runtime.errors import InputError
 
 NONE = float("nan")
 

@@ -5,8 +5,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from ssm4rec.errors import InputError
 from ssm4rec.llm.prompts import LETTERS, PromptFormat, RankingPrompts
+from ssm4rec.runtime.errors import InputError
 
 TITLES = ["", "Heat (1995)", "Fargo (1996)", "Alien (1979)", "Jaws (1975)", "Brazil  (1985)\n"]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ssm4rec.errors import InputError
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.queries import QueryPrompts
+from ssm4rec.runtime.errors import InputError
 
 TITLES = ["", "Heat (1995)", "Fargo (1996)", "Alien (1979)", "golden river " * 40, "  Brazil \n (1985)"]
 

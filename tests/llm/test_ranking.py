@@ -7,10 +7,10 @@ import torch
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.rankings import RETRIEVER_ORDER, SHUFFLED_ORDER
 from ssm4rec.artifacts.ranks import Candidates
-from ssm4rec.errors import InputError
 from ssm4rec.llm import ranking
 from ssm4rec.llm.candidates import ranking_task
 from ssm4rec.llm.ranking import letter_logits, ranks_of_target
+from ssm4rec.runtime.errors import InputError
 from tests.language_models import tiny_model
 
 

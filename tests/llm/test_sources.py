@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from ssm4rec.data.versions import find_versions
-from ssm4rec.errors import InputError
 from ssm4rec.llm.sources import check_source_unchanged, may_change, source_state
-from ssm4rec.object_store import upload
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.object_store import upload
 from tests.seaweed import ObjectStore
 
 

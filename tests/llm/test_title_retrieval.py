@@ -11,7 +11,6 @@ import pytest
 
 import ssm4rec
 from ssm4rec.artifacts.ranks import MISSED
-from ssm4rec.errors import InputError
 from ssm4rec.llm.title_retrieval import (
     B_GRID,
     DEEPEST,
@@ -24,6 +23,7 @@ from ssm4rec.llm.title_retrieval import (
     rank_in,
     tune,
 )
+from ssm4rec.runtime.errors import InputError
 from tests.language_models import WORDS
 
 NONE: set[int] = set()

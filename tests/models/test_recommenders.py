@@ -11,7 +11,7 @@ from ssm4rec.artifacts.names import MODELS
 from ssm4rec.models.build import build_model, config_from_json
 from ssm4rec.models.recommender import Recommender, parameter_counts
 from ssm4rec.models.sasrec import SASRec, SASRecConfig
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
 
 CAUSAL = [name for name in MODELS if name != "hydra4rec"]
 

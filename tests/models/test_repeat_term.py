@@ -9,7 +9,7 @@ from torch.nn import functional
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.repeat_term import RepeatTerm, cells_of
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
 
 NAMES = ["sasrec", "mamba4rec", "2mamba4rec", "hydra4rec", "lrurec"]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssm4rec.errors import InputError
 from ssm4rec.models.build import build_model
 from ssm4rec.models.repeat_term import cells_of
 from ssm4rec.models.serving import RecurrentRecommender, ServingRecommender, load_state, save_state
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.runtime.errors import InputError
 
 NAMES = ["sasrec", "mamba4rec", "2mamba4rec", "lrurec"]
 LENGTHS = torch.tensor([3, 8, 1, 11])

@@ -18,7 +18,7 @@ from ssm4rec.ops.choice import MissingKernelError, choose_form
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
 from ssm4rec.ops.ssd import ssd
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
 from tests.ops.kernel_contract import make_believe
 
 CPU = torch.device("cpu")

@@ -28,10 +28,10 @@ from pipelines.hardware import (
 )
 from pipelines.loops import check_loops, looped_parameters
 from pipelines.package import COMPILED, STAGES
-from ssm4rec.command_line import StageParser
-from ssm4rec.errors import InputError
-from ssm4rec.images import DEVICE_VARIABLE
-from ssm4rec.settings import StageSettings
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.images import DEVICE_VARIABLE
+from ssm4rec.settings.command_line import StageParser
+from ssm4rec.settings.flags import StageSettings
 
 BY_HAND = {
     "report": {

@@ -10,7 +10,7 @@ its next time (spec.go:53-54).
 import pytest
 
 from pipelines.cron import kfp_cron
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_signal_that_another_thread_gets() -> None:
     program = """if True:
         import signal, threading
         from pipelines.runners import HostProcesses
-        from ssm4rec.signals import ended_by_signals
+        from ssm4rec.runtime.signals import ended_by_signals
         with ended_by_signals(), HostProcesses().ending_stages():
             waiting = threading.Event()
             other = threading.Thread(target=waiting.wait, daemon=True)

@@ -14,7 +14,7 @@ from pipelines.front_door import check_study, read_spec, stage_commands, study_f
 from pipelines.package import COMPILED
 from pipelines.studies import DEFAULT, STUDIES
 from pipelines.submit import main as submit
-from ssm4rec.command_line import run_stage
+from ssm4rec.settings.command_line import run_stage
 from tests.pipelines.conftest import Recorder
 
 OF_ALL = [

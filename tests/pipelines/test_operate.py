@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipelines.operate import ROLE, build_parser, run
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 from tests.pipelines.conftest import Recorder
 from tests.seaweed import ObjectStore
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.run import build_parser
 from pipelines.submit import build_parser as build_submission
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 def flags(tmp_path: Path, text: str) -> dict[str, object]:

@@ -10,9 +10,9 @@ from pipelines.loops import side_by_side
 from pipelines.package import COMPILED
 from pipelines.parameters import Parameters, study_pipeline, task
 from pipelines.recommenders import prepare
-from ssm4rec.components import evaluate, mine_preferences
-from ssm4rec.settings import Flag
-from ssm4rec.shared_settings import Seed
+from ssm4rec.settings.flags import Flag
+from ssm4rec.settings.shared import Seed
+from ssm4rec.stages.components import evaluate, mine_preferences
 from ssm4rec.studies.settings import NamedStudy
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import TIME_BASELINES
-from ssm4rec.object_store import upload
+from ssm4rec.runtime.object_store import upload
 from ssm4rec.training.model_folder import read_model
 from tests.pipelines.conftest import write_archive
 from tests.pipelines.studies import finish_study, parameters_that_kfp_logs, run_study

@@ -10,7 +10,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.compile import COMPILED, PIPELINES
 from pipelines.sizes import ARGUMENT_BYTES, ARTIFACT_BYTES, check_sizes, executor_input_bytes
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 def spec_of(package: str) -> dict[str, Any]:

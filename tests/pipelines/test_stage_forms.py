@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import ssm4rec.components
+import ssm4rec.stages.components
 from pipelines.package import STAGES
 from pipelines.stage_forms import BEGIN, END, FOLDER, due, renewed, table, wrong
 
@@ -26,12 +26,12 @@ def test_a_stage_has_its_form(stage: str) -> None:
 
 
 def test_every_component_is_exported_by_its_name() -> None:
-    assert sorted(ssm4rec.components.__all__) == list(STAGES)
+    assert sorted(ssm4rec.stages.components.__all__) == list(STAGES)
 
 
 def test_a_table_says_what_settings_py_says() -> None:
     lines = table("report").splitlines()
-    assert "`from ssm4rec.components import report`" in lines
+    assert "`from ssm4rec.stages.components import report`" in lines
     assert any(line.startswith("| `dataset` | Dataset | ") for line in lines)
     assert any(line.startswith("| `evaluations` | list of Artifact | ") for line in lines)
     assert any(line.startswith("| `latency` | Artifact, optional | ") for line in lines)

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.stage_process import StageProcess
 from pipelines.study_folder import StudyFolder
-from ssm4rec.files import write_json
+from ssm4rec.runtime.files import write_json
 
 
 def test_a_link_is_replaced_and_what_is_no_link_stays(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pipelines.runners import HostProcesses
 from pipelines.versions import add_versions
 from ssm4rec.artifacts.dataset import read_items
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.settings import NamedStudy
 
 Study = Callable[..., list[str]]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ssm4rec.files import MARKER
 from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.registry.recommending import CatalogRecommender
+from ssm4rec.runtime.files import MARKER
 from tests.conftest import WriteDataset
 from tests.trained_models import write_items, write_random_model
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssm4rec.errors import InputError
 from ssm4rec.registry.catalog import Catalog
 from ssm4rec.registry.recommending import CatalogRecommender
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.model_folder import read_model
 from tests.conftest import WriteDataset
 from tests.trained_models import write_items, write_random_model

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training, read_curve, write_curve
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
 from ssm4rec.report.adapter_sections import adapter_report_title, adapter_sections, verdict
 from ssm4rec.report.adapters import AdapterStudy, gather_adapters
 from ssm4rec.report.document import render_html, render_markdown
+from ssm4rec.runtime.errors import InputError
 
 
 def fine_tuning(folder: Path, optimizer: str, scale: float, seed: int, late: float, **facts: Any) -> tuple[Path, Path]:

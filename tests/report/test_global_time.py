@@ -16,11 +16,11 @@ from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.artifacts.names import BASELINES, MOST_POPULAR_LATELY, TIME_BASELINES
 from ssm4rec.data.later_events import later_training_shares
-from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_markdown
 from ssm4rec.report.global_time import GlobalTime, gather_global_time
 from ssm4rec.report.study import Study
 from ssm4rec.report.study_sections import report_sections, report_title
+from ssm4rec.runtime.errors import InputError
 from tests.report.conftest import BASELINE_VALUES, LATELY_VALUES, StudyBuilder
 from tests.report.measured_study import UNTESTED, comparison
 from tests.report.test_language_models import rows_of, section

@@ -12,7 +12,6 @@ import scipy.stats
 
 from ssm4rec.artifacts.generations import GenerationSummary
 from ssm4rec.artifacts.names import CUTOFFS, METRICS
-from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.generator_sections import generator_cautions, generator_headlines
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
@@ -22,6 +21,7 @@ from ssm4rec.report.language_models import LanguageModels, RankerRun
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.report.study import Study
 from ssm4rec.report.study_sections import report_sections, report_title
+from ssm4rec.runtime.errors import InputError
 from tests.report.conftest import StudyBuilder
 from tests.report.language_model_study import (
     ranks_of,

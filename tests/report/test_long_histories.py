@@ -10,7 +10,6 @@ import pytest
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.artifacts.latency import Crossing
-from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.figure_files import write_figures
 from ssm4rec.report.long_histories import LongHistoryStudy, gather_long_histories
@@ -23,6 +22,7 @@ from ssm4rec.report.long_history_findings import (
     what_it_shows_not,
 )
 from ssm4rec.report.long_history_sections import long_history_sections, long_history_title
+from ssm4rec.runtime.errors import InputError
 from tests.evaluation.test_windows import dataset, ranks_of  # noqa: F401 - a fixture
 from tests.report.conftest import StudyBuilder
 from tests.report.long_history_study import LENGTHS, STATES, evaluation, latency, long_history_study

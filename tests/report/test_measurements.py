@@ -12,7 +12,6 @@ import scipy.stats
 
 from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.artifacts.names import BASELINES
-from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_markdown
 from ssm4rec.report.figure_files import write_figures
 from ssm4rec.report.latency_sections import latency_cautions
@@ -21,6 +20,7 @@ from ssm4rec.report.measurements import Latency, gather_comparison, gather_laten
 from ssm4rec.report.paper import PAPER
 from ssm4rec.report.study import Study
 from ssm4rec.report.study_sections import report_sections, report_title
+from ssm4rec.runtime.errors import InputError
 from tests.report.conftest import StudyBuilder
 from tests.report.measured_study import MEANS, SECONDS, comparison, latency_summary, samples, timed, write_measurements
 from tests.report.test_language_models import rows_of, section

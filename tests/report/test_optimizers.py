@@ -3,11 +3,11 @@
 import pytest
 
 from ssm4rec.artifacts.curve import Curve
-from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.report.optimizer_sections import optimizer_report_title, optimizer_sections, verdict
 from ssm4rec.report.optimizers import Method, OptimizerStudy, gather_optimizers
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.epochs import learning_curve
 from ssm4rec.training.sweep import SCALES
 from tests.epoch_rows import epoch_row

@@ -13,13 +13,13 @@ from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.names import BASELINES, UNMASKED
 from ssm4rec.artifacts.ranks import Ranks
-from ssm4rec.errors import InputError
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.report.paper import PAPER
 from ssm4rec.report.recbole_figures import PAPER_TABLE, PUBLISHED, published_of
 from ssm4rec.report.reproduction import Reproduction, gather_reproduction, label
 from ssm4rec.report.reproduction_sections import reproduction_sections, reproduction_title
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.reproduction import reproduction_trainings
 from tests.conftest import WriteDataset
 from tests.report.conftest import StudyBuilder

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from ssm4rec.errors import InputError
 from ssm4rec.report.study import gather_study
+from ssm4rec.runtime.errors import InputError
 
 
 def refusal(manifest, evaluations, curves=()):

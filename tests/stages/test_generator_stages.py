@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, read_curve
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.generations import GenerationSummary
-from ssm4rec.command_line import run_stage
+from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.evaluate_generator import __main__ as evaluating
 from ssm4rec.stages.train_generator import __main__ as training
 from tests.language_models import title

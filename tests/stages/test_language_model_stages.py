@@ -10,8 +10,8 @@ import pytest
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, read_curve
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.rankings import RankingSummary, read_rankings
-from ssm4rec.command_line import run_stage
 from ssm4rec.evaluation.metrics import metric_at
+from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.evaluate import __main__ as evaluating
 from ssm4rec.stages.finetune_llm import __main__ as finetuning
 from ssm4rec.stages.rank_candidates import __main__ as ranking
@@ -154,7 +154,7 @@ def untitled(dataset: Path) -> Path:
 
 
 def test_curve_and_rankings_that_are_none(tmp_path):
-    from ssm4rec.errors import InputError
+    from ssm4rec.runtime.errors import InputError
 
     (tmp_path / "file").write_text("no")
     for read in (

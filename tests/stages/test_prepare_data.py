@@ -8,9 +8,9 @@ import polars
 import pytest
 
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.command_line import run_stage
 from ssm4rec.data.data_sets import read_data_set
 from ssm4rec.data.versions import file_state, find_versions
+from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.prepare_data.__main__ import run
 from ssm4rec.stages.prepare_data.component import prepare_data
 from ssm4rec.stages.prepare_data.settings import Settings

@@ -15,8 +15,8 @@ from ssm4rec.artifacts.curve import write_curve as write_curve_file
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import BASELINES, CUTOFFS, METRICS, PROTOCOLS, TIME_BASELINES, metric_name
-from ssm4rec.files import MARKER, write_json
-from ssm4rec.settings import Read, described
+from ssm4rec.runtime.files import MARKER, write_json
+from ssm4rec.settings.flags import Read, described
 from ssm4rec.stages.report.__main__ import main
 from ssm4rec.stages.report.component import report
 from ssm4rec.stages.report.settings import Settings

@@ -13,9 +13,9 @@ from safetensors import safe_open
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.names import MODELS
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import full_ranking
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training import loop
 from ssm4rec.training.checkpoint import save_checkpoint
 from ssm4rec.training.epochs import EpochRow

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.losses import (
     Criterion,
     Repeats,

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ssm4rec.errors import InputError
 from ssm4rec.models.build import build_model
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.machine import Machine, choose_precision
 
 STAGE = "ssm4rec.stages.train_recommender"

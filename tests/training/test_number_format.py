@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import distributed
 
-from ssm4rec.device import choose_device
-from ssm4rec.errors import InputError
 from ssm4rec.ops.choice import choose_form
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.stages.train_recommender.__main__ import run
 from ssm4rec.stages.train_recommender.settings import Settings
+from ssm4rec.training.device import choose_device
 from ssm4rec.training.machine import LONGEST_WAIT, Machine, joined
 from tests.ops.kernel_contract import make_believe
 
@@ -30,7 +30,7 @@ with joined(Machine(torch.device("cuda"), "{precision}")):
 """
 CHOSEN = """
 import os, torch
-from ssm4rec.device import choose_device
+from ssm4rec.training.device import choose_device
 torch.cuda.is_available = lambda: True
 assert choose_device("auto").type == "cuda"
 """

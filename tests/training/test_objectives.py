@@ -11,7 +11,7 @@ from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.data.batches import gather_rows
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.objectives import Batch, Windows, objective
 
 SEQUENCES = [[1, 2, 3, 4, 5, 6, 7], [3, 4, 5], [7, 6, 5, 4], [2, 1, 7, 6, 5, 4, 3, 2, 1]]

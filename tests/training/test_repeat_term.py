@@ -10,7 +10,7 @@ import torch
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.metrics import metric_at
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.loop import Trained, train
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.task import Task

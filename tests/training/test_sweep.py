@@ -4,8 +4,8 @@ import pytest
 
 from ssm4rec.artifacts.curve import Curve
 from ssm4rec.artifacts.names import ControllerName
-from ssm4rec.errors import InputError
-from ssm4rec.recipes import recipe
+from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.epochs import learning_curve
 from ssm4rec.training.sweep import SCALES, best_scales, comparison, sweep
 from tests.epoch_rows import epoch_row

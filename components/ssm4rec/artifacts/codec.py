@@ -19,8 +19,8 @@ import pyarrow.compute
 import pyarrow.parquet
 from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationError
 
-from ssm4rec.errors import InputError, reason
-from ssm4rec.files import read_json, whole_file
+from ssm4rec.runtime.errors import InputError, reason
+from ssm4rec.runtime.files import read_json, whole_file
 
 T = TypeVar("T")
 

@@ -39,8 +39,8 @@ from pathlib import Path
 from ssm4rec.artifacts.codec import Count, Number, Positive, Share, read_document
 from ssm4rec.artifacts.estimate import Estimate, ShareEstimate, TestedDifference
 from ssm4rec.artifacts.names import METRICS, PROTOCOLS, metric_name
-from ssm4rec.errors import InputError
-from ssm4rec.files import write_json
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import write_json
 
 
 @dataclass(frozen=True)

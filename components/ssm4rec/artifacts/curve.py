@@ -24,8 +24,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from ssm4rec.artifacts.codec import Amount, Count, Number, Positive, Share, checked, read_table, text_of
 from ssm4rec.artifacts.names import ControllerName, OptimizerName
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_file
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_file
 
 Split = Literal["train", "validation", "held-out"]
 TRAIN: Final = "train"

@@ -29,7 +29,7 @@ import pyarrow.parquet
 from ssm4rec.artifacts.codec import read_table, text_of
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 Int32s = numpy.ndarray[tuple[int], numpy.dtype[numpy.int32]]
 Int64s = numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from ssm4rec.artifacts.codec import Count, Positive, Share, read_document
 from ssm4rec.artifacts.training import RecipeParts, TrainingFacts
-from ssm4rec.files import write_json
+from ssm4rec.runtime.files import write_json
 
 
 @dataclass(frozen=True)

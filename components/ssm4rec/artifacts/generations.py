@@ -24,7 +24,7 @@ import pyarrow.parquet
 
 from ssm4rec.artifacts.codec import Amount, Count, Positive, Share, read_document
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, SequenceDataset
-from ssm4rec.files import whole_file, write_json
+from ssm4rec.runtime.files import whole_file, write_json
 
 _LISTS_SCHEMA: Final = pyarrow.schema(
     [

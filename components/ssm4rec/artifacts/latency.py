@@ -39,7 +39,7 @@ from ssm4rec.artifacts.codec import (
     write_rows,
 )
 from ssm4rec.artifacts.estimate import Estimate
-from ssm4rec.files import write_json
+from ssm4rec.runtime.files import write_json
 
 Kind = Literal["users", "length"]
 """Samples of the data set's users, or of the sweep over the history's length."""

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from ssm4rec.artifacts.codec import OPEN, Count, Number, Positive, Share, read_document
 from ssm4rec.artifacts.names import LEAVE_ONE_OUT, MANIFEST
-from ssm4rec.files import read_json
+from ssm4rec.runtime.files import read_json
 
 Milliseconds = Annotated[int, Field(ge=-62_135_596_800_000, lt=253_402_300_800_000)]
 """Since 1970, in the years 1 to 9999."""

@@ -19,8 +19,7 @@ ORDER_CHECKED: Final = ("sasrec", "2mamba4rec")
 """Those that a study trains once more on data split by time for all users: the paper's first claim is about them."""
 
 PROFILES: Final = ("smoke", "quick", "llm-small", "paper", "best")
-"""Sizes of a run; what each one sets is in ``recipes.py`` and, for language models, in ``llm_recipes.py`` and
-``generator_recipes.py``. ``llm-small`` is ``quick`` with more of the language models."""
+"""Sizes of a run; what each one sets is in ``recipes/``. ``llm-small``: ``quick`` with more of the language models."""
 
 DEVICES: Final = ("auto", "cpu", "cuda")
 Precision = Literal["fp32", "tf32", "bf16"]

@@ -17,8 +17,8 @@ import pyarrow.parquet
 
 from ssm4rec.artifacts.codec import read_table, text_of
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Float32s, Int32s, Int64s, SequenceDataset
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_file
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_file
 
 Booleans = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
 

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from ssm4rec.artifacts.codec import OPEN, Amount, Count, Positive, read_document, shape
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.names import RANKER
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))

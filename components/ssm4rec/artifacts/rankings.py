@@ -21,8 +21,8 @@ import pyarrow.parquet
 
 from ssm4rec.artifacts.codec import Amount, Count, Positive, Share, read_document, read_table, text_of
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_file, write_json
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_file, write_json
 
 BASE: Final = "base"
 FINETUNED: Final = "finetuned"

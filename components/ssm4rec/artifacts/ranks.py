@@ -25,8 +25,8 @@ import pyarrow.parquet
 from ssm4rec.artifacts.codec import read_table
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.names import BASELINES, CANDIDATES_PER_USER, MASKED, PROTOCOLS, SPLITS, TIME_BASELINES
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_file
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_file
 
 MODEL_KEY: Final = b"ssm4rec.model"
 SEED_KEY: Final = b"ssm4rec.seed"

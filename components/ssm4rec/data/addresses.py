@@ -7,7 +7,7 @@ from typing import Final
 
 from ssm4rec.data.locations import local_path, split_addresses
 from ssm4rec.data.readers import format_of_name
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 # Hadoop, Spark and most tools skip them: _SUCCESS, .DS_Store.
 _HIDDEN: Final = (".", "_")

@@ -13,7 +13,7 @@ from ssm4rec.data.readers import format_of_name, read_batches
 from ssm4rec.data.source import Source, SourceOptions, titles_source
 from ssm4rec.data.streams import TextForm
 from ssm4rec.data.titles import read_titles
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 FORMS: Final = ("raw", "rating_only")
 PREFIX: Final = "amazon-2023-"

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Final
 
 from ssm4rec.data.streams import one_line
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 _ENCRYPTED: Final = 1
 """Bit of a member's flags (PKWARE's APPNOTE.TXT, 4.4.4)."""

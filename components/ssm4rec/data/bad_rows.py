@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy
 
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 REFUSE: Final = "refuse"
 DROP: Final = "drop"

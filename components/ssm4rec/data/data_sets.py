@@ -9,7 +9,7 @@ from ssm4rec.data.events import check_columns_here, check_events, read_events
 from ssm4rec.data.locations import check_address, check_here, local_path, split_addresses
 from ssm4rec.data.movielens import MOVIELENS, check_movielens, read_movielens
 from ssm4rec.data.source import Source, SourceOptions, titles_source
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 EVENTS: Final = "events"
 DATA_SETS: Final = (

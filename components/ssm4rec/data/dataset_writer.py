@@ -13,7 +13,7 @@ import pyarrow.parquet
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, fingerprint
 from ssm4rec.artifacts.names import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
 from ssm4rec.data.splitting import Split, tested_places
-from ssm4rec.files import write_json
+from ssm4rec.runtime.files import write_json
 
 
 @dataclass(frozen=True)

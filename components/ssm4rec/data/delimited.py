@@ -18,7 +18,7 @@ from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.quoting import with_paired_quotes
 from ssm4rec.data.row_kinds import RowKinds
 from ssm4rec.data.streams import BLOCK_BYTES, DELIMITERS, TextForm, excerpt, one_line, open_text, readable
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 _AUTOMATIC: Final = ("comma", "tab", "semicolon", "pipe")
 _LONGEST_HEADER: Final = 1 << 20

@@ -18,7 +18,6 @@ from typing import Final, Literal
 import tenacity
 from tqdm import tqdm
 
-from ssm4rec.addresses import public_text
 from ssm4rec.data.locations import check_address, check_here, file_name, local_path
 from ssm4rec.data.remote import (
     InterruptedAttemptError,
@@ -26,8 +25,9 @@ from ssm4rec.data.remote import (
     UnreachableError,
     open_remote,
 )
-from ssm4rec.errors import InputError
-from ssm4rec.files import write_json
+from ssm4rec.runtime.addresses import public_text
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import write_json
 
 _ATTEMPTS: Final = 4
 _FIRST_WAIT_SECONDS: Final = 0.5

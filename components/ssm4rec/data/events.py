@@ -18,7 +18,7 @@ from ssm4rec.data.readers import check_columns, format_of_name, guess_format, re
 from ssm4rec.data.source import Source, SourceOptions, titles_source
 from ssm4rec.data.streams import TextForm
 from ssm4rec.data.titles import read_titles
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 NEEDS_SOURCE: Final = "--dataset events needs --source: the address of your CSV, JSONL or Parquet file"
 

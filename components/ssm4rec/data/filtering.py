@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy
 import polars
 
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 DEDUPLICATE: Final = ("none", "first", "last")
 

@@ -12,7 +12,7 @@ from ssm4rec.data.streams import excerpt
 from ssm4rec.data.time_units import DATE, ORDER, FileTimes, resolve_times
 from ssm4rec.data.times import Times, parse_times
 from ssm4rec.data.values import read_ids, read_ratings
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import pyarrow.json
 from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.delimited import find_column
 from ssm4rec.data.streams import BLOCK_BYTES, TextForm, excerpt, open_text, readable
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 _ROWS_FOR_TYPES: Final = 1000
 _BATCH_ROWS: Final = 1 << 16

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 REMOTE_SCHEMES: Final = ("http", "https", "s3")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")

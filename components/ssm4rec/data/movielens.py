@@ -24,7 +24,7 @@ from ssm4rec.data.remote import UnreachableError
 from ssm4rec.data.source import Source, SourceOptions
 from ssm4rec.data.streams import one_line, open_stream, readable
 from ssm4rec.data.wheels import fetch_wheel
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
 

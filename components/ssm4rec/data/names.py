@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from ssm4rec.data.data_sets import EVENTS, is_published
 from ssm4rec.data.events import NEEDS_SOURCE
 from ssm4rec.data.locations import local_path, split_addresses
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 _LONGEST: Final = 80
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -15,7 +15,7 @@ import pyarrow
 from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.row_kinds import RowKinds
 from ssm4rec.data.streams import BLOCK_BYTES, interruptible
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 _LINE_END = re.compile(rb"\r\n|[\r\n]")
 _QUOTE_CLOSED = re.compile(rb'"(?:[^"]++|"")*+"')

@@ -14,7 +14,7 @@ from ssm4rec.data.json_lines import check_jsonl_columns, read_jsonl
 from ssm4rec.data.locations import file_name
 from ssm4rec.data.streams import BLOCK_BYTES, TextForm, readable
 from ssm4rec.data.values import is_text
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 FORMATS: Final = ("csv", "jsonl", "parquet")
 

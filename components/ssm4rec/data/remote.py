@@ -13,9 +13,9 @@ import smart_open.http
 import smart_open.s3
 import urllib3.exceptions
 
-from ssm4rec.addresses import public_text
-from ssm4rec.errors import InputError
-from ssm4rec.object_store import CONNECT_SECONDS, READ_SECONDS, s3_client, split_s3_address
+from ssm4rec.runtime.addresses import public_text
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.object_store import CONNECT_SECONDS, READ_SECONDS, s3_client, split_s3_address
 
 # Too busy, gone for a moment, or (412) replaced while it was read: worth another attempt. Other 4xx answers are not.
 _PASSING_STATUS: Final = {408, 412, 425, 429, 500, 502, 503, 504}

@@ -7,7 +7,7 @@ import numpy
 
 from ssm4rec.artifacts.dataset import Int32s, Int64s, target_places
 from ssm4rec.artifacts.names import SUCCESSIVE
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 TARGET_SEED: Final = 0
 """Draws the targets of global-time's ``random``."""

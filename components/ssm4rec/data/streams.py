@@ -12,7 +12,7 @@ from typing import IO, Any, Final, cast
 
 import pyarrow
 
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 # The longest row of a CSV or JSONL file, and the piece that is parsed at a time. Raw Amazon reviews reach 100 kB a row.
 BLOCK_BYTES: Final = 16 << 20

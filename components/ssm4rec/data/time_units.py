@@ -11,7 +11,7 @@ from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.data.bad_rows import NEGATIVE_TIME, BadRows, Mask, Problem
 from ssm4rec.data.times import LATEST_SECOND, PER_SECOND, UNREADABLE, Times, to_microseconds
 from ssm4rec.data.values import EXACT_UP_TO
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 TIME_UNITS: Final = ("auto", "s", "ms", "us", "ns", "order")
 

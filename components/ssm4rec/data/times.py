@@ -12,7 +12,7 @@ from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.data.bad_rows import Mask, Problem
 from ssm4rec.data.streams import excerpt
 from ssm4rec.data.values import EXACT_UP_TO, is_text, plain, read_texts
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 

@@ -7,7 +7,7 @@ import pyarrow
 
 from ssm4rec.data.bad_rows import BadRows, Problem
 from ssm4rec.data.values import is_text, plain, read_ids, read_texts
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 def read_titles(

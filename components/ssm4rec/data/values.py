@@ -9,7 +9,7 @@ import pyarrow.compute
 
 from ssm4rec.data.bad_rows import Mask, Problem
 from ssm4rec.data.streams import UNDECODABLE, excerpt, one_line
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 # Up to here a float holds every whole number, by the width of its type.
 EXACT_UP_TO: Final = {16: 2**11, 32: 2**24, 64: 2**53}

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ssm4rec.addresses import public_text
 from ssm4rec.data.addresses import expand_address
 from ssm4rec.data.download import cached_record
 from ssm4rec.data.locations import check_address, check_here, local_path
 from ssm4rec.data.remote import InterruptedAttemptError, UnreachableError, open_remote
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.addresses import public_text
+from ssm4rec.runtime.errors import InputError
 
 UNKNOWN: Final = "unknown"
 _LONGEST: Final = 3000

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from ssm4rec.data.download import checksums
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.estimate import CONFIDENCE, POWER, Estimate
 from ssm4rec.artifacts.names import MASKED, METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.artifacts.ranks import Candidates, Ranks
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import gains_at
 from ssm4rec.evaluation.slices import (
     coverage,
@@ -37,6 +36,7 @@ from ssm4rec.evaluation.statistics import (
     permutation_p_value,
     standard_error,
 )
+from ssm4rec.runtime.errors import InputError
 
 CUTOFF: Final = 10
 

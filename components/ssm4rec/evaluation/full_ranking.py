@@ -24,8 +24,8 @@ from torch import Tensor
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split, target_places
 from ssm4rec.artifacts.ranks import MISSED, FullRanking
 from ssm4rec.data.batches import gather_rows, length_buckets
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.target_windows import TargetWindows, target_windows
+from ssm4rec.runtime.errors import InputError
 
 Scorer = Callable[..., Tensor]
 """Gives scores (T, V) of items 1..V from the last items of histories (B, L), int64, padded on the right with 0, how

@@ -19,10 +19,10 @@ from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.names import MASKED, PROTOCOLS, metric_name
 from ssm4rec.artifacts.ranks import Ranks
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import CUTOFF, Evaluations, compare, gather
 from ssm4rec.evaluation.metrics import gains_at, metric_at
 from ssm4rec.evaluation.statistics import Floats, bootstrap_means, by_user, difference_over_users, holm
+from ssm4rec.runtime.errors import InputError
 
 METRIC: Final = "ndcg"
 NAME: Final = metric_name(METRIC, CUTOFF)

@@ -11,7 +11,7 @@ from typing import Final
 import numpy
 
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 SAMPLES: Final = 30
 """Of the paper."""

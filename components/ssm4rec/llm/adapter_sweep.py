@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.sweep import refuse_own_settings
 
 SCALES: Final[dict[str, tuple[float, ...]]] = {

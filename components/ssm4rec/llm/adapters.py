@@ -19,12 +19,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ssm4rec.artifacts.names import RANKER
 from ssm4rec.artifacts.ranker import RankerFacts as RankerFacts
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_folder, write_json
 from ssm4rec.llm.language_models import language_model_folder, load_both, recompute_activations
 from ssm4rec.llm.model_files import check_json, check_weights, reading, tensor_shapes
 from ssm4rec.llm.settings import LoraSettings
 from ssm4rec.llm.sources import Quantization
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_folder, write_json
 
 _CONFIG: Final = "adapter_config.json"
 _WEIGHTS: Final = "adapter_model.safetensors"

@@ -22,13 +22,13 @@ from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback
 from transformers.training_args import OptimizerNames
 
-from ssm4rec.errors import InputError
-from ssm4rec.files import read_json, write_json
 from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.alignment_course import AlignmentRow, AlignmentTask, Course
 from ssm4rec.llm.language_models import memory_advice, on_one_device, optimizer_name
 from ssm4rec.llm.orpo import AnswerORPOTrainer, ORPOConfig, sequence_error
 from ssm4rec.llm.preference_examples import PreferenceExample
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, Point, Split
-from ssm4rec.errors import InputError
 from ssm4rec.llm.preference_examples import PreferenceSet
 from ssm4rec.llm.settings import AlignmentSettings
+from ssm4rec.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import numpy
 from ssm4rec.artifacts.dataset import Int32s, SequenceDataset, Split
 from ssm4rec.artifacts.rankings import RETRIEVER_ORDER
 from ssm4rec.artifacts.ranks import Candidates
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy
 
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ssm4rec.artifacts.codec import Count, Share, read_document
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.names import GENERATOR
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_folder, write_json
 from ssm4rec.llm.generator_settings import SCRATCH, GeneratorRecipe
 from ssm4rec.llm.language_models import language_model_folder, load_both
 from ssm4rec.llm.queries import QueryPrompts
 from ssm4rec.llm.scratch_models import new_language_model, train_tokenizer
 from ssm4rec.ops.choice import has_kernel
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_folder, write_json
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Point
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
-"""Settings of the generative recommenders; ``generator_recipes.py`` gives one of each for every profile."""
+"""Settings of the generative recommenders; ``recipes/generators.py`` gives one of each for every profile."""
 
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from ssm4rec.errors import InputError
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.settings import check_fields
 from ssm4rec.llm.sources import check_source
+from ssm4rec.runtime.errors import InputError
 
 LossOn = Literal["title", "text"]
 

@@ -22,10 +22,10 @@ from transformers import PreTrainedModel
 
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.data.batches import length_buckets
-from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_progress import GeneratorEpoch, GeneratorProgress
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining
 from ssm4rec.llm.queries import Example, QueryPrompts
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.checkpoint import Weights, load_state, save_state
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.task import Task

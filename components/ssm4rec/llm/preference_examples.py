@@ -14,8 +14,8 @@ import numpy
 
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.preferences import Pairs
-from ssm4rec.errors import InputError
 from ssm4rec.llm.prompts import RankingPrompts
+from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from ssm4rec.artifacts.codec import Count, Positive
-from ssm4rec.errors import InputError
 from ssm4rec.llm.titles import ShownTitles
+from ssm4rec.runtime.errors import InputError
 
 if TYPE_CHECKING:  # it loads for seconds, and a study checks its settings without it
     from transformers import PreTrainedTokenizerBase

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from ssm4rec.errors import InputError
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.titles import ShownTitles
+from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True)

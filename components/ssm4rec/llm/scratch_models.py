@@ -19,8 +19,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ssm4rec.errors import InputError
 from ssm4rec.llm.generator_settings import SCRATCH, SCRATCH_SOURCES, ScratchSettings
+from ssm4rec.runtime.errors import InputError
 
 _END, _PADDING = "<|endoftext|>", "<|padding|>"
 _HEAD_WIDTH: Final = 32  # GPT-2's

@@ -1,4 +1,4 @@
-"""Settings of the language-model stages; ``llm_recipes.py`` gives one of each for every profile."""
+"""Settings of the language-model stages; ``recipes/rankers.py`` gives one of each for every profile."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

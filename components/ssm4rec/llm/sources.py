@@ -15,8 +15,8 @@ from typing import Final, Literal, get_args
 
 from ssm4rec.artifacts.names import DEFAULT_LANGUAGE_MODEL
 from ssm4rec.data.versions import check_unchanged, files_state, folder_state
-from ssm4rec.errors import InputError
-from ssm4rec.object_store import list_objects, split_s3_address
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.object_store import list_objects, split_s3_address
 
 Quantization = Literal["none", "nf4"]
 QUANTIZATIONS: Final = get_args(Quantization)

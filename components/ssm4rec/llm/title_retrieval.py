@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.artifacts.ranks import MISSED
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import metric_at
+from ssm4rec.runtime.errors import InputError
 
 # It sets its own level to DEBUG, and says that it builds an index each time.
 logging.getLogger("bm25s").setLevel(logging.WARNING)

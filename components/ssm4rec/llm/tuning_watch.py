@@ -24,15 +24,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Point
 from ssm4rec.artifacts.rankings import SHUFFLED_ORDER
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError
 from ssm4rec.evaluation.metrics import metric_at
-from ssm4rec.files import move_into_place, read_json, write_json
 from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.candidates import RankingTask
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.ranking import letter_logits, ranks_of_target
 from ssm4rec.llm.settings import RankerSettings, StepSettings
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import move_into_place, read_json, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_file
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mixer import MixerState, last_alone
 from ssm4rec.models.recommender import Recommender
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_file
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssm4rec.artifacts.names import UNMASKED
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.model_folder import read_config
 
 ALIAS: Final = "champion"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from ssm4rec import __version__
 from ssm4rec.artifacts.names import ITEMS, MODEL_CONFIG, MODEL_WEIGHTS
-from ssm4rec.files import whole_folder
 from ssm4rec.registry.recommending import CatalogRecommender
+from ssm4rec.runtime.files import whole_folder
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

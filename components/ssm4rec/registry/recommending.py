@@ -13,10 +13,10 @@ import torch
 from ssm4rec.artifacts.dataset import read_items
 from ssm4rec.artifacts.names import ITEMS
 from ssm4rec.data.batches import gather_rows, length_buckets
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import best_items
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.registry.catalog import Catalog
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.model_folder import read_model
 
 _TOKENS = 2**12

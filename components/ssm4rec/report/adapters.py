@@ -8,8 +8,8 @@ from typing import Any, Final
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Split, read_curve
 from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.artifacts.ranker import read_ranker
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
+from ssm4rec.runtime.errors import InputError
 
 LAST_PART: Final = 0.25
 """Share of the prompts over which the loss that trials are compared by is taken."""

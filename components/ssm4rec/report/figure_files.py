@@ -4,8 +4,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssm4rec.files import whole_folder
 from ssm4rec.report.sections import Section
+from ssm4rec.runtime.files import whole_folder
 
 
 def write_figures(folder: Path, sections: Sequence[Section]) -> None:

@@ -10,9 +10,9 @@ from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import GLOBAL_TIME, LEAVE_ONE_OUT
 from ssm4rec.data.later_events import later_training_shares
-from ssm4rec.errors import InputError
 from ssm4rec.report.measurements import gather_comparison
 from ssm4rec.report.study import Study, gather_study
+from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from ssm4rec.artifacts.rankings import (
     RankingSummary,
     read_rankings,
 )
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.report.language_models import LanguageModels, RankerRun
+from ssm4rec.runtime.errors import InputError
 
 _TOLERANCE: Final = 1e-9
 

@@ -26,9 +26,9 @@ from ssm4rec.artifacts.rankings import (
     RankingRow,
     RankingSummary,
 )
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.metrics import gains_at
 from ssm4rec.evaluation.statistics import Floats, bootstrap_means, difference_over_users
+from ssm4rec.runtime.errors import InputError
 
 BASELINES: Final = (RANDOM, MOST_POPULAR, RETRIEVER)
 RANKERS: Final = (*BASELINES, BASE, FINETUNED, ALIGNED)

@@ -8,11 +8,11 @@ from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.latency import Crossing, LatencyResult
 from ssm4rec.artifacts.ranks import Ranks
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.windows import WindowComparison, check_ranks, compare_windows, label, window_of
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report.measurements import GENERATED, STEP, Latency
 from ssm4rec.report.study import Study, gather_study
+from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.estimate import CONFIDENCE, Estimate
 from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, read_samples
 from ssm4rec.artifacts.names import TIME_BASELINES, baselines_of
-from ssm4rec.errors import InputError
 from ssm4rec.latency.intervals import RESAMPLES
 from ssm4rec.latency.summary import group_of, grouped, seconds_per_user
+from ssm4rec.runtime.errors import InputError
 
 FULL: Final = "full"
 STEP: Final = "step"

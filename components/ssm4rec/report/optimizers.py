@@ -6,8 +6,8 @@ from typing import Any
 
 from ssm4rec.artifacts.curve import VALIDATION, Curve
 from ssm4rec.artifacts.estimate import Difference, Estimate
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
+from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True, order=True)

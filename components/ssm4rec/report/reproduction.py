@@ -16,13 +16,13 @@ from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.names import BASELINES, LEAVE_ONE_OUT, PROTOCOLS, UNMASKED
 from ssm4rec.artifacts.ranks import Ranks
 from ssm4rec.data.event_order import RECBOLE
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.compare import compare, gather
 from ssm4rec.evaluation.windows import check_ranks
 from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.paper import PAPER
 from ssm4rec.report.recbole_figures import PublishedFigures, published_of
 from ssm4rec.report.study import Study, gather_study
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.reproduction import DATASET, REFIT
 
 METRICS: Final = ("hit@10", "ndcg@10")

@@ -18,9 +18,9 @@ from ssm4rec.artifacts.names import (
     baselines_of,
     metric_name,
 )
-from ssm4rec.errors import InputError
 from ssm4rec.report.language_models import LanguageModels
 from ssm4rec.report.measurements import Latency
+from ssm4rec.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from ssm4rec.report.global_time import GlobalTime

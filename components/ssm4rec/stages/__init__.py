@@ -1,5 +1,5 @@
 """One folder per container: settings.py says what it is told, __main__.py runs, component.py is what KFP sees."""
 
-from ssm4rec.signals import end_while_imported
+from ssm4rec.runtime.signals import end_while_imported
 
 end_while_imported()

@@ -1,8 +1,8 @@
 """What the settings of several studies have in common.
 
-A field annotated with a :class:`~ssm4rec.settings.Flag` is a flag of ``pipelines.run`` and ``pipelines.submit``, a
-variable of ``make`` and a parameter of the study's pipeline; one that is ``planned`` becomes the pipeline's lists of
-what to train (:meth:`StudySettings.lists`).
+A field annotated with a :class:`~ssm4rec.settings.flags.Flag` is a flag of ``pipelines.run`` and
+``pipelines.submit``, a variable of ``make`` and a parameter of the study's pipeline; one that is ``planned`` becomes
+the pipeline's lists of what to train (:meth:`StudySettings.lists`).
 """
 
 from abc import ABC, abstractmethod
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from ssm4rec.artifacts.names import MODELS
-from ssm4rec.command_line import one_of, seeds, whole_number
 from ssm4rec.data.names import data_set_name
-from ssm4rec.data_settings import DatasetName, PublishedData, Source
-from ssm4rec.outputs import kept_folder
-from ssm4rec.settings import Flag, described
-from ssm4rec.shared_settings import Compile, Device, Kernels, LanguageModelVersion, Precision, Profile
+from ssm4rec.settings.command_line import one_of, seeds, whole_number
+from ssm4rec.settings.data import DatasetName, PublishedData, Source
+from ssm4rec.settings.flags import Flag, described
+from ssm4rec.settings.outputs import kept_folder
+from ssm4rec.settings.shared import Compile, Device, Kernels, LanguageModelVersion, Precision, Profile
 from ssm4rec.tracking import Tracker
 
 Row = dict[str, Any]

@@ -6,7 +6,7 @@
 import argparse
 from pathlib import Path
 
-from ssm4rec.command_line import StageParser, run_stage
+from ssm4rec.settings.command_line import StageParser, run_stage
 from ssm4rec.tracking.store import make_store
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ssm4rec.addresses import public_text
+from ssm4rec.runtime.addresses import public_text
 
 LONGEST_NAME: Final = 250
 LONGEST_SETTING: Final = 6000

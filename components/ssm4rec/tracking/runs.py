@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from ssm4rec.addresses import public_text
+from ssm4rec.runtime.addresses import public_text
 from ssm4rec.tracking.names import LONGEST_NAME, cut, public_tags
 from ssm4rec.tracking.tracker import PATIENCE, Tracker, end_run, patience
 

@@ -9,8 +9,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_file
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm4rec.addresses import public_text
-from ssm4rec.delivery import Delivery
-from ssm4rec.errors import one_line
+from ssm4rec.runtime.addresses import public_text
+from ssm4rec.runtime.errors import one_line
+from ssm4rec.tracking.delivery import Delivery
 from ssm4rec.tracking.names import (
     LONGEST_NAME,
     LONGEST_SETTING,

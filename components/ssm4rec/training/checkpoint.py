@@ -16,8 +16,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_file
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_file
 from ssm4rec.training.epochs import EpochRow
 
 FILE_NAME: Final = "checkpoint.safetensors"

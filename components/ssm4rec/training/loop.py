@@ -24,12 +24,12 @@ from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.artifacts.names import SCALE_SETTINGS
 from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.data.repeats import training_repeats
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError, full_ranking
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.optim.usgm import USGM, GradientNotFiniteError
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.losses import Criterion

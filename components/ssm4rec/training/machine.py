@@ -20,10 +20,10 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ssm4rec.artifacts.names import PRECISIONS, Precision
-from ssm4rec.device import choose_float32_products
-from ssm4rec.errors import InputError
 from ssm4rec.ops.choice import MissingKernelError
-from ssm4rec.signals import Ended, child_variables
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.signals import Ended, child_variables
+from ssm4rec.training.device import choose_float32_products
 
 LONGEST_WAIT: Final = timedelta(hours=6)
 """How long a process waits for another one: all wait while the first validates, on a large catalog for long. torch's

@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save
 from ssm4rec.artifacts.codec import read_document
 from ssm4rec.artifacts.names import MODEL_CONFIG, MODEL_WEIGHTS
 from ssm4rec.artifacts.training import ModelConfig
-from ssm4rec.errors import InputError, reason
-from ssm4rec.files import whole_folder, write_json
 from ssm4rec.models.build import build_model, config_from_json
 from ssm4rec.models.recommender import Recommender, parameter_counts
+from ssm4rec.runtime.errors import InputError, reason
+from ssm4rec.runtime.files import whole_folder, write_json
 from ssm4rec.training.loop import Trained
 from ssm4rec.training.settings import Recipe
 from ssm4rec.training.task import Task

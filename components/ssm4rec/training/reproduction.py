@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 DATASET: Final = "ml-1m"
 """The data set, and the only one, that the published figures are of."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ssm4rec.artifacts.curve import VALIDATION, Curve
 from ssm4rec.artifacts.names import SCALE_SETTINGS
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 SCALES: Final[dict[str, tuple[float, ...]]] = {
     "adamw": (1e-3, 2e-3, 4e-3, 8e-3),

@@ -7,7 +7,7 @@ see as many targets in as many steps; with one stretch a user, a short window wo
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ssm4rec.errors import InputError
+from ssm4rec.runtime.errors import InputError
 
 WINDOWS: Final = (10, 25, 50, 100, 200, 400)
 """What a study compares unless told otherwise: of ML-100K, 400 items are the whole history of 930 of 943 users."""

@@ -18,7 +18,7 @@ from measurement import Clock, read_arguments, report
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.build import build_model
-from ssm4rec.recipes import histories, recipe
+from ssm4rec.recipes.recommenders import histories, recipe
 from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.loop import train
 from ssm4rec.training.machine import Machine

@@ -9,11 +9,7 @@ from ssm4rec.artifacts.curve import HELD_OUT, Curve, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.preferences import Pairs, read_pairs
-from ssm4rec.command_line import run_stage
 from ssm4rec.data.download import checksums
-from ssm4rec.device import choose_device
-from ssm4rec.executor_input import write_executor_output
-from ssm4rec.files import cache_folder, held_by_this_process
 from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker, write_adapter
 from ssm4rec.llm.alignment import Alignment, align
 from ssm4rec.llm.alignment_course import AlignmentRow, AlignmentTask
@@ -21,10 +17,14 @@ from ssm4rec.llm.preference_examples import preference_set
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import AlignmentSettings
 from ssm4rec.llm.sources import check_source_unchanged
-from ssm4rec.llm_recipes import ranker_recipe
+from ssm4rec.recipes.rankers import ranker_recipe
+from ssm4rec.runtime.files import cache_folder, held_by_this_process
+from ssm4rec.settings.command_line import run_stage
+from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.align_llm.settings import Settings
 from ssm4rec.tracking import Tracker, tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
+from ssm4rec.training.device import choose_device
 
 logger = logging.getLogger(__name__)
 

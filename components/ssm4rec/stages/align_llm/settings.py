@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.language_model_settings import LanguageModelTraining
-from ssm4rec.llm_recipes import ranker_recipe
-from ssm4rec.outputs import output_file, output_folder
-from ssm4rec.settings import Flag, Read, Written
+from ssm4rec.recipes.rankers import ranker_recipe
+from ssm4rec.settings.flags import Flag, Read, Written
+from ssm4rec.settings.language_models import LanguageModelTraining
+from ssm4rec.settings.outputs import output_file, output_folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 import logging
 
 from ssm4rec.artifacts.curve import read_curve
-from ssm4rec.command_line import run_stage
-from ssm4rec.files import write_json
+from ssm4rec.runtime.files import write_json
+from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.choose_settings.settings import Settings
 from ssm4rec.training.sweep import best_scales, comparison
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 from ssm4rec.artifacts.names import ControllerName
-from ssm4rec.command_line import names
-from ssm4rec.outputs import output_file
-from ssm4rec.settings import Flag, Read, StageSettings, Written
-from ssm4rec.shared_settings import FromKFP, Seeds
+from ssm4rec.settings.command_line import names
+from ssm4rec.settings.flags import Flag, Read, StageSettings, Written
+from ssm4rec.settings.outputs import output_file
+from ssm4rec.settings.shared import FromKFP, Seeds
 
 _CONTROLS = get_args(ControllerName)
 

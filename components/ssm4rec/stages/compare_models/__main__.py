@@ -8,8 +8,8 @@ from ssm4rec.artifacts.estimate import SIGNIFICANCE
 from ssm4rec.artifacts.manifest import read_manifest, titled
 from ssm4rec.artifacts.names import PROTOCOLS, metric_name
 from ssm4rec.artifacts.ranks import read_candidates, read_ranks
-from ssm4rec.command_line import run_stage
 from ssm4rec.evaluation.compare import CUTOFF, compare, gather
+from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.compare_models.settings import Settings
 from ssm4rec.tracking import tracked_task
 

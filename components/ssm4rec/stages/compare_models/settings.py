@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.outputs import output_file
-from ssm4rec.settings import Read, StageSettings, Written
-from ssm4rec.shared_settings import DatasetDir, FromKFP, Resamples, Seed
+from ssm4rec.settings.flags import Read, StageSettings, Written
+from ssm4rec.settings.outputs import output_file
+from ssm4rec.settings.shared import DatasetDir, FromKFP, Resamples, Seed
 
 
 @dataclass(frozen=True, kw_only=True)

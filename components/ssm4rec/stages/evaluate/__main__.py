@@ -7,15 +7,15 @@ from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.manifest import read_manifest, titled
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
 from ssm4rec.artifacts.ranks import FullRanking, write_candidates, write_ranks
-from ssm4rec.command_line import run_stage
-from ssm4rec.device import choose_device
-from ssm4rec.errors import InputError
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.metrics import all_metrics
-from ssm4rec.executor_input import write_executor_output
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.settings.command_line import run_stage
+from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.evaluate.settings import Settings
 from ssm4rec.tracking import tracked_task
+from ssm4rec.training.device import choose_device
 from ssm4rec.training.model_folder import StoredModel, read_model
 
 logger = logging.getLogger(__name__)

@@ -8,18 +8,18 @@ from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, read_sequences, r
 from ssm4rec.artifacts.generations import GenerationRow, GenerationSummary, UserList, write_lists
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import MOST_POPULAR
-from ssm4rec.command_line import run_stage
-from ssm4rec.device import choose_device
 from ssm4rec.evaluation.baselines import most_popular_scorer
 from ssm4rec.evaluation.full_ranking import full_ranking
-from ssm4rec.executor_input import write_executor_output
 from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator, query_prompts
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.metric_rows import generation_rows
 from ssm4rec.llm.recommending import ask, recommend, split_users
 from ssm4rec.llm.title_retrieval import TitleIndex, check_titles, for_metrics, rank_in
+from ssm4rec.settings.command_line import run_stage
+from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.evaluate_generator.settings import Settings
 from ssm4rec.tracking import tracked_task
+from ssm4rec.training.device import choose_device
 
 logger = logging.getLogger(__name__)
 

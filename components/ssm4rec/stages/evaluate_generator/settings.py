@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 
 from ssm4rec.artifacts.dataset import Split
 from ssm4rec.artifacts.names import SPLITS
-from ssm4rec.command_line import one_of
-from ssm4rec.outputs import output_file
-from ssm4rec.settings import Flag, Read, Shown, StageSettings, Written
-from ssm4rec.shared_settings import DatasetDir, Device, FromKFP
+from ssm4rec.settings.command_line import one_of
+from ssm4rec.settings.flags import Flag, Read, Shown, StageSettings, Written
+from ssm4rec.settings.outputs import output_file
+from ssm4rec.settings.shared import DatasetDir, Device, FromKFP
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,6 @@ from ssm4rec.artifacts.curve import Curve, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.ranks import Candidates, read_candidates
-from ssm4rec.command_line import run_stage
-from ssm4rec.device import choose_device
-from ssm4rec.executor_input import write_executor_output
-from ssm4rec.files import cache_folder, held_by_this_process
 from ssm4rec.llm.adapters import RankerFacts, new_ranker, write_adapter
 from ssm4rec.llm.candidates import RankingTask, ranking_task
 from ssm4rec.llm.examples import draw_examples
@@ -25,9 +21,13 @@ from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import RankerRecipe
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm.tuning_watch import TuningRow
+from ssm4rec.runtime.files import cache_folder, held_by_this_process
+from ssm4rec.settings.command_line import run_stage
+from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.finetune_llm.settings import Settings
 from ssm4rec.tracking import Tracker, tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
+from ssm4rec.training.device import choose_device
 
 logger = logging.getLogger(__name__)
 

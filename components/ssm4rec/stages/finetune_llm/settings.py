@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.language_model_settings import LanguageModelTraining, check_source, with_source
 from ssm4rec.llm.settings import RankerRecipe
-from ssm4rec.llm_recipes import ranker_recipe
-from ssm4rec.outputs import input_addresses, output_file, output_folder
-from ssm4rec.settings import Flag, Read, Written
-from ssm4rec.shared_settings import Label
+from ssm4rec.recipes.rankers import ranker_recipe
+from ssm4rec.settings.flags import Flag, Read, Written
+from ssm4rec.settings.language_models import LanguageModelTraining, check_source, with_source
+from ssm4rec.settings.outputs import input_addresses, output_file, output_folder
+from ssm4rec.settings.shared import Label
 
 
 @dataclass(frozen=True, kw_only=True)

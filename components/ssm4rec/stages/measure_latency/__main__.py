@@ -14,10 +14,6 @@ from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.estimate import CONFIDENCE
 from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, write_samples
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.command_line import run_stage
-from ssm4rec.device import choose_device, choose_kernels
-from ssm4rec.errors import InputError, reason
-from ssm4rec.executor_input import write_executor_output
 from ssm4rec.latency.host import (
     IDLE_BELOW,
     clock_mhz,
@@ -33,8 +29,12 @@ from ssm4rec.latency.meter import meter_of
 from ssm4rec.latency.protocol import TOP_K, Protocol
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.latency.timing import Measurement, Subject, measure_users
+from ssm4rec.runtime.errors import InputError, reason
+from ssm4rec.settings.command_line import run_stage
+from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.measure_latency.settings import Settings
 from ssm4rec.tracking import tracked_task
+from ssm4rec.training.device import choose_device, choose_kernels
 from ssm4rec.training.machine import Machine, choose_precision, joined
 from ssm4rec.training.model_folder import StoredModel, read_model
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from ssm4rec.command_line import whole_number
-from ssm4rec.device import choose_device, choose_kernels
-from ssm4rec.errors import InputError
 from ssm4rec.latency.protocol import BATCHES, SAMPLES, USERS, Protocol
-from ssm4rec.outputs import output_file
-from ssm4rec.settings import Flag, Read, Shown, StageSettings, Written
-from ssm4rec.shared_settings import Compile, DatasetDir, Device, FromKFP, Kernels, Precision, Seed
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.settings.command_line import whole_number
+from ssm4rec.settings.flags import Flag, Read, Shown, StageSettings, Written
+from ssm4rec.settings.outputs import output_file
+from ssm4rec.settings.shared import Compile, DatasetDir, Device, FromKFP, Kernels, Precision, Seed
+from ssm4rec.training.device import choose_device, choose_kernels
 from ssm4rec.training.machine import choose_precision
 
 

@@ -10,9 +10,6 @@ import numpy
 from ssm4rec.artifacts.dataset import SequenceDataset, read_ratings, read_sequences
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.preferences import write_pairs
-from ssm4rec.command_line import run_stage
-from ssm4rec.executor_input import write_executor_output
-from ssm4rec.files import write_json
 from ssm4rec.llm.lightfm_worst import (
     score,
     train_lightfm,
@@ -21,6 +18,9 @@ from ssm4rec.llm.lightfm_worst import (
     worst_unseen_items,
 )
 from ssm4rec.llm.preferences import lightfm_pairs, rating_pairs
+from ssm4rec.runtime.files import write_json
+from ssm4rec.settings.command_line import run_stage
+from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.mine_preferences.settings import Settings
 from ssm4rec.tracking import tracked_task
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.command_line import whole_number
-from ssm4rec.outputs import output_file
-from ssm4rec.settings import Flag, StageSettings, Written
-from ssm4rec.shared_settings import DatasetDir, FromKFP, Seed
+from ssm4rec.settings.command_line import whole_number
+from ssm4rec.settings.flags import Flag, StageSettings, Written
+from ssm4rec.settings.outputs import output_file
+from ssm4rec.settings.shared import DatasetDir, FromKFP, Seed
 
 
 @dataclass(frozen=True, kw_only=True)

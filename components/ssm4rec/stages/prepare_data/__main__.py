@@ -9,7 +9,6 @@ from polars import Series
 
 from ssm4rec.artifacts.manifest import titled
 from ssm4rec.artifacts.names import GLOBAL_TIME, MANIFEST
-from ssm4rec.command_line import run_stage
 from ssm4rec.data.bad_rows import count_words
 from ssm4rec.data.data_sets import read_addresses, read_data_set
 from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
@@ -21,9 +20,10 @@ from ssm4rec.data.splitting import Split, global_time, leave_one_out, tested_pla
 from ssm4rec.data.streams import excerpt
 from ssm4rec.data.time_units import ORDER, in_milliseconds
 from ssm4rec.data.versions import check_unchanged, file_state, find_versions
-from ssm4rec.data_settings import PreparedData
-from ssm4rec.errors import InputError
-from ssm4rec.files import whole_folder
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_folder
+from ssm4rec.settings.command_line import run_stage
+from ssm4rec.settings.data import PreparedData
 from ssm4rec.stages.prepare_data.settings import NO_RATINGS, NO_TIMES, Settings
 from ssm4rec.tracking import tracked_task
 

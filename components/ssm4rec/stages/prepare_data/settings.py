@@ -11,11 +11,11 @@ from ssm4rec.data.names import data_set_name
 from ssm4rec.data.source import SourceOptions
 from ssm4rec.data.splitting import check_fractions
 from ssm4rec.data.time_units import ORDER
-from ssm4rec.data_settings import PreparedData
-from ssm4rec.errors import InputError
-from ssm4rec.files import cache_folder
-from ssm4rec.outputs import output_folder
-from ssm4rec.settings import Written
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import cache_folder
+from ssm4rec.settings.data import PreparedData
+from ssm4rec.settings.flags import Written
+from ssm4rec.settings.outputs import output_folder
 
 NO_RATINGS: Final = "--minimum-rating: the events have no ratings; name their column with --rating-column"
 ROUNDED_TIMES: Final = (

@@ -26,11 +26,6 @@ from ssm4rec.artifacts.rankings import (
     write_rankings,
 )
 from ssm4rec.artifacts.ranks import Candidates, read_candidates
-from ssm4rec.command_line import run_stage
-from ssm4rec.device import choose_device
-from ssm4rec.errors import InputError
-from ssm4rec.executor_input import write_executor_output
-from ssm4rec.files import cache_folder
 from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker
 from ssm4rec.llm.candidates import RankingTask, ranking_task
 from ssm4rec.llm.language_models import memory_advice
@@ -38,8 +33,13 @@ from ssm4rec.llm.metric_rows import ranking_rows
 from ssm4rec.llm.prompts import PromptFormat, RankingPrompts
 from ssm4rec.llm.ranking import letter_logits, ranks_of_target
 from ssm4rec.llm.sources import check_source_unchanged
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import cache_folder
+from ssm4rec.settings.command_line import run_stage
+from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.rank_candidates.settings import Settings
 from ssm4rec.tracking import tracked_task
+from ssm4rec.training.device import choose_device
 
 logger = logging.getLogger(__name__)
 

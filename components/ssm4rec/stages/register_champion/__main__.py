@@ -8,11 +8,11 @@ from typing import Any
 
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import OUTCOME
-from ssm4rec.command_line import run_stage
-from ssm4rec.errors import InputError
-from ssm4rec.executor_input import write_executor_output
 from ssm4rec.registry.champion import ALIAS, Contender, best, read_contender, takes_over
 from ssm4rec.registry.mlflow_model import write_mlflow_model
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.settings.command_line import run_stage
+from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.register_champion.settings import Settings
 from ssm4rec.tracking import tracked_task
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.outputs import output_folder
-from ssm4rec.settings import Flag, Read, StageSettings, Written
-from ssm4rec.shared_settings import DatasetDir, FromKFP
+from ssm4rec.settings.flags import Flag, Read, StageSettings, Written
+from ssm4rec.settings.outputs import output_folder
+from ssm4rec.settings.shared import DatasetDir, FromKFP
 
 
 @dataclass(frozen=True, kw_only=True)

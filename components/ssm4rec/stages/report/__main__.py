@@ -5,14 +5,14 @@ from dataclasses import fields, replace
 from ssm4rec.artifacts.curve import read_curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.command_line import run_stage
-from ssm4rec.publish import publish
 from ssm4rec.report.global_time import gather_global_time
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.measurements import gather_comparison, gather_latency, why_not_measured
 from ssm4rec.report.study import gather_study
 from ssm4rec.report.study_sections import report_sections, report_title
+from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.report.settings import Settings
+from ssm4rec.tracking.publish import publish
 
 
 def run(options: Settings) -> None:

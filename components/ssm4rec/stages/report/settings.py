@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.settings import Read
-from ssm4rec.shared_settings import DatasetDir, FromKFP, ReportSettings
+from ssm4rec.settings.flags import Read
+from ssm4rec.settings.shared import DatasetDir, FromKFP, ReportSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,6 @@ from typing import Any
 from ssm4rec.artifacts.curve import Curve, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.command_line import run_stage
-from ssm4rec.device import choose_device
-from ssm4rec.executor_input import write_executor_output
-from ssm4rec.files import cache_folder, held_by_this_process
 from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, query_prompts, write_generator
 from ssm4rec.llm.generator_progress import GeneratorEpoch
 from ssm4rec.llm.generator_settings import SCRATCH
@@ -20,9 +16,13 @@ from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.recommending import tune_search
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm.title_retrieval import check_titles
+from ssm4rec.runtime.files import cache_folder, held_by_this_process
+from ssm4rec.settings.command_line import run_stage
+from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.train_generator.settings import Settings
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
+from ssm4rec.training.device import choose_device
 from ssm4rec.training.machine import Machine, choose_precision
 from ssm4rec.training.task import Task
 

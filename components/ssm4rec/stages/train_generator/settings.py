@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 from ssm4rec.artifacts.names import GENERATORS
-from ssm4rec.command_line import one_of
-from ssm4rec.generator_recipes import generator_recipe
-from ssm4rec.language_model_settings import LanguageModelTraining, check_source, with_source
 from ssm4rec.llm.generator_settings import GeneratorRecipe
-from ssm4rec.outputs import input_addresses, output_file, output_folder
-from ssm4rec.settings import Flag, Written
+from ssm4rec.recipes.generators import generator_recipe
+from ssm4rec.settings.command_line import one_of
+from ssm4rec.settings.flags import Flag, Written
+from ssm4rec.settings.language_models import LanguageModelTraining, check_source, with_source
+from ssm4rec.settings.outputs import input_addresses, output_file, output_folder
 
 
 @dataclass(frozen=True, kw_only=True)

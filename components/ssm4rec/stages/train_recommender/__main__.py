@@ -10,13 +10,13 @@ from pathlib import Path
 from ssm4rec.artifacts.curve import write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.manifest import read_manifest, titled
-from ssm4rec.command_line import run_stage
-from ssm4rec.device import choose_device, choose_kernels
-from ssm4rec.errors import InputError
-from ssm4rec.files import held_by_this_process
-from ssm4rec.recipes import histories, recipe
+from ssm4rec.recipes.recommenders import histories, recipe
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import held_by_this_process
+from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.train_recommender.settings import Settings
 from ssm4rec.tracking import tracked_task
+from ssm4rec.training.device import choose_device, choose_kernels
 from ssm4rec.training.epochs import EpochRow, learning_curve
 from ssm4rec.training.loop import train
 from ssm4rec.training.machine import (

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated, ClassVar, get_args
 
 from ssm4rec.artifacts.names import MODELS
-from ssm4rec.command_line import one_of, whole_number
-from ssm4rec.device import choose_device, choose_kernels
-from ssm4rec.errors import InputError
-from ssm4rec.outputs import kept_folder, output_file, output_folder
-from ssm4rec.recipes import Histories, recipe
-from ssm4rec.settings import Flag, StageSettings, Written
-from ssm4rec.shared_settings import Compile, DatasetDir, Device, Kernels, Label, Precision, Profile, Seed
+from ssm4rec.recipes.recommenders import Histories, recipe
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.settings.command_line import one_of, whole_number
+from ssm4rec.settings.flags import Flag, StageSettings, Written
+from ssm4rec.settings.outputs import kept_folder, output_file, output_folder
+from ssm4rec.settings.shared import Compile, DatasetDir, Device, Kernels, Label, Precision, Profile, Seed
+from ssm4rec.training.device import choose_device, choose_kernels
 from ssm4rec.training.machine import check_processes, choose_precision
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from ssm4rec.command_line import names
 from ssm4rec.llm.adapter_sweep import SCALES, adapter_sweep
-from ssm4rec.settings import Flag
+from ssm4rec.settings.command_line import names
+from ssm4rec.settings.flags import Flag
 from ssm4rec.studies.settings import LanguageModelStudy, PlannedSeeds, Row
 from ssm4rec.tracking import Tracker
 

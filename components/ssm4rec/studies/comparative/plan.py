@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from ssm4rec.artifacts.names import GENERATORS, LEAVE_ONE_OUT, MODELS, ORDER_CHECKED, PAPER_RECOMMENDERS
-from ssm4rec.command_line import listed, names, one_of, whole_number
 from ssm4rec.data.data_sets import is_published
 from ssm4rec.data.event_order import RECBOLE
-from ssm4rec.data_settings import PreparedData
-from ssm4rec.errors import InputError
-from ssm4rec.settings import Flag
-from ssm4rec.shared_settings import LanguageModelVersion
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.settings.command_line import listed, names, one_of, whole_number
+from ssm4rec.settings.data import PreparedData
+from ssm4rec.settings.flags import Flag
+from ssm4rec.settings.shared import LanguageModelVersion
 from ssm4rec.studies.settings import NamedStudy, PlannedSeeds, RecommenderStudy, Row
 from ssm4rec.tracking import Tracker
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from ssm4rec.artifacts.names import MODELS
-from ssm4rec.command_line import names, whole_number, whole_numbers
-from ssm4rec.settings import Flag
+from ssm4rec.settings.command_line import names, whole_number, whole_numbers
+from ssm4rec.settings.flags import Flag
 from ssm4rec.studies.settings import NamedStudy, PlannedSeeds, RecommenderStudy, Row
 from ssm4rec.tracking import Tracker
 from ssm4rec.training.sweep import SHORT

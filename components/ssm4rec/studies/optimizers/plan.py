@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_args
 
 from ssm4rec.artifacts.names import MODELS, ControllerName
-from ssm4rec.command_line import names
-from ssm4rec.settings import Flag
-from ssm4rec.shared_settings import Seeds
+from ssm4rec.settings.command_line import names
+from ssm4rec.settings.flags import Flag
+from ssm4rec.settings.shared import Seeds
 from ssm4rec.studies.settings import NamedStudy, RecommenderStudy, Row
 from ssm4rec.tracking import Tracker
 from ssm4rec.training.sweep import COMPARED, SCALES, SHORT, sweep

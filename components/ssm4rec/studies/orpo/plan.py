@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from ssm4rec.artifacts.names import DEFAULT_LANGUAGE_MODEL
-from ssm4rec.command_line import texts
-from ssm4rec.settings import Flag
+from ssm4rec.settings.command_line import texts
+from ssm4rec.settings.flags import Flag
 from ssm4rec.studies.comparative.plan import track_models
 from ssm4rec.studies.settings import LanguageModelStudy, PlannedSeeds, Row
 from ssm4rec.tracking import Tracker

@@ -1,0 +1,70 @@
+"""Changes to a recipe from the command line: ``section.field=value`` pairs."""
+
+import dataclasses
+import math
+from typing import Any, Final, TypeVar
+
+from ssm4rec.runtime.errors import InputError
+
+R = TypeVar("R")
+
+_KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def override(recipe: R, pairs: str) -> R:
+    """Return the recipe with pairs such as ``training.epochs=3,model.mixer.state_size=16`` applied one by one.
+
+    Args:
+        recipe: a dataclass; its fields are numbers, texts and dataclasses of such.
+        pairs: separated by commas; a dotted name leads to a field at any depth.
+
+    Raises:
+        InputError: a pair names no field, or its value does not fit.
+    """
+    for pair in filter(None, pairs.split(",")):
+        recipe = _override(recipe, pair.strip())
+    return recipe
+
+
+def _override(recipe: R, pair: str) -> R:
+    path, equals, text = pair.partition("=")
+    fields = path.split(".")
+    names = [field.name for field in dataclasses.fields(recipe)]  # type: ignore[arg-type] # a dataclass, see override
+    if not equals or fields[0] not in names:
+        raise InputError(f"--overrides {pair}: write section.field=value; the recipe begins with {', '.join(names)}")
+    try:
+        changed: R = _replace(recipe, fields, text)
+    except (ValueError, InputError) as error:  # also of the configuration: right type, and it makes no sense
+        raise InputError(f"--overrides {pair}: {error}") from None
+    return changed
+
+
+def _replace(settings: Any, fields: list[str], text: str) -> Any:
+    """Return ``settings`` with the (nested) field set to ``text``, read as the type of the present value.
+
+    Raises:
+        ValueError: there is no such field, or the text does not fit; so does what the configuration itself raises.
+    """
+    names = [field.name for field in dataclasses.fields(settings)]
+    if fields[0] not in names:
+        raise ValueError(f"no field {fields[0]!r}; choose from {', '.join(names)}")
+    present = getattr(settings, fields[0])
+    if dataclasses.is_dataclass(present):
+        if len(fields) == 1:
+            raise ValueError(f"{fields[0]} has fields of its own; name one of them")
+        return dataclasses.replace(settings, **{fields[0]: _replace(present, fields[1:], text)})
+    if len(fields) > 1 or isinstance(present, tuple):
+        raise ValueError(f"{fields[0]} cannot be set this way")
+    try:
+        value = _boolean(text) if isinstance(present, bool) else type(present)(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"{text!r} is not {_KINDS[type(present)]}") from None
+    return dataclasses.replace(settings, **{fields[0]: value})
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError
+    return text == "true"

@@ -1,0 +1,1 @@
+"""What our code asks of a machine: whole files, errors, signals, addresses, object stores, images."""

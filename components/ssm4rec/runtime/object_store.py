@@ -1,0 +1,158 @@
+"""S3 and what speaks its protocol: one way to reach it, and folders copied into it and out of it.
+
+Address, region and credentials come from the environment, as for every AWS client: AWS_ENDPOINT_URL_S3 (unless it is
+Amazon's store), AWS_REGION or AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY; or from AWS's own files.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import boto3.exceptions
+import botocore.exceptions
+from botocore.config import Config
+
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_file
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 60
+
+
+def s3_client(attempts: int) -> Any:
+    """Return a client of its own (boto3's default session is not for several threads and remembers old credentials).
+
+    Args:
+        attempts: how often a request is tried in all.
+
+    Raises:
+        InputError: the environment names no address of a store.
+    """
+    # Amazon gives every bucket a host name of its own; other stores (SeaweedFS, MinIO) mostly do not.
+    own_endpoint = "AWS_ENDPOINT_URL_S3" in os.environ or "AWS_ENDPOINT_URL" in os.environ
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        s3={"addressing_style": "path" if own_endpoint else "auto"},
+        request_checksum_calculation="when_required",  # boto3's own trailing checksums are unknown to other stores
+    )
+    region = os.environ.get("AWS_REGION") or None  # boto3 reads AWS_DEFAULT_REGION only
+    try:
+        return boto3.session.Session().client("s3", region_name=region, config=config)
+    except ValueError:
+        if not own_endpoint:
+            raise
+        raise InputError("AWS_ENDPOINT_URL_S3: not an address such as http://localhost:8333; correct it") from None
+
+
+def split_s3_address(address: str) -> tuple[str, str]:
+    """Return bucket and key (or prefix, without slashes around it).
+
+    >>> split_s3_address("s3://bucket/studies/monday/")
+    ('bucket', 'studies/monday')
+
+    Raises:
+        InputError: it is no such address.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise InputError(f"{address}: not an address such as s3://bucket/prefix")
+    if "@" in parts.netloc:
+        raise InputError(
+            f"{address}: keys do not belong in an address, which is written down; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        )
+    return parts.netloc, parts.path.strip("/")
+
+
+def upload(files: Iterable[Path], folder: Path, address: str) -> int:
+    """Copy files of a folder to the same places below ``address``; large ones go in parts, what is there stays.
+
+    Args:
+        files: inside ``folder``.
+        folder: what the names in the store are relative to.
+        address: s3://bucket/prefix.
+
+    Returns:
+        How many were copied. A file that is there already, no older and of the same size, is not.
+
+    Raises:
+        InputError: the store cannot be reached or refuses; says at which file, and why.
+    """
+    bucket, prefix = split_s3_address(address)
+    place = address
+    copied = 0
+    try:
+        client = s3_client(attempts=4)
+        present = {entry["Key"]: entry for entry in _entries(client, bucket, prefix)}
+        for path in files:
+            key = "/".join(filter(None, (prefix, path.relative_to(folder).as_posix())))
+            place, known, facts = f"s3://{bucket}/{key}", present.get(key), path.stat()
+            # The store's clock shows whole seconds.
+            if known and known["Size"] == facts.st_size and known["LastModified"].timestamp() >= int(facts.st_mtime):
+                continue
+            client.upload_file(str(path), bucket, key)
+            copied += 1
+    except boto3.exceptions.S3UploadFailedError as error:
+        raise InputError(f"{place}: the store takes no more ({error})") from None
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise InputError(f"{place}: the store does not answer as it should ({error})") from None
+    return copied
+
+
+def list_objects(address: str) -> list[tuple[str, int, str]]:
+    """Return key below the prefix, size and ETag of every object below ``address``, in the order of the keys.
+
+    Raises:
+        InputError: nothing lies there, or the store cannot be reached or refuses.
+    """
+    bucket, prefix = split_s3_address(address)
+    try:
+        entries = list(_entries(s3_client(attempts=4), bucket, prefix))
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise InputError(f"{address}: the store does not answer as it should ({error})") from None
+    if not entries:
+        raise InputError(f"{address}: nothing lies there; check bucket and prefix")
+    return [(entry["Key"].removeprefix(prefix), entry["Size"], entry.get("ETag", "")) for entry in entries]
+
+
+def _entries(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """Yield what a store says of each object below a prefix, folders' own marks left aside."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "")
+    for page in pages:
+        yield from (entry for entry in page.get("Contents", []) if not entry["Key"].endswith("/"))
+
+
+def download(address: str, folder: Path) -> None:
+    """Copy what lies below ``address`` into a folder; what is there already, of the same size and no older, stays.
+
+    Args:
+        address: s3://bucket/prefix.
+        folder: made if need be; names below it are those below the prefix.
+
+    Raises:
+        InputError: nothing lies there, the store cannot be reached or refuses, or a name would leave the folder.
+    """
+    bucket, prefix = split_s3_address(address)
+    try:
+        client = s3_client(attempts=4)
+        present = list(_entries(client, bucket, prefix))
+        for entry in present:
+            name = entry["Key"].removeprefix(f"{prefix}/" if prefix else "")
+            target = folder / name
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise InputError(f"s3://{bucket}/{entry['Key']}: its name leads out of the folder it is copied to")
+            if target.exists():
+                facts = target.stat()
+                if facts.st_size == entry["Size"] and facts.st_mtime >= entry["LastModified"].timestamp():
+                    continue
+            with whole_file(target, shared=True) as partial:
+                client.download_file(bucket, entry["Key"], str(partial))
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise InputError(f"{address}: the store does not answer as it should ({error})") from None
+    if not present:
+        raise InputError(f"{address}: nothing lies there; check bucket and prefix")

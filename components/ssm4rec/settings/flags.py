@@ -1,0 +1,276 @@
+"""Settings said once: of a dataclass's fields come a stage's command line, its KFP component and its documented table.
+
+A field is annotated with what it is: a :class:`Flag` (a value), a :class:`Read` (a file or folder that another stage
+wrote), a :class:`Written` (one that this stage writes) or a :class:`Shown` (numbers for the KFP UI)::
+
+    @dataclass(frozen=True, kw_only=True)
+    class Settings(StageSettings):
+        '''Train one recommender.'''
+
+        dataset_dir: Annotated[Path, Read("Dataset", "dataset folder, from prepare_data")]
+        seed: Annotated[int, Flag("decides every random number", parse=whole_number(0))] = 0
+        model_dir: Annotated[Path, Written("Model", output_folder("train_recommender"), "model folder to write")]
+
+gives the flags ``--dataset-dir``, ``--seed`` and ``--model-dir``, and a component with the input ``dataset``, the
+parameter ``seed`` and the output ``model``. ``kfp_component.py`` makes the component: a container has no kfp.
+"""
+
+import argparse
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any, ClassVar, Final, get_args, get_origin, get_type_hints
+
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.settings.command_line import StageParser, boolean, number, whole_number
+from ssm4rec.settings.executor_input import input_paths, optional_input_paths
+from ssm4rec.settings.outputs import PathFlag, input_path
+
+logger = logging.getLogger(__name__)
+
+_RENAMED: Final = {"--history": "--curve", "--histories": "--curves"}
+"""Flags by their names of the last release."""
+
+_PARSERS: Final[dict[Any, Callable[[str], Any]]] = {bool: boolean, int: whole_number(), float: number, str: str}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A value.
+
+    Attributes:
+        help: what it is.
+        parse: reads it; by default by the field's type.
+        component_type: of the KFP parameter, where it is not the field's type (a list is one text).
+        component_name: of the KFP parameter, where it is not the field's: an artifact may be called so.
+        planned: a study turns it into the lists of what to train, and has no pipeline parameter for it.
+    """
+
+    help: str
+    parse: Callable[[str], Any] | None = None
+    component_type: type | None = None
+    component_name: str = ""
+    planned: bool = False
+
+
+@dataclass(frozen=True)
+class Read:
+    """A file or folder that is read; a list of them where the field is a tuple.
+
+    Attributes:
+        kind: of the KFP artifact: Artifact, Dataset or Model.
+        help: what it is.
+        optional: a pipeline may leave it out.
+    """
+
+    kind: str
+    help: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file or folder that is written.
+
+    Attributes:
+        kind: of the KFP artifact: Artifact, Dataset, HTML, Markdown, Metrics or Model; ``list``: an output parameter.
+        path: the type of the flag.
+        help: what it is.
+    """
+
+    kind: str
+    path: PathFlag
+    help: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Numbers that the KFP UI shows; they have no flag and no file. ``help``: what they are."""
+
+    help: str
+
+
+@dataclass(frozen=True)
+class ExecutorInput:
+    """KFP's own JSON, which names the artifacts of lists and what takes numbers to show."""
+
+    help: str = "KFP's executor input; empty when run by hand"
+
+
+Note = Flag | Read | Written | Shown | ExecutorInput
+
+
+@dataclass(frozen=True)
+class Described:
+    """A field of a dataclass of settings.
+
+    Attributes:
+        name: of the field.
+        value_type: without what it is annotated with.
+        note: what it is annotated with.
+        default: ``dataclasses.MISSING`` if it must be given.
+        group: heading of its flags in the help.
+    """
+
+    name: str
+    value_type: Any
+    note: Note
+    default: Any
+    group: str
+
+    @property
+    def flag(self) -> str:
+        """The flag's name, ``--dataset-dir``."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_list(self) -> bool:
+        """Several values in one flag."""
+        return get_origin(self.value_type) is tuple
+
+    @property
+    def artifact(self) -> str:
+        """The name of an input or output of the component: a folder's without ``_dir``."""
+        return self.name.removesuffix("_dir")
+
+    @property
+    def component_type(self) -> type:
+        """The type of a value as a KFP parameter: lists, and what may be ``none``, are texts."""
+        if isinstance(self.note, Flag) and self.note.component_type:
+            return self.note.component_type
+        found: type = self.value_type if self.value_type in (bool, int, float) else str
+        return found
+
+    def as_argument(self, value: Any) -> Any:
+        """Return a value as KFP takes it."""
+        return as_text(value) if self.component_type is str else value
+
+    @property
+    def default_text(self) -> str | None:
+        """The default as the command line would say it; None where there is none."""
+        if self.default is MISSING:
+            return None
+        return as_text(self.default)
+
+
+def as_text(value: Any) -> str:
+    """Return a value as a command line says it: tuples with commas, None as ``none``."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
+def described(settings: type) -> list[Described]:
+    """Return the fields of a dataclass of settings, in their order."""
+    owners = {name: owner for owner in reversed(settings.__mro__) for name in inspect.get_annotations(owner)}
+    hints = get_type_hints(settings, include_extras=True)
+    found = []
+    for one in fields(settings):
+        hint = hints[one.name]
+        kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        (note,) = [note for note in notes if isinstance(note, Note)]
+        group = vars(owners[one.name]).get("GROUP", "")
+        found.append(Described(one.name, kind, note, one.default, group))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSettings:
+    """What every stage's settings can do; the class's docstring is the stage's description.
+
+    ``IMAGE`` is the role of the image that the stage runs in (``images.ROLES``), ``GROUP`` a heading for the flags of
+    the class in the help.
+    """
+
+    IMAGE: ClassVar[str] = "cpu"
+    GROUP: ClassVar[str] = ""
+
+    @classmethod
+    def module(cls) -> str:
+        """Return the stage's module, which is run as a process: the package of the settings' file."""
+        return cls.__module__.rpartition(".")[0]
+
+    @classmethod
+    def parser(cls) -> "SettingsParser":
+        """Return the stage's command line."""
+        return SettingsParser(cls.module(), cls)
+
+    def check(self) -> None:
+        """Raise InputError if the settings are wrong on every machine, whatever the data."""
+
+    def check_here(self) -> None:
+        """Raise InputError if this machine lacks what the settings ask for."""
+
+
+class SettingsParser(StageParser):
+    """A command line that is parsed to an object of each of some dataclasses of settings."""
+
+    def __init__(self, module: str, *settings: type, description: str = "") -> None:
+        super().__init__(module, description or str(settings[0].__doc__).partition("\n")[0])
+        self.settings = settings
+        self._parsed = argparse.Namespace()
+        groups: dict[str, Any] = {"": self}
+        for one in (one for kind in settings for one in described(kind)):
+            if one.group not in groups:
+                groups[one.group] = self.add_argument_group(one.group)
+            if not isinstance(one.note, Shown):
+                groups[one.group].add_argument(one.flag, **_argument(one))
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Return the settings: an object, or a tuple of one of each dataclass."""
+        arguments = sys.argv[1:] if args is None else args
+        given = [self._renamed(one, arguments) for one in arguments]
+        self._parsed = super().parse_args(given, namespace)
+        values = _from_executor(self.settings, vars(self._parsed))
+        made = tuple(
+            kind(**{one.name: values[one.name] for one in fields(kind) if one.name in values}) for kind in self.settings
+        )
+        return made if len(made) > 1 else made[0]
+
+    def _renamed(self, argument: str, arguments: Sequence[str]) -> str:
+        """Return an argument under today's name of its flag; raise InputError if it is there under both names."""
+        flag, equals, value = argument.partition("=")
+        today = _RENAMED.get(flag)
+        if today is None or not any(today in action.option_strings for action in self._actions):
+            return argument
+        if any(other.partition("=")[0] == today for other in arguments):
+            raise InputError(f"{flag}: the old name of {today}, which is given, too; leave it out")
+        logger.warning("%s is called %s now; the old name works until the next release", flag, today)
+        return today + equals + value
+
+    def check_paths(self, options: Any) -> None:  # noqa: ARG002 - settings know no flags: what was parsed does
+        """Raise InputError if an output of the flags last parsed cannot be written, or would destroy something."""
+        super().check_paths(self._parsed)
+
+
+def _argument(one: Described) -> dict[str, Any]:
+    """Return how argparse takes a field's flag."""
+    found: dict[str, Any] = {"help": one.note.help.replace("%", "%%")}
+    match one.note:
+        case Read():
+            found["type"] = input_path
+        case Written(path=path):
+            found["type"] = path
+        case note:
+            found["type"] = getattr(note, "parse", None) or _PARSERS.get(one.value_type, str)
+    if isinstance(one.note, Read) and one.is_list:
+        metavar = "DIR" if one.note.kind in ("Model", "Dataset") else "FILE"
+        return {**found, "nargs": "*", "default": (), "metavar": metavar}
+    if one.default is MISSING:
+        return {**found, "required": True}
+    return {**found, "default": None if isinstance(one.note, Read) else one.default_text}
+
+
+def _from_executor(settings: Iterable[type], given: dict[str, Any]) -> dict[str, Any]:
+    """Return parsed flags, with the lists and what may be left out from KFP's executor input where there is one."""
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    executor = given.get("executor_input", "")
+    if not executor:
+        return found
+    for one in (one for kind in settings for one in described(kind)):
+        if isinstance(one.note, Read) and (one.is_list or one.note.optional):
+            paths = (optional_input_paths if one.note.optional else input_paths)(executor, one.artifact)
+            found[one.name] = tuple(paths) if one.is_list else next(iter(paths), None)
+    return found

@@ -1,0 +1,69 @@
+"""Settings that the trainings of language models have in common."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, TypeVar
+
+from ssm4rec.llm.generator_settings import GeneratorRecipe
+from ssm4rec.llm.settings import RankerRecipe
+from ssm4rec.llm.sources import check_source_here
+from ssm4rec.settings.command_line import naming
+from ssm4rec.settings.flags import Flag, StageSettings
+from ssm4rec.settings.outputs import kept_folder
+from ssm4rec.settings.shared import (
+    DatasetDir,
+    Device,
+    FromKFP,
+    LanguageModelDir,
+    LanguageModelVersion,
+    Profile,
+    Seed,
+)
+from ssm4rec.training.device import choose_device
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelTraining(StageSettings):
+    """What every training of a language model has."""
+
+    IMAGE: ClassVar[str] = "llm"
+
+    dataset_dir: DatasetDir
+    profile: Profile = "quick"
+    seed: Seed = 0
+    device: Device = "auto"
+    cache_dir: LanguageModelDir = ""
+    language_model_version: LanguageModelVersion = ""
+    checkpoint_dir: Annotated[
+        str,
+        Flag(
+            "folder of checkpoints, one subfolder per model or retriever, seed and overrides; empty: next to the "
+            "folder to write",
+            kept_folder,
+        ),
+    ] = ""
+    executor_input: FromKFP = ""
+
+    def check_here(self) -> None:
+        """Raise InputError if this machine lacks what the settings ask for."""
+        choose_device(self.device)
+
+
+R = TypeVar("R", RankerRecipe, GeneratorRecipe)
+
+
+def with_source(recipe: R, source: str) -> R:
+    """Return a recipe with the language model that ``--language-model`` names, as it is if that is empty.
+
+    Raises:
+        InputError: it is no source of a language model.
+    """
+    if not source:
+        return recipe
+    with naming("--language-model"):
+        return replace(recipe, source=source)
+
+
+def check_source(recipe: RankerRecipe | GeneratorRecipe, source: str) -> None:
+    """Raise InputError if the language model of a recipe made by :func:`with_source` is not on this machine."""
+    with naming("--language-model" if source else "--overrides"):
+        check_source_here(recipe.source)

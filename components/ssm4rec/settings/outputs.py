@@ -1,0 +1,256 @@
+"""The paths on a command line, and the check, before any work, that no output destroys anything.
+
+A command declares each path by the type of its flag; ``command_line.run_stage`` has all of them checked together. An
+output folder is written as a whole, so it must be missing, empty, or what the same stage wrote earlier
+(``files.whole_folder``). An output file replaces a file of the same format only. An input stays as it is: no output may
+be it, hold it or lie in it, nor in any folder that a stage wrote as a whole. Folders that only gain files (checkpoints,
+downloads, a study's) may hold anything but must not lie in a folder that is replaced.
+"""
+
+import argparse
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from glob import has_magic
+from itertools import chain, permutations, product
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import unquote
+
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import STUDY, folder_writer, refuse_foreign_folder, refuse_other_than_file
+
+_LONGEST_NAME: Final = 200
+"""Bytes; file systems take 255, and a temporary name is longer than the last."""
+
+_BEGINNINGS: Final = {
+    "Parquet": (b"PAR1",),
+    "JSON": (b"{", b"["),
+    "HTML": (b"<!doctype html",),
+    "Markdown": (b"# ",),
+}
+"""By the format of an output file: how such a file begins, in small letters but for Parquet."""
+
+_OF_A_STUDY: Final = {"artifacts", "logs"}
+"""What every study's folder holds, those of versions that left no marker too."""
+
+_CHOOSE: Final = "choose another path"
+
+
+@dataclass(frozen=True)
+class PathFlag:
+    """The type of a flag that is a path.
+
+    Attributes:
+        role: ``input``, ``file`` and ``folder`` (outputs).
+        content: of a file its format, a key of ``_BEGINNINGS``; of a folder the stage that writes it.
+    """
+
+    role: Literal["input", "file", "folder"]
+    content: str = ""
+
+    def __call__(self, text: str) -> Path:
+        """Parse a value."""
+        if not text:
+            raise argparse.ArgumentTypeError("an empty path")
+        return _expanded(text)
+
+
+@dataclass(frozen=True)
+class TextFlag:
+    """The type of a flag that may be a path; "" is none.
+
+    Attributes:
+        role: ``addresses``: inputs, several separated by commas, of which some may be files or folders of this machine;
+            ``kept``: a folder that only gains files; ``study``: one that is a study's own.
+    """
+
+    role: Literal["addresses", "kept", "study"]
+
+    def __call__(self, text: str) -> str:
+        """Parse a value."""
+        return text
+
+
+input_path: Final = PathFlag("input")
+input_addresses: Final = TextFlag("addresses")
+kept_folder: Final = TextFlag("kept")
+study_folder: Final = TextFlag("study")
+
+
+def output_file(form: Literal["Parquet", "JSON", "HTML", "Markdown"]) -> PathFlag:
+    """Return the type of a flag that names a file to write."""
+    return PathFlag("file", form)
+
+
+def output_folder(stage: str) -> PathFlag:
+    """Return the type of a flag that names a folder to write as a whole; ``stage`` as given to ``whole_folder``."""
+    return PathFlag("folder", stage)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A path that was given, and the flag, which messages name."""
+
+    flag: str
+    role: str
+    content: str
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.flag} {self.path}"
+
+
+def check_paths(actions: Iterable[argparse.Action], options: argparse.Namespace) -> None:
+    """Check all paths of a command line.
+
+    Raises:
+        InputError: an output cannot be written, or would destroy something.
+    """
+    given: dict[str, list[_Given]] = {role: [] for role in ("input", "addresses", "file", "folder", "kept", "study")}
+    for path in chain.from_iterable(_given(action, options) for action in actions):
+        given[path.role].append(path)
+    replaced = [*given["file"], *given["folder"]]
+    for output in replaced:
+        _check_target(output)
+    for output, source in product(replaced, [*given["input"], *given["addresses"]]):
+        if _holds(output.path, source.path):
+            raise InputError(f"{output}: {source} is read, and would be replaced; {_CHOOSE}")
+    for output, other in permutations(replaced, 2):
+        if _holds(output.path, other.path):
+            what = "is the same path" if _holds(other.path, output.path) else "lies in it, and it is written as a whole"
+            raise InputError(f"{output}: {other} {what}; {_CHOOSE}")
+    for kept in [*given["kept"], *given["study"]]:
+        _check_kept(kept, replaced)
+    _check_places([*replaced, *given["kept"], *given["study"]], given["input"])
+
+
+def _given(action: argparse.Action, options: argparse.Namespace) -> Iterator[_Given]:
+    kind, value = action.type, getattr(options, action.dest, None)
+    flag = action.option_strings[-1] if action.option_strings else action.dest
+    if isinstance(kind, PathFlag):
+        for path in value if isinstance(value, list | tuple) else [value]:
+            if path is not None:
+                yield _Given(flag, kind.role, kind.content, Path(path))
+    elif isinstance(kind, TextFlag) and value:
+        if kind.role in ("kept", "study"):
+            yield _Given(flag, kind.role, "", _expanded(value))
+            return
+        for address in value.split(","):
+            path = _local_path(address.strip())
+            if path is not None and path.exists():
+                yield _Given(flag, kind.role, "", path)
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(text)
+
+
+def _local_path(address: str) -> Path | None:
+    if address.startswith("file://"):
+        address = unquote(address.removeprefix("file://"))
+    if not address or "://" in address or "\0" in address:
+        return None
+    path = Path(address)
+    while has_magic(str(path)) and not path.exists():  # of a pattern, the folder it looks in
+        path = path.parent
+    return path
+
+
+def _check_target(output: _Given) -> None:
+    path = output.path
+    if path.name == "..":
+        raise InputError(f"{output}: give the folder's own name")
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise InputError(f"{output.flag}: the name {path.name[:20]}... is too long; {_CHOOSE}")
+    _check_parent(output)
+    try:
+        if output.role == "file":
+            refuse_other_than_file(path)
+            _refuse_other_format(output)
+        else:
+            for held, name in ((Path.cwd(), "the working folder"), (_expanded("~"), "your home folder")):
+                if _holds(path, held):
+                    raise InputError(f"{path}: {name} is it or lies in it, and it would be replaced; {_CHOOSE}")
+            refuse_foreign_folder(path, output.content)
+            if os.path.ismount(path):
+                raise InputError(f"{path}: a mount point, which cannot be replaced; choose a folder in it")
+    except InputError as error:
+        raise InputError(f"{output.flag} {error}") from None
+
+
+def _refuse_other_format(output: _Given) -> None:
+    if not output.path.exists():
+        return
+    with output.path.open("rb") as file:
+        beginning = file.read(20)
+    known = beginning if output.content == "Parquet" else beginning.lower()
+    if beginning and not known.startswith(_BEGINNINGS[output.content]):
+        raise InputError(f"{output.path}: the file there is not {output.content}, so not an earlier output; {_CHOOSE}")
+
+
+def _check_kept(kept: _Given, replaced: list[_Given]) -> None:
+    if os.path.lexists(kept.path) and not kept.path.is_dir():
+        raise InputError(f"{kept}: not a folder; {_CHOOSE}")
+    if kept.path.is_dir() and not os.access(kept.path, os.W_OK | os.X_OK):
+        raise InputError(f"{kept}: no permission to write there; {_CHOOSE}")
+    _check_parent(kept)
+    if kept.role == "study":
+        _refuse_no_study(kept)
+    for output in replaced:
+        if _holds(output.path, kept.path):
+            raise InputError(f"{kept}: lies in {output}, which is replaced as a whole; {_CHOOSE}")
+
+
+def _refuse_no_study(study: _Given) -> None:
+    """Refuse a folder with other things than a study in it: reports and links would take the place of theirs."""
+    if not study.path.is_dir():
+        return
+    names = {entry.name for entry in study.path.iterdir()}
+    if names and folder_writer(study.path) != STUDY and not names >= _OF_A_STUDY:
+        raise InputError(
+            f"{study}: holds {sorted(names)[0]!r}, and is not the folder of a study; choose a new or an empty one"
+        )
+
+
+def _check_parent(written: _Given) -> None:
+    """Refuse a path whose folder cannot be made, or not be written to."""
+    if written.role in ("kept", "study") and written.path.is_dir():
+        return
+    for parent in written.path.absolute().parents:
+        if not os.path.lexists(parent):
+            continue
+        if not parent.is_dir():
+            raise InputError(f"{written}: {parent} is not a folder; {_CHOOSE}")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise InputError(f"{written}: no permission to write in {parent}; {_CHOOSE}")
+        return
+
+
+def _check_places(outputs: list[_Given], inputs: list[_Given]) -> None:
+    """Refuse a path in an input, or in any folder that a stage wrote as a whole, such as ``model/config.json``."""
+    for written, source in product(outputs, inputs):
+        if _holds(source.path, written.path):
+            raise InputError(f"{written}: lies in {source}, which is read and stays as it is; {_CHOOSE}")
+    for written in outputs:
+        for parent in Path(os.path.realpath(written.path)).parents:
+            stage = folder_writer(parent)
+            if stage not in (None, STUDY):
+                raise InputError(f"{written}: lies in {parent}, which {stage} wrote as a whole; {_CHOOSE}")
+
+
+def _holds(outer: Path, inner: Path) -> bool:
+    """Return whether ``inner`` is ``outer`` or lies in it, by whatever names and links they are given."""
+    real = Path(os.path.realpath(inner))
+    return _identity(outer) in {_identity(path) for path in (real, *real.parents)}
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    try:
+        facts = path.stat()
+    except OSError:  # missing, or out of reach: then its name must do
+        return os.path.realpath(path)
+    return facts.st_dev, facts.st_ino

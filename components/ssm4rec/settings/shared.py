@@ -1,0 +1,70 @@
+"""Settings that several stages, and the studies that pass them on, have in common."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from ssm4rec.artifacts.names import DEVICES, KERNELS, PRECISIONS, PROFILES, REPORT_HTML, REPORT_MARKDOWN, RESULTS
+from ssm4rec.settings.command_line import label, one_of, seed, seeds, whole_number
+from ssm4rec.settings.flags import ExecutorInput, Flag, Read, StageSettings, Written
+from ssm4rec.settings.outputs import kept_folder, output_file, output_folder
+
+DatasetDir = Annotated[Path, Read("Dataset", "dataset folder, from prepare_data")]
+Profile = Annotated[str, Flag(f"size of the training: {', '.join(PROFILES)}", one_of(PROFILES))]
+Seed = Annotated[int, Flag("decides every random number", seed)]
+Seeds = Annotated[tuple[int, ...], Flag("seeds to train each with, separated by commas", seeds)]
+Label = Annotated[
+    str,
+    Flag(
+        "names this training among others of the same model and seed, in folders, logs and MLflow, such as window50; "
+        "empty: there are none",
+        label,
+    ),
+]
+Device = Annotated[str, Flag("cpu, cuda, or auto: cuda where there is one", one_of(DEVICES))]
+Precision = Annotated[
+    str,
+    Flag("fp32, tf32, bf16, or auto: bf16 on a GPU (weights stay fp32), else fp32", one_of(PRECISIONS)),
+]
+Kernels = Annotated[
+    str,
+    Flag(
+        "form of the operators: sequential, torch, fused (compiled kernels, an error where they are missing), or "
+        "auto: fused where they are",
+        one_of(KERNELS),
+    ),
+]
+Compile = Annotated[bool, Flag("send the models through torch.compile")]
+LanguageModelDir = Annotated[str, Flag("folder that keeps language models; empty: ~/.cache/ssm4rec", kept_folder)]
+LanguageModelVersion = Annotated[
+    str,
+    Flag("state of the language models' files when the run started; empty: found out by a study, else not compared"),
+]
+FromKFP = Annotated[str, ExecutorInput()]
+
+FEWEST_RESAMPLES = 100
+Resamples = Annotated[int, Flag("bootstrap draws, and permutations, of the users", whole_number(FEWEST_RESAMPLES))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings(StageSettings):
+    """What every report stage writes."""
+
+    report_html: Annotated[Path, Written("HTML", output_file("HTML"), "the report as one page")] = Path(REPORT_HTML)
+    report_markdown: Annotated[Path, Written("Markdown", output_file("Markdown"), "the report as Markdown")] = Path(
+        REPORT_MARKDOWN
+    )
+    results: Annotated[Path, Written("Artifact", output_file("JSON"), "results.json, every number of the study")] = (
+        Path(RESULTS)
+    )
+    figures: Annotated[
+        Path, Written("Artifact", output_folder("report"), "folder of the figures, each as PNG and CSV")
+    ] = Path("figures")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedSettings(StageSettings):
+    """Several evaluations of one data set."""
+
+    evaluations: Annotated[tuple[Path, ...], Read("Artifact", "metrics.json of each evaluation")] = ()
+    ranks: Annotated[tuple[Path, ...], Read("Artifact", "ranks.parquet of each, in the same order")] = ()

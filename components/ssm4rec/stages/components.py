@@ -1,0 +1,44 @@
+"""Every stage as a KFP component, for pipelines: ``from ssm4rec.stages.components import evaluate, prepare_data``.
+
+The stages' own packages do not export them: containers import those, have no kfp, and would wait a second for it.
+"""
+
+from ssm4rec.stages.align_llm.component import align_llm
+from ssm4rec.stages.choose_settings.component import choose_settings
+from ssm4rec.stages.compare_models.component import compare_models
+from ssm4rec.stages.evaluate.component import evaluate
+from ssm4rec.stages.evaluate_generator.component import evaluate_generator
+from ssm4rec.stages.finetune_llm.component import finetune_llm
+from ssm4rec.stages.measure_latency.component import measure_latency
+from ssm4rec.stages.mine_preferences.component import mine_preferences
+from ssm4rec.stages.prepare_data.component import prepare_data
+from ssm4rec.stages.rank_candidates.component import rank_candidates
+from ssm4rec.stages.register_champion.component import register_champion
+from ssm4rec.stages.report.component import report
+from ssm4rec.stages.report_adapters.component import report_adapters
+from ssm4rec.stages.report_long_histories.component import report_long_histories
+from ssm4rec.stages.report_optimizers.component import report_optimizers
+from ssm4rec.stages.report_reproduction.component import report_reproduction
+from ssm4rec.stages.train_generator.component import train_generator
+from ssm4rec.stages.train_recommender.component import train_recommender
+
+__all__ = [
+    "align_llm",
+    "choose_settings",
+    "compare_models",
+    "evaluate",
+    "evaluate_generator",
+    "finetune_llm",
+    "measure_latency",
+    "mine_preferences",
+    "prepare_data",
+    "rank_candidates",
+    "register_champion",
+    "report",
+    "report_adapters",
+    "report_long_histories",
+    "report_optimizers",
+    "report_reproduction",
+    "train_generator",
+    "train_recommender",
+]

@@ -1,0 +1,98 @@
+"""Where a stage computes, and with which kernels."""
+
+import ctypes
+import os
+from typing import Final, cast
+
+import torch
+
+from ssm4rec.artifacts.names import DEVICES, KERNELS
+from ssm4rec.ops.choice import Form, MissingKernelError, choose_form
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.images import DEVICE_VARIABLE
+
+_TRIM_THRESHOLD: Final = -1  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
+_MMAP_THRESHOLD: Final = -3
+_MOST_FREE_BYTES: Final = 2**31 - 1
+_LARGEST_KEPT_BYTES: Final = 2**30
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
+
+    On a CPU, freed memory is kept; on a GPU, float32 is float32 until :func:`choose_float32_products` says otherwise.
+
+    Raises:
+        InputError: the name is unknown, or ``cuda`` was asked for (in SSM4REC_DEVICE, too) and is not there.
+    """
+    match name:
+        case "auto" if os.environ.get(DEVICE_VARIABLE) == "cuda" and not torch.cuda.is_available():
+            raise InputError(
+                f"this task was to have a GPU ({DEVICE_VARIABLE}=cuda), and there is none here ({_why_no_cuda()}); "
+                "look at the node's driver and device plugin, or use --device cpu"
+            )
+        case "auto":
+            return choose_device("cuda" if torch.cuda.is_available() else "cpu")
+        case "cpu":
+            _keep_freed_memory()
+            return torch.device("cpu")
+        case "cuda" if torch.cuda.is_available():
+            choose_float32_products(tf32=False)
+            return torch.device("cuda")
+        case "cuda":
+            raise InputError(f"--device cuda: there is none here ({_why_no_cuda()}); use --device auto to take a CPU")
+        case _:
+            raise InputError(f"--device {name}: unknown; choose from {', '.join(DEVICES)}")
+
+
+def choose_float32_products(*, tf32: bool) -> None:
+    """Choose what a GPU multiplies float32 matrices with: TensorFloat-32 (10 bits after the point) or float32 (23).
+
+    Triton's ``tl.dot``, of which mamba-ssm's SSD consists, takes TF32 unless told otherwise, whatever torch's own flags
+    say. It reads its variable when it compiles a kernel (3.7.1: triton/knobs.py, language.fp32_default), and not again:
+    call this before the first one.
+    """
+    os.environ["TRITON_F32_DEFAULT"] = "tf32" if tf32 else "ieee"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+
+
+def _why_no_cuda() -> str:
+    """Return why torch finds no GPU: its own first sentence, and what this build of it needs of the driver."""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is a build without CUDA"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        reason = "torch finds no GPU"
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split()).split(". ")[0]
+    needs = "driver 580 or newer" if torch.version.cuda.startswith("13.") else "a driver as new"
+    return f"{reason}; torch {torch.__version__} is for CUDA {torch.version.cuda}, which needs {needs}"
+
+
+def _keep_freed_memory() -> None:
+    """Keep freed tensors' memory in the process, for the next ones.
+
+    glibc gives blocks over 32 MB back to the kernel, which clears every page of the next one: a third of the time of
+    Hydra4Rec's forward for 64 users (tests/benchmarks/LOG.md). Another C library is left as it is.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        return
+    mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
+    mallopt(_TRIM_THRESHOLD, _MOST_FREE_BYTES)
+
+
+def choose_kernels(name: str, device: torch.device) -> None:
+    """Choose the form of all operators, one of ``names.KERNELS``.
+
+    Raises:
+        InputError: the name is unknown, or ``fused`` was asked for and a kernel is missing.
+    """
+    if name not in KERNELS:
+        raise InputError(f"--kernels {name}: unknown; choose from {', '.join(KERNELS)}")
+    try:
+        choose_form(cast("Form", name), device)
+    except MissingKernelError as error:
+        raise InputError(f"--kernels {name}: {error}") from None

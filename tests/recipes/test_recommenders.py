@@ -1,0 +1,73 @@
+"""Recipes: profiles, names, overrides."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from ssm4rec.artifacts.names import MODELS, PROFILES
+from ssm4rec.llm.settings import RankerRecipe
+from ssm4rec.recipes.overrides import override
+from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.runtime.errors import InputError
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_has_every_profile(name: str, profile: str) -> None:
+    assert recipe(name, profile, "long").model.maximum_length == 200
+    assert recipe(name, profile, "short").model.maximum_length == 50
+
+
+def test_overrides_change_what_they_name_and_nothing_else() -> None:
+    plain = recipe("2mamba4rec", "best", "long")
+    changed = recipe("2mamba4rec", "best", "long", "training.epochs=3, model.dropout=0.5,model.mixer.state_size=16")
+    assert (changed.training.epochs, changed.model.dropout, changed.model.mixer.state_size) == (3, 0.5, 16)
+    assert changed.training.learning_rate == plain.training.learning_rate
+    assert changed.model.layers == plain.model.layers
+
+
+def test_overrides_of_any_recipe() -> None:
+    plain = RankerRecipe()
+    pairs = "source=./llama,finetune.lora.rank=4,finetune.steps.learning_rate=1e-3,align.prompt.history=7"
+    changed = override(plain, pairs)
+    lora, steps = replace(plain.finetune.lora, rank=4), replace(plain.finetune.steps, learning_rate=1e-3)
+    assert changed == replace(
+        plain,
+        source="./llama",
+        finetune=replace(plain.finetune, lora=lora, steps=steps),
+        align=replace(plain.align, prompt=replace(plain.align.prompt, history=7)),
+    )
+    usgm = recipe("sasrec", "quick", "long", "training.average=true")
+    assert usgm.training.average
+    assert not override(usgm, "training.average=false").training.average
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gru4rec", "quick", "long"), "--model gru4rec: unknown; choose from sasrec, mamba4rec, 2mamba4rec"),
+        (("sasrec", "huge", "long"), "--profile huge: unknown; choose from smoke, quick, llm-small, paper, best"),
+        (("sasrec", "quick", "long", "epochs=3"), "write section.field=value; the recipe begins with model, training"),
+        (("sasrec", "quick", "long", "training.speed=3"), "no field 'speed'; choose from epochs, patience"),
+        (("sasrec", "quick", "long", "training.epochs=many"), "'many' is not a whole number"),
+        (("sasrec", "quick", "long", "training.epochs=0"), "epochs is above 0"),
+        (("sasrec", "quick", "long", "training.schedule=linear"), "no schedule called 'linear': constant, cosine"),
+        (("sasrec", "quick", "long", "training.protocol=masked"), "no field 'protocol'; choose from epochs, patience"),
+        (("sasrec", "quick", "long", "model.norm=middle"), "no norm called 'middle': post or pre"),
+        (("sasrec", "quick", "long", "model.heads=3"), "width 64 is no multiple of heads 3"),
+        (("sasrec", "quick", "long", "model.dropout=1.0"), "dropout 1.0 is not in [0, 1)"),
+        (("2mamba4rec", "quick", "long", "model.width=33"), "inner width 2 x 33 is no multiple of head_width 32"),
+        (
+            ("2mamba4rec", "quick", "long", "model.mixer.head_width=48"),
+            "inner width 2 x 64 is no multiple of head_width",
+        ),
+        (("2mamba4rec", "quick", "long", "model.mixer=3"), "mixer has fields of its own"),
+        (("sasrec", "quick", "long", "training.average=0"), "'0' is not true or false"),
+        (("sasrec", "quick", "long", "training=3"), "training has fields of its own"),
+        (("sasrec", "quick", "long", "training.betas=3"), "betas cannot be set this way"),
+    ],
+)
+def test_mistakes_are_named(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        recipe(*arguments)
