@@ -101,6 +101,11 @@ def test_files_and_report_load_no_torch(room: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_names_of_models_load_no_torch() -> None:
+    code = "import sys, ssm4rec.models.table; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_rooms_import_only_rooms_of_earlier_layers() -> None:
     """So none imports upward, and there is no circle of rooms."""
     height = {room: height for height, layer in enumerate(LAYERS) for room in layer}

@@ -7,7 +7,6 @@ import pyarrow.parquet
 import torch
 
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.models.build import build_model
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.checkpoint import Progress
 from ssm4rec.training.loop import Trained
@@ -28,7 +27,7 @@ def write_random_model(
     """Write a model folder, of a size as in smoke whatever profile it names, and return it."""
     data, chosen = read_sequences(dataset), recipe(name, "smoke", "short", overrides)
     torch.manual_seed(seed)
-    model = build_model(chosen.model, data.item_count)
+    model = chosen.model.build(data.item_count)
     row = epoch_row(model=name, seed=seed, validation_ndcg_10=validation)
     progress = Progress(epochs=[row], best_epoch=1)
     write_model(folder, Task(name, chosen, data, seed), Trained(model, progress, "epochs"), {}, profile=profile)

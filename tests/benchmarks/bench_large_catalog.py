@@ -20,12 +20,11 @@ NEGATIVES = {"softmax": 1, "sampled-softmax": 256, "gbce": 256, "bce": 1}
 
 def one_step(loss: str) -> None:
     """Take two optimizer steps and print the peak memory in MB and the CPU seconds of the second."""
-    from ssm4rec.models.build import build_model
     from ssm4rec.recipes.recommenders import recipe
     from ssm4rec.training.losses import Criterion
 
     chosen = recipe("2mamba4rec", "best", "short", f"training.loss={loss},training.negatives={NEGATIVES[loss]}")
-    model = build_model(chosen.model, ITEMS)
+    model = chosen.model.build(ITEMS)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     criterion = Criterion(chosen.training, torch.ones(ITEMS + 1, dtype=torch.long).numpy())
     rows = torch.randint(1, ITEMS + 1, (ROWS, LENGTH + 1))

@@ -19,14 +19,13 @@ from bench_evaluation import synthetic_dataset
 from measure import Row, alternate, command_line, cost, report
 
 from ssm4rec.artifacts.dataset import SequenceDataset
-from ssm4rec.artifacts.names import MODELS
 from ssm4rec.evaluation.full_ranking import best_items
 from ssm4rec.latency.host import others_cores, read_clocks
 from ssm4rec.latency.meter import meter_of
 from ssm4rec.latency.protocol import TOP_K, Protocol, draw_users
 from ssm4rec.latency.summary import mark_outliers, results
 from ssm4rec.latency.timing import Measurement, Request, Subject, Task, measure_users, user_requests
-from ssm4rec.models.build import build_model
+from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.device import choose_device
 from ssm4rec.training.machine import Machine
@@ -40,7 +39,7 @@ def subjects(dataset: SequenceDataset, device: torch.device) -> list[Subject]:
     for name in MODELS:
         chosen = recipe(name, "best", "long")
         config = {"model": name, "profile": "best", "seed": 0, "recipe": asdict(chosen)}
-        made.append(Subject(build_model(chosen.model, dataset.item_count).to(device).eval(), config))
+        made.append(Subject(chosen.model.build(dataset.item_count).to(device).eval(), config))
     return made
 
 

@@ -9,9 +9,8 @@ from functools import partial
 import torch
 from measure import Row, alternate, command_line, report
 
-from ssm4rec.artifacts.names import MODELS
-from ssm4rec.models.build import build_model
 from ssm4rec.models.serving import ServingRecommender
+from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.device import choose_device
 
@@ -30,7 +29,7 @@ def bench(device: torch.device, runs: int) -> list[Row]:
         for name in MODELS:
             # One place more than the history, so that SASRec's window need not slide.
             chosen = recipe(name, "best", "long", f"model.maximum_length={length + 1}").model
-            model = build_model(chosen, ITEMS).to(device).eval()
+            model = chosen.build(ITEMS).to(device).eval()
             works[name] = partial(model.score_next, items, lengths)
             if isinstance(model, ServingRecommender):
                 state = model.prefill(items, lengths)

@@ -17,9 +17,8 @@ from measure import Row, alternate, command_line, report, training_step
 from torch import Tensor
 
 from ssm4rec.artifacts.dataset import SequenceDataset
-from ssm4rec.artifacts.names import MODELS
 from ssm4rec.evaluation.full_ranking import full_ranking
-from ssm4rec.models.build import build_model
+from ssm4rec.models.table import MODELS
 from ssm4rec.ops.ssd import ssd_chunked
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.device import choose_device
@@ -83,7 +82,7 @@ def bench_steps(device: torch.device, runs: int) -> list[Row]:
     packed, marks = plain.view(-1, 400), torch.arange(8, device=device).repeat_interleave(50).expand(TOKENS // 400, -1)
     works: dict[str, Callable[[], None]] = {}
     for name in MODELS:
-        model = build_model(recipe(name, "best", "long", "model.maximum_length=400").model, ITEMS).to(device)
+        model = recipe(name, "best", "long", "model.maximum_length=400").model.build(ITEMS).to(device)
         works[name] = training_step(lambda model=model: model(plain))
         works[f"{name} packed"] = training_step(lambda model=model: model(packed, marks))
     spent = alternate(works, device, runs)

@@ -12,7 +12,6 @@ from ssm4rec.artifacts.ranks import MISSED
 from ssm4rec.evaluation import full_ranking as full_ranking_module
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.target_windows import target_windows
-from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import cells_of
 from ssm4rec.recipes.recommenders import recipe
 from tests.datasets import write_events
@@ -73,7 +72,7 @@ def test_one_pass_gives_what_target_by_target_gives(
     """Ranks of a model in float64, whose ties are few, against one history at a time; in several batches."""
     monkeypatch.setitem(full_ranking_module._TOKENS, "cpu", 256)
     torch.manual_seed(0)
-    model = build_model(recipe(name, "smoke", "long").model, dataset.item_count).double().eval()
+    model = recipe(name, "smoke", "long").model.build(dataset.item_count).double().eval()
     calls = []
 
     def counted(items: Tensor, *rest: Tensor) -> Tensor:

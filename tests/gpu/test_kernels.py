@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.artifacts.names import MODELS
 from ssm4rec.evaluation.full_ranking import full_ranking
-from ssm4rec.models.build import build_model
+from ssm4rec.models.table import MODELS
 from ssm4rec.ops.choice import MissingKernelError, choose_form, form_of
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
@@ -102,7 +101,7 @@ def test_selective_scan(with_segments: bool, with_state: bool) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_scores_on_a_gpu_as_on_a_cpu(name: str) -> None:
     torch.manual_seed(0)
-    model = build_model(recipe(name, "best", "long").model, item_count=50).eval()
+    model = recipe(name, "best", "long").model.build(50).eval()
     items, lengths = torch.randint(1, 51, (3, 70)), torch.tensor([70, 70, 70])
     expected = model.score_next(items, lengths)
     actual = model.to(CUDA).score_next(items.to(CUDA), lengths.to(CUDA))

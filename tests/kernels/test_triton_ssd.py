@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import torch
 
-from ssm4rec.models.build import build_model
 from ssm4rec.models.serving import ServingRecommender
 from ssm4rec.ops.choice import choose_form, form_of
 from ssm4rec.ops.ssd import ssd, ssd_sequential
@@ -98,7 +97,7 @@ def test_the_kernels_compute_our_ssd(with_segments: bool, with_state: bool) -> N
 def test_recommenders_compute_with_the_kernels_what_they_do_without(name: str, rows: int, length: int) -> None:
     """The stand-in of causal-conv1d gives the SSD what the real one would; a state is stepped on."""
     torch.manual_seed(0)
-    model = build_model(recipe(name, "smoke", "long").model, 20).eval()
+    model = recipe(name, "smoke", "long").model.build(20).eval()
     items, lengths = torch.randint(1, 21, (rows, length)), torch.full((rows,), length)
     found = []
     for form in ("torch", "auto"):

@@ -9,7 +9,6 @@ import torch
 
 from ssm4rec.artifacts.latency import TimedSample
 from ssm4rec.latency.timing import Subject
-from ssm4rec.models.build import build_model
 from ssm4rec.recipes.recommenders import recipe
 
 
@@ -48,7 +47,7 @@ def subject() -> Callable[..., Subject]:
         torch.manual_seed(seed)
         chosen = recipe(name, "smoke", "short")
         config = {"model": name, "profile": "smoke", "seed": seed, "recipe": asdict(chosen)}
-        return Subject(build_model(chosen.model, items).eval(), config)
+        return Subject(chosen.model.build(items).eval(), config)
 
     return make
 

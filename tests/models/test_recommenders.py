@@ -7,18 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from ssm4rec.artifacts.names import MODELS
-from ssm4rec.models.build import build_model, config_from_json
 from ssm4rec.models.recommender import Recommender, parameter_counts
 from ssm4rec.models.sasrec import SASRec, SASRecConfig
+from ssm4rec.models.table import MODELS, config_class, config_from_json
 from ssm4rec.recipes.recommenders import recipe
 
-CAUSAL = [name for name in MODELS if name != "hydra4rec"]
+CAUSAL = [name for name in MODELS if config_class(name).causal]
 
 
 def model_of(name: str, profile: str = "best") -> Recommender:
     torch.manual_seed(0)
-    return build_model(recipe(name, profile, "long").model, item_count=50).double().eval()
+    return recipe(name, profile, "long").model.build(50).double().eval()
 
 
 @pytest.mark.parametrize("profile", ["smoke", "paper", "best"])
@@ -116,19 +115,19 @@ def layer_parameters(model: nn.Module) -> int:
 
 def test_parameter_counts_are_the_published_ones() -> None:
     """Per layer with its feed-forward, at D = 64; the paper prints them rounded: 100k, 70k and 80k."""
-    assert layer_parameters(build_model(recipe("sasrec", "paper", "long").model, 10)) == 99_968
+    assert layer_parameters(recipe("sasrec", "paper", "long").model.build(10)) == 99_968
     paper = recipe("2mamba4rec", "paper", "long").model
-    assert layer_parameters(build_model(paper, 10)) == 76_486
-    assert layer_parameters(build_model(recipe("mamba4rec", "paper", "long").model, 10)) == 72_128
+    assert layer_parameters(paper.build(10)) == 76_486
+    assert layer_parameters(recipe("mamba4rec", "paper", "long").model.build(10)) == 72_128
     lean = dataclasses.replace(paper, mixer=dataclasses.replace(paper.mixer, state_size=32, head_width=32))
     projections = 64 * (2 * 128 + 2 * 32 + 4) + 128 * 64
     convolution = (128 + 2 * 32) * (4 + 1)
     feed_forward = 2 * 64 * 256 + 256 + 64
-    assert layer_parameters(build_model(lean, 10)) == projections + convolution + 3 * 4 + 128 + feed_forward + 4 * 64
+    assert layer_parameters(lean.build(10)) == projections + convolution + 3 * 4 + 128 + feed_forward + 4 * 64
 
 
 def test_embeddings_are_counted_apart() -> None:
-    model = build_model(recipe("sasrec", "paper", "long").model, item_count=3416)
+    model = recipe("sasrec", "paper", "long").model.build(3416)
     total, without = parameter_counts(model)
     assert total - without == 3417 * 64 + 200 * 64  # items with padding, positions
     assert without == 99_968 + 2 * 64  # layers and the first normalization

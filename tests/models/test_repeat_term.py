@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.repeat_term import RepeatTerm, cells_of
 from ssm4rec.recipes.recommenders import recipe
@@ -16,7 +15,7 @@ NAMES = ["sasrec", "mamba4rec", "2mamba4rec", "hydra4rec", "lrurec"]
 
 def model_of(name: str, weight: float) -> Recommender:
     torch.manual_seed(0)
-    model = build_model(recipe(name, "smoke", "long").model, item_count=12).double().eval()
+    model = recipe(name, "smoke", "long").model.build(12).double().eval()
     assert model.repeat_term is not None
     model.repeat_term.start.fill_(weight)
     return model
@@ -63,5 +62,5 @@ def test_whole_histories_count_however_little_of_them_is_read(name: str) -> None
 def test_the_published_recipes_have_none(name: str) -> None:
     for profile, expected in (("paper", False), ("best", True), ("quick", True), ("smoke", True)):
         assert recipe(name, profile, "long").model.repeat_term is expected
-    model = build_model(recipe(name, "paper", "long").model, item_count=12)
+    model = recipe(name, "paper", "long").model.build(12)
     assert not [key for key in model.state_dict() if "repeat" in key]

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssm4rec.models.build import build_model
 from ssm4rec.models.repeat_term import cells_of
 from ssm4rec.models.serving import RecurrentRecommender, ServingRecommender, load_state, save_state
+from ssm4rec.models.table import MODELS, config_class
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.runtime.errors import InputError
 
-NAMES = ["sasrec", "mamba4rec", "2mamba4rec", "lrurec"]
+NAMES = [name for name in MODELS if config_class(name).causal]
 LENGTHS = torch.tensor([3, 8, 1, 11])
 
 
 def model_of(name: str, overrides: str = "", profile: str = "best") -> ServingRecommender:
     torch.manual_seed(0)
-    model = build_model(recipe(name, profile, "long", overrides).model, item_count=40).eval()
+    model = recipe(name, profile, "long", overrides).model.build(40).eval()
     assert isinstance(model, ServingRecommender)
     if model.repeat_term is not None:
         model.repeat_term.start.fill_(2.0)

@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from ssm4rec.artifacts.names import MODELS
-from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.serving import ServingRecommender
+from ssm4rec.models.table import MODELS
 from ssm4rec.ops.choice import MissingKernelError, choose_form
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
@@ -50,7 +49,7 @@ def called() -> Iterator[list[str]]:
 
 def model_of(name: str, profile: str) -> Recommender:
     torch.manual_seed(0)
-    return build_model(recipe(name, profile, "long").model, ITEMS).eval()
+    return recipe(name, profile, "long").model.build(ITEMS).eval()
 
 
 def work(model: Recommender, B: int, L: int) -> list[Tensor]:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from ssm4rec.artifacts.names import MODELS, PROFILES
+from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.llm.settings import RankerRecipe
+from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.overrides import override
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.runtime.errors import InputError

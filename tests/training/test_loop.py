@@ -12,8 +12,8 @@ import torch
 from safetensors import safe_open
 
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.artifacts.names import MODELS
 from ssm4rec.evaluation.full_ranking import full_ranking
+from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training import loop

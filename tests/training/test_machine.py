@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ssm4rec.models.build import build_model
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.machine import Machine, choose_precision
@@ -91,7 +90,7 @@ def test_precision_is_chosen_by_device_and_checked() -> None:
 def test_scores_under_autocast_are_not_rounded() -> None:
     """A hundred items' scores in bfloat16 would tie, and ties count against the model."""
     torch.manual_seed(0)
-    model = build_model(recipe("sasrec", "best", "long").model, item_count=2000).eval()
+    model = recipe("sasrec", "best", "long").model.build(2000).eval()
     items, lengths = torch.randint(1, 2001, (2, 9)), torch.tensor([9, 9])
     with Machine(torch.device("cpu"), "bf16").numbers(), torch.no_grad():
         scores = model.score_next(items, lengths)

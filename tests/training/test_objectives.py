@@ -9,7 +9,6 @@ import torch
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.data.batches import gather_rows
-from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.objectives import Batch, Windows, objective
@@ -25,7 +24,7 @@ def dataset(write_dataset: "object") -> SequenceDataset:
 
 
 def model_of(name: str) -> Recommender:
-    return build_model(recipe(name, "smoke", "long", "model.maximum_length=3").model, item_count=7)
+    return recipe(name, "smoke", "long", "model.maximum_length=3").model.build(7)
 
 
 def epoch(dataset: SequenceDataset, name: str, wanted: str, seed: int = 0, **changes: object) -> tuple[Windows, Batch]:

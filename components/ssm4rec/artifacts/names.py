@@ -1,4 +1,4 @@
-"""The words that stages share: names of models, columns, files, protocols and metrics.
+"""The words that stages share: names of columns, files, protocols and metrics.
 
 A stage reads and writes files only, so these names are the whole interface between two stages.
 The file-by-file description of the dataset folder is in ``artifacts/dataset.py``, that of the model folder in
@@ -8,12 +8,9 @@ The file-by-file description of the dataset folder is in ``artifacts/dataset.py`
 from collections.abc import Iterable
 from typing import Final, Literal, get_args
 
-MODELS: Final = ("sasrec", "mamba4rec", "2mamba4rec", "hydra4rec", "lrurec")
-"""Recommenders that ``train_recommender`` can train, by the name used on command lines and in MLflow."""
-
 PAPER_RECOMMENDERS: Final = ("hydra4rec", "sasrec", "mamba4rec", "2mamba4rec")
-"""Those of them that the paper compares: what a study trains unless told otherwise. Hydra4Rec trains longest: begun
-first, it leaves no core idle at the end."""
+"""Recommenders (``models/table.py``) that the paper compares: what a study trains unless told otherwise. Hydra4Rec
+trains longest: begun first, it leaves no core idle at the end."""
 
 ORDER_CHECKED: Final = ("sasrec", "2mamba4rec")
 """Those that a study trains once more on data split by time for all users: the paper's first claim is about them."""

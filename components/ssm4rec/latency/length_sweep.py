@@ -16,7 +16,7 @@ from torch import Tensor
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
 from ssm4rec.artifacts.latency import Mode
 from ssm4rec.latency.timing import Measurement, Request, Subject, Task, user_requests
-from ssm4rec.models.build import build_model, config_from_json
+from ssm4rec.models.table import config_from_json
 
 
 def measure_lengths(measurement: Measurement, subjects: Sequence[Subject], dataset: SequenceDataset) -> None:
@@ -80,7 +80,7 @@ def stretch(subject: Subject, maximum_length: int, item_count: int) -> Subject:
     config = config_from_json(subject.name, {**subject.config["recipe"]["model"], "maximum_length": maximum_length})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(subject.label[2])
-        model = build_model(config, item_count)
+        model = config.build(item_count)
     weights = subject.model.state_dict()
     fits = _shapes(weights) == _shapes(model.state_dict())
     if fits:

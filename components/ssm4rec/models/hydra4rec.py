@@ -12,8 +12,8 @@ or the readout ``mean`` bring it to use. Cloze trains it with one layer too, for
 Shapes: B batch, L length, D width, V items, M maximum length.
 """
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.hydra import Hydra, HydraConfig
 from ssm4rec.models.mixer import inside, last_alone
-from ssm4rec.models.recommender import Recommender, RecommenderSizes, initialize, item_embedding
+from ssm4rec.models.recommender import Recommender, initialize, item_embedding
+from ssm4rec.models.sizes import MAXIMUM_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 
 Readout = Literal["last", "mean", "mask"]
 """From which hidden state the next item is predicted: that of the last item (the paper), the mean over all items, or
@@ -29,8 +30,8 @@ that of a mask token put after them (Sun et al. 2019, BERT4Rec, section 3.6)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hydra4RecConfig(RecommenderSizes):
-    """Sizes of the shell, and the block in it.
+class Hydra4RecConfig(RecommenderConfig):
+    """Sizes of the shell, the block in it, and the recipe.
 
     Attributes:
         readout: what stands for the history.
@@ -39,6 +40,7 @@ class Hydra4RecConfig(RecommenderSizes):
 
     readout: Readout
     mixer: HydraConfig
+    causal: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,6 +50,45 @@ class Hydra4RecConfig(RecommenderSizes):
             raise ValueError("with the readout mask, maximum_length is at least 2: an item and the mask token")
         self.mixer.check_width(self.width)
 
+    @property
+    def masks(self) -> bool:
+        """Whether the model has a mask token."""
+        return self.readout == "mask"
+
+    def build(self, item_count: int) -> "Hydra4Rec":
+        """Return a freshly initialized Hydra4Rec."""
+        return Hydra4Rec(self, item_count)
+
+    @classmethod
+    def recipe(cls, profile: Profile, histories: Histories) -> "tuple[Hydra4RecConfig, dict[str, Any]]":
+        """Return "a custom Hydra layer that combines the Hydra block with a standard feed-forward network" (3.3).
+
+        The published form, one layer read at the last position, leaves the backward half of its mixer without any
+        gradient; ``best`` has two layers and is trained on masked items (cloze), as a model that is not causal may be.
+        """
+        paper = cls(
+            maximum_length=MAXIMUM_LENGTH[histories],
+            width=64,  # Mamba4Rec: hidden_size 64
+            layers=1,  # Mamba4Rec: num_layers 1
+            inner_width=256,  # "the same PFFN that was introduced in Mamba4Rec"
+            dropout=0.2,  # Mamba4Rec: dropout_prob 0.2
+            readout="last",  # "last item embedding is used to generate the final prediction scores" (3.3.1)
+            # goombalab/hydra:hydra/modules/hydra.py: state 64, head width 64, convolution 7, expand 2
+            mixer=HydraConfig(state_size=64, head_width=64, convolution_width=7, expand=2, chunk_length=50),
+            repeat_term=profile != "paper",
+        )
+        cloze = {"objective": "cloze", "mask_share": 0.3}
+        match profile:
+            case "paper":
+                return paper, {}
+            case "smoke":
+                small = replace(paper.mixer, state_size=8, head_width=16)
+                return replace(paper, width=16, inner_width=32, readout="mask", mixer=small), cloze
+        lean = replace(paper.mixer, state_size=32, head_width=32)
+        tuned = replace(paper, layers=2, readout="mask", mixer=lean, dropout=tuned_dropout(histories))
+        longer = profile == "best" and histories == "long"  # 40 epochs of 30% of the items were few
+        return tuned, {**cloze, "epochs": 70, "patience": 20} if longer else cloze
+
 
 class Hydra4Rec(Recommender):
     """Items (B, L) to hidden states (B, L, D), each of which sees the whole row.
@@ -55,8 +96,6 @@ class Hydra4Rec(Recommender):
     Attributes:
         mask_token: the id V + 1 that stands for a hidden item; None unless the readout is ``mask``.
     """
-
-    causal = False
 
     def __init__(self, config: Hydra4RecConfig, item_count: int) -> None:
         super().__init__(config)

@@ -16,7 +16,8 @@ Shapes: B batch, L length, D width, C = expand x D channels, V items.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,15 +25,16 @@ from torch.nn import functional
 
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mixer import MixerState, at_last, last_alone
-from ssm4rec.models.recommender import INITIAL_DEVIATION, RecommenderSizes, item_embedding
+from ssm4rec.models.recommender import INITIAL_DEVIATION, item_embedding
 from ssm4rec.models.repeat_term import RepeatTerm
 from ssm4rec.models.serving import RecurrentLayer, RecurrentRecommender
+from ssm4rec.models.sizes import MAXIMUM_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 from ssm4rec.ops.linear_recurrence import linear_recurrence
 
 
 @dataclass(frozen=True, kw_only=True)
-class LRURecConfig(RecommenderSizes):
-    """Sizes of an LRURec.
+class LRURecConfig(RecommenderConfig):
+    """Sizes and recipe of an LRURec.
 
     Attributes:
         expand: complex channels per unit of width.
@@ -54,6 +56,38 @@ class LRURecConfig(RecommenderSizes):
             raise ValueError(
                 f"moduli {self.minimum_modulus} and {self.maximum_modulus} do not satisfy 0 <= minimum < maximum < 1"
             )
+
+    def build(self, item_count: int) -> "LRURec":
+        """Return a freshly initialized LRURec."""
+        return LRURec(self, item_count)
+
+    @classmethod
+    def recipe(cls, profile: Profile, histories: Histories) -> "tuple[LRURecConfig, dict[str, Any]]":
+        """Return the setting of LlamaRec's retriever (Yueeeeeeee/LlamaRec:config.py, model/lru.py)."""
+        paper = cls(
+            maximum_length=MAXIMUM_LENGTH[histories],  # bert_max_len 200, 50 for Amazon
+            width=64,  # bert_hidden_units 64
+            layers=2,  # bert_num_blocks 2
+            inner_width=256,  # d_ff = hidden_size * 4
+            dropout=0.2,  # bert_dropout 0.2
+            expand=2,  # hidden_size = 2 * d_model
+            minimum_modulus=0.8,  # r_min
+            maximum_modulus=0.99,  # r_max
+            output_bias=True,
+            repeat_term=profile != "paper",
+        )
+        match profile:
+            case "paper":
+                return paper, {
+                    "objective": "next-item",
+                    "rows_per_batch": 16 if histories == "long" else 64,  # train_batch_size 16 (ml-100k), 64
+                    "weight_decay": 0.01,  # weight_decay 0.01
+                    "epochs": 500,  # num_epochs 500
+                }
+            case "smoke":
+                return replace(paper, width=16, inner_width=32, layers=1), {}
+        # Without the bias the softmax is a quarter faster: 64 columns instead of 65.
+        return replace(paper, output_bias=False, dropout=tuned_dropout(histories)), {}
 
 
 class LRURec(RecurrentRecommender):

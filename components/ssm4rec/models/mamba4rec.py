@@ -1,4 +1,4 @@
-"""The Mamba4Rec shell around a sequence mixer: Mamba4Rec with a Mamba block in it, 2Mamba4Rec with a Mamba-2 block.
+"""Mamba4Rec: a shell around a sequence mixer, and a Mamba block in it; 2Mamba4Rec has another (two_mamba4rec.py).
 
 Liu et al. (2024), chengkai-liu/Mamba4Rec:mamba4rec.py: item embedding (no positions: the mixer is recurrent) ->
 dropout -> LayerNorm -> layers of [mixer -> LN(drop(h)), plus the residual when there is more than one layer ->
@@ -7,51 +7,76 @@ position-wise feed-forward: LN(x + drop(W2 drop(gelu(W1 x))))] -> tied output.
 Shapes: B batch, L length, D width.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mamba import Mamba, MambaConfig
-from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
-from ssm4rec.models.recommender import RecommenderSizes, initialize, item_embedding
+from ssm4rec.models.recommender import initialize, item_embedding
 from ssm4rec.models.serving import RecurrentLayer, RecurrentRecommender
+from ssm4rec.models.sizes import MAXIMUM_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mamba4RecConfig(RecommenderSizes):
-    """Sizes of the shell, and the mixer in it.
+class Mamba4RecConfig(RecommenderConfig):
+    """Sizes and recipe of a Mamba4Rec.
 
     Attributes:
-        mixer: whose sizes decide which block it is.
+        mixer: the Mamba block.
     """
 
-    mixer: MambaConfig | Mamba2Config
+    mixer: MambaConfig
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.mixer, Mamba2Config):
-            self.mixer.check_width(self.width)
+    def build(self, item_count: int) -> "Mamba4Rec":
+        """Return a freshly initialized Mamba4Rec."""
+        return Mamba4Rec(self, item_count, lambda: Mamba(self.mixer, self.width))
+
+    @classmethod
+    def recipe(cls, profile: Profile, histories: Histories) -> "tuple[Mamba4RecConfig, dict[str, Any]]":
+        """Return Liu et al.'s setting (chengkai-liu/Mamba4Rec:config.yaml)."""
+        mixer = MambaConfig(state_size=32, convolution_width=4, expand=2, dt_rank=0, init="paper")
+        match profile:
+            case "best" | "quick":
+                mixer = replace(mixer, init="mamba")
+            case "smoke":
+                mixer = replace(mixer, state_size=8)
+        return cls(mixer=mixer, **shell_sizes(profile, histories)), {}
+
+
+def shell_sizes(profile: Profile, histories: Histories) -> dict[str, Any]:
+    """Return the fields of a configuration but its mixer."""
+    paper = {
+        "maximum_length": MAXIMUM_LENGTH[histories],
+        "width": 64,  # Mamba4Rec: hidden_size 64
+        "layers": 1,  # Mamba4Rec: num_layers 1
+        "inner_width": 256,  # "W1 in R^(D x 4D)"
+        "dropout": 0.2,  # Mamba4Rec: dropout_prob 0.2
+        "repeat_term": profile != "paper",
+    }
+    match profile:
+        case "best":
+            return {**paper, "layers": 2, "dropout": tuned_dropout(histories)}
+        case "smoke":
+            return {**paper, "width": 16, "inner_width": 32}
+    return paper
 
 
 class Mamba4Rec(RecurrentRecommender):
     """Items (B, L) to hidden states (B, L, D) through recurrent mixers."""
 
-    def __init__(self, config: Mamba4RecConfig, item_count: int) -> None:
+    def __init__(self, config: RecommenderConfig, item_count: int, build_mixer: Callable[[], nn.Module]) -> None:
         super().__init__(config)
-        self.config = config
         self.item_embedding = item_embedding(item_count, config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.width, eps=1e-12)
-        self.layers = nn.ModuleList(_layer(config) for _ in range(config.layers))
+        residual = config.layers > 1
+        self.layers = nn.ModuleList(
+            RecurrentLayer(
+                build_mixer(), AfterMixer(config.width, config.inner_width, config.dropout, residual=residual)
+            )
+            for _ in range(config.layers)
+        )
         self.apply(initialize)
-
-
-def _layer(config: Mamba4RecConfig) -> RecurrentLayer:
-    match config.mixer:
-        case MambaConfig():
-            mixer: nn.Module = Mamba(config.mixer, config.width)
-        case Mamba2Config():
-            mixer = Mamba2(config.mixer, config.width)
-    after = AfterMixer(config.width, config.inner_width, config.dropout, residual=config.layers > 1)
-    return RecurrentLayer(mixer, after)

@@ -4,43 +4,15 @@ Shapes: B batch, L length, D width, V items; item 0 is padding.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ssm4rec.models.repeat_term import RepeatTerm, cells_of
+from ssm4rec.models.sizes import RecommenderConfig
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights, as in RecBole's SASRec and in Mamba4Rec (`_init_weights`)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecommenderSizes:
-    """What every recommender's configuration says.
-
-    Attributes:
-        maximum_length: the longest history read in training and evaluation, in items; with a mask token, that included.
-        width: D.
-        layers: of a mixer and a feed-forward each.
-        inner_width: of the feed-forward.
-        dropout: after the embedding, the mixer, and twice in the feed-forward.
-        repeat_term: whether a learned number is added to the scores of items that the user had
-            (``repeat_term.py``).
-    """
-
-    maximum_length: int
-    width: int
-    layers: int
-    inner_width: int
-    dropout: float
-    repeat_term: bool = False
-
-    def __post_init__(self) -> None:
-        if min(self.maximum_length, self.layers, self.inner_width) < 1:
-            raise ValueError("maximum_length, layers and inner_width are at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout {self.dropout} is not in [0, 1)")
 
 
 class Recommender(nn.Module):
@@ -53,13 +25,14 @@ class Recommender(nn.Module):
     item_embedding: nn.Embedding
     maximum_length: int
     """The longest history the model was made for, in items."""
-    causal: bool = True
-    """Position t of the output sees items 0..t only, so that it may be trained to predict item t + 1."""
+    causal: bool
+    """See ``sizes.py``."""
 
-    def __init__(self, sizes: RecommenderSizes) -> None:
+    def __init__(self, config: RecommenderConfig) -> None:
         super().__init__()
-        self.maximum_length = sizes.maximum_length
-        self.repeat_term = RepeatTerm() if sizes.repeat_term else None
+        self.maximum_length = config.maximum_length
+        self.causal = config.causal
+        self.repeat_term = RepeatTerm() if config.repeat_term else None
 
     @abstractmethod
     def forward(self, items: Tensor, segments: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:

@@ -9,24 +9,25 @@ Shapes: B batch, L length, D width, H heads, M maximum length.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ssm4rec.models.mixer import inside, last_alone
-from ssm4rec.models.recommender import RecommenderSizes, initialize, item_embedding
+from ssm4rec.models.recommender import initialize, item_embedding
 from ssm4rec.models.serving import ServingRecommender
+from ssm4rec.models.sizes import MAXIMUM_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 
 Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 """From queries, keys and values (B, H, L, D / H) and the dropout rate to the mixed values, as many as queries."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SASRecConfig(RecommenderSizes):
-    """Sizes of a SASRec.
+class SASRecConfig(RecommenderConfig):
+    """Sizes and recipe of a SASRec.
 
     Attributes:
         heads: H, which divides the width.
@@ -42,6 +43,33 @@ class SASRecConfig(RecommenderSizes):
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
         if self.norm not in ("post", "pre"):
             raise ValueError(f"there is no norm called {self.norm!r}: post or pre")
+
+    def build(self, item_count: int) -> "SASRec":
+        """Return a freshly initialized SASRec."""
+        return SASRec(self, item_count)
+
+    @classmethod
+    def recipe(cls, profile: Profile, histories: Histories) -> "tuple[SASRecConfig, dict[str, Any]]":
+        """Return the paper's baseline: "SASRec … 320k (100k)" parameters on ML-1M."""
+        paper = cls(
+            maximum_length=MAXIMUM_LENGTH[histories],
+            width=64,  # Mamba4Rec: hidden_size 64
+            layers=2,  # 2 layers have 99,968 parameters, the paper's "100k"
+            heads=2,  # RecBole's SASRec
+            inner_width=256,  # RecBole's SASRec
+            dropout=0.2,  # Mamba4Rec: dropout_prob 0.2
+            norm="post",  # RecBole's SASRec
+            repeat_term=profile != "paper",
+        )
+        match profile:
+            case "paper":
+                return paper, {}
+            case "smoke":
+                return replace(paper, width=16, layers=1, inner_width=32), {}
+        layers = 2 if histories == "long" else 1
+        tuned = replace(paper, norm="pre", layers=layers, dropout=tuned_dropout(histories))
+        longer = profile == "best" and histories == "long"  # after 40 epochs it was still rising
+        return tuned, {"epochs": 80, "patience": 15} if longer else {}
 
 
 class SASRec(ServingRecommender):

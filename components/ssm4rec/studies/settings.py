@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from ssm4rec.artifacts.names import MODELS
 from ssm4rec.data.names import data_set_name
+from ssm4rec.models.table import MODELS
 from ssm4rec.settings.command_line import one_of, seeds, whole_number
 from ssm4rec.settings.data import DatasetName, PublishedData, Source
 from ssm4rec.settings.flags import Flag, described

@@ -26,7 +26,6 @@ from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.data.repeats import training_repeats
 from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError, full_ranking
 from ssm4rec.evaluation.metrics import metric_at
-from ssm4rec.models.build import build_model
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.optim.usgm import USGM, GradientNotFiniteError
 from ssm4rec.runtime.errors import InputError
@@ -93,7 +92,7 @@ def _run(
     """Train until ``_stopped``, or for that many epochs without validation; return the last weights and all else."""
     settings = task.recipe.training
     torch.manual_seed(_epoch_seed(task.seed, 0))
-    model = build_model(task.recipe.model, task.dataset.item_count).to(machine.device)
+    model = task.recipe.model.build(task.dataset.item_count).to(machine.device)
     if model.repeat_term is not None:
         found = training_repeats(task.dataset)
         model.repeat_term.start_from(found.targets, found.repeated, found.items_had, task.dataset.item_count)

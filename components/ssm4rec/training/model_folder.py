@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save
 from ssm4rec.artifacts.codec import read_document
 from ssm4rec.artifacts.names import MODEL_CONFIG, MODEL_WEIGHTS
 from ssm4rec.artifacts.training import ModelConfig
-from ssm4rec.models.build import build_model, config_from_json
 from ssm4rec.models.recommender import Recommender, parameter_counts
+from ssm4rec.models.table import config_from_json
 from ssm4rec.runtime.errors import InputError, reason
 from ssm4rec.runtime.files import whole_folder, write_json
 from ssm4rec.training.loop import Trained
@@ -89,7 +89,7 @@ def read_model(folder: Path) -> StoredModel:
             f"describes ({name} is {found.get(name, 'missing')}, not {expected.get(name, 'there')}); train the model "
             "again"
         )
-    model = build_model(config_from_json(config["model"], config["recipe"]["model"]), config["items"])
+    model = config_from_json(config["model"], config["recipe"]["model"]).build(config["items"])
     model.load_state_dict(weights)
     return StoredModel(model.eval(), config)
 
@@ -113,7 +113,7 @@ def _shapes(folder: Path, config: dict[str, Any], tensors: int) -> dict[str, tup
         if described.layers > tensors:
             raise ValueError(f"{described.layers} layers, {MODEL_WEIGHTS} beside it has {tensors} tensors")
         with torch.device("meta"):
-            model = build_model(described, config["items"])
+            model = described.build(config["items"])
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"{folder / MODEL_CONFIG}: not the config of a recommender ({reason(error)}); train it again"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from ssm4rec.artifacts.names import ControllerName, OptimizerName
-from ssm4rec.models.build import RecommenderConfig
+from ssm4rec.models.sizes import RecommenderConfig
 
 ObjectiveName = Literal["next-item", "sampled-prefixes", "every-prefix", "cloze"]
 LossName = Literal["softmax", "sampled-softmax", "gbce", "bce"]

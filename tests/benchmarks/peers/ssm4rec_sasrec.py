@@ -17,7 +17,6 @@ from measurement import Clock, read_arguments, report
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.evaluation.full_ranking import full_ranking
-from ssm4rec.models.build import build_model
 from ssm4rec.recipes.recommenders import histories, recipe
 from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.loop import train
@@ -41,7 +40,7 @@ def almost_without_validation(dataset: SequenceDataset) -> SequenceDataset:
 
 def validation_seconds(chosen: Recipe, dataset: SequenceDataset) -> float:
     """Return the CPU time of one validation; the weights do not matter to it."""
-    model = build_model(chosen.model, dataset.item_count).eval()
+    model = chosen.model.build(dataset.item_count).eval()
     started = time.process_time()
     full_ranking(model.score_next, dataset, "validation", model.maximum_length, torch.device("cpu"))
     return time.process_time() - started
@@ -85,7 +84,7 @@ def main() -> None:
         machine = Machine(torch.device("cpu"))
         with contextlib.suppress(EnoughError):
             train(Task("sasrec", chosen, dataset, options.seed), machine, Path(folder), on_epoch)
-    parameters = sum(parameter.numel() for parameter in build_model(chosen.model, dataset.item_count).parameters())
+    parameters = sum(parameter.numel() for parameter in chosen.model.build(dataset.item_count).parameters())
     report(options, "ssm4rec", clock, parameters)
 
 

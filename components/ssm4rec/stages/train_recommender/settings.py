@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, get_args
 
-from ssm4rec.artifacts.names import MODELS
+from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.recommenders import Histories, recipe
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import one_of, whole_number

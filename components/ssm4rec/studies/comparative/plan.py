@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from ssm4rec.artifacts.names import GENERATORS, LEAVE_ONE_OUT, MODELS, ORDER_CHECKED, PAPER_RECOMMENDERS
+from ssm4rec.artifacts.names import GENERATORS, LEAVE_ONE_OUT, ORDER_CHECKED, PAPER_RECOMMENDERS
 from ssm4rec.data.data_sets import is_published
 from ssm4rec.data.event_order import RECBOLE
+from ssm4rec.models.table import MODELS
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import listed, names, one_of, whole_number
 from ssm4rec.settings.data import PreparedData

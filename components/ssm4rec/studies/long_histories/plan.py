@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from ssm4rec.artifacts.names import MODELS
+from ssm4rec.models.table import MODELS
 from ssm4rec.settings.command_line import names, whole_number, whole_numbers
 from ssm4rec.settings.flags import Flag
 from ssm4rec.studies.settings import NamedStudy, PlannedSeeds, RecommenderStudy, Row

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_args
 
-from ssm4rec.artifacts.names import MODELS, ControllerName
+from ssm4rec.artifacts.names import ControllerName
+from ssm4rec.models.table import MODELS
 from ssm4rec.settings.command_line import names
 from ssm4rec.settings.flags import Flag
 from ssm4rec.settings.shared import Seeds

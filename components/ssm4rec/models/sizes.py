@@ -1,0 +1,72 @@
+"""What every recommender's configuration says, and what its recipe starts from."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+
+if TYPE_CHECKING:
+    from ssm4rec.models.recommender import Recommender
+
+Profile = Literal["smoke", "quick", "paper", "best"]
+Histories = Literal["short", "long"]
+
+MAXIMUM_LENGTH: Final = {"long": 200, "short": 50}
+"""Mamba4Rec: "max sequence length 200 for ML-1M and 50 for the Amazon data sets"."""
+
+
+def tuned_dropout(histories: Histories) -> float:
+    """Return the dropout of ``best`` and ``quick``."""
+    return 0.2 if histories == "long" else 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecommenderConfig(ABC):
+    """Sizes of a recommender, its recipe, and how it is built.
+
+    Attributes:
+        maximum_length: the longest history read in training and evaluation, in items; with a mask token, that included.
+        width: D.
+        layers: of a mixer and a feed-forward each.
+        inner_width: of the feed-forward.
+        dropout: after the embedding, the mixer, and twice in the feed-forward.
+        repeat_term: whether a learned number is added to the scores of items that the user had
+            (``repeat_term.py``).
+        causal: of the class: position t of the output sees items 0..t only, so that it may be trained to predict
+            item t + 1.
+    """
+
+    maximum_length: int
+    width: int
+    layers: int
+    inner_width: int
+    dropout: float
+    repeat_term: bool = False
+    causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if min(self.maximum_length, self.layers, self.inner_width) < 1:
+            raise ValueError("maximum_length, layers and inner_width are at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout} is not in [0, 1)")
+
+    @property
+    def masks(self) -> bool:
+        """Whether the model has a mask token, as the objective ``cloze`` needs."""
+        return False
+
+    @abstractmethod
+    def build(self, item_count: int) -> "Recommender":
+        """Return a freshly initialized recommender of ``item_count`` items."""
+
+    @classmethod
+    @abstractmethod
+    def recipe(cls, profile: Profile, histories: Histories) -> tuple[Self, dict[str, Any]]:
+        """Return the sizes, and what of the training differs from the other recommenders'.
+
+        Args:
+            profile: ``paper`` is the published setting; see ``recipes/recommenders.py``.
+            histories: ``short`` (8 items or so) or ``long`` (100 and more).
+
+        Returns:
+            The configuration, and fields of ``training/settings.py``'s TrainingSettings.
+        """
