@@ -47,7 +47,7 @@ def test_overrides_of_any_recipe() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("gru4rec", "quick", "long"), "--model gru4rec: unknown; choose from sasrec, mamba4rec, 2mamba4rec"),
+        (("bert4rec", "quick", "long"), "--model bert4rec: unknown; choose from sasrec, mamba4rec, 2mamba4rec"),
         (("sasrec", "huge", "long"), "--profile huge: unknown; choose from smoke, quick, llm-small, paper, best"),
         (("sasrec", "quick", "long", "epochs=3"), "write section.field=value; the recipe begins with model, training"),
         (("sasrec", "quick", "long", "training.speed=3"), "no field 'speed'; choose from epochs, patience"),

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, get_args
 
+from ssm4rec.models.sizes import Histories
 from ssm4rec.models.table import MODELS
-from ssm4rec.recipes.recommenders import Histories, recipe
+from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import one_of, whole_number
 from ssm4rec.settings.flags import Flag, StageSettings, Written
