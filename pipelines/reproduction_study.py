@@ -10,8 +10,7 @@ from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, 
 from pipelines.recommenders import prepare, rank, train
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.stages.components import report_reproduction
-from ssm4rec.studies.reproduction.plan import Settings
-from ssm4rec.training.reproduction import DATASET
+from ssm4rec.studies.reproduction.plan import DATASET, Settings
 
 LISTS = {
     "trainings": PipelineParameter(

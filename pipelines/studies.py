@@ -15,8 +15,8 @@ from ssm4rec.studies.long_histories import plan as long_histories
 from ssm4rec.studies.optimizers import plan as optimizers
 from ssm4rec.studies.orpo import plan as orpo
 from ssm4rec.studies.reproduction import plan as reproduction
+from ssm4rec.studies.reproduction.plan import DATASET as REPRODUCED_DATA
 from ssm4rec.studies.settings import StudySettings
-from ssm4rec.training.reproduction import DATASET as REPRODUCED_DATA
 
 DEFAULT: Final = "comparative"
 STUDIES: Final[dict[str, type[StudySettings]]] = {

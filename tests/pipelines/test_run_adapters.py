@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from ssm4rec.llm.adapter_sweep import SCALES
+from ssm4rec.studies.adapters.plan import SCALES
 from tests.pipelines.studies import finish_study
 
 

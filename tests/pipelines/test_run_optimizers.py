@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ssm4rec.training.sweep import SCALES
+from ssm4rec.studies.optimizers.plan import SCALES
 from tests.pipelines.studies import finish_study, study_metrics
 
 

@@ -12,8 +12,7 @@ from mlflow import MlflowClient
 from pipelines.front_door import read_spec
 from pipelines.package import COMPILED
 from ssm4rec.recipes.recommenders import recipe
-from ssm4rec.studies.reproduction.plan import Settings
-from ssm4rec.training.reproduction import PUBLISHED_EPOCHS, reproduction_trainings
+from ssm4rec.studies.reproduction.plan import PUBLISHED_EPOCHS, Settings, reproduction_trainings
 from tests.pipelines.studies import run_study
 
 STUDY = "reproduction"

@@ -8,7 +8,7 @@ from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.stages.report_long_histories.__main__ import main
 from tests.conftest import Refusal
 from tests.evaluation.test_windows import dataset, ranks_of, summary  # noqa: F401 - a fixture
-from tests.report.long_history_study import latency, write_ranks_file
+from tests.studies.long_histories.files import latency, write_ranks_file
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.stages.report_reproduction.__main__ import main, run
 from ssm4rec.stages.report_reproduction.settings import Settings
 from tests.conftest import Refusal, WriteDataset
-from tests.report.long_history_study import write_ranks_file
-from tests.report.test_reproduction import trained
+from tests.studies.long_histories.files import write_ranks_file
+from tests.studies.reproduction.test_report import trained
 
 Files = dict[str, Path]
 

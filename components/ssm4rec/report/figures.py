@@ -10,11 +10,9 @@ from typing import Any, Final, Literal
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Split
 from ssm4rec.artifacts.estimate import Estimate
-from ssm4rec.report.study import Study
 
 # Okabe and Ito's colours: distinct for colour-blind readers, visible on white and on black.
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c")
@@ -146,43 +144,3 @@ def logarithmic(axes: Axes, *directions: Literal["x", "y"]) -> None:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < _SPAN_FOR_FINE_TICKS else (1,)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
-
-
-def learning_curves(study: Study) -> tuple[Figure, ...]:
-    """Return validation NDCG@10 and training loss against the epoch; a colour and marker per model, a line per seed."""
-    if not study.curves:
-        return ()
-    return (
-        _curves(
-            study,
-            ("ndcg_10", VALIDATION),
-            ("validation_ndcg_10", "Validation NDCG@10"),
-            "Validation NDCG@10 with the history unmasked, against the epoch; one line per seed.",
-        ),
-        _curves(
-            study,
-            ("loss", TRAIN),
-            ("train_loss", "Training loss"),
-            "Training loss (mean cross-entropy per target, nats) against the epoch; one line per seed.",
-        ),
-    )
-
-
-def _curves(study: Study, number: tuple[str, Split], named: tuple[str, str], caption: str) -> Figure:
-    """Draw a number, by name and split, called by its column and its label."""
-    column, label = named
-    numbers: list[tuple[Cell, ...]] = []
-    with drawing(column) as made:
-        axes = made.axes
-        places = {model: place for place, model in enumerate(study.models)}
-        handles = {}
-        for (model, seed), curve in study.curves.items():
-            points = [(int(epoch), value) for epoch, value in curve.against("epoch", *number)]
-            look = style(places[model]) | {"markersize": 3, "markevery": max(1, len(points) // 10)}
-            (handles[model],) = axes.plot(*columns_of(points), **look)
-            numbers += [(model, seed, *point) for point in points]
-        axes.set_xlabel("Epoch")
-        axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(list(handles.values()), list(handles), frameon=False)
-    return made.figure(caption, ("model", "seed", "epoch", column), numbers)

@@ -1,67 +1,18 @@
 """Figures of latency: HIT@10 against it as in the paper's Appendix B, its spread over samples, its growth with L."""
 
-import statistics
 from typing import Final
 
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.latency import LatencyResult
-from ssm4rec.artifacts.names import UNMASKED
-from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.figures import INK, Cell, Figure, drawing, logarithmic, style, whiskers
 from ssm4rec.report.measurements import FULL, MODE_NAMES, Latency
-from ssm4rec.report.study import Study
 
-_MILLI: Final = 1000
-
-
-def against_hits(study: Study, latency: Latency, batch: int) -> Figure:
-    """Return HIT@10 against latency, a point a model; error bars both ways where both intervals are known."""
-    numbers: list[tuple[Cell, ...]] = []
-    with drawing(f"hit-against-latency-{batch}") as made:
-        for place, model in enumerate(study.models):
-            result = latency.of_model(model, batch)
-            if result is None:
-                continue
-            hit, time = _hit(study, model), result.mean_without_outliers
-            look = style(place) | {"linestyle": "none", "markersize": 7}
-            made.axes.errorbar(
-                [time.value * _MILLI],
-                [hit.value],
-                xerr=whiskers([time], _MILLI),
-                yerr=whiskers([hit]),
-                capsize=2,
-                label=model,
-                **look,
-            )
-            numbers.append((model, batch, *_cells(time, _MILLI), *_cells(hit)))
-        made.axes.set_xlabel("Latency, milliseconds per user")
-        made.axes.set_ylabel("HIT@10, history unmasked")
-        made.axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
-        if numbers:
-            logarithmic(made.axes, "x")
-            made.canvas.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)  # whiskers are anywhere
-    users = "user" if batch == 1 else "users"
-    caption = (
-        f"HIT@10 against latency (logarithmic), as in the paper's Appendix B; {batch:,} {users} per request, outliers "
-        "left out, whole history read. Bars: 95% over samples, and over users where the models were compared. Better "
-        "is left and up."
-    )
-    columns = ("model", "batch", "latency_ms", "latency_low", "latency_high", "hit@10", "hit_low", "hit_high")
-    return made.figure(caption, columns, numbers)
+MILLI: Final = 1000
 
 
-def _cells(estimate: Estimate, scale: float = 1.0) -> tuple[float, float, float]:
+def estimate_cells(estimate: Estimate, scale: float = 1.0) -> tuple[float, float, float]:
+    """Return an estimate and its interval as cells of a figure's numbers."""
     return (estimate.value * scale, estimate.low * scale, estimate.high * scale)
-
-
-def _hit(study: Study, model: str) -> Estimate:
-    """Return a model's HIT@10 with its interval, which is the value alone where there is none."""
-    row = model_row(study.comparison, model, UNMASKED, "hit@10") if study.comparison else None
-    if row is None:
-        values = study.values(model, study.split, UNMASKED, "hit@10")
-        mean = statistics.mean(values)
-        return Estimate(mean, mean, mean, len(values))
-    return row.mean
 
 
 def spreads(latency: Latency) -> tuple[Figure, ...]:
@@ -78,7 +29,7 @@ def spreads(latency: Latency) -> tuple[Figure, ...]:
         for place, name in enumerate(names):
             own = [row for row in rows if f"{row.model} seed {row.seed}" == name]
             for outlier, marker in ((False, "o"), (True, "x")):
-                times = [row.total_seconds / row.users * _MILLI for row in own if row.outlier == outlier]
+                times = [row.total_seconds / row.users * MILLI for row in own if row.outlier == outlier]
                 made.axes.plot(
                     times, [place] * len(times), marker, color=style(place)["color"], alpha=0.6, markersize=4
                 )
@@ -89,7 +40,7 @@ def spreads(latency: Latency) -> tuple[Figure, ...]:
         made.axes.set_xlabel("Milliseconds per user")
     caption = f"Every sample's time per user, {batch:,} users per request, whole history read; crosses are outliers."
     numbers = [
-        (row.model, row.seed, row.sample, row.total_seconds / row.users * _MILLI, str(row.outlier)) for row in rows
+        (row.model, row.seed, row.sample, row.total_seconds / row.users * MILLI, str(row.outlier)) for row in rows
     ]
     return (made.figure(caption, ("model", "seed", "sample", "milliseconds", "outlier"), numbers),)
 
@@ -105,9 +56,9 @@ def against_length(latency: Latency) -> tuple[Figure, ...]:
         with drawing(f"cost-against-length-{mode}", height=4.0) as made:
             for place, (model, curve) in enumerate(curves.items()):
                 medians = [result.median for result in curve]
-                values = [median.value * _MILLI for median in medians]
+                values = [median.value * MILLI for median in medians]
                 lengths = [result.length or 0 for result in curve]
-                reach = whiskers(medians, _MILLI)
+                reach = whiskers(medians, MILLI)
                 made.axes.errorbar(lengths, values, yerr=reach, capsize=2, label=model, **style(place))
                 numbers += [_point(result) for result in curve]
             logarithmic(made.axes, "x", "y")
@@ -128,4 +79,4 @@ def against_length(latency: Latency) -> tuple[Figure, ...]:
 
 
 def _point(result: LatencyResult) -> tuple[Cell, ...]:
-    return (result.model, result.weights, result.length, *_cells(result.median, _MILLI))
+    return (result.model, result.weights, result.length, *estimate_cells(result.median, MILLI))

@@ -1,16 +1,17 @@
 """What the report says of latency: who answers a user how fast, what that buys, and how it grows with the history."""
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Final
 
 from ssm4rec.artifacts.latency import LatencyResult
 from ssm4rec.latency.summary import BASELINE
-from ssm4rec.report.latency_figures import against_hits, against_length, spreads
+from ssm4rec.report.figures import Figure
+from ssm4rec.report.latency_figures import against_length, spreads
 from ssm4rec.report.markdown import MISSING, escape, listed, plural, setting_cell, table
 from ssm4rec.report.measurements import GENERATED, HISTORY_NAMES, MODE_NAMES, STEP, Latency
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.sections import Section
-from ssm4rec.report.study import Study
 
 _BUSY: Final = (
     "**Read with care: other processes used {cores:.2f} cores on average while this was measured**, so a difference "
@@ -18,16 +19,9 @@ _BUSY: Final = (
 )
 
 
-def latency_sections(study: Study, paper: PaperTable | None) -> list[Section]:
-    """Return the sections of latency; none where it was not measured."""
-    latency = study.latency
-    if latency is None:
-        return []
-    figures = (*(against_hits(study, latency, batch) for batch in latency.batches), *spreads(latency))
-    sections = [Section("Latency", _of_users(latency, paper), figures)]
-    if any(result.kind == "length" for result in latency.summary.results):
-        sections.append(length_section(latency))
-    return sections
+def users_section(latency: Latency, paper: PaperTable | None, figures: Sequence[Figure]) -> Section:
+    """Return who answers a user how fast, with figures of the study and one of the samples."""
+    return Section("Latency", _of_users(latency, paper), (*figures, *spreads(latency)))
 
 
 def length_section(latency: Latency) -> Section:

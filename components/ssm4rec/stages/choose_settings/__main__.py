@@ -6,7 +6,7 @@ from ssm4rec.artifacts.curve import read_curve
 from ssm4rec.runtime.files import write_json
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.choose_settings.settings import Settings
-from ssm4rec.training.sweep import best_scales, comparison
+from ssm4rec.studies.optimizers.plan import best_scales, comparison
 
 logger = logging.getLogger(__name__)
 

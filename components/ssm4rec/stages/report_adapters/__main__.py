@@ -1,9 +1,9 @@
 """Write the report of an adapter study: report.html, report.md, results.json and its figures."""
 
-from ssm4rec.report.adapter_sections import adapter_report_title, adapter_sections
-from ssm4rec.report.adapters import gather_adapters
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.report_adapters.settings import Settings
+from ssm4rec.studies.adapters.report import adapter_report_title, adapter_sections
+from ssm4rec.studies.adapters.study import gather_adapters
 from ssm4rec.tracking.publish import publish
 
 

@@ -2,13 +2,13 @@
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.report.long_histories import gather_long_histories
-from ssm4rec.report.long_history_sections import long_history_sections, long_history_title
 from ssm4rec.report.measurements import gather_latency
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.evaluated import read_evaluated
 from ssm4rec.stages.report_long_histories.settings import Settings
+from ssm4rec.studies.long_histories.report import long_history_sections, long_history_title
+from ssm4rec.studies.long_histories.study import gather_long_histories
 from ssm4rec.tracking.publish import publish
 
 

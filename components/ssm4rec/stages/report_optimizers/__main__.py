@@ -1,10 +1,10 @@
 """Write the report of an optimizer study from its learning curves: report.html, report.md and results.json."""
 
 from ssm4rec.artifacts.curve import read_curve
-from ssm4rec.report.optimizer_sections import optimizer_report_title, optimizer_sections
-from ssm4rec.report.optimizers import gather_optimizers
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.report_optimizers.settings import Settings
+from ssm4rec.studies.optimizers.report import optimizer_report_title, optimizer_sections
+from ssm4rec.studies.optimizers.study import gather_optimizers
 from ssm4rec.tracking.publish import publish
 
 

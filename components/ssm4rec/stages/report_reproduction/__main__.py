@@ -2,11 +2,11 @@
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.report.reproduction import check_comparable, gather_reproduction
-from ssm4rec.report.reproduction_sections import reproduction_sections, reproduction_title
 from ssm4rec.settings.command_line import naming, run_stage
 from ssm4rec.settings.evaluated import read_evaluated
 from ssm4rec.stages.report_reproduction.settings import Settings
+from ssm4rec.studies.reproduction.report import reproduction_sections, reproduction_title
+from ssm4rec.studies.reproduction.study import check_comparable, gather_reproduction
 from ssm4rec.tracking.publish import publish
 
 

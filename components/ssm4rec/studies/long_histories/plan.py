@@ -1,15 +1,38 @@
-"""What the long-history study trains."""
+"""The trainings of a long-history study: every model at every window, on the same targets.
 
+With ``training.stretches=all`` an epoch shows every target once whatever the window, so that models of several windows
+see as many targets in as many steps; with one stretch a user, a short window would show a fraction of them.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from ssm4rec.models.table import MODELS
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import names, whole_number, whole_numbers
 from ssm4rec.settings.flags import Flag
-from ssm4rec.studies.settings import NamedStudy, PlannedSeeds, RecommenderStudy, Row
+from ssm4rec.studies.settings import (
+    SHORT,
+    NamedStudy,
+    PlannedSeeds,
+    RecommenderStudy,
+    Row,
+    joined_overrides,
+    refuse_own_settings,
+)
 from ssm4rec.tracking import Tracker
-from ssm4rec.training.sweep import SHORT
-from ssm4rec.training.windows import COMPARED, LATENCY_LENGTHS, WINDOWS, window_trainings
+
+WINDOWS: Final = (10, 25, 50, 100, 200, 400)
+"""What a study compares unless told otherwise: of ML-100K, 400 items are the whole history of 930 of 943 users."""
+
+LATENCY_LENGTHS: Final = (50, 200, 1000, 3000, 10_000)
+
+COMPARED: Final = ("sasrec", "mamba4rec", "2mamba4rec")
+"""A transformer and the two state-space models of the paper that keep a state; others train as long again."""
+
+_WINDOW: Final = "model.maximum_length"
+_STRETCHES: Final = "training.stretches"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,3 +74,28 @@ class Settings(NamedStudy, RecommenderStudy):
             if row["kind"] == "quality" and row["window"] is not None:
                 name = f"{row['model']}/window{row['window']}/{row['protocol']}/{row['metric']}"
                 tracker.metrics({name: row["value"]}, row["seed"])
+
+
+def window_trainings(
+    models: Sequence[str], windows: Sequence[int], seeds: Sequence[int], overrides: str
+) -> list[dict[str, Any]]:
+    """Return ``model``, ``seed``, ``overrides`` and ``label`` of each training, as ``train_recommender`` takes them.
+
+    Raises:
+        InputError: fewer than two windows, one below 1, or overrides that set what the study sets.
+    """
+    if len(windows) < 2 or min(windows) < 1:
+        raise InputError(f"--lengths {','.join(map(str, windows))}: at least two, each at least 1, such as 50,200")
+    refuse_own_settings("--overrides", overrides, [_WINDOW], "name windows with --lengths")
+    refuse_own_settings("--overrides", overrides, [_STRETCHES])
+    return [
+        {
+            "model": model,
+            "seed": seed,
+            "overrides": joined_overrides({_WINDOW: window, _STRETCHES: "all"}, overrides),
+            "label": f"window{window}",
+        }
+        for model in models
+        for window in windows
+        for seed in seeds
+    ]

@@ -1,0 +1,192 @@
+"""A data set, the evaluations of the recommenders trained on it, and their learning curves, found consistent."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ssm4rec.artifacts.curve import Curve
+from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
+from ssm4rec.artifacts.names import (
+    CUTOFFS,
+    MANIFEST,
+    METRICS,
+    PROTOCOLS,
+    SPLITS,
+    baselines_of,
+    metric_name,
+)
+from ssm4rec.runtime.errors import InputError
+
+_MANIFEST_KEYS: Final = (
+    "dataset", "fingerprint", "sources", "settings", "filters", "counts", "recbole_counts", "split", "sequence_length",
+)  # fmt: skip
+_TRAINING_KEYS: Final = ("epochs", "best_epoch", "stopped", "validation_ndcg@10", "cpu_seconds", "device")
+
+
+@dataclass(frozen=True)
+class Recommenders:
+    """Recommenders trained and evaluated on one data set; ``gather_recommenders`` makes one.
+
+    Attributes:
+        manifest: the data set's.
+        evaluations: sorted by model, seed and split; every (model, seed) is evaluated on the same splits.
+        curves: the learning curve of a (model, seed), where it was given.
+    """
+
+    manifest: dict[str, Any]
+    evaluations: tuple[EvaluationSummary, ...]
+    curves: dict[tuple[str, int], Curve]
+
+    @property
+    def splits(self) -> list[str]:
+        """The evaluated splits, test first."""
+        evaluated = {evaluation.split for evaluation in self.evaluations}
+        return [split for split in reversed(SPLITS) if split in evaluated]
+
+    @property
+    def splitting(self) -> str:
+        """How the data are split, leave-one-out or global-time."""
+        return str(self.manifest["split"]["name"])
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The baselines that the models were evaluated with."""
+        return baselines_of(self.splitting)
+
+    @property
+    def split(self) -> str:
+        """The split that the headline and the comparison with the paper are about: test, where it was evaluated."""
+        return self.splits[0]
+
+    @property
+    def trainings(self) -> list[EvaluationSummary]:
+        """One evaluation of every (model, seed)."""
+        return [evaluation for evaluation in self.evaluations if evaluation.split == self.split]
+
+    @property
+    def models(self) -> dict[str, EvaluationSummary]:
+        """The models in alphabetical order, each with the evaluation of one seed: seeds share their settings."""
+        return {evaluation.model: evaluation for evaluation in self.trainings}
+
+    def seeds(self, model: str) -> list[int]:
+        """Return the seeds that a model was trained with; none for a model that was not."""
+        return [evaluation.seed for evaluation in self.trainings if evaluation.model == model]
+
+    def values(self, model: str, split: str, protocol: str, metric: str) -> list[float]:
+        """Return a metric of a model, a value a seed; a single value for a baseline."""
+        return [
+            row.value
+            for row in self.results()
+            if (row.model, row.split, row.protocol, row.metric) == (model, split, protocol, metric)
+        ]
+
+    def results(self) -> list[ResultRow]:
+        """Return every number of a full ranking once, sorted; the baselines' are the same in all evaluations."""
+        rows = {
+            (row.dataset, row.model, -1 if row.seed is None else row.seed, row.split, row.protocol, row.metric): row
+            for evaluation in self.evaluations
+            for row in evaluation.rows
+        }
+        return [rows[key] for key in sorted(rows)]
+
+
+def gather_recommenders(
+    manifest: dict[str, Any], evaluations: Iterable[EvaluationSummary], curves: Iterable[Curve]
+) -> Recommenders:
+    """Check that the files belong together and return what they are of.
+
+    Raises:
+        InputError: no evaluation; a file of another data set; a (model, seed, split) twice; a model whose seeds
+            differ in recipe or profile; a (model, seed) that misses a split the others have; a metric that is missing;
+            baselines that disagree; a learning curve of a training nobody evaluated, or two of the same.
+    """
+    for key in _MANIFEST_KEYS:
+        if key not in manifest:
+            raise InputError(f"{MANIFEST}: has no {key!r}; run prepare_data again")
+    ordered = tuple(sorted(evaluations, key=lambda summary: (summary.model, summary.seed, summary.split)))
+    if not ordered:
+        raise InputError("no evaluation was given: there is nothing to report; run evaluate first")
+    _check_data(manifest, ordered)
+    _check_trainings(ordered)
+    _check_rows(ordered, baselines_of(manifest["split"]["name"]))
+    return Recommenders(manifest, ordered, _by_training(curves, ordered))
+
+
+def _name(evaluation: EvaluationSummary) -> str:
+    return f"{evaluation.model} seed {evaluation.seed}"
+
+
+def _check_data(manifest: dict[str, Any], evaluations: Sequence[EvaluationSummary]) -> None:
+    for evaluation in evaluations:
+        if (evaluation.dataset, evaluation.fingerprint) != (manifest["dataset"], manifest["fingerprint"]):
+            raise InputError(
+                f"the evaluation of {_name(evaluation)} is on {evaluation.dataset} (fingerprint "
+                f"{evaluation.fingerprint[:12]}), the data set given is {manifest['dataset']} (fingerprint "
+                f"{manifest['fingerprint'][:12]}); report on one data set at a time"
+            )
+
+
+def _check_trainings(evaluations: Sequence[EvaluationSummary]) -> None:
+    """Check that every (model, seed, split) is there once, and that seeds of a model differ in the seed alone."""
+    seen: set[tuple[str, int, str]] = set()
+    first: dict[str, EvaluationSummary] = {}
+    for evaluation in evaluations:
+        key = (evaluation.model, evaluation.seed, evaluation.split)
+        if key in seen:
+            raise InputError(f"two evaluations of {_name(evaluation)} on {evaluation.split}; give each one once")
+        seen.add(key)
+        for required in _TRAINING_KEYS:
+            if required not in evaluation.training:
+                raise InputError(f"the evaluation of {_name(evaluation)} has no {required!r}; run evaluate again")
+        other = first.setdefault(evaluation.model, evaluation)
+        if (other.profile, other.recipe) != (evaluation.profile, evaluation.recipe):
+            raise InputError(
+                f"{_name(other)} and seed {evaluation.seed} were trained with different settings (profiles "
+                f"{other.profile} and {evaluation.profile}); a mean over seeds needs the same ones"
+            )
+    splits = {split for _, _, split in seen}
+    for evaluation in evaluations:
+        for split in sorted(splits):
+            if (evaluation.model, evaluation.seed, split) not in seen:
+                raise InputError(f"no evaluation of {_name(evaluation)} on {split}, which the others have; add it")
+
+
+def _check_rows(evaluations: Sequence[EvaluationSummary], names: Sequence[str]) -> None:
+    """Check that each evaluation has all its numbers, and that the baselines' are the same in all of a split."""
+    metrics = [metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS]
+    baselines: dict[tuple[str, str, str, str], float] = {}
+    for evaluation in evaluations:
+        found = {(row.model, row.seed, row.split, row.protocol, row.metric): row.value for row in evaluation.rows}
+        for protocol in PROTOCOLS:
+            for metric in metrics:
+                for model, seed in ((evaluation.model, evaluation.seed), *((name, None) for name in names)):
+                    if (model, seed, evaluation.split, protocol, metric) not in found:
+                        raise InputError(
+                            f"the evaluation of {_name(evaluation)} has no {metric} of {model} with the history "
+                            f"{protocol}; run evaluate again"
+                        )
+                for name in names:
+                    value = found[name, None, evaluation.split, protocol, metric]
+                    other = baselines.setdefault((name, evaluation.split, protocol, metric), value)
+                    # Sums in another order, on another machine, may differ in the last digits.
+                    if not math.isclose(value, other, rel_tol=1e-9):
+                        raise InputError(
+                            f"{name} has {metric} {value} ({protocol}) in the evaluation of {_name(evaluation)} "
+                            f"but {other} in another; the same data must give the same, run evaluate again"
+                        )
+
+
+def _by_training(curves: Iterable[Curve], evaluations: Sequence[EvaluationSummary]) -> dict[tuple[str, int], Curve]:
+    evaluated = {(evaluation.dataset, evaluation.model, evaluation.seed) for evaluation in evaluations}
+    by_training: dict[tuple[str, int], Curve] = {}
+    for curve in curves:
+        dataset, model, seed = curve.training.dataset, curve.training.model, curve.training.seed
+        if (dataset, model, seed) not in evaluated:
+            raise InputError(
+                f"a learning curve of {model} seed {seed} on {dataset}, which no evaluation is of; leave it out"
+            )
+        if (model, seed) in by_training:
+            raise InputError(f"two learning curves of {model} seed {seed}; give each one once")
+        by_training[model, seed] = curve
+    return dict(sorted(by_training.items()))

@@ -1,0 +1,114 @@
+"""The report of an adapter study: a verdict in words, a table of every scale, loss curves and sensitivity."""
+
+from typing import Final
+
+from ssm4rec.report.figures import Figure, drawing, logarithmic, style
+from ssm4rec.report.markdown import escape, table
+from ssm4rec.report.sections import Section
+from ssm4rec.studies.adapters.study import LAST_PART, AdapterStudy
+
+OURS: Final = "usgm"
+RIVAL: Final = "adamw_torch"
+
+_NOTES: Final = f"""\
+- **Late loss** is the mean over the last {LAST_PART:.0%} of the prompts, nats per token of the answer (the letter and
+  the end after it). Every prompt is new and seen once, before the step that learns from it: it is a loss on data
+  not trained on. Trials are chosen by it; the ranking of some validation users is too coarse for that.
+- **Letter** is the loss of the letter alone; guessing among 20 candidates costs 3.00.
+- **Fair tuning.** Each optimizer had the same number of trials, over its peak learning rate or (USGM) the diameter of
+  its ball in norms of the initial LoRA matrices. AdamW's rate rises and falls (warmup, then linear); USGM has none.
+- **Intervals** are 95% Student's t over seeds, differences paired by seed; a single seed has none. A difference is
+  significant if its interval excludes zero; otherwise its minimum detectable effect (MDE) is given: what such a test
+  would find with a chance of 80%.
+- Batches are fixed: the adaptive rules are compared in the optimizer study, on recommenders."""
+
+
+def adapter_report_title(study: AdapterStudy) -> str:
+    """Return the title of the report, plain text."""
+    return f"Optimizers of an adapter: {study.source} on {study.dataset}"
+
+
+def adapter_sections(study: AdapterStudy) -> list[Section]:
+    """Return the report's sections in order."""
+    return [
+        Section("In short", verdict(study)),
+        Section("What was reached", _table(study), (_losses(study), _sensitivity(study))),
+        Section("How to read this", _NOTES),
+    ]
+
+
+def verdict(study: AdapterStudy) -> str:
+    """Say in words whether USGM trains the adapter better than AdamW, and how sure that is."""
+    best = {name: study.best_scale(name) for name in study.optimizers}
+    parts = [
+        f"**{escape(name)}** at {scale:g} comes to a late loss of {study.late(name, scale).text()}."
+        for name, scale in best.items()
+    ]
+    if OURS in best and RIVAL in best:
+        difference = study.difference(OURS, RIVAL)
+        higher, lower = (f"USGM trains this adapter significantly {side}" for side in ("worse", "better"))
+        parts.append(f"USGM \N{MINUS SIGN} AdamW: {difference.stated()}: {difference.verdict(higher, lower)}.")
+    edges = [name for name, scale in best.items() if scale in (study.scales(name)[0], study.scales(name)[-1])]
+    if edges:
+        parts.append(f"The best scale of {', '.join(edges)} was at the edge of what was tried: a wider sweep may help.")
+    return " ".join(parts)
+
+
+def _table(study: AdapterStudy) -> str:
+    rows = []
+    for optimizer in study.optimizers:
+        for scale in study.scales(optimizer):
+            trials = study.at(optimizer, scale)
+            looks = [trial.validated() for trial in trials]
+            rows.append(
+                [
+                    optimizer,
+                    f"{scale:g}",
+                    study.late(optimizer, scale).text(),
+                    f"{sum(trial.late('letter_loss') for trial in trials) / len(trials):.3f}",
+                    f"{sum(look[0][1] for look in looks) / len(looks):.4f}",
+                    f"{sum(look[-1][1] for look in looks) / len(looks):.4f}",
+                    str(len(trials)),
+                ]
+            )
+    header = ["Optimizer", "Scale", "Late loss", "Letter", "Validation NDCG@10 before", "after", "Seeds"]
+    prompts = study.trials[0].curve("loss")[-1][0]
+    batch = study.recipe["steps"]["batch"] * study.recipe["steps"]["accumulation"]
+    return f"{prompts} prompts, {batch} per step.\n\n{table(header, rows, text_columns=1)}"
+
+
+def _losses(study: AdapterStudy) -> Figure:
+    numbers: list[tuple[str, float, int, int, float]] = []
+    with drawing("adapter-loss") as figure:
+        for place, optimizer in enumerate(study.optimizers):
+            scale = study.best_scale(optimizer)
+            for trial in study.at(optimizer, scale):
+                curve = trial.curve("loss")
+                label = f"{optimizer}, {scale:g}" if trial.seed == study.at(optimizer, scale)[0].seed else None
+                figure.axes.plot(*zip(*curve, strict=True), label=label, **style(place))
+                numbers += [(optimizer, scale, trial.seed, *point) for point in curve]
+        figure.axes.set_xlabel("Prompts seen")
+        figure.axes.set_ylabel("Loss, nats per token of the answer")
+        figure.axes.legend(frameon=False)
+    caption = (
+        "Training loss at each optimizer's best scale, one line per seed; each point is the mean since the one before."
+    )
+    return figure.figure(caption, ("optimizer", "scale", "seed", "prompts", "loss"), numbers)
+
+
+def _sensitivity(study: AdapterStudy) -> Figure:
+    numbers = [
+        (optimizer, scale, study.late(optimizer, scale).value)
+        for optimizer in study.optimizers
+        for scale in study.scales(optimizer)
+    ]
+    with drawing("adapter-sensitivity") as figure:
+        for place, optimizer in enumerate(study.optimizers):
+            points = [(scale, late) for name, scale, late in numbers if name == optimizer]
+            figure.axes.plot(*zip(*points, strict=True), label=optimizer, **style(place))
+        logarithmic(figure.axes, "x")
+        figure.axes.set_xlabel("Learning rate; of USGM the diameter")
+        figure.axes.set_ylabel("Late loss")
+        figure.axes.legend(frameon=False)
+    caption = "How much each optimizer depends on its scale; mean over seeds."
+    return figure.figure(caption, ("optimizer", "scale", "late_loss"), numbers)

@@ -1,0 +1,110 @@
+"""The paper's claims, one by one: what this run says to each, and how sure it is."""
+
+from typing import Final
+
+from ssm4rec.artifacts.estimate import Estimate
+from ssm4rec.artifacts.names import UNMASKED
+from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER
+from ssm4rec.report.comparison_sections import pair_row
+from ssm4rec.report.markdown import bullets, escape, listed, plural, population
+from ssm4rec.report.paper import PAPER, SOURCE, PaperTable
+from ssm4rec.report.sections import Section
+from ssm4rec.studies.comparative.study import Study
+
+_STATE_SPACE_MODELS: Final = ("mamba4rec", "2mamba4rec", "hydra4rec")
+_TRANSFORMER: Final = "sasrec"
+_HYDRA, _MAMBA = "hydra4rec", "mamba4rec"
+_CLAIMED: Final = 4.0
+
+
+def claims_section(study: Study, paper: PaperTable | None) -> list[Section]:
+    """Return the section of the claims; none where nothing was measured that could judge one."""
+    if not (study.comparison or study.latency or study.language_models.rankers):
+        return []
+    lines = [
+        f"**State-space models recommend better than SASRec.** {_ssms_beat_sasrec(study)}",
+        f"**Hydra is four to five times as fast as Mamba, with similar metrics.** {_hydra_is_faster(study, paper)}",
+        f"**ORPO improves the ranking of a language model slightly.** {_orpo_helps(study)}",
+        "**USGM with adaptive batches trains better than Adam.** Not in this study; the optimizer study measures it "
+        "(`make optimizer-study`).",
+    ]
+    text = f"What {SOURCE} claims, and what this run says to it on {escape(study.manifest['dataset'])}:"
+    return [Section("The paper's claims", f"{text}\n\n{bullets(lines)}")]
+
+
+def _ssms_beat_sasrec(study: Study) -> str:
+    if study.comparison is None:
+        return "Not judged: the models were not compared user by user."
+    words = []
+    for model in _STATE_SPACE_MODELS:
+        row = pair_row(study.comparison, model, _TRANSFORMER, UNMASKED, "ndcg@10")
+        if row is None:
+            continue
+        verdict = row.difference.verdict("yes", "no, SASRec is significantly better")
+        words.append(f"{model}: {verdict}, NDCG@10 {row.difference.stated()}")
+    if not words:
+        return "Not judged: SASRec or all state-space models are missing."
+    seeds = {len(study.seeds(model)) for model in study.models}
+    counted = f"{'' if len(seeds) == 1 else 'at least '}{plural(min(seeds), 'seed')} per model"
+    return (
+        f"{'; '.join(words)}. History unmasked, over {population(study.comparison.users, study.comparison.targets)}; "
+        f"{counted}, all with this run's settings."
+    )
+
+
+def _hydra_is_faster(study: Study, paper: PaperTable | None) -> str:
+    latency = study.latency
+    printed = listed([f"{_printed_ratio(table):.1f}" for table in ([paper] if paper else PAPER.values())])
+    theirs = f"The latencies in its own table{'' if paper else 's'} give {printed} times."
+    if latency is None:
+        return f"Not judged: no latency was measured. {theirs}"
+    words = []
+    for batch in latency.batches:
+        ratio = latency.times_as_fast(_HYDRA, _MAMBA, batch)
+        if ratio:
+            shown = f"{ratio.text('{:.2f}'.format)} times as fast"
+            words.append(f"with {plural(batch, 'user')} per request: {_judged_ratio(ratio)}, {shown}")
+    if not words:
+        return f"Not judged: samples of one of the two are missing. {theirs}"
+    metrics = ""
+    row = pair_row(study.comparison, _HYDRA, _MAMBA, UNMASKED, "ndcg@10") if study.comparison else None
+    if row:
+        same = row.difference.verdict("hydra4rec is significantly better", "mamba4rec is significantly better")
+        metrics = f" NDCG@10, hydra4rec \N{MINUS SIGN} mamba4rec: {row.difference.stated()}: {same}."
+    device = escape(str(latency.summary.machine["device_name"]))
+    return f"On {device} (paper: A100) {'; '.join(words)}.{metrics} {theirs}"
+
+
+def _judged_ratio(ratio: Estimate) -> str:
+    match ratio.side(1), ratio.side(_CLAIMED):
+        case _, 1:
+            return "yes"
+        case -1, _:
+            return "no, hydra4rec is significantly slower"
+        case 1, -1:
+            return "significantly faster, but not four times as fast"
+        case _, -1:
+            return "no, not four times as fast"
+        case _:
+            return "open, four times lies in the interval"
+
+
+def _printed_ratio(paper: PaperTable) -> float:
+    printed = {row.model: float(row.latency) for row in paper.rows if row.latency}
+    return printed[_MAMBA] / printed[_HYDRA]
+
+
+def _orpo_helps(study: Study) -> str:
+    words = []
+    for run in study.language_models.rankers:
+        if not run.aligned:
+            continue
+        found = run.difference(ALIGNED, FINETUNED, RETRIEVER_ORDER, "ndcg")
+        verdict = found.verdict("yes", "no, it is significantly worse")
+        words.append(
+            f"{escape(run.name)}: {verdict}, NDCG@10 {found.stated()} over {plural(found.n, 'user')}, candidates in "
+            "the retriever's order"
+        )
+    return (
+        f"{'; '.join(words)}. See the notes on how little was trained." if words else "Not judged: no aligned ranker."
+    )

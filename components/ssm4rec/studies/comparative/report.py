@@ -1,0 +1,170 @@
+"""What the report of a comparative study says, in order."""
+
+from typing import Final
+
+from ssm4rec.artifacts.names import GLOBAL_TIME, PROTOCOLS
+from ssm4rec.data.event_order import RECBOLE
+from ssm4rec.report.comparison_sections import comparison_sections
+from ssm4rec.report.findings import comparability, event_order, sequence_lengths
+from ssm4rec.report.generator_sections import generator_cautions, generator_headlines, generator_sections
+from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headlines, ranker_sections
+from ssm4rec.report.latency_sections import latency_cautions, length_section, users_section
+from ssm4rec.report.markdown import bullets
+from ssm4rec.report.paper import COMMON_NOTES, NO_LATENCY, OTHER_LATENCY, PAPER, SOURCE, PaperTable
+from ssm4rec.report.sections import Section
+from ssm4rec.report.tables import data_counts, filters, key_values, recipes, sources, trainings
+from ssm4rec.studies.comparative import findings, tables
+from ssm4rec.studies.comparative.claims import claims_section
+from ssm4rec.studies.comparative.figures import against_hits, learning_curves
+from ssm4rec.studies.comparative.global_time import global_time_sections
+from ssm4rec.studies.comparative.study import Study
+
+_PROTOCOL_NOTES: Final = """\
+- **Rank.** A target's rank is 1 + the number of items with a higher score + the number of other items with the same
+  score. Ties count against the model: a model that gives all items one score ranks every target last.
+- **Metrics.** For a target at rank r and a cutoff k: HIT@k is 1 if r ≤ k, NDCG@k is 1 / log2(r + 1) if r ≤ k, MRR@k is
+  1 / r if r ≤ k; each is 0 otherwise. A table shows the mean over targets, every target with the same weight; with
+  leave-one-out that is the mean over users. The whole catalog is ranked, nothing is sampled.
+- **History unmasked.** The items of the user's own history compete with the target. This is RecBole's sequential
+  evaluation and so the paper's protocol.
+- **History masked.** The items of the user's own history are taken out of the ranking; a target among them counts as
+  missed, at every cutoff. Where nobody returns to an item, this gives higher numbers with the same model, or the same
+  with a repeat term. The two are never in one table.
+- **Seeds.** A seed decides the first weights, the order of the batches and what dropout drops. Data, split and targets
+  are the same for all seeds: one seed is one training, and a spread over seeds says nothing about other users or
+  other data. A ± is the sample standard deviation over seeds.
+- **most-popular.** Items by their number of training interactions, the same list for everyone: the least to beat.
+- **most-popular-lately** (where data are split by time). Items by their number of training interactions in the last
+  seven days of training, then by all.
+- **most-recent.** The items of the user's history, most recent first, then the others by popularity.
+- **most-frequent.** The items of the user's history by how often the user had them, then the others by popularity.
+- **markov.** A Markov chain with three lags: items by how often they came one, two or three places after the last
+  three items of the history, in training."""
+
+_REPEATS: Final = (
+    "- **Repeated targets.** {share:.1%} of the test targets here are an item that the user had before. With the "
+    "history masked they count as missed, so that no HIT can be above {rest:.1%} there: those numbers say how well new "
+    "items are found."
+)
+
+_EARLY_STOPPING: Final = (
+    "Training looks at validation NDCG@10, history unmasked, after each epoch, keeps the weights of the best epoch "
+    "and stops when it has not improved for `training.patience` epochs. Test targets are used once, after it."
+)
+
+
+def report_title(study: Study) -> str:
+    """Return the title of the report, plain text."""
+    return f"Sequential recommenders on {study.manifest['dataset']}"
+
+
+def report_sections(study: Study) -> list[Section]:
+    """Return the report's sections in order."""
+    paper = PAPER.get(study.manifest["dataset"])
+    models = study.language_models
+    more = [*ranker_headlines(models), *generator_headlines(models)]
+    cautions = [*ranker_cautions(models, study.manifest), *generator_cautions(models)]
+    cautions += latency_cautions(study.latency, study.latency_failure)
+    return [
+        Section("In short", "\n".join([findings.headline(study), *([bullets(more)] if more else [])])),
+        Section("Before reading the numbers", findings.cautions(study, cautions)),
+        *claims_section(study, paper),
+        _comparison(study, paper),
+        *comparison_sections(study.comparison),
+        *global_time_sections(study),
+        *_latency(study, paper),
+        *ranker_sections(models, paper),
+        *generator_sections(models, paper),
+        Section("All metrics", _metrics(study)),
+        Section("Data", _data(study, paper)),
+        Section("Learning curves", findings.missing_curves(study), learning_curves(study)),
+        Section("Settings", _settings(study)),
+        Section("How ranks and metrics are defined", _definitions(study)),
+    ]
+
+
+def _definitions(study: Study) -> str:
+    share = study.manifest["event_order"]["targets_that_repeat"]
+    return f"{_PROTOCOL_NOTES}\n{_REPEATS.format(share=share, rest=1 - share)}"
+
+
+def _comparison(study: Study, paper: PaperTable | None) -> Section:
+    order = study.manifest["event_order"]["name"]
+    if paper is None or order != RECBOLE:
+        why = (
+            f"The paper ({SOURCE}) has no table of results on this data set, so this run's numbers stand alone."
+            if paper is None
+            else findings.other_order(order, paper)
+        )
+        text = f"{why} History unmasked, the paper's protocol:\n\n{tables.this_run(study)}"
+        return Section("This run", text if paper is None else f"{text}\n\n{_sizes(study, paper)}")
+    return Section(
+        "This run | the paper",
+        "\n\n".join(
+            [
+                f"{paper.title}: this run, with the history unmasked, beside Table {paper.number} of {SOURCE}. "
+                + comparability(study, paper),
+                tables.paper_comparison(study, paper),
+                _sizes(study, paper),
+            ]
+        ),
+    )
+
+
+def _sizes(study: Study, paper: PaperTable) -> str:
+    latency = OTHER_LATENCY if study.latency else NO_LATENCY
+    return "\n\n".join(
+        [
+            "Numbers of parameters, ours exact; the paper's as printed:",
+            tables.parameter_comparison(study, paper),
+            bullets([*paper.caveats, *COMMON_NOTES, latency]),
+        ]
+    )
+
+
+def _latency(study: Study, paper: PaperTable | None) -> list[Section]:
+    """Return the sections of latency; none where it was not measured."""
+    latency = study.latency
+    if latency is None:
+        return []
+    sections = [users_section(latency, paper, [against_hits(study, latency, batch) for batch in latency.batches])]
+    if any(result.kind == "length" for result in latency.summary.results):
+        sections.append(length_section(latency))
+    return sections
+
+
+def _metrics(study: Study) -> str:
+    parts = []
+    for split in study.splits:
+        for protocol in PROTOCOLS:
+            parts += [f"### {split.capitalize()}, history {protocol}", tables.all_metrics(study, split, protocol)]
+    return "\n\n".join(parts)
+
+
+def _data(study: Study, paper: PaperTable | None) -> str:
+    manifest = study.manifest
+    filtered = filters(manifest) if manifest["filters"] else "None: every interaction of the source is used."
+    return "\n\n".join(
+        [
+            sequence_lengths(study),
+            data_counts(manifest, paper),
+            "### Filters",
+            filtered,
+            "### Order of events",
+            event_order(study.manifest["event_order"]),
+            "### Preparation and split",
+            *([findings.time_split(manifest["split"])] if study.splitting == GLOBAL_TIME else []),
+            key_values("Preparation", manifest["settings"]),
+            key_values("Split", manifest["split"]),
+            "### Sources",
+            sources(manifest),
+        ]
+    )
+
+
+def _settings(study: Study) -> str:
+    parts = [_EARLY_STOPPING, trainings(study)]
+    for title, shared in (("### Where the models differ", False), ("### What they share", True)):
+        if settings := recipes(study, shared=shared):
+            parts += [title, settings]
+    return "\n\n".join(parts)

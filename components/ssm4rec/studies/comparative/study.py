@@ -1,0 +1,108 @@
+"""A comparative study: its recommenders, and what else was made of them, read from its files."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from ssm4rec.artifacts.comparison import Comparison
+from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.names import GLOBAL_TIME, LEAVE_ONE_OUT
+from ssm4rec.data.later_events import later_training_shares
+from ssm4rec.report.language_models import LanguageModels
+from ssm4rec.report.measurements import Latency, gather_comparison
+from ssm4rec.report.recommenders import Recommenders, gather_recommenders
+from ssm4rec.runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class Study(Recommenders):
+    """What the report tells of.
+
+    Attributes:
+        language_models: rankers and generators, where the study has any.
+        comparison: of its recommenders user by user, where it was made.
+        latency: of its recommenders, where it was measured.
+        latency_failure: why it could not be measured; "" where it was, or nobody tried.
+        global_time: some of its models on the same data split by time for all users, where they were trained on it.
+    """
+
+    language_models: LanguageModels = field(default_factory=LanguageModels)
+    comparison: Comparison | None = None
+    latency: Latency | None = None
+    latency_failure: str = ""
+    global_time: "GlobalTime | None" = None
+
+    def results_document(self) -> list[dict[str, Any]]:
+        """Return the content of results.json.
+
+        Full rankings, then language models under protocols of their own, then the second split's full rankings.
+        """
+        own = (*self.results(), *self.language_models.results())
+        again = self.global_time.study.results() if self.global_time else []
+        return [
+            {**asdict(row), "splitting": splitting}
+            for rows, splitting in ((own, self.splitting), (again, GLOBAL_TIME))
+            for row in rows
+        ]
+
+
+@dataclass(frozen=True)
+class GlobalTime:
+    """The second split beside a study's own; ``gather_global_time`` makes one.
+
+    Attributes:
+        study: the models trained and evaluated on it; their numbers are never mixed with the first split's.
+        users_with_later: share of the first split's test users who have training events later than their target.
+        later_events: of the median of these users, the share of all training events that are later.
+    """
+
+    study: Study
+    users_with_later: float
+    later_events: float
+
+
+def study_of(recommenders: Recommenders, **parts: Any) -> Study:
+    """Return recommenders with what else was made of them."""
+    return Study(recommenders.manifest, recommenders.evaluations, recommenders.curves, **parts)
+
+
+def gather_global_time(
+    folder: Path, dataset: Path | None, evaluations: Sequence[Path], comparison: Path | None
+) -> GlobalTime | None:
+    """Read the second split's part of a study; None where there is none.
+
+    None, too, where the study's own split is global-time: then there is nothing to set against it.
+
+    Args:
+        folder: the study's own dataset folder.
+        dataset: the dataset folder of the second split.
+        evaluations: metrics.json of each model on it; empty where the study goes without.
+        comparison: comparison.json of these.
+
+    Raises:
+        InputError: evaluations without their data; data of another name or split; files that do not belong together.
+    """
+    own = read_manifest(folder)
+    if not evaluations or own["split"]["name"] != LEAVE_ONE_OUT:
+        return None
+    if dataset is None:
+        raise InputError("--global-time-dataset: none; give the one of --global-time-evaluations")
+    manifest = read_manifest(dataset)
+    if (manifest["dataset"], manifest["split"]["name"]) != (own["dataset"], GLOBAL_TIME):
+        raise InputError(
+            f"--global-time-dataset {dataset}: {manifest['dataset']}, {manifest['split']['name']}; give "
+            f"{own['dataset']} prepared with --split {GLOBAL_TIME}"
+        )
+    found = gather_recommenders(manifest, map(EvaluationSummary.read, evaluations), [])
+    trainings = {(evaluation.model, evaluation.seed) for evaluation in found.trainings}
+    shares = later_training_shares(folder)
+    later = shares[shares > 0]
+    return GlobalTime(
+        study_of(found, comparison=gather_comparison(manifest, trainings, found.split, comparison)),
+        users_with_later=len(later) / max(1, len(shares)),
+        later_events=float(numpy.median(later)) if len(later) else 0.0,
+    )

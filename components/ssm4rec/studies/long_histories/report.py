@@ -1,0 +1,193 @@
+"""What the report of a long-history study says, in order."""
+
+from typing import Final
+
+from ssm4rec.artifacts.estimate import SIGNIFICANCE, Difference, p_text
+from ssm4rec.artifacts.names import PROTOCOLS, UNMASKED
+from ssm4rec.evaluation.windows import NAME, WindowPair, label
+from ssm4rec.latency.summary import BASELINE
+from ssm4rec.report import tables
+from ssm4rec.report.comparison_sections import model_row
+from ssm4rec.report.findings import sequence_lengths
+from ssm4rec.report.latency_sections import length_section, machine_table
+from ssm4rec.report.markdown import MISSING, escape, plural, table
+from ssm4rec.report.paper import SOURCE
+from ssm4rec.report.sections import Section
+from ssm4rec.studies.long_histories.figures import against_window, of_the_longest_histories, state_sizes
+from ssm4rec.studies.long_histories.findings import in_short, judged_pair, size_words, what_it_shows_not
+from ssm4rec.studies.long_histories.study import LongHistoryStudy
+
+_TEN: Final = ("hit@10", NAME, "mrr@10")
+
+_PAPER: Final = f"""\
+{SOURCE} says of transformers that attention costs O(n² d) in the length n of the history and width d, of state-space
+models that they cost O(n d²), "which makes them a more efficient alternative, especially when operating on long
+sequences"; its data sets have short histories. How the models compare on much longer ones, in quality and in cost, is
+an open question of the paper, and a measurement of latency over lengths the first check that follows from it.
+
+This study answers in two parts that must not be mixed up:
+
+- **Quality**, on real histories: the same models trained and evaluated with windows of several lengths L. A window is
+  the most items of a history that a model reads; of a longer one it reads the last L.
+- **Cost**, on histories of any length: the time of one user's answer, and what a server keeps of a user to go on with
+  one more event: the state of a state-space model or of a linear recurrence, the key-value cache of a transformer."""
+
+_STATES: Final = (
+    "The state is what `prefill` makes of a history and `step` goes on from, its tensors measured as they are: of "
+    "SASRec the keys and values of every layer and item, with the items themselves, which it needs when its window "
+    "slides; of the others a matrix or vector of fixed size a layer. Both hold the last hidden vector and a counter, "
+    "too. In float32. Hydra4Rec reads both ways and keeps no state: after every event it reads the whole history again."
+)
+
+_READING: Final = f"""\
+- **The same users, the same targets, the same protocol** for every window: each user's last item, ranked among all
+  items. The windows change what a model reads, not whom it is asked about.
+- **History unmasked** (the paper's protocol): items of the user's history compete with the target. **Masked**: they are
+  taken out. The mask is the whole history for every window.
+- **Intervals** are 95% bootstrap intervals over users, paired: the difference of two models of the same users. p-values
+  are of two-sided permutation tests, Holm-corrected for all pairs of one table. A difference is significant if its
+  interval excludes zero and its corrected p is below {SIGNIFICANCE:g}; otherwise its minimum detectable effect (MDE)
+  is given: what one uncorrected test on these users would find with a chance of 80%.
+- **Users cut**: those whose history is longer than the window. The others lose nothing by it: for them two windows
+  differ by what the models learnt only.
+- **Crossing points** are interpolated between two measured lengths, along straight lines of log time over log L.
+  Next to each stands where the two curves' 95% intervals do not overlap: elsewhere which one is faster may be noise."""
+
+
+def long_history_title(study: LongHistoryStudy) -> str:
+    """Return the title of the report, plain text."""
+    return f"Long histories on {study.dataset}"
+
+
+def long_history_sections(study: LongHistoryStudy) -> list[Section]:
+    """Return the report's sections in order."""
+    lengths = f"{sequence_lengths(study.recommenders)}\n\n"
+    rivals = [_rivals(study, protocol) for protocol in PROTOCOLS] if study.windows.to_baseline else []
+    sections = [
+        Section("In short", in_short(study)),
+        Section("What this run does not show", what_it_shows_not(study)),
+        Section("The paper's open question", _PAPER),
+        Section(
+            "Quality against the window",
+            lengths + "\n\n".join(_quality(study, protocol) for protocol in PROTOCOLS),
+            tuple(against_window(study, protocol) for protocol in PROTOCOLS),
+        ),
+        Section("What shorter windows lose", "\n\n".join(_losses(study, protocol) for protocol in PROTOCOLS)),
+        Section(
+            "Whom a longer window serves",
+            _by_history_length(study),
+            (of_the_longest_histories(study, UNMASKED),),
+        ),
+    ]
+    if rivals:
+        sections.append(Section(f"Compared with {BASELINE} at the same window", "\n\n".join(rivals)))
+    sections.append(length_section(study.latency))
+    if study.states():
+        sections.append(Section("State against key-value cache", _states(study), (state_sizes(study),)))
+    return [
+        *sections,
+        Section("How to read this", _READING),
+        Section("How the models were trained", _trainings(study)),
+        Section("What the latency was measured on", machine_table(study.latency)),
+    ]
+
+
+def _quality(study: LongHistoryStudy, protocol: str) -> str:
+    rows = []
+    for model, window in _models_and_windows(study):
+        cells = []
+        for metric in _TEN:
+            row = model_row(study.windows.comparison, label(model, window), protocol, metric)
+            cells.append(row.mean.text() if row else MISSING)
+        rows.append([escape(model), f"{window:,}", *cells, f"{study.cpu_seconds(model, window):,.0f}"])
+    header = ["Model", "Window", "HIT@10", "NDCG@10", "MRR@10", "Training, CPU-s"]
+    users = plural(study.windows.comparison.users, "user")
+    return f"### History {protocol}, over {users}\n\n{table(header, rows)}"
+
+
+def _losses(study: LongHistoryStudy, protocol: str) -> str:
+    rows = [
+        [
+            escape(pair.model),
+            f"{pair.window:,} \N{MINUS SIGN} {pair.other_window:,}",
+            judged_pair(pair),
+            *_tested(pair),
+            f"{pair.cut_users:,}",
+            _difference(pair.of_cut_users),
+        ]
+        for pair in study.windows.to_longest
+        if pair.protocol == protocol
+    ]
+    header = ["Model", "Windows", "Verdict", "All users", "p, Holm-corrected", "Users cut", "Cut users only"]
+    return f"### NDCG@10, history {protocol}\n\n{table(header, rows, text_columns=3)}"
+
+
+def _rivals(study: LongHistoryStudy, protocol: str) -> str:
+    rows = [
+        [escape(pair.model), f"{pair.window:,}", judged_pair(pair), *_tested(pair)]
+        for pair in study.windows.to_baseline
+        if pair.protocol == protocol
+    ]
+    header = ["Model", "Window", f"Than {BASELINE}", "Difference in NDCG@10", "p, Holm-corrected"]
+    return f"### History {protocol}\n\n{table(header, rows, text_columns=3)}"
+
+
+def _difference(difference: Difference | None) -> str:
+    return difference.text() if difference else MISSING
+
+
+def _tested(pair: WindowPair) -> tuple[str, str]:
+    """Return the cells of a difference and its corrected p."""
+    p = pair.all_users.p_holm
+    return pair.all_users.text(), MISSING if p is None else p_text(p)
+
+
+def _by_history_length(study: LongHistoryStudy) -> str:
+    """Return NDCG@10 of quarters of the users, a table a model."""
+    parts = [
+        "NDCG@10 with the history unmasked, of the users in quarters by the number of items before the target, with "
+        "its standard error over users. A window cuts nobody whose history is no longer."
+    ]
+    slices = [
+        row
+        for row in study.windows.comparison.slices
+        if (row.by, row.protocol, row.metric) == ("history_length", UNMASKED, NAME)
+    ]
+    cells = {
+        (row.part, row.model): f"{row.mean:.4f}" + (f" ± {row.standard_error:.4f}" if row.standard_error else "")
+        for row in slices
+    }
+    targets = {row.part: row.targets for row in slices}
+    for model, windows in study.windows.windows.items():
+        rows = [
+            [f"{part} items", f"{count:,}", *(cells[part, label(model, window)] for window in windows)]
+            for part, count in targets.items()
+        ]
+        header = ["History", "Targets", *(f"L = {window:,}" for window in windows)]
+        parts += [f"### {escape(model)}", table(header, rows)]
+    return "\n\n".join(parts)
+
+
+def _states(study: LongHistoryStudy) -> str:
+    states = study.states()
+    lengths = sorted({length for sizes in states.values() for length in sizes})
+    rows = [
+        [escape(model), *(size_words(sizes[length]) if length in sizes else MISSING for length in lengths)]
+        for model, sizes in states.items()
+    ]
+    return f"{_STATES}\n\n{table(['Model', *(f'L = {length:,}' for length in lengths)], rows)}"
+
+
+def _trainings(study: LongHistoryStudy) -> str:
+    """Return how each training went, and what each model's settings are but for the window."""
+    parts = ["### Trainings", tables.trainings(study.recommenders)]
+    if shared := tables.recipes(study.recommenders, shared=True):
+        parts += ["### Settings that all share", shared]
+    for model, windows in study.windows.windows.items():
+        recipe = study.recommenders.models[label(model, windows[-1])].recipe
+        parts += [f"### {escape(model)}", tables.key_values("Model", recipe["model"])]
+    return "\n\n".join(parts)
+
+
+def _models_and_windows(study: LongHistoryStudy) -> list[tuple[str, int]]:
+    return [(model, window) for model, own in study.windows.windows.items() for window in own]

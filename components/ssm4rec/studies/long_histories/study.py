@@ -1,0 +1,141 @@
+"""A long-history study: trainings with windows of several lengths, and what serving costs at several lengths."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.latency import Crossing, LatencyResult
+from ssm4rec.artifacts.ranks import Ranks
+from ssm4rec.evaluation.windows import WindowComparison, check_ranks, compare_windows, label, window_of
+from ssm4rec.latency.summary import BASELINE
+from ssm4rec.report.measurements import GENERATED, STEP, Latency
+from ssm4rec.report.recommenders import Recommenders, gather_recommenders
+from ssm4rec.runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class LongHistoryStudy:
+    """What the report tells of; ``gather_long_histories`` makes one.
+
+    Attributes:
+        recommenders: the evaluations; a model at one window is a model of its own, called by
+            ``evaluation.windows.label``.
+        windows: what longer windows buy.
+        latency: the sweep over the length of one user's history.
+    """
+
+    recommenders: Recommenders
+    windows: WindowComparison
+    latency: Latency
+
+    @property
+    def dataset(self) -> str:
+        """The data set's name."""
+        return str(self.recommenders.manifest["dataset"])
+
+    def cpu_seconds(self, model: str, window: int) -> float:
+        """Return the CPU-seconds of a training, the mean over its seeds."""
+        own = [one for one in self.recommenders.trainings if one.model == label(model, window)]
+        return sum(float(one.training["cpu_seconds"]) for one in own) / len(own)
+
+    def states(self) -> dict[str, dict[int, int]]:
+        """Return the bytes of one user's state after L items, by model and L."""
+        return {
+            model: {result.length or 0: result.state_bytes or 0 for result in curve}
+            for model, curve in self.latency.of_lengths(STEP).items()
+        }
+
+    def crossings(self) -> list[Crossing]:
+        """Return where curves on generated histories cross the baseline's, a model and a way of reading each."""
+        return [one for one in self.latency.summary.crossings if one.histories == GENERATED]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every number of the study, flat: results.json. What a kind of row lacks is missing in it."""
+        dataset = {"dataset": self.dataset}
+        evaluated: dict[tuple[str, int | None], EvaluationSummary] = {
+            (one.model, one.seed): one for one in self.recommenders.trainings
+        }
+        quality = [
+            {"kind": "quality"} | asdict(row) | _names(row.model, row.seed, evaluated)
+            for row in self.recommenders.results()
+        ]
+        pairs = [
+            {"kind": kind, **dataset, **asdict(pair)}
+            for kind, found in (("to longest", self.windows.to_longest), ("to baseline", self.windows.to_baseline))
+            for pair in found
+        ]
+        costs = [{"kind": "cost", **dataset, **_cost(result)} for result in self.latency.summary.results]
+        crossed = [{"kind": "crossing", **dataset, **asdict(one)} for one in self.latency.summary.crossings]
+        return [*quality, *pairs, *costs, *crossed]
+
+
+def _names(
+    labelled: str, seed: int | None, evaluated: dict[tuple[str, int | None], EvaluationSummary]
+) -> dict[str, Any]:
+    """Return the model's own name and its window; the baseline of all has no window."""
+    evaluation = evaluated.get((labelled, seed))
+    if evaluation is None:
+        return {"model": labelled, "window": None}
+    window = window_of(evaluation)
+    return {"model": labelled.removesuffix(label("", window)), "window": window}
+
+
+def _cost(result: LatencyResult) -> dict[str, Any]:
+    return {
+        "model": result.model,
+        "seed": result.seed,
+        "mode": result.mode,
+        "histories": result.histories,
+        "length": result.length,
+        "samples": result.samples,
+        "weights": result.weights,
+        "median_seconds": result.median.value,
+        "low": result.median.low,
+        "high": result.median.high,
+        "state_bytes": result.state_bytes,
+    }
+
+
+def gather_long_histories(
+    manifest: dict[str, Any],
+    dataset: SequenceDataset,
+    evaluated: Sequence[tuple[EvaluationSummary, Ranks]],
+    latency: Latency,
+    resamples: int,
+) -> LongHistoryStudy:
+    """Check that everything belongs together, compare windows, and return the study.
+
+    Args:
+        manifest: the data set's.
+        dataset: its sequences.
+        evaluated: metrics and ranks of every training, all on one split.
+        latency: a sweep over lengths.
+        resamples: of the comparison's bootstrap and permutation tests.
+
+    Raises:
+        InputError: files that do not belong together, no two windows of any model, or no sweep.
+    """
+    for evaluation, ranks in evaluated:
+        check_ranks(evaluation, ranks)
+    recommenders = gather_recommenders(manifest, [_labelled(evaluation) for evaluation, _ in evaluated], [])
+    if not any(result.kind == "length" for result in latency.summary.results):
+        raise InputError("the measurement of latency holds no lengths; run measure_latency with --lengths")
+    if not latency.summary.protocol.get("lengths"):
+        raise InputError("the measurement of latency does not say its lengths; run measure_latency again")
+    windows = compare_windows(
+        dataset,
+        [(evaluation.model, window_of(evaluation), ranks) for evaluation, ranks in evaluated],
+        BASELINE,
+        resamples,
+        seed=0,
+    )
+    return LongHistoryStudy(recommenders, windows, latency)
+
+
+def _labelled(evaluation: EvaluationSummary) -> EvaluationSummary:
+    """Return an evaluation whose model is called by its window, too."""
+    name = label(evaluation.model, window_of(evaluation))
+    rows = tuple(replace(row, model=name) if row.model == evaluation.model else row for row in evaluation.rows)
+    return replace(evaluation, model=name, rows=rows)

@@ -1,0 +1,59 @@
+"""Published figures of MovieLens-1M that were made with RecBole: HIT@10 and NDCG@10, as printed.
+
+All of them are of RecBole's order of events (``data/event_order.py``), leave-one-out, all items ranked, history not
+masked: RecBole's evaluation of sequential models never masks it. They compare with no other numbers.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ssm4rec.artifacts.names import PAPER_RECOMMENDERS
+from ssm4rec.report.paper import PAPER, SOURCE
+from ssm4rec.studies.reproduction.plan import DATASET
+
+
+@dataclass(frozen=True)
+class PublishedFigures:
+    """What one source prints of one model.
+
+    Attributes:
+        model: our name of it.
+        source: who printed it.
+        setting: what is known of the training.
+        hit_10, ndcg_10: as printed, so that the digits show the precision; None where the source gives none.
+    """
+
+    model: str
+    source: str
+    setting: str
+    hit_10: str
+    ndcg_10: str | None
+
+    def printed(self, metric: str) -> str | None:
+        """Return a metric as printed."""
+        return {"hit@10": self.hit_10, "ndcg@10": self.ndcg_10}[metric]
+
+
+PAPER_TABLE: Final = f"{SOURCE}, Table {PAPER[DATASET].number}"
+_MAMBA4REC: Final = "arXiv 2403.03900 (Mamba4Rec)"
+
+PUBLISHED: Final = (
+    *(
+        PublishedFigures(row.model, PAPER_TABLE, "seeds, epochs and hyperparameters not given", row.hit_10, row.ndcg_10)
+        for row in PAPER[DATASET].rows
+        if row.model in PAPER_RECOMMENDERS
+    ),
+    PublishedFigures("sasrec", _MAMBA4REC, "a baseline of that paper, rounded to three digits", "0.298", "0.169"),
+    PublishedFigures("mamba4rec", _MAMBA4REC, "one layer", "0.3121", "0.1822"),
+    PublishedFigures("mamba4rec", "ziwliu-cityu/SIMGA, RecMamba.ipynb", "log of one RecBole run", "0.3046", "0.1748"),
+    PublishedFigures(
+        "mamba4rec", "AlwaysFHao/TiM4Rec, issue 1", "one layer, by a reader who trained it again", "0.3169", None
+    ),
+    PublishedFigures("mamba4rec", "AlwaysFHao/TiM4Rec, issue 1", "two layers, by that paper's authors", "0.3253", None),
+)
+"""Every figure, those of the paper first; Mamba4Rec's own were compared with chengkai-liu/Mamba4Rec, issue 3."""
+
+
+def published_of(model: str) -> list[PublishedFigures]:
+    """Return the published figures of a model."""
+    return [one for one in PUBLISHED if one.model == model]

@@ -1,0 +1,241 @@
+"""What the report of a reproduction study says, in order."""
+
+from typing import Final
+
+from ssm4rec.artifacts.names import BASELINES, LEAVE_ONE_OUT, MASKED, UNMASKED
+from ssm4rec.data.event_order import RECBOLE
+from ssm4rec.report import tables
+from ssm4rec.report.findings import (
+    PROFILE_CAUTIONS,
+    comparability,
+    event_order,
+    other_copies,
+    ran_out_of_epochs,
+    sequence_lengths,
+)
+from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table
+from ssm4rec.report.paper import COMMON_NOTES, PAPER
+from ssm4rec.report.sections import Section
+from ssm4rec.studies.reproduction.figures import next_to_published
+from ssm4rec.studies.reproduction.plan import DATASET, PUBLISHED_EPOCHS
+from ssm4rec.studies.reproduction.published import PAPER_TABLE, PUBLISHED, published_of
+from ssm4rec.studies.reproduction.study import ABOVE, BELOW, METRICS, Judgement, Recipe, Reproduction
+
+_LIKE_WITH_LIKE: Final = (
+    "Published figures stand in this section alone, next to our numbers with the history **unmasked**, in RecBole's "
+    f"**order of events** (`{RECBOLE}`), on each user's last item, ranked among all items: that is how they were "
+    "made. RecBole's evaluation of sequential models never masks the history. Figures of another order of events, or "
+    "with the history masked, are of another data set or task and are not shown."
+)
+_HEADER: Final = ["Model", "Recipe", "Repeat term", "HIT@10", "NDCG@10", "Seeds", "Epochs", "CPU minutes"]
+_HOW_TO_READ: Final = """\
+- **Intervals** are 95% bootstrap intervals over users of this run's models as trained; a model of several seeds counts,
+  for each user, with the mean over its seeds. They say nothing about other seeds. Published figures come without any.
+- **above**, **level**, **below**: the whole interval lies above the published figure, the figure lies in it, or the
+  whole interval lies below. "At or above" is above or level. A figure that was printed with three digits may have been
+  rounded from anything within half of the last one; all of that counts as the figure.
+- **Epochs**: those that each training had, of the most that its recipe allows; training ends before when validation
+  NDCG@10 has not improved for the recipe's patience. An epoch of `paper` shows every prefix of every user, RecBole's
+  data augmentation, so that epochs of `paper` and of `best` are not of one size.
+- **CPU minutes** of one training with its validation, the mean over seeds.
+- **Repeat term**: one learned number that is added to the scores of the items that the user had. No published model has
+  one. It needs no mask to keep down what was already had."""
+
+
+def reproduction_title(study: Reproduction) -> str:
+    """Return the title of the report, plain text."""
+    return f"{PAPER[DATASET].title} in RecBole's order of events: {plural(len(study.recipes), 'recipe')}"
+
+
+def reproduction_sections(study: Reproduction) -> list[Section]:
+    """Return the report's sections in order."""
+    told = f"No published figure stands here: {study.other_data}." if study.other_data else _LIKE_WITH_LIKE
+    parts = [
+        f"Over {plural(study.comparison.users, 'user')}, {plural(study.comparison.items, 'item')}. {told}",
+        _next_to_published(study),
+    ]
+    return [
+        Section("In short", bullets([_in_short(study, model) for model in _models(study)])),
+        Section("Before reading the numbers", bullets(_cautions(study))),
+        Section(
+            "History unmasked, next to the published figures",
+            "\n\n".join(parts),
+            tuple(next_to_published(study, metric) for metric in METRICS),
+        ),
+        Section("At or above the published figures", _verdicts(study)),
+        Section("History masked", f"{_MASKED_ALONE}\n\n{table(_HEADER, _ours(study, MASKED), text_columns=5)}"),
+        Section("Where the published figures are from", _sources()),
+        Section("Data", _data(study)),
+        Section("How the models were trained", _trainings(study)),
+        Section("How to read this", _HOW_TO_READ),
+    ]
+
+
+_MASKED_ALONE: Final = (
+    "The items of the user's history are taken out of the ranking. No published figure of "
+    "RecBole's is made this way, so none stands here."
+)
+
+
+def _models(study: Reproduction) -> list[str]:
+    """Return the models in the order of the paper's table."""
+    order = [one.model for one in PUBLISHED]
+    return sorted(dict.fromkeys(recipe.model for recipe in study.recipes), key=order.index)
+
+
+def _called(recipe: Recipe) -> str:
+    return f"`{escape(recipe.profile)}` {'with' if recipe.repeat_term else 'without'} the repeat term"
+
+
+def _in_short(study: Reproduction, model: str) -> str:
+    """Say how each recipe of a model stands to the paper's row."""
+    (paper,) = [one for one in published_of(model) if one.source == PAPER_TABLE]
+    row = f"{PAPER_TABLE}: {paper.hit_10} / {paper.ndcg_10}"
+    found = [one for one in study.judgements() if one.published is paper]
+    if not found:
+        return f"**{escape(model)}** ({row}): not judged, as {study.other_data}."
+    said = [
+        f"{_called(recipe)} {' / '.join(f'{one.ours.mean.value:.4f}' for one in of_recipe)}, {_judged(of_recipe)}"
+        for recipe in study.recipes
+        if (of_recipe := [one for one in found if one.recipe is recipe])
+    ]
+    return f"**{escape(model)}** ({row}), HIT@10 / NDCG@10 unmasked: {'; '.join(said)}."
+
+
+def _judged(judgements: list[Judgement]) -> str:
+    """Say whether a recipe is at or above a row in its metrics.
+
+    A row is reached where no metric's interval lies below the printed figure.
+    """
+    below = [one.metric.upper() for one in judgements if one.verdict == BELOW]
+    if below:
+        return f"**below** the row in {listed(below)}"
+    above = [one.metric.upper() for one in judgements if one.verdict == ABOVE]
+    return f"**at or above** the row{f' (above in {listed(above)})' if above else ''}"
+
+
+def _cautions(study: Reproduction) -> list[str]:
+    lines = [comparability(study.recommenders, PAPER[DATASET])]
+    if study.other_data:
+        lines.append(f"No published figure stands next to these numbers, and nothing is judged: {study.other_data}.")
+    short = [
+        f"{escape(recipe.model)} at most {recipe.most_epochs:,}"
+        for recipe in study.recipes
+        if recipe.profile == "paper" and recipe.most_epochs < PUBLISHED_EPOCHS
+    ]
+    if short:
+        lines.append(
+            f"Recipe `paper` is bounded by the time of a CPU: it asks for up to {PUBLISHED_EPOCHS} epochs, and here "
+            f"had {listed(short)}. What is below a published figure there may be under-trained."
+        )
+    few = [_labelled(recipe) for recipe in study.recipes if len(recipe.trainings) < 3]
+    if few:
+        lines.append(f"Fewer than three seeds say nothing about the spread between seeds: {'; '.join(few)}.")
+    unfinished = [_labelled(recipe) for recipe in study.recipes if ran_out_of_epochs(study.recommenders, recipe.label)]
+    if unfinished:
+        lines.append(
+            "Under-trained: training ended because its epochs ran out, and the best epoch was among the last two; more "
+            f"epochs may give better numbers: {'; '.join(unfinished)}."
+        )
+    profiles = {recipe.profile for recipe in study.recipes}
+    lines += [f"Profile {name} {caution}." for name, caution in PROFILE_CAUTIONS.items() if name in profiles]
+    return [*lines, *other_copies(study.recommenders)]
+
+
+def _labelled(recipe: Recipe) -> str:
+    return escape(recipe.label)
+
+
+def _next_to_published(study: Reproduction) -> str:
+    """Return our recipes and the published figures, grouped by model, and the baselines."""
+    ours = {recipe.label: line for recipe, line in zip(study.recipes, _ours(study, UNMASKED), strict=False)}
+    rows = []
+    for model in _models(study):
+        rows += [ours[recipe.label] for recipe in study.recipes if recipe.model == model]
+        rows += [
+            [
+                f"*{escape(model)}*", f"*{escape(one.source)}*", MISSING, one.hit_10, one.ndcg_10 or MISSING,
+                MISSING, MISSING, MISSING,
+            ]
+            for one in study.published(model)
+        ]  # fmt: skip
+    rows += _of_baselines(study, UNMASKED)
+    return table(_HEADER, rows, text_columns=5)
+
+
+def _ours(study: Reproduction, protocol: str) -> list[list[str]]:
+    """Return a line for each of our recipes, then the baselines."""
+    lines = [
+        [
+            escape(recipe.model),
+            f"`{escape(recipe.profile)}`",
+            "yes" if recipe.repeat_term else "no",
+            *_metrics(study, recipe.label, protocol),
+            listed([str(one.seed) for one in recipe.trainings]),
+            f"{listed([f'{epochs:,}' for epochs in recipe.epochs])} of {recipe.most_epochs:,}",
+            f"{recipe.cpu_minutes:,.1f}",
+        ]
+        for recipe in study.recipes
+    ]
+    return [*lines, *_of_baselines(study, protocol)]
+
+
+def _of_baselines(study: Reproduction, protocol: str) -> list[list[str]]:
+    return [
+        [name, "baseline", MISSING, *_metrics(study, name, protocol), MISSING, MISSING, MISSING] for name in BASELINES
+    ]
+
+
+def _metrics(study: Reproduction, name: str, protocol: str) -> list[str]:
+    rows = [study.row(name, protocol, metric) for metric in METRICS]
+    return [row.mean.text() for row in rows]
+
+
+def _verdicts(study: Reproduction) -> str:
+    """Return every published figure against every recipe of its model, history unmasked."""
+    found = study.judgements()
+    if not found:
+        return f"Nothing is judged: {study.other_data}."
+    lines: dict[tuple[int, str], list[str]] = {}
+    for one in found:
+        line = lines.setdefault(
+            (PUBLISHED.index(one.published), one.recipe.label),
+            [
+                escape(one.published.model), escape(one.published.source), escape(one.published.setting),
+                _called(one.recipe), MISSING, MISSING,
+            ],
+        )  # fmt: skip
+        line[4 + METRICS.index(one.metric)] = (
+            f"{one.verdict}: {one.ours.mean.text()} against {one.published.printed(one.metric)}"
+        )
+    header = ["Model", "Published by", "Their training", "This run, history unmasked", "HIT@10", "NDCG@10"]
+    return table(header, [lines[key] for key in sorted(lines)], text_columns=len(header))
+
+
+def _sources() -> str:
+    lines = [
+        f"{escape(one.model)}: {one.hit_10} / {one.ndcg_10 or 'not given'}, {escape(one.source)} ({one.setting})"
+        for one in PUBLISHED
+    ]
+    return f"HIT@10 / NDCG@10, history unmasked, order `{RECBOLE}`, {LEAVE_ONE_OUT}:\n\n{bullets(lines)}"
+
+
+def _data(study: Reproduction) -> str:
+    manifest = study.recommenders.manifest
+    return "\n\n".join(
+        [
+            sequence_lengths(study.recommenders),
+            tables.data_counts(manifest, PAPER[DATASET]),
+            event_order(manifest["event_order"]),
+            tables.sources(manifest),
+            bullets(COMMON_NOTES[:2]),
+        ]
+    )
+
+
+def _trainings(study: Reproduction) -> str:
+    parts = [tables.trainings(study.recommenders)]
+    for title, shared in (("### Where the recipes differ", False), ("### What they share", True)):
+        if recipes := tables.recipes(study.recommenders, shared=shared):
+            parts += [title, recipes]
+    return "\n\n".join(parts)

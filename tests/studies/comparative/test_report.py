@@ -1,0 +1,162 @@
+"""The report as a page and as Markdown: order, figures, escaping, nothing loaded from elsewhere."""
+
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from markdown_it import MarkdownIt
+
+from ssm4rec.report.document import render_html, render_markdown
+from ssm4rec.report.recommenders import gather_recommenders
+from ssm4rec.studies.comparative.figures import learning_curves
+from ssm4rec.studies.comparative.report import report_sections, report_title
+from ssm4rec.studies.comparative.study import study_of
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+TITLES = [
+    "In short",
+    "Before reading the numbers",
+    "This run | the paper",
+    "All metrics",
+    "Data",
+    "Learning curves",
+    "Settings",
+    "How ranks and metrics are defined",
+]
+
+
+class Page(HTMLParser):
+    """Reads a page; every tag must be closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.headings, self.words = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attributes]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attributes]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+
+@pytest.fixture
+def study(builder):
+    evaluations = [builder.evaluation(model, seed) for model in ("sasrec", "2mamba4rec") for seed in (0, 1)]
+    curves = [builder.curve(model, seed) for model in ("sasrec", "2mamba4rec") for seed in (0, 1)]
+    return study_of(gather_recommenders(builder.manifest(), evaluations, curves))
+
+
+def both(study):
+    sections = report_sections(study)
+    return render_html(report_title(study), sections), render_markdown(report_title(study), sections)
+
+
+def test_sections_come_in_order_in_both(study):
+    page, markdown = both(study)
+    assert Page(page).headings == TITLES
+    headings = [token.content for token in MarkdownIt().parse(markdown) if token.type == "inline" and token.level == 1]
+    assert [text.replace("\\", "") for text in headings if text.replace("\\", "") in TITLES] == TITLES
+
+
+def test_the_page_loads_nothing(study):
+    page = Page(both(study)[0])
+    assert not {"script", "link", "img", "iframe", "object", "base"} & set(page.tags)
+    links = [value for _, name, value in page.attributes if name in ("src", "href", "xlink:href", "action", "srcset")]
+    assert all(value.startswith("#") for value in links)
+    assert not re.search(r"url\((?!#)", both(study)[0])
+    assert ("meta", "charset", "utf-8") in page.attributes
+    assert "@import" not in both(study)[0]
+    assert "prefers-color-scheme" in both(study)[0]
+
+
+def test_page_and_markdown_say_the_same(study):
+    page, markdown = both(study)
+    assert Page(page).tags.count("table") == markdown.count("\n| ---")
+    assert "0.2500 ± 0.0000" in page
+    assert "0.2500 ± 0.0000" in markdown
+    assert markdown.count("*Figure in report.html: ") == 2
+    assert "<svg" not in markdown
+
+
+def test_figures_are_well_formed_and_the_same_every_time(study):
+    figures = learning_curves(study)
+    assert [figure.svg for figure in learning_curves(study)] == [figure.svg for figure in figures]
+    for figure, label in zip(figures, ("Validation NDCG@10", "Training loss"), strict=True):
+        root = ElementTree.fromstring(figure.svg)
+        texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert label in texts
+        assert "Epoch" in texts
+        assert texts.count("sasrec") == 1  # one entry of the legend for both seeds
+        assert "metadata" not in figure.svg
+    lines = re.findall(
+        r"fill: none;( stroke-dasharray: [^;]*; stroke-dashoffset: [^;]*;)? stroke: (#\w{6})", figures[0].svg
+    )
+    colours = [colour for _, colour in lines]
+    # Two models with two seeds each, and an entry in the legend for each model; told apart by their dashes, too.
+    assert sorted(colours.count(colour) for colour in set(colours)) == [2 + 1, 2 + 1]
+    assert len(set(lines)) == len(set(colours)) == len({dashes for dashes, _ in lines})
+
+
+def test_validation_is_said_to_be_unmasked(builder):
+    page, markdown = both(study_of(gather_recommenders(builder.manifest(), [builder.evaluation()], [builder.curve()])))
+    assert "Training looks at validation NDCG@10, history unmasked, after each epoch" in markdown
+    assert "Validation NDCG@10 with the history unmasked, against the epoch" in page
+
+
+def test_no_figure_without_curves(builder):
+    page, markdown = both(builder.study(builder.evaluation()))
+    assert "<svg" not in page
+    assert "No learning curve was given of sasrec seed 0." in markdown
+
+
+def test_a_hostile_name_is_text(builder_of):
+    hostile = "<script>alert(1)</script> | **x** [l](javascript:a) $y$"
+    builder = builder_of(hostile)
+    manifest = builder.manifest(settings={hostile: hostile})
+    study = study_of(gather_recommenders(manifest, [builder.evaluation(hostile)], [builder.curve(hostile)]))
+    page, markdown = both(study)
+    parsed = Page(page)
+    assert "script" not in parsed.tags
+    assert "a" not in parsed.tags
+    assert hostile in "".join(parsed.words)
+    assert "<script" not in markdown
+    figure = ElementTree.fromstring(learning_curves(study)[0].svg)
+    assert hostile in [element.text for element in figure.iter("{http://www.w3.org/2000/svg}text")]
+    rows = [line for line in markdown.splitlines() if line.startswith("| ---")]
+    assert Page(page).tags.count("table") == len(rows)  # no row was broken by the bar
+
+
+def test_a_data_set_that_is_not_in_the_paper(builder_of):
+    builder = builder_of("ml-100k")
+    page, markdown = both(builder.study(builder.evaluation()))
+    assert "no table of results on this data set" in markdown
+    assert "not trained" not in page
+    assert Page(page).headings == ["This run" if title.startswith("This run") else title for title in TITLES]
+
+
+@pytest.mark.parametrize("order", ["exact", "random-ties"])
+def test_the_papers_numbers_stand_next_to_figures_of_its_own_order_only(builder, order):
+    facts = builder.manifest()["event_order"] | {"name": order}
+    text = render_markdown("t", report_sections(builder.study(builder.evaluation(), event_order=facts)))
+    assert "This run | the paper" not in text
+    assert "0.340" not in text
+    assert "EVENT_ORDER=recbole" in text
+    assert "320k" in text  # sizes do not hang on the order
