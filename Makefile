@@ -76,6 +76,10 @@ help: ## List the targets
 	@echo "  make run DATASET=ml-1m SOURCE=file:///data/ml-1m.zip MODELS=sasrec,2mamba4rec SEEDS=0,1,2 PROFILE=quick OUT=folder"
 	@echo "  make run DATASET=events SOURCE=events.parquet      every flag: $(BIN)/python -m pipelines.run --help"
 	@echo "  make help FOR=run                                  the variables of a target"
+	@echo
+	@echo "  DATASET  $(CHOICES_DATASET)"
+	@echo "  MODELS   $(CHOICES_MODELS)"
+	@echo "  PROFILE  $(CHOICES_PROFILE)"
 	@$(foreach target,$(if $(call given,FOR),$(value FOR)),echo; echo "  make $(target):" $(addsuffix =,$(call known,$(target)));)
 
 .PHONY: run

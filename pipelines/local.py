@@ -36,6 +36,7 @@ from kfp.local import (
 from kfp.local.status import Status
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
+from pipelines.progress import Progress
 from pipelines.runners import Runner
 from pipelines.stage_process import StageProcess
 from ssm4rec.runtime.errors import one_line, printable
@@ -64,7 +65,7 @@ class LocalStudy:
         runner: makes a process or a container of a stage.
         tracking: the MLflow variables of the study's run, from ``tracking.start_study``.
         environment: further variables of a stage, by its module.
-        say: shows a line to the user.
+        progress: shows the stages' lines to the user.
         finished: called when a stage has succeeded.
         processes: the stages that ran, in the order of their start.
     """
@@ -73,7 +74,7 @@ class LocalStudy:
     runner: Runner
     tracking: dict[str, str]
     environment: Callable[[str], dict[str, str]]
-    say: Callable[[str], None]
+    progress: Progress
     finished: Callable[[StageProcess], None]
     processes: list[StageProcess] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -104,6 +105,10 @@ class LocalStudy:
         """Which stages are finished, of this state of the code: what another one finished is not reused."""
         return self.folder / "cache" / self.runner.code_version()
 
+    def finished_before(self) -> int:
+        """Return how many stages this state of the code has finished in this folder."""
+        return sum(1 for _ in self.cache.glob("*.json"))
+
     @property
     def failed(self) -> list[StageProcess]:
         """The stages that did not succeed."""
@@ -116,7 +121,7 @@ class LocalStudy:
         with self._lock:
             process = StageProcess(command, self.folder / "logs", len(self.processes) + 1)
             self.processes.append(process)
-        self.say(f"{process.label}: started, log in {process.log}")
+        self.progress.started(process)
         try:
             process.returncode = self._run(process, image)
         except OSError as error:
@@ -124,10 +129,11 @@ class LocalStudy:
                 raise
             process.returncode = 2
             process.problem = f"{process.log}: {error.strerror}; free space or choose another --out"
+        finally:
+            self.progress.ended(process)
         if process.returncode:
             raise _StageFailedError(process.label)
         self.finished(process)
-        self.say(f"{process.label}: done")
         return Status.SUCCESS
 
     def _run(self, process: StageProcess, image: str) -> int:
@@ -141,7 +147,7 @@ class LocalStudy:
                     line = printable(line)
                     log.write(f"{line}\n")
                     log.flush()
-                    self.say(f"{process.label}: {one_line(line)}")
+                    self.progress.line(process, one_line(line))
 
                 environment = {**self.environment(process.module), **task}
                 status = self.runner.run(image, process.command, environment, show)

@@ -1,4 +1,4 @@
-"""The variables of make's targets, from the studies' settings: ``compiled/flags.mk``, which the Makefile includes.
+"""The variables of make's targets and their choices: ``compiled/flags.mk``, which the Makefile includes.
 
 ``make run DATASET=ml-1m`` hands ``--dataset=ml-1m`` to the study.
 """
@@ -8,6 +8,9 @@ from typing import Final
 
 from pipelines import run, submit
 from pipelines.studies import STUDIES, StudyParser
+from ssm4rec.artifacts.names import PROFILES
+from ssm4rec.data.data_sets import DATA_SETS
+from ssm4rec.models.table import MODELS
 
 TARGETS: Final = {
     "run": "comparative",
@@ -27,6 +30,8 @@ def write_make_names(folder: Path) -> Path:
     known["submit"] = [name for name in submission if name != "CRON"]
     known["schedule"] = [name for name in submission if name != "CACHE"]  # it takes no results of earlier runs
     lines = [f"FLAGS_{target} := {' '.join(names)}" for target, names in known.items()]
+    choices = {"CHOICES_DATASET": DATA_SETS, "CHOICES_MODELS": MODELS, "CHOICES_PROFILE": PROFILES}
+    lines += [f"{name} := {' '.join(words)}" for name, words in choices.items()]
     path = folder / "flags.mk"
     head = "# Written by `make compile` from the settings of the studies: change those, not this file."
     path.write_text("\n".join([head, f"STUDIES := {' '.join(TARGETS)}", *lines, ""]), encoding="utf-8")

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, NoReturn
 
 from pipelines.comparative_packages import fitting_package
-from pipelines.front_door import check_study, read_spec
+from pipelines.front_door import check_study, read_spec, stage_commands
 from pipelines.local import LocalStudy, make_owned_folder
 from pipelines.loops import side_by_side
 from pipelines.package import COMPILED, STUDIES, compiled_package
+from pipelines.progress import Progress
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.stage_process import StageProcess
 from pipelines.studies import DEFAULT, StudyParser, data_and_profile, named_study
@@ -27,11 +28,10 @@ from pipelines.study_folder import StudyFolder
 from pipelines.versions import add_versions
 from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.locations import local_path, split_addresses
-from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import MARKER, STUDY, held_by_this_process, read_json, write_json
 from ssm4rec.runtime.object_store import split_s3_address
-from ssm4rec.settings.command_line import end_unread, one_of, run_stage
+from ssm4rec.settings.command_line import one_of, run_stage
 from ssm4rec.settings.flags import Flag
 from ssm4rec.settings.outputs import study_folder
 from ssm4rec.studies.settings import StudySettings
@@ -103,46 +103,49 @@ def execute(plan: Plan, options: RunSettings) -> None:
         # In a container the home folder goes with it.
         arguments["cache_dir"] = arguments["cache_dir"] or str(path / "downloads")
     _check(plan, options)
-    add_versions(arguments, _say)
+    progress = Progress()
+    add_versions(arguments, progress.say)
     with held_by_this_process(path, f"{_holder(path)} runs a study there; wait for it, or choose another --out"):
         # At once: the next process that wants the folder reads in it which one has it.
         write_json(path / MARKER, {"stage": STUDY, "process": os.getpid()})
-        _execute(plan, options, path, stamp)
+        _execute(plan, options, path, stamp, progress)
 
 
-def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str) -> None:
+def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress: Progress) -> None:
     """Run a study in a folder that no other process uses."""
-    arguments = plan.arguments
+    arguments, say = plan.arguments, progress.say
     # A later run into the same folder finds the checkpoints of a killed one.
     arguments["checkpoint_dir"] = arguments["checkpoint_dir"] or str(path / "checkpoints")
-    runner = _runner(options.runner, path, arguments)
-    folder = StudyFolder(path, options.artifacts, _say)
+    runner = _runner(options.runner, path, arguments, say)
+    folder = StudyFolder(path, options.artifacts, say)
     if not os.environ.get("MLFLOW_TRACKING_URI") and options.runner == "process":
         RUNS.mkdir(exist_ok=True)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{MLFLOW_STORE.absolute()}"
-        _say("opening the MLflow store (its first start takes a while)")
+        say("opening the MLflow store (its first start takes a while)")
     tracker, tracking = _start_tracking(plan, stamp, path)
     with finished(tracker):
-        limits = _thread_limits(side_by_side(read_spec(COMPILED / f"{plan.pipeline}.yaml"), arguments))
-        study = LocalStudy(path, runner, tracking, limits, _say, folder.receive)
+        compiled = COMPILED / f"{plan.pipeline}.yaml"
+        limits = _thread_limits(side_by_side(read_spec(compiled), arguments))
+        study = LocalStudy(path, runner, tracking, limits, progress, folder.receive)
         _say_what_is_kept(study)
+        progress.tasks = max(1, sum(1 for _ in stage_commands(compiled, arguments)) - study.finished_before())
         _track_arguments(tracker, plan)
         try:
             succeeded = study.run(compiled_package(plan.pipeline, path / "pipeline"), arguments)
         except BaseException:
-            _say(f"what is finished is kept: the same command with --out {path} (make: OUT={path}) resumes")
+            say(f"what is finished is kept: the same command with --out {path} (make: OUT={path}) resumes")
             raise
         if not succeeded:
             _report_failures(study)
         plan.settings.track(tracker, folder.results())
         for name in (REPORT_HTML, REPORT_MARKDOWN, RESULTS):
             tracker.artifact(folder.path / name)
-    _say(f"\n{folder.summary(plan.settings.SUMMARY)}\n\nreport   {path / REPORT_HTML}\nnumbers  {path / RESULTS}")
+    say(f"\n{folder.summary(plan.settings.SUMMARY)}\n\nreport   {path / REPORT_HTML}\nnumbers  {path / RESULTS}")
     if tracking.get("MLFLOW_TRACKING_URI"):
-        _say(f"MLflow   {tracking['MLFLOW_TRACKING_URI']} (make mlflow)")
+        say(f"MLflow   {tracking['MLFLOW_TRACKING_URI']} (make mlflow)")
     folder.store_all()
     if options.artifacts:
-        _say(f"store    {options.artifacts}")
+        say(f"store    {options.artifacts}")
 
 
 def _check(plan: Plan, options: RunSettings) -> None:
@@ -168,15 +171,15 @@ def _holder(folder: Path) -> str:
 
 def _say_what_is_kept(study: LocalStudy) -> None:
     if study.cache.exists():
-        study.say(f"resuming in {study.folder}: its finished stages are not repeated")
+        study.progress.say(f"resuming in {study.folder}: its finished stages are not repeated")
     elif study.cache.parent.exists():
-        study.say(
+        study.progress.say(
             f"the code has changed since the last run in {study.folder}: its finished stages are run again; finished "
             "trainings are taken from their checkpoints (remove checkpoints/ to train again)"
         )
 
 
-def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
+def _runner(name: str, path: Path, arguments: dict[str, Any], say: Callable[[str], None]) -> Runner:
     if name == "process":
         return HostProcesses()
     for kept in ("checkpoint_dir", "cache_dir"):
@@ -185,7 +188,7 @@ def _runner(name: str, path: Path, arguments: dict[str, Any]) -> Runner:
     files = [file.absolute() for file in map(local_path, addresses) if file]
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         os.environ.pop("MLFLOW_TRACKING_URI", None)
-        _say(
+        say(
             "not tracked: containers reach MLflow at a server only (make mlflow; MLFLOW_TRACKING_URI=http://127.0.0.1:5000)"
         )
     return Containers(path, [file for file in files if file.exists()])
@@ -233,13 +236,6 @@ def _thread_limits(at_a_time: dict[str, int]) -> Callable[[str], dict[str, str]]
         )
 
     return limits
-
-
-def _say(line: str) -> None:
-    try:
-        print(public_text(line), flush=True)
-    except BrokenPipeError:
-        end_unread(sys.stdout)
 
 
 def _reason(process: StageProcess) -> str:

@@ -8,6 +8,7 @@ import pytest
 from kfp.local import docker_task_handler, executor_input_utils, executor_output_utils, io, subprocess_task_handler
 
 from pipelines.local import PATCHED, LocalStudy
+from pipelines.progress import Progress
 from pipelines.run import _report_failures
 from pipelines.runners import HostProcesses
 
@@ -35,7 +36,7 @@ def one_stage(folder: Path, code: str) -> LocalStudy:
     """A study of one stage that runs this Python code, ended."""
     (folder / "stage.py").write_text(code)
     environment = {"PYTHONPATH": str(folder)}
-    study = LocalStudy(folder, HostProcesses(), {}, lambda module: environment, lambda line: None, lambda process: None)
+    study = LocalStudy(folder, HostProcesses(), {}, lambda module: environment, Progress(), lambda process: None)
     with pytest.raises(Exception, match=r"^stage$"):
         study.start("image", ["python", "-m", "stage"])
     return study

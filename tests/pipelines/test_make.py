@@ -1,6 +1,7 @@
 """make: what a target does not know is refused, and a value reaches the program as it was given, byte for byte."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -13,6 +14,9 @@ from pipelines.make_names import TARGETS
 from pipelines.run import build_parser as build_study
 from pipelines.studies import STUDIES
 from pipelines.submit import build_parser
+from ssm4rec.artifacts.names import PROFILES
+from ssm4rec.data.data_sets import DATA_SETS
+from ssm4rec.models.table import MODELS
 from tests.pipelines.conftest import Recorder
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +57,15 @@ def test_a_target_knows_the_flags_of_its_program(target: str) -> None:
     flags = {option for action in parser._actions for option in action.option_strings}
     shown = make("help", f"FOR={target}").stdout.splitlines()[-1].partition(":")[2].split()
     assert named(shown) == named(flags)
+
+
+def test_make_alone_lists_what_may_be_chosen_and_its_columns_line_up() -> None:
+    lines = make().stdout.splitlines()
+    for name, choices in {"DATASET": DATA_SETS, "MODELS": MODELS, "PROFILE": PROFILES}.items():
+        assert f"  {name:8} {' '.join(choices)}" in lines
+    targets = [line for line in lines if re.match(r"  [a-z0-9-]+ {2,}[A-Z]", line) and not line.startswith("  make ")]
+    assert len(targets) > 20
+    assert {len(re.match(r"  \S+ +", line)[0]) for line in targets} == {23}  # type: ignore[index]
 
 
 def test_submit_knows_the_flags_of_every_study() -> None:

@@ -3,6 +3,7 @@
 One stage, prepare_data, runs through the same code as a whole study; tests/pipelines/test_run.py has the whole one.
 """
 
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from kfp import compiler
 
 from pipelines.local import LocalStudy
 from pipelines.parameters import study_pipeline
+from pipelines.progress import Progress
 from pipelines.recommenders import prepare
 from pipelines.run import _say_what_is_kept
 from pipelines.runners import HostProcesses
@@ -57,13 +59,14 @@ def study(tmp_path: Path) -> Study:
     compiler.Compiler().compile(data, str(package))
 
     def run(arguments: dict[str, Any], runner: HostProcesses | None = None) -> list[str]:
-        lines: list[str] = []
+        shown = io.StringIO()
+        progress = Progress(stream=shown)
         chosen = dict(arguments)
-        add_versions(chosen, lines.append)
-        done = LocalStudy(tmp_path / "study", runner or HostProcesses(), {}, lambda _: {}, lines.append, link)
+        add_versions(chosen, progress.say)
+        done = LocalStudy(tmp_path / "study", runner or HostProcesses(), {}, lambda _: {}, progress, link)
         _say_what_is_kept(done)
         assert done.run(package, chosen)
-        return lines
+        return shown.getvalue().splitlines()
 
     def link(process: Any) -> None:
         target = tmp_path / "dataset"
