@@ -8,8 +8,7 @@ import torch
 
 from ssm4rec.artifacts.curve import HELD_OUT
 from ssm4rec.llm.adapters import new_ranker
-from ssm4rec.llm.alignment import align
-from ssm4rec.llm.alignment_course import AlignmentTask
+from ssm4rec.llm.alignment import AlignmentTask, align, arguments
 from ssm4rec.llm.sources import Quantization
 from ssm4rec.recipes.rankers import ranker_recipe
 from tests.llm.test_alignment import examples
@@ -25,9 +24,9 @@ def test_alignment(quantization: Quantization, language_model, tmp_path: Path) -
     ranker = new_ranker(
         str(language_model("llama")), quantization, recipe.finetune.lora, tmp_path, torch.device("cuda")
     )
-    task = AlignmentTask("toy", examples(), settings, 1)
-    alignment = align(ranker, task, tmp_path / "checkpoints", lambda row: None)
-    looks = [row for row in alignment.rows if row.split == HELD_OUT]
-    assert looks[-1].log_odds_ratio > looks[0].log_odds_ratio
-    assert alignment.optimizer == "paged_adamw_32bit"
-    assert alignment.peak_memory > 0
+    task = AlignmentTask(examples(), settings, 1)
+    alignment = align(ranker, task, tmp_path / "checkpoints", lambda point: None)
+    held_out = [point.values["log_odds_ratio"] for point in alignment.points if point.split == HELD_OUT]
+    assert held_out[-1] > held_out[0]
+    assert arguments(task, tmp_path, torch.device("cuda")).optim == "paged_adamw_32bit"
+    assert alignment.peak_memory_bytes > 0

@@ -10,10 +10,10 @@ from transformers import MistralConfig, MistralForCausalLM
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, Curve, Training, read_curve, write_curve
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
-from ssm4rec.llm.alignment import align, orpo_trainer
-from ssm4rec.llm.alignment_course import AlignmentTask
+from ssm4rec.llm.alignment import AlignmentTask, AlignmentTrainer, align
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings
+from ssm4rec.llm.validation_callback import ValidationCallback
 from ssm4rec.runtime.errors import InputError
 
 CPU = torch.device("cpu")
@@ -39,11 +39,11 @@ def examples(train=43, held_out=7, seed=0):
 def start(language_model, tmp_path):
     source = str(language_model("llama"))
 
-    def run(checkpoints="checkpoints", settings=SETTINGS, on_row=lambda row: None, made=None, seed=1):
+    def run(checkpoints="checkpoints", settings=SETTINGS, on_point=lambda point: None, made=None, seed=1):
         torch.manual_seed(5)  # of the fresh LoRA matrices
         ranker = new_ranker(source, "none", LORA, tmp_path, CPU)
-        task = AlignmentTask("toy", made or examples(), settings, seed)
-        return ranker, align(ranker, task, tmp_path / checkpoints, on_row)
+        task = AlignmentTask(made or examples(), settings, seed)
+        return ranker, align(ranker, task, tmp_path / checkpoints, on_point)
 
     return run
 
@@ -57,29 +57,30 @@ def same(first, second):
 
 
 def test_it_learns_to_prefer(start):
-    rows = []
+    points = []
     steps = replace(SETTINGS.steps, batch=2, learning_rate=3e-2)
-    _, alignment = start(settings=replace(SETTINGS, steps=steps), on_row=rows.append)
-    assert alignment.rows == rows
-    looks = [row for row in rows if row.split == HELD_OUT]
-    # 43 pairs of 2 x 2 a step: 11 steps, the last of 3 pairs; a look before and at each quarter.
-    assert [row.step for row in looks] == [0, 3, 6, 8, 11]
-    assert [row.epoch for row in looks] == pytest.approx([0, 12 / 43, 24 / 43, 32 / 43, 1], abs=0.02)
-    assert looks[-1].log_odds_ratio > looks[0].log_odds_ratio + 1
-    assert looks[-1].margin > looks[0].margin
-    assert looks[-1].nll < looks[0].nll - 1
-    assert looks[-1].accuracy == 1 > looks[0].accuracy
-    steps = [row for row in rows if row.split == TRAIN]
-    assert [row.step for row in steps] == list(range(1, 12))
+    _, alignment = start(settings=replace(SETTINGS, steps=steps), on_point=points.append)
+    assert alignment.points == tuple(points)
+    held_out = [point for point in points if point.split == HELD_OUT]
+    # 43 pairs of 2 x 2 a step: 11 steps, the last of 3 pairs; validated before and at each quarter.
+    assert [point.step for point in held_out] == [0, 3, 6, 8, 11]
+    values = {name: [point.values[name] for point in held_out] for name in held_out[0].values}
+    assert values["epoch"] == pytest.approx([0, 12 / 43, 24 / 43, 32 / 43, 1], abs=0.02)
+    assert values["log_odds_ratio"][-1] > values["log_odds_ratio"][0] + 1
+    assert values["margin"][-1] > values["margin"][0]
+    assert values["nll"][-1] < values["nll"][0] - 1
+    assert values["accuracy"][-1] == 1 > values["accuracy"][0]
+    trained = [point for point in points if point.split == TRAIN]
+    assert [point.step for point in trained] == list(range(1, 12))
     # Up over two steps, then linearly down to zero after the last.
     rates = [3e-2 * factor for factor in (0, 1 / 2, *(left / 9 for left in range(9, 0, -1)))]
-    assert [row.learning_rate for row in steps] == pytest.approx(rates)
+    assert [point.values["learning_rate"] for point in trained] == pytest.approx(rates)
     # Of each answer the letter; its end is only predicted.
     assert alignment.tokens == sum(len(one.prompt) + 2 for one in examples().train)
     assert alignment.tokens_per_second > 0
 
 
-def test_a_look_is_a_mean_over_pairs(start, language_model, tmp_path):
+def test_a_validation_is_a_mean_over_pairs(start, language_model, tmp_path):
     """Of 7 held-out pairs in batches of 3: the last pair counts as much as the others."""
     _, alignment = start()
     ranker = new_ranker(str(language_model("llama")), "none", LORA, tmp_path, CPU)  # LoRA changes nothing at first
@@ -93,9 +94,11 @@ def test_a_look_is_a_mean_over_pairs(start, language_model, tmp_path):
             found.append(each[-3:-1].gather(1, tokens[-2:, None]).mean().item())
         likelihoods.append(-found[0])
         correct.append(found[0] > found[1])
-    assert alignment.rows[0].nll == pytest.approx(sum(likelihoods) / 7, rel=1e-5)
-    assert alignment.rows[0].accuracy == pytest.approx(sum(correct) / 7)
-    assert all(row.loss == pytest.approx(row.nll + 0.5 * row.odds_ratio_loss) for row in alignment.rows)
+    first = alignment.points[0].values
+    assert first["nll"] == pytest.approx(sum(likelihoods) / 7, rel=1e-5)
+    assert first["accuracy"] == pytest.approx(sum(correct) / 7)
+    for values in (point.values for point in alignment.points):
+        assert values["loss"] == pytest.approx(values["nll"] + 0.5 * values["odds_ratio_loss"])
 
 
 class Killed(BaseException):
@@ -105,26 +108,27 @@ class Killed(BaseException):
 def test_resumes_to_the_same_weights(start, tmp_path):
     whole, alignment = start("whole")
 
-    def kill(row):
-        if row.step == 6:
+    def kill(point):
+        if point.step == 6:
             raise Killed
 
     with pytest.raises(Killed):
-        start("killed", on_row=kill)
+        start("killed", on_point=kill)
     folder = tmp_path / "killed"
     assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-4"]
     # A second process that is killed while it writes a checkpoint.
-    (folder / "checkpoint-6").mkdir()
-    (folder / "checkpoint-6" / "trainer_state.json").write_text('{"global_step":')
-    rows = []
-    resumed, again = start("killed", on_row=rows.append)
+    half = folder / "writing" / "checkpoint-6"
+    half.mkdir(parents=True)
+    (half / "trainer_state.json").write_text('{"global_step":')
+    points = []
+    resumed, again = start("killed", on_point=points.append)
     assert same(whole, resumed)
-    assert rows == again.rows == alignment.rows
+    assert tuple(points) == again.points == alignment.points
     assert again.tokens < alignment.tokens
 
     finished, nothing_left = start("killed")
     assert same(whole, finished)
-    assert nothing_left.rows == alignment.rows
+    assert nothing_left.points == alignment.points
     assert nothing_left.tokens == 0
 
 
@@ -135,7 +139,7 @@ def test_checkpoints_of_another_alignment_are_refused(start):
         "align.beta": {"settings": replace(SETTINGS, beta=0.1)},
         "examples": {"made": examples(seed=1)},
     }.items():
-        with pytest.raises(InputError, match=f"checkpoints of another alignment: {field} is .* delete it to start"):
+        with pytest.raises(InputError, match=f"a checkpoint of another training: {field} is .*; remove it to start"):
             start(**change)
 
 
@@ -166,26 +170,28 @@ def test_attention_that_heeds_no_mask_is_refused(tokenizer, tmp_path):
         MistralForCausalLM(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         ranker = new_ranker(str(folder), "none", LORA, tmp_path, CPU)
-        task = AlignmentTask("toy", examples(train=4, held_out=1), SETTINGS, 1)
+        task = AlignmentTask(examples(train=4, held_out=1), SETTINGS, 1)
         if window == 64:
-            assert align(ranker, task, tmp_path / "longer", lambda row: None).steps == 1
+            assert align(ranker, task, tmp_path / "longer", lambda point: None).last.step == 1
             break
         with pytest.raises(InputError, match="type mistral cannot be aligned: its layers do not attend as a mask says"):
-            align(ranker, task, tmp_path / "shorter", lambda row: None)
+            align(ranker, task, tmp_path / "shorter", lambda point: None)
 
 
 def test_divergence_is_said(start):
     steps = replace(SETTINGS.steps, learning_rate=1e30, gradient_norm=1e30)
-    with pytest.raises(InputError, match=r"the loss of step \d is no number; lower align.steps.learning_rate"):
+    with pytest.raises(
+        InputError,
+        match=r"alignment diverged: the loss became nan at step \d; .*learning_rate=2\.5e\+29",
+    ):
         start(settings=replace(SETTINGS, steps=steps))
 
 
-def test_too_little_memory_is_said(start):
-    def fill(row):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a capacity of ...")
-
-    with pytest.raises(InputError, match=r"too small \(CUDA out of memory\); lower align.steps.batch, align.prompt"):
-        start(on_row=fill)
+def test_a_checkpoint_of_an_earlier_version_is_refused(start, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "identity.json").write_text("{}")
+    with pytest.raises(InputError, match="a checkpoint of an earlier version of this project; remove it to start"):
+        start()
 
 
 def test_activations_computed_again_change_nothing(language_model, tmp_path):
@@ -194,8 +200,8 @@ def test_activations_computed_again_change_nothing(language_model, tmp_path):
     for again in (False, True):
         torch.manual_seed(5)
         ranker = new_ranker(source, "none", LORA, tmp_path, CPU)
-        task = AlignmentTask("toy", examples(), SETTINGS, 1)
-        trainer = orpo_trainer(ranker, task, tmp_path / "out", resumed=False, callbacks=[])
+        task = AlignmentTask(examples(), SETTINGS, 1)
+        trainer = AlignmentTrainer(ranker, task, ValidationCallback(tmp_path / "out", {}, lambda point: None))
         if again:
             ranker.model.enable_input_require_grads()
             ranker.model.activation_checkpointing_enable()
@@ -235,10 +241,10 @@ def test_the_learning_curve_comes_back(start, tmp_path):
     _, alignment = start()
     path = tmp_path / "curve.parquet"
     training = Training("align_llm", "toy", "tiny", 0, "adamw_torch", 1e-4)
-    curve = Curve.of(training, (point for row in alignment.rows for point in row.points()))
+    curve = Curve.of(training, alignment.points)
     write_curve(path, curve)
     assert read_curve(path, "align_llm") == curve
-    held_out = [row for row in alignment.rows if row.split == HELD_OUT]
-    assert curve.values("accuracy", HELD_OUT) == [row.accuracy for row in held_out]
-    assert curve.against("step", "nll", HELD_OUT) == [(row.step, row.nll) for row in held_out]
-    assert len(curve.values("learning_rate")) == len([row for row in alignment.rows if row.split == TRAIN])
+    held_out = [point for point in alignment.points if point.split == HELD_OUT]
+    assert curve.values("accuracy", HELD_OUT) == [point.values["accuracy"] for point in held_out]
+    assert curve.against("step", "nll", HELD_OUT) == [(point.step, point.values["nll"]) for point in held_out]
+    assert len(curve.values("learning_rate")) == len(alignment.points) - len(held_out)

@@ -8,12 +8,13 @@ import pytest
 import torch
 from bitsandbytes.functional import has_avx512bf16
 
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION
 from ssm4rec.artifacts.dataset import read_sequences, read_titles
 from ssm4rec.llm import finetuning
 from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
 from ssm4rec.llm.candidates import ranking_task
 from ssm4rec.llm.examples import draw_examples
-from ssm4rec.llm.finetuning import finetune
+from ssm4rec.llm.finetuning import FinetuningTask, finetune
 from ssm4rec.llm.prompts import PromptFormat, RankingPrompts
 from ssm4rec.llm.settings import LoraSettings, RankerSettings, StepSettings
 from ssm4rec.optim.usgm import USGM
@@ -43,15 +44,16 @@ def start(data, language_model, tmp_path):
     dataset, titles = data
     folder = language_model("llama")
 
-    def run(checkpoints="checkpoints", settings=SETTINGS, on_row=lambda row: None, seed=1):
+    def run(checkpoints="checkpoints", settings=SETTINGS, on_point=lambda point: None, seed=1):
         torch.manual_seed(5)  # of the fresh LoRA matrices
         ranker = new_ranker(str(folder), "none", settings.lora, tmp_path, CPU)
         prompts = RankingPrompts(ranker.tokenizer, titles, settings.prompt)
         empty = numpy.empty(0, numpy.int32)
         examples = list(draw_examples(dataset, settings.prompts, settings.negatives, 0.0, empty, seed))
-        task = ranking_task(dataset, candidates_for(dataset, "validation"), "validation", 4, seed)
+        validation = ranking_task(dataset, candidates_for(dataset, "validation"), "validation", 4, seed)
         identity = dataclasses.asdict(settings) | {"seed": seed}
-        tuned = finetune(ranker, prompts, examples, task, settings, tmp_path / checkpoints, identity, seed, on_row)
+        task = FinetuningTask(prompts, examples, validation, settings, seed)
+        tuned = finetune(ranker, task, tmp_path / checkpoints, identity, on_point)
         return ranker, tuned, prompts
 
     return run
@@ -62,13 +64,13 @@ def weights(ranker):
 
 
 def values(tuned, name):
-    return [row.value for row in tuned.rows if row.name == name]
+    return [point.values[name] for point in tuned.points if name in point.values]
 
 
 def test_the_loss_is_that_of_letter_and_end_alone(start, monkeypatch):
     """The first batch's loss, computed from the logits of whole unpadded prompts in the plain way."""
     seen = []
-    compute = finetuning._AnswerTrainer.compute_loss
+    compute = finetuning._RankerTrainer.compute_loss
 
     def spy(trainer, model, inputs, *args, **more):
         copy = {name: tensor.clone() for name, tensor in inputs.items()}
@@ -87,10 +89,10 @@ def test_the_loss_is_that_of_letter_and_end_alone(start, monkeypatch):
                     expected += torch.nn.functional.cross_entropy(logits[-3:-1], plain[-2:], reduction="none").tolist()
             # Eight prompts of two tokens each make a step; this is the part of its first four.
             seen.append((loss.item(), sum(expected) / 16))
-            seen.append((trainer._of_letters[-1].item(), sum(letters) / 4))
+            seen.append((trainer._letter_losses[-1].item(), sum(letters) / 4))
         return loss
 
-    monkeypatch.setattr(finetuning._AnswerTrainer, "compute_loss", spy)
+    monkeypatch.setattr(finetuning._RankerTrainer, "compute_loss", spy)
     no_dropout = dataclasses.replace(SETTINGS, lora=dataclasses.replace(SETTINGS.lora, dropout=0.0), prompts=8)
     start(settings=no_dropout)
     for found, wanted in seen[:2]:
@@ -104,32 +106,32 @@ def test_it_learns(start):
     for name in ("loss", "letter_loss"):
         losses = values(tuned, name)
         assert losses[-1] < 0.7 * losses[0]
-    looks = values(tuned, "validation_ndcg_10")
-    assert len(looks) == 7  # one before the first step
-    assert tuned.best_ndcg_10 == max(looks[1:])
-    assert tuned.prompts == 480
+    found = values(tuned, "ndcg_10")
+    assert len(found) == 7  # one before the first step
+    assert tuned.best.values["ndcg_10"] == max(found[1:])
+    assert tuned.last.step == 60  # of 8 prompts
     assert tuned.tokens_per_second > 0
 
 
 def test_the_best_weights_are_what_is_left(start, monkeypatch):
-    """With a measure that falls from look to look, the weights of the first look after some training remain."""
+    """With a measure that falls, the weights of the first validation after some training remain."""
     falling = iter([0.1, 0.5, 0.4, 0.3])
-    monkeypatch.setattr("ssm4rec.llm.tuning_watch.metric_at", lambda *_: next(falling))
+    monkeypatch.setattr("ssm4rec.llm.finetuning.metric_at", lambda *_: next(falling))
     left, tuned, _ = start()
-    assert (tuned.best_prompts, tuned.best_ndcg_10) == (16, 0.5)
+    assert (tuned.best.step, tuned.best.values["ndcg_10"]) == (2, 0.5)
     rising = iter([0.1, 0.5, 0.6, 0.7])
-    monkeypatch.setattr("ssm4rec.llm.tuning_watch.metric_at", lambda *_: next(rising))
+    monkeypatch.setattr("ssm4rec.llm.finetuning.metric_at", lambda *_: next(rising))
     last, tuned, _ = start("other")
-    assert (tuned.best_prompts, tuned.best_ndcg_10) == (48, 0.7)
+    assert (tuned.best.step, tuned.best.values["ndcg_10"]) == (6, 0.7)
     assert not all(torch.equal(tensor, weights(last)[name]) for name, tensor in weights(left).items())
 
 
 def test_patience(start, monkeypatch):
     falling = iter([0.9, 0.5, 0.4, 0.3])
-    monkeypatch.setattr("ssm4rec.llm.tuning_watch.metric_at", lambda *_: next(falling))
+    monkeypatch.setattr("ssm4rec.llm.finetuning.metric_at", lambda *_: next(falling))
     _, tuned, _ = start(settings=dataclasses.replace(SETTINGS, patience=1))
-    assert values(tuned, "validation_ndcg_10") == [0.9, 0.5, 0.4]
-    assert tuned.prompts == 32
+    assert values(tuned, "ndcg_10") == [0.9, 0.5, 0.4]
+    assert tuned.last.step == 4
 
 
 class Killed(BaseException):
@@ -139,15 +141,15 @@ class Killed(BaseException):
 def test_resumes_to_the_same_weights(start):
     whole, tuned, _ = start("whole")
 
-    def kill(row):
-        if row.step == 5:
+    def kill(point):
+        if point.step == 5:
             raise Killed
 
     with pytest.raises(Killed):
-        start("killed", on_row=kill)
-    rows = []
-    resumed, again, _ = start("killed", on_row=rows.append)
-    assert again.rows == tuned.rows == tuple(rows)
+        start("killed", on_point=kill)
+    points = []
+    resumed, again, _ = start("killed", on_point=points.append)
+    assert again.points == tuned.points == tuple(points)
     for name, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(resumed)[name]), name
 
@@ -155,7 +157,7 @@ def test_resumes_to_the_same_weights(start):
 def test_a_checkpoint_of_another_training_is_refused(start):
     start()
     other = dataclasses.replace(SETTINGS, negatives=4)
-    with pytest.raises(InputError, match=r"a checkpoint of another training \(negatives was 3, is 4\); remove it"):
+    with pytest.raises(InputError, match="of another training: negatives is 3 there and 4 here; remove it"):
         start(settings=other)
 
 
@@ -163,25 +165,25 @@ def test_a_training_that_patience_ended_takes_no_further_step(start, monkeypatch
     """Killed before its outputs were written, it resumes at its last checkpoint, where it had stopped."""
     settings = dataclasses.replace(SETTINGS, patience=1)
     falling = iter([0.9, 0.5, 0.4])
-    monkeypatch.setattr("ssm4rec.llm.tuning_watch.metric_at", lambda *_: next(falling))
+    monkeypatch.setattr("ssm4rec.llm.finetuning.metric_at", lambda *_: next(falling))
     whole, tuned, _ = start(settings=settings)
     again, resumed, _ = start(settings=settings)
-    assert resumed.rows == tuned.rows
-    assert (resumed.prompts, resumed.best_prompts) == (32, 16)
+    assert resumed.points == tuned.points
+    assert (resumed.last.step, resumed.best.step) == (4, 2)
     assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in weights(whole).items())
 
 
 def test_losses_are_means_since_the_checkpoint_before(start):
     """Else a row of a resumed training would be a mean over fewer steps than that of a whole one."""
     _, tuned, _ = start(settings=dataclasses.replace(SETTINGS, prompts=160, evaluations=3))
-    looks = {row.step for row in tuned.rows if row.name == "validation_ndcg_10"} - {0}
-    assert looks == {6, 12, 18, 20}
-    assert looks <= {row.step for row in tuned.rows if row.name == "loss"}
+    validated = {point.step for point in tuned.points if point.split == VALIDATION} - {0}
+    assert validated == {6, 12, 18, 20}
+    assert validated <= {point.step for point in tuned.points if point.split == TRAIN}
 
 
 def test_a_checkpoint_of_an_earlier_version_is_refused(start, tmp_path):
     (tmp_path / "checkpoints" / "checkpoint-2").mkdir(parents=True)
-    with pytest.raises(InputError, match="a checkpoint of an earlier version of this project; remove it, or choose"):
+    with pytest.raises(InputError, match="a checkpoint of an earlier version of this project; remove it to start"):
         start()
 
 
@@ -189,7 +191,7 @@ def test_a_damaged_checkpoint_is_named(start, tmp_path):
     start()
     (damaged,) = (tmp_path / "checkpoints").iterdir()
     (damaged / "best.safetensors").write_bytes(b"half")
-    with pytest.raises(InputError, match=rf"{damaged.name}: a damaged checkpoint .*; remove it, or choose"):
+    with pytest.raises(InputError, match=rf"{damaged.name}: a damaged checkpoint .*; remove it to start"):
         start()
 
 
@@ -236,14 +238,14 @@ def test_usgm_resumes_to_the_same_weights(start):
     settings = dataclasses.replace(SETTINGS, steps=USGM_STEPS)
     whole, tuned, _ = start("whole", settings)
 
-    def kill(row):
-        if row.step == 5:
+    def kill(point):
+        if point.step == 5:
             raise Killed
 
     with pytest.raises(Killed):
-        start("killed", settings, on_row=kill)
+        start("killed", settings, on_point=kill)
     resumed, again, _ = start("killed", settings)
-    assert again.rows == tuned.rows
+    assert again.points == tuned.points
     for name, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(resumed)[name]), name
 
@@ -253,7 +255,7 @@ def test_gradients_that_are_no_numbers_stop_usgm(start, monkeypatch):
         del trainer
         return sum(float("nan") * parameter.sum() for parameter in model.parameters() if parameter.requires_grad)
 
-    monkeypatch.setattr(finetuning._AnswerTrainer, "compute_loss", undefined)
+    monkeypatch.setattr(finetuning._RankerTrainer, "compute_loss", undefined)
     with pytest.raises(InputError, match=r"fine-tuning diverged: .*finetune\.steps\.diameter=0\.125"):
         start(settings=dataclasses.replace(SETTINGS, steps=USGM_STEPS))
 

@@ -1,5 +1,6 @@
-"""Training of generators: the loss is transformers' own, held-out items stay out, a killed training goes on."""
+"""Training of generators: the loss is transformers' own, held-out items stay out, a killed training resumes."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,18 +8,20 @@ import numpy
 import pytest
 import torch
 
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Point
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.llm.generator_folder import new_generator, query_prompts
-from ssm4rec.llm.generator_progress import GeneratorEpoch, GeneratorProgress
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining, ScratchSettings, SearchSettings
 from ssm4rec.llm.generator_training import (
     draw_examples,
     draw_users,
     history_and_target,
+    rate_share,
     train_generator,
 )
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.queries import QueryPrompts
+from ssm4rec.llm.validated_trainer import Trained
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.task import Task
@@ -35,41 +38,77 @@ RECIPE = GeneratorRecipe(
 )
 
 
-def run(dataset: SequenceDataset, recipe: GeneratorRecipe, folder: Path, on_epoch=lambda row: None):
+def run(dataset: SequenceDataset, recipe: GeneratorRecipe, folder: Path, on_point=lambda point: None):
     generator = new_generator(recipe, TITLES, folder, CPU, seed=3)
     prompts = query_prompts(generator, TITLES, recipe)
     task = Task("gpt4rec", recipe, dataset, 3)
-    progress = train_generator(task, generator.model, prompts, Machine(CPU), folder / "checkpoints", on_epoch)
-    return generator.model, prompts, progress
+    trained = train_generator(task, generator.model, prompts, Machine(CPU), folder / "checkpoints", on_point)
+    return generator.model, prompts, trained
+
+
+def losses(trained: Trained, split: str) -> list[float]:
+    return [point.values["loss"] for point in trained.points if point.split == split]
 
 
 @pytest.mark.parametrize("source", ["scratch:gpt2", "scratch:mamba2"])
 def test_a_killed_training_ends_with_the_same_weights(source, cycle_dataset, tmp_path):
     dataset, recipe = read_sequences(cycle_dataset), replace(RECIPE, source=source)
     whole, _, through = run(dataset, recipe, tmp_path / "whole")
-    assert [row.epoch for row in through.rows] == [1, 2, 3]
-    assert through.rows[2].validation_loss < through.rows[0].validation_loss
+    assert [point.values["epoch"] for point in through.points if point.split == TRAIN] == [1, 2, 3]
+    validation = losses(through, VALIDATION)
+    assert validation[2] < validation[0]
 
-    def kill(row: GeneratorEpoch) -> None:
-        if row.epoch == 2:
+    def kill(point: Point) -> None:
+        if point.values["epoch"] == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(dataset, recipe, tmp_path / "killed", kill)
-    seen: list[GeneratorEpoch] = []
+    seen: list[Point] = []
     again, _, resumed = run(dataset, recipe, tmp_path / "killed", seen.append)
-    assert seen == list(resumed.rows)
-    assert [(row.epoch, row.train_loss, row.validation_loss) for row in resumed.rows] == [
-        (row.epoch, row.train_loss, row.validation_loss) for row in through.rows
-    ]
+    assert tuple(seen) == resumed.points
+    assert [(point.step, point.split) for point in seen] == [(point.step, point.split) for point in through.points]
+    for split in (TRAIN, VALIDATION):
+        assert losses(resumed, split) == losses(through, split)
+    assert 0 < resumed.tokens < through.tokens
     for (name, one), (_, other) in zip(whole.state_dict().items(), again.state_dict().items(), strict=True):
         assert torch.equal(one, other), name
 
 
-def test_rows_of_an_earlier_version_are_refused_in_one_line(tmp_path):
-    old = {"epoch": 1, "train_loss": 2.0, "validation_loss": 2.0, "tokens_per_second": 9.0, "cpu_seconds": 1.0}
-    with pytest.raises(InputError, match="a checkpoint of an earlier version of this project; remove it"):
-        GeneratorProgress.of([old], tmp_path)
+def test_a_finished_training_is_not_repeated(cycle_dataset, tmp_path):
+    dataset = read_sequences(cycle_dataset)
+    whole, _, trained = run(dataset, RECIPE, tmp_path)
+    again, _, finished = run(dataset, RECIPE, tmp_path)
+    assert (finished.points, finished.tokens) == (trained.points, 0)
+    assert all(torch.equal(one, again.state_dict()[name]) for name, one in whole.state_dict().items())
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(cycle_dataset, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint.safetensors").write_bytes(b"of the loop before")
+    with pytest.raises(InputError, match="a checkpoint of an earlier version of this project; remove it to start"):
+        run(read_sequences(cycle_dataset), RECIPE, tmp_path)
+
+
+def test_the_rate_rises_and_falls_by_the_share_of_epochs(cycle_dataset, tmp_path, monkeypatch):
+    """Each epoch is the same share of the training, however many batches its examples make."""
+    rates = []
+    step = torch.optim.AdamW.step
+
+    def spy(optimizer, *args, **more):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *args, **more)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    training = replace(RECIPE.training, warmup=0.4)
+    _, _, trained = run(read_sequences(cycle_dataset), replace(RECIPE, training=training), tmp_path)
+    ends = [0, *(point.step for point in trained.points if point.split == TRAIN)]
+    passed = [
+        (epoch + number / (end - start)) / 3
+        for epoch, (start, end) in enumerate(itertools.pairwise(ends))
+        for number in range(end - start)
+    ]
+    assert rates == [5e-3 * rate_share(training, share) for share in passed]
 
 
 @pytest.mark.parametrize("source", ["scratch:gpt2", "scratch:mamba2"])
@@ -78,7 +117,7 @@ def test_the_losses_are_those_of_transformers(loss_on, source, write_dataset, tm
     # Two training items a user: the only example is the second after the first, so it is known what was trained on.
     dataset = read_sequences(write_dataset([[user, user + 1, user + 2, user + 3] for user in range(1, 12)]))
     training = replace(RECIPE.training, loss_on=loss_on, epochs=1, learning_rate=1e-12, tokens_per_batch=200)
-    model, prompts, progress = run(dataset, replace(RECIPE, source=source, training=training), tmp_path)
+    model, prompts, outcome = run(dataset, replace(RECIPE, source=source, training=training), tmp_path)
 
     def loss(examples: list, answers_only: bool) -> float:
         total, count = 0.0, 0
@@ -93,8 +132,8 @@ def test_the_losses_are_those_of_transformers(loss_on, source, write_dataset, tm
 
     trained = [prompts.example([user], user + 1) for user in range(1, 12)]
     held_out = [prompts.example([user, user + 1], user + 2) for user in range(1, 12)]
-    assert progress.rows[0].train_loss == pytest.approx(loss(trained, loss_on == "title"), rel=1e-5)
-    assert progress.rows[0].validation_loss == pytest.approx(loss(held_out, True), rel=1e-5)
+    assert losses(outcome, TRAIN)[0] == pytest.approx(loss(trained, loss_on == "title"), rel=1e-5)
+    assert losses(outcome, VALIDATION)[0] == pytest.approx(loss(held_out, True), rel=1e-5)
 
 
 def test_examples_are_of_the_training_part_alone(cycle_dataset, tokenizer):
@@ -130,10 +169,11 @@ def test_users_are_drawn_by_the_seed(cycle_dataset):
 def test_a_training_stops_when_it_gets_no_better_and_keeps_the_best(cycle_dataset, tmp_path):
     # A rate that ruins the model after a few steps.
     training = replace(RECIPE.training, epochs=8, patience=2, learning_rate=0.5, warmup=0.9, gradient_norm=1e9)
-    _, _, progress = run(read_sequences(cycle_dataset), replace(RECIPE, training=training), tmp_path)
-    losses = [row.validation_loss for row in progress.rows]
-    assert len(losses) == progress.best_epoch + 2 < 8
-    assert progress.best_epoch == losses.index(min(losses)) + 1
+    _, _, trained = run(read_sequences(cycle_dataset), replace(RECIPE, training=training), tmp_path)
+    found = losses(trained, VALIDATION)
+    best = trained.best.values["epoch"]
+    assert len(found) == trained.last.values["epoch"] == best + 2 < 8
+    assert best == found.index(min(found)) + 1
 
 
 @pytest.mark.parametrize(
@@ -141,7 +181,11 @@ def test_a_training_stops_when_it_gets_no_better_and_keeps_the_best(cycle_datase
     [
         ([[1], [2], [3]], {}, "no user has two training items"),
         ([[1, 2], [3, 4]], {}, "no user is in the validation split"),
-        ([[1, 2, 3, 4]] * 9, {"learning_rate": 1e30}, r"gpt4rec diverged: the loss became .*training.learning_rate="),
+        (
+            [[1, 2, 3, 4]] * 9,
+            {"learning_rate": 1e30},
+            r"gpt4rec seed 3 diverged: the loss .*training.learning_rate=",
+        ),
     ],
 )
 def test_what_cannot_be_trained(sequences, change, message, write_dataset, tmp_path):

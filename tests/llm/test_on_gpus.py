@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ssm4rec.llm import adapters, alignment, finetuning
 from ssm4rec.llm.adapters import new_ranker
-from ssm4rec.llm.alignment_course import AlignmentTask
+from ssm4rec.llm.alignment import AlignmentTask
 from ssm4rec.llm.language_models import load_both
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings
 from tests.llm.test_alignment import examples
@@ -27,13 +27,13 @@ def test_a_batch_is_a_batch_on_several_gpus(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr("transformers.training_args.is_torch_bf16_gpu_available", lambda: True)
     if trainer == "finetune":
-        arguments: Any = finetuning._arguments(STEPS, tmp_path, CUDA, steps=10, seed=0)
+        arguments: Any = finetuning.arguments(STEPS, tmp_path, CUDA, steps=10, seed=0)
     else:
-        task = AlignmentTask("toy", examples(), AlignmentSettings(steps=STEPS), 0)
-        arguments = alignment._arguments(task, tmp_path, CUDA, resumed=False)
+        task = AlignmentTask(examples(), AlignmentSettings(steps=STEPS), 0)
+        arguments = alignment.arguments(task, tmp_path, CUDA)
     assert arguments.n_gpu == 1
     assert arguments.train_batch_size == STEPS.batch
-    assert arguments.eval_batch_size == (8 if trainer == "finetune" else STEPS.batch)
+    assert arguments.eval_batch_size == STEPS.batch
 
 
 LORA = LoraSettings(rank=4, alpha=8, dropout=0.0, modules="all-linear")

@@ -113,6 +113,15 @@ def test_the_same_command_again_writes_the_same(dataset, pairs, adapter, tmp_pat
     assert RankerFacts.read(out / "aligned", read_sequences(dataset)).training["tokens_per_second"] == 0
 
 
+def test_too_little_memory_is_said(dataset, pairs, adapter, tmp_path, refusal, monkeypatch):
+    def fill(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a capacity of ...")
+
+    monkeypatch.setattr("ssm4rec.stages.align_llm.__main__.align", fill)
+    said = refusal(main, *flags(dataset, pairs, adapter, tmp_path / "out"))
+    assert "too small (CUDA out of memory); lower align.steps.batch, align.prompt" in said
+
+
 def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, refusal):
     out = tmp_path / "out"
 

@@ -44,7 +44,7 @@ NUMBERS: Final[dict[str, Any]] = {
     "letter_loss": Number,  # of the answer's letter alone; ln 20 = 3.00 is guessing among 20
     "hit_10": Share,
     "ndcg_10": Share,
-    # Alignment: means over pairs, see ``llm/alignment_course.py``.
+    # Alignment: means over pairs, see ``llm/alignment.py``.
     "nll": Number,
     "odds_ratio_loss": Number,
     "log_odds_ratio": Number,
@@ -120,6 +120,11 @@ class Point:
     values: Mapping[str, float | None]
     """What is None was not measured."""
 
+    @property
+    def measured(self) -> dict[str, float]:
+        """The numbers that were measured."""
+        return {name: value for name, value in self.values.items() if value is not None}
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -138,9 +143,8 @@ class Curve:
         """Return the curve through these points."""
         series: dict[tuple[Split, str], dict[int, float]] = {}
         for point in points:
-            for name, value in point.values.items():
-                if value is not None:
-                    series.setdefault((point.split, name), {})[point.step] = value
+            for name, value in point.measured.items():
+                series.setdefault((point.split, name), {})[point.step] = value
         return cls(training, series)
 
     def values(self, name: str, split: Split = TRAIN) -> list[Any]:

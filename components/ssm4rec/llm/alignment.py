@@ -1,12 +1,19 @@
-"""Alignment of a ranker: ORPO over preference examples, looks at held-out ones, checkpoints (the paper's section 3.5).
+"""Alignment of a ranker: ORPO over preference examples, validated on held-out ones (the paper's section 3.5).
 
-A killed alignment goes on after its last look and ends with the same weights, on the same machine with as many
-threads: the order of the examples is drawn from the seed, and nothing else is random. Checkpoints are transformers':
-weights in safetensors, the optimizer's moments in torch's format, which is read back as tensors only.
+The order of the examples is drawn from the seed, and nothing else is random. The weights kept are the last ones.
+
+The points of the learning curve are means over pairs, P as in the paper's equation 2: of a token of the answer, the
+geometric mean. Over the pairs since the point before for training, over all held-out pairs for a validation:
+
+- ``loss``: equation 5, nll + beta * odds_ratio_loss; ``nll``: -log P(y_w|x), nats per token of the answer;
+- ``odds_ratio_loss``: equation 6, -log sigmoid(log_odds_ratio);
+- ``log_odds_ratio``: log of equation 4; above 0 the model prefers the winner;
+- ``margin``: beta * (log P(y_w|x) - log P(y_l|x)), what trl calls the margin of the rewards;
+- ``accuracy``: share of pairs with P(y_w|x) > P(y_l|x);
+- ``epoch``: share of the training pairs seen; for training also the ``learning_rate`` of the last step.
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,104 +26,115 @@ import torch
 import transformers
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PrinterCallback, TrainerCallback
-from transformers.training_args import OptimizerNames
 
+from ssm4rec.artifacts.curve import HELD_OUT, Point
 from ssm4rec.llm.adapters import Ranker
-from ssm4rec.llm.alignment_course import AlignmentRow, AlignmentTask, Course
-from ssm4rec.llm.language_models import memory_advice, on_one_device, optimizer_name
 from ssm4rec.llm.orpo import AnswerORPOTrainer, ORPOConfig, sequence_error
-from ssm4rec.llm.preference_examples import PreferenceExample
+from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
+from ssm4rec.llm.settings import AlignmentSettings
+from ssm4rec.llm.validated_trainer import Trained, step_arguments, training_arguments
+from ssm4rec.llm.validation_callback import ValidationCallback
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import read_json, write_json
 
-logger = logging.getLogger(__name__)
-
-_IDENTITY: Final = "identity.json"
-_STATE: Final = "trainer_state.json"
-_ROWS_LOGGED: Final = 0.01
-"""Share of the steps between two training rows."""
+_LOG_EVERY: Final = 0.01
+"""Share of the steps between two points of training."""
 _LARGEST_ERROR: Final = 0.1
 """Of logits; rounding to bfloat16 makes about 0.01."""
 
 
 @dataclass(frozen=True)
-class Alignment:
-    """How an alignment went.
+class AlignmentTask:
+    """These examples, in an order drawn by this seed."""
 
-    Attributes:
-        rows: its learning curve.
-        steps: of the optimizer.
-        optimizer: that took them.
-        seconds: of training steps of this process, looks and checkpoints left out; 0: all was in the checkpoint.
-        tokens: through the model in these seconds, each prompt once for its two answers.
-        peak_memory: bytes of a GPU; 0 on a CPU.
-    """
-
-    rows: list[AlignmentRow]
-    steps: int
-    optimizer: str
-    seconds: float
-    tokens: int
-    peak_memory: int
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Tokens of pairs trained on in a second."""
-        return self.tokens / self.seconds if self.seconds else 0.0
+    examples: PreferenceSet
+    settings: AlignmentSettings
+    seed: int
 
 
-def align(
-    ranker: Ranker, task: AlignmentTask, checkpoint_folder: Path, on_row: Callable[[AlignmentRow], None]
-) -> Alignment:
-    """Train the ranker's adapter in place, from the checkpoint in ``checkpoint_folder`` if there is one.
+def align(ranker: Ranker, task: AlignmentTask, folder: Path, on_point: Callable[[Point], None]) -> Trained:
+    """Train the ranker's adapter in place, from the checkpoint in ``folder`` if there is one.
 
     Args:
         ranker: a trainable one.
         task: what to train on, and how.
-        checkpoint_folder: written after every look.
-        on_row: called with every row of the learning curve, those of an earlier process included.
+        folder: of the checkpoints; one is written at every validation.
+        on_point: called with every point of the learning curve, those of an earlier process included.
 
     Raises:
-        InputError: the checkpoint is of another alignment, the loss is no number, or the GPU's memory is too small.
+        InputError: the checkpoint is of another training, the model cannot be aligned, or the loss became NaN.
     """
-    checkpoint = _checkpoint(checkpoint_folder, _identity(ranker, task))
-    on_gpu = ranker.model.device.type == "cuda"
-    course = Course(task, on_row)
+    callback = ValidationCallback(folder, _identity(ranker, task), on_point)
     with _quiet():
-        trainer = orpo_trainer(ranker, task, checkpoint_folder, resumed=checkpoint is not None, callbacks=[course])
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
-        if checkpoint:
-            logger.info("resumed from %s", checkpoint)
-        with memory_advice("align.steps.batch, align.prompt.maximum_tokens or align.prompt.history (--overrides)"):
-            _check_attention(ranker.model, task.examples.train)
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    ranker.model.eval()
-    return Alignment(
-        rows=course.rows,
-        steps=trainer.state.global_step,
-        optimizer=OptimizerNames(trainer.args.optim).value,
-        seconds=course.seconds,
-        tokens=trainer.tokens_trained,
-        peak_memory=torch.cuda.max_memory_allocated() if on_gpu else 0,
-    )
+        trainer = AlignmentTrainer(ranker, task, callback)
+        _check_attention(ranker.model, task.examples.train)
+        return trainer.run()
 
 
-def orpo_trainer(
-    ranker: Ranker, task: AlignmentTask, folder: Path, resumed: bool, callbacks: list[TrainerCallback]
-) -> AnswerORPOTrainer:
-    """Return trl's trainer for a task; it looks at the held-out examples before the first step, unless resumed."""
-    trainer = AnswerORPOTrainer(
-        model=ranker.model,
-        args=_arguments(task, folder, ranker.model.device, resumed),
-        train_dataset=_dataset(task.examples.train),
-        eval_dataset=_dataset(task.examples.held_out),
-        processing_class=ranker.tokenizer,
-        callbacks=callbacks,
+class AlignmentTrainer(AnswerORPOTrainer):
+    """trl's trainer for a task; it is validated on the held-out pairs, before the first step too."""
+
+    split = HELD_OUT
+    title = "alignment"
+
+    def __init__(self, ranker: Ranker, task: AlignmentTask, callback: ValidationCallback) -> None:
+        self.settings = task.settings
+        lower = f"--overrides align.steps.learning_rate={task.settings.steps.learning_rate / 4:g}"
+        self.remedy = f"a lower rate, such as {lower}, and another --checkpoint-dir, or fine-tune the ranker again"
+        super().__init__(
+            callback,
+            model=ranker.model,
+            args=arguments(task, callback.folder, ranker.model.device),
+            train_dataset=_dataset(task.examples.train),
+            eval_dataset=_dataset(task.examples.held_out),
+            processing_class=ranker.tokenizer,
+        )
+
+    def validate(self) -> dict[str, float]:
+        """Return the means over the held-out pairs."""
+        return self._means(self.evaluate(), "eval_")
+
+    def training_numbers(self, logs: dict[str, float]) -> dict[str, float]:
+        """Return the means over the pairs of the last steps."""
+        return self._means(logs, "") | {"learning_rate": logs["learning_rate"]}
+
+    def is_due(self, step: int) -> bool:
+        """Return whether ``evaluations`` of them are spread evenly so."""
+        steps, evaluations = self.state.max_steps, self.settings.evaluations
+        return step in {round(number * steps / evaluations) for number in range(1, evaluations + 1)}
+
+    def _means(self, logs: dict[str, float], prefix: str) -> dict[str, float]:
+        """Return what trl logged by our names.
+
+        It calls the log of the odds ratio "log_odds_chosen", and its logsigmoid, minus equation 6, "log_odds_ratio".
+        Its loss is a mean over batches, not over pairs.
+        """
+        nll, odds_ratio_loss = logs[f"{prefix}nll_loss"], -logs[f"{prefix}log_odds_ratio"]
+        return {
+            "epoch": logs.get("epoch", 0.0),
+            "loss": nll + self.settings.beta * odds_ratio_loss,
+            "nll": nll,
+            "odds_ratio_loss": odds_ratio_loss,
+            "log_odds_ratio": logs[f"{prefix}log_odds_chosen"],
+            "margin": logs[f"{prefix}rewards/margins"],
+            "accuracy": logs[f"{prefix}rewards/accuracies"],
+        }
+
+
+def arguments(task: AlignmentTask, folder: Path, device: torch.device) -> ORPOConfig:
+    """Return trl's arguments for a task."""
+    return training_arguments(
+        ORPOConfig,
+        folder,
+        device,
+        beta=task.settings.beta,
+        num_train_epochs=1,
+        seed=task.seed,
+        logging_steps=_LOG_EVERY,
+        prediction_loss_only=True,
+        activation_checkpointing=device.type == "cuda",
+        label_names=[],
+        **step_arguments(task.settings.steps, device),
     )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def _check_attention(model: PeftModel, examples: list[PreferenceExample]) -> None:
@@ -129,40 +147,6 @@ def _check_attention(model: PeftModel, examples: list[PreferenceExample]) -> Non
             f"says over {len(longest.prompt)} tokens (relative error {error:.2f}); take another one, or lower "
             "align.prompt.history (--overrides)"
         )
-
-
-def _arguments(task: AlignmentTask, folder: Path, device: torch.device, resumed: bool) -> ORPOConfig:
-    settings, steps, on_gpu = task.settings, task.settings.steps, device.type == "cuda"
-    arguments = ORPOConfig(
-        output_dir=str(folder),
-        beta=settings.beta,
-        num_train_epochs=1,
-        per_device_train_batch_size=steps.batch,
-        per_device_eval_batch_size=steps.batch,
-        gradient_accumulation_steps=steps.accumulation,
-        learning_rate=steps.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=steps.warmup,
-        optim=optimizer_name(steps.optimizer, device),
-        max_grad_norm=steps.gradient_norm,
-        seed=task.seed,
-        logging_steps=_ROWS_LOGGED,
-        eval_on_start=not resumed,
-        # When to look and to save is decided in Course.
-        eval_strategy="no",
-        save_strategy="no",
-        save_total_limit=1,
-        prediction_loss_only=True,
-        remove_unused_columns=False,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=not on_gpu,
-        bf16=on_gpu,
-        activation_checkpointing=on_gpu,
-        dataloader_pin_memory=on_gpu,
-        label_names=[],
-    )
-    return on_one_device(arguments)
 
 
 @contextmanager
@@ -183,47 +167,15 @@ def _dataset(examples: list[PreferenceExample]) -> Dataset:
 
 
 def _identity(ranker: Ranker, task: AlignmentTask) -> dict[str, Any]:
-    """Return what a checkpoint must share with an alignment to belong to it, as it looks after a trip through JSON."""
+    """Return what a checkpoint must share with an alignment to belong to it."""
     weights = hashlib.sha256()
     for name, parameter in ranker.model.named_parameters():
         if parameter.requires_grad:
             weights.update(name.encode())
             weights.update(parameter.detach().float().cpu().numpy().tobytes())
-    settings = asdict(task.settings)
-    document = {
+    return {
         "seed": task.seed,
         "examples": task.examples.digest(),
         "adapter": weights.hexdigest(),
-        **{f"align.{name}": value for name, value in settings.items()},
+        "align": asdict(task.settings),
     }
-    return json.loads(json.dumps(document))  # type: ignore[no-any-return]
-
-
-def _checkpoint(folder: Path, identity: dict[str, Any]) -> Path | None:
-    """Return the newest whole checkpoint in a folder, if any, and write down whose folder it is.
-
-    Raises:
-        InputError: the folder is of another alignment.
-    """
-    owner = folder / _IDENTITY
-    if owner.exists():
-        stored = read_json(owner)
-        for name, value in identity.items():
-            if stored.get(name) != value:
-                raise InputError(
-                    f"{folder}: checkpoints of another alignment: {name} is {stored.get(name)} there and {value} here; "
-                    "delete it to start anew, or choose another --checkpoint-dir"
-                )
-    else:
-        write_json(owner, identity)
-    # The state is written last: a checkpoint without it was cut off.
-    whole = [path.parent for path in folder.glob(f"checkpoint-*/{_STATE}") if _is_json(path)]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        read_json(path)
-    except InputError:
-        return False
-    return True

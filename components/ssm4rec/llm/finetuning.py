@@ -1,162 +1,131 @@
 """Fine-tuning of a ranker on the letters of the right candidates, by transformers' Trainer.
 
-Trainer keeps the accounts: accumulation, schedule, clipping, checkpoints, resuming. trl's SFTTrainer (1.16), made for
+Trainer does the bookkeeping: accumulation, schedule, clipping, checkpoints, resuming. trl's SFTTrainer (1.16), made for
 this, scores every position of a prompt where there is no GPU; of some hundred positions two are of use here, the letter
 and the end after it, so the loss is computed on these alone.
 
 The weights kept are those whose ranking of validation users was best (NDCG@10 among the candidates, shuffled) of all
-looks after the first step, as in LlamaRec: whether they beat the model as it came is for the report to say.
+validations after the first step, as in LlamaRec: whether they beat the model as it came is for the report to say.
+
+The points of the learning curve: ``loss`` (mean over the steps since the point before, nats per token of the answer,
+which is the letter and the end after it), ``letter_loss`` (of the letter alone: the end is soon learned and says
+nothing), ``learning_rate`` (USGM's is 1 / H), ``grad_norm``; and ``ndcg_10`` of the validation users.
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from peft import PeftModel
+from torch import nn
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import TrainingArguments
 
+from ssm4rec.artifacts.curve import Point
+from ssm4rec.artifacts.rankings import SHUFFLED_ORDER
+from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.candidates import RankingTask
 from ssm4rec.llm.examples import Example
-from ssm4rec.llm.language_models import on_one_device, optimizer_name
 from ssm4rec.llm.prompts import RankingPrompts
+from ssm4rec.llm.ranking import letter_logits, ranks_of_target
 from ssm4rec.llm.settings import RankerSettings, StepSettings
-from ssm4rec.llm.tuning_optimizer import usgm_for
-from ssm4rec.llm.tuning_watch import TuningRow, TuningWatch, diverged
-from ssm4rec.optim.usgm import GradientNotFiniteError
+from ssm4rec.llm.validated_trainer import Trained, ValidatedTrainer, step_arguments, training_arguments
+from ssm4rec.llm.validation_callback import ValidationCallback
+from ssm4rec.optim.usgm import USGM, GradientNotFiniteError
+
+_LOGGED = ("loss", "grad_norm", "learning_rate")
+"""What Trainer logs and the curve keeps."""
 
 
 @dataclass(frozen=True)
-class Finetuned:
-    """How a fine-tuning went; the ranker's model has the best weights.
+class FinetuningTask:
+    """What to fine-tune a ranker on.
 
     Attributes:
-        rows: one for each logged step and for each look at the validation users.
-        best_prompts: training prompts behind the best weights.
-        best_ndcg_10: of the validation users.
-        prompts: training prompts seen.
-        seconds: of this process.
-        tokens_per_second: of training alone, in this process.
-        peak_memory_bytes: of the GPU; 0 on a CPU.
-    """
-
-    rows: tuple[TuningRow, ...]
-    best_prompts: int
-    best_ndcg_10: float
-    prompts: int
-    seconds: float
-    tokens_per_second: float
-    peak_memory_bytes: int
-
-
-def finetune(
-    ranker: Ranker,
-    prompts: RankingPrompts,
-    examples: Sequence[Example],
-    validation: RankingTask,
-    settings: RankerSettings,
-    checkpoint_folder: Path,
-    identity: dict[str, Any],
-    seed: int,
-    on_row: Callable[[TuningRow], None],
-) -> Finetuned:
-    """Train to the end, from the checkpoint in ``checkpoint_folder`` if there is one.
-
-    Args:
-        ranker: with fresh LoRA matrices; changed in place.
-        prompts: writes them.
+        prompts: writes the prompts.
         examples: in the order of training.
         validation: users to rank.
         settings: of the training.
-        checkpoint_folder: written at every look at the validation users.
-        identity: what a checkpoint must share with this training to belong to it.
         seed: of dropout.
-        on_row: called with every row, those of an earlier process included.
+    """
+
+    prompts: RankingPrompts
+    examples: Sequence[Example]
+    validation: RankingTask
+    settings: RankerSettings
+    seed: int
+
+
+def finetune(
+    ranker: Ranker, task: FinetuningTask, folder: Path, identity: dict[str, Any], on_point: Callable[[Point], None]
+) -> Trained:
+    """Train to the end, from the checkpoint in ``folder`` if there is one.
+
+    Args:
+        ranker: with fresh LoRA matrices; changed in place, left with the best weights.
+        task: what to train on.
+        folder: of the checkpoints; one is written at every validation.
+        identity: what a checkpoint must share with this training to belong to it.
+        on_point: called with every point of the learning curve, those of an earlier process included.
 
     Raises:
         InputError: the checkpoint is of another training, or the loss became NaN.
     """
-    started = time.monotonic()
-    steps = math.ceil(len(examples) / (settings.steps.batch * settings.steps.accumulation))
-    every = max(1, steps // settings.evaluations)
-    watch = TuningWatch(ranker, prompts, validation, settings, checkpoint_folder, every, on_row)
-    with watch.bar:  # closed before an error is said, which is then the last line
-        resumed = watch.resume(identity)
-        if not resumed:
-            watch.look(0)
-        trained = [parameter for parameter in ranker.model.parameters() if parameter.requires_grad]
-        trainer = _AnswerTrainer(
-            model=ranker.model,
-            args=_arguments(settings.steps, watch.writing, ranker.model.device, steps, seed),
-            train_dataset=_Tokenized(prompts, examples, ranker.tokenizer.eos_token_id),
-            data_collator=_collate,
-            callbacks=[watch],
-            optimizers=usgm_for(trained, settings.steps.diameter) if _is_usgm(settings.steps) else (None, None),
-        )
-        trainer.remove_callback(PrinterCallback)
-        try:
-            if not resumed or not (watch.finished or resumed[1] == steps):
-                trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
-        except GradientNotFiniteError as error:
-            raise diverged(settings.steps, str(error)) from None
-    watch.restore_best()
-    best = watch.best
-    on_gpu = ranker.model.device.type == "cuda"
-    return Finetuned(
-        rows=tuple(watch.rows),
-        best_prompts=best.prompts,
-        best_ndcg_10=best.value,
-        prompts=watch.looks[-1].prompts,
-        seconds=time.monotonic() - started,
-        tokens_per_second=trainer.tokens / trainer.seconds if trainer.seconds else 0.0,
-        peak_memory_bytes=torch.cuda.max_memory_allocated() if on_gpu else 0,
-    )
+    trainer = _RankerTrainer(ranker, task, ValidationCallback(folder, identity, on_point, task.settings.patience))
+    try:
+        return trainer.run()
+    except GradientNotFiniteError as error:
+        raise trainer.diverged(str(error)) from None
 
 
-def _arguments(settings: StepSettings, folder: Path, device: torch.device, steps: int, seed: int) -> TrainingArguments:
-    """Return Trainer's arguments: silent, untracked, on one device, checkpoints when told so."""
-    usgm = _is_usgm(settings)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=settings.batch,
-        gradient_accumulation_steps=settings.accumulation,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup,
-        lr_scheduler_type="linear",
-        optim="adamw_torch" if usgm else optimizer_name(settings.optimizer, device),  # Trainer is given USGM itself
-        max_grad_norm=0.0 if usgm else settings.gradient_norm,
-        logging_steps=max(1, min(20, steps // 10)),
-        logging_nan_inf_filter=False,  # a loss that is no number must be seen
-        save_strategy="no",
-        bf16=device.type == "cuda",
-        use_cpu=device.type == "cpu",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to="none",
-        dataloader_pin_memory=device.type == "cuda",
-        seed=seed,
-    )
-    return on_one_device(arguments)
-
-
-def _is_usgm(settings: StepSettings) -> bool:
-    return settings.optimizer == "usgm"
-
-
-class _AnswerTrainer(Trainer):
+class _RankerTrainer(ValidatedTrainer):
     """Computes logits of the answer's positions only, and keeps the order of the examples."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.tokens = 0
-        self.seconds = 0.0
-        self._of_letters: list[torch.Tensor] = []
+    measure = "ndcg_10"
+    title = "fine-tuning"
+
+    def __init__(self, ranker: Ranker, task: FinetuningTask, callback: ValidationCallback) -> None:
+        settings, prompts, validation = task.settings.steps, task.prompts, task.validation
+        if settings.optimizer == "usgm":
+            lower = f"a smaller ball, such as --overrides finetune.steps.diameter={settings.diameter / 4:g}"
+        else:
+            lower = f"a lower rate, such as --overrides finetune.steps.learning_rate={settings.learning_rate / 4:g}"
+        self.remedy = f"{lower}, and another --checkpoint-dir"
+        steps = math.ceil(len(task.examples) / settings.prompts)
+        self.every = max(1, steps // task.settings.evaluations)
+        self.validation = validation
+        self.letters = prompts.answers[: int(validation.sizes.max())]
+        pools = zip(validation.histories, validation.in_order(SHUFFLED_ORDER), strict=True)
+        self.users = [[prompts.tokens(history, pool)] for history, pool in pools]
+        self._letter_losses: list[torch.Tensor] = []
+        trained = [parameter for parameter in ranker.model.parameters() if parameter.requires_grad]
+        super().__init__(
+            callback,
+            model=ranker.model,
+            args=arguments(settings, callback.folder, ranker.model.device, steps, task.seed),
+            train_dataset=_Tokenized(prompts, task.examples, ranker.tokenizer.eos_token_id),
+            data_collator=_collate,
+            optimizers=_usgm(trained, settings.diameter) if settings.optimizer == "usgm" else (None, None),
+        )
+
+    def validate(self) -> dict[str, float]:
+        """Rank the validation users."""
+        scores = letter_logits(self.model, self.users, self.letters, lambda _: None)
+        sizes, places = self.validation.sizes, self.validation.places(SHUFFLED_ORDER)[:, None]
+        return {"ndcg_10": metric_at("ndcg", ranks_of_target(scores, sizes, places)[:, 0], 10)}
+
+    def training_numbers(self, logs: dict[str, float]) -> dict[str, float]:
+        """Return the loss, that of the letters, and how the last step was taken."""
+        letter_loss = torch.stack(self._letter_losses).mean().item()
+        self._letter_losses = []
+        return {name: logs[name] for name in _LOGGED if name in logs} | {"letter_loss": letter_loss}
+
+    def is_due(self, step: int) -> bool:
+        """Return whether ``evaluations`` of them are spread evenly so."""
+        return step % self.every == 0
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -164,39 +133,63 @@ class _AnswerTrainer(Trainer):
         """Return the mean negative log-likelihood of letter and end."""
         del return_outputs
         labels = inputs.pop("labels")
+        self.tokens += int(inputs["attention_mask"].sum())
         logits = model(**inputs, logits_to_keep=labels.shape[1], use_cache=False).logits
         # The logits at a position are of the token after it.
         losses = torch.nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), reduction="none"
         ).view(-1, labels.shape[1] - 1)
-        self._of_letters.append(losses[:, 0].detach().mean())
+        self._letter_losses.append(losses[:, 0].detach().mean())
         return losses.sum() / (num_items_in_batch if num_items_in_batch is not None else losses.numel())
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log the loss of the letter alone, too: the end after it is soon learned and says nothing."""
-        if "loss" in logs and self._of_letters:
-            logs["letter_loss"] = torch.stack(self._of_letters).mean().item()
-            self._of_letters = []
-        super().log(logs, start_time)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Write the adapter; Trainer would add a pickle of its arguments, and ask the hub about the embeddings."""
-        cast("PeftModel", self.model).save_pretrained(
-            str(output_dir), state_dict=state_dict, save_embedding_layers=False
-        )
+def arguments(settings: StepSettings, folder: Path, device: torch.device, steps: int, seed: int) -> TrainingArguments:
+    """Return Trainer's arguments for a fine-tuning of so many steps."""
+    given = step_arguments(settings, device)
+    if settings.optimizer == "usgm":  # which Trainer is given itself, and which cuts no gradient
+        given |= {"optim": "adamw_torch", "max_grad_norm": 0.0}
+    return training_arguments(
+        TrainingArguments,
+        folder,
+        device,
+        max_steps=steps,
+        logging_steps=max(1, min(20, steps // 10)),
+        train_sampling_strategy="sequential",
+        seed=seed,
+        **given,
+    )
 
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Take a step and count its tokens and its time."""
-        inputs = args[1]
-        self.tokens += int(inputs["attention_mask"].sum())
-        started = time.monotonic()
-        loss = super().training_step(*args, **kwargs)
-        self.seconds += time.monotonic() - started
-        return loss
 
-    def _get_train_sampler(self, *args: Any) -> torch.utils.data.Sampler[int]:
-        del args
-        return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type] # it has a length
+class _StepLength:
+    """A schedule in name only, which Trainer asks for: the rate that USGM's own bookkeeping came to, 1 / H."""
+
+    def __init__(self, optimizer: USGM) -> None:
+        self.optimizer = optimizer
+
+    def step(self) -> None:
+        """Do nothing: H has grown in the optimizer's step."""
+
+    def get_last_lr(self) -> list[float]:
+        """Return 1 / H; 0 while H is zero, when the first step goes to the ball's surface whatever the gradient."""
+        return [1 / self.optimizer.curvature if self.optimizer.curvature else 0.0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the optimizer's state has it all."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take nothing back."""
+
+
+def _usgm(weights: list[nn.Parameter], diameter: float) -> tuple[USGM, _StepLength]:
+    """Return the optimizer of LoRA matrices as they are at the start; half of them are zero.
+
+    Args:
+        weights: of the adapter.
+        diameter: of the ball, in norms of these weights.
+    """
+    optimizer = USGM(weights, diameter * float(nn.utils.get_total_norm(weights)))
+    return optimizer, _StepLength(optimizer)
 
 
 class _Tokenized(Dataset[dict[str, list[int]]]):

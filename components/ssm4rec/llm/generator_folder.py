@@ -3,7 +3,8 @@
 - ``config.json``, ``model.safetensors`` and the tokenizer's files, as transformers reads them;
 - ``generator.json``: ``model`` (``gpt4rec`` or ``mamrec``), ``source`` of the language model and whether it was made
   ``from_scratch``, the data set's ``dataset`` and ``fingerprint``, ``seed``, ``profile``, ``parameters``, ``k1`` and
-  ``b`` of BM25, the ``recipe`` and ``training``: a row per epoch, the best epoch, and what tuning found.
+  ``b`` of BM25, the ``recipe`` and ``training``: its epochs, the best one and its validation loss,
+  and what tuning found.
 """
 
 from dataclasses import asdict, dataclass

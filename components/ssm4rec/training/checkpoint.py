@@ -127,7 +127,7 @@ def load_state(
         raise InputError(f"{path}: not a checkpoint of this project ({error}); {way_out}") from None
     # What the data are called decides nothing: their fingerprint says which they are.
     stored, wanted = ({**one, "dataset": ""} for one in (state["identity"], identity))
-    difference = _first_difference(stored, wanted)
+    difference = first_difference(stored, wanted)
     if difference:
         raise InputError(f"{path}: a checkpoint of another training: {difference}; {way_out}")
 
@@ -147,11 +147,11 @@ def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _first_difference(stored: Any, wanted: Any, name: str = "") -> str:
+def first_difference(stored: Any, wanted: Any, name: str = "") -> str:
     """Name the first field in which two identities differ, '' if none."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
         for key in sorted(stored.keys() | wanted.keys()):
-            difference = _first_difference(stored.get(key), wanted.get(key), f"{name}.{key}" if name else key)
+            difference = first_difference(stored.get(key), wanted.get(key), f"{name}.{key}" if name else key)
             if difference:
                 return difference
         return ""

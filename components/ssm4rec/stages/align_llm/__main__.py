@@ -3,20 +3,21 @@
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from ssm4rec.artifacts.curve import HELD_OUT, Curve, Training, write_curve
+from ssm4rec.artifacts.curve import HELD_OUT, Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.preferences import Pairs, read_pairs
 from ssm4rec.data.download import checksums
 from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker, write_adapter
-from ssm4rec.llm.alignment import Alignment, align
-from ssm4rec.llm.alignment_course import AlignmentRow, AlignmentTask
+from ssm4rec.llm.alignment import AlignmentTask, align
+from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.preference_examples import preference_set
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import AlignmentSettings
 from ssm4rec.llm.sources import check_source_unchanged
+from ssm4rec.llm.validated_trainer import Trained, optimizer_name
 from ssm4rec.recipes.rankers import ranker_recipe
 from ssm4rec.runtime.files import cache_folder, held_by_this_process
 from ssm4rec.settings.command_line import run_stage
@@ -28,13 +29,12 @@ from ssm4rec.training.device import choose_device
 
 logger = logging.getLogger(__name__)
 
-STAGE = "align_llm"
-TRACKED = ("loss", "nll", "odds_ratio_loss", "log_odds_ratio", "margin", "accuracy", "epoch")
-"""What of a row is logged as a metric, with its split before it."""
+STAGE: Final = "align_llm"
+TO_LOWER: Final = "align.steps.batch, align.prompt.maximum_tokens or align.prompt.history (--overrides)"
 
 
 def run(options: Settings) -> None:
-    """Align and write the adapter and the history."""
+    """Align and write the adapter and the learning curve."""
     settings = ranker_recipe(options.profile, options.overrides).align
     dataset = read_sequences(options.dataset_dir)
     tuned = RankerFacts.read(options.adapter_dir, dataset)
@@ -82,15 +82,15 @@ def _align_and_write(
     )
     logger.info("%d pairs to train on, %d of other users held out", len(examples.train), len(examples.held_out))
 
-    def track(row: AlignmentRow) -> None:
-        tracker.metrics({f"{row.split}/{name}": getattr(row, name) for name in TRACKED}, row.step)
-        if row.learning_rate is not None:
-            tracker.metrics({"learning_rate": row.learning_rate}, row.step)
+    def track(point: Point) -> None:
+        named = {name if name == "learning_rate" else f"{point.split}/{name}": name for name in point.measured}
+        tracker.metrics({shown: point.measured[name] for shown, name in named.items()}, point.step)
 
-    task = AlignmentTask(dataset.name, examples, settings, options.seed)
+    task = AlignmentTask(examples, settings, options.seed)
     checkpoints = _checkpoint_folder(options, tuned)
-    with held_by_this_process(checkpoints):
+    with memory_advice(TO_LOWER), held_by_this_process(checkpoints):
         alignment = align(ranker, task, checkpoints, track)
+    optimizer = optimizer_name(settings.steps, ranker.model.device)
     numbers = _numbers(alignment) | {"pairs": float(len(examples.train)), "held_out": float(len(examples.held_out))}
     facts = replace(
         tuned,
@@ -98,12 +98,18 @@ def _align_and_write(
         seed=options.seed,
         profile=options.profile,
         recipe={**tuned.recipe, "align": asdict(settings)},
-        training=_training(tuned, alignment, numbers),
+        training={
+            **numbers,
+            "steps": alignment.last.step,
+            "optimizer": optimizer,
+            "seconds": alignment.seconds,
+            "finetuning": tuned.training,
+        },
     )
     write_adapter(options.aligned_dir, ranker.model, facts)
     rate = settings.steps.learning_rate
-    trained = Training("align_llm", dataset.name, tuned.source, options.seed, alignment.optimizer, rate)
-    write_curve(options.curve, Curve.of(trained, (point for row in alignment.rows for point in row.points())))
+    trained = Training(STAGE, dataset.name, tuned.source, options.seed, optimizer, rate)
+    write_curve(options.curve, Curve.of(trained, alignment.points))
     return numbers
 
 
@@ -119,30 +125,17 @@ def _checkpoint_folder(options: Settings, tuned: RankerFacts) -> Path:
     return folder / checkpoint_name(name, options.language_model_version, options.overrides, tuned.fingerprint, *read)
 
 
-def _numbers(alignment: Alignment) -> dict[str, float]:
+def _numbers(alignment: Trained) -> dict[str, float]:
     """Return how the held-out pairs stood before and after, and the pace."""
-    looks = [row for row in alignment.rows if row.split == HELD_OUT]
-    return {
-        "accuracy_before": looks[0].accuracy,
-        "accuracy": looks[-1].accuracy,
-        "log_odds_ratio_before": looks[0].log_odds_ratio,
-        "log_odds_ratio": looks[-1].log_odds_ratio,
-        "margin_before": looks[0].margin,
-        "margin": looks[-1].margin,
-        "nll_before": looks[0].nll,
-        "nll": looks[-1].nll,
-        "tokens_per_second": alignment.tokens_per_second,
-        "peak_memory_mib": alignment.peak_memory / 2**20,
+    before = next(point for point in alignment.points if point.split == HELD_OUT)
+    stood = {
+        f"{name}{suffix}": point.measured[name]
+        for name in ("accuracy", "log_odds_ratio", "margin", "nll")
+        for suffix, point in (("_before", before), ("", alignment.last))
     }
-
-
-def _training(tuned: RankerFacts, alignment: Alignment, numbers: dict[str, float]) -> dict[str, Any]:
-    return {
-        **numbers,
-        "steps": alignment.steps,
-        "optimizer": alignment.optimizer,
-        "seconds": alignment.seconds,
-        "finetuning": tuned.training,
+    return stood | {
+        "tokens_per_second": alignment.tokens_per_second,
+        "peak_memory_mib": alignment.peak_memory_bytes / 2**20,
     }
 
 

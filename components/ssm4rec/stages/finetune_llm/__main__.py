@@ -2,25 +2,25 @@
 
 import hashlib
 import logging
+import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-from ssm4rec.artifacts.curve import Curve, Training, write_curve
+from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.ranks import Candidates, read_candidates
 from ssm4rec.llm.adapters import RankerFacts, new_ranker, write_adapter
 from ssm4rec.llm.candidates import RankingTask, ranking_task
 from ssm4rec.llm.examples import draw_examples
-from ssm4rec.llm.finetuning import Finetuned, finetune
+from ssm4rec.llm.finetuning import FinetuningTask, finetune
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.settings import RankerRecipe
 from ssm4rec.llm.sources import check_source_unchanged
-from ssm4rec.llm.tuning_watch import TuningRow
 from ssm4rec.runtime.files import cache_folder, held_by_this_process
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
@@ -31,12 +31,14 @@ from ssm4rec.training.device import choose_device
 
 logger = logging.getLogger(__name__)
 
-STAGE = "finetune_llm"
-TO_LOWER = "finetune.steps.batch, finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"
+STAGE: Final = "finetune_llm"
+TO_LOWER: Final = (
+    "finetune.steps.batch, finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"
+)
 
 
 def run(options: Settings) -> None:
-    """Fine-tune and write adapter and history."""
+    """Fine-tune and write the adapter and the learning curve."""
     recipe = options.recipe()
     dataset = read_sequences(options.dataset_dir)
     titles = read_titles(options.dataset_dir)
@@ -54,15 +56,15 @@ def run(options: Settings) -> None:
         computed = {"device": choose_device(options.device).type}
         tracker.settings({**labels, "recipe": described, "computed": computed})
         tracker.dataset(read_manifest(options.dataset_dir), "training")
-        tuned = _finetune_and_write(options, recipe, dataset, titles, candidates, task, tracker)
-        numbers = _numbers(tuned)
+        numbers = _finetune_and_write(options, recipe, dataset, titles, candidates, task, tracker)
         tracker.metrics(numbers)
         tracker.artifact(options.adapter_dir)
     if options.executor_input:
         write_executor_output(options.executor_input, {"adapter": {**numbers}})
     logger.info(
         "%s: validation ndcg@10 %.4f after %d of %d prompts, %.0f tokens/s; written to %s",
-        name, tuned.best_ndcg_10, tuned.best_prompts, tuned.prompts, tuned.tokens_per_second, options.adapter_dir,
+        name, numbers["validation_ndcg_10"], numbers["best_prompts"], numbers["prompts"], numbers["tokens_per_second"],
+        options.adapter_dir,
     )  # fmt: skip
 
 
@@ -74,8 +76,9 @@ def _finetune_and_write(
     candidates: Candidates,
     task: RankingTask,
     tracker: Tracker,
-) -> Finetuned:
-    settings = recipe.finetune
+) -> dict[str, Any]:
+    """Fine-tune, write the two outputs and return the numbers to show."""
+    settings, steps, started = recipe.finetune, recipe.finetune.steps, time.monotonic()
     torch.manual_seed(options.seed)  # of the LoRA matrices
     device = choose_device(options.device)
     ranker = new_ranker(recipe.source, recipe.quantization, settings.lora, cache_folder(options.cache_dir), device)
@@ -84,8 +87,9 @@ def _finetune_and_write(
     retrieved = candidates.items[candidates.items > 0]
     examples = draw_examples(dataset, settings.prompts, settings.negatives, settings.hard, retrieved, options.seed)
 
-    def track(row: TuningRow) -> None:
-        tracker.metrics({row.name: row.value}, row.step)
+    def track(point: Point) -> None:
+        prefix = "validation_" if point.split == VALIDATION else ""
+        tracker.metrics({f"{prefix}{name}": value for name, value in point.measured.items()}, point.step)
 
     identity = {
         "fingerprint": dataset.fingerprint,
@@ -94,10 +98,17 @@ def _finetune_and_write(
         "recipe": asdict(recipe),
     }
     checkpoints = _checkpoint_folder(options, dataset, titles, candidates)
+    training = FinetuningTask(prompts, list(examples), task, settings, options.seed)
     with memory_advice(TO_LOWER), held_by_this_process(checkpoints):
-        tuned = finetune(
-            ranker, prompts, list(examples), task, settings, checkpoints, identity, options.seed, track,
-        )  # fmt: skip
+        tuned = finetune(ranker, training, checkpoints, identity, track)
+    numbers = {
+        "validation_ndcg_10": tuned.best.measured["ndcg_10"],
+        "best_prompts": tuned.best.step * steps.prompts,
+        "prompts": tuned.last.step * steps.prompts,
+        "seconds": round(time.monotonic() - started, 1),
+        "tokens_per_second": round(tuned.tokens_per_second, 1),
+        "peak_memory_mib": tuned.peak_memory_bytes / 2**20,
+    }
     facts = RankerFacts(
         source=recipe.source,
         quantization=recipe.quantization,
@@ -108,14 +119,14 @@ def _finetune_and_write(
         profile=options.profile,
         retriever=candidates.model,
         recipe=asdict(recipe),
-        training={**_numbers(tuned), "device": device.type},
+        training={**numbers, "device": device.type},
         label=options.label,
     )
     write_adapter(options.adapter_dir, ranker.model, facts)
-    steps = settings.steps
-    trained = Training("finetune_llm", dataset.name, recipe.source, options.seed, steps.optimizer, steps.scale)
-    write_curve(options.curve, Curve.of(trained, (point for row in tuned.rows for point in row.points())))
-    return tuned
+    trained = Training(STAGE, dataset.name, recipe.source, options.seed, steps.optimizer, steps.scale)
+    seen = (Point(point.step, TRAIN, {"seen": point.step * steps.prompts}) for point in tuned.points)
+    write_curve(options.curve, Curve.of(trained, (*tuned.points, *seen)))
+    return numbers
 
 
 def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list[str], candidates: Candidates) -> Path:
@@ -129,17 +140,6 @@ def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list
     chosen = (options.language_model, options.language_model_version, options.overrides)
     retrieved = hashlib.sha256(candidates.items.tobytes()).hexdigest()
     return folder / checkpoint_name(name, *chosen, dataset.fingerprint, retrieved, *titles)
-
-
-def _numbers(tuned: Finetuned) -> dict[str, Any]:
-    return {
-        "validation_ndcg_10": tuned.best_ndcg_10,
-        "best_prompts": tuned.best_prompts,
-        "prompts": tuned.prompts,
-        "seconds": round(tuned.seconds, 1),
-        "tokens_per_second": round(tuned.tokens_per_second, 1),
-        "peak_memory_mib": tuned.peak_memory_bytes / 2**20,
-    }
 
 
 def main() -> None:

@@ -5,11 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ssm4rec.artifacts.curve import Curve, Training, write_curve
+from ssm4rec.artifacts.curve import Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, query_prompts, write_generator
-from ssm4rec.llm.generator_progress import GeneratorEpoch
 from ssm4rec.llm.generator_settings import SCRATCH
 from ssm4rec.llm.generator_training import train_generator
 from ssm4rec.llm.language_models import memory_advice
@@ -42,7 +41,7 @@ def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list
 
 
 def run(options: Settings) -> None:
-    """Train, tune and write the generator and its history."""
+    """Train, tune and write the generator and its learning curve."""
     recipe = options.recipe()
     dataset = read_sequences(options.dataset_dir)
     titles = read_titles(options.dataset_dir)
@@ -60,16 +59,16 @@ def run(options: Settings) -> None:
         tracker.settings({**labels, "recipe": described, "computed": computed})
         tracker.dataset(read_manifest(options.dataset_dir), "training")
 
-        def track(row: GeneratorEpoch) -> None:
-            values = asdict(row)
-            del values["steps"]
-            tracker.metrics(values, values.pop("epoch"))
+        def track(point: Point) -> None:
+            named = {f"{point.split}_loss" if name == "loss" else name: name for name in point.measured}
+            epoch = int(point.measured[named.pop("epoch")])
+            tracker.metrics({shown: point.measured[name] for shown, name in named.items()}, epoch)
 
         generator = new_generator(recipe, titles, cache_folder(options.cache_dir), device, task.seed)
         check_source_unchanged(options.language_model_version, recipe.source)
         prompts = query_prompts(generator, titles, recipe)
         with held_by_this_process(checkpoints):
-            progress = train_generator(task, generator.model, prompts, machine, checkpoints, track)
+            trained = train_generator(task, generator.model, prompts, machine, checkpoints, track)
         tuned = tune_search(task, generator, prompts, titles, device)
         facts = GeneratorFacts(
             model=task.name,
@@ -84,8 +83,9 @@ def run(options: Settings) -> None:
             b=tuned.b,
             recipe=recipe,
             training={
-                "rows": [asdict(row) for row in progress.rows],
-                "best_epoch": progress.best_epoch,
+                "epochs": trained.last.values["epoch"],
+                "best_epoch": trained.best.values["epoch"],
+                "validation_loss": trained.best.values["loss"],
                 "tuning": [{"k1": k1, "b": b, "ndcg@10": value} for (k1, b), value in tuned.ndcg_10.items()],
                 "device": device.type,
                 "precision": machine.precision,
@@ -93,8 +93,8 @@ def run(options: Settings) -> None:
         )
         write_generator(options.generator_dir, generator, facts)
         rate = recipe.training.learning_rate
-        trained = Training("train_generator", dataset.name, task.name, task.seed, "adamw", rate)
-        write_curve(options.curve, Curve.of(trained, progress.points()))
+        training = Training("train_generator", dataset.name, task.name, task.seed, "adamw", rate)
+        write_curve(options.curve, Curve.of(training, trained.points))
         shown = _shown(facts)
         tracker.metrics(shown)
         tracker.artifact(options.generator_dir)
@@ -102,18 +102,18 @@ def run(options: Settings) -> None:
         write_executor_output(options.executor_input, {"generator": shown})
     logger.info(
         "%s: %s parameters%s, best epoch %d of %d, k1 %g, b %g, validation ndcg@10 %.4f; written to %s",
-        task.name, f"{facts.parameters:,}", ", from scratch" if facts.from_scratch else "", progress.best_epoch,
-        len(progress.rows), facts.k1, facts.b, shown["validation_ndcg@10"], options.generator_dir,
+        task.name, f"{facts.parameters:,}", ", from scratch" if facts.from_scratch else "",
+        shown["best_epoch"], facts.training["epochs"], facts.k1, facts.b, shown["validation_ndcg@10"],
+        options.generator_dir,
     )  # fmt: skip
 
 
 def _shown(facts: GeneratorFacts) -> dict[str, Any]:
     """Return the numbers that the KFP UI and MLflow show."""
-    best = facts.training["rows"][facts.training["best_epoch"] - 1]
     return {
         "parameters": facts.parameters,
         "best_epoch": facts.training["best_epoch"],
-        "validation_loss": best["validation_loss"],
+        "validation_loss": facts.training["validation_loss"],
         "validation_ndcg@10": max(row["ndcg@10"] for row in facts.training["tuning"]),
         "k1": facts.k1,
         "b": facts.b,
