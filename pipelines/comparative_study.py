@@ -13,7 +13,7 @@ from kfp.dsl import PipelineTask
 from pipelines.comparative_packages import PACKAGES
 from pipelines.hardware import AT_ONCE, measured_here, on_cpu, on_gpu
 from pipelines.language_models import generate, mine, rank_and_align, retrieve
-from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
+from pipelines.parameters import Package, Parameters, PipelineParameter, study_pipeline, task
 from pipelines.recommenders import prepare, rank, train
 from ssm4rec.artifacts.names import GENERATORS, GLOBAL_TIME, ORDER_CHECKED, PAPER_RECOMMENDERS
 from ssm4rec.stages.components import compare_models, measure_latency, register_champion, report
@@ -134,14 +134,11 @@ def _again_by_time(prepared: PipelineTask, parameters: Parameters) -> dict[str, 
 def comparative_study(package: str) -> Any:
     """Return the pipeline of a package of ``PACKAGES``."""
     contents, left_out = PACKAGES[package]
-    return study_pipeline(
-        arrange,
-        Settings,
-        LISTS,
-        name=package.replace("_", "-"),
-        description=f"Compare {contents}, with the paper's numbers next to them. Set `dataset` (ml-100k, ml-1m, "
-        "amazon-2023-...; or events, with `source`), `trainings` and `profile`. No list may be empty: to leave a part "
-        "out, take the package without it.",
-        defaults=PAPER_LATENCY,
-        left_out=left_out,
+    description = (
+        f"Compare {contents}, with the paper's numbers next to them. Set `dataset` (ml-100k, ml-1m, amazon-2023-...; "
+        "or events, with `source`), `trainings` and `profile`. No list may be empty: to leave a part out, take the "
+        "package without it."
     )
+    name = package.replace("_", "-")
+    different = Package(name=name, description=description, defaults=PAPER_LATENCY, left_out=left_out)
+    return study_pipeline(arrange, Settings, LISTS, different)

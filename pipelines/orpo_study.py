@@ -8,7 +8,7 @@ from kfp import dsl
 
 from pipelines.hardware import AT_ONCE, on_cpu
 from pipelines.language_models import mine, rank_and_align, retrieve
-from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
+from pipelines.parameters import Package, Parameters, PipelineParameter, study_pipeline, task
 from pipelines.recommenders import prepare, rank, train
 from ssm4rec.stages.components import report
 from ssm4rec.studies.orpo.plan import Settings
@@ -54,4 +54,4 @@ def arrange(parameters: Parameters) -> None:
     on_cpu(reported, cpus=1, memory_gib=2, hours=1)
 
 
-orpo_study = study_pipeline(arrange, Settings, LISTS, defaults={"profile": "paper"})
+orpo_study = study_pipeline(arrange, Settings, LISTS, Package(defaults={"profile": "paper"}))

@@ -6,7 +6,7 @@ they are attributes of a :class:`Parameters`; :func:`task` hands a stage those t
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Final
 
@@ -91,15 +91,31 @@ def task(component: Any, parameters: Parameters, **own: Any) -> Any:
     return component(**inputs)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """How a pipeline differs from what its study's settings say.
+
+    Attributes:
+        name: of the pipeline; empty: of the study's package.
+        description: of the pipeline; empty: the settings'.
+        defaults: of parameters.
+        left_out: parameters of lists and settings that it goes without.
+    """
+
+    name: str = ""
+    description: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Collection[str] = ()
+
+
+WHOLE: Final = Package()
+
+
 def study_pipeline(
     arrange: Callable[[Parameters], object],
     settings: type[StudySettings],
     lists: Mapping[str, PipelineParameter],
-    *,
-    name: str = "",
-    description: str = "",
-    defaults: Mapping[str, Any] = {},
-    left_out: Collection[str] = (),
+    package: Package = WHOLE,
 ) -> Any:
     """Return a study's pipeline.
 
@@ -107,21 +123,18 @@ def study_pipeline(
         arrange: makes the tasks.
         settings: the study's; each that is not planned is a parameter.
         lists: what the pipeline loops over.
-        name: of the pipeline; empty: of the study's package.
-        description: of the pipeline; empty: the settings'.
-        defaults: of parameters, where they are not the settings'.
-        left_out: parameters of lists and settings that this package goes without; ``arrange`` sees None.
+        package: what is special in it; ``arrange`` sees None for what it goes without.
     """
     flags = {
         one.name: PipelineParameter(one.as_argument(one.default), one.note.help, one.component_type)
         for one in described(settings)
         if isinstance(one.note, Flag) and not one.note.planned
     }
-    known = {key: one for key, one in {**flags, **lists, **PLACES}.items() if key not in left_out}
-    proposed = {**{key: one.default for key, one in known.items()}, **DEFAULTS, **defaults}
+    known = {key: one for key, one in {**flags, **lists, **PLACES}.items() if key not in package.left_out}
+    proposed = {**{key: one.default for key, one in known.items()}, **DEFAULTS, **package.defaults}
 
     def arranged(*values: Any) -> None:
-        arrange(Parameters(settings, {**dict.fromkeys(left_out), **dict(zip(known, values, strict=True))}))
+        arrange(Parameters(settings, {**dict.fromkeys(package.left_out), **dict(zip(known, values, strict=True))}))
 
     arranged.__doc__ = "\n".join(["Arrange.", "", "Args:", *(f"    {key}: {one.help}" for key, one in known.items())])
     arranged.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # which inspect, and so kfp, reads
@@ -132,6 +145,6 @@ def study_pipeline(
     )
     return dsl.pipeline(
         arranged,
-        name=name or settings.PACKAGE.replace("_", "-"),
-        description=description or str(settings.__doc__).partition("\n")[0],
+        name=package.name or settings.PACKAGE.replace("_", "-"),
+        description=package.description or str(settings.__doc__).partition("\n")[0],
     )

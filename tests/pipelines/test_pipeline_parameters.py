@@ -8,7 +8,7 @@ import pytest
 from pipelines.front_door import read_spec
 from pipelines.loops import side_by_side
 from pipelines.package import COMPILED
-from pipelines.parameters import Parameters, study_pipeline, task
+from pipelines.parameters import Package, Parameters, study_pipeline, task
 from pipelines.recommenders import prepare
 from ssm4rec.settings.flags import Flag
 from ssm4rec.settings.shared import Seed
@@ -29,12 +29,12 @@ class Settings(NamedStudy):
 
 
 def test_settings_are_parameters_and_planned_ones_are_not() -> None:
-    inputs = study_pipeline(prepare, Settings, {}, defaults={"k_core": 7}).component_spec.inputs
+    inputs = study_pipeline(prepare, Settings, {}, Package(defaults={"k_core": 7})).component_spec.inputs
     assert "models" not in inputs
     assert (inputs["chosen"].type, inputs["chosen"].default) == ("String", "1,2")
     assert (inputs["seed"].default, inputs["k_core"].default, inputs["dataset"].default) == (4, 7, "ml-100k")
     assert inputs["epochs"].description == "of something else than LightFM"
-    without = study_pipeline(prepare, Settings, {}, left_out=["seed"]).component_spec.inputs
+    without = study_pipeline(prepare, Settings, {}, Package(left_out=["seed"])).component_spec.inputs
     assert "seed" not in without
 
 

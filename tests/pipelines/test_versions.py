@@ -15,7 +15,7 @@ import pytest
 from kfp import compiler
 
 from pipelines.local import LocalStudy
-from pipelines.parameters import study_pipeline
+from pipelines.parameters import Package, study_pipeline
 from pipelines.progress import Progress
 from pipelines.recommenders import prepare
 from pipelines.run import _say_what_is_kept
@@ -54,7 +54,7 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
 def study(tmp_path: Path) -> Study:
     """Run the data part of a study in one folder, each time as a new command; return what it did and said."""
 
-    data = study_pipeline(prepare, NamedStudy, {}, name="data", defaults={"k_core": 0})
+    data = study_pipeline(prepare, NamedStudy, {}, Package(name="data", defaults={"k_core": 0}))
     package = tmp_path / "data.yaml"
     compiler.Compiler().compile(data, str(package))
 

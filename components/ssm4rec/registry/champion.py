@@ -66,6 +66,29 @@ def best(contenders: Sequence[Contender]) -> Contender:
     return min(contenders, key=lambda one: (-one.validation, one.config["model"], one.config["seed"]))
 
 
+def description(contenders: Sequence[Contender], split: str) -> str:
+    """Return what a person reads of a registered version, in Markdown: what was chosen, why, and among which models.
+
+    Args:
+        contenders: that competed.
+        split: how the data set was split.
+    """
+    champion = best(contenders)
+    config, training = champion.config, champion.config["training"]
+    rows = sorted(contenders, key=lambda one: (-one.validation, one.label))
+    return "\n".join(
+        [
+            f"**{champion.label}**, profile {config['profile']}, trained on {config['dataset']} ({split}) in "
+            f"{training['cpu_seconds']:,.0f} CPU-seconds: the best of {len(contenders)} by NDCG@10 on the validation "
+            "targets, history unmasked. The report of its study has the test figures.",
+            "",
+            "| trained | validation NDCG@10 |",
+            "|---|---|",
+            *(f"| {one.label} | {one.validation:.4f} |" for one in rows),
+        ]
+    )
+
+
 def takes_over(new: dict[str, str], current: dict[str, str] | None, replace: bool = False) -> tuple[bool, str]:
     """Return whether a version takes the alias, and why.
 

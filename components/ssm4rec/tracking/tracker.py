@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +21,7 @@ from ssm4rec.tracking.names import (
     mlflow_name,
     public_tags,
 )
+from ssm4rec.tracking.registration import LONGEST_WAIT, Registration
 from ssm4rec.tracking.store import is_refusal, store_client
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ KILLED_SECONDS: Final = 8.0
 
 PATIENCE: Final = "SSM4REC_TRACKING_SECONDS"
 _BYTES_PER_SECOND: Final = 1e6  # a file may take as long as it would at this speed
-_LONGEST_WAIT: Final = 30  # seconds for a registry to take a model; MLflow would wait for minutes
 
 
 def patience() -> float:
@@ -52,17 +51,6 @@ def end_run(client: "MlflowClient", run: "Run", status: str) -> None:
     nested = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
     for task in client.search_runs([run.info.experiment_id], nested):
         client.set_terminated(task.info.run_id, "FAILED" if status == "FAILED" else "KILLED")
-
-
-@dataclass
-class Registration:
-    """What became of a model that was to be registered.
-
-    Attributes:
-        outcome: in words; final when the tracked run has ended.
-    """
-
-    outcome: str = "not registered: nothing is tracked"
 
 
 class Tracker:
@@ -187,44 +175,12 @@ class Tracker:
 
         self._record("the data set", record)
 
-    def register(
-        self,
-        name: str,
-        folder: Path,
-        tags: dict[str, str],
-        alias: str,
-        takes_over: Callable[[dict[str, str] | None], tuple[bool, str]],
-    ) -> Registration:
-        """Keep a folder that holds an MLflow model with the run, and register it as a new version of a model.
-
-        Args:
-            name: of the registered model, which is made if it is new.
-            folder: the MLflow model.
-            tags: of the version.
-            alias: for the version, if ``takes_over`` says so.
-            takes_over: is given the tags of the version that has the alias, None if no version has it; says why, too.
-        """
-        self.artifact(folder)
-        registration = Registration()
-
-        def record(client: "MlflowClient") -> None:
-            if not client.search_registered_models(f"name = '{name}'"):
-                client.create_registered_model(name)
-            source = f"{client.get_run(self._run_id).info.artifact_uri}/{folder.name}"
-            version = client.create_model_version(
-                name, source, self._run_id, tags, await_creation_for=_LONGEST_WAIT
-            ).version
-            holder = client.get_registered_model(name).aliases.get(alias)
-            taken, why = takes_over(None if holder is None else client.get_model_version(name, holder).tags)
-            if taken:
-                client.set_registered_model_alias(name, alias, version)
-            place = f"models:/{name}@{alias}" if taken else f"without the alias {alias}"
-            registration.outcome = f"registered as {name} version {version}, {place}: {why}"
-
+    def register(self, registration: Registration) -> None:
+        """Keep a folder that holds an MLflow model with the run, and register it as a new version of a model."""
+        self.artifact(registration.folder)
         if self._uri:
             registration.outcome = "not registered: MLflow did not take it"
-            self._record("the registered model", record, _LONGEST_WAIT)
-        return registration
+            self._record("the registered model", lambda client: registration.record(client, self._run_id), LONGEST_WAIT)
 
     def finish(self, status: str) -> None:
         """End the run; ``status`` is FINISHED, FAILED or KILLED.

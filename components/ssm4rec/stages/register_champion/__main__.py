@@ -8,13 +8,13 @@ from typing import Any
 
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import OUTCOME
-from ssm4rec.registry.champion import ALIAS, Contender, best, read_contender, takes_over
+from ssm4rec.registry.champion import ALIAS, Contender, best, description, read_contender, takes_over
 from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.register_champion.settings import Settings
-from ssm4rec.tracking import tracked_task
+from ssm4rec.tracking import Registration, tracked_task
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,9 @@ def run(options: Settings) -> None:
         tracker.dataset(manifest, "validation")
         tracker.metrics({f"validation/{one.label}/ndcg@10": one.validation for one in contenders})
         succeeds = functools.partial(takes_over, tags, replace=options.replace_champion)
-        registration = tracker.register(f"ssm4rec-{dataset}", options.champion_dir, tags, ALIAS, succeeds)
+        said = description(contenders, manifest["split"]["name"])
+        registration = Registration(f"ssm4rec-{dataset}", options.champion_dir, said, tags, ALIAS, succeeds)
+        tracker.register(registration)
     outcome = f"{champion.label}, the best of {len(contenders)} by validation: {registration.outcome}"
     logger.info("%s", outcome)
     if options.executor_input:

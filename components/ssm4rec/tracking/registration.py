@@ -1,0 +1,50 @@
+"""A model that becomes a new version of a registered model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+LONGEST_WAIT: Final = 30
+"""Seconds for a registry to take a model; MLflow would wait for minutes."""
+
+
+@dataclass
+class Registration:
+    """A model to register, and what became of it.
+
+    Attributes:
+        name: of the registered model, which is made if it is new.
+        folder: the MLflow model.
+        description: of the version, in Markdown: what a person sees of it in the registry.
+        tags: of the version.
+        alias: for the version, if ``takes_over`` says so.
+        takes_over: is given the tags of the version that has the alias, None if no version has it; says why, too.
+        outcome: in words; final when the tracked run has ended.
+    """
+
+    name: str
+    folder: Path
+    description: str
+    tags: dict[str, str]
+    alias: str
+    takes_over: Callable[[dict[str, str] | None], tuple[bool, str]]
+    outcome: str = "not registered: nothing is tracked"
+
+    def record(self, client: "MlflowClient", run_id: str) -> None:
+        """Make the version of what the run has of the folder."""
+        if not client.search_registered_models(f"name = '{self.name}'"):
+            client.create_registered_model(self.name)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{self.folder.name}"
+        version = client.create_model_version(
+            self.name, source, run_id, self.tags, description=self.description, await_creation_for=LONGEST_WAIT
+        ).version
+        holder = client.get_registered_model(self.name).aliases.get(self.alias)
+        taken, why = self.takes_over(None if holder is None else client.get_model_version(self.name, holder).tags)
+        if taken:
+            client.set_registered_model_alias(self.name, self.alias, version)
+        place = f"models:/{self.name}@{self.alias}" if taken else f"without the alias {self.alias}"
+        self.outcome = f"registered as {self.name} version {version}, {place}: {why}"
