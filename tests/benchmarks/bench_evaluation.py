@@ -20,7 +20,7 @@ from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.training.device import choose_device
 
 WIDTH = 64
-MAXIMUM_LENGTH = 200
+MAX_LENGTH = 200
 
 
 def synthetic_dataset(
@@ -57,7 +57,7 @@ def bench(dataset: SequenceDataset, device: torch.device, runs: int) -> list[Row
         for count in rows:
             _ = hidden[:count] @ vectors.T
 
-    rank = partial(full_ranking, score, dataset, "test", MAXIMUM_LENGTH, device)
+    rank = partial(full_ranking, score, dataset, "test", MAX_LENGTH, device)
     rank()
     alone = partial(floor, list(batches))
     works = {

@@ -57,7 +57,7 @@ def overhead(dataset: SequenceDataset, device: torch.device, runs: int) -> list[
     measurement = Measurement(protocol, Machine(device), "auto", meter_of(device))
     rows = []
     for subject in subjects(dataset, device):
-        requests = list(user_requests(dataset, users, BATCH, subject.model.maximum_length, device))
+        requests = list(user_requests(dataset, users, BATCH, subject.model.max_length, device))
         task = Task(subject, "full", BATCH)
         timed: list[float] = []
 
@@ -89,7 +89,7 @@ def bare_costs(dataset: SequenceDataset, device: torch.device, runs: int) -> dic
     return {
         subject.name: alternate({"bare": partial(bare, subject, requests)}, device, runs)["bare"]
         for subject in subjects(dataset, device)
-        for requests in [list(user_requests(dataset, users, BATCH, subject.model.maximum_length, device))]
+        for requests in [list(user_requests(dataset, users, BATCH, subject.model.max_length, device))]
     }
 
 

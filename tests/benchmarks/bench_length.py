@@ -28,7 +28,7 @@ def bench(device: torch.device, runs: int) -> list[Row]:
         works, states = {}, {}
         for name in MODELS:
             # One place more than the history, so that SASRec's window need not slide.
-            chosen = recipe(name, "best", "long", f"model.maximum_length={length + 1}").model
+            chosen = recipe(name, "best", "long", f"model.max_length={length + 1}").model
             model = chosen.build(ITEMS).to(device).eval()
             works[name] = partial(model.score_next, items, lengths)
             if isinstance(model, ServingRecommender):

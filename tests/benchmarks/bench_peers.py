@@ -29,7 +29,7 @@ import torch
 from measure import Row, report
 
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.recipes.recommenders import MAXIMUM_LENGTH, histories
+from ssm4rec.recipes.recommenders import MAX_LENGTH, histories
 
 RUNNERS = Path(__file__).parent / "peers"
 CELLS_PER_BATCH = 3200
@@ -97,7 +97,7 @@ class Comparison:
 
     def __init__(self, dataset: str, folder: Path, options: argparse.Namespace) -> None:
         self.dataset, self.options = dataset, options
-        self.length = MAXIMUM_LENGTH[histories(read_sequences(folder))]
+        self.length = MAX_LENGTH[histories(read_sequences(folder))]
         self.flags: dict[str, object] = {
             "dataset": folder,
             "maximum-length": self.length,

@@ -82,7 +82,7 @@ def bench_steps(device: torch.device, runs: int) -> list[Row]:
     packed, marks = plain.view(-1, 400), torch.arange(8, device=device).repeat_interleave(50).expand(TOKENS // 400, -1)
     works: dict[str, Callable[[], None]] = {}
     for name in MODELS:
-        model = recipe(name, "best", "long", "model.maximum_length=400").model.build(ITEMS).to(device)
+        model = recipe(name, "best", "long", "model.max_length=400").model.build(ITEMS).to(device)
         works[name] = training_step(lambda model=model: model(plain))
         works[f"{name} packed"] = training_step(lambda model=model: model(packed, marks))
     spent = alternate(works, device, runs)
@@ -119,7 +119,7 @@ def bench_parts(device: torch.device, runs: int) -> list[Row]:
     }
     for chunk in (20, 25, 34, 50, 100):
         name = f"SSD, 32 x 100, H 4, P 32, N 32, chunk {chunk}"
-        works[name] = training_step(lambda chunk=chunk: ssd_chunked(x, dt, decay, b, c, chunk_length=chunk)[0])
+        works[name] = training_step(lambda chunk=chunk: ssd_chunked(x, dt, decay, b, c, chunk_size=chunk)[0])
     return [{"part": name, "ms": spent} for name, spent in alternate(works, device, runs).items()]
 
 
@@ -140,7 +140,7 @@ def bench_repeat_term(users: int, device: torch.device, runs: int) -> list[Row]:
                 first, second = trained.progress.epochs
                 spent.append(second.cpu_seconds - first.cpu_seconds)
                 model = trained.model
-                rank = partial(full_ranking, model.score_next, dataset, "test", model.maximum_length, device)
+                rank = partial(full_ranking, model.score_next, dataset, "test", model.max_length, device)
                 rankings[term] = lambda rank=rank: rank() and None
         ranked = alternate(rankings, device, max(runs, 5))
         rows.append(

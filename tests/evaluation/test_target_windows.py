@@ -31,13 +31,13 @@ def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return write_events(tmp_path_factory.mktemp("data") / "dataset", events, time_target=request.param)
 
 
-@pytest.mark.parametrize("maximum_length", [1, 2, 7, 20, 100])
+@pytest.mark.parametrize("max_length", [1, 2, 7, 20, 100])
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_every_target_is_read_from_enough_and_not_too_much(
-    dataset: SequenceDataset, split: Any, maximum_length: int
+    dataset: SequenceDataset, split: Any, max_length: int
 ) -> None:
-    laid = target_windows(dataset, split, maximum_length, shared=True)
-    alone = target_windows(dataset, split, maximum_length, shared=False)
+    laid = target_windows(dataset, split, max_length, shared=True)
+    alone = target_windows(dataset, split, max_length, shared=False)
     users, places = dataset.targets(split)
     assert laid.users.tolist() == alone.users.tolist() == users.tolist()
     assert laid.places.tolist() == alone.places.tolist() == places.tolist()
@@ -48,13 +48,13 @@ def test_every_target_is_read_from_enough_and_not_too_much(
     assert laid.windows[-1] == len(laid.starts) - 1
     assert (laid.starts[laid.windows] + laid.read == dataset.offsets[users] + places).all(), "it ends at the target"
     assert (laid.starts[laid.windows] >= dataset.offsets[users]).all(), "it is the user's own"
-    assert (laid.read <= maximum_length).all()
-    assert (laid.read >= numpy.minimum(places, (maximum_length + 1) // 2)).all()
-    assert (laid.read[places <= maximum_length] == places[places <= maximum_length]).all(), "whole where it fits"
+    assert (laid.read <= max_length).all()
+    assert (laid.read >= numpy.minimum(places, (max_length + 1) // 2)).all()
+    assert (laid.read[places <= max_length] == places[places <= max_length]).all(), "whole where it fits"
     opens = numpy.flatnonzero(numpy.diff(laid.windows, prepend=-1))
     assert (laid.lengths == numpy.maximum.reduceat(laid.read, opens)).all()
     single = numpy.bincount(users)[users] == 1
-    assert (laid.read[single] == numpy.minimum(places[single], maximum_length)).all(), "alone: the last L items"
+    assert (laid.read[single] == numpy.minimum(places[single], max_length)).all(), "alone: the last L items"
 
 
 def test_windows_are_few(dataset: SequenceDataset) -> None:
@@ -65,9 +65,9 @@ def test_windows_are_few(dataset: SequenceDataset) -> None:
 
 
 @pytest.mark.parametrize("name", ["sasrec", "mamba4rec", "2mamba4rec", "lrurec", "hydra4rec"])
-@pytest.mark.parametrize("maximum_length", [8, 100])
+@pytest.mark.parametrize("max_length", [8, 100])
 def test_one_pass_gives_what_target_by_target_gives(
-    dataset: SequenceDataset, name: str, maximum_length: int, monkeypatch: pytest.MonkeyPatch
+    dataset: SequenceDataset, name: str, max_length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ranks of a model in float64, whose ties are few, against one history at a time; in several batches."""
     monkeypatch.setitem(full_ranking_module._TOKENS, "cpu", 256)
@@ -79,10 +79,10 @@ def test_one_pass_gives_what_target_by_target_gives(
         calls.append(len(items))
         return model.score_next(items, *rest)
 
-    ranking = full_ranking(counted, dataset, "test", maximum_length, CPU, 5, one_pass=model.causal)
-    laid = target_windows(dataset, "test", maximum_length, shared=False)
+    ranking = full_ranking(counted, dataset, "test", max_length, CPU, 5, one_pass=model.causal)
+    laid = target_windows(dataset, "test", max_length, shared=False)
     one_each = not model.causal or len(laid.users) == int((dataset.test_position >= 0).sum())
-    assert sum(calls) == len(target_windows(dataset, "test", maximum_length, shared=not one_each).starts)
+    assert sum(calls) == len(target_windows(dataset, "test", max_length, shared=not one_each).starts)
     wanted = []
     for user, place, start in zip(laid.users, laid.places, laid.starts, strict=True):
         begin = dataset.offsets[user]

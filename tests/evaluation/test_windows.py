@@ -43,7 +43,7 @@ def summary(ranks: Ranks, window: int) -> EvaluationSummary:
         for protocol, found in (("unmasked", ranks.unmasked), ("masked", ranks.masked))
         for metric, value in all_metrics(found).items()
     )
-    recipe = {"model": {"maximum_length": window}, "training": {}}
+    recipe = {"model": {"max_length": window}, "training": {}}
     training = {
         "epochs": 2, "best_epoch": 1, "stopped": "epochs", "validation_ndcg@10": 0.1,
         "cpu_seconds": 3.5, "device": "cpu",

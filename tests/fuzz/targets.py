@@ -205,7 +205,7 @@ def _write_recommenders(folder: Path) -> None:
     train("later-sasrec", "sasrec", data="later")
     evaluate("later-sasrec", "later", out="later")
     for window in WINDOWS:
-        train(f"window{window}", "sasrec", f"training.epochs=2,model.maximum_length={window}")
+        train(f"window{window}", "sasrec", f"training.epochs=2,model.max_length={window}")
         evaluate(f"window{window}")
     lines = [f"{row.split(',')[0][1:]}::{int(row.split(',')[1][1:]) + 1}::3::{row.split(',')[2]}\n" for row in rows]
     films = "".join(f"{film}::Film {film} (1995)::Drama\n" for film in range(1, 41))

@@ -134,5 +134,5 @@ def test_learns_a_certain_sequence(cycle_dataset: Path, tmp_path: Path, name: st
     dataset = read_sequences(cycle_dataset)
     task = Task(name, recipe(name, "smoke", "long", overrides), dataset, 0)
     trained = train(task, Machine(CUDA, precision), tmp_path, lambda row: None)
-    ranking = full_ranking(trained.model.score_next, dataset, "test", trained.model.maximum_length, CUDA)
+    ranking = full_ranking(trained.model.score_next, dataset, "test", trained.model.max_length, CUDA)
     assert (ranking.unmasked == 1).mean() > 0.9

@@ -22,7 +22,7 @@ def test_a_stretched_model_keeps_its_weights(name: str, subject: Callable[..., S
     with torch.no_grad():  # as if it had been trained: fresh weights of its seed are others
         short.model.item_embedding.weight.add_(torch.randn_like(short.model.item_embedding.weight))
     long = stretch(short, 301, 12)
-    assert (short.model.maximum_length, long.model.maximum_length, long.weights) == (50, 301, "trained")
+    assert (short.model.max_length, long.model.max_length, long.weights) == (50, 301, "trained")
     items, lengths = torch.tensor([[1, 5, 12, 3]]), torch.tensor([4])
     with torch.no_grad():
         torch.testing.assert_close(
@@ -33,7 +33,7 @@ def test_a_stretched_model_keeps_its_weights(name: str, subject: Callable[..., S
 
 def test_sasrec_gets_random_weights_and_says_so(subject: Callable[..., Subject]) -> None:
     long = stretch(subject("sasrec", 12), 301, 12)
-    assert (long.model.maximum_length, long.weights, long.model.training) == (301, "random", False)
+    assert (long.model.max_length, long.weights, long.model.training) == (301, "random", False)
 
 
 def test_seeds_of_one_model_are_timed_once(subject: Callable[..., Subject]) -> None:

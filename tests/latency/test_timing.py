@@ -47,7 +47,7 @@ def test_suggestions_are_the_ten_best_of_the_whole_catalog(
     name: str, subject: Callable[..., Subject], long_dataset: SequenceDataset
 ) -> None:
     data, tested = long_dataset, subject(name, 60)
-    model, window = tested.model, tested.model.maximum_length
+    model, window = tested.model, tested.model.max_length
     users = numpy.array([6, 2, 0, 1, 5, 3, 4])
     measurement = Measurement(PROTOCOL, Machine(CPU), "auto", CPUMeter())
     for mode in tested.modes():
@@ -117,7 +117,7 @@ def test_a_step_is_timed_after_a_step_of_another_state(
         return advance(state, items)
 
     monkeypatch.setattr(tested.model, "advance", watched)
-    requests = list(user_requests(dataset, numpy.array([0, 1]), 2, tested.model.maximum_length, CPU))
+    requests = list(user_requests(dataset, numpy.array([0, 1]), 2, tested.model.max_length, CPU))
     Measurement(PROTOCOL, Machine(CPU), "auto", Watched()).answer(Task(tested, "step", 2), requests)
     read = requests[0].lengths.tolist()
     assert min(read) > 1

@@ -6,15 +6,15 @@ import torch
 
 from ssm4rec.models.hydra import Hydra, HydraConfig
 
-CONFIG = HydraConfig(state_size=6, head_width=4, convolution_width=7, expand=2, chunk_length=4)
+CONFIG = HydraConfig(d_state=6, headdim=4, d_conv=7, expand=2, chunk_size=4)
 
 
-def hydra(config: HydraConfig = CONFIG, width: int = 8) -> Hydra:
+def hydra(config: HydraConfig = CONFIG, d_model: int = 8) -> Hydra:
     """Return a block none of whose parameters is at a special value (initially A = -1 and D = 1 in every head)."""
     torch.manual_seed(5)
-    block = Hydra(config, width).double()
+    block = Hydra(config, d_model).double()
     with torch.no_grad():
-        for parameter in (block.dt_bias, block.log_decay_rate, block.skip, block.norm_weight):
+        for parameter in (block.dt_bias, block.A_log, block.D, block.norm_weight):
             parameter.copy_(torch.randn_like(parameter))
     return block
 
@@ -34,16 +34,16 @@ def silu(x: numpy.ndarray) -> numpy.ndarray:
 def hydra_by_hand(block: Hydra, u: numpy.ndarray) -> numpy.ndarray:
     """One sequence u (L, D) through one dense (L, L) matrix a head, element by element, from Hwang et al. (2024)."""
     weights = {name: value.detach().numpy() for name, value in block.named_parameters()}
-    N, P, W = block.config.state_size, block.config.head_width, block.config.convolution_width
-    E, H, L = block.inner, block.heads, len(u)
-    gate, mixed, dt = numpy.split(u @ weights["project_in.weight"].T, [E, 2 * E + 4 * N], axis=1)
+    N, P, W = block.config.d_state, block.config.headdim, block.config.d_conv
+    E, H, L = block.inner, block.n_heads, len(u)
+    gate, mixed, dt = numpy.split(u @ weights["in_proj.weight"].T, [E, 2 * E + 4 * N], axis=1)
     padded = numpy.pad(mixed, ((W // 2, W // 2), (0, 0)))
-    convolved = silu(sum(padded[k : k + L] * weights["convolution_weight"][:, k] for k in range(W))
-                     + weights["convolution_bias"])  # fmt: skip
+    convolved = silu(sum(padded[k : k + L] * weights["conv1d_weight"][:, k] for k in range(W))
+                     + weights["conv1d_bias"])  # fmt: skip
     x, b_forward, c_forward, b_backward, c_backward = numpy.split(convolved, [E, E + N, E + 2 * N, E + 3 * N], axis=1)
     dt_forward, dt_backward = (numpy.log1p(numpy.exp(raw + weights["dt_bias"])) for raw in numpy.split(dt, 2, axis=1))
-    rate = -numpy.exp(weights["log_decay_rate"])
-    diagonal = x @ weights["diagonal.weight"].T + weights["skip"]
+    rate = -numpy.exp(weights["A_log"])
+    diagonal = x @ weights["fc_D.weight"].T + weights["D"]
     y = numpy.empty((L, H, P))
     for h in range(H):
         M = numpy.zeros((L, L))
@@ -60,7 +60,7 @@ def hydra_by_hand(block: Hydra, u: numpy.ndarray) -> numpy.ndarray:
         y[:, h] = M @ x.reshape(L, H, P)[:, h]
     y = y.reshape(L, E)
     y = y / numpy.sqrt((y**2).mean(1, keepdims=True) + 1e-5) * weights["norm_weight"] * silu(gate)
-    return y @ weights["project_out.weight"].T
+    return y @ weights["out_proj.weight"].T
 
 
 @pytest.mark.parametrize("L", [1, 2, 5, 13])
@@ -130,7 +130,7 @@ def test_one_segment_is_no_segment() -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_gradients(packed: bool) -> None:
-    block = hydra(HydraConfig(2, 2, 3, 1, 2), width=4)
+    block = hydra(HydraConfig(2, 2, 3, 1, 2), d_model=4)
     u = draw(1, 5, 4).requires_grad_()
     present = torch.tensor([[True, True, True, True, False]])
     ids = torch.tensor([[0, 0, 1, 1, 1]]) if packed else None
@@ -156,16 +156,16 @@ def test_ten_thousand_events_in_single_precision() -> None:
 
 def test_initial_values_are_the_references() -> None:
     torch.manual_seed(0)
-    block = Hydra(HydraConfig(32, 2, 7, 2, 32), width=512)  # 512 heads
+    block = Hydra(HydraConfig(32, 2, 7, 2, 32), d_model=512)  # 512 heads
     dt = torch.nn.functional.softplus(block.dt_bias)
     assert dt.min() >= 1e-3 * 0.999
     assert dt.max() <= 1e-1 * 1.001
-    assert (block.log_decay_rate.exp() == 1).all()
-    assert (block.skip == 1).all()
+    assert (block.A_log.exp() == 1).all()
+    assert (block.D == 1).all()
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="convolution_width 4 is even"):
+    with pytest.raises(ValueError, match="d_conv 4 is even"):
         HydraConfig(6, 4, 4, 2, 4)
-    with pytest.raises(ValueError, match="inner width 2 x 9 is no multiple of head_width 4"):
+    with pytest.raises(ValueError, match="inner width 2 x 9 is not a multiple of headdim 4"):
         Hydra(CONFIG, 9)

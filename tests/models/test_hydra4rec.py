@@ -14,8 +14,8 @@ from ssm4rec.models.repeat_term import cells_of
 V, M = 40, 12
 READOUTS = ("last", "mean", "mask")
 CONFIG = Hydra4RecConfig(
-    maximum_length=M, width=8, layers=2, inner_width=16, dropout=0.3, readout="mask",
-    mixer=HydraConfig(state_size=4, head_width=4, convolution_width=7, expand=2, chunk_length=5),
+    max_length=M, d_model=8, n_layers=2, d_ff=16, dropout=0.3, readout="mask",
+    mixer=HydraConfig(d_state=4, headdim=4, d_conv=7, expand=2, chunk_size=5),
 )  # fmt: skip
 
 
@@ -43,11 +43,11 @@ def ragged(lengths: list[int]) -> tuple[Tensor, Tensor]:
 def backward_half(model: Hydra4Rec, layer: int) -> list[Tensor]:
     """Return the gradients of the parameters that only a layer's backward half reads: of its b, c and dt."""
     mixer = model.layers[layer].mixer
-    E, N, H = mixer.inner, mixer.config.state_size, mixer.heads
-    projection = mixer.project_in.weight.grad
+    E, N, H = mixer.inner, mixer.config.d_state, mixer.n_heads
+    projection = mixer.in_proj.weight.grad
     maps = slice(E + 2 * N, E + 4 * N)  # among the channels of the convolution
     return [
-        projection[E:][maps], projection[-H:], mixer.convolution_weight.grad[maps], mixer.convolution_bias.grad[maps]
+        projection[E:][maps], projection[-H:], mixer.conv1d_weight.grad[maps], mixer.conv1d_bias.grad[maps]
     ]  # fmt: skip
 
 
@@ -56,14 +56,14 @@ def backward_half(model: Hydra4Rec, layer: int) -> list[Tensor]:
     [(1, "last", False), (1, "mask", False), (1, "mean", True), (2, "last", True), (2, "mask", True)],
 )
 def test_one_layer_read_at_its_end_never_trains_the_backward_half(layers: int, readout: str, learns: bool) -> None:
-    model = recommender(layers=layers, readout=readout)
+    model = recommender(n_layers=layers, readout=readout)
     functional.cross_entropy(model.score_next(*ragged([9, 4, 7])), draw_items(3) - 1).backward()
     for gradient in backward_half(model, layer=0):
         assert (gradient != 0).any() if learns else (gradient == 0).all()
 
 
 def test_cloze_trains_the_backward_half_of_one_layer() -> None:
-    model = recommender(layers=1)
+    model = recommender(n_layers=1)
     items = draw_items(3, 9)
     target = items[:, 4].clone()
     items[:, 4] = model.mask_token
@@ -74,7 +74,7 @@ def test_cloze_trains_the_backward_half_of_one_layer() -> None:
 
 def test_the_backward_half_of_the_last_layer_needs_another_readout() -> None:
     """Two layers bring the first one's backward half to use, not the second one's."""
-    model = recommender(layers=2, readout="last")
+    model = recommender(n_layers=2, readout="last")
     model.score_next(*ragged([9, 4, 7])).square().sum().backward()
     assert all((gradient == 0).all() for gradient in backward_half(model, layer=1))
 
@@ -152,7 +152,7 @@ def test_a_hidden_item_cannot_be_peeked_at() -> None:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_is_the_shell_of_mamba4rec(layers: int) -> None:
     """With more than one layer the mixer has a residual; with one it has none."""
-    model = recommender(layers=layers)
+    model = recommender(n_layers=layers)
     items = draw_items(2, 9)
 
     def norm(x: Tensor) -> Tensor:  # the weights of every LayerNorm are still 1 and 0
@@ -178,10 +178,10 @@ def test_only_items_are_scored(readout: str) -> None:
 
 def test_parameters_of_a_layer() -> None:
     config = Hydra4RecConfig(
-        maximum_length=200,
-        width=64,
-        layers=1,
-        inner_width=256,
+        max_length=200,
+        d_model=64,
+        n_layers=1,
+        d_ff=256,
         dropout=0.2,
         readout="last",
         mixer=HydraConfig(32, 32, 7, 2, 32),
@@ -198,8 +198,8 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="no readout called 'first': last, mean, mask"):
         replace(CONFIG, readout="first")
     with pytest.raises(ValueError, match="at least 2: an item and the mask token"):
-        replace(CONFIG, maximum_length=1)
-    with pytest.raises(ValueError, match="no multiple of head_width"):
-        replace(CONFIG, width=9)
+        replace(CONFIG, max_length=1)
+    with pytest.raises(ValueError, match="not a multiple of headdim"):
+        replace(CONFIG, d_model=9)
     with pytest.raises(ValueError, match="not in"):
         replace(CONFIG, dropout=1.0)

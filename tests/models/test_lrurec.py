@@ -15,10 +15,10 @@ from ssm4rec.models.serving import load_state, save_state
 
 NOTHING = torch.empty(0, dtype=torch.long)
 CONFIG = LRURecConfig(
-    maximum_length=50,
-    width=8,
-    layers=2,
-    inner_width=12,
+    max_length=50,
+    d_model=8,
+    n_layers=2,
+    d_ff=12,
     dropout=0.3,
     expand=2,
     minimum_modulus=0.8,
@@ -54,7 +54,7 @@ def lrurec_by_hand(model: LRURec, items: list[int]) -> numpy.ndarray:
     weights = {name: value.detach().numpy() for name, value in model.named_parameters()}
     gelu = numpy.vectorize(lambda number: 0.5 * number * (1 + math.erf(number / math.sqrt(2))))
     x = normalize(weights["item_embedding.weight"][items])
-    for index in range(model.config.layers):
+    for index in range(model.config.n_layers):
         part = {
             name.removeprefix(f"layers.{index}."): value
             for name, value in weights.items()
@@ -173,7 +173,7 @@ def test_autocast_keeps_the_recurrence_in_single_precision() -> None:
 @pytest.mark.parametrize("output_bias", [True, False])
 def test_parameter_count(output_bias: bool) -> None:
     D, C, E, V = 64, 128, 256, 3416
-    config = dataclasses.replace(CONFIG, width=D, inner_width=E, output_bias=output_bias)
+    config = dataclasses.replace(CONFIG, d_model=D, d_ff=E, output_bias=output_bias)
     ring, into, out = 3 * C, 2 * (D * C + C), 2 * C * D + D
     layer = ring + into + out + 2 * D + (D * E + E) + (E * D + D) + 2 * D
     total, without = parameter_counts(LRURec(config, V))
@@ -183,7 +183,7 @@ def test_parameter_count(output_bias: bool) -> None:
 
 def test_initial_values_are_the_published_ones() -> None:
     torch.manual_seed(0)
-    model = LRURec(dataclasses.replace(CONFIG, width=512, layers=1), ITEMS)
+    model = LRURec(dataclasses.replace(CONFIG, d_model=512, n_layers=1), ITEMS)
     unit = model.layers[0].mixer
     decay, scale = unit.decay().detach(), unit.log_scale.detach().exp()
     assert decay.abs().min() >= 0.8 - 1e-6
@@ -209,7 +209,7 @@ def test_initial_values_are_the_published_ones() -> None:
         ({"maximum_modulus": 1.0}, "maximum < 1"),
         ({"minimum_modulus": -0.1}, "0 <= minimum"),
         ({"dropout": 1.0}, "dropout"),
-        ({"layers": 0}, "layers"),
+        ({"n_layers": 0}, "layers"),
     ],
 )
 def test_impossible_sizes_are_refused(changes: dict, message: str) -> None:

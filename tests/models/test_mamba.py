@@ -6,12 +6,12 @@ import torch
 from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.recommender import initialize
 
-CONFIG = MambaConfig(state_size=5, convolution_width=4, expand=2, dt_rank=0, init="mamba")
+CONFIG = MambaConfig(d_state=5, d_conv=4, expand=2, dt_rank=0, init="mamba")
 
 
-def block(config: MambaConfig = CONFIG, width: int = 24) -> Mamba:
+def block(config: MambaConfig = CONFIG, d_model: int = 24) -> Mamba:
     torch.manual_seed(5)
-    return Mamba(config, width)
+    return Mamba(config, d_model)
 
 
 def test_equals_transformers() -> None:
@@ -23,19 +23,19 @@ def test_equals_transformers() -> None:
     theirs = MambaMixer(TheirConfig(hidden_size=24, state_size=5, conv_kernel=4, expand=2, time_step_rank=2), 0)
     theirs = theirs.double().eval()
     names = {
-        "in_proj.weight": ours.project_in.weight,
-        "conv1d.weight": ours.convolution_weight[:, None],
-        "conv1d.bias": ours.convolution_bias,
-        "x_proj.weight": ours.project_scan.weight,
-        "dt_proj.weight": ours.dt_weight,
+        "in_proj.weight": ours.in_proj.weight,
+        "conv1d.weight": ours.conv1d_weight[:, None],
+        "conv1d.bias": ours.conv1d_bias,
+        "x_proj.weight": ours.x_proj.weight,
+        "dt_proj.weight": ours.dt_proj_weight,
         "dt_proj.bias": ours.dt_bias,
-        "A_log": ours.log_decay_rate + 0.1,
-        "D": ours.skip * 1.5,
-        "out_proj.weight": ours.project_out.weight,
+        "A_log": ours.A_log + 0.1,
+        "D": ours.D * 1.5,
+        "out_proj.weight": ours.out_proj.weight,
     }
     with torch.no_grad():
-        ours.log_decay_rate += 0.1
-        ours.skip *= 1.5
+        ours.A_log += 0.1
+        ours.D *= 1.5
     theirs.load_state_dict(names)
     x = torch.randn(3, 11, 24, dtype=torch.float64)
     # Their A is rounded to float32.
@@ -56,10 +56,10 @@ def test_initial_steps() -> None:
     """Whatever the shell does to linear layers: log-uniform in [0.001, 0.1], or near log 2 as in Mamba4Rec."""
     steps = {}
     for init in ("mamba", "paper"):
-        mixer = block(MambaConfig(8, 4, 2, 4, init), width=256).apply(initialize)
+        mixer = block(MambaConfig(8, 4, 2, 4, init), d_model=256).apply(initialize)
         steps[init] = torch.nn.functional.softplus(mixer.dt_bias.detach())
         bound = {"mamba": 0.5 / 3**0.5, "paper": 0.02}[init]
-        assert abs(float(mixer.dt_weight.detach().std()) / bound - 1) < 0.1
+        assert abs(float(mixer.dt_proj_weight.detach().std()) / bound - 1) < 0.1
     assert steps["mamba"].min() >= 1e-3 * 0.999
     assert steps["mamba"].max() <= 1e-1 * 1.001
     assert abs(float(steps["mamba"].log().mean()) - torch.tensor(1e-2).log()) < 0.2
@@ -67,13 +67,13 @@ def test_initial_steps() -> None:
 
 
 def test_initial_decays_are_one_to_n() -> None:
-    torch.testing.assert_close(block().log_decay_rate.exp(), torch.arange(1.0, 6.0).repeat(48, 1))
+    torch.testing.assert_close(block().A_log.exp(), torch.arange(1.0, 6.0).repeat(48, 1))
 
 
-@pytest.mark.parametrize("config", [{"init": "other"}, {"convolution_width": 1}, {"dt_rank": -1}])
+@pytest.mark.parametrize("config", [{"init": "other"}, {"d_conv": 1}, {"dt_rank": -1}])
 def test_refuses_what_no_block_can_be(config: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"init|at least"):
-        MambaConfig(**({"state_size": 5, "convolution_width": 4, "expand": 2, "dt_rank": 0, "init": "mamba"} | config))
+        MambaConfig(**({"d_state": 5, "d_conv": 4, "expand": 2, "dt_rank": 0, "init": "mamba"} | config))
 
 
 def test_prefill_and_steps_equal_the_whole() -> None:

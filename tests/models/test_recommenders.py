@@ -91,7 +91,7 @@ def test_histories_packed_into_a_row_are_read_as_if_alone(name: str) -> None:
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_sasrec_layers_equal_torch_encoder_layers(norm: str) -> None:
     torch.manual_seed(1)
-    config = SASRecConfig(maximum_length=20, width=8, layers=2, heads=2, inner_width=12, dropout=0.3, norm=norm)
+    config = SASRecConfig(max_length=20, d_model=8, n_layers=2, n_heads=2, d_ff=12, dropout=0.3, norm=norm)
     model = SASRec(config, item_count=30).double().eval()
     items = torch.randint(1, 31, (4, 13))
     x = model.item_embedding(items) + model.position_embedding.weight[:13]
@@ -119,7 +119,7 @@ def test_parameter_counts_are_the_published_ones() -> None:
     paper = recipe("2mamba4rec", "paper", "long").model
     assert layer_parameters(paper.build(10)) == 76_486
     assert layer_parameters(recipe("mamba4rec", "paper", "long").model.build(10)) == 72_128
-    lean = dataclasses.replace(paper, mixer=dataclasses.replace(paper.mixer, state_size=32, head_width=32))
+    lean = dataclasses.replace(paper, mixer=dataclasses.replace(paper.mixer, d_state=32, headdim=32))
     projections = 64 * (2 * 128 + 2 * 32 + 4) + 128 * 64
     convolution = (128 + 2 * 32) * (4 + 1)
     feed_forward = 2 * 64 * 256 + 256 + 64

@@ -34,13 +34,13 @@ def first(items: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.arange(longest) < lengths[:, None], items[:, :longest], 0)
 
 
-@pytest.mark.parametrize("overrides", ["", "model.maximum_length=10"])
+@pytest.mark.parametrize("overrides", ["", "model.max_length=10"])
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_equal_the_whole_history_at_every_position(name: str, overrides: str) -> None:
     """With a maximum length of 10 SASRec's window starts to slide on the way, for one user at once."""
     model = model_of(name, overrides)
     items = histories(steps=9)
-    window = model.maximum_length if name == "sasrec" else 99
+    window = model.max_length if name == "sasrec" else 99
     state = model.prefill(first(items, LENGTHS), LENGTHS)
     torch.testing.assert_close(model.score_state(state), whole(model, items, LENGTHS, window), rtol=0, atol=1e-5)
     for step in range(9):
@@ -120,7 +120,7 @@ def closed_form(name: str, M: int) -> int:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_state_is_as_large_as_its_closed_form(name: str, length: int) -> None:
     """SASRec's key-value cache grows with L, from which on it is the larger: the others' states do not."""
-    model = model_of(name, f"model.maximum_length={length}", "quick")
+    model = model_of(name, f"model.max_length={length}", "quick")
     with torch.no_grad():
         state = model.prefill(torch.randint(1, 41, (1, length)), torch.tensor([length]))
     assert state.bytes_per_user() == closed_form(name, length)

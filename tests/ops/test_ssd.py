@@ -33,7 +33,7 @@ def test_chunked_equals_sequential(L: int, chunk: int, with_state: bool, with_se
     segments = ids(L) if with_segments else None
     state = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True) if with_state else None
     expected = ssd_sequential(*arguments, segments, state)
-    actual = ssd_chunked(*arguments, segments, state, chunk_length=chunk)
+    actual = ssd_chunked(*arguments, segments, state, chunk_size=chunk)
     leaves = arguments + ([state] if state is not None else [])
     generator = torch.Generator().manual_seed(1)
     slopes = [torch.randn(tensor.shape, generator=generator, dtype=torch.float64) for tensor in expected]
@@ -78,7 +78,7 @@ def test_gradients_are_those_of_the_function(with_segments: bool) -> None:
     segments = ids(5) if with_segments else None
     state = torch.randn(2, 2, 3, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda *tensors: ssd_chunked(*tensors[:5], segments, tensors[5], chunk_length=2),
+        lambda *tensors: ssd_chunked(*tensors[:5], segments, tensors[5], chunk_size=2),
         (*inputs(B=2, L=5, H=2, P=3, N=2), state),
     )
 
@@ -86,9 +86,9 @@ def test_gradients_are_those_of_the_function(with_segments: bool) -> None:
 def test_segments_are_scanned_as_if_alone() -> None:
     arguments = inputs(B=1, L=20, H=2, P=3, N=4)
     x, dt, A, b, c = arguments
-    packed, end = ssd_chunked(*arguments, torch.tensor([[0] * 7 + [1] * 1 + [2] * 12]), chunk_length=4)
+    packed, end = ssd_chunked(*arguments, torch.tensor([[0] * 7 + [1] * 1 + [2] * 12]), chunk_size=4)
     alone = [
-        ssd_chunked(x[:, part], dt[:, part], A, b[:, part], c[:, part], chunk_length=4)
+        ssd_chunked(x[:, part], dt[:, part], A, b[:, part], c[:, part], chunk_size=4)
         for part in (slice(0, 7), slice(7, 8), slice(8, 20))
     ]
     torch.testing.assert_close(packed, torch.cat([y for y, _ in alone], dim=1), rtol=1e-12, atol=1e-12)
@@ -99,7 +99,7 @@ def test_closed_form_of_a_constant_decay() -> None:
     """With dt = 1, b = c = x = 1 the output is the geometric series 1 + a + ... + a^t."""
     ones = torch.ones(1, 9, 1, 1, dtype=torch.float64)
     decay = torch.tensor([-0.5], dtype=torch.float64)
-    y, _ = ssd_chunked(ones, ones[..., 0], decay, ones[:, :, 0], ones[:, :, 0], chunk_length=4)
+    y, _ = ssd_chunked(ones, ones[..., 0], decay, ones[:, :, 0], ones[:, :, 0], chunk_size=4)
     ratio = decay.exp()
     expected = (1 - ratio ** torch.arange(1, 10)) / (1 - ratio)
     torch.testing.assert_close(y.flatten(), expected, rtol=1e-12, atol=1e-12)
@@ -110,7 +110,7 @@ def test_strong_decay_stays_finite_in_float32() -> None:
     x = torch.randn(1, 64, 1, 2, requires_grad=True)
     dt = torch.full((1, 64, 1), 40.0, requires_grad=True)
     b = torch.randn(1, 64, 3)
-    y, state = ssd_chunked(x, dt, torch.tensor([-16.0]), b, b, chunk_length=32)
+    y, state = ssd_chunked(x, dt, torch.tensor([-16.0]), b, b, chunk_size=32)
     y.sum().backward()
     assert torch.isfinite(y).all()
     assert torch.isfinite(state).all()
@@ -120,7 +120,7 @@ def test_strong_decay_stays_finite_in_float32() -> None:
 
 def test_ten_thousand_steps_equal_the_recurrence_in_float32() -> None:
     arguments = [tensor.detach().float() for tensor in inputs(B=1, L=10_000, H=1, P=2, N=3)]
-    y, state = ssd_chunked(*arguments, chunk_length=32)
+    y, state = ssd_chunked(*arguments, chunk_size=32)
     expected, expected_state = ssd_sequential(*(tensor.double() for tensor in arguments))
     torch.testing.assert_close(y.double(), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(state.double(), expected_state, rtol=1e-4, atol=1e-4)

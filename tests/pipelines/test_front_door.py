@@ -181,7 +181,7 @@ REFUSED = {
         ("--lengths 50,50", "--lengths 50,50: names 50 twice"),
         ("--latency-lengths 0", "--latency-lengths 0: at least 1"),
         ("--latency-samples 3", "--latency-samples 3: at least 5, or there is no interval"),
-        ("--overrides model.maximum_length=9", "model.maximum_length is what this study sets"),
+        ("--overrides model.max_length=9", "model.max_length is what this study sets"),
     ],
     "reproduction": [
         *(pair for pair in OF_ALL if not pair[0].startswith(("--k-core", "--dataset", "--items-source", "--profile"))),

@@ -24,8 +24,8 @@ def test_long_history_study(archive: Path, tmp_path: Path) -> None:
     assert {path.name for path in (study / "evaluations").iterdir()} == trained
     for name in trained:
         config = json.loads((study / "models" / name / "config.json").read_text())
-        assert config["recipe"]["model"]["maximum_length"] == int(name.rpartition("window")[2])
-        assert config["recipe"]["training"]["stretches"] == "all"
+        assert config["recipe"]["model"]["max_length"] == int(name.rpartition("window")[2])
+        assert config["recipe"]["training"]["crops"] == "all"
     rows = json.loads((study / "results.json").read_text())
     costs = [row for row in rows if row["kind"] == "cost" and row["histories"] == "generated"]
     assert {(row["model"], row["mode"], row["length"]) for row in costs} == {
@@ -56,8 +56,8 @@ def test_long_history_study(archive: Path, tmp_path: Path) -> None:
         (["--latency-lengths", "0"], "--latency-lengths 0: at least 1"),
         (["--latency-samples", "2"], "--latency-samples 2: at least 5, or there is no interval"),
         (["--models", "gru4rec"], "--models gru4rec: unknown; choose from"),
-        (["--overrides", "model.maximum_length=9"], "model.maximum_length is what this study sets; name windows with"),
-        (["--overrides", "training.stretches=one"], "training.stretches is what this study sets; leave it out"),
+        (["--overrides", "model.max_length=9"], "model.max_length is what this study sets; name windows with"),
+        (["--overrides", "training.crops=one"], "training.crops is what this study sets; leave it out"),
     ],
 )
 def test_mistakes_in_a_long_history_study(flags: list[str], message: str, refusal: Refusal, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_long_history_study_is_every_model_at_every_window() -> None:
         {
             "model": model,
             "seed": seed,
-            "overrides": f"model.maximum_length={window},training.stretches=all,training.epochs=2",
+            "overrides": f"model.max_length={window},training.crops=all,training.epochs=2",
             "label": f"window{window}",
         }
         for model in ("lrurec", "sasrec")

@@ -8,6 +8,7 @@ import pytest
 from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.llm.settings import RankerRecipe
 from ssm4rec.models.table import MODELS
+from ssm4rec.recipes import overrides
 from ssm4rec.recipes.overrides import override
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.runtime.errors import InputError
@@ -16,16 +17,16 @@ from ssm4rec.runtime.errors import InputError
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_has_every_profile(name: str, profile: str) -> None:
-    assert recipe(name, profile, "long").model.maximum_length == 200
-    assert recipe(name, profile, "short").model.maximum_length == 50
+    assert recipe(name, profile, "long").model.max_length == 200
+    assert recipe(name, profile, "short").model.max_length == 50
 
 
 def test_overrides_change_what_they_name_and_nothing_else() -> None:
     plain = recipe("2mamba4rec", "best", "long")
-    changed = recipe("2mamba4rec", "best", "long", "training.epochs=3, model.dropout=0.5,model.mixer.state_size=16")
-    assert (changed.training.epochs, changed.model.dropout, changed.model.mixer.state_size) == (3, 0.5, 16)
+    changed = recipe("2mamba4rec", "best", "long", "training.epochs=3, model.dropout=0.5,model.mixer.d_state=16")
+    assert (changed.training.epochs, changed.model.dropout, changed.model.mixer.d_state) == (3, 0.5, 16)
     assert changed.training.learning_rate == plain.training.learning_rate
-    assert changed.model.layers == plain.model.layers
+    assert changed.model.n_layers == plain.model.n_layers
 
 
 def test_overrides_of_any_recipe() -> None:
@@ -44,6 +45,18 @@ def test_overrides_of_any_recipe() -> None:
     assert not override(usgm, "training.average=false").training.average
 
 
+def test_old_names_in_overrides_work_and_name_the_new_ones(caplog: pytest.LogCaptureFixture) -> None:
+    """For one release."""
+    overrides._warn_once.cache_clear()
+    old = "model.width=32,model.mixer.state_size=16,training.stretches=one"
+    new = "model.d_model=32,model.mixer.d_state=16,training.crops=random"
+    assert recipe("2mamba4rec", "quick", "long", old) == recipe("2mamba4rec", "quick", "long", new)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"--overrides: {name} is called {today} now; the old name works until the next release"
+        for name, today in (("width", "d_model"), ("state_size", "d_state"), ("stretches", "crops"))
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -56,12 +69,12 @@ def test_overrides_of_any_recipe() -> None:
         (("sasrec", "quick", "long", "training.schedule=linear"), "no schedule called 'linear': constant, cosine"),
         (("sasrec", "quick", "long", "training.protocol=masked"), "no field 'protocol'; choose from epochs, patience"),
         (("sasrec", "quick", "long", "model.norm=middle"), "no norm called 'middle': post or pre"),
-        (("sasrec", "quick", "long", "model.heads=3"), "width 64 is no multiple of heads 3"),
+        (("sasrec", "quick", "long", "model.n_heads=3"), "d_model 64 is not a multiple of n_heads 3"),
         (("sasrec", "quick", "long", "model.dropout=1.0"), "dropout 1.0 is not in [0, 1)"),
-        (("2mamba4rec", "quick", "long", "model.width=33"), "inner width 2 x 33 is no multiple of head_width 32"),
+        (("2mamba4rec", "quick", "long", "model.d_model=33"), "inner width 2 x 33 is not a multiple of headdim 32"),
         (
-            ("2mamba4rec", "quick", "long", "model.mixer.head_width=48"),
-            "inner width 2 x 64 is no multiple of head_width",
+            ("2mamba4rec", "quick", "long", "model.mixer.headdim=48"),
+            "inner width 2 x 64 is not a multiple of headdim",
         ),
         (("2mamba4rec", "quick", "long", "model.mixer=3"), "mixer has fields of its own"),
         (("sasrec", "quick", "long", "training.average=0"), "'0' is not true or false"),

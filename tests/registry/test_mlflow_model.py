@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 
 from ssm4rec.registry.mlflow_model import write_mlflow_model
@@ -98,3 +99,14 @@ def test_loading_needs_the_wheel_and_mlflow_and_nothing_more(write_dataset: Writ
     assert first["scores"] == pytest.approx(wanted.scores, abs=1e-6)
     assert second["error"] == "row 1: nothing to go by in this history, it is empty"
     assert answered["refused"] == "INVALID_PARAMETER_VALUE: k is 0: a whole number from 1 to 1000"
+
+
+def test_a_folder_of_before_the_field_s_names_answers_alike() -> None:
+    """Written by commit edc6c1e, with a Mamba4Rec whose parameters and recipe had other names."""
+    from mlflow.pyfunc import load_model  # at the top its warning would end the collection
+
+    folder = Path(__file__).with_name("before_names")
+    expected = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+    asked = pandas.DataFrame({"history": [["i1", "i2", "i3"], ["i9"]]})
+    answered = load_model(str(folder / "champion")).predict(asked, {"k": 5, "masked": False})
+    assert answered.to_dict("records") == expected

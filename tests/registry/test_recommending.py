@@ -25,7 +25,7 @@ def dataset(write_dataset: WriteDataset) -> Path:
 def expected(folder: Path, history: list[int], count: int, masked: bool) -> list[tuple[int, float]]:
     """The best items and their scores, by sorting all of them."""
     model = read_model(folder).model
-    recent = history[-model.maximum_length :]
+    recent = history[-model.max_length :]
     with torch.no_grad():
         scores = model.score_next(torch.tensor([recent]), torch.tensor([len(recent)]))[0].tolist()
     ranked = sorted(enumerate(scores, start=1), key=lambda pair: -pair[1])
@@ -37,7 +37,7 @@ def test_answers_are_those_of_the_model(dataset: Path, tmp_path: Path, name: str
     folder = write_random_model(dataset, tmp_path / name, name, 0.1)
     recommender = CatalogRecommender.read(folder, dataset)
     drawn = random.Random(0)
-    lengths = [1, 2, 7, recommender.model.maximum_length + 5, 3, 29]
+    lengths = [1, 2, 7, recommender.model.max_length + 5, 3, 29]
     histories = [drawn.choices(range(1, 31), k=length) for length in lengths]
     for count, masked in itertools.product((1, 10, 100), (True, False)):
         names = [

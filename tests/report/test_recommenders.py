@@ -42,7 +42,7 @@ def test_seeds_with_different_settings(builder):
     message = refusal(builder.manifest(), [builder.evaluation(), builder.evaluation(seed=1, profile="quick")])
     assert "best and quick" in message
     assert "different settings" in refusal(
-        builder.manifest(), [builder.evaluation(), builder.evaluation(seed=1, recipe={"model": {"width": 32}})]
+        builder.manifest(), [builder.evaluation(), builder.evaluation(seed=1, recipe={"model": {"d_model": 32}})]
     )
 
 

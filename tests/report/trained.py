@@ -95,7 +95,7 @@ class StudyBuilder:
                 "cpu_seconds": 1640.25,
                 "device": "cpu",
             },
-            "recipe": {"model": {"width": 64}, "training": {"learning_rate": 0.001, "betas": [0.9, 0.98]}},
+            "recipe": {"model": {"d_model": 64}, "training": {"learning_rate": 0.001, "betas": [0.9, 0.98]}},
             "rows": rows,
         }
         return EvaluationSummary(**(fields | changes))

@@ -151,10 +151,10 @@ def test_what_cannot_be_measured_is_refused(
 
 def test_of_several_windows_the_longest_is_measured(cycle_dataset: Path, tmp_path: Path, refusal: Refusal) -> None:
     folders = {
-        window: write_model(cycle_dataset, tmp_path / str(window), "sasrec", overrides=f"model.maximum_length={window}")
+        window: write_model(cycle_dataset, tmp_path / str(window), "sasrec", overrides=f"model.max_length={window}")
         for window in (5, 20, 10)
     }
-    other = write_model(cycle_dataset, tmp_path / "other", "sasrec", overrides="model.maximum_length=9,model.dropout=0")
+    other = write_model(cycle_dataset, tmp_path / "other", "sasrec", overrides="model.max_length=9,model.dropout=0")
     more = ("--longest-only=true", "--batches=8", "--lengths=", "--models", *map(str, folders.values()))
     run(Settings.parser().parse_args(flags(cycle_dataset, tmp_path / "out", *more)))
     (sizes,) = {result.weight_bytes for result in LatencySummary.read(tmp_path / "out" / "summary").results}

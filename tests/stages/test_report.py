@@ -39,7 +39,7 @@ TRAINING = {
     "cpu_seconds": 3.5,
     "device": "cpu",
 }
-RECIPE = {"model": {"width": 64}, "training": {"learning_rate": 0.001, "betas": [0.9, 0.98]}}
+RECIPE = {"model": {"d_model": 64}, "training": {"learning_rate": 0.001, "betas": [0.9, 0.98]}}
 LISTS = {one.name for one in described(Settings) if isinstance(one.note, Read) and one.note.optional}
 SINGLE = {"comparison", "global_time_dataset", "global_time_comparison", "latency", "latency_samples"}
 OUTPUTS = ("report.html", "report.md", "results.json", "figures")

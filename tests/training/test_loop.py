@@ -41,7 +41,7 @@ def test_learns_a_certain_sequence(cycle_dataset: Path, tmp_path: Path, name: st
         overrides += ",training.last_share=0.5,training.patience=60"
     trained = run(cycle_dataset, tmp_path, overrides, name)
     dataset = read_sequences(cycle_dataset)
-    ranking = full_ranking(trained.model.score_next, dataset, "test", trained.model.maximum_length, CPU)
+    ranking = full_ranking(trained.model.score_next, dataset, "test", trained.model.max_length, CPU)
     assert (ranking.unmasked == 1).mean() > 0.95
     assert trained.progress.epochs[-1].train_loss < 0.1
 
@@ -59,7 +59,7 @@ def test_validates_with_the_history_unmasked(cycle_dataset: Path, tmp_path: Path
     trained = run(cycle_dataset, tmp_path, "training.epochs=3,model.repeat_term=false")
     best = trained.progress.epochs[trained.progress.best_epoch - 1]
     ranking = full_ranking(
-        trained.model.score_next, read_sequences(cycle_dataset), "validation", trained.model.maximum_length, CPU
+        trained.model.score_next, read_sequences(cycle_dataset), "validation", trained.model.max_length, CPU
     )
     unmasked, masked = ((ranks <= 10).mean() for ranks in (ranking.unmasked, ranking.masked))
     assert best.validation_hit_10 == unmasked != masked

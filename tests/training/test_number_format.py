@@ -118,7 +118,7 @@ def test_a_convolution_that_the_kernel_does_not_take(cycle_dataset: Path, tmp_pa
     """A stage trains it with `auto` and refuses it with `fused`, before anything is written."""
     arguments = [
         "--dataset-dir", str(cycle_dataset), "--model", "2mamba4rec", "--profile", "smoke", "--device", "cpu",
-        "--overrides", "training.epochs=1,model.mixer.convolution_width=5", "--kernels", kernels,
+        "--overrides", "training.epochs=1,model.mixer.d_conv=5", "--kernels", kernels,
         "--model-dir", str(tmp_path / "model"), "--curve", str(tmp_path / "curve.parquet"),
     ]  # fmt: skip
     options = Settings.parser().parse_args(arguments)

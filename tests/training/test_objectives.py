@@ -24,14 +24,14 @@ def dataset(write_dataset: "object") -> SequenceDataset:
 
 
 def model_of(name: str) -> Recommender:
-    return recipe(name, "smoke", "long", "model.maximum_length=3").model.build(7)
+    return recipe(name, "smoke", "long", "model.max_length=3").model.build(7)
 
 
 def epoch(dataset: SequenceDataset, name: str, wanted: str, seed: int = 0, **changes: object) -> tuple[Windows, Batch]:
     model = model_of(name)
     settings = dataclasses.replace(recipe(name, "smoke", "long").training, objective=wanted, **changes)
     chosen = objective(settings, model)
-    windows = chosen.windows(dataset, model.maximum_length, numpy.random.default_rng(seed))
+    windows = chosen.windows(dataset, model.max_length, numpy.random.default_rng(seed))
     rows = gather_rows(dataset.items, windows.starts, windows.lengths + chosen.extra)
     return windows, chosen.batch(torch.from_numpy(rows), torch.Generator().manual_seed(seed))
 
@@ -47,11 +47,11 @@ def test_next_item_asks_at_every_position_of_one_window_a_user(dataset: Sequence
     assert seen == {((1, 2, 3), (2, 3, 4)), ((2, 3, 4), (3, 4, 5))}
 
 
-def test_all_stretches_show_every_target_once_whatever_the_length(dataset: SequenceDataset) -> None:
+def test_all_crops_show_every_target_once_whatever_the_length(dataset: SequenceDataset) -> None:
     expected = [([1, 2, 3, 4], [2, 3, 4, 5]), ([7], [6]), ([2, 1, 7, 6, 5, 4], [1, 7, 6, 5, 4, 3])]
     firsts = set()
     for seed in range(30):
-        windows, batch = epoch(dataset, "sasrec", "next-item", seed, stretches="all")
+        windows, batch = epoch(dataset, "sasrec", "next-item", seed, crops="all")
         assert 1 <= windows.lengths.min() <= windows.lengths.max() <= 3
         columns = (windows.starts, windows.lengths, batch.items, batch.targets)
         by_user: dict[int, tuple[list[int], list[int]]] = {}

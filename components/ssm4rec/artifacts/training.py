@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, NotRequired
 
-from pydantic import with_config
+from pydantic import AfterValidator, with_config
 from typing_extensions import TypedDict
 
 from ssm4rec.artifacts.codec import OPEN, Amount, Count, Positive, Share, shape
+from ssm4rec.artifacts.earlier_names import recipe_of_today
 
 # "@" is in no name of a class's field.
 _Training = TypedDict(
@@ -30,7 +31,7 @@ class _Recipe(TypedDict):
 
 TrainingFacts = Annotated[dict[str, Any], shape(_Training)]
 """How a training went."""
-RecipeParts = Annotated[dict[str, Any], shape(_Recipe)]
+RecipeParts = Annotated[dict[str, Any], shape(_Recipe), AfterValidator(recipe_of_today)]
 """The recipe of a recommender: ``model`` and ``training``."""
 
 

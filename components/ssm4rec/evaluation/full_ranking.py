@@ -54,7 +54,7 @@ def full_ranking(
     scorer: Scorer,
     dataset: SequenceDataset,
     split: Split,
-    maximum_length: int,
+    max_length: int,
     device: torch.device,
     candidate_count: int = 0,
     *,
@@ -63,10 +63,10 @@ def full_ranking(
     """Rank the whole catalog for every target of a split.
 
     Args:
-        scorer: gives the scores; sees at most the last ``maximum_length`` items of a history.
+        scorer: gives the scores; sees at most the last ``max_length`` items of a history.
         dataset: the sequences.
         split: whose targets are ranked.
-        maximum_length: of the histories given to the scorer; ``target_windows.py`` has the rule.
+        max_length: of the histories given to the scorer; ``target_windows.py`` has the rule.
         device: where the scorer computes.
         candidate_count: K, the number of best unseen items to return for each user.
         one_pass: the scorer takes the fourth argument: targets of a user that follow one another share rows.
@@ -76,7 +76,7 @@ def full_ranking(
         InputError: nobody is in the split.
     """
     many = len(dataset.targets(split)[0]) > int((dataset.position(split) >= 0).sum())
-    laid = target_windows(dataset, split, maximum_length, shared=one_pass and many)
+    laid = target_windows(dataset, split, max_length, shared=one_pass and many)
     users, lengths = laid.users, laid.places
     if not len(users):
         raise InputError(f"data set {dataset.name}: no user has a {split} target; split it otherwise (--split)")

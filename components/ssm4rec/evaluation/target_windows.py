@@ -37,13 +37,13 @@ class TargetWindows:
     read: Int64s
 
 
-def target_windows(dataset: SequenceDataset, split: Split, maximum_length: int, *, shared: bool) -> TargetWindows:
+def target_windows(dataset: SequenceDataset, split: Split, max_length: int, *, shared: bool) -> TargetWindows:
     """Lay windows over the histories of a split's targets.
 
     Args:
         dataset: the sequences.
         split: whose targets are predicted.
-        maximum_length: L, of a window.
+        max_length: L, of a window.
         shared: False gives every target a window of its own, which begins where the shared one begins and ends before
             the target.
     """
@@ -52,14 +52,14 @@ def target_windows(dataset: SequenceDataset, split: Split, maximum_length: int, 
     lasts = numpy.append(firsts[1:], len(users)) - 1
     starts = numpy.zeros_like(places)  # of the targets' windows, among their user's items
     opens = numpy.zeros(len(users), dtype=bool)
-    step = max(1, maximum_length // 2)
+    step = max(1, max_length // 2)
     while len(firsts):
         # All targets whose whole history fits into a window, or as many as leave the first of them L / 2 items.
-        fits = places[firsts] <= maximum_length
-        reach = numpy.where(fits, maximum_length, places[firsts] + step - 1)
+        fits = places[firsts] <= max_length
+        reach = numpy.where(fits, max_length, places[firsts] + step - 1)
         ends = numpy.minimum(lasts, firsts + reach - places[firsts])
         opens[firsts] = True
-        starts[firsts] = numpy.maximum(0, places[ends] - maximum_length)
+        starts[firsts] = numpy.maximum(0, places[ends] - max_length)
         more = ends < lasts
         firsts, lasts = ends[more] + 1, lasts[more]
     windows = numpy.cumsum(opens) - 1

@@ -81,7 +81,7 @@ def label(model: str, window: int) -> str:
 
 def window_of(evaluation: EvaluationSummary) -> int:
     """Return how many items of a history the evaluated model read at most."""
-    return int(evaluation.recipe["model"]["maximum_length"])
+    return int(evaluation.recipe["model"]["max_length"])
 
 
 def check_ranks(evaluation: EvaluationSummary, ranks: Ranks) -> None:

@@ -75,9 +75,9 @@ def distinct(subjects: Sequence[Subject]) -> list[Subject]:
     return list(first.values())
 
 
-def stretch(subject: Subject, maximum_length: int, item_count: int) -> Subject:
+def stretch(subject: Subject, max_length: int, item_count: int) -> Subject:
     """Return the model built for a maximum length, with its weights if they fit and random ones otherwise."""
-    config = config_from_json(subject.name, {**subject.config["recipe"]["model"], "maximum_length": maximum_length})
+    config = config_from_json(subject.name, {**subject.config["recipe"]["model"], "max_length": max_length})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(subject.label[2])
         model = config.build(item_count)

@@ -212,7 +212,7 @@ def measure_users(measurement: Measurement, subjects: Sequence[Subject], dataset
 
     def requests_of(task: Task, sample: int) -> list[Request]:
         users = samples[sample][: protocol.users_at(task.batch)]
-        return list(user_requests(dataset, users, task.batch, task.subject.model.maximum_length, device))
+        return list(user_requests(dataset, users, task.batch, task.subject.model.max_length, device))
 
     tasks = [
         Task(subject, mode, batch) for subject in subjects for mode in subject.modes() for batch in protocol.batches
@@ -221,7 +221,7 @@ def measure_users(measurement: Measurement, subjects: Sequence[Subject], dataset
 
 
 def user_requests(
-    dataset: SequenceDataset, users: Int64s, batch: int, maximum_length: int, device: torch.device
+    dataset: SequenceDataset, users: Int64s, batch: int, max_length: int, device: torch.device
 ) -> Iterator[Request]:
     """Yield requests of ``batch`` users in the given order, the last one of those that are left.
 
@@ -229,13 +229,13 @@ def user_requests(
         dataset: the sequences.
         users: with a test target, (n,).
         batch: B.
-        maximum_length: the last items of a history that are read.
+        max_length: the last items of a history that are read.
         device: where the requests lie.
     """
     for first in range(0, len(users), batch):
         chosen = users[first : first + batch]
         stops = dataset.offsets[chosen] + dataset.test_position[chosen]
-        read = numpy.minimum(dataset.test_position[chosen], maximum_length).astype(numpy.int64)
+        read = numpy.minimum(dataset.test_position[chosen], max_length).astype(numpy.int64)
         yield Request(
             torch.from_numpy(gather_rows(dataset.items, stops - read, read)).to(device),
             torch.from_numpy(read).to(device),

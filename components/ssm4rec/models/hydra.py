@@ -27,34 +27,34 @@ from ssm4rec.ops.ssd import ssd
 
 @dataclass(frozen=True)
 class HydraConfig(Mamba2Config):
-    """Sizes of a Hydra block: those of a Mamba-2 block, with an odd convolution_width."""
+    """Sizes of a Hydra block: those of a Mamba-2 block, with an odd d_conv."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.convolution_width % 2 == 0:
-            raise ValueError(f"convolution_width {self.convolution_width} is even: a centred one is odd")
+        if self.d_conv % 2 == 0:
+            raise ValueError(f"d_conv {self.d_conv} is even: a centred one is odd")
 
 
 class Hydra(nn.Module):
     """Mix a sequence (B, L, D) in both directions, in time linear in L."""
 
-    def __init__(self, config: HydraConfig, width: int) -> None:
+    def __init__(self, config: HydraConfig, d_model: int) -> None:
         super().__init__()
         self.config = config
-        config.check_width(width)
-        inner = config.expand * width
+        config.check_heads(d_model)
+        inner = config.expand * d_model
         self.inner = inner
-        self.heads = inner // config.head_width
-        mixed = inner + 4 * config.state_size  # what passes the convolution: x, b and c forward, b and c backward
-        self.project_in = nn.Linear(width, inner + mixed + 2 * self.heads, bias=False)
-        weight, bias = initial_convolution(mixed, config.convolution_width)
-        self.convolution_weight, self.convolution_bias = nn.Parameter(weight), nn.Parameter(bias)
-        self.dt_bias = nn.Parameter(initial_dt_bias(self.heads))  # of both directions, as is the decay rate
-        self.log_decay_rate = nn.Parameter(torch.zeros(self.heads))
-        self.diagonal = nn.Linear(inner, self.heads, bias=False)
-        self.skip = nn.Parameter(torch.ones(self.heads))
+        self.n_heads = inner // config.headdim
+        mixed = inner + 4 * config.d_state  # what passes the convolution: x, b and c forward, b and c backward
+        self.in_proj = nn.Linear(d_model, inner + mixed + 2 * self.n_heads, bias=False)
+        weight, bias = initial_convolution(mixed, config.d_conv)
+        self.conv1d_weight, self.conv1d_bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.dt_bias = nn.Parameter(initial_dt_bias(self.n_heads))  # of both directions, as is the decay rate
+        self.A_log = nn.Parameter(torch.zeros(self.n_heads))
+        self.fc_D = nn.Linear(inner, self.n_heads, bias=False)
+        self.D = nn.Parameter(torch.ones(self.n_heads))
         self.norm_weight = nn.Parameter(torch.ones(inner))
-        self.project_out = nn.Linear(inner, width, bias=False)
+        self.out_proj = nn.Linear(inner, d_model, bias=False)
 
     def forward(
         self, x: Tensor, present: Tensor, segments: Tensor | None = None, lengths: Tensor | None = None
@@ -69,11 +69,11 @@ class Hydra(nn.Module):
             lengths: (B,), of rows padded on the right: the result is that at each row's last real position, (B, 1, D).
         """
         B, L, _ = x.shape
-        N, H, P = self.config.state_size, self.heads, self.config.head_width
+        N, H, P = self.config.d_state, self.n_heads, self.config.headdim
         # No projection has a bias: what is 0 here is 0 in the convolution and behind the gate.
-        projected = self.project_in(x.masked_fill(~present[..., None], 0))
+        projected = self.in_proj(x.masked_fill(~present[..., None], 0))
         gate, mixed, dt = torch.split(projected, [self.inner, self.inner + 4 * N, 2 * H], dim=-1)
-        convolved = centred_convolution(mixed, self.convolution_weight, self.convolution_bias, segments)
+        convolved = centred_convolution(mixed, self.conv1d_weight, self.conv1d_bias, segments)
         x, forward_maps, backward_maps = torch.split(functional.silu(convolved), [self.inner, 2 * N, 2 * N], dim=-1)
         # A step of 0 keeps x, b and c, which the biases made something again, out of the state.
         dt = functional.softplus(dt.view(B, L, 2, H) + self.dt_bias) * present[..., None, None]  # (B, L, 2, H)
@@ -84,18 +84,18 @@ class Hydra(nn.Module):
             segments = torch.stack([segments, segments[:, -1:] - segments.flip(1)], dim=1).flatten(0, 1)
             starts = functional.pad(segments.diff(dim=1), (1, 0)) != 0  # where the late step is of the segment before
             late_dt = late_dt.masked_fill(starts[..., None], 0)
-        A = -torch.exp(self.log_decay_rate)
-        y, _ = ssd(late_x, late_dt, A, late_b, late_c, segments, chunk_length=self.config.chunk_length)
+        A = -torch.exp(self.A_log)
+        y, _ = ssd(late_x, late_dt, A, late_b, late_c, segments, chunk_size=self.config.chunk_size)
         y_forward, y_backward = y.view(B, 2, L, H, P).unbind(1)
         y_backward = y_backward.flip(1)
         if lengths is not None:
             y_forward, y_backward, x, gate = (
                 last_alone(tensor, lengths) for tensor in (y_forward, y_backward, x, gate)
             )
-        diagonal = self.diagonal(x) + self.skip  # (B, L, H)
+        diagonal = self.fc_D(x) + self.D  # (B, L, H)
         y = torch.addcmul(y_forward + y_backward, x.view(B, -1, H, P), diagonal[..., None]).flatten(2)
         y = functional.rms_norm(y, (self.inner,), self.norm_weight, eps=1e-5)
-        out: Tensor = self.project_out(y * functional.silu(gate))
+        out: Tensor = self.out_proj(y * functional.silu(gate))
         return out
 
 

@@ -22,7 +22,7 @@ from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.hydra import Hydra, HydraConfig
 from ssm4rec.models.mixer import inside, last_alone
 from ssm4rec.models.recommender import Recommender, initialize, item_embedding
-from ssm4rec.models.sizes import MAXIMUM_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
+from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 
 Readout = Literal["last", "mean", "mask"]
 """From which hidden state the next item is predicted: that of the last item (the paper), the mean over all items, or
@@ -46,9 +46,9 @@ class Hydra4RecConfig(RecommenderConfig):
         super().__post_init__()
         if self.readout not in get_args(Readout):
             raise ValueError(f"there is no readout called {self.readout!r}: {', '.join(get_args(Readout))}")
-        if self.readout == "mask" and self.maximum_length < 2:
-            raise ValueError("with the readout mask, maximum_length is at least 2: an item and the mask token")
-        self.mixer.check_width(self.width)
+        if self.readout == "mask" and self.max_length < 2:
+            raise ValueError("with the readout mask, max_length is at least 2: an item and the mask token")
+        self.mixer.check_heads(self.d_model)
 
     @property
     def masks(self) -> bool:
@@ -67,14 +67,14 @@ class Hydra4RecConfig(RecommenderConfig):
         gradient; ``best`` has two layers and is trained on masked items (cloze), as a model that is not causal may be.
         """
         paper = cls(
-            maximum_length=MAXIMUM_LENGTH[histories],
-            width=64,  # Mamba4Rec: hidden_size 64
-            layers=1,  # Mamba4Rec: num_layers 1
-            inner_width=256,  # "the same PFFN that was introduced in Mamba4Rec"
+            max_length=MAX_LENGTH[histories],
+            d_model=64,  # Mamba4Rec: hidden_size 64
+            n_layers=1,  # Mamba4Rec: num_layers 1
+            d_ff=256,  # "the same PFFN that was introduced in Mamba4Rec"
             dropout=0.2,  # Mamba4Rec: dropout_prob 0.2
             readout="last",  # "last item embedding is used to generate the final prediction scores" (3.3.1)
             # goombalab/hydra:hydra/modules/hydra.py: state 64, head width 64, convolution 7, expand 2
-            mixer=HydraConfig(state_size=64, head_width=64, convolution_width=7, expand=2, chunk_length=50),
+            mixer=HydraConfig(d_state=64, headdim=64, d_conv=7, expand=2, chunk_size=50),
             repeat_term=profile != "paper",
         )
         cloze = {"objective": "cloze", "mask_share": 0.3}
@@ -82,10 +82,10 @@ class Hydra4RecConfig(RecommenderConfig):
             case "paper":
                 return paper, {}
             case "smoke":
-                small = replace(paper.mixer, state_size=8, head_width=16)
-                return replace(paper, width=16, inner_width=32, readout="mask", mixer=small), cloze
-        lean = replace(paper.mixer, state_size=32, head_width=32)
-        tuned = replace(paper, layers=2, readout="mask", mixer=lean, dropout=tuned_dropout(histories))
+                small = replace(paper.mixer, d_state=8, headdim=16)
+                return replace(paper, d_model=16, d_ff=32, readout="mask", mixer=small), cloze
+        lean = replace(paper.mixer, d_state=32, headdim=32)
+        tuned = replace(paper, n_layers=2, readout="mask", mixer=lean, dropout=tuned_dropout(histories))
         longer = profile == "best" and histories == "long"  # 40 epochs of 30% of the items were few
         return tuned, {**cloze, "epochs": 70, "patience": 20} if longer else cloze
 
@@ -102,10 +102,10 @@ class Hydra4Rec(Recommender):
         self.config = config
         self.item_count = item_count
         self.mask_token = item_count + 1 if config.readout == "mask" else None
-        self.item_embedding = item_embedding(self.mask_token or item_count, config.width)
+        self.item_embedding = item_embedding(self.mask_token or item_count, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
-        self.norm = nn.LayerNorm(config.width, eps=1e-12)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.d_model, eps=1e-12)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.n_layers))
         self.apply(initialize)
 
     def forward(self, items: Tensor, segments: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
@@ -140,8 +140,8 @@ class Hydra4Rec(Recommender):
     def _ask(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return histories (B, up to M) that end with the mask token, and their lengths (B,) with it."""
         L = items.shape[1]
-        kept = lengths.clamp(max=self.maximum_length - 1)[:, None]  # (B, 1)
-        steps = torch.arange(min(L, self.maximum_length - 1) + 1, device=items.device)
+        kept = lengths.clamp(max=self.max_length - 1)[:, None]  # (B, 1)
+        steps = torch.arange(min(L, self.max_length - 1) + 1, device=items.device)
         places = (lengths[:, None] - kept + steps).clamp(max=L - 1)
         asked = items.gather(1, places).scatter(1, kept, self.item_count + 1)
         return asked, kept[:, 0] + 1
@@ -152,8 +152,8 @@ class _Layer(nn.Module):
 
     def __init__(self, config: Hydra4RecConfig) -> None:
         super().__init__()
-        self.mixer = Hydra(config.mixer, config.width)
-        self.after = AfterMixer(config.width, config.inner_width, config.dropout, residual=config.layers > 1)
+        self.mixer = Hydra(config.mixer, config.d_model)
+        self.after = AfterMixer(config.d_model, config.d_ff, config.dropout, residual=config.n_layers > 1)
 
     def forward(self, x: Tensor, present: Tensor, segments: Tensor | None, lengths: Tensor | None) -> Tensor:
         mixed = self.mixer(x, present, segments, lengths)

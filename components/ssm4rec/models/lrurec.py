@@ -28,7 +28,7 @@ from ssm4rec.models.mixer import MixerState, at_last, last_alone
 from ssm4rec.models.recommender import INITIAL_DEVIATION, item_embedding
 from ssm4rec.models.repeat_term import RepeatTerm
 from ssm4rec.models.serving import RecurrentLayer, RecurrentRecommender
-from ssm4rec.models.sizes import MAXIMUM_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
+from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 from ssm4rec.ops.linear_recurrence import linear_recurrence
 
 
@@ -65,10 +65,10 @@ class LRURecConfig(RecommenderConfig):
     def recipe(cls, profile: Profile, histories: Histories) -> "tuple[LRURecConfig, dict[str, Any]]":
         """Return the setting of LlamaRec's retriever (Yueeeeeeee/LlamaRec:config.py, model/lru.py)."""
         paper = cls(
-            maximum_length=MAXIMUM_LENGTH[histories],  # bert_max_len 200, 50 for Amazon
-            width=64,  # bert_hidden_units 64
-            layers=2,  # bert_num_blocks 2
-            inner_width=256,  # d_ff = hidden_size * 4
+            max_length=MAX_LENGTH[histories],  # bert_max_len 200, 50 for Amazon
+            d_model=64,  # bert_hidden_units 64
+            n_layers=2,  # bert_num_blocks 2
+            d_ff=256,  # d_ff = hidden_size * 4
             dropout=0.2,  # bert_dropout 0.2
             expand=2,  # hidden_size = 2 * d_model
             minimum_modulus=0.8,  # r_min
@@ -85,7 +85,7 @@ class LRURecConfig(RecommenderConfig):
                     "epochs": 500,  # num_epochs 500
                 }
             case "smoke":
-                return replace(paper, width=16, inner_width=32, layers=1), {}
+                return replace(paper, d_model=16, d_ff=32, n_layers=1), {}
         # Without the bias the softmax is a quarter faster: 64 columns instead of 65.
         return replace(paper, output_bias=False, dropout=tuned_dropout(histories)), {}
 
@@ -96,11 +96,11 @@ class LRURec(RecurrentRecommender):
     def __init__(self, config: LRURecConfig, item_count: int) -> None:
         super().__init__(config)
         self.config = config
-        self.item_embedding = item_embedding(item_count, config.width)
+        self.item_embedding = item_embedding(item_count, config.d_model)
         self.item_bias = nn.Parameter(torch.empty(item_count)) if config.output_bias else None
         self.dropout = nn.Dropout(config.dropout)
-        self.norm = nn.LayerNorm(config.width)
-        self.layers = nn.ModuleList(_layer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.d_model)
+        self.layers = nn.ModuleList(_layer(config) for _ in range(config.n_layers))
         _initialize(self)
 
     def read(
@@ -122,7 +122,7 @@ class LRURec(RecurrentRecommender):
 
 def _layer(config: LRURecConfig) -> RecurrentLayer:
     unit = LinearRecurrentUnit(config)
-    return RecurrentLayer(unit, AfterMixer(config.width, config.inner_width, config.dropout, residual=True))
+    return RecurrentLayer(unit, AfterMixer(config.d_model, config.d_ff, config.dropout, residual=True))
 
 
 class LinearRecurrentUnit(nn.Module):
@@ -130,7 +130,7 @@ class LinearRecurrentUnit(nn.Module):
 
     def __init__(self, config: LRURecConfig) -> None:
         super().__init__()
-        D, C = config.width, config.expand * config.width
+        D, C = config.d_model, config.expand * config.d_model
         self.log_rate, self.log_phase, self.log_scale = (  # nu, theta and gamma in the sources, as logarithms
             nn.Parameter(start) for start in _ring(C, config.minimum_modulus, config.maximum_modulus)
         )

@@ -1,7 +1,7 @@
 """The Mamba block: projections, short convolution, selective scan, gate.
 
 Gu & Dao (2024), section 3.4; the reference module is state-spaces/mamba:mamba_ssm/modules/mamba_simple.py, whose
-parameters and order of operations are kept.
+parameters (``_`` for the dot of ``conv1d.weight``) and order of operations are kept.
 
 Shapes: B batch, L length, D width, E = expand x D inner width, N state size, R rank of the step sizes, W kernel width.
 """
@@ -25,8 +25,8 @@ class MambaConfig:
     """Sizes of a Mamba block, and how the projection to step sizes starts.
 
     Attributes:
-        state_size: N.
-        convolution_width: W, at least 2.
+        d_state: N.
+        d_conv: W, at least 2.
         expand: E / D.
         dt_rank: R; 0: D / 16, rounded up.
         init: ``mamba``: weights uniform in R^-1/2 [-1, 1], biases such that steps start log-uniform in [0.001, 0.1],
@@ -34,8 +34,8 @@ class MambaConfig:
             log 2 = 0.69. That is what the public Mamba4Rec trains: it draws every linear layer again after the block.
     """
 
-    state_size: int
-    convolution_width: int
+    d_state: int
+    d_conv: int
     expand: int
     dt_rank: int
     init: Literal["paper", "mamba"]
@@ -43,22 +43,22 @@ class MambaConfig:
     def __post_init__(self) -> None:
         if self.init not in ("paper", "mamba"):
             raise ValueError(f"init {self.init!r} is unknown; choose from paper, mamba")
-        if self.convolution_width < 2 or min(self.state_size, self.expand) < 1 or self.dt_rank < 0:
-            raise ValueError("state_size and expand are at least 1, convolution_width 2, dt_rank 0")
+        if self.d_conv < 2 or min(self.d_state, self.expand) < 1 or self.dt_rank < 0:
+            raise ValueError("d_state and expand are at least 1, d_conv 2, dt_rank 0")
 
 
 class Mamba(nn.Module):
     """Mix a sequence (B, L, D) causally, in time linear in L."""
 
-    def __init__(self, config: MambaConfig, width: int) -> None:
+    def __init__(self, config: MambaConfig, d_model: int) -> None:
         super().__init__()
         self.config = config
-        inner = config.expand * width
-        self.rank = config.dt_rank or math.ceil(width / 16)
-        self.project_in = nn.Linear(width, 2 * inner, bias=False)
-        weight, bias = initial_convolution(inner, config.convolution_width)
-        self.convolution_weight, self.convolution_bias = nn.Parameter(weight), nn.Parameter(bias)
-        self.project_scan = nn.Linear(inner, self.rank + 2 * config.state_size, bias=False)
+        inner = config.expand * d_model
+        self.rank = config.dt_rank or math.ceil(d_model / 16)
+        self.in_proj = nn.Linear(d_model, 2 * inner, bias=False)
+        weight, bias = initial_convolution(inner, config.d_conv)
+        self.conv1d_weight, self.conv1d_bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.x_proj = nn.Linear(inner, self.rank + 2 * config.d_state, bias=False)
         # Not an nn.Linear: a shell that initializes those must not decide how the steps start.
         weight, bias = torch.empty(inner, self.rank), torch.zeros(inner)
         match config.init:
@@ -67,12 +67,12 @@ class Mamba(nn.Module):
                 bias = initial_dt_bias(inner)
             case "paper":
                 weight.normal_(std=INITIAL_DEVIATION)
-        self.dt_weight = nn.Parameter(weight)
+        self.dt_proj_weight = nn.Parameter(weight)
         self.dt_bias = nn.Parameter(bias)
-        rates = torch.arange(1, config.state_size + 1, dtype=weight.dtype)  # S4D-real
-        self.log_decay_rate = nn.Parameter(torch.log(rates).repeat(inner, 1))
-        self.skip = nn.Parameter(torch.ones(inner))
-        self.project_out = nn.Linear(inner, width, bias=False)
+        rates = torch.arange(1, config.d_state + 1, dtype=weight.dtype)  # S4D-real
+        self.A_log = nn.Parameter(torch.log(rates).repeat(inner, 1))
+        self.D = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, d_model, bias=False)
 
     def forward(
         self,
@@ -83,18 +83,18 @@ class Mamba(nn.Module):
         ends: Tensor | None = None,
     ) -> tuple[Tensor, MixerState]:
         """Return the mixed sequence (B, L, D) and the state: (B, W - 1, E) and (B, E, N); see ``mixer.py``."""
-        N = self.config.state_size
+        N = self.config.d_state
         recent, memory = state or (None, None)
-        inputs, gate = self.project_in(x).chunk(2, dim=-1)  # (B, L, E) each
-        convolved, last = causal_convolution(inputs, self.convolution_weight, self.convolution_bias, segments, recent)
+        inputs, gate = self.in_proj(x).chunk(2, dim=-1)  # (B, L, E) each
+        convolved, last = causal_convolution(inputs, self.conv1d_weight, self.conv1d_bias, segments, recent)
         x = functional.silu(convolved)
-        dt, b, c = torch.split(self.project_scan(x), [self.rank, N, N], dim=-1)
-        dt = functional.softplus(functional.linear(dt, self.dt_weight, self.dt_bias))  # (B, L, E)
+        dt, b, c = torch.split(self.x_proj(x), [self.rank, N, N], dim=-1)
+        dt = functional.softplus(functional.linear(dt, self.dt_proj_weight, self.dt_bias))  # (B, L, E)
         if lengths is not None:
             dt = dt * inside(lengths, x.shape[1])[..., None]
-            last = inputs_before(inputs, lengths, recent, self.config.convolution_width - 1)
-        y, memory = selective_scan(x, dt, -torch.exp(self.log_decay_rate), b, c, segments, memory)
+            last = inputs_before(inputs, lengths, recent, self.config.d_conv - 1)
+        y, memory = selective_scan(x, dt, -torch.exp(self.A_log), b, c, segments, memory)
         if ends is not None:
             y, x, gate = (last_alone(tensor, ends) for tensor in (y, x, gate))
-        y = (y + self.skip * x) * functional.silu(gate)
-        return self.project_out(y), (last, memory)
+        y = (y + self.D * x) * functional.silu(gate)
+        return self.out_proj(y), (last, memory)

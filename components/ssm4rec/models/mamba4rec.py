@@ -17,7 +17,7 @@ from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.recommender import initialize, item_embedding
 from ssm4rec.models.serving import RecurrentLayer, RecurrentRecommender
-from ssm4rec.models.sizes import MAXIMUM_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
+from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,35 +32,35 @@ class Mamba4RecConfig(RecommenderConfig):
 
     def build(self, item_count: int) -> "Mamba4Rec":
         """Return a freshly initialized Mamba4Rec."""
-        return Mamba4Rec(self, item_count, lambda: Mamba(self.mixer, self.width))
+        return Mamba4Rec(self, item_count, lambda: Mamba(self.mixer, self.d_model))
 
     @classmethod
     def recipe(cls, profile: Profile, histories: Histories) -> "tuple[Mamba4RecConfig, dict[str, Any]]":
         """Return Liu et al.'s setting (chengkai-liu/Mamba4Rec:config.yaml)."""
-        mixer = MambaConfig(state_size=32, convolution_width=4, expand=2, dt_rank=0, init="paper")
+        mixer = MambaConfig(d_state=32, d_conv=4, expand=2, dt_rank=0, init="paper")
         match profile:
             case "best" | "quick":
                 mixer = replace(mixer, init="mamba")
             case "smoke":
-                mixer = replace(mixer, state_size=8)
+                mixer = replace(mixer, d_state=8)
         return cls(mixer=mixer, **shell_sizes(profile, histories)), {}
 
 
 def shell_sizes(profile: Profile, histories: Histories) -> dict[str, Any]:
     """Return the fields of a configuration but its mixer."""
     paper = {
-        "maximum_length": MAXIMUM_LENGTH[histories],
-        "width": 64,  # Mamba4Rec: hidden_size 64
-        "layers": 1,  # Mamba4Rec: num_layers 1
-        "inner_width": 256,  # "W1 in R^(D x 4D)"
+        "max_length": MAX_LENGTH[histories],
+        "d_model": 64,  # Mamba4Rec: hidden_size 64
+        "n_layers": 1,  # Mamba4Rec: num_layers 1
+        "d_ff": 256,  # "W1 in R^(D x 4D)"
         "dropout": 0.2,  # Mamba4Rec: dropout_prob 0.2
         "repeat_term": profile != "paper",
     }
     match profile:
         case "best":
-            return {**paper, "layers": 2, "dropout": tuned_dropout(histories)}
+            return {**paper, "n_layers": 2, "dropout": tuned_dropout(histories)}
         case "smoke":
-            return {**paper, "width": 16, "inner_width": 32}
+            return {**paper, "d_model": 16, "d_ff": 32}
     return paper
 
 
@@ -69,14 +69,12 @@ class Mamba4Rec(RecurrentRecommender):
 
     def __init__(self, config: RecommenderConfig, item_count: int, build_mixer: Callable[[], nn.Module]) -> None:
         super().__init__(config)
-        self.item_embedding = item_embedding(item_count, config.width)
+        self.item_embedding = item_embedding(item_count, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
-        self.norm = nn.LayerNorm(config.width, eps=1e-12)
-        residual = config.layers > 1
+        self.norm = nn.LayerNorm(config.d_model, eps=1e-12)
+        residual = config.n_layers > 1
         self.layers = nn.ModuleList(
-            RecurrentLayer(
-                build_mixer(), AfterMixer(config.width, config.inner_width, config.dropout, residual=residual)
-            )
-            for _ in range(config.layers)
+            RecurrentLayer(build_mixer(), AfterMixer(config.d_model, config.d_ff, config.dropout, residual=residual))
+            for _ in range(config.n_layers)
         )
         self.apply(initialize)

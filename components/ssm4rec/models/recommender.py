@@ -23,14 +23,16 @@ class Recommender(nn.Module):
     """
 
     item_embedding: nn.Embedding
-    maximum_length: int
+    max_length: int
     """The longest history the model was made for, in items."""
     causal: bool
     """See ``sizes.py``."""
+    mask_token: int | None = None
+    """The id that stands for a hidden item, if there is one."""
 
     def __init__(self, config: RecommenderConfig) -> None:
         super().__init__()
-        self.maximum_length = config.maximum_length
+        self.max_length = config.max_length
         self.causal = config.causal
         self.repeat_term = RepeatTerm() if config.repeat_term else None
 
@@ -93,9 +95,9 @@ class Recommender(nn.Module):
         return self.score(hidden, seen)
 
 
-def item_embedding(item_count: int, width: int) -> nn.Embedding:
+def item_embedding(item_count: int, d_model: int) -> nn.Embedding:
     """Return an embedding of items 1..V, with row 0 for padding."""
-    return nn.Embedding(item_count + 1, width, padding_idx=0)
+    return nn.Embedding(item_count + 1, d_model, padding_idx=0)
 
 
 def initialize(module: nn.Module) -> None:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from ssm4rec.models.mixer import inside, last_alone
 from ssm4rec.models.recommender import initialize, item_embedding
 from ssm4rec.models.serving import ServingRecommender
-from ssm4rec.models.sizes import MAXIMUM_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
+from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 
 Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 """From queries, keys and values (B, H, L, D / H) and the dropout rate to the mixed values, as many as queries."""
@@ -30,17 +30,17 @@ class SASRecConfig(RecommenderConfig):
     """Sizes and recipe of a SASRec.
 
     Attributes:
-        heads: H, which divides the width.
+        n_heads: H, which divides the width.
         norm: see the module's description.
     """
 
-    heads: int
+    n_heads: int
     norm: Literal["post", "pre"]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.heads < 1 or self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if self.n_heads < 1 or self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
         if self.norm not in ("post", "pre"):
             raise ValueError(f"there is no norm called {self.norm!r}: post or pre")
 
@@ -52,11 +52,11 @@ class SASRecConfig(RecommenderConfig):
     def recipe(cls, profile: Profile, histories: Histories) -> "tuple[SASRecConfig, dict[str, Any]]":
         """Return the paper's baseline: "SASRec … 320k (100k)" parameters on ML-1M."""
         paper = cls(
-            maximum_length=MAXIMUM_LENGTH[histories],
-            width=64,  # Mamba4Rec: hidden_size 64
-            layers=2,  # 2 layers have 99,968 parameters, the paper's "100k"
-            heads=2,  # RecBole's SASRec
-            inner_width=256,  # RecBole's SASRec
+            max_length=MAX_LENGTH[histories],
+            d_model=64,  # Mamba4Rec: hidden_size 64
+            n_layers=2,  # 2 layers have 99,968 parameters, the paper's "100k"
+            n_heads=2,  # RecBole's SASRec
+            d_ff=256,  # RecBole's SASRec
             dropout=0.2,  # Mamba4Rec: dropout_prob 0.2
             norm="post",  # RecBole's SASRec
             repeat_term=profile != "paper",
@@ -65,9 +65,9 @@ class SASRecConfig(RecommenderConfig):
             case "paper":
                 return paper, {}
             case "smoke":
-                return replace(paper, width=16, layers=1, inner_width=32), {}
-        layers = 2 if histories == "long" else 1
-        tuned = replace(paper, norm="pre", layers=layers, dropout=tuned_dropout(histories))
+                return replace(paper, d_model=16, n_layers=1, d_ff=32), {}
+        n_layers = 2 if histories == "long" else 1
+        tuned = replace(paper, norm="pre", n_layers=n_layers, dropout=tuned_dropout(histories))
         longer = profile == "best" and histories == "long"  # after 40 epochs it was still rising
         return tuned, {"epochs": 80, "patience": 15} if longer else {}
 
@@ -83,10 +83,10 @@ class SASRec(ServingRecommender):
     def __init__(self, config: SASRecConfig, item_count: int) -> None:
         super().__init__(config)
         self.config = config
-        self.item_embedding = item_embedding(item_count, config.width)
-        self.position_embedding = nn.Embedding(config.maximum_length, config.width)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width, eps=1e-12)
+        self.item_embedding = item_embedding(item_count, config.d_model)
+        self.position_embedding = nn.Embedding(config.max_length, config.d_model)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.n_layers))
+        self.norm = nn.LayerNorm(config.d_model, eps=1e-12)
         self.dropout = nn.Dropout(config.dropout)
         self.apply(initialize)
 
@@ -106,7 +106,7 @@ class SASRec(ServingRecommender):
 
     def read_histories(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return hidden states (B, D) and memory after histories (B, L) of which the last M items are read."""
-        M = self.maximum_length
+        M = self.max_length
         read = lengths.clamp(max=M)
         steps = torch.arange(min(M, items.shape[1]), device=items.device)
         last = items.gather(1, torch.where(steps < read[:, None], steps + (lengths - read)[:, None], 0))
@@ -120,12 +120,12 @@ class SASRec(ServingRecommender):
         self, memory: tuple[Tensor, ...], events: Tensor, items: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return hidden states (B, D) and memory after one more item (B,) of every user."""
-        full = events >= self.maximum_length
+        full = events >= self.max_length
         if not full.any():
             return self._append(memory, events, items)
         short_rows, full_rows = (~full).nonzero()[:, 0], full.nonzero()[:, 0]
         slid = torch.cat([memory[0][full_rows, 1:], items[full_rows, None]], dim=1)
-        hidden, after = self.read_histories(slid, torch.full_like(full_rows, self.maximum_length))
+        hidden, after = self.read_histories(slid, torch.full_like(full_rows, self.max_length))
         if full.all():
             return hidden, after
         short = self._append(tuple(part[short_rows] for part in memory), events[short_rows], items[short_rows])
@@ -138,7 +138,7 @@ class SASRec(ServingRecommender):
         rows = torch.arange(len(items), device=items.device)
         window, *parts = memory
         window = window.index_put((rows, events), items)
-        caches = [_Cache(self.maximum_length, parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
+        caches = [_Cache(self.max_length, parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
         attends = [cache.append(events) for cache in caches]
         hidden = self._read(items[:, None], events[:, None], attends, None)[:, 0]
         return hidden, (window, *(part for cache in caches for part in cache.parts))
@@ -166,15 +166,15 @@ class _Layer(nn.Module):
 
     def __init__(self, config: SASRecConfig) -> None:
         super().__init__()
-        self.heads = config.heads
+        self.n_heads = config.n_heads
         self.post = config.norm == "post"
         self.dropout_rate = config.dropout
-        self.query_key_value = nn.Linear(config.width, 3 * config.width)
-        self.output = nn.Linear(config.width, config.width)
-        self.attention_norm = nn.LayerNorm(config.width, eps=1e-12)
-        self.expand = nn.Linear(config.width, config.inner_width)
-        self.contract = nn.Linear(config.inner_width, config.width)
-        self.feed_forward_norm = nn.LayerNorm(config.width, eps=1e-12)
+        self.query_key_value = nn.Linear(config.d_model, 3 * config.d_model)
+        self.output = nn.Linear(config.d_model, config.d_model)
+        self.attention_norm = nn.LayerNorm(config.d_model, eps=1e-12)
+        self.expand = nn.Linear(config.d_model, config.d_ff)
+        self.contract = nn.Linear(config.d_ff, config.d_model)
+        self.feed_forward_norm = nn.LayerNorm(config.d_model, eps=1e-12)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, attend: Attend, lengths: Tensor | None) -> Tensor:
@@ -190,7 +190,7 @@ class _Layer(nn.Module):
 
     def _attention(self, x: Tensor, attend: Attend, lengths: Tensor | None) -> Tensor:
         B, L, D = x.shape
-        split = self.query_key_value(x).view(B, L, 3, self.heads, D // self.heads)
+        split = self.query_key_value(x).view(B, L, 3, self.n_heads, D // self.n_heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)  # each (B, H, L, D / H)
         if lengths is not None:
             query = last_alone(split[:, :, 0], lengths).transpose(1, 2)  # (B, H, 1, D / H)

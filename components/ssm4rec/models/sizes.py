@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 Profile = Literal["smoke", "quick", "paper", "best"]
 Histories = Literal["short", "long"]
 
-MAXIMUM_LENGTH: Final = {"long": 200, "short": 50}
+MAX_LENGTH: Final = {"long": 200, "short": 50}
 """Mamba4Rec: "max sequence length 200 for ML-1M and 50 for the Amazon data sets"."""
 
 
@@ -24,10 +24,10 @@ class RecommenderConfig(ABC):
     """Sizes of a recommender, its recipe, and how it is built.
 
     Attributes:
-        maximum_length: the longest history read in training and evaluation, in items; with a mask token, that included.
-        width: D.
-        layers: of a mixer and a feed-forward each.
-        inner_width: of the feed-forward.
+        max_length: the longest history read in training and evaluation, in items; with a mask token, that included.
+        d_model: D.
+        n_layers: of a mixer and a feed-forward each.
+        d_ff: of the feed-forward.
         dropout: after the embedding, the mixer, and twice in the feed-forward.
         repeat_term: whether a learned number is added to the scores of items that the user had
             (``repeat_term.py``).
@@ -35,17 +35,17 @@ class RecommenderConfig(ABC):
             item t + 1.
     """
 
-    maximum_length: int
-    width: int
-    layers: int
-    inner_width: int
+    max_length: int
+    d_model: int
+    n_layers: int
+    d_ff: int
     dropout: float
     repeat_term: bool = False
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if min(self.maximum_length, self.layers, self.inner_width) < 1:
-            raise ValueError("maximum_length, layers and inner_width are at least 1")
+        if min(self.max_length, self.n_layers, self.d_ff) < 1:
+            raise ValueError("max_length, n_layers and d_ff are at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout {self.dropout} is not in [0, 1)")
 

@@ -20,11 +20,11 @@ class TwoMamba4RecConfig(RecommenderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.mixer.check_width(self.width)
+        self.mixer.check_heads(self.d_model)
 
     def build(self, item_count: int) -> Mamba4Rec:
         """Return a freshly initialized 2Mamba4Rec."""
-        return Mamba4Rec(self, item_count, lambda: Mamba2(self.mixer, self.width))
+        return Mamba4Rec(self, item_count, lambda: Mamba2(self.mixer, self.d_model))
 
     @classmethod
     def recipe(cls, profile: Profile, histories: Histories) -> "tuple[TwoMamba4RecConfig, dict[str, Any]]":
@@ -33,10 +33,10 @@ class TwoMamba4RecConfig(RecommenderConfig):
         State 128 and head width 64 are Mamba-2's defaults. With them one layer has 76,486 parameters, the paper's
         "80k"; Mamba4Rec's state of 32 would give 62k to 63k.
         """
-        mixer = Mamba2Config(state_size=128, head_width=64, convolution_width=4, expand=2, chunk_length=32)
+        mixer = Mamba2Config(d_state=128, headdim=64, d_conv=4, expand=2, chunk_size=32)
         match profile:
             case "best" | "quick":
-                mixer = replace(mixer, state_size=32, head_width=32)
+                mixer = replace(mixer, d_state=32, headdim=32)
             case "smoke":
-                mixer = replace(mixer, state_size=8, head_width=16)
+                mixer = replace(mixer, d_state=8, headdim=16)
         return cls(mixer=mixer, **shell_sizes(profile, histories)), {}

@@ -29,7 +29,7 @@ def ssd(
     c: Tensor,
     segments: Tensor | None = None,
     initial_state: Tensor | None = None,
-    chunk_length: int = 32,
+    chunk_size: int = 32,
 ) -> tuple[Tensor, Tensor]:
     """Evaluate the map in the form that ``ops.choice`` names.
 
@@ -43,7 +43,7 @@ def ssd(
         c: output maps shared by the heads, (B, L, N).
         segments: ids (B, L), never falling along a row; the state is 0 at each segment's start. None: one segment.
         initial_state: before the row, of its first segment, (B, H, P, N); None: zeros.
-        chunk_length: the most that Q is in the torch form; changes its speed, not its result.
+        chunk_size: the most that Q is in the torch form; changes its speed, not its result.
 
     Returns:
         Outputs (B, L, H, P), and the state after the last position (B, H, P, N).
@@ -56,7 +56,7 @@ def ssd(
         case "cpu_kernel" if all_float32(x, dt, A, b, c, initial_state):
             return _ssd_cpu(x, dt, A, b, c, segments, initial_state)
         case _:
-            return ssd_chunked(x, dt, A, b, c, segments, initial_state, chunk_length)
+            return ssd_chunked(x, dt, A, b, c, segments, initial_state, chunk_size)
 
 
 def ssd_sequential(
@@ -90,7 +90,7 @@ def ssd_chunked(
     c: Tensor,
     segments: Tensor | None = None,
     initial_state: Tensor | None = None,
-    chunk_length: int = 32,
+    chunk_size: int = 32,
 ) -> tuple[Tensor, Tensor]:
     """Evaluate the same map with matrix products only. Args and returns: as :func:`ssd`.
 
@@ -98,7 +98,7 @@ def ssd_chunked(
     Work grows linearly with L: per token H (Q P + 2 P N) + Q N multiplications.
     """
     B, L, H, P = x.shape
-    Q = -(-L // -(-L // chunk_length))  # as many chunks, of (almost) equal length: the least padding
+    Q = -(-L // -(-L // chunk_size))  # as many chunks, of (almost) equal length: the least padding
     padding = -L % Q
     if padding:  # steps of dt = 0, of the last segment
         x = functional.pad(x, (0, 0, 0, 0, 0, padding))

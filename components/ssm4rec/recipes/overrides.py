@@ -1,10 +1,15 @@
 """Changes to a recipe from the command line: ``section.field=value`` pairs."""
 
 import dataclasses
+import logging
 import math
+from functools import cache
 from typing import Any, Final, TypeVar
 
+from ssm4rec.artifacts.earlier_names import FIELDS, value_of_today
 from ssm4rec.runtime.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -12,7 +17,7 @@ _KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number"
 
 
 def override(recipe: R, pairs: str) -> R:
-    """Return the recipe with pairs such as ``training.epochs=3,model.mixer.state_size=16`` applied one by one.
+    """Return the recipe with pairs such as ``training.epochs=3,model.mixer.d_state=16`` applied one by one.
 
     Args:
         recipe: a dataclass; its fields are numbers, texts and dataclasses of such.
@@ -46,6 +51,10 @@ def _replace(settings: Any, fields: list[str], text: str) -> Any:
         ValueError: there is no such field, or the text does not fit; so does what the configuration itself raises.
     """
     names = [field.name for field in dataclasses.fields(settings)]
+    if fields[0] not in names and (today := FIELDS.get(fields[0])) in names:
+        _warn_once(f"--overrides: {fields[0]} is called {today} now; the old name works until the next release")
+        fields = [today, *fields[1:]]
+        text = value_of_today(today, text)
     if fields[0] not in names:
         raise ValueError(f"no field {fields[0]!r}; choose from {', '.join(names)}")
     present = getattr(settings, fields[0])
@@ -62,6 +71,11 @@ def _replace(settings: Any, fields: list[str], text: str) -> Any:
     except ValueError:
         raise ValueError(f"{text!r} is not {_KINDS[type(present)]}") from None
     return dataclasses.replace(settings, **{fields[0]: value})
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)
 
 
 def _boolean(text: str) -> bool:

@@ -16,7 +16,7 @@ from typing import cast
 
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.names import PROFILES
-from ssm4rec.models.sizes import MAXIMUM_LENGTH, Histories, Profile
+from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile
 from ssm4rec.models.table import MODELS, config_class
 from ssm4rec.recipes.overrides import override
 from ssm4rec.runtime.errors import InputError
@@ -59,7 +59,7 @@ def _training(profile: Profile, histories: Histories) -> TrainingSettings:
     paper = TrainingSettings(
         epochs=200,
         patience=10,  # Mamba4Rec: stopping_step 10
-        tokens_per_batch=2048 * MAXIMUM_LENGTH[histories],
+        tokens_per_batch=2048 * MAX_LENGTH[histories],
         rows_per_batch=2048,  # Mamba4Rec: train_batch_size 2048, in prefixes
         learning_rate=1e-3,  # Mamba4Rec: learning_rate 0.001
         warmup=0.0,

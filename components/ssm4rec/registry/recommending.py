@@ -77,7 +77,7 @@ class CatalogRecommender:
 
         Args:
             histories: item ids or titles, oldest first, None for an entry that has none; the model reads the last
-                ``maximum_length`` known ones.
+                ``max_length`` known ones.
             count: K, at least 1.
             masked: leave out all of the history's own items, as the protocol ``masked`` does.
         """
@@ -93,7 +93,7 @@ class CatalogRecommender:
             return answers
         flat = numpy.concatenate([known[row] for row in rows])
         lengths = numpy.array([len(known[row]) for row in rows])
-        read = numpy.minimum(lengths, self.model.maximum_length)
+        read = numpy.minimum(lengths, self.model.max_length)
         starts = lengths.cumsum() - read
         item_count = len(self.catalog.item_ids)
         for batch in length_buckets(read, cells=_TOKENS, rows=max(1, _SCORE_CELLS // item_count)):

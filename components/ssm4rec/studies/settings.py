@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final
 
+from ssm4rec.artifacts.earlier_names import override_of_today
 from ssm4rec.data.names import data_set_name
 from ssm4rec.models.table import MODELS
 from ssm4rec.runtime.errors import InputError
@@ -110,7 +111,7 @@ class LanguageModelStudy(NamedStudy):
 def refuse_own_settings(flag: str, overrides: str, own: Collection[str], way_out: str = "leave it out") -> None:
     """Raise InputError if overrides set what a study sets: its labels would say one thing, its trainings do another."""
     for pair in overrides.split(","):
-        if (name := pair.partition("=")[0].strip()) in own:
+        if (name := override_of_today(pair.partition("=")[0].strip())) in own:
             raise InputError(f"{flag} {overrides}: {name} is what this study sets; {way_out}")
 
 

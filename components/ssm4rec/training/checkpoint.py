@@ -16,6 +16,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ssm4rec.artifacts.earlier_names import recipe_of_today
+from ssm4rec.models.earlier_weights import weights_of_today
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_file
 from ssm4rec.training.epochs import EpochRow
@@ -125,8 +127,9 @@ def load_state(
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not a checkpoint of this project ({error}); {way_out}") from None
+    tensors = weights_of_today(tensors)
     # What the data are called decides nothing: their fingerprint says which they are.
-    stored, wanted = ({**one, "dataset": ""} for one in (state["identity"], identity))
+    stored, wanted = ({**recipe_of_today(one), "dataset": ""} for one in (state["identity"], identity))
     difference = first_difference(stored, wanted)
     if difference:
         raise InputError(f"{path}: a checkpoint of another training: {difference}; {way_out}")

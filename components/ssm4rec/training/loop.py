@@ -165,7 +165,7 @@ class _Trainer:
         drawn = torch.Generator().manual_seed(_epoch_seed(self.task.seed, epoch))
         torch.manual_seed(_epoch_seed(self.task.seed, epoch) + self.machine.rank)  # dropout
         dataset = self.task.dataset
-        windows = self.objective.windows(dataset, self.model.maximum_length, random)
+        windows = self.objective.windows(dataset, self.model.max_length, random)
         if not len(windows.lengths):
             raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
         batches = list(
@@ -263,7 +263,7 @@ class _Trainer:
                     model.score_next,
                     dataset,
                     "validation",
-                    model.maximum_length,
+                    model.max_length,
                     self.machine.device,
                     one_pass=model.causal,
                 )

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 from ssm4rec.artifacts.codec import read_document
 from ssm4rec.artifacts.names import MODEL_CONFIG, MODEL_WEIGHTS
 from ssm4rec.artifacts.training import ModelConfig
+from ssm4rec.models.earlier_weights import weights_of_today
 from ssm4rec.models.recommender import Recommender, parameter_counts
 from ssm4rec.models.table import config_from_json
 from ssm4rec.runtime.errors import InputError, reason
@@ -72,7 +73,7 @@ def read_model(folder: Path) -> StoredModel:
     """
     config, weights_path = read_config(folder), folder / MODEL_WEIGHTS
     try:
-        weights = load_file(weights_path)
+        weights = weights_of_today(load_file(weights_path))
     except FileNotFoundError:
         raise InputError(f"{weights_path}: no such file; train the model again") from None
     except (SafetensorError, OSError, ValueError) as error:
@@ -110,8 +111,8 @@ def _shapes(folder: Path, config: dict[str, Any], tensors: int) -> dict[str, tup
     """Return the shapes of a configuration's weights; nothing is computed or allocated."""
     try:
         described = config_from_json(config["model"], config["recipe"]["model"])
-        if described.layers > tensors:
-            raise ValueError(f"{described.layers} layers, {MODEL_WEIGHTS} beside it has {tensors} tensors")
+        if described.n_layers > tensors:
+            raise ValueError(f"{described.n_layers} layers, {MODEL_WEIGHTS} beside it has {tensors} tensors")
         with torch.device("meta"):
             model = described.build(config["items"])
     except (RuntimeError, TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
 """Which targets a training shows: from users' sequences to windows, and from a batch of windows to inputs and targets.
 
-A window is a stretch of a user's training items: ``lengths`` inputs and, but for cloze, one item more, the target
+A window is a crop of a user's training items: ``lengths`` inputs and, but for cloze, one item more, the target
 after the last input.
 
 Shapes: n windows, B rows of a batch, L longest row, T targets.
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
-from ssm4rec.models.hydra4rec import Hydra4Rec
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.training.losses import Shown
 from ssm4rec.training.settings import TrainingSettings, check_fits
@@ -90,18 +89,18 @@ def objective(settings: TrainingSettings, model: Recommender) -> Objective:
     Raises:
         ValueError: they do not fit: cloze needs a mask token, predicting at all positions a causal model.
     """
-    mask_token = (model.mask_token or 0) if isinstance(model, Hydra4Rec) else 0
+    mask_token = model.mask_token or 0
     check_fits(settings.objective, causal=model.causal, masks=mask_token > 0)
-    stretches = _one_stretch_a_user if settings.stretches == "one" else _all_stretches
+    crops = _random_crops if settings.crops == "random" else _all_crops
     match settings.objective:
         case "next-item":
-            return Objective(partial(stretches, 1), 1, _at_all_positions)
+            return Objective(partial(crops, 1), 1, _at_all_positions)
         case "sampled-prefixes":
             return Objective(_sampled_prefixes(settings.prefixes), 1, _after_the_last)
         case "every-prefix":
             return Objective(_every_prefix, 1, _after_the_last)
         case "cloze":
-            return Objective(partial(stretches, 0), 0, _masked(mask_token, settings))
+            return Objective(partial(crops, 0), 0, _masked(mask_token, settings))
 
 
 def _trainable(dataset: SequenceDataset) -> Int64s:
@@ -109,53 +108,49 @@ def _trainable(dataset: SequenceDataset) -> Int64s:
     return numpy.flatnonzero(dataset.train_length >= 2)
 
 
-def _one_stretch_a_user(
-    extra: int, dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator
-) -> Windows:
-    """Draw a stretch of each user's training items, with ``extra`` items more after the inputs."""
+def _random_crops(extra: int, dataset: SequenceDataset, max_length: int, random: numpy.random.Generator) -> Windows:
+    """Draw a crop of each user's training items, with ``extra`` items more after the inputs."""
     users = _trainable(dataset)
     spare = dataset.train_length[users].astype(numpy.int64) - extra
-    lengths = numpy.minimum(spare, maximum_length)
+    lengths = numpy.minimum(spare, max_length)
     return Windows(dataset.offsets[users] + random.integers(0, spare - lengths + 1), lengths)
 
 
-def _all_stretches(
-    extra: int, dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator
-) -> Windows:
-    """Cut each user's training items into stretches of ``maximum_length`` inputs, the first and the last shorter.
+def _all_crops(extra: int, dataset: SequenceDataset, max_length: int, random: numpy.random.Generator) -> Windows:
+    """Cut each user's training items into crops of ``max_length`` inputs, the first and the last shorter.
 
-    A user whose items fit into one stretch has one; of others the first cut is drawn again in every epoch, so that no
-    item always begins a stretch.
+    A user whose items fit into one crop has one; of others the first cut is drawn again in every epoch, so that no
+    item always begins a crop.
     """
     users = _trainable(dataset)
     inputs = dataset.train_length[users].astype(numpy.int64) - extra
-    skipped = numpy.where(inputs > maximum_length, random.integers(0, maximum_length, len(users)), 0)
-    counts = -(-(inputs + skipped) // maximum_length)
+    skipped = numpy.where(inputs > max_length, random.integers(0, max_length, len(users)), 0)
+    counts = -(-(inputs + skipped) // max_length)
     number = numpy.arange(counts.sum()) - numpy.repeat(counts.cumsum() - counts, counts)  # 0, 1, ... of each user
-    places = number * maximum_length - numpy.repeat(skipped, counts)
+    places = number * max_length - numpy.repeat(skipped, counts)
     first = numpy.maximum(places, 0)
-    stops = numpy.minimum(places + maximum_length, numpy.repeat(inputs, counts))
+    stops = numpy.minimum(places + max_length, numpy.repeat(inputs, counts))
     return Windows(numpy.repeat(dataset.offsets[users], counts) + first, stops - first)
 
 
 def _sampled_prefixes(count: int) -> Callable[[SequenceDataset, int, numpy.random.Generator], Windows]:
-    """Draw ``count`` prefixes of each user, each read from its last ``maximum_length`` items."""
+    """Draw ``count`` prefixes of each user, each read from its last ``max_length`` items."""
 
-    def windows(dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator) -> Windows:
+    def windows(dataset: SequenceDataset, max_length: int, random: numpy.random.Generator) -> Windows:
         users = numpy.repeat(_trainable(dataset), count)
         ends = random.integers(1, dataset.train_length[users].astype(numpy.int64))
-        lengths = numpy.minimum(ends, maximum_length)
+        lengths = numpy.minimum(ends, max_length)
         return Windows(dataset.offsets[users] + ends - lengths, lengths)
 
     return windows
 
 
-def _every_prefix(dataset: SequenceDataset, maximum_length: int, random: numpy.random.Generator) -> Windows:  # noqa: ARG001
+def _every_prefix(dataset: SequenceDataset, max_length: int, random: numpy.random.Generator) -> Windows:  # noqa: ARG001
     """Return every prefix of every user: the data augmentation of RecBole and Mamba4Rec."""
     users = _trainable(dataset)
     counts = dataset.train_length[users].astype(numpy.int64) - 1
     ends = numpy.arange(1, counts.sum() + 1) - numpy.repeat(counts.cumsum() - counts, counts)
-    lengths = numpy.minimum(ends, maximum_length)
+    lengths = numpy.minimum(ends, max_length)
     return Windows(numpy.repeat(dataset.offsets[users], counts) + ends - lengths, lengths)
 
 

@@ -9,7 +9,7 @@ from ssm4rec.models.sizes import RecommenderConfig
 
 ObjectiveName = Literal["next-item", "sampled-prefixes", "every-prefix", "cloze"]
 LossName = Literal["softmax", "sampled-softmax", "gbce", "bce"]
-StretchesName = Literal["one", "all"]
+CropsName = Literal["random", "all"]
 
 _ABOVE_ZERO: Final = (
     "epochs", "patience", "tokens_per_batch", "rows_per_batch", "learning_rate", "gradient_norm", "diameter",
@@ -43,8 +43,8 @@ class TrainingSettings:
         gradient_norm: gradients are scaled down to this norm when they exceed it; USGM's are not, it measures them.
         objective: which targets are shown: see ``objectives.py``. Only ``cloze`` and the prefixes fit a model that
             is not causal.
-        stretches: of a user's items, shown by an epoch of ``next-item`` or ``cloze``: ``one``, at a random place, or
-            ``all``: then every target is shown once, whatever the model's maximum length.
+        crops: of a user's items, shown by an epoch of ``next-item`` or ``cloze``: ``random``, one at a random place, or
+            ``all``: then every target is shown once, whatever the model's ``max_length``.
         prefixes: of each user and epoch, with ``sampled-prefixes``.
         mask_share: of the items of a window, with ``cloze``.
         last_share: of the windows in which only the last item is masked, as at inference, with ``cloze``.
@@ -75,7 +75,7 @@ class TrainingSettings:
     gradient_norm: float
     objective: ObjectiveName = "next-item"
     refit: bool = False
-    stretches: StretchesName = "one"
+    crops: CropsName = "random"
     prefixes: int = 1
     mask_share: float = 0.2
     last_share: float = 0.1
@@ -97,7 +97,7 @@ class TrainingSettings:
         for name, choices in (
             ("schedule", ("constant", "cosine")),
             ("objective", get_args(ObjectiveName)),
-            ("stretches", get_args(StretchesName)),
+            ("crops", get_args(CropsName)),
             ("loss", get_args(LossName)),
             ("optimizer", get_args(OptimizerName)),
             ("batch_control", get_args(ControllerName)),

@@ -74,13 +74,13 @@ def read_sequences(folder: Path) -> Sequences:
 
 
 def validation_ndcg(
-    sequences: Sequences, maximum_length: int, score: Callable[[torch.Tensor], torch.Tensor], rows: int = 256
+    sequences: Sequences, max_length: int, score: Callable[[torch.Tensor], torch.Tensor], rows: int = 256
 ) -> float:
     """Return NDCG@10 of the validation targets over the whole catalog, the history's items not removed.
 
     Args:
         sequences: the data; a target's history is everything before it.
-        maximum_length: L, the most items of a history that are shown.
+        max_length: L, the most items of a history that are shown.
         score: takes histories (B, L), padded on the left with 0, and returns a score for each item 1..V, (B, V).
         rows: B.
     """
@@ -88,11 +88,11 @@ def validation_ndcg(
     gains = 0.0
     for start in range(0, len(users), rows):
         batch = users[start : start + rows]
-        histories = numpy.zeros((len(batch), maximum_length), dtype=numpy.int64)
+        histories = numpy.zeros((len(batch), max_length), dtype=numpy.int64)
         targets = numpy.zeros(len(batch), dtype=numpy.int64)
         for row, user in enumerate(batch):
             position = sequences.validation_position[user]
-            shown = sequences.items[user][max(0, position - maximum_length) : position]
+            shown = sequences.items[user][max(0, position - max_length) : position]
             histories[row, -len(shown) :] = shown
             targets[row] = sequences.items[user][position]
         scores = score(torch.from_numpy(histories))
@@ -138,7 +138,7 @@ def report(options: argparse.Namespace, package: str, clock: Clock, parameters: 
         "torch": torch.__version__,
         "model": options.model,
         "dataset": options.dataset.name,
-        "maximum_length": options.maximum_length,
+        "max_length": options.max_length,
         "batch_size": options.batch_size,
         "parameters": parameters,
         "steps": clock.steps or None,  # our loop does not say

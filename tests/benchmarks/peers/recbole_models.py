@@ -76,7 +76,7 @@ def main() -> None:
             "seed": options.seed,
             "show_progress": False,
             "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]},
-            "MAX_ITEM_LIST_LENGTH": options.maximum_length,
+            "MAX_ITEM_LIST_LENGTH": options.max_length,
             "eval_args": {"split": {"RS": [1, 0, 0]}, "group_by": "none", "order": "TO", "mode": "full"},
             "train_neg_sample_args": None,
             "train_batch_size": options.batch_size,

@@ -20,9 +20,9 @@ from rectools.models import SASRecModel
 class Measurement(Callback):
     """Counts the targets, validates between epochs if asked to, and stops the training."""
 
-    def __init__(self, clock: Clock, sequences: Sequences, maximum_length: int, until_ndcg: float | None) -> None:
+    def __init__(self, clock: Clock, sequences: Sequences, max_length: int, until_ndcg: float | None) -> None:
         self.clock, self.sequences = clock, sequences
-        self.maximum_length, self.until_ndcg = maximum_length, until_ndcg
+        self.max_length, self.until_ndcg = max_length, until_ndcg
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.clock.start()
@@ -35,7 +35,7 @@ class Measurement(Callback):
         if self.until_ndcg is None:
             return
         self.clock.stop()
-        ndcg = validation_ndcg(self.sequences, self.maximum_length, scorer(module, self.sequences.item_count))
+        ndcg = validation_ndcg(self.sequences, self.max_length, scorer(module, self.sequences.item_count))
         self.clock.epoch(ndcg)
         if ndcg >= self.until_ndcg:
             trainer.should_stop = True
@@ -91,7 +91,7 @@ def main() -> None:
         n_blocks=options.layers,
         n_heads=options.heads,
         n_factors=options.width,
-        session_max_len=options.maximum_length,
+        session_max_len=options.max_length,
         dropout_rate=options.dropout,
         loss="softmax",
         batch_size=options.batch_size,
@@ -105,7 +105,7 @@ def main() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
-        callbacks=[Measurement(clock, sequences, options.maximum_length, options.until_ndcg)],
+        callbacks=[Measurement(clock, sequences, options.max_length, options.until_ndcg)],
     )
     model.fit(Dataset.construct(interactions(sequences)))
     measured = next(callback for callback in model.fit_trainer.callbacks if isinstance(callback, Measurement))

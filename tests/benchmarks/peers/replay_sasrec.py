@@ -69,7 +69,7 @@ def main() -> None:
         embedding_dim=options.width,
         num_heads=options.heads,
         num_blocks=options.layers,
-        max_sequence_length=options.maximum_length,
+        max_sequence_length=options.max_length,
         dropout=options.dropout,
     )
     clock = Clock(options.seconds)
@@ -90,7 +90,7 @@ def main() -> None:
         data = ParquetModule(
             batch_size=options.batch_size,
             # one item more than the model sees: the last is a target only
-            metadata={"train": {"item_id": {"shape": options.maximum_length + 1, "padding": padding}}},
+            metadata={"train": {"item_id": {"shape": options.max_length + 1, "padding": padding}}},
             transforms={"train": make_default_sasrec_transforms(schema)["train"]},
             train_path=str(path),
         )

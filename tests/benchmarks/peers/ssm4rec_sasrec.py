@@ -42,7 +42,7 @@ def validation_seconds(chosen: Recipe, dataset: SequenceDataset) -> float:
     """Return the CPU time of one validation; the weights do not matter to it."""
     model = chosen.model.build(dataset.item_count).eval()
     started = time.process_time()
-    full_ranking(model.score_next, dataset, "validation", model.maximum_length, torch.device("cpu"))
+    full_ranking(model.score_next, dataset, "validation", model.max_length, torch.device("cpu"))
     return time.process_time() - started
 
 
@@ -51,11 +51,11 @@ def main() -> None:
     options = read_arguments(("sasrec",), batch_size=3200, batch_unit="cells: users x longest history")
     dataset = read_sequences(options.dataset)
     overrides = {
-        "model.maximum_length": options.maximum_length,
-        "model.width": options.width,
-        "model.layers": options.layers,
-        "model.heads": options.heads,
-        "model.inner_width": 4 * options.width,
+        "model.max_length": options.max_length,
+        "model.d_model": options.width,
+        "model.n_layers": options.layers,
+        "model.n_heads": options.heads,
+        "model.d_ff": 4 * options.width,
         "model.dropout": options.dropout,
         "training.tokens_per_batch": options.batch_size,
         "training.objective": "next-item",

@@ -75,7 +75,7 @@ def test_filters_and_sources(builder):
 
 def test_recipes_part_into_what_differs_and_what_is_shared(builder):
     other = builder.evaluation(
-        "2mamba4rec", recipe={"model": {"width": 64, "mixer": {"state": 32}}, "training": {"learning_rate": 0.002}}
+        "2mamba4rec", recipe={"model": {"d_model": 64, "mixer": {"state": 32}}, "training": {"learning_rate": 0.002}}
     )
     study = builder.study(builder.evaluation(), other)
     different = cells(recipes(study, shared=False))
@@ -83,7 +83,7 @@ def test_recipes_part_into_what_differs_and_what_is_shared(builder):
     assert different["model.mixer.state"] == ["32", MISSING]
     assert different["training.learning_rate"] == ["0.002", "0.001"]
     assert different["training.betas"] == [MISSING, "0.9, 0.98"]
-    assert cells(recipes(study, shared=True))["model.width"] == ["64"]
+    assert cells(recipes(study, shared=True))["model.d_model"] == ["64"]
     assert recipes(builder.study(builder.evaluation()), shared=False) == ""
 
 

@@ -49,8 +49,8 @@ def evaluation(ranks: Ranks, window: int, **changes: Any) -> EvaluationSummary:
         for metric, value in all_metrics(of_model).items()
     )
     recipe = {
-        "model": {"maximum_length": window, "width": 64},
-        "training": {"learning_rate": 0.001, "epochs": 12, "stretches": "all"},
+        "model": {"max_length": window, "d_model": 64},
+        "training": {"learning_rate": 0.001, "epochs": 12, "crops": "all"},
     }
     own: dict[str, Any] = {"model": ranks.model, "seed": ranks.seed, "rows": rows, "recipe": recipe}
     fields = own | {"users": 40, "targets": 40}

@@ -56,7 +56,7 @@ def trained(
 ) -> Pair:
     """Return an evaluation and its ranks."""
     ranks = ranks_of(dataset, model, hits, changes.get("seed", 0))
-    recipe = {"model": {"maximum_length": 200, "repeat_term": repeat_term}, "training": {"epochs": 24}}
+    recipe = {"model": {"max_length": 200, "repeat_term": repeat_term}, "training": {"epochs": 24}}
     fields: dict[str, Any] = {"profile": profile, "recipe": recipe}
     return evaluation_of(ranks, 200, **(fields | changes)), ranks
 
@@ -169,7 +169,7 @@ def test_files_that_do_not_belong_together_are_refused(dataset: SequenceDataset)
     with pytest.raises(InputError, match="two evaluations of 2mamba4rec, best, with the repeat term seed 0"):
         gather_reproduction(manifest, dataset, [pairs[0], pairs[0]], 100)
     with pytest.raises(InputError, match=r"has no model\.repeat_term in its recipe"):
-        bare = replace(pairs[0][0], recipe={"model": {"maximum_length": 200}, "training": {"epochs": 3}})
+        bare = replace(pairs[0][0], recipe={"model": {"max_length": 200}, "training": {"epochs": 3}})
         gather_reproduction(manifest, dataset, [(bare, pairs[0][1])], 100)
     with pytest.raises(InputError, match="no evaluation was given"):
         gather_reproduction(manifest, dataset, [], 100)
@@ -177,7 +177,7 @@ def test_files_that_do_not_belong_together_are_refused(dataset: SequenceDataset)
 
 def test_training_on_validation_items_is_refused(dataset: SequenceDataset) -> None:
     """Another protocol than that of the published figures: by the stage, and before hours of training."""
-    recipe = {"model": {"maximum_length": 200, "repeat_term": True}, "training": {"epochs": 24, "refit": True}}
+    recipe = {"model": {"max_length": 200, "repeat_term": True}, "training": {"epochs": 24, "refit": True}}
     pair = trained(dataset, "sasrec", "best", True, (20, 22), recipe=recipe)
     with pytest.raises(InputError, match="sasrec seed 0 was trained on the validation items, too"):
         gather_reproduction(StudyBuilder().manifest(), dataset, [pair], 100)
@@ -249,10 +249,10 @@ def test_published_figures_are_as_their_sources_print_them() -> None:
 def test_trainings_of_the_study() -> None:
     found = reproduction_trainings(["sasrec"], ["best", "paper"], [0, 1], 3, "model.dropout=0.1")
     assert [(one["profile"], one["seed"], one["overrides"]) for one in found] == [
-        ("best", 0, "training.stretches=all,training.epochs=24,model.dropout=0.1,model.repeat_term=true"),
-        ("best", 1, "training.stretches=all,training.epochs=24,model.dropout=0.1,model.repeat_term=true"),
-        ("best", 0, "training.stretches=all,training.epochs=24,model.dropout=0.1,model.repeat_term=false"),
-        ("best", 1, "training.stretches=all,training.epochs=24,model.dropout=0.1,model.repeat_term=false"),
+        ("best", 0, "training.crops=all,training.epochs=24,model.dropout=0.1,model.repeat_term=true"),
+        ("best", 1, "training.crops=all,training.epochs=24,model.dropout=0.1,model.repeat_term=true"),
+        ("best", 0, "training.crops=all,training.epochs=24,model.dropout=0.1,model.repeat_term=false"),
+        ("best", 1, "training.crops=all,training.epochs=24,model.dropout=0.1,model.repeat_term=false"),
         ("paper", 0, "training.epochs=3,model.dropout=0.1,model.repeat_term=false"),
         ("paper", 1, "training.epochs=3,model.dropout=0.1,model.repeat_term=false"),
     ]

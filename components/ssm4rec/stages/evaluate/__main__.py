@@ -66,7 +66,7 @@ def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel) 
         model.score_next,
         dataset,
         options.split,
-        model.maximum_length,
+        model.max_length,
         device,
         CANDIDATES_PER_USER,
         one_pass=model.causal,

@@ -102,9 +102,9 @@ def _longest(models: Sequence[tuple[Path, StoredModel]]) -> list[tuple[Path, Sto
     kept: dict[str, tuple[Path, StoredModel]] = {}
     for folder, stored in models:
         config = stored.config
-        settings = {**config["recipe"], "model": {**config["recipe"]["model"], "maximum_length": None}}
+        settings = {**config["recipe"], "model": {**config["recipe"]["model"], "max_length": None}}
         key = json.dumps([config["model"], config["profile"], config["seed"], settings], sort_keys=True)
-        if key not in kept or stored.model.maximum_length > kept[key][1].model.maximum_length:
+        if key not in kept or stored.model.max_length > kept[key][1].model.max_length:
             kept[key] = (folder, stored)
     return list(kept.values())
 

@@ -26,7 +26,7 @@ class Settings(StageSettings):
     ] = ()
     longest_only: Annotated[
         bool,
-        Flag("of models that differ in model.maximum_length alone, measure the one that reads most; else refuse them"),
+        Flag("of models that differ in model.max_length alone, measure the one that reads most; else refuse them"),
     ] = False
     device: Device = "auto"
     precision: Precision = "fp32"

@@ -178,7 +178,7 @@ def what_it_shows_not(study: LongHistoryStudy) -> str:
             f"{plural(fewest, 'seed')} of each training: the intervals are over users, for the models as trained. How "
             "much another seed would move a number is not in them."
         )
-    if all(one.recipe["training"].get("stretches") == "all" for one in trainings):
+    if all(one.recipe["training"].get("crops") == "all" for one in trainings):
         lines.append(
             "All windows saw the same targets in every epoch, with the same settings, tuned for none of them. In "
             "training the targets at the head of a window have a shorter context than the window: with short windows "

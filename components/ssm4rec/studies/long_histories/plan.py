@@ -1,7 +1,7 @@
 """The trainings of a long-history study: every model at every window, on the same targets.
 
-With ``training.stretches=all`` an epoch shows every target once whatever the window, so that models of several windows
-see as many targets in as many steps; with one stretch a user, a short window would show a fraction of them.
+With ``training.crops=all`` an epoch shows every target once whatever the window, so that models of several windows
+see as many targets in as many steps; with one crop per user, a short window would show a fraction of them.
 """
 
 from collections.abc import Sequence
@@ -31,8 +31,8 @@ LATENCY_LENGTHS: Final = (50, 200, 1000, 3000, 10_000)
 COMPARED: Final = ("sasrec", "mamba4rec", "2mamba4rec")
 """A transformer and the two state-space models of the paper that keep a state; others train as long again."""
 
-_WINDOW: Final = "model.maximum_length"
-_STRETCHES: Final = "training.stretches"
+_WINDOW: Final = "model.max_length"
+_CROPS: Final = "training.crops"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +87,12 @@ def window_trainings(
     if len(windows) < 2 or min(windows) < 1:
         raise InputError(f"--lengths {','.join(map(str, windows))}: at least two, each at least 1, such as 50,200")
     refuse_own_settings("--overrides", overrides, [_WINDOW], "name windows with --lengths")
-    refuse_own_settings("--overrides", overrides, [_STRETCHES])
+    refuse_own_settings("--overrides", overrides, [_CROPS])
     return [
         {
             "model": model,
             "seed": seed,
-            "overrides": joined_overrides({_WINDOW: window, _STRETCHES: "all"}, overrides),
+            "overrides": joined_overrides({_WINDOW: window, _CROPS: "all"}, overrides),
             "label": f"window{window}",
         }
         for model in models

@@ -25,10 +25,10 @@ RECIPES: Final = ("best", "paper")
 """The profiles that the table is about, unless told otherwise."""
 
 OVERRIDES: Final[Mapping[tuple[str, str], str]] = {
-    ("2mamba4rec", "best"): "training.stretches=all,training.epochs=24",
-    ("sasrec", "best"): "training.stretches=all,training.epochs=24",
-    ("mamba4rec", "best"): "training.stretches=all,training.epochs=24",
-    ("hydra4rec", "best"): "training.stretches=all,training.epochs=30",
+    ("2mamba4rec", "best"): "training.crops=all,training.epochs=24",
+    ("sasrec", "best"): "training.crops=all,training.epochs=24",
+    ("mamba4rec", "best"): "training.crops=all,training.epochs=24",
+    ("hydra4rec", "best"): "training.crops=all,training.epochs=30",
 }
 """What the study changes in a recipe of its own accord, by model and profile; a user's own changes come after it."""
 

@@ -1,0 +1,48 @@
+"""The names that recommenders' recipes had before 2026-11-29: files and commands that say them still work.
+
+Files (config.json, metrics.json, checkpoints) are read with the names of today for good; in ``--overrides`` an old name
+works for one release, with a warning.
+"""
+
+from typing import Any, Final
+
+FIELDS: Final = {
+    "maximum_length": "max_length",
+    "width": "d_model",
+    "inner_width": "d_ff",
+    "layers": "n_layers",
+    "heads": "n_heads",
+    "state_size": "d_state",
+    "head_width": "headdim",
+    "convolution_width": "d_conv",
+    "chunk_length": "chunk_size",
+    "stretches": "crops",
+}
+VALUES: Final = {"crops": {"one": "random"}}
+"""What the values of a field, by its name of today, were called."""
+
+
+def recipe_of_today(part: Any) -> Any:
+    """Return a recommender's recipe, or a part of it, as JSON has it, with the names of today.
+
+    >>> recipe_of_today({"model": {"width": 64, "dropout": 0.2}, "training": {"stretches": "one"}})
+    {'model': {'d_model': 64, 'dropout': 0.2}, 'training': {'crops': 'random'}}
+    """
+    if not isinstance(part, dict):
+        return part
+    names = {name: str(FIELDS.get(name, name)) for name in part}
+    return {today: value_of_today(today, recipe_of_today(part[name])) for name, today in names.items()}
+
+
+def value_of_today(name: str, value: Any) -> Any:
+    """Return the value of a field, by its name of today, as it is called today."""
+    return VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
+
+
+def override_of_today(path: str) -> str:
+    """Return the name in a pair of ``--overrides`` as it is today.
+
+    >>> override_of_today("model.mixer.state_size")
+    'model.mixer.d_state'
+    """
+    return ".".join(FIELDS.get(name, name) for name in path.split("."))
