@@ -42,7 +42,7 @@ PAPER_LATENCY = {"latency_samples": 30, "latency_users": 1500, "latency_batches"
 
 def arrange(parameters: Parameters) -> None:
     """Arrange the study; a list of None leaves its part out."""
-    prepared = prepare(parameters, split=parameters.split)
+    prepared = prepare(parameters, splitting=parameters.splitting)
     data = prepared.outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
         trained = _train(data, parameters, training, parameters.overrides)
@@ -117,7 +117,7 @@ def _compare(data: Any, evaluated: PipelineTask, parameters: Parameters) -> Pipe
 
 def _again_by_time(prepared: PipelineTask, parameters: Parameters) -> dict[str, Any]:
     """Train some recommenders once more on data split by time; return what the report reads of that."""
-    prepared_by_time = prepare(parameters, split=GLOBAL_TIME).set_display_name("prepare, global-time")
+    prepared_by_time = prepare(parameters, splitting=GLOBAL_TIME).set_display_name("prepare, global-time")
     prepared_by_time.after(prepared)  # which downloads, once for both, and says first what is wrong with the source
     data = prepared_by_time.outputs["dataset"]
     with dsl.ParallelFor(items=parameters.global_time_trainings, parallelism=AT_ONCE) as training:

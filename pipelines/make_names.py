@@ -40,4 +40,5 @@ def write_make_names(folder: Path) -> Path:
 
 def _names(parser: StudyParser) -> list[str]:
     flags = {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
-    return sorted(flag.removeprefix("--").replace("-", "_").upper() for flag in flags - {"--help"})
+    known = (flags | parser.old_flags.keys()) - {"--help"}
+    return sorted(flag.removeprefix("--").replace("-", "_").upper() for flag in known)

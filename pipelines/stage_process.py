@@ -65,7 +65,7 @@ class StageProcess:
         """How the data are split that a stage of recommenders writes or reads; of other stages it is not asked."""
         stage = self.module.rpartition(".")[2]
         if stage == "prepare_data":
-            return self.flag("--split")
+            return self.flag("--splitting")
         if stage not in ("train_recommender", "evaluate", "compare_models"):
             return LEAVE_ONE_OUT
         manifest = self._description("--dataset-dir", MANIFEST)

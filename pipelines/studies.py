@@ -58,7 +58,7 @@ class StudyParser(SettingsParser):
             super().check_paths(options)
 
     def _flags_of_file(self, path: str) -> list[str]:
-        known = {option for option in self._option_string_actions if option.startswith("--")}
+        known = {option for option in self._option_string_actions if option.startswith("--")} | self.old_flags.keys()
         try:
             # The study decides which flags there are, before the file is read.
             return flags_of_file(Path(path), known - {"--help", "--parameters", "--study"})

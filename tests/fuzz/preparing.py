@@ -29,7 +29,7 @@ PREPARE = (
                 victims=(name,))
         for name in ("items.csv", "items.jsonl", "items.parquet")
     ),
-    _target("events later", "--source", "IN/events.csv", "--split", "global-time", *_OWN, victims=("events.csv",)),
+    _target("events later", "--source", "IN/events.csv", "--splitting", "global-time", *_OWN, victims=("events.csv",)),
     _target("reviews", "--dataset", "amazon-2023-video-games", "--source", "IN/reviews.jsonl.gz", "--items-source",
             "IN/meta.jsonl.gz", *_ANY, *_OUT, victims=("reviews.jsonl.gz", "meta.jsonl.gz")),
     _target("rating_only", "--dataset", "amazon-2023-video-games", "--form", "rating_only", "--source",

@@ -185,9 +185,10 @@ def _write_recommenders(folder: Path) -> None:
     (folder / "events.csv").write_text("\n".join(["user_id,item_id,timestamp,rating", *rows]) + "\n")
     titles = "".join(f"i{item},The {WORDS[item % 10]} {WORDS[item // 10]} ({1960 + item})\n" for item in range(40))
     (folder / "items.csv").write_text("item_id,title\n" + titles)
-    for name, split in (("dataset", "leave-one-out"), ("later", "global-time")):
+    for name, splitting in (("dataset", "leave-one-out"), ("later", "global-time")):
         run("prepare_data", "--dataset", "events", "--source", "IN/events.csv", "--items-source", "IN/items.csv",
-            "--rating-column", "rating", "--k-core", "2", "--split", split, "--dataset-dir", f"IN/{name}")  # fmt: skip
+            "--rating-column", "rating", "--k-core", "2", "--splitting", splitting,
+            "--dataset-dir", f"IN/{name}")  # fmt: skip
 
     def train(name: str, model: str, overrides: str = "training.epochs=2", data: str = "dataset") -> None:
         run("train_recommender", "--dataset-dir", f"IN/{data}", "--model", model, "--profile", "smoke", "--overrides",

@@ -112,7 +112,7 @@ REFUSED = {
         ("--latency-batches 0", "--latency-batches 0: from 1 to the 64 users"),
         ("--latency-batches a", "--latency-batches a: whole numbers, separated by commas"),
         ("--latency-batches ,", "--latency-batches: none; name at least one, such as 64"),
-        ("--split x", "--split x: unknown; choose from leave-one-out, global-time"),
+        ("--splitting x", "--splitting x: unknown; choose from leave-one-out, global-time"),
         ("--validation-fraction 2", "--validation-fraction 2.0 and --test-fraction 0.1 must be above 0 and below 1"),
         ("--validation-fraction .5 --test-fraction .5", "must be above 0 and below 1 together"),
         ("--test-fraction nan", "--test-fraction nan: not a number"),
@@ -127,7 +127,7 @@ REFUSED = {
         ("--minimum-rating abc", "--minimum-rating abc: neither a number nor none"),
         ("--dataset events --source {tmp}/own.csv --minimum-rating 3", "name their column with --rating-column"),
         ("--dataset events --source {tmp}/file", "the name does not tell the format; set --format to one of csv"),
-        ("--dataset events --source {tmp}/own.csv --split global-time --time-unit order", "holds order numbers"),
+        ("--dataset events --source {tmp}/own.csv --splitting global-time --time-unit order", "holds order numbers"),
         (
             "--dataset events --source {tmp}/own.csv --time-column when",
             "{tmp}/own.csv: no column 'when'; its columns are user_id, item_id, timestamp; rename it, or choose "
@@ -275,7 +275,7 @@ def test_a_stage_says_the_same_as_the_study(capsys: pytest.CaptureFixture[str]) 
         (run.build_parser, run.run, []),
         (stage.Settings.parser, stage.run, ["--dataset", "ml-100k", "--dataset-dir", "nowhere"]),
     )
-    for flags in ("--k-core -1", "--split x", "--time-unit x", "--validation-fraction 2", "--minimum-rating abc"):
+    for flags in ("--k-core -1", "--splitting x", "--time-unit x", "--validation-fraction 2", "--minimum-rating abc"):
         lines = []
         for parser, program, more in programs:
             with pytest.raises(SystemExit):

@@ -51,7 +51,7 @@ OWN = ("--dataset", "events", "--source", "shop.csv")
             {"prepare-data-2", "for-loop-1", "for-loop-2", "for-loop-3"},
         ),
         (["--global-time", "none"], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
-        (["--split", "global-time"], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
+        (["--splitting", "global-time"], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
         ([*OWN], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
         (["--models", "sasrec"], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
         ([*OWN, "--llm", "none"], "comparative-study-recommenders-one-split", {"for-loop-1"}),
@@ -210,7 +210,7 @@ def test_unreachable_endpoint_is_named() -> None:
         (["--dataset", "events", "--source", "x.csv"], []),
         (["--dataset", "events", "--name", "x", "--global-time", "sasrec"], ["sasrec"]),
         (["--dataset", "events", "--source", "x.csv", "--time-unit", "order"], []),
-        (["--split", "global-time"], []),
+        (["--splitting", "global-time"], []),
     ],
 )
 def test_which_models_are_trained_once_more(flags: list[str], models: list[str]) -> None:
@@ -230,7 +230,7 @@ def test_quick_trains_the_second_split_a_little_shorter(profile: str, overrides:
     ("flags", "message"),
     [
         (["--global-time", "gru4rec"], "--global-time gru4rec: not in the study; choose from --models hydra4rec,"),
-        (["--global-time", "sasrec", "--split", "global-time"], "the study's own split is it"),
+        (["--global-time", "sasrec", "--splitting", "global-time"], "the study's own --splitting is it"),
         (["--global-time", "sasrec", "--time-unit", "order"], "--time-unit order gives no times"),
     ],
 )

@@ -145,3 +145,25 @@ def test_an_old_name_works_but_not_next_to_todays(caplog: pytest.LogCaptureFixtu
     for flags in (["--history", "a", "--curve", "b"], ["--curve=a", "--history=b"]):
         with pytest.raises(InputError, match="--history: the old name of --curve, which is given, too"):
             parser.parse_args(flags)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(StageSettings):
+    """Split data."""
+
+    splitting: Annotated[str, Flag("how")] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(StageSettings):
+    """Evaluate a split."""
+
+    split: Annotated[str, Flag("which")] = ""
+
+
+def test_split_is_the_old_name_of_splitting_but_where_it_is_a_flag(caplog: pytest.LogCaptureFixture) -> None:
+    assert SettingsParser("a.module", Evaluated).parse_args(["--split", "test"]) == Evaluated(split="test")
+    assert not caplog.messages
+    parser = SettingsParser("a.module", Prepared)
+    assert parser.parse_args(["--split=global-time"]) == Prepared(splitting="global-time")
+    assert caplog.messages == ["--split is called --splitting now; the old name works until the next release"]

@@ -58,7 +58,7 @@ def mine(dataset: Path, out: Path, *flags: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("split", ["leave-one-out", "global-time"])
 def test_pairs_of_events(split: str, prepare: Prepare, events: list[dict[str, str]], tmp_path: Path) -> None:
-    folder, out = prepare("--rating-column=rating", f"--split={split}"), tmp_path / "out"
+    folder, out = prepare("--rating-column=rating", f"--splitting={split}"), tmp_path / "out"
     executor_input = {
         "outputs": {
             "artifacts": {"counts": {"artifacts": [{"name": "counts", "uri": str(out / "counts")}]}},

@@ -175,7 +175,7 @@ def test_few_titles_are_a_warning(events, tmp_path, caplog):
 
 def test_global_time_end_to_end(events, tmp_path):
     output = tmp_path / "dataset"
-    prepare("--dataset", "events", "--source", events, "--split", "global-time", "--dataset-dir", output)
+    prepare("--dataset", "events", "--source", events, "--splitting", "global-time", "--dataset-dir", output)
     split = json.loads((output / "manifest.json").read_text())["split"]
     frame = polars.read_parquet(output / "interactions.parquet")
     sequences = read_sequences(output)
@@ -221,8 +221,8 @@ def test_an_older_dataset_is_replaced_and_a_failed_run_leaves_it(events, tmp_pat
             "--dataset events --source {events} --deduplicate some",
             "--deduplicate some: unknown; choose from none, first, last",
         ),
-        ("--dataset events --source {events} --split global-time --test-fraction 2", "below 1 together"),
-        ("--dataset events --source {events} --time-unit order --split global-time", "holds order numbers"),
+        ("--dataset events --source {events} --splitting global-time --test-fraction 2", "below 1 together"),
+        ("--dataset events --source {events} --time-unit order --splitting global-time", "holds order numbers"),
         ("--dataset events", "--dataset events needs --source"),
         (
             "--dataset events --source {events} --encoding klingon",

@@ -7,7 +7,7 @@ A dataset folder holds, for U users and V items:
   ``train_length`` int32, the first ``train_length`` items are for training; ``validation_position`` and
   ``test_position`` int32, the place of the first target in ``items`` (-1: the user is not in that split);
   ``validation_targets`` and ``test_targets`` int32, how many items from there on are targets (0: not in that split,
-  1: all others, but for ``--split global-time --time-target successive``).
+  1: all others, but for ``--splitting global-time --time-target successive``).
   A target's history is everything before it: ``items[:position]``.
   The file's metadata carries the dataset's name and fingerprint.
 - ``interactions.parquet``, the same events one a row in the same order: ``user`` int32 0..U-1, ``item`` int32,

@@ -4,7 +4,7 @@
   ``rank_unmasked`` and ``rank_masked`` int32 (1 = best; masked, ``MISSED`` for an item of the history), and the
   ranks that each baseline of ``names.BASELINES`` gives the same target: ``most_popular_rank_unmasked``,
   ``most_popular_rank_masked``, ``most_recent_rank_unmasked`` ... (``most_popular_lately_...`` with
-  ``--split global-time`` only).
+  ``--splitting global-time`` only).
 - ``candidates.parquet``, a row a user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items with
   the history masked, best first, and their ``scores`` list<float32>, before the user's first target. What an LLM
   ranker re-orders.

@@ -108,12 +108,12 @@ def global_time(
     first_test = round(len(times) * (1 - test_fraction))
     first_validation = round(len(times) * (1 - test_fraction - validation_fraction))
     if not 0 < first_validation < first_test < len(times):
-        raise InputError(f"{len(times)} interactions are too few for --split global-time; use leave-one-out")
+        raise InputError(f"{len(times)} interactions are too few for --splitting global-time; use leave-one-out")
     ordered = numpy.partition(times, (0, first_validation, first_test))
     earliest, validation_from, test_from = (int(ordered[place]) for place in (0, first_validation, first_test))
     if not earliest < validation_from < test_from:
         raise InputError(
-            "too many interactions share one time for --split global-time: a period would be empty; "
+            "too many interactions share one time for --splitting global-time: a period would be empty; "
             "change --validation-fraction and --test-fraction or use leave-one-out"
         )
     before_validation = _count_before(validation_from, times, offsets)

@@ -79,7 +79,7 @@ def full_ranking(
     laid = target_windows(dataset, split, max_length, shared=one_pass and many)
     users, lengths = laid.users, laid.places
     if not len(users):
-        raise InputError(f"data set {dataset.name}: no user has a {split} target; split it otherwise (--split)")
+        raise InputError(f"data set {dataset.name}: no user has a {split} target; split it otherwise (--splitting)")
     starts = dataset.offsets[users]
     targets = dataset.items[starts + lengths].astype(numpy.int64)
     first = numpy.diff(users, prepend=-1) > 0

@@ -88,7 +88,7 @@ def draw_users(dataset: SequenceDataset, protocol: Protocol) -> list[Int64s]:
     """
     eligible = numpy.flatnonzero(dataset.test_position > 0)
     if not len(eligible):
-        raise InputError(f"data set {dataset.name}: no user has a test target; split it otherwise (--split)")
+        raise InputError(f"data set {dataset.name}: no user has a test target; split it otherwise (--splitting)")
     if len(eligible) < protocol.users and not protocol.with_replacement:
         raise InputError(
             f"--users {protocol.users}: only {len(eligible)} users of {dataset.name} have a test target; draw them "

@@ -169,7 +169,7 @@ class PreparedData(OwnData):
 
     GROUP: ClassVar[str] = "split"
 
-    split: Annotated[
+    splitting: Annotated[
         str,
         Flag(
             "leave-one-out: each user's last two items; global-time: two cuts in time for all users",

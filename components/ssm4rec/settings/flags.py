@@ -30,8 +30,8 @@ from ssm4rec.settings.outputs import PathFlag, input_path
 
 logger = logging.getLogger(__name__)
 
-_RENAMED: Final = {"--history": "--curve", "--histories": "--curves"}
-"""Flags by their names of the last release."""
+_RENAMED: Final = {"--history": "--curve", "--histories": "--curves", "--split": "--splitting"}
+"""Flags by their names of the last release; where that is another flag's today, it is that one."""
 
 _PARSERS: Final[dict[Any, Callable[[str], Any]]] = {bool: boolean, int: whole_number(), float: number, str: str}
 
@@ -229,11 +229,17 @@ class SettingsParser(StageParser):
         )
         return made if len(made) > 1 else made[0]
 
+    @property
+    def old_flags(self) -> dict[str, str]:
+        """The names that flags had in the last release, which still work, and those of today."""
+        flags = {flag for action in self._actions for flag in action.option_strings}
+        return {old: today for old, today in _RENAMED.items() if today in flags and old not in flags}
+
     def _renamed(self, argument: str, arguments: Sequence[str]) -> str:
         """Return an argument under today's name of its flag; raise InputError if it is there under both names."""
         flag, equals, value = argument.partition("=")
-        today = _RENAMED.get(flag)
-        if today is None or not any(today in action.option_strings for action in self._actions):
+        today = self.old_flags.get(flag)
+        if today is None:
             return argument
         if any(other.partition("=")[0] == today for other in arguments):
             raise InputError(f"{flag}: the old name of {today}, which is given, too; leave it out")

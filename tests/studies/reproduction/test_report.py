@@ -148,7 +148,10 @@ def test_a_published_figure_is_never_next_to_a_masked_number(study: Reproduction
     ("change", "message"),
     [
         ({"dataset": "ml-100k"}, "the data set is ml-100k: the published figures are of ml-1m"),
-        ({"split": {"name": "global-time"}}, "split by global-time: .* run prepare_data with --split leave-one-out"),
+        (
+            {"split": {"name": "global-time"}},
+            "split by global-time: .* run prepare_data with --splitting leave-one-out",
+        ),
         ({"event_order": {"name": "exact"}}, "the order of events is exact: .* --event-order recbole"),
         ({"event_order": {"name": "random-ties"}}, "the order of events is random-ties"),
     ],

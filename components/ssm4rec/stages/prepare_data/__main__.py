@@ -37,11 +37,11 @@ def run(options: Settings) -> None:
     """Prepare the data set, track what was done, print the counts."""
     options.check()
     options = replace(options, name=options.called())
-    name = titled({"dataset": options.name, "split": {"name": options.split}})
-    labels = {"stage": "prepare", "dataset": options.name, "splitting": options.split}
+    name = titled({"dataset": options.name, "split": {"name": options.splitting}})
+    labels = {"stage": "prepare", "dataset": options.name, "splitting": options.splitting}
     with tracked_task(f"prepare {name}", labels) as tracker:
         manifest = _prepare(options)
-        named = {"dataset": options.name, "kind": options.dataset, "splitting": options.split}
+        named = {"dataset": options.name, "kind": options.dataset, "splitting": options.splitting}
         tracker.settings({**named, "preparation": manifest["settings"]})
         tracker.metrics({name: float(count) for name, count in manifest["counts"].items()})
         tracker.dataset(manifest, "preparation")
@@ -67,7 +67,7 @@ def _prepare(options: Settings) -> dict[str, Any]:
         interactions = source.interactions
         if options.minimum_rating is not None and not interactions.has_ratings:
             raise InputError(NO_RATINGS)
-        if options.split == GLOBAL_TIME and interactions.time_kind == ORDER:
+        if options.splitting == GLOBAL_TIME and interactions.time_kind == ORDER:
             raise InputError(NO_TIMES)
         frame, filters = filter_interactions(
             in_milliseconds(
@@ -107,13 +107,13 @@ def _prepare(options: Settings) -> dict[str, Any]:
                     sequences.items,
                     tested_places(sequences.offsets, split),
                 ),
-                "split": {"name": options.split},
+                "split": {"name": options.splitting},
             },
         )
 
 
 def _split(options: Settings, sequences: Sequences) -> Split:
-    if options.split == GLOBAL_TIME:
+    if options.splitting == GLOBAL_TIME:
         return global_time(
             sequences.times,
             sequences.offsets,

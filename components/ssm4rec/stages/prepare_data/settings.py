@@ -19,11 +19,11 @@ from ssm4rec.settings.outputs import output_folder
 
 NO_RATINGS: Final = "--minimum-rating: the events have no ratings; name their column with --rating-column"
 ROUNDED_TIMES: Final = (
-    "--event-order recbole: it rounds times, --split global-time needs them exact; use --split leave-one-out "
+    "--event-order recbole: it rounds times, --splitting global-time needs them exact; use --splitting leave-one-out "
     "(and in a study --global-time none)"
 )
 NO_TIMES: Final = (
-    "--split global-time: the time column holds order numbers, not times; use --split leave-one-out "
+    "--splitting global-time: the time column holds order numbers, not times; use --splitting leave-one-out "
     "(and in a study --global-time none)"
 )
 
@@ -74,9 +74,9 @@ class Settings(PreparedData):
         own = self.dataset == EVENTS
         if own and self.minimum_rating is not None and not self.rating_column:
             raise InputError(NO_RATINGS)
-        if own and self.split == GLOBAL_TIME and self.time_unit == ORDER:
+        if own and self.splitting == GLOBAL_TIME and self.time_unit == ORDER:
             raise InputError(NO_TIMES)
-        if self.split == GLOBAL_TIME and self.event_order == RECBOLE:
+        if self.splitting == GLOBAL_TIME and self.event_order == RECBOLE:
             raise InputError(ROUNDED_TIMES)
 
     def check_here(self) -> None:

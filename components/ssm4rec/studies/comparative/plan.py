@@ -100,8 +100,9 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
         """
         again = [] if self.global_time == "none" else listed(self.global_time)
         if again == ["auto"]:
-            possible = self.split == LEAVE_ONE_OUT and is_published(self.dataset) and {*ORDER_CHECKED} <= {*self.models}
-            again = list(ORDER_CHECKED) if possible and self.event_order != RECBOLE else []
+            known = is_published(self.dataset) and {*ORDER_CHECKED} <= {*self.models}
+            possible = known and self.splitting == LEAVE_ONE_OUT and self.event_order != RECBOLE
+            again = list(ORDER_CHECKED) if possible else []
         for name in again:
             if again.count(name) > 1:
                 raise InputError(f"--global-time {self.global_time}: names {name} twice")
@@ -109,8 +110,8 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
                 raise InputError(
                     f"--global-time {name}: not in the study; choose from --models {','.join(self.models)}"
                 )
-        if again and self.split != LEAVE_ONE_OUT:
-            raise InputError(f"--global-time {self.global_time}: the study's own split is it (--split); leave it out")
+        if again and self.splitting != LEAVE_ONE_OUT:
+            raise InputError(f"--global-time {self.global_time}: the study's own --splitting is it; leave it out")
         if again and self.time_unit == "order":
             raise InputError(f"--global-time {self.global_time}: --time-unit order gives no times to split by")
         if again and self.event_order == RECBOLE:

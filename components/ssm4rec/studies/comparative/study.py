@@ -95,7 +95,7 @@ def gather_global_time(
     if (manifest["dataset"], manifest["split"]["name"]) != (own["dataset"], GLOBAL_TIME):
         raise InputError(
             f"--global-time-dataset {dataset}: {manifest['dataset']}, {manifest['split']['name']}; give "
-            f"{own['dataset']} prepared with --split {GLOBAL_TIME}"
+            f"{own['dataset']} prepared with --splitting {GLOBAL_TIME}"
         )
     found = gather_recommenders(manifest, map(EvaluationSummary.read, evaluations), [])
     trainings = {(evaluation.model, evaluation.seed) for evaluation in found.trainings}

@@ -254,7 +254,7 @@ def check_comparable(manifest: dict[str, Any]) -> None:
     if manifest["split"]["name"] != LEAVE_ONE_OUT:
         raise InputError(
             f"the data are split by {manifest['split']['name']}: the published figures are of {LEAVE_ONE_OUT}; run "
-            f"prepare_data with --split {LEAVE_ONE_OUT}"
+            f"prepare_data with --splitting {LEAVE_ONE_OUT}"
         )
     order = manifest["event_order"]["name"]
     if order != RECBOLE:
