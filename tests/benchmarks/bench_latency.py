@@ -28,7 +28,7 @@ from ssm4rec.latency.timing import Measurement, Request, Subject, Task, measure_
 from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.device import choose_device
-from ssm4rec.training.machine import Machine
+from ssm4rec.training.distributed import Distributed
 
 BATCH = 64
 
@@ -54,7 +54,7 @@ def overhead(dataset: SequenceDataset, device: torch.device, runs: int) -> list[
     """Return the harness's cost beside the bare loop's, a row a model."""
     protocol = Protocol(users=2 * BATCH, single_users=1, batches=(BATCH,), warm_up=0)
     users = draw_users(dataset, protocol)[0]
-    measurement = Measurement(protocol, Machine(device), "auto", meter_of(device))
+    measurement = Measurement(protocol, Distributed(device), "auto", meter_of(device))
     rows = []
     for subject in subjects(dataset, device):
         requests = list(user_requests(dataset, users, BATCH, subject.model.max_length, device))
@@ -109,7 +109,7 @@ def repeated(dataset: SequenceDataset, device: torch.device, samples: int) -> li
     tested, found = subjects(dataset, device), []
     before = read_clocks()
     for _ in range(2):
-        measurement = Measurement(protocol, Machine(device), "auto", meter_of(device))
+        measurement = Measurement(protocol, Distributed(device), "auto", meter_of(device))
         measure_users(measurement, tested, dataset)
         found.append(results(mark_outliers(measurement.rows), protocol.seed))
     others = others_cores(before, read_clocks())

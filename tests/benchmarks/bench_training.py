@@ -22,9 +22,9 @@ from ssm4rec.models.table import MODELS
 from ssm4rec.ops.ssd import ssd_chunked
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.device import choose_device
+from ssm4rec.training.distributed import Distributed, choose_precision
 from ssm4rec.training.loop import train
 from ssm4rec.training.losses import Repeats, Shown, full_softmax_loss
-from ssm4rec.training.machine import Machine, choose_precision
 from ssm4rec.training.task import Task
 
 ITEMS = 3416
@@ -52,7 +52,7 @@ def synthetic_dataset(users: int) -> SequenceDataset:
 def bench_epochs(users: int, device: torch.device) -> list[Row]:
     """Return what an epoch of each model costs, validation included."""
     dataset = synthetic_dataset(users)
-    machine = Machine(device, choose_precision("auto", device))
+    distributed = Distributed(device, choose_precision("auto", device))
     tokens = TOKENS if device.type == "cpu" else 65_536
     rows = []
     for name in MODELS:
@@ -60,7 +60,7 @@ def bench_epochs(users: int, device: torch.device) -> list[Row]:
         ends: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
             task = Task(name, chosen, dataset, seed=0)
-            trained = train(task, machine, Path(folder), lambda _, ends=ends: ends.append(time.monotonic()))
+            trained = train(task, distributed, Path(folder), lambda _, ends=ends: ends.append(time.monotonic()))
         first, second = trained.progress.epochs
         spent = second.cpu_seconds - first.cpu_seconds
         rows.append(
@@ -126,7 +126,7 @@ def bench_parts(device: torch.device, runs: int) -> list[Row]:
 def bench_repeat_term(users: int, device: torch.device, runs: int) -> list[Row]:
     """Return what the repeat term adds to an epoch's steps and to full ranking: ratios of medians, in turn."""
     dataset = synthetic_dataset(users)
-    machine = Machine(device, choose_precision("auto", device))
+    distributed = Distributed(device, choose_precision("auto", device))
     rows = []
     for name in MODELS:
         epochs: dict[str, list[float]] = {"with": [], "without": []}
@@ -136,7 +136,7 @@ def bench_repeat_term(users: int, device: torch.device, runs: int) -> list[Row]:
                 changes = f"training.epochs=2,model.repeat_term={str(term == 'with').lower()}"
                 task = Task(name, recipe(name, "best", "long", changes), dataset, seed=0)
                 with tempfile.TemporaryDirectory() as folder:
-                    trained = train(task, machine, Path(folder), lambda _: None)
+                    trained = train(task, distributed, Path(folder), lambda _: None)
                 first, second = trained.progress.epochs
                 spent.append(second.cpu_seconds - first.cpu_seconds)
                 model = trained.model

@@ -19,9 +19,9 @@ from ssm4rec.ops.selective_scan import selective_scan
 from ssm4rec.ops.ssd import ssd
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.device import choose_float32_products
+from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.loop import train
 from ssm4rec.training.losses import Repeats, Shown, full_softmax_loss
-from ssm4rec.training.machine import Machine
 from ssm4rec.training.task import Task
 
 pytestmark = pytest.mark.gpu
@@ -133,6 +133,6 @@ def test_learns_a_certain_sequence(cycle_dataset: Path, tmp_path: Path, name: st
         overrides += ",training.last_share=0.5,training.patience=60"
     dataset = read_sequences(cycle_dataset)
     task = Task(name, recipe(name, "smoke", "long", overrides), dataset, 0)
-    trained = train(task, Machine(CUDA, precision), tmp_path, lambda row: None)
+    trained = train(task, Distributed(CUDA, precision), tmp_path, lambda row: None)
     ranking = full_ranking(trained.model.score_next, dataset, "test", trained.model.max_length, CUDA)
     assert (ranking.unmasked == 1).mean() > 0.9

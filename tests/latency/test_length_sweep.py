@@ -11,7 +11,7 @@ from ssm4rec.latency.length_sweep import distinct, measure_lengths, stretch
 from ssm4rec.latency.meter import Meter
 from ssm4rec.latency.protocol import Protocol
 from ssm4rec.latency.timing import Measurement, Request, Subject, Task, measure_users
-from ssm4rec.training.machine import Machine
+from ssm4rec.training.distributed import Distributed
 
 CPU = torch.device("cpu")
 
@@ -45,7 +45,7 @@ def test_every_length_on_generated_histories_and_on_real_ones_where_there_are(
     meter: Meter, subject: Callable[..., Subject], cycle_dataset: Path
 ) -> None:
     protocol = Protocol(5, 10, 10, (10,), lengths=(5, 13, 60))  # the longest history has 13 items
-    measurement = Measurement(protocol, Machine(CPU), "auto", meter)
+    measurement = Measurement(protocol, Distributed(CPU), "auto", meter)
     measure_lengths(measurement, [subject("sasrec", 12), subject("hydra4rec", 12)], read_sequences(cycle_dataset))
     found = {(row.length, row.histories) for row in measurement.rows}
     assert found == {(5, "generated"), (13, "generated"), (60, "generated"), (5, "data"), (13, "data")}
@@ -65,7 +65,7 @@ def test_every_length_on_generated_histories_and_on_real_ones_where_there_are(
 
 
 def test_a_prefill_answers_as_the_whole_history_does(meter: Meter, subject: Callable[..., Subject]) -> None:
-    measurement = Measurement(Protocol(5, 1, 1, (), lengths=(9,)), Machine(CPU), "auto", meter)
+    measurement = Measurement(Protocol(5, 1, 1, (), lengths=(9,)), Distributed(CPU), "auto", meter)
     items = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5]])
     request = Request(items, torch.tensor([9]), torch.tensor([3]), 9)
     for name in ("sasrec", "mamba4rec", "2mamba4rec", "lrurec"):
@@ -77,6 +77,6 @@ def test_a_prefill_answers_as_the_whole_history_does(meter: Meter, subject: Call
 
 
 def test_without_batches_the_sweep_is_all(meter: Meter, subject: Callable[..., Subject], cycle_dataset: Path) -> None:
-    measurement = Measurement(Protocol(5, 1000, 1, (), lengths=(5,)), Machine(CPU), "auto", meter)
+    measurement = Measurement(Protocol(5, 1000, 1, (), lengths=(5,)), Distributed(CPU), "auto", meter)
     measure_users(measurement, [subject("sasrec", 12)], read_sequences(cycle_dataset))
     assert measurement.rows == []

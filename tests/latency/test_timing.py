@@ -14,7 +14,7 @@ from ssm4rec.latency.protocol import Protocol, draw_users
 from ssm4rec.latency.timing import Measurement, Subject, Task, measure_users, user_requests
 from ssm4rec.models.serving import ServingState
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.training.machine import Machine
+from ssm4rec.training.distributed import Distributed
 
 CPU = torch.device("cpu")
 NAMES = ["sasrec", "mamba4rec", "2mamba4rec", "hydra4rec", "lrurec"]
@@ -37,7 +37,7 @@ def long_dataset(write_dataset: Callable[..., Path]) -> SequenceDataset:
 def measure(
     meter: Meter, subjects: list[Subject], dataset: SequenceDataset, protocol: Protocol = PROTOCOL
 ) -> list[TimedSample]:
-    measurement = Measurement(protocol, Machine(CPU), "auto", meter)
+    measurement = Measurement(protocol, Distributed(CPU), "auto", meter)
     measure_users(measurement, subjects, dataset)
     return measurement.rows
 
@@ -49,7 +49,7 @@ def test_suggestions_are_the_ten_best_of_the_whole_catalog(
     data, tested = long_dataset, subject(name, 60)
     model, window = tested.model, tested.model.max_length
     users = numpy.array([6, 2, 0, 1, 5, 3, 4])
-    measurement = Measurement(PROTOCOL, Machine(CPU), "auto", CPUMeter())
+    measurement = Measurement(PROTOCOL, Distributed(CPU), "auto", CPUMeter())
     for mode in tested.modes():
         requests = list(user_requests(data, users, 3, window, CPU))
         answers = measurement.answer(Task(tested, mode, 3), requests)
@@ -118,7 +118,7 @@ def test_a_step_is_timed_after_a_step_of_another_state(
 
     monkeypatch.setattr(tested.model, "advance", watched)
     requests = list(user_requests(dataset, numpy.array([0, 1]), 2, tested.model.max_length, CPU))
-    Measurement(PROTOCOL, Machine(CPU), "auto", Watched()).answer(Task(tested, "step", 2), requests)
+    Measurement(PROTOCOL, Distributed(CPU), "auto", Watched()).answer(Task(tested, "step", 2), requests)
     read = requests[0].lengths.tolist()
     assert min(read) > 1
     assert seen[-3:] == [[1, 1], "clock", read]

@@ -23,7 +23,7 @@ from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.queries import QueryPrompts
 from ssm4rec.llm.validated_trainer import Trained
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.training.machine import Machine
+from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.task import Task
 from tests.language_models import title
 
@@ -42,7 +42,7 @@ def run(dataset: SequenceDataset, recipe: GeneratorRecipe, folder: Path, on_poin
     generator = new_generator(recipe, TITLES, folder, CPU, seed=3)
     prompts = query_prompts(generator, TITLES, recipe)
     task = Task("gpt4rec", recipe, dataset, 3)
-    trained = train_generator(task, generator.model, prompts, Machine(CPU), folder / "checkpoints", on_point)
+    trained = train_generator(task, generator.model, prompts, Distributed(CPU), folder / "checkpoints", on_point)
     return generator.model, prompts, trained
 
 

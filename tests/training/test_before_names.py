@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.checkpoint import FILE_NAME
+from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.loop import train
-from ssm4rec.training.machine import Machine
 from ssm4rec.training.model_folder import read_model
 from ssm4rec.training.task import Task
 
@@ -43,7 +43,7 @@ def test_model_folders_score_alike_to_the_bit(name: str) -> None:
 def test_checkpoints_resume_to_the_same_weights(cycle_dataset: Path, tmp_path: Path, name: str) -> None:
     shutil.copy(FOLDER / name / FILE_NAME, tmp_path)
     task = Task(name, recipe(name, "smoke", "long", OVERRIDES[name]), read_sequences(cycle_dataset), seed=0)
-    resumed = train(task, Machine(torch.device("cpu")), tmp_path, lambda _: None)
+    resumed = train(task, Distributed(torch.device("cpu")), tmp_path, lambda _: None)
     expected = read_model(FOLDER / name).model.state_dict()
     assert {key: torch.equal(weights, expected[key]) for key, weights in resumed.model.state_dict().items()} == (
         dict.fromkeys(expected, True)

@@ -18,19 +18,19 @@ from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training import loop
 from ssm4rec.training.checkpoint import save_checkpoint
+from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.loop import Trained, train
-from ssm4rec.training.machine import Machine
 from ssm4rec.training.task import Task
 
 CPU = torch.device("cpu")
-MACHINE = Machine(CPU)
+ONE_PROCESS = Distributed(CPU)
 
 
 def run(folder: Path, tmp_path: Path, overrides: str, name: str = "sasrec", seed: int = 0) -> Trained:
     dataset = read_sequences(folder)
     task = Task(name, recipe(name, "smoke", "long", overrides), dataset, seed)
-    return train(task, MACHINE, tmp_path / "checkpoint", lambda row: None)
+    return train(task, ONE_PROCESS, tmp_path / "checkpoint", lambda row: None)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -81,15 +81,15 @@ def test_interrupted_training_ends_as_one_that_was_not(
     dataset = read_sequences(cycle_dataset)
     overrides = f"training.epochs=3,training.tokens_per_batch=64{overrides}"
     task = Task(name, recipe(name, "smoke", "long", overrides), dataset, 0)
-    whole = train(task, MACHINE, tmp_path / "whole", lambda _: None)
+    whole = train(task, ONE_PROCESS, tmp_path / "whole", lambda _: None)
 
     def interrupt(row: EpochRow) -> None:
         if row.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(task, MACHINE, tmp_path / "broken", interrupt)
-    resumed = train(task, MACHINE, tmp_path / "broken", lambda _: None)
+        train(task, ONE_PROCESS, tmp_path / "broken", interrupt)
+    resumed = train(task, ONE_PROCESS, tmp_path / "broken", lambda _: None)
     for key, weights in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[key], weights), key
     rows = [[replace(row, cpu_seconds=0.0) for row in trained.progress.epochs] for trained in (whole, resumed)]

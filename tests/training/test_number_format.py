@@ -15,7 +15,7 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.stages.train_recommender.__main__ import run
 from ssm4rec.stages.train_recommender.settings import Settings
 from ssm4rec.training.device import choose_device
-from ssm4rec.training.machine import LONGEST_WAIT, Machine, joined
+from ssm4rec.training.distributed import LONGEST_WAIT, Distributed, process_group
 from tests.ops.kernel_contract import make_believe
 
 SHOW = """
@@ -24,8 +24,8 @@ print(os.environ["TRITON_F32_DEFAULT"], torch.backends.cuda.matmul.allow_tf32, t
 """
 JOINED = """
 import os, torch
-from ssm4rec.training.machine import Machine, joined
-with joined(Machine(torch.device("cuda"), "{precision}")):
+from ssm4rec.training.distributed import Distributed, process_group
+with process_group(Distributed(torch.device("cuda"), "{precision}")):
     pass
 """
 CHOSEN = """
@@ -107,7 +107,7 @@ def test_processes_wait_for_a_long_validation(monkeypatch: pytest.MonkeyPatch) -
         "MASTER_PORT": 0,
     }.items():
         monkeypatch.setenv(name, str(value))
-    with joined(Machine(torch.device("cpu"))):
+    with process_group(Distributed(torch.device("cpu"))):
         options = distributed.distributed_c10d._get_default_group()._get_backend(torch.device("cpu")).options
         assert options._timeout == LONGEST_WAIT
         assert LONGEST_WAIT.total_seconds() >= 3600

@@ -11,8 +11,8 @@ from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.loop import Trained, train
-from ssm4rec.training.machine import Machine
 from ssm4rec.training.task import Task
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def histories(share: float) -> list[list[int]]:
 
 def run(dataset: SequenceDataset, folder: Path, overrides: str) -> Trained:
     chosen = recipe("sasrec", "smoke", "long", f"training.epochs=30,training.learning_rate=0.01{overrides}")
-    return train(Task("sasrec", chosen, dataset, 0), Machine(CPU), folder, lambda _: None)
+    return train(Task("sasrec", chosen, dataset, 0), Distributed(CPU), folder, lambda _: None)
 
 
 def most_recent_first(items: torch.Tensor, lengths: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:

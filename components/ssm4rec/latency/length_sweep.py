@@ -25,11 +25,11 @@ def measure_lengths(measurement: Measurement, subjects: Sequence[Subject], datas
     Real histories are the last L items of users who have as many before their test target; where nobody has, the
     generated ones stand alone. Of models that differ in seed only, the first is timed.
     """
-    protocol, device = measurement.protocol, measurement.machine.device
+    protocol, device = measurement.protocol, measurement.distributed.device
     random = numpy.random.default_rng([protocol.seed, 2])
     for length in protocol.lengths:
         stretched = [stretch(subject, length + 1, dataset.item_count) for subject in distinct(subjects)]
-        if measurement.machine.compiled:
+        if measurement.distributed.compiled:
             for subject in stretched:
                 subject.model.compile(dynamic=True)
         modes = [(subject, mode) for subject in stretched for mode in _modes(subject)]

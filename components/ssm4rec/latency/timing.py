@@ -27,7 +27,7 @@ from ssm4rec.latency.protocol import TOP_K, Protocol, draw_users
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.repeat_term import cells_of
 from ssm4rec.models.serving import ServingRecommender
-from ssm4rec.training.machine import Machine
+from ssm4rec.training.distributed import Distributed
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +111,9 @@ class Answers:
 class Measurement:
     """Timed samples as they are taken, in ``rows``; everything that was chosen for them is in each row."""
 
-    def __init__(self, protocol: Protocol, machine: Machine, kernels: str, meter: Meter) -> None:
+    def __init__(self, protocol: Protocol, distributed: Distributed, kernels: str, meter: Meter) -> None:
         self.protocol = protocol
-        self.machine = machine
+        self.distributed = distributed
         self.kernels = kernels
         self.meter = meter
         self.rows: list[TimedSample] = []
@@ -144,7 +144,7 @@ class Measurement:
         seconds, suggestions = [], []
         state_bytes: int | None = None
         working: list[int] = []
-        with self.machine.numbers():
+        with self.distributed.autocast():
             for request in [*requests[: self.protocol.warm_up], *requests]:
                 forward, score, state_bytes = _parts(model, task.mode, request)
                 self.meter.start()
@@ -195,17 +195,17 @@ class Measurement:
             wall_seconds=after.wall - before.wall,
             cpu_seconds=after.process - before.process,
             load_average=load_average(),
-            device=self.machine.device.type,
-            precision=self.machine.precision,
+            device=self.distributed.device.type,
+            precision=self.distributed.precision,
             kernels=self.kernels,
-            compiled=self.machine.compiled and task.mode == "full",
+            compiled=self.distributed.compiled and task.mode == "full",
             threads=torch.get_num_threads(),
         )
 
 
 def measure_users(measurement: Measurement, subjects: Sequence[Subject], dataset: SequenceDataset) -> None:
     """Time every model, mode and batch on samples of the data set's users; nothing without batches."""
-    protocol, device = measurement.protocol, measurement.machine.device
+    protocol, device = measurement.protocol, measurement.distributed.device
     if not protocol.batches:
         return
     samples = draw_users(dataset, protocol)

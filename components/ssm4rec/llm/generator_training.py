@@ -31,7 +31,7 @@ from ssm4rec.llm.queries import Example, QueryPrompts
 from ssm4rec.llm.validated_trainer import Trained, ValidatedTrainer, training_arguments
 from ssm4rec.llm.validation_callback import ValidationCallback
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.training.machine import Machine
+from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.task import Task
 
 _LOG_EVERY = 20
@@ -61,7 +61,7 @@ def train_generator(
     task: Task[GeneratorRecipe],
     model: PreTrainedModel,
     prompts: QueryPrompts,
-    machine: Machine,
+    distributed: Distributed,
     folder: Path,
     on_point: Callable[[Point], None],
 ) -> Trained:
@@ -71,7 +71,7 @@ def train_generator(
         task: what to train.
         model: float32, on the machine's device.
         prompts: writes the examples.
-        machine: what on; one process.
+        distributed: what on; one process.
         folder: of the checkpoints; one is written after every epoch.
         on_point: called with every point of the learning curve, those of an earlier process included.
 
@@ -82,7 +82,7 @@ def train_generator(
     identity = task.identity()
     del identity["dataset"]  # what the data are called decides nothing: their fingerprint says which they are
     callback = ValidationCallback(folder, identity, on_point, task.recipe.training.patience)
-    return _GeneratorTrainer(task, model, prompts, machine, callback).run()
+    return _GeneratorTrainer(task, model, prompts, distributed, callback).run()
 
 
 class _GeneratorTrainer(ValidatedTrainer):
@@ -97,11 +97,11 @@ class _GeneratorTrainer(ValidatedTrainer):
         task: Task[GeneratorRecipe],
         model: PreTrainedModel,
         prompts: QueryPrompts,
-        machine: Machine,
+        distributed: Distributed,
         callback: ValidationCallback,
     ) -> None:
         settings, dataset = task.recipe.training, task.dataset
-        self.machine, self.settings, self.title = machine, settings, f"{task.name} seed {task.seed}"
+        self.distributed, self.settings, self.title = distributed, settings, f"{task.name} seed {task.seed}"
         lower = f"--overrides training.learning_rate={settings.learning_rate / 4:g}"
         self.remedy = f"a lower rate, such as {lower}, and another --checkpoint-dir"
         examples = numpy.minimum(settings.examples, dataset.train_length - 1).clip(0).sum()
@@ -123,7 +123,7 @@ class _GeneratorTrainer(ValidatedTrainer):
             args=training_arguments(
                 TrainingArguments,
                 callback.folder,
-                machine.device,
+                distributed.device,
                 max_steps=settings.epochs * int(examples),  # no batch is empty
                 max_grad_norm=settings.gradient_norm,
                 logging_steps=_LOG_EVERY,
@@ -192,15 +192,15 @@ class _GeneratorTrainer(ValidatedTrainer):
         return loss / count
 
     def _begin_epoch(self) -> None:
-        self._total = torch.zeros((), dtype=torch.float64, device=self.machine.device)
+        self._total = torch.zeros((), dtype=torch.float64, device=self.distributed.device)
         self._targets = 0
         self._tokens_before, self._seconds_before = self.tokens, self.callback.seconds
 
     def _loss(self, inputs: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Return the sum of the losses, nats, and of how many tokens it is."""
-        given = {name: part.to(self.machine.device) for name, part in inputs.items()}
+        given = {name: part.to(self.distributed.device) for name, part in inputs.items()}
         tokens, counted = given["input_ids"], given["counted"][:, 1:]  # (B, L), (B, L - 1)
-        with self.machine.numbers():
+        with self.distributed.autocast():
             # What the transformer calls its own loss would hold logits of the prompt, most of them for nothing.
             hidden = self.model.base_model(
                 input_ids=tokens, attention_mask=given["attention_mask"], use_cache=False

@@ -30,9 +30,9 @@ from ssm4rec.models.recommender import Recommender
 from ssm4rec.optim.usgm import USGM, GradientNotFiniteError
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.losses import Criterion
-from ssm4rec.training.machine import Machine
 from ssm4rec.training.objectives import Batch, Objective, Windows, objective
 from ssm4rec.training.optimizers import build_optimizer, rate
 from ssm4rec.training.settings import Recipe, TrainingSettings
@@ -57,13 +57,13 @@ class Trained:
 
 
 def train(
-    task: Task[Recipe], machine: Machine, checkpoint_folder: Path, on_epoch: Callable[[EpochRow], None]
+    task: Task[Recipe], distributed: Distributed, checkpoint_folder: Path, on_epoch: Callable[[EpochRow], None]
 ) -> Trained:
     """Train to the end, from the checkpoint in ``checkpoint_folder`` if there is one.
 
     Args:
         task: what to train.
-        machine: what on; every process of it calls this.
+        distributed: what on; every process of it calls this.
         checkpoint_folder: written after every epoch, by the first process.
         on_epoch: called with each finished epoch's row, those of an earlier process included.
 
@@ -71,20 +71,20 @@ def train(
         InputError: the data cannot be trained on, the checkpoint is of another task, or the loss became NaN.
     """
     settings = task.recipe.training
-    model, progress = _run(task, machine, checkpoint_folder, on_epoch)
+    model, progress = _run(task, distributed, checkpoint_folder, on_epoch)
     stopped = _stopped(progress, settings)
     model.load_state_dict(progress.best_weights)
     if settings.refit:
         logger.info("%s: again on training and validation items, %d epochs", task.name, progress.best_epoch)
         whole = replace(task, dataset=task.dataset.trained_to_validation())
-        model, second = _run(whole, machine, checkpoint_folder / "refit", lambda _: None, progress.best_epoch)
+        model, second = _run(whole, distributed, checkpoint_folder / "refit", lambda _: None, progress.best_epoch)
         progress.cpu_seconds += second.cpu_seconds
     return Trained(model.eval(), progress, stopped)
 
 
 def _run(
     task: Task[Recipe],
-    machine: Machine,
+    distributed: Distributed,
     checkpoint_folder: Path,
     on_epoch: Callable[[EpochRow], None],
     unwatched_epochs: int = 0,
@@ -92,7 +92,7 @@ def _run(
     """Train until ``_stopped``, or for that many epochs without validation; return the last weights and all else."""
     settings = task.recipe.training
     torch.manual_seed(_epoch_seed(task.seed, 0))
-    model = task.recipe.model.build(task.dataset.item_count).to(machine.device)
+    model = task.recipe.model.build(task.dataset.item_count).to(distributed.device)
     if model.repeat_term is not None:
         found = training_repeats(task.dataset)
         model.repeat_term.start_from(found.targets, found.repeated, found.items_had, task.dataset.item_count)
@@ -102,7 +102,7 @@ def _run(
         on_epoch(row)
     if progress.epochs:
         logger.info("resumed after epoch %d from %s", len(progress.epochs), checkpoint_folder)
-    trainer = _Trainer(task, machine, model, optimizer, validates=not unwatched_epochs)
+    trainer = _Trainer(task, distributed, model, optimizer, validates=not unwatched_epochs)
     trainer.stepper.batch_control.load_state_dict(progress.batch_control)
     clock = time.process_time() - progress.cpu_seconds
     while len(progress.epochs) < unwatched_epochs if unwatched_epochs else not _stopped(progress, settings):
@@ -114,7 +114,7 @@ def _run(
         if progress.best_epoch == 0 or unwatched_epochs or row.validation_ndcg_10 > _best(progress).validation_ndcg_10:
             progress.best_epoch = epoch
             progress.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        if machine.first:
+        if distributed.is_main:
             save_checkpoint(checkpoint_folder, task.identity(), progress, model, optimizer)
         on_epoch(row)
         validated = (
@@ -135,13 +135,13 @@ class _Trainer:
     def __init__(
         self,
         task: Task[Recipe],
-        machine: Machine,
+        distributed: Distributed,
         model: Recommender,
         optimizer: torch.optim.Optimizer,
         *,
         validates: bool,
     ) -> None:
-        self.task, self.machine, self.model, self.optimizer = task, machine, model, optimizer
+        self.task, self.distributed, self.model, self.optimizer = task, distributed, model, optimizer
         self.validates = validates
         self.settings = task.recipe.training
         try:
@@ -149,9 +149,9 @@ class _Trainer:
         except ValueError as error:
             raise InputError(f"the recipe of {task.name}: {error}") from None
         criterion = Criterion(self.settings, task.dataset.training_counts())
-        if machine.compiled:
+        if distributed.compiled:
             model.compile(dynamic=True)
-        self.stepper = Stepper(self.settings, machine, model, criterion, optimizer)
+        self.stepper = Stepper(self.settings, distributed, model, criterion, optimizer)
 
     def epoch(self, epoch: int, clock: float, progress: Progress) -> EpochRow:
         """Train once over the users, and validate; what is not validated is NaN in the row.
@@ -163,7 +163,7 @@ class _Trainer:
         """
         random = numpy.random.default_rng([self.task.seed, epoch])
         drawn = torch.Generator().manual_seed(_epoch_seed(self.task.seed, epoch))
-        torch.manual_seed(_epoch_seed(self.task.seed, epoch) + self.machine.rank)  # dropout
+        torch.manual_seed(_epoch_seed(self.task.seed, epoch) + self.distributed.rank)  # dropout
         dataset = self.task.dataset
         windows = self.objective.windows(dataset, self.model.max_length, random)
         if not len(windows.lengths):
@@ -206,14 +206,14 @@ class _Trainer:
         self, epoch: int, batches: list[Int64s], windows: Windows, drawn: torch.Generator, progress: Progress
     ) -> tuple[list[Step], int, float]:
         """Take an epoch's steps; return them, the cells of their batches, and the mean loss per target."""
-        total = torch.zeros((), dtype=torch.float64, device=self.machine.device)  # of the loss over all targets
+        total = torch.zeros((), dtype=torch.float64, device=self.distributed.device)  # of the loss over all targets
         done, cells_seen, mean = 0, 0, math.nan
         steps: list[Step] = []
         self.model.train()
         self.stepper.start_epoch()
         name = f"{self.task.name} seed {self.task.seed} epoch {epoch}/{self.settings.epochs}"
         last = f"{progress.epochs[-1].validation_ndcg_10:.4f}" if progress.epochs else "none yet"
-        hidden = None if self.machine.first else True
+        hidden = None if self.distributed.is_main else True
         left = iter(batches)
         with tqdm(total=len(batches), desc=name, leave=False, disable=hidden) as bar:
             while chosen := list(islice(left, self.stepper.batch_control.micro_batches)):
@@ -229,7 +229,7 @@ class _Trainer:
                 done += len(group)
                 bar.update(len(group))
                 if len(steps) % _LOOK_EVERY == 1 or done == len(batches):
-                    mean = self.machine.sum(total) / sum(step.targets for step in steps)
+                    mean = self.distributed.sum(total) / sum(step.targets for step in steps)
                     if not math.isfinite(mean):
                         raise self._diverged(f"the loss became {mean}", epoch, done, len(batches))
                     bar.set_postfix({"loss": f"{mean:.4f}", "validation ndcg@10": last}, refresh=False)
@@ -255,20 +255,20 @@ class _Trainer:
     def _validate(self) -> tuple[float, float] | None:
         """Return validation HIT@10 and NDCG@10 with the history unmasked; None if the scores are not numbers."""
         found: object = None
-        if self.machine.first:
+        if self.distributed.is_main:
             self.model.eval()
             model, dataset = self.model, self.task.dataset
-            with self.machine.numbers(), suppress(ScoresNotNumbersError):
+            with self.distributed.autocast(), suppress(ScoresNotNumbersError):
                 ranking = full_ranking(
                     model.score_next,
                     dataset,
                     "validation",
                     model.max_length,
-                    self.machine.device,
+                    self.distributed.device,
                     one_pass=model.causal,
                 )
                 found = (metric_at("hit", ranking.unmasked, 10), metric_at("ndcg", ranking.unmasked, 10))
-        return self.machine.from_first(found)  # type: ignore[return-value] # what the first process found
+        return self.distributed.broadcast(found)  # type: ignore[return-value] # what the first process found
 
 
 def _schedule(settings: TrainingSettings, passed: float) -> float:

@@ -13,8 +13,8 @@ from ssm4rec.models.recommender import Recommender
 from ssm4rec.optim.batch_size import BatchController, StepFacts, controller
 from ssm4rec.optim.bregman import BregmanMeter
 from ssm4rec.optim.usgm import USGM
+from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.losses import Criterion, Repeats
-from ssm4rec.training.machine import Machine
 from ssm4rec.training.objectives import Batch
 from ssm4rec.training.settings import TrainingSettings
 
@@ -44,12 +44,12 @@ class Stepper:
     def __init__(
         self,
         settings: TrainingSettings,
-        machine: Machine,
+        distributed: Distributed,
         model: Recommender,
         criterion: Criterion,
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        self.machine, self.criterion, self.optimizer = machine, criterion, optimizer
+        self.distributed, self.criterion, self.optimizer = distributed, criterion, optimizer
         self.gradient_norm = settings.gradient_norm
         self.weights = list(model.parameters())
         self.batch_control: BatchController = controller(
@@ -57,7 +57,7 @@ class Stepper:
         )
         self.meter: BregmanMeter | None = None
         loss = _MeanLoss(model, criterion)
-        self.loss: nn.Module = DistributedDataParallel(loss) if machine.world > 1 else loss
+        self.loss: nn.Module = DistributedDataParallel(loss) if distributed.world_size > 1 else loss
 
     def start_epoch(self) -> None:
         """Forget the last step, which a resumed training does not know, and put the last iterate into the weights."""
@@ -81,7 +81,7 @@ class Stepper:
         control = self.batch_control
         counts = [int((batch.targets > 0).sum()) for batch in group]
         self.optimizer.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=self.machine.device)
+        loss = torch.zeros((), device=self.distributed.device)
         squared, squared_first = None, None
         for position, batch in enumerate(group):
             loss += self._backward(batch, random, sum(counts))
@@ -101,17 +101,17 @@ class Stepper:
 
     def _backward(self, whole: Batch, random: torch.Generator, of_step: int) -> Tensor:
         """Add a batch's part to the step's gradient; return the loss summed over this process's targets."""
-        machine = self.machine
+        distributed = self.distributed
         negatives = self.criterion.negatives(whole.targets, random)
-        rows, counts = machine.share(len(whole.items))
+        rows, counts = distributed.shard(len(whole.items))
         batch = whole.part(rows)
         if self.criterion.own_negatives:
             negatives = negatives[rows]
         targets = int((batch.targets > 0).sum()) if counts else 0
-        with machine.numbers():
-            loss: Tensor = self.loss(batch.to(machine.device), negatives.to(machine.device))
+        with distributed.autocast():
+            loss: Tensor = self.loss(batch.to(distributed.device), negatives.to(distributed.device))
         # DistributedDataParallel averages over processes; weighted so, the result is the mean over all targets.
-        (loss * (targets * machine.world / of_step)).backward()  # type: ignore[no-untyped-call]
+        (loss * (targets * distributed.world_size / of_step)).backward()  # type: ignore[no-untyped-call]
         return loss.detach() * targets
 
     def _squared_gradient(self) -> float:

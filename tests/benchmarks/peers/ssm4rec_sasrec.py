@@ -18,9 +18,9 @@ from measurement import Clock, read_arguments, report
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.recipes.recommenders import histories, recipe
+from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.loop import train
-from ssm4rec.training.machine import Machine
 from ssm4rec.training.settings import Recipe
 from ssm4rec.training.task import Task
 
@@ -81,9 +81,9 @@ def main() -> None:
             raise EnoughError
 
     with tempfile.TemporaryDirectory() as folder:
-        machine = Machine(torch.device("cpu"))
+        distributed = Distributed(torch.device("cpu"))
         with contextlib.suppress(EnoughError):
-            train(Task("sasrec", chosen, dataset, options.seed), machine, Path(folder), on_epoch)
+            train(Task("sasrec", chosen, dataset, options.seed), distributed, Path(folder), on_epoch)
     parameters = sum(parameter.numel() for parameter in chosen.model.build(dataset.item_count).parameters())
     report(options, "ssm4rec", clock, parameters)
 

@@ -35,7 +35,7 @@ from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.measure_latency.settings import Settings
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.device import choose_device, choose_kernels
-from ssm4rec.training.machine import Machine, choose_precision, joined
+from ssm4rec.training.distributed import Distributed, choose_precision, process_group
 from ssm4rec.training.model_folder import StoredModel, read_model
 
 logger = logging.getLogger(__name__)
@@ -46,22 +46,22 @@ def run(options: Settings) -> None:
     protocol = options.protocol()
     device = choose_device(options.device)
     choose_kernels(options.kernels, device)
-    machine = Machine(device, choose_precision(options.precision, device), options.compile)
+    distributed = Distributed(device, choose_precision(options.precision, device), options.compile)
     dataset = read_sequences(options.dataset_dir)
-    subjects = _subjects(options.models, dataset, options.dataset_dir, machine, longest_only=options.longest_only)
-    computed = {"device": device.type, "precision": machine.precision, "compiled": options.compile}
+    subjects = _subjects(options.models, dataset, options.dataset_dir, distributed, longest_only=options.longest_only)
+    computed = {"device": device.type, "precision": distributed.precision, "compiled": options.compile}
     name = f"latency {dataset.name} {device.type}"
     with tracked_task(name, {"stage": "measure_latency", "dataset": dataset.name}) as tracker:
         tracker.settings({"protocol": asdict(protocol), "computed": {**computed, "kernels": options.kernels}})
         tracker.dataset(read_manifest(options.dataset_dir), "test")
         try:
-            with joined(machine), computing_threads(options.threads), _compiled_throughout(machine):
-                summary, rows = _measure(protocol, machine, options.kernels, dataset, subjects)
+            with process_group(distributed), computing_threads(options.threads), _compiled_throughout(distributed):
+                summary, rows = _measure(protocol, distributed, options.kernels, dataset, subjects)
         except (InputError, torch.OutOfMemoryError) as error:
             if not options.executor_input:
                 raise
             # In a study hours of trainings came before: the report goes without latency, and says why.
-            summary, rows = _nothing_measured(protocol, machine, dataset, reason(error)), []
+            summary, rows = _nothing_measured(protocol, distributed, dataset, reason(error)), []
             logger.warning("latency was not measured: %s", summary.failure)
         write_samples(options.latency, rows)
         summary.write(options.summary)
@@ -74,7 +74,12 @@ def run(options: Settings) -> None:
 
 
 def _subjects(
-    folders: Sequence[Path], dataset: SequenceDataset, dataset_folder: Path, machine: Machine, *, longest_only: bool
+    folders: Sequence[Path],
+    dataset: SequenceDataset,
+    dataset_folder: Path,
+    distributed: Distributed,
+    *,
+    longest_only: bool,
 ) -> list[Subject]:
     """Read the models onto the device, compiled if that was asked for."""
     if not folders:
@@ -87,11 +92,11 @@ def _subjects(
                 f"{folder}: trained on {stored.config['dataset']} ({stored.config['fingerprint'][:12]}), but "
                 f"{dataset_folder} holds {dataset.name} ({dataset.fingerprint[:12]}); a comparison is on one data set"
             )
-        subject = Subject(stored.model.to(machine.device), stored.config)
+        subject = Subject(stored.model.to(distributed.device), stored.config)
         if any(other.label == subject.label for other in subjects):
             name, profile, seed = subject.label
             raise InputError(f"{folder}: a second {name} of profile {profile} and seed {seed}; measure it apart")
-        if machine.compiled:
+        if distributed.compiled:
             subject.model.compile(dynamic=True)
         subjects.append(subject)
     return subjects
@@ -120,9 +125,9 @@ def computing_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _compiled_throughout(machine: Machine) -> AbstractContextManager[object]:
+def _compiled_throughout(distributed: Distributed) -> AbstractContextManager[object]:
     """Return a context in which torch.compile fails where it would give up and run uncompiled: rows say compiled."""
-    if not machine.compiled:
+    if not distributed.compiled:
         return nullcontext()
     # One code object serves several models, and one more form of each is compiled for a single user.
     patch: AbstractContextManager[object] = torch._dynamo.config.patch(
@@ -132,11 +137,11 @@ def _compiled_throughout(machine: Machine) -> AbstractContextManager[object]:
 
 
 def _measure(
-    protocol: Protocol, machine: Machine, kernels: str, dataset: SequenceDataset, subjects: list[Subject]
+    protocol: Protocol, distributed: Distributed, kernels: str, dataset: SequenceDataset, subjects: list[Subject]
 ) -> tuple[LatencySummary, list[TimedSample]]:
     """Time everything, and describe the machine before and after."""
-    measurement = Measurement(protocol, machine, kernels, meter_of(machine.device))
-    host: dict[str, Any] = {**describe(machine.device), "timer": measurement.meter.timer}
+    measurement = Measurement(protocol, distributed, kernels, meter_of(distributed.device))
+    host: dict[str, Any] = {**describe(distributed.device), "timer": measurement.meter.timer}
     host["load_average"], before = load_average(), read_clocks()
     measure_users(measurement, subjects, dataset)
     measure_lengths(measurement, subjects, dataset)
@@ -144,7 +149,7 @@ def _measure(
     others = others_cores(before, after)
     host |= {
         "load_average_after": load_average(),
-        "clock_mhz_after": clock_mhz(machine.device),
+        "clock_mhz_after": clock_mhz(distributed.device),
         "others_cores": others,
         "idle": None if others is None else others < IDLE_BELOW,
         "process_peak_bytes": peak_process_bytes(),
@@ -171,7 +176,9 @@ def _measure(
     return summary, rows
 
 
-def _nothing_measured(protocol: Protocol, machine: Machine, dataset: SequenceDataset, failure: str) -> LatencySummary:
+def _nothing_measured(
+    protocol: Protocol, distributed: Distributed, dataset: SequenceDataset, failure: str
+) -> LatencySummary:
     """Return a summary without results."""
     return LatencySummary(
         dataset=dataset.name,
@@ -179,7 +186,7 @@ def _nothing_measured(protocol: Protocol, machine: Machine, dataset: SequenceDat
         items=dataset.item_count,
         eligible_users=int((dataset.test_position > 0).sum()),
         protocol={**asdict(protocol), "outlier_rule": OUTLIER_RULE},
-        machine={**describe(machine.device), "idle": None, "others_cores": None},
+        machine={**describe(distributed.device), "idle": None, "others_cores": None},
         results=(),
         crossings=(),
         failure=failure,

@@ -11,7 +11,7 @@ from ssm4rec.settings.flags import Flag, Read, Shown, StageSettings, Written
 from ssm4rec.settings.outputs import output_file
 from ssm4rec.settings.shared import Compile, DatasetDir, Device, FromKFP, Kernels, Precision, Seed
 from ssm4rec.training.device import choose_device, choose_kernels
-from ssm4rec.training.machine import choose_precision
+from ssm4rec.training.distributed import choose_precision
 
 
 @dataclass(frozen=True, kw_only=True)

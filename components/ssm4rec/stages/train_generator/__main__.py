@@ -22,7 +22,7 @@ from ssm4rec.stages.train_generator.settings import Settings
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
 from ssm4rec.training.device import choose_device
-from ssm4rec.training.machine import Machine, choose_precision
+from ssm4rec.training.distributed import Distributed, choose_precision
 from ssm4rec.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -48,13 +48,13 @@ def run(options: Settings) -> None:
     check_titles(titles)
     task = Task(options.model, recipe, dataset, options.seed)
     device = choose_device(options.device)
-    machine = Machine(device, choose_precision("auto", device))
+    distributed = Distributed(device, choose_precision("auto", device))
     checkpoints = _checkpoint_folder(options, dataset, titles)
     labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed)}
     tags = {"stage": "train-generator", "profile": options.profile, **labels}
     name = f"train {task.name} {dataset.name} seed {task.seed}"
     with tracked_task(name, tags) as tracker, memory_advice(_SMALLER):
-        computed = {"device": device.type, "precision": machine.precision}
+        computed = {"device": device.type, "precision": distributed.precision}
         described = {"profile": options.profile, **asdict(recipe)}
         tracker.settings({**labels, "recipe": described, "computed": computed})
         tracker.dataset(read_manifest(options.dataset_dir), "training")
@@ -68,7 +68,7 @@ def run(options: Settings) -> None:
         check_source_unchanged(options.language_model_version, recipe.source)
         prompts = query_prompts(generator, titles, recipe)
         with held_by_this_process(checkpoints):
-            trained = train_generator(task, generator.model, prompts, machine, checkpoints, track)
+            trained = train_generator(task, generator.model, prompts, distributed, checkpoints, track)
         tuned = tune_search(task, generator, prompts, titles, device)
         facts = GeneratorFacts(
             model=task.name,
@@ -88,7 +88,7 @@ def run(options: Settings) -> None:
                 "validation_loss": trained.best.values["loss"],
                 "tuning": [{"k1": k1, "b": b, "ndcg@10": value} for (k1, b), value in tuned.ndcg_10.items()],
                 "device": device.type,
-                "precision": machine.precision,
+                "precision": distributed.precision,
             },
         )
         write_generator(options.generator_dir, generator, facts)

@@ -17,15 +17,15 @@ from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.train_recommender.settings import Settings
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.device import choose_device, choose_kernels
-from ssm4rec.training.epochs import EpochRow, learning_curve
-from ssm4rec.training.loop import train
-from ssm4rec.training.machine import (
-    Machine,
+from ssm4rec.training.distributed import (
+    Distributed,
     choose_precision,
     is_one_of_several,
-    joined,
+    process_group,
     run_processes,
 )
+from ssm4rec.training.epochs import EpochRow, learning_curve
+from ssm4rec.training.loop import train
 from ssm4rec.training.model_folder import write_model
 from ssm4rec.training.settings import Recipe
 from ssm4rec.training.task import Task
@@ -56,27 +56,27 @@ def run(options: Settings) -> None:
     task = Task(options.model, chosen, dataset, options.seed)
     device = choose_device(options.device)
     choose_kernels(options.kernels, device)
-    machine = Machine(device, choose_precision(options.precision, device), options.compile)
+    distributed = Distributed(device, choose_precision(options.precision, device), options.compile)
     checkpoints = Path(options.checkpoint_dir or f"{options.model_dir}.checkpoints") / checkpoint_name(options, dataset)
     if options.processes > 1 and not is_one_of_several():
         # Everything that can be wrong with the flags has been seen by now, and said once.
         sys.exit(run_processes(MODULE, sys.argv[1:], options.processes, device))
-    with joined(machine) as machine:
-        if machine.first:
-            _train_and_write(options, task, machine, checkpoints)
+    with process_group(distributed) as distributed:
+        if distributed.is_main:
+            _train_and_write(options, task, distributed, checkpoints)
         else:
             with suppress(InputError):  # the first process says it, and its exit status counts
-                train(task, machine, checkpoints, lambda _: None)
+                train(task, distributed, checkpoints, lambda _: None)
 
 
-def _train_and_write(options: Settings, task: Task[Recipe], machine: Machine, checkpoints: Path) -> None:
+def _train_and_write(options: Settings, task: Task[Recipe], distributed: Distributed, checkpoints: Path) -> None:
     dataset = task.dataset
     labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed)}
     computed = {
-        "device": machine.device.type,
-        "precision": machine.precision,
-        "compiled": machine.compiled,
-        "processes": machine.world,
+        "device": distributed.device.type,
+        "precision": distributed.precision,
+        "compiled": distributed.compiled,
+        "processes": distributed.world_size,
     }
     manifest = read_manifest(options.dataset_dir)
     labels["splitting"] = manifest["split"]["name"]
@@ -92,7 +92,7 @@ def _train_and_write(options: Settings, task: Task[Recipe], machine: Machine, ch
             tracker.metrics({**known, "targets_per_step": row.targets / len(row.batch_targets)}, row.epoch)
 
         with held_by_this_process(checkpoints):
-            trained = train(task, machine, checkpoints, track)
+            trained = train(task, distributed, checkpoints, track)
         config = write_model(options.model_dir, task, trained, computed, profile=options.profile, label=options.label)
         write_curve(options.curve, learning_curve(trained.progress.epochs))
         tracker.metrics({"parameters": config["parameters"], "best_epoch": config["training"]["best_epoch"]})

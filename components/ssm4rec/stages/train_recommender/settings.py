@@ -13,7 +13,7 @@ from ssm4rec.settings.flags import Flag, StageSettings, Written
 from ssm4rec.settings.outputs import kept_folder, output_file, output_folder
 from ssm4rec.settings.shared import Compile, DatasetDir, Device, Kernels, Label, Precision, Profile, Seed
 from ssm4rec.training.device import choose_device, choose_kernels
-from ssm4rec.training.machine import check_processes, choose_precision
+from ssm4rec.training.distributed import check_processes, choose_precision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from datetime import timedelta
 from typing import Final
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
+from torch import distributed as dist
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -31,7 +32,7 @@ own limits (10 minutes with NCCL) would end them. A process that dies is noticed
 
 
 @dataclass(frozen=True)
-class Machine:
+class Distributed:
     """What a training runs on.
 
     Attributes:
@@ -39,46 +40,46 @@ class Machine:
         precision: fp32; tf32 (matrix products of CUDA's TensorFloat-32); bf16 (autocast, weights and sums fp32).
         compiled: the model goes through torch.compile.
         rank: of this process, from 0; the first one validates, writes and speaks.
-        world: number of processes.
+        world_size: number of processes.
     """
 
     device: torch.device
     precision: Precision = "fp32"
     compiled: bool = False
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """This is the process that validates, writes and speaks."""
         return self.rank == 0
 
-    def numbers(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
         """Return the context in which the model computes."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def share(self, rows: int) -> tuple[slice, bool]:
+    def shard(self, rows: int) -> tuple[slice, bool]:
         """Return which of a batch's rows this process takes, and whether they count.
 
         A step needs every process: where there are fewer rows than processes, the rest go over the first row again,
         for nothing.
         """
         counts = self.rank < rows
-        return slice(self.rank, None, self.world) if counts else slice(0, 1), counts
+        return slice(self.rank, None, self.world_size) if counts else slice(0, 1), counts
 
     def sum(self, value: Tensor) -> float:
         """Return the sum of a scalar over the processes."""
-        if self.world > 1:
+        if self.world_size > 1:
             value = value.clone()
-            distributed.all_reduce(value)
+            dist.all_reduce(value)
         return value.item()
 
-    def from_first(self, value: object) -> object:
+    def broadcast(self, value: object) -> object:
         """Return the first process's value in every process."""
-        if self.world == 1:
+        if self.world_size == 1:
             return value
         values = [value]
-        distributed.broadcast_object_list(values)
+        dist.broadcast_object_list(values)
         return values[0]
 
 
@@ -146,32 +147,32 @@ def is_one_of_several() -> bool:
 
 
 @contextmanager
-def joined(machine: Machine) -> Iterator[Machine]:
-    """Yield the machine as one of torchrun's processes, if torchrun started this one; set its number format.
+def process_group(distributed: Distributed) -> Iterator[Distributed]:
+    """Yield it as one of torchrun's processes, if torchrun started this one; set its number format.
 
     TF32 is off unless asked for, in torch and in the kernels.
 
     Raises:
         InputError: ``--kernels fused``, and a kernel does not take the model's tensors.
     """
-    if machine.device.type == "cuda":
-        choose_float32_products(tf32=machine.precision == "tf32")
+    if distributed.device.type == "cuda":
+        choose_float32_products(tf32=distributed.precision == "tf32")
     try:
         if is_one_of_several():
-            yield from _one_of_several(machine)
+            yield from _one_of_several(distributed)
         else:
-            yield machine
+            yield distributed
     except MissingKernelError as error:
         raise InputError(f"--kernels fused: {error}") from None
 
 
-def _one_of_several(machine: Machine) -> Iterator[Machine]:
-    device = machine.device
+def _one_of_several(distributed: Distributed) -> Iterator[Distributed]:
+    device = distributed.device
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     try:
-        yield replace(machine, device=device, rank=distributed.get_rank(), world=distributed.get_world_size())
+        yield replace(distributed, device=device, rank=dist.get_rank(), world_size=dist.get_world_size())
     finally:
-        distributed.destroy_process_group()
+        dist.destroy_process_group()

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.training.machine import Machine, choose_precision
+from ssm4rec.training.distributed import Distributed, choose_precision
 
 STAGE = "ssm4rec.stages.train_recommender"
 
@@ -68,9 +68,9 @@ def test_one_message_for_flags_that_are_wrong_in_every_process(cycle_dataset: Pa
 
 
 def test_rows_are_shared_out_and_a_process_without_rows_goes_along_for_nothing() -> None:
-    machines = [Machine(torch.device("cpu"), rank=rank, world=3) for rank in range(3)]
-    assert [list(range(7))[machine.share(7)[0]] for machine in machines] == [[0, 3, 6], [1, 4], [2, 5]]
-    assert [machine.share(2) for machine in machines] == [
+    processes = [Distributed(torch.device("cpu"), rank=rank, world_size=3) for rank in range(3)]
+    assert [list(range(7))[distributed.shard(7)[0]] for distributed in processes] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert [distributed.shard(2) for distributed in processes] == [
         (slice(0, None, 3), True),
         (slice(1, None, 3), True),
         (slice(0, 1), False),
@@ -92,7 +92,7 @@ def test_scores_under_autocast_are_not_rounded() -> None:
     torch.manual_seed(0)
     model = recipe("sasrec", "best", "long").model.build(2000).eval()
     items, lengths = torch.randint(1, 2001, (2, 9)), torch.tensor([9, 9])
-    with Machine(torch.device("cpu"), "bf16").numbers(), torch.no_grad():
+    with Distributed(torch.device("cpu"), "bf16").autocast(), torch.no_grad():
         scores = model.score_next(items, lengths)
     assert scores.dtype == torch.float32
     assert all(len(row.unique()) > 1990 for row in scores)
