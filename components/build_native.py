@@ -1,7 +1,7 @@
 """Compiles the CPU kernel whenever hatchling installs the package or builds its wheel.
 
 Named in pyproject.toml as a build hook. Without a working C compiler the package has no kernel and computes in torch
-operations (ssm4rec/ops/choice.py); the build goes on with a warning, which `pip install -v` shows.
+operations (ssm4rec/ops/backend.py); the build goes on with a warning, which `pip install -v` shows.
 """
 
 import os

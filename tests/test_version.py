@@ -15,7 +15,7 @@ def say(*arguments: str) -> list[str]:
 def test_version_names_torch_and_what_stands_behind_every_compiled_operator() -> None:
     import torch
 
-    from ssm4rec.ops.choice import kernels
+    from ssm4rec.ops.backend import kernels
 
     version, torch_line, *operators = say("--version")
     assert version == f"ssm4rec {__version__}"

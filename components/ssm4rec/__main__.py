@@ -31,7 +31,7 @@ def installed() -> list[str]:
         return ["torch: not installed (prepare_data and report need none)"]
     import torch
 
-    from ssm4rec.ops.choice import kernels
+    from ssm4rec.ops.backend import kernels
 
     found = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "no GPU"
     lines = [f"torch {torch.__version__}: {found}"]

@@ -16,7 +16,7 @@ from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
 from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
-from ssm4rec.ops.choice import MissingKernelError, choose_form, form_of
+from ssm4rec.ops.backend import MissingKernelError, backend_of, choose_backend
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.linear_recurrence import linear_recurrence
 from ssm4rec.ops.selective_scan import selective_scan
@@ -59,13 +59,13 @@ def bench_operators(device: torch.device, runs: int) -> list[Row]:
         found: dict[tuple[str, str], float] = {}
         for form in ("sequential", "torch", "fused"):
             try:
-                choose_form(form, device)
+                choose_backend(form, device)
             except MissingKernelError:
                 continue
             for name, work in operators(B, L, device).items():
-                if form != "fused" or form_of(name, device).endswith("kernel"):
+                if form != "fused" or backend_of(name, device).endswith("kernel"):
                     found[name, form] = alternate({name: training_step(work)}, device, runs)[name]
-        choose_form("auto", device)
+        choose_backend("auto", device)
         for (name, form), spent in found.items():
             rows.append(
                 {

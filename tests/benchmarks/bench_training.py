@@ -24,7 +24,7 @@ from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.device import choose_device
 from ssm4rec.training.distributed import Distributed, choose_precision
 from ssm4rec.training.loop import train
-from ssm4rec.training.losses import Repeats, Shown, full_softmax_loss
+from ssm4rec.training.losses import Repeats, SeenItems, full_softmax_loss
 from ssm4rec.training.task import Task
 
 ITEMS = 3416
@@ -101,7 +101,9 @@ def bench_parts(device: torch.device, runs: int) -> list[Row]:
     hidden, vectors = draw(TOKENS, 64), draw(ITEMS, 64)
     targets = torch.randint(1, ITEMS + 1, (TOKENS,), device=device)
     rows, steps = torch.ones(TOKENS // 200, 200, device=device).nonzero(as_tuple=True)  # histories of 200 items
-    repeats = Repeats(torch.zeros((), device=device, requires_grad=True), Shown(targets.view(-1, 200), rows, steps + 1))
+    repeats = Repeats(
+        torch.zeros((), device=device, requires_grad=True), SeenItems(targets.view(-1, 200), rows, steps + 1)
+    )
     slope = torch.randn(76, ITEMS, device=device)  # of as many rows as a chunk of the loss has
 
     def products() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.table import MODELS
-from ssm4rec.ops.choice import MissingKernelError, choose_form, form_of
+from ssm4rec.ops.backend import MissingKernelError, backend_of, choose_backend
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
 from ssm4rec.ops.ssd import ssd
@@ -21,7 +21,7 @@ from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.device import choose_float32_products
 from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.loop import train
-from ssm4rec.training.losses import Repeats, Shown, full_softmax_loss
+from ssm4rec.training.losses import Repeats, SeenItems, full_softmax_loss
 from ssm4rec.training.task import Task
 
 pytestmark = pytest.mark.gpu
@@ -36,7 +36,7 @@ Form = Callable[[], tuple[Tensor, Tensor]]
 def as_before() -> Iterator[None]:
     choose_float32_products(tf32=False)  # or Triton's first compilation of a kernel decides for the whole process
     yield
-    choose_form("auto", CUDA)
+    choose_backend("auto", CUDA)
 
 
 def draw(*shape: int) -> Tensor:
@@ -52,10 +52,10 @@ def in_both_forms(operator: str, work: Form, leaves: list[Tensor], *, through_st
     found = []
     for form in ("torch", "fused"):
         try:
-            choose_form(form, CUDA)
+            choose_backend(form, CUDA)
         except MissingKernelError as error:
             pytest.skip(str(error))
-        assert form_of(operator, CUDA) == {"torch": "torch", "fused": "cuda_kernel"}[form]
+        assert backend_of(operator, CUDA) == {"torch": "torch", "fused": "cuda_kernel"}[form]
         y, state = work()
         loss = (y * y).sum() + (state.sum() if through_state else 0)
         found.append((y, state, *torch.autograd.grad(loss, leaves, allow_unused=True)))
@@ -117,8 +117,8 @@ def test_the_softmax_and_its_gradients_are_those_of_a_cpu(with_term: bool) -> No
     found = []
     for device in ("cpu", "cuda"):
         leaves = [leaf.to(device).requires_grad_() for leaf in (hidden, vectors, weight)[: 2 + with_term]]
-        shown = Shown(items.to(device), rows.to(device), counts.to(device))
-        repeats = Repeats(leaves[2], shown) if with_term else None
+        seen = SeenItems(items.to(device), rows.to(device), counts.to(device))
+        repeats = Repeats(leaves[2], seen) if with_term else None
         loss = full_softmax_loss(*leaves[:2], targets.to(device), repeats)
         found.append([tensor.cpu() for tensor in (loss, *torch.autograd.grad(loss, leaves))])
     for ours, expected in zip(*reversed(found), strict=True):

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from ssm4rec.models.serving import ServingRecommender
-from ssm4rec.ops.choice import choose_form, form_of
+from ssm4rec.ops.backend import backend_of, choose_backend
 from ssm4rec.ops.ssd import ssd, ssd_sequential
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.device import choose_float32_products
@@ -52,7 +52,7 @@ def interpreted() -> Iterator[None]:
         package.__path__ = [str(Path(spec.origin).parent)]
         patch.setitem(sys.modules, "mamba_ssm", package)
         yield
-        choose_form("auto", CPU)
+        choose_backend("auto", CPU)
 
 
 def _one_configuration(autotune: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,7 +81,7 @@ def test_the_kernels_compute_our_ssd(with_segments: bool, with_state: bool) -> N
     state = torch.randn(B, H, P, N) if with_state else None
     leaves = [leaf.requires_grad_() for leaf in (*leaves, *([] if state is None else [state]))]
     slopes = [torch.randn(B, L, H, P), torch.randn(B, H, P, N)]
-    assert form_of("ssd", CPU) == "cuda_kernel"
+    assert backend_of("ssd", CPU) == "cuda_kernel"
     found = ssd(*leaves[:5], segments, state)
     exact = [leaf.double() for leaf in leaves]
     expected = ssd_sequential(*exact[:5], segments, *exact[5:])
@@ -101,7 +101,7 @@ def test_recommenders_compute_with_the_kernels_what_they_do_without(name: str, r
     items, lengths = torch.randint(1, 21, (rows, length)), torch.full((rows,), length)
     found = []
     for form in ("torch", "auto"):
-        choose_form(form, CPU)  # type: ignore[arg-type]
+        choose_backend(form, CPU)  # type: ignore[arg-type]
         hidden = model(items, torch.arange(length).expand(rows, length) // 3)
         weights = [one for one in model.parameters() if one.requires_grad]
         gradients = torch.autograd.grad((hidden**2).sum(), weights, allow_unused=True)

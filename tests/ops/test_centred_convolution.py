@@ -5,16 +5,16 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from ssm4rec.ops.backend import choose_backend
 from ssm4rec.ops.centred_convolution import centred_convolution, centred_convolution_sequential
-from ssm4rec.ops.choice import choose_form
 
 
 @pytest.fixture(params=["torch", "sequential"])
 def form(request: pytest.FixtureRequest) -> Iterator[str]:
     device = torch.device("cpu")
-    choose_form(request.param, device)
+    choose_backend(request.param, device)
     yield request.param
-    choose_form("auto", device)
+    choose_backend("auto", device)
 
 
 def draw(*shape: int, seed: int = 3) -> torch.Tensor:

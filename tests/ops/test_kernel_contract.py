@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.serving import ServingRecommender
 from ssm4rec.models.table import MODELS
-from ssm4rec.ops.choice import MissingKernelError, choose_form
+from ssm4rec.ops.backend import MissingKernelError, choose_backend
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
 from ssm4rec.ops.ssd import ssd
@@ -44,7 +44,7 @@ class CUDAAutocast(TorchFunctionMode):
 def called() -> Iterator[list[str]]:
     with make_believe() as calls:
         yield calls
-    choose_form("auto", CPU)
+    choose_backend("auto", CPU)
 
 
 def model_of(name: str, profile: str) -> Recommender:
@@ -82,10 +82,10 @@ def test_every_recommender_passes_the_kernels_checks(
 ) -> None:
     """In float32 with the results of the torch form; in bfloat16 as under CUDA's autocast."""
     model = model_of(name, profile)
-    choose_form("torch", CPU)
+    choose_backend("torch", CPU)
     expected = work(model, B, L)
     assert not called
-    choose_form("fused", CPU)
+    choose_backend("fused", CPU)
     for one, other in zip(work(model, B, L), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
     kernels = {
@@ -115,7 +115,7 @@ def test_convolution_of_a_slice(
     weight, bias = draw(channels, width), draw(channels)
     segments = torch.arange(L).expand(B, L) if more == "segments" else None
     state = draw(B, channels, width - 1).transpose(1, 2) if more == "state" else None
-    choose_form("fused", CPU)
+    choose_backend("fused", CPU)
     y, _ = causal_convolution(x, weight, bias, segments, state)
     assert y.dtype == dtype
     leaves = [x, weight, bias, *([] if state is None else [state])]
@@ -166,9 +166,9 @@ def test_what_a_kernel_does_not_take_goes_to_torch_or_is_refused(
     assert not called
     (said,) = (record.message for record in caplog.records if "does not take" in record.message)
     assert what in said
-    choose_form("torch", CPU)
+    choose_backend("torch", CPU)
     torch.manual_seed(0)
     assert torch.equal(call(), y)
-    choose_form("fused", CPU)
+    choose_backend("fused", CPU)
     with pytest.raises(MissingKernelError, match=rf"does not take {what}.*; choose auto or torch$"):
         call()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssm4rec.ops.choice import choose_form
+from ssm4rec.ops.backend import choose_backend
 from ssm4rec.ops.selective_scan import selective_scan, selective_scan_sequential, selective_scan_torch
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ def as_before() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    choose_form("auto", CPU)
+    choose_backend("auto", CPU)
 
 
 @pytest.fixture
@@ -92,12 +92,12 @@ def test_native_equals_sequential(
         arguments[2] = arguments[2].detach()[:, :1].clone().requires_grad_()
     exact = [tensor.detach().double().requires_grad_() for tensor in arguments]
     segments = packed_ids(*sizes[:2]) if packed else None
-    cuts = None if segments is None else torch.nn.functional.pad(segments.diff(dim=1) != 0, (1, 0))
+    segment_starts = None if segments is None else torch.nn.functional.pad(segments.diff(dim=1) != 0, (1, 0))
     rates = exact[2].expand(-1, sizes[3])
     reference = selective_scan_sequential(*exact[:2], rates, *exact[3:5], segments, exact[5])
     expected = values_and_gradients(reference, exact)
     for variant in range(VARIANTS):
-        outputs = native(*arguments[:5], cuts, arguments[5], variant)
+        outputs = native(*arguments[:5], segment_starts, arguments[5], variant)
         assert_close(values_and_gradients(outputs, arguments), expected, tolerance=2e-6)
 
 
@@ -154,7 +154,7 @@ FORMS = [("sequential", torch.float64), ("torch", torch.float64), ("auto", torch
 
 @pytest.mark.parametrize(("form", "dtype"), FORMS)
 def test_segments_are_as_if_each_stood_alone(form: str, dtype: torch.dtype) -> None:
-    choose_form(form, CPU)
+    choose_backend(form, CPU)
     x, dt, A, b, c, state = inputs(2, 9, 3, 2, dtype)
     segments = torch.tensor([[0, 0, 0, 0, 1, 1, 5, 6, 6]] * 2)
     y, last = selective_scan(x, dt, A, b, c, segments, state)
@@ -172,7 +172,7 @@ def test_segments_are_as_if_each_stood_alone(form: str, dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize(("form", "dtype"), FORMS)
 def test_a_state_continues_the_row(form: str, dtype: torch.dtype) -> None:
-    choose_form(form, CPU)
+    choose_backend(form, CPU)
     x, dt, A, b, c, _ = inputs(2, 37, 3, 2, dtype)
     whole, last = selective_scan(x, dt, A, b, c)
     state, parts = None, []
@@ -194,7 +194,7 @@ def test_closed_form_of_a_constant_decay() -> None:
 
 @pytest.mark.parametrize(("form", "L"), [("torch", 500), ("auto", 10_000)])
 def test_long_rows_and_large_steps_stay_finite(form: str, L: int) -> None:
-    choose_form(form, CPU)
+    choose_backend(form, CPU)
     arguments = inputs(1, L, 2, 3, dtype=torch.float32)
     with torch.no_grad():
         arguments[1][:, ::2] = 1e3

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from ssm4rec.artifacts.latency import LatencySummary, read_samples
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.latency.summary import crossings, mark_outliers, results
-from ssm4rec.ops.choice import choose_form
+from ssm4rec.ops.backend import choose_backend
 from ssm4rec.report.measurements import gather_latency, why_not_measured
 from ssm4rec.stages.measure_latency.__main__ import computing_threads, main, run
 from ssm4rec.stages.measure_latency.settings import Settings
@@ -111,7 +111,7 @@ def test_every_choice_stands_in_the_rows(cycle_dataset: Path, models: list[Path]
     try:
         run(Settings.parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
     finally:
-        choose_form("auto", torch.device("cpu"))
+        choose_backend("auto", torch.device("cpu"))
     rows = read_samples(tmp_path / "latency")
     assert len(rows) == 5 * 2 * 2
     assert {(row.precision, row.kernels, row.threads) for row in rows} == {("bf16", "torch", 1)}

@@ -11,7 +11,7 @@ from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.losses import (
     Criterion,
     Repeats,
-    Shown,
+    SeenItems,
     binary_loss,
     full_softmax_loss,
     gbce_power,
@@ -42,15 +42,15 @@ def test_full_softmax_equals_cross_entropy(targets: int) -> None:
 
 def repeats_by_hand(items: torch.Tensor, rows: torch.Tensor, counts: torch.Tensor, item_count: int) -> torch.Tensor:
     """Return ones (T, V) where an item is shown before a target."""
-    shown = torch.zeros(len(rows), item_count, dtype=torch.float64)
+    seen = torch.zeros(len(rows), item_count, dtype=torch.float64)
     for place, (row, count) in enumerate(zip(rows.tolist(), counts.tolist(), strict=True)):
         for item in items[row, :count].tolist():
             if 0 < item <= item_count:
-                shown[place, item - 1] = 1.0
-    return shown
+                seen[place, item - 1] = 1.0
+    return seen
 
 
-def draw_shown(targets: int, item_count: int) -> tuple[Shown, torch.Tensor]:
+def draw_seen(targets: int, item_count: int) -> tuple[SeenItems, torch.Tensor]:
     """Return rows with repeated items, a mask token and padding, and targets, some of which repeat."""
     generator = torch.Generator().manual_seed(2)
     items = torch.randint(1, item_count + 1, (20, 7), generator=generator)
@@ -60,7 +60,7 @@ def draw_shown(targets: int, item_count: int) -> tuple[Shown, torch.Tensor]:
     counts = torch.randint(0, 8, (targets,), generator=generator)
     target = torch.randint(1, item_count + 1, (targets,), generator=generator)
     target[::3] = items[rows[::3], 1]
-    return Shown(items, rows, counts), target
+    return SeenItems(items, rows, counts), target
 
 
 @pytest.mark.parametrize("targets", [1, 33, 200])
@@ -68,10 +68,10 @@ def test_a_repeat_term_in_the_full_softmax_equals_its_definition(targets: int) -
     V, D = 9000, 6
     hidden, vectors = draw(targets, D), draw(V, D, seed=1)
     weight = torch.tensor(-1.7, dtype=torch.float64, requires_grad=True)
-    shown, target = draw_shown(targets, V)
-    logits = hidden @ vectors.T + weight * repeats_by_hand(shown.items, shown.rows, shown.counts, V)
+    seen, target = draw_seen(targets, V)
+    logits = hidden @ vectors.T + weight * repeats_by_hand(seen.items, seen.rows, seen.counts, V)
     expected = functional.cross_entropy(logits, target - 1)
-    actual = full_softmax_loss(hidden, vectors, target, Repeats(weight, shown))
+    actual = full_softmax_loss(hidden, vectors, target, Repeats(weight, seen))
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
     for one, other in zip(
         torch.autograd.grad(3 * actual, (hidden, vectors, weight)),
@@ -84,12 +84,12 @@ def test_a_repeat_term_in_the_full_softmax_equals_its_definition(targets: int) -
 def test_the_gradient_of_the_repeat_term_against_finite_differences() -> None:
     V = 11
     hidden, vectors = draw(40, 3), draw(V, 3, seed=1)
-    shown, target = draw_shown(40, V)
+    seen, target = draw_seen(40, V)
     negatives = torch.randint(1, V + 1, (40, 4), generator=torch.Generator().manual_seed(5))
     probability = torch.full((V,), 1 / V, dtype=torch.float64)
 
     def losses(weight: torch.Tensor) -> torch.Tensor:
-        repeats = Repeats(weight, shown)
+        repeats = Repeats(weight, seen)
         return torch.stack(
             [
                 full_softmax_loss(hidden, vectors, target, repeats),
@@ -106,18 +106,18 @@ def test_the_gradient_of_the_repeat_term_against_finite_differences() -> None:
 def test_a_repeat_term_in_the_sampled_losses_equals_its_definition() -> None:
     V, weight = 50, torch.tensor(2.5, dtype=torch.float64)
     hidden, vectors = draw(60, 3), draw(V, 3, seed=1)
-    shown, target = draw_shown(60, V)
-    scores = hidden @ vectors.T + weight * repeats_by_hand(shown.items, shown.rows, shown.counts, V)
+    seen, target = draw_seen(60, V)
+    scores = hidden @ vectors.T + weight * repeats_by_hand(seen.items, seen.rows, seen.counts, V)
     negatives = torch.randint(1, V + 1, (60, 4), generator=torch.Generator().manual_seed(5))
     absent = negatives == target[:, None]
     own, others = scores.gather(1, target[:, None] - 1)[:, 0], scores.gather(1, negatives - 1)
     pushed = functional.softplus(others).masked_fill(absent, 0.0).sum(1)
     expected = ((functional.softplus(-own) + pushed) / 5).mean()
-    actual = binary_loss(hidden, vectors, target, negatives, 1.0, Repeats(weight, shown))
+    actual = binary_loss(hidden, vectors, target, negatives, 1.0, Repeats(weight, seen))
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
     # With every item a negative once, the sampled softmax is the full one.
     everything, uniform = torch.arange(1, V + 1), torch.full((V,), 1 / V, dtype=torch.float64)
-    sampled = sampled_softmax_loss(hidden, vectors, target, everything, uniform, Repeats(weight, shown))
+    sampled = sampled_softmax_loss(hidden, vectors, target, everything, uniform, Repeats(weight, seen))
     torch.testing.assert_close(sampled, functional.cross_entropy(scores, target - 1), rtol=1e-10, atol=1e-10)
 
 

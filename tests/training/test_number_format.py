@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import distributed
 
-from ssm4rec.ops.choice import choose_form
+from ssm4rec.ops.backend import choose_backend
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.stages.train_recommender.__main__ import run
 from ssm4rec.stages.train_recommender.settings import Settings
@@ -132,5 +132,5 @@ def test_a_convolution_that_the_kernel_does_not_take(cycle_dataset: Path, tmp_pa
                 with pytest.raises(InputError, match=r"^--kernels fused: .* width 5: it takes 2 to 4; choose auto or"):
                     run(options)
     finally:
-        choose_form("auto", torch.device("cpu"))
+        choose_backend("auto", torch.device("cpu"))
     assert (tmp_path / "model").exists() == (kernels == "auto")

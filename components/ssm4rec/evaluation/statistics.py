@@ -49,23 +49,23 @@ def by_user(gains: Floats, users: Int32s) -> tuple[Floats, Int64s]:
 
 
 def bootstrap_means(
-    gains: Floats, resamples: int, random: numpy.random.Generator, targets: Int64s | None = None
+    gains: Floats, resamples: int, rng: numpy.random.Generator, targets: Int64s | None = None
 ) -> Floats:
     """Return the columns' means over the targets of U users drawn with replacement, R times, (R, C).
 
     Args:
         gains: each user's sums, (U, C).
         resamples: R.
-        random: gives the draws.
+        rng: gives the draws.
         targets: of each user, at least 1, (U,); None: one each.
     """
     if targets is not None and (targets > 1).any():
-        both = _bootstrap_means(numpy.column_stack([gains, targets]), resamples, random)
+        both = _bootstrap_means(numpy.column_stack([gains, targets]), resamples, rng)
         return both[:, :-1] / both[:, -1:]
-    return _bootstrap_means(gains, resamples, random)
+    return _bootstrap_means(gains, resamples, rng)
 
 
-def _bootstrap_means(gains: Floats, resamples: int, random: numpy.random.Generator) -> Floats:
+def _bootstrap_means(gains: Floats, resamples: int, rng: numpy.random.Generator) -> Floats:
     """Return the columns' means over U users drawn with replacement, R times, (R, C)."""
     users = len(gains)
     active = _active(gains)
@@ -75,15 +75,13 @@ def _bootstrap_means(gains: Floats, resamples: int, random: numpy.random.Generat
     for first, rows in _blocks(resamples, len(active)):
         counts = numpy.empty((rows, len(active)))
         for count in counts:
-            drawn = random.integers(len(active), size=random.binomial(users, len(active) / users))
+            drawn = rng.integers(len(active), size=rng.binomial(users, len(active) / users))
             count[:] = numpy.bincount(drawn, minlength=len(active))
         means[first : first + rows] = counts @ active
     return means / users
 
 
-def flipped_means(
-    gains: Floats, resamples: int, random: numpy.random.Generator, targets: Int64s | None = None
-) -> Floats:
+def flipped_means(gains: Floats, resamples: int, rng: numpy.random.Generator, targets: Int64s | None = None) -> Floats:
     """Return the columns' means after each user's gains got a random sign, R times, (R, C).
 
     The difference of two columns is the mean of the differences with random signs: what the difference of two models
@@ -92,7 +90,7 @@ def flipped_means(
     Args:
         gains: each user's sums, (U, C).
         resamples: R.
-        random: gives the signs.
+        rng: gives the signs.
         targets: of each user, at least 1, (U,); None: one each.
     """
     active = _active(gains)
@@ -100,7 +98,7 @@ def flipped_means(
     if not len(active):
         return means
     for first, rows in _blocks(resamples, len(active)):
-        bits = numpy.frombuffer(random.bytes(rows * len(active) // 8 + 1), dtype=numpy.uint8)
+        bits = numpy.frombuffer(rng.bytes(rows * len(active) // 8 + 1), dtype=numpy.uint8)
         positive = numpy.unpackbits(bits, count=rows * len(active)).reshape(rows, -1).astype(numpy.float64)
         means[first : first + rows] = 2 * (positive @ active) - active.sum(axis=0)
     return means / (len(gains) if targets is None else targets.sum())

@@ -127,7 +127,7 @@ def compare_windows(
     if all(len(own) < 2 for own in windows.values()):
         raise InputError("no model was evaluated with two windows: there is nothing to compare; name more (--lengths)")
     comparison = compare(dataset, evaluations, resamples, seed)
-    random = numpy.random.default_rng([seed, 1])
+    rng = numpy.random.default_rng([seed, 1])
     shorter = [(model, window, model, own[-1]) for model, own in windows.items() for window in own[:-1]]
     rivals = [
         (model, window, baseline, window)
@@ -139,8 +139,8 @@ def compare_windows(
     return WindowComparison(
         windows,
         comparison,
-        _pairs(comparison, evaluations, shorter, resamples, random),
-        _pairs(comparison, evaluations, rivals, resamples, random),
+        _pairs(comparison, evaluations, shorter, resamples, rng),
+        _pairs(comparison, evaluations, rivals, resamples, rng),
     )
 
 
@@ -149,7 +149,7 @@ def _pairs(
     evaluations: Evaluations,
     wanted: Sequence[tuple[str, int, str, int]],
     resamples: int,
-    random: numpy.random.Generator,
+    rng: numpy.random.Generator,
 ) -> tuple[WindowPair, ...]:
     """Return the wanted pairs (model, window, other, its window), corrected for their number."""
     found = {}
@@ -175,7 +175,7 @@ def _pairs(
             sums, targets = by_user(gains[0] - gains[1], evaluations.any_ranks.users[cut])
             of_cut = None
             if window != other_window and len(targets) > 1:
-                drawn = bootstrap_means(sums[:, None], resamples, random, targets)[:, 0]
+                drawn = bootstrap_means(sums[:, None], resamples, rng, targets)[:, 0]
                 of_cut = difference_over_users(sums, targets, drawn)
             pairs.append(WindowPair(*names, protocol, replace(difference, p_holm=p_holm), len(targets), of_cut))
     return tuple(pairs)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import torch
 
-from ssm4rec.ops.choice import kernels
+from ssm4rec.ops.backend import kernels
 
 IDLE_BELOW: Final = 0.1
 """A machine is called idle if other processes used fewer CPU cores than this, on average over the measurement."""

@@ -55,28 +55,28 @@ def mean_without_outliers(values: Array, axis: int = -1) -> Array:
     return mean
 
 
-def mean_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
+def mean_interval(values: Float64s, rng: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
     """Return the mean of samples (n,), n at least 2, and its interval."""
     n = len(values)
     # The level at which a percentile interval of normal samples is as wide as Student's, with n - 1 in the variance.
     reach = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * (n / (n - 1)) ** 0.5
-    return _interval(values, numpy.mean, 1 - 2 * float(stats.norm.sf(reach)), random, resamples)
+    return _interval(values, numpy.mean, 1 - 2 * float(stats.norm.sf(reach)), rng, resamples)
 
 
-def median_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
+def median_interval(values: Float64s, rng: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
     """Return the median of samples (n,), n at least 2, and its interval."""
-    return _interval(values, numpy.median, CONFIDENCE, random, resamples)
+    return _interval(values, numpy.median, CONFIDENCE, rng, resamples)
 
 
-def fenced_interval(values: Float64s, random: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
+def fenced_interval(values: Float64s, rng: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
     """Return the mean without outliers of samples (n,), n at least 2, and its interval."""
-    return _interval(values, mean_without_outliers, CONFIDENCE, random, resamples)
+    return _interval(values, mean_without_outliers, CONFIDENCE, rng, resamples)
 
 
 def _interval(
-    values: Float64s, statistic: Callable[..., Any], level: float, random: numpy.random.Generator, resamples: int
+    values: Float64s, statistic: Callable[..., Any], level: float, rng: numpy.random.Generator, resamples: int
 ) -> Estimate:
     found = stats.bootstrap(
-        (values,), statistic, confidence_level=level, n_resamples=resamples, method="percentile", rng=random
+        (values,), statistic, confidence_level=level, n_resamples=resamples, method="percentile", rng=rng
     ).confidence_interval
     return Estimate(float(statistic(values)), float(found.low), float(found.high), len(values))

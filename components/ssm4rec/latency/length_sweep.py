@@ -26,14 +26,14 @@ def measure_lengths(measurement: Measurement, subjects: Sequence[Subject], datas
     generated ones stand alone. Of models that differ in seed only, the first is timed.
     """
     protocol, device = measurement.protocol, measurement.distributed.device
-    random = numpy.random.default_rng([protocol.seed, 2])
+    rng = numpy.random.default_rng([protocol.seed, 2])
     for length in protocol.lengths:
         stretched = [stretch(subject, length + 1, dataset.item_count) for subject in distinct(subjects)]
         if measurement.distributed.compiled:
             for subject in stretched:
                 subject.model.compile(dynamic=True)
         modes = [(subject, mode) for subject in stretched for mode in _modes(subject)]
-        generated = torch.from_numpy(random.integers(1, dataset.item_count + 1, (protocol.samples, length + 1)))
+        generated = torch.from_numpy(rng.integers(1, dataset.item_count + 1, (protocol.samples, length + 1)))
         measurement.take(
             [Task(subject, mode, 1, "length", "generated", length) for subject, mode in modes],
             partial(_generated, generated.to(device)),
@@ -42,7 +42,7 @@ def measure_lengths(measurement: Measurement, subjects: Sequence[Subject], datas
         if len(users):
             measurement.take(
                 [Task(subject, mode, 1, "length", "data", length) for subject, mode in modes],
-                partial(_real, dataset, random.choice(users, protocol.samples), length, device),
+                partial(_real, dataset, rng.choice(users, protocol.samples), length, device),
             )
 
 

@@ -94,5 +94,5 @@ def draw_users(dataset: SequenceDataset, protocol: Protocol) -> list[Int64s]:
             f"--users {protocol.users}: only {len(eligible)} users of {dataset.name} have a test target; draw them "
             f"with replacement (--with-replacement true) or fewer (--users {len(eligible)})"
         )
-    random = numpy.random.default_rng([protocol.seed, 0])
-    return [random.choice(eligible, protocol.users, replace=protocol.with_replacement) for _ in range(protocol.samples)]
+    rng = numpy.random.default_rng([protocol.seed, 0])
+    return [rng.choice(eligible, protocol.users, replace=protocol.with_replacement) for _ in range(protocol.samples)]

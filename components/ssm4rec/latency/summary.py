@@ -47,8 +47,8 @@ def results(rows: Sequence[TimedSample], seed: int) -> tuple[LatencyResult, ...]
 
     They come in the order of kind (users first), length, histories, batch (largest first), mode and model.
     """
-    random = numpy.random.default_rng([seed, 3])
-    found = [_result(group, random) for group in grouped(rows).values()]
+    rng = numpy.random.default_rng([seed, 3])
+    found = [_result(group, rng) for group in grouped(rows).values()]
 
     def place(result: LatencyResult) -> tuple[object, ...]:
         what = (result.kind != "users", result.length or 0, result.histories, -result.batch, result.mode)
@@ -57,7 +57,7 @@ def results(rows: Sequence[TimedSample], seed: int) -> tuple[LatencyResult, ...]
     return tuple(sorted(found, key=place))
 
 
-def _result(rows: list[TimedSample], random: numpy.random.Generator) -> LatencyResult:
+def _result(rows: list[TimedSample], rng: numpy.random.Generator) -> LatencyResult:
     first = rows[0]
     values = seconds_per_user(rows)
     total = sum(row.total_seconds for row in rows)
@@ -77,9 +77,9 @@ def _result(rows: list[TimedSample], random: numpy.random.Generator) -> LatencyR
         samples=len(rows),
         outliers=sum(row.outlier for row in rows),
         mean_length=float(numpy.mean([row.mean_length for row in rows])),
-        mean=mean_interval(values, random),
-        mean_without_outliers=fenced_interval(values, random),
-        median=median_interval(values, random),
+        mean=mean_interval(values, rng),
+        mean_without_outliers=fenced_interval(values, rng),
+        median=median_interval(values, rng),
         request_p50=p50,
         request_p95=p95,
         request_p99=p99,

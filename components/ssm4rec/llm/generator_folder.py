@@ -22,7 +22,7 @@ from ssm4rec.llm.generator_settings import SCRATCH, GeneratorRecipe
 from ssm4rec.llm.language_models import language_model_folder, load_both
 from ssm4rec.llm.queries import QueryPrompts
 from ssm4rec.llm.scratch_models import new_language_model, train_tokenizer
-from ssm4rec.ops.choice import has_kernel
+from ssm4rec.ops.backend import has_kernel
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_folder, write_json
 

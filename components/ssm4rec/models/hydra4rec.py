@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.hydra import Hydra, HydraConfig
-from ssm4rec.models.mixer import inside, last_alone
+from ssm4rec.models.mixer import last_alone, valid_mask
 from ssm4rec.models.recommender import Recommender, initialize, item_embedding
 from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 
@@ -133,7 +133,7 @@ class Hydra4Rec(Recommender):
                 return super().next_hidden(items, lengths)
             case "mean":
                 hidden: Tensor = self(items)
-                return (hidden * inside(lengths, items.shape[1])[..., None]).sum(1) / lengths[:, None]
+                return (hidden * valid_mask(lengths, items.shape[1])[..., None]).sum(1) / lengths[:, None]
             case "mask":
                 return super().next_hidden(*self._ask(items, lengths))
 

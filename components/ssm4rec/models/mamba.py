@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, inside, last_alone
+from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, last_alone, valid_mask
 from ssm4rec.models.recommender import INITIAL_DEVIATION
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
@@ -91,7 +91,7 @@ class Mamba(nn.Module):
         dt, b, c = torch.split(self.x_proj(x), [self.rank, N, N], dim=-1)
         dt = functional.softplus(functional.linear(dt, self.dt_proj_weight, self.dt_bias))  # (B, L, E)
         if lengths is not None:
-            dt = dt * inside(lengths, x.shape[1])[..., None]
+            dt = dt * valid_mask(lengths, x.shape[1])[..., None]
             last = inputs_before(inputs, lengths, recent, self.config.d_conv - 1)
         y, memory = selective_scan(x, dt, -torch.exp(self.A_log), b, c, segments, memory)
         if ends is not None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, inside, last_alone
+from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, last_alone, valid_mask
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.ssd import ssd
 
@@ -77,7 +77,7 @@ class Mamba2(nn.Module):
         x = x.reshape(B, L, self.n_heads, P)
         dt = functional.softplus(dt + self.dt_bias)  # (B, L, H)
         if lengths is not None:
-            dt = dt * inside(lengths, L)[..., None]
+            dt = dt * valid_mask(lengths, L)[..., None]
             last = inputs_before(mixed, lengths, recent, self.config.d_conv - 1)
         y, memory = ssd(x, dt, -torch.exp(self.A_log), b, c, segments, memory, self.config.chunk_size)
         if ends is not None:

@@ -21,7 +21,7 @@ MixerState = tuple[Tensor, ...]
 """Each tensor (B, ...)."""
 
 
-def inside(lengths: Tensor, steps: int) -> Tensor:
+def valid_mask(lengths: Tensor, steps: int) -> Tensor:
     """Return which of ``steps`` positions are real, (B, L) of bool."""
     return torch.arange(steps, device=lengths.device) < lengths[:, None]
 

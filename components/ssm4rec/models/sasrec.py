@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mixer import inside, last_alone
+from ssm4rec.models.mixer import last_alone, valid_mask
 from ssm4rec.models.recommender import initialize, item_embedding
 from ssm4rec.models.serving import ServingRecommender
 from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
@@ -145,7 +145,7 @@ class SASRec(ServingRecommender):
 
     def _attends(self, lengths: Tensor | None, steps: int) -> list[Attend]:
         """Return each layer's attention in rows of one history: the last layer's from the last positions, if given."""
-        last = _causal if lengths is None else _masked(inside(lengths, steps)[:, None, None])
+        last = _causal if lengths is None else _masked(valid_mask(lengths, steps)[:, None, None])
         return [*[_causal] * (len(self.layers) - 1), last]
 
     def _read(self, items: Tensor, places: Tensor, attends: list[Attend], lengths: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ssm4rec.ops.choice import form_of
+from ssm4rec.ops.backend import backend_of
 from ssm4rec.ops.convolution import depthwise, depthwise_in_segments
 
 
@@ -28,7 +28,7 @@ def centred_convolution(x: Tensor, weight: Tensor, bias: Tensor, segments: Tenso
     """
     if weight.shape[1] % 2 == 0:
         raise ValueError(f"a centred convolution has an odd width, not {weight.shape[1]}")
-    if form_of("centred_convolution", x.device) == "sequential":
+    if backend_of("centred_convolution", x.device) == "sequential":
         return centred_convolution_sequential(x, weight, bias, segments)
     reach = weight.shape[1] // 2
     padded = functional.pad(x, (0, 0, reach, reach))

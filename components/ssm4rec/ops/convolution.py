@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-from ssm4rec.ops.choice import accepted, form_of, fused_module, other_types
+from ssm4rec.ops.backend import accepted, backend_of, fused_module, other_types
 
 
 def causal_convolution(
@@ -27,7 +27,7 @@ def causal_convolution(
         The outputs (B, L, C), and the last W - 1 inputs (B, W - 1, C), with which the next row of the same sequences
         goes on; zeros where they are of an earlier segment than the last.
     """
-    match form_of("causal_convolution", x.device):
+    match backend_of("causal_convolution", x.device):
         case "sequential":
             return causal_convolution_sequential(x, weight, bias, segments, initial_state)
         case "cuda_kernel" if (segments is None or initial_state is None) and accepted(  # the kernel takes one of them

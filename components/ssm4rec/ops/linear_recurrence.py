@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ssm4rec.ops.choice import form_of
+from ssm4rec.ops.backend import backend_of
 
 _SHORTEST_CHUNK: Final = 16
 """Shorter ones would save nothing: with more than one chunk, what is carried between them costs a pass of its own."""
@@ -27,7 +27,7 @@ _SHORTEST_CHUNK: Final = 16
 def linear_recurrence(
     x: Tensor, decay: Tensor, segments: Tensor | None = None, initial_state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Evaluate the recurrence in the form that ``ops.choice`` names; there is no fused one.
+    """Evaluate the recurrence by the backend that ``ops.backend`` names; there is no fused one.
 
     Complex tensors are pairs of reals side by side: ``torch.view_as_complex`` and ``torch.view_as_real`` cost nothing.
 
@@ -40,7 +40,7 @@ def linear_recurrence(
     Returns:
         All states (B, L, C), and the state after the last position (B, C), which is the last of them.
     """
-    match form_of("linear_recurrence", x.device):
+    match backend_of("linear_recurrence", x.device):
         case "sequential":
             return linear_recurrence_sequential(x, decay, segments, initial_state)
         case _:

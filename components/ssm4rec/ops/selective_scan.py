@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ssm4rec.ops.choice import accepted, form_of, fused_module, other_types
+from ssm4rec.ops.backend import accepted, backend_of, fused_module, other_types
 
 
 def selective_scan(
@@ -27,7 +27,7 @@ def selective_scan(
     segments: Tensor | None = None,
     initial_state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Evaluate the map in the form that ``ops.choice`` names.
+    """Evaluate the map by the backend that ``ops.backend`` names.
 
     The CPU kernel computes in float32 and the CUDA kernel knows neither segments nor an initial state: what is beyond
     them takes the torch form.
@@ -49,7 +49,7 @@ def selective_scan(
         ValueError: shapes do not fit together.
     """
     check_shapes(x, dt, A, b, c, segments, initial_state)
-    match form_of("selective_scan", x.device):
+    match backend_of("selective_scan", x.device):
         case "sequential":
             return selective_scan_sequential(x, dt, A, b, c, segments, initial_state)
         case "cuda_kernel" if (segments is None and initial_state is None) and accepted(
@@ -112,7 +112,7 @@ def selective_scan_torch(
         (dt * x)[..., None].unbind(1),
         b[:, :, None].unbind(1),
         c[..., None].unbind(1),
-        [None] * L if segments is None else (~cuts(segments))[..., None, None].unbind(1),
+        [None] * L if segments is None else (~segment_starts(segments))[..., None, None].unbind(1),
         strict=True,
     )
     outputs = []
@@ -129,7 +129,7 @@ def _fused_cpu(
     x: Tensor, dt: Tensor, A: Tensor, b: Tensor, c: Tensor, segments: Tensor | None, initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     kernel = fused_module("selective_scan", x.device).selective_scan_native
-    y, state = kernel(x, dt, A, b, c, None if segments is None else cuts(segments), initial_state)
+    y, state = kernel(x, dt, A, b, c, None if segments is None else segment_starts(segments), initial_state)
     return y, state
 
 
@@ -158,7 +158,7 @@ def _refuse(gradient: Tensor | None) -> None:
         raise NotImplementedError("mamba-ssm has no gradient from the last state of its scan: choose the torch form")
 
 
-def cuts(segments: Tensor) -> Tensor:
+def segment_starts(segments: Tensor) -> Tensor:
     """Return where a segment (ids (B, L), never falling) starts that is not the row's first, (B, L) of bool."""
     return functional.pad(segments.diff(dim=1) != 0, (1, 0))
 

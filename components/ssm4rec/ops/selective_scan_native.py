@@ -44,20 +44,20 @@ def selective_scan_native(
     A: Tensor,
     b: Tensor,
     c: Tensor,
-    cuts: Tensor | None,
+    segment_starts: Tensor | None,
     initial_state: Tensor | None,
     variant: int = VARIANTS - 1,
 ) -> tuple[Tensor, Tensor]:
     """Evaluate the scan and its gradients; the same to the last bit on any number of threads.
 
     Args:
-        x: (B, L, E), float32 on the CPU like all but ``cuts``; likewise dt (B, L, E), A (E, N) or (E, 1), b and c
-            (B, L, N).
+        x: (B, L, E), float32 on the CPU like all but ``segment_starts``; also dt (B, L, E), A (E, N) or (E, 1), b and
+            c (B, L, N).
         dt: 0 or more.
         A: 0 or less; (E, 1) is the same rate for all N numbers of a channel's state, at a fraction of the time.
         b: input maps.
         c: output maps.
-        cuts: where a segment starts that is not the row's first, (B, L) of bool; None: nowhere.
+        segment_starts: where a segment starts that is not the row's first, (B, L) of bool; None: nowhere.
         initial_state: (B, E, N); None: zeros.
         variant: of the kernel, below ``VARIANTS``.
 
@@ -67,7 +67,7 @@ def selective_scan_native(
     Raises:
         MemoryError: there is no memory for the kernel's own arrays.
     """
-    outputs: tuple[Tensor, Tensor] = _SelectiveScan.apply(x, dt, A, b, c, cuts, initial_state, variant)  # type: ignore[no-untyped-call]
+    outputs: tuple[Tensor, Tensor] = _SelectiveScan.apply(x, dt, A, b, c, segment_starts, initial_state, variant)  # type: ignore[no-untyped-call]
     return outputs
 
 
@@ -80,18 +80,20 @@ class _SelectiveScan(torch.autograd.Function):
         A: Tensor,
         b: Tensor,
         c: Tensor,
-        cuts: Tensor | None,
+        segment_starts: Tensor | None,
         initial_state: Tensor | None,
         variant: int,
     ) -> tuple[Tensor, Tensor]:
         x, dt, A, b, c = (tensor.contiguous() for tensor in (x, dt, A, b, c))
-        cuts, initial_state = (tensor if tensor is None else tensor.contiguous() for tensor in (cuts, initial_state))
+        segment_starts, initial_state = (
+            tensor if tensor is None else tensor.contiguous() for tensor in (segment_starts, initial_state)
+        )
         B, L, E = x.shape
         N, R = b.shape[2], A.shape[1]
         sizes = (variant, torch.get_num_threads(), B, L, E, N, R)
         starts = x.new_empty(_library.selective_scan_starts(B, L, E, N)) if any(ctx.needs_input_grad) else None
         y, state = torch.empty_like(x), x.new_empty(B, E, N)
-        inputs = (x, dt, A, b, c, cuts)
+        inputs = (x, dt, A, b, c, segment_starts)
         _done(_library.selective_scan_forward(*sizes, *_addresses(*inputs, initial_state, y, state, starts)))
         ctx.save_for_backward(*inputs, starts)
         ctx.set_materialize_grads(False)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ssm4rec.ops.choice import accepted, form_of, fused_module, other_types
-from ssm4rec.ops.selective_scan import all_float32, check_shapes, cuts
+from ssm4rec.ops.backend import accepted, backend_of, fused_module, other_types
+from ssm4rec.ops.selective_scan import all_float32, check_shapes, segment_starts
 
 _FUSED_CHUNK = 128
 """Chunk length of the CUDA kernel: its tiles want powers of two, of 64 and more."""
@@ -31,7 +31,7 @@ def ssd(
     initial_state: Tensor | None = None,
     chunk_size: int = 32,
 ) -> tuple[Tensor, Tensor]:
-    """Evaluate the map in the form that ``ops.choice`` names.
+    """Evaluate the map by the backend that ``ops.backend`` names.
 
     The CPU kernel computes in float32: anything else takes the torch form.
 
@@ -48,7 +48,7 @@ def ssd(
     Returns:
         Outputs (B, L, H, P), and the state after the last position (B, H, P, N).
     """
-    match form_of("ssd", x.device):
+    match backend_of("ssd", x.device):
         case "sequential":
             return ssd_sequential(x, dt, A, b, c, segments, initial_state)
         case "cuda_kernel" if accepted("ssd", other_types(x=x, dt=dt, A=A, b=b, c=c, initial_state=initial_state)):
@@ -111,13 +111,13 @@ def ssd_chunked(
     x = (x * dt[..., None]).view(B, K, Q, H, P).transpose(2, 3)  # (B, K, H, Q, P)
     b, c = b.view(B, K, Q, -1), c.view(B, K, Q, -1)  # (B, K, Q, N)
     log_decay = (dt * A).view(B, K, Q, H).transpose(2, 3).cumsum(-1)  # (B, K, H, Q), from the chunk's start
-    marks = None if segments is None else _Marks(segments.view(B, K, Q))
+    masks = None if segments is None else _SegmentMasks(segments.view(B, K, Q))
 
     # 2. Inside each chunk: y_i = sum over j <= i of exp(decay from j to i) (c_i . b_j) dt_j x_j.
     span = log_decay[..., :, None] - log_decay[..., None, :]  # (B, K, H, Q, Q)
     absent = torch.ones(Q, Q, dtype=torch.bool, device=x.device).triu(1)  # the future
-    if marks is not None:
-        absent = absent | marks.apart
+    if masks is not None:
+        absent = absent | masks.apart
     # Masked before exp: above the diagonal the exponent is positive and could overflow.
     mixer = torch.exp(span.masked_fill(absent, -torch.inf)) * (c @ b.transpose(-1, -2))[:, :, None]
     y = mixer @ x  # (B, K, H, Q, P)
@@ -125,9 +125,9 @@ def ssd_chunked(
     # 3. What each chunk adds to the state by its end.
     to_end = torch.exp(log_decay[..., -1:] - log_decay)  # (B, K, H, Q)
     chunk_decay = torch.exp(log_decay[..., -1])[..., None, None]  # (B, K, H, 1, 1)
-    if marks is not None:
-        to_end = to_end * marks.reaches_end
-        chunk_decay = chunk_decay * marks.whole
+    if masks is not None:
+        to_end = to_end * masks.reaches_end
+        chunk_decay = chunk_decay * masks.whole
     added = (x * to_end[..., None]).transpose(-1, -2) @ b[:, :, None]  # (B, K, H, P, N)
 
     # 4. The state at each chunk's start: a recurrence over K chunks.
@@ -143,13 +143,13 @@ def ssd_chunked(
 
     # 5. What the state at the start gives to each step.
     from_start = torch.exp(log_decay)
-    if marks is not None:
-        from_start = from_start * marks.from_start
+    if masks is not None:
+        from_start = from_start * masks.from_start
     carried = (c[:, :, None] @ start.transpose(-1, -2)) * from_start[..., None]  # (B, K, H, Q, P)
     return (y + carried).transpose(2, 3).reshape(B, K * Q, H, P)[:, :L], state
 
 
-class _Marks:
+class _SegmentMasks:
     """Where segments part, for chunks of ids (B, K, Q), each with a place for the heads.
 
     Attributes:
@@ -191,5 +191,5 @@ def _ssd_cpu(
     initial = None if initial_state is None else initial_state.flatten(1, 2)
     check_shapes(channels, steps, rates.expand(H * P, b.shape[-1]), b, c, segments, initial)
     kernel = fused_module("ssd", x.device).selective_scan_native
-    y, state = kernel(channels, steps, rates, b, c, None if segments is None else cuts(segments), initial)
+    y, state = kernel(channels, steps, rates, b, c, None if segments is None else segment_starts(segments), initial)
     return y.view(B, L, H, P), state.view(B, H, P, -1)

@@ -7,7 +7,7 @@ from typing import Final, cast
 import torch
 
 from ssm4rec.artifacts.names import DEVICES, KERNELS
-from ssm4rec.ops.choice import Form, MissingKernelError, choose_form
+from ssm4rec.ops.backend import Backend, MissingKernelError, choose_backend
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.images import DEVICE_VARIABLE
 
@@ -85,7 +85,7 @@ def _keep_freed_memory() -> None:
 
 
 def choose_kernels(name: str, device: torch.device) -> None:
-    """Choose the form of all operators, one of ``names.KERNELS``.
+    """Choose the backend of all operators, one of ``names.KERNELS``.
 
     Raises:
         InputError: the name is unknown, or ``fused`` was asked for and a kernel is missing.
@@ -93,6 +93,6 @@ def choose_kernels(name: str, device: torch.device) -> None:
     if name not in KERNELS:
         raise InputError(f"--kernels {name}: unknown; choose from {', '.join(KERNELS)}")
     try:
-        choose_form(cast("Form", name), device)
+        choose_backend(cast("Backend", name), device)
     except MissingKernelError as error:
         raise InputError(f"--kernels {name}: {error}") from None

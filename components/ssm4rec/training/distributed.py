@@ -21,7 +21,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ssm4rec.artifacts.names import PRECISIONS, Precision
-from ssm4rec.ops.choice import MissingKernelError
+from ssm4rec.ops.backend import MissingKernelError
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.signals import Ended, child_variables
 from ssm4rec.training.device import choose_float32_products

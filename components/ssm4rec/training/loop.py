@@ -161,15 +161,15 @@ class _Trainer:
             clock: the process time at which this training would have begun.
             progress: the epochs before this one, for the progress bar.
         """
-        random = numpy.random.default_rng([self.task.seed, epoch])
+        rng = numpy.random.default_rng([self.task.seed, epoch])
         drawn = torch.Generator().manual_seed(_epoch_seed(self.task.seed, epoch))
         torch.manual_seed(_epoch_seed(self.task.seed, epoch) + self.distributed.rank)  # dropout
         dataset = self.task.dataset
-        windows = self.objective.windows(dataset, self.model.max_length, random)
+        windows = self.objective.windows(dataset, self.model.max_length, rng)
         if not len(windows.lengths):
             raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
         batches = list(
-            length_buckets(windows.lengths, self.settings.tokens_per_batch, self.settings.rows_per_batch, random)
+            length_buckets(windows.lengths, self.settings.tokens_per_batch, self.settings.rows_per_batch, rng)
         )
         steps, cells_seen, mean = self._steps(epoch, batches, windows, drawn, progress)
         self.stepper.end_epoch()

@@ -19,7 +19,7 @@ _CHUNK_CELLS = {"cpu": 2**18, "cuda": 2**26}
 
 
 @dataclass(frozen=True)
-class Shown:
+class SeenItems:
     """Which items the model's input shows before each target.
 
     Attributes:
@@ -32,7 +32,7 @@ class Shown:
     rows: Tensor
     counts: Tensor
 
-    def without_repeats(self) -> "Shown":
+    def exclude_repeats(self) -> "SeenItems":
         """Return the same with 0 for an item that stands earlier in its row."""
         ordered, order = self.items.sort(dim=1, stable=True)
         again = functional.pad(ordered.diff(dim=1) == 0, (1, 0))
@@ -63,15 +63,15 @@ class Repeats:
 
     Attributes:
         weight: w of ``models/repeat_term.py``, of shape ().
-        shown: before each target.
+        seen: before each target.
     """
 
     weight: Tensor
-    shown: Shown
+    seen: SeenItems
 
     def added(self, wanted: Tensor) -> Tensor:
         """Return what is added to the scores of items ``wanted`` (T, ...)."""
-        return self.weight * self.shown.contain(wanted)
+        return self.weight * self.seen.contain(wanted)
 
 
 class Criterion:
@@ -85,14 +85,14 @@ class Criterion:
         self.own_negatives = settings.loss == "bce"
         """Each target has negatives of its own, instead of the batch's."""
 
-    def negatives(self, targets: Tensor, random: torch.Generator) -> Tensor:
+    def negatives(self, targets: Tensor, rng: torch.Generator) -> Tensor:
         """Draw items 1..V against which targets of any shape (...) are compared: (K,), or (..., K) with ``bce``."""
         shape = {"softmax": (0,), "bce": (*targets.shape, self.settings.negatives)}
         size = shape.get(self.settings.loss, (self.settings.negatives,))
         count = int(torch.tensor(size).prod())
         if not self.settings.negative_power:
-            return torch.randint(1, len(self.probability) + 1, size, generator=random)
-        return torch.multinomial(self.probability, max(1, count), True, generator=random)[:count].view(size) + 1
+            return torch.randint(1, len(self.probability) + 1, size, generator=rng)
+        return torch.multinomial(self.probability, max(1, count), True, generator=rng)[:count].view(size) + 1
 
     def loss(
         self,
@@ -147,7 +147,7 @@ def full_softmax_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor, rep
             targets - 1,
             repeats and repeats.weight,
             dtype,
-            repeats and repeats.shown.without_repeats(),
+            repeats and repeats.seen.exclude_repeats(),
         )
     return loss
 
@@ -163,7 +163,7 @@ class _FullSoftmax(Function):
         columns: Tensor,
         weight: Tensor | None,
         dtype: torch.dtype,
-        shown: Shown | None,
+        seen: SeenItems | None,
     ) -> Tensor:
         T, V = len(hidden), len(item_vectors)
         rows = max(32, _CHUNK_CELLS[hidden.device.type] // V)
@@ -176,8 +176,8 @@ class _FullSoftmax(Function):
             part = slice(start, start + rows)
             column = columns[part, None]
             logits = (states[part] @ vectors.T).to(item_vectors.dtype)  # (rows, V)
-            if shown and weight is not None:
-                cells, present = shown.cells(part, V)
+            if seen and weight is not None:
+                cells, present = seen.cells(part, V)
                 logits.scatter_add_(1, cells, weight.to(logits.dtype) * present)
             logits -= logits.amax(dim=1, keepdim=True)
             own = logits.gather(1, column)
@@ -187,7 +187,7 @@ class _FullSoftmax(Function):
             # d loss / d logits = softmax - one-hot
             slope /= total
             slope.scatter_add_(1, column, slope.new_full(column.shape, -1.0))
-            if shown:
+            if seen:
                 weight_gradient += (slope.gather(1, cells) * present).sum()
             slope = slope.to(dtype)
             torch.mm(slope, vectors, out=hidden_gradient[part])

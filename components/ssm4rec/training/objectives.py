@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
 from ssm4rec.models.recommender import Recommender
-from ssm4rec.training.losses import Shown
+from ssm4rec.training.losses import SeenItems
 from ssm4rec.training.settings import TrainingSettings, check_fits
 
 
@@ -57,15 +57,15 @@ class Batch:
         present = self.targets > 0
         return model(self.items)[present], self.targets[present]
 
-    def shown(self, model: Recommender) -> Shown:
+    def seen(self, model: Recommender) -> SeenItems:
         """Return what a model reads before each target of :meth:`hidden`: a causal one the inputs up to its position.
 
         The input that a mask token hides is in ``targets`` alone.
         """
         if self.targets.dim() == 1:
-            return Shown(self.items, torch.arange(len(self.items), device=self.items.device), self.lengths)
+            return SeenItems(self.items, torch.arange(len(self.items), device=self.items.device), self.lengths)
         rows, positions = (self.targets > 0).nonzero(as_tuple=True)
-        return Shown(self.items, rows, positions + 1 if model.causal else self.lengths[rows])
+        return SeenItems(self.items, rows, positions + 1 if model.causal else self.lengths[rows])
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,15 @@ def _trainable(dataset: SequenceDataset) -> Int64s:
     return numpy.flatnonzero(dataset.train_length >= 2)
 
 
-def _random_crops(extra: int, dataset: SequenceDataset, max_length: int, random: numpy.random.Generator) -> Windows:
+def _random_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Windows:
     """Draw a crop of each user's training items, with ``extra`` items more after the inputs."""
     users = _trainable(dataset)
     spare = dataset.train_length[users].astype(numpy.int64) - extra
     lengths = numpy.minimum(spare, max_length)
-    return Windows(dataset.offsets[users] + random.integers(0, spare - lengths + 1), lengths)
+    return Windows(dataset.offsets[users] + rng.integers(0, spare - lengths + 1), lengths)
 
 
-def _all_crops(extra: int, dataset: SequenceDataset, max_length: int, random: numpy.random.Generator) -> Windows:
+def _all_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Windows:
     """Cut each user's training items into crops of ``max_length`` inputs, the first and the last shorter.
 
     A user whose items fit into one crop has one; of others the first cut is drawn again in every epoch, so that no
@@ -124,7 +124,7 @@ def _all_crops(extra: int, dataset: SequenceDataset, max_length: int, random: nu
     """
     users = _trainable(dataset)
     inputs = dataset.train_length[users].astype(numpy.int64) - extra
-    skipped = numpy.where(inputs > max_length, random.integers(0, max_length, len(users)), 0)
+    skipped = numpy.where(inputs > max_length, rng.integers(0, max_length, len(users)), 0)
     counts = -(-(inputs + skipped) // max_length)
     number = numpy.arange(counts.sum()) - numpy.repeat(counts.cumsum() - counts, counts)  # 0, 1, ... of each user
     places = number * max_length - numpy.repeat(skipped, counts)
@@ -136,16 +136,16 @@ def _all_crops(extra: int, dataset: SequenceDataset, max_length: int, random: nu
 def _sampled_prefixes(count: int) -> Callable[[SequenceDataset, int, numpy.random.Generator], Windows]:
     """Draw ``count`` prefixes of each user, each read from its last ``max_length`` items."""
 
-    def windows(dataset: SequenceDataset, max_length: int, random: numpy.random.Generator) -> Windows:
+    def windows(dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Windows:
         users = numpy.repeat(_trainable(dataset), count)
-        ends = random.integers(1, dataset.train_length[users].astype(numpy.int64))
+        ends = rng.integers(1, dataset.train_length[users].astype(numpy.int64))
         lengths = numpy.minimum(ends, max_length)
         return Windows(dataset.offsets[users] + ends - lengths, lengths)
 
     return windows
 
 
-def _every_prefix(dataset: SequenceDataset, max_length: int, random: numpy.random.Generator) -> Windows:  # noqa: ARG001
+def _every_prefix(dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Windows:  # noqa: ARG001
     """Return every prefix of every user: the data augmentation of RecBole and Mamba4Rec."""
     users = _trainable(dataset)
     counts = dataset.train_length[users].astype(numpy.int64) - 1
@@ -154,11 +154,11 @@ def _every_prefix(dataset: SequenceDataset, max_length: int, random: numpy.rando
     return Windows(numpy.repeat(dataset.offsets[users], counts) + ends - lengths, lengths)
 
 
-def _at_all_positions(rows: Tensor, random: torch.Generator) -> Batch:  # noqa: ARG001 - nothing is drawn
+def _at_all_positions(rows: Tensor, rng: torch.Generator) -> Batch:  # noqa: ARG001 - nothing is drawn
     return Batch(rows[:, :-1], rows[:, 1:], (rows > 0).sum(1) - 1)
 
 
-def _after_the_last(rows: Tensor, random: torch.Generator) -> Batch:  # noqa: ARG001 - nothing is drawn
+def _after_the_last(rows: Tensor, rng: torch.Generator) -> Batch:  # noqa: ARG001 - nothing is drawn
     lengths = (rows > 0).sum(1) - 1
     targets = rows.gather(1, lengths[:, None])
     return Batch(rows.scatter(1, lengths[:, None], 0)[:, :-1], targets[:, 0], lengths)
@@ -167,11 +167,11 @@ def _after_the_last(rows: Tensor, random: torch.Generator) -> Batch:  # noqa: AR
 def _masked(mask_token: int, settings: TrainingSettings) -> Callable[[Tensor, torch.Generator], Batch]:
     """Hide items behind the mask token: a share of each row, or its last alone, never none (Sun et al. 2019)."""
 
-    def batch(rows: Tensor, random: torch.Generator) -> Batch:
+    def batch(rows: Tensor, rng: torch.Generator) -> Batch:
         lengths = (rows > 0).sum(1)
         last = torch.arange(rows.shape[1]) == (lengths - 1)[:, None]
-        drawn = (torch.rand(rows.shape, generator=random) < settings.mask_share) & (rows > 0)
-        only_last = torch.rand(len(rows), generator=random) < settings.last_share
+        drawn = (torch.rand(rows.shape, generator=rng) < settings.mask_share) & (rows > 0)
+        only_last = torch.rand(len(rows), generator=rng) < settings.last_share
         chosen = torch.where((only_last | ~drawn.any(1))[:, None], last, drawn)
         return Batch(torch.where(chosen, mask_token, rows), torch.where(chosen, rows, 0), lengths)
 

@@ -72,7 +72,7 @@ class Stepper:
         if isinstance(self.optimizer, USGM):
             self.optimizer.eval()
 
-    def take(self, group: list[Batch], random: torch.Generator) -> Step:
+    def take(self, group: list[Batch], rng: torch.Generator) -> Step:
         """Take one step on batches taken together; its gradient is the mean over all their targets.
 
         Raises:
@@ -84,7 +84,7 @@ class Stepper:
         loss = torch.zeros((), device=self.distributed.device)
         squared, squared_first = None, None
         for position, batch in enumerate(group):
-            loss += self._backward(batch, random, sum(counts))
+            loss += self._backward(batch, rng, sum(counts))
             if position == 0 and control.needs_gradients:
                 squared_first = self._squared_gradient() * (sum(counts) / counts[0]) ** 2
         if control.needs_gradients:
@@ -99,10 +99,10 @@ class Stepper:
         control.observe(StepFacts(sum(counts), counts[0], bregman, squared, squared_first))
         return Step(loss, sum(counts), bregman)
 
-    def _backward(self, whole: Batch, random: torch.Generator, of_step: int) -> Tensor:
+    def _backward(self, whole: Batch, rng: torch.Generator, of_step: int) -> Tensor:
         """Add a batch's part to the step's gradient; return the loss summed over this process's targets."""
         distributed = self.distributed
-        negatives = self.criterion.negatives(whole.targets, random)
+        negatives = self.criterion.negatives(whole.targets, rng)
         rows, counts = distributed.shard(len(whole.items))
         batch = whole.part(rows)
         if self.criterion.own_negatives:
@@ -132,5 +132,5 @@ class _MeanLoss(nn.Module):
         if self.criterion.own_negatives:
             negatives = negatives[batch.targets > 0]
         term = self.model.repeat_term
-        repeats = Repeats(term(), batch.shown(self.model)) if term is not None else None
+        repeats = Repeats(term(), batch.seen(self.model)) if term is not None else None
         return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives, repeats)

@@ -1,13 +1,13 @@
-"""Which form of an operator computes: one choice for the process, made here, logged, and forced where asked.
+"""Which backend computes an operator: one choice for the process, made here, logged, and forced where asked.
 
-Every operator has up to three forms with one result:
+Every operator has up to three backends with one result:
 
 - ``sequential``: the definition, step by step; the oracle of the tests, for any device and dtype;
-- ``torch``: the fast form in plain torch operations, for any device;
+- ``torch``: fast, in plain torch operations, for any device;
 - ``fused``: a compiled kernel: on CUDA those of mamba-ssm and causal-conv1d (the ``gpu`` extra), on a CPU our own for
   the selective scan and the SSD, compiled at installation where there is a C compiler.
 
-``auto`` takes the fused form where its library loads and takes such tensors, and the torch form otherwise.
+``auto`` takes the fused backend where its library loads and takes such tensors, and torch otherwise.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-Form = Literal["auto", "sequential", "torch", "fused"]
+Backend = Literal["auto", "sequential", "torch", "fused"]
 
 _FUSED: Final = {
     ("causal_convolution", "cuda"): "causal_conv1d",
@@ -30,29 +30,29 @@ _FUSED: Final = {
     ("selective_scan", "cpu"): "ssm4rec.ops.selective_scan_native",
     ("ssd", "cpu"): "ssm4rec.ops.selective_scan_native",
 }
-"""The module of each fused form, imported when it is first wanted."""
+"""The module of each fused backend, imported when it is first wanted."""
 
 KERNEL_TYPES: Final = (torch.float32, torch.float16, torch.bfloat16)
 """What the CUDA kernels compute in."""
 
 Computes = Literal["sequential", "torch", "cuda_kernel", "cpu_kernel"]
-"""A form that computes: the fused one has another kernel on every kind of device."""
+"""A backend that computes: the fused one has another kernel on every kind of device."""
 
-_form: Form = "auto"
+_backend: Backend = "auto"
 
 
 class MissingKernelError(RuntimeError):
-    """The fused form was asked for and its library is not there, or does not take these tensors."""
+    """The fused backend was asked for and its library is not there, or does not take these tensors."""
 
 
-def choose_form(form: Form, device: torch.device) -> None:
-    """Choose the form of every operator from now on.
+def choose_backend(backend: Backend, device: torch.device) -> None:
+    """Choose the backend of every operator from now on.
 
     Raises:
-        MissingKernelError: ``fused``, and a fused form of this device does not load; says what is missing.
+        MissingKernelError: ``fused``, and a fused backend of this device does not load; says what is missing.
     """
-    global _form
-    if form == "fused":
+    global _backend
+    if backend == "fused":
         for operator, kind in _FUSED:
             if kind == kind_of(device) and isinstance(reason := _load(operator, kind), str):
                 raise MissingKernelError(
@@ -60,7 +60,7 @@ def choose_form(form: Form, device: torch.device) -> None:
                     + ("install the gpu extra" if kind == "cuda" else "install again with a C compiler")
                     + ", or choose auto or torch"
                 )
-    _form = form
+    _backend = backend
 
 
 def kind_of(device: torch.device) -> str:
@@ -68,10 +68,10 @@ def kind_of(device: torch.device) -> str:
     return device.type
 
 
-def form_of(operator: str, device: torch.device) -> Computes:
-    """Return the form that computes ``operator`` on ``device``: never ``auto``."""
-    if _form in ("sequential", "torch"):
-        return "sequential" if _form == "sequential" else "torch"
+def backend_of(operator: str, device: torch.device) -> Computes:
+    """Return the backend that computes ``operator`` on ``device``: never ``auto``."""
+    if _backend in ("sequential", "torch"):
+        return "sequential" if _backend == "sequential" else "torch"
     kind = kind_of(device)
     if isinstance(_load(operator, kind), str):
         return "torch"
@@ -90,7 +90,7 @@ def accepted(operator: str, beyond: str) -> bool:
     """
     if not beyond:
         return True
-    if _form == "fused":
+    if _backend == "fused":
         raise MissingKernelError(f"the fused {operator} does not take {beyond}; choose auto or torch")
     _log_once(f"{operator}: torch operations (its kernel does not take {beyond})")
     return False
@@ -112,7 +112,7 @@ def _log_once(message: str) -> None:
 
 
 def fused_module(operator: str, device: torch.device) -> ModuleType:
-    """Return the library of the fused form; ``form_of`` said that it computes."""
+    """Return the library of the fused backend; ``backend_of`` said that it computes."""
     module = _load(operator, kind_of(device))
     if isinstance(module, str):
         raise MissingKernelError(f"no fused {operator} for {device} here ({module})")
@@ -120,7 +120,7 @@ def fused_module(operator: str, device: torch.device) -> ModuleType:
 
 
 def kernels(kind: str) -> dict[str, str]:
-    """Return, for each operator with a fused form on ``cpu`` or ``cuda``, the library found or why there is none."""
+    """Return, for each operator with a fused backend on ``cpu`` or ``cuda``, the library found or why there is none."""
     found = {}
     for operator, its_kind in _FUSED:
         if its_kind == kind:
@@ -130,13 +130,13 @@ def kernels(kind: str) -> dict[str, str]:
 
 
 def has_kernel(operator: str, kind: str) -> bool:
-    """Return whether there is a fused form of ``operator`` on ``cpu`` or ``cuda``."""
+    """Return whether there is a fused backend of ``operator`` on ``cpu`` or ``cuda``."""
     return isinstance(_load(operator, kind), ModuleType)
 
 
 @cache
 def _load(operator: str, kind: str) -> ModuleType | str:
-    """Return the module of the fused form, or why there is none; logged once."""
+    """Return the module of the fused backend, or why there is none; logged once."""
     name = _FUSED.get((operator, kind))
     if name is None:
         return "there is none"
