@@ -32,7 +32,7 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
         ({"item": [1], "item_id": ["a"]}, "no column 'title'"),
         ({"item": [1], "item_id": [None], "title": ["Heat"]}, "column item_id has missing values"),
         ({"item": [2], "item_id": ["a"], "title": ["Heat"]}, "its items are not 1, 2, ... 1 in this order"),
-        ({"item": [1], "item_id": ["a"], "title": ["Heat"]}, "1 items, manifest.json beside it says 2"),
+        ({"item": [1], "item_id": ["a"], "title": ["Heat"]}, "1 items, manifest.json next to it says 2"),
         ({"item": [1], "item_id": ["a"], "title": pyarrow.array([None], pyarrow.string())}, "column title is empty"),
     ):
         if isinstance(content, dict):

@@ -176,8 +176,8 @@ def test_inputs_at_fault(prepare: Prepare, write_dataset: "object", tmp_path: Pa
     interactions = folder / "interactions.parquet"
     table = pyarrow.parquet.read_table(interactions)
     for changed, expected in (
-        (table.take(list(range(len(table)))[::-1]), "events are not those of sequences.parquet beside it"),
-        (table.slice(1), "events are not those of sequences.parquet beside it"),
+        (table.take(list(range(len(table)))[::-1]), "events are not those of sequences.parquet next to it"),
+        (table.slice(1), "events are not those of sequences.parquet next to it"),
         (table.drop_columns("rating"), "not the interactions of a dataset folder"),
         (table.set_column(3, "rating", [["good"] * len(table)]), "not the interactions of a dataset folder"),
     ):

@@ -175,7 +175,7 @@ def read_sequences(folder: Path) -> SequenceDataset:
     stored = text_of(table.schema.metadata, FINGERPRINT_KEY)
     if stored != manifest["fingerprint"]:
         raise InputError(
-            f"{path}: belongs to another dataset than {MANIFEST} beside it "
+            f"{path}: belongs to another dataset than {MANIFEST} next to it "
             f"(fingerprint {stored[:12] or 'missing'}, manifest {manifest['fingerprint'][:12]}); "
             "run prepare_data again"
         )
@@ -207,7 +207,7 @@ def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
     lengths = numpy.diff(dataset.offsets)
     for name, found in (("users", dataset.user_count), ("interactions", len(dataset.items))):
         if found != counts[name]:
-            return f"{found} {name}, {MANIFEST} beside it says {counts[name]}"
+            return f"{found} {name}, {MANIFEST} next to it says {counts[name]}"
     train_length = dataset.train_length
     at_fault = [
         (lengths < 1, "no items"),
@@ -227,7 +227,7 @@ def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
             return f"row {rows.argmax()} has {what}"
     smallest, largest = int(dataset.items.min()), int(dataset.items.max())
     if smallest < 1 or largest != dataset.item_count:
-        return f"items are {smallest}..{largest}, not 1..{dataset.item_count} as {MANIFEST} beside it says"
+        return f"items are {smallest}..{largest}, not 1..{dataset.item_count} as {MANIFEST} next to it says"
     if fingerprint(dataset.items, dataset.offsets, train_length, targets) != dataset.fingerprint:
         return f"not the sequences of its fingerprint {dataset.fingerprint[:12]}, it was changed after it was written"
     return ""
@@ -261,7 +261,7 @@ def read_titles(folder: Path) -> list[str]:
     expected = read_manifest(folder)["counts"]["items"]
     if len(titles) != expected:
         raise InputError(
-            f"{folder / ITEMS}: {len(titles)} items, {MANIFEST} beside it says {expected}; run prepare_data again"
+            f"{folder / ITEMS}: {len(titles)} items, {MANIFEST} next to it says {expected}; run prepare_data again"
         )
     return ["", *(item_id if title is None else title for item_id, title in zip(item_ids, titles, strict=True))]
 
@@ -292,5 +292,5 @@ def _interactions(folder: Path, dataset: SequenceDataset, name: str) -> pyarrow.
     schema = pyarrow.schema([_INTERACTIONS["item"], _INTERACTIONS[name]])
     table = read_table(path, schema, "the interactions of a dataset folder", "prepare_data")
     if not numpy.array_equal(table.column("item").to_numpy(), dataset.items):
-        raise InputError(f"{path}: its events are not those of {SEQUENCES} beside it; run prepare_data again")
+        raise InputError(f"{path}: its events are not those of {SEQUENCES} next to it; run prepare_data again")
     return table.column(name)

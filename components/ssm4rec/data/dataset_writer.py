@@ -22,7 +22,7 @@ class Sequences:
 
     Attributes:
         user_ids: the source's ids, in the order of first appearance in time; shape (U,).
-        item_ids: likewise, entry i is item i + 1; shape (V,).
+        item_ids: entry i is item i + 1; shape (V,).
         users: user of each event, ascending; shape (events,).
         items: item 1..V of each event; shape (events,).
         times: time of each event; shape (events,).

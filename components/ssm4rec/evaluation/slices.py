@@ -7,7 +7,7 @@
 - coverage: the share of the catalog that is recommended to at least one user.
 - Gini index: how unequal the items' numbers of recommendations are. 0: all equal; 1 - 1/V: one item takes all.
 
-Shapes: T targets, n users, V items, K recommendations a user.
+Shapes: T targets, n users, V items, K recommendations per user.
 """
 
 import math

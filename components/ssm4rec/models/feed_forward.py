@@ -1,4 +1,4 @@
-"""What follows the mixer in a layer of Mamba4Rec, Hydra4Rec and LRURec, alike in all three."""
+"""What follows the mixer in a layer of Mamba4Rec, Hydra4Rec and LRURec: the same in all three."""
 
 from torch import Tensor, nn
 from torch.nn import functional

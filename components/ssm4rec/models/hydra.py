@@ -103,7 +103,7 @@ def _late(forward: Tensor, backward: Tensor) -> Tensor:
     """Return both directions one step late, (2 B, L, C) of two (B, L, C).
 
     Row 2 i is ``forward`` of sequence i, row 2 i + 1 its ``backward`` flipped; each begins with a 0 and lacks its last
-    step. Making the inputs of the SSD late rather than its outputs costs nothing beside the flip.
+    step. Making the inputs of the SSD late rather than its outputs costs only the flip.
     """
     B, L, C = forward.shape
     zero = forward.new_zeros(B, 1, C)

@@ -106,7 +106,7 @@ class LRURec(RecurrentRecommender):
     def read(
         self, items: Tensor, segments: Tensor | None, memory: MixerState | None, lengths: Tensor | None
     ) -> tuple[Tensor, MixerState]:
-        """Return hidden states and the recurrent units' states, one tensor (B, C, 2) a layer."""
+        """Return hidden states and the recurrent units' states, one tensor (B, C, 2) per layer."""
         x, states = super().read(items, segments, memory, lengths)
         if self.item_bias is not None:
             # Losses and scores know products of hidden states and item vectors only: the bias is the last entry of an

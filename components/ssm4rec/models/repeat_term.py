@@ -21,7 +21,7 @@ class RepeatTerm(nn.Module):
     """The number w = start + _RATE * change.
 
     ``change`` is learned. ``start`` is what the training data say before anything is learned; weight decay draws w
-    towards it, and it is no part of the weights' norm, by which USGM measures its ball.
+    towards it, and it is not part of the weights' norm, by which USGM measures its ball.
     """
 
     start: Tensor

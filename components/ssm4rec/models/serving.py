@@ -94,7 +94,7 @@ class ServingRecommender(Recommender):
     def step(
         self, state: ServingState, items: Tensor, sequence_numbers: Tensor | None = None
     ) -> tuple[ServingState, Tensor]:
-        """Add one event a user; return the new state and the scores (B, V) of items 1..V as the next.
+        """Add one event per user; return the new state and the scores (B, V) of items 1..V as the next.
 
         Args:
             state: of B users; left as it is.

@@ -27,7 +27,7 @@ class StepFacts:
         first_targets: B of its first micro-batch.
         bregman: beta of the step before, whose end is where this step's gradient was taken; None if not measured.
         squared_gradient: |g|² of the step's gradient, a mean over its targets; None if not measured.
-        squared_first: |g|² of the first micro-batch's gradient, likewise.
+        squared_first: |g|² of the first micro-batch's gradient, a mean over its targets, too.
     """
 
     targets: int
@@ -43,7 +43,7 @@ class BatchController:
     Attributes:
         micro_batches: m, to take for the next step.
         curvature_term: c1 of the last fit; None where there is none.
-        noise_term: c2 likewise, or S of the noise scale.
+        noise_term: c2 of the same fit, or S of the noise scale.
     """
 
     needs_bregman = False

@@ -24,7 +24,7 @@ from ssm4rec.training.settings import Recipe, TrainingSettings, check_fits
 
 
 def histories(dataset: SequenceDataset) -> Histories:
-    """Return which kind of histories a data set has: short with fewer than 20 training items a user on average."""
+    """Return which kind of histories a data set has: short with fewer than 20 training items per user on average."""
     return "short" if dataset.train_length.mean() < 20 else "long"
 
 

@@ -21,7 +21,7 @@ class Catalog:
         self._by_title: dict[str, int] = {}
         self._by_folded_title: dict[str, int] = {}
         for item, title in enumerate(titles, start=1):
-            if title is not None and title.strip():  # a blank entry of a history is no request for a blank title
+            if title is not None and title.strip():  # a blank entry of a history does not ask for a blank title
                 self._by_title.setdefault(title, item)
                 self._by_folded_title.setdefault(title.casefold(), item)
 

@@ -22,7 +22,7 @@ from ssm4rec.training.model_folder import read_model
 _TOKENS = 2**12
 """Cells of a batch of histories, as in evaluation/full_ranking.py."""
 _SCORE_CELLS = 6 * 2**20
-"""Scores of a batch, likewise: a request of any size takes the memory of one batch."""
+"""Scores of a batch: a request of any size takes the memory of one batch."""
 
 
 @dataclass(frozen=True)

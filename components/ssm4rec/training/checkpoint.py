@@ -1,4 +1,4 @@
-"""Checkpoints: everything a killed training needs to go on to the same result, in one safetensors file.
+"""Checkpoints: everything a killed training needs to resume to the same result, in one safetensors file.
 
 Random numbers need no state: every epoch draws from the seed and its own number (``loop.py``). A finished training
 keeps its checkpoint, so that the same command again writes the model without training.
@@ -38,7 +38,7 @@ def checkpoint_name(name: str, *parts: str) -> str:
 
 @dataclass
 class Progress:
-    """How far a training has come, beside the present weights and the optimizer's moments.
+    """How far a training has come, besides the present weights and the optimizer's moments.
 
     Attributes:
         epochs: a row per finished epoch.
@@ -95,7 +95,7 @@ def save_state(
     model: nn.Module,
     optimizer: Optimizer,
 ) -> None:
-    """Write a training's state (of JSON values) beside its weights and moments, whole or not at all."""
+    """Write a training's state (of JSON values) with its weights and moments, whole or not at all."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best_weights.items()}
     optimizer_state = optimizer.state_dict()
@@ -119,7 +119,7 @@ def load_state(
     path = folder / FILE_NAME
     if not path.exists():
         return None
-    way_out = "delete it to start anew, or choose another --checkpoint-dir"
+    way_out = "delete it to start again, or choose another --checkpoint-dir"
     try:
         with safe_open(path, framework="pt") as file:
             state: dict[str, Any] = json.loads(file.metadata()["state"])

@@ -122,7 +122,7 @@ def run_processes(module: str, arguments: list[str], count: int, device: torch.d
         run_id=str(os.getpid()),
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",  # any free port
-        max_restarts=0,  # a training that was cut off goes on from its checkpoint when it is started again
+        max_restarts=0,  # a training that was cut off resumes from its checkpoint when it is started again
     )
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it repeats what the process said
     os.environ |= child_variables()  # which torch gives to the processes
@@ -135,7 +135,7 @@ def run_processes(module: str, arguments: list[str], count: int, device: torch.d
         if failure.exitcode < 0:
             raise InputError(
                 f"a process was ended by signal {-failure.exitcode} (9 often means: out of memory); the same command "
-                "goes on after the last finished epoch"
+                "resumes after the last finished epoch"
             ) from None
         return failure.exitcode
     return 0

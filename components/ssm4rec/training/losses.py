@@ -23,7 +23,7 @@ class SeenItems:
     """Which items the model's input shows before each target.
 
     Attributes:
-        items: the inputs, (B, L); what is not in 1..V, padding or a mask token, is no item.
+        items: the inputs, (B, L); what is not in 1..V, padding or a mask token, is not an item.
         rows: of each target in ``items``, (T,).
         counts: how many inputs of that row it is predicted from, the first ones, (T,).
     """

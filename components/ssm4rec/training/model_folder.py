@@ -86,7 +86,7 @@ def read_model(folder: Path) -> StoredModel:
     if found != expected:
         name = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise InputError(
-            f"{weights_path}: weights of another model than the {config['model']} that {MODEL_CONFIG} beside it "
+            f"{weights_path}: weights of another model than the {config['model']} that {MODEL_CONFIG} next to it "
             f"describes ({name} is {found.get(name, 'missing')}, not {expected.get(name, 'there')}); train the model "
             "again"
         )
@@ -112,7 +112,7 @@ def _shapes(folder: Path, config: dict[str, Any], tensors: int) -> dict[str, tup
     try:
         described = config_from_json(config["model"], config["recipe"]["model"])
         if described.n_layers > tensors:
-            raise ValueError(f"{described.n_layers} layers, {MODEL_WEIGHTS} beside it has {tensors} tensors")
+            raise ValueError(f"{described.n_layers} layers, {MODEL_WEIGHTS} next to it has {tensors} tensors")
         with torch.device("meta"):
             model = described.build(config["items"])
     except (RuntimeError, TypeError, ValueError) as error:

@@ -56,7 +56,7 @@ class TrainingSettings:
         momentum: of ``sgd``.
         diameter: of USGM's ball, in norms of the initial weights.
         initial_rate: USGM's first step per gradient; 0: to the ball's surface, as published.
-        average: validate, and keep, the mean of USGM's iterates in place of the last.
+        average: validate, and keep, the mean of USGM's iterates instead of the last.
         batch_control: how many batches the next step takes together: see ``optim/batch_size.py``.
         micro_batches: how many the first step takes, or every one with ``fixed``.
         forgetting: alpha, by which older steps weigh less for the controller.

@@ -194,7 +194,7 @@ def _nothing_measured(
 
 
 def _shown_name(result: LatencyResult) -> str:
-    """Name a number, milliseconds a user, for the KFP UI and MLflow."""
+    """Name a number, milliseconds per user, for the KFP UI and MLflow."""
     where = "" if result.length is None else f"/length{result.length}/{result.histories}"
     return f"{result.model}/seed{result.seed}/{result.profile}/{result.mode}/batch{result.batch}{where}/ms_per_user"
 
