@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ssm4rec.ops import choice
+from ssm4rec.ops import backend
 from ssm4rec.runtime.images import ROLES
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_the_train_image_is_built_only_if_every_kernel_loads() -> None:
     """It imports what the operators import on a GPU, not the compiled modules alone."""
     lines = instructions("train")
     (check,) = (line for line in lines if line.startswith("RUN python -m ssm4rec --version"))
-    assert {name for (_, kind), name in choice._FUSED.items() if kind == "cuda"} <= set(re.findall(r"[\w.]+", check))
+    assert {name for (_, kind), name in backend._FUSED.items() if kind == "cuda"} <= set(re.findall(r"[\w.]+", check))
     assert any("MAMBA_KEEP_CUDA_BUILD=TRUE" in line for line in lines)
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ssm4rec.ops import choice
+from ssm4rec.ops import backend
 from ssm4rec.ops.convolution import causal_convolution_sequential
 from ssm4rec.ops.selective_scan import selective_scan_sequential
 from ssm4rec.ops.ssd import ssd_sequential
@@ -423,13 +423,13 @@ def make_believe() -> Iterator[list[str]]:
             parent, _, child = name.rpartition(".")
             if parent:
                 setattr(sys.modules[parent], child, module)
-        patch.setattr(choice, "kind_of", lambda device: "cuda")
-        choice._load.cache_clear()
-        choice._log_once.cache_clear()
+        patch.setattr(backend, "kind_of", lambda device: "cuda")
+        backend._load.cache_clear()
+        backend._log_once.cache_clear()
         calls.clear()
         try:
             yield calls
         finally:
-            choice._load.cache_clear()
-            choice._log_once.cache_clear()
+            backend._load.cache_clear()
+            backend._log_once.cache_clear()
             importlib.invalidate_caches()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from ssm4rec.ops import choice
+from ssm4rec.ops import backend
 from ssm4rec.ops.backend import MissingKernelError, backend_of, choose_backend
 from ssm4rec.ops.convolution import causal_convolution
 
@@ -36,7 +36,7 @@ def test_missing_kernels_are_named_when_asked_for_and_logged_when_not(caplog: py
         MissingKernelError, match=r"no fused \w+ for cuda here \(No module named .*install the gpu extra"
     ):
         choose_backend("fused", CUDA)
-    choice._load.cache_clear()
+    backend._load.cache_clear()
     with caplog.at_level(logging.INFO):
         assert backend_of("ssd", CUDA) == "torch"
         assert backend_of("ssd", CUDA) == "torch"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssm4rec.ops import choice
+from ssm4rec.ops import backend
 from ssm4rec.ops.linear_recurrence import linear_recurrence, linear_recurrence_chunked, linear_recurrence_sequential
 
 
@@ -107,7 +107,7 @@ def test_inputs_may_be_strided_or_lazily_conjugated() -> None:
     ("form", "function"), [("sequential", linear_recurrence_sequential), ("torch", linear_recurrence_chunked)]
 )
 def test_the_form_can_be_chosen(form, function, monkeypatch) -> None:
-    monkeypatch.setattr(choice, "_form", form)
+    monkeypatch.setattr(backend, "_backend", form)
     x, decay = draw(2, 40, 3), draw_decay(3)
     chosen, expected = linear_recurrence(x, decay), function(x, decay)
     assert all(torch.equal(one, other) for one, other in zip(chosen, expected, strict=True))

@@ -59,13 +59,23 @@ def save_checkpoint(
     folder: Path, identity: dict[str, Any], progress: Progress, model: nn.Module, optimizer: Optimizer
 ) -> None:
     """Write the checkpoint, whole or not at all; ``identity`` says whose it is."""
-    state = {
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in progress.best_weights.items()}
+    optimizer_state = optimizer.state_dict()
+    for index, moments in optimizer_state["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    document = {
+        "identity": identity,
         "epochs": [asdict(row) for row in progress.epochs],
         "best_epoch": progress.best_epoch,
         "cpu_seconds": progress.cpu_seconds,
         "batch_control": progress.batch_control,
+        "optimizer_groups": optimizer_state["param_groups"],
     }
-    save_state(folder, identity, state, progress.best_weights, model, optimizer)
+    with whole_file(folder / FILE_NAME) as partial:
+        contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        # Not save_file: its error for a full disk is no OSError.
+        partial.write_bytes(save(contiguous, metadata={"state": json.dumps(document)}))
 
 
 def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, optimizer: Optimizer) -> Progress:
@@ -74,51 +84,9 @@ def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, op
     Raises:
         InputError: the checkpoint is of another training (names the first difference) or is damaged.
     """
-    found = load_state(folder, identity, model, optimizer)
-    if found is None:
-        return Progress()
-    state, best_weights = found
-    return Progress(
-        epochs=[EpochRow(**row) for row in state["epochs"]],
-        best_epoch=state["best_epoch"],
-        best_weights=best_weights,
-        cpu_seconds=state["cpu_seconds"],
-        batch_control=state["batch_control"],
-    )
-
-
-def save_state(
-    folder: Path,
-    identity: dict[str, Any],
-    state: dict[str, Any],
-    best_weights: Weights,
-    model: nn.Module,
-    optimizer: Optimizer,
-) -> None:
-    """Write a training's state (of JSON values) with its weights and moments, whole or not at all."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in best_weights.items()}
-    optimizer_state = optimizer.state_dict()
-    for index, moments in optimizer_state["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
-    document = {"identity": identity, **state, "optimizer_groups": optimizer_state["param_groups"]}
-    with whole_file(folder / FILE_NAME) as partial:
-        contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        # Not save_file: its error for a full disk is no OSError.
-        partial.write_bytes(save(contiguous, metadata={"state": json.dumps(document)}))
-
-
-def load_state(
-    folder: Path, identity: dict[str, Any], model: nn.Module, optimizer: Optimizer
-) -> tuple[dict[str, Any], Weights] | None:
-    """Bring model and optimizer to where they were; return the state and the best weights, None without a checkpoint.
-
-    Raises:
-        InputError: the checkpoint is of another training (names the first difference) or is damaged.
-    """
     path = folder / FILE_NAME
     if not path.exists():
-        return None
+        return Progress()
     way_out = "delete it to start again, or choose another --checkpoint-dir"
     try:
         with safe_open(path, framework="pt") as file:
@@ -129,8 +97,8 @@ def load_state(
         raise InputError(f"{path}: not a checkpoint of this project ({error}); {way_out}") from None
     tensors = weights_of_today(tensors)
     # What the data are called decides nothing: their fingerprint says which they are.
-    stored, wanted = ({**recipe_of_today(one), "dataset": ""} for one in (state["identity"], identity))
-    difference = first_difference(stored, wanted)
+    stored = {**recipe_of_today(state["identity"]), "dataset": ""}
+    difference = first_difference(stored, {**identity, "dataset": ""})
     if difference:
         raise InputError(f"{path}: a checkpoint of another training: {difference}; {way_out}")
 
@@ -143,7 +111,13 @@ def load_state(
         index, _, moment = name.partition(".")
         moments.setdefault(int(index), {})[moment] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": state["optimizer_groups"]})
-    return state, {name: tensor.to(_device(model)) for name, tensor in part("best.").items()}
+    return Progress(
+        epochs=[EpochRow(**row) for row in state["epochs"]],
+        best_epoch=state["best_epoch"],
+        best_weights={name: tensor.to(_device(model)) for name, tensor in part("best.").items()},
+        cpu_seconds=state["cpu_seconds"],
+        batch_control=state["batch_control"],
+    )
 
 
 def _device(model: nn.Module) -> torch.device:
