@@ -10,7 +10,7 @@ import torch
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Point
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
-from ssm4rec.llm.generator_folder import new_generator, query_prompts
+from ssm4rec.llm.generator_folder import new_generator
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining, ScratchSettings, SearchSettings
 from ssm4rec.llm.generator_training import (
     draw_examples,
@@ -40,7 +40,7 @@ RECIPE = GeneratorRecipe(
 
 def run(dataset: SequenceDataset, recipe: GeneratorRecipe, folder: Path, on_point=lambda point: None):
     generator = new_generator(recipe, TITLES, folder, CPU, seed=3)
-    prompts = query_prompts(generator, TITLES, recipe)
+    prompts = QueryPrompts(generator.tokenizer, TITLES, recipe.prompt)
     task = Task("gpt4rec", recipe, dataset, 3)
     trained = train_generator(task, generator.model, prompts, Distributed(CPU), folder / "checkpoints", on_point)
     return generator.model, prompts, trained

@@ -109,7 +109,7 @@ def test_queries_pass_the_checks(
         for kernels in (False, True):
             model = new_model(SIZES[profile], kernels=kernels).eval().to(dtype)
             with torch.no_grad():
-                found.append(generate_queries(model, tokenizer, prompts, search, torch.device("cpu")).queries)
+                found.append(generate_queries(model, tokenizer, prompts, search).queries)
         assert {"causal_conv1d_fn", "causal_conv1d_update", "selective_state_update"} <= set(kernel_contract.calls)
         if dtype == torch.float32:
             assert found[0] == found[1]

@@ -1,7 +1,7 @@
 """Preference pairs as prompts with letters: what is shown, what is not, and by what chance."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy
 import pytest
@@ -11,11 +11,13 @@ from ssm4rec.artifacts.dataset import read_sequences, read_titles
 from ssm4rec.artifacts.preferences import Pairs
 from ssm4rec.llm.preference_examples import candidate_pool, preference_set
 from ssm4rec.llm.prompts import LETTERS, PromptFormat, RankingPrompts
+from ssm4rec.llm.settings import AlignmentSettings
 from ssm4rec.runtime.errors import InputError
 from tests.language_models import title
 
 POOL = re.compile(r"\((\w)\) (.+?)(?: \n |\n\n### Response)")
 USERS, ITEMS = 30, 120
+SETTINGS = AlignmentSettings(negatives=3, held_out=0.25)
 
 
 def pairs_of(dataset, users):
@@ -55,7 +57,7 @@ def test_what_an_example_shows(dataset, tokenizer, maximum_tokens):
     data, titles = dataset
     pairs = pairs_of(data, range(USERS))
     prompts = RankingPrompts(tokenizer, titles, PromptFormat(history=50, maximum_tokens=maximum_tokens))
-    examples = preference_set(data, pairs, prompts, 6, 0, 0.2, seed=4)
+    examples = preference_set(data, pairs, prompts, AlignmentSettings(negatives=6, held_out=0.2), seed=4)
     assert len(examples.train) + len(examples.held_out) == len(pairs)
     names = {title(item): item for item in range(1, ITEMS + 1)}
     rows = {pair: row for row, pair in enumerate(zip(pairs.winners.tolist(), pairs.losers.tolist(), strict=True))}
@@ -86,10 +88,10 @@ def test_held_out_users_are_in_no_training_pair(dataset, tokenizer):
     data, titles = dataset
     pairs = pairs_of(data, range(USERS))
     prompts = RankingPrompts(tokenizer, titles, PromptFormat(history=100))
-    whole = preference_set(data, pairs, prompts, 3, 0, 0.25, seed=1)
-    # Two pairs a user, of 30: a quarter of the pairs are those of 8 users.
+    whole = preference_set(data, pairs, prompts, SETTINGS, seed=1)
+    # Two pairs per user, of 30: a quarter of the pairs are those of 8 users.
     assert (len(whole.train), len(whole.held_out)) == (44, 16)
-    fewer = preference_set(data, pairs, prompts, 3, 10, 0.25, seed=1)
+    fewer = preference_set(data, pairs, prompts, replace(SETTINGS, pairs=10), seed=1)
     assert len(fewer.train) + len(fewer.held_out) == 10
     everything = [asdict(example) for example in whole.train + whole.held_out]
     assert all(asdict(example) in everything for example in fewer.train + fewer.held_out)
@@ -106,7 +108,7 @@ def test_seed_decides(dataset, tokenizer):
     data, titles = dataset
     pairs = pairs_of(data, range(8))
     prompts = RankingPrompts(tokenizer, titles, PromptFormat())
-    digests = [preference_set(data, pairs, prompts, 3, 0, 0.25, seed).digest() for seed in (1, 1, 2)]
+    digests = [preference_set(data, pairs, prompts, SETTINGS, seed).digest() for seed in (1, 1, 2)]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -114,7 +116,7 @@ def test_pairs_of_one_user_are_refused(dataset, tokenizer):
     data, titles = dataset
     prompts = RankingPrompts(tokenizer, titles, PromptFormat())
     with pytest.raises(InputError, match="of one user alone"):
-        preference_set(data, pairs_of(data, [2]), prompts, 3, 0, 0.25, 0)
+        preference_set(data, pairs_of(data, [2]), prompts, SETTINGS, 0)
 
 
 def test_pools_are_uniform():

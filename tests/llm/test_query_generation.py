@@ -54,7 +54,7 @@ def test_the_likeliest_texts_in_order(kind, six_words):
     model, count = sharp_model(kind), 30
     # 25 prefixes of two tokens that are no end, at most: 30 beams lose none of them.
     search = SearchSettings(queries=count, list_length=count, new_tokens=3)
-    generated = generate_queries(model, six_words, PROMPTS, search, CPU)
+    generated = generate_queries(model, six_words, PROMPTS, search)
     tokens = 0
     for prompt, queries in zip(PROMPTS, generated.queries, strict=True):
         best = [text for _, text in all_texts(model, prompt, 3)[:count]]
@@ -68,12 +68,12 @@ def test_the_likeliest_texts_in_order(kind, six_words):
 @pytest.mark.parametrize("kind", ["gpt2", "mamba2"])
 def test_batches_and_padding_change_nothing(kind, six_words):
     model = sharp_model(kind)
-    together = generate_queries(model, six_words, PROMPTS, SearchSettings(queries=5, new_tokens=6), CPU)
+    together = generate_queries(model, six_words, PROMPTS, SearchSettings(queries=5, new_tokens=6))
     # 5 beams x 5 tokens: the two short prompts fit together, the others come alone.
-    few = generate_queries(model, six_words, PROMPTS, SearchSettings(queries=5, new_tokens=6, tokens_per_batch=25), CPU)
+    few = generate_queries(model, six_words, PROMPTS, SearchSettings(queries=5, new_tokens=6, tokens_per_batch=25))
     assert few.batch < together.batch == len(PROMPTS)
     assert few.queries == together.queries
     for prompt, queries in zip(PROMPTS, together.queries, strict=True):
-        assert generate_queries(model, six_words, [prompt], SearchSettings(queries=5, new_tokens=6), CPU).queries == [
+        assert generate_queries(model, six_words, [prompt], SearchSettings(queries=5, new_tokens=6)).queries == [
             queries
         ]

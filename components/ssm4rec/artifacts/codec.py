@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy
 import pyarrow
@@ -20,7 +20,7 @@ import pyarrow.parquet
 from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationError
 
 from ssm4rec.runtime.errors import InputError, reason
-from ssm4rec.runtime.files import read_json, whole_file
+from ssm4rec.runtime.files import read_json, whole_file, write_json
 
 T = TypeVar("T")
 
@@ -71,6 +71,31 @@ def read_document(path: Path, kind: type[T], what: str, made_by: str) -> T:
     except ValidationError as error:
         raise InputError(f"{path}: not {what} ({_first(error, document)}); run {made_by} again") from None
     return found
+
+
+class Document:
+    """What a JSON file between stages holds, as an object: a frozen dataclass that inherits from this.
+
+    Class arguments:
+        what: it is, such as ``the metrics.json of an evaluation``.
+        made_by: the stage that writes it.
+    """
+
+    _what: ClassVar[str]
+    _made_by: ClassVar[str]
+
+    def __init_subclass__(cls, what: str, made_by: str) -> None:
+        super().__init_subclass__()
+        cls._what, cls._made_by = what, made_by
+
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        write_json(path, asdict(self))  # type: ignore[call-overload] # a dataclass
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the file; raise InputError if it is not one."""
+        return read_document(path, cls, cls._what, cls._made_by)
 
 
 def checked(document: dict[str, Any], kind: type[T]) -> T:

@@ -32,15 +32,15 @@
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Self
 
-from ssm4rec.artifacts.codec import Count, Number, Positive, Share, read_document
+from ssm4rec.artifacts.codec import Count, Document, Number, Positive, Share
 from ssm4rec.artifacts.estimate import Estimate, ShareEstimate, TestedDifference
 from ssm4rec.artifacts.names import METRICS, PROTOCOLS, metric_name
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import write_json
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class RecommendationsRow:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Document, what="a comparison.json", made_by="compare_models"):
     """comparison.json as an object; ``compare.py`` makes one."""
 
     dataset: str
@@ -115,14 +115,10 @@ class Comparison:
     slices: tuple[SliceRow, ...]
     recommendations: tuple[RecommendationsRow, ...]
 
-    def write(self, path: Path) -> None:
-        """Write comparison.json."""
-        write_json(path, asdict(self))
-
     @classmethod
-    def read(cls, path: Path) -> "Comparison":
+    def read(cls, path: Path) -> Self:
         """Read comparison.json; raise InputError if it is not one, or lacks a row."""
-        found = read_document(path, cls, "a comparison.json", "compare_models")
+        found = super().read(path)
         models = {(row.model,) for row in found.models}
         paired = sorted({name for row in found.pairs for name in (row.first, row.second)})
         parts = {(row.by, row.part) for row in found.slices}

@@ -15,15 +15,13 @@
 both protocols, every metric at every cutoff.
 """
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
-from ssm4rec.artifacts.codec import Count, Positive, Share, read_document
+from ssm4rec.artifacts.codec import Count, Document, Positive, Share
 from ssm4rec.artifacts.training import RecipeParts, TrainingFacts
-from ssm4rec.runtime.files import write_json
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class ResultRow:
 
 
 @dataclass(frozen=True)
-class EvaluationSummary:
+class EvaluationSummary(Document, what="the metrics.json of an evaluation", made_by="evaluate"):
     """Everything the report needs to know of one evaluated model: metrics.json as an object."""
 
     dataset: str
@@ -57,12 +55,3 @@ class EvaluationSummary:
     training: TrainingFacts
     recipe: RecipeParts
     rows: tuple[ResultRow, ...]
-
-    def write(self, path: Path) -> None:
-        """Write metrics.json."""
-        write_json(path, asdict(self))
-
-    @classmethod
-    def read(cls, path: Path) -> "EvaluationSummary":
-        """Read metrics.json; raise InputError if it is not one."""
-        return read_document(path, cls, "the metrics.json of an evaluation", "evaluate")

@@ -4,14 +4,15 @@ generation.json:
 
 ``dataset``, ``fingerprint``, ``model``, ``seed``, ``profile``, ``split``; ``source`` of the language model, its
 ``parameters``, ``from_scratch``: it was not pretrained; ``users`` evaluated of ``users_in_split``, drawn by seed;
-``k1`` and ``b`` of BM25; ``queries`` a user; ``tokens_per_second`` generated, ``batch`` users at a time, on ``device``;
-and ``rows``: dataset, model (or ``most-popular``, for which seed is null), seed, split, protocol, metric, value and its
-``standard_error`` over the users, null for a single user. The protocol is ``masked`` always: queries find new items
-only. A target that is not in the list is missed.
+``k1`` and ``b`` of BM25; ``queries`` per user; ``tokens_per_second`` generated, ``batch`` users at a time, on
+``device``; and ``rows``: dataset, model (or ``most-popular``, for which seed is null), seed, split, protocol, metric,
+value and its ``standard_error`` over the users, null for a single user. The protocol is ``masked`` always: queries find
+new items only. A target that is not in the list is missed.
 
-lists.parquet, a row a user: ``user`` int32 0..U-1; ``target`` int32, the next item; ``history_length`` int32; ``rank``
-int32, the target's place in the list, 0 if it is not there; ``items`` list<int32>, the list, best first; ``queries``
-list<string>, the generated texts that found it, likeliest first. The file's metadata carries dataset and fingerprint.
+lists.parquet, a row per user: ``user`` int32 0..U-1; ``target`` int32, the next item; ``history_length`` int32;
+``rank`` int32, the target's place in the list, 0 if it is not there; ``items`` list<int32>, the list, best first;
+``queries`` list<string>, the generated texts that found it, likeliest first. The file's metadata carries dataset and
+fingerprint.
 """
 
 from collections.abc import Sequence
@@ -22,9 +23,10 @@ from typing import Final
 import pyarrow
 import pyarrow.parquet
 
-from ssm4rec.artifacts.codec import Amount, Count, Positive, Share, read_document
+from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, SequenceDataset
-from ssm4rec.runtime.files import whole_file, write_json
+from ssm4rec.artifacts.evaluations import ResultRow
+from ssm4rec.runtime.files import whole_file
 
 _LISTS_SCHEMA: Final = pyarrow.schema(
     [
@@ -48,16 +50,9 @@ class UserList:
 
 
 @dataclass(frozen=True)
-class GenerationRow:
+class GenerationRow(ResultRow):
     """One number of one model."""
 
-    dataset: str
-    model: str
-    seed: Count | None
-    split: str
-    protocol: str
-    metric: str
-    value: Share
     standard_error: Amount | None
 
     @property
@@ -67,7 +62,7 @@ class GenerationRow:
 
 
 @dataclass(frozen=True)
-class GenerationSummary:
+class GenerationSummary(Document, what="the generation.json of an evaluated generator", made_by="evaluate_generator"):
     """generation.json as an object; the fields are described above."""
 
     dataset: str
@@ -88,15 +83,6 @@ class GenerationSummary:
     batch: Positive
     device: str
     rows: tuple[GenerationRow, ...]
-
-    def write(self, path: Path) -> None:
-        """Write generation.json, whole or not at all."""
-        write_json(path, asdict(self))
-
-    @classmethod
-    def read(cls, path: Path) -> "GenerationSummary":
-        """Read generation.json; raise InputError if it is not one."""
-        return read_document(path, cls, "the generation.json of an evaluated generator", "evaluate_generator")
 
 
 def write_lists(path: Path, dataset: SequenceDataset, lists: Sequence[UserList]) -> None:

@@ -20,7 +20,7 @@
   where the system does not say. ``process_peak_bytes`` is the whole process, all models together.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -31,15 +31,14 @@ from ssm4rec.artifacts.codec import (
     OPEN,
     Amount,
     Count,
+    Document,
     Positive,
     Share,
-    read_document,
     read_rows,
     shape,
     write_rows,
 )
 from ssm4rec.artifacts.estimate import Estimate
-from ssm4rec.runtime.files import write_json
 
 Kind = Literal["users", "length"]
 """Samples of the data set's users, or of the sweep over the history's length."""
@@ -205,7 +204,7 @@ class _Machine(TypedDict):
 
 
 @dataclass(frozen=True)
-class LatencySummary:
+class LatencySummary(Document, what="the latency.json of a measurement", made_by="measure_latency"):
     """Everything the report needs to know of one measurement: latency.json as an object.
 
     Attributes:
@@ -221,15 +220,6 @@ class LatencySummary:
     results: tuple[LatencyResult, ...]
     crossings: tuple[Crossing, ...]
     failure: str = ""
-
-    def write(self, path: Path) -> None:
-        """Write latency.json."""
-        write_json(path, asdict(self))
-
-    @classmethod
-    def read(cls, path: Path) -> "LatencySummary":
-        """Read latency.json; raise InputError if it is not one."""
-        return read_document(path, cls, "the latency.json of a measurement", "measure_latency")
 
 
 def write_samples(path: Path, rows: list[TimedSample]) -> None:

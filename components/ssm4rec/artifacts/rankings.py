@@ -11,7 +11,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +19,10 @@ import numpy
 import pyarrow
 import pyarrow.parquet
 
-from ssm4rec.artifacts.codec import Amount, Count, Positive, Share, read_document, read_table, text_of
+from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share, read_table, text_of
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import whole_file, write_json
+from ssm4rec.runtime.files import whole_file
 
 BASE: Final = "base"
 FINETUNED: Final = "finetuned"
@@ -78,7 +78,7 @@ class RankingRow:
 
 
 @dataclass(frozen=True)
-class RankingSummary:
+class RankingSummary(Document, what="the ranking.json of a ranker", made_by="rank_candidates"):
     """ranking.json as an object.
 
     Attributes:
@@ -89,7 +89,7 @@ class RankingSummary:
         users: of the split.
         found: of these, those whose target is among the candidates.
         ranked: of these, those that the language model ranked (a sample, or all).
-        candidates: of a user, at most.
+        candidates: per user, at most.
         rows: the numbers.
         first_places: for each ranker and order, how often the candidate in each place was ranked best.
         prompts_per_second, tokens_per_second, cpu_seconds_per_prompt: of the language model here.
@@ -119,15 +119,6 @@ class RankingSummary:
     device: str
     recipe: dict[str, Any]
     training: dict[str, Any]
-
-    def write(self, path: Path) -> None:
-        """Write ranking.json."""
-        write_json(path, asdict(self))
-
-    @classmethod
-    def read(cls, path: Path) -> "RankingSummary":
-        """Read ranking.json; raise InputError if it is not one."""
-        return read_document(path, cls, "the ranking.json of a ranker", "rank_candidates")
 
 
 def write_rankings(

@@ -1,8 +1,8 @@
 """Training prompts for a ranker: a place in somebody's training history, and candidates among which its item is.
 
-Every prompt is drawn for itself: the place, the other candidates, and their order, which is uniform, so that a letter
-carries nothing. Places are a user's training items from the second on, as in LlamaRec (Yueeeeeeee/LlamaRec:
-dataloader/llm.py); none comes again before all were drawn.
+Every prompt is drawn independently: the place, the other candidates, and their order, which is uniform, so that a
+letter carries nothing. Places are a user's training items from the second on, as in LlamaRec (Yueeeeeeee/LlamaRec:
+dataloader/llm.py); none is drawn again before all were.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def draw_examples(
     """Yield training prompts.
 
     Args:
-        dataset: the data; only training items are told or asked for.
+        dataset: the data; only training items are shown or asked for.
         count: how many.
         negatives: other candidates of each; none is in the history.
         hard: share of the prompts whose negatives come from ``retrieved``, not from the whole catalog.

@@ -30,7 +30,7 @@ from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.candidates import RankingTask
 from ssm4rec.llm.examples import Example
 from ssm4rec.llm.prompts import RankingPrompts
-from ssm4rec.llm.ranking import letter_logits, ranks_of_target
+from ssm4rec.llm.ranking import letter_logits, padded, ranks_of_target
 from ssm4rec.llm.settings import RankerSettings, StepSettings
 from ssm4rec.llm.validated_trainer import Trained, ValidatedTrainer, step_arguments, training_arguments
 from ssm4rec.llm.validation_callback import ValidationCallback
@@ -209,10 +209,9 @@ class _Tokenized(Dataset[dict[str, list[int]]]):
 
 def _collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
     """Pad on the left, so that all answers end at the last position; labels are of the last prompt token and on."""
-    longest = max(len(row["prompt"]) + len(row["answer"]) for row in rows)
-    tokens = [row["prompt"] + row["answer"] for row in rows]
+    tokens, mask = padded([row["prompt"] + row["answer"] for row in rows], torch.device("cpu"))
     return {
-        "input_ids": torch.tensor([[0] * (longest - len(row)) + row for row in tokens]),
-        "attention_mask": torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in tokens]),
+        "input_ids": tokens,
+        "attention_mask": mask,
         "labels": torch.tensor([[row["prompt"][-1], *row["answer"]] for row in rows]),
     }

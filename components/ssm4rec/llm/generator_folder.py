@@ -20,7 +20,6 @@ from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.names import GENERATOR
 from ssm4rec.llm.generator_settings import SCRATCH, GeneratorRecipe
 from ssm4rec.llm.language_models import language_model_folder, load_both
-from ssm4rec.llm.queries import QueryPrompts
 from ssm4rec.llm.scratch_models import new_language_model, train_tokenizer
 from ssm4rec.ops.backend import has_kernel
 from ssm4rec.runtime.errors import InputError
@@ -135,8 +134,3 @@ def _check_kernels(model: PreTrainedModel, device: torch.device) -> None:
             f"a Mamba2 whose input projection has {outputs} outputs: causal-conv1d takes multiples of 8; train it "
             "again (small models from before have other heads), or use --device cpu"
         )
-
-
-def query_prompts(generator: Generator, titles: list[str], recipe: GeneratorRecipe) -> QueryPrompts:
-    """Return what writes the generator's prompts."""
-    return QueryPrompts(generator.tokenizer, titles, recipe.prompt)

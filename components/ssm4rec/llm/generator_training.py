@@ -259,7 +259,7 @@ def rate_share(settings: GeneratorTraining, passed: float) -> float:
 def draw_examples(
     dataset: SequenceDataset, per_user: int, prompts: QueryPrompts, random: numpy.random.Generator
 ) -> list[Example]:
-    """Return examples of every user's training items, each with another target, at most ``per_user`` a user."""
+    """Return examples of every user's training items, each with another target, at most ``per_user`` per user."""
     examples = []
     for user in numpy.flatnonzero(dataset.train_length >= 2):
         length = int(dataset.train_length[user])
@@ -278,7 +278,7 @@ def batches(
 
 
 def pad_right(examples: Sequence[Example], loss_on: str) -> dict[str, Tensor]:
-    """Return token ids, a mask of what is no padding, and which tokens are ``counted``, to be predicted, each (B, L).
+    """Return token ids, a mask of what is not padding, and which tokens are ``counted``, to be predicted, each (B, L).
 
     Padding is token 0: behind a causal model's text it changes nothing and is predicted nowhere.
     """

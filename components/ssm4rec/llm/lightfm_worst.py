@@ -79,7 +79,7 @@ def worst_unseen_items(model: LightFM, dataset: SequenceDataset) -> Int32s:
         for first in range(0, dataset.user_count, block):
             offsets = dataset.offsets[first : first + block + 1]
             rows = numpy.arange(len(offsets) - 1)
-            # (B, V) up to a constant a user: the user's bias changes no order.
+            # (B, V) up to a constant per user: the user's bias changes no order.
             scores = numpy.matmul(users[first : first + len(rows)], items, out=workspace[: len(rows)])
             scores += model.item_biases
             had = dataset.items[offsets[0] : offsets[-1]] - 1

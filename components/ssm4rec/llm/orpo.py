@@ -41,7 +41,7 @@ with warnings.catch_warnings():
 __all__ = ["AnswerORPOTrainer", "ORPOConfig", "answer_log_probabilities", "packed", "packed_logits", "sequence_error"]
 
 IGNORED: Final = -100
-"""The label of tokens that are no answer, trl's and torch's."""
+"""The label of tokens that are not an answer, trl's and torch's."""
 
 
 def answer_log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:

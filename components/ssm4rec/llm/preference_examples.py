@@ -15,6 +15,7 @@ import numpy
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.preferences import Pairs
 from ssm4rec.llm.prompts import RankingPrompts
+from ssm4rec.llm.settings import AlignmentSettings
 from ssm4rec.runtime.errors import InputError
 
 
@@ -49,9 +50,7 @@ def preference_set(
     dataset: SequenceDataset,
     pairs: Pairs,
     prompts: RankingPrompts,
-    negatives: int,
-    maximum_pairs: int,
-    held_out_share: float,
+    settings: AlignmentSettings,
     seed: int,
 ) -> PreferenceSet:
     """Write every pair as an example and hold out the pairs of some users.
@@ -60,9 +59,8 @@ def preference_set(
         dataset: the sequences.
         pairs: of the same data set.
         prompts: writes the prompts.
-        negatives: candidates beside winner and loser; fewer where the catalog has no more.
-        maximum_pairs: at most so many, drawn by seed; 0: all.
-        held_out_share: of the pairs, at least those of one user.
+        settings: how many pairs, which share of them is held out (at least those of one user), and how many negatives
+            a prompt has; it has fewer where the catalog has no more.
         seed: of the draws.
 
     Raises:
@@ -70,8 +68,8 @@ def preference_set(
     """
     random = numpy.random.default_rng([seed, 0x4F52504F])
     order = random.permutation(len(pairs))
-    chosen = order[:maximum_pairs] if maximum_pairs else order
-    held_out = _held_out(pairs.users[chosen], held_out_share, random)
+    chosen = order[: settings.pairs] if settings.pairs else order
+    held_out = _held_out(pairs.users[chosen], settings.held_out, random)
     ending = prompts.tokenizer.eos_token_id
 
     def example(row: int) -> PreferenceExample:
@@ -79,7 +77,7 @@ def preference_set(
         sequence = dataset.items[dataset.offsets[user] : dataset.offsets[user + 1]]
         winner, loser = int(pairs.winners[row]), int(pairs.losers[row])
         # From the pair's own place in the file: a pair has the same prompt, however many others are taken.
-        pool = candidate_pool(sequence, winner, loser, negatives, dataset.item_count, (seed, row))
+        pool = candidate_pool(sequence, winner, loser, settings.negatives, dataset.item_count, (seed, row))
         letters = prompts.answers
         return PreferenceExample(
             prompts.tokens(sequence[: pairs.history_lengths[row]].tolist(), pool),

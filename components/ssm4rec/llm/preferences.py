@@ -1,6 +1,6 @@
 """Preference pairs for alignment: of two items, which one a user prefers after a history (the paper's section 3.5.2).
 
-Two parts, each with at most one pair a user:
+Two parts, each with at most one pair per user:
 
 - ``ratings``, "created from the last 2 items from the user history, where the winner is the item with the higher
   rating and the loser the opposite": the last two items of the training history, after the items before them.
@@ -8,7 +8,7 @@ Two parts, each with at most one pair a user:
   last training item against the item that a LightFM model scores lowest of those the user never had.
 
 Only training items win or lose by rating, LightFM's losers are never had, and a pair is dropped if one of its items
-returns as the user's validation or test target: no pair tells the answer to an evaluation's question.
+returns as the user's validation or test target: no pair reveals what an evaluation asks for.
 
 Shapes: U users, n pairs.
 """

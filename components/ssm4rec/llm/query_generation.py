@@ -1,6 +1,6 @@
 """Queries out of prompts by beam search, in batches padded on the left.
 
-The prompt is read once a user, not once a beam: its states (keys and values of GPT-2, states of Mamba2) are then
+The prompt is read once per user, not once per beam: its states (keys and values of GPT-2, states of Mamba2) are then
 repeated for the beams. Queries come in the order of their probability, the product of their tokens' (no length
 penalty): the likeliest title first.
 
@@ -49,16 +49,14 @@ def generate_queries(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     search: SearchSettings,
-    device: torch.device,
 ) -> Generated:
     """Return m queries for every prompt.
 
     Args:
-        model: on ``device``, in evaluation mode.
+        model: in evaluation mode.
         tokenizer: of the model, with a padding token.
         prompts: token ids, at least two each.
         search: how many queries, and how long.
-        device: to compute on.
     """
     lengths = numpy.array([len(prompt) for prompt in prompts])
     batches = list(length_buckets(lengths, search.tokens_per_batch // search.queries, len(prompts)))
@@ -67,7 +65,7 @@ def generate_queries(
     began = time.perf_counter()
     with torch.inference_mode():
         for rows in tqdm(batches, desc="queries", leave=False):
-            new = _beams(model, tokenizer, [prompts[row] for row in rows], search, device)  # (B, m, S)
+            new = _beams(model, tokenizer, [prompts[row] for row in rows], search)  # (B, m, S)
             tokens += int(_lengths(new, tokenizer.eos_token_id).sum())
             texts = tokenizer.batch_decode(new.flatten(0, 1), skip_special_tokens=True)
             for place, row in enumerate(rows):
@@ -82,7 +80,6 @@ def _beams(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     search: SearchSettings,
-    device: torch.device,
 ) -> Tensor:
     """Return the new tokens of the beams, (B, m, S), padded on the right."""
     longest = max(len(prompt) for prompt in prompts)
@@ -91,19 +88,19 @@ def _beams(
     for row, prompt in enumerate(prompts):
         tokens[row, longest - len(prompt) :] = torch.tensor(prompt)
         mask[row, longest - len(prompt) :] = 1
-    tokens, mask = tokens.to(device), mask.to(device)
+    tokens, mask = tokens.to(model.device), mask.to(model.device)
     before = mask[:, :-1]
     read = model(
         tokens[:, :-1],
         attention_mask=before,
-        position_ids=(before.cumsum(dim=-1) - 1).clamp(min=0),  # Mamba2 has no positions and lets them be
+        position_ids=(before.cumsum(dim=-1) - 1).clamp(min=0),  # Mamba2 has no positions and ignores them
         use_cache=True,
         logits_to_keep=1,
     )
-    # Mamba2 calls its states otherwise.
+    # Mamba2 has another name for its states.
     name = "past_key_values" if "past_key_values" in read else "cache_params"
     states = read[name]
-    states.reorder_cache(torch.arange(len(prompts), device=device).repeat_interleave(search.queries))
+    states.reorder_cache(torch.arange(len(prompts), device=model.device).repeat_interleave(search.queries))
     generate = cast("Callable[..., Tensor]", model.generate)  # transformers types it as several things
     new = generate(
         tokens[:, -1:],

@@ -70,7 +70,7 @@ def letter_logits(
 def _read_once(model: PreTrainedModel, tokens: list[int]) -> DynamicCache:
     """Return the keys and values of one row of tokens."""
     cache = DynamicCache(config=model.config)
-    _logits(model, *_padded([tokens], model.device), cache)
+    _logits(model, *padded([tokens], model.device), cache)
     return cache
 
 
@@ -92,13 +92,13 @@ def _last_logits(
         cache.batch_repeat_interleave(rows)
         mask = mask.new_ones(rows, cache.get_seq_length())
     if any(heads):
-        tokens, head_mask = _padded(heads, model.device)
+        tokens, head_mask = padded(heads, model.device)
         cache = DynamicCache(config=model.config) if cache is None else cache
         mask = torch.cat([mask, head_mask], dim=1)
         _logits(model, tokens, mask, cache)
     if cache is not None and repeats > 1:
         cache.batch_repeat_interleave(repeats)
-    tokens, tail_mask = _padded(tails, model.device)
+    tokens, tail_mask = padded(tails, model.device)
     return _logits(model, tokens, torch.cat([mask.repeat_interleave(repeats, dim=0), tail_mask], dim=1), cache)
 
 
@@ -119,7 +119,7 @@ def _logits(
     return logits
 
 
-def _padded(rows: Prompts, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(rows: Prompts, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Return token ids and mask of rows of unequal length, padded on the left with token 0; shape (rows, longest)."""
     longest = max(map(len, rows))
     tokens = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)

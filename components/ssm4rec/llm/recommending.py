@@ -1,9 +1,5 @@
 """What a generator recommends: queries for users, items for queries; BM25's parameters by the validation split."""
 
-from dataclasses import dataclass
-
-import torch
-
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER
 from ssm4rec.llm.generator_folder import Generator
@@ -16,15 +12,6 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.task import Task
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Users with their generated queries, in the same order, and how the generation went."""
-
-    users: Int64s
-    queries: list[UserQueries]
-    generated: Generated
-
-
 def ask(
     dataset: SequenceDataset,
     users: Int64s,
@@ -32,34 +19,29 @@ def ask(
     generator: Generator,
     prompts: QueryPrompts,
     search: SearchSettings,
-    device: torch.device,
-) -> Asked:
-    """Return the queries that a generator writes for users' histories."""
+) -> tuple[list[UserQueries], Generated]:
+    """Return the queries that a generator writes for users' histories, in the users' order, and how that went."""
     positions = dataset.position(split)
     known = [history_and_target(dataset, user, int(positions[user])) for user in users.tolist()]
     generated = generate_queries(
-        generator.model, generator.tokenizer, [prompts.prompt(history) for history, _ in known], search, device
+        generator.model, generator.tokenizer, [prompts.prompt(history) for history, _ in known], search
     )
-    queries = [
-        UserQueries(texts, history, target) for texts, (history, target) in zip(generated.queries, known, strict=True)
-    ]
-    return Asked(users, queries, generated)
+    asked = zip(generated.queries, known, strict=True)
+    return [UserQueries(texts, history, target) for texts, (history, target) in asked], generated
 
 
-def tune_search(
-    task: Task[GeneratorRecipe], generator: Generator, prompts: QueryPrompts, titles: list[str], device: torch.device
-) -> Tuned:
+def tune_search(task: Task[GeneratorRecipe], generator: Generator, prompts: QueryPrompts, titles: list[str]) -> Tuned:
     """Choose k1 and b on users of the validation split, with the generator as it is."""
     search = task.recipe.search
     users = draw_users(task.dataset, "validation", search.tuning_users, task.seed)
-    asked = ask(task.dataset, users, "validation", generator, prompts, search, device)
-    return tune(titles, asked.queries, search.list_length // search.queries, CANDIDATES_PER_USER)
+    queries, _ = ask(task.dataset, users, "validation", generator, prompts, search)
+    return tune(titles, queries, search.list_length // search.queries, CANDIDATES_PER_USER)
 
 
-def recommend(asked: Asked, index: TitleIndex, search: SearchSettings) -> list[list[int]]:
+def recommend(queries: list[UserQueries], index: TitleIndex, search: SearchSettings) -> list[list[int]]:
     """Return the list of items of every user, best first."""
     per_query = search.list_length // search.queries
-    return [merged_list(index, user, per_query, CANDIDATES_PER_USER) for user in asked.queries]
+    return [merged_list(index, user, per_query, CANDIDATES_PER_USER) for user in queries]
 
 
 def split_users(dataset: SequenceDataset, split: Split, most: int, seed: int) -> Int64s:

@@ -15,7 +15,7 @@ OPTIMIZERS: Final = (
 
 
 def check_fields(settings: object, names: Sequence[str], allowed: Callable[[Any], bool], rule: str) -> None:
-    """Raise ValueError if a field of some settings has a value that makes no sense; the rule says which make some."""
+    """Raise ValueError if a field of some settings has a value that is not allowed; the rule says which are."""
     for name in names:
         if not allowed(getattr(settings, name)):
             raise ValueError(f"{name} {rule}")
@@ -120,7 +120,7 @@ class AlignmentSettings:
 
     Attributes:
         prompt: sizes of a prompt.
-        negatives: candidates beside winner and loser.
+        negatives: candidates in addition to winner and loser.
         beta: weight of the odds-ratio term, the paper's lambda.
         pairs: at most so many, drawn by seed; 0: all.
         evaluations: how often the held-out pairs are scored, evenly spread over the epoch.

@@ -35,7 +35,7 @@ logging.getLogger("bm25s").setLevel(logging.WARNING)
 _WORD: Final = r"(?u)\b\w+\b"
 
 DEEPEST: Final = 1000
-"""How many hits of a query are looked at."""
+"""How many hits of a query are considered."""
 
 _KEPT: Final = 2**12
 """Queries whose hits are kept, at most 40 kB each."""
@@ -116,7 +116,7 @@ def words(texts: Iterable[str]) -> list[list[str]]:
 
 
 def check_titles(titles: Sequence[str]) -> None:
-    """Raise InputError if no title holds a word to be found by; entry 0 is not looked at."""
+    """Raise InputError if no title holds a word to be found by; entry 0 is ignored."""
     if not any(re.search(_WORD, title) for title in titles[1:]):
         raise InputError("the data set's titles hold no word, so no query finds an item; prepare it with other titles")
 

@@ -147,7 +147,7 @@ def training_arguments(kind: type[Arguments], folder: Path, device: torch.device
         disable_tqdm=True,
         report_to="none",
         dataloader_pin_memory=on_gpu,
-        logging_nan_inf_filter=False,  # a loss that is no number must be seen
+        logging_nan_inf_filter=False,  # a loss that is NaN must be seen
         **given,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)

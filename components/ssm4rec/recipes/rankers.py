@@ -1,4 +1,4 @@
-"""Recipes of the language-model ranker: one per profile, the source of each number beside it.
+"""Recipes of the language-model ranker: one per profile, with the source of each number.
 
 ``paper`` is LlamaRec (Yue et al. 2023; Yueeeeeeee/LlamaRec:config.py) with the paper's alignment (arXiv 2408.05606,
 section 3.5.3); ``llm-small`` the same task for SmolLM2-135M on two CPU cores in about an hour; ``quick`` and ``smoke``

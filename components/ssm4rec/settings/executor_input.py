@@ -56,7 +56,7 @@ def optional_input_paths(executor_input: str, name: str) -> list[Path]:
 
 
 def write_executor_output(executor_input: str, metadata: dict[str, dict[str, float | str]]) -> None:
-    """Write the executor output that attaches metadata to output artifacts.
+    """Write the executor output that attaches metadata to output artifacts; nothing by hand, without executor input.
 
     Args:
         executor_input: KFP's JSON.
@@ -67,6 +67,8 @@ def write_executor_output(executor_input: str, metadata: dict[str, dict[str, flo
     Raises:
         InputError: ``executor_input`` is not an executor input or has no such output.
     """
+    if not executor_input:
+        return
     artifacts = {}
     for name, values in metadata.items():
         first = _artifacts(executor_input, "outputs", name)[0]

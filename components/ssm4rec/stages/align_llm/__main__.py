@@ -8,14 +8,13 @@ from typing import Final
 from ssm4rec.artifacts.curve import HELD_OUT, Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.artifacts.preferences import Pairs, read_pairs
+from ssm4rec.artifacts.preferences import read_pairs
 from ssm4rec.data.download import checksums
 from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker, write_adapter
 from ssm4rec.llm.alignment import AlignmentTask, align
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.preference_examples import preference_set
 from ssm4rec.llm.prompts import RankingPrompts
-from ssm4rec.llm.settings import AlignmentSettings
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm.validated_trainer import Trained, optimizer_name
 from ssm4rec.recipes.rankers import ranker_recipe
@@ -41,11 +40,7 @@ def run(options: Settings) -> None:
     pairs = read_pairs(options.pairs, dataset)
     titles = read_titles(options.dataset_dir)
     device = choose_device(options.device)
-    labels = {
-        "dataset": dataset.name,
-        "seed": str(options.seed),
-        "retriever": tuned.retriever,
-    }
+    labels = {"dataset": dataset.name, "seed": str(options.seed), "retriever": tuned.retriever}
     tags = {"stage": "align-llm", "profile": options.profile, "language_model": tuned.source, **labels}
     name = f"align {tuned.source} {dataset.name} seed {options.seed}"
     with tracked_task(name, tags) as tracker:
@@ -55,11 +50,13 @@ def run(options: Settings) -> None:
         ranker = load_ranker(tuned, options.adapter_dir, cache_folder(options.cache_dir), device, trainable=True)
         check_source_unchanged(options.language_model_version, tuned.source)
         prompts = RankingPrompts(ranker.tokenizer, titles, settings.prompt)
-        numbers = _align_and_write(options, dataset, pairs, prompts, tuned, ranker, settings, tracker)
+        examples = preference_set(dataset, pairs, prompts, settings, options.seed)
+        logger.info("%d pairs to train on, %d of other users held out", len(examples.train), len(examples.held_out))
+        task = AlignmentTask(examples, settings, options.seed)
+        numbers = _align_and_write(options, dataset, tuned, ranker, task, tracker)
         tracker.metrics(numbers)
         tracker.artifact(options.aligned_dir)
-    if options.executor_input:
-        write_executor_output(options.executor_input, {"aligned": {**numbers}})
+    write_executor_output(options.executor_input, {"aligned": {**numbers}})
     logger.info(
         "%s: accuracy on held-out pairs %.1f%%, %.1f%% before; written to %s",
         name, 100 * numbers["accuracy"], 100 * numbers["accuracy_before"], options.aligned_dir,
@@ -69,35 +66,29 @@ def run(options: Settings) -> None:
 def _align_and_write(
     options: Settings,
     dataset: SequenceDataset,
-    pairs: Pairs,
-    prompts: RankingPrompts,
     tuned: RankerFacts,
     ranker: Ranker,
-    settings: AlignmentSettings,
+    task: AlignmentTask,
     tracker: Tracker,
 ) -> dict[str, float]:
     """Align, write the two outputs and return the numbers to show."""
-    examples = preference_set(
-        dataset, pairs, prompts, settings.negatives, settings.pairs, settings.held_out, options.seed
-    )
-    logger.info("%d pairs to train on, %d of other users held out", len(examples.train), len(examples.held_out))
+    steps, examples = task.settings.steps, task.examples
 
     def track(point: Point) -> None:
         named = {name if name == "learning_rate" else f"{point.split}/{name}": name for name in point.measured}
         tracker.metrics({shown: point.measured[name] for shown, name in named.items()}, point.step)
 
-    task = AlignmentTask(examples, settings, options.seed)
     checkpoints = _checkpoint_folder(options, tuned)
     with memory_advice(TO_LOWER), held_by_this_process(checkpoints):
         alignment = align(ranker, task, checkpoints, track)
-    optimizer = optimizer_name(settings.steps, ranker.model.device)
+    optimizer = optimizer_name(steps, ranker.model.device)
     numbers = _numbers(alignment) | {"pairs": float(len(examples.train)), "held_out": float(len(examples.held_out))}
     facts = replace(
         tuned,
         stage=STAGE,
         seed=options.seed,
         profile=options.profile,
-        recipe={**tuned.recipe, "align": asdict(settings)},
+        recipe={**tuned.recipe, "align": asdict(task.settings)},
         training={
             **numbers,
             "steps": alignment.last.step,
@@ -107,8 +98,7 @@ def _align_and_write(
         },
     )
     write_adapter(options.aligned_dir, ranker.model, facts)
-    rate = settings.steps.learning_rate
-    trained = Training(STAGE, dataset.name, tuned.source, options.seed, optimizer, rate)
+    trained = Training(STAGE, dataset.name, tuned.source, options.seed, optimizer, steps.learning_rate)
     write_curve(options.curve, Curve.of(trained, alignment.points))
     return numbers
 
@@ -116,7 +106,7 @@ def _align_and_write(
 def _checkpoint_folder(options: Settings, tuned: RankerFacts) -> Path:
     """Return a folder of this alignment's own.
 
-    Those of other retrievers, data or overrides may run side by side; an adapter or pairs that changed since begin
+    Alignments of other retrievers, data or overrides may run side by side; a changed adapter or changed pairs start
     again.
     """
     folder = Path(options.checkpoint_dir or f"{options.aligned_dir}.checkpoints")

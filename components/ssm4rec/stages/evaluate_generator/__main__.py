@@ -10,9 +10,10 @@ from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import MOST_POPULAR
 from ssm4rec.evaluation.baselines import most_popular_scorer
 from ssm4rec.evaluation.full_ranking import full_ranking
-from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator, query_prompts
+from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.metric_rows import generation_rows
+from ssm4rec.llm.queries import QueryPrompts
 from ssm4rec.llm.recommending import ask, recommend, split_users
 from ssm4rec.llm.title_retrieval import TitleIndex, check_titles, for_metrics, rank_in
 from ssm4rec.settings.command_line import run_stage
@@ -43,8 +44,7 @@ def run(options: Settings) -> None:
         shown["tokens_per_second"] = summary.tokens_per_second
         tracker.metrics(shown)
         tracker.text("generation.json", options.metrics.read_text(encoding="utf-8"))
-    if options.executor_input:
-        write_executor_output(options.executor_input, {"shown": {**shown}})
+    write_executor_output(options.executor_input, {"shown": {**shown}})
     logger.info(
         "%s%s: %d of %d users of %s, %d queries each, %.0f tokens/s (batches of %d users, %s)",
         facts.model, ", from scratch" if facts.from_scratch else "", summary.users, summary.users_in_split,
@@ -60,16 +60,16 @@ def _evaluate(
     options: Settings, dataset: SequenceDataset, titles: list[str], facts: GeneratorFacts
 ) -> GenerationSummary:
     """Generate, search, write both files and return the summary."""
-    device = choose_device(options.device)
-    search = facts.recipe.search
+    device, recipe = choose_device(options.device), facts.recipe
+    search = recipe.search
     users = split_users(dataset, options.split, search.users, facts.seed)
-    generator = load_generator(options.generator_dir, facts.recipe, device)
-    prompts = query_prompts(generator, titles, facts.recipe)
-    asked = ask(dataset, users, options.split, generator, prompts, search, device)
+    generator = load_generator(options.generator_dir, recipe, device)
+    prompts = QueryPrompts(generator.tokenizer, titles, recipe.prompt)
+    queries, generated = ask(dataset, users, options.split, generator, prompts, search)
     lists = [
         UserList(int(user), known.target, len(known.seen), rank_in(items, known.target), items, known.queries)
         for user, known, items in zip(
-            users, asked.queries, recommend(asked, TitleIndex(titles, facts.k1, facts.b), search), strict=True
+            users, queries, recommend(queries, TitleIndex(titles, facts.k1, facts.b), search), strict=True
         )
     ]
     ranks = for_metrics(numpy.array([row.rank for row in lists], dtype=numpy.int64))
@@ -89,8 +89,8 @@ def _evaluate(
         k1=facts.k1,
         b=facts.b,
         queries=search.queries,
-        tokens_per_second=asked.generated.tokens_per_second,
-        batch=asked.generated.batch,
+        tokens_per_second=generated.tokens_per_second,
+        batch=generated.batch,
         device=device.type,
         rows=(
             *generation_rows(dataset.name, facts.model, facts.seed, options.split, ranks),

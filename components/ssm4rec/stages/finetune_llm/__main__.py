@@ -19,7 +19,6 @@ from ssm4rec.llm.examples import draw_examples
 from ssm4rec.llm.finetuning import FinetuningTask, finetune
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.prompts import RankingPrompts
-from ssm4rec.llm.settings import RankerRecipe
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.runtime.files import cache_folder, held_by_this_process
 from ssm4rec.settings.command_line import run_stage
@@ -44,11 +43,7 @@ def run(options: Settings) -> None:
     titles = read_titles(options.dataset_dir)
     candidates = read_candidates(options.candidates, dataset)
     task = ranking_task(dataset, candidates, "validation", recipe.finetune.validation_users, options.seed)
-    labels = {
-        "dataset": dataset.name,
-        "seed": str(options.seed),
-        "retriever": candidates.model,
-    }
+    labels = {"dataset": dataset.name, "seed": str(options.seed), "retriever": candidates.model}
     tags = {"stage": "finetune-llm", "profile": options.profile, "language_model": recipe.source, **labels}
     name = f"finetune {recipe.source} {dataset.name} seed {options.seed}"
     with tracked_task(name, tags) as tracker:
@@ -56,11 +51,10 @@ def run(options: Settings) -> None:
         computed = {"device": choose_device(options.device).type}
         tracker.settings({**labels, "recipe": described, "computed": computed})
         tracker.dataset(read_manifest(options.dataset_dir), "training")
-        numbers = _finetune_and_write(options, recipe, dataset, titles, candidates, task, tracker)
+        numbers = _finetune_and_write(options, dataset, titles, candidates, task, tracker)
         tracker.metrics(numbers)
         tracker.artifact(options.adapter_dir)
-    if options.executor_input:
-        write_executor_output(options.executor_input, {"adapter": {**numbers}})
+    write_executor_output(options.executor_input, {"adapter": {**numbers}})
     logger.info(
         "%s: validation ndcg@10 %.4f after %d of %d prompts, %.0f tokens/s; written to %s",
         name, numbers["validation_ndcg_10"], numbers["best_prompts"], numbers["prompts"], numbers["tokens_per_second"],
@@ -70,7 +64,6 @@ def run(options: Settings) -> None:
 
 def _finetune_and_write(
     options: Settings,
-    recipe: RankerRecipe,
     dataset: SequenceDataset,
     titles: list[str],
     candidates: Candidates,
@@ -78,7 +71,8 @@ def _finetune_and_write(
     tracker: Tracker,
 ) -> dict[str, Any]:
     """Fine-tune, write the two outputs and return the numbers to show."""
-    settings, steps, started = recipe.finetune, recipe.finetune.steps, time.monotonic()
+    recipe, started = options.recipe(), time.monotonic()
+    settings, steps = recipe.finetune, recipe.finetune.steps
     torch.manual_seed(options.seed)  # of the LoRA matrices
     device = choose_device(options.device)
     ranker = new_ranker(recipe.source, recipe.quantization, settings.lora, cache_folder(options.cache_dir), device)
@@ -132,8 +126,8 @@ def _finetune_and_write(
 def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list[str], candidates: Candidates) -> Path:
     """Return a folder of this training's own.
 
-    Those of other retrievers, data or overrides may run side by side; titles, candidates or a language model that
-    changed since begin again.
+    Trainings of other retrievers, data or overrides may run side by side; changed titles, candidates or a changed
+    language model start again.
     """
     folder = Path(options.checkpoint_dir or f"{options.adapter_dir}.checkpoints")
     name = f"finetune-{candidates.model}-seed{options.seed}"

@@ -39,8 +39,7 @@ def run(options: Settings) -> None:
         tracker.settings({**labels, "lightfm": counts["lightfm"]["settings"]})
         tracker.metrics(shown)
         tracker.text("counts.json", options.counts.read_text(encoding="utf-8"))
-    if options.executor_input:
-        write_executor_output(options.executor_input, {"counts": {**shown}})
+    write_executor_output(options.executor_input, {"counts": {**shown}})
 
 
 def _mine(options: Settings, dataset: SequenceDataset) -> dict[str, Any]:

@@ -74,8 +74,7 @@ def run(options: Settings) -> None:
         numbers = {f"{row.ranker}/{row.order}/{row.metric}": row.value for row in _shown(summary)}
         tracker.metrics(numbers)
         tracker.text("ranking.json", options.ranking.read_text(encoding="utf-8"))
-    if options.executor_input:
-        write_executor_output(options.executor_input, {"shown": {**numbers}})
+    write_executor_output(options.executor_input, {"shown": {**numbers}})
     for row in summary.rows:
         if row.metric == "ndcg@10" and row.population == AMONG_CANDIDATES:
             logger.info(

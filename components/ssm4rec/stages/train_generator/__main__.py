@@ -8,10 +8,11 @@ from typing import Any
 from ssm4rec.artifacts.curve import Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, query_prompts, write_generator
+from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, write_generator
 from ssm4rec.llm.generator_settings import SCRATCH
 from ssm4rec.llm.generator_training import train_generator
 from ssm4rec.llm.language_models import memory_advice
+from ssm4rec.llm.queries import QueryPrompts
 from ssm4rec.llm.recommending import tune_search
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm.title_retrieval import check_titles
@@ -33,7 +34,7 @@ _SMALLER = "--overrides training.tokens_per_batch or training.rows_per_batch, th
 def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list[str]) -> Path:
     """Return a folder of this training's own.
 
-    Those of other language models, data or overrides may run side by side; titles that changed since begin again.
+    Trainings of other language models, data or overrides may run side by side; changed titles start again.
     """
     chosen = (options.language_model, options.language_model_version, options.overrides, dataset.fingerprint, *titles)
     folder = Path(options.checkpoint_dir or f"{options.generator_dir}.checkpoints")
@@ -66,10 +67,10 @@ def run(options: Settings) -> None:
 
         generator = new_generator(recipe, titles, cache_folder(options.cache_dir), device, task.seed)
         check_source_unchanged(options.language_model_version, recipe.source)
-        prompts = query_prompts(generator, titles, recipe)
+        prompts = QueryPrompts(generator.tokenizer, titles, recipe.prompt)
         with held_by_this_process(checkpoints):
             trained = train_generator(task, generator.model, prompts, distributed, checkpoints, track)
-        tuned = tune_search(task, generator, prompts, titles, device)
+        tuned = tune_search(task, generator, prompts, titles)
         facts = GeneratorFacts(
             model=task.name,
             source=recipe.source,
@@ -98,8 +99,7 @@ def run(options: Settings) -> None:
         shown = _shown(facts)
         tracker.metrics(shown)
         tracker.artifact(options.generator_dir)
-    if options.executor_input:
-        write_executor_output(options.executor_input, {"generator": shown})
+    write_executor_output(options.executor_input, {"generator": shown})
     logger.info(
         "%s: %s parameters%s, best epoch %d of %d, k1 %g, b %g, validation ndcg@10 %.4f; written to %s",
         task.name, f"{facts.parameters:,}", ", from scratch" if facts.from_scratch else "",
