@@ -6,11 +6,10 @@ of SASRec, this one of LlamaRec's LoRA matrices.
 
 from kfp import dsl
 
-from pipelines.hardware import AT_ONCE, on_cpu
+from pipelines.hardware import AT_ONCE
 from pipelines.language_models import finetune, retrieve
-from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
-from pipelines.recommenders import prepare
-from ssm4rec.stages.components import report_adapters
+from pipelines.parameters import Parameters, PipelineParameter, study_pipeline
+from pipelines.recommenders import prepare, report_on
 from ssm4rec.studies.adapters.plan import Settings
 
 LISTS = {
@@ -29,13 +28,12 @@ def arrange(parameters: Parameters) -> None:
         tuned = finetune(
             data, retrieved, adapter, parameters, hours=24, overrides=adapter.overrides, label=adapter.label
         )
-    reported = task(
-        report_adapters,
+    report_on(
+        "adapters",
         parameters,
         adapters=dsl.Collected(tuned.outputs["adapter"]),
         curves=dsl.Collected(tuned.outputs["curve"]),
     )
-    on_cpu(reported, cpus=1, memory_gib=2, hours=1)
 
 
 adapter_study = study_pipeline(arrange, Settings, LISTS)

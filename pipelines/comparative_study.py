@@ -14,9 +14,9 @@ from pipelines.comparative_packages import PACKAGES
 from pipelines.hardware import AT_ONCE, measured_here, on_cpu, on_gpu
 from pipelines.language_models import generate, mine, rank_and_align, retrieve
 from pipelines.parameters import Package, Parameters, PipelineParameter, study_pipeline, task
-from pipelines.recommenders import prepare, rank, train
+from pipelines.recommenders import prepare, rank, report_on, train
 from ssm4rec.artifacts.names import GENERATORS, GLOBAL_TIME, ORDER_CHECKED, PAPER_RECOMMENDERS
-from ssm4rec.stages.components import compare_models, measure_latency, register_champion, report
+from ssm4rec.stages.components import compare_models, measure_latency, register_champion
 from ssm4rec.studies.comparative.plan import Settings
 
 LISTS = {
@@ -85,8 +85,8 @@ def arrange(parameters: Parameters) -> None:
     on_gpu(timed, "1", parameters.gpu_pool, parameters.gpu_toleration, hours=6)
     measured_here(timed)
 
-    reported = task(
-        report,
+    report_on(
+        "comparative",
         parameters,
         dataset=data,
         evaluations=dsl.Collected(evaluated.outputs["metrics"]),
@@ -96,7 +96,6 @@ def arrange(parameters: Parameters) -> None:
         latency_samples=timed.outputs["latency"],
         **parts,
     )
-    on_cpu(reported, cpus=1, memory_gib=2, hours=1)
 
 
 def _train(data: Any, parameters: Parameters, training: Any, overrides: Any) -> PipelineTask:

@@ -5,10 +5,10 @@ The paper's open question: how state-space models and transformers compare on hi
 
 from kfp import dsl
 
-from pipelines.hardware import AT_ONCE, measured_here, on_cpu, on_gpu
+from pipelines.hardware import AT_ONCE, measured_here, on_gpu
 from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
-from pipelines.recommenders import prepare, rank, train
-from ssm4rec.stages.components import measure_latency, report_long_histories
+from pipelines.recommenders import prepare, rank, report_on, train
+from ssm4rec.stages.components import measure_latency
 from ssm4rec.studies.long_histories.plan import Settings
 
 LISTS = {
@@ -49,15 +49,16 @@ def arrange(parameters: Parameters) -> None:
     on_gpu(timed, "1", parameters.gpu_pool, parameters.gpu_toleration, hours=6)
     measured_here(timed)
 
-    reported = task(
-        report_long_histories,
+    report_on(
+        "long-histories",
         parameters,
         dataset=data,
         evaluations=dsl.Collected(evaluated.outputs["metrics"]),
         ranks=dsl.Collected(evaluated.outputs["ranks"]),
         latency=timed.outputs["summary"],
+        cpus=2,
+        memory_gib=8,
     )
-    on_cpu(reported, cpus=2, memory_gib=8, hours=1)
 
 
 long_history_study = study_pipeline(arrange, Settings, LISTS)

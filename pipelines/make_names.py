@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from pipelines import run, submit
-from pipelines.studies import STUDIES, StudyParser
+from pipelines.studies import StudyParser
 from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.data.data_sets import DATA_SETS
 from ssm4rec.models.table import MODELS
+from ssm4rec.studies import STUDIES
 
 TARGETS: Final = {
     "run": "comparative",

@@ -27,7 +27,6 @@ from ssm4rec.settings.command_line import StageParser, run_stage
 ROLE: Final = "pipelines.kubeflow.org/runtime-role"
 """What KFP writes on every pod: driver, or launcher, which runs a stage (2.17.0, backend/src/common/util/consts.go)."""
 
-_REPORTS: Final = {stage.replace("_", "-") for stage in STAGES if stage.startswith("report")}
 _TASK: Final = re.compile(rf"({'|'.join(stage.replace('_', '-') for stage in STAGES)})(-\d+)?|.*-driver")
 """Names of tasks, and of KFP's drivers, among those of all nodes of Argo's tree, which is what KFP reports (2.17.0,
 backend/src/common/util/workflow.go:906): what is around a task fails along with it."""
@@ -90,7 +89,7 @@ def _show_status(run: Any) -> None:
     for name, output in (run.plugins_output or {}).items():
         if "run_url" in (output.entries or {}):
             print(f"  {name}: {output.entries['run_url'].value}")
-    if any(detail.display_name in _REPORTS and detail.state == "SUCCEEDED" for detail in details):
+    if any(detail.display_name == "report" and detail.state == "SUCCEEDED" for detail in details):
         print(f"  its report: make report RUN={run.run_id}")
 
 

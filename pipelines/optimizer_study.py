@@ -9,8 +9,8 @@ from kfp import dsl
 
 from pipelines.hardware import AT_ONCE, on_cpu
 from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
-from pipelines.recommenders import prepare, train
-from ssm4rec.stages.components import choose_settings, report_optimizers
+from pipelines.recommenders import prepare, report_on, train
+from ssm4rec.stages.components import choose_settings
 from ssm4rec.studies.optimizers.plan import Settings
 
 LISTS = {
@@ -48,13 +48,12 @@ def arrange(parameters: Parameters) -> None:
     on_cpu(chosen, cpus=1, memory_gib=2, hours=1)
     with dsl.ParallelFor(items=chosen.outputs["trainings"], parallelism=AT_ONCE) as training:
         compared = trained(training)
-    reported = task(
-        report_optimizers,
+    report_on(
+        "optimizers",
         parameters,
         sweep=dsl.Collected(trial.outputs["curve"]),
-        comparison=dsl.Collected(compared.outputs["curve"]),
+        curves=dsl.Collected(compared.outputs["curve"]),
     )
-    on_cpu(reported, cpus=1, memory_gib=2, hours=1)
 
 
 optimizer_study = study_pipeline(arrange, Settings, LISTS)

@@ -6,11 +6,10 @@ again, the same users every time.
 
 from kfp import dsl
 
-from pipelines.hardware import AT_ONCE, on_cpu
+from pipelines.hardware import AT_ONCE
 from pipelines.language_models import mine, rank_and_align, retrieve
-from pipelines.parameters import Package, Parameters, PipelineParameter, study_pipeline, task
-from pipelines.recommenders import prepare, rank, train
-from ssm4rec.stages.components import report
+from pipelines.parameters import Package, Parameters, PipelineParameter, study_pipeline
+from pipelines.recommenders import prepare, rank, report_on, train
 from ssm4rec.studies.orpo.plan import Settings
 
 SIZES = (
@@ -43,15 +42,14 @@ def arrange(parameters: Parameters) -> None:
     with dsl.ParallelFor(items=parameters.rankers, parallelism=AT_ONCE) as ranker:
         ranked = rank_and_align(data, retrieved, pairs, ranker, parameters)
 
-    reported = task(
-        report,
+    report_on(
+        "orpo",
         parameters,
         dataset=data,
         evaluations=dsl.Collected(evaluated.outputs["metrics"]),
         curves=dsl.Collected(trained.outputs["curve"]),
         **ranked.collected(),
     )
-    on_cpu(reported, cpus=1, memory_gib=2, hours=1)
 
 
 orpo_study = study_pipeline(arrange, Settings, LISTS, Package(defaults={"profile": "paper"}))

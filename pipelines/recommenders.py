@@ -1,4 +1,4 @@
-"""The stages of recommenders, with their places; every study arranges some of them."""
+"""The stages of recommenders and the report, with their places; every study arranges some of them."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from kfp.dsl import PipelineTask
 
 from pipelines.hardware import on_cpu, on_gpu, reads_object_store
 from pipelines.parameters import Parameters, task
-from ssm4rec.stages.components import evaluate, prepare_data, train_recommender
+from ssm4rec.stages.components import evaluate, prepare_data, report, train_recommender
 
 
 def prepare(parameters: Parameters, **own: Any) -> PipelineTask:
@@ -36,3 +36,9 @@ def rank(data: Any, trained: PipelineTask, parameters: Parameters, split: str = 
     evaluated = task(evaluate, parameters, dataset=data, model=trained.outputs["model"], split=split, device="cpu")
     on_cpu(evaluated, cpus=4, memory_gib=8, hours=3)
     return evaluated
+
+
+def report_on(study: str, parameters: Parameters, *, cpus: int = 1, memory_gib: int = 2, **files: Any) -> None:
+    """Write the report of a study from its files."""
+    reported = task(report, parameters, study=study, **files).set_display_name(f"report, {study}")
+    on_cpu(reported, cpus=cpus, memory_gib=memory_gib, hours=1)

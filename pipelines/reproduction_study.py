@@ -5,11 +5,10 @@ Published figures compare with nothing else, so the data set and its preparation
 
 from kfp import dsl
 
-from pipelines.hardware import AT_ONCE, on_cpu
-from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
-from pipelines.recommenders import prepare, rank, train
+from pipelines.hardware import AT_ONCE
+from pipelines.parameters import Parameters, PipelineParameter, study_pipeline
+from pipelines.recommenders import prepare, rank, report_on, train
 from ssm4rec.data.event_order import RECBOLE
-from ssm4rec.stages.components import report_reproduction
 from ssm4rec.studies.reproduction.plan import DATASET, Settings
 
 LISTS = {
@@ -36,14 +35,15 @@ def arrange(parameters: Parameters) -> None:
         )
         evaluated = rank(data, trained, parameters)
 
-    reported = task(
-        report_reproduction,
+    report_on(
+        "reproduction",
         parameters,
         dataset=data,
         evaluations=dsl.Collected(evaluated.outputs["metrics"]),
         ranks=dsl.Collected(evaluated.outputs["ranks"]),
+        cpus=2,
+        memory_gib=8,
     )
-    on_cpu(reported, cpus=2, memory_gib=8, hours=1)
 
 
 reproduction_study = study_pipeline(arrange, Settings, LISTS)

@@ -9,24 +9,13 @@ from typing import Any, Final
 from pipelines.parameters_file import flags_of_file
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.flags import SettingsParser
-from ssm4rec.studies.adapters import plan as adapters
-from ssm4rec.studies.comparative import plan as comparative
-from ssm4rec.studies.long_histories import plan as long_histories
-from ssm4rec.studies.optimizers import plan as optimizers
-from ssm4rec.studies.orpo import plan as orpo
-from ssm4rec.studies.reproduction import plan as reproduction
+from ssm4rec.studies import STUDIES, module_of
 from ssm4rec.studies.reproduction.plan import DATASET as REPRODUCED_DATA
 from ssm4rec.studies.settings import StudySettings
 
 DEFAULT: Final = "comparative"
-STUDIES: Final[dict[str, type[StudySettings]]] = {
-    DEFAULT: comparative.Settings,
-    "optimizers": optimizers.Settings,
-    "adapters": adapters.Settings,
-    "orpo": orpo.Settings,
-    "long-histories": long_histories.Settings,
-    "reproduction": reproduction.Settings,
-}
+PLANS: Final[dict[str, type[StudySettings]]] = {name: module_of(name, "plan").Settings for name in STUDIES}
+"""What each study is told."""
 
 
 class StudyParser(SettingsParser):
@@ -41,7 +30,7 @@ class StudyParser(SettingsParser):
 
     def __init__(self, module: str, study: str, further: type, *, here: bool) -> None:
         self._here = here
-        super().__init__(module, STUDIES[study], further)
+        super().__init__(module, PLANS[study], further)
         self.add_argument("--parameters", default="", help="YAML file of flags, such as `seeds: [0, 1, 2]`")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]

@@ -43,10 +43,6 @@ _PLACES: Final = {
     "rank_candidates": ("--ranking", "language-models/{}-ranking"),
     "choose_settings": ("--trainings", ""),
     "report": ("--results", ""),
-    "report_optimizers": ("--results", ""),
-    "report_adapters": ("--results", ""),
-    "report_long_histories": ("--results", ""),
-    "report_reproduction": ("--results", ""),
 }
 """For each stage the flag of its main output, and where the study's folder links it; {} is what the task is about."""
 
@@ -157,7 +153,7 @@ class StudyFolder:
             about = "-".join(filter(None, ["-seed".join(filter(None, process.training)), *process.variant]))
             link = place.format(about) if "{}" in place else "-".join(filter(None, [place, about]))
             self._replace_link(self.path / link, target if target.is_dir() else target.parent)
-        if stage.startswith("report"):
+        if stage == "report":
             shutil.copyfile(target, self.path / RESULTS)
             shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)
             shutil.copyfile(process.flag("--report-markdown"), self.path / REPORT_MARKDOWN)

@@ -20,10 +20,11 @@ from pipelines.hardware import A100_80GB, GPU_TAINTS
 from pipelines.loops import check_loops
 from pipelines.package import compiled_package
 from pipelines.sizes import check_sizes
-from pipelines.studies import DEFAULT, STUDIES, StudyParser, data_and_profile
+from pipelines.studies import DEFAULT, StudyParser, data_and_profile
 from pipelines.versions import add_versions
 from ssm4rec.settings.command_line import one_of, run_stage
 from ssm4rec.settings.flags import Flag
+from ssm4rec.studies import STUDIES
 from ssm4rec.studies.settings import StudySettings
 
 Arguments = dict[str, Any]

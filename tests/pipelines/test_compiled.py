@@ -35,15 +35,12 @@ from ssm4rec.settings.flags import StageSettings
 
 BY_HAND = {
     "report": {
-        "--evaluations", "--curves", "--finetuned-rankings", "--finetuned-summaries", "--aligned-rankings",
+        "--dataset-dir", "--evaluations", "--ranks", "--curves", "--sweep", "--adapters",
+        "--finetuned-rankings", "--finetuned-summaries", "--aligned-rankings",
         "--aligned-summaries", "--tunings", "--alignments", "--generations", "--comparison", "--latency",
         "--latency-samples", "--global-time-dataset", "--global-time-evaluations", "--global-time-comparison",
     },
     "choose-settings": {"--curves"},
-    "report-optimizers": {"--sweep", "--comparison"},
-    "report-adapters": {"--adapters", "--curves"},
-    "report-long-histories": {"--evaluations", "--ranks"},
-    "report-reproduction": {"--evaluations", "--ranks"},
     "compare-models": {"--ranks", "--candidates"},
     "measure-latency": {"--models"},
     "register-champion": {"--models"},

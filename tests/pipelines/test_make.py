@@ -12,11 +12,11 @@ import yaml
 
 from pipelines.make_names import TARGETS
 from pipelines.run import build_parser as build_study
-from pipelines.studies import STUDIES
 from pipelines.submit import build_parser
 from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.data.data_sets import DATA_SETS
 from ssm4rec.models.table import MODELS
+from ssm4rec.studies import STUDIES
 from tests.pipelines.conftest import Recorder
 
 ROOT = Path(__file__).parents[2]

@@ -77,7 +77,7 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
         "compare ml-100k global-time",
         "latency ml-100k cpu",
         "register ml-100k",
-        "report ml-100k",
+        "report comparative ml-100k",
         *(f"{stage} {model} ml-100k seed {seed}" for stage in ("train", "evaluate")
           for model in ("sasrec", "2mamba4rec") for seed in (0, 1)),
         *(f"{stage} sasrec ml-100k global-time seed 0" for stage in ("train", "evaluate")),
@@ -86,7 +86,9 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     wanted = ("sasrec", 1, "masked", "ndcg@10")
     (value,) = [row["value"] for row in rows if (row["model"], row["seed"], row["protocol"], row["metric"]) == wanted]
     assert evaluated.data.metrics["masked/ndcg_at_10"] == value
-    figures = {entry.path for entry in client.list_artifacts(children["report ml-100k"].info.run_id, "figures")}
+    figures = {
+        entry.path for entry in client.list_artifacts(children["report comparative ml-100k"].info.run_id, "figures")
+    }
     assert {"figures/train_loss.png", "figures/train_loss.csv"} <= figures
     later = children["evaluate sasrec ml-100k global-time seed 0"]
     assert later.data.params["splitting"] == "global-time"

@@ -45,7 +45,7 @@ def test_reproduction_study(ml_1m: Path, tmp_path: Path) -> None:
     assert started == {
         "train_recommender sasrec seed 0 paper-no-repeat-term",
         "evaluate sasrec seed 0 paper-no-repeat-term",
-        "report_reproduction",
+        "report",
     }
     study = tmp_path / "study"
     recipes = {"smoke-repeat-term", "smoke-no-repeat-term", "paper-no-repeat-term"}

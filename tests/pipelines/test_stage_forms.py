@@ -32,8 +32,8 @@ def test_every_component_is_exported_by_its_name() -> None:
 def test_a_table_says_what_settings_py_says() -> None:
     lines = table("report").splitlines()
     assert "`from ssm4rec.stages.components import report`" in lines
-    assert any(line.startswith("| `dataset` | Dataset | ") for line in lines)
-    assert any(line.startswith("| `evaluations` | list of Artifact | ") for line in lines)
+    assert any(line.startswith("| `dataset` | Dataset, optional | ") for line in lines)
+    assert any(line.startswith("| `evaluations` | list of Artifact, optional | ") for line in lines)
     assert any(line.startswith("| `latency` | Artifact, optional | ") for line in lines)
     assert any(line.startswith("| `report_html` | HTML | ") for line in lines)
     assert all(line.count(" | ") == 2 and not line.endswith("|  |") for line in lines if line.startswith("| `"))

@@ -1,4 +1,4 @@
-"""choose_settings and report_optimizers as processes: what they write, and what they refuse."""
+"""choose_settings and the report of an optimizer study as processes: what they write, and what they refuse."""
 
 import json
 import subprocess
@@ -16,6 +16,9 @@ FIGURES = (
     "targets_seen-validation_ndcg_10", "targets_seen-train_loss", "cpu_seconds-validation_ndcg_10", "batches",
     "sensitivity",
 )  # fmt: skip
+
+
+STUDY = ("--study", "optimizers")
 
 
 def write(folder: Path, optimizer: str, scale: float, control: str, seed: int, best: float) -> Path:
@@ -72,7 +75,7 @@ def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> No
         "--figures",
         tmp_path / "figures",
     ]
-    done = stage("report_optimizers", "--sweep", *swept, "--comparison", *compared, *texts)
+    done = stage("report", *STUDY, "--sweep", *swept, "--curves", *compared, *texts)
     assert done.returncode == 0, done.stderr
     assert len(json.loads((tmp_path / "r.json").read_text())) == 4
     assert (tmp_path / "r.md").read_text().startswith("# Optimizers and batch sizes on toy")
@@ -99,10 +102,10 @@ def test_choose_settings_refuses_in_one_line(swept: list[Path], tmp_path: Path, 
 
 
 def test_report_refuses_a_study_without_comparison(swept: list[Path], tmp_path: Path) -> None:
-    done = stage("report_optimizers", "--sweep", *swept, "--results", tmp_path / "r.json")
+    done = stage("report", *STUDY, "--sweep", *swept, "--results", tmp_path / "r.json")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "needs the learning curves of its sweep and of its comparison" in line
+    assert "--curves: none, and the report of study optimizers needs it: curve.parquet of each training" in line
 
 
 def test_report_refuses_an_optimizer_that_nobody_knows(swept: list[Path], tmp_path: Path) -> None:
@@ -111,7 +114,7 @@ def test_report_refuses_an_optimizer_that_nobody_knows(swept: list[Path], tmp_pa
     described = curve.schema.metadata[b"ssm4rec.training"].replace(b'"adam"', b'"nan"')
     pyarrow.parquet.write_table(curve.replace_schema_metadata({b"ssm4rec.training": described}), swept[0])
     texts = ("--results", tmp_path / "r.json")
-    done = stage("report_optimizers", "--sweep", *swept, "--comparison", swept[1], *texts)
+    done = stage("report", *STUDY, "--sweep", *swept, "--curves", swept[1], *texts)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert f"{swept[0]}: not a learning curve of train_recommender (optimizer: there is none called 'nan'" in line

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 
 import pyarrow
 import pyarrow.parquet
@@ -20,6 +20,7 @@ from ssm4rec.settings.flags import Read, described
 from ssm4rec.stages.report.__main__ import main
 from ssm4rec.stages.report.component import report
 from ssm4rec.stages.report.settings import Settings
+from ssm4rec.studies.comparative.study import Files
 from ssm4rec.training.epochs import learning_curve
 from tests.datasets import write_dataset_folder
 from tests.epoch_rows import epoch_row
@@ -40,7 +41,9 @@ TRAINING = {
     "device": "cpu",
 }
 RECIPE = {"model": {"d_model": 64}, "training": {"learning_rate": 0.001, "betas": [0.9, 0.98]}}
-LISTS = {one.name for one in described(Settings) if isinstance(one.note, Read) and one.note.optional}
+LISTS = {one.name for one in fields(Files) if one.default is not MISSING and one.name != "curves"}
+"""What may be left out of a comparative study's files, but for its curves."""
+READ = {one.artifact for one in described(Settings) if isinstance(one.note, Read)}
 SINGLE = {"comparison", "global_time_dataset", "global_time_comparison", "latency", "latency_samples"}
 OUTPUTS = ("report.html", "report.md", "results.json", "figures")
 
@@ -173,7 +176,7 @@ def stage(monkeypatch, capsys):
     """Run the stage in this process; return its exit status and what it wrote to stderr."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["report", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["report", "--study", "comparative", *map(str, arguments)])
         try:
             main()
             status = 0
@@ -187,7 +190,8 @@ def stage(monkeypatch, capsys):
 def test_by_hand(tmp_path):
     evaluations = [write_evaluation(tmp_path, "sasrec", seed) for seed in (0, 1)]
     curves = [write_curve(tmp_path, "sasrec", seed) for seed in (0, 1)]
-    command = [sys.executable, "-m", "ssm4rec.stages.report", "--dataset-dir", write_dataset(tmp_path / "dataset")]
+    command = [sys.executable, "-m", "ssm4rec.stages.report", "--study", "comparative"]
+    command += ["--dataset-dir", write_dataset(tmp_path / "dataset")]
     done = subprocess.run(
         [*command, "--evaluations", *evaluations, "--curves", *curves, *outputs(tmp_path / "out")],
         capture_output=True,
@@ -207,11 +211,11 @@ def test_the_executor_input_names_all_files_of_a_list(stage, tmp_path):
     lists = {
         "evaluations": [write_evaluation(tmp_path, *model) for model in models],
         "curves": [write_curve(tmp_path, *model) for model in models],
+        "dataset": [write_dataset(tmp_path / "dataset")],
     }
     artifacts = {name: {"artifacts": [{"uri": str(path)} for path in paths]} for name, paths in lists.items()}
     executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
-    dataset = write_dataset(tmp_path / "dataset")
-    status, error = stage("--dataset-dir", dataset, "--executor-input", executor_input, *outputs(tmp_path / "out"))
+    status, error = stage("--executor-input", executor_input, *outputs(tmp_path / "out"))
     assert (status, error) == (0, "")
     rows = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {(row["model"], row["seed"]) for row in rows} == {*models, *((name, None) for name in BASELINES)}
@@ -231,9 +235,10 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
     )  # fmt: skip
     assert (status, error) == (0, "")
     everything = {"evaluations": recommenders, "curves": [write_curve(tmp_path, "sasrec", 0)], **lists}
+    everything["dataset"] = [dataset]
     artifacts = {name: {"artifacts": [{"uri": str(path)} for path in paths]} for name, paths in everything.items()}
     executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
-    status, error = stage("--dataset-dir", dataset, "--executor-input", executor_input, *outputs(tmp_path / "kfp"))
+    status, error = stage("--executor-input", executor_input, *outputs(tmp_path / "kfp"))
     assert (status, error) == (0, "")
     texts = [(tmp_path / place / "results.json").read_text() for place in ("hand", "kfp")]
     assert texts[0] == texts[1]
@@ -253,19 +258,19 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
 @pytest.mark.parametrize("empty", [None, {}, {"artifacts": []}])
 def test_a_list_that_is_empty_or_left_out_is_no_fault(stage, tmp_path, empty):
     given = {"evaluations": write_evaluation(tmp_path, "sasrec", 0), "curves": write_curve(tmp_path, "sasrec", 0)}
+    given["dataset"] = write_dataset(tmp_path / "dataset")
     artifacts = {name: {"artifacts": [{"uri": str(path)}]} for name, path in given.items()}
     artifacts |= dict.fromkeys(LISTS, empty) if empty is not None else {}
     executor_input = json.dumps({"inputs": {"artifacts": artifacts}})
-    dataset = write_dataset(tmp_path / "dataset")
-    status, error = stage("--dataset-dir", dataset, "--executor-input", executor_input, *outputs(tmp_path / "out"))
+    status, error = stage("--executor-input", executor_input, *outputs(tmp_path / "out"))
     assert (status, error) == (0, "")
     assert "LlamaRec:" not in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_a_list_that_must_be_there_is_missed(stage, tmp_path):
-    executor_input = json.dumps({"inputs": {"artifacts": {}}})
-    dataset = write_dataset(tmp_path / "dataset")
-    status, error = stage("--dataset-dir", dataset, "--executor-input", executor_input, *outputs(tmp_path / "out"))
+    dataset = {"artifacts": [{"uri": str(write_dataset(tmp_path / "dataset"))}]}
+    executor_input = json.dumps({"inputs": {"artifacts": {"dataset": dataset}}})
+    status, error = stage("--executor-input", executor_input, *outputs(tmp_path / "out"))
     assert (status, error.count("\n")) == (2, 1)
     assert "evaluations" in error
 
@@ -285,7 +290,8 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
     described = curve.schema.metadata[b"ssm4rec.training"].replace(b'"fixed"', b'"nan"')
     pyarrow.parquet.write_table(curve.replace_schema_metadata({b"ssm4rec.training": described}), unknown_control)
     for named, arguments in {
-        "no evaluation was given": [],
+        "--evaluations: none, and the report of study comparative needs it: metrics.json of each evaluation": [],
+        "--sweep: the report of study comparative takes none; leave it out": ["--evaluations", good, "--sweep", good],
         "feedfeedfeed": ["--evaluations", good, other],
         "two evaluations of sasrec seed 0 on test": ["--evaluations", good, good],
         "2mamba4rec seed 0": ["--evaluations", good, "--curves", stranger],
@@ -328,7 +334,7 @@ def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):
             task = evaluated(name=name)
         metrics, curve = dsl.Collected(task.outputs["metrics"]), dsl.Collected(task.outputs["curve"])
         others = {name: dsl.Collected(task.outputs["metrics"]) for name in LISTS - SINGLE}
-        report(dataset=dataset, evaluations=metrics, curves=curve, **others)
+        report(study="comparative", resamples=100, dataset=dataset, evaluations=metrics, curves=curve, **others)
 
     compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))
     specification = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())
@@ -336,9 +342,9 @@ def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):
     assert container["command"] == ["python", "-m", "ssm4rec.stages.report"]
     values = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
     flags = {flag for action in Settings.parser()._actions for flag in action.option_strings if flag.startswith("--")}
-    lists = {"evaluations", "curves", *LISTS}
-    assert set(values) == flags - {"--help", *(f"--{name.replace('_', '-')}" for name in lists)}
+    files = {one.flag for one in described(Settings) if isinstance(one.note, Read)}
+    assert set(values) == flags - {"--help", *files}
     assert values["--executor-input"] == "{{$}}"
     inputs = specification["components"]["comp-report"]["inputDefinitions"]["artifacts"]
-    assert {name for name, value in inputs.items() if value.get("isArtifactList")} == lists - SINGLE
-    assert {name for name, value in inputs.items() if value.get("isOptional")} == LISTS
+    assert {name for name, value in inputs.items() if value.get("isArtifactList")} == READ - SINGLE - {"dataset"}
+    assert {name for name, value in inputs.items() if value.get("isOptional")} == READ

@@ -1,11 +1,11 @@
-"""report_long_histories as a process: what it refuses in one line, before anything is written."""
+"""The report of a long-history study as a process: what it refuses in one line, before anything is written."""
 
 from pathlib import Path
 
 import pytest
 
 from ssm4rec.artifacts.dataset import SequenceDataset
-from ssm4rec.stages.report_long_histories.__main__ import main
+from ssm4rec.stages.report.__main__ import main
 from tests.conftest import Refusal
 from tests.evaluation.test_windows import dataset, ranks_of, summary  # noqa: F401 - a fixture
 from tests.studies.long_histories.files import latency, write_ranks_file
@@ -32,7 +32,7 @@ def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:  # noqa:
         ((5, 20), (5,), (), "--ranks: 1 files for 2 of --evaluations; give one for each"),
         ((5,), (5,), ("--resamples=9",), "--resamples 9: at least 100"),
         ((5, 20), (5, 20), (), "latency.json: on ml-1m"),
-        ((), (), (), "latency.json: on ml-1m"),
+        ((), (), (), "--evaluations: none, and the report of study long-histories needs it: metrics.json of each"),
     ],
 )
 def test_what_does_not_belong_is_refused(
@@ -40,7 +40,7 @@ def test_what_does_not_belong_is_refused(
     metrics: tuple[int, ...], ranks: tuple[int, ...], more: tuple[str, ...], message: str,
 ) -> None:  # fmt: skip
     out = tmp_path / "out"
-    flags = ["--dataset-dir", tmp_path / "dataset", "--latency", files["latency"], *more]
+    flags = ["--study", "long-histories", "--dataset-dir", tmp_path / "dataset", "--latency", files["latency"], *more]
     flags += ["--evaluations", *(files[f"metrics{window}"] for window in metrics)]
     flags += ["--ranks", *(files[f"ranks{window}"] for window in ranks)]
     outputs = {"--report-html": "a", "--report-markdown": "b", "--results": "c", "--figures": "d"}

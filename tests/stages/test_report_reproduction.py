@@ -1,4 +1,4 @@
-"""report_reproduction as a process: it writes its table, or refuses in one line before anything is written."""
+"""The report of a reproduction study as a process: it writes its table, or refuses before anything is written."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
-from ssm4rec.stages.report_reproduction.__main__ import main, run
-from ssm4rec.stages.report_reproduction.settings import Settings
+from ssm4rec.stages.report.__main__ import main, run
+from ssm4rec.stages.report.settings import Settings
 from tests.conftest import Refusal, WriteDataset
 from tests.studies.long_histories.files import write_ranks_file
 from tests.studies.reproduction.test_report import trained
@@ -42,7 +42,7 @@ def change_manifest(folder: Path, **changes: dict[str, Any]) -> None:
 
 
 def command(files: Files, out: Path, metrics: tuple[str, ...], ranks: tuple[str, ...]) -> list[str]:
-    flags = ["--dataset-dir", str(files["dataset"])]
+    flags = ["--study", "reproduction", "--dataset-dir", str(files["dataset"])]
     flags += ["--evaluations", *(str(files[f"metrics-{name}"]) for name in metrics)]
     flags += ["--ranks", *(str(files[f"ranks-{name}"]) for name in ranks)]
     outputs = {"--report-html": "a", "--report-markdown": "b", "--results": "c", "--figures": "d"}
@@ -64,7 +64,7 @@ def test_the_table_is_written(files: Files, tmp_path: Path) -> None:
         (("with", "without"), ("with",), (), "--ranks: 1 files for 2 of --evaluations; give one for each"),
         (("with",), ("with",), ("--resamples=9",), "--resamples 9: at least 100"),
         (("with", "with"), ("with", "with"), (), "two evaluations of sasrec, best, with the repeat term seed 0"),
-        ((), (), (), "no evaluation was given"),
+        ((), (), (), "--evaluations: none, and the report of study reproduction needs it: metrics.json of each"),
     ],
 )
 def test_what_does_not_belong_is_refused(

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from ssm4rec.artifacts.curve import Curve
+from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.names import (
     CUTOFFS,
@@ -16,6 +18,7 @@ from ssm4rec.artifacts.names import (
     baselines_of,
     metric_name,
 )
+from ssm4rec.artifacts.ranks import Ranks, read_ranks
 from ssm4rec.runtime.errors import InputError
 
 _MANIFEST_KEYS: Final = (
@@ -111,6 +114,22 @@ def gather_recommenders(
     _check_trainings(ordered)
     _check_rows(ordered, baselines_of(manifest["split"]["name"]))
     return Recommenders(manifest, ordered, _by_training(curves, ordered))
+
+
+def read_evaluated(
+    evaluations: Sequence[Path], ranks: Sequence[Path], dataset: SequenceDataset
+) -> list[tuple[EvaluationSummary, Ranks]]:
+    """Read evaluations (metrics.json) and their ranks (ranks.parquet), given in the same order.
+
+    Raises:
+        InputError: there are not as many of the one as of the other, or a file is not of an evaluation of ``dataset``.
+    """
+    if len(evaluations) != len(ranks):
+        raise InputError(f"--ranks: {len(ranks)} files for {len(evaluations)} of --evaluations; give one for each")
+    return [
+        (EvaluationSummary.read(summary), read_ranks(path, dataset))
+        for summary, path in zip(evaluations, ranks, strict=True)
+    ]
 
 
 def _name(evaluation: EvaluationSummary) -> str:

@@ -1,6 +1,8 @@
 """The parts that a report is made of, whatever it is rendered to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ssm4rec.report.figures import Figure
 
@@ -12,3 +14,20 @@ class Section:
     title: str
     markdown: str
     figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is said of a study.
+
+    Attributes:
+        dataset: the data set's name.
+        title: in plain text.
+        sections: in order.
+        results: every number of the study, flat: results.json.
+    """
+
+    dataset: str
+    title: str
+    sections: Sequence[Section]
+    results: list[dict[str, Any]]

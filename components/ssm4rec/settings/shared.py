@@ -48,7 +48,7 @@ Resamples = Annotated[int, Flag("bootstrap draws, and permutations, of the users
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings(StageSettings):
-    """What every report stage writes."""
+    """What a report is written to."""
 
     report_html: Annotated[Path, Written("HTML", output_file("HTML"), "the report as one page")] = Path(REPORT_HTML)
     report_markdown: Annotated[Path, Written("Markdown", output_file("Markdown"), "the report as Markdown")] = Path(
@@ -60,11 +60,3 @@ class ReportSettings(StageSettings):
     figures: Annotated[
         Path, Written("Artifact", output_folder("report"), "folder of the figures, each as PNG and CSV")
     ] = Path("figures")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluatedSettings(StageSettings):
-    """Several evaluations of one data set."""
-
-    evaluations: Annotated[tuple[Path, ...], Read("Artifact", "metrics.json of each evaluation")] = ()
-    ranks: Annotated[tuple[Path, ...], Read("Artifact", "ranks.parquet of each, in the same order")] = ()

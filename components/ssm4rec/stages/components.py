@@ -15,10 +15,6 @@ from ssm4rec.stages.prepare_data.component import prepare_data
 from ssm4rec.stages.rank_candidates.component import rank_candidates
 from ssm4rec.stages.register_champion.component import register_champion
 from ssm4rec.stages.report.component import report
-from ssm4rec.stages.report_adapters.component import report_adapters
-from ssm4rec.stages.report_long_histories.component import report_long_histories
-from ssm4rec.stages.report_optimizers.component import report_optimizers
-from ssm4rec.stages.report_reproduction.component import report_reproduction
 from ssm4rec.stages.train_generator.component import train_generator
 from ssm4rec.stages.train_recommender.component import train_recommender
 
@@ -35,10 +31,6 @@ __all__ = [
     "rank_candidates",
     "register_champion",
     "report",
-    "report_adapters",
-    "report_long_histories",
-    "report_optimizers",
-    "report_reproduction",
     "train_generator",
     "train_recommender",
 ]

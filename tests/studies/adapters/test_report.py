@@ -10,8 +10,8 @@ from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training, r
 from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.studies.adapters.report import adapter_report_title, adapter_sections, verdict
-from ssm4rec.studies.adapters.study import AdapterStudy, gather_adapters
+from ssm4rec.studies.adapters.report import make_report, verdict
+from ssm4rec.studies.adapters.study import AdapterStudy, Files, read_study
 
 
 def fine_tuning(folder: Path, optimizer: str, scale: float, seed: int, late: float, **facts: Any) -> tuple[Path, Path]:
@@ -33,6 +33,10 @@ def fine_tuning(folder: Path, optimizer: str, scale: float, seed: int, late: flo
     return adapter, adapter / "curve.parquet"
 
 
+def gather(adapters: list[Path], curves: list[Path]) -> AdapterStudy:
+    return read_study(Files(adapters=adapters, curves=curves))
+
+
 def study(folder: Path, adamw: list[float], usgm: list[float]) -> AdapterStudy:
     """Two scales of each optimizer, a late loss per seed at the better one."""
     pairs = [fine_tuning(folder, "adamw_torch", 1e-3, seed, late) for seed, late in enumerate(adamw)]
@@ -40,7 +44,7 @@ def study(folder: Path, adamw: list[float], usgm: list[float]) -> AdapterStudy:
     pairs += [fine_tuning(folder, "adamw_torch", 3e-4, seed, 8.0) for seed in range(len(adamw))]
     pairs += [fine_tuning(folder, "usgm", 0.1, seed, late) for seed, late in enumerate(usgm)]
     pairs += [fine_tuning(folder, "usgm", 1.0, seed, 8.0) for seed in range(len(usgm))]
-    return gather_adapters(*map(list, zip(*pairs, strict=True)))
+    return gather(*map(list, zip(*pairs, strict=True)))
 
 
 @pytest.mark.parametrize(
@@ -65,33 +69,33 @@ def test_every_trial_is_there(tmp_path: Path) -> None:
     made = study(tmp_path, [2.0, 2.2], [1.5, 1.9])
     assert made.late("adamw_torch", 1e-3) == mean_over_seeds([2.0, 2.2])
     assert made.difference("usgm", "adamw_torch") == difference_over_seeds([1.5 - 2.0, 1.9 - 2.2])
-    title, sections = adapter_report_title(made), adapter_sections(made)
-    assert "| usgm | 1 | 8.0000 [8.0000, 8.0000] | 3.500 | 0.2000 | 0.2500 | 2 |" in render_markdown(title, sections)
-    assert "32 prompts, 4 per step." in render_markdown(title, sections)
-    assert render_html(title, sections).count("<svg") == 2
+    report = make_report(made)
+    assert "| usgm | 1 | 8.0000 [8.0000, 8.0000] | 3.500 | 0.2000 | 0.2500 | 2 |" in render_markdown(report)
+    assert "32 prompts, 4 per step." in render_markdown(report)
+    assert render_html(report).count("<svg") == 2
     rows = made.results()
     assert len(rows) == 10
     (row,) = [row for row in rows if (row["optimizer"], row["scale"], row["seed"]) == ("usgm", 0.1, 1)]
     assert (row["late_loss"], row["late_letter_loss"], row["prompts"]) == (1.9, 3.5, 32)
-    figures = [figure for section in sections for figure in section.figures]
+    figures = [figure for section in report.sections for figure in section.figures]
     assert [len(figure.rows) for figure in figures] == [2 * 2 * 4, 5]
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     one, its = fine_tuning(tmp_path, "usgm", 0.1, 0, 2.0)
     with pytest.raises(InputError, match="0 adapters and 0 learning curves"):
-        gather_adapters([], [])
+        gather([], [])
     with pytest.raises(InputError, match="2 adapters and 1 learning curves"):
-        gather_adapters([one, one], [its])
+        gather([one, one], [its])
     with pytest.raises(InputError, match=r"a second fine-tuning by usgm at 0\.1, seed 0"):
-        gather_adapters([one, one], [its, its])
+        gather([one, one], [its, its])
     series = read_curve(its, "finetune_llm").series
     start = {key: {step: value for step, value in values.items() if not step} for key, values in series.items()}
     whole = {key: values for key, values in series.items() if key[1] != "letter_loss"}
     for left in (start, whole):
         write_curve(tmp_path / "cut.parquet", Curve(Training("finetune_llm", "toy", "tiny", 0, "usgm", 0.1), left))
         with pytest.raises(InputError, match=r"cut\.parquet: it ends without a train (letter_)?loss of any"):
-            gather_adapters([one], [tmp_path / "cut.parquet"])
+            gather([one], [tmp_path / "cut.parquet"])
     other, curve = fine_tuning(tmp_path, "usgm", 1.0, 0, 2.0, source="large")
     with pytest.raises(InputError, match="source large, others have tiny"):
-        gather_adapters([one, other], [its, curve])
+        gather([one, other], [its, curve])

@@ -18,8 +18,8 @@ from ssm4rec.artifacts.names import BASELINES, MOST_POPULAR_LATELY, TIME_BASELIN
 from ssm4rec.data.later_events import later_training_shares
 from ssm4rec.report.document import render_markdown
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.studies.comparative.report import report_sections, report_title
-from ssm4rec.studies.comparative.study import GlobalTime, Study, gather_global_time
+from ssm4rec.studies.comparative.report import make_report
+from ssm4rec.studies.comparative.study import Files, GlobalTime, Study, gather_global_time
 from tests.report.measured_study import UNTESTED, comparison
 from tests.report.trained import BASELINE_VALUES, LATELY_VALUES, StudyBuilder
 from tests.studies.comparative.test_language_models import rows_of, section
@@ -182,12 +182,12 @@ def test_no_other_part_takes_the_second_split_s_numbers(builder: StudyBuilder) -
     alone = replace(study, global_time=None)
 
     def others(one: Study) -> list[Any]:
-        found = [made for made in report_sections(one) if made.title != TITLE]
+        found = [made for made in make_report(one).sections if made.title != TITLE]
         return [(made.title, made.markdown, [(figure.name, figure.rows) for figure in made.figures]) for made in found]
 
     assert others(study) == others(alone)
-    assert len(report_sections(study)) == len(others(study)) + 1
-    assert TITLE not in render_markdown(report_title(alone), report_sections(alone))
+    assert len(make_report(study).sections) == len(others(study)) + 1
+    assert TITLE not in render_markdown(make_report(alone))
 
 
 def test_results_say_of_which_split_they_are(builder: StudyBuilder) -> None:
@@ -225,6 +225,12 @@ def test_the_share_of_training_events_after_the_target(write_dataset: Any) -> No
         later_training_shares(folder)
 
 
+def gathered(folder: Path, dataset: Path | None, evaluations: list[Path]) -> GlobalTime | None:
+    return gather_global_time(
+        Files(dataset_dir=folder, evaluations=[], global_time_dataset=dataset, global_time_evaluations=evaluations)
+    )
+
+
 def test_files_that_do_not_belong_are_refused(builder: StudyBuilder, write_dataset: Any, tmp_path: Path) -> None:
     folder = write_dataset([[1, 2, 3, 4]], "ml-1m")
     write_times(folder, [1, 2, 3, 4])
@@ -238,12 +244,12 @@ def test_files_that_do_not_belong_are_refused(builder: StudyBuilder, write_datas
     builder.evaluation(by_time=True).write(tmp_path / "metrics.json")
     evaluations = [tmp_path / "metrics.json"]
     good = prepared("good")
-    found = gather_global_time(folder, good, evaluations, None)
+    found = gathered(folder, good, evaluations)
     assert found
     assert found.study.models.keys() == {"sasrec"}
     assert (found.users_with_later, found.later_events) == (0, 0)
-    assert gather_global_time(folder, good, [], None) is None
-    assert gather_global_time(good, good, evaluations, None) is None, "the study's own split is global-time"
+    assert gathered(folder, good, []) is None
+    assert gathered(good, good, evaluations) is None, "the study's own split is global-time"
     for named, dataset in {
         "--global-time-dataset: none": None,
         "ml-100k, global-time; give ml-1m": prepared("other", dataset="ml-100k"),
@@ -251,5 +257,5 @@ def test_files_that_do_not_belong_are_refused(builder: StudyBuilder, write_datas
         OTHER[:12]: prepared("fingerprint", fingerprint=OTHER),
     }.items():
         with pytest.raises(InputError, match=named) as caught:
-            gather_global_time(folder, dataset, evaluations, None)
+            gathered(folder, dataset, evaluations)
         assert "\n" not in str(caught.value)

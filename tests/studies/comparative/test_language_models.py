@@ -20,7 +20,7 @@ from ssm4rec.report.language_model_trainings import trainings
 from ssm4rec.report.language_models import LanguageModels, RankerRun
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.studies.comparative.report import report_sections, report_title
+from ssm4rec.studies.comparative.report import make_report
 from ssm4rec.studies.comparative.study import Study
 from tests.report.language_model_study import (
     ranks_of,
@@ -57,7 +57,7 @@ def ndcg(ranks: Any) -> list[float]:
 
 
 def section(study: Study, title: str) -> str:
-    (found,) = [section.markdown for section in report_sections(study) if section.title.startswith(title)]
+    (found,) = [section.markdown for section in make_report(study).sections if section.title.startswith(title)]
     return found
 
 
@@ -235,7 +235,7 @@ def test_two_retrievers_stay_apart(builder: StudyBuilder, files: RankerFiles, tm
     names = {row.model for row in models.results()}
     assert {"llamarec finetuned on lrurec", "llamarec finetuned on sasrec"} <= names
     study = replace(builder.study(builder.evaluation()), language_models=models)
-    figures = [figure.name for section in report_sections(study) for figure in section.figures]
+    figures = [figure.name for section in make_report(study).sections for figure in section.figures]
     assert len(set(figures)) == len(figures) == 2 * 3
     rows = {row[0]: row[1:] for row in rows_of(section(study, "LlamaRec: rankers side by side"))}
     gains = ndcg(ranks_of("finetuned", "shuffled", USERS))
@@ -246,9 +246,9 @@ def test_two_retrievers_stay_apart(builder: StudyBuilder, files: RankerFiles, tm
 
 def test_page_shows_every_figure_with_its_numbers(builder: StudyBuilder, models: LanguageModels) -> None:
     study = replace(builder.study(builder.evaluation()), language_models=models)
-    sections = report_sections(study)
-    page, markdown = (render(report_title(study), sections) for render in (render_html, render_markdown))
-    figures = [figure for section in sections for figure in section.figures]
+    report = make_report(study)
+    page, markdown = (render(report) for render in (render_html, render_markdown))
+    figures = [figure for section in report.sections for figure in section.figures]
     assert page.count("<svg") == len(figures) == 2 + 1 + 2 + 4
     for figure in figures:
         assert ElementTree.fromstring(figure.svg).tag == "{http://www.w3.org/2000/svg}svg"
@@ -262,7 +262,7 @@ def test_page_shows_every_figure_with_its_numbers(builder: StudyBuilder, models:
 
 def test_a_study_without_language_models_says_nothing_of_them(builder: StudyBuilder) -> None:
     study = builder.study(builder.evaluation())
-    markdown = render_markdown(report_title(study), report_sections(study))
+    markdown = render_markdown(make_report(study))
     assert gather_language_models(builder.manifest(), RankerFiles(), []) == LanguageModels() == study.language_models
     for word in ("LlamaRec:", "ORPO", "masked lists", "own protocol"):
         assert word not in markdown

@@ -19,7 +19,7 @@ from ssm4rec.report.markdown import MISSING
 from ssm4rec.report.measurements import Latency, gather_comparison, gather_latency
 from ssm4rec.report.paper import PAPER
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.studies.comparative.report import report_sections, report_title
+from ssm4rec.studies.comparative.report import make_report
 from ssm4rec.studies.comparative.study import Study
 from tests.report.measured_study import MEANS, SECONDS, comparison, latency_summary, samples, timed, write_measurements
 from tests.report.trained import StudyBuilder
@@ -183,7 +183,7 @@ def test_a_busy_machine_is_a_caution(study: Study) -> None:
 
 
 def test_each_figure_is_a_png_and_its_numbers_a_csv(study: Study, tmp_path: Path) -> None:
-    sections = report_sections(study)
+    sections = make_report(study).sections
     write_figures(tmp_path / "figures", sections)
     names = [figure.name for section in sections for figure in section.figures]
     assert len(set(names)) == len(names)
@@ -204,7 +204,7 @@ def test_each_figure_is_a_png_and_its_numbers_a_csv(study: Study, tmp_path: Path
 
 
 def test_figures_are_told_apart_without_colour(study: Study) -> None:
-    figures = {figure.name: figure for section in report_sections(study) for figure in section.figures}
+    figures = {figure.name: figure for section in make_report(study).sections for figure in section.figures}
     axes = figures["cost-against-length-full"].canvas.axes[0]
     drawn = [container.lines[0] for container in axes.containers]
     assert len({(line.get_marker(), line.get_linestyle()) for line in drawn}) == len(SECONDS)
@@ -217,7 +217,7 @@ def test_figures_are_told_apart_without_colour(study: Study) -> None:
 
 def test_a_study_without_measurements_says_so_and_nothing_else(builder: StudyBuilder) -> None:
     study = builder.study(builder.evaluation())
-    markdown = render_markdown(report_title(study), report_sections(study))
+    markdown = render_markdown(make_report(study))
     assert "This study measured no latency." in markdown
     for word in ("The paper's claims", "Which differences", "## Latency", "## Cost against"):
         assert word not in markdown
@@ -225,7 +225,7 @@ def test_a_study_without_measurements_says_so_and_nothing_else(builder: StudyBui
 
 def test_latency_that_could_not_be_measured_is_a_caution(builder: StudyBuilder) -> None:
     study = replace(builder.study(builder.evaluation("sasrec")), latency_failure="the GPU's memory is too small")
-    text = render_markdown(report_title(study), report_sections(study))
+    text = render_markdown(make_report(study))
     assert text.count("Latency was not measured: the GPU's memory is too small") == 1
     assert "## Latency" not in text
 
@@ -275,7 +275,7 @@ def test_a_value_outside_its_interval_is_drawn(study: Study) -> None:
         latency=replace(study.latency, summary=replace(summary, results=results)),
         comparison=replace(study.comparison, models=models, pairs=pairs),
     )
-    assert "## Latency" in render_markdown(report_title(changed), report_sections(changed))
+    assert "## Latency" in render_markdown(make_report(changed))
 
 
 def test_files_that_do_not_belong_together_are_refused(

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.recommenders import gather_recommenders
 from ssm4rec.studies.comparative.figures import learning_curves
-from ssm4rec.studies.comparative.report import report_sections, report_title
+from ssm4rec.studies.comparative.report import make_report
 from ssm4rec.studies.comparative.study import study_of
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -64,8 +64,8 @@ def study(builder):
 
 
 def both(study):
-    sections = report_sections(study)
-    return render_html(report_title(study), sections), render_markdown(report_title(study), sections)
+    report = make_report(study)
+    return render_html(report), render_markdown(report)
 
 
 def test_sections_come_in_order_in_both(study):
@@ -155,7 +155,7 @@ def test_a_data_set_that_is_not_in_the_paper(builder_of):
 @pytest.mark.parametrize("order", ["exact", "random-ties"])
 def test_the_papers_numbers_stand_next_to_figures_of_its_own_order_only(builder, order):
     facts = builder.manifest()["event_order"] | {"name": order}
-    text = render_markdown("t", report_sections(builder.study(builder.evaluation(), event_order=facts)))
+    text = render_markdown(make_report(builder.study(builder.evaluation(), event_order=facts)))
     assert "This run | the paper" not in text
     assert "0.340" not in text
     assert "EVENT_ORDER=recbole" in text

@@ -21,7 +21,7 @@ from ssm4rec.studies.long_histories.findings import (
     quality_verdict,
     what_it_shows_not,
 )
-from ssm4rec.studies.long_histories.report import long_history_sections, long_history_title
+from ssm4rec.studies.long_histories.report import make_report
 from ssm4rec.studies.long_histories.study import LongHistoryStudy, gather_long_histories
 from tests.evaluation.test_windows import dataset, ranks_of  # noqa: F401 - a fixture
 from tests.report.trained import StudyBuilder
@@ -35,7 +35,7 @@ def study(dataset: SequenceDataset) -> LongHistoryStudy:  # noqa: F811
 
 
 def section(study: LongHistoryStudy, title: str) -> str:
-    (found,) = [one.markdown for one in long_history_sections(study) if one.title == title]
+    (found,) = [one.markdown for one in make_report(study).sections if one.title == title]
     return found
 
 
@@ -159,20 +159,19 @@ def test_what_the_run_does_not_show_is_said(study: LongHistoryStudy, dataset: Se
 
 
 def test_page_figures_and_rows(study: LongHistoryStudy, tmp_path: Path) -> None:
-    sections = long_history_sections(study)
-    title = long_history_title(study)
-    page, markdown = render_html(title, sections), render_markdown(title, sections)
-    assert page.count("<svg") == sum(len(one.figures) for one in sections) == 6
+    report = make_report(study)
+    page, markdown = render_html(report), render_markdown(report)
+    assert page.count("<svg") == sum(len(one.figures) for one in report.sections) == 6
     assert not re.findall(r"https?://(?!www\.w3\.org)", page)  # nothing is asked of anybody
     assert "nan" not in markdown
-    write_figures(tmp_path / "figures", sections)
+    write_figures(tmp_path / "figures", report.sections)
     names = {"state-against-length", "cost-against-length-full", "cost-against-length-step"}
     names |= {"ndcg-against-window-unmasked", "ndcg-against-window-masked", "ndcg-of-the-longest-histories"}
     assert {path.stem for path in (tmp_path / "figures").glob("*.csv")} == names
     with (tmp_path / "figures" / "ndcg-against-window-unmasked.csv").open() as file:
         points = {(row["model"], row["window"]): float(row["ndcg@10"]) for row in csv.DictReader(file)}
     assert points["sasrec", "5"] == pytest.approx(3 / 4)
-    rows = study.rows()
+    rows = study.results()
     assert {row["kind"] for row in rows} == {"quality", "to longest", "to baseline", "cost", "crossing"}
     (value,) = [
         row["value"]

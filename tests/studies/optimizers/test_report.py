@@ -7,7 +7,7 @@ from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.optimizers.plan import SCALES
-from ssm4rec.studies.optimizers.report import optimizer_report_title, optimizer_sections, verdict
+from ssm4rec.studies.optimizers.report import make_report, verdict
 from ssm4rec.studies.optimizers.study import Method, OptimizerStudy, gather_optimizers
 from ssm4rec.training.epochs import learning_curve
 from tests.epoch_rows import epoch_row
@@ -59,7 +59,7 @@ def test_figures_carry_the_numbers_they_show() -> None:
     """Of curves that are 0, best, best / 2 over epochs of two steps, 10 and 20 targets."""
     figures = {
         figure.name: [dict(zip(figure.columns, row, strict=True)) for row in figure.rows]
-        for section in optimizer_sections(study([0.05, 0.07], [0.06, 0.08]))
+        for section in make_report(study([0.05, 0.07], [0.06, 0.08])).sections
         for figure in section.figures
     }
     adam = [row for row in figures[f"{MODEL}-targets_seen-validation_ndcg_10"] if row["optimizer"] == "adam"]
@@ -105,15 +105,15 @@ def test_a_scale_at_the_edge_of_the_sweep_is_said() -> None:
 
 def test_report_holds_every_training_and_every_figure() -> None:
     made = study([0.05, 0.06, 0.055], [0.04, 0.05, 0.045])
-    title, sections = optimizer_report_title(made), optimizer_sections(made)
-    markdown, page = render_markdown(title, sections), render_html(title, sections)
+    report = make_report(made)
+    markdown, page = render_markdown(report), render_html(report)
     assert f"| adam | fixed | 0.002 | 0.0550 [0.0426, 0.0674] | {MISSING} | 4.000 | 6 | 6 | 3 |" in markdown
     assert "| usgm | paper | 1 | 0.0450 [0.0326, 0.0574] | -0.0100 [-0.0100, -0.0100] | 4.000 | 6 | 6 | 3 |" in markdown
     assert page.count("<svg") == 5
     assert "mathdefault" not in page  # text that nothing typesets
     assert ">0.001</text>" in page
     assert "Optimizers and batch sizes on ml-100k" in page
-    rows = made.rows()
+    rows = made.results()
     assert len(rows) == 8 + 9
     (row,) = [row for row in rows if (row["optimizer"], row["batch_control"], row["seed"]) == ("usgm", "paper", 2)]
     assert (row["best_validation_ndcg@10"], row["steps"], row["targets_seen"]) == (0.045, 6, 90)

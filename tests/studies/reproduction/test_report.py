@@ -19,7 +19,7 @@ from ssm4rec.report.paper import PAPER
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.reproduction.plan import reproduction_trainings
 from ssm4rec.studies.reproduction.published import PAPER_TABLE, PUBLISHED, published_of
-from ssm4rec.studies.reproduction.report import reproduction_sections, reproduction_title
+from ssm4rec.studies.reproduction.report import make_report
 from ssm4rec.studies.reproduction.study import Reproduction, gather_reproduction, label
 from tests.conftest import WriteDataset
 from tests.report.trained import StudyBuilder
@@ -71,7 +71,7 @@ def study(dataset: SequenceDataset) -> Reproduction:
 
 
 def section(study: Reproduction, title: str) -> str:
-    (found,) = [one.markdown for one in reproduction_sections(study) if one.title == title]
+    (found,) = [one.markdown for one in make_report(study).sections if one.title == title]
     return found
 
 
@@ -102,7 +102,7 @@ def test_seeds_are_averaged_and_listed(dataset: SequenceDataset) -> None:
     (line,) = [row for row in rows_of(section(study, "History masked")) if row[0] == "sasrec"]
     assert line[5:] == ["0 and 3", "20 and 24 of 24", "14.2"]  # (1,640.25 + 59.75) / 2 / 60
     assert study.row(label("sasrec", "best", True), UNMASKED, "hit@10").mean.value == pytest.approx(12 / USERS)
-    (row,) = [row for row in study.rows() if row["kind"] == "training"]
+    (row,) = [row for row in study.results() if row["kind"] == "training"]
     assert (row["seeds"], row["epochs"], row["most_epochs"]) == ([0, 3], [20, 24], 24)
 
 
@@ -123,7 +123,7 @@ def test_verdicts_are_by_interval(study: Reproduction) -> None:
     assert [(row[1], row[4].split(":")[0], row[4].rpartition(" ")[2]) for row in lines] == [
         (PAPER_TABLE, verdict, "0.340") for verdict in ("above", "level", "below")
     ]  # by label: best with, best without, paper
-    rows = [row for row in study.rows() if row["kind"] == "published"]
+    rows = [row for row in study.results() if row["kind"] == "published"]
     assert len(rows) == len(study.judgements()) == 3 * 2 + 2 * 2  # sasrec has two sources
     assert {(row["protocol"], row["event_order"], row["dataset"]) for row in rows} == {("unmasked", "recbole", "ml-1m")}
 
@@ -204,21 +204,21 @@ def test_other_counts_are_said_and_nothing_is_judged(dataset: SequenceDataset) -
     assert study.judgements() == []
     assert "The data are not the paper's" in section(study, "Before reading the numbers")
     assert "not judged" in section(study, "In short")
-    text = render_markdown(reproduction_title(study), reproduction_sections(study))
+    text = render_markdown(make_report(study))
     assert "at or above** the row" not in text
 
 
 def test_page(study: Reproduction) -> None:
-    sections = reproduction_sections(study)
-    page = render_html(reproduction_title(study), sections)
+    report = make_report(study)
+    page = render_html(report)
     assert page.count("<svg") == 2
-    (hit, _) = [figure for one in sections for figure in one.figures]
+    (hit, _) = [figure for one in report.sections for figure in one.figures]
     assert hit.columns == ("whose", "name", "hit@10", "low", "high")
     ours, theirs = ([row[1:3] for row in hit.rows if row[0] == whose] for whose in ("this run", "published"))
     assert dict(ours)["2mamba4rec, best, with the repeat term"] == pytest.approx(0.5)
     assert dict(theirs)[f"2mamba4rec, {PAPER_TABLE}"] == 0.340
     assert not re.findall(r"https?://(?!www\.w3\.org)", page)
-    text = render_markdown(reproduction_title(study), reproduction_sections(study))
+    text = render_markdown(make_report(study))
     assert "nan" not in text
     assert "it asks for up to 200 epochs, and here had 2mamba4rec at most 24" in text
     assert "Fewer than three seeds" in text

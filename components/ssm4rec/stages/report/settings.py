@@ -4,51 +4,66 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.settings.flags import Read
-from ssm4rec.settings.shared import DatasetDir, FromKFP, ReportSettings
+from ssm4rec.settings.command_line import one_of
+from ssm4rec.settings.flags import Flag, Read
+from ssm4rec.settings.shared import FromKFP, ReportSettings, Resamples
+from ssm4rec.studies import STUDIES
+
+
+def _files(what: str) -> Read:
+    return Read("Artifact", what, optional=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ReportSettings):
-    """Write the report of a study from its files."""
+    """Write the report of a study from its files; which of them a study has, its Files say (studies/*/study.py)."""
 
-    dataset_dir: DatasetDir
-    evaluations: Annotated[tuple[Path, ...], Read("Artifact", "metrics.json of each evaluation")] = ()
-    curves: Annotated[tuple[Path, ...], Read("Artifact", "curve.parquet of each training")] = ()
+    study: Annotated[str, Flag(f"whose report it is: {', '.join(STUDIES)}", one_of(STUDIES))]
+    dataset_dir: Annotated[
+        Path | None, Read("Dataset", "dataset folder, from prepare_data (all but optimizers, adapters)", optional=True)
+    ] = None
+    evaluations: Annotated[
+        tuple[Path, ...], _files("metrics.json of each evaluation (all but optimizers, adapters)")
+    ] = ()
+    ranks: Annotated[
+        tuple[Path, ...], _files("ranks.parquet of each evaluation, in the same order (long-histories, reproduction)")
+    ] = ()
+    curves: Annotated[
+        tuple[Path, ...],
+        _files(
+            "curve.parquet of each training (comparative, orpo), of each training of the comparison (optimizers), or "
+            "of each adapter, in the same order (adapters)"
+        ),
+    ] = ()
+    sweep: Annotated[tuple[Path, ...], _files("curve.parquet of each training of the sweep (optimizers)")] = ()
+    adapters: Annotated[
+        tuple[Path, ...], Read("Model", "adapter folders of finetune_llm (adapters)", optional=True)
+    ] = ()
     finetuned_rankings: Annotated[
-        tuple[Path, ...],
-        Read("Artifact", "rankings.parquet of each fine-tuned ranker; may be left out, as all below", optional=True),
+        tuple[Path, ...], _files("rankings.parquet of each fine-tuned ranker (comparative, orpo)")
     ] = ()
-    finetuned_summaries: Annotated[
-        tuple[Path, ...], Read("Artifact", "ranking.json of each, in the same order", optional=True)
-    ] = ()
+    finetuned_summaries: Annotated[tuple[Path, ...], _files("ranking.json of each, in the same order")] = ()
     aligned_rankings: Annotated[
-        tuple[Path, ...], Read("Artifact", "rankings.parquet of each aligned ranker", optional=True)
+        tuple[Path, ...], _files("rankings.parquet of each aligned ranker (comparative, orpo)")
     ] = ()
-    aligned_summaries: Annotated[
-        tuple[Path, ...], Read("Artifact", "ranking.json of each, in the same order", optional=True)
-    ] = ()
+    aligned_summaries: Annotated[tuple[Path, ...], _files("ranking.json of each, in the same order")] = ()
     tunings: Annotated[
-        tuple[Path, ...],
-        Read("Artifact", "curve.parquet of each fine-tuning, in the order of the fine-tuned rankers", optional=True),
+        tuple[Path, ...], _files("curve.parquet of each fine-tuning, in the order of the fine-tuned rankers")
     ] = ()
     alignments: Annotated[
-        tuple[Path, ...],
-        Read("Artifact", "curve.parquet of each alignment, in the order of the aligned rankers", optional=True),
+        tuple[Path, ...], _files("curve.parquet of each alignment, in the order of the aligned rankers")
     ] = ()
-    generations: Annotated[
-        tuple[Path, ...], Read("Artifact", "generation.json of each evaluated generator", optional=True)
-    ] = ()
-    comparison: Annotated[Path | None, Read("Artifact", "comparison.json, from compare_models", optional=True)] = None
+    generations: Annotated[tuple[Path, ...], _files("generation.json of each evaluated generator (comparative)")] = ()
+    comparison: Annotated[Path | None, _files("comparison.json, from compare_models (comparative)")] = None
     global_time_dataset: Annotated[
-        Path | None, Read("Dataset", "dataset folder of the same data, split by global-time", optional=True)
+        Path | None,
+        Read("Dataset", "dataset folder of the same data, split by global-time (comparative)", optional=True),
     ] = None
-    global_time_evaluations: Annotated[
-        tuple[Path, ...], Read("Artifact", "metrics.json of each evaluation on it", optional=True)
-    ] = ()
-    global_time_comparison: Annotated[Path | None, Read("Artifact", "comparison.json of these", optional=True)] = None
-    latency: Annotated[Path | None, Read("Artifact", "latency.json, from measure_latency", optional=True)] = None
-    latency_samples: Annotated[
-        Path | None, Read("Artifact", "latency.parquet of the same measurement", optional=True)
+    global_time_evaluations: Annotated[tuple[Path, ...], _files("metrics.json of each evaluation on it")] = ()
+    global_time_comparison: Annotated[Path | None, _files("comparison.json of these")] = None
+    latency: Annotated[
+        Path | None, _files("latency.json, from measure_latency (comparative; long-histories: with --lengths)")
     ] = None
+    latency_samples: Annotated[Path | None, _files("latency.parquet of the same measurement (comparative)")] = None
+    resamples: Resamples = 10_000
     executor_input: FromKFP = ""

@@ -4,7 +4,7 @@ from typing import Final
 
 from ssm4rec.report.figures import Figure, drawing, logarithmic, style
 from ssm4rec.report.markdown import escape, table
-from ssm4rec.report.sections import Section
+from ssm4rec.report.sections import Report, Section
 from ssm4rec.studies.adapters.study import LAST_PART, AdapterStudy
 
 OURS: Final = "usgm"
@@ -23,18 +23,15 @@ _NOTES: Final = f"""\
 - Batches are fixed: the adaptive rules are compared in the optimizer study, on recommenders."""
 
 
-def adapter_report_title(study: AdapterStudy) -> str:
-    """Return the title of the report, plain text."""
-    return f"Optimizers of an adapter: {study.source} on {study.dataset}"
-
-
-def adapter_sections(study: AdapterStudy) -> list[Section]:
-    """Return the report's sections in order."""
-    return [
+def make_report(study: AdapterStudy) -> Report:
+    """Return the report of the study."""
+    sections = [
         Section("In short", verdict(study)),
         Section("What was reached", _table(study), (_losses(study), _sensitivity(study))),
         Section("How to read this", _NOTES),
     ]
+    title = f"Optimizers of an adapter: {study.source} on {study.dataset}"
+    return Report(study.dataset, title, sections, study.results())
 
 
 def verdict(study: AdapterStudy) -> str:

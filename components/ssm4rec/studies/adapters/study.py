@@ -15,6 +15,14 @@ LAST_PART: Final = 0.25
 """Share of the prompts over which the loss that trials are compared by is taken."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What an adapter study left: adapter folders, and the learning curve of each in the same order."""
+
+    adapters: Sequence[Path]
+    curves: Sequence[Path]
+
+
 @dataclass(frozen=True)
 class AdapterTrial:
     """One fine-tuning.
@@ -51,7 +59,7 @@ class AdapterTrial:
 
 @dataclass(frozen=True)
 class AdapterStudy:
-    """What the report tells of; ``gather_adapters`` makes one.
+    """What the report tells of; ``read_study`` makes one.
 
     Attributes:
         dataset: its name.
@@ -111,18 +119,19 @@ class AdapterStudy:
         ]
 
 
-def gather_adapters(adapters: Sequence[Path], curves: Sequence[Path]) -> AdapterStudy:
-    """Read adapter folders and their learning curves, in the same order, and return the study.
+def read_study(files: Files) -> AdapterStudy:
+    """Return the study of these adapter folders and learning curves.
 
     Raises:
         InputError: none or not as many of each; of several data sets, language models or recipes; one twice; a learning
             curve has no losses.
     """
-    if not adapters or len(adapters) != len(curves):
-        raise InputError(f"{len(adapters)} adapters and {len(curves)} learning curves: give both of every fine-tuning")
+    counts = len(files.adapters), len(files.curves)
+    if not counts[0] or counts[0] != counts[1]:
+        raise InputError(f"{counts[0]} adapters and {counts[1]} learning curves: give both of every fine-tuning")
     trials: dict[tuple[str, float, int], AdapterTrial] = {}
     common: dict[str, Any] = {}
-    for folder, path in zip(adapters, curves, strict=True):
+    for folder, path in zip(files.adapters, files.curves, strict=True):
         facts = read_ranker(folder)
         steps = dict(facts.setting("finetune", "steps"))
         optimizer, rates = steps.pop("optimizer"), {name: steps.pop(name) for name in ("learning_rate", "diameter")}

@@ -11,7 +11,7 @@ from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headl
 from ssm4rec.report.latency_sections import latency_cautions, length_section, users_section
 from ssm4rec.report.markdown import bullets
 from ssm4rec.report.paper import COMMON_NOTES, NO_LATENCY, OTHER_LATENCY, PAPER, SOURCE, PaperTable
-from ssm4rec.report.sections import Section
+from ssm4rec.report.sections import Report, Section
 from ssm4rec.report.tables import data_counts, filters, key_values, recipes, sources, trainings
 from ssm4rec.studies.comparative import findings, tables
 from ssm4rec.studies.comparative.claims import claims_section
@@ -53,19 +53,15 @@ _EARLY_STOPPING: Final = (
 )
 
 
-def report_title(study: Study) -> str:
-    """Return the title of the report, plain text."""
-    return f"Sequential recommenders on {study.manifest['dataset']}"
-
-
-def report_sections(study: Study) -> list[Section]:
-    """Return the report's sections in order."""
-    paper = PAPER.get(study.manifest["dataset"])
+def make_report(study: Study) -> Report:
+    """Return the report of the study."""
+    dataset = study.manifest["dataset"]
+    paper = PAPER.get(dataset)
     models = study.language_models
     more = [*ranker_headlines(models), *generator_headlines(models)]
     cautions = [*ranker_cautions(models, study.manifest), *generator_cautions(models)]
     cautions += latency_cautions(study.latency, study.latency_failure)
-    return [
+    sections = [
         Section("In short", "\n".join([findings.headline(study), *([bullets(more)] if more else [])])),
         Section("Before reading the numbers", findings.cautions(study, cautions)),
         *claims_section(study, paper),
@@ -81,6 +77,7 @@ def report_sections(study: Study) -> list[Section]:
         Section("Settings", _settings(study)),
         Section("How ranks and metrics are defined", _definitions(study)),
     ]
+    return Report(dataset, f"Sequential recommenders on {dataset}", sections, study.results_document())
 
 
 def _definitions(study: Study) -> str:

@@ -8,14 +8,32 @@ from typing import Any
 import numpy
 
 from ssm4rec.artifacts.comparison import Comparison
+from ssm4rec.artifacts.curve import read_curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import GLOBAL_TIME, LEAVE_ONE_OUT
 from ssm4rec.data.later_events import later_training_shares
+from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.language_models import LanguageModels
-from ssm4rec.report.measurements import Latency, gather_comparison
+from ssm4rec.report.measurements import Latency, gather_comparison, gather_latency, why_not_measured
 from ssm4rec.report.recommenders import Recommenders, gather_recommenders
 from ssm4rec.runtime.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files(RankerFiles):
+    """What a comparative study left; all but the data and the evaluations may be missing."""
+
+    dataset_dir: Path
+    evaluations: Sequence[Path]
+    curves: Sequence[Path] = ()
+    generations: Sequence[Path] = ()
+    comparison: Path | None = None
+    latency: Path | None = None
+    latency_samples: Path | None = None
+    global_time_dataset: Path | None = None
+    global_time_evaluations: Sequence[Path] = ()
+    global_time_comparison: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -70,39 +88,51 @@ def study_of(recommenders: Recommenders, **parts: Any) -> Study:
     return Study(recommenders.manifest, recommenders.evaluations, recommenders.curves, **parts)
 
 
-def gather_global_time(
-    folder: Path, dataset: Path | None, evaluations: Sequence[Path], comparison: Path | None
-) -> GlobalTime | None:
+def read_study(files: Files) -> Study:
+    """Read the files.
+
+    Raises:
+        InputError: a file that cannot be read, or files that do not belong together.
+    """
+    manifest = read_manifest(files.dataset_dir)
+    curves = [read_curve(path, "train_recommender") for path in files.curves]
+    found = gather_recommenders(manifest, map(EvaluationSummary.read, files.evaluations), curves)
+    trainings = {(evaluation.model, evaluation.seed) for evaluation in found.trainings}
+    return study_of(
+        found,
+        language_models=gather_language_models(manifest, files, files.generations),
+        comparison=gather_comparison(manifest, trainings, found.split, files.comparison),
+        latency=gather_latency(manifest, trainings, files.latency, files.latency_samples),
+        latency_failure=why_not_measured(files.latency),
+        global_time=gather_global_time(files),
+    )
+
+
+def gather_global_time(files: Files) -> GlobalTime | None:
     """Read the second split's part of a study; None where there is none.
 
     None, too, where the study's own split is global-time: then there is nothing to set against it.
 
-    Args:
-        folder: the study's own dataset folder.
-        dataset: the dataset folder of the second split.
-        evaluations: metrics.json of each model on it; empty where the study goes without.
-        comparison: comparison.json of these.
-
     Raises:
         InputError: evaluations without their data; data of another name or split; files that do not belong together.
     """
-    own = read_manifest(folder)
-    if not evaluations or own["split"]["name"] != LEAVE_ONE_OUT:
+    own = read_manifest(files.dataset_dir)
+    if not files.global_time_evaluations or own["split"]["name"] != LEAVE_ONE_OUT:
         return None
-    if dataset is None:
+    if files.global_time_dataset is None:
         raise InputError("--global-time-dataset: none; give the one of --global-time-evaluations")
-    manifest = read_manifest(dataset)
+    manifest = read_manifest(files.global_time_dataset)
     if (manifest["dataset"], manifest["split"]["name"]) != (own["dataset"], GLOBAL_TIME):
         raise InputError(
-            f"--global-time-dataset {dataset}: {manifest['dataset']}, {manifest['split']['name']}; give "
-            f"{own['dataset']} prepared with --splitting {GLOBAL_TIME}"
+            f"--global-time-dataset {files.global_time_dataset}: {manifest['dataset']}, {manifest['split']['name']}; "
+            f"give {own['dataset']} prepared with --splitting {GLOBAL_TIME}"
         )
-    found = gather_recommenders(manifest, map(EvaluationSummary.read, evaluations), [])
+    found = gather_recommenders(manifest, map(EvaluationSummary.read, files.global_time_evaluations), [])
     trainings = {(evaluation.model, evaluation.seed) for evaluation in found.trainings}
-    shares = later_training_shares(folder)
+    shares = later_training_shares(files.dataset_dir)
     later = shares[shares > 0]
     return GlobalTime(
-        study_of(found, comparison=gather_comparison(manifest, trainings, found.split, comparison)),
+        study_of(found, comparison=gather_comparison(manifest, trainings, found.split, files.global_time_comparison)),
         users_with_later=len(later) / max(1, len(shares)),
         later_events=float(numpy.median(later)) if len(later) else 0.0,
     )

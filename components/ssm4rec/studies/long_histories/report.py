@@ -12,7 +12,7 @@ from ssm4rec.report.findings import sequence_lengths
 from ssm4rec.report.latency_sections import length_section, machine_table
 from ssm4rec.report.markdown import MISSING, escape, plural, table
 from ssm4rec.report.paper import SOURCE
-from ssm4rec.report.sections import Section
+from ssm4rec.report.sections import Report, Section
 from ssm4rec.studies.long_histories.figures import against_window, of_the_longest_histories, state_sizes
 from ssm4rec.studies.long_histories.findings import in_short, judged_pair, size_words, what_it_shows_not
 from ssm4rec.studies.long_histories.study import LongHistoryStudy
@@ -54,13 +54,8 @@ _READING: Final = f"""\
   Next to each stands where the two curves' 95% intervals do not overlap: elsewhere which one is faster may be noise."""
 
 
-def long_history_title(study: LongHistoryStudy) -> str:
-    """Return the title of the report, plain text."""
-    return f"Long histories on {study.dataset}"
-
-
-def long_history_sections(study: LongHistoryStudy) -> list[Section]:
-    """Return the report's sections in order."""
+def make_report(study: LongHistoryStudy) -> Report:
+    """Return the report of the study."""
     lengths = f"{sequence_lengths(study.recommenders)}\n\n"
     rivals = [_rivals(study, protocol) for protocol in PROTOCOLS] if study.windows.to_baseline else []
     sections = [
@@ -84,12 +79,12 @@ def long_history_sections(study: LongHistoryStudy) -> list[Section]:
     sections.append(length_section(study.latency))
     if study.states():
         sections.append(Section("State against key-value cache", _states(study), (state_sizes(study),)))
-    return [
-        *sections,
+    sections += [
         Section("How to read this", _READING),
         Section("How the models were trained", _trainings(study)),
         Section("What the latency was measured on", machine_table(study.latency)),
     ]
+    return Report(study.dataset, f"Long histories on {study.dataset}", sections, study.results())
 
 
 def _quality(study: LongHistoryStudy, protocol: str) -> str:

@@ -2,17 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.latency import Crossing, LatencyResult
+from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.ranks import Ranks
 from ssm4rec.evaluation.windows import WindowComparison, check_ranks, compare_windows, label, window_of
 from ssm4rec.latency.summary import BASELINE
-from ssm4rec.report.measurements import GENERATED, STEP, Latency
-from ssm4rec.report.recommenders import Recommenders, gather_recommenders
+from ssm4rec.report.measurements import GENERATED, STEP, Latency, gather_latency, why_not_measured
+from ssm4rec.report.recommenders import Recommenders, gather_recommenders, read_evaluated
 from ssm4rec.runtime.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What a long-history study left; ``resamples`` are those of its bootstrap and permutation tests."""
+
+    dataset_dir: Path
+    evaluations: Sequence[Path]
+    ranks: Sequence[Path]
+    latency: Path
+    resamples: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ class LongHistoryStudy:
         """Return where curves on generated histories cross the baseline's, a model and a way of reading each."""
         return [one for one in self.latency.summary.crossings if one.histories == GENERATED]
 
-    def rows(self) -> list[dict[str, Any]]:
+    def results(self) -> list[dict[str, Any]]:
         """Return every number of the study, flat: results.json. What a kind of row lacks is missing in it."""
         dataset = {"dataset": self.dataset}
         evaluated: dict[tuple[str, int | None], EvaluationSummary] = {
@@ -96,6 +109,17 @@ def _cost(result: LatencyResult) -> dict[str, Any]:
         "high": result.median.high,
         "state_bytes": result.state_bytes,
     }
+
+
+def read_study(files: Files) -> LongHistoryStudy:
+    """Read the files; raise InputError as ``gather_long_histories`` does, or if latency could not be measured."""
+    manifest, dataset = read_manifest(files.dataset_dir), read_sequences(files.dataset_dir)
+    evaluated = read_evaluated(files.evaluations, files.ranks, dataset)
+    trainings = {(evaluation.model, evaluation.seed) for evaluation, _ in evaluated}
+    latency = gather_latency(manifest, trainings, files.latency, None)
+    if latency is None:
+        raise InputError(f"--latency {files.latency}: {why_not_measured(files.latency)}; measure it (measure_latency)")
+    return gather_long_histories(manifest, dataset, evaluated, latency, files.resamples)
 
 
 def gather_long_histories(

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Split
 from ssm4rec.report.figures import COLOURS, Cell, Figure, drawing, logarithmic
 from ssm4rec.report.markdown import MISSING, escape, table
-from ssm4rec.report.sections import Section
+from ssm4rec.report.sections import Report, Section
 from ssm4rec.studies.optimizers.study import Method, OptimizerStudy, best_ndcg, steps
 
 RIVAL: Final = "adam"
@@ -30,20 +30,16 @@ _NOTES: Final = """\
   unclear sentences."""
 
 
-def optimizer_report_title(study: OptimizerStudy) -> str:
-    """Return the title of the report, plain text."""
-    return f"Optimizers and batch sizes on {study.dataset}"
-
-
-def optimizer_sections(study: OptimizerStudy) -> list[Section]:
-    """Return the report's sections in order."""
+def make_report(study: OptimizerStudy) -> Report:
+    """Return the report of the study."""
     sections = [Section("In short", "\n".join(f"- {verdict(study, model)}" for model in study.models))]
     for model in study.models:
         sections += [
             Section(f"{model}: what was reached", _comparison(study, model), _curves(study, model)),
             Section(f"{model}: how it was tuned", _sweep(study, model), (_sensitivity(study, model),)),
         ]
-    return [*sections, Section("How to read this", _NOTES)]
+    sections.append(Section("How to read this", _NOTES))
+    return Report(study.dataset, f"Optimizers and batch sizes on {study.dataset}", sections, study.results())
 
 
 def verdict(study: OptimizerStudy, model: str) -> str:

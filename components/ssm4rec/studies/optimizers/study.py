@@ -1,13 +1,22 @@
 """An optimizer study: the trainings of its sweep and of its comparison, and what they say about each other."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ssm4rec.artifacts.curve import VALIDATION, Curve
+from ssm4rec.artifacts.curve import VALIDATION, Curve, read_curve
 from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
 from ssm4rec.runtime.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What an optimizer study left: the learning curves of its sweep, and of what it compares."""
+
+    sweep: Sequence[Path]
+    curves: Sequence[Path]
 
 
 @dataclass(frozen=True, order=True)
@@ -67,7 +76,7 @@ class OptimizerStudy:
         ours, theirs = self.best(method), self.best(other)
         return difference_over_seeds([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
 
-    def rows(self) -> list[dict[str, Any]]:
+    def results(self) -> list[dict[str, Any]]:
         """Every training's result, flat: results.json."""
         found = [("sweep", curve) for curve in self.trials.values()]
         found += [("comparison", curve) for seeds in self.curves.values() for curve in seeds.values()]
@@ -99,6 +108,14 @@ def best_ndcg(curve: Curve) -> float:
 def steps(curve: Curve) -> int:
     """Return how many optimizer steps a training took."""
     return len(curve.values("batch_targets"))
+
+
+def read_study(files: Files) -> OptimizerStudy:
+    """Read the files; raise InputError as ``gather_optimizers`` does."""
+    sweep, compared = (
+        [read_curve(path, "train_recommender") for path in paths] for paths in (files.sweep, files.curves)
+    )
+    return gather_optimizers(sweep, compared)
 
 
 def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> OptimizerStudy:

@@ -4,11 +4,13 @@ All of them are of RecBole's order of events (``data/event_order.py``), leave-on
 masked: RecBole's evaluation of sequential models never masks it. They compare with no other numbers.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
-from ssm4rec.artifacts.names import PAPER_RECOMMENDERS
+from ssm4rec.artifacts.names import LEAVE_ONE_OUT, PAPER_RECOMMENDERS
+from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.report.paper import PAPER, SOURCE
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.reproduction.plan import DATASET
 
 
@@ -34,6 +36,9 @@ class PublishedFigures:
         return {"hit@10": self.hit_10, "ndcg@10": self.ndcg_10}[metric]
 
 
+_ORDER_OF_THE_FILE: Final = 0.8
+"""Of pairs of items in ties, those in one order for all users: .89 in ratings.dat, .5 once its rows are shuffled."""
+
 PAPER_TABLE: Final = f"{SOURCE}, Table {PAPER[DATASET].number}"
 _MAMBA4REC: Final = "arXiv 2403.03900 (Mamba4Rec)"
 
@@ -57,3 +62,33 @@ PUBLISHED: Final = (
 def published_of(model: str) -> list[PublishedFigures]:
     """Return the published figures of a model."""
     return [one for one in PUBLISHED if one.model == model]
+
+
+def other_data(manifest: dict[str, Any]) -> str:
+    """Return why data of the right name and order of events are not those of the published figures, or nothing."""
+    counts = asdict(PAPER[DATASET].counts)
+    if {name: manifest["recbole_counts"][name] for name in counts} != counts:
+        return "the data have other counts than the paper's"
+    if (manifest["event_order"]["pairs_in_one_order"] or 0.0) < _ORDER_OF_THE_FILE:
+        return "the rows of the file stand in another order than in the published one, which decides ties"
+    return ""
+
+
+def check_comparable(manifest: dict[str, Any]) -> None:
+    """Raise InputError for data that the published figures are not of."""
+    if manifest["dataset"] != DATASET:
+        raise InputError(
+            f"the data set is {manifest['dataset']}: the published figures are of {DATASET}; give that, or report on "
+            "this one as a comparative study (--study comparative)"
+        )
+    if manifest["split"]["name"] != LEAVE_ONE_OUT:
+        raise InputError(
+            f"the data are split by {manifest['split']['name']}: the published figures are of {LEAVE_ONE_OUT}; run "
+            f"prepare_data with --splitting {LEAVE_ONE_OUT}"
+        )
+    order = manifest["event_order"]["name"]
+    if order != RECBOLE:
+        raise InputError(
+            f"the order of events is {order}: the published figures are of RecBole's, in which other items are the "
+            f"targets; run prepare_data with --event-order {RECBOLE}"
+        )

@@ -15,7 +15,7 @@ from ssm4rec.report.findings import (
 )
 from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table
 from ssm4rec.report.paper import COMMON_NOTES, PAPER
-from ssm4rec.report.sections import Section
+from ssm4rec.report.sections import Report, Section
 from ssm4rec.studies.reproduction.figures import next_to_published
 from ssm4rec.studies.reproduction.plan import DATASET, PUBLISHED_EPOCHS
 from ssm4rec.studies.reproduction.published import PAPER_TABLE, PUBLISHED, published_of
@@ -42,19 +42,14 @@ _HOW_TO_READ: Final = """\
   one. It needs no mask to keep down what was already had."""
 
 
-def reproduction_title(study: Reproduction) -> str:
-    """Return the title of the report, plain text."""
-    return f"{PAPER[DATASET].title} in RecBole's order of events: {plural(len(study.recipes), 'recipe')}"
-
-
-def reproduction_sections(study: Reproduction) -> list[Section]:
-    """Return the report's sections in order."""
+def make_report(study: Reproduction) -> Report:
+    """Return the report of the study."""
     told = f"No published figure stands here: {study.other_data}." if study.other_data else _LIKE_WITH_LIKE
     parts = [
         f"Over {plural(study.comparison.users, 'user')}, {plural(study.comparison.items, 'item')}. {told}",
         _next_to_published(study),
     ]
-    return [
+    sections = [
         Section("In short", bullets([_in_short(study, model) for model in _models(study)])),
         Section("Before reading the numbers", bullets(_cautions(study))),
         Section(
@@ -69,6 +64,8 @@ def reproduction_sections(study: Reproduction) -> list[Section]:
         Section("How the models were trained", _trainings(study)),
         Section("How to read this", _HOW_TO_READ),
     ]
+    title = f"{PAPER[DATASET].title} in RecBole's order of events: {plural(len(study.recipes), 'recipe')}"
+    return Report(DATASET, title, sections, study.results())
 
 
 _MASKED_ALONE: Final = (

@@ -7,30 +7,40 @@ history unmasked. Everything else is refused, or stands in a table without publi
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 
 from ssm4rec.artifacts.comparison import Comparison, ModelRow
-from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.evaluations import EvaluationSummary
-from ssm4rec.artifacts.names import BASELINES, LEAVE_ONE_OUT, PROTOCOLS, UNMASKED
+from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.names import BASELINES, PROTOCOLS, UNMASKED
 from ssm4rec.artifacts.ranks import Ranks
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.evaluation.compare import compare, gather
 from ssm4rec.evaluation.windows import check_ranks
 from ssm4rec.report.comparison_sections import model_row
-from ssm4rec.report.paper import PAPER
-from ssm4rec.report.recommenders import Recommenders, gather_recommenders
+from ssm4rec.report.recommenders import Recommenders, gather_recommenders, read_evaluated
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.settings.command_line import naming
 from ssm4rec.studies.reproduction.plan import DATASET, REFIT
-from ssm4rec.studies.reproduction.published import PublishedFigures, published_of
+from ssm4rec.studies.reproduction.published import PublishedFigures, check_comparable, other_data, published_of
 
 METRICS: Final = ("hit@10", "ndcg@10")
 ABOVE: Final = "above"
 WITHIN: Final = "level"
 BELOW: Final = "below"
-_ORDER_OF_THE_FILE: Final = 0.8
-"""Of pairs of items in ties, those in one order for all users: .89 in ratings.dat, .5 once its rows are shuffled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What a reproduction study left; ``resamples`` are those of its bootstrap over users."""
+
+    dataset_dir: Path
+    evaluations: Sequence[Path]
+    ranks: Sequence[Path]
+    resamples: int
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,7 @@ class Reproduction:
             for ours in [self.row(recipe.label, UNMASKED, metric)]
         ]
 
-    def rows(self) -> list[dict[str, Any]]:
+    def results(self) -> list[dict[str, Any]]:
         """Return every number of the study, flat: results.json. What a kind of row lacks is missing in it."""
         of_label = {recipe.label: recipe for recipe in self.recipes}
         dataset = {"dataset": DATASET, "event_order": RECBOLE}
@@ -192,6 +202,16 @@ def verdict(ours: Estimate, printed: str) -> str:
     return (WITHIN, ABOVE, BELOW)[ours.side(figure - half, figure + half)]
 
 
+def read_study(files: Files) -> Reproduction:
+    """Read the files; raise InputError as ``gather_reproduction`` does."""
+    manifest = read_manifest(files.dataset_dir)
+    with naming(f"--dataset-dir {files.dataset_dir}"):
+        check_comparable(manifest)
+    dataset = read_sequences(files.dataset_dir)
+    evaluated = read_evaluated(files.evaluations, files.ranks, dataset)
+    return gather_reproduction(manifest, dataset, evaluated, files.resamples)
+
+
 def gather_reproduction(
     manifest: dict[str, Any],
     dataset: SequenceDataset,
@@ -231,37 +251,7 @@ def gather_reproduction(
         Recipe(one[0].model, one[0].profile, _has_repeat_term(one[0]), tuple(one)) for one in found.values()
     )
     evaluations = gather((replace(ranks, model=_label(evaluation)) for evaluation, ranks in evaluated), [])
-    return Reproduction(recommenders, recipes, compare(dataset, evaluations, resamples, seed=0), _other_data(manifest))
-
-
-def _other_data(manifest: dict[str, Any]) -> str:
-    """Return why data of the right name and order of events are not those of the published figures, or nothing."""
-    counts = asdict(PAPER[DATASET].counts)
-    if {name: manifest["recbole_counts"][name] for name in counts} != counts:
-        return "the data have other counts than the paper's"
-    if (manifest["event_order"]["pairs_in_one_order"] or 0.0) < _ORDER_OF_THE_FILE:
-        return "the rows of the file stand in another order than in the published one, which decides ties"
-    return ""
-
-
-def check_comparable(manifest: dict[str, Any]) -> None:
-    """Raise InputError for data that the published figures are not of."""
-    if manifest["dataset"] != DATASET:
-        raise InputError(
-            f"the data set is {manifest['dataset']}: the published figures are of {DATASET}; give that, or report on "
-            "this one with the stage report"
-        )
-    if manifest["split"]["name"] != LEAVE_ONE_OUT:
-        raise InputError(
-            f"the data are split by {manifest['split']['name']}: the published figures are of {LEAVE_ONE_OUT}; run "
-            f"prepare_data with --splitting {LEAVE_ONE_OUT}"
-        )
-    order = manifest["event_order"]["name"]
-    if order != RECBOLE:
-        raise InputError(
-            f"the order of events is {order}: the published figures are of RecBole's, in which other items are the "
-            f"targets; run prepare_data with --event-order {RECBOLE}"
-        )
+    return Reproduction(recommenders, recipes, compare(dataset, evaluations, resamples, seed=0), other_data(manifest))
 
 
 def _setting(evaluation: EvaluationSummary, part: str, name: str) -> Any:

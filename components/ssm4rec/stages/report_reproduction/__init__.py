@@ -1,1 +1,0 @@
-"""The stage that writes the report of a reproduction study."""
