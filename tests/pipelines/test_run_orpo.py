@@ -1,6 +1,7 @@
 """The alignment study on this machine, whole."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +19,7 @@ def test_alignment_study(archive: Path, tmp_path: Path, language_model: Callable
         for part in ("finetuned", "aligned") for ranking in ("", "-ranking")
     }  # fmt: skip
     assert {path.name for path in (study / "language-models").iterdir()} == {"pairs", *names}
-    started = [line.partition(":")[0] for line in done.stdout.splitlines() if ": started" in line]
-    assert sum(line.startswith("mine_preferences") for line in started) == 1
+    assert len(re.findall(r"\bmine_preferences: started", done.stdout)) == 1
     rows = json.loads((study / "results.json").read_text())
     ranked = {(row["model"], row["seed"]) for row in rows if row["model"].startswith("llamarec")}
     assert {seed for _, seed in ranked} == {1}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import zipfile
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_reproduction_study(ml_1m: Path, tmp_path: Path) -> None:
     flags += ["--profiles", "smoke,paper", "--paper-epochs", "1"]
     done = run_study(tmp_path, *flags, study=STUDY)
     assert done.returncode == 0, done.stderr + done.stdout
-    started = {line.partition(": started")[0] for line in done.stdout.splitlines() if ": started" in line}
+    started = set(re.findall(r"^(?:\[.*?\] )?(.*): started", done.stdout, re.MULTILINE))
     assert started == {
         "train_recommender sasrec seed 0 paper-no-repeat-term",
         "evaluate sasrec seed 0 paper-no-repeat-term",
