@@ -75,9 +75,14 @@ def test_a_killed_training_ends_with_the_same_weights(source, cycle_dataset, tmp
         assert torch.equal(one, other), name
 
 
-def test_a_finished_training_is_not_repeated(cycle_dataset, tmp_path):
+def test_a_finished_training_is_not_repeated(cycle_dataset, tmp_path, caplog):
     dataset = read_sequences(cycle_dataset)
-    whole, _, trained = run(dataset, RECIPE, tmp_path)
+    with caplog.at_level("INFO"):
+        whole, _, trained = run(dataset, RECIPE, tmp_path)
+    steps = trained.last.step
+    assert (
+        f"gpt4rec seed 3 step {steps}/{steps}: validation epoch 3, loss " in caplog.text
+    )  # the runner reads this form
     again, _, finished = run(dataset, RECIPE, tmp_path)
     assert (finished.points, finished.tokens) == (trained.points, 0)
     assert all(torch.equal(one, again.state_dict()[name]) for name, one in whole.state_dict().items())

@@ -77,17 +77,17 @@ def ranking_task(
             f"the retriever {candidates.model} found no user's target among its candidates ({split}): there is nothing "
             "to rank; train it longer"
         )
-    random = numpy.random.default_rng([seed, 0x52414E4B])
+    rng = numpy.random.default_rng([seed, 0x52414E4B])
     chosen = found
     if 0 < maximum_users < len(found):
-        chosen = numpy.sort(random.choice(found, maximum_users, replace=False))
+        chosen = numpy.sort(rng.choice(found, maximum_users, replace=False))
     pools = [[int(item) for item in candidates.items[row] if item] for row in chosen]
     return RankingTask(
         users=candidates.users[chosen],
         targets=targets[chosen],
         histories=[dataset.items[starts[row] : ends[row]].tolist() for row in chosen],
         candidates=pools,
-        shuffled=[random.permutation(pool).tolist() for pool in pools],
+        shuffled=[rng.permutation(pool).tolist() for pool in pools],
         population=len(candidates.users),
         found=len(found),
     )

@@ -48,7 +48,7 @@ def draw_examples(
     Raises:
         InputError: no user has two training items, or the catalog is too small.
     """
-    random = numpy.random.default_rng([seed, 0x45584D])
+    rng = numpy.random.default_rng([seed, 0x45584D])
     places = _places(dataset)
     if not len(places):
         raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
@@ -60,14 +60,14 @@ def draw_examples(
     everything = numpy.arange(1, dataset.item_count + 1, dtype=numpy.int32)
     for number in range(count):
         if number % len(places) == 0:
-            order = random.permutation(places)
+            order = rng.permutation(places)
         place = int(order[number % len(places)])
         user = int(numpy.searchsorted(dataset.offsets, place, side="right")) - 1
         history = dataset.items[dataset.offsets[user] : place].tolist()
         target = int(dataset.items[place])
-        pool = retrieved if len(retrieved) and random.random() < hard else everything
-        candidates = [target, *_others(pool, {*history, target}, negatives, everything, random)]
-        shown = random.permutation(len(candidates))
+        pool = retrieved if len(retrieved) and rng.random() < hard else everything
+        candidates = [target, *_others(pool, {*history, target}, negatives, everything, rng)]
+        shown = rng.permutation(len(candidates))
         yield Example(
             user=user,
             history=history,
@@ -86,19 +86,17 @@ def _places(dataset: SequenceDataset) -> Int64s:
     return numpy.concatenate([numpy.empty(0, numpy.int64), *parts])
 
 
-def _others(
-    pool: Int32s, taken: set[int], wanted: int, everything: Int32s, random: numpy.random.Generator
-) -> list[int]:
+def _others(pool: Int32s, taken: set[int], wanted: int, everything: Int32s, rng: numpy.random.Generator) -> list[int]:
     """Return items of ``pool`` that are not taken, each once; of ``everything`` where the pool gives too few."""
     found: list[int] = []
     for source in (pool, everything):
         # Twice as many as are wanted leave enough in nearly every draw; the loop is for those that do not.
         for _ in range(20):
-            for item in random.choice(source, 2 * wanted).tolist():
+            for item in rng.choice(source, 2 * wanted).tolist():
                 if item not in taken and len(found) < wanted:
                     found.append(item)
                     taken.add(item)
             if len(found) == wanted:
                 return found
     left = numpy.setdiff1d(everything, list(taken))
-    return [*found, *random.permutation(left)[: wanted - len(found)].tolist()]
+    return [*found, *rng.permutation(left)[: wanted - len(found)].tolist()]

@@ -45,8 +45,8 @@ def draw_users(dataset: SequenceDataset, split: Split, most: int, seed: int) -> 
     """Return the users of a split in ascending order, at most ``most`` of them (0: all), drawn by the seed."""
     users = numpy.flatnonzero(dataset.position(split) > 0)
     if most and len(users) > most:
-        random = numpy.random.default_rng([seed, _DRAWS["users"]])
-        users = numpy.sort(random.choice(users, size=most, replace=False))
+        rng = numpy.random.default_rng([seed, _DRAWS["users"]])
+        users = numpy.sort(rng.choice(users, size=most, replace=False))
     return users
 
 
@@ -229,9 +229,9 @@ class _Epochs(IterableDataset[dict[str, Tensor]]):
         """Yield the batches of the epochs that were not drawn yet."""
         settings = self.task.recipe.training
         while self.drawn < settings.epochs:
-            random = numpy.random.default_rng([self.task.seed, _DRAWS["examples"], self.drawn + 1])
-            torch.manual_seed(int(random.integers(2**63)))  # dropout
-            drawn = batches(draw_examples(self.task.dataset, settings.examples, self.prompts, random), settings, random)
+            rng = numpy.random.default_rng([self.task.seed, _DRAWS["examples"], self.drawn + 1])
+            torch.manual_seed(int(rng.integers(2**63)))  # dropout
+            drawn = batches(draw_examples(self.task.dataset, settings.examples, self.prompts, rng), settings, rng)
             self.ends.append(self.ends[-1] + len(drawn))
             for rows in drawn:
                 yield pad_right(rows, settings.loss_on)
@@ -257,23 +257,23 @@ def rate_share(settings: GeneratorTraining, passed: float) -> float:
 
 
 def draw_examples(
-    dataset: SequenceDataset, per_user: int, prompts: QueryPrompts, random: numpy.random.Generator
+    dataset: SequenceDataset, per_user: int, prompts: QueryPrompts, rng: numpy.random.Generator
 ) -> list[Example]:
     """Return examples of every user's training items, each with another target, at most ``per_user`` per user."""
     examples = []
     for user in numpy.flatnonzero(dataset.train_length >= 2):
         length = int(dataset.train_length[user])
-        positions = random.choice(length - 1, size=min(per_user, length - 1), replace=False) + 1
+        positions = rng.choice(length - 1, size=min(per_user, length - 1), replace=False) + 1
         examples += [prompts.example(*history_and_target(dataset, int(user), int(place))) for place in positions]
     return examples
 
 
 def batches(
-    examples: Sequence[Example], settings: GeneratorTraining, random: numpy.random.Generator | None = None
+    examples: Sequence[Example], settings: GeneratorTraining, rng: numpy.random.Generator | None = None
 ) -> list[list[Example]]:
-    """Return batches of examples of like length, in a random order or, without ``random``, by length."""
+    """Return batches of examples of like length, in a random order or, without ``rng``, by length."""
     lengths = numpy.array([len(example.tokens) for example in examples])
-    found = length_buckets(lengths, settings.tokens_per_batch, settings.rows_per_batch, random)
+    found = length_buckets(lengths, settings.tokens_per_batch, settings.rows_per_batch, rng)
     return [[examples[row] for row in rows.tolist()] for rows in found]
 
 

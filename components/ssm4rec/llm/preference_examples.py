@@ -66,10 +66,10 @@ def preference_set(
     Raises:
         InputError: the pairs are of one user alone, or a prompt does not fit (:meth:`RankingPrompts.tokens`).
     """
-    random = numpy.random.default_rng([seed, 0x4F52504F])
-    order = random.permutation(len(pairs))
+    rng = numpy.random.default_rng([seed, 0x4F52504F])
+    order = rng.permutation(len(pairs))
     chosen = order[: settings.pairs] if settings.pairs else order
-    held_out = _held_out(pairs.users[chosen], settings.held_out, random)
+    held_out = _held_out(pairs.users[chosen], settings.held_out, rng)
     ending = prompts.tokenizer.eos_token_id
 
     def example(row: int) -> PreferenceExample:
@@ -104,22 +104,22 @@ def candidate_pool(
         item_count: V.
         seed: of the draw and the order.
     """
-    random = numpy.random.default_rng(tuple(seed))
+    rng = numpy.random.default_rng(tuple(seed))
     taken = numpy.unique([*sequence, winner, loser]).astype(numpy.int64)
     allowed = item_count - len(taken)
-    places = random.choice(allowed, min(negatives, allowed), replace=False)
+    places = rng.choice(allowed, min(negatives, allowed), replace=False)
     # The items that are not taken, numbered from 0: item taken[i] has taken[i] - 1 - i of them before it.
     drawn: Int64s = places + 1 + numpy.searchsorted(taken - 1 - numpy.arange(len(taken)), places, side="right")
     pool = [winner, loser, *drawn.tolist()]
-    return [pool[place] for place in random.permutation(len(pool))]
+    return [pool[place] for place in rng.permutation(len(pool))]
 
 
-def _held_out(users: Int32s, share: float, random: numpy.random.Generator) -> numpy.ndarray:
+def _held_out(users: Int32s, share: float, rng: numpy.random.Generator) -> numpy.ndarray:
     """Return which pairs (n,) are held out: those of users drawn until they make up the share."""
     names, inverse, counts = numpy.unique(users, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise InputError("the preference pairs are of one user alone: none can be held out; mine more pairs")
-    order = random.permutation(len(names))
+    order = rng.permutation(len(names))
     before = numpy.concatenate([[0], counts[order].cumsum()[:-1]])
     enough = before < share * len(users)
     enough[0], enough[-1] = True, False

@@ -94,7 +94,7 @@ class ValidatedTrainer(Trainer):
         return self.state.max_steps
 
     def diverged(self, what: str) -> InputError:
-        """Return the error of a training that came to no number."""
+        """Return the error of a training whose numbers became NaN or infinite."""
         return InputError(f"{self.title} diverged: {what}; start again with {self.remedy}")
 
     def run(self) -> Trained:

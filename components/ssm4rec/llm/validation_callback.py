@@ -187,8 +187,8 @@ class ValidationCallback(TrainerCallback):
         if step > 0 and self.best is self.points[-1]:
             weights = _weights(trainer.model)
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-        said = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
-        logger.info("%s, step %d of %d: %s: %s", trainer.title, step, self.bar.total, trainer.split, said)
+        said = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        logger.info("%s step %d/%d: %s %s", trainer.title, step, self.bar.total, trainer.split, said)
 
     def _add(self, point: Point) -> None:
         self._check(point.step, point.measured)

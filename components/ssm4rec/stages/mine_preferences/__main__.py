@@ -48,7 +48,7 @@ def _mine(options: Settings, dataset: SequenceDataset) -> dict[str, Any]:
     by_rating, rating_counts = rating_pairs(dataset, ratings)
     has_ratings = not numpy.isnan(ratings).all()
     if has_ratings:
-        logger.info("by ratings: %s", _listed(asdict(rating_counts)))
+        logger.info("by ratings: %s", _join_counts(asdict(rating_counts)))
     else:
         logger.warning("by ratings: skipped, %s has no ratings", dataset.name)
 
@@ -56,7 +56,7 @@ def _mine(options: Settings, dataset: SequenceDataset) -> dict[str, Any]:
     model = train_lightfm(matrix, options.components, options.epochs, options.seed)
     by_lightfm, lightfm_counts = lightfm_pairs(dataset, worst_unseen_items(model, dataset), partial(score, model))
     auc = training_auc(model, matrix, options.seed)
-    logger.info("by LightFM: %s", _listed(asdict(lightfm_counts)))
+    logger.info("by LightFM: %s", _join_counts(asdict(lightfm_counts)))
     if auc is not None:
         logger.info("LightFM puts a training item over another one in %.1f%% of cases (random: 50%%)", 100 * auc)
 
@@ -91,10 +91,10 @@ def _numbers(counts: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _listed(counts: dict[str, int]) -> str:
+def _join_counts(counts: dict[str, int]) -> str:
     """Return counts as text.
 
-    >>> _listed({"pairs": 1200, "users_too_short": 3})
+    >>> _join_counts({"pairs": 1200, "users_too_short": 3})
     'pairs 1,200, users too short 3'
     """
     return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items())
