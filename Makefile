@@ -30,7 +30,8 @@ TRITON := .kernels
 
 # The variables of each target (FLAGS_run and the like): `make run DATASET=ml-1m` hands --dataset=ml-1m to the study. Only
 # those given to make itself count: names as plain as FORMAT or OUT may stand in the environment for other reasons. What a
-# target does not know is refused (at the end of this file); a study refuses what only another one knows.
+# target does not know is refused (at the end of this file); a study refuses what only another one knows. OLD_FLAGS_run has
+# the names of the last release, which still work.
 include pipelines/compiled/flags.mk
 # What a pipeline is compiled for: where images come from, what trains (cuda or cpu), which volume is mounted and how
 # many trainings run at a time.
@@ -56,7 +57,7 @@ KNOWN := PYTHON TORCH_INDEX VENV TOOLS
 known = $(sort $(FLAGS_$1) $(KNOWN_$1) $(KNOWN))
 
 given = $(foreach name,$1,$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
-flags = $(foreach name,$(call given,$(FLAGS_$1)),--$(shell echo $(name) | tr A-Z_ a-z-)=$(call quoted,$(name)))
+flags = $(foreach name,$(call given,$(FLAGS_$1) $(OLD_FLAGS_$1)),--$(shell echo $(name) | tr A-Z_ a-z-)=$(call quoted,$(name)))
 # Words separated by blanks; `set -f` leaves * and ? as they are.
 split = set -f; words=$(if $(call given,$1),$(call quoted,$1));
 yes = $(if $(call given,$1),$(filter 1 yes true,$(value $1)))
@@ -256,7 +257,7 @@ $(TOOLS_INSTALLED): images/tools.txt
 
 # A name that a target does not know is refused before anything is installed: MODEL=sasrec would train all models.
 GOALS := $(or $(MAKECMDGOALS),help)
-UNKNOWN := $(filter-out MAKEFLAGS SHELL .% $(foreach goal,$(GOALS),$(call known,$(goal))),$(call given,$(.VARIABLES)))
+UNKNOWN := $(filter-out MAKEFLAGS SHELL .% $(foreach goal,$(GOALS),$(call known,$(goal)) $(OLD_FLAGS_$(goal))),$(call given,$(.VARIABLES)))
 NEAREST := import difflib, sys; \
 	print("".join(f"; did you mean {name}=?" for name in difflib.get_close_matches(sys.argv[1], sys.argv[2:], n=1)))
 nearest = $(shell $(PYTHON) -c '$(NEAREST)' '$(subst ',,$1)' $(sort $2))

@@ -3,6 +3,7 @@
 ``make run DATASET=ml-1m`` hands ``--dataset=ml-1m`` to the study.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,11 @@ def write_make_names(folder: Path) -> Path:
     submission = sorted({name for study in STUDIES for name in _names(submit.build_parser(study))})
     known["submit"] = [name for name in submission if name != "CRON"]
     known["schedule"] = [name for name in submission if name != "CACHE"]  # it takes no results of earlier runs
+    old = {target: _spelled(run.build_parser(study).old_flags) for target, study in TARGETS.items()}
+    submitted = {flag for study in STUDIES for flag in submit.build_parser(study).old_flags}
+    old |= dict.fromkeys(("submit", "schedule"), _spelled(submitted))
     lines = [f"FLAGS_{target} := {' '.join(names)}" for target, names in known.items()]
+    lines += [f"OLD_FLAGS_{target} := {' '.join(names)}" for target, names in old.items() if names]
     choices = {"CHOICES_DATASET": DATA_SETS, "CHOICES_MODELS": MODELS, "CHOICES_PROFILE": PROFILES}
     lines += [f"{name} := {' '.join(words)}" for name, words in choices.items()]
     path = folder / "flags.mk"
@@ -41,5 +46,8 @@ def write_make_names(folder: Path) -> Path:
 
 def _names(parser: StudyParser) -> list[str]:
     flags = {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
-    known = (flags | parser.old_flags.keys()) - {"--help"}
-    return sorted(flag.removeprefix("--").replace("-", "_").upper() for flag in known)
+    return _spelled(flags - {"--help"})
+
+
+def _spelled(flags: Iterable[str]) -> list[str]:
+    return sorted(flag.removeprefix("--").replace("-", "_").upper() for flag in flags)

@@ -68,6 +68,12 @@ def test_make_alone_lists_what_may_be_chosen_and_its_columns_line_up() -> None:
     assert {len(re.match(r"  \S+ +", line)[0]) for line in targets} == {23}  # type: ignore[index]
 
 
+def test_a_name_of_the_last_release_is_handed_on_and_not_listed(recorded: Path) -> None:
+    assert "SPLIT=" not in make("help", "FOR=run").stdout.split()
+    make("run", f"VENV={recorded}", "SPLIT=global-time", RECORD=str(recorded))
+    assert b"--split=global-time" in (recorded / "arguments").read_bytes().split(b"\0")
+
+
 def test_submit_knows_the_flags_of_every_study() -> None:
     parsers = [build_parser(study) for study in STUDIES]
     flags = {option for parser in parsers for action in parser._actions for option in action.option_strings}
