@@ -12,15 +12,9 @@ from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Point
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.llm.generator_folder import new_generator
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining, ScratchSettings, SearchSettings
-from ssm4rec.llm.generator_training import (
-    draw_examples,
-    draw_users,
-    history_and_target,
-    rate_share,
-    train_generator,
-)
+from ssm4rec.llm.generator_training import rate_share, train_generator
 from ssm4rec.llm.prompts import PromptFormat
-from ssm4rec.llm.queries import QueryPrompts
+from ssm4rec.llm.queries import QueryPrompts, draw_examples, draw_users, history_and_target
 from ssm4rec.llm.validated_trainer import Trained
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.distributed import Distributed

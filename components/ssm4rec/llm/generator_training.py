@@ -24,10 +24,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedModel, TrainingArguments
 
 from ssm4rec.artifacts.curve import TRAIN, Point
-from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.data.batches import length_buckets
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining
-from ssm4rec.llm.queries import Example, QueryPrompts
+from ssm4rec.llm.queries import DRAWS, Example, QueryPrompts, draw_examples, draw_users, history_and_target
 from ssm4rec.llm.validated_trainer import Trained, ValidatedTrainer, training_arguments
 from ssm4rec.llm.validation_callback import ValidationCallback
 from ssm4rec.runtime.errors import InputError
@@ -36,25 +35,6 @@ from ssm4rec.training.task import Task
 
 _LOG_EVERY = 20
 """Steps between two checks of the loss within an epoch: each waits for a GPU."""
-
-_DRAWS = {"users": 1, "examples": 2, "dropout": 3}
-"""What random numbers are for, so that one draw does not depend on another."""
-
-
-def draw_users(dataset: SequenceDataset, split: Split, most: int, seed: int) -> Int64s:
-    """Return the users of a split in ascending order, at most ``most`` of them (0: all), drawn by the seed."""
-    users = numpy.flatnonzero(dataset.position(split) > 0)
-    if most and len(users) > most:
-        rng = numpy.random.default_rng([seed, _DRAWS["users"]])
-        users = numpy.sort(rng.choice(users, size=most, replace=False))
-    return users
-
-
-def history_and_target(dataset: SequenceDataset, user: int, position: int) -> tuple[list[int], int]:
-    """Return a user's items before a position, and the item there."""
-    start = int(dataset.offsets[user])
-    *history, target = dataset.items[start : start + position + 1].tolist()
-    return history, target
 
 
 def train_generator(
@@ -229,7 +209,7 @@ class _Epochs(IterableDataset[dict[str, Tensor]]):
         """Yield the batches of the epochs that were not drawn yet."""
         settings = self.task.recipe.training
         while self.drawn < settings.epochs:
-            rng = numpy.random.default_rng([self.task.seed, _DRAWS["examples"], self.drawn + 1])
+            rng = numpy.random.default_rng([self.task.seed, DRAWS["examples"], self.drawn + 1])
             torch.manual_seed(int(rng.integers(2**63)))  # dropout
             drawn = batches(draw_examples(self.task.dataset, settings.examples, self.prompts, rng), settings, rng)
             self.ends.append(self.ends[-1] + len(drawn))
@@ -254,18 +234,6 @@ def rate_share(settings: GeneratorTraining, passed: float) -> float:
     if passed < settings.warmup:
         return passed / settings.warmup
     return (1 - passed) / (1 - settings.warmup)
-
-
-def draw_examples(
-    dataset: SequenceDataset, per_user: int, prompts: QueryPrompts, rng: numpy.random.Generator
-) -> list[Example]:
-    """Return examples of every user's training items, each with another target, at most ``per_user`` per user."""
-    examples = []
-    for user in numpy.flatnonzero(dataset.train_length >= 2):
-        length = int(dataset.train_length[user])
-        positions = rng.choice(length - 1, size=min(per_user, length - 1), replace=False) + 1
-        examples += [prompts.example(*history_and_target(dataset, int(user), int(place))) for place in positions]
-    return examples
 
 
 def batches(

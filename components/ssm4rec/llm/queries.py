@@ -8,11 +8,16 @@ tokenizer's end of text, which is how a generated query ends, too.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy
 from transformers import PreTrainedTokenizerBase
 
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.llm.titles import ShownTitles
 from ssm4rec.runtime.errors import InputError
+
+DRAWS = {"users": 1, "examples": 2}
+"""What random numbers are for, so that one draw does not depend on another."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +78,31 @@ class QueryPrompts:
         answer = [*answer, self.tokenizer.eos_token_id]
         prompt = self.prompt(history, room=len(answer))
         return Example([*prompt, *answer], len(prompt))
+
+
+def draw_users(dataset: SequenceDataset, split: Split, most: int, seed: int) -> Int64s:
+    """Return the users of a split in ascending order, at most ``most`` of them (0: all), drawn by the seed."""
+    users = numpy.flatnonzero(dataset.position(split) > 0)
+    if most and len(users) > most:
+        rng = numpy.random.default_rng([seed, DRAWS["users"]])
+        users = numpy.sort(rng.choice(users, size=most, replace=False))
+    return users
+
+
+def history_and_target(dataset: SequenceDataset, user: int, position: int) -> tuple[list[int], int]:
+    """Return a user's items before a position, and the item there."""
+    start = int(dataset.offsets[user])
+    *history, target = dataset.items[start : start + position + 1].tolist()
+    return history, target
+
+
+def draw_examples(
+    dataset: SequenceDataset, per_user: int, prompts: QueryPrompts, rng: numpy.random.Generator
+) -> list[Example]:
+    """Return examples of every user's training items, each with another target, at most ``per_user`` per user."""
+    examples = []
+    for user in numpy.flatnonzero(dataset.train_length >= 2):
+        length = int(dataset.train_length[user])
+        positions = rng.choice(length - 1, size=min(per_user, length - 1), replace=False) + 1
+        examples += [prompts.example(*history_and_target(dataset, int(user), int(place))) for place in positions]
+    return examples

@@ -4,8 +4,7 @@ from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER
 from ssm4rec.llm.generator_folder import Generator
 from ssm4rec.llm.generator_settings import GeneratorRecipe, SearchSettings
-from ssm4rec.llm.generator_training import draw_users, history_and_target
-from ssm4rec.llm.queries import QueryPrompts
+from ssm4rec.llm.queries import QueryPrompts, draw_users, history_and_target
 from ssm4rec.llm.query_generation import Generated, generate_queries
 from ssm4rec.llm.title_retrieval import TitleIndex, Tuned, UserQueries, merged_list, tune
 from ssm4rec.runtime.errors import InputError
