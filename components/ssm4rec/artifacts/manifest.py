@@ -137,10 +137,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def titled(manifest: dict[str, Any]) -> str:
+def display_name(manifest: dict[str, Any]) -> str:
     """Return what a person calls a dataset folder: the data set, and how it is split where that is not the usual way.
 
-    >>> titled({"dataset": "ml-1m", "split": {"name": "global-time"}})
+    >>> display_name({"dataset": "ml-1m", "split": {"name": "global-time"}})
     'ml-1m global-time'
     """
     split = manifest["split"]["name"]

@@ -5,7 +5,7 @@ import logging
 from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.estimate import SIGNIFICANCE
-from ssm4rec.artifacts.manifest import read_manifest, titled
+from ssm4rec.artifacts.manifest import display_name, read_manifest
 from ssm4rec.artifacts.names import PROTOCOLS, metric_name
 from ssm4rec.artifacts.ranks import read_candidates, read_ranks
 from ssm4rec.evaluation.compare import CUTOFF, compare, gather
@@ -25,7 +25,7 @@ def run(options: Settings) -> None:
         (read_ranks(path, dataset) for path in options.ranks),
         (read_candidates(path, dataset) for path in options.candidates),
     )
-    with tracked_task(f"compare {titled(manifest)}", tags) as tracker:
+    with tracked_task(f"compare {display_name(manifest)}", tags) as tracker:
         tracker.settings({"resamples": options.resamples, "seed": options.seed})
         comparison = compare(dataset, evaluations, options.resamples, options.seed)
         comparison.write(options.comparison)

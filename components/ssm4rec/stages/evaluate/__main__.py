@@ -4,7 +4,7 @@ import logging
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_times
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
-from ssm4rec.artifacts.manifest import read_manifest, titled
+from ssm4rec.artifacts.manifest import display_name, read_manifest
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
 from ssm4rec.artifacts.ranks import FullRanking, write_candidates, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings
@@ -38,7 +38,7 @@ def run(options: Settings) -> None:
         )
     labels = {name: str(config[name]) for name in ("model", "dataset", "seed", "profile")}
     manifest = read_manifest(options.dataset_dir)
-    name = f"evaluate {config['model']} {titled(manifest)} seed {config['seed']}"
+    name = f"evaluate {config['model']} {display_name(manifest)} seed {config['seed']}"
     labels["splitting"] = manifest["split"]["name"]
     with tracked_task(name, {"stage": "evaluate", "split": options.split, **labels}) as tracker:
         tracker.settings({**labels, "recipe": config["recipe"]})

@@ -7,7 +7,7 @@ from typing import Any
 
 from polars import Series
 
-from ssm4rec.artifacts.manifest import titled
+from ssm4rec.artifacts.manifest import display_name
 from ssm4rec.artifacts.names import GLOBAL_TIME, MANIFEST
 from ssm4rec.data.bad_rows import count_words
 from ssm4rec.data.data_sets import read_addresses, read_data_set
@@ -37,7 +37,7 @@ def run(options: Settings) -> None:
     """Prepare the data set, track what was done, print the counts."""
     options.check()
     options = replace(options, name=options.called())
-    name = titled({"dataset": options.name, "split": {"name": options.splitting}})
+    name = display_name({"dataset": options.name, "split": {"name": options.splitting}})
     labels = {"stage": "prepare", "dataset": options.name, "splitting": options.splitting}
     with tracked_task(f"prepare {name}", labels) as tracker:
         manifest = _prepare(options)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssm4rec.artifacts.curve import write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
-from ssm4rec.artifacts.manifest import read_manifest, titled
+from ssm4rec.artifacts.manifest import display_name, read_manifest
 from ssm4rec.recipes.recommenders import histories, recipe
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import held_by_this_process
@@ -81,7 +81,7 @@ def _train_and_write(options: Settings, task: Task[Recipe], distributed: Distrib
     manifest = read_manifest(options.dataset_dir)
     labels["splitting"] = manifest["split"]["name"]
     tags = {"stage": "train", "profile": options.profile, **labels}
-    with tracked_task(f"train {task.name} {titled(manifest)} seed {task.seed}", tags) as tracker:
+    with tracked_task(f"train {task.name} {display_name(manifest)} seed {task.seed}", tags) as tracker:
         tracker.settings(
             {**labels, "recipe": {"profile": options.profile, **asdict(task.recipe)}, "computed": computed}
         )
