@@ -11,7 +11,7 @@ from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.data.batches import gather_rows
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.recipes.recommenders import recipe
-from ssm4rec.training.objectives import Batch, Windows, objective
+from ssm4rec.training.objectives import Batch, Crops, objective
 
 SEQUENCES = [[1, 2, 3, 4, 5, 6, 7], [3, 4, 5], [7, 6, 5, 4], [2, 1, 7, 6, 5, 4, 3, 2, 1]]
 """The last two items of each are for validation and test: 5, 1, 2 and 7 are for training."""
@@ -27,20 +27,20 @@ def model_of(name: str) -> Recommender:
     return recipe(name, "smoke", "long", "model.max_length=3").model.build(7)
 
 
-def epoch(dataset: SequenceDataset, name: str, wanted: str, seed: int = 0, **changes: object) -> tuple[Windows, Batch]:
+def epoch(dataset: SequenceDataset, name: str, wanted: str, seed: int = 0, **changes: object) -> tuple[Crops, Batch]:
     model = model_of(name)
     settings = dataclasses.replace(recipe(name, "smoke", "long").training, objective=wanted, **changes)
     chosen = objective(settings, model)
-    windows = chosen.windows(dataset, model.max_length, numpy.random.default_rng(seed))
-    rows = gather_rows(dataset.items, windows.starts, windows.lengths + chosen.extra)
-    return windows, chosen.batch(torch.from_numpy(rows), torch.Generator().manual_seed(seed))
+    crops = chosen.crops(dataset, model.max_length, numpy.random.default_rng(seed))
+    rows = gather_rows(dataset.items, crops.starts, crops.lengths + chosen.extra)
+    return crops, chosen.batch(torch.from_numpy(rows), torch.Generator().manual_seed(seed))
 
 
-def test_next_item_asks_at_every_position_of_one_window_a_user(dataset: SequenceDataset) -> None:
+def test_next_item_asks_at_every_position_of_one_crop_per_user(dataset: SequenceDataset) -> None:
     seen = set()
     for seed in range(30):
-        windows, batch = epoch(dataset, "sasrec", "next-item", seed)
-        assert windows.lengths.tolist() == [3, 1, 3]  # the second user has one training item: nothing to predict
+        crops, batch = epoch(dataset, "sasrec", "next-item", seed)
+        assert crops.lengths.tolist() == [3, 1, 3]  # the second user has one training item: nothing to predict
         assert batch.items[1, 0] == 7
         assert batch.targets[1].tolist() == [6, 0, 0]
         seen.add((tuple(batch.items[0].tolist()), tuple(batch.targets[0].tolist())))
@@ -51,9 +51,9 @@ def test_all_crops_show_every_target_once_whatever_the_length(dataset: SequenceD
     expected = [([1, 2, 3, 4], [2, 3, 4, 5]), ([7], [6]), ([2, 1, 7, 6, 5, 4], [1, 7, 6, 5, 4, 3])]
     firsts = set()
     for seed in range(30):
-        windows, batch = epoch(dataset, "sasrec", "next-item", seed, crops="all")
-        assert 1 <= windows.lengths.min() <= windows.lengths.max() <= 3
-        columns = (windows.starts, windows.lengths, batch.items, batch.targets)
+        crops, batch = epoch(dataset, "sasrec", "next-item", seed, crops="all")
+        assert 1 <= crops.lengths.min() <= crops.lengths.max() <= 3
+        columns = (crops.starts, crops.lengths, batch.items, batch.targets)
         by_user: dict[int, tuple[list[int], list[int]]] = {}
         for start, length, items, targets in zip(*(column.tolist() for column in columns), strict=True):
             user = int(numpy.searchsorted(dataset.offsets, start, side="right")) - 1
@@ -61,7 +61,7 @@ def test_all_crops_show_every_target_once_whatever_the_length(dataset: SequenceD
             inputs += items[:length]
             asked += [target for target in targets if target]
         assert [by_user[user] for user in sorted(by_user)] == expected
-        firsts.add(int(windows.lengths[0]))
+        firsts.add(int(crops.lengths[0]))
     assert firsts == {1, 2, 3}  # where the first user's items are cut differs from epoch to epoch
 
 
@@ -94,8 +94,8 @@ def test_sampled_prefixes_are_some_of_them(dataset: SequenceDataset) -> None:
 def test_cloze_hides_what_it_asks_for(dataset: SequenceDataset) -> None:
     masks, last_only = 0, 0
     for seed in range(200):
-        windows, batch = epoch(dataset, "hydra4rec", "cloze", seed, mask_share=0.3, last_share=0.25)
-        assert windows.lengths.tolist() == [3, 2, 3]
+        crops, batch = epoch(dataset, "hydra4rec", "cloze", seed, mask_share=0.3, last_share=0.25)
+        assert crops.lengths.tolist() == [3, 2, 3]
         hidden = batch.items == 8  # the mask token of 7 items
         assert torch.equal(hidden, batch.targets > 0)
         assert hidden.any(dim=1).all()

@@ -33,7 +33,7 @@ from ssm4rec.training.checkpoint import Progress, load_checkpoint, save_checkpoi
 from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.losses import Criterion
-from ssm4rec.training.objectives import Batch, Objective, Windows, objective
+from ssm4rec.training.objectives import Batch, Crops, Objective, objective
 from ssm4rec.training.optimizers import build_optimizer, rate
 from ssm4rec.training.settings import Recipe, TrainingSettings
 from ssm4rec.training.stepper import Step, Stepper
@@ -165,13 +165,11 @@ class _Trainer:
         drawn = torch.Generator().manual_seed(_epoch_seed(self.task.seed, epoch))
         torch.manual_seed(_epoch_seed(self.task.seed, epoch) + self.distributed.rank)  # dropout
         dataset = self.task.dataset
-        windows = self.objective.windows(dataset, self.model.max_length, rng)
-        if not len(windows.lengths):
+        crops = self.objective.crops(dataset, self.model.max_length, rng)
+        if not len(crops.lengths):
             raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
-        batches = list(
-            length_buckets(windows.lengths, self.settings.tokens_per_batch, self.settings.rows_per_batch, rng)
-        )
-        steps, cells_seen, mean = self._steps(epoch, batches, windows, drawn, progress)
+        batches = list(length_buckets(crops.lengths, self.settings.tokens_per_batch, self.settings.rows_per_batch, rng))
+        steps, cells_seen, mean = self._steps(epoch, batches, crops, drawn, progress)
         self.stepper.end_epoch()
         validated = self._validate() if self.validates else (math.nan, math.nan)
         if validated is None:
@@ -189,7 +187,7 @@ class _Trainer:
             validation_hit_10=hit,
             validation_ndcg_10=ndcg,
             targets=sum(targets),
-            fill=int(windows.lengths.sum()) / cells_seen,
+            fill=int(crops.lengths.sum()) / cells_seen,
             cpu_seconds=time.process_time() - clock,
             targets_seen=sum(targets) + (progress.epochs[-1].targets_seen if progress.epochs else 0),
             optimizer=self.settings.optimizer,
@@ -203,7 +201,7 @@ class _Trainer:
         )
 
     def _steps(
-        self, epoch: int, batches: list[Int64s], windows: Windows, drawn: torch.Generator, progress: Progress
+        self, epoch: int, batches: list[Int64s], crops: Crops, drawn: torch.Generator, progress: Progress
     ) -> tuple[list[Step], int, float]:
         """Take an epoch's steps; return them, the cells of their batches, and the mean loss per target."""
         total = torch.zeros((), dtype=torch.float64, device=self.distributed.device)  # of the loss over all targets
@@ -218,7 +216,7 @@ class _Trainer:
         with tqdm(total=len(batches), desc=name, leave=False, disable=hidden) as bar:
             while chosen := list(islice(left, self.stepper.batch_control.micro_batches)):
                 self._set_learning_rate((epoch - 1 + done / len(batches)) / self.settings.epochs)
-                group = [self._batch(windows, rows, drawn) for rows in chosen]
+                group = [self._batch(crops, rows, drawn) for rows in chosen]
                 try:
                     step = self.stepper.take(group, drawn)
                 except GradientNotFiniteError:
@@ -235,9 +233,9 @@ class _Trainer:
                     bar.set_postfix({"loss": f"{mean:.4f}", "validation ndcg@10": last}, refresh=False)
         return steps, cells_seen, mean
 
-    def _batch(self, windows: Windows, rows: Int64s, drawn: torch.Generator) -> Batch:
-        lengths = windows.lengths[rows] + self.objective.extra
-        items = gather_rows(self.task.dataset.items, windows.starts[rows], lengths)
+    def _batch(self, crops: Crops, rows: Int64s, drawn: torch.Generator) -> Batch:
+        lengths = crops.lengths[rows] + self.objective.extra
+        items = gather_rows(self.task.dataset.items, crops.starts[rows], lengths)
         return self.objective.batch(torch.from_numpy(items), drawn)
 
     def _diverged(self, what: str, epoch: int, batch: int, batches: int) -> InputError:

@@ -1,9 +1,9 @@
-"""Which targets a training shows: from users' sequences to windows, and from a batch of windows to inputs and targets.
+"""Which targets a training shows: from users' sequences to crops, and from a batch of crops to inputs and targets.
 
-A window is a crop of a user's training items: ``lengths`` inputs and, but for cloze, one item more, the target
+A crop is a run of a user's training items: ``lengths`` inputs and, but for cloze, one item more, the target
 after the last input.
 
-Shapes: n windows, B rows of a batch, L longest row, T targets.
+Shapes: n crops, B rows of a batch, L longest row, T targets.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from ssm4rec.training.settings import TrainingSettings, check_fits
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Where n windows lie in ``SequenceDataset.items``: (n,) first inputs and (n,) numbers of inputs, at least 1."""
+class Crops:
+    """Where n crops lie in ``SequenceDataset.items``: (n,) first inputs and (n,) numbers of inputs, at least 1."""
 
     starts: Int64s
     lengths: Int64s
@@ -70,15 +70,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Objective:
-    """How windows are drawn and what is asked of them.
+    """How crops are drawn and what is asked of them.
 
     Attributes:
-        windows: draws an epoch's windows for a model of that maximum length.
+        crops: draws an epoch's crops for a model of that maximum length.
         extra: items that a row needs after its inputs: 1 for the target that follows, 0 for cloze.
         batch: makes inputs and targets of rows (B, L + extra), right-padded with 0.
     """
 
-    windows: Callable[[SequenceDataset, int, numpy.random.Generator], Windows]
+    crops: Callable[[SequenceDataset, int, numpy.random.Generator], Crops]
     extra: int
     batch: Callable[[Tensor, torch.Generator], Batch]
 
@@ -91,16 +91,16 @@ def objective(settings: TrainingSettings, model: Recommender) -> Objective:
     """
     mask_token = model.mask_token or 0
     check_fits(settings.objective, causal=model.causal, masks=mask_token > 0)
-    crops = _random_crops if settings.crops == "random" else _all_crops
+    draw = _random_crops if settings.crops == "random" else _all_crops
     match settings.objective:
         case "next-item":
-            return Objective(partial(crops, 1), 1, _at_all_positions)
+            return Objective(partial(draw, 1), 1, _at_all_positions)
         case "sampled-prefixes":
             return Objective(_sampled_prefixes(settings.prefixes), 1, _after_the_last)
         case "every-prefix":
             return Objective(_every_prefix, 1, _after_the_last)
         case "cloze":
-            return Objective(partial(crops, 0), 0, _masked(mask_token, settings))
+            return Objective(partial(draw, 0), 0, _masked(mask_token, settings))
 
 
 def _trainable(dataset: SequenceDataset) -> Int64s:
@@ -108,15 +108,15 @@ def _trainable(dataset: SequenceDataset) -> Int64s:
     return numpy.flatnonzero(dataset.train_length >= 2)
 
 
-def _random_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Windows:
+def _random_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Crops:
     """Draw a crop of each user's training items, with ``extra`` items more after the inputs."""
     users = _trainable(dataset)
     spare = dataset.train_length[users].astype(numpy.int64) - extra
     lengths = numpy.minimum(spare, max_length)
-    return Windows(dataset.offsets[users] + rng.integers(0, spare - lengths + 1), lengths)
+    return Crops(dataset.offsets[users] + rng.integers(0, spare - lengths + 1), lengths)
 
 
-def _all_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Windows:
+def _all_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Crops:
     """Cut each user's training items into crops of ``max_length`` inputs, the first and the last shorter.
 
     A user whose items fit into one crop has one; of others the first cut is drawn again in every epoch, so that no
@@ -130,28 +130,28 @@ def _all_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy
     places = number * max_length - numpy.repeat(skipped, counts)
     first = numpy.maximum(places, 0)
     stops = numpy.minimum(places + max_length, numpy.repeat(inputs, counts))
-    return Windows(numpy.repeat(dataset.offsets[users], counts) + first, stops - first)
+    return Crops(numpy.repeat(dataset.offsets[users], counts) + first, stops - first)
 
 
-def _sampled_prefixes(count: int) -> Callable[[SequenceDataset, int, numpy.random.Generator], Windows]:
+def _sampled_prefixes(count: int) -> Callable[[SequenceDataset, int, numpy.random.Generator], Crops]:
     """Draw ``count`` prefixes of each user, each read from its last ``max_length`` items."""
 
-    def windows(dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Windows:
+    def crops(dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Crops:
         users = numpy.repeat(_trainable(dataset), count)
         ends = rng.integers(1, dataset.train_length[users].astype(numpy.int64))
         lengths = numpy.minimum(ends, max_length)
-        return Windows(dataset.offsets[users] + ends - lengths, lengths)
+        return Crops(dataset.offsets[users] + ends - lengths, lengths)
 
-    return windows
+    return crops
 
 
-def _every_prefix(dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Windows:  # noqa: ARG001
+def _every_prefix(dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Crops:  # noqa: ARG001
     """Return every prefix of every user: the data augmentation of RecBole and Mamba4Rec."""
     users = _trainable(dataset)
     counts = dataset.train_length[users].astype(numpy.int64) - 1
     ends = numpy.arange(1, counts.sum() + 1) - numpy.repeat(counts.cumsum() - counts, counts)
     lengths = numpy.minimum(ends, max_length)
-    return Windows(numpy.repeat(dataset.offsets[users], counts) + ends - lengths, lengths)
+    return Crops(numpy.repeat(dataset.offsets[users], counts) + ends - lengths, lengths)
 
 
 def _at_all_positions(rows: Tensor, rng: torch.Generator) -> Batch:  # noqa: ARG001 - nothing is drawn

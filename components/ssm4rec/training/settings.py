@@ -46,8 +46,8 @@ class TrainingSettings:
         crops: of a user's items, shown by an epoch of ``next-item`` or ``cloze``: ``random``, one at a random place, or
             ``all``: then every target is shown once, whatever the model's ``max_length``.
         prefixes: of each user and epoch, with ``sampled-prefixes``.
-        mask_share: of the items of a window, with ``cloze``.
-        last_share: of the windows in which only the last item is masked, as at inference, with ``cloze``.
+        mask_share: of the items of a crop, with ``cloze``.
+        last_share: of the crops in which only the last item is masked, as at inference, with ``cloze``.
         loss: over the catalog or against negatives: see ``losses.py``.
         negatives: drawn for each batch (``sampled-softmax``, ``gbce``) or each target (``bce``).
         negative_power: negatives are drawn in proportion to (training count + 1) to this power; 0 is uniform.
