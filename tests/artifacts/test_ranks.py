@@ -14,6 +14,7 @@ from ssm4rec.artifacts.ranks import (
     SEED_KEY,
     SPLIT_KEY,
     FullRanking,
+    Origin,
     read_candidates,
     read_ranks,
     write_candidates,
@@ -48,8 +49,8 @@ def ranking(dataset: SequenceDataset, seed: int = 0) -> FullRanking:
 def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:
     baselines = baseline_rankings(dataset, "test", torch.device("cpu"))
     paths = {content: tmp_path / f"{content}.parquet" for content in READERS}
-    write_ranks(paths["ranks"], dataset, "sasrec", 3, "test", ranking(dataset), baselines)
-    write_candidates(paths["candidates"], dataset, "sasrec", 3, "test", ranking(dataset))
+    write_ranks(paths["ranks"], Origin(dataset, "sasrec", 3, "test"), ranking(dataset), baselines)
+    write_candidates(paths["candidates"], Origin(dataset, "sasrec", 3, "test"), ranking(dataset))
     return paths
 
 
@@ -170,8 +171,8 @@ def test_several_targets_of_a_user_come_back(tmp_path: Path) -> None:
     times = read_times(tmp_path / "dataset", dataset)
     baselines = baseline_rankings(dataset, "test", cpu, times)
     paths = {content: tmp_path / f"{content}.parquet" for content in READERS}
-    write_ranks(paths["ranks"], dataset, "sasrec", 3, "test", made, baselines)
-    write_candidates(paths["candidates"], dataset, "sasrec", 3, "test", made)
+    write_ranks(paths["ranks"], Origin(dataset, "sasrec", 3, "test"), made, baselines)
+    write_candidates(paths["candidates"], Origin(dataset, "sasrec", 3, "test"), made)
     found = read_ranks(paths["ranks"], dataset)
     assert found.users.tolist() == made.users.tolist()
     assert found.history_lengths.tolist() == made.history_lengths.tolist()

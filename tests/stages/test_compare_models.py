@@ -14,7 +14,7 @@ from kfp import compiler, dsl
 from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.names import BASELINES
-from ssm4rec.artifacts.ranks import write_candidates, write_ranks
+from ssm4rec.artifacts.ranks import Origin, write_candidates, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.stages.compare_models.__main__ import main, run
@@ -37,8 +37,8 @@ def evaluate(folder: Path, out: Path, model: str, seed: int, skill: float, split
 
     ranking = full_ranking(score, dataset, split, 50, CPU, 20)
     paths = {content: out / f"{model}-{seed}-{split}-{content}.parquet" for content in ("ranks", "candidates")}
-    write_ranks(paths["ranks"], dataset, model, seed, split, ranking, baseline_rankings(dataset, split, CPU))
-    write_candidates(paths["candidates"], dataset, model, seed, split, ranking)
+    write_ranks(paths["ranks"], Origin(dataset, model, seed, split), ranking, baseline_rankings(dataset, split, CPU))
+    write_candidates(paths["candidates"], Origin(dataset, model, seed, split), ranking)
     return paths
 
 

@@ -19,7 +19,7 @@ import torch
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import write_pairs
-from ssm4rec.artifacts.ranks import write_candidates
+from ssm4rec.artifacts.ranks import Origin, write_candidates
 from ssm4rec.llm.adapters import RankerFacts, new_ranker, write_adapter
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings
@@ -54,7 +54,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, language_model: Callable[[s
         candidates=found.items,
         candidate_scores=found.scores,
     )
-    write_candidates(folder / "candidates.parquet", data, found.model, found.seed, found.split, ranking)
+    write_candidates(folder / "candidates.parquet", Origin(data, found.model, found.seed, found.split), ranking)
     losers = (data.items[data.offsets[:-1]] - 2) % 20 + 1
     pairs, _ = lightfm_pairs(data, losers, lambda users, items: numpy.zeros(len(users), numpy.float32))
     write_pairs(folder / "pairs.parquet", data, pairs)

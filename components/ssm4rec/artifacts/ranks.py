@@ -16,7 +16,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy
 import pyarrow
@@ -123,15 +123,26 @@ class Candidates:
     split: str
 
 
-def write_ranks(
-    path: Path,
-    dataset: SequenceDataset,
-    model: str,
-    seed: int,
-    split: str,
-    ranking: FullRanking,
-    baselines: Mapping[str, FullRanking],
-) -> None:
+class Origin(NamedTuple):
+    """What a ranking is of."""
+
+    dataset: SequenceDataset
+    model: str
+    seed: int
+    split: str
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """Return what a file says of it."""
+        return {
+            DATASET_KEY: self.dataset.name.encode(),
+            FINGERPRINT_KEY: self.dataset.fingerprint.encode(),
+            MODEL_KEY: self.model.encode(),
+            SEED_KEY: str(self.seed).encode(),
+            SPLIT_KEY: self.split.encode(),
+        }
+
+
+def write_ranks(path: Path, origin: Origin, ranking: FullRanking, baselines: Mapping[str, FullRanking]) -> None:
     """Write ranks.parquet: the ranks of the model and of every baseline, target by target."""
     columns: list[Int64s | None] = [
         *(ranking.users, ranking.targets, ranking.history_lengths, ranking.unmasked, ranking.masked)
@@ -141,7 +152,7 @@ def write_ranks(
         columns += [baseline.unmasked, baseline.masked] if baseline else [None, None]
     missing = pyarrow.nulls(len(ranking.users), pyarrow.int32())
     arrays = [missing if values is None else pyarrow.array(values.astype(numpy.int32)) for values in columns]
-    schema = _RANKS_SCHEMA.with_metadata(_metadata(dataset, model, seed, split))
+    schema = _RANKS_SCHEMA.with_metadata(origin.metadata())
     with whole_file(path) as partial:
         pyarrow.parquet.write_table(pyarrow.table(arrays, schema=schema), partial)
 
@@ -192,9 +203,7 @@ def _not_targets(dataset: SequenceDataset, split: str, users: Int32s, places: In
     return bool(strangers or (dataset.items[dataset.offsets[users] + places] != targets).any())
 
 
-def write_candidates(
-    path: Path, dataset: SequenceDataset, model: str, seed: int, split: str, ranking: FullRanking
-) -> None:
+def write_candidates(path: Path, origin: Origin, ranking: FullRanking) -> None:
     """Write candidates.parquet; a user who has had nearly all items gets fewer than K candidates."""
     present = numpy.isfinite(ranking.candidate_scores)
     offsets = pyarrow.array(numpy.concatenate([[0], present.sum(axis=1).cumsum()]).astype(numpy.int32))
@@ -202,7 +211,7 @@ def write_candidates(
     items = pyarrow.array(ranking.candidates[present].astype(numpy.int32))
     scores = pyarrow.array(ranking.candidate_scores[present])
     lists = [pyarrow.ListArray.from_arrays(offsets, values) for values in (items, scores)]
-    schema = _CANDIDATES_SCHEMA.with_metadata(_metadata(dataset, model, seed, split))
+    schema = _CANDIDATES_SCHEMA.with_metadata(origin.metadata())
     with whole_file(path) as partial:
         pyarrow.parquet.write_table(pyarrow.table([users, *lists], schema=schema), partial)
 
@@ -235,16 +244,6 @@ def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
     padded_scores = numpy.full(present.shape, -numpy.inf, dtype=numpy.float32)
     padded_scores[present] = flat_scores.to_numpy()
     return Candidates(table.column("user").to_numpy(), padded_items, padded_scores, model, seed, split)
-
-
-def _metadata(dataset: SequenceDataset, model: str, seed: int, split: str) -> dict[bytes, bytes]:
-    return {
-        DATASET_KEY: dataset.name.encode(),
-        FINGERPRINT_KEY: dataset.fingerprint.encode(),
-        MODEL_KEY: model.encode(),
-        SEED_KEY: str(seed).encode(),
-        SPLIT_KEY: split.encode(),
-    }
 
 
 def _read(

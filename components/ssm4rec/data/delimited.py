@@ -8,6 +8,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,9 +41,7 @@ def read_csv(path: Path, columns: Sequence[str], form: TextForm, bad_rows: BadRo
             open_text(path, form.encoding, replace=replace) as text,
             with_paired_quotes(text, str(path), kinds, bad_rows) as stream,
         ):
-            yield from read_delimited(
-                stream, str(path), columns, delimiter=kinds.delimiter, header=header, skip=skip, bad_rows=bad_rows
-            )
+            yield from read_delimited(stream, str(path), columns, Layout(kinds.delimiter, header, skip), bad_rows)
 
 
 def read_csv_header(
@@ -65,25 +64,31 @@ def read_csv_header(
     return RowKinds.of(start, delimiter, len(names), list(places)), header, blank_lines + 1
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where the values of delimited text are.
+
+    Attributes:
+        delimiter: between two values.
+        header: the names of all columns.
+        skip: lines to pass over, such as the header's.
+        quoted: whether values may stand in double quotes and then hold delimiters and line ends.
+    """
+
+    delimiter: str
+    header: Sequence[str]
+    skip: int = 0
+    quoted: bool = True
+
+
 def read_delimited(
-    stream: Any,
-    name: str,
-    columns: Sequence[str],
-    *,
-    delimiter: str,
-    header: Sequence[str],
-    skip: int = 0,
-    quoted: bool = True,
-    bad_rows: BadRows,
+    stream: Any, name: str, columns: Sequence[str], layout: Layout, bad_rows: BadRows
 ) -> Iterator[pyarrow.RecordBatch]:
     """Stream columns of delimited text, all of them as bytes.
 
     Args:
         stream: an open binary file in UTF-8.
         name: the file's name, for messages.
-        header: the names of all columns.
-        skip: lines to pass over, such as the header's.
-        quoted: whether values may stand in double quotes and then hold delimiters and line ends.
     """
 
     def skip_row(_: pyarrow.csv.InvalidRow) -> str:
@@ -92,12 +97,12 @@ def read_delimited(
 
     # Serial parsing is what makes Arrow count the rows for its messages; decompression still runs next to it.
     reading = pyarrow.csv.ReadOptions(
-        use_threads=False, block_size=BLOCK_BYTES, column_names=header, skip_rows_after_names=skip
+        use_threads=False, block_size=BLOCK_BYTES, column_names=layout.header, skip_rows_after_names=layout.skip
     )
     parsing = pyarrow.csv.ParseOptions(
-        delimiter=delimiter,
-        quote_char='"' if quoted else False,
-        newlines_in_values=quoted,
+        delimiter=layout.delimiter,
+        quote_char='"' if layout.quoted else False,
+        newlines_in_values=layout.quoted,
         invalid_row_handler=skip_row if bad_rows.drops_all else None,
     )
     converting = pyarrow.csv.ConvertOptions(
@@ -114,7 +119,7 @@ def read_delimited(
             return
         if row := re.search(r"Row #(\d+): (.*)", text):
             raise InputError(
-                f"{name}, row {int(row[1]) - skip}: {row[2]}; mend or remove the row, or set --bad-rows drop"
+                f"{name}, row {int(row[1]) - layout.skip}: {row[2]}; mend or remove the row, or set --bad-rows drop"
             ) from None
         if "straddling object" in text:
             text = f"a row is longer than {BLOCK_BYTES >> 20} MiB, or a quote is never closed"

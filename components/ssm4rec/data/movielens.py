@@ -17,7 +17,7 @@ import pyarrow
 
 from ssm4rec.data.archives import open_member
 from ssm4rec.data.bad_rows import BadRows
-from ssm4rec.data.delimited import find_column, read_delimited
+from ssm4rec.data.delimited import Layout, find_column, read_delimited
 from ssm4rec.data.download import Fetched, fetch
 from ssm4rec.data.interactions import Columns, encode
 from ssm4rec.data.remote import UnreachableError
@@ -144,9 +144,7 @@ def _read_ratings(archive: Path, name: str, ratings: _Ratings, bad_rows: BadRows
         wanted = (columns.user, columns.item, columns.time, columns.rating)
         for column in wanted:
             find_column(column, header, name)
-        yield from read_delimited(
-            text, name, wanted, delimiter=ratings.delimiter, header=header, quoted=False, bad_rows=bad_rows
-        )
+        yield from read_delimited(text, name, wanted, Layout(ratings.delimiter, header, quoted=False), bad_rows)
 
 
 def _read_titles(archive: Path, movies: _Movies) -> Iterator[polars.DataFrame]:

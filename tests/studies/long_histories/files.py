@@ -7,7 +7,7 @@ from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.latency import TimedSample
 from ssm4rec.artifacts.names import PROTOCOLS
-from ssm4rec.artifacts.ranks import FullRanking, Ranks, write_ranks
+from ssm4rec.artifacts.ranks import FullRanking, Origin, Ranks, write_ranks
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.latency.summary import mark_outliers
 from ssm4rec.report.measurements import Latency
@@ -66,7 +66,7 @@ def write_ranks_file(path: Path, dataset: SequenceDataset, ranks: Ranks) -> None
         for both in ((ranks.unmasked, ranks.masked), *ranks.baselines.values())
     )
     baselines = dict(zip(ranks.baselines, others, strict=True))
-    write_ranks(path, dataset, ranks.model, ranks.seed, ranks.split, own, baselines)
+    write_ranks(path, Origin(dataset, ranks.model, ranks.seed, ranks.split), own, baselines)
 
 
 def sweep() -> list[TimedSample]:

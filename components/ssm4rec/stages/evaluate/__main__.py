@@ -6,7 +6,7 @@ from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_time
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.manifest import display_name, read_manifest
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
-from ssm4rec.artifacts.ranks import FullRanking, write_candidates, write_ranks
+from ssm4rec.artifacts.ranks import FullRanking, Origin, write_candidates, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.metrics import all_metrics
@@ -75,9 +75,9 @@ def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel) 
     times = read_times(options.dataset_dir, dataset) if by_time else None
     baselines = baseline_rankings(dataset, options.split, device, times)
     summary = _summary(dataset, stored, options.split, ranking, baselines)
-    origin = (dataset, summary.model, summary.seed, summary.split)
-    write_ranks(options.ranks, *origin, ranking, baselines)
-    write_candidates(options.candidates, *origin, ranking)
+    origin = Origin(dataset, summary.model, summary.seed, summary.split)
+    write_ranks(options.ranks, origin, ranking, baselines)
+    write_candidates(options.candidates, origin, ranking)
     summary.write(options.metrics)
     return summary
 
