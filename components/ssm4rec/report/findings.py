@@ -1,5 +1,6 @@
 """The sentences of the report that depend on its numbers."""
 
+from dataclasses import asdict
 from typing import Any, Final
 
 from ssm4rec.data.event_order import EXACT, RANDOM_TIES, RECBOLE
@@ -28,19 +29,26 @@ def other_copies(recommenders: Recommenders) -> list[str]:
     ]
 
 
+def other_data(manifest: dict[str, Any], paper: PaperTable) -> str:
+    """Return why data of the right name and order of events are not the paper's, or nothing."""
+    counts = asdict(paper.counts)
+    if {name: manifest["recbole_counts"][name] for name in counts} != counts:
+        return "the data have other counts than the paper's"
+    if (manifest["event_order"]["pairs_in_one_order"] or 0.0) < paper.in_one_order:
+        return "the rows of the file stand in another order than in the published one, which decides ties"
+    return ""
+
+
 def comparability(recommenders: Recommenders, paper: PaperTable) -> str:
     """Return whether data and split are the paper's, which comes before any comparison of metrics."""
     lines = []
     ours: dict[str, int] = recommenders.manifest["recbole_counts"]
-    printed = {"users": paper.counts.users, "items": paper.counts.items, "interactions": paper.counts.interactions}
+    printed = asdict(paper.counts)
     different = [
         f"{ours[noun]:,} {noun} here, {printed[noun]:,} there" for noun in printed if ours[noun] != printed[noun]
     ]
     if different:
-        lines.append(
-            f"The data are not the paper's: counted as RecBole counts, {listed(different)} (Table 4). Its metrics "
-            "stand beside ours for orientation only."
-        )
+        lines.append(f"The data are not the paper's: counted as RecBole counts, {listed(different)} (Table 4).")
     else:
         lines.append("The data have the counts of the paper's Table 4.")
     if recommenders.manifest["split"]["name"] != "leave-one-out" or recommenders.split != "test":

@@ -160,3 +160,27 @@ def test_the_papers_numbers_stand_next_to_figures_of_its_own_order_only(builder,
     assert "0.340" not in text
     assert "EVENT_ORDER=recbole" in text
     assert "320k" in text  # sizes do not hang on the order
+
+
+@pytest.mark.parametrize(
+    ("split", "changes", "why"),
+    [
+        ("test", {"recbole_counts": {"users": 6041, "items": 3000, "interactions": 999611}}, "3,000 items here, 3,417"),
+        ("test", {"event_order": {"pairs_in_one_order": 0.5}}, "the rows of the file stand in another order"),
+        ("test", {"event_order": {"pairs_in_one_order": None}}, "the rows of the file stand in another order"),
+        ("test", {"split": {"name": "global-time"}}, "targets of the split global-time"),
+        ("validation", {}, "on the validation targets"),
+    ],
+)
+def test_the_papers_numbers_stand_next_to_its_own_data_and_targets_only(builder, split, changes, why):
+    """A file of other counts, or with its rows shuffled, has other targets: the report compared it with the paper."""
+    manifest = builder.manifest()
+    changed = {name: manifest[name] | values for name, values in changes.items()}
+    changed = {name: values | ({"time_target": "last", "validation_from": 1, "test_from": 2} if name == "split" else {})
+               for name, values in changed.items()}  # fmt: skip
+    evaluation = builder.evaluation(split=split, by_time="split" in changes)
+    text = render_markdown(make_report(builder.study(evaluation, **changed)))
+    assert "This run | the paper" not in text
+    assert "0.340" not in text
+    assert why in text
+    assert "So the paper's Table 3 does not stand next to this run's numbers" in text

@@ -5,10 +5,11 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ssm4rec.artifacts.names import MASKED, PROTOCOLS, UNMASKED
-from ssm4rec.report.findings import PROFILE_CAUTIONS, other_copies, ran_out_of_epochs
+from ssm4rec.artifacts.names import LEAVE_ONE_OUT, MASKED, PROTOCOLS, UNMASKED
+from ssm4rec.data.event_order import RECBOLE
+from ssm4rec.report.findings import PROFILE_CAUTIONS, comparability, other_copies, other_data, ran_out_of_epochs
 from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural, population
-from ssm4rec.report.paper import PaperTable
+from ssm4rec.report.paper import SOURCE, PaperTable
 from ssm4rec.report.recommenders import Recommenders
 
 _SEEDS_FOR_A_SPREAD: Final = 3
@@ -117,12 +118,23 @@ def refitted(study: Recommenders) -> list[str]:
     ]
 
 
-def other_order(order: str, paper: PaperTable) -> str:
-    """Return why the paper's numbers do not stand next to those of this run."""
+def alone(recommenders: Recommenders, paper: PaperTable | None) -> str:
+    """Return why the paper's numbers do not stand next to those of this run; nothing if they do."""
+    if paper is None:
+        return f"The paper ({SOURCE}) has no table of results on this data set, so this run's numbers stand alone."
+    order = recommenders.manifest["event_order"]["name"]
+    if order != RECBOLE:
+        return (
+            f"The paper's Table {paper.number} was made with RecBole, whose order of events is another than this run's "
+            f"({escape(order)}): another item is the target of many users. So the two do not stand next to each other; "
+            "EVENT_ORDER=recbole (and GLOBAL_TIME=none) makes the study that compares."
+        )
+    other = other_data(recommenders.manifest, paper)
+    if not other and (recommenders.splitting, recommenders.split) == (LEAVE_ONE_OUT, "test"):
+        return ""
     return (
-        f"The paper's Table {paper.number} was made with RecBole, whose order of events is another than this run's "
-        f"({escape(order)}): another item is the target of many users. So the two do not stand next to each other; "
-        "EVENT_ORDER=recbole (and GLOBAL_TIME=none) makes the study that compares."
+        f"{comparability(recommenders, paper)} So the paper's Table {paper.number} does not stand next to this run's "
+        f"numbers{f': {other}' if other else ''}."
     )
 
 

@@ -3,7 +3,6 @@
 from typing import Final
 
 from ssm4rec.artifacts.names import GLOBAL_TIME, PROTOCOLS
-from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.report.comparison_sections import comparison_sections
 from ssm4rec.report.findings import comparability, event_order, sequence_lengths
 from ssm4rec.report.generator_sections import generator_cautions, generator_headlines, generator_sections
@@ -86,13 +85,8 @@ def _definitions(study: Study) -> str:
 
 
 def _comparison(study: Study, paper: PaperTable | None) -> Section:
-    order = study.manifest["event_order"]["name"]
-    if paper is None or order != RECBOLE:
-        why = (
-            f"The paper ({SOURCE}) has no table of results on this data set, so this run's numbers stand alone."
-            if paper is None
-            else findings.other_order(order, paper)
-        )
+    why = findings.alone(study, paper)
+    if paper is None or why:
         text = f"{why} History unmasked, the paper's protocol:\n\n{tables.this_run(study)}"
         return Section("This run", text if paper is None else f"{text}\n\n{_sizes(study, paper)}")
     return Section(

@@ -4,7 +4,7 @@ All of them are of RecBole's order of events (``data/event_order.py``), leave-on
 masked: RecBole's evaluation of sequential models never masks it. They compare with no other numbers.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ssm4rec.artifacts.names import LEAVE_ONE_OUT, PAPER_RECOMMENDERS
@@ -36,9 +36,6 @@ class PublishedFigures:
         return {"hit@10": self.hit_10, "ndcg@10": self.ndcg_10}[metric]
 
 
-_ORDER_OF_THE_FILE: Final = 0.8
-"""Of pairs of items in ties, those in one order for all users: .89 in ratings.dat, .5 once its rows are shuffled."""
-
 PAPER_TABLE: Final = f"{SOURCE}, Table {PAPER[DATASET].number}"
 _MAMBA4REC: Final = "arXiv 2403.03900 (Mamba4Rec)"
 
@@ -62,16 +59,6 @@ PUBLISHED: Final = (
 def published_of(model: str) -> list[PublishedFigures]:
     """Return the published figures of a model."""
     return [one for one in PUBLISHED if one.model == model]
-
-
-def other_data(manifest: dict[str, Any]) -> str:
-    """Return why data of the right name and order of events are not those of the published figures, or nothing."""
-    counts = asdict(PAPER[DATASET].counts)
-    if {name: manifest["recbole_counts"][name] for name in counts} != counts:
-        return "the data have other counts than the paper's"
-    if (manifest["event_order"]["pairs_in_one_order"] or 0.0) < _ORDER_OF_THE_FILE:
-        return "the rows of the file stand in another order than in the published one, which decides ties"
-    return ""
 
 
 def check_comparable(manifest: dict[str, Any]) -> None:

@@ -21,11 +21,13 @@ from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.evaluation.compare import compare, gather
 from ssm4rec.evaluation.windows import check_ranks
 from ssm4rec.report.comparison_sections import model_row
+from ssm4rec.report.findings import other_data
+from ssm4rec.report.paper import PAPER
 from ssm4rec.report.recommenders import Recommenders, gather_recommenders, read_evaluated
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import naming
 from ssm4rec.studies.reproduction.plan import DATASET, REFIT
-from ssm4rec.studies.reproduction.published import PublishedFigures, check_comparable, other_data, published_of
+from ssm4rec.studies.reproduction.published import PublishedFigures, check_comparable, published_of
 
 METRICS: Final = ("hit@10", "ndcg@10")
 ABOVE: Final = "above"
@@ -251,7 +253,9 @@ def gather_reproduction(
         Recipe(one[0].model, one[0].profile, _has_repeat_term(one[0]), tuple(one)) for one in found.values()
     )
     evaluations = gather((replace(ranks, model=_label(evaluation)) for evaluation, ranks in evaluated), [])
-    return Reproduction(recommenders, recipes, compare(dataset, evaluations, resamples, seed=0), other_data(manifest))
+    return Reproduction(
+        recommenders, recipes, compare(dataset, evaluations, resamples, seed=0), other_data(manifest, PAPER[DATASET])
+    )
 
 
 def _setting(evaluation: EvaluationSummary, part: str, name: str) -> Any:
