@@ -7,7 +7,7 @@ from kfp import dsl
 
 from pipelines.hardware import AT_ONCE, measured_here, on_gpu
 from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
-from pipelines.recommenders import prepare, rank, report_on, train
+from pipelines.recommenders import prepare, rank, report_on, train_entry
 from ssm4rec.stages.components import measure_latency
 from ssm4rec.studies.long_histories.plan import Settings
 
@@ -22,15 +22,7 @@ def arrange(parameters: Parameters) -> None:
     """Arrange the study."""
     data = prepare(parameters).outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
-        trained = train(
-            data,
-            parameters,
-            parameters.gpus,
-            model_name=training.model,
-            seed=training.seed,
-            overrides=training.overrides,
-            label=training.label,
-        )
+        trained = train_entry(data, parameters, training)
         evaluated = rank(data, trained, parameters)
 
     timed = task(

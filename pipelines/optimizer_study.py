@@ -3,13 +3,11 @@
 It includes the paper's Figure 3: 2Mamba4Rec on ML-100K, USGM with adaptive batches compared with Adam.
 """
 
-from typing import Any
-
 from kfp import dsl
 
 from pipelines.hardware import AT_ONCE, on_cpu
 from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
-from pipelines.recommenders import prepare, report_on, train
+from pipelines.recommenders import prepare, report_on, train_entry
 from ssm4rec.stages.components import choose_settings
 from ssm4rec.studies.optimizers.plan import Settings
 
@@ -23,20 +21,8 @@ LISTS = {
 def arrange(parameters: Parameters) -> None:
     """Arrange the study."""
     data = prepare(parameters).outputs["dataset"]
-
-    def trained(training: Any) -> dsl.PipelineTask:
-        return train(
-            data,
-            parameters,
-            parameters.gpus,
-            model_name=training.model,
-            seed=training.seed,
-            overrides=training.overrides,
-            label=training.label,
-        )
-
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
-        trial = trained(training)
+        trial = train_entry(data, parameters, training)
     chosen = task(
         choose_settings,
         parameters,
@@ -47,7 +33,7 @@ def arrange(parameters: Parameters) -> None:
     )
     on_cpu(chosen, cpus=1, memory_gib=2, hours=1)
     with dsl.ParallelFor(items=chosen.outputs["trainings"], parallelism=AT_ONCE) as training:
-        compared = trained(training)
+        compared = train_entry(data, parameters, training)
     report_on(
         "optimizers",
         parameters,

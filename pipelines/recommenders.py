@@ -31,6 +31,12 @@ def train(data: Any, parameters: Parameters, gpus: Any = "1", **own: Any) -> Pip
     return trained
 
 
+def train_entry(data: Any, parameters: Parameters, training: Any, **own: Any) -> PipelineTask:
+    """Train a recommender as an entry of a study's list says: its model, seed, overrides and label."""
+    told = {"model_name": training.model, "seed": training.seed, "overrides": training.overrides}
+    return train(data, parameters, parameters.gpus, **told, label=training.label, **own)
+
+
 def rank(data: Any, trained: PipelineTask, parameters: Parameters, split: str = "test") -> PipelineTask:
     """Evaluate a recommender by full ranking."""
     evaluated = task(evaluate, parameters, dataset=data, model=trained.outputs["model"], split=split, device="cpu")

@@ -7,7 +7,7 @@ from kfp import dsl
 
 from pipelines.hardware import AT_ONCE
 from pipelines.parameters import Parameters, PipelineParameter, study_pipeline
-from pipelines.recommenders import prepare, rank, report_on, train
+from pipelines.recommenders import prepare, rank, report_on, train_entry
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.studies.reproduction.plan import DATASET, Settings
 
@@ -23,16 +23,7 @@ def arrange(parameters: Parameters) -> None:
     """Arrange the study."""
     data = prepare(parameters, dataset_name=DATASET, event_order=RECBOLE).outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
-        trained = train(
-            data,
-            parameters,
-            parameters.gpus,
-            model_name=training.model,
-            profile=training.profile,
-            seed=training.seed,
-            overrides=training.overrides,
-            label=training.label,
-        )
+        trained = train_entry(data, parameters, training, profile=training.profile)
         evaluated = rank(data, trained, parameters)
 
     report_on(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,6 +130,12 @@ def read_evaluated(
         (EvaluationSummary.read(summary), read_ranks(path, dataset))
         for summary, path in zip(evaluations, ranks, strict=True)
     ]
+
+
+def renamed(evaluation: EvaluationSummary, name: str) -> EvaluationSummary:
+    """Return an evaluation whose model is called otherwise: where a study has a model several times."""
+    rows = tuple(replace(row, model=name) if row.model == evaluation.model else row for row in evaluation.rows)
+    return replace(evaluation, model=name, rows=rows)
 
 
 def _name(evaluation: EvaluationSummary) -> str:

@@ -71,6 +71,13 @@ def recipes(recommenders: Recommenders, *, shared: bool) -> str:
     return table(header, rows) if rows else ""
 
 
+def recipe_tables(recommenders: Recommenders, differing: str) -> list[str]:
+    """Return the tables of settings with their headings: those that differ, then those that all share."""
+    headings = ((differing, False), ("What they share", True))
+    found = {f"### {title}": recipes(recommenders, shared=shared) for title, shared in headings}
+    return [part for title, table in found.items() if table for part in (title, table)]
+
+
 def trainings(recommenders: Recommenders) -> str:
     """Return how each training went, a row a model and seed."""
     header = [

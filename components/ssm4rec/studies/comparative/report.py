@@ -11,7 +11,7 @@ from ssm4rec.report.latency_sections import latency_cautions, length_section, us
 from ssm4rec.report.markdown import bullets
 from ssm4rec.report.paper import COMMON_NOTES, NO_LATENCY, OTHER_LATENCY, PAPER, SOURCE, PaperTable
 from ssm4rec.report.sections import Report, Section
-from ssm4rec.report.tables import data_counts, filters, key_values, recipes, sources, trainings
+from ssm4rec.report.tables import data_counts, filters, key_values, recipe_tables, sources, trainings
 from ssm4rec.studies.comparative import findings, tables
 from ssm4rec.studies.comparative.claims import claims_section
 from ssm4rec.studies.comparative.figures import against_hits, learning_curves
@@ -154,8 +154,5 @@ def _data(study: Study, paper: PaperTable | None) -> str:
 
 
 def _settings(study: Study) -> str:
-    parts = [_EARLY_STOPPING, trainings(study)]
-    for title, shared in (("### Where the models differ", False), ("### What they share", True)):
-        if settings := recipes(study, shared=shared):
-            parts += [title, settings]
+    parts = [_EARLY_STOPPING, trainings(study), *recipe_tables(study, "Where the models differ")]
     return "\n\n".join(parts)

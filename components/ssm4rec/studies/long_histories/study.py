@@ -1,7 +1,7 @@
 """A long-history study: trainings with windows of several lengths, and what serving costs at several lengths."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ssm4rec.artifacts.ranks import Ranks
 from ssm4rec.evaluation.windows import WindowComparison, check_ranks, compare_windows, label, window_of
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report.measurements import GENERATED, STEP, Latency, gather_latency, why_not_measured
-from ssm4rec.report.recommenders import Recommenders, gather_recommenders, read_evaluated
+from ssm4rec.report.recommenders import Recommenders, gather_recommenders, read_evaluated, renamed
 from ssm4rec.runtime.errors import InputError
 
 
@@ -143,7 +143,8 @@ def gather_long_histories(
     """
     for evaluation, ranks in evaluated:
         check_ranks(evaluation, ranks)
-    recommenders = gather_recommenders(manifest, [_labelled(evaluation) for evaluation, _ in evaluated], [])
+    labelled = [renamed(evaluation, label(evaluation.model, window_of(evaluation))) for evaluation, _ in evaluated]
+    recommenders = gather_recommenders(manifest, labelled, [])
     if not any(result.kind == "length" for result in latency.summary.results):
         raise InputError("the measurement of latency holds no lengths; run measure_latency with --lengths")
     if not latency.summary.protocol.get("lengths"):
@@ -156,10 +157,3 @@ def gather_long_histories(
         seed=0,
     )
     return LongHistoryStudy(recommenders, windows, latency)
-
-
-def _labelled(evaluation: EvaluationSummary) -> EvaluationSummary:
-    """Return an evaluation whose model is called by its window, too."""
-    name = label(evaluation.model, window_of(evaluation))
-    rows = tuple(replace(row, model=name) if row.model == evaluation.model else row for row in evaluation.rows)
-    return replace(evaluation, model=name, rows=rows)

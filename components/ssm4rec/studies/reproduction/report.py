@@ -231,8 +231,5 @@ def _data(study: Reproduction) -> str:
 
 
 def _trainings(study: Reproduction) -> str:
-    parts = [tables.trainings(study.recommenders)]
-    for title, shared in (("### Where the recipes differ", False), ("### What they share", True)):
-        if recipes := tables.recipes(study.recommenders, shared=shared):
-            parts += [title, recipes]
-    return "\n\n".join(parts)
+    own = study.recommenders
+    return "\n\n".join([tables.trainings(own), *tables.recipe_tables(own, "Where the recipes differ")])

@@ -23,7 +23,7 @@ from ssm4rec.evaluation.windows import check_ranks
 from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.findings import other_data
 from ssm4rec.report.paper import PAPER
-from ssm4rec.report.recommenders import Recommenders, gather_recommenders, read_evaluated
+from ssm4rec.report.recommenders import Recommenders, gather_recommenders, read_evaluated, renamed
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import naming
 from ssm4rec.studies.reproduction.plan import DATASET, REFIT
@@ -245,7 +245,9 @@ def gather_reproduction(
                 f"the models of the published figures were not: train it with {REFIT}=false"
             )
         check_ranks(evaluation, ranks)
-    recommenders = gather_recommenders(manifest, [_labelled(evaluation) for evaluation, _ in evaluated], [])
+    recommenders = gather_recommenders(
+        manifest, [renamed(evaluation, _label(evaluation)) for evaluation, _ in evaluated], []
+    )
     found: dict[str, list[EvaluationSummary]] = {}
     for evaluation, _ in sorted(evaluated, key=lambda pair: (_label(pair[0]), pair[0].seed)):
         found.setdefault(_label(evaluation), []).append(evaluation)
@@ -274,13 +276,6 @@ def _has_repeat_term(evaluation: EvaluationSummary) -> bool:
 
 def _label(evaluation: EvaluationSummary) -> str:
     return label(evaluation.model, evaluation.profile, _has_repeat_term(evaluation))
-
-
-def _labelled(evaluation: EvaluationSummary) -> EvaluationSummary:
-    """Return an evaluation whose model is called by its recipe, too."""
-    name = _label(evaluation)
-    rows = tuple(replace(row, model=name) if row.model == evaluation.model else row for row in evaluation.rows)
-    return replace(evaluation, model=name, rows=rows)
 
 
 def _names(recipe: Recipe | None) -> dict[str, Any]:
