@@ -18,9 +18,10 @@ from pipelines.long_history_study import long_history_study
 from pipelines.make_names import write_make_names
 from pipelines.optimizer_study import optimizer_study
 from pipelines.orpo_study import orpo_study
-from pipelines.package import COMPILED, STUDIES
+from pipelines.package import COMPILED
 from pipelines.picture import write_pictures
 from pipelines.reproduction_study import reproduction_study
+from pipelines.studies import PLANS
 
 _HEADER: Final = "# Compiled by `make compile` from pipelines/*.py: change those, not this file."
 PIPELINES: Final[dict[str, Callable[[], Any]]] = {
@@ -37,7 +38,8 @@ PIPELINES: Final[dict[str, Callable[[], Any]]] = {
 def compile_all(folder: Path) -> list[Path]:
     """Compile every pipeline into ``folder``, with a picture and the parameters of each, and return the YAML files."""
     paths = [compile_package(name, folder) for name in PIPELINES]
-    write_pictures(folder, [path for path in paths if path.stem in STUDIES], paths)
+    whole = {plan.PACKAGE for plan in PLANS.values()}  # without packages that lack some of a study's parts
+    write_pictures(folder, [path for path in paths if path.stem in whole], paths)
     write_make_names(folder)
     return paths
 

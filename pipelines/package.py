@@ -11,10 +11,6 @@ from typing import Final
 import ssm4rec.stages
 
 COMPILED: Final = Path(__file__).parent / "compiled"
-STUDIES: Final = (
-    "comparative_study", "optimizer_study", "orpo_study", "adapter_study", "long_history_study", "reproduction_study",
-)  # fmt: skip
-"""Every study's whole package; the names of those that lack some of its parts begin with it."""
 STAGES: Final = tuple(sorted(path.parent.name for path in Path(ssm4rec.stages.__path__[0]).glob("*/component.py")))
 """Every stage, by the name of its folder, which is that of its component."""
 SETTINGS: Final = ("SSM4REC_REGISTRY", "SSM4REC_ACCELERATOR", "SSM4REC_VOLUME", "SSM4REC_AT_ONCE")

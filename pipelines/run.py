@@ -19,7 +19,7 @@ from pipelines.comparative_packages import fitting_package
 from pipelines.front_door import check_study, read_spec, stage_commands
 from pipelines.local import LocalStudy, make_owned_folder
 from pipelines.loops import side_by_side
-from pipelines.package import COMPILED, STUDIES, compiled_package
+from pipelines.package import COMPILED, compiled_package
 from pipelines.progress import Progress
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.stage_process import StageProcess
@@ -199,7 +199,7 @@ def _start_tracking(plan: Plan, stamp: str, path: Path) -> tuple[Tracker, dict[s
         name=f"{plan.data} {plan.profile} {stamp}",
         tags={
             "stage": "study",
-            "study": next(study for study in STUDIES if plan.pipeline.startswith(study)),
+            "study": plan.settings.PACKAGE,
             "dataset": plan.data,
             "profile": plan.profile,
         },
