@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -27,8 +28,7 @@ class Done:
 
     def stages(self, event: str) -> set[str]:
         """Return the stages that the command said have ``started``, or are ``done``."""
-        lines = (line.split(": ") for line in self.stdout.splitlines())
-        return {parts[0] for parts in lines if len(parts) == 2 and parts[1].partition(",")[0] == event}
+        return set(re.findall(rf"^\[.*?\] (.*): {event}(?:,.*)?$", self.stdout, re.MULTILINE))
 
 
 class Running:

@@ -1,6 +1,7 @@
 """Runs a study on this machine, as ``make run`` and its like do."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -41,6 +42,11 @@ def finish_study(
     done = run_study(folder, *data, *flags, study=study)
     assert done.returncode == 0, done.stderr + done.stdout
     return done
+
+
+def started(stdout: str) -> list[str]:
+    """Return the stages that a study said it started, such as ``evaluate sasrec seed 0``."""
+    return re.findall(r"^\[.*?\] (.*): started,", stdout, re.MULTILINE)
 
 
 def study_metrics(folder: Path) -> dict[str, float]:

@@ -1,11 +1,10 @@
 """The alignment study on this machine, whole."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.pipelines.studies import finish_study, study_metrics
+from tests.pipelines.studies import finish_study, started, study_metrics
 
 
 def test_alignment_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
@@ -19,7 +18,7 @@ def test_alignment_study(archive: Path, tmp_path: Path, language_model: Callable
         for part in ("finetuned", "aligned") for ranking in ("", "-ranking")
     }  # fmt: skip
     assert {path.name for path in (study / "language-models").iterdir()} == {"pairs", *names}
-    assert len(re.findall(r"\bmine_preferences: started", done.stdout)) == 1
+    assert started(done.stdout).count("mine_preferences") == 1
     rows = json.loads((study / "results.json").read_text())
     ranked = {(row["model"], row["seed"]) for row in rows if row["model"].startswith("llamarec")}
     assert {seed for _, seed in ranked} == {1}

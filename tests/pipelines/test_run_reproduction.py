@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import zipfile
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from pipelines.front_door import read_spec
 from pipelines.package import COMPILED
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.studies.reproduction.plan import PUBLISHED_EPOCHS, Settings, reproduction_trainings
-from tests.pipelines.studies import run_study
+from tests.pipelines.studies import run_study, started
 
 STUDY = "reproduction"
 
@@ -42,8 +41,7 @@ def test_reproduction_study(ml_1m: Path, tmp_path: Path) -> None:
     flags += ["--profiles", "smoke,paper", "--paper-epochs", "1"]
     done = run_study(tmp_path, *flags, study=STUDY)
     assert done.returncode == 0, done.stderr + done.stdout
-    started = set(re.findall(r"^(?:\[.*?\] )?(.*): started", done.stdout, re.MULTILINE))
-    assert started == {
+    assert set(started(done.stdout)) == {
         "train_recommender sasrec seed 0 paper-no-repeat-term",
         "evaluate sasrec seed 0 paper-no-repeat-term",
         "report",
