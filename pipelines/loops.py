@@ -52,6 +52,13 @@ def check_loops(spec: Document, arguments: dict[str, Any]) -> None:
                 raise InputError(f"{name}, entry {number}: {entry!r}: it has the keys {', '.join(sorted(keys))}")
 
 
+def loops_over_results(spec: Document) -> bool:
+    """Return whether a compiled pipeline loops over a list that a task makes: how many tasks it has is not known."""
+    loops = [task for task in spec["root"]["dag"]["tasks"].values() if "parameterIterator" in task]
+    sources = [loop["inputs"]["parameters"][loop["parameterIterator"]["items"]["inputParameter"]] for loop in loops]
+    return any("taskOutputParameter" in source for source in sources)
+
+
 def side_by_side(spec: Document, arguments: dict[str, Any]) -> dict[str, int]:
     """Return how many tasks of each stage a loop of a compiled pipeline may run at a time, by the stage's name.
 

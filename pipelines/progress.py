@@ -36,10 +36,12 @@ class Progress:
     Attributes:
         tasks: of the study; 0 until they are counted, and then nothing is numbered.
         stream: where to, a terminal or not.
+        and_more: it will have further tasks, on which one of them decides.
     """
 
     tasks: int = 0
     stream: TextIO = field(default_factory=lambda: sys.stdout)
+    and_more: bool = False
     _done: int = field(default=0, init=False)
     _running: dict[int, _Running] = field(default_factory=dict, init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
@@ -93,7 +95,8 @@ class Progress:
 
     def _head(self) -> str:
         now = datetime.datetime.now().astimezone()
-        done = f" {self._done}/{max(self.tasks, self._done)}" if self.tasks else ""
+        more = "+" if self.and_more else ""
+        done = f" {self._done}/{max(self.tasks, self._done)}{more}" if self.tasks else ""
         return f"[{now:%H:%M}{done}]"
 
 

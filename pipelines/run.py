@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, NoReturn
 from pipelines.comparative_packages import fitting_package
 from pipelines.front_door import check_study, read_spec, stage_commands
 from pipelines.local import LocalStudy, make_owned_folder
-from pipelines.loops import side_by_side
+from pipelines.loops import loops_over_results, side_by_side
 from pipelines.package import COMPILED, compiled_package
 from pipelines.progress import Progress
 from pipelines.runners import Containers, HostProcesses, Runner
@@ -125,9 +125,11 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
     tracker, tracking = _start_tracking(plan, stamp, path)
     with finished(tracker):
         compiled = COMPILED / f"{plan.pipeline}.yaml"
-        limits = _thread_limits(side_by_side(read_spec(compiled), arguments))
+        spec = read_spec(compiled)
+        limits = _thread_limits(side_by_side(spec, arguments))
         study = LocalStudy(path, runner, tracking, limits, progress, folder.receive)
         _say_what_is_kept(study)
+        progress.and_more = loops_over_results(spec)
         progress.tasks = max(1, sum(1 for _ in stage_commands(compiled, arguments)) - study.finished_before())
         _track_arguments(tracker, plan)
         try:

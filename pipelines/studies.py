@@ -39,7 +39,9 @@ class StudyParser(SettingsParser):
         found = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         found.add_argument("--parameters", default="", nargs="?", const="")  # without a value: refused below
         path = found.parse_known_args(arguments)[0].parameters
-        return super().parse_args([*self._flags_of_file(path), *arguments] if path else arguments, namespace)
+        # Each by itself: the command line wins over the file by whichever name.
+        of_file = self._flags_of_file(path) if path else []
+        return super().parse_args([*of_file, *self.by_names_of_today(arguments)], namespace)
 
     def check_paths(self, options: Any) -> None:
         """Raise InputError if a folder of this machine cannot be written to, or is another thing than a study's."""
@@ -50,7 +52,7 @@ class StudyParser(SettingsParser):
         known = {option for option in self._option_string_actions if option.startswith("--")} | self.old_flags.keys()
         try:
             # The study decides which flags there are, before the file is read.
-            return flags_of_file(Path(path), known - {"--help", "--parameters", "--study"})
+            return self.by_names_of_today(flags_of_file(Path(path), known - {"--help", "--parameters", "--study"}))
         except InputError as error:
             self.error(f"--parameters {path}: {error}")
 

@@ -100,3 +100,17 @@ def test_a_file_does_not_name_the_study(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("study: reproduction\n")
     with pytest.raises(InputError, match="study"):
         build_submission().parse_args(["--parameters", str(tmp_path / "study.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("in_file", "typed"), [("split", "--splitting"), ("splitting", "--split"), ("split", "--split")]
+)
+def test_the_command_line_wins_by_whichever_name(
+    in_file: str, typed: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(f"{in_file}: global-time\n")
+    assert build_parser().parse_args(["--parameters", str(file)])[0].splitting == "global-time"
+    told, _ = build_parser().parse_args(["--parameters", str(file), typed, "leave-one-out"])
+    assert told.splitting == "leave-one-out"
+    assert "--split is called --splitting now" in caplog.text

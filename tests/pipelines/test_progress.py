@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipelines import progress
+from pipelines.front_door import read_spec
+from pipelines.loops import loops_over_results
+from pipelines.package import COMPILED
 from pipelines.progress import Progress
 from pipelines.stage_process import StageProcess
 
@@ -76,3 +79,13 @@ def test_time_left_is_told_from_the_pace_so_far(monkeypatch: pytest.MonkeyPatch)
     told.line(train, EPOCH.format(3))
     assert shown(stream)[-1].endswith("epoch 3/30: loss 6.1, validation ndcg@10 0.0424, 18 min left")
     assert shown(stream)[-1].startswith("[TIME] "), "of an uncounted study nothing is numbered"
+
+
+@pytest.mark.parametrize(("package", "more"), [("optimizer_study", True), ("comparative_study", False)])
+def test_a_study_that_decides_on_trainings_as_it_runs_has_more_tasks_than_can_be_counted(
+    package: str, more: bool
+) -> None:
+    assert loops_over_results(read_spec(COMPILED / f"{package}.yaml")) == more
+    stream = io.StringIO()
+    Progress(22, stream, and_more=more).started(stage(1, TRAIN))
+    assert shown(stream)[0].startswith("[TIME 0/22+] " if more else "[TIME 0/22] ")

@@ -1,5 +1,6 @@
 """train_recommender as a process: what it writes, that a killed one resumes, and one line for each mistake."""
 
+import hashlib
 import json
 import os
 import resource
@@ -13,7 +14,8 @@ import pytest
 from safetensors.torch import load_file
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, read_curve
-from ssm4rec.stages.train_recommender.__main__ import run
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.stages.train_recommender.__main__ import checkpoint_name, run
 from ssm4rec.stages.train_recommender.settings import Settings
 from tests.datasets import write_dataset_folder
 
@@ -134,6 +136,17 @@ def test_trainings_that_differ_in_overrides_have_checkpoints_of_their_own(cycle_
         done = finish(command(cycle_dataset, tmp_path / str(place), *shared, overrides))
         assert (done.returncode, "resumed" in done.stderr) == (0, False), done.stderr
     assert len(list((tmp_path / "checkpoints").glob("2mamba4rec-seed0-*/checkpoint.safetensors"))) == 2
+
+
+def test_a_checkpoint_of_before_is_found_by_names_of_then_and_of_today(cycle_dataset: Path) -> None:
+    """Its folder's name holds a digest of the overrides as they were written then."""
+    dataset = read_sequences(cycle_dataset)
+    before, today = "training.stretches=one,model.width=16", "training.crops=random,model.d_model=16"
+    digest = hashlib.sha256(before.encode()).hexdigest()[:8]
+    for overrides in (before, today):
+        arguments = [*command(cycle_dataset, Path("none")), "--overrides", overrides]
+        name = checkpoint_name(Settings.parser().parse_args(arguments), dataset)
+        assert name == f"2mamba4rec-seed0-{dataset.fingerprint[:8]}-{digest}"
 
 
 def test_two_data_sets_or_splits_have_checkpoints_of_their_own(cycle_dataset: Path, tmp_path: Path) -> None:

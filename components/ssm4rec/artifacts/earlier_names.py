@@ -46,3 +46,20 @@ def override_of_today(path: str) -> str:
     'model.mixer.d_state'
     """
     return ".".join(FIELDS.get(name, name) for name in path.split("."))
+
+
+def overrides_of_before(pairs: str) -> str:
+    """Return ``--overrides`` under the names of before, so that both ways to say one thing are one text.
+
+    >>> overrides_of_before("training.crops=random,model.d_model=64"), overrides_of_before("model.width=64")
+    ('training.stretches=one,model.width=64', 'model.width=64')
+    """
+    return ",".join(map(_pair_of_before, pairs.split(",")))
+
+
+def _pair_of_before(pair: str) -> str:
+    path, equals, text = pair.partition("=")
+    *sections, last = path.split(".")
+    values = {today: before for before, today in VALUES.get(last, {}).items()}
+    names = {today: before for before, today in FIELDS.items()}
+    return ".".join([*sections, names.get(last, last)]) + equals + values.get(text, text)

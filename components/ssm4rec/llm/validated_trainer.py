@@ -107,7 +107,7 @@ class ValidatedTrainer(Trainer):
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
         # The bar is closed before an error is said, which is then the last line.
-        with tqdm(desc=self.title, unit="step", leave=False) as callback.bar:
+        with tqdm(desc=self.title, unit="step", leave=False, disable=None) as callback.bar:
             checkpoint = callback.resume()
             if not callback.finished:
                 self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -221,8 +221,7 @@ class SettingsParser(StageParser):
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Return the settings: an object, or a tuple of one of each dataclass."""
         arguments = sys.argv[1:] if args is None else args
-        given = [self._renamed(one, arguments) for one in arguments]
-        self._parsed = super().parse_args(given, namespace)
+        self._parsed = super().parse_args(self.by_names_of_today(arguments), namespace)
         values = _from_executor(self.settings, vars(self._parsed))
         made = tuple(
             kind(**{one.name: values[one.name] for one in fields(kind) if one.name in values}) for kind in self.settings
@@ -235,16 +234,20 @@ class SettingsParser(StageParser):
         flags = {flag for action in self._actions for flag in action.option_strings}
         return {old: today for old, today in _RENAMED.items() if today in flags and old not in flags}
 
-    def _renamed(self, argument: str, arguments: Sequence[str]) -> str:
-        """Return an argument under today's name of its flag; raise InputError if it is there under both names."""
-        flag, equals, value = argument.partition("=")
-        today = self.old_flags.get(flag)
-        if today is None:
-            return argument
-        if any(other.partition("=")[0] == today for other in arguments):
-            raise InputError(f"{flag}: the old name of {today}, which is given, too; leave it out")
-        logger.warning("%s is called %s now; the old name works until the next release", flag, today)
-        return today + equals + value
+    def by_names_of_today(self, arguments: Sequence[str]) -> list[str]:
+        """Return arguments with today's names of their flags, and warn of the others.
+
+        Raises:
+            InputError: a flag is there under both names.
+        """
+        old_flags, given = self.old_flags, {argument.partition("=")[0] for argument in arguments}
+        for flag, today in old_flags.items():
+            if flag in given:
+                if today in given:
+                    raise InputError(f"{flag}: the old name of {today}, which is given, too; leave it out")
+                logger.warning("%s is called %s now; the old name works until the next release", flag, today)
+        split = [argument.partition("=") for argument in arguments]
+        return [old_flags.get(flag, flag) + equals + value for flag, equals, value in split]
 
     def check_paths(self, options: Any) -> None:  # noqa: ARG002 - settings know no flags: what was parsed does
         """Raise InputError if an output of the flags last parsed cannot be written, or would destroy something."""

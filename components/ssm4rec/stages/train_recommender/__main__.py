@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ssm4rec.artifacts.curve import write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.earlier_names import overrides_of_before
 from ssm4rec.artifacts.manifest import display_name, read_manifest
 from ssm4rec.recipes.recommenders import histories, recipe
 from ssm4rec.runtime.errors import InputError
@@ -43,10 +44,13 @@ TRACKED = (
 def checkpoint_name(options: Settings, dataset: SequenceDataset) -> str:
     """Return the subfolder of a training's checkpoint.
 
-    Trainings that differ in data, in the split of the same data or in overrides may run side by side.
+    Trainings that differ in data, in the split of the same data or in overrides may run side by side. The overrides
+    count under the names of before: a checkpoint of then is found by whichever names.
     """
     name = f"{options.model}-seed{options.seed}-{dataset.fingerprint[:8]}"
-    return f"{name}-{hashlib.sha256(options.overrides.encode()).hexdigest()[:8]}" if options.overrides else name
+    if not options.overrides:
+        return name
+    return f"{name}-{hashlib.sha256(overrides_of_before(options.overrides).encode()).hexdigest()[:8]}"
 
 
 def run(options: Settings) -> None:
