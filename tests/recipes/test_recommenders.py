@@ -47,7 +47,7 @@ def test_overrides_of_any_recipe() -> None:
 
 def test_old_names_in_overrides_work_and_name_the_new_ones(caplog: pytest.LogCaptureFixture) -> None:
     """For one release."""
-    overrides._warn_once.cache_clear()
+    overrides._warn_of_name.cache_clear()
     old = "model.width=32,model.mixer.state_size=16,training.stretches=one"
     new = "model.d_model=32,model.mixer.d_state=16,training.crops=random"
     assert recipe("2mamba4rec", "quick", "long", old) == recipe("2mamba4rec", "quick", "long", new)

@@ -6,7 +6,7 @@ import math
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from ssm4rec.artifacts.earlier_names import FIELDS, value_of_today
+from ssm4rec.artifacts.earlier_names import FIELDS, override_of_today, value_of_today
 from ssm4rec.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,20 @@ def override(recipe: R, pairs: str) -> R:
     return recipe
 
 
+def overrides_of_today(pairs: str) -> str:
+    """Return overrides of a recommender with the names of today, and warn once of each of before."""
+    return ",".join(map(_pair_of_today, pairs.split(",")))
+
+
+def _pair_of_today(pair: str) -> str:
+    path, equals, text = pair.partition("=")
+    for name in path.strip().split("."):
+        if name in FIELDS:
+            _warn_of_name(name)
+    today = override_of_today(path)
+    return today + equals + value_of_today(today.rpartition(".")[2], text)
+
+
 def _override(recipe: R, pair: str) -> R:
     path, equals, text = pair.partition("=")
     fields = path.split(".")
@@ -52,7 +66,7 @@ def _replace(settings: Any, fields: list[str], text: str) -> Any:
     """
     names = [field.name for field in dataclasses.fields(settings)]
     if fields[0] not in names and (today := FIELDS.get(fields[0])) in names:
-        _warn_once(f"--overrides: {fields[0]} is called {today} now; the old name works until the next release")
+        _warn_of_name(fields[0])
         fields = [today, *fields[1:]]
         text = value_of_today(today, text)
     if fields[0] not in names:
@@ -73,9 +87,9 @@ def _replace(settings: Any, fields: list[str], text: str) -> Any:
     return dataclasses.replace(settings, **{fields[0]: value})
 
 
-@cache
-def _warn_once(message: str) -> None:
-    logger.warning(message)
+@cache  # once
+def _warn_of_name(name: str) -> None:
+    logger.warning("--overrides: %s is called %s now; the old name works until the next release", name, FIELDS[name])
 
 
 def _boolean(text: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Final
 from ssm4rec.artifacts.earlier_names import override_of_today
 from ssm4rec.data.names import data_set_name
 from ssm4rec.models.table import MODELS
+from ssm4rec.recipes.overrides import overrides_of_today
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import one_of, seeds, whole_number
 from ssm4rec.settings.data import DatasetName, PublishedData, Source
@@ -97,6 +98,10 @@ class RecommenderStudy(StudySettings):
         int, Flag("GPUs of one node, for each training; as many processes share its batches", whole_number(1), str)
     ] = 1
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the pipeline's arguments, overrides with the names of today: warned of here, not by every training."""
+        return {name: _of_today(name, value) for name, value in super().arguments().items()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelStudy(NamedStudy):
@@ -106,6 +111,14 @@ class LanguageModelStudy(NamedStudy):
         str, Flag(f"recommender whose candidates are ranked, of {', '.join(MODELS)}", one_of(MODELS))
     ] = "lrurec"
     language_model_version: LanguageModelVersion = ""
+
+
+def _of_today(name: str, value: Any) -> Any:
+    if name == "overrides":
+        return overrides_of_today(value)
+    if isinstance(value, dict):
+        return {key: _of_today(key, one) for key, one in value.items()}
+    return [_of_today("", one) for one in value] if isinstance(value, list) else value
 
 
 def refuse_own_settings(flag: str, overrides: str, own: Collection[str], way_out: str = "leave it out") -> None:
