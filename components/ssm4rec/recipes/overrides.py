@@ -42,7 +42,7 @@ def _pair_of_today(pair: str) -> str:
         if name in FIELDS:
             _warn_of_name(name)
     today = override_of_today(path)
-    return today + equals + value_of_today(today.rpartition(".")[2], text)
+    return f"{today}{equals}{value_of_today(today.rpartition('.')[2], text)}"
 
 
 def _override(recipe: R, pair: str) -> R:
