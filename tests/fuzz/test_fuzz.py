@@ -14,12 +14,12 @@ from tests.fuzz.running import run_case
 from tests.fuzz.targets import LANGUAGE_MODELS, RECOMMENDERS, Target, write_study
 
 FEW = {
-    "train_recommender": 12, "measure_latency": 8, "register_champion": 5, "report": 8, "report_optimizers": 4,
-    "report_long_histories": 4, "report_reproduction": 8,
+    "train_recommender": 12, "measure_latency": 8, "register_champion": 5, "report": 8, "report-optimizers": 4,
+    "report-long-histories": 4, "report-reproduction": 8,
 }  # fmt: skip
 """Cases of the ordinary tests where a case takes most of a second; 20 of the others, 10 of each of prepare_data's."""
 
-SLOW = {"report_optimizers": 0.3, "report_long_histories": 0.5, "report_rankers": 0.3, "finetune_llm": 0.5}
+SLOW = {"report-optimizers": 0.3, "report-long-histories": 0.5, "report-rankers": 0.3, "finetune_llm": 0.5}
 """The weight of targets in ``make fuzz`` whose cases take longest; 1 of the others."""
 
 

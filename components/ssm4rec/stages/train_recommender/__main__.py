@@ -54,7 +54,7 @@ def checkpoint_name(options: Settings, dataset: SequenceDataset) -> str:
 
 
 def run(options: Settings) -> None:
-    """Train and write model and history; of several processes every one trains and the first writes."""
+    """Train and write model and curve; of several processes every one trains and the first writes."""
     dataset = read_sequences(options.dataset_dir)
     chosen = recipe(options.model, options.profile, histories(dataset), options.overrides)
     task = Task(options.model, chosen, dataset, options.seed)

@@ -94,11 +94,11 @@ def crossing_words(crossing: Crossing) -> str:
     places = sorted([*crossing.cheaper_from, *crossing.dearer_from])
     if not places:
         return f"{model} is {side} than {BASELINE} at every length measured ({measured}): no crossing"
-    stretches: list[str] = []
+    ranges: list[str] = []
     for length in places:
-        stretches.append(f"{side}{'' if stretches else f' than {BASELINE}'} up to about L = {_two_digits(length)}")
+        ranges.append(f"{side}{'' if ranges else f' than {BASELINE}'} up to about L = {_two_digits(length)}")
         side = "slower" if side == "faster" else "faster"
-    return f"{model} is {listed([*stretches, f'{side} from there on'])}"
+    return f"{model} is {listed([*ranges, f'{side} from there on'])}"
 
 
 def how_sure(study: LongHistoryStudy, crossing: Crossing) -> str:
