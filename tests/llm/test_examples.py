@@ -83,5 +83,5 @@ def test_held_out_items_are_neither_told_nor_asked_for(write_dataset):
 def test_too_little_data_is_said(write_dataset):
     with pytest.raises(InputError, match="no user has two training items"):
         draw(read_sequences(write_dataset([[1, 2, 3], [2, 3, 4]], folder="short")), 5)
-    with pytest.raises(InputError, match="12 items are too few to draw 19 candidates beside the right one"):
+    with pytest.raises(InputError, match="12 items are too few to draw 19 candidates in addition to the right one"):
         draw(read_sequences(write_dataset([list(range(1, 13))], folder="small")), 5, 19)

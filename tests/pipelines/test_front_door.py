@@ -101,7 +101,7 @@ REFUSED = {
         ("--generator-overrides source=scratch:gpt3", "language model scratch:gpt3: unknown; from scratch there are"),
         ("--generator-overrides source={tmp}/nowhere", "--generator-overrides: language model {tmp}/nowhere"),
         ("--generator-overrides foo=1", "--generator-overrides foo=1: write section.field=value"),
-        ("--generator-overrides search.queries=3", "list_length 10 is no multiple of queries 3"),
+        ("--generator-overrides search.queries=3", "list_length 10 is not a multiple of queries 3"),
         ("--llm some", "--llm some: unknown; choose from none, llamarec, all"),
         ("--latency-samples 3", "--latency-samples 3: at least 5, or there is no interval"),
         ("--latency-samples x", "--latency-samples x: write a whole number"),

@@ -39,7 +39,7 @@ def test_overrides() -> None:
         (("mamrec", "quick", "training.warmup=1"), "warmup is a share"),
         (("mamrec", "quick", "training.learning_rate=0"), "learning_rate is above 0"),
         (("mamrec", "quick", "training.loss_on=words"), "no loss_on called 'words': title, text"),
-        (("mamrec", "quick", "search.queries=3"), "list_length 10 is no multiple of queries 3"),
+        (("mamrec", "quick", "search.queries=3"), "list_length 10 is not a multiple of queries 3"),
         (("mamrec", "quick", "search.users=-1"), "users is 0 or above"),
         (("mamrec", "quick", "scratch.width=40"), "width is a multiple of 32"),
         (("mamrec", "quick", "scratch.vocabulary=100"), "vocabulary is at least 300"),

@@ -62,7 +62,7 @@ class TimedSample:
         order: of all timed samples of the measurement, from 0.
         users: timed.
         mean_length: items that the model read of a history, mean over users.
-        mean_padded_length: likewise with the padding, which fills a request's histories up to its longest one.
+        mean_padded_length: the same with the padding, which fills a request's histories up to its longest one.
         forward_seconds, scoring_seconds, topk_seconds: of the sample: to hidden states; to scores of the whole catalog;
             to the best ten. Not timed: making the request on the device, fetching the answer.
         total_seconds: their sum.
@@ -168,7 +168,7 @@ class Crossing:
         cheaper_at: those of them at which the model's median is below SASRec's.
         cheaper_from: lengths at which it gets cheaper, interpolated between two measured ones along straight lines of
             log seconds over log L.
-        dearer_from: likewise, at which it gets dearer again.
+        dearer_from: lengths at which it gets dearer again, interpolated in the same way.
     """
 
     model: str

@@ -37,7 +37,7 @@ class Protocol:
         samples: drawn, and timed by every model.
         users: of a sample.
         single_users: of a sample at batch 1: the first of its users, where all would take too long.
-        batches: users a request; each is measured. None with lengths: the sweep alone.
+        batches: users per request; each is measured. None with lengths: the sweep alone.
         warm_up: requests answered without a clock before every timed sample.
         with_replacement: a sample may hold a user twice.
         lengths: of the histories of the sweep; empty: no sweep.

@@ -54,8 +54,8 @@ def draw_examples(
         raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
     if dataset.item_count < 2 * negatives:
         raise InputError(
-            f"data set {dataset.name}: {dataset.item_count} items are too few to draw {negatives} candidates beside "
-            "the right one; lower finetune.negatives"
+            f"data set {dataset.name}: {dataset.item_count} items are too few to draw {negatives} candidates in "
+            "addition to the right one; lower finetune.negatives"
         )
     everything = numpy.arange(1, dataset.item_count + 1, dtype=numpy.int32)
     for number in range(count):

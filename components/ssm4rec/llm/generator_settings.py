@@ -101,7 +101,7 @@ class SearchSettings:
         check_fields(self, sizes, lambda value: value <= 10_000, "is at most 10,000")
         check_fields(self, ("tuning_users", "users"), lambda value: value >= 0, "is 0 or above")
         if self.list_length % self.queries:
-            raise ValueError(f"list_length {self.list_length} is no multiple of queries {self.queries}")
+            raise ValueError(f"list_length {self.list_length} is not a multiple of queries {self.queries}")
 
 
 @dataclass(frozen=True)

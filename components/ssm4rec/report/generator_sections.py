@@ -56,9 +56,9 @@ def generator_sections(models: LanguageModels, paper: PaperTable | None) -> list
     if paper:
         parts += [
             "### This run | the paper",
-            f"Beside Table {paper.number} ({paper.title}), whose protocol is not stated and taken to be unmasked; with "
-            "the history masked numbers are higher, for orientation only. The paper prints tokens a second as these "
-            "models' latency.",
+            f"Next to Table {paper.number} ({paper.title}), whose protocol is not stated and taken to be unmasked; "
+            "with the history masked numbers are higher, for orientation only. The paper prints tokens per second as "
+            "these models' latency.",
             _beside_the_paper(models.generators, paper),
         ]
     parts += ["### Queries and pace", _pace(models.generators)]
@@ -110,12 +110,22 @@ def _beside_the_paper(summaries: Sequence[GenerationSummary], paper: PaperTable)
                 *(cell for pair in zip(ours, theirs, strict=True) for cell in (pair[0], pair[1] or MISSING)),
             ]
         )
-    header += ["Parameters, this run", "Parameters, paper", "Tokens a second, this run", "Tokens a second, paper"]
+    header += ["Parameters, this run", "Parameters, paper", "Tokens per second, this run", "Tokens per second, paper"]
     return table(header, rows, text_columns=7)
 
 
 def _pace(summaries: Sequence[GenerationSummary]) -> str:
-    header = ["Model", "Device", "From", "Parameters", "Tokens a second", "Users a batch", "Queries a user", "k1", "b"]
+    header = [
+        "Model",
+        "Device",
+        "From",
+        "Parameters",
+        "Tokens per second",
+        "Users per batch",
+        "Queries per user",
+        "k1",
+        "b",
+    ]
     rows = [
         [
             _named(summary),

@@ -220,7 +220,7 @@ def _beside_the_paper(run: RankerRun, paper: PaperTable) -> str:
     return (
         f"Candidates in the retriever's order. The paper ({paper.title}, Table {paper.number}) names neither "
         "population nor number of users; its language model is Llama-2 with 7B parameters, so a smaller one stands "
-        f"beside it for orientation only.\n\n{table(header, rows, text_columns=len(header))}"
+        f"next to it for orientation only.\n\n{table(header, rows, text_columns=len(header))}"
     )
 
 

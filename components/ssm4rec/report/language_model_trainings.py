@@ -41,16 +41,16 @@ def trainings(runs: Sequence[RankerRun]) -> str:
         if summary
     ]
     header = ["Language model", "Retriever"]
-    counted = ["Prompts", "of the best weights", "Validation NDCG@10, before", "best after", "Tokens a second"]
+    counted = ["Prompts", "of the best weights", "Validation NDCG@10, before", "best after", "Tokens per second"]
     parts = ["### Fine-tuning", table([*header, "Profile", *counted], tuned, text_columns=3)]
     if aligned:
         changes = [
             f"{what}, {when}" for what in ("Accuracy", "Log odds ratio", "Margin") for when in ("before", "after")
         ]
         looked = "ORPO; accuracy, log odds ratio and margin are those of the held-out pairs."
-        columns = [*header, "Pairs", "Held out", "Steps", *changes, "Tokens a second"]
+        columns = [*header, "Pairs", "Held out", "Steps", *changes, "Tokens per second"]
         parts += ["### Alignment", looked, table(columns, aligned, text_columns=2)]
-    pace = ["Prompts a second", "Tokens a second", "CPU-seconds a prompt", "Tokens of a prompt"]
+    pace = ["Prompts per second", "Tokens per second", "CPU-seconds per prompt", "Tokens per prompt"]
     return "\n\n".join(
         [*parts, "### Pace of ranking", table([*header, "State", "Device", *pace], paces, text_columns=4)]
     )

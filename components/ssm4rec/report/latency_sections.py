@@ -18,6 +18,8 @@ _BUSY: Final = (
     "may be theirs."
 )
 
+_MACHINE_NAMES: Final = {"clock_mhz": "clock, MHz", "clock_mhz_after": "clock after, MHz"}
+
 
 def users_section(latency: Latency, paper: PaperTable | None, figures: Sequence[Figure]) -> Section:
     """Return who answers a user how fast, with figures of the study and one of the samples."""
@@ -79,8 +81,14 @@ def machine_table(latency: Latency) -> str:
     machine = latency.summary.machine
     settings = {name: machine[name] for name in sorted(machine) if not isinstance(machine[name], dict)}
     kernels = {f"kernel of {name}": chosen for name, chosen in machine["kernels"].items()}
-    rows = [[escape(name.replace("_", " ")), setting_cell(value)] for name, value in {**settings, **kernels}.items()]
-    return table(["Machine", "Value"], rows)
+    rows = [
+        [
+            escape(_MACHINE_NAMES.get(name, name.replace("_", " "))),
+            f"{value:,.2f}" if isinstance(value, float) else setting_cell(value),
+        ]
+        for name, value in {**settings, **kernels}.items()
+    ]
+    return table(["Property", "Value"], rows)
 
 
 def _batch(latency: Latency, batch: int, paper: PaperTable | None) -> str:

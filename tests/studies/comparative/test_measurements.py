@@ -14,7 +14,7 @@ from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.report.document import render_markdown
 from ssm4rec.report.figure_files import write_figures
-from ssm4rec.report.latency_sections import latency_cautions
+from ssm4rec.report.latency_sections import latency_cautions, machine_table
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.report.measurements import Latency, gather_comparison, gather_latency
 from ssm4rec.report.paper import PAPER
@@ -180,6 +180,15 @@ def test_a_busy_machine_is_a_caution(study: Study) -> None:
     busy = Latency(replace(study.latency.summary, machine=machine))
     assert "1.50 cores" in latency_cautions(busy)[0]
     assert "1.50 cores" in section(replace(study, latency=busy), "Latency")
+
+
+def test_the_machine_is_described_in_words_and_two_decimals(study: Study) -> None:
+    assert study.latency
+    machine = study.latency.summary.machine | {"load_average": 4.56201, "clock_mhz_after": 2445.437}
+    rows = rows_of(machine_table(Latency(replace(study.latency.summary, machine=machine))))
+    assert ["load average", "4.56"] in rows
+    assert ["clock after, MHz", "2,445.44"] in rows
+    assert ["idle", "yes"] in rows
 
 
 def test_each_figure_is_a_png_and_its_numbers_a_csv(study: Study, tmp_path: Path) -> None:

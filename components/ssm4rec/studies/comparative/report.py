@@ -93,7 +93,7 @@ def _comparison(study: Study, paper: PaperTable | None) -> Section:
         "This run | the paper",
         "\n\n".join(
             [
-                f"{paper.title}: this run, with the history unmasked, beside Table {paper.number} of {SOURCE}. "
+                f"{paper.title}: this run, with the history unmasked, next to Table {paper.number} of {SOURCE}. "
                 + comparability(study, paper),
                 tables.paper_comparison(study, paper),
                 _sizes(study, paper),
