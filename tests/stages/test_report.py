@@ -295,17 +295,18 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
         "feedfeedfeed": ["--evaluations", good, other],
         "two evaluations of sasrec seed 0 on test": ["--evaluations", good, good],
         "2mamba4rec seed 0": ["--evaluations", good, "--curves", stranger],
-        "text.parquet: not a readable Parquet file": ["--evaluations", good, "--curves", no_table],
-        "not a learning curve of train_recommender, it has no column": [
+        f"--curves {no_table}: not a readable Parquet file": ["--evaluations", good, "--curves", no_table],
+        f"--curves {another_table}: not a learning curve of train_recommender, it has no column": [
             "--evaluations",
             good,
             "--curves",
             another_table,
         ],
         "(batch_control: Input should be": ["--evaluations", good, "--curves", unknown_control],
-        "nowhere.json: no such file": ["--evaluations", "nowhere.json"],
+        "error: --evaluations nowhere.json: no such file": ["--evaluations", "nowhere.json"],
         "not the metrics.json of an evaluation": ["--evaluations", dataset / "manifest.json"],
-        "tunings: 1 files, but 0 in --finetuned-summaries": ["--evaluations", good, "--tunings", stranger],
+        f"--evaluations and --comparison {no_table}: ": ["--evaluations", no_table, "--comparison", no_table],
+        "--tunings: 1 file, but 0 in --finetuned-summaries": ["--evaluations", good, "--tunings", stranger],
         "--executor-input: not JSON": ["--executor-input", "{{$}}"],
     }.items():
         status, error = stage("--dataset-dir", dataset, *arguments, *outputs(tmp_path / "out"))
@@ -315,7 +316,15 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
         assert not (tmp_path / "out").exists()
     status, error = stage("--dataset-dir", tmp_path / "missing", "--evaluations", good, *outputs(tmp_path / "out"))
     assert (status, error.count("\n")) == (2, 1)
-    assert "missing/manifest.json: no such file" in error
+    assert f"--dataset-dir {tmp_path / 'missing'}/manifest.json: no such file" in error
+
+
+def test_an_alignment_study_is_about_rankers(stage, tmp_path):
+    evaluation = write_evaluation(tmp_path, "sasrec", 0)
+    files = ("--dataset-dir", write_dataset(tmp_path / "dataset"), "--evaluations", evaluation)
+    status, error = stage("--study", "orpo", *files, *outputs(tmp_path / "out"))
+    assert (status, error.count("\n")) == (2, 1)
+    assert "--finetuned-rankings: none, and the report of study orpo needs it: rankings.parquet of each" in error
 
 
 def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):

@@ -29,7 +29,7 @@ def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:  # noqa:
 @pytest.mark.parametrize(
     ("metrics", "ranks", "more", "message"),
     [
-        ((5, 20), (5,), (), "--ranks: 1 files for 2 of --evaluations; give one for each"),
+        ((5, 20), (5,), (), "--ranks: 1 file for 2 of --evaluations; give one for each"),
         ((5,), (5,), ("--resamples=9",), "--resamples 9: at least 100"),
         ((5, 20), (5, 20), (), "latency.json: on ml-1m"),
         ((), (), (), "--evaluations: none, and the report of study long-histories needs it: metrics.json of each"),

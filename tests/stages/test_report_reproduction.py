@@ -61,7 +61,7 @@ def test_the_table_is_written(files: Files, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metrics", "ranks", "more", "message"),
     [
-        (("with", "without"), ("with",), (), "--ranks: 1 files for 2 of --evaluations; give one for each"),
+        (("with", "without"), ("with",), (), "--ranks: 1 file for 2 of --evaluations; give one for each"),
         (("with",), ("with",), ("--resamples=9",), "--resamples 9: at least 100"),
         (("with", "with"), ("with", "with"), (), "two evaluations of sasrec, best, with the repeat term seed 0"),
         ((), (), (), "--evaluations: none, and the report of study reproduction needs it: metrics.json of each"),

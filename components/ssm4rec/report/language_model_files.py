@@ -30,6 +30,7 @@ from ssm4rec.artifacts.rankings import (
 )
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.report.language_models import LanguageModels, RankerRun
+from ssm4rec.report.markdown import plural
 from ssm4rec.runtime.errors import InputError
 
 _TOLERANCE: Final = 1e-9
@@ -93,8 +94,8 @@ def _check_lengths(files: RankerFiles) -> None:
         if len(paths) != len(others) and not (optional and not paths):
             kind = "aligned" if name.startswith("align") else "finetuned"
             raise InputError(
-                f"--{name}: {len(paths)} files, but {len(others)} in --{kind}-summaries; give one for each, in the "
-                "same order"
+                f"--{name}: {plural(len(paths), 'file')}, but {len(others)} in --{kind}-summaries; give one for each, "
+                "in the same order"
             )
 
 

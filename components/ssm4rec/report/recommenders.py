@@ -19,6 +19,7 @@ from ssm4rec.artifacts.names import (
     metric_name,
 )
 from ssm4rec.artifacts.ranks import Ranks, read_ranks
+from ssm4rec.report.markdown import plural
 from ssm4rec.runtime.errors import InputError
 
 _MANIFEST_KEYS: Final = (
@@ -125,7 +126,9 @@ def read_evaluated(
         InputError: there are not as many of the one as of the other, or a file is not of an evaluation of ``dataset``.
     """
     if len(evaluations) != len(ranks):
-        raise InputError(f"--ranks: {len(ranks)} files for {len(evaluations)} of --evaluations; give one for each")
+        raise InputError(
+            f"--ranks: {plural(len(ranks), 'file')} for {len(evaluations)} of --evaluations; give one for each"
+        )
     return [
         (EvaluationSummary.read(summary), read_ranks(path, dataset))
         for summary, path in zip(evaluations, ranks, strict=True)

@@ -125,7 +125,13 @@ def test_curves_that_do_not_belong_together_are_refused() -> None:
         gather_optimizers([one], [])
     with pytest.raises(InputError, match="of several data sets: ml-100k, ml-1m"):
         gather_optimizers([one], [curve("adam", 1e-3, "fixed", 0, 0.1, "ml-1m")])
-    with pytest.raises(InputError, match="the sweep holds no training of 2mamba4rec by adam, fixed"):
+    with pytest.raises(InputError, match="--sweep: no training of 2mamba4rec by adam, fixed, which --curves has"):
         gather_optimizers([curve("usgm", 1e-3, "fixed", 0, 0.1)], [one])
-    with pytest.raises(InputError, match="two learning curves of 2mamba4rec"):
+    with pytest.raises(
+        InputError, match=r"--curves: two learning curves of 2mamba4rec, adam, fixed, seed 0; .* with --sweep$"
+    ):
         gather_optimizers([one], [one, one])
+    with pytest.raises(
+        InputError, match=r"--sweep: two learning curves of 2mamba4rec, adam at 0\.001; .* with --curves$"
+    ):
+        gather_optimizers([one, curve("adam", 1e-3, "fixed", 1, 0.1)], [one])

@@ -1,6 +1,9 @@
 """Write the report of a study from its files: report.html, report.md, results.json and its figures."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any
 
 from ssm4rec.runtime.errors import InputError
@@ -14,7 +17,9 @@ from ssm4rec.tracking.publish import publish
 def run(options: Settings) -> None:
     """Read everything, render everything, then write."""
     read = module_of(options.study, "study")
-    study = read.read_study(files_of(options, read.Files))
+    files = files_of(options, read.Files)
+    with naming_its_flag(options):
+        study = read.read_study(files)
     publish(options.study, module_of(options.study, "report").make_report(study), options)
 
 
@@ -32,6 +37,23 @@ def files_of(options: Settings, kind: type) -> Any:
         if taken.get(one.name) is MISSING and not value:
             raise InputError(f"{one.flag}: none, and the report of study {options.study} needs it: {one.note.help}")
     return kind(**{name: getattr(options, name) for name in taken})
+
+
+@contextmanager
+def naming_its_flag(options: Settings) -> Iterator[None]:
+    """Put the flag before what an InputError says of a file: who reads one knows its path alone."""
+    try:
+        yield
+    except InputError as error:
+        flags = []
+        for one in described(Settings):
+            value = getattr(options, one.name) if isinstance(one.note, Read) else None
+            paths = [value] if isinstance(value, Path) else value or ()
+            if any(str(error).startswith((f"{path}: ", f"{path}/")) for path in paths):
+                flags.append(one.flag)
+        if not flags:
+            raise
+        raise InputError(f"{' and '.join(flags)} {error}") from None
 
 
 def main() -> None:

@@ -129,10 +129,23 @@ def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> Op
     curves: dict[Method, dict[int, Curve]] = {}
     sweep, comparison = list(sweep), list(comparison)
     for curve in sweep:
-        _put(trials, (curve.training.model, curve.training.optimizer, curve.training.scale), curve)
+        of = curve.training
+        key = (of.model, of.optimizer, of.scale)
+        if key in trials:
+            raise InputError(
+                f"--sweep: two learning curves of {of.model}, {of.optimizer} at {of.scale:g}; give each training once, "
+                "and those of the comparison with --curves"
+            )
+        trials[key] = curve
     for curve in comparison:
-        first = curve.training
-        _put(curves.setdefault(Method(first.model, first.optimizer, first.batch_control), {}), first.seed, curve)
+        of = curve.training
+        method = Method(of.model, of.optimizer, of.batch_control)
+        if of.seed in (seeds := curves.setdefault(method, {})):
+            raise InputError(
+                f"--curves: two learning curves of {of.model}, {method}, seed {of.seed}; give each training once, and "
+                "those of the sweep with --sweep"
+            )
+        seeds[of.seed] = curve
     if not curves or not trials:
         raise InputError("an optimizer study needs the learning curves of its sweep and of its comparison")
     datasets = {curve.training.dataset for curve in (*sweep, *comparison)}
@@ -141,12 +154,5 @@ def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> Op
     tried = {(model, optimizer) for model, optimizer, _ in trials}
     for method in sorted(curves):
         if method.control == "fixed" and (method.model, method.optimizer) not in tried:
-            raise InputError(f"the sweep holds no training of {method.model} by {method}; give it with the comparison")
+            raise InputError(f"--sweep: no training of {method.model} by {method}, which --curves has; give it, too")
     return OptimizerStudy(datasets.pop(), trials, curves)
-
-
-def _put(place: dict[Any, Curve], key: Any, curve: Curve) -> None:
-    if key in place:
-        of = curve.training
-        raise InputError(f"two learning curves of {of.model}, {of.optimizer}, {key}; give each training once")
-    place[key] = curve

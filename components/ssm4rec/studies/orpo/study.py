@@ -1,7 +1,7 @@
 """An alignment study's files: those of a comparative study that it has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssm4rec.report.language_model_files import RankerFiles
@@ -14,6 +14,11 @@ class Files(RankerFiles):
 
     dataset_dir: Path
     evaluations: Sequence[Path]
+    # field(): without it these are still as optional as in a comparative study.
+    finetuned_rankings: Sequence[Path] = field()
+    finetuned_summaries: Sequence[Path] = field()
+    aligned_rankings: Sequence[Path] = field()
+    aligned_summaries: Sequence[Path] = field()
     curves: Sequence[Path] = ()
 
 
