@@ -72,6 +72,7 @@ def test_help_shows_descriptions_groups_and_defaults(capsys: pytest.CaptureFixtu
     assert "Do something; the same command resumes. options:" in shown
     assert "shared: --share SHARE 50% or another share (default: 0.5)" in shown
     assert "some (default: x,y)" in shown
+    assert "(default: ())" not in shown
     assert "--shown" not in shown
 
 

@@ -41,7 +41,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, "") else super()._get_help_string(action)
+        return action.help if action.default in (None, "", ()) else super()._get_help_string(action)
 
 
 class StageParser(argparse.ArgumentParser):

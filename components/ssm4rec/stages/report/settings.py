@@ -16,7 +16,7 @@ def _files(what: str) -> Read:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ReportSettings):
-    """Write the report of a study from its files; which of them a study has, its Files say (studies/*/study.py)."""
+    """Write the report of a study from its files; the studies that take a flag are named in brackets after it."""
 
     study: Annotated[str, Flag(f"whose report it is: {', '.join(STUDIES)}", one_of(STUDIES))]
     dataset_dir: Annotated[
@@ -42,16 +42,22 @@ class Settings(ReportSettings):
     finetuned_rankings: Annotated[
         tuple[Path, ...], _files("rankings.parquet of each fine-tuned ranker (comparative, orpo)")
     ] = ()
-    finetuned_summaries: Annotated[tuple[Path, ...], _files("ranking.json of each, in the same order")] = ()
+    finetuned_summaries: Annotated[
+        tuple[Path, ...], _files("ranking.json of each of them, in the same order (comparative, orpo)")
+    ] = ()
     aligned_rankings: Annotated[
         tuple[Path, ...], _files("rankings.parquet of each aligned ranker (comparative, orpo)")
     ] = ()
-    aligned_summaries: Annotated[tuple[Path, ...], _files("ranking.json of each, in the same order")] = ()
+    aligned_summaries: Annotated[
+        tuple[Path, ...], _files("ranking.json of each of them, in the same order (comparative, orpo)")
+    ] = ()
     tunings: Annotated[
-        tuple[Path, ...], _files("curve.parquet of each fine-tuning, in the order of the fine-tuned rankers")
+        tuple[Path, ...],
+        _files("curve.parquet of each fine-tuning, in the order of the fine-tuned rankers (comparative, orpo)"),
     ] = ()
     alignments: Annotated[
-        tuple[Path, ...], _files("curve.parquet of each alignment, in the order of the aligned rankers")
+        tuple[Path, ...],
+        _files("curve.parquet of each alignment, in the order of the aligned rankers (comparative, orpo)"),
     ] = ()
     generations: Annotated[tuple[Path, ...], _files("generation.json of each evaluated generator (comparative)")] = ()
     comparison: Annotated[Path | None, _files("comparison.json, from compare_models (comparative)")] = None
@@ -59,10 +65,18 @@ class Settings(ReportSettings):
         Path | None,
         Read("Dataset", "dataset folder of the same data, split by global-time (comparative)", optional=True),
     ] = None
-    global_time_evaluations: Annotated[tuple[Path, ...], _files("metrics.json of each evaluation on it")] = ()
-    global_time_comparison: Annotated[Path | None, _files("comparison.json of these")] = None
+    global_time_evaluations: Annotated[
+        tuple[Path, ...], _files("metrics.json of each evaluation on --global-time-dataset (comparative)")
+    ] = ()
+    global_time_comparison: Annotated[
+        Path | None, _files("comparison.json of --global-time-evaluations (comparative)")
+    ] = None
     latency: Annotated[
-        Path | None, _files("latency.json, from measure_latency (comparative; long-histories: with --lengths)")
+        Path | None,
+        _files(
+            "latency.json, from measure_latency; for long-histories measured with --lengths (comparative, "
+            "long-histories)"
+        ),
     ] = None
     latency_samples: Annotated[Path | None, _files("latency.parquet of the same measurement (comparative)")] = None
     resamples: Resamples = 10_000
