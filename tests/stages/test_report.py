@@ -303,7 +303,10 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
             another_table,
         ],
         "(batch_control: Input should be": ["--evaluations", good, "--curves", unknown_control],
-        "error: --evaluations nowhere.json: no such file": ["--evaluations", "nowhere.json"],
+        "error: --evaluations nowhere.json: no such file; give metrics.json of each evaluation (": [
+            "--evaluations",
+            "nowhere.json",
+        ],
         "not the metrics.json of an evaluation": ["--evaluations", dataset / "manifest.json"],
         f"--evaluations and --comparison {no_table}: ": ["--evaluations", no_table, "--comparison", no_table],
         "--tunings: 1 file, but 0 in --finetuned-summaries": ["--evaluations", good, "--tunings", stranger],

@@ -41,19 +41,20 @@ def files_of(options: Settings, kind: type) -> Any:
 
 @contextmanager
 def naming_its_flag(options: Settings) -> Iterator[None]:
-    """Put the flag before what an InputError says of a file: who reads one knows its path alone."""
+    """Put the flag before what an InputError says of a file, and what to give after it: readers know the path alone."""
     try:
         yield
     except InputError as error:
-        flags = []
+        takers = []
         for one in described(Settings):
             value = getattr(options, one.name) if isinstance(one.note, Read) else None
             paths = [value] if isinstance(value, Path) else value or ()
             if any(str(error).startswith((f"{path}: ", f"{path}/")) for path in paths):
-                flags.append(one.flag)
-        if not flags:
+                takers.append(one)
+        if not takers:
             raise
-        raise InputError(f"{' and '.join(flags)} {error}") from None
+        way_out = "" if ";" in str(error) else f"; give {', '.join(one.note.help for one in takers)}"
+        raise InputError(f"{' and '.join(one.flag for one in takers)} {error}{way_out}") from None
 
 
 def main() -> None:
