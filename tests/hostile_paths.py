@@ -27,7 +27,7 @@ EVALUATE = ("evaluate", ["--dataset-dir", "dataset", "--model-dir", "model"])
 PREPARE = ("prepare_data", ["--dataset", "events"])
 TUNE = ("finetune_llm", ["--dataset-dir", "dataset", "--candidates", "candidates.parquet"])
 COMPARE = ("compare_models", ["--dataset-dir", "dataset"])
-REPORT = ("report", ["--dataset-dir", "dataset"])
+REPORT = ("report", ["--study", "comparative", "--dataset-dir", "dataset"])
 STUDY: tuple[str, list[str]] = ("study", [])
 
 
