@@ -41,7 +41,8 @@ def run(options: Settings) -> None:
     labels = {"stage": "prepare", "dataset": options.name, "splitting": options.splitting}
     with tracked_task(f"prepare {name}", labels) as tracker:
         manifest = _prepare(options)
-        named = {"dataset": options.name, "kind": options.dataset, "splitting": options.splitting}
+        # No ``splitting`` of its own: KFP's MLflow plugin logs that input of the task, in quotes, which would differ.
+        named = {"dataset": options.name, "kind": options.dataset}
         tracker.settings({**named, "preparation": manifest["settings"]})
         tracker.metrics({name: float(count) for name, count in manifest["counts"].items()})
         tracker.dataset(manifest, "preparation")
