@@ -1,6 +1,7 @@
 """What the trainings of language models share: transformers' Trainer with one callback, silent and on one device."""
 
 import logging
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,7 +47,7 @@ class Trained:
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
-class ValidatedTrainer(Trainer):
+class ValidatedTrainer(Trainer, ABC):
     """A trainer with a :class:`ValidationCallback`; subclasses say when and how to validate.
 
     Attributes:
@@ -73,17 +74,17 @@ class ValidatedTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.callback, callback.trainer = callback, self
 
+    @abstractmethod
     def validate(self) -> dict[str, float]:
         """Return the numbers of a validation with the present weights, by their names in a learning curve."""
-        raise NotImplementedError
 
+    @abstractmethod
     def training_numbers(self, logs: dict[str, float]) -> dict[str, float]:
         """Return Trainer's logs of the last steps by their names in a learning curve; nothing: no point of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_due(self, step: int) -> bool:
         """Return whether to validate and write a checkpoint after this step; after the last one both are done."""
-        raise NotImplementedError
 
     def is_last(self, step: int) -> bool:
         """Return whether the training ends after this step."""
