@@ -6,11 +6,9 @@ import re
 from itertools import product
 from pathlib import Path
 
-import numpy
 import pytest
 
 import ssm4rec
-from ssm4rec.artifacts.ranks import MISSED
 from ssm4rec.llm.title_retrieval import (
     B_GRID,
     DEEPEST,
@@ -18,9 +16,7 @@ from ssm4rec.llm.title_retrieval import (
     TitleIndex,
     UserQueries,
     check_titles,
-    for_metrics,
     merged_list,
-    rank_in,
     tune,
 )
 from ssm4rec.runtime.errors import InputError
@@ -116,10 +112,6 @@ def test_a_target_that_the_user_had_is_not_found():
     index = TitleIndex(catalog, 1.2, 0.75)
     assert set(merged_list(index, UserQueries(["red"], [1, 2], target=2), 1, 20)) == {3}
     assert set(merged_list(index, UserQueries(["red"], [1, 2], target=3), 1, 20)) == {3}
-
-
-def test_a_missed_target_is_behind_every_cutoff():
-    assert for_metrics(numpy.array([rank_in([4, 2], 2), rank_in([4, 2], 7)])).tolist() == [2, MISSED]
 
 
 def test_tuning_takes_the_best_of_the_grid():

@@ -20,6 +20,7 @@ from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.names import GENERATOR
 from ssm4rec.llm.generator_settings import SCRATCH, GeneratorRecipe
 from ssm4rec.llm.language_models import language_model_folder, load_both
+from ssm4rec.llm.queries import PROMPT
 from ssm4rec.llm.scratch_models import new_language_model, train_tokenizer
 from ssm4rec.ops.backend import has_kernel
 from ssm4rec.runtime.errors import InputError
@@ -79,8 +80,8 @@ def new_generator(
     if recipe.source.startswith(SCRATCH):
         # A title follows a blank, and the prompt's words are worth tokens of their own.
         texts = [f" {' '.join(title.split())}" for title in titles[1:]]
-        words = "Previously, the customer has bought: . In the future, the customer wants to buy"
-        tokenizer = train_tokenizer([*texts, *[words] * max(10, len(texts) // 10)], recipe.scratch.vocabulary)
+        words = [PROMPT.format("")] * max(10, len(texts) // 10)
+        tokenizer = train_tokenizer(texts + words, recipe.scratch.vocabulary)
         model = new_language_model(recipe.source, recipe.scratch, tokenizer, needed, seed)
     else:
         folder = language_model_folder(recipe.source, cache_dir)

@@ -1,17 +1,16 @@
-"""LlamaRec's ranking prompt: a user's history, a pool of candidates under letters, and the letter as the answer.
+"""Prompts, and LlamaRec's: a user's history, a pool of candidates under letters, and the letter as the answer.
 
 The words are the published ones (Yueeeeeeee/LlamaRec:config.py, ``llm_system_template`` and ``llm_input_template``, in
 the short Alpaca template); the paper's section 3.5.2 quotes them with "the user's history" for "user history".
 """
 
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from ssm4rec.artifacts.codec import Count, Positive
-from ssm4rec.llm.titles import ShownTitles
 from ssm4rec.runtime.errors import InputError
 
 if TYPE_CHECKING:  # it loads for seconds, and a study checks its settings without it
@@ -22,6 +21,7 @@ INSTRUCTION: Final = (
     "Given user history in chronological order, recommend an item from the candidate pool with its index letter."
 )
 _BETWEEN: Final = " \n "
+_END: Final = "### Response:\n"
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class PromptFormat:
 
     Attributes:
         history: at most so many of the user's latest items.
-        title_tokens: a title is cut after so many tokens (``llm_max_title_len``).
+        title_tokens: a title is cut after so many tokens.
         maximum_tokens: of the prompt; longer ones lose their oldest history, never a candidate.
     """
 
-    history: Count = 20
-    title_tokens: Positive = 32
-    maximum_tokens: Positive = 1536
+    history: Count = 20  # LlamaRec's llm_max_history
+    title_tokens: Positive = 32  # llm_max_title_len
+    maximum_tokens: Positive = 1536  # llm_max_text_len
 
     def __post_init__(self) -> None:
         for name in ("history", "title_tokens", "maximum_tokens"):
@@ -44,50 +44,81 @@ class PromptFormat:
                 raise ValueError(f"{name} is at least 1")
 
 
-class RankingPrompts:
-    """Writes prompts for one tokenizer and one catalog."""
+class PromptWriter:
+    """What all prompts for one tokenizer and one catalog share: titles, and how much of a history fits."""
+
+    fewest: int
+    """Items of the history that are always told."""
+    shortest: str
+    """What a prompt with so many has, as an error says it."""
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", titles: Sequence[str], form: PromptFormat) -> None:
         """Prepare.
 
         Args:
-            tokenizer: of the language model.
+            tokenizer: of the language model; it knows where in a text its tokens end.
             titles: entry i is item i's; entry 0 is not used.
-            form: the sizes.
+            form: the sizes; ``maximum_tokens`` is of a prompt and what follows it.
         """
-        self.tokenizer, self.form = tokenizer, form
-        self._titles = ShownTitles(tokenizer, titles, form.title_tokens)
+        self.tokenizer, self.form, self._titles = tokenizer, form, titles
+        self._shown: dict[int, str] = {}
 
-    def text(self, history: Sequence[int], candidates: Sequence[int]) -> str:
-        """Return the prompt of a history (oldest first, used whole) and a pool of candidates, up to the answer."""
-        past = _BETWEEN.join(f"({place}) {self._titles[item]}" for place, item in enumerate(history, 1))
-        pool = _BETWEEN.join(
-            f"({letter}) {self._titles[item]}"
-            for letter, item in zip(self._letters(candidates), candidates, strict=True)
-        )
-        task = f"User history: {past}; \n Candidate pool: {pool}"
-        return f"### Instruction:\n{INSTRUCTION}\n\n### Input:\n{task}\n\n### Response:\n"
+    def title(self, item: int) -> str:
+        """Return an item's title on one line, cut after its first tokens."""
+        if item not in self._shown:
+            title = " ".join(self._titles[item].split())
+            encoded = self.tokenizer(title, add_special_tokens=False, return_offsets_mapping=True)
+            ends = [end for _, end in encoded["offset_mapping"]]
+            cut = title if len(ends) <= self.form.title_tokens else title[: ends[self.form.title_tokens - 1]]
+            self._shown[item] = cut.rstrip()
+        return self._shown[item]
 
-    def tokens(self, history: Sequence[int], candidates: Sequence[int]) -> list[int]:
-        """Return the prompt's token ids; of the history only as much of its latest part as fits.
+    def encode(self, text: str) -> list[int]:
+        """Return a text's token ids."""
+        tokens: list[int] = self.tokenizer(text)["input_ids"]
+        return tokens
+
+    def fitted(self, history: Sequence[int], text: Callable[[list[int]], str], room: int = 0) -> list[int]:
+        """Return the token ids of a prompt; of the history (oldest first) only as much of its latest part as fits.
+
+        Args:
+            history: at least ``fewest`` items.
+            text: of a prompt with so much of it.
+            room: tokens of ``maximum_tokens`` that are left free for an answer.
 
         Raises:
-            InputError: the candidates alone do not fit, or they are more than there are letters.
+            InputError: not even the shortest prompt fits.
         """
         kept = list(history[max(0, len(history) - self.form.history) :])
-        tokens = self._encode(self.text(kept, candidates))
-        while len(tokens) > self.form.maximum_tokens:
-            if not kept:
+        while (excess := len(tokens := self.encode(text(kept))) + room - self.form.maximum_tokens) > 0:
+            if len(kept) == self.fewest:
                 raise InputError(
-                    f"a prompt without any history has {len(tokens)} tokens, more than "
+                    f"a prompt {self.shortest} has {len(tokens) + room} tokens, more than "
                     f"prompt.maximum_tokens={self.form.maximum_tokens}; allow more, or cut titles shorter with "
                     "prompt.title_tokens"
                 )
-            # One title less at a time only near the end: a first guess from the mean length of a title.
-            excess = len(tokens) - self.form.maximum_tokens
-            kept = kept[max(1, excess // (self.form.title_tokens + 8)) :]
-            tokens = self._encode(self.text(kept, candidates))
+            # One title less at a time only near the end: a first guess from the longest that a title can be.
+            kept = kept[min(len(kept) - self.fewest, max(1, excess // (self.form.title_tokens + 8))) :]
         return tokens
+
+
+class RankingPrompts(PromptWriter):
+    """Writes prompts of LlamaRec's form."""
+
+    fewest = 0
+    shortest = "without any history"
+
+    def text(self, history: Sequence[int], candidates: Sequence[int]) -> str:
+        """Return the prompt of a history (oldest first, used whole) and a pool of candidates, up to the answer."""
+        past = _BETWEEN.join(f"({place}) {self.title(item)}" for place, item in enumerate(history, 1))
+        letters = LETTERS[: len(candidates)]
+        pool = _BETWEEN.join(f"({letter}) {self.title(item)}" for letter, item in zip(letters, candidates, strict=True))
+        task = f"User history: {past}; \n Candidate pool: {pool}"
+        return f"### Instruction:\n{INSTRUCTION}\n\n### Input:\n{task}\n\n{_END}"
+
+    def tokens(self, history: Sequence[int], candidates: Sequence[int]) -> list[int]:
+        """Return the token ids of a prompt that fits; raise InputError if the candidates alone do not."""
+        return self.fitted(history, lambda kept: self.text(kept, candidates))
 
     @cached_property
     def answers(self) -> list[int]:
@@ -96,26 +127,14 @@ class RankingPrompts:
         Raises:
             InputError: a letter is not a single token.
         """
-        end = "### Response:\n"
-        before = self._encode(end)
+        before = self.encode(_END)
         tokens = []
         for letter in LETTERS:
-            with_answer = self._encode(end + letter)
+            with_answer = self.encode(_END + letter)
             if with_answer[:-1] != before:
                 raise InputError(
                     f"the tokenizer {self.tokenizer.name_or_path}: the letter {letter} after a prompt is not a single "
                     "token, so candidates cannot be ranked by letters; choose another language model"
                 )
             tokens.append(with_answer[-1])
-        return tokens
-
-    def _letters(self, candidates: Sequence[int]) -> str:
-        if len(candidates) > len(LETTERS):
-            raise InputError(
-                f"{len(candidates)} candidates, but only {len(LETTERS)} letters to name them; rank fewer candidates"
-            )
-        return LETTERS[: len(candidates)]
-
-    def _encode(self, text: str) -> list[int]:
-        tokens: list[int] = self.tokenizer(text)["input_ids"]
         return tokens

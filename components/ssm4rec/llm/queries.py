@@ -1,20 +1,19 @@
 """GPT4Rec's prompt: what the customer has bought, as titles, and the next title as the query to be learned.
 
-The words are the published ones (Li et al. 2023, section 3.1): "Previously, the customer has bought: <ITEM TITLE 1>.
-<ITEM TITLE 2>... In the future, the customer wants to buy". A title follows after a blank and ends with the
+The words are the published ones (Li et al. 2023, section 3.1). A title follows after a blank and ends with the
 tokenizer's end of text, which is how a generated query ends, too.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy
-from transformers import PreTrainedTokenizerBase
 
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
-from ssm4rec.llm.prompts import PromptFormat
-from ssm4rec.llm.titles import ShownTitles
-from ssm4rec.runtime.errors import InputError
+from ssm4rec.llm.prompts import PromptWriter
+
+PROMPT: Final = "Previously, the customer has bought: {}. In the future, the customer wants to buy"
 
 DRAWS = {"users": 1, "examples": 2}
 """What random numbers are for, so that one draw does not depend on another."""
@@ -28,53 +27,23 @@ class Example:
     answer_start: int
 
 
-class QueryPrompts:
-    """Writes prompts and training examples for one tokenizer and one catalog."""
+class QueryPrompts(PromptWriter):
+    """Writes prompts and training examples of GPT4Rec's form."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, titles: Sequence[str], form: PromptFormat) -> None:
-        """Prepare.
-
-        Args:
-            tokenizer: of the language model.
-            titles: entry i is item i's; entry 0 is not used.
-            form: the sizes; ``maximum_tokens`` is of prompt and answer together.
-        """
-        self.tokenizer, self.form = tokenizer, form
-        self._titles = ShownTitles(tokenizer, titles, form.title_tokens)
+    fewest = 1
+    shortest = "with one title and its answer"
 
     def text(self, history: Sequence[int]) -> str:
         """Return the prompt of a history (oldest first, used whole)."""
-        bought = ". ".join(self._titles[item] for item in history)
-        return f"Previously, the customer has bought: {bought}. In the future, the customer wants to buy"
+        return PROMPT.format(". ".join(map(self.title, history)))
 
     def prompt(self, history: Sequence[int], room: int = 0) -> list[int]:
-        """Return the prompt's token ids; of the history only as much of its latest part as fits.
-
-        Args:
-            history: oldest first, at least one item.
-            room: tokens of ``maximum_tokens`` that are left free for an answer.
-
-        Raises:
-            InputError: not even one title fits.
-        """
-        kept = list(history[max(0, len(history) - self.form.history) :])
-        tokens: list[int] = self.tokenizer(self.text(kept))["input_ids"]
-        while len(tokens) + room > self.form.maximum_tokens:
-            if len(kept) == 1:
-                raise InputError(
-                    f"a prompt with one title and its answer has {len(tokens) + room} tokens, more than "
-                    f"prompt.maximum_tokens={self.form.maximum_tokens}; allow more, or cut titles shorter with "
-                    "prompt.title_tokens"
-                )
-            # One title less at a time only near the end: a first guess from the longest that a title can be.
-            excess = len(tokens) + room - self.form.maximum_tokens
-            kept = kept[min(len(kept) - 1, max(1, excess // (self.form.title_tokens + 2))) :]
-            tokens = self.tokenizer(self.text(kept))["input_ids"]
-        return tokens
+        """Return the token ids of a prompt that leaves room for so many more; raise InputError if none does."""
+        return self.fitted(history, self.text, room)
 
     def example(self, history: Sequence[int], item: int) -> Example:
         """Return the prompt of a history with the title of the item that followed, whole, and the end of text."""
-        answer = self.tokenizer(f" {self._titles[item]}", add_special_tokens=False)["input_ids"]
+        answer = self.tokenizer(f" {self.title(item)}", add_special_tokens=False)["input_ids"]
         answer = [*answer, self.tokenizer.eos_token_id]
         prompt = self.prompt(history, room=len(answer))
         return Example([*prompt, *answer], len(prompt))

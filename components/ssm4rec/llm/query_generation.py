@@ -8,7 +8,7 @@ Shapes: B users of a batch, L their longest prompt, m beams and queries, S new t
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,8 +18,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.data.batches import length_buckets
 from ssm4rec.llm.generator_settings import SearchSettings
+from ssm4rec.llm.queries import QueryPrompts, history_and_target
+from ssm4rec.llm.ranking import Prompts, padded
+from ssm4rec.llm.title_retrieval import UserQueries
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,26 @@ class Generated:
         return self.tokens / self.seconds
 
 
+def ask(
+    model: PreTrainedModel,
+    prompts: QueryPrompts,
+    search: SearchSettings,
+    dataset: SequenceDataset,
+    split: Split,
+    users: Int64s,
+) -> tuple[list[UserQueries], Generated]:
+    """Return the queries that a model writes for users' histories, in the users' order, and how that went."""
+    positions = dataset.position(split)
+    known = [history_and_target(dataset, user, int(positions[user])) for user in users.tolist()]
+    generated = generate_queries(model, prompts.tokenizer, [prompts.prompt(history) for history, _ in known], search)
+    asked = zip(generated.queries, known, strict=True)
+    return [UserQueries(queries, history, target) for queries, (history, target) in asked], generated
+
+
 def generate_queries(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     search: SearchSettings,
 ) -> Generated:
     """Return m queries for every prompt.
@@ -78,17 +98,11 @@ def generate_queries(
 def _beams(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     search: SearchSettings,
 ) -> Tensor:
     """Return the new tokens of the beams, (B, m, S), padded on the right."""
-    longest = max(len(prompt) for prompt in prompts)
-    tokens = torch.full((len(prompts), longest), int(tokenizer.pad_token_id))
-    mask = torch.zeros_like(tokens)
-    for row, prompt in enumerate(prompts):
-        tokens[row, longest - len(prompt) :] = torch.tensor(prompt)
-        mask[row, longest - len(prompt) :] = 1
-    tokens, mask = tokens.to(model.device), mask.to(model.device)
+    tokens, mask = padded(prompts, model.device)
     before = mask[:, :-1]
     read = model(
         tokens[:, :-1],

@@ -1,4 +1,7 @@
-"""Settings of the language-model stages; ``recipes/rankers.py`` gives one of each for every profile."""
+"""Settings of the language-model stages; ``recipes/rankers.py`` gives one of each for every profile.
+
+The defaults are LlamaRec's (Yue et al. 2023), by the names of Yueeeeeeee/LlamaRec:config.py.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +24,10 @@ def check_fields(settings: object, names: Sequence[str], allowed: Callable[[Any]
             raise ValueError(f"{name} {rule}")
 
 
+def _letters(most: int) -> str:
+    return f"is at most {most}: each candidate of a prompt has a letter of {len(LETTERS)}"
+
+
 @dataclass(frozen=True)
 class LoraSettings:
     """Low-rank adaptation (peft).
@@ -30,10 +37,10 @@ class LoraSettings:
         modules: names of the linear layers that get them, separated by "+"; ``all-linear``: every one but the head.
     """
 
-    rank: int = 8
-    alpha: int = 32
-    dropout: float = 0.05
-    modules: str = "q_proj+v_proj"
+    rank: int = 8  # lora_r
+    alpha: int = 32  # lora_alpha
+    dropout: float = 0.05  # lora_dropout
+    modules: str = "q_proj+v_proj"  # lora_target_modules
 
     def __post_init__(self) -> None:
         check_fields(self, ("rank", "alpha"), lambda value: value >= 1, "is at least 1")
@@ -56,10 +63,10 @@ class StepSettings:
         gradient_norm: longer gradients are cut to this length.
     """
 
-    batch: int = 16
+    batch: int = 16  # lora_micro_batch_size
     accumulation: int = 1
-    learning_rate: float = 1e-4
-    warmup: int = 100
+    learning_rate: float = 1e-4  # lora_lr
+    warmup: int = 100  # warmup_steps
     optimizer: str = "paged_adamw_32bit"
     diameter: float = 1.0
     gradient_norm: float = 1.0
@@ -98,14 +105,16 @@ class RankerSettings:
     """
 
     prompt: PromptFormat = field(default_factory=PromptFormat)
-    negatives: int = 19
+    negatives: int = 19  # llm_negative_sample_size
     hard: float = 0.0
-    prompts: int = 2000
-    validation_users: int = 200
-    evaluations: int = 10
-    patience: int = 20
-    lora: LoraSettings = field(default_factory=LoraSettings)
-    steps: StepSettings = field(default_factory=StepSettings)
+    # LlamaRec takes every prefix of every user once (lora_num_epochs 1): 95,000 of ML-100K, 980,000 of ML-1M. At most
+    # so many are drawn here; the training mostly stops before.
+    prompts: int = 100_000
+    validation_users: int = 500
+    evaluations: int = 60  # lora_val_iterations 100 steps of 16 prompts
+    patience: int = 20  # lora_early_stopping_patience
+    lora: LoraSettings = LoraSettings()
+    steps: StepSettings = StepSettings()
 
     def __post_init__(self) -> None:
         above_zero = ("negatives", "prompts", "validation_users", "evaluations", "patience")
@@ -116,7 +125,7 @@ class RankerSettings:
 
 @dataclass(frozen=True)
 class AlignmentSettings:
-    """ORPO on preference pairs (the paper's section 3.5.3).
+    """ORPO on preference pairs; the defaults are quoted from the paper's section 3.5.3.
 
     Attributes:
         prompt: sizes of a prompt.
@@ -129,12 +138,18 @@ class AlignmentSettings:
     """
 
     prompt: PromptFormat = field(default_factory=PromptFormat)
-    negatives: int = 18
-    beta: float = 0.1
+    negatives: int = 18  # with winner and loser LlamaRec's 20 candidates
+    beta: float = 0.1  # "beta = 0.1"
     pairs: int = 0
-    evaluations: int = 5
+    evaluations: int = 5  # "evaluate each 0.2 steps"
     held_out: float = 0.05
-    steps: StepSettings = field(default_factory=StepSettings)
+    steps: StepSettings = StepSettings(
+        batch=4,
+        accumulation=4,  # "gradient accumulation steps = 4"
+        learning_rate=8e-6,  # "lr = 8e-6"
+        warmup=10,  # "we set warmup steps to 10"
+        optimizer="paged_adamw_32bit",  # "paged adamw optimizer"
+    )
 
     def __post_init__(self) -> None:
         check_fields(self, ("negatives", "pairs"), lambda value: value >= 0, "is 0 or above")
@@ -157,8 +172,8 @@ class RankerRecipe:
     source: str = SMOLLM2
     quantization: Quantization = "none"
     ranked_users: int = 0
-    finetune: RankerSettings = field(default_factory=RankerSettings)
-    align: AlignmentSettings = field(default_factory=AlignmentSettings)
+    finetune: RankerSettings = RankerSettings()
+    align: AlignmentSettings = AlignmentSettings()
 
     def __post_init__(self) -> None:
         if self.quantization not in QUANTIZATIONS:
@@ -168,7 +183,3 @@ class RankerRecipe:
         if self.align.steps.optimizer == "usgm":
             raise ValueError("align.steps.optimizer=usgm: only fine-tuning has it (finetune.steps.optimizer=usgm)")
         check_source(self.source)
-
-
-def _letters(most: int) -> str:
-    return f"is at most {most}: each candidate of a prompt has a letter of {len(LETTERS)}"

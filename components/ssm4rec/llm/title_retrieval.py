@@ -24,7 +24,6 @@ import bm25s
 import numpy
 from numpy.typing import NDArray
 
-from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.artifacts.ranks import MISSED
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.runtime.errors import InputError
@@ -156,11 +155,6 @@ def rank_in(items: Sequence[int], target: int) -> int:
     return items.index(target) + 1 if target in items else 0
 
 
-def for_metrics(ranks: Int64s) -> Int64s:
-    """Return ranks with a place behind every cutoff for targets that were not found (0)."""
-    return numpy.where(ranks == 0, MISSED, ranks)
-
-
 @dataclass(frozen=True)
 class Tuned:
     """The parameters that found the validation targets best, and the NDCG@10 of every pair (k1, b) of the grid."""
@@ -176,7 +170,7 @@ def tune(titles: Sequence[str], users: Sequence[UserQueries], per_query: int, le
     for k1 in K1_GRID:
         for b in B_GRID:
             index = TitleIndex(titles, k1, b)
-            ranks = [rank_in(merged_list(index, user, per_query, length), user.target) for user in users]
-            found[k1, b] = metric_at("ndcg", for_metrics(numpy.array(ranks, dtype=numpy.int64)), 10)
+            ranks = [rank_in(merged_list(index, user, per_query, length), user.target) or MISSED for user in users]
+            found[k1, b] = metric_at("ndcg", numpy.array(ranks), 10)
     k1, b = max(found, key=lambda pair: found[pair])
     return Tuned(k1, b, found)

@@ -1,9 +1,8 @@
 """Recipes of the generative recommenders: GPT4Rec (GPT-2) and MamRec (the same with Mamba2), one for every profile.
 
 The paper says of them: "We implemented the standard GPT4Rec architecture from Li et al. (2023) while replacing the
-GPT-2 model with a Mamba2 model" (section 3.2), with 117M and 130M parameters (table 2), and no settings. Li et al.
-fine-tune GPT-2 117M on the next title and tune k1 and b of BM25 afterwards; sizes of prompts, batches and searches that
-neither text gives are ours. Both models of a profile share every setting but the language model.
+GPT-2 model with a Mamba2 model" (section 3.2), with 117M and 130M parameters (table 2), and no settings. Both models of
+a profile share every setting but the language model.
 
 ``quick`` and ``smoke`` train small models from nothing on a CPU, where neither pretrained model can be had nor trained
 in minutes: their numbers say that the way works, not how good GPT-2 and Mamba2 are.
@@ -47,7 +46,7 @@ def generator_recipe(model: str, profile: str, overrides: str = "") -> Generator
         raise InputError(f"--model {model}: unknown; choose from {', '.join(GENERATORS)}")
     match profile:
         case "paper" | "best":
-            recipe = _paper(model)
+            recipe = GeneratorRecipe(_PRETRAINED[model])
         case "quick":
             recipe = _quick(model)
         case "llm-small":
@@ -60,45 +59,15 @@ def generator_recipe(model: str, profile: str, overrides: str = "") -> Generator
     return override(recipe, overrides)
 
 
-def _paper(model: str) -> GeneratorRecipe:
-    return GeneratorRecipe(
-        source=_PRETRAINED[model],
-        prompt=PromptFormat(history=20, title_tokens=32, maximum_tokens=768),
-        training=GeneratorTraining(
-            loss_on="title",
-            examples=1,
-            epochs=20,
-            patience=3,
-            tokens_per_batch=16384,
-            rows_per_batch=32,
-            learning_rate=1e-4,
-            warmup=0.05,
-            weight_decay=0.01,
-            gradient_norm=1.0,
-            validation_users=1000,
-        ),
-        search=SearchSettings(
-            queries=10, list_length=10, new_tokens=32, tokens_per_batch=2**17, tuning_users=1000, users=0
-        ),
-    )
-
-
 def _quick(model: str) -> GeneratorRecipe:
     return GeneratorRecipe(
         source=_FROM_SCRATCH[model],
         scratch=ScratchSettings(width=64, layers=2, vocabulary=4000),
         prompt=PromptFormat(history=8, title_tokens=16, maximum_tokens=192),
         training=GeneratorTraining(
-            loss_on="text",
-            examples=2,
-            epochs=2,
-            tokens_per_batch=384,
-            rows_per_batch=32,
-            learning_rate=6e-3,
-            warmup=0.05,
-            validation_users=200,
+            loss_on="text", examples=2, epochs=2, tokens_per_batch=384, learning_rate=6e-3, validation_users=200
         ),
-        search=SearchSettings(queries=10, list_length=10, new_tokens=16, tokens_per_batch=2**14, tuning_users=200),
+        search=SearchSettings(new_tokens=16, tokens_per_batch=2**14, tuning_users=200),
     )
 
 
@@ -108,6 +77,6 @@ def _smoke(model: str) -> GeneratorRecipe:
         quick,
         scratch=ScratchSettings(width=32, layers=1, vocabulary=400),
         prompt=replace(quick.prompt, history=4, maximum_tokens=128),
-        training=replace(quick.training, examples=1, epochs=2, validation_users=20),
+        training=replace(quick.training, examples=1, validation_users=20),
         search=replace(quick.search, queries=5, new_tokens=8, tuning_users=20, users=40),
     )

@@ -7,15 +7,17 @@ import numpy
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.generations import GenerationRow, GenerationSummary, UserList, write_lists
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.artifacts.names import MOST_POPULAR
+from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
+from ssm4rec.artifacts.ranks import MISSED
 from ssm4rec.evaluation.baselines import most_popular_scorer
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.metric_rows import generation_rows
-from ssm4rec.llm.queries import QueryPrompts
-from ssm4rec.llm.recommending import ask, recommend, split_users
-from ssm4rec.llm.title_retrieval import TitleIndex, check_titles, for_metrics, rank_in
+from ssm4rec.llm.queries import QueryPrompts, draw_users
+from ssm4rec.llm.query_generation import ask
+from ssm4rec.llm.title_retrieval import TitleIndex, check_titles, merged_list, rank_in
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.evaluate_generator.settings import Settings
@@ -62,17 +64,17 @@ def _evaluate(
     """Generate, search, write both files and return the summary."""
     device, recipe = choose_device(options.device), facts.recipe
     search = recipe.search
-    users = split_users(dataset, options.split, search.users, facts.seed)
+    users = draw_users(dataset, options.split, search.users, facts.seed)
+    if not len(users):
+        raise InputError(f"data set {dataset.name}: no user is in the {options.split} split; nothing can be evaluated")
     generator = load_generator(options.generator_dir, recipe, device)
     prompts = QueryPrompts(generator.tokenizer, titles, recipe.prompt)
-    queries, generated = ask(dataset, users, options.split, generator, prompts, search)
-    lists = [
-        UserList(int(user), known.target, len(known.seen), rank_in(items, known.target), items, known.queries)
-        for user, known, items in zip(
-            users, queries, recommend(queries, TitleIndex(titles, facts.k1, facts.b), search), strict=True
-        )
-    ]
-    ranks = for_metrics(numpy.array([row.rank for row in lists], dtype=numpy.int64))
+    asked, generated = ask(generator.model, prompts, search, dataset, options.split, users)
+    index, lists = TitleIndex(titles, facts.k1, facts.b), []
+    for user, known in zip(users.tolist(), asked, strict=True):
+        items = merged_list(index, known, search.per_query, CANDIDATES_PER_USER)
+        lists.append(UserList(user, known.target, len(known.seen), rank_in(items, known.target), items, known.queries))
+    ranks = numpy.array([row.rank or MISSED for row in lists])
     popular = _most_popular_ranks(options, dataset, users)
     summary = GenerationSummary(
         dataset=dataset.name,

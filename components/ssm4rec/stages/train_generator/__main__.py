@@ -8,14 +8,15 @@ from typing import Any
 from ssm4rec.artifacts.curve import Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.names import CANDIDATES_PER_USER
 from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, write_generator
 from ssm4rec.llm.generator_settings import SCRATCH
 from ssm4rec.llm.generator_training import train_generator
 from ssm4rec.llm.language_models import memory_advice
-from ssm4rec.llm.queries import QueryPrompts
-from ssm4rec.llm.recommending import tune_search
+from ssm4rec.llm.queries import QueryPrompts, draw_users
+from ssm4rec.llm.query_generation import ask
 from ssm4rec.llm.sources import check_source_unchanged
-from ssm4rec.llm.title_retrieval import check_titles
+from ssm4rec.llm.title_retrieval import check_titles, tune
 from ssm4rec.runtime.files import cache_folder, held_by_this_process
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
@@ -70,7 +71,10 @@ def run(options: Settings) -> None:
         prompts = QueryPrompts(generator.tokenizer, titles, recipe.prompt)
         with held_by_this_process(checkpoints):
             trained = train_generator(task, generator.model, prompts, distributed, checkpoints, track)
-        tuned = tune_search(task, generator, prompts, titles)
+        search = recipe.search
+        users = draw_users(dataset, "validation", search.tuning_users, task.seed)
+        asked, _ = ask(generator.model, prompts, search, dataset, "validation", users)
+        tuned = tune(titles, asked, search.per_query, CANDIDATES_PER_USER)
         facts = GeneratorFacts(
             model=task.name,
             source=recipe.source,
