@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ssm4rec.ops.backend import choose_backend
-from ssm4rec.ops.centred_convolution import centred_convolution, centred_convolution_sequential
+from ssm4rec.ops.convolution import centred_convolution, centred_convolution_sequential
 
 
 @pytest.fixture(params=["torch", "sequential"])

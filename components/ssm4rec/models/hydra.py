@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from ssm4rec.models.mamba2 import Mamba2Config
 from ssm4rec.models.mixer import initial_convolution, initial_dt_bias, last_alone
-from ssm4rec.ops.centred_convolution import centred_convolution
+from ssm4rec.ops.convolution import centred_convolution
 from ssm4rec.ops.ssd import ssd
 
 
@@ -47,8 +47,7 @@ class Hydra(nn.Module):
         self.n_heads = inner // config.headdim
         mixed = inner + 4 * config.d_state  # what passes the convolution: x, b and c forward, b and c backward
         self.in_proj = nn.Linear(d_model, inner + mixed + 2 * self.n_heads, bias=False)
-        weight, bias = initial_convolution(mixed, config.d_conv)
-        self.conv1d_weight, self.conv1d_bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.conv1d_weight, self.conv1d_bias = initial_convolution(mixed, config.d_conv)
         self.dt_bias = nn.Parameter(initial_dt_bias(self.n_heads))  # of both directions, as is the decay rate
         self.A_log = nn.Parameter(torch.zeros(self.n_heads))
         self.fc_D = nn.Linear(inner, self.n_heads, bias=False)

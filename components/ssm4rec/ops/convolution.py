@@ -1,6 +1,6 @@
-"""Causal depthwise convolution, as in the Mamba blocks.
+"""Depthwise convolutions: causal, as in the Mamba blocks, and centred, as in the Hydra block.
 
-Shapes: B batch, L length, C channels, W kernel width.
+Shapes: B batch, L length, C channels, W kernel width; of a centred one W is odd, R = (W - 1) / 2 its reach.
 """
 
 import torch
@@ -35,10 +35,10 @@ def causal_convolution(
         ):
             y = _fused(x, weight, bias, segments, initial_state)
         case _ if segments is None:
-            y = depthwise(_before(x, weight.shape[1], initial_state), weight, bias)
+            y = _depthwise(_before(x, weight.shape[1], initial_state), weight, bias)
         case _:
             padded = _before(x, weight.shape[1], initial_state)
-            y = depthwise_in_segments(padded, weight, bias, _ids_before(segments, weight.shape[1]), segments)
+            y = _depthwise_in_segments(padded, weight, bias, _ids_before(segments, weight.shape[1]), segments)
     return y, _last_inputs(x, weight.shape[1], segments, initial_state)
 
 
@@ -60,6 +60,47 @@ def causal_convolution_sequential(
     return torch.stack(outputs, dim=1), recent
 
 
+def centred_convolution(x: Tensor, weight: Tensor, bias: Tensor, segments: Tensor | None = None) -> Tensor:
+    """Convolve each channel over time; output t sees inputs t - R .. t + R of its own segment, zeros outside it.
+
+    Args:
+        x: (B, L, C).
+        weight: (C, W); column R multiplies the present step, the columns after it the steps ahead.
+        bias: (C,).
+        segments: ids (B, L), never falling along a row; None: each row is one segment.
+
+    Returns:
+        The outputs (B, L, C).
+
+    Raises:
+        ValueError: W is even, so that no step is in the middle.
+    """
+    if weight.shape[1] % 2 == 0:
+        raise ValueError(f"a centred convolution has an odd width, not {weight.shape[1]}")
+    if backend_of("centred_convolution", x.device) == "sequential":
+        return centred_convolution_sequential(x, weight, bias, segments)
+    reach = weight.shape[1] // 2
+    padded = functional.pad(x, (0, 0, reach, reach))
+    if segments is None:
+        return _depthwise(padded, weight, bias)
+    ids = functional.pad(segments, (reach, reach))  # any id does there: the inputs are 0
+    return _depthwise_in_segments(padded, weight, bias, ids, segments)
+
+
+def centred_convolution_sequential(x: Tensor, weight: Tensor, bias: Tensor, segments: Tensor | None = None) -> Tensor:
+    """Evaluate the definition step by step: the reference. Args and returns: as :func:`centred_convolution`."""
+    L, reach = x.shape[1], weight.shape[1] // 2
+    outputs = []
+    for t in range(L):
+        near = slice(max(0, t - reach), min(L, t + reach + 1))
+        window = x[:, near]  # (B, up to W, C)
+        if segments is not None:
+            window = window * (segments[:, near] == segments[:, t : t + 1])[..., None]
+        columns = slice(near.start - t + reach, near.stop - t + reach)
+        outputs.append((window * weight[:, columns].T).sum(1) + bias)
+    return torch.stack(outputs, dim=1)
+
+
 def _before(x: Tensor, width: int, initial_state: Tensor | None) -> Tensor:
     """Return x with the W - 1 inputs before it in front, (B, W - 1 + L, C)."""
     if initial_state is None:
@@ -72,22 +113,17 @@ def _ids_before(segments: Tensor, width: int) -> Tensor:
     return torch.cat([segments[:, :1].expand(-1, width - 1), segments], dim=1)
 
 
-def depthwise(padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _depthwise(padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return (B, L, C) of inputs (B, L + W - 1, C): output t sees inputs t .. t + W - 1."""
     # As an image of height 1 whose channels lie last, nothing is transposed: half the time of conv1d on a CPU.
     image = padded.transpose(1, 2)[:, :, None]  # (B, C, 1, L + W - 1)
     return functional.conv2d(image, weight[:, None, None], bias, groups=len(weight))[:, :, 0].transpose(1, 2)
 
 
-def depthwise_in_segments(padded: Tensor, weight: Tensor, bias: Tensor, ids: Tensor, segments: Tensor) -> Tensor:
+def _depthwise_in_segments(padded: Tensor, weight: Tensor, bias: Tensor, ids: Tensor, segments: Tensor) -> Tensor:
     """Return the same of what is in each output's segment: a sum of W masked products.
 
-    Args:
-        padded: (B, L + W - 1, C).
-        weight: (C, W).
-        bias: (C,).
-        ids: segments of the inputs, (B, L + W - 1).
-        segments: of the outputs, (B, L).
+    ``ids`` (B, L + W - 1) are the segments of the inputs, ``segments`` (B, L) those of the outputs.
     """
     L, y = segments.shape[1], bias
     for k in range(weight.shape[1]):

@@ -5,6 +5,7 @@ The library is compiled at installation; importing this module raises ImportErro
 """
 
 import ctypes
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,40 +90,31 @@ class _SelectiveScan(torch.autograd.Function):
             tensor if tensor is None else tensor.contiguous() for tensor in (segment_starts, initial_state)
         )
         B, L, E = x.shape
-        N, R = b.shape[2], A.shape[1]
-        sizes = (variant, torch.get_num_threads(), B, L, E, N, R)
+        N = b.shape[2]
+        ctx.sizes = (variant, torch.get_num_threads(), B, L, E, N, A.shape[1])
         starts = x.new_empty(_library.selective_scan_starts(B, L, E, N)) if any(ctx.needs_input_grad) else None
         y, state = torch.empty_like(x), x.new_empty(B, E, N)
         inputs = (x, dt, A, b, c, segment_starts)
-        _done(_library.selective_scan_forward(*sizes, *_addresses(*inputs, initial_state, y, state, starts)))
+        _call(_library.selective_scan_forward, ctx.sizes, *inputs, initial_state, y, state, starts)
         ctx.save_for_backward(*inputs, starts)
         ctx.set_materialize_grads(False)
-        ctx.variant = variant
         return y, state
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, y_gradient: Tensor | None, state_gradient: Tensor | None) -> tuple[Tensor | None, ...]:
         *inputs, starts = ctx.saved_tensors
-        x, dt, A, b, c, _ = inputs
+        x, dt, _, b, c, _ = inputs
         y_gradient = torch.zeros_like(x) if y_gradient is None else y_gradient.contiguous()
         state_gradient = None if state_gradient is None else state_gradient.contiguous()
-        B, L, E = x.shape
-        N, R = b.shape[2], A.shape[1]
-        sizes = (ctx.variant, torch.get_num_threads(), B, L, E, N, R)
+        _, _, B, _, E, N, R = ctx.sizes
         of_rows, of_state = x.new_empty(B, E, R), x.new_empty(B, E, N)
         of_x, of_dt, of_b, of_c = (torch.empty_like(tensor) for tensor in (x, dt, b, c))
-        pointers = _addresses(
-            *inputs, starts, y_gradient, state_gradient, of_x, of_dt, of_rows, of_b, of_c, of_state
-        )  # fmt: skip
-        _done(_library.selective_scan_backward(*sizes, *pointers))
+        slopes, gradients = (y_gradient, state_gradient), (of_x, of_dt, of_rows, of_b, of_c, of_state)
+        _call(_library.selective_scan_backward, ctx.sizes, *inputs, starts, *slopes, *gradients)
         return of_x, of_dt, of_rows.sum(0), of_b, of_c, None, of_state if ctx.needs_input_grad[6] else None, None
 
 
-def _addresses(*tensors: Tensor | None) -> list[int | None]:
-    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-
-
-def _done(status: int) -> None:
-    if status != 0:
+def _call(function: Callable[..., int], sizes: tuple[int, ...], *tensors: Tensor | None) -> None:
+    if function(*sizes, *(None if tensor is None else tensor.data_ptr() for tensor in tensors)) != 0:
         raise MemoryError("selective scan: no memory for the kernel's own arrays")

@@ -111,13 +111,15 @@ def ssd_chunked(
     x = (x * dt[..., None]).view(B, K, Q, H, P).transpose(2, 3)  # (B, K, H, Q, P)
     b, c = b.view(B, K, Q, -1), c.view(B, K, Q, -1)  # (B, K, Q, N)
     log_decay = (dt * A).view(B, K, Q, H).transpose(2, 3).cumsum(-1)  # (B, K, H, Q), from the chunk's start
-    masks = None if segments is None else _SegmentMasks(segments.view(B, K, Q))
+    if segments is not None:
+        ids = segments.view(B, K, 1, Q)
+        entering = torch.cat([ids[:, :1, :, :1], ids[:, :-1, :, -1:]], dim=1)  # (B, K, 1, 1): at each chunk's start
 
     # 2. Inside each chunk: y_i = sum over j <= i of exp(decay from j to i) (c_i . b_j) dt_j x_j.
     span = log_decay[..., :, None] - log_decay[..., None, :]  # (B, K, H, Q, Q)
     absent = torch.ones(Q, Q, dtype=torch.bool, device=x.device).triu(1)  # the future
-    if masks is not None:
-        absent = absent | masks.apart
+    if segments is not None:
+        absent = absent | (ids[..., :, None] != ids[..., None, :])
     # Masked before exp: above the diagonal the exponent is positive and could overflow.
     mixer = torch.exp(span.masked_fill(absent, -torch.inf)) * (c @ b.transpose(-1, -2))[:, :, None]
     y = mixer @ x  # (B, K, H, Q, P)
@@ -125,9 +127,9 @@ def ssd_chunked(
     # 3. What each chunk adds to the state by its end.
     to_end = torch.exp(log_decay[..., -1:] - log_decay)  # (B, K, H, Q)
     chunk_decay = torch.exp(log_decay[..., -1])[..., None, None]  # (B, K, H, 1, 1)
-    if masks is not None:
-        to_end = to_end * masks.reaches_end
-        chunk_decay = chunk_decay * masks.whole
+    if segments is not None:
+        to_end = to_end * (ids == ids[..., -1:])
+        chunk_decay = chunk_decay * (ids[..., -1:] == entering)[..., None]
     added = (x * to_end[..., None]).transpose(-1, -2) @ b[:, :, None]  # (B, K, H, P, N)
 
     # 4. The state at each chunk's start: a recurrence over K chunks.
@@ -143,28 +145,10 @@ def ssd_chunked(
 
     # 5. What the state at the start gives to each step.
     from_start = torch.exp(log_decay)
-    if masks is not None:
-        from_start = from_start * masks.from_start
+    if segments is not None:
+        from_start = from_start * (ids == entering)
     carried = (c[:, :, None] @ start.transpose(-1, -2)) * from_start[..., None]  # (B, K, H, Q, P)
     return (y + carried).transpose(2, 3).reshape(B, K * Q, H, P)[:, :L], state
-
-
-class _SegmentMasks:
-    """Where segments part, for chunks of ids (B, K, Q), each with a place for the heads.
-
-    Attributes:
-        apart: two steps of a chunk are of different segments, (B, K, 1, Q, Q).
-        reaches_end: the step's segment is that of the chunk's last step, (B, K, 1, Q).
-        from_start: the step's segment is the one that enters the chunk, (B, K, 1, Q).
-        whole: the segment that enters is that of the chunk's last step, (B, K, 1, 1, 1).
-    """
-
-    def __init__(self, ids: Tensor) -> None:
-        entering = torch.cat([ids[:, :1, 0], ids[:, :-1, -1]], dim=1)[..., None]  # (B, K, 1)
-        self.apart = (ids[..., :, None] != ids[..., None, :])[:, :, None]
-        self.reaches_end = (ids == ids[..., -1:])[:, :, None]
-        self.from_start = (ids == entering)[:, :, None]
-        self.whole = (ids[..., -1:] == entering)[..., None, None]
 
 
 def _ssd_cuda(
