@@ -54,7 +54,7 @@ def lrurec_by_hand(model: LRURec, items: list[int]) -> numpy.ndarray:
     weights = {name: value.detach().numpy() for name, value in model.named_parameters()}
     gelu = numpy.vectorize(lambda number: 0.5 * number * (1 + math.erf(number / math.sqrt(2))))
     x = normalize(weights["item_embedding.weight"][items])
-    for index in range(model.config.n_layers):
+    for index in range(len(model.layers)):
         part = {
             name.removeprefix(f"layers.{index}."): value
             for name, value in weights.items()

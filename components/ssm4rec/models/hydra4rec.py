@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.hydra import Hydra, HydraConfig
-from ssm4rec.models.mixer import last_alone, valid_mask
+from ssm4rec.models.mixer import valid_mask
 from ssm4rec.models.recommender import Recommender, initialize, item_embedding
 from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 
@@ -153,9 +153,8 @@ class _Layer(nn.Module):
     def __init__(self, config: Hydra4RecConfig) -> None:
         super().__init__()
         self.mixer = Hydra(config.mixer, config.d_model)
-        self.after = AfterMixer(config.d_model, config.d_ff, config.dropout, residual=config.n_layers > 1)
+        self.after = AfterMixer(config, residual=config.n_layers > 1)
 
     def forward(self, x: Tensor, present: Tensor, segments: Tensor | None, lengths: Tensor | None) -> Tensor:
-        mixed = self.mixer(x, present, segments, lengths)
-        out: Tensor = self.after(x if lengths is None else last_alone(x, lengths), mixed)
+        out: Tensor = self.after(x, self.mixer(x, present, segments, lengths), lengths)
         return out

@@ -23,11 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.feed_forward import AfterMixer
-from ssm4rec.models.mixer import MixerState, at_last, last_alone
-from ssm4rec.models.recommender import INITIAL_DEVIATION, item_embedding
+from ssm4rec.models.mixer import Memory, at_last, last_alone
+from ssm4rec.models.recommender import INITIAL_DEVIATION
 from ssm4rec.models.repeat_term import RepeatTerm
-from ssm4rec.models.serving import RecurrentLayer, RecurrentRecommender
+from ssm4rec.models.serving import RecurrentRecommender
 from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 from ssm4rec.ops.linear_recurrence import linear_recurrence
 
@@ -94,18 +93,13 @@ class LRURec(RecurrentRecommender):
     """Items (B, L) to hidden states (B, L, D), or (B, L, D + 1) with an output bias."""
 
     def __init__(self, config: LRURecConfig, item_count: int) -> None:
-        super().__init__(config)
-        self.config = config
-        self.item_embedding = item_embedding(item_count, config.d_model)
+        super().__init__(config, item_count, lambda: LinearRecurrentUnit(config), residual=True, norm_eps=1e-5)
         self.item_bias = nn.Parameter(torch.empty(item_count)) if config.output_bias else None
-        self.dropout = nn.Dropout(config.dropout)
-        self.norm = nn.LayerNorm(config.d_model)
-        self.layers = nn.ModuleList(_layer(config) for _ in range(config.n_layers))
         _initialize(self)
 
     def read(
-        self, items: Tensor, segments: Tensor | None, memory: MixerState | None, lengths: Tensor | None
-    ) -> tuple[Tensor, MixerState]:
+        self, items: Tensor, segments: Tensor | None, memory: Memory | None, lengths: Tensor | None
+    ) -> tuple[Tensor, Memory]:
         """Return hidden states and the recurrent units' states, one tensor (B, C, 2) per layer."""
         x, states = super().read(items, segments, memory, lengths)
         if self.item_bias is not None:
@@ -118,11 +112,6 @@ class LRURec(RecurrentRecommender):
         """Return the output vectors of items 1..V: (V, D), or with their biases as a last column (V, D + 1)."""
         vectors = super().item_vectors()
         return vectors if self.item_bias is None else torch.cat([vectors, self.item_bias[:, None]], dim=1)
-
-
-def _layer(config: LRURecConfig) -> RecurrentLayer:
-    unit = LinearRecurrentUnit(config)
-    return RecurrentLayer(unit, AfterMixer(config.d_model, config.d_ff, config.dropout, residual=True))
 
 
 class LinearRecurrentUnit(nn.Module):
@@ -147,10 +136,10 @@ class LinearRecurrentUnit(nn.Module):
         self,
         x: Tensor,
         segments: Tensor | None = None,
-        state: MixerState | None = None,
+        state: Memory | None = None,
         lengths: Tensor | None = None,
         ends: Tensor | None = None,
-    ) -> tuple[Tensor, MixerState]:
+    ) -> tuple[Tensor, Memory]:
         """Return the mixed sequence (B, L, D) and the state: real and imaginary parts (B, C, 2); see ``mixer.py``."""
         # Both parts come from one matrix product, side by side, so that they are complex numbers without a copy; the
         # scale is applied to the weights, which are smaller than the inputs.

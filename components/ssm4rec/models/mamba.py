@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, last_alone, valid_mask
+from ssm4rec.models.mixer import Memory, initial_convolution, initial_dt_bias, inputs_before, last_alone, valid_mask
 from ssm4rec.models.recommender import INITIAL_DEVIATION
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
@@ -56,17 +56,15 @@ class Mamba(nn.Module):
         inner = config.expand * d_model
         self.rank = config.dt_rank or math.ceil(d_model / 16)
         self.in_proj = nn.Linear(d_model, 2 * inner, bias=False)
-        weight, bias = initial_convolution(inner, config.d_conv)
-        self.conv1d_weight, self.conv1d_bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.conv1d_weight, self.conv1d_bias = initial_convolution(inner, config.d_conv)
         self.x_proj = nn.Linear(inner, self.rank + 2 * config.d_state, bias=False)
         # Not an nn.Linear: a shell that initializes those must not decide how the steps start.
         weight, bias = torch.empty(inner, self.rank), torch.zeros(inner)
-        match config.init:
-            case "mamba":
-                weight.uniform_(-(self.rank**-0.5), self.rank**-0.5)
-                bias = initial_dt_bias(inner)
-            case "paper":
-                weight.normal_(std=INITIAL_DEVIATION)
+        if config.init == "mamba":
+            weight.uniform_(-(self.rank**-0.5), self.rank**-0.5)
+            bias = initial_dt_bias(inner)
+        else:
+            weight.normal_(std=INITIAL_DEVIATION)
         self.dt_proj_weight = nn.Parameter(weight)
         self.dt_bias = nn.Parameter(bias)
         rates = torch.arange(1, config.d_state + 1, dtype=weight.dtype)  # S4D-real
@@ -78,10 +76,10 @@ class Mamba(nn.Module):
         self,
         x: Tensor,
         segments: Tensor | None = None,
-        state: MixerState | None = None,
+        state: Memory | None = None,
         lengths: Tensor | None = None,
         ends: Tensor | None = None,
-    ) -> tuple[Tensor, MixerState]:
+    ) -> tuple[Tensor, Memory]:
         """Return the mixed sequence (B, L, D) and the state: (B, W - 1, E) and (B, E, N); see ``mixer.py``."""
         N = self.config.d_state
         recent, memory = state or (None, None)

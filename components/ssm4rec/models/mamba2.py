@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mixer import MixerState, initial_convolution, initial_dt_bias, inputs_before, last_alone, valid_mask
+from ssm4rec.models.mixer import Memory, initial_convolution, initial_dt_bias, inputs_before, last_alone, valid_mask
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.ssd import ssd
 
@@ -51,8 +51,7 @@ class Mamba2(nn.Module):
         self.n_heads = inner // config.headdim
         mixed = inner + 2 * config.d_state  # what passes the convolution: x, b and c
         self.in_proj = nn.Linear(d_model, inner + mixed + self.n_heads, bias=False)
-        weight, bias = initial_convolution(mixed, config.d_conv)
-        self.conv1d_weight, self.conv1d_bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.conv1d_weight, self.conv1d_bias = initial_convolution(mixed, config.d_conv)
         self.dt_bias = nn.Parameter(initial_dt_bias(self.n_heads))
         self.A_log = nn.Parameter(torch.log(torch.empty(self.n_heads).uniform_(1, 16)))
         self.D = nn.Parameter(torch.ones(self.n_heads))
@@ -63,10 +62,10 @@ class Mamba2(nn.Module):
         self,
         x: Tensor,
         segments: Tensor | None = None,
-        state: MixerState | None = None,
+        state: Memory | None = None,
         lengths: Tensor | None = None,
         ends: Tensor | None = None,
-    ) -> tuple[Tensor, MixerState]:
+    ) -> tuple[Tensor, Memory]:
         """Return the mixed sequence (B, L, D) and the state: (B, W - 1, C) and (B, H, P, N); see ``mixer.py``."""
         B, L, _ = x.shape
         N, P = self.config.d_state, self.config.headdim

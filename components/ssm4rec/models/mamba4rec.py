@@ -13,10 +13,9 @@ from typing import Any
 
 from torch import nn
 
-from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.mamba import Mamba, MambaConfig
-from ssm4rec.models.recommender import initialize, item_embedding
-from ssm4rec.models.serving import RecurrentLayer, RecurrentRecommender
+from ssm4rec.models.recommender import initialize
+from ssm4rec.models.serving import RecurrentRecommender
 from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 
 
@@ -68,13 +67,5 @@ class Mamba4Rec(RecurrentRecommender):
     """Items (B, L) to hidden states (B, L, D) through recurrent mixers."""
 
     def __init__(self, config: RecommenderConfig, item_count: int, build_mixer: Callable[[], nn.Module]) -> None:
-        super().__init__(config)
-        self.item_embedding = item_embedding(item_count, config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
-        self.norm = nn.LayerNorm(config.d_model, eps=1e-12)
-        residual = config.n_layers > 1
-        self.layers = nn.ModuleList(
-            RecurrentLayer(build_mixer(), AfterMixer(config.d_model, config.d_ff, config.dropout, residual=residual))
-            for _ in range(config.n_layers)
-        )
+        super().__init__(config, item_count, build_mixer, residual=config.n_layers > 1)
         self.apply(initialize)

@@ -15,10 +15,10 @@ One event at a time is L = 1 with a state. Shapes: B batch, L length, D width, C
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-MixerState = tuple[Tensor, ...]
-"""Each tensor (B, ...)."""
+Memory = tuple[Tensor, ...]
+"""What a mixer or a model carries from one part of a sequence to the next; each tensor (B, ...)."""
 
 
 def valid_mask(lengths: Tensor, steps: int) -> Tensor:
@@ -53,10 +53,11 @@ def last_alone(x: Tensor, lengths: Tensor) -> Tensor:
     return at_last(x, lengths)[:, None]
 
 
-def initial_convolution(channels: int, width: int) -> tuple[Tensor, Tensor]:
+def initial_convolution(channels: int, width: int) -> tuple[nn.Parameter, nn.Parameter]:
     """Return weights (C, W) and biases (C,) of a depthwise convolution, drawn as torch's own layer draws them."""
     bound = width**-0.5
-    return torch.empty(channels, width).uniform_(-bound, bound), torch.empty(channels).uniform_(-bound, bound)
+    weight, bias = torch.empty(channels, width), torch.empty(channels)
+    return nn.Parameter(weight.uniform_(-bound, bound)), nn.Parameter(bias.uniform_(-bound, bound))
 
 
 def initial_dt_bias(count: int) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm4rec.models.mixer import last_alone, valid_mask
+from ssm4rec.models.mixer import Memory, last_alone, valid_mask
 from ssm4rec.models.recommender import initialize, item_embedding
 from ssm4rec.models.serving import ServingRecommender
 from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
@@ -104,7 +104,7 @@ class SASRec(ServingRecommender):
             attends[-1] = _masked(last_alone(mask, lengths)[:, None])
         return self._read(items, places, attends, lengths)
 
-    def read_histories(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def read_histories(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, Memory]:
         """Return hidden states (B, D) and memory after histories (B, L) of which the last M items are read."""
         M = self.max_length
         read = lengths.clamp(max=M)
@@ -116,9 +116,7 @@ class SASRec(ServingRecommender):
         memory = (functional.pad(last, (0, M - len(steps))), *(part for cache in caches for part in cache.parts))
         return hidden, memory
 
-    def read_events(
-        self, memory: tuple[Tensor, ...], events: Tensor, items: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def read_events(self, memory: Memory, events: Tensor, items: Tensor) -> tuple[Tensor, Memory]:
         """Return hidden states (B, D) and memory after one more item (B,) of every user."""
         full = events >= self.max_length
         if not full.any():
@@ -133,7 +131,7 @@ class SASRec(ServingRecommender):
         joined = [torch.cat(pair)[order] for pair in zip((short[0], *short[1]), (hidden, *after), strict=True)]
         return joined[0], tuple(joined[1:])
 
-    def _append(self, memory: tuple[Tensor, ...], events: Tensor, items: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _append(self, memory: Memory, events: Tensor, items: Tensor) -> tuple[Tensor, Memory]:
         """Add an item to histories shorter than M: one query against the keys so far."""
         rows = torch.arange(len(items), device=items.device)
         window, *parts = memory

@@ -8,6 +8,7 @@ Shapes: B users, L length, D width, V items.
 
 import json
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ssm4rec.models.feed_forward import AfterMixer
-from ssm4rec.models.mixer import MixerState, last_alone
-from ssm4rec.models.recommender import Recommender
+from ssm4rec.models.mixer import Memory
+from ssm4rec.models.recommender import Recommender, item_embedding
+from ssm4rec.models.sizes import RecommenderConfig
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_file
 
@@ -35,7 +37,7 @@ class ServingState:
             rounded up, uint8, or (B, 0) for a model without a repeat term.
     """
 
-    memory: tuple[Tensor, ...]
+    memory: Memory
     hidden: Tensor
     events: Tensor
     had: Tensor
@@ -53,21 +55,20 @@ class ServingRecommender(Recommender):
     """A causal recommender that can resume from a state."""
 
     @abstractmethod
-    def read_histories(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def read_histories(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, Memory]:
         """Return hidden states (B, D) and memory after histories (B, L), padded on the right, of ``lengths`` (B,)."""
 
     @abstractmethod
-    def read_events(
-        self, memory: tuple[Tensor, ...], events: Tensor, items: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def read_events(self, memory: Memory, events: Tensor, items: Tensor) -> tuple[Tensor, Memory]:
         """Return hidden states (B, D) and memory after one more item (B,) of every user, who had ``events`` (B,)."""
 
     def prefill(self, items: Tensor, lengths: Tensor) -> ServingState:
         """Return the state after histories (B, L), padded on the right, of ``lengths`` (B,) items."""
         hidden, memory = self.read_histories(items, lengths)
-        had = torch.zeros(len(items), self._had_bytes(), dtype=torch.uint8, device=items.device)
+        had = items.new_zeros(len(items), 0, dtype=torch.uint8)
         if self.repeat_term is not None:
-            among = torch.zeros(len(items), 8 * had.shape[1] + 1, dtype=torch.uint8, device=items.device)
+            size = -(-len(self.item_vectors()) // 8)
+            among = items.new_zeros(len(items), 8 * size + 1, dtype=torch.uint8)
             bits = among.scatter(1, items, 1)[:, 1:].reshape(len(items), -1, 8)
             had = (bits << _bits(items.device)).sum(2, dtype=torch.uint8)
         return ServingState(memory, hidden, lengths, had)
@@ -87,9 +88,6 @@ class ServingRecommender(Recommender):
         bits = (state.had[..., None] >> _bits(state.had.device)) & 1  # (B, V / 8, 8)
         seen = bits.flatten(1)[:, : len(self.item_vectors())].flatten().nonzero()[:, 0]
         return self.score(state.hidden, seen)
-
-    def _had_bytes(self) -> int:
-        return 0 if self.repeat_term is None else -(-len(self.item_vectors()) // 8)
 
     def step(
         self, state: ServingState, items: Tensor, sequence_numbers: Tensor | None = None
@@ -131,35 +129,42 @@ class ServingRecommender(Recommender):
 class RecurrentLayer(nn.Module):
     """A causal mixer and what follows it; arguments and result as in ``mixer.py``."""
 
-    def __init__(self, mixer: nn.Module, after: AfterMixer) -> None:
+    def __init__(self, mixer: nn.Module, config: RecommenderConfig, *, residual: bool) -> None:
         super().__init__()
         self.mixer = mixer
-        self.after = after
+        self.after = AfterMixer(config, residual=residual)
 
     def forward(
-        self,
-        x: Tensor,
-        segments: Tensor | None,
-        state: MixerState | None,
-        lengths: Tensor | None,
-        ends: Tensor | None,
-    ) -> tuple[Tensor, MixerState]:
+        self, x: Tensor, segments: Tensor | None, state: Memory | None, lengths: Tensor | None, ends: Tensor | None
+    ) -> tuple[Tensor, Memory]:
         """Return the layer's output (B, L, D), or at the ``ends`` alone (B, 1, D), and the mixer's state."""
         mixed, state = self.mixer(x, segments, state, lengths, ends)
-        return self.after(x if ends is None else last_alone(x, ends), mixed), state
+        return self.after(x, mixed, ends), state
 
 
 class RecurrentRecommender(ServingRecommender):
     """A stack of mixers whose states are the whole memory: a step costs the same after any number of events."""
 
-    dropout: nn.Dropout
-    norm: nn.LayerNorm
-    layers: nn.ModuleList
-    """Each a :class:`RecurrentLayer`."""
+    def __init__(
+        self,
+        config: RecommenderConfig,
+        item_count: int,
+        build_mixer: Callable[[], nn.Module],
+        *,
+        residual: bool,
+        norm_eps: float = 1e-12,
+    ) -> None:
+        super().__init__(config)
+        self.item_embedding = item_embedding(item_count, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(config.d_model, eps=norm_eps)
+        self.layers = nn.ModuleList(
+            RecurrentLayer(build_mixer(), config, residual=residual) for _ in range(config.n_layers)
+        )
 
     def read(
-        self, items: Tensor, segments: Tensor | None, memory: MixerState | None, lengths: Tensor | None
-    ) -> tuple[Tensor, MixerState]:
+        self, items: Tensor, segments: Tensor | None, memory: Memory | None, lengths: Tensor | None
+    ) -> tuple[Tensor, Memory]:
         """Return hidden states (B, L, D) and the layers' states one after another; arguments as in ``mixer.py``.
 
         With ``lengths`` the hidden states are those of the last real positions, (B, 1, D).
@@ -177,17 +182,12 @@ class RecurrentRecommender(ServingRecommender):
         """Return hidden states (B, L, D), or (B, 1, D), for items (B, L)."""
         return self.read(items, segments, None, lengths)[0]
 
-    def read_histories(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def read_histories(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, Memory]:
         """Return hidden states (B, D) and states after histories (B, L) of ``lengths`` (B,) items, however long."""
         hidden, memory = self.read(items, None, None, lengths)
         return hidden[:, 0], memory
 
-    def read_events(
-        self,
-        memory: tuple[Tensor, ...],
-        events: Tensor,  # noqa: ARG002 - the states do not count
-        items: Tensor,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def read_events(self, memory: Memory, events: Tensor, items: Tensor) -> tuple[Tensor, Memory]:  # noqa: ARG002
         """Return hidden states (B, D) and states after one more item (B,) of every user."""
         hidden, after = self.read(items[:, None], None, memory, None)
         return hidden[:, 0], after
