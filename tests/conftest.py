@@ -1,13 +1,13 @@
 """What tests of several folders share: data sets made by hand, refusals, tiny language models, a real S3 store."""
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 
+from ssm4rec.settings.command_line import run_stage
 from tests.datasets import write_dataset_folder
 from tests.seaweed import ObjectStore, object_store_on
 
@@ -39,13 +39,12 @@ def cycle_dataset(write_dataset: WriteDataset) -> Path:
 
 
 @pytest.fixture
-def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refusal:
-    """Return a function that calls a command with flags, which must refuse them in one line; it returns the line."""
+def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Return a function that runs a stage with flags, which it must refuse in one line; it returns the line."""
 
-    def call(main: Callable[[], None], *flags: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, flags)])
+    def call(run: Callable[[Any], None], *flags: object) -> str:
         with pytest.raises(SystemExit) as stopped:
-            main()
+            run_stage(get_type_hints(run)["options"].parser(), run, [str(flag) for flag in flags])
         assert stopped.value.code == 2
         written = capsys.readouterr().err.splitlines()
         (line,) = [line for line in written if line.strip() and "[00:" not in line]  # but for progress bars

@@ -11,7 +11,7 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from ssm4rec.stages.prepare_data.__main__ import main
+from ssm4rec.stages.prepare_data.__main__ import run
 from tests.conftest import Refusal
 from tests.mlflow_server import mlflow_server
 from tests.pipelines.studies import run_study
@@ -85,7 +85,7 @@ def test_an_error_line_shows_no_secret(address: str, flag: str, tmp_path: Path, 
     flags = {"--source": str(tmp_path / "events.csv"), flag: address}
     given = [part for pair in flags.items() for part in pair]
     line = refusal(
-        main, "--dataset", "events", "--name", "own", *given, "--cache-dir", tmp_path / "cache", "--k-core", "0",
+        run, "--dataset", "events", "--name", "own", *given, "--cache-dir", tmp_path / "cache", "--k-core", "0",
         "--dataset-dir", tmp_path / "dataset",
     )  # fmt: skip
     assert SECRET not in line
@@ -93,7 +93,7 @@ def test_an_error_line_shows_no_secret(address: str, flag: str, tmp_path: Path, 
 
 def test_a_wrong_password_and_a_closed_bucket(guarded: str, tmp_path: Path, refusal: Refusal) -> None:
     flags = ("--dataset", "events", "--dataset-dir", tmp_path / "dataset", "--cache-dir", tmp_path / "cache")
-    line = refusal(main, *flags, "--source", f"http://you:{SECRET}@{guarded}/events.csv?signature={SECRET}")
+    line = refusal(run, *flags, "--source", f"http://you:{SECRET}@{guarded}/events.csv?signature={SECRET}")
     assert "403" in line
     assert SECRET not in line
 

@@ -14,7 +14,7 @@ from ssm4rec.artifacts.preferences import write_pairs
 from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings
-from ssm4rec.stages.align_llm.__main__ import main, run
+from ssm4rec.stages.align_llm.__main__ import run
 from ssm4rec.stages.align_llm.settings import Settings
 
 CPU = torch.device("cpu")
@@ -118,7 +118,7 @@ def test_too_little_memory_is_said(dataset, pairs, adapter, tmp_path, refusal, m
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a capacity of ...")
 
     monkeypatch.setattr("ssm4rec.stages.align_llm.__main__.align", fill)
-    said = refusal(main, *flags(dataset, pairs, adapter, tmp_path / "out"))
+    said = refusal(run, *flags(dataset, pairs, adapter, tmp_path / "out"))
     assert "too small (CUDA out of memory); lower align.steps.batch, align.prompt" in said
 
 
@@ -126,7 +126,7 @@ def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, refus
     out = tmp_path / "out"
 
     def message(*more, pairs=pairs, dataset=dataset):
-        return refusal(main, *flags(dataset, pairs, adapter, out, *more))
+        return refusal(run, *flags(dataset, pairs, adapter, out, *more))
 
     other = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
     assert "adapter: trained on toy" in message(dataset=other)

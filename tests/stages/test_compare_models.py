@@ -17,7 +17,7 @@ from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.artifacts.ranks import Origin, write_candidates, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
-from ssm4rec.stages.compare_models.__main__ import main, run
+from ssm4rec.stages.compare_models.__main__ import run
 from ssm4rec.stages.compare_models.component import compare_models
 from ssm4rec.stages.compare_models.settings import Settings
 from tests.conftest import Refusal, WriteDataset
@@ -133,7 +133,7 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(
         ("--executor-input: not JSON", [], ["--executor-input", "{{$}}"]),
     ):
         out = tmp_path / "out" / "comparison.json"
-        assert expected in refusal(main, *flags(circle, evaluations, out), *more)
+        assert expected in refusal(run, *flags(circle, evaluations, out), *more)
         assert not out.parent.exists()
 
 

@@ -12,7 +12,7 @@ from ssm4rec.artifacts.curve import VALIDATION, read_curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.names import BASELINES, TIME_BASELINES
 from ssm4rec.evaluation.metrics import all_metrics
-from ssm4rec.stages.evaluate.__main__ import main, run
+from ssm4rec.stages.evaluate.__main__ import run
 from ssm4rec.stages.evaluate.settings import Settings
 from ssm4rec.stages.train_recommender.__main__ import run as run_training
 from ssm4rec.stages.train_recommender.settings import Settings as TrainRecommenderSettings
@@ -94,7 +94,7 @@ def test_a_refitted_model_is_refused_on_the_items_it_was_trained_on(
 ) -> None:
     refitted = train(cycle_dataset, tmp_path / "refitted", "sasrec", "training.epochs=1,training.refit=true")
     out = tmp_path / "out"
-    said = refusal(main, *flags(cycle_dataset, refitted, out, "--split", "validation"))
+    said = refusal(run, *flags(cycle_dataset, refitted, out, "--split", "validation"))
     assert "trained on the validation items (training.refit)" in said
     assert not out.exists()
     run(Settings.parser().parse_args(flags(cycle_dataset, refitted, out)))
@@ -106,23 +106,23 @@ def test_foreign_and_damaged_inputs(
 ) -> None:
     out = tmp_path / "out"
     other_data = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
-    assert "trained on toy" in refusal(main, *flags(other_data, model, out))
+    assert "trained on toy" in refusal(run, *flags(other_data, model, out))
 
     mixed_data = tmp_path / "mixed"
     shutil.copytree(cycle_dataset, mixed_data)
     shutil.copy(other_data / "sequences.parquet", mixed_data)
-    assert "belongs to another dataset than manifest.json" in refusal(main, *flags(mixed_data, model, out))
+    assert "belongs to another dataset than manifest.json" in refusal(run, *flags(mixed_data, model, out))
 
     mixed_model = train(cycle_dataset, tmp_path / "mamba", "2mamba4rec")
     shutil.copy(model / "model.safetensors", mixed_model)
-    assert "weights of another model than the 2mamba4rec" in refusal(main, *flags(cycle_dataset, mixed_model, out))
+    assert "weights of another model than the 2mamba4rec" in refusal(run, *flags(cycle_dataset, mixed_model, out))
 
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:50])
-    assert "damaged" in refusal(main, *flags(cycle_dataset, model, out))
+    assert "damaged" in refusal(run, *flags(cycle_dataset, model, out))
     weights.unlink()
-    assert "no such file; train the model again" in refusal(main, *flags(cycle_dataset, model, out))
+    assert "no such file; train the model again" in refusal(run, *flags(cycle_dataset, model, out))
     (model / "config.json").write_text("{}")
-    assert "not the config of a recommender" in refusal(main, *flags(cycle_dataset, model, out))
-    assert "--split training: unknown" in refusal(main, *flags(cycle_dataset, model, out, "--split", "training"))
+    assert "not the config of a recommender" in refusal(run, *flags(cycle_dataset, model, out))
+    assert "--split training: unknown" in refusal(run, *flags(cycle_dataset, model, out, "--split", "training"))
     assert not out.exists()

@@ -178,15 +178,15 @@ def test_what_training_refuses(cycle_dataset, circle, tmp_path, refusal):
         (["--language-model", "./nowhere"], "config.json: no such file"),
         (["--overrides", "prompt.maximum_tokens=5"], "more than prompt.maximum_tokens=5"),
     ):
-        assert message in refusal(training.main, *training_flags(circle, out, *more))
+        assert message in refusal(training.run, *training_flags(circle, out, *more))
     table = pyarrow.parquet.read_table(circle / "items.parquet")
     nothing = pyarrow.nulls(len(table), pyarrow.string())
     pyarrow.parquet.write_table(table.set_column(2, "title", nothing), circle / "items.parquet")
     assert "column title is empty, and language models read titles" in refusal(
-        training.main, *training_flags(circle, out)
+        training.run, *training_flags(circle, out)
     )
     (circle / "items.parquet").unlink()
-    assert "no such file; run prepare_data first" in refusal(training.main, *training_flags(circle, out))
+    assert "no such file; run prepare_data first" in refusal(training.run, *training_flags(circle, out))
     assert not out.exists()
 
 
@@ -194,15 +194,15 @@ def test_what_evaluation_refuses(circle, write_dataset, add_titles, tmp_path, re
     process(training, *training_flags(circle, tmp_path))
     generator, out = tmp_path / "generator", tmp_path / "out"
     assert "--split train: unknown" in refusal(
-        evaluating.main, *evaluation_flags(circle, generator, out, "--split", "train")
+        evaluating.run, *evaluation_flags(circle, generator, out, "--split", "train")
     )
     other = add_titles(write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other"))
-    assert "trained on toy" in refusal(evaluating.main, *evaluation_flags(other, generator, out))
+    assert "trained on toy" in refusal(evaluating.run, *evaluation_flags(other, generator, out))
     weights = generator / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    assert "model.safetensors: damaged" in refusal(evaluating.main, *evaluation_flags(circle, generator, out))
+    assert "model.safetensors: damaged" in refusal(evaluating.run, *evaluation_flags(circle, generator, out))
     shutil.rmtree(generator)
-    assert "generator.json: no such file" in refusal(evaluating.main, *evaluation_flags(circle, generator, out))
+    assert "generator.json: no such file" in refusal(evaluating.run, *evaluation_flags(circle, generator, out))
     assert not out.exists()
 
 

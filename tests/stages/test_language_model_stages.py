@@ -123,7 +123,7 @@ def test_a_sample_of_users(circle, adapter, tmp_path):
 def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model, write_dataset, tmp_path, refusal):
     out, llama = tmp_path / "out", language_model("llama")
     other = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
-    say = lambda *more: refusal(finetuning.main, *finetune_flags(circle, llama, out, *more))  # noqa: E731
+    say = lambda *more: refusal(finetuning.run, *finetune_flags(circle, llama, out, *more))  # noqa: E731
     assert "column title" in say("--dataset-dir", untitled(other))
     assert "another data set" in say("--dataset-dir", write_titles(other))
     assert "of the test split, not of validation" in say("--candidates", circle / "test.parquet")
@@ -135,10 +135,10 @@ def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model
     assert "no field 'rounds'" in say("--overrides", "finetune.rounds=2")
     assert "no such file" in say("--candidates", tmp_path / "nothing.parquet")
     assert "config.json: no such file" in say("--language-model", f"{tmp_path}/nothing")
-    gpt = refusal(finetuning.main, *finetune_flags(circle, language_model("gpt2"), out, "--overrides",
+    gpt = refusal(finetuning.run, *finetune_flags(circle, language_model("gpt2"), out, "--overrides",
                                                      "finetune.lora.modules=q_proj+v_proj"))  # fmt: skip
     assert "LoRA does not fit it" in gpt
-    say = lambda *more: refusal(ranking.main, *rank_flags(circle, adapter, out, *more))  # noqa: E731
+    say = lambda *more: refusal(ranking.run, *rank_flags(circle, adapter, out, *more))  # noqa: E731
     assert "--split training: unknown" in say("--split", "training")
     assert "of the validation split, not of test" in say("--candidates", circle / "validation.parquet")
     assert "adapter: trained on toy" in say("--dataset-dir", other)

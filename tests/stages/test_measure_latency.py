@@ -14,7 +14,7 @@ from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.ops.backend import choose_backend
 from ssm4rec.report.measurements import gather_latency, why_not_measured
-from ssm4rec.stages.measure_latency.__main__ import computing_threads, main, run
+from ssm4rec.stages.measure_latency.__main__ import computing_threads, run
 from ssm4rec.stages.measure_latency.settings import Settings
 from tests.conftest import Refusal
 from tests.trained_models import write_random_model
@@ -128,7 +128,7 @@ def test_what_cannot_be_measured_is_refused(
     out = tmp_path / "out"
 
     def error(*more: str, of: list[Path] = models) -> str:
-        return refusal(main, *flags(cycle_dataset, out, *more), "--models", *of)
+        return refusal(run, *flags(cycle_dataset, out, *more), "--models", *of)
 
     assert "only 40 users of toy have a test target; draw them with replacement" in error("--users=1500")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -161,7 +161,7 @@ def test_of_several_windows_the_longest_is_measured(cycle_dataset: Path, tmp_pat
     weights = load_file(folders[20] / "model.safetensors").values()
     assert sizes == sum(tensor.numel() * tensor.element_size() for tensor in weights)
     assert "other: a second sasrec of profile smoke and seed 0" in refusal(
-        main, *flags(cycle_dataset, tmp_path / "no", *more), other
+        run, *flags(cycle_dataset, tmp_path / "no", *more), other
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import read_pairs
-from ssm4rec.stages.mine_preferences.__main__ import main, run
+from ssm4rec.stages.mine_preferences.__main__ import run
 from ssm4rec.stages.mine_preferences.settings import Settings
 from ssm4rec.stages.prepare_data.__main__ import run as run_preparation
 from ssm4rec.stages.prepare_data.settings import Settings as PrepareDataSettings
@@ -157,7 +157,7 @@ def test_inputs_at_fault(prepare: Prepare, write_dataset: "object", tmp_path: Pa
 
     def error(dataset: Path, *more: str) -> str:
         files = (f"--pairs={out / 'pairs'}", f"--counts={out / 'counts'}")
-        said = refusal(main, f"--dataset-dir={dataset}", *files, *more)
+        said = refusal(run, f"--dataset-dir={dataset}", *files, *more)
         assert not out.exists() or not list(out.iterdir())
         return said
 

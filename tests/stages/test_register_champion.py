@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from ssm4rec.stages.register_champion.__main__ import main, run
+from ssm4rec.stages.register_champion.__main__ import run
 from ssm4rec.stages.register_champion.settings import Settings
 from ssm4rec.tracking import start_study, start_task
 from tests.conftest import Refusal
@@ -167,7 +167,7 @@ def test_foreign_and_damaged_inputs(folder: Path, tmp_path: Path, refusal: Refus
 
     def error(dataset: Path, *models: Path) -> str:
         named = ("--models", *models) if models else ()
-        said = refusal(main, "--dataset-dir", dataset, "--champion-dir", out / "champion", *named)
+        said = refusal(run, "--dataset-dir", dataset, "--champion-dir", out / "champion", *named)
         assert not out.exists()
         return said
 

@@ -16,8 +16,9 @@ from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import BASELINES, CUTOFFS, METRICS, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.runtime.files import MARKER, write_json
+from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.flags import Read, described
-from ssm4rec.stages.report.__main__ import main
+from ssm4rec.stages.report.__main__ import run
 from ssm4rec.stages.report.component import report
 from ssm4rec.stages.report.settings import Settings
 from ssm4rec.studies.comparative.study import Files
@@ -172,19 +173,18 @@ def outputs(folder):
 
 
 @pytest.fixture
-def stage(monkeypatch, capsys):
+def stage(capsys):
     """Run the stage in this process; return its exit status and what it wrote to stderr."""
 
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["report", "--study", "comparative", *map(str, arguments)])
+    def call(*arguments):
         try:
-            main()
+            run_stage(Settings.parser(), run, ["--study", "comparative", *map(str, arguments)])
             status = 0
         except SystemExit as stop:
             status = stop.code
         return status, capsys.readouterr().err
 
-    return run
+    return call
 
 
 def test_by_hand(tmp_path):

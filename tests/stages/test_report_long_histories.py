@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssm4rec.artifacts.dataset import SequenceDataset
-from ssm4rec.stages.report.__main__ import main
+from ssm4rec.stages.report.__main__ import run
 from tests.conftest import Refusal
 from tests.evaluation.test_windows import dataset, ranks_of, summary  # noqa: F401 - a fixture
 from tests.studies.long_histories.files import latency, write_ranks_file
@@ -45,5 +45,5 @@ def test_what_does_not_belong_is_refused(
     flags += ["--ranks", *(files[f"ranks{window}"] for window in ranks)]
     outputs = {"--report-html": "a", "--report-markdown": "b", "--results": "c", "--figures": "d"}
     flags += [part for flag, name in outputs.items() for part in (flag, out / name)]
-    assert message in refusal(main, *flags)
+    assert message in refusal(run, *flags)
     assert not out.exists()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
-from ssm4rec.stages.report.__main__ import main, run
+from ssm4rec.stages.report.__main__ import run
 from ssm4rec.stages.report.settings import Settings
 from tests.conftest import Refusal, WriteDataset
 from tests.studies.long_histories.files import write_ranks_file
@@ -71,13 +71,13 @@ def test_what_does_not_belong_is_refused(
     files: Files, tmp_path: Path, refusal: Refusal,
     metrics: tuple[str, ...], ranks: tuple[str, ...], more: tuple[str, ...], message: str,
 ) -> None:  # fmt: skip
-    assert message in refusal(main, *command(files, tmp_path / "out", metrics, ranks), *more)
+    assert message in refusal(run, *command(files, tmp_path / "out", metrics, ranks), *more)
     assert not (tmp_path / "out").exists()
 
 
 def test_another_order_of_events_is_refused(files: Files, tmp_path: Path, refusal: Refusal) -> None:
     change_manifest(files["dataset"], event_order={"name": "exact"})
-    line = refusal(main, *command(files, tmp_path / "out", ("with",), ("with",)))
+    line = refusal(run, *command(files, tmp_path / "out", ("with",), ("with",)))
     assert f"--dataset-dir {files['dataset']}: the order of events is exact" in line
     assert "run prepare_data with --event-order recbole" in line
     assert not (tmp_path / "out").exists()
@@ -87,6 +87,6 @@ def test_another_data_set_is_refused(
     write_dataset: WriteDataset, files: Files, tmp_path: Path, refusal: Refusal
 ) -> None:
     files["dataset"] = write_dataset([[1, 2, 3, 4]], name="ml-100k", folder="other")
-    line = refusal(main, *command(files, tmp_path / "out", ("with",), ("with",)))
+    line = refusal(run, *command(files, tmp_path / "out", ("with",), ("with",)))
     assert "the data set is ml-100k: the published figures are of ml-1m" in line
     assert not (tmp_path / "out").exists()

@@ -129,10 +129,5 @@ def _numbers(alignment: Trained) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Run the stage from the command line."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)

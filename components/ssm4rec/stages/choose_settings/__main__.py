@@ -19,10 +19,5 @@ def run(options: Settings) -> None:
         logger.info("%s: %s at %g", model, optimizer, scale)
 
 
-def main() -> None:
-    """Run the stage."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)

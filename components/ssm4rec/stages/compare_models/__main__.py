@@ -48,10 +48,5 @@ def _log_pairs(comparison: Comparison, protocol: str) -> None:
     )
 
 
-def main() -> None:
-    """Run the stage from the command line."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)

@@ -118,10 +118,5 @@ def _shown_name(row: GenerationRow) -> str:
     return f"{owner}{row.protocol}/{row.metric}"
 
 
-def main() -> None:
-    """Run the stage from the command line."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)

@@ -136,10 +136,5 @@ def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list
     return folder / checkpoint_name(name, *chosen, dataset.fingerprint, retrieved, *titles)
 
 
-def main() -> None:
-    """Run the stage from the command line."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)

@@ -212,10 +212,5 @@ def _say(summary: LatencySummary) -> None:
         )
 
 
-def main() -> None:
-    """Run the stage from the command line."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)

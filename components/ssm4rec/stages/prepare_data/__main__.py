@@ -172,10 +172,5 @@ def _check_titles(titles: Series, item_ids: Series, source: Source, options: Set
     log.warning("warning: only %s of %s items have a title; check --items-source", titled_items, len(titles))
 
 
-def main() -> None:
-    """Run the stage."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)

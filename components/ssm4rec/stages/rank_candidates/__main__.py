@@ -196,10 +196,5 @@ def _rank(
     return rankings, pace
 
 
-def main() -> None:
-    """Run the stage from the command line."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)

@@ -57,10 +57,5 @@ def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folde
     return contenders
 
 
-def main() -> None:
-    """Run the stage from the command line."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)

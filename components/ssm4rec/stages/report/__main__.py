@@ -57,10 +57,5 @@ def naming_its_flag(options: Settings) -> Iterator[None]:
         raise InputError(f"{' and '.join(one.flag for one in takers)} {error}{way_out}") from None
 
 
-def main() -> None:
-    """Run the stage."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)

@@ -124,10 +124,5 @@ def _shown(facts: GeneratorFacts) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Run the stage from the command line."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)

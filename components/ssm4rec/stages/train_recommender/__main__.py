@@ -109,10 +109,5 @@ def _train_and_write(options: Settings, task: Task[Recipe], distributed: Distrib
     )  # fmt: skip
 
 
-def main() -> None:
-    """Run the stage from the command line."""
-    run_stage(Settings.parser(), run)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(Settings.parser(), run)
