@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.settings.executor_input import input_paths, local_path, optional_input_paths, write_executor_output
+from ssm4rec.settings.executor_input import input_paths, local_path, write_executor_output
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_an_output_that_is_not_there_is_refused(tmp_path):
 
 @pytest.mark.parametrize("empty", [{}, {"ranks": None}, {"ranks": {}}, {"ranks": {"artifacts": []}}])
 def test_an_input_that_may_be_left_out_is_empty(empty):
-    assert optional_input_paths(json.dumps({"inputs": {"artifacts": empty}}), "ranks") == []
+    assert input_paths(json.dumps({"inputs": {"artifacts": empty}}), "ranks", optional=True) == []
     given = {"ranks": {"artifacts": [{"uri": "/runs/ranks"}]}}
-    assert optional_input_paths(json.dumps({"inputs": {"artifacts": given}}), "ranks") == [Path("/runs/ranks")]
+    assert input_paths(json.dumps({"inputs": {"artifacts": given}}), "ranks", optional=True) == [Path("/runs/ranks")]
     with pytest.raises(InputError, match="executor-input"):
-        optional_input_paths("{}", "ranks")
+        input_paths("{}", "ranks", optional=True)

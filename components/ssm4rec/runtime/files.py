@@ -28,16 +28,10 @@ MARKER: Final = ".ssm4rec.json"
 STUDY: Final = "study"
 """What a study's folder says instead of a stage; it is never replaced, and gains files."""
 
-CHECKPOINTS_HELD: Final = (
-    "another process trains with these checkpoints; wait for it, or choose another --checkpoint-dir"
-)
-
 
 @contextmanager
 def whole_folder(target: Path, stage: str, shared: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder next to ``target`` that becomes ``target`` when the block succeeds.
-
-    When the block raises, the temporary folder is removed and ``target`` is left as it was.
+    """Yield a temporary folder next to ``target`` that becomes ``target`` when the block succeeds, else is removed.
 
     Args:
         target: missing, an empty folder, or one that ``stage`` wrote earlier.
@@ -57,7 +51,12 @@ def whole_folder(target: Path, stage: str, shared: bool = False) -> Iterator[Pat
         if shared and target.is_dir():
             return
         refuse_foreign_folder(target, stage)
-        _replace_folder(target, partial)
+        old = partial.with_name(f"{partial.name}-old")
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+        sync(target.parent)
+        _remove(old)
 
 
 @contextmanager
@@ -73,7 +72,6 @@ def whole_file(target: Path, shared: bool = False) -> Iterator[Path]:
     """
     target = target.absolute()
     refuse_other_than_file(target)
-    make_folder(target.parent)
     with _partial(target, Path.touch, shared) as partial:
         yield partial
         sync(partial)
@@ -87,11 +85,9 @@ def refuse_foreign_folder(target: Path, stage: str) -> None:
     if not _refuse_other_than(target, stat.S_ISDIR, "a folder") or not any(target.iterdir()):
         return
     way_out = "choose another path, or remove it yourself"
-    try:
-        marker = json.loads((target / MARKER).read_text(encoding="utf-8"))
-        writer, files = str(marker["stage"]), {str(name) for name in marker["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{target}: a folder that {stage} did not write ({MARKER} is not in it); {way_out}") from None
+    writer, files = folder_marker(target)
+    if not writer:
+        raise InputError(f"{target}: a folder that {stage} did not write ({MARKER} is not in it); {way_out}")
     if writer != stage:
         raise InputError(f"{target}: a folder that {writer} wrote, not {stage}; {way_out}")
     for name in _files(target):
@@ -99,12 +95,13 @@ def refuse_foreign_folder(target: Path, stage: str) -> None:
             raise InputError(f"{target}: {name!r} in it was not written by {stage}, which would replace it; {way_out}")
 
 
-def folder_writer(folder: Path) -> str | None:
-    """Return the stage that a folder says wrote it, None if it says nothing."""
+def folder_marker(folder: Path) -> tuple[str, set[str]]:
+    """Return the stage that a folder says wrote it, "" if it says nothing, and its files."""
     try:
-        return str(json.loads((folder / MARKER).read_text(encoding="utf-8"))["stage"])
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return str(marker["stage"]), set(marker.get("files", ()))
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return "", set()
 
 
 def refuse_other_than_file(target: Path) -> None:
@@ -113,17 +110,16 @@ def refuse_other_than_file(target: Path) -> None:
 
 
 @contextmanager
-def held_by_this_process(folder: Path, refusal: str = CHECKPOINTS_HELD) -> Iterator[None]:
+def held_by_this_process(
+    folder: Path,
+    refusal: str = "another process trains with these checkpoints; wait for it, or choose another --checkpoint-dir",
+) -> Iterator[None]:
     """Make a folder and keep other processes that call this out of it while the block runs.
 
     What was made and is still empty when the block ends is removed: what is refused leaves no folder.
 
-    Args:
-        folder: such as one of checkpoints.
-        refusal: what to say of the folder when another process holds it.
-
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it; ``refusal`` says so of the folder.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     make_folder(folder)
@@ -176,13 +172,13 @@ def read_json(path: Path) -> Any:
         )
         if "\\u" in text:
             json.dumps(document, ensure_ascii=False).encode()
+        return document
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not a JSON file ({reason(error)})") from None
     except RecursionError:
         raise InputError(f"{path}: not a JSON file (nested too deeply)") from None
-    return document
 
 
 def _no_number(name: str) -> None:
@@ -230,9 +226,11 @@ def _refuse_other_than(target: Path, is_wanted: Callable[[int], bool], wanted: s
 @contextmanager
 def _partial(target: Path, make: Callable[[Path], None], shared: bool) -> Iterator[Path]:
     """Make and lock a temporary file or folder; those of earlier writers are removed now, and this one at the end."""
+    make_folder(target.parent)
     prefix = f".{target.name}.partial-"
     refusal = InputError(f"{target}: another process is writing it; wait for that, or choose another path")
-    for earlier in _earlier(target.parent, prefix):
+    # Not glob: a name may hold its wildcards.
+    for earlier in (path for path in target.parent.iterdir() if path.name.startswith(prefix)):
         with suppress(OSError), try_lock(earlier) as lock:  # OSError: gone by now, or somebody else's
             if lock is Lock.TAKEN and not shared:
                 raise refusal
@@ -249,27 +247,11 @@ def _partial(target: Path, make: Callable[[Path], None], shared: bool) -> Iterat
         _remove(partial)
 
 
-def _earlier(folder: Path, prefix: str) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return [Path(entry.path) for entry in entries if entry.name.startswith(prefix)]
-
-
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _replace_folder(target: Path, partial: Path) -> None:
-    old = partial.with_name(f"{partial.name}-old")
-    if target.exists():
-        target.rename(old)
-    partial.rename(target)
-    sync(target.parent)
-    _remove(old)
 
 
 def _files(folder: Path) -> list[str]:

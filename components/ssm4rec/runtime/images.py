@@ -32,12 +32,12 @@ def repository(role: str) -> str:
 @functools.cache
 def revision() -> str:
     """Return the commit that is checked out, with ``-dirty`` where files differ from it, or ``unknown``."""
-    folder = Path(__file__).parent
     try:
-        commands = (["git", "rev-parse", "--short=12", "HEAD"], ["git", "status", "--porcelain"])
         commit, changes = (
-            subprocess.check_output(command, cwd=folder, text=True, stderr=subprocess.DEVNULL).strip()
-            for command in commands
+            subprocess.check_output(
+                ["git", *command], cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL
+            ).strip()
+            for command in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain"))
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -56,9 +56,5 @@ def image(role: str) -> str:
 CPU_IMAGE: Final = image("cpu")
 TRAIN_IMAGE: Final = image("cpu" if ACCELERATOR == "cpu" else "train")
 LLM_IMAGE: Final = image("llm")
-_IMAGES: Final = {"cpu": CPU_IMAGE, "train": TRAIN_IMAGE, "llm": LLM_IMAGE}
-
-
-def image_of(role: str) -> str:
-    """Return the image of a role of ``ROLES``; with ``ACCELERATOR=cpu`` recommenders train in the CPU image."""
-    return _IMAGES[role]
+IMAGES: Final = {"cpu": CPU_IMAGE, "train": TRAIN_IMAGE, "llm": LLM_IMAGE}
+"""By the role of ``ROLES``; with ``ACCELERATOR=cpu`` recommenders train in the CPU image."""

@@ -6,6 +6,7 @@ Amazon's store), AWS_REGION or AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -84,23 +85,19 @@ def upload(files: Iterable[Path], folder: Path, address: str) -> int:
         InputError: the store cannot be reached or refuses; says at which file, and why.
     """
     bucket, prefix = split_s3_address(address)
-    place = address
-    copied = 0
-    try:
+    with _answering(address):
         client = s3_client(attempts=4)
         present = {entry["Key"]: entry for entry in _entries(client, bucket, prefix)}
-        for path in files:
-            key = "/".join(filter(None, (prefix, path.relative_to(folder).as_posix())))
-            place, known, facts = f"s3://{bucket}/{key}", present.get(key), path.stat()
-            # The store's clock shows whole seconds.
-            if known and known["Size"] == facts.st_size and known["LastModified"].timestamp() >= int(facts.st_mtime):
-                continue
+    copied = 0
+    for path in files:
+        key = "/".join(filter(None, (prefix, path.relative_to(folder).as_posix())))
+        known, facts = present.get(key), path.stat()
+        # The store's clock shows whole seconds.
+        if known and known["Size"] == facts.st_size and known["LastModified"].timestamp() >= int(facts.st_mtime):
+            continue
+        with _answering(f"s3://{bucket}/{key}"):
             client.upload_file(str(path), bucket, key)
-            copied += 1
-    except boto3.exceptions.S3UploadFailedError as error:
-        raise InputError(f"{place}: the store takes no more ({error})") from None
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        raise InputError(f"{place}: the store does not answer as it should ({error})") from None
+        copied += 1
     return copied
 
 
@@ -111,13 +108,22 @@ def list_objects(address: str) -> list[tuple[str, int, str]]:
         InputError: nothing lies there, or the store cannot be reached or refuses.
     """
     bucket, prefix = split_s3_address(address)
-    try:
+    with _answering(address):
         entries = list(_entries(s3_client(attempts=4), bucket, prefix))
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        raise InputError(f"{address}: the store does not answer as it should ({error})") from None
     if not entries:
         raise InputError(f"{address}: nothing lies there; check bucket and prefix")
     return [(entry["Key"].removeprefix(prefix), entry["Size"], entry.get("ETag", "")) for entry in entries]
+
+
+@contextmanager
+def _answering(place: str) -> Iterator[None]:
+    """Turn the errors of a store into an InputError that names the place."""
+    try:
+        yield
+    except boto3.exceptions.S3UploadFailedError as error:
+        raise InputError(f"{place}: the store takes no more ({error})") from None
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise InputError(f"{place}: the store does not answer as it should ({error})") from None
 
 
 def _entries(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
@@ -128,17 +134,15 @@ def _entries(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
 
 
 def download(address: str, folder: Path) -> None:
-    """Copy what lies below ``address`` into a folder; what is there already, of the same size and no older, stays.
+    """Copy what lies below ``address``, s3://bucket/prefix, into a folder, which is made if need be.
 
-    Args:
-        address: s3://bucket/prefix.
-        folder: made if need be; names below it are those below the prefix.
+    What is there already, of the same size and no older, stays.
 
     Raises:
         InputError: nothing lies there, the store cannot be reached or refuses, or a name would leave the folder.
     """
     bucket, prefix = split_s3_address(address)
-    try:
+    with _answering(address):
         client = s3_client(attempts=4)
         present = list(_entries(client, bucket, prefix))
         for entry in present:
@@ -152,7 +156,5 @@ def download(address: str, folder: Path) -> None:
                     continue
             with whole_file(target, shared=True) as partial:
                 client.download_file(bucket, entry["Key"], str(partial))
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        raise InputError(f"{address}: the store does not answer as it should ({error})") from None
     if not present:
         raise InputError(f"{address}: nothing lies there; check bucket and prefix")

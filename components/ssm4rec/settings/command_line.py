@@ -27,10 +27,17 @@ from ssm4rec.settings.outputs import check_paths
 T = TypeVar("T")
 
 # Failures of the machine under the stage that the user, not the programmer, can mend.
-_ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+_ENVIRONMENT_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+}
 
-
-_FULL_DISK = re.compile(
+_FULL_DISK: Final = re.compile(
     r"No space left|StorageFull|FileTooLarge|QuotaExceeded|os error (?:27|28|122)\b|code: (?:27|28|122)\b"
     r"|PytorchStreamWriter failed|file write failed|inline_container.*unexpected pos"
 )
@@ -68,6 +75,16 @@ class StageParser(argparse.ArgumentParser):
         check_paths(self._actions, options)
 
 
+_LONGEST_LABEL: Final = 60
+_LARGEST_SEED: Final = 2**32 - 1
+"""Of numpy's RandomState, LightFM's source of chance; torch and numpy's newer generators take more."""
+
+
+def value_refused(text: str, why: str) -> argparse.ArgumentTypeError:
+    """Return the error of a flag's value."""
+    return argparse.ArgumentTypeError(f"{text or repr(text)}: {why}")
+
+
 def boolean(text: str) -> bool:
     """Parse the value of a true/false flag; KFP passes booleans as text."""
     match text.lower():
@@ -76,12 +93,7 @@ def boolean(text: str) -> bool:
         case "false" | "0" | "no" | "":
             return False
         case _:
-            raise argparse.ArgumentTypeError(f"{text}: neither true nor false")
-
-
-_LONGEST_LABEL: Final = 60
-LARGEST_SEED: Final = 2**32 - 1
-"""Of numpy's RandomState, LightFM's source of chance; torch and numpy's newer generators take more."""
+            raise value_refused(text, "neither true nor false")
 
 
 def whole_number(at_least: int | None = None, at_most: int | None = None) -> Callable[[str], int]:
@@ -95,22 +107,14 @@ def whole_number(at_least: int | None = None, at_most: int | None = None) -> Cal
         try:
             value = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text or repr(text)}: write a whole number") from None
+            raise value_refused(text, "write a whole number") from None
         if at_least is not None and value < at_least:
-            raise argparse.ArgumentTypeError(f"{text}: at least {at_least}")
+            raise value_refused(text, f"at least {at_least}")
         if at_most is not None and value > at_most:
-            raise argparse.ArgumentTypeError(f"{text}: at most {at_most}")
+            raise value_refused(text, f"at most {at_most}")
         return value
 
     return parse
-
-
-seed: Final = whole_number(0, LARGEST_SEED)
-
-
-def value_refused(text: str, why: str) -> argparse.ArgumentTypeError:
-    """Return the error of a flag's value."""
-    return argparse.ArgumentTypeError(f"{text or repr(text)}: {why}")
 
 
 def number(text: str, otherwise: str = "not a number") -> float:
@@ -133,7 +137,7 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text not in names:
-            raise argparse.ArgumentTypeError(f"{text or repr(text)}: unknown; choose from {', '.join(names)}")
+            raise value_refused(text, f"unknown; choose from {', '.join(names)}")
         return text
 
     return parse
@@ -160,9 +164,19 @@ def listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def texts(text: str) -> list[str]:
-    """Parse texts separated by commas, at least one, each once."""
-    return _each_once(text, listed(text), "")
+def several(parse: Callable[[str], T], example: str = "") -> Callable[[str], list[T]]:
+    """Return a type of flags: values that ``parse`` takes, separated by commas, at least one, each once."""
+
+    def parse_all(text: str) -> list[T]:
+        found = [parse(part) for part in listed(text)]
+        if not found:
+            raise argparse.ArgumentTypeError(f"{text!r}: name at least one{example}")
+        for entry in found:
+            if found.count(entry) > 1:
+                raise argparse.ArgumentTypeError(f"{text}: names {entry} twice")
+        return found
+
+    return parse_all
 
 
 def names(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -171,13 +185,7 @@ def names(known: Sequence[str]) -> Callable[[str], list[str]]:
     >>> names(("sasrec", "lrurec"))("lrurec, sasrec")
     ['lrurec', 'sasrec']
     """
-
-    def parse(text: str) -> list[str]:
-        for name in (found := listed(text)):
-            one_of(known)(name)
-        return _each_once(text, found, f"; choose from {', '.join(known)}")
-
-    return parse
+    return several(one_of(known), f"; choose from {', '.join(known)}")
 
 
 def whole_numbers(at_least: int, at_most: int | None = None) -> Callable[[str], list[int]]:
@@ -186,23 +194,12 @@ def whole_numbers(at_least: int, at_most: int | None = None) -> Callable[[str], 
     >>> whole_numbers(at_least=1)("50,200")
     [50, 200]
     """
-
-    def parse(text: str) -> list[int]:
-        return _each_once(text, [whole_number(at_least, at_most)(part) for part in listed(text)], ", such as 1,2")
-
-    return parse
+    return several(whole_number(at_least, at_most), ", such as 1,2")
 
 
-seeds: Final = whole_numbers(0, LARGEST_SEED)
-
-
-def _each_once(text: str, found: list[T], example: str) -> list[T]:
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r}: name at least one{example}")
-    for entry in found:
-        if found.count(entry) > 1:
-            raise argparse.ArgumentTypeError(f"{text}: names {entry} twice")
-    return found
+texts: Final = several(str)
+seed: Final = whole_number(0, _LARGEST_SEED)
+seeds: Final = whole_numbers(0, _LARGEST_SEED)
 
 
 class _Formatter(logging.Formatter):
@@ -249,8 +246,6 @@ def run_stage(parser: StageParser, run: Callable[[Any], None], arguments: Sequen
         with ended_by_signals():
             end_with_parent()
             run(options)
-    except InputError as error:
-        parser.exit(2, f"{parser.prog}: error: {one_line(str(error))}\n")
     except Ended as error:
         with suppress(OSError):
             sys.stderr.write(f"{parser.prog}: {how_it_ended(error.number)}\n")
@@ -258,17 +253,23 @@ def run_stage(parser: StageParser, run: Callable[[Any], None], arguments: Sequen
             sys.stderr.flush()
         # At once: everything has been tidied up by now, and Python's own end would wait for threads of libraries.
         os._exit(128 + error.number)
-    except OSError as error:
-        if error.errno not in _ENVIRONMENT_ERRORS:
-            raise
-        where = error.filename or error.filename2 or "the output folder"
-        line = one_line(f"{where}: {error.strerror}; free space or choose another folder")
-        parser.exit(2, f"{parser.prog}: error: {line}\n")
     except Exception as error:
-        if not _FULL_DISK.search(str(error)):
+        if not (fault := _what_to_mend(error)):
             raise
-        line = one_line(f"a file cannot be written ({reason(error)}); free space or choose another folder")
-        parser.exit(2, f"{parser.prog}: error: {line}\n")
+        parser.exit(2, f"{parser.prog}: error: {one_line(fault)}\n")
+
+
+def _what_to_mend(error: Exception) -> str:
+    """Return what the user can mend, "" of a bug."""
+    way_out = "free space or choose another folder"
+    match error:
+        case InputError():
+            return str(error)
+        case OSError() if error.errno in _ENVIRONMENT_ERRORS:
+            return f"{error.filename or error.filename2 or 'the output folder'}: {error.strerror}; {way_out}"
+        case _ if _FULL_DISK.search(str(error)):
+            return f"a file cannot be written ({reason(error)}); {way_out}"
+    return ""
 
 
 def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -1,9 +1,8 @@
 """What KFP tells a container about its artifacts, and what the container may tell KFP.
 
-A container component hands a stage plain paths, but for two things it needs KFP's own JSON, the executor input, which
-a component passes with ``dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER``: the ``.path`` of a list of artifacts is
-silently that of its first one, and metadata of an output (numbers that the KFP UI shows) has no file of its own.
-By hand there is no executor input: stages take ``""`` for that.
+A stage gets plain paths, but for two things it needs KFP's own JSON, the executor input, which a component passes with
+``dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER``: the ``.path`` of a list of artifacts is silently that of its first
+one, and metadata of an output (numbers that the KFP UI shows) has no file of its own. By hand it is ``""``.
 """
 
 import json
@@ -30,29 +29,13 @@ def local_path(uri: str) -> Path:
     return Path(uri)
 
 
-def input_paths(executor_input: str, name: str) -> list[Path]:
-    """Return the paths of all artifacts of an input, in KFP's order.
+def input_paths(executor_input: str, name: str, optional: bool = False) -> list[Path]:
+    """Return the paths of all artifacts of an input, in KFP's order; of one that is ``optional`` there may be none.
 
     Raises:
         InputError: ``executor_input`` is not an executor input or has no such input.
     """
-    artifacts = _artifacts(executor_input, "inputs", name)
-    return [local_path(artifact["uri"]) for artifact in artifacts]
-
-
-def optional_input_paths(executor_input: str, name: str) -> list[Path]:
-    """Return the paths of all artifacts of an input that a pipeline may leave out.
-
-    JSON made from KFP's protocol buffers leaves out what is empty: a list's artifacts, or the list.
-
-    Raises:
-        InputError: ``executor_input`` is not an executor input.
-    """
-    try:
-        found = _parse(executor_input)["inputs"]["artifacts"].get(name) or {}
-    except (KeyError, TypeError, AttributeError):
-        raise InputError("--executor-input: has no inputs; pass KFP's executor input") from None
-    return input_paths(executor_input, name) if found.get("artifacts") else []
+    return [local_path(artifact["uri"]) for artifact in _artifacts(executor_input, "inputs", name, optional)]
 
 
 def write_executor_output(executor_input: str, metadata: dict[str, dict[str, float | str]]) -> None:
@@ -78,24 +61,20 @@ def write_executor_output(executor_input: str, metadata: dict[str, dict[str, flo
             write_json(place, values)
         shown = {key.replace("@", "_at_"): value for key, value in values.items()}
         artifacts[name] = {"artifacts": [{"name": first["name"], "uri": first["uri"], "metadata": shown}]}
-    output_file = _parse(executor_input)["outputs"]["outputFile"]
-    write_json(Path(output_file), {"artifacts": artifacts})
+    write_json(Path(json.loads(executor_input)["outputs"]["outputFile"]), {"artifacts": artifacts})
 
 
-def _artifacts(executor_input: str, side: str, name: str) -> list[dict[str, Any]]:
+def _artifacts(executor_input: str, side: str, name: str, optional: bool = False) -> list[dict[str, Any]]:
     try:
-        artifacts: list[dict[str, Any]] = list(_parse(executor_input)[side]["artifacts"][name]["artifacts"])
-        whole = all(isinstance(artifact["uri"], str) for artifact in artifacts)
-    except (KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise InputError(f"--executor-input: {side} have no artifact {name!r}; pass KFP's executor input")
-    return artifacts
-
-
-def _parse(executor_input: str) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(executor_input)
+        given = json.loads(executor_input)[side]["artifacts"]
+        # JSON made from KFP's protocol buffers leaves out what is empty: a list's artifacts, or the list.
+        if optional and not (given.get(name) or {}).get("artifacts"):
+            return []
+        artifacts: list[dict[str, Any]] = list(given[name]["artifacts"])
+        if all(isinstance(artifact["uri"], str) for artifact in artifacts):
+            return artifacts
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"--executor-input: not JSON ({error}); leave it out when running by hand") from None
-    return document
+    except (KeyError, TypeError, AttributeError):
+        pass
+    raise InputError(f"--executor-input: {side} have no artifact {name!r}; pass KFP's executor input")

@@ -21,11 +21,11 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, ClassVar, Final, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, get_args, get_origin, get_type_hints
 
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import StageParser, boolean, number, whole_number
-from ssm4rec.settings.executor_input import input_paths, optional_input_paths
+from ssm4rec.settings.executor_input import input_paths
 from ssm4rec.settings.outputs import PathFlag, input_path
 
 logger = logging.getLogger(__name__)
@@ -145,17 +145,10 @@ class Described:
 
     def as_argument(self, value: Any) -> Any:
         """Return a value as KFP takes it."""
-        return as_text(value) if self.component_type is str else value
-
-    @property
-    def default_text(self) -> str | None:
-        """The default as the command line would say it; None where there is none."""
-        if self.default is MISSING:
-            return None
-        return as_text(self.default)
+        return _as_text(value) if self.component_type is str else value
 
 
-def as_text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     """Return a value as a command line says it: tuples with commas, None as ``none``."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
@@ -169,8 +162,7 @@ def described(settings: type) -> list[Described]:
     found = []
     for one in fields(settings):
         hint = hints[one.name]
-        kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-        (note,) = [note for note in notes if isinstance(note, Note)]
+        kind, note = get_args(hint)
         group = vars(owners[one.name]).get("GROUP", "")
         found.append(Described(one.name, kind, note, one.default, group))
     return found
@@ -256,20 +248,20 @@ class SettingsParser(StageParser):
 
 def _argument(one: Described) -> dict[str, Any]:
     """Return how argparse takes a field's flag."""
-    found: dict[str, Any] = {"help": one.note.help.replace("%", "%%")}
     match one.note:
         case Read():
-            found["type"] = input_path
+            parse: Callable[[str], Any] = input_path
         case Written(path=path):
-            found["type"] = path
+            parse = path
         case note:
-            found["type"] = getattr(note, "parse", None) or _PARSERS.get(one.value_type, str)
+            parse = getattr(note, "parse", None) or _PARSERS.get(one.value_type, str)
+    found = {"help": one.note.help.replace("%", "%%"), "type": parse}
     if isinstance(one.note, Read) and one.is_list:
         metavar = "DIR" if one.note.kind in ("Model", "Dataset") else "FILE"
         return {**found, "nargs": "*", "default": (), "metavar": metavar}
     if one.default is MISSING:
         return {**found, "required": True}
-    return {**found, "default": None if isinstance(one.note, Read) else one.default_text}
+    return {**found, "default": None if isinstance(one.note, Read) else _as_text(one.default)}
 
 
 def _from_executor(settings: Iterable[type], given: dict[str, Any]) -> dict[str, Any]:
@@ -280,6 +272,6 @@ def _from_executor(settings: Iterable[type], given: dict[str, Any]) -> dict[str,
         return found
     for one in (one for kind in settings for one in described(kind)):
         if isinstance(one.note, Read) and (one.is_list or one.note.optional):
-            paths = (optional_input_paths if one.note.optional else input_paths)(executor, one.artifact)
+            paths = input_paths(executor, one.artifact, one.note.optional)
             found[one.name] = tuple(paths) if one.is_list else next(iter(paths), None)
     return found

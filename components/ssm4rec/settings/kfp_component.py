@@ -5,7 +5,7 @@ from typing import Any, Final, List  # noqa: UP035
 
 from kfp import dsl
 
-from ssm4rec.runtime.images import image_of
+from ssm4rec.runtime.images import IMAGES
 from ssm4rec.settings.flags import Described, ExecutorInput, Flag, Read, Shown, StageSettings, Written, described
 
 _LIST: Final[Any] = List  # noqa: UP006 - from typing, where kfp looks for it
@@ -21,39 +21,29 @@ def component(settings: type[StageSettings]) -> Any:
     """
     stage = settings.module().rpartition(".")[2]
     found = [one for one in described(settings) if not isinstance(one.note, ExecutorInput)]
-    inputs = [one for one in found if isinstance(one.note, Read)]
-    outputs = [one for one in found if isinstance(one.note, Written | Shown)]
-    order = [
-        *(one for one in inputs if not _may_be_left_out(one)),
-        *(one for one in found if isinstance(one.note, Flag)),
-        *outputs,
-        *(one for one in inputs if _may_be_left_out(one)),
-    ]
-    names = [parameter_name(one) for one in order]
+    parameters = {parameter_name(one): one for one in sorted(found, key=_place)}
 
     def container(*values: Any) -> dsl.ContainerSpec:
-        given = dict(zip((one.name for one in order), values, strict=True))
+        given = dict(zip(parameters, values, strict=True))
         args: list[Any] = []
         for one in described(settings):
             match one.note:
                 case ExecutorInput():
                     args += [one.flag, dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER]
-                case Flag():
-                    args += [one.flag, given[one.name]]
-                case Written(kind="list"):
-                    args += [one.flag, given[one.name]]
+                case Flag() | Written(kind="list"):
+                    args += [one.flag, given[parameter_name(one)]]
                 case Written():
-                    args += [one.flag, given[one.name].path]
+                    args += [one.flag, given[parameter_name(one)].path]
                 case Read() if not (one.is_list or one.note.optional):
                     # A list's .path is silently that of its first artifact, and there is none of nothing: the stage
                     # reads both from the executor input.
-                    args += [one.flag, given[one.name].path]
-        return dsl.ContainerSpec(image=image_of(settings.IMAGE), command=["python", "-m", settings.module()], args=args)
+                    args += [one.flag, given[parameter_name(one)].path]
+        return dsl.ContainerSpec(image=IMAGES[settings.IMAGE], command=["python", "-m", settings.module()], args=args)
 
     container.__name__ = container.__qualname__ = stage
     container.__doc__ = "\n".join(
         [str(settings.__doc__).partition("\n")[0], "", "Args:"]
-        + [f"    {name}: {one.note.help}" for name, one in zip(names, order, strict=True)]
+        + [f"    {name}: {one.note.help}" for name, one in parameters.items()]
     )
     container.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # which inspect, and so kfp, reads
         [
@@ -63,7 +53,7 @@ def component(settings: type[StageSettings]) -> Any:
                 annotation=_annotation(one),
                 default=None if _may_be_left_out(one) else inspect.Parameter.empty,
             )
-            for name, one in zip(names, order, strict=True)
+            for name, one in parameters.items()
         ],
         return_annotation=dsl.ContainerSpec,
     )
@@ -73,6 +63,11 @@ def component(settings: type[StageSettings]) -> Any:
 def parameter_name(one: Described) -> str:
     """Return a field's name in a component."""
     return (one.note.component_name or one.name) if isinstance(one.note, Flag) else one.artifact
+
+
+def _place(one: Described) -> tuple[bool, ...]:
+    """Return what sorts a component's parameters: inputs, flags, outputs, and then what has a default."""
+    return _may_be_left_out(one), isinstance(one.note, Written | Shown), isinstance(one.note, Flag)
 
 
 def _may_be_left_out(one: Described) -> bool:

@@ -9,16 +9,17 @@ downloads, a study's) may hold anything but must not lie in a folder that is rep
 
 import argparse
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from glob import has_magic
 from itertools import chain, permutations, product
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import unquote
 
+from ssm4rec.data.locations import local_path, split_addresses
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import STUDY, folder_writer, refuse_foreign_folder, refuse_other_than_file
+from ssm4rec.runtime.files import STUDY, folder_marker, refuse_foreign_folder, refuse_other_than_file
 
 _LONGEST_NAME: Final = 200
 """Bytes; file systems take 255, and a temporary name is longer than the last."""
@@ -39,43 +40,31 @@ _CHOOSE: Final = "choose another path"
 
 @dataclass(frozen=True)
 class PathFlag:
-    """The type of a flag that is a path.
+    """The type of a flag that names paths.
 
     Attributes:
-        role: ``input``, ``file`` and ``folder`` (outputs).
-        content: of a file its format, a key of ``_BEGINNINGS``; of a folder the stage that writes it.
+        role: ``input``; ``file`` and ``folder``, outputs; and, as texts of which "" is none, ``addresses``: inputs,
+            several separated by commas, of which some may be files or folders of this machine; ``kept``: a folder that
+            only gains files; ``study``: one that is a study's own.
+        content: of an output file its format, a key of ``_BEGINNINGS``; of an output folder the stage that writes it.
     """
 
-    role: Literal["input", "file", "folder"]
+    role: Literal["input", "file", "folder", "addresses", "kept", "study"]
     content: str = ""
 
-    def __call__(self, text: str) -> Path:
+    def __call__(self, text: str) -> Path | str:
         """Parse a value."""
+        if self.role in ("addresses", "kept", "study"):
+            return text
         if not text:
             raise argparse.ArgumentTypeError("an empty path")
         return _expanded(text)
 
 
-@dataclass(frozen=True)
-class TextFlag:
-    """The type of a flag that may be a path; "" is none.
-
-    Attributes:
-        role: ``addresses``: inputs, several separated by commas, of which some may be files or folders of this machine;
-            ``kept``: a folder that only gains files; ``study``: one that is a study's own.
-    """
-
-    role: Literal["addresses", "kept", "study"]
-
-    def __call__(self, text: str) -> str:
-        """Parse a value."""
-        return text
-
-
 input_path: Final = PathFlag("input")
-input_addresses: Final = TextFlag("addresses")
-kept_folder: Final = TextFlag("kept")
-study_folder: Final = TextFlag("study")
+input_addresses: Final = PathFlag("addresses")
+kept_folder: Final = PathFlag("kept")
+study_folder: Final = PathFlag("study")
 
 
 def output_file(form: Literal["Parquet", "JSON", "HTML", "Markdown"]) -> PathFlag:
@@ -93,8 +82,7 @@ class _Given:
     """A path that was given, and the flag, which messages name."""
 
     flag: str
-    role: str
-    content: str
+    kind: PathFlag
     path: Path
 
     def __str__(self) -> str:
@@ -107,10 +95,10 @@ def check_paths(actions: Iterable[argparse.Action], options: argparse.Namespace)
     Raises:
         InputError: an output cannot be written, or would destroy something.
     """
-    given: dict[str, list[_Given]] = {role: [] for role in ("input", "addresses", "file", "folder", "kept", "study")}
+    given = defaultdict(list)
     for path in chain.from_iterable(_given(action, options) for action in actions):
-        given[path.role].append(path)
-    replaced = [*given["file"], *given["folder"]]
+        given[path.kind.role].append(path)
+    replaced, kept_folders = [*given["file"], *given["folder"]], [*given["kept"], *given["study"]]
     for output in replaced:
         _check_target(output)
     for output, source in product(replaced, [*given["input"], *given["addresses"]]):
@@ -120,26 +108,26 @@ def check_paths(actions: Iterable[argparse.Action], options: argparse.Namespace)
         if _holds(output.path, other.path):
             what = "is the same path" if _holds(other.path, output.path) else "lies in it, and it is written as a whole"
             raise InputError(f"{output}: {other} {what}; {_CHOOSE}")
-    for kept in [*given["kept"], *given["study"]]:
+    for kept in kept_folders:
         _check_kept(kept, replaced)
-    _check_places([*replaced, *given["kept"], *given["study"]], given["input"])
+    for written in (*replaced, *kept_folders):
+        _check_place(written, given["input"])
 
 
 def _given(action: argparse.Action, options: argparse.Namespace) -> Iterator[_Given]:
     kind, value = action.type, getattr(options, action.dest, None)
+    if not isinstance(kind, PathFlag) or not value:
+        return
     flag = action.option_strings[-1] if action.option_strings else action.dest
-    if isinstance(kind, PathFlag):
-        for path in value if isinstance(value, list | tuple) else [value]:
-            if path is not None:
-                yield _Given(flag, kind.role, kind.content, Path(path))
-    elif isinstance(kind, TextFlag) and value:
-        if kind.role in ("kept", "study"):
-            yield _Given(flag, kind.role, "", _expanded(value))
-            return
-        for address in value.split(","):
-            path = _local_path(address.strip())
-            if path is not None and path.exists():
-                yield _Given(flag, kind.role, "", path)
+    match kind.role:
+        case "addresses":
+            here = map(local_path, split_addresses(value))
+            paths = [_searched(path) for path in here if path and "\0" not in str(path)]
+        case "kept" | "study":
+            paths = [_expanded(value)]
+        case _:
+            paths = list(value) if isinstance(value, list | tuple) else [Path(value)]
+    yield from (_Given(flag, kind, path) for path in paths)
 
 
 def _expanded(text: str) -> Path:
@@ -149,13 +137,9 @@ def _expanded(text: str) -> Path:
         return Path(text)
 
 
-def _local_path(address: str) -> Path | None:
-    if address.startswith("file://"):
-        address = unquote(address.removeprefix("file://"))
-    if not address or "://" in address or "\0" in address:
-        return None
-    path = Path(address)
-    while has_magic(str(path)) and not path.exists():  # of a pattern, the folder it looks in
+def _searched(path: Path) -> Path:
+    """Return the folder in which a pattern looks; a path as it is."""
+    while has_magic(str(path)) and not path.exists():
         path = path.parent
     return path
 
@@ -168,61 +152,52 @@ def _check_target(output: _Given) -> None:
         raise InputError(f"{output.flag}: the name {path.name[:20]}... is too long; {_CHOOSE}")
     _check_parent(output)
     try:
-        if output.role == "file":
+        if output.kind.role == "file":
             refuse_other_than_file(path)
-            _refuse_other_format(output)
+            _refuse_other_format(path, output.kind.content)
         else:
             for held, name in ((Path.cwd(), "the working folder"), (_expanded("~"), "your home folder")):
                 if _holds(path, held):
                     raise InputError(f"{path}: {name} is it or lies in it, and it would be replaced; {_CHOOSE}")
-            refuse_foreign_folder(path, output.content)
+            refuse_foreign_folder(path, output.kind.content)
             if os.path.ismount(path):
                 raise InputError(f"{path}: a mount point, which cannot be replaced; choose a folder in it")
     except InputError as error:
         raise InputError(f"{output.flag} {error}") from None
 
 
-def _refuse_other_format(output: _Given) -> None:
-    if not output.path.exists():
+def _refuse_other_format(path: Path, form: str) -> None:
+    if not path.exists():
         return
-    with output.path.open("rb") as file:
+    with path.open("rb") as file:
         beginning = file.read(20)
-    known = beginning if output.content == "Parquet" else beginning.lower()
-    if beginning and not known.startswith(_BEGINNINGS[output.content]):
-        raise InputError(f"{output.path}: the file there is not {output.content}, so not an earlier output; {_CHOOSE}")
+    known = beginning if form == "Parquet" else beginning.lower()
+    if beginning and not known.startswith(_BEGINNINGS[form]):
+        raise InputError(f"{path}: the file there is not {form}, so not an earlier output; {_CHOOSE}")
 
 
 def _check_kept(kept: _Given, replaced: list[_Given]) -> None:
-    if os.path.lexists(kept.path) and not kept.path.is_dir():
+    if not os.path.lexists(kept.path):
+        _check_parent(kept)
+    elif not kept.path.is_dir():
         raise InputError(f"{kept}: not a folder; {_CHOOSE}")
-    if kept.path.is_dir() and not os.access(kept.path, os.W_OK | os.X_OK):
+    elif not os.access(kept.path, os.W_OK | os.X_OK):
         raise InputError(f"{kept}: no permission to write there; {_CHOOSE}")
-    _check_parent(kept)
-    if kept.role == "study":
-        _refuse_no_study(kept)
+    elif kept.kind.role == "study":
+        # Reports and links would take the place of what else is in it.
+        names = {entry.name for entry in kept.path.iterdir()}
+        if names and folder_marker(kept.path)[0] != STUDY and not names >= _OF_A_STUDY:
+            raise InputError(
+                f"{kept}: holds {sorted(names)[0]!r}, and is not the folder of a study; choose a new or an empty one"
+            )
     for output in replaced:
         if _holds(output.path, kept.path):
             raise InputError(f"{kept}: lies in {output}, which is replaced as a whole; {_CHOOSE}")
 
 
-def _refuse_no_study(study: _Given) -> None:
-    """Refuse a folder with other things than a study in it: reports and links would take the place of theirs."""
-    if not study.path.is_dir():
-        return
-    names = {entry.name for entry in study.path.iterdir()}
-    if names and folder_writer(study.path) != STUDY and not names >= _OF_A_STUDY:
-        raise InputError(
-            f"{study}: holds {sorted(names)[0]!r}, and is not the folder of a study; choose a new or an empty one"
-        )
-
-
 def _check_parent(written: _Given) -> None:
     """Refuse a path whose folder cannot be made, or not be written to."""
-    if written.role in ("kept", "study") and written.path.is_dir():
-        return
-    for parent in written.path.absolute().parents:
-        if not os.path.lexists(parent):
-            continue
+    for parent in filter(os.path.lexists, written.path.absolute().parents):
         if not parent.is_dir():
             raise InputError(f"{written}: {parent} is not a folder; {_CHOOSE}")
         if not os.access(parent, os.W_OK | os.X_OK):
@@ -230,16 +205,15 @@ def _check_parent(written: _Given) -> None:
         return
 
 
-def _check_places(outputs: list[_Given], inputs: list[_Given]) -> None:
+def _check_place(written: _Given, inputs: list[_Given]) -> None:
     """Refuse a path in an input, or in any folder that a stage wrote as a whole, such as ``model/config.json``."""
-    for written, source in product(outputs, inputs):
+    for source in inputs:
         if _holds(source.path, written.path):
             raise InputError(f"{written}: lies in {source}, which is read and stays as it is; {_CHOOSE}")
-    for written in outputs:
-        for parent in Path(os.path.realpath(written.path)).parents:
-            stage = folder_writer(parent)
-            if stage not in (None, STUDY):
-                raise InputError(f"{written}: lies in {parent}, which {stage} wrote as a whole; {_CHOOSE}")
+    for parent in Path(os.path.realpath(written.path)).parents:
+        stage, _ = folder_marker(parent)
+        if stage not in ("", STUDY):
+            raise InputError(f"{written}: lies in {parent}, which {stage} wrote as a whole; {_CHOOSE}")
 
 
 def _holds(outer: Path, inner: Path) -> bool:

@@ -1,13 +1,12 @@
 """Settings that several stages, and the studies that pass them on, have in common."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.artifacts.names import DEVICES, KERNELS, PRECISIONS, PROFILES, REPORT_HTML, REPORT_MARKDOWN, RESULTS
+from ssm4rec.artifacts.names import DEVICES, KERNELS, PRECISIONS, PROFILES
 from ssm4rec.settings.command_line import label, one_of, seed, seeds, whole_number
-from ssm4rec.settings.flags import ExecutorInput, Flag, Read, StageSettings, Written
-from ssm4rec.settings.outputs import kept_folder, output_file, output_folder
+from ssm4rec.settings.flags import ExecutorInput, Flag, Read
+from ssm4rec.settings.outputs import kept_folder
 
 DatasetDir = Annotated[Path, Read("Dataset", "dataset folder, from prepare_data")]
 Profile = Annotated[str, Flag(f"size of the training: {', '.join(PROFILES)}", one_of(PROFILES))]
@@ -42,21 +41,4 @@ LanguageModelVersion = Annotated[
 ]
 FromKFP = Annotated[str, ExecutorInput()]
 
-FEWEST_RESAMPLES = 100
-Resamples = Annotated[int, Flag("bootstrap draws, and permutations, of the users", whole_number(FEWEST_RESAMPLES))]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportSettings(StageSettings):
-    """What a report is written to."""
-
-    report_html: Annotated[Path, Written("HTML", output_file("HTML"), "the report as one page")] = Path(REPORT_HTML)
-    report_markdown: Annotated[Path, Written("Markdown", output_file("Markdown"), "the report as Markdown")] = Path(
-        REPORT_MARKDOWN
-    )
-    results: Annotated[Path, Written("Artifact", output_file("JSON"), "results.json, every number of the study")] = (
-        Path(RESULTS)
-    )
-    figures: Annotated[
-        Path, Written("Artifact", output_folder("report"), "folder of the figures, each as PNG and CSV")
-    ] = Path("figures")
+Resamples = Annotated[int, Flag("bootstrap draws, and permutations, of the users", whole_number(100))]

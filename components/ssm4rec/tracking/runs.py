@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_EXPERIMENT: Final = "ssm4rec"
 _FOLDER: Final = "folder"
 _AWAY_SECONDS: Final = 10.0
 """How long a stage waits at its start whose study has found MLflow away just before."""
@@ -36,7 +35,16 @@ def finished(tracker: Tracker) -> Iterator[None]:
 @contextmanager
 def tracked_task(name: str, tags: dict[str, str]) -> Iterator[Tracker]:
     """Yield the task's tracker, whose run ends with the block."""
-    tracker = _task_tracker()
+
+    def start(client: "MlflowClient") -> str:
+        if run_id := os.environ.get("MLFLOW_RUN_ID", ""):
+            client.update_run(run_id, status="RUNNING")
+            return run_id
+        parent = os.environ.get("MLFLOW_PARENT_RUN_ID", "")
+        run = client.create_run(_experiment(client), tags={"mlflow.parentRunId": parent} if parent else None)
+        return str(run.info.run_id)
+
+    tracker = Tracker(os.environ.get("MLFLOW_TRACKING_URI", ""), start=start)
     with finished(tracker):
         tracker.name(name, tags)
         yield tracker
@@ -117,31 +125,13 @@ def start_task(name: str, study: dict[str, str]) -> dict[str, str]:
 def end_task(task: dict[str, str], status: str) -> None:
     """End a task's run if its stage did not, such as one that was killed; ``status`` is FINISHED, FAILED or KILLED."""
     if "MLFLOW_RUN_ID" in task:
-        Tracker(task["MLFLOW_TRACKING_URI"], task["MLFLOW_RUN_ID"]).finish_unfinished(status)
-
-
-def _task_tracker() -> Tracker:
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not uri:
-        return Tracker()
-    parent = os.environ.get("MLFLOW_PARENT_RUN_ID", "")
-
-    def start(client: "MlflowClient") -> str:
-        run_id = os.environ.get("MLFLOW_RUN_ID", "")
-        if run_id:
-            client.update_run(run_id, status="RUNNING")
-            return run_id
-        run = client.create_run(_experiment(client), tags={"mlflow.parentRunId": parent} if parent else None)
-        return str(run.info.run_id)
-
-    return Tracker(uri, start=start)
+        Tracker(task["MLFLOW_TRACKING_URI"], task["MLFLOW_RUN_ID"]).finish(status, unless_ended=True)
 
 
 def _experiment(client: "MlflowClient", artifacts: str | None = None) -> str:
-    experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID", "")
-    if not experiment_id:
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
-        location = artifacts if os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:") else None
-        found = client.get_experiment_by_name(name)
-        experiment_id = found.experiment_id if found else client.create_experiment(name, location)
-    return experiment_id
+    if experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID", ""):
+        return experiment_id
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "ssm4rec")
+    location = artifacts if os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:") else None
+    found = client.get_experiment_by_name(name)
+    return found.experiment_id if found else client.create_experiment(name, location)

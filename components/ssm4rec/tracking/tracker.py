@@ -5,28 +5,22 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import one_line
 from ssm4rec.tracking.delivery import Delivery
-from ssm4rec.tracking.names import (
-    LONGEST_NAME,
-    LONGEST_SETTING,
-    LONGEST_SOURCE,
-    cut,
-    dotted,
-    mlflow_name,
-    public_tags,
-)
+from ssm4rec.tracking.names import LONGEST_NAME, LONGEST_SETTING, LONGEST_SOURCE, cut, dotted, mlflow_name, public_tags
 from ssm4rec.tracking.registration import LONGEST_WAIT, Registration
 from ssm4rec.tracking.store import is_refusal, store_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Param, Run, RunTag
+    from mlflow.entities import Run
+
+    Record = Callable[[MlflowClient], object]
 
 logger = logging.getLogger(__name__)
 
@@ -91,14 +85,11 @@ class Tracker:
             self.text("settings.json", json.dumps(flat, indent=2))
 
         def record(client: "MlflowClient") -> None:
-            from mlflow.entities import Param, RunTag
-
             recorded = client.get_run(self._run_id).data.params
             values = {mlflow_name(name): cut(value, LONGEST_SETTING) for name, value in flat.items()}
-            changed = {name: value for name, value in values.items() if recorded.get(name, value) != value}
-            added = [Param(name, value) for name, value in values.items() if name not in changed]
-            tags = [RunTag(mlflow_name(f"resumed.{name}"), value) for name, value in changed.items()]
-            self._log(client, params=added, tags=tags)
+            added = {name: value for name, value in values.items() if recorded.get(name, value) == value}
+            changed = {f"resumed.{name}": value for name, value in values.items() if name not in added}
+            self._log(client, params=added, tags=changed)
 
         self._record("settings", record)
 
@@ -107,32 +98,15 @@ class Tracker:
 
         One that is not finite becomes a tag: stores keep infinity as 1.8e308, or refuse it with all others.
         """
-        now = time.time_ns() // 1_000_000
-
-        def record(client: "MlflowClient") -> None:
-            from mlflow.entities import Metric, RunTag
-
-            points = [
-                Metric(mlflow_name(name), value, now, step) for name, value in values.items() if math.isfinite(value)
-            ]
-            others = {name: value for name, value in values.items() if not math.isfinite(value)}
-            tags = [
-                RunTag(mlflow_name(f"not_finite.{name}"), f"{value} at step {step}") for name, value in others.items()
-            ]
-            self._log(client, metrics=points, tags=tags)
-
-        self._record("metrics", record)
+        moment = time.time_ns() // 1_000_000, step
+        points = {name: value for name, value in values.items() if math.isfinite(value)}
+        others = {f"not_finite.{name}": f"{values[name]} at step {step}" for name in values if name not in points}
+        self._record("metrics", lambda client: self._log(client, metrics=points, moment=moment, tags=others))
 
     def name(self, run_name: str, tags: dict[str, str]) -> None:
         """Give the run the name and the tags by which the UI lists and compares it."""
-
-        def record(client: "MlflowClient") -> None:
-            from mlflow.entities import RunTag
-
-            named = {"mlflow.runName": cut(public_text(run_name), LONGEST_NAME), **public_tags(tags)}
-            self._log(client, tags=[RunTag(key, value) for key, value in named.items()])
-
-        self._record("the run's name", record)
+        named = {"mlflow.runName": cut(public_text(run_name), LONGEST_NAME), **public_tags(tags)}
+        self._record("the run's name", lambda client: self._log(client, tags=named))
 
     def artifact(self, path: Path) -> None:
         """Keep a copy of a file or folder with the run."""
@@ -182,36 +156,28 @@ class Tracker:
             registration.outcome = "not registered: MLflow did not take it"
             self._record("the registered model", lambda client: registration.record(client, self._run_id), LONGEST_WAIT)
 
-    def finish(self, status: str) -> None:
-        """End the run; ``status`` is FINISHED, FAILED or KILLED.
+    def finish(self, status: str, unless_ended: bool = False) -> None:
+        """End the run; ``status`` is FINISHED, FAILED or KILLED. Waits, within limits, until all records are taken.
 
-        Waits, within limits, until all records have been taken.
+        Args:
+            status: to end with.
+            unless_ended: leave the run as it is if somebody has ended it.
         """
 
         def record(client: "MlflowClient") -> None:
-            end_run(client, client.get_run(self._run_id), status)
+            run = client.get_run(self._run_id)
+            if run.info.status == "RUNNING" or not unless_ended:
+                end_run(client, run, status)
 
-        self._end("the run's end", record, status)
-
-    def finish_unfinished(self, status: str) -> None:
-        """End the run if nobody has."""
-
-        def record(client: "MlflowClient") -> None:
-            if client.get_run(self._run_id).info.status == "RUNNING":
-                client.set_terminated(self._run_id, status)
-
-        self._end("the run's end", record, status)
-
-    def _end(self, kind: str, record: "Callable[[MlflowClient], object]", status: str) -> None:
         if self._uri and not self._given_up:
             seconds = min(patience(), KILLED_SECONDS) if status == "KILLED" else patience()
-            self._delivery.end(kind, self._with_run(record), seconds)
+            self._delivery.end("the run's end", self._with_run(record), seconds)
 
-    def _record(self, kind: str, record: "Callable[[MlflowClient], object]", seconds: float = 0.0) -> None:
+    def _record(self, kind: str, record: "Record", seconds: float = 0.0) -> None:
         if self._uri and not self._given_up:
             self._delivery.call(kind, self._with_run(record), seconds)
 
-    def _with_run(self, record: "Callable[[MlflowClient], object]") -> Callable[[], object]:
+    def _with_run(self, record: "Record") -> Callable[[], object]:
         def call() -> None:
             if self._start:
                 self._make_run(self._start)
@@ -239,20 +205,27 @@ class Tracker:
     def _log(
         self,
         client: "MlflowClient",
-        metrics: "Sequence[Metric]" = (),
-        params: "Sequence[Param]" = (),
-        tags: "Sequence[RunTag]" = (),
+        *,
+        metrics: Mapping[str, float] = {},
+        moment: tuple[int, int] = (0, 0),
+        params: Mapping[str, str] = {},
+        tags: Mapping[str, str] = {},
     ) -> None:
-        """Record a batch; where it is refused, what of it is not."""
+        """Record a batch, its metrics at a time in milliseconds and a step; where it is refused, what of it is not."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        points = [Metric(mlflow_name(name), value, *moment) for name, value in metrics.items()]
+        settings = [Param(mlflow_name(name), value) for name, value in params.items()]
+        labels = [RunTag(mlflow_name(name), value) for name, value in tags.items()]
         try:
-            client.log_batch(self._run_id, metrics, params, tags)
+            client.log_batch(self._run_id, points, settings, labels)
             return
         except Exception as error:
             if not is_refusal(error):
                 raise
         refusals = []
-        singly = [((one,), (), ()) for one in metrics] + [((), (one,), ()) for one in params]
-        for single in (*singly, *(((), (), (one,)) for one in tags)):
+        singly = [([one], [], []) for one in points] + [([], [one], []) for one in settings]
+        for single in (*singly, *(([], [], [one]) for one in labels)):
             try:
                 client.log_batch(self._run_id, *single)
             except Exception as refusal:

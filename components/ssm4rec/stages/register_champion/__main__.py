@@ -38,8 +38,7 @@ def run(options: Settings) -> None:
         tracker.register(registration)
     outcome = f"{champion.label}, the best of {len(contenders)} by validation: {registration.outcome}"
     logger.info("%s", outcome)
-    if options.executor_input:
-        write_executor_output(options.executor_input, {"champion": {**tags, OUTCOME: outcome}})
+    write_executor_output(options.executor_input, {"champion": {**tags, OUTCOME: outcome}})
 
 
 def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folder: Path) -> list[Contender]:

@@ -1,17 +1,22 @@
 """Write the report of a study from its files: report.html, report.md, results.json and its figures."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
+from ssm4rec.report.document import render_html, render_markdown
+from ssm4rec.report.figure_files import write_figures
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import whole_file
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.flags import Read, described
 from ssm4rec.stages.report.settings import Settings
 from ssm4rec.studies import module_of
-from ssm4rec.tracking.publish import publish
+from ssm4rec.tracking import tracked_task
 
 
 def run(options: Settings) -> None:
@@ -20,7 +25,21 @@ def run(options: Settings) -> None:
     files = files_of(options, read.Files)
     with naming_its_flag(options):
         study = read.read_study(files)
-    publish(options.study, module_of(options.study, "report").make_report(study), options)
+    report = module_of(options.study, "report").make_report(study)
+    results = json.dumps(report.results, indent=2, allow_nan=False) + "\n"
+    texts = {
+        REPORT_HTML: (options.report_html, render_html(report)),
+        REPORT_MARKDOWN: (options.report_markdown, render_markdown(report)),
+        RESULTS: (options.results, results),
+    }
+    tags = {"stage": "report", "dataset": report.dataset}
+    with tracked_task(f"report {options.study} {report.dataset}", tags) as tracker:
+        for name, (path, text) in texts.items():
+            with whole_file(path) as partial:
+                partial.write_text(text, encoding="utf-8")
+            tracker.text(name, text)
+        write_figures(options.figures, report.sections)
+        tracker.artifact(options.figures)
 
 
 def files_of(options: Settings, kind: type) -> Any:

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.settings.command_line import one_of
-from ssm4rec.settings.flags import Flag, Read
-from ssm4rec.settings.shared import FromKFP, ReportSettings, Resamples
+from ssm4rec.settings.flags import Flag, Read, StageSettings, Written
+from ssm4rec.settings.outputs import output_file, output_folder
+from ssm4rec.settings.shared import FromKFP, Resamples
 from ssm4rec.studies import STUDIES
 
 
@@ -15,9 +17,19 @@ def _files(what: str) -> Read:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(ReportSettings):
+class Settings(StageSettings):
     """Write the report of a study from its files; the studies that take a flag are named in brackets after it."""
 
+    report_html: Annotated[Path, Written("HTML", output_file("HTML"), "the report as one page")] = Path(REPORT_HTML)
+    report_markdown: Annotated[Path, Written("Markdown", output_file("Markdown"), "the report as Markdown")] = Path(
+        REPORT_MARKDOWN
+    )
+    results: Annotated[Path, Written("Artifact", output_file("JSON"), "results.json, every number of the study")] = (
+        Path(RESULTS)
+    )
+    figures: Annotated[
+        Path, Written("Artifact", output_folder("report"), "folder of the figures, each as PNG and CSV")
+    ] = Path("figures")
     study: Annotated[str, Flag(f"whose report it is: {', '.join(STUDIES)}", one_of(STUDIES))]
     dataset_dir: Annotated[
         Path | None, Read("Dataset", "dataset folder, from prepare_data (all but optimizers, adapters)", optional=True)
