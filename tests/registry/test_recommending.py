@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssm4rec.registry.catalog import Catalog
-from ssm4rec.registry.recommending import CatalogRecommender
+from ssm4rec.registry.recommending import Catalog, CatalogRecommender
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.model_folder import read_model
 from tests.conftest import WriteDataset

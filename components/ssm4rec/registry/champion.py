@@ -21,13 +21,7 @@ _VALIDATION_TAG: Final = "validation_ndcg_at_10"  # MLflow allows no @ in names
 
 @dataclass(frozen=True)
 class Contender:
-    """A model folder as far as the choice goes.
-
-    Attributes:
-        folder: the model folder.
-        config: its config.json.
-        validation: NDCG@10 of its best epoch, history unmasked.
-    """
+    """A model folder, its config.json, and its validation: NDCG@10 of its best epoch, history unmasked."""
 
     folder: Path
     config: dict[str, Any]
@@ -67,12 +61,7 @@ def best(contenders: Sequence[Contender]) -> Contender:
 
 
 def description(contenders: Sequence[Contender], split: str) -> str:
-    """Return what a person reads of a registered version, in Markdown: what was chosen, why, and among which models.
-
-    Args:
-        contenders: that competed.
-        split: how the data set was split.
-    """
+    """Return what a person reads of a registered version, in Markdown: what was chosen, why, and among which models."""
     champion = best(contenders)
     config, training = champion.config, champion.config["training"]
     rows = sorted(contenders, key=lambda one: (-one.validation, one.label))
@@ -111,8 +100,6 @@ def takes_over(new: dict[str, str], current: dict[str, str] | None, replace: boo
         stays = "it stays; --replace-champion true (make: REPLACE_CHAMPION=1) replaces it"
         return replace, f"the champion so far is of {differing}: {'replaced' if replace else stays}"
     ours, theirs = float(new[_VALIDATION_TAG]), float(current[_VALIDATION_TAG])
-    better = ours > theirs
+    outcome = "replaced" if ours > theirs else "it stays"
     holder = f"{theirs:.4f} ({current['model']} seed {current['seed']})"
-    return better, (
-        f"validation ndcg@10 {ours:.4f}, the champion so far {holder}: {'replaced' if better else 'it stays'}"
-    )
+    return ours > theirs, f"validation ndcg@10 {ours:.4f}, the champion so far {holder}: {outcome}"

@@ -35,20 +35,6 @@ def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, m
     read = CatalogRecommender.read(model_folder, dataset_folder)
     catalog = read.catalog
     names = [title or item_id for title, item_id in zip(catalog.titles, catalog.item_ids, strict=True)]
-    # With what imports MLflow and takes seconds: --help and refusals do not wait for it.
-    from ssm4rec.registry.serving import defaults
-
-    with tempfile.TemporaryDirectory() as temporary, whole_folder(target, "register_champion") as partial:
-        recommender = Path(temporary) / "recommender"
-        recommender.mkdir()
-        for source in (model_folder / MODEL_CONFIG, model_folder / MODEL_WEIGHTS, dataset_folder / ITEMS):
-            shutil.copyfile(source, recommender / source.name)
-        _save(partial, recommender, names[:_EXAMPLE_ITEMS], defaults(read), metadata)
-
-
-def _save(
-    folder: Path, recommender: Path, example: list[str], params: dict[str, int | bool], metadata: dict[str, str]
-) -> None:
     # Copying three files needs no progress bar in a stage's log.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -56,23 +42,30 @@ def _save(
     import mlflow.pyfunc
     import pandas
 
-    from ssm4rec.registry.serving import HISTORY
+    from ssm4rec.registry.serving import HISTORY, defaults
 
-    mlflow.pyfunc.save_model(
-        folder,
-        python_model=CODE,
-        artifacts={"recommender": str(recommender)},
-        signature=_signature(params),
-        input_example=(pandas.DataFrame({HISTORY: [example]}), params),
-        # All of them: MLflow would otherwise find them by loading the model in another process.
-        pip_requirements=[
-            f"ssm4rec[train]=={__version__}",
-            f"mlflow=={mlflow.__version__}",
-            *(f"{name}=={_public_version(name)}" for name in _PINNED),
-        ],
-        metadata=metadata,
-    )
-    _drop_local_paths(folder)
+    params = defaults(read)
+    with tempfile.TemporaryDirectory() as temporary, whole_folder(target, "register_champion") as partial:
+        recommender = Path(temporary) / "recommender"
+        recommender.mkdir()
+        for source in (model_folder / MODEL_CONFIG, model_folder / MODEL_WEIGHTS, dataset_folder / ITEMS):
+            shutil.copyfile(source, recommender / source.name)
+        mlflow.pyfunc.save_model(
+            partial,
+            python_model=CODE,
+            artifacts={"recommender": str(recommender)},
+            signature=_signature(params),
+            input_example=(pandas.DataFrame({HISTORY: [names[:_EXAMPLE_ITEMS]]}), params),
+            # All of them: MLflow would otherwise find them by loading the model in another process.
+            pip_requirements=[
+                f"ssm4rec[train]=={__version__}",
+                f"mlflow=={mlflow.__version__}",
+                # As an index knows it: 2.13.0 of 2.13.0+cpu.
+                *(f"{name}=={version(name).partition('+')[0]}" for name in _PINNED),
+            ],
+            metadata=metadata,
+        )
+        _drop_local_paths(partial)
 
 
 def _drop_local_paths(folder: Path) -> None:
@@ -114,8 +107,3 @@ def _signature(params: dict[str, int | bool]) -> "ModelSignature":
         ),
         params=ParamSchema([ParamSpec(name, kinds[name], default) for name, default in params.items()]),
     )
-
-
-def _public_version(name: str) -> str:
-    """Return a package's version as an index knows it: 2.13.0 of 2.13.0+cpu."""
-    return version(name).partition("+")[0]
