@@ -24,10 +24,9 @@ READ_SECONDS = 60
 
 
 def s3_client(attempts: int) -> Any:
-    """Return a client of its own (boto3's default session is not for several threads and remembers old credentials).
+    """Return a client of its own, which tries each request so often in all.
 
-    Args:
-        attempts: how often a request is tried in all.
+    boto3's default session is not for several threads and remembers old credentials.
 
     Raises:
         InputError: the environment names no address of a store.
@@ -71,12 +70,7 @@ def split_s3_address(address: str) -> tuple[str, str]:
 
 
 def upload(files: Iterable[Path], folder: Path, address: str) -> int:
-    """Copy files of a folder to the same places below ``address``; large ones go in parts, what is there stays.
-
-    Args:
-        files: inside ``folder``.
-        folder: what the names in the store are relative to.
-        address: s3://bucket/prefix.
+    """Copy files of a folder to the same places below ``address``, s3://bucket/prefix; large ones go in parts.
 
     Returns:
         How many were copied. A file that is there already, no older and of the same size, is not.

@@ -27,15 +27,7 @@ from ssm4rec.settings.outputs import check_paths
 T = TypeVar("T")
 
 # Failures of the machine under the stage that the user, not the programmer, can mend.
-_ENVIRONMENT_ERRORS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOTDIR,
-}
+_ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 _FULL_DISK: Final = re.compile(
     r"No space left|StorageFull|FileTooLarge|QuotaExceeded|os error (?:27|28|122)\b|code: (?:27|28|122)\b"
@@ -56,10 +48,7 @@ class StageParser(argparse.ArgumentParser):
 
     def __init__(self, module: str, description: str) -> None:
         super().__init__(
-            prog=f"python -m {module}",
-            description=description,
-            formatter_class=_HelpFormatter,
-            allow_abbrev=False,
+            prog=f"python -m {module}", description=description, formatter_class=_HelpFormatter, allow_abbrev=False
         )
 
     def error(self, message: str) -> NoReturn:

@@ -57,12 +57,9 @@ class Flag:
 
 @dataclass(frozen=True)
 class Read:
-    """A file or folder that is read; a list of them where the field is a tuple.
+    """A file or folder that is read, as a KFP artifact of a kind; a list of them where the field is a tuple.
 
-    Attributes:
-        kind: of the KFP artifact: Artifact, Dataset or Model.
-        help: what it is.
-        optional: a pipeline may leave it out.
+    ``optional``: a pipeline may leave it out.
     """
 
     kind: str
@@ -72,13 +69,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Written:
-    """A file or folder that is written.
-
-    Attributes:
-        kind: of the KFP artifact: Artifact, Dataset, HTML, Markdown, Metrics or Model; ``list``: an output parameter.
-        path: the type of the flag.
-        help: what it is.
-    """
+    """A file or folder that is written, as a KFP artifact of a kind, or as an output parameter of kind ``list``."""
 
     kind: str
     path: PathFlag
@@ -87,7 +78,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Shown:
-    """Numbers that the KFP UI shows; they have no flag and no file. ``help``: what they are."""
+    """Numbers that the KFP UI shows; they have no flag and no file."""
 
     help: str
 
@@ -104,15 +95,7 @@ Note = Flag | Read | Written | Shown | ExecutorInput
 
 @dataclass(frozen=True)
 class Described:
-    """A field of a dataclass of settings.
-
-    Attributes:
-        name: of the field.
-        value_type: without what it is annotated with.
-        note: what it is annotated with.
-        default: ``dataclasses.MISSING`` if it must be given.
-        group: heading of its flags in the help.
-    """
+    """A field of a dataclass of settings; ``note`` is what it is annotated with, ``group`` its heading in the help."""
 
     name: str
     value_type: Any
@@ -122,7 +105,7 @@ class Described:
 
     @property
     def flag(self) -> str:
-        """The flag's name, ``--dataset-dir``."""
+        """The flag's name, such as ``--dataset-dir``."""
         return "--" + self.name.replace("_", "-")
 
     @property
@@ -172,8 +155,9 @@ def described(settings: type) -> list[Described]:
 class StageSettings:
     """What every stage's settings can do; the class's docstring is the stage's description.
 
-    ``IMAGE`` is the role of the image that the stage runs in (``images.ROLES``), ``GROUP`` a heading for the flags of
-    the class in the help.
+    Attributes:
+        IMAGE: the role of the image that the stage runs in (``images.ROLES``).
+        GROUP: a heading for the flags of the class in the help.
     """
 
     IMAGE: ClassVar[str] = "cpu"

@@ -9,15 +9,7 @@ from ssm4rec.llm.sources import check_source_here
 from ssm4rec.settings.command_line import naming
 from ssm4rec.settings.flags import Flag, StageSettings
 from ssm4rec.settings.outputs import kept_folder
-from ssm4rec.settings.shared import (
-    DatasetDir,
-    Device,
-    FromKFP,
-    LanguageModelDir,
-    LanguageModelVersion,
-    Profile,
-    Seed,
-)
+from ssm4rec.settings.shared import DatasetDir, Device, FromKFP, LanguageModelDir, LanguageModelVersion, Profile, Seed
 from ssm4rec.training.device import choose_device
 
 

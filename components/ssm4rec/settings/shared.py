@@ -22,8 +22,7 @@ Label = Annotated[
 ]
 Device = Annotated[str, Flag("cpu, cuda, or auto: cuda where there is one", one_of(DEVICES))]
 Precision = Annotated[
-    str,
-    Flag("fp32, tf32, bf16, or auto: bf16 on a GPU (weights stay fp32), else fp32", one_of(PRECISIONS)),
+    str, Flag("fp32, tf32, bf16, or auto: bf16 on a GPU (weights stay fp32), else fp32", one_of(PRECISIONS))
 ]
 Kernels = Annotated[
     str,

@@ -14,15 +14,11 @@ LONGEST_WAIT: Final = 30
 
 @dataclass
 class Registration:
-    """A model to register, and what became of it.
+    """An MLflow model's folder to register as a version, with a description in Markdown, and what became of it.
 
     Attributes:
         name: of the registered model, which is made if it is new.
-        folder: the MLflow model.
-        description: of the version, in Markdown: what a person sees of it in the registry.
-        tags: of the version.
-        alias: for the version, if ``takes_over`` says so.
-        takes_over: is given the tags of the version that has the alias, None if no version has it; says why, too.
+        takes_over: whether the version gets the alias, and why; it is given the tags of the one that has it, or None.
         outcome: in words; final when the tracked run has ended.
     """
 

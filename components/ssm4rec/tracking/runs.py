@@ -54,8 +54,7 @@ def start_study(name: str, tags: dict[str, str], artifacts: str, folder: str = "
     """Start a study's run at MLFLOW_TRACKING_URI.
 
     Args:
-        name: of the run.
-        tags: of the run.
+        name, tags: of the run.
         artifacts: where a store without a server keeps the artifacts of the experiment, if it is new.
         folder: the study's own, which no other process uses now; "" if it has none. Runs of earlier studies in it that
             are still said to run were killed before they could end them: they end now.
@@ -82,11 +81,7 @@ def start_study(name: str, tags: dict[str, str], artifacts: str, folder: str = "
     if not run_id:
         logger.warning("the study is not tracked: MLflow does not answer")
         return Tracker(), {"MLFLOW_TRACKING_URI": ""}
-    return tracker, {
-        "MLFLOW_TRACKING_URI": uri,
-        "MLFLOW_EXPERIMENT_ID": experiments[0],
-        "MLFLOW_PARENT_RUN_ID": run_id,
-    }
+    return tracker, {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_ID": experiments[0], "MLFLOW_PARENT_RUN_ID": run_id}
 
 
 def _end_killed_studies(client: "MlflowClient", experiment: str, folder: str | None) -> None:
@@ -99,12 +94,8 @@ def _end_killed_studies(client: "MlflowClient", experiment: str, folder: str | N
 def start_task(name: str, study: dict[str, str]) -> dict[str, str]:
     """Start a run nested in a study's, as KFP's plugin does for a task.
 
-    Args:
-        name: of the run.
-        study: the variables of :func:`start_study`; remembers whether MLflow was away.
-
-    Returns:
-        The variables by which a stage resumes the run or, where MLflow does not answer, starts it itself later.
+    Returns the variables by which a stage resumes the run or, where MLflow does not answer, starts it itself later.
+    Those of :func:`start_study`, ``study``, remember whether MLflow was away.
     """
     if "MLFLOW_PARENT_RUN_ID" not in study:
         return dict(study)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
     Record = Callable[[MlflowClient], object]
+    Start = Callable[[MlflowClient], str]
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Tracker:
         start: is called before anything is recorded, and returns the run's id.
     """
 
-    def __init__(self, uri: str = "", run_id: str = "", start: "Callable[[MlflowClient], str] | None" = None) -> None:
+    def __init__(self, uri: str = "", run_id: str = "", start: "Start | None" = None) -> None:
         self._uri = uri
         self._run_id = run_id
         self._start = start
@@ -157,12 +158,7 @@ class Tracker:
             self._record("the registered model", lambda client: registration.record(client, self._run_id), LONGEST_WAIT)
 
     def finish(self, status: str, unless_ended: bool = False) -> None:
-        """End the run; ``status`` is FINISHED, FAILED or KILLED. Waits, within limits, until all records are taken.
-
-        Args:
-            status: to end with.
-            unless_ended: leave the run as it is if somebody has ended it.
-        """
+        """End the run, ``unless_ended`` already, as FINISHED, FAILED or KILLED; wait for its records, within limits."""
 
         def record(client: "MlflowClient") -> None:
             run = client.get_run(self._run_id)
@@ -186,7 +182,7 @@ class Tracker:
 
         return call
 
-    def _make_run(self, start: "Callable[[MlflowClient], str]") -> None:
+    def _make_run(self, start: "Start") -> None:
         if self._given_up:
             return
         try:

@@ -18,13 +18,7 @@ from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.train_recommender.settings import Settings
 from ssm4rec.tracking import tracked_task
 from ssm4rec.training.device import choose_device, choose_kernels
-from ssm4rec.training.distributed import (
-    Distributed,
-    choose_precision,
-    is_one_of_several,
-    process_group,
-    run_processes,
-)
+from ssm4rec.training.distributed import Distributed, choose_precision, is_one_of_several, process_group, run_processes
 from ssm4rec.training.epochs import EpochRow, learning_curve
 from ssm4rec.training.loop import train
 from ssm4rec.training.model_folder import write_model
