@@ -220,8 +220,8 @@ class Tracker:
             if not is_refusal(error):
                 raise
         refusals = []
-        singly = [([one], [], []) for one in points] + [([], [one], []) for one in settings]
-        for single in (*singly, *(([], [], [one]) for one in labels)):
+        singly = [((one,), (), ()) for one in points] + [((), (one,), ()) for one in settings]
+        for single in (*singly, *(((), (), (one,)) for one in labels)):
             try:
                 client.log_batch(self._run_id, *single)
             except Exception as refusal:
