@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ssm4rec.latency.host import describe, others_cores, peak_process_bytes, read_clocks
-from ssm4rec.latency.meter import CPUMeter, meter_of
+from ssm4rec.latency.meter import Meter, meter_of
 
 BURN = "import time\nwhile time.process_time() < 0.4: pass"
 
@@ -38,7 +38,7 @@ def test_what_is_said_of_the_machine() -> None:
 
 def test_laps_of_a_cpu() -> None:
     meter = meter_of(torch.device("cpu"))
-    assert isinstance(meter, CPUMeter)
+    assert isinstance(meter, Meter)
     for _ in range(2):
         meter.start()
         time.sleep(0.02)

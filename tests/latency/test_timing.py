@@ -9,7 +9,7 @@ import torch
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.latency import TimedSample
-from ssm4rec.latency.meter import CPUMeter, Meter
+from ssm4rec.latency.meter import Meter
 from ssm4rec.latency.protocol import Protocol, draw_users
 from ssm4rec.latency.timing import Measurement, Subject, Task, measure_users, user_requests
 from ssm4rec.models.serving import ServingState
@@ -49,7 +49,7 @@ def test_suggestions_are_the_ten_best_of_the_whole_catalog(
     data, tested = long_dataset, subject(name, 60)
     model, window = tested.model, tested.model.max_length
     users = numpy.array([6, 2, 0, 1, 5, 3, 4])
-    measurement = Measurement(PROTOCOL, Distributed(CPU), "auto", CPUMeter())
+    measurement = Measurement(PROTOCOL, Distributed(CPU), "auto", Meter())
     for mode in tested.modes():
         requests = list(user_requests(data, users, 3, window, CPU))
         answers = measurement.answer(Task(tested, mode, 3), requests)
@@ -107,7 +107,7 @@ def test_a_step_is_timed_after_a_step_of_another_state(
     tested = subject("2mamba4rec", 12)
     advance, seen = tested.model.advance, []
 
-    class Watched(CPUMeter):
+    class Watched(Meter):
         def start(self) -> None:
             seen.append("clock")
             super().start()

@@ -62,15 +62,10 @@ def read_document(path: Path, kind: type[T], what: str, made_by: str) -> T:
         InputError: it is missing, not JSON, or not as described.
     """
     document = read_json(path)
-    described = {field.name for field in fields(kind)} if is_dataclass(kind) else None
-    if described and isinstance(document, dict) and (unknown := document.keys() - described):
-        raise InputError(f"{path}: not {what} ({min(unknown)}: unknown); run {made_by} again")
     try:
-        # What was read is without NaN and without a key twice; pydantic reads the text, in which a tuple is a list.
-        found: T = _adapter(kind).validate_json(path.read_bytes(), strict=True)
-    except ValidationError as error:
-        raise InputError(f"{path}: not {what} ({_first(error, document)}); run {made_by} again") from None
-    return found
+        return checked(document, kind)
+    except ValueError as error:
+        raise InputError(f"{path}: not {what} ({error}); run {made_by} again") from None
 
 
 class Document:
@@ -98,15 +93,17 @@ class Document:
         return read_document(path, cls, cls._what, cls._made_by)
 
 
-def checked(document: dict[str, Any], kind: type[T]) -> T:
-    """Return the object of a dataclass that a part of a JSON document, already parsed, describes.
+def checked(document: Any, kind: type[T]) -> T:
+    """Return what a JSON document, already parsed, describes, as an object of a dataclass or a typed dictionary.
 
     Raises:
-        ValueError: a field is missing, unknown, or not of its type; names the field.
+        ValueError: a field is missing, unknown to the dataclass, or not of its type; names the field.
     """
-    if unknown := document.keys() - {field.name for field in fields(kind)}:  # type: ignore[arg-type] # a dataclass
+    described = {field.name for field in fields(kind)} if is_dataclass(kind) else None
+    if described and isinstance(document, dict) and (unknown := document.keys() - described):
         raise ValueError(f"{min(unknown)}: unknown")
     try:
+        # Of the text, not of the objects: in it a tuple is a list.
         found: T = _adapter(kind).validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
         raise ValueError(_first(error, document)) from None
@@ -121,8 +118,18 @@ def schema_of(kind: type[Any]) -> pyarrow.Schema:
 
 def write_rows(path: Path, rows: Sequence[Any], kind: type[Any]) -> None:
     """Write objects of a dataclass as a table, whole or not at all."""
+    write_table(path, pyarrow.Table.from_pylist([asdict(row) for row in rows], schema_of(kind)))
+
+
+def required(kind: pyarrow.DataType, *names: str) -> list[pyarrow.Field]:
+    """Return columns of one type without missing values."""
+    return [pyarrow.field(name, kind, nullable=False) for name in names]
+
+
+def write_table(path: Path, table: pyarrow.Table) -> None:
+    """Write a table, whole or not at all."""
     with whole_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows], schema_of(kind)), partial)
+        pyarrow.parquet.write_table(table, partial)
 
 
 def read_rows(path: Path, kind: type[T], what: str, made_by: str) -> list[T]:
@@ -185,17 +192,11 @@ def _column(
         column = column.cast(field.type)
     except (pyarrow.ArrowException, ValueError) as error:
         raise refuse(f"is not {field.type} ({reason(error)})") from None
-    values = column
-    while True:
-        if values.null_count and not field.nullable:
-            raise refuse("has missing values")
-        if not pyarrow.types.is_list(values.type):
-            break
-        values = pyarrow.compute.list_flatten(values)
-    if pyarrow.types.is_floating(values.type):
-        numbers = values.drop_null().to_numpy()
-        if not numpy.isfinite(numbers).all():
-            raise refuse("has numbers that are not finite")
+    values = pyarrow.compute.list_flatten(column) if pyarrow.types.is_list(column.type) else column
+    if not field.nullable and (column.null_count or values.null_count):
+        raise refuse("has missing values")
+    if pyarrow.types.is_floating(values.type) and not numpy.isfinite(values.drop_null().to_numpy()).all():
+        raise refuse("has numbers that are not finite")
     return column
 
 

@@ -1,21 +1,5 @@
 """comparison.json: what the evaluations of a study's models say about each other.
 
-::
-
-    {"dataset": "ml-100k", "fingerprint": "…", "split": "test", "users": 943, "targets": 943, "items": 1349,
-     "resamples": 10000, "confidence": 0.95, "power": 0.8,
-     "models": [{"model": "sasrec", "protocol": "unmasked", "metric": "ndcg@10",
-                 "mean": {"value": 0.052, "low": 0.045, "high": 0.059, "n": 943},
-                 "seeds": [0, 1], "seed_values": [0.051, 0.053], "seed_deviation": 0.0014,
-                 "over_seeds": {"value": 0.052, "low": 0.039, "high": 0.065, "n": 2}}, …],
-     "pairs": [{"first": "2mamba4rec", "second": "sasrec", "protocol": "unmasked", "metric": "ndcg@10",
-                "difference": {"value": 0.004, "low": -0.002, "high": 0.01, "n": 943, "p_holm": 0.57, "mde": 0.0086},
-                "bootstrap_p": 0.2, "bootstrap_p_holm": 0.6, "permutation_p": 0.19}, …],
-     "slices": [{"model": "sasrec", "protocol": "unmasked", "metric": "ndcg@10", "by": "history_length",
-                 "part": "18-33", "targets": 236, "mean": 0.06, "standard_error": 0.009}, …],
-     "recommendations": [{"model": "sasrec", "seed": 0, "users": 943, "cutoff": 10,
-                          "coverage": 0.61, "gini": 0.72}, …]}
-
 - ``models``, ``pairs`` and ``slices`` hold HIT, NDCG and MRR at 10 in both protocols. The baselines are
   among the models; they have no seeds: ``[]`` and null. Of the baselines, only ``most-popular`` is in ``pairs``.
 - A model of several seeds has, for each target, the mean gain over its seeds. ``mean`` is over the targets, with a
@@ -33,7 +17,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Self
 
@@ -119,19 +103,14 @@ class Comparison(Document, what="a comparison.json", made_by="compare_models"):
     def read(cls, path: Path) -> Self:
         """Read comparison.json; raise InputError if it is not one, or lacks a row."""
         found = super().read(path)
-        models = {(row.model,) for row in found.models}
-        paired = sorted({name for row in found.pairs for name in (row.first, row.second)})
-        parts = {(row.by, row.part) for row in found.slices}
-        _check_complete(path, "models", found.models, ("model",), models)
-        _check_complete(
-            path, "slices", found.slices, ("by", "part", "model"), {(*p, *m) for p in parts for m in models}
-        )
-        both = {tuple(sorted((row.first, row.second))) for row in found.pairs}
-        if both != set(combinations(paired, 2)):
+        models = {row.model for row in found.models}
+        pairs = {(row.first, row.second) for row in found.pairs}
+        parts = {(row.by, row.part, model) for row in found.slices for model in models}
+        _check_complete(path, "models", found.models, ("model",), {(model,) for model in models})
+        _check_complete(path, "slices", found.slices, ("by", "part", "model"), parts)
+        if {tuple(sorted(pair)) for pair in pairs} != set(combinations(sorted({*chain(*pairs)}), 2)):
             raise InputError(f"{path}: lacks a pair of its models; run compare_models again")
-        _check_complete(
-            path, "pairs", found.pairs, ("first", "second"), {(row.first, row.second) for row in found.pairs}
-        )
+        _check_complete(path, "pairs", found.pairs, ("first", "second"), pairs)
         return found
 
 

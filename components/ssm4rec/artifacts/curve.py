@@ -15,17 +15,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import GenericAlias
 from typing import Any, Final, Literal, get_args
 
 import pyarrow
-import pyarrow.parquet
 from pydantic import TypeAdapter, ValidationError
 
-from ssm4rec.artifacts.codec import Amount, Count, Number, Positive, Share, checked, read_table, text_of
+from ssm4rec.artifacts.codec import (
+    Amount,
+    Count,
+    Number,
+    Positive,
+    Share,
+    checked,
+    read_table,
+    required,
+    text_of,
+    write_table,
+)
 from ssm4rec.artifacts.names import ControllerName, OptimizerName
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import whole_file
 
 Split = Literal["train", "validation", "held-out"]
 TRAIN: Final = "train"
@@ -75,10 +83,9 @@ _REQUIRED: Final[dict[str, tuple[tuple[Split, str], ...]]] = {
 }
 _SCHEMA: Final = pyarrow.schema(
     [
-        pyarrow.field("step", pyarrow.int64(), nullable=False),
-        pyarrow.field("split", pyarrow.string(), nullable=False),
-        pyarrow.field("name", pyarrow.string(), nullable=False),
-        pyarrow.field("value", pyarrow.float64(), nullable=False),
+        *required(pyarrow.int64(), "step"),
+        *required(pyarrow.string(), "split", "name"),
+        *required(pyarrow.float64(), "value"),
     ]
 )
 _TRAINING_KEY: Final = b"ssm4rec.training"
@@ -174,14 +181,12 @@ class Curve:
 def write_curve(path: Path, curve: Curve) -> None:
     """Write a curve, whole or not at all."""
     rows = [
-        (step, split, name, float(value))
+        {"step": step, "split": split, "name": name, "value": float(value)}
         for (split, name), values in curve.series.items()
         for step, value in values.items()
     ]
-    columns = [list(column) for column in zip(*rows, strict=True)]
     schema = _SCHEMA.with_metadata({_TRAINING_KEY: json.dumps(asdict(curve.training))})
-    with whole_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), partial)
+    write_table(path, pyarrow.Table.from_pylist(rows, schema))
 
 
 def read_curve(path: Path, stage: Stage) -> Curve:
@@ -199,7 +204,7 @@ def read_curve(path: Path, stage: Stage) -> Curve:
 
     try:
         training = checked(json.loads(text_of(table.schema.metadata, _TRAINING_KEY) or "{}"), Training)
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise refuse(error) from None
     if training.stage != stage:
         raise InputError(f"{path}: a learning curve of {training.stage}, not of {stage}; give each where it belongs")
@@ -225,5 +230,4 @@ def read_curve(path: Path, stage: Stage) -> Curve:
 
 @lru_cache
 def _values(name: str) -> TypeAdapter[list[Any]]:
-    kind: Any = GenericAlias(list, (NUMBERS[name],))
-    return TypeAdapter(kind)
+    return TypeAdapter(list[NUMBERS[name]])  # type: ignore[valid-type]

@@ -17,16 +17,15 @@ A dataset folder holds, for U users and V items:
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy
 import pyarrow
-import pyarrow.parquet
 
-from ssm4rec.artifacts.codec import read_table, text_of
+from ssm4rec.artifacts.codec import read_table, required, text_of
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
 from ssm4rec.runtime.errors import InputError
@@ -40,30 +39,15 @@ Split = Literal["validation", "test"]
 FINGERPRINT_KEY: Final = b"ssm4rec.fingerprint"
 DATASET_KEY: Final = b"ssm4rec.dataset"
 
+_SPLITS: Final = ("train_length", "validation_position", "validation_targets", "test_position", "test_targets")
 _SEQUENCES: Final = pyarrow.schema(
-    [
-        pyarrow.field("items", pyarrow.list_(pyarrow.int32()), nullable=False),
-        *(
-            pyarrow.field(name, pyarrow.int32(), nullable=False)
-            for name in (
-                *("train_length", "validation_position", "validation_targets", "test_position", "test_targets"),
-            )
-        ),
-    ]
+    [*required(pyarrow.list_(pyarrow.int32()), "items"), *required(pyarrow.int32(), *_SPLITS)]
 )
-_ITEMS: Final = pyarrow.schema(
-    [
-        pyarrow.field("item", pyarrow.int32(), nullable=False),
-        pyarrow.field("item_id", pyarrow.string(), nullable=False),
-        pyarrow.field("title", pyarrow.string()),
-    ]
-)
-_INTERACTIONS: Final = {
-    "item": pyarrow.field("item", pyarrow.int32(), nullable=False),
-    "rating": pyarrow.field("rating", pyarrow.float32()),
-    "time": pyarrow.field("time", pyarrow.int64(), nullable=False),
-}
-"""Each is read where it is needed; the column ``user`` says what the sequences say."""
+_ITEM: Final = required(pyarrow.int32(), "item")
+_ITEMS: Final = pyarrow.schema([*_ITEM, *required(pyarrow.string(), "item_id"), ("title", pyarrow.string())])
+_RATINGS: Final = pyarrow.schema([*_ITEM, ("rating", pyarrow.float32())])
+_TIMES: Final = pyarrow.schema([*_ITEM, *required(pyarrow.int64(), "time")])
+"""Of the interactions, whose column ``user`` says what the sequences say."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +74,11 @@ class SequenceDataset:
     validation_targets: Int32s
     test_position: Int32s
     test_targets: Int32s
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """What a table that was made of it says of it."""
+        return {DATASET_KEY: self.name.encode(), FINGERPRINT_KEY: self.fingerprint.encode()}
 
     @property
     def user_count(self) -> int:
@@ -138,12 +127,7 @@ def target_places(first: Int32s | Int64s, number: Int32s | Int64s) -> tuple[Int6
     return users, places
 
 
-def fingerprint(
-    items: Int32s,
-    offsets: Int64s,
-    train_length: Int32s,
-    targets: Sequence[tuple[Int32s, Int32s]],
-) -> str:
+def fingerprint(items: Int32s, offsets: Int64s, train_length: Int32s, targets: Sequence[tuple[Int32s, Int32s]]) -> str:
     """Return a SHA-256 over the sequences and the targets' places, the same on every machine.
 
     Args:
@@ -154,13 +138,30 @@ def fingerprint(
     positions = [first for first, _ in targets]
     # Where every user has one target, or none, the positions say it all.
     numbers = [number for _, number in targets] if any((number > 1).any() for _, number in targets) else []
-    for array, kind in (
-        (items, "<i4"),
-        (offsets, "<i8"),
-        *((places, "<i4") for places in (train_length, *positions, *numbers)),
-    ):
-        digest.update(numpy.ascontiguousarray(array, dtype=kind).tobytes())
+    digest.update(numpy.ascontiguousarray(items, dtype="<i4").tobytes())
+    digest.update(numpy.ascontiguousarray(offsets, dtype="<i8").tobytes())
+    for places in (train_length, *positions, *numbers):
+        digest.update(numpy.ascontiguousarray(places, dtype="<i4").tobytes())
     return digest.hexdigest()
+
+
+def check_trained_on(folder: Path, config: Mapping[str, Any], dataset: SequenceDataset, way_out: str) -> None:
+    """Raise InputError unless what a folder holds was trained on ``dataset``: its config names another fingerprint."""
+    if config["fingerprint"] != dataset.fingerprint:
+        raise InputError(
+            f"{folder}: trained on {config['dataset']} ({config['fingerprint'][:12]}), but the data set given is "
+            f"{dataset.name} ({dataset.fingerprint[:12]}); {way_out}"
+        )
+
+
+def check_made_of(path: Path, metadata: dict[bytes, bytes] | None, dataset: SequenceDataset, what: str) -> None:
+    """Raise InputError unless a table's metadata says that it was made of ``dataset``."""
+    name, stored = text_of(metadata, DATASET_KEY), text_of(metadata, FINGERPRINT_KEY)
+    if stored != dataset.fingerprint:
+        raise InputError(
+            f"{path}: {what} of another data set, {name or 'unnamed'} ({stored[:12] or 'no fingerprint'}), than "
+            f"{dataset.name} ({dataset.fingerprint[:12]}); take files of one data set"
+        )
 
 
 def read_sequences(folder: Path) -> SequenceDataset:
@@ -180,22 +181,13 @@ def read_sequences(folder: Path) -> SequenceDataset:
             "run prepare_data again"
         )
     lists = table.column("items").chunk(0)
-
-    def column(name: str) -> Int32s:
-        values: Int32s = table.column(name).chunk(0).to_numpy()
-        return values
-
     dataset = SequenceDataset(
         name=manifest["dataset"],
         fingerprint=stored,
         item_count=manifest["counts"]["items"],
         items=lists.flatten().to_numpy(),
         offsets=lists.offsets.to_numpy().astype(numpy.int64),
-        train_length=column("train_length"),
-        validation_position=column("validation_position"),
-        validation_targets=column("validation_targets"),
-        test_position=column("test_position"),
-        test_targets=column("test_targets"),
+        **{name: table.column(name).chunk(0).to_numpy() for name in _SPLITS},
     )
     if wrong := _wrong(dataset, manifest["counts"]):
         raise InputError(f"{path}: {wrong}; run prepare_data again")
@@ -213,11 +205,11 @@ def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
         (lengths < 1, "no items"),
         ((train_length < 0) | (train_length > lengths), "a train_length outside the sequence"),
     ]
-    targets = [
-        (dataset.validation_position, dataset.validation_targets),
-        (dataset.test_position, dataset.test_targets),
-    ]
-    for name, (first, number) in zip(("validation", "test"), targets, strict=True):
+    targets = {
+        "validation": (dataset.validation_position, dataset.validation_targets),
+        "test": (dataset.test_position, dataset.test_targets),
+    }
+    for name, (first, number) in targets.items():
         at_fault.append(((first < -1) | (first >= lengths), f"a {name}_position outside the sequence"))
         last = first.astype(numpy.int64) + number
         at_fault.append(((number < 0) | (last > lengths), f"{name}_targets outside the sequence"))
@@ -228,7 +220,7 @@ def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
     smallest, largest = int(dataset.items.min()), int(dataset.items.max())
     if smallest < 1 or largest != dataset.item_count:
         return f"items are {smallest}..{largest}, not 1..{dataset.item_count} as {MANIFEST} next to it says"
-    if fingerprint(dataset.items, dataset.offsets, train_length, targets) != dataset.fingerprint:
+    if fingerprint(dataset.items, dataset.offsets, train_length, [*targets.values()]) != dataset.fingerprint:
         return f"not the sequences of its fingerprint {dataset.fingerprint[:12]}, it was changed after it was written"
     return ""
 
@@ -272,8 +264,7 @@ def read_ratings(folder: Path, dataset: SequenceDataset) -> Float32s:
     Raises:
         InputError: interactions.parquet is missing or unreadable, or its events are not those of ``dataset``.
     """
-    ratings: Float32s = _interactions(folder, dataset, "rating").to_numpy()
-    return ratings
+    return _interactions(folder, dataset, _RATINGS)
 
 
 def read_times(folder: Path, dataset: SequenceDataset) -> Int64s:
@@ -282,15 +273,14 @@ def read_times(folder: Path, dataset: SequenceDataset) -> Int64s:
     Raises:
         InputError: interactions.parquet is missing or unreadable, or its events are not those of ``dataset``.
     """
-    times: Int64s = _interactions(folder, dataset, "time").to_numpy()
-    return times
+    return _interactions(folder, dataset, _TIMES)
 
 
-def _interactions(folder: Path, dataset: SequenceDataset, name: str) -> pyarrow.ChunkedArray:
-    """Return a column of interactions.parquet, whose events must be those of ``dataset``."""
+def _interactions(folder: Path, dataset: SequenceDataset, schema: pyarrow.Schema) -> numpy.ndarray[tuple[int], Any]:
+    """Return the second column of a schema from interactions.parquet, whose events must be those of ``dataset``."""
     path = folder / INTERACTIONS
-    schema = pyarrow.schema([_INTERACTIONS["item"], _INTERACTIONS[name]])
     table = read_table(path, schema, "the interactions of a dataset folder", "prepare_data")
     if not numpy.array_equal(table.column("item").to_numpy(), dataset.items):
         raise InputError(f"{path}: its events are not those of {SEQUENCES} next to it; run prepare_data again")
-    return table.column(name)
+    values: numpy.ndarray[tuple[int], Any] = table.column(1).to_numpy()
+    return values

@@ -1,16 +1,5 @@
 """metrics.json, which an evaluation writes.
 
-::
-
-    {"dataset": "ml-100k", "fingerprint": "…", "model": "sasrec", "seed": 0, "profile": "quick", "split": "test",
-     "users": 943, "targets": 943, "items": 1349,
-     "parameters": 341234, "parameters_without_embeddings": 99968,
-     "training": {"epochs": 20, "best_epoch": 17, "stopped": "epochs" | "patience",
-                  "validation_ndcg@10": 0.09, "cpu_seconds": 123.4, "device": "cpu"},
-     "recipe": {"model": {…}, "training": {…}},
-     "rows": [{"dataset": "ml-100k", "model": "sasrec", "seed": 0, "split": "test", "protocol": "unmasked",
-               "metric": "hit@10", "value": 0.1}, …]}
-
 ``rows`` holds the model and every baseline (``"model": "most-popular", "seed": null``: it has no chance in it) in
 both protocols, every metric at every cutoff.
 """

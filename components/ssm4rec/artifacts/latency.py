@@ -1,43 +1,16 @@
-"""The files a measurement writes.
+"""The files a measurement writes: ``latency.parquet``, a row per timed sample, and ``latency.json``, what they say.
 
-- ``latency.parquet``, a row per timed sample, the fields of :class:`TimedSample`; every number of the other file that
-  is about time can be computed from it again.
-- ``latency.json``, the fields of :class:`LatencySummary`::
-
-    {"dataset": "ml-100k", "fingerprint": "…", "items": 1349, "eligible_users": 943,
-     "protocol": {"samples": 30, "users": 1500, "single_users": 1500, "batches": [256, 64, 1], "warm_up": 1,
-                  "with_replacement": true, "lengths": [50, 200], "seed": 0, "top_k": 10, "interval": …,
-                  "outlier_rule": "Tukey's fences: …"},
-     "machine": {"device": "cpu", "device_name": …, "clock_mhz": 2445.4, "clock_mhz_after": 2445.4, "cores": 2,
-                 "threads": 1, "kernels": {"selective_scan": …}, "torch": …, "timer": "time.perf_counter_ns",
-                 "load_average": 0.1, "load_average_after": 1.0, "others_cores": 0.02, "idle": true,
-                 "process_peak_bytes": 512000000, "seconds": 321.0},
-     "results": [{"kind": "users", "model": "sasrec", …, "mean": {"value": 0.0012, "low": …, "high": …, "n": 30},
-                  …}],
-     "crossings": [{"model": "mamba4rec", …, "cheaper_from": [1034.2], "cheaper_at": [3000, 10000], …}]}
-
-  ``idle`` is false when other processes used 0.1 cores or more on average: then read the figures with care. It is null
-  where the system does not say. ``process_peak_bytes`` is the whole process, all models together.
+Every number of the second file that is about time can be computed from the first again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import with_config
 from typing_extensions import TypedDict
 
-from ssm4rec.artifacts.codec import (
-    OPEN,
-    Amount,
-    Count,
-    Document,
-    Positive,
-    Share,
-    read_rows,
-    shape,
-    write_rows,
-)
+from ssm4rec.artifacts.codec import OPEN, Amount, Count, Document, Positive, Share, read_rows, shape, write_rows
 from ssm4rec.artifacts.estimate import Estimate
 
 Kind = Literal["users", "length"]
@@ -47,8 +20,8 @@ Mode = Literal["full", "step", "prefill"]
 
 
 @dataclass(frozen=True)
-class TimedSample:
-    """One timed sample of one model.
+class Timed:
+    """What the timed samples of one result share.
 
     Attributes:
         kind: ``users`` or ``length``.
@@ -58,25 +31,6 @@ class TimedSample:
         mode: ``full`` (forward over the history), ``step`` (one event from a state, which was made untimed) or, in the
             sweep, ``prefill`` (forward over the history, and the state after it).
         batch: users of a request; the last one of a sample may have fewer.
-        sample: its number, from 0; the same users for every model, mode and batch.
-        order: of all timed samples of the measurement, from 0.
-        users: timed.
-        mean_length: items that the model read of a history, mean over users.
-        mean_padded_length: the same with the padding, which fills a request's histories up to its longest one.
-        forward_seconds, scoring_seconds, topk_seconds: of the sample: to hidden states; to scores of the whole catalog;
-            to the best ten. Not timed: making the request on the device, fetching the answer.
-        total_seconds: their sum.
-        request_seconds: of each request of the sample.
-        outlier: by the rule in latency.json, among the samples of the same model, mode, batch and length.
-        weight_bytes: of the model's parameters and buffers.
-        state_bytes: of one user's state (``step``).
-        working_bytes: the most memory that a request took beyond what was there before; None on a CPU, which does not
-            count it.
-        wall_seconds, cpu_seconds: of the whole sample with what is not timed, of this process and its threads. With one
-            thread on an idle machine they are equal.
-        load_average: of the last minute, after the sample.
-        device, precision, kernels, compiled, threads: as chosen; scores are float32 in every precision, and what is
-            ``compiled`` is the forward of ``full`` alone.
     """
 
     kind: Kind
@@ -88,6 +42,39 @@ class TimedSample:
     weights: Literal["trained", "random"]
     mode: Mode
     batch: Positive
+
+    @property
+    def group(self) -> tuple[Any, ...]:
+        """The values of these fields: the same in a result and its samples."""
+        return tuple(getattr(self, field.name) for field in fields(Timed))
+
+
+@dataclass(frozen=True)
+class TimedSample(Timed):
+    """One timed sample of one model.
+
+    Attributes:
+        sample: its number, from 0; the same users for every model, mode and batch.
+        order: of all timed samples of the measurement, from 0.
+        users: timed.
+        mean_length: items that the model read of a history, mean over users.
+        mean_padded_length: the same with the padding, which fills a request's histories up to its longest one.
+        forward_seconds, scoring_seconds, topk_seconds: of the sample: to hidden states; to scores of the whole catalog;
+            to the best ten. Not timed: making the request on the device, fetching the answer.
+        total_seconds: their sum.
+        request_seconds: of each request of the sample.
+        outlier: by the rule in latency.json, among the samples of the same result.
+        weight_bytes: of the model's parameters and buffers.
+        state_bytes: of one user's state (``step``).
+        working_bytes: the most memory that a request took beyond what was there before; None on a CPU, which does not
+            count it.
+        wall_seconds, cpu_seconds: of the whole sample with what is not timed, of this process and its threads. With one
+            thread on an idle machine they are equal.
+        load_average: of the last minute, after the sample.
+        device, precision, kernels, compiled, threads: as chosen; scores are float32 in every precision, and what is
+            ``compiled`` is the forward of ``full`` alone.
+    """
+
     sample: Count
     order: Count
     users: Positive
@@ -113,13 +100,13 @@ class TimedSample:
 
 
 @dataclass(frozen=True)
-class LatencyResult:
+class LatencyResult(Timed):
     """The samples of one model, mode, batch and length taken together; times in seconds.
 
     Attributes:
+        users: of a sample.
         samples: that were timed, outliers too.
         outliers: of them.
-        users: of a sample.
         mean: per user, over all samples.
         mean_without_outliers: per user; the interval knows that the outliers were found in the same samples.
         median: per user, over all samples.
@@ -130,15 +117,6 @@ class LatencyResult:
         cpu_per_wall: CPU seconds per second of wall clock; well below 1 on a CPU says that others took turns.
     """
 
-    kind: Kind
-    histories: str
-    length: Positive | None
-    model: str
-    profile: str
-    seed: Count
-    weights: str
-    mode: Mode
-    batch: Positive
     users: Positive
     samples: Count
     outliers: Count
@@ -194,7 +172,12 @@ class _Protocol(TypedDict):
 
 @with_config(OPEN)
 class _Machine(TypedDict):
-    """What it was measured on."""
+    """What it was measured on.
+
+    Attributes:
+        idle: False when other processes used 0.1 cores or more on average: then read the figures with care. None where
+            the system does not say.
+    """
 
     device_name: str
     threads: Positive

@@ -16,17 +16,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy
 import pyarrow
-import pyarrow.parquet
 
-from ssm4rec.artifacts.codec import read_table
-from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.codec import read_table, required, text_of, write_table
+from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset, Split, check_made_of
 from ssm4rec.artifacts.names import BASELINES, CANDIDATES_PER_USER, MASKED, PROTOCOLS, SPLITS, TIME_BASELINES
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import whole_file
 
 MODEL_KEY: Final = b"ssm4rec.model"
 SEED_KEY: Final = b"ssm4rec.seed"
@@ -42,10 +40,7 @@ _BASELINE_COLUMNS: Final = {
 
 _RANKS_SCHEMA: Final = pyarrow.schema(
     [
-        *(
-            pyarrow.field(name, pyarrow.int32(), nullable=False)
-            for name in ("user", "target", "history_length", "rank_unmasked", "rank_masked")
-        ),
+        *required(pyarrow.int32(), "user", "target", "history_length", "rank_unmasked", "rank_masked"),
         *(
             pyarrow.field(column, pyarrow.int32(), nullable=name not in BASELINES)
             for name, columns in _BASELINE_COLUMNS.items()
@@ -55,9 +50,9 @@ _RANKS_SCHEMA: Final = pyarrow.schema(
 )
 _CANDIDATES_SCHEMA: Final = pyarrow.schema(
     [
-        pyarrow.field("user", pyarrow.int32(), nullable=False),
-        pyarrow.field("items", pyarrow.list_(pyarrow.int32()), nullable=False),
-        pyarrow.field("scores", pyarrow.list_(pyarrow.float32()), nullable=False),
+        *required(pyarrow.int32(), "user"),
+        *required(pyarrow.list_(pyarrow.int32()), "items"),
+        *required(pyarrow.list_(pyarrow.float32()), "scores"),
     ]
 )
 
@@ -103,6 +98,10 @@ class Ranks:
     seed: int
     split: str
 
+    def of(self, protocol: str) -> Int32s:
+        """Return the model's ranks by a protocol."""
+        return self.masked if protocol == MASKED else self.unmasked
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -133,28 +132,19 @@ class Origin(NamedTuple):
 
     def metadata(self) -> dict[bytes, bytes]:
         """Return what a file says of it."""
-        return {
-            DATASET_KEY: self.dataset.name.encode(),
-            FINGERPRINT_KEY: self.dataset.fingerprint.encode(),
-            MODEL_KEY: self.model.encode(),
-            SEED_KEY: str(self.seed).encode(),
-            SPLIT_KEY: self.split.encode(),
-        }
+        own = {MODEL_KEY: self.model.encode(), SEED_KEY: str(self.seed).encode(), SPLIT_KEY: self.split.encode()}
+        return self.dataset.metadata | own
 
 
 def write_ranks(path: Path, origin: Origin, ranking: FullRanking, baselines: Mapping[str, FullRanking]) -> None:
     """Write ranks.parquet: the ranks of the model and of every baseline, target by target."""
-    columns: list[Int64s | None] = [
-        *(ranking.users, ranking.targets, ranking.history_lengths, ranking.unmasked, ranking.masked)
-    ]
-    for name in TIME_BASELINES:
-        baseline = baselines.get(name)
-        columns += [baseline.unmasked, baseline.masked] if baseline else [None, None]
-    missing = pyarrow.nulls(len(ranking.users), pyarrow.int32())
-    arrays = [missing if values is None else pyarrow.array(values.astype(numpy.int32)) for values in columns]
-    schema = _RANKS_SCHEMA.with_metadata(origin.metadata())
-    with whole_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.table(arrays, schema=schema), partial)
+    columns = dict.fromkeys(_RANKS_SCHEMA.names, pyarrow.nulls(len(ranking.users)))
+    columns |= {"user": ranking.users, "target": ranking.targets, "history_length": ranking.history_lengths}
+    columns |= {"rank_unmasked": ranking.unmasked, "rank_masked": ranking.masked}
+    for name, (unmasked, masked) in _BASELINE_COLUMNS.items():
+        if found := baselines.get(name):
+            columns[unmasked], columns[masked] = found.unmasked, found.masked
+    write_table(path, pyarrow.table(columns, _RANKS_SCHEMA.with_metadata(origin.metadata())))
 
 
 def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
@@ -164,12 +154,12 @@ def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
         InputError: it is missing, damaged or empty, of another data set than ``dataset``, or its users' targets are
             not those of its split.
     """
-    table, model, seed, split = _read(path, _RANKS_SCHEMA, dataset, "ranks")
+    table, origin = _read(path, _RANKS_SCHEMA, dataset, "ranks")
     present = [name for name in _RANKS_SCHEMA.names if table.column(name).null_count < len(table)]
     columns = {name: table.column(name).to_numpy() for name in present}
     users, places = columns["user"], columns["history_length"]
-    if _not_targets(dataset, split, users, places, columns["target"]):
-        raise InputError(f"{path}: the targets are not those of the {split} split; run evaluate again")
+    if _not_targets(dataset, origin["split"], users, places, columns["target"]):
+        raise InputError(f"{path}: the targets are not those of the {origin['split']} split; run evaluate again")
     for name in present[3:]:
         values = columns[name]
         missed = name.endswith(MASKED) & (values == MISSED)
@@ -186,15 +176,13 @@ def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
             for name, (unmasked, masked) in _BASELINE_COLUMNS.items()
             if {unmasked, masked} <= columns.keys()
         },
-        model=model,
-        seed=seed,
-        split=split,
+        **origin,
     )
 
 
-def _not_targets(dataset: SequenceDataset, split: str, users: Int32s, places: Int32s, targets: Int32s) -> bool:
+def _not_targets(dataset: SequenceDataset, split: Split, users: Int32s, places: Int32s, targets: Int32s) -> bool:
     """Return whether any of these are not targets of a split, each once."""
-    owners, wanted = dataset.targets("test" if split == "test" else "validation")
+    owners, wanted = dataset.targets(split)
     longest = int(numpy.diff(dataset.offsets).max())
     if (places < 0).any() or (places >= longest).any():
         return True
@@ -211,9 +199,7 @@ def write_candidates(path: Path, origin: Origin, ranking: FullRanking) -> None:
     items = pyarrow.array(ranking.candidates[present].astype(numpy.int32))
     scores = pyarrow.array(ranking.candidate_scores[present])
     lists = [pyarrow.ListArray.from_arrays(offsets, values) for values in (items, scores)]
-    schema = _CANDIDATES_SCHEMA.with_metadata(origin.metadata())
-    with whole_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.table([users, *lists], schema=schema), partial)
+    write_table(path, pyarrow.table([users, *lists], _CANDIDATES_SCHEMA.with_metadata(origin.metadata())))
 
 
 def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
@@ -222,7 +208,7 @@ def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
     Raises:
         InputError: it is missing, damaged or empty, or of another data set than ``dataset``.
     """
-    table, model, seed, split = _read(path, _CANDIDATES_SCHEMA, dataset, "candidates")
+    table, origin = _read(path, _CANDIDATES_SCHEMA, dataset, "candidates")
     if (numpy.diff(table.column("user").to_numpy()) == 0).any():
         raise InputError(f"{path}: a user stands there twice; run evaluate again")
     lists, scores = table.column("items").chunk(0), table.column("scores").chunk(0)
@@ -243,35 +229,22 @@ def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
     padded_items[present] = values
     padded_scores = numpy.full(present.shape, -numpy.inf, dtype=numpy.float32)
     padded_scores[present] = flat_scores.to_numpy()
-    return Candidates(table.column("user").to_numpy(), padded_items, padded_scores, model, seed, split)
+    return Candidates(table.column("user").to_numpy(), padded_items, padded_scores, **origin)
 
 
 def _read(
     path: Path, schema: pyarrow.Schema, dataset: SequenceDataset, content: str
-) -> tuple[pyarrow.Table, str, int, str]:
-    """Return a file's table, in one chunk, and its model, seed and split, or raise InputError."""
+) -> tuple[pyarrow.Table, dict[str, Any]]:
+    """Return a file's table, in one chunk, and the model, seed and split that it is of, or raise InputError."""
     table = read_table(path, schema, f"the {content} of an evaluation", "evaluate")
-    model, seed, split = _origin(path, table.schema.metadata or {}, dataset, content)
+    metadata = table.schema.metadata
+    model, seed, split = (text_of(metadata, key) for key in (MODEL_KEY, SEED_KEY, SPLIT_KEY))
+    if not model or not seed.isdecimal():
+        raise InputError(f"{path}: does not say what it is an evaluation of; run evaluate again")
+    check_made_of(path, metadata, dataset, content)
+    if split not in SPLITS:
+        raise InputError(f"{path}: {content} of an unknown split {split!r}; run evaluate again")
     users = table.column("user").to_numpy()
     if users[0] < 0 or users[-1] >= dataset.user_count or (numpy.diff(users) < 0).any():
         raise InputError(f"{path}: users are not in ascending order in 0..{dataset.user_count - 1}; run evaluate again")
-    return table, model, seed, split
-
-
-def _origin(path: Path, metadata: dict[bytes, bytes], dataset: SequenceDataset, content: str) -> tuple[str, int, str]:
-    """Return model, seed and split from a file's metadata, or raise InputError."""
-    try:
-        name, fingerprint, model, seed, split = (
-            metadata[key].decode() for key in (DATASET_KEY, FINGERPRINT_KEY, MODEL_KEY, SEED_KEY, SPLIT_KEY)
-        )
-        number = int(seed)
-    except (KeyError, ValueError):
-        raise InputError(f"{path}: does not say what it is an evaluation of; run evaluate again") from None
-    if fingerprint != dataset.fingerprint:
-        raise InputError(
-            f"{path}: {content} of another data set, {name} ({fingerprint[:12]}), than {dataset.name} "
-            f"({dataset.fingerprint[:12]}); take files of one data set"
-        )
-    if split not in SPLITS:
-        raise InputError(f"{path}: {content} of an unknown split {split!r}; run evaluate again")
-    return model, number, split
+    return table, {"model": model, "seed": int(seed), "split": split}

@@ -58,11 +58,6 @@ def others_cores(before: Reading, after: Reading) -> float | None:
     return max(0.0, others) / (after.wall - before.wall)
 
 
-def load_average() -> float:
-    """Return the load average over the last minute, this process included."""
-    return os.getloadavg()[0]
-
-
 def describe(device: torch.device) -> dict[str, Any]:
     """Return what the machine is: device, its clock, cores, threads, kernels and torch."""
     return {

@@ -17,20 +17,19 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy
+from numpy.typing import NDArray
 from scipy import stats
 
 from ssm4rec.artifacts.estimate import CONFIDENCE, Estimate
 
-Float64s = numpy.ndarray[tuple[int], numpy.dtype[numpy.float64]]
-Array = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
-Bools = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
+Floats = NDArray[numpy.float64]
 
 RESAMPLES: Final = 9999
 
 OUTLIER_RULE: Final = "Tukey's fences: below Q1 - 1.5 (Q3 - Q1) or above Q3 + 1.5 (Q3 - Q1) of a group's samples"
 
 
-def outliers(values: Array, axis: int = -1) -> Bools:
+def outliers(values: Floats, axis: int = -1) -> NDArray[numpy.bool_]:
     """Return which values lie outside Tukey's fences along an axis; quartiles are interpolated linearly.
 
     >>> outliers(numpy.array([1.0, 2.0, 3.0, 4.0, 7.0, 7.1])).tolist()  # Q1 2.25, Q3 6.25: the fences are -3.75, 12.25
@@ -40,22 +39,22 @@ def outliers(values: Array, axis: int = -1) -> Bools:
     """
     lower, upper = numpy.percentile(values, [25, 75], axis=axis, keepdims=True)
     reach = 1.5 * (upper - lower)
-    outside: Bools = (values < lower - reach) | (values > upper + reach)
+    outside: NDArray[numpy.bool_] = (values < lower - reach) | (values > upper + reach)
     return outside
 
 
-def mean_without_outliers(values: Array, axis: int = -1) -> Array:
+def mean_without_outliers(values: Floats, axis: int = -1) -> Floats:
     """Return the mean along an axis of the values inside the fences.
 
     >>> float(mean_without_outliers(numpy.array([1.0, 2.0, 3.0, 4.0, 9.0])))
     2.5
     """
     kept = ~outliers(values, axis)
-    mean: Array = numpy.where(kept, values, 0).sum(axis) / kept.sum(axis)
+    mean: Floats = numpy.where(kept, values, 0).sum(axis) / kept.sum(axis)
     return mean
 
 
-def mean_interval(values: Float64s, rng: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
+def mean_interval(values: Floats, rng: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
     """Return the mean of samples (n,), n at least 2, and its interval."""
     n = len(values)
     # The level at which a percentile interval of normal samples is as wide as Student's, with n - 1 in the variance.
@@ -63,18 +62,18 @@ def mean_interval(values: Float64s, rng: numpy.random.Generator, resamples: int 
     return _interval(values, numpy.mean, 1 - 2 * float(stats.norm.sf(reach)), rng, resamples)
 
 
-def median_interval(values: Float64s, rng: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
+def median_interval(values: Floats, rng: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
     """Return the median of samples (n,), n at least 2, and its interval."""
     return _interval(values, numpy.median, CONFIDENCE, rng, resamples)
 
 
-def fenced_interval(values: Float64s, rng: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
+def fenced_interval(values: Floats, rng: numpy.random.Generator, resamples: int = RESAMPLES) -> Estimate:
     """Return the mean without outliers of samples (n,), n at least 2, and its interval."""
     return _interval(values, mean_without_outliers, CONFIDENCE, rng, resamples)
 
 
 def _interval(
-    values: Float64s, statistic: Callable[..., Any], level: float, rng: numpy.random.Generator, resamples: int
+    values: Floats, statistic: Callable[..., Any], level: float, rng: numpy.random.Generator, resamples: int
 ) -> Estimate:
     found = stats.bootstrap(
         (values,), statistic, confidence_level=level, n_resamples=resamples, method="percentile", rng=rng

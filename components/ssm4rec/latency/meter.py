@@ -2,52 +2,36 @@
 
 import time
 from itertools import pairwise
-from typing import Protocol
+from typing import Any
 
 import torch
 
 
-class Meter(Protocol):
-    """Times consecutive laps of one piece of work."""
+class Meter:
+    """Times consecutive laps of one piece of work, by the wall clock, which serves a CPU."""
 
-    timer: str
+    timer = "time.perf_counter_ns"
     """How time is taken, in words."""
-    working_bytes: int | None
-    """The most memory allocated at once since ``start`` beyond what was allocated before, where it is known."""
+    working_bytes: int | None = None
+    """The most memory allocated at once since ``start`` beyond what was allocated before; a CPU does not count it."""
+
+    _marks: list[Any]
 
     def start(self) -> None:
         """Wait until the device is idle and begin."""
+        self._marks = []
+        self.lap()
 
     def lap(self) -> None:
         """End a lap: what was asked of the device since the last one."""
-
-    def seconds(self) -> list[float]:
-        """Wait until the work is done and return the seconds of each lap."""
-
-
-class CPUMeter:
-    """Wall-clock time of a CPU; its memory has no counter of its own."""
-
-    timer = "time.perf_counter_ns"
-    working_bytes: int | None = None
-
-    def __init__(self) -> None:
-        self._marks: list[int] = []
-
-    def start(self) -> None:
-        """Begin."""
-        self._marks = [time.perf_counter_ns()]
-
-    def lap(self) -> None:
-        """End a lap."""
         self._marks.append(time.perf_counter_ns())
 
     def seconds(self) -> list[float]:
-        """Return the seconds of each lap."""
+        """Wait until the work is done and return the seconds of each lap."""
         return [1e-9 * (after - before) for before, after in pairwise(self._marks)]
 
 
-class CUDAMeter:
+class CUDAMeter(Meter):
     """Time between events on a GPU's stream.
 
     The stream is idle at the start, so that the first event is passed at once: what the CPU takes to launch the work
@@ -58,31 +42,28 @@ class CUDAMeter:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.working_bytes: int | None = 0
         self._before = 0
-        self._events: list[torch.cuda.Event] = []
 
     def start(self) -> None:
         """Wait until the GPU is idle and begin."""
         torch.cuda.synchronize(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         self._before = torch.cuda.memory_allocated(self.device)
-        self._events = []
-        self.lap()
+        super().start()
 
     def lap(self) -> None:
         """Put an event after what was asked of the GPU."""
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self.device))
-        self._events.append(event)
+        self._marks.append(event)
 
     def seconds(self) -> list[float]:
         """Wait until the GPU is done and return the seconds of each lap."""
-        self._events[-1].synchronize()
+        self._marks[-1].synchronize()
         self.working_bytes = torch.cuda.max_memory_allocated(self.device) - self._before
-        return [1e-3 * before.elapsed_time(after) for before, after in pairwise(self._events)]
+        return [1e-3 * before.elapsed_time(after) for before, after in pairwise(self._marks)]
 
 
 def meter_of(device: torch.device) -> Meter:
     """Return the clock of a device."""
-    return CUDAMeter(device) if device.type == "cuda" else CPUMeter()
+    return CUDAMeter(device) if device.type == "cuda" else Meter()

@@ -1,30 +1,24 @@
 """From timed samples to what is reported of them: intervals, percentiles, crossing points."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy
 
-from ssm4rec.artifacts.latency import Crossing, LatencyResult, TimedSample
+from ssm4rec.artifacts.latency import Crossing, LatencyResult, Timed, TimedSample
 from ssm4rec.latency.intervals import fenced_interval, mean_interval, median_interval, outliers
 
 BASELINE = "sasrec"
 """The model whose cost curve the others are held against."""
 
-Group = tuple[object, ...]
 
-
-def group_of(row: TimedSample) -> Group:
-    """Return what the samples of one result share."""
-    return (row.kind, row.histories, row.length, row.model, row.profile, row.seed, row.mode, row.batch)
-
-
-def grouped(rows: Sequence[TimedSample]) -> dict[Group, list[TimedSample]]:
+def grouped(rows: Sequence[TimedSample]) -> dict[tuple[Any, ...], list[TimedSample]]:
     """Return the rows by what they share, each group in the order of its samples."""
-    groups: dict[Group, list[TimedSample]] = {}
+    groups: dict[tuple[Any, ...], list[TimedSample]] = {}
     for row in sorted(rows, key=lambda row: row.sample):
-        groups.setdefault(group_of(row), []).append(row)
+        groups.setdefault(row.group, []).append(row)
     return groups
 
 
@@ -48,13 +42,12 @@ def results(rows: Sequence[TimedSample], seed: int) -> tuple[LatencyResult, ...]
     They come in the order of kind (users first), length, histories, batch (largest first), mode and model.
     """
     rng = numpy.random.default_rng([seed, 3])
-    found = [_result(group, rng) for group in grouped(rows).values()]
 
-    def place(result: LatencyResult) -> tuple[object, ...]:
-        what = (result.kind != "users", result.length or 0, result.histories, -result.batch, result.mode)
-        return (*what, result.model, result.profile, result.seed)
+    def place(one: LatencyResult) -> tuple[Any, ...]:
+        what = (one.kind != "users", one.length or 0, one.histories, -one.batch, one.mode)
+        return (*what, one.model, one.profile, one.seed)
 
-    return tuple(sorted(found, key=place))
+    return tuple(sorted((_result(group, rng) for group in grouped(rows).values()), key=place))
 
 
 def _result(rows: list[TimedSample], rng: numpy.random.Generator) -> LatencyResult:
@@ -64,15 +57,7 @@ def _result(rows: list[TimedSample], rng: numpy.random.Generator) -> LatencyResu
     requests = [row.request_seconds[: row.users // row.batch] for row in rows]
     p50, p95, p99 = numpy.percentile(numpy.concatenate(requests), [50, 95, 99]).tolist()
     return LatencyResult(
-        kind=first.kind,
-        histories=first.histories,
-        length=first.length,
-        model=first.model,
-        profile=first.profile,
-        seed=first.seed,
-        weights=first.weights,
-        mode=first.mode,
-        batch=first.batch,
+        **{field.name: getattr(first, field.name) for field in fields(Timed)},
         users=first.users,
         samples=len(rows),
         outliers=sum(row.outlier for row in rows),

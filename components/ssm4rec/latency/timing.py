@@ -9,6 +9,7 @@ Shapes: n users of a sample, B users of a request, L length, V items, K suggesti
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -21,7 +22,7 @@ from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
 from ssm4rec.artifacts.latency import Kind, Mode, TimedSample
 from ssm4rec.data.batches import gather_rows
 from ssm4rec.evaluation.full_ranking import best_items
-from ssm4rec.latency.host import load_average, read_clocks
+from ssm4rec.latency.host import read_clocks
 from ssm4rec.latency.meter import Meter
 from ssm4rec.latency.protocol import TOP_K, Protocol, draw_users
 from ssm4rec.models.recommender import Recommender
@@ -141,9 +142,8 @@ class Measurement:
         """Answer a sample's requests one after the other, each under the clock."""
         model = task.subject.model
         count = min(TOP_K, len(model.item_vectors()))
-        seconds, suggestions = [], []
+        seconds, suggestions, working = [], [], []
         state_bytes: int | None = None
-        working: list[int] = []
         with self.distributed.autocast():
             for request in [*requests[: self.protocol.warm_up], *requests]:
                 forward, score, state_bytes = _parts(model, task.mode, request)
@@ -194,7 +194,7 @@ class Measurement:
             working_bytes=answers.working_bytes,
             wall_seconds=after.wall - before.wall,
             cpu_seconds=after.process - before.process,
-            load_average=load_average(),
+            load_average=os.getloadavg()[0],
             device=self.distributed.device.type,
             precision=self.distributed.precision,
             kernels=self.kernels,

@@ -14,7 +14,7 @@ from ssm4rec.artifacts.estimate import CONFIDENCE, Estimate
 from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, read_samples
 from ssm4rec.artifacts.names import TIME_BASELINES, baselines_of
 from ssm4rec.latency.intervals import RESAMPLES
-from ssm4rec.latency.summary import group_of, grouped, seconds_per_user
+from ssm4rec.latency.summary import grouped, seconds_per_user
 from ssm4rec.runtime.errors import InputError
 
 FULL: Final = "full"
@@ -86,14 +86,8 @@ class Latency:
     def _sample_times(self, model: str, batch: int) -> dict[int, float]:
         """Return a model's seconds per user by the number of the sample, whole histories read again for each answer."""
         result = self.of_model(model, batch)
-        rows = [row for row in self.samples if result and _key(result) == group_of(row)]
+        rows = [row for row in self.samples if result and row.group == result.group]
         return {row.sample: row.total_seconds / row.users for row in rows}
-
-
-def _key(result: LatencyResult) -> tuple[object, ...]:
-    """Return what ``group_of`` gives for the samples of a result."""
-    one = result
-    return (one.kind, one.histories, one.length, one.model, one.profile, one.seed, one.mode, one.batch)
 
 
 def gather_comparison(
@@ -155,7 +149,7 @@ def gather_latency(
     rows = read_samples(samples) if samples else []
     if rows:
         means = {key: float(seconds_per_user(group).mean()) for key, group in grouped(rows).items()}
-        expected = {_key(result): result.mean.value for result in summary.results}
+        expected = {result.group: result.mean.value for result in summary.results}
         if means.keys() != expected.keys() or not all(
             math.isclose(mean, expected[key], rel_tol=_TOLERANCE) for key, mean in means.items()
         ):

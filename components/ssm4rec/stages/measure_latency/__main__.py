@@ -2,27 +2,20 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences
 from ssm4rec.artifacts.estimate import CONFIDENCE
 from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, write_samples
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.latency.host import (
-    IDLE_BELOW,
-    clock_mhz,
-    describe,
-    load_average,
-    others_cores,
-    peak_process_bytes,
-    read_clocks,
-)
+from ssm4rec.latency.host import IDLE_BELOW, clock_mhz, describe, others_cores, peak_process_bytes, read_clocks
 from ssm4rec.latency.intervals import OUTLIER_RULE, RESAMPLES
 from ssm4rec.latency.length_sweep import measure_lengths
 from ssm4rec.latency.meter import meter_of
@@ -48,7 +41,7 @@ def run(options: Settings) -> None:
     choose_kernels(options.kernels, device)
     distributed = Distributed(device, choose_precision(options.precision, device), options.compile)
     dataset = read_sequences(options.dataset_dir)
-    subjects = _subjects(options.models, dataset, options.dataset_dir, distributed, longest_only=options.longest_only)
+    subjects = _subjects(options.models, dataset, distributed, longest_only=options.longest_only)
     computed = {"device": device.type, "precision": distributed.precision, "compiled": options.compile}
     name = f"latency {dataset.name} {device.type}"
     with tracked_task(name, {"stage": "measure_latency", "dataset": dataset.name}) as tracker:
@@ -61,7 +54,9 @@ def run(options: Settings) -> None:
             if not options.executor_input:
                 raise
             # In a study hours of trainings came before: the report goes without latency, and says why.
-            summary, rows = _nothing_measured(protocol, distributed, dataset, reason(error)), []
+            machine = {**describe(device), "idle": None, "others_cores": None}
+            summary = replace(_nothing_measured(protocol, dataset, machine), failure=reason(error))
+            rows = []
             logger.warning("latency was not measured: %s", summary.failure)
         write_samples(options.latency, rows)
         summary.write(options.summary)
@@ -74,12 +69,7 @@ def run(options: Settings) -> None:
 
 
 def _subjects(
-    folders: Sequence[Path],
-    dataset: SequenceDataset,
-    dataset_folder: Path,
-    distributed: Distributed,
-    *,
-    longest_only: bool,
+    folders: Sequence[Path], dataset: SequenceDataset, distributed: Distributed, *, longest_only: bool
 ) -> list[Subject]:
     """Read the models onto the device, compiled if that was asked for."""
     if not folders:
@@ -87,11 +77,7 @@ def _subjects(
     subjects: list[Subject] = []
     models = [(folder, read_model(folder)) for folder in folders]
     for folder, stored in _longest(models) if longest_only else models:
-        if stored.config["fingerprint"] != dataset.fingerprint:
-            raise InputError(
-                f"{folder}: trained on {stored.config['dataset']} ({stored.config['fingerprint'][:12]}), but "
-                f"{dataset_folder} holds {dataset.name} ({dataset.fingerprint[:12]}); a comparison is on one data set"
-            )
+        check_trained_on(folder, stored.config, dataset, "a comparison is on one data set")
         subject = Subject(stored.model.to(distributed.device), stored.config)
         if any(other.label == subject.label for other in subjects):
             name, profile, seed = subject.label
@@ -142,13 +128,13 @@ def _measure(
     """Time everything, and describe the machine before and after."""
     measurement = Measurement(protocol, distributed, kernels, meter_of(distributed.device))
     host: dict[str, Any] = {**describe(distributed.device), "timer": measurement.meter.timer}
-    host["load_average"], before = load_average(), read_clocks()
+    host["load_average"], before = os.getloadavg()[0], read_clocks()
     measure_users(measurement, subjects, dataset)
     measure_lengths(measurement, subjects, dataset)
     after = read_clocks()
     others = others_cores(before, after)
     host |= {
-        "load_average_after": load_average(),
+        "load_average_after": os.getloadavg()[0],
         "clock_mhz_after": clock_mhz(distributed.device),
         "others_cores": others,
         "idle": None if others is None else others < IDLE_BELOW,
@@ -157,39 +143,27 @@ def _measure(
     }
     rows = mark_outliers(measurement.rows)
     found = results(rows, protocol.seed)
-    rules = {
-        "top_k": min(TOP_K, dataset.item_count),
-        "interval": f"{CONFIDENCE:.0%}, percentile bootstrap over samples, {RESAMPLES} resamples; "
-        "see latency/intervals.py",
-        "outlier_rule": OUTLIER_RULE,
-    }
-    summary = LatencySummary(
-        dataset=dataset.name,
-        fingerprint=dataset.fingerprint,
-        items=dataset.item_count,
-        eligible_users=int((dataset.test_position > 0).sum()),
-        protocol={**asdict(protocol), **rules},
-        machine=host,
-        results=found,
-        crossings=crossings(found),
-    )
+    summary = replace(_nothing_measured(protocol, dataset, host), results=found, crossings=crossings(found))
     return summary, rows
 
 
-def _nothing_measured(
-    protocol: Protocol, distributed: Distributed, dataset: SequenceDataset, failure: str
-) -> LatencySummary:
+def _nothing_measured(protocol: Protocol, dataset: SequenceDataset, machine: dict[str, Any]) -> LatencySummary:
     """Return a summary without results."""
+    resampled = f"percentile bootstrap over samples, {RESAMPLES} resamples; see latency/intervals.py"
+    rules = {
+        "top_k": min(TOP_K, dataset.item_count),
+        "interval": f"{CONFIDENCE:.0%}, {resampled}",
+        "outlier_rule": OUTLIER_RULE,
+    }
     return LatencySummary(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         items=dataset.item_count,
         eligible_users=int((dataset.test_position > 0).sum()),
-        protocol={**asdict(protocol), "outlier_rule": OUTLIER_RULE},
-        machine={**describe(distributed.device), "idle": None, "others_cores": None},
+        protocol={**asdict(protocol), **rules},
+        machine=machine,
         results=(),
         crossings=(),
-        failure=failure,
     )
 
 
