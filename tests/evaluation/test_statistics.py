@@ -9,6 +9,7 @@ import numpy
 import pytest
 import scipy.stats
 
+from ssm4rec.artifacts.estimate import NORMAL_EFFECT
 from ssm4rec.evaluation.metrics import gains_at
 from ssm4rec.evaluation.statistics import (
     Floats,
@@ -20,7 +21,6 @@ from ssm4rec.evaluation.statistics import (
     holm,
     interval,
     mean_over_seeds,
-    minimum_detectable_effect,
     permutation_p_value,
     standard_error,
 )
@@ -141,7 +141,7 @@ def test_the_minimum_detectable_effect_is_found_four_times_in_five() -> None:
     shown = (1.959964 + 0.841621) * deviation / users**0.5  # from a table of the normal distribution
     differences = numpy.random.default_rng(9).normal(shown, deviation, (users, 1000))
     exact = differences[:, 0] * deviation / differences[:, 0].std(ddof=1)
-    assert minimum_detectable_effect(exact) == pytest.approx(shown, rel=1e-6)
+    assert NORMAL_EFFECT * standard_error(exact) == pytest.approx(shown, rel=1e-6)
     flipped = flipped_means(differences, 2000, numpy.random.default_rng(1))
     p_values = [permutation_p_value(*pair) for pair in zip(differences.mean(axis=0), flipped.T, strict=True)]
     assert numpy.mean(numpy.array(p_values) <= 0.05) == pytest.approx(0.8, abs=margin(0.8, 1000))
@@ -173,7 +173,7 @@ def test_models_that_gain_the_same_or_nothing() -> None:
         assert interval(means[:, 0]) == (gains[0, 0], gains[0, 0])
         assert bootstrap_p_value(means[:, 0] - means[:, 1]) == 1
         assert permutation_p(gains, 100) == 1
-        assert minimum_detectable_effect(gains[:, 0] - gains[:, 1]) == 0
+        assert standard_error(gains[:, 0] - gains[:, 1]) == 0
 
 
 def test_p_values_never_reach_zero() -> None:
@@ -261,7 +261,6 @@ def test_targets_of_a_user_that_are_alike_say_no_more_than_one() -> None:
     for several, single in (copied, alone):
         assert several.std(axis=0) == pytest.approx(single.std(axis=0), rel=0.08)
     difference, of_sums = gains[:, 0] - gains[:, 1], sums[:, 0] - sums[:, 1]
-    assert minimum_detectable_effect(of_sums, targets) == pytest.approx(minimum_detectable_effect(difference))
     assert standard_error(of_sums, targets) == pytest.approx(difference.std(ddof=1) / 200**0.5)
 
 

@@ -9,14 +9,13 @@ from itertools import combinations, pairwise
 from typing import Final
 
 import numpy
-from numpy.typing import NDArray
 
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.estimate import CONFIDENCE, POWER, Estimate
-from ssm4rec.artifacts.names import MASKED, METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
+from ssm4rec.artifacts.names import METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.artifacts.ranks import Candidates, Ranks
-from ssm4rec.evaluation.metrics import gains_at
+from ssm4rec.evaluation.metrics import gains_at, metric_at
 from ssm4rec.evaluation.slices import (
     coverage,
     gini,
@@ -25,6 +24,7 @@ from ssm4rec.evaluation.slices import (
     recommendation_counts,
 )
 from ssm4rec.evaluation.statistics import (
+    Floats,
     bootstrap_means,
     bootstrap_p_value,
     by_user,
@@ -59,6 +59,14 @@ class Evaluations:
     def any_ranks(self) -> Ranks:
         """The ranks of some model: users, targets and the baselines' ranks are the same in all."""
         return next(iter(self.ranks.values()))[0]
+
+    def mean_gains(self, model: str, protocol: str, metric: str) -> Floats:
+        """Return each target's gain at ``CUTOFF``, the mean over the model's seeds, (T,); baselines have one."""
+        if model in TIME_BASELINES:
+            return gains_at(metric, self.any_ranks.baselines[model][PROTOCOLS.index(protocol)], CUTOFF)
+        gains = [gains_at(metric, one.of(protocol), CUTOFF) for one in self.ranks[model]]
+        mean: Floats = numpy.mean(gains, axis=0)
+        return mean
 
 
 def gather(ranks: Iterable[Ranks], candidates: Iterable[Candidates]) -> Evaluations:
@@ -114,7 +122,7 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
     models = [*paired, *alone]
     gains = numpy.stack(
         [
-            numpy.stack([_mean_gains(evaluations, model, protocol, metric) for model in models], axis=1)
+            numpy.stack([evaluations.mean_gains(model, protocol, metric) for model in models], axis=1)
             for protocol, metric in _SETTINGS
         ],
         axis=1,
@@ -128,9 +136,7 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
     others = sums[:, :, len(paired) :].reshape(len(sums), -1)
     drawn_alone = bootstrap_means(others, resamples, numpy.random.default_rng([seed, 1]), targets).reshape(shape)
     drawn = numpy.concatenate([drawn, drawn_alone], axis=2)  # (R, S, M)
-    model_rows: list[ModelRow] = []
-    pair_rows: list[PairRow] = []
-    slice_rows: list[SliceRow] = []
+    model_rows, pair_rows, slice_rows = [], [], []
     parts = {
         "history_length": parts_by_history_length(first.history_lengths),
         "target_popularity": parts_by_popularity(first.targets, dataset.training_counts()),
@@ -141,7 +147,7 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
         for column, model in enumerate(models):
             own = gains[:, number, column]
             by_seed = evaluations.ranks.get(model, [])
-            values = {one.seed: float(_gains(one, protocol, metric).mean()) for one in by_seed}
+            values = {one.seed: metric_at(metric, one.of(protocol), CUTOFF) for one in by_seed}
             mean = Estimate(float(own.mean()), *interval(drawn[:, number, column]), len(targets))
             model_rows.append(_model_row(model, setting, mean, values))
             for by, targets_of in parts.items():
@@ -194,40 +200,21 @@ def _check_same_baselines(one: Ranks, first: Ranks) -> None:
             )
 
 
-def _gains(ranks: Ranks, protocol: str, metric: str) -> NDArray[numpy.float64]:
-    return gains_at(metric, ranks.masked if protocol == MASKED else ranks.unmasked, CUTOFF)
-
-
-def _mean_gains(evaluations: Evaluations, model: str, protocol: str, metric: str) -> NDArray[numpy.float64]:
-    """Return each target's gain, the mean over the model's seeds, (T,)."""
-    if model in TIME_BASELINES:
-        return gains_at(metric, evaluations.any_ranks.baselines[model][PROTOCOLS.index(protocol)], CUTOFF)
-    by_seed = numpy.stack([_gains(ranks, protocol, metric) for ranks in evaluations.ranks[model]])
-    mean: NDArray[numpy.float64] = by_seed.mean(axis=0)
-    return mean
-
-
 def _model_row(model: str, setting: tuple[str, str], mean: Estimate, values: dict[int, float]) -> ModelRow:
     of_seeds = list(values.values())
-    several = len(of_seeds) > 1
-    return ModelRow(
-        model,
-        *setting,
-        mean=mean,
-        seeds=list(values),
-        seed_values=of_seeds,
-        seed_deviation=float(numpy.std(of_seeds, ddof=1)) if several else None,
-        over_seeds=mean_over_seeds(of_seeds) if several else None,
-    )
+    deviation, over_seeds = None, None
+    if len(of_seeds) > 1:
+        deviation, over_seeds = float(numpy.std(of_seeds, ddof=1)), mean_over_seeds(of_seeds)
+    return ModelRow(model, *setting, mean, list(values), of_seeds, deviation, over_seeds)
 
 
 def _pairs(
     models: Sequence[str],
     setting: tuple[str, str],
-    sums: NDArray[numpy.float64],
+    sums: Floats,
     targets: Int64s,
-    drawn: NDArray[numpy.float64],
-    flipped: NDArray[numpy.float64],
+    drawn: Floats,
+    flipped: Floats,
 ) -> list[PairRow]:
     """Return all pairs of ``models``, the first of M, in one setting.
 
@@ -265,14 +252,10 @@ def _pairs(
     ]
 
 
-def _slice_row(
-    model: str, setting: tuple[str, str], by: str, part: str, gains: NDArray[numpy.float64], users: Int32s
-) -> SliceRow:
+def _slice_row(model: str, setting: tuple[str, str], by: str, part: str, gains: Floats, users: Int32s) -> SliceRow:
     sums, targets = by_user(gains, users)
     error = standard_error(sums, targets) if len(sums) > 1 else None
-    return SliceRow(
-        model, *setting, by=by, part=part, targets=len(gains), mean=float(gains.mean()), standard_error=error
-    )
+    return SliceRow(model, *setting, by, part, len(gains), float(gains.mean()), error)
 
 
 def _recommendations(candidates: Candidates, item_count: int) -> RecommendationsRow:

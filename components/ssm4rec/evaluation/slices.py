@@ -65,12 +65,7 @@ def parts_by_popularity(targets: Int32s | Int64s, training_counts: Int64s) -> Pa
 
 
 def recommendation_counts(recommended: NDArray[numpy.integer[Any]], item_count: int) -> Int64s:
-    """Return how often each item is recommended, (V,).
-
-    Args:
-        recommended: items 1..V, 0 for none, (n, K).
-        item_count: V.
-    """
+    """Return how often each item is recommended, (V,); ``recommended`` holds items 1..V, 0 for none, (n, K)."""
     return numpy.bincount(recommended.ravel(), minlength=item_count + 1)[1:]
 
 

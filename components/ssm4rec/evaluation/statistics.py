@@ -60,18 +60,11 @@ def bootstrap_means(
         targets: of each user, at least 1, (U,); None: one each.
     """
     if targets is not None and (targets > 1).any():
-        both = _bootstrap_means(numpy.column_stack([gains, targets]), resamples, rng)
+        both = bootstrap_means(numpy.column_stack([gains, targets]), resamples, rng)
         return both[:, :-1] / both[:, -1:]
-    return _bootstrap_means(gains, resamples, rng)
-
-
-def _bootstrap_means(gains: Floats, resamples: int, rng: numpy.random.Generator) -> Floats:
-    """Return the columns' means over U users drawn with replacement, R times, (R, C)."""
     users = len(gains)
-    active = _active(gains)
+    active = gains[gains.any(axis=1)]
     means = numpy.zeros((resamples, gains.shape[1]))
-    if not len(active):
-        return means
     for first, rows in _blocks(resamples, len(active)):
         counts = numpy.empty((rows, len(active)))
         for count in counts:
@@ -93,10 +86,8 @@ def flipped_means(gains: Floats, resamples: int, rng: numpy.random.Generator, ta
         rng: gives the signs.
         targets: of each user, at least 1, (U,); None: one each.
     """
-    active = _active(gains)
+    active = gains[gains.any(axis=1)]
     means = numpy.zeros((resamples, gains.shape[1]))
-    if not len(active):
-        return means
     for first, rows in _blocks(resamples, len(active)):
         bits = numpy.frombuffer(rng.bytes(rows * len(active) // 8 + 1), dtype=numpy.uint8)
         positive = numpy.unpackbits(bits, count=rows * len(active)).reshape(rows, -1).astype(numpy.float64)
@@ -170,21 +161,10 @@ def standard_error(gains: Floats, targets: Int64s | None = None) -> float:
     return float(errors.std(ddof=1) / numpy.sqrt(len(gains)))
 
 
-def minimum_detectable_effect(differences: Floats, targets: Int64s | None = None) -> float:
-    """Return the smallest true mean difference that a test on these users would find with a chance of 80%.
-
-    (z(0.975) + z(0.8)) = 2.80 standard errors of the mean difference, for one two-sided test at 5%; U >= 2. Holm's
-    correction over many pairs needs larger ones.
-
-    Args:
-        differences: each user's sum, (U,).
-        targets: of each user, (U,); None: one each.
-    """
-    return NORMAL_EFFECT * standard_error(differences, targets)
-
-
 def difference_over_users(sums: Floats, targets: Int64s, draws: Floats, p_holm: float | None = None) -> Difference:
     """Return the mean difference over all targets, with its bootstrap interval over U >= 2 users.
+
+    The MDE is for one two-sided test at 5%; Holm's correction over many pairs needs larger differences.
 
     Args:
         sums: each user's sum of differences, (U,).
@@ -192,7 +172,7 @@ def difference_over_users(sums: Floats, targets: Int64s, draws: Floats, p_holm: 
         draws: bootstrap draws of the mean difference, (R,).
         p_holm: of its test, corrected; None: it was not tested.
     """
-    effect = minimum_detectable_effect(sums, targets)
+    effect = NORMAL_EFFECT * standard_error(sums, targets)
     return Difference(float(sums.sum() / targets.sum()), *interval(draws), len(sums), p_holm, effect)
 
 
@@ -219,12 +199,9 @@ def difference_over_seeds(values: Sequence[float]) -> Difference:
     return Difference(found.value, found.low, found.high, found.n, mde=effect)
 
 
-def _active(gains: Floats) -> Floats:
-    """Return the users from whom any column gains something."""
-    return gains[gains.any(axis=1)]
-
-
 def _blocks(resamples: int, users: int) -> list[tuple[int, int]]:
-    """Return the first resample and the number of resamples of each block."""
+    """Return the first resample and the number of resamples of each block; none without users."""
+    if not users:
+        return []
     rows = max(1, _CELLS // users)
     return [(first, min(rows, resamples - first)) for first in range(0, resamples, rows)]

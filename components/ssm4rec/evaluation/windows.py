@@ -17,11 +17,11 @@ from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.artifacts.evaluations import EvaluationSummary
-from ssm4rec.artifacts.names import MASKED, PROTOCOLS, metric_name
+from ssm4rec.artifacts.names import PROTOCOLS, metric_name
 from ssm4rec.artifacts.ranks import Ranks
 from ssm4rec.evaluation.compare import CUTOFF, Evaluations, compare, gather
-from ssm4rec.evaluation.metrics import gains_at, metric_at
-from ssm4rec.evaluation.statistics import Floats, bootstrap_means, by_user, difference_over_users, holm
+from ssm4rec.evaluation.metrics import metric_at
+from ssm4rec.evaluation.statistics import bootstrap_means, by_user, difference_over_users, holm
 from ssm4rec.runtime.errors import InputError
 
 METRIC: Final = "ndcg"
@@ -91,7 +91,7 @@ def check_ranks(evaluation: EvaluationSummary, ranks: Ranks) -> None:
         InputError: of another model, seed or split, or other numbers come out of them.
     """
     expected = {row.protocol: row.value for row in evaluation.rows if (row.model, row.metric) == (ranks.model, NAME)}
-    found = {protocol: metric_at(METRIC, _of(ranks, protocol), CUTOFF) for protocol in PROTOCOLS}
+    found = {protocol: metric_at(METRIC, ranks.of(protocol), CUTOFF) for protocol in PROTOCOLS}
     same = (evaluation.model, evaluation.seed, evaluation.split) == (ranks.model, ranks.seed, ranks.split)
     if not same or not all(numpy.isclose(value, expected.get(name, -1.0)) for name, value in found.items()):
         raise InputError(
@@ -160,33 +160,17 @@ def _pairs(
     lengths = evaluations.any_ranks.history_lengths
     pairs: list[WindowPair] = []
     for protocol in PROTOCOLS:
-        tested = [
-            found[label(model, window), label(other, other_window), protocol]
-            for model, window, other, other_window in wanted
-        ]
+        labels = [(label(model, window), label(other, its)) for model, window, other, its in wanted]
+        tested = [found[*two, protocol] for two in labels]
         corrected = holm([p for _, p in tested])
-        for names, (difference, _), p_holm in zip(wanted, tested, corrected, strict=True):
-            model, window, other, other_window = names
+        for names, two, (difference, _), p_holm in zip(wanted, labels, tested, corrected, strict=True):
+            _, window, _, other_window = names
             cut = lengths > min(window, other_window)
-            gains = [
-                _mean_gains(evaluations, label(name, its), protocol)[cut]
-                for name, its in ((model, window), (other, other_window))
-            ]
-            sums, targets = by_user(gains[0] - gains[1], evaluations.any_ranks.users[cut])
+            ours, theirs = (evaluations.mean_gains(one, protocol, METRIC)[cut] for one in two)
+            sums, targets = by_user(ours - theirs, evaluations.any_ranks.users[cut])
             of_cut = None
             if window != other_window and len(targets) > 1:
                 drawn = bootstrap_means(sums[:, None], resamples, rng, targets)[:, 0]
                 of_cut = difference_over_users(sums, targets, drawn)
             pairs.append(WindowPair(*names, protocol, replace(difference, p_holm=p_holm), len(targets), of_cut))
     return tuple(pairs)
-
-
-def _mean_gains(evaluations: Evaluations, name: str, protocol: str) -> Floats:
-    """Return each target's NDCG@10, the mean over the seeds, (T,)."""
-    gains = [gains_at(METRIC, _of(ranks, protocol), CUTOFF) for ranks in evaluations.ranks[name]]
-    mean: Floats = numpy.mean(gains, axis=0)
-    return mean
-
-
-def _of(ranks: Ranks, protocol: str) -> numpy.ndarray[tuple[int], numpy.dtype[numpy.int32]]:
-    return ranks.masked if protocol == MASKED else ranks.unmasked

@@ -1,11 +1,14 @@
 """Evaluate one trained recommender by full ranking: ``python -m ssm4rec.stages.evaluate --help``."""
 
 import logging
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
 
-from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_times
+from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences, read_times
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.manifest import display_name, read_manifest
-from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
+from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, TIME_BASELINES, UNMASKED
 from ssm4rec.artifacts.ranks import FullRanking, Origin, write_candidates, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
@@ -25,12 +28,8 @@ def run(options: Settings) -> None:
     """Evaluate and write ranks, candidates and metrics."""
     dataset = read_sequences(options.dataset_dir)
     stored = read_model(options.model_dir)
-    if stored.config["fingerprint"] != dataset.fingerprint:
-        raise InputError(
-            f"{options.model_dir}: trained on {stored.config['dataset']} ({stored.config['fingerprint'][:12]}), but "
-            f"{options.dataset_dir} holds {dataset.name} ({dataset.fingerprint[:12]}); evaluate on the data trained on"
-        )
     config = stored.config
+    check_trained_on(options.model_dir, config, dataset, "evaluate on the data trained on")
     if options.split == "validation" and config["recipe"]["training"].get("refit"):
         raise InputError(
             f"--split validation: {options.model_dir} was trained on the validation items (training.refit); "
@@ -43,38 +42,26 @@ def run(options: Settings) -> None:
     with tracked_task(name, {"stage": "evaluate", "split": options.split, **labels}) as tracker:
         tracker.settings({**labels, "recipe": config["recipe"]})
         tracker.dataset(manifest, options.split)
-        summary = _evaluate(options, dataset, stored)
+        summary = _evaluate(options, dataset, stored, by_time=manifest["split"]["name"] == GLOBAL_TIME)
         tracker.metrics({_shown_name(row): row.value for row in summary.rows})
         tracker.text("metrics.json", options.metrics.read_text(encoding="utf-8"))
     if options.executor_input:
         shown = {_shown_name(row): row.value for row in summary.rows if row.metric.endswith("@10")}
         write_executor_output(options.executor_input, {"shown": {**shown}})
-    for name in dict.fromkeys(row.model for row in summary.rows):
-        for protocol in PROTOCOLS:
-            at_10 = [
-                row for row in summary.rows if (row.model, row.protocol) == (name, protocol) and "@10" in row.metric
-            ]
-            values = ", ".join(f"{row.metric} {row.value:.4f}" for row in at_10)
-            logger.info("%s on %s, history %s: %s", name, options.split, protocol, values)
+    for (name, protocol), rows in groupby(summary.rows, attrgetter("model", "protocol")):
+        values = ", ".join(f"{row.metric} {row.value:.4f}" for row in rows if row.metric.endswith("@10"))
+        logger.info("%s on %s, history %s: %s", name, options.split, protocol, values)
 
 
-def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel) -> EvaluationSummary:
+def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel, *, by_time: bool) -> EvaluationSummary:
     """Rank, write the three files and return the summary."""
     device = choose_device(options.device)
     model = stored.model.to(device)
-    ranking = full_ranking(
-        model.score_next,
-        dataset,
-        options.split,
-        model.max_length,
-        device,
-        CANDIDATES_PER_USER,
-        one_pass=model.causal,
-    )
-    by_time = read_manifest(options.dataset_dir)["split"]["name"] == GLOBAL_TIME
+    scorer, length = model.score_next, model.max_length
+    ranking = full_ranking(scorer, dataset, options.split, length, device, CANDIDATES_PER_USER, one_pass=model.causal)
     times = read_times(options.dataset_dir, dataset) if by_time else None
     baselines = baseline_rankings(dataset, options.split, device, times)
-    summary = _summary(dataset, stored, options.split, ranking, baselines)
+    summary = _summary(dataset, stored.config, options.split, ranking, baselines)
     origin = Origin(dataset, summary.model, summary.seed, summary.split)
     write_ranks(options.ranks, origin, ranking, baselines)
     write_candidates(options.candidates, origin, ranking)
@@ -90,12 +77,11 @@ def _shown_name(row: ResultRow) -> str:
 
 def _summary(
     dataset: SequenceDataset,
-    stored: StoredModel,
+    config: dict[str, Any],
     split: str,
     ranking: FullRanking,
     baselines: dict[str, FullRanking],
 ) -> EvaluationSummary:
-    config = stored.config
     evaluations = [(config["model"], config["seed"], ranking), *((name, None, one) for name, one in baselines.items())]
     rows = tuple(
         ResultRow(dataset.name, model, seed, split, protocol, metric, value)
@@ -103,21 +89,16 @@ def _summary(
         for protocol, ranks in ((UNMASKED, evaluated.unmasked), (MASKED, evaluated.masked))
         for metric, value in all_metrics(ranks).items()
     )
+    copied = ("model", "seed", "profile", "parameters", "parameters_without_embeddings", "training", "recipe")
     return EvaluationSummary(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
-        model=config["model"],
-        seed=config["seed"],
-        profile=config["profile"],
         split=split,
         users=int(ranking.first.sum()),
         targets=len(ranking.targets),
         items=dataset.item_count,
-        parameters=config["parameters"],
-        parameters_without_embeddings=config["parameters_without_embeddings"],
-        training=config["training"],
-        recipe=config["recipe"],
         rows=rows,
+        **{name: config[name] for name in copied},
     )
 
 
