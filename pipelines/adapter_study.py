@@ -4,30 +4,28 @@ The paper leaves open whether its method fits models other than its own (open qu
 of SASRec, this one of LlamaRec's LoRA matrices.
 """
 
+from dataclasses import replace
+
 from kfp import dsl
 
-from pipelines.hardware import AT_ONCE
+from pipelines.hardware import AT_ONCE, PLACES
 from pipelines.language_models import finetune, retrieve
-from pipelines.parameters import Parameters, PipelineParameter, study_pipeline
-from pipelines.recommenders import prepare, report_on
+from pipelines.parameters import Parameters, study_pipeline, task
+from pipelines.recommenders import report_on
+from ssm4rec.stages.components import prepare_data
 from ssm4rec.studies.adapters.plan import Settings
 
-LISTS = {
-    "adapters": PipelineParameter(
-        Settings().lists()["adapters"],
-        'fine-tunings, one {"language_model": source or "", "seed", "overrides", "label"} each',
-    ),
-}
+LISTS = {"adapters": 'fine-tunings, one {"language_model": source or "", "seed", "overrides", "label"} each'}
 
 
 def arrange(parameters: Parameters) -> None:
     """Arrange the study."""
-    data = prepare(parameters).outputs["dataset"]
+    data = task(prepare_data, parameters).outputs["dataset"]
     retrieved = retrieve(data, parameters.retriever, 0, parameters)
+    place = replace(PLACES["finetune_llm"], hours=24)
     with dsl.ParallelFor(items=parameters.adapters, parallelism=AT_ONCE) as adapter:
-        tuned = finetune(
-            data, retrieved, adapter, parameters, hours=24, overrides=adapter.overrides, label=adapter.label
-        )
+        how = {"overrides": adapter.overrides, "label": adapter.label}
+        tuned = finetune(data, retrieved, adapter, parameters, place=place, **how)
     report_on(
         "adapters",
         parameters,

@@ -1,7 +1,7 @@
 """The comparative study: prepare the data, train and evaluate recommenders and language models, compare, report.
 
 The four lists ``trainings``, ``global_time_trainings``, ``rankers`` and ``generators`` say what is trained. Which of
-the last three a study has is decided when it is compiled, a package for each choice (``comparative_packages.py``): an
+the last three a study has is decided when it is compiled, a package for each choice (``packages.py``): an
 empty list cannot leave a part out, as KFP's backend fails what collects a loop over nothing (``loops.py``).
 """
 
@@ -10,61 +10,49 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
-from pipelines.comparative_packages import PACKAGES
-from pipelines.hardware import AT_ONCE, measured_here, on_cpu, on_gpu
+from pipelines.hardware import AT_ONCE
 from pipelines.language_models import generate, mine, rank_and_align, retrieve
-from pipelines.parameters import Package, Parameters, PipelineParameter, study_pipeline, task
-from pipelines.recommenders import prepare, rank, report_on, train
-from ssm4rec.artifacts.names import GENERATORS, GLOBAL_TIME, ORDER_CHECKED, PAPER_RECOMMENDERS
-from ssm4rec.stages.components import compare_models, measure_latency, register_champion
+from pipelines.packages import PACKAGES
+from pipelines.parameters import Package, Parameters, study_pipeline, task
+from pipelines.recommenders import rank, report_on, train
+from ssm4rec.artifacts.names import GLOBAL_TIME, ORDER_CHECKED
+from ssm4rec.stages.components import compare_models, measure_latency, prepare_data, register_champion
 from ssm4rec.studies.comparative.plan import Settings
 
 LISTS = {
-    "trainings": PipelineParameter(
-        [{"model": model, "seed": 0} for model in PAPER_RECOMMENDERS],
-        'recommenders to train, one {"model": name, "seed": number} each',
+    "trainings": 'recommenders to train, one {"model": name, "seed": number} each',
+    "global_time_trainings": 'recommenders to train with global-time, too, one {"model", "seed", "overrides"} each',
+    "rankers": (
+        'language models to fine-tune and align, one {"language_model": source or "", "retriever", "seed"} each'
     ),
-    "global_time_trainings": PipelineParameter(
-        [{"model": model, "seed": 0, "overrides": ""} for model in ORDER_CHECKED],
-        'recommenders to train with global-time, too, one {"model", "seed", "overrides"} each',
-    ),
-    "rankers": PipelineParameter(
-        [{"language_model": "", "retriever": "lrurec", "seed": 0}],
-        'language models to fine-tune and align, one {"language_model": source or "", "retriever", "seed"} each',
-    ),
-    "generators": PipelineParameter(
-        [{"model": model, "seed": 0} for model in GENERATORS],
-        'generative recommenders to train, one {"model": gpt4rec or mamrec, "seed": number} each',
-    ),
+    "generators": 'generative recommenders to train, one {"model": gpt4rec or mamrec, "seed": number} each',
 }
-PAPER_LATENCY = {"latency_samples": 30, "latency_users": 1500, "latency_batches": "1,64,256"}
+DEFAULTS = {
+    "global_time_trainings": [{"model": model, "seed": 0, "overrides": ""} for model in ORDER_CHECKED],
+    "latency_samples": 30,
+    "latency_users": 1500,
+    "latency_batches": "1,64,256",
+}
+"""The paper's, of a study that takes hours; by itself it is a quick one (``Settings.profile``)."""
 
 
 def arrange(parameters: Parameters) -> None:
     """Arrange the study; a list of None leaves its part out."""
-    prepared = prepare(parameters, splitting=parameters.splitting)
+    prepared = task(prepare_data, parameters)
     data = prepared.outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
-        trained = _train(data, parameters, training, parameters.overrides)
+        trained = train(data, parameters, training, parameters.gpus, overrides=parameters.overrides)
         evaluated = rank(data, trained, parameters)
     compared = _compare(data, evaluated, parameters)
     parts = _again_by_time(prepared, parameters) if parameters.global_time_trainings is not None else {}
-
-    registered = task(
-        register_champion,
-        parameters,
-        dataset=data,
-        models=dsl.Collected(trained.outputs["model"]),
-        replace_champion=parameters.replace_champion,
-    )
-    on_cpu(registered, cpus=1, memory_gib=4, hours=1)
-    measured_here(registered)  # the registry may have changed since
+    champion = {"models": dsl.Collected(trained.outputs["model"]), "replace_champion": parameters.replace_champion}
+    task(register_champion, parameters, dataset=data, **champion)
 
     if parameters.rankers is not None:
         with dsl.ParallelFor(items=parameters.rankers, parallelism=AT_ONCE) as ranker:
             retrieved = retrieve(data, ranker.retriever, ranker.seed, parameters)
-            ranked = rank_and_align(data, retrieved, mine(data, ranker.seed, parameters), ranker, parameters)
-        parts |= ranked.collected()
+            pairs = mine(data, ranker.seed, parameters)
+            parts |= rank_and_align(data, retrieved, pairs, ranker, parameters)
     if parameters.generators is not None:
         with dsl.ParallelFor(items=parameters.generators, parallelism=AT_ONCE) as generator:
             generation = generate(data, generator, parameters)
@@ -82,9 +70,6 @@ def arrange(parameters: Parameters) -> None:
         warm_up=3,
         seed=0,
     )
-    on_gpu(timed, "1", parameters.gpu_pool, parameters.gpu_toleration, hours=6)
-    measured_here(timed)
-
     report_on(
         "comparative",
         parameters,
@@ -98,29 +83,19 @@ def arrange(parameters: Parameters) -> None:
     )
 
 
-def _train(data: Any, parameters: Parameters, training: Any, overrides: Any) -> PipelineTask:
-    return train(data, parameters, parameters.gpus, model_name=training.model, seed=training.seed, overrides=overrides)
-
-
 def _compare(data: Any, evaluated: PipelineTask, parameters: Parameters) -> PipelineTask:
-    compared = task(
-        compare_models,
-        parameters,
-        dataset=data,
-        ranks=dsl.Collected(evaluated.outputs["ranks"]),
-        candidates=dsl.Collected(evaluated.outputs["candidates"]),
-    )
-    on_cpu(compared, cpus=2, memory_gib=8, hours=2)
-    return compared
+    found = {name: dsl.Collected(evaluated.outputs[name]) for name in ("ranks", "candidates")}
+    return task(compare_models, parameters, dataset=data, **found)
 
 
 def _again_by_time(prepared: PipelineTask, parameters: Parameters) -> dict[str, Any]:
     """Train some recommenders once more on data split by time; return what the report reads of that."""
-    prepared_by_time = prepare(parameters, splitting=GLOBAL_TIME).set_display_name("prepare, global-time")
+    prepared_by_time = task(prepare_data, parameters, splitting=GLOBAL_TIME).set_display_name("prepare, global-time")
     prepared_by_time.after(prepared)  # which downloads, once for both, and says first what is wrong with the source
     data = prepared_by_time.outputs["dataset"]
     with dsl.ParallelFor(items=parameters.global_time_trainings, parallelism=AT_ONCE) as training:
-        trained = _train(data, parameters, training, training.overrides).set_display_name("train, global-time")
+        trained = train(data, parameters, training, parameters.gpus, overrides=training.overrides)
+        trained.set_display_name("train, global-time")
         evaluated = rank(data, trained, parameters).set_display_name("evaluate, global-time")
     compared = _compare(data, evaluated, parameters).set_display_name("compare, global-time")
     return {
@@ -139,5 +114,5 @@ def comparative_study(package: str) -> Any:
         "package without it."
     )
     name = package.replace("_", "-")
-    different = Package(name=name, description=description, defaults=PAPER_LATENCY, left_out=left_out)
+    different = Package(name=name, description=description, defaults=DEFAULTS, left_out=left_out)
     return study_pipeline(arrange, Settings, LISTS, different)

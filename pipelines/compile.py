@@ -12,13 +12,12 @@ from typing import Any, Final
 from kfp import compiler
 
 from pipelines.adapter_study import adapter_study
-from pipelines.comparative_packages import PACKAGES
 from pipelines.comparative_study import comparative_study
 from pipelines.long_history_study import long_history_study
 from pipelines.make_names import write_make_names
 from pipelines.optimizer_study import optimizer_study
 from pipelines.orpo_study import orpo_study
-from pipelines.package import COMPILED
+from pipelines.packages import COMPILED, PACKAGES
 from pipelines.picture import write_pictures
 from pipelines.reproduction_study import reproduction_study
 from pipelines.studies import PLANS

@@ -5,6 +5,7 @@ finds it at ``/cache``, where downloads and checkpoints outlive a pod. Without o
 """
 
 import os
+from dataclasses import dataclass
 from typing import Any, Final
 
 from kfp import kubernetes
@@ -45,72 +46,96 @@ VOLUME: Final = os.environ.get("SSM4REC_VOLUME", "")
 CACHE_FOLDER: Final = "/cache"
 
 
-def on_gpu(task: PipelineTask, gpus: Any, pool: Any, tolerations: Any, hours: int) -> None:
-    """Place a task on GPUs of one node of a pool; with ``SSM4REC_ACCELERATOR=cpu`` on a CPU node instead.
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a stage runs and what it gets.
+
+    Attributes:
+        hours: after this long an attempt is given up.
+        cpus: on a CPU node.
+        memory_gib: on a CPU node; the limit is twice as much.
+        gpu: it runs in the GPU pool, with ``SSM4REC_ACCELERATOR=cpu`` on a CPU node instead.
+        downloads: it reads public addresses, and the object store if the cluster has credentials for one.
+        language_models: it downloads language models, too, gated ones with the hub's token.
+        measures: its result is never taken from an earlier run. The key of KFP's cache knows neither the nodes nor what
+            stands in a registry (kubeflow/pipelines 2.17.0, backend/src/v2/cacheutils/cache.go:173): a timing on
+            another GPU pool would show the old pool's milliseconds.
+    """
+
+    hours: int
+    cpus: int = 4
+    memory_gib: int = 8
+    gpu: bool = False
+    downloads: bool = False
+    language_models: bool = False
+    measures: bool = False
+
+
+PLACES: Final = {
+    "prepare_data": Place(hours=3, cpus=2, downloads=True),
+    "train_recommender": Place(hours=12, gpu=True),
+    "evaluate": Place(hours=3),
+    "compare_models": Place(hours=2, cpus=2),
+    "choose_settings": Place(hours=1, cpus=1, memory_gib=2),
+    "measure_latency": Place(hours=6, gpu=True, measures=True),
+    "register_champion": Place(hours=1, cpus=1, memory_gib=4, measures=True),
+    "mine_preferences": Place(hours=6, cpus=2),
+    "finetune_llm": Place(hours=48, gpu=True, language_models=True),
+    "align_llm": Place(hours=24, gpu=True, language_models=True),
+    "rank_candidates": Place(hours=12, gpu=True, language_models=True),
+    "train_generator": Place(hours=24, gpu=True, language_models=True),
+    "evaluate_generator": Place(hours=6, gpu=True, language_models=True),
+    "report": Place(hours=1, cpus=1, memory_gib=2),
+}
+"""Of every stage; a study may say otherwise."""
+
+
+def put(task: PipelineTask, place: Place, pool: Any, tolerations: Any, gpus: Any) -> None:
+    """Give a task its place.
 
     Args:
         task: the task.
-        gpus: how many, a pipeline parameter of text: from a number KFP's backend (2.17.0) reads no limit, and the task
-            would silently run without a GPU (kubeflow/pipelines:backend/src/v2/driver/util.go).
+        place: where it runs.
         pool: node labels, a pipeline parameter, so that the pool is chosen at submission.
         tolerations: of the pool's taints, also a parameter, of a list.
-        hours: after this long an attempt is given up.
+        gpus: how many of one node, a pipeline parameter of text: from a number KFP's backend (2.17.0) reads no limit,
+            and the task would silently run without a GPU (kubeflow/pipelines:backend/src/v2/driver/util.go).
     """
-    if ACCELERATOR == "cpu":
-        on_cpu(task, cpus=4, memory_gib=8, hours=hours)
-        return
-    task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
-    # A pod that gets no GPU, or one whose driver is too old, would train on its CPUs for hours. On this machine `auto`
-    # stays `auto`: local.py ignores a task's variables.
-    task.set_env_variable(DEVICE_VARIABLE, "cuda")
-    task.set_cpu_request("4").set_memory_request("16Gi").set_memory_limit("64Gi")
-    kubernetes.add_node_selector_json(task, node_selector_json=pool)
-    kubernetes.add_toleration_json(task, toleration_json=tolerations)
-    # A container's own /dev/shm has 64 MiB, too little for what worker processes hand to each other.
-    kubernetes.empty_dir_mount(
-        task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit="8Gi"
-    )
-    _everywhere(task, hours, retries=2)
-
-
-def on_cpu(task: PipelineTask, cpus: int, memory_gib: int, hours: int) -> None:
-    """Give a task CPUs and memory, and keep it off GPU nodes where there are others.
-
-    Preferred, not required: on a cluster of GPU nodes alone it would stay Pending for ever. The taint does the rest.
-    """
-    task.set_cpu_request(str(cpus)).set_memory_request(f"{memory_gib}Gi").set_memory_limit(f"{2 * memory_gib}Gi")
-    expressions = [{"key": label, "operator": "DoesNotExist"} for label in GPU_NODE_LABELS]
-    kubernetes.add_node_affinity(task, match_expressions=expressions, weight=100)
-    _everywhere(task, hours, retries=1)
-
-
-def reads_object_store(task: PipelineTask) -> None:
-    """Let a task download: from public addresses, and with the object store's credentials, if the cluster has them."""
-    kubernetes.add_pod_label(task, *DOWNLOADS_LABEL)
-    kubernetes.use_secret_as_env(
-        task, OBJECT_STORE_SECRET, {name: name for name in OBJECT_STORE_VARIABLES}, optional=True
-    )
-
-
-def reads_language_models(task: PipelineTask) -> None:
-    """Give a task what its language model may need: a token of the hub, the object store's credentials."""
-    kubernetes.use_secret_as_env(task, HUB_SECRET, {name: name for name in HUB_VARIABLES}, optional=True)
-    reads_object_store(task)
-
-
-def measured_here(task: PipelineTask) -> None:
-    """Never take a task's result from an earlier run.
-
-    The key of KFP's cache knows neither the nodes nor what stands in a registry (kubeflow/pipelines 2.17.0,
-    backend/src/v2/cacheutils/cache.go:173): a timing on another GPU pool would show the old pool's milliseconds.
-    """
-    task.set_caching_options(enable_caching=False)
-
-
-def _everywhere(task: PipelineTask, hours: int, retries: int) -> None:
+    on_gpu = place.gpu and ACCELERATOR != "cpu"
+    if on_gpu:
+        task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
+        # A pod that gets no GPU, or one whose driver is too old, would train on its CPUs for hours. On this machine
+        # `auto` stays `auto`: local.py ignores a task's variables.
+        task.set_env_variable(DEVICE_VARIABLE, "cuda")
+        task.set_cpu_request("4").set_memory_request("16Gi").set_memory_limit("64Gi")
+        kubernetes.add_node_selector_json(task, node_selector_json=pool)
+        kubernetes.add_toleration_json(task, toleration_json=tolerations)
+        # A container's own /dev/shm has 64 MiB, too little for what worker processes hand to each other.
+        kubernetes.empty_dir_mount(
+            task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit="8Gi"
+        )
+    else:
+        task.set_cpu_request(str(place.cpus)).set_memory_request(f"{place.memory_gib}Gi")
+        task.set_memory_limit(f"{2 * place.memory_gib}Gi")
+        # Preferred, not required: on a cluster of GPU nodes alone it would stay Pending for ever. The taint does the
+        # rest.
+        expressions = [{"key": label, "operator": "DoesNotExist"} for label in GPU_NODE_LABELS]
+        kubernetes.add_node_affinity(task, match_expressions=expressions, weight=100)
     # A pre-empted node or a lost GPU: try again, later each time. What counts as lost: manifests/README.md.
+    retries = 2 if on_gpu else 1
     task.set_retry(retries, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration=_RETRY_WINDOW)
-    kubernetes.set_timeout(task, seconds=hours * 3600)
+    kubernetes.set_timeout(task, seconds=place.hours * 3600)
     kubernetes.set_security_context(task, run_as_non_root=True)
     if VOLUME:
         kubernetes.mount_pvc(task, pvc_name=VOLUME, mount_path=CACHE_FOLDER)
+    if place.language_models:
+        _use_secret(task, HUB_SECRET, HUB_VARIABLES)
+    if place.downloads or place.language_models:
+        kubernetes.add_pod_label(task, *DOWNLOADS_LABEL)
+        _use_secret(task, OBJECT_STORE_SECRET, OBJECT_STORE_VARIABLES)
+    if place.measures:
+        task.set_caching_options(enable_caching=False)
+
+
+def _use_secret(task: PipelineTask, secret: str, variables: tuple[str, ...]) -> None:
+    kubernetes.use_secret_as_env(task, secret, {name: name for name in variables}, optional=True)

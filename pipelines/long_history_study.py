@@ -5,24 +5,20 @@ The paper's open question: how state-space models and transformers compare on hi
 
 from kfp import dsl
 
-from pipelines.hardware import AT_ONCE, measured_here, on_gpu
-from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
-from pipelines.recommenders import prepare, rank, report_on, train_entry
-from ssm4rec.stages.components import measure_latency
+from pipelines.hardware import AT_ONCE, Place
+from pipelines.parameters import Parameters, study_pipeline, task
+from pipelines.recommenders import rank, report_on, train_labelled
+from ssm4rec.stages.components import measure_latency, prepare_data
 from ssm4rec.studies.long_histories.plan import Settings
 
-LISTS = {
-    "trainings": PipelineParameter(
-        Settings().lists()["trainings"], 'every model at every window, one {"model", "seed", "overrides", "label"} each'
-    ),
-}
+LISTS = {"trainings": 'every model at every window, one {"model", "seed", "overrides", "label"} each'}
 
 
 def arrange(parameters: Parameters) -> None:
     """Arrange the study."""
-    data = prepare(parameters).outputs["dataset"]
+    data = task(prepare_data, parameters).outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
-        trained = train_entry(data, parameters, training)
+        trained = train_labelled(data, parameters, training)
         evaluated = rank(data, trained, parameters)
 
     timed = task(
@@ -38,9 +34,6 @@ def arrange(parameters: Parameters) -> None:
         lengths=parameters.latency_lengths,
         seed=0,
     )
-    on_gpu(timed, "1", parameters.gpu_pool, parameters.gpu_toleration, hours=6)
-    measured_here(timed)
-
     report_on(
         "long-histories",
         parameters,
@@ -48,8 +41,7 @@ def arrange(parameters: Parameters) -> None:
         evaluations=dsl.Collected(evaluated.outputs["metrics"]),
         ranks=dsl.Collected(evaluated.outputs["ranks"]),
         latency=timed.outputs["summary"],
-        cpus=2,
-        memory_gib=8,
+        place=Place(hours=1, cpus=2),
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import botocore.exceptions
 
 from pipelines.cluster import connected, endpoint_of
-from pipelines.package import COMPILED, STAGES
+from pipelines.packages import COMPILED, STAGES
 from ssm4rec.artifacts.names import REPORT_HTML
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.object_store import s3_client

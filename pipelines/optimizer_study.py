@@ -5,24 +5,20 @@ It includes the paper's Figure 3: 2Mamba4Rec on ML-100K, USGM with adaptive batc
 
 from kfp import dsl
 
-from pipelines.hardware import AT_ONCE, on_cpu
-from pipelines.parameters import Parameters, PipelineParameter, study_pipeline, task
-from pipelines.recommenders import prepare, report_on, train_entry
-from ssm4rec.stages.components import choose_settings
+from pipelines.hardware import AT_ONCE
+from pipelines.parameters import Parameters, study_pipeline, task
+from pipelines.recommenders import report_on, train_labelled
+from ssm4rec.stages.components import choose_settings, prepare_data
 from ssm4rec.studies.optimizers.plan import Settings
 
-LISTS = {
-    "trainings": PipelineParameter(
-        Settings().lists()["trainings"], 'the sweep, one {"model", "seed", "overrides", "label"} each'
-    ),
-}
+LISTS = {"trainings": 'the sweep, one {"model", "seed", "overrides", "label"} each'}
 
 
 def arrange(parameters: Parameters) -> None:
     """Arrange the study."""
-    data = prepare(parameters).outputs["dataset"]
+    data = task(prepare_data, parameters).outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
-        trial = train_entry(data, parameters, training)
+        trial = train_labelled(data, parameters, training)
     chosen = task(
         choose_settings,
         parameters,
@@ -31,9 +27,8 @@ def arrange(parameters: Parameters) -> None:
         seeds=parameters.seeds,
         overrides=parameters.overrides,
     )
-    on_cpu(chosen, cpus=1, memory_gib=2, hours=1)
     with dsl.ParallelFor(items=chosen.outputs["trainings"], parallelism=AT_ONCE) as training:
-        compared = train_entry(data, parameters, training)
+        compared = train_labelled(data, parameters, training)
     report_on(
         "optimizers",
         parameters,

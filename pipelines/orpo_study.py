@@ -8,8 +8,9 @@ from kfp import dsl
 
 from pipelines.hardware import AT_ONCE
 from pipelines.language_models import mine, rank_and_align, retrieve
-from pipelines.parameters import Package, Parameters, PipelineParameter, study_pipeline
-from pipelines.recommenders import prepare, rank, report_on, train
+from pipelines.parameters import Package, Parameters, study_pipeline, task
+from pipelines.recommenders import rank, report_on, train
+from ssm4rec.stages.components import prepare_data
 from ssm4rec.studies.orpo.plan import Settings
 
 SIZES = (
@@ -19,22 +20,17 @@ SIZES = (
     "meta-llama/Llama-2-7b-hf",
 )
 LISTS = {
-    "trainings": PipelineParameter(
-        Settings().lists()["trainings"],
-        'recommenders to report next to the rankers, one {"model": name, "seed": number} each',
-    ),
-    "rankers": PipelineParameter(
-        [{"language_model": source, "seed": 0} for source in SIZES],
-        'language models, one {"language_model": source, "seed": number} each',
-    ),
+    "trainings": 'recommenders to report next to the rankers, one {"model": name, "seed": number} each',
+    "rankers": 'language models, one {"language_model": source, "seed": number} each',
 }
+DEFAULTS = {"profile": "paper", "rankers": [{"language_model": source, "seed": 0} for source in SIZES]}
 
 
 def arrange(parameters: Parameters) -> None:
     """Arrange the study."""
-    data = prepare(parameters).outputs["dataset"]
+    data = task(prepare_data, parameters).outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
-        trained = train(data, parameters, model_name=training.model, seed=training.seed)
+        trained = train(data, parameters, training)
         evaluated = rank(data, trained, parameters)
 
     retrieved = retrieve(data, parameters.retriever, 0, parameters)
@@ -48,8 +44,8 @@ def arrange(parameters: Parameters) -> None:
         dataset=data,
         evaluations=dsl.Collected(evaluated.outputs["metrics"]),
         curves=dsl.Collected(trained.outputs["curve"]),
-        **ranked.collected(),
+        **ranked,
     )
 
 
-orpo_study = study_pipeline(arrange, Settings, LISTS, Package(defaults={"profile": "paper"}))
+orpo_study = study_pipeline(arrange, Settings, LISTS, Package(defaults=DEFAULTS))

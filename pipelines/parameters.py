@@ -12,36 +12,30 @@ from typing import Any, Final
 
 from kfp import dsl
 
-from pipelines.hardware import A100_80GB, CACHE_FOLDER, GPU_TAINTS, VOLUME
+from pipelines.hardware import A100_80GB, CACHE_FOLDER, GPU_TAINTS, PLACES, VOLUME, Place, put
 from ssm4rec.settings.flags import Described, Flag, StageSettings, described
 from ssm4rec.settings.kfp_component import parameter_name
 from ssm4rec.studies.settings import StudySettings
 
-DEFAULTS: Final = {
+FOLDERS: Final = {
     "cache_dir": f"{CACHE_FOLDER}/downloads" if VOLUME else "",
     "checkpoint_dir": f"{CACHE_FOLDER}/checkpoints" if VOLUME else "",
 }
-"""Of every pipeline, where they differ from its study's: on a cluster folders outlive a pod on its volume alone."""
+"""What outlives a task, by default: on a cluster a folder outlives a pod on its volume alone."""
 
 
 @dataclass(frozen=True)
 class PipelineParameter:
-    """A parameter that is no setting of the study: a list of what to train, or a place on the cluster.
-
-    Attributes:
-        default: proposed in the KFP UI.
-        help: what it is.
-        type: of the parameter.
-    """
+    """A parameter's default, which the KFP UI proposes, what it is, and its type."""
 
     default: Any
     help: str
-    type: Any = list
+    type: Any
 
 
-PLACES: Final = {
+CLUSTER: Final = {
     "gpu_pool": PipelineParameter(A100_80GB, "labels of the nodes for GPU stages", dict[str, str]),
-    "gpu_toleration": PipelineParameter(GPU_TAINTS, "of those nodes' taints, a list of Kubernetes tolerations"),
+    "gpu_toleration": PipelineParameter(GPU_TAINTS, "of those nodes' taints, a list of Kubernetes tolerations", list),
 }
 
 
@@ -62,12 +56,20 @@ class Parameters:
         return name in self._values
 
     def shares(self, one: Described) -> bool:
-        """Return whether a stage's setting is the study's, too: said once, by one note."""
-        return self._notes.get(one.name) is one.note
+        """Return whether a stage's setting is the study's, too: said once, by one note, or a folder for all tasks."""
+        return one.name in FOLDERS or self._notes.get(one.name) is one.note
 
 
-def task(component: Any, parameters: Parameters, **own: Any) -> Any:
-    """Return a task of a stage: it takes what is given, the parameters that are its settings, else its defaults.
+def task(component: Any, parameters: Parameters, *, place: Place | None = None, **own: Any) -> Any:
+    """Return a task of a stage in its place, that of ``PLACES`` by default; ``own``: see :func:`inputs`."""
+    made = component(**inputs(component, parameters, **own))
+    place = place or PLACES[component.name.replace("-", "_")]
+    put(made, place, parameters.gpu_pool, parameters.gpu_toleration, own.get("processes", "1"))
+    return made
+
+
+def inputs(component: Any, parameters: Parameters, **own: Any) -> dict[str, Any]:
+    """Return a task's inputs: what is given, the parameters that are its stage's settings, else the stage's defaults.
 
     KFP's backend fails at run time on an input that was left out, so that each one is passed.
 
@@ -77,18 +79,18 @@ def task(component: Any, parameters: Parameters, **own: Any) -> Any:
     settings: type[StageSettings] = import_module(
         f"ssm4rec.stages.{component.name.replace('-', '_')}.settings"
     ).Settings
-    inputs = dict(own)
+    found = dict(own)
     for one in described(settings):
         name = parameter_name(one)
         if not isinstance(one.note, Flag) or name in own:
             continue
         if parameters.shares(one):
-            inputs[name] = getattr(parameters, one.name)
+            found[name] = getattr(parameters, one.name)
         elif one.name in parameters:
             raise TypeError(f"{component.name}: {name} is not the pipeline's parameter of that name; pass one")
         else:
-            inputs[name] = one.as_argument(one.default)
-    return component(**inputs)
+            found[name] = one.as_argument(one.default)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,7 @@ WHOLE: Final = Package()
 def study_pipeline(
     arrange: Callable[[Parameters], object],
     settings: type[StudySettings],
-    lists: Mapping[str, PipelineParameter],
+    lists: Mapping[str, str],
     package: Package = WHOLE,
 ) -> Any:
     """Return a study's pipeline.
@@ -122,7 +124,7 @@ def study_pipeline(
     Args:
         arrange: makes the tasks.
         settings: the study's; each that is not planned is a parameter.
-        lists: what the pipeline loops over.
+        lists: what the pipeline loops over, and what each is; proposed is what the settings plan by themselves.
         package: what is special in it; ``arrange`` sees None for what it goes without.
     """
     flags = {
@@ -130,8 +132,9 @@ def study_pipeline(
         for one in described(settings)
         if isinstance(one.note, Flag) and not one.note.planned
     }
-    known = {key: one for key, one in {**flags, **lists, **PLACES}.items() if key not in package.left_out}
-    proposed = {**{key: one.default for key, one in known.items()}, **DEFAULTS, **package.defaults}
+    loops = {name: PipelineParameter(settings().lists()[name], what, list) for name, what in lists.items()}
+    known = {key: one for key, one in {**flags, **loops, **CLUSTER}.items() if key not in package.left_out}
+    proposed = {**{key: one.default for key, one in known.items()}, **FOLDERS, **package.defaults}
 
     def arranged(*values: Any) -> None:
         arrange(Parameters(settings, {**dict.fromkeys(package.left_out), **dict(zip(known, values, strict=True))}))

@@ -5,25 +5,21 @@ Published figures compare with nothing else, so the data set and its preparation
 
 from kfp import dsl
 
-from pipelines.hardware import AT_ONCE
-from pipelines.parameters import Parameters, PipelineParameter, study_pipeline
-from pipelines.recommenders import prepare, rank, report_on, train_entry
+from pipelines.hardware import AT_ONCE, Place
+from pipelines.parameters import Parameters, study_pipeline, task
+from pipelines.recommenders import rank, report_on, train_labelled
 from ssm4rec.data.event_order import RECBOLE
+from ssm4rec.stages.components import prepare_data
 from ssm4rec.studies.reproduction.plan import DATASET, Settings
 
-LISTS = {
-    "trainings": PipelineParameter(
-        Settings().lists()["trainings"],
-        'every model by every recipe, one {"model", "seed", "profile", "overrides", "label"} each',
-    ),
-}
+LISTS = {"trainings": 'every model by every recipe, one {"model", "seed", "profile", "overrides", "label"} each'}
 
 
 def arrange(parameters: Parameters) -> None:
     """Arrange the study."""
-    data = prepare(parameters, dataset_name=DATASET, event_order=RECBOLE).outputs["dataset"]
+    data = task(prepare_data, parameters, dataset_name=DATASET, event_order=RECBOLE).outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
-        trained = train_entry(data, parameters, training, profile=training.profile)
+        trained = train_labelled(data, parameters, training, profile=training.profile)
         evaluated = rank(data, trained, parameters)
 
     report_on(
@@ -32,8 +28,7 @@ def arrange(parameters: Parameters) -> None:
         dataset=data,
         evaluations=dsl.Collected(evaluated.outputs["metrics"]),
         ranks=dsl.Collected(evaluated.outputs["ranks"]),
-        cpus=2,
-        memory_gib=8,
+        place=Place(hours=1, cpus=2),
     )
 
 

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NoReturn
 
-from pipelines.comparative_packages import fitting_package
 from pipelines.front_door import check_study, read_spec, stage_commands
 from pipelines.local import LocalStudy, make_owned_folder
 from pipelines.loops import loops_over_results, side_by_side
-from pipelines.package import COMPILED, compiled_package
+from pipelines.packages import COMPILED, compiled_package, fitting_package
 from pipelines.progress import Progress
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.stage_process import StageProcess

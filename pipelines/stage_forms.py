@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 import ssm4rec.stages
 import ssm4rec.stages.components
-from pipelines.package import STAGES
+from pipelines.packages import STAGES
 
 FOLDER: Final = Path(ssm4rec.stages.__path__[0])
 BEGIN: Final = "<!-- inputs and outputs: written by `make compile` from settings.py -->"

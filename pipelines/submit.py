@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 
 from pipelines.cluster import connected, endpoint_of
-from pipelines.comparative_packages import fitting_package
 from pipelines.cron import kfp_cron
 from pipelines.front_door import check_study, read_spec
 from pipelines.hardware import A100_80GB, GPU_TAINTS
 from pipelines.loops import check_loops
-from pipelines.package import compiled_package
+from pipelines.packages import compiled_package, fitting_package
 from pipelines.sizes import check_sizes
 from pipelines.studies import DEFAULT, StudyParser, data_and_profile
 from pipelines.versions import add_versions

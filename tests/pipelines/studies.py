@@ -11,7 +11,7 @@ from types import MappingProxyType
 from mlflow import MlflowClient
 
 from pipelines.front_door import read_spec
-from pipelines.package import COMPILED
+from pipelines.packages import COMPILED
 
 ROOT = Path(__file__).parents[2]
 

@@ -27,7 +27,7 @@ from pipelines.hardware import (
     OBJECT_STORE_VARIABLES,
 )
 from pipelines.loops import check_loops, looped_parameters
-from pipelines.package import COMPILED, STAGES
+from pipelines.packages import COMPILED, STAGES
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.images import DEVICE_VARIABLE
 from ssm4rec.settings.command_line import StageParser

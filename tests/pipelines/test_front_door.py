@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import run
 from pipelines.front_door import check_study, read_spec, stage_commands, study_flag
-from pipelines.package import COMPILED
+from pipelines.packages import COMPILED
 from pipelines.studies import DEFAULT
 from pipelines.submit import main as submit
 from ssm4rec.settings.command_line import run_stage

@@ -7,12 +7,11 @@ import pytest
 
 from pipelines.front_door import read_spec
 from pipelines.loops import side_by_side
-from pipelines.package import COMPILED
-from pipelines.parameters import Package, Parameters, study_pipeline, task
-from pipelines.recommenders import prepare
+from pipelines.packages import COMPILED
+from pipelines.parameters import Package, Parameters, inputs, study_pipeline, task
 from ssm4rec.settings.flags import Flag
 from ssm4rec.settings.shared import Seed
-from ssm4rec.stages.components import evaluate, mine_preferences
+from ssm4rec.stages.components import evaluate, mine_preferences, prepare_data
 from ssm4rec.studies.settings import NamedStudy
 
 
@@ -28,31 +27,28 @@ class Settings(NamedStudy):
     chosen: Annotated[tuple[int, ...], Flag("several")] = (1, 2)
 
 
+def arrange(parameters: Parameters) -> None:
+    task(prepare_data, parameters)
+
+
 def test_settings_are_parameters_and_planned_ones_are_not() -> None:
-    inputs = study_pipeline(prepare, Settings, {}, Package(defaults={"k_core": 7})).component_spec.inputs
-    assert "models" not in inputs
-    assert (inputs["chosen"].type, inputs["chosen"].default) == ("String", "1,2")
-    assert (inputs["seed"].default, inputs["k_core"].default, inputs["dataset"].default) == (4, 7, "ml-100k")
-    assert inputs["epochs"].description == "of something else than LightFM"
-    without = study_pipeline(prepare, Settings, {}, Package(left_out=["seed"])).component_spec.inputs
+    found = study_pipeline(arrange, Settings, {}, Package(defaults={"k_core": 7})).component_spec.inputs
+    assert "models" not in found
+    assert (found["chosen"].type, found["chosen"].default) == ("String", "1,2")
+    assert (found["seed"].default, found["k_core"].default, found["dataset"].default) == (4, 7, "ml-100k")
+    assert found["epochs"].description == "of something else than LightFM"
+    without = study_pipeline(arrange, Settings, {}, Package(left_out=["seed"])).component_spec.inputs
     assert "seed" not in without
 
 
 def taken(component: Any, **own: Any) -> dict[str, Any]:
     """What a task of a stage is given in a pipeline of these settings."""
-    found: dict[str, Any] = {}
-
-    def called(**inputs: Any) -> None:
-        found.update(inputs)
-
-    called.name = component.name  # type: ignore[attr-defined]
-    task(called, Parameters(Settings, {"seed": "the pipeline's", "epochs": "another"}), **own)
-    return found
+    return inputs(component, Parameters(Settings, {"seed": "the pipeline's", "epochs": "another"}), **own)
 
 
 def test_a_task_takes_what_is_given_then_what_it_shares_then_its_defaults() -> None:
-    inputs = taken(mine_preferences, dataset="data", epochs=9)
-    assert inputs == {"dataset": "data", "epochs": 9, "seed": "the pipeline's", "components": 32}
+    given = taken(mine_preferences, dataset="data", epochs=9)
+    assert given == {"dataset": "data", "epochs": 9, "seed": "the pipeline's", "components": 32}
 
 
 def test_a_parameter_of_the_same_name_that_means_something_else_is_not_taken_by_chance() -> None:

@@ -9,7 +9,7 @@ import pytest
 from pipelines import progress
 from pipelines.front_door import read_spec
 from pipelines.loops import loops_over_results
-from pipelines.package import COMPILED
+from pipelines.packages import COMPILED
 from pipelines.progress import Progress
 from pipelines.stage_process import StageProcess
 

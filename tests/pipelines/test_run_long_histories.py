@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.front_door import read_spec
-from pipelines.package import COMPILED
+from pipelines.packages import COMPILED
 from pipelines.run import main
 from ssm4rec.studies.long_histories.plan import Settings
 from tests.conftest import Refusal

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ssm4rec.stages.components
-from pipelines.package import STAGES
+from pipelines.packages import STAGES
 from pipelines.stage_forms import BEGIN, END, FOLDER, due, renewed, table, wrong
 
 DAY = datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC)

@@ -15,15 +15,15 @@ import pytest
 from kfp import compiler
 
 from pipelines.local import LocalStudy
-from pipelines.parameters import Package, study_pipeline
+from pipelines.parameters import Package, Parameters, study_pipeline, task
 from pipelines.progress import Progress
-from pipelines.recommenders import prepare
 from pipelines.run import _say_what_is_kept
 from pipelines.runners import HostProcesses
 from pipelines.versions import add_versions
 from ssm4rec.artifacts.dataset import read_items
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.stages.components import prepare_data
 from ssm4rec.studies.settings import NamedStudy
 
 Study = Callable[..., list[str]]
@@ -54,7 +54,10 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
 def study(tmp_path: Path) -> Study:
     """Run the data part of a study in one folder, each time as a new command; return what it did and said."""
 
-    data = study_pipeline(prepare, NamedStudy, {}, Package(name="data", defaults={"k_core": 0}))
+    def arrange(parameters: Parameters) -> None:
+        task(prepare_data, parameters)
+
+    data = study_pipeline(arrange, NamedStudy, {}, Package(name="data", defaults={"k_core": 0}))
     package = tmp_path / "data.yaml"
     compiler.Compiler().compile(data, str(package))
 

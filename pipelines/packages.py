@@ -1,11 +1,21 @@
-"""The packages of the comparative study: which parts each has, and which one fits what was asked for.
+"""The compiled pipelines: which one fits a study, and its file, committed or compiled for other images.
 
-Apart from the study, which imports kfp: a command line that is told something wrong can say so without.
+Apart from ``compile.py``, which builds every pipeline when it is imported: that takes seconds, and a study that is told
+something wrong can say so without.
 """
 
+import os
+from pathlib import Path
 from typing import Any, Final
 
+import ssm4rec.stages
 from ssm4rec.runtime.errors import InputError
+
+COMPILED: Final = Path(__file__).parent / "compiled"
+STAGES: Final = tuple(sorted(path.parent.name for path in Path(ssm4rec.stages.__path__[0]).glob("*/component.py")))
+"""Every stage, by the name of its folder, which is that of its component."""
+SETTINGS: Final = ("SSM4REC_REGISTRY", "SSM4REC_ACCELERATOR", "SSM4REC_VOLUME", "SSM4REC_AT_ONCE")
+"""What a compilation can be told in addition to its source: see ``ssm4rec/runtime/images.py`` and ``hardware.py``."""
 
 _PARTS: Final = frozenset({"global_time_trainings", "rankers", "generators"})
 _LANGUAGE_MODELS: Final = {
@@ -25,7 +35,7 @@ PACKAGES: Final = {
     for models, (trained, without_models) in _LANGUAGE_MODELS.items()
     for split, (splitting, without_split) in _SPLITS.items()
 }
-"""The packages of the study: what each compares, and which parameters it goes without, its parts' lists among them."""
+"""Of the comparative study: what each compares, and which parameters it goes without, its parts' lists among them."""
 
 
 def fitting_package(study: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -44,3 +54,12 @@ def fitting_package(study: str, arguments: dict[str, Any]) -> tuple[str, dict[st
         if empty == _PARTS.intersection(left_out):
             return name, {key: value for key, value in arguments.items() if key not in left_out}
     raise InputError("generators are compared in a study that has a ranker, too: name one, or leave both out (--llm)")
+
+
+def compiled_package(name: str, folder: Path) -> Path:
+    """Return the committed file of a pipeline; compiled into ``folder`` where this process chose other images."""
+    if not any(os.environ.get(variable) for variable in SETTINGS):
+        return COMPILED / f"{name}.yaml"
+    from pipelines.compile import compile_package
+
+    return compile_package(name, folder)
