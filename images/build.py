@@ -56,11 +56,12 @@ def run(options: argparse.Namespace) -> None:
         arguments = [f"VERSION={__version__}", f"REVISION={commit}", f"SOURCE={options.source}"]
         bases = base_arguments(role, options.base_image, options.torch_index)
         flags = [f"--network={options.network}", f"--tag={version}", f"--tag={kept}"]
-        if options.resolve_bases:
-            resolved = resolve_bases(role, options.base_image)
-            bases += [f"{name}={reference}" for name, reference in resolved.items()]
-            flags += base_labels(resolved)
-        arguments += bases
+        if options.resolve_bases and role != "llm":  # that stands on train, which has just been built
+            resolved = resolve_bases(role, bases)
+            bases |= resolved
+            name, _, digest = resolved["BASE_IMAGE"].partition("@")
+            flags += [f"--label=org.opencontainers.image.base.{key}" for key in (f"name={name}", f"digest={digest}")]
+        arguments += [f"{name}={value}" for name, value in bases.items()]
         if unhashed := without_published_hash(role, options.torch_index):
             print(f"{role}: NOT checked against images/constraints.hashes.txt: {', '.join(unhashed)}", flush=True)
             arguments.append(f"UNHASHED={' '.join(unhashed)}")
@@ -75,16 +76,10 @@ def run(options: argparse.Namespace) -> None:
         print(f"pushed {tag}")
 
 
-def base_arguments(role: str, base_image: str, torch_index: str) -> list[str]:
+def base_arguments(role: str, base_image: str, torch_index: str) -> dict[str, str]:
     """Return the build arguments that say what a role's image stands on; the rest is in its Dockerfile."""
-    match role:
-        case "cpu":
-            given = {"BASE_IMAGE": base_image, "TORCH_INDEX": torch_index}
-            return [f"{name}={value}" for name, value in given.items() if value]
-        case "llm":
-            return [f"BASE_IMAGE={image('train')}"]
-        case _:
-            return []
+    given = {"cpu": {"BASE_IMAGE": base_image, "TORCH_INDEX": torch_index}, "llm": {"BASE_IMAGE": image("train")}}
+    return {name: value for name, value in given.get(role, {}).items() if value}
 
 
 def without_published_hash(role: str, torch_index: str) -> list[str]:
@@ -95,34 +90,21 @@ def without_published_hash(role: str, torch_index: str) -> list[str]:
     return sorted(local | ({"torch"} if role == "cpu" and torch_index else set()))
 
 
-def resolve_bases(role: str, base_image: str) -> dict[str, str]:
-    """Return the build arguments that name a role's base images by tag and digest: NAME:TAG@sha256:DIGEST.
+def resolve_bases(role: str, given: dict[str, str]) -> dict[str, str]:
+    """Return a role's base images, those given or else its Dockerfile's, with their digests: NAME:TAG@sha256:DIGEST.
 
     Raises:
         InputError: the registry does not answer, or has no such tag.
     """
-    if role == "llm":
-        return {}  # on train, which has just been built
     text = (ROOT / "images" / role / "Dockerfile").read_text()
-    bases = dict(re.findall(r"(?m)^ARG ((?:BASE|CUDA)_IMAGE)=(\S+)$", text))
-    if role == "cpu" and base_image:
-        bases["BASE_IMAGE"] = base_image
-    for name, reference in bases.items():
-        if "@" not in reference:
-            found = docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", reference)
-            bases[name] = f"{reference}@{json.loads(found)['digest']}"
+    bases = {}
+    for name, default in re.findall(r"(?m)^ARG ((?:BASE|CUDA)_IMAGE)=(\S+)$", text):
+        bases[name] = given.get(name, default)
+        if "@" not in bases[name]:
+            found = docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", bases[name])
+            bases[name] += f"@{json.loads(found)['digest']}"
         print(f"{role}: {name}={bases[name]}", flush=True)
     return bases
-
-
-def base_labels(bases: dict[str, str]) -> list[str]:
-    """Return the flags that record what an image stands on, by the names of the Open Container Initiative."""
-    if "BASE_IMAGE" not in bases:
-        return []
-    name, _, digest = bases["BASE_IMAGE"].partition("@")
-    return [
-        f"--label=org.opencontainers.image.base.{key}={value}" for key, value in (("name", name), ("digest", digest))
-    ]
 
 
 def build(file: str, flags: list[str]) -> None:

@@ -9,9 +9,8 @@ from dataclasses import replace
 from kfp import dsl
 
 from pipelines.hardware import AT_ONCE, PLACES
-from pipelines.language_models import finetune, retrieve
 from pipelines.parameters import Parameters, study_pipeline, task
-from pipelines.recommenders import report_on
+from pipelines.tasks import finetune, report_on, retrieve
 from ssm4rec.stages.components import prepare_data
 from ssm4rec.studies.adapters.plan import Settings
 

@@ -11,12 +11,11 @@ from kfp import dsl
 from kfp.dsl import PipelineTask
 
 from pipelines.hardware import AT_ONCE
-from pipelines.language_models import generate, mine, rank_and_align, retrieve
 from pipelines.packages import PACKAGES
 from pipelines.parameters import Package, Parameters, study_pipeline, task
-from pipelines.recommenders import rank, report_on, train
+from pipelines.tasks import generate, rank, rank_and_align, report_on, retrieve, train
 from ssm4rec.artifacts.names import GLOBAL_TIME, ORDER_CHECKED
-from ssm4rec.stages.components import compare_models, measure_latency, prepare_data, register_champion
+from ssm4rec.stages.components import compare_models, measure_latency, mine_preferences, prepare_data, register_champion
 from ssm4rec.studies.comparative.plan import Settings
 
 LISTS = {
@@ -51,7 +50,7 @@ def arrange(parameters: Parameters) -> None:
     if parameters.rankers is not None:
         with dsl.ParallelFor(items=parameters.rankers, parallelism=AT_ONCE) as ranker:
             retrieved = retrieve(data, ranker.retriever, ranker.seed, parameters)
-            pairs = mine(data, ranker.seed, parameters)
+            pairs = task(mine_preferences, parameters, dataset=data, seed=ranker.seed).outputs["pairs"]
             parts |= rank_and_align(data, retrieved, pairs, ranker, parameters)
     if parameters.generators is not None:
         with dsl.ParallelFor(items=parameters.generators, parallelism=AT_ONCE) as generator:

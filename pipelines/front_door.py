@@ -6,7 +6,6 @@ allowed. What a stage says of its flag is said of the study's: ``--samples 3`` o
 ``--latency-samples 3`` of the study.
 """
 
-import functools
 import importlib
 import json
 import re
@@ -15,23 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
+from pipelines.spec import Document, component_of, container_of, key_read, read_spec, whole
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.flags import StageSettings
 
 _FLAGS: Final = {
-    "gpus": "--gpus",
     "trainings.model": "--models",
     "trainings.seed": "--seeds",
     "trainings.profile": "--profiles",
-    "trainings.overrides": "--overrides",
-    "global_time_trainings.overrides": "--overrides",
     "adapters.overrides": "--llm-overrides",
     "adapters.seed": "--seeds",
-    "adapters.language_model": "--language-model",
     "rankers.seed": "--seeds",
-    "rankers.language_model": "--language-model",
     "orpo-study rankers.language_model": "--language-models",
     "generators.seed": "--seeds",
 }
@@ -40,7 +33,6 @@ pipeline, of that one only."""
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 _EXECUTOR_INPUT: Final = "{{$}}"
-_FIELD: Final = re.compile(r'parseJson\(string_value\)\["(\w+)"\]')
 
 
 @dataclass(frozen=True)
@@ -79,21 +71,11 @@ def check_study(package: Path, arguments: Mapping[str, Any], *, here: bool) -> N
     Raises:
         InputError: the first argument at fault, in one line that names the study's flag.
     """
-    seen = set()
+    commands: dict[tuple[str, ...], StageCommand] = {}
     for command in stage_commands(package, arguments):
-        key = (command.stage, *command.arguments)
-        if key not in seen:
-            seen.add(key)
-            _check(command, here)
-
-
-@functools.cache
-def read_spec(package: Path) -> dict[str, Any]:
-    """Return the first document of a compiled file, the pipeline's."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is many times as fast
-    with package.open(encoding="utf-8") as file:
-        document: dict[str, Any] = next(yaml.load_all(file, Loader=loader))
-    return document
+        commands.setdefault((command.stage, *command.arguments), command)
+    for command in commands.values():
+        _check(command, here)
 
 
 def stage_commands(package: Path, arguments: Mapping[str, Any]) -> Iterator[StageCommand]:
@@ -106,67 +88,51 @@ def stage_commands(package: Path, arguments: Mapping[str, Any]) -> Iterator[Stag
     yield from _tasks(spec, spec["root"], given)
 
 
-def _tasks(spec: dict[str, Any], component: dict[str, Any], given: Mapping[str, Value]) -> Iterator[StageCommand]:
+def _tasks(spec: Document, component: Document, given: Mapping[str, Value]) -> Iterator[StageCommand]:
     for task in component["dag"]["tasks"].values():
-        called = spec["components"][task["componentRef"]["name"]]
-        for scope in _iterations(task, given):
-            inputs = _inputs(task, scope)
+        called = component_of(spec, task)
+        for inputs in _iterations(task, given):
             if "dag" in called:
                 yield from _tasks(spec, called, inputs)
             else:
-                container = spec["deploymentSpec"]["executors"][called["executorLabel"]]["container"]
-                yield _command(spec["pipelineInfo"]["name"], container, inputs)
+                yield _command(spec["pipelineInfo"]["name"], container_of(spec, called), inputs)
 
 
-def _iterations(task: dict[str, Any], given: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
-    """Yield what a task's inputs may refer to: once, or for each entry of a loop's list."""
-    if "parameterIterator" not in task:
-        yield dict(given)
-        return
-    iterator = task["parameterIterator"]
-    name = iterator["items"].get("inputParameter", "")
-    items = _inputs(task, given).get(name, given.get(name, Value(json.loads(iterator["items"].get("raw", "[]")))))
-    for entry in items.value:
-        yield {**given, iterator["itemInput"]: Value(entry, items.origin)}
+def _iterations(task: Document, given: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+    """Yield a task's inputs: once, or for each entry of the list that it loops over."""
+    sources = task.get("inputs", {}).get("parameters", {})
+    inputs = {name: _input(source, given) for name, source in sources.items()}
+    if "parameterIterator" in task:
+        iterator = task["parameterIterator"]
+        entries = inputs[iterator["items"]["inputParameter"]]
+        for entry in entries.value:
+            yield {**inputs, iterator["itemInput"]: Value(entry, entries.origin)}
+    else:
+        yield inputs
 
 
-def _inputs(task: dict[str, Any], scope: Mapping[str, Value]) -> dict[str, Value]:
-    found = {name: value for name, value in scope.items() if name.endswith("-loop-item")}
-    for name, source in task.get("inputs", {}).get("parameters", {}).items():
-        if "runtimeValue" in source:
-            found[name] = Value(source["runtimeValue"]["constant"])
-        elif "componentInputParameter" in source:
-            value = scope[source["componentInputParameter"]]
-            if selector := _FIELD.fullmatch(source.get("parameterExpressionSelector", "")):
-                value = Value(value.value[selector[1]], f"{value.origin}.{selector[1]}")
-            found[name] = value
-        else:  # a task's output, known when it is done
-            found[name] = Value([])
-    return found
+def _input(source: Document, given: Mapping[str, Value]) -> Value:
+    if "runtimeValue" in source:
+        return Value(source["runtimeValue"]["constant"])
+    if "componentInputParameter" not in source:
+        return Value([])  # a task's output, known when it is done
+    value = given[source["componentInputParameter"]]
+    key = key_read(source)
+    return Value(value.value[key], f"{value.origin}.{key}") if key else value
 
 
-def _command(pipeline: str, container: dict[str, Any], inputs: Mapping[str, Value]) -> StageCommand:
+def _command(pipeline: str, container: Document, inputs: Mapping[str, Value]) -> StageCommand:
     command = StageCommand(pipeline, container["command"][2].rpartition(".")[2])
     for argument in container["args"]:
         placeholder = _PLACEHOLDER.fullmatch(argument)
         if placeholder:
             value = inputs[placeholder[1]]
             command.origins[command.arguments[-1]] = value.origin
-            command.arguments.append(_as_text(value.value))
+            text = value.value if isinstance(value.value, str) else json.dumps(whole(value.value))  # as KFP writes it
+            command.arguments.append(text)
         else:
             command.arguments.append("" if argument == _EXECUTOR_INPUT else argument)
     return command
-
-
-def _as_text(value: Any) -> str:
-    """Write a parameter as KFP puts it on a command line.
-
-    >>> [_as_text(value) for value in ("a", 3.0, 0.1, True, [1])]
-    ['a', '3', '0.1', 'true', '[1]']
-    """
-    if isinstance(value, float) and value.is_integer():  # numbers of a compiled file are floats
-        value = int(value)
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _check(command: StageCommand, here: bool) -> None:

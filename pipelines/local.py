@@ -10,7 +10,6 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 - its logging helpers, which swap process-wide state (root logger, builtins.print) and do not work with several threads.
 """
 
-import contextlib
 import errno
 import functools
 import logging
@@ -19,9 +18,10 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 from kfp import components, local
@@ -158,27 +158,12 @@ class LocalStudy:
 
     @contextmanager
     def _own_handlers(self) -> Iterator[None]:
-        study = self
-
-        class Handler:
-            """Stands in for kfp.local's task handlers; the arguments are kfp's."""
-
-            def __init__(
-                self,
-                image: str,
-                full_command: list[str],
-                pipeline_root: str,  # noqa: ARG002
-                runner: object,  # noqa: ARG002
-                env_vars: dict[str, str] | None = None,  # noqa: ARG002
-            ) -> None:
-                self.image, self.command = image, full_command
-
-            def run(self) -> Status:
-                return study.start(self.image, self.command)
+        def handler(*, image: str, full_command: list[str], **_: object) -> SimpleNamespace:
+            return SimpleNamespace(run=functools.partial(self.start, image, full_command))
 
         replacements = (
-            Handler,
-            Handler,
+            handler,
+            handler,
             _with_parent_folders(executor_input_utils.construct_executor_input, self.folder),
             _with_unreported_artifacts(executor_output_utils.get_outputs_for_task),
             _with_task_outputs(io.IOStore.get_parent_input),
@@ -186,7 +171,7 @@ class LocalStudy:
             nullcontext,
             lambda: None,
         )
-        with contextlib.ExitStack() as stack:
+        with ExitStack() as stack:
             # kfp.local narrates to the root logger; our own loggers keep their level.
             stack.callback(logging.getLogger().setLevel, logging.getLogger().level)
             logging.getLogger().setLevel(logging.CRITICAL)

@@ -25,8 +25,8 @@ TARGETS: Final = {
 """The study that each target runs."""
 
 
-def write_make_names(folder: Path) -> Path:
-    """Write the variables of each target next to the compiled pipelines and return the file."""
+def write_make_names(folder: Path) -> None:
+    """Write the variables of each target next to the compiled pipelines."""
     known = {target: _names(run.build_parser(study)) for target, study in TARGETS.items()}
     submission = sorted({name for study in STUDIES for name in _names(submit.build_parser(study))})
     known["submit"] = [name for name in submission if name != "CRON"]
@@ -38,10 +38,9 @@ def write_make_names(folder: Path) -> Path:
     lines += [f"OLD_FLAGS_{target} := {' '.join(names)}" for target, names in old.items() if names]
     choices = {"CHOICES_DATASET": DATA_SETS, "CHOICES_MODELS": MODELS, "CHOICES_PROFILE": PROFILES}
     lines += [f"{name} := {' '.join(words)}" for name, words in choices.items()]
-    path = folder / "flags.mk"
     head = "# Written by `make compile` from the settings of the studies: change those, not this file."
-    path.write_text("\n".join([head, f"STUDIES := {' '.join(TARGETS)}", *lines, ""]), encoding="utf-8")
-    return path
+    text = "\n".join([head, f"STUDIES := {' '.join(TARGETS)}", *lines, ""])
+    (folder / "flags.mk").write_text(text, encoding="utf-8")
 
 
 def _names(parser: StudyParser) -> list[str]:

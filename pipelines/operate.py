@@ -106,8 +106,7 @@ def _show_logs(run_id: str, namespace: str) -> None:
     A run of the default study has 76 pods, of which those of KFP's drivers say nothing of use, and kubectl follows 20
     at most: so the pods are listed first, and those that run a stage are kept.
     """
-    listed = _kubectl("get", "pods", "-n", namespace, "-l", f"pipeline/runid={run_id}", "-o", "json")
-    pods = sorted(_stages(json.loads(listed)), key=lambda pod: pod["metadata"]["creationTimestamp"])
+    pods = sorted(_pods(run_id, namespace), key=lambda pod: pod["metadata"]["creationTimestamp"])
     if not pods:
         raise InputError(
             f"{run_id}: no pod of a stage in namespace {namespace}; KFP removes pods an hour after a run's end, and "
@@ -129,9 +128,16 @@ def _show_logs(run_id: str, namespace: str) -> None:
             follower.wait()
 
 
-def _stages(listed: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the pods that run, or ran, a stage."""
-    for pod in listed["items"]:
+def _pods(run_id: str, namespace: str) -> Iterator[dict[str, Any]]:
+    """Yield the pods of a run that run, or ran, a stage."""
+    command = ["kubectl", "get", "pods", "-n", namespace, "-l", f"pipeline/runid={run_id}", "-o", "json"]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise InputError("kubectl: not found; install it, and let it talk to the cluster") from None
+    if done.returncode:
+        raise InputError(f"kubectl could not list the pods: {' '.join(done.stderr.split())}")
+    for pod in json.loads(done.stdout)["items"]:
         begun = pod["status"].get("phase") in ("Running", "Succeeded", "Failed")
         if begun and pod["metadata"].get("annotations", {}).get(ROLE) == "launcher":
             yield pod
@@ -139,16 +145,6 @@ def _stages(listed: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _logs(pod: dict[str, Any], namespace: str) -> list[str]:
     return ["kubectl", "logs", "-n", namespace, pod["metadata"]["name"], "-c", "main", "--prefix"]
-
-
-def _kubectl(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["kubectl", *arguments], check=False, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise InputError("kubectl: not found; install it, and let it talk to the cluster") from None
-    if done.returncode:
-        raise InputError(f"kubectl could not list the pods: {' '.join(done.stderr.split())}")
-    return done.stdout
 
 
 def _fetch_report(run_id: str, bucket: str, out: Path) -> None:

@@ -7,7 +7,7 @@ from kfp import dsl
 
 from pipelines.hardware import AT_ONCE
 from pipelines.parameters import Parameters, study_pipeline, task
-from pipelines.recommenders import report_on, train_labelled
+from pipelines.tasks import report_on, train_labelled
 from ssm4rec.stages.components import choose_settings, prepare_data
 from ssm4rec.studies.optimizers.plan import Settings
 

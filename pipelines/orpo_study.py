@@ -7,10 +7,9 @@ again, the same users every time.
 from kfp import dsl
 
 from pipelines.hardware import AT_ONCE
-from pipelines.language_models import mine, rank_and_align, retrieve
 from pipelines.parameters import Package, Parameters, study_pipeline, task
-from pipelines.recommenders import rank, report_on, train
-from ssm4rec.stages.components import prepare_data
+from pipelines.tasks import rank, rank_and_align, report_on, retrieve, train
+from ssm4rec.stages.components import mine_preferences, prepare_data
 from ssm4rec.studies.orpo.plan import Settings
 
 SIZES = (
@@ -34,7 +33,7 @@ def arrange(parameters: Parameters) -> None:
         evaluated = rank(data, trained, parameters)
 
     retrieved = retrieve(data, parameters.retriever, 0, parameters)
-    pairs = mine(data, 0, parameters)
+    pairs = task(mine_preferences, parameters, dataset=data, seed=0).outputs["pairs"]
     with dsl.ParallelFor(items=parameters.rankers, parallelism=AT_ONCE) as ranker:
         ranked = rank_and_align(data, retrieved, pairs, ranker, parameters)
 

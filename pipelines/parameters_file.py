@@ -31,7 +31,7 @@ def flags_of_file(path: Path, known: Collection[str]) -> list[str]:
         InputError: the file cannot be read, or a line of it is at fault; the text does not name the file.
     """
     flags: dict[str, str] = {}
-    for key, value in _entries(_document(path)):
+    for key, value in _entries(path):
         flag = f"--{_text(key, 'a name').replace('_', '-')}"
         if flag not in known:
             _refuse(key, f"there is no parameter {key.value!r}")
@@ -53,17 +53,13 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def _document(path: Path) -> yaml.Node | None:
+def _entries(path: Path) -> list[tuple[yaml.Node, yaml.Node]]:
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        return loader.get_single_node()
+        document = _Loader(path.read_text(encoding="utf-8")).get_single_node()
     except RecursionError:
         raise InputError("nested too deeply; write a line `name: value` for each flag") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(" ".join(str(error).split())) from None
-
-
-def _entries(document: yaml.Node | None) -> list[tuple[yaml.Node, yaml.Node]]:
     if document is None:  # comments only
         return []
     if not isinstance(document, yaml.MappingNode):
@@ -73,11 +69,9 @@ def _entries(document: yaml.Node | None) -> list[tuple[yaml.Node, yaml.Node]]:
 
 def _as_flag(node: yaml.Node) -> str:
     """Write a value as it would be typed."""
-    if isinstance(node, yaml.MappingNode):
-        return json.dumps(_as_json(node))
     if isinstance(node, yaml.ScalarNode):
         return "" if _is_null(node) else str(node.value)
-    if any(isinstance(entry, yaml.MappingNode) for entry in node.value):
+    if isinstance(node, yaml.MappingNode) or any(isinstance(entry, yaml.MappingNode) for entry in node.value):
         return json.dumps(_as_json(node))
     return ",".join(_text(entry, "an entry of a list") for entry in node.value)
 

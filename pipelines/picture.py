@@ -7,11 +7,11 @@ artifacts that go from one to the next, and loops as frames.
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
-Document = dict[str, Any]
+from pipelines.spec import Document, component_of, container_of, read_spec, whole
 
 _LONGEST_DEFAULT: Final = 150
 
@@ -44,93 +44,51 @@ def _parameters(spec: Document) -> Iterator[str]:
     yield "| parameter | default | what it is |"
     yield "| --- | --- | --- |"
     for name, one in spec["root"]["inputDefinitions"]["parameters"].items():
-        default, words = _whole(one.get("defaultValue", "")), " ".join(one["description"].split())
+        default, words = whole(one.get("defaultValue", "")), " ".join(one["description"].split())
         shown = f"`{json.dumps(default)}`" if default != "" else ""
         if len(shown) > _LONGEST_DEFAULT:
             shown = f"{len(default)} entries, such as `{json.dumps(default[0])}`"
         yield f"| `{name}` | {shown} | {words} |".replace("\\|", "|")
 
 
-def write_pictures(folder: Path, drawn: list[Path], compiled: list[Path]) -> Path:
-    """Write a README next to compiled pipelines: a list of all of them, and pictures of some. Return its path."""
-    path = folder / "README.md"
-    listed = "".join(f"| [{file.name}]({file.name}) | {_description(file)} |\n" for file in compiled)
-    path.write_text(_HEAD + listed + "".join(picture(file) for file in drawn), encoding="utf-8")
-    return path
-
-
-def _whole(value: Any) -> Any:
-    """Return a value with its whole numbers as such: in a compiled file all numbers are floats."""
-    if isinstance(value, list):
-        return [_whole(entry) for entry in value]
-    if isinstance(value, dict):
-        return {key: _whole(entry) for key, entry in value.items()}
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _description(compiled: Path) -> str:
-    """Return the first sentence of what a pipeline says of itself."""
-    spec = next(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
-    return str(spec["pipelineInfo"]["description"].partition(". ")[0].rstrip("."))
-
-
-def _component(spec: Document, task: Document) -> Document:
-    found: Document = spec["components"][task["componentRef"]["name"]]
-    return found
+def write_pictures(folder: Path, drawn: list[Path], compiled: list[Path]) -> None:
+    """Write a README next to compiled pipelines: a list of all, with what each says first of itself; some pictures."""
+    text = _HEAD
+    for file in compiled:
+        said = read_spec(file)["pipelineInfo"]["description"].partition(". ")[0].rstrip(".")
+        text += f"| [{file.name}]({file.name}) | {said} |\n"
+    (folder / "README.md").write_text(text + "".join(picture(file) for file in drawn), encoding="utf-8")
 
 
 def _nodes(spec: Document, executors: Document, dag: Document, indent: str) -> Iterator[str]:
     for name, task in sorted(dag["tasks"].items()):
-        component = _component(spec, task)
+        component = component_of(spec, task)
         if "dag" in component:
-            yield f'{indent}subgraph {name}["for each of {_items(task)}, side by side"]'
+            yield f'{indent}subgraph {name}["for each of {_looped(task)[1]}, side by side"]'
             yield from _nodes(spec, executors, component["dag"], indent + "    ")
             yield f"{indent}end"
         else:
-            label = component["executorLabel"]
-            container = spec["deploymentSpec"]["executors"][label]["container"]
-            place = "GPU pool" if "nodeSelector" in executors[label] else "CPU node"
-            yield f'{indent}{name}["<b>{name}</b><br/>{container["image"]}<br/>{place}"]'
+            place = "GPU pool" if "nodeSelector" in executors[component["executorLabel"]] else "CPU node"
+            yield f'{indent}{name}["<b>{name}</b><br/>{container_of(spec, component)["image"]}<br/>{place}"]'
 
 
-def _items(task: Document) -> str:
-    """Return the name of what a loop goes over: a pipeline's parameter, or a task's output."""
-    parameter: str = task["parameterIterator"]["items"]["inputParameter"]
-    made: str = _maker_of_items(task)[1]
-    return made or parameter.rpartition("--")[2]
-
-
-def _maker_of_items(task: Document) -> tuple[str, str]:
-    """Return the task that makes what a loop goes over, and the output's name; ('', '') for a pipeline's parameter."""
-    if "parameterIterator" not in task:
-        return "", ""
-    source = task["inputs"]["parameters"][task["parameterIterator"]["items"]["inputParameter"]]
-    output = source.get("taskOutputParameter", {})
-    return output.get("producerTask", ""), output.get("outputParameterKey", "")
+def _looped(task: Document) -> tuple[str, str]:
+    """Return the task that makes what a loop goes over, "" for a pipeline's parameter, and the name of that."""
+    parameter = task["parameterIterator"]["items"]["inputParameter"]
+    output = task["inputs"]["parameters"][parameter].get("taskOutputParameter")
+    return (output["producerTask"], output["outputParameterKey"]) if output else ("", parameter.rpartition("--")[2])
 
 
 def _edges(spec: Document, dag: Document, outer: dict[str, tuple[str, str]]) -> Iterator[str]:
-    """Yield an arrow per artifact and consumer.
-
-    Args:
-        spec: the whole pipeline.
-        dag: one of its graphs.
-        outer: of the graph's own inputs, the task outside that makes each, and the artifact's name there.
-    """
+    """Yield an arrow per artifact and consumer of a graph; ``outer``: the makers of its own inputs, see ``_maker``."""
     for name, task in dag["tasks"].items():
-        component = _component(spec, task)
-        made = {key: _maker(spec, dag, source, outer) for key, source in _artifacts(task)}
-        maker, output = _maker_of_items(task)
-        if maker:
-            yield f"    {maker} -- {output} --> {name}"
+        component = component_of(spec, task)
+        sources = task.get("inputs", {}).get("artifacts", {})
+        made = {key: _maker(spec, dag, source, outer) for key, source in sources.items()}
         if "dag" in component:
             yield from _edges(spec, component["dag"], made)
-        else:
-            yield from (f"    {maker} -- {artifact} --> {name}" for maker, artifact in made.values())
-
-
-def _artifacts(task: Document) -> Iterator[tuple[str, Document]]:
-    yield from task.get("inputs", {}).get("artifacts", {}).items()
+        arrows = [_looped(task)] if "dag" in component else made.values()
+        yield from (f"    {maker} -- {output} --> {name}" for maker, output in arrows if maker)
 
 
 def _maker(spec: Document, dag: Document, source: Document, outer: dict[str, tuple[str, str]]) -> tuple[str, str]:
@@ -138,7 +96,7 @@ def _maker(spec: Document, dag: Document, source: Document, outer: dict[str, tup
     if "componentInputArtifact" in source:
         return outer[source["componentInputArtifact"]]
     producer, key = source["taskOutputArtifact"]["producerTask"], source["taskOutputArtifact"]["outputArtifactKey"]
-    component = _component(spec, dag["tasks"][producer])
+    component = component_of(spec, dag["tasks"][producer])
     if "dag" not in component:
         return producer, key
     (selector,) = component["dag"]["outputs"]["artifacts"][key]["artifactSelectors"]

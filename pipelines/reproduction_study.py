@@ -7,7 +7,7 @@ from kfp import dsl
 
 from pipelines.hardware import AT_ONCE, Place
 from pipelines.parameters import Parameters, study_pipeline, task
-from pipelines.recommenders import rank, report_on, train_labelled
+from pipelines.tasks import rank, report_on, train_labelled
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.stages.components import prepare_data
 from ssm4rec.studies.reproduction.plan import DATASET, Settings

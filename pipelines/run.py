@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NoReturn
 
-from pipelines.front_door import check_study, read_spec, stage_commands
+from pipelines.front_door import check_study, stage_commands
 from pipelines.local import LocalStudy, make_owned_folder
-from pipelines.loops import loops_over_results, side_by_side
 from pipelines.packages import COMPILED, compiled_package, fitting_package
 from pipelines.progress import Progress
 from pipelines.runners import Containers, HostProcesses, Runner
+from pipelines.spec import loops, read_spec, side_by_side
 from pipelines.stage_process import StageProcess
 from pipelines.studies import DEFAULT, StudyParser, data_and_profile, named_study
 from pipelines.study_folder import StudyFolder
@@ -62,23 +62,6 @@ class Plan:
     pipeline: str
     arguments: dict[str, Any]
 
-    @property
-    def data(self) -> str:
-        """The data set, as people call it."""
-        return data_and_profile(self.arguments)[0]
-
-    @property
-    def profile(self) -> str:
-        """The size of its trainings; several separated by commas."""
-        return data_and_profile(self.arguments)[1]
-
-    @property
-    def models(self) -> list[str]:
-        """What it trains."""
-        entries = [entry for entries in self.arguments.values() if isinstance(entries, list) for entry in entries]
-        rankers = ["llamarec"] if any("language_model" in entry for entry in entries) else []
-        return [*dict.fromkeys(entry["model"] for entry in entries if "model" in entry), *rankers]
-
 
 def build_parser(study: str = DEFAULT) -> StudyParser:
     """Return the command line of a study."""
@@ -87,21 +70,21 @@ def build_parser(study: str = DEFAULT) -> StudyParser:
 
 def run(told: tuple[StudySettings, RunSettings]) -> None:
     """Run a study and say where everything is."""
-    settings, how = told
-    package, arguments = fitting_package(settings.PACKAGE, settings.arguments())
-    execute(Plan(settings, package, arguments), how)
-
-
-def execute(plan: Plan, options: RunSettings) -> None:
-    """Run a study and say where everything is."""
+    settings, options = told
+    plan = Plan(settings, *fitting_package(settings.PACKAGE, settings.arguments()))
     arguments = plan.arguments
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
     # Finished stages are known by the paths of their files: a link to the folder must not be another folder.
-    path = Path(options.out or RUNS / f"{stamp}-{plan.data}").expanduser().resolve()
+    path = Path(options.out or RUNS / f"{stamp}-{data_and_profile(arguments)[0]}").expanduser().resolve()
     if options.runner == "docker":
         # In a container the home folder goes with it.
         arguments["cache_dir"] = arguments["cache_dir"] or str(path / "downloads")
-    _check(plan, options)
+    # Said now: what a stage, or the end of the study, would say hours later. Nothing is made yet.
+    if not options.out and RUNS.exists() and not RUNS.is_dir():
+        raise InputError(f"--out: {RUNS} is not a folder, so that there is no default; name a folder")
+    if options.artifacts:
+        split_s3_address(options.artifacts)
+    check_study(COMPILED / f"{plan.pipeline}.yaml", arguments, here=options.runner == "process")
     progress = Progress()
     add_versions(arguments, progress.say)
     with held_by_this_process(path, f"{_holder(path)} runs a study there; wait for it, or choose another --out"):
@@ -121,16 +104,22 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
         RUNS.mkdir(exist_ok=True)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{MLFLOW_STORE.absolute()}"
         say("opening the MLflow store (its first start takes a while)")
-    tracker, tracking = _start_tracking(plan, stamp, path)
+    data, profile = data_and_profile(arguments)
+    tracker, tracking = start_study(
+        name=f"{data} {profile} {stamp}",
+        tags={"stage": "study", "study": plan.settings.PACKAGE, "dataset": data, "profile": profile},
+        artifacts=MLFLOW_ARTIFACTS.absolute().as_uri(),
+        folder=str(path),
+    )
     with finished(tracker):
         compiled = COMPILED / f"{plan.pipeline}.yaml"
         spec = read_spec(compiled)
         limits = _thread_limits(side_by_side(spec, arguments))
         study = LocalStudy(path, runner, tracking, limits, progress, folder.receive)
         _say_what_is_kept(study)
-        progress.and_more = loops_over_results(spec)
+        progress.and_more = any(not loop.parameter for loop in loops(spec).values())
         progress.tasks = max(1, sum(1 for _ in stage_commands(compiled, arguments)) - study.finished_before())
-        _track_arguments(tracker, plan)
+        _track_arguments(tracker, arguments)
         try:
             succeeded = study.run(compiled_package(plan.pipeline, path / "pipeline"), arguments)
         except BaseException:
@@ -147,19 +136,6 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
     folder.store_all()
     if options.artifacts:
         say(f"store    {options.artifacts}")
-
-
-def _check(plan: Plan, options: RunSettings) -> None:
-    """Say now what a stage, or the end of the study, would say hours later; nothing is made yet.
-
-    Raises:
-        InputError: a flag is at fault.
-    """
-    if not options.out and RUNS.exists() and not RUNS.is_dir():
-        raise InputError(f"--out: {RUNS} is not a folder, so that there is no default; name a folder")
-    if options.artifacts:
-        split_s3_address(options.artifacts)
-    check_study(COMPILED / f"{plan.pipeline}.yaml", plan.arguments, here=options.runner == "process")
 
 
 def _holder(folder: Path) -> str:
@@ -189,37 +165,24 @@ def _runner(name: str, path: Path, arguments: dict[str, Any], say: Callable[[str
     files = [file.absolute() for file in map(local_path, addresses) if file]
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         os.environ.pop("MLFLOW_TRACKING_URI", None)
-        say(
-            "not tracked: containers reach MLflow at a server only (make mlflow; MLFLOW_TRACKING_URI=http://127.0.0.1:5000)"
-        )
+        server = "make mlflow; MLFLOW_TRACKING_URI=http://127.0.0.1:5000"
+        say(f"not tracked: containers reach MLflow at a server only ({server})")
     return Containers(path, [file for file in files if file.exists()])
 
 
-def _start_tracking(plan: Plan, stamp: str, path: Path) -> tuple[Tracker, dict[str, str]]:
-    return start_study(
-        name=f"{plan.data} {plan.profile} {stamp}",
-        tags={
-            "stage": "study",
-            "study": plan.settings.PACKAGE,
-            "dataset": plan.data,
-            "profile": plan.profile,
-        },
-        artifacts=MLFLOW_ARTIFACTS.absolute().as_uri(),
-        folder=str(path),
-    )
-
-
-def _track_arguments(tracker: Tracker, plan: Plan) -> None:
-    lists = {name: json.dumps(value) for name, value in plan.arguments.items() if isinstance(value, list)}
-    tracker.settings({**plan.arguments, **lists, "models": ", ".join(plan.models)})
+def _track_arguments(tracker: Tracker, arguments: dict[str, Any]) -> None:
+    lists = {name: value for name, value in arguments.items() if isinstance(value, list)}
+    entries = [entry for value in lists.values() for entry in value]
+    models = [*dict.fromkeys(entry["model"] for entry in entries if "model" in entry)]
+    models += ["llamarec"] if any("language_model" in entry for entry in entries) else []
+    texts = {name: json.dumps(value) for name, value in lists.items()}
+    tracker.settings({**arguments, **texts, "models": ", ".join(models)})
 
 
 def _report_failures(study: LocalStudy) -> NoReturn:
     for process in study.failed:
-        print(
-            f"FAILED {process.label}: {_reason(process)}\n       (its whole output: {process.log})",
-            file=sys.stderr,
-        )
+        what = f"FAILED {process.label}: {_reason(process)}\n       (its whole output: {process.log})"
+        print(what, file=sys.stderr)
     sys.exit(max(process.returncode for process in study.failed))
 
 
@@ -227,16 +190,12 @@ def _thread_limits(at_a_time: dict[str, int]) -> Callable[[str], dict[str, str]]
     """Share the cores among the two tasks that kfp.local runs at a time, unless the user has decided.
 
     Args:
-        at_a_time: how many tasks of a stage may run at a time, by the stage's name; of others one.
+        at_a_time: how many tasks of a stage may run at a time, by the stage's module; of others one.
     """
-
-    def limits(module: str) -> dict[str, str]:
-        tasks = min(2, at_a_time.get(module.rpartition(".")[2], 1))
-        return (
-            {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // tasks))}
-        )
-
-    return limits
+    if "OMP_NUM_THREADS" in os.environ:
+        return lambda _: {}
+    cores = os.cpu_count() or 1
+    return lambda module: {"OMP_NUM_THREADS": str(max(1, cores // min(2, at_a_time.get(module, 1))))}
 
 
 def _reason(process: StageProcess) -> str:

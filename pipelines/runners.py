@@ -37,10 +37,8 @@ PASSED_ON: Final = (
 )  # fmt: skip
 """Variables of this process, by how their names begin, that containers get, too; none that names a file here."""
 
-
 ENDING_SECONDS: Final = 20.0
 """How long a stage that was asked to end may take before it is killed: it tells MLflow, and finishes a native call."""
-
 
 _WAKING_SECONDS: Final = 0.5
 

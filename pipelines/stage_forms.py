@@ -91,13 +91,12 @@ def renewed(readme: str, stage: str) -> str:
 
 def wrong(stage: str, folder: Path, now: datetime.datetime) -> Iterator[str]:
     """Yield what is wrong in the folder of a stage, a line each."""
-    readme = folder / "README.md"
+    readme, path = folder / "README.md", folder / "metadata.yaml"
     text = readme.read_text(encoding="utf-8")
     if renewed(text, stage) != text:
         yield f"{readme}: its table is not what settings.py says; run make compile"
-    path = folder / "metadata.yaml"
     try:
-        metadata = Metadata.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        metadata = read_metadata(folder)
     except (OSError, yaml.YAMLError) as error:
         yield f"{path}: {' '.join(str(error).split())}"
         return
@@ -113,10 +112,14 @@ def wrong(stage: str, folder: Path, now: datetime.datetime) -> Iterator[str]:
         yield f"{path}: lastVerified: {metadata.last_verified:%Y-%m-%d}, a year ago; run its tests, and renew the date"
 
 
+def read_metadata(folder: Path) -> Metadata:
+    """Return the metadata of a stage."""
+    return Metadata.model_validate(yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8")))
+
+
 def due(folder: Path, now: datetime.datetime) -> bool:
     """Return whether a stage, valid as it is, should soon be verified again."""
-    text = (folder / "metadata.yaml").read_text(encoding="utf-8")
-    return now - Metadata.model_validate(yaml.safe_load(text)).last_verified > WARN_AFTER
+    return now - read_metadata(folder).last_verified > WARN_AFTER
 
 
 def main() -> None:

@@ -30,14 +30,17 @@ class StageProcess:
         return self.command[2]
 
     @property
+    def stage(self) -> str:
+        """The stage's name, such as ``evaluate``."""
+        return self.module.rpartition(".")[2]
+
+    @property
     def training(self) -> tuple[str, str]:
         """The model and the seed that the stage is about, ('', '') if it is about neither."""
         if self.flag("--model"):
             return self.flag("--model"), self.flag("--seed")
-        for flag, name in (("--model-dir", MODEL_CONFIG), ("--generator-dir", GENERATOR)):
-            document = self._description(flag, name)
-            if document:
-                return document["model"], str(document["seed"])
+        if trained := self._description("--model-dir", MODEL_CONFIG) or self._description("--generator-dir", GENERATOR):
+            return trained["model"], str(trained["seed"])
         ranker = self._ranker
         return (re.split("[:/]", ranker["source"])[-1], str(ranker["seed"])) if ranker else ("", "")
 
@@ -48,25 +51,21 @@ class StageProcess:
         The label of their training, which its study gave it; of an evaluation whether it is of the validation split; of
         what a ranker writes whether it is aligned; last, how the data are split, where that is not leave-one-out.
         """
-        config = self._description("--model-dir", MODEL_CONFIG)
-        label = self.flag("--label") or config.get("label", "") or self._ranker.get("label", "")
-        part = "validation" if self.flag("--split") == "validation" else self._part_of_ranker
+        config, ranker = self._description("--model-dir", MODEL_CONFIG), self._ranker
+        label = self.flag("--label") or config.get("label", "") or ranker.get("label", "")
+        aligned = self.flag("--aligned-dir") or ranker.get("stage") == "align_llm"
+        part = "aligned" if aligned else "finetuned" if ranker else ""
+        if self.flag("--split") == "validation":
+            part = "validation"
         splitting = "" if self._splitting == LEAVE_ONE_OUT else self._splitting
         return [name for name in (part, label, splitting) if name]
 
     @property
-    def _part_of_ranker(self) -> str:
-        """``finetuned`` or ``aligned``, "" of a task that is not about a ranker."""
-        aligned = self.flag("--aligned-dir") or self._ranker.get("stage") == "align_llm"
-        return "aligned" if aligned else "finetuned" if self._ranker else ""
-
-    @property
     def _splitting(self) -> str:
         """How the data are split that a stage of recommenders writes or reads; of other stages it is not asked."""
-        stage = self.module.rpartition(".")[2]
-        if stage == "prepare_data":
+        if self.stage == "prepare_data":
             return self.flag("--splitting")
-        if stage not in ("train_recommender", "evaluate", "compare_models"):
+        if self.stage not in ("train_recommender", "evaluate", "compare_models"):
             return LEAVE_ONE_OUT
         manifest = self._description("--dataset-dir", MANIFEST)
         return str(manifest["split"]["name"]) if manifest else LEAVE_ONE_OUT
@@ -86,8 +85,7 @@ class StageProcess:
     def label(self) -> str:
         """What the user calls the stage, such as ``evaluate sasrec seed 0``."""
         model, seed = self.training
-        stage = self.module.rpartition(".")[2]
-        return " ".join([stage, *([model, "seed", seed] if model else []), *self.variant])
+        return " ".join([self.stage, *([model, "seed", seed] if model else []), *self.variant])
 
     @property
     def log(self) -> Path:

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 
 from pipelines.stage_process import StageProcess
@@ -95,7 +96,19 @@ class StudyFolder:
         rows: list[dict[str, Any]] = json.loads((self.path / RESULTS).read_text(encoding="utf-8"))
         return rows
 
-    def champion(self) -> str:
+    def summary(self, form: str) -> str:
+        """Return what is shown when the study is done.
+
+        Args:
+            form: ``table`` of means, and the champion; ``verdict``: the report's first section.
+        """
+        if form == "verdict":
+            report = (self.path / REPORT_MARKDOWN).read_text(encoding="utf-8")
+            return report.split("\n## ")[1].partition("\n")[2].strip()
+        champion = self._champion()
+        return self.table() + (f"\n\nchampion {champion}" if champion else "")
+
+    def _champion(self) -> str:
         """Return what became of the best model, in words; "" in a study that has none."""
         # kfp.local keeps what a stage says of its outputs next to them.
         written = (self.path / "champion").resolve().parent / "executor_output.json"
@@ -105,21 +118,6 @@ class StudyFolder:
         except (InputError, KeyError, TypeError, ValueError):
             return ""
 
-    def summary(self, form: str) -> str:
-        """Return what is shown when the study is done.
-
-        Args:
-            form: ``table`` of means, and the champion; ``verdict``: the report's first section.
-        """
-        if form == "verdict":
-            return self._first_section()
-        champion = self.champion()
-        return self.table() + (f"\n\nchampion {champion}" if champion else "")
-
-    def _first_section(self) -> str:
-        report = (self.path / REPORT_MARKDOWN).read_text(encoding="utf-8")
-        return report.split("\n## ")[1].partition("\n")[2].strip()
-
     def table(self) -> str:
         """Return the study's means over seeds as text, a line per model."""
         values: dict[tuple[str, str, str], list[float]] = {}
@@ -128,32 +126,25 @@ class StudyFolder:
             values.setdefault((row["model"], row["protocol"], row["metric"]), []).append(row["value"])
         lines = [f"{'':14}{'history not masked (the paper)':>32}{'history masked':>32}"]
         lines.append(f"{'model':14}" + f"{'HIT@10':>12}{'NDCG@10':>10}{'MRR@10':>10}" * 2)
-        recommenders = {model for model, protocol, _ in values if protocol == UNMASKED}
-        for model in in_table_order(recommenders):
-            cells = [
-                sum(found) / len(found)
-                for protocol in (UNMASKED, MASKED)
-                for metric in ("hit@10", "ndcg@10", "mrr@10")
-                for found in [values[model, protocol, metric]]
-            ]
-            widths = (12, 10, 10) * 2
-            lines.append(
-                f"{model:14}" + "".join(f"{cell:{width}.4f}" for cell, width in zip(cells, widths, strict=True))
-            )
+        for model in in_table_order({model for model, protocol, _ in values if protocol == UNMASKED}):
+            line = f"{model:14}"
+            for protocol in (UNMASKED, MASKED):
+                for metric, width in (("hit@10", 12), ("ndcg@10", 10), ("mrr@10", 10)):
+                    line += f"{fmean(values[model, protocol, metric]):{width}.4f}"
+            lines.append(line)
         return "\n".join(lines)
 
     def _link(self, process: StageProcess) -> Path:
         """Link or copy a stage's results; return the folder that the stage wrote to."""
-        stage = process.module.rpartition(".")[2]
-        if stage not in _PLACES:
-            raise ValueError(f"where does stage {stage} write? say it in _PLACES")
-        flag, place = _PLACES[stage]
+        if process.stage not in _PLACES:
+            raise ValueError(f"where does stage {process.stage} write? say it in _PLACES")
+        flag, place = _PLACES[process.stage]
         target = Path(process.flag(flag))
         if place:
             about = "-".join(filter(None, ["-seed".join(filter(None, process.training)), *process.variant]))
             link = place.format(about) if "{}" in place else "-".join(filter(None, [place, about]))
             self._replace_link(self.path / link, target if target.is_dir() else target.parent)
-        if stage == "report":
+        if process.stage == "report":
             shutil.copyfile(target, self.path / RESULTS)
             shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)
             shutil.copyfile(process.flag("--report-markdown"), self.path / REPORT_MARKDOWN)
@@ -172,9 +163,4 @@ class StudyFolder:
 
 def _files(folder: Path) -> list[Path]:
     """Return the files below a folder, without links: what they lead to is there under its own name."""
-    return sorted(
-        Path(parent) / name
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if not (Path(parent) / name).is_symlink()
-    )
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]

@@ -14,19 +14,18 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pipelines.cluster import connected, endpoint_of
 from pipelines.cron import kfp_cron
-from pipelines.front_door import check_study, read_spec
+from pipelines.front_door import check_study
 from pipelines.hardware import A100_80GB, GPU_TAINTS
-from pipelines.loops import check_loops
+from pipelines.limits import check_loops, check_sizes
 from pipelines.packages import compiled_package, fitting_package
-from pipelines.sizes import check_sizes
+from pipelines.spec import read_spec
 from pipelines.studies import DEFAULT, StudyParser, data_and_profile
 from pipelines.versions import add_versions
-from ssm4rec.settings.command_line import one_of, run_stage
+from ssm4rec.settings.command_line import one_of, run_stage, value_refused
 from ssm4rec.settings.flags import Flag
 from ssm4rec.studies import STUDIES
 from ssm4rec.studies.settings import StudySettings
 
-Arguments = dict[str, Any]
 _POOL: Final = json.dumps(A100_80GB)
 _TAINTS: Final = json.dumps(GPU_TAINTS)
 
@@ -36,7 +35,7 @@ def _tolerations(text: str) -> list[dict[str, str]]:
     given = _json(text)
     found = given if isinstance(given, list) else [given]
     if not all(isinstance(entry, dict) for entry in found):
-        raise argparse.ArgumentTypeError(f"{text}: write a toleration or a list of them, such as {GPU_TAINTS[0]}")
+        raise value_refused(text, f"write a toleration or a list of them, such as {GPU_TAINTS[0]}")
     return found
 
 
@@ -44,7 +43,7 @@ def _pool(text: str) -> dict[str, str]:
     """Parse the labels of nodes."""
     given = _json(text)
     if not isinstance(given, dict):
-        raise argparse.ArgumentTypeError(f"{text}: write labels and values, such as {json.dumps(A100_80GB)}")
+        raise value_refused(text, f"write labels and values, such as {_POOL}")
     return given
 
 
@@ -52,7 +51,7 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"{text or repr(text)}: not JSON ({error})") from None
+        raise value_refused(text, f"not JSON ({error})") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,22 +88,16 @@ def run(told: tuple[StudySettings, SubmitSettings]) -> None:
             del arguments[folder]
     with tempfile.TemporaryDirectory() as folder:
         compiled = compiled_package(package, Path(folder))
-        _check(compiled, arguments, options.cron)
-        if options.cron or not options.cache:
+        cron = kfp_cron(options.cron) if options.cron else ""
+        spec = read_spec(compiled)
+        check_loops(spec, arguments)
+        check_sizes(spec, arguments)
+        check_study(compiled, arguments, here=False)
+        if not cron:  # else every run takes the data as they are then
+            add_versions(arguments, print, here=False)
+        if cron or not options.cache:
             compiled = _uncached(compiled, Path(folder))
-        _submit(endpoint, options, compiled, arguments)
-
-
-def _check(compiled: Path, arguments: Arguments, cron: str) -> None:
-    """Refuse what the backend or a stage would refuse; say what state the data are in."""
-    if cron:
-        kfp_cron(cron)
-    spec = read_spec(compiled)
-    check_loops(spec, arguments)
-    check_sizes(spec, arguments)
-    check_study(compiled, arguments, here=False)
-    if not cron:  # else every run takes the data as they are then
-        add_versions(arguments, print, here=False)
+        _submit(endpoint, options, compiled, arguments, cron)
 
 
 def _uncached(compiled: Path, folder: Path) -> Path:
@@ -119,23 +112,19 @@ def _uncached(compiled: Path, folder: Path) -> Path:
     return copy
 
 
-def _submit(endpoint: str, options: SubmitSettings, compiled: Path, arguments: Arguments) -> None:
+def _submit(endpoint: str, options: SubmitSettings, compiled: Path, arguments: dict[str, Any], cron: str) -> None:
     now = datetime.datetime.now().astimezone()
-    called = " ".join(data_and_profile(arguments))
-    called = f"{called} every {options.cron}" if options.cron else f"{called} {now:%Y-%m-%d %H:%M}"
-    how = {
-        "job_name": options.run_name or called,
-        "pipeline_package_path": str(compiled),
-        "params": arguments,
-    }
+    when = f"every {options.cron}" if cron else f"{now:%Y-%m-%d %H:%M}"
+    name = options.run_name or " ".join([*data_and_profile(arguments), when])
+    how = {"job_name": name, "pipeline_package_path": str(compiled), "params": arguments}
     with connected(endpoint) as client:
         how["experiment_id"] = client.create_experiment(options.experiment).experiment_id
-        if options.cron:
-            scheduled = client.create_recurring_run(**how, cron_expression=kfp_cron(options.cron))
-            print(f"scheduled {how['job_name']}: recurring run {scheduled.recurring_run_id}")
+        if cron:
+            scheduled = client.create_recurring_run(**how, cron_expression=cron)
+            print(f"scheduled {name}: recurring run {scheduled.recurring_run_id}")
         else:
             submitted = client.run_pipeline(**how)
-            print(f"submitted {how['job_name']}: run {submitted.run_id} (make status RUN={submitted.run_id})")
+            print(f"submitted {name}: run {submitted.run_id} (make status RUN={submitted.run_id})")
 
 
 def main() -> None:

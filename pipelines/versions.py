@@ -13,12 +13,7 @@ from ssm4rec.data.data_sets import read_addresses
 from ssm4rec.data.locations import local_path
 from ssm4rec.data.remote import MissingError
 from ssm4rec.data.source import SourceOptions
-from ssm4rec.data.versions import (
-    State,
-    UnknownStateError,
-    file_state,
-    find_versions,
-)
+from ssm4rec.data.versions import State, UnknownStateError, file_state, find_versions
 from ssm4rec.llm.sources import may_change, source_state
 from ssm4rec.recipes.generators import generator_recipe
 from ssm4rec.recipes.rankers import ranker_recipe

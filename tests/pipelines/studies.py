@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from mlflow import MlflowClient
 
-from pipelines.front_door import read_spec
 from pipelines.packages import COMPILED
+from pipelines.spec import read_spec
 
 ROOT = Path(__file__).parents[2]
 

@@ -26,8 +26,9 @@ from pipelines.hardware import (
     OBJECT_STORE_SECRET,
     OBJECT_STORE_VARIABLES,
 )
-from pipelines.loops import check_loops, looped_parameters
+from pipelines.limits import check_loops
 from pipelines.packages import COMPILED, STAGES
+from pipelines.spec import loops
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.images import DEVICE_VARIABLE
 from ssm4rec.settings.command_line import StageParser
@@ -141,12 +142,13 @@ def test_no_loop_is_over_a_list_that_may_be_empty(documents: list[dict[str, Any]
     """
     spec, _ = documents
     check_loops(spec, {})
-    loops = [task for dag in dags(spec) for task, _ in tasks_of(spec, dag) if "parameterIterator" in task]
-    sources = [loop["inputs"]["parameters"][loop["parameterIterator"]["items"]["inputParameter"]] for loop in loops]
+    tasks = [task for dag in dags(spec) for task, _ in tasks_of(spec, dag) if "parameterIterator" in task]
+    sources = [task["inputs"]["parameters"][task["parameterIterator"]["items"]["inputParameter"]] for task in tasks]
     makers = [source["taskOutputParameter"]["producerTask"] for source in sources if "taskOutputParameter" in source]
-    assert {loop["iteratorPolicy"]["parallelismLimit"] for loop in loops} == {8}, "not all GPUs of a cluster at once"
+    assert {task["iteratorPolicy"]["parallelismLimit"] for task in tasks} == {8}, "not all GPUs of a cluster at once"
     assert set(makers) <= {"choose-settings"}, "it refuses to choose from nothing"
-    assert len(looped_parameters(spec)) + len(makers) == len(loops), "every other loop is over a pipeline's parameter"
+    over_parameters = [loop for loop in loops(spec).values() if loop.parameter]
+    assert len(over_parameters) + len(makers) == len(tasks), "every other loop is over a pipeline's parameter"
 
 
 def test_every_package_of_a_study_has_the_parameters_of_its_parts_only(documents: list[dict[str, Any]]) -> None:

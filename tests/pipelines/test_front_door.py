@@ -10,8 +10,9 @@ import polars
 import pytest
 
 from pipelines import run
-from pipelines.front_door import check_study, read_spec, stage_commands, study_flag
+from pipelines.front_door import check_study, stage_commands, study_flag
 from pipelines.packages import COMPILED
+from pipelines.spec import read_spec
 from pipelines.studies import DEFAULT
 from pipelines.submit import main as submit
 from ssm4rec.settings.command_line import run_stage

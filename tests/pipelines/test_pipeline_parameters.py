@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 import pytest
 
-from pipelines.front_door import read_spec
-from pipelines.loops import side_by_side
 from pipelines.packages import COMPILED
 from pipelines.parameters import Package, Parameters, inputs, study_pipeline, task
+from pipelines.spec import read_spec, side_by_side
 from ssm4rec.settings.flags import Flag
 from ssm4rec.settings.shared import Seed
 from ssm4rec.stages.components import evaluate, mine_preferences, prepare_data
@@ -61,9 +60,10 @@ def test_a_parameter_of_the_same_name_that_means_something_else_is_not_taken_by_
 def test_how_many_tasks_of_a_stage_may_run_at_a_time() -> None:
     trainings = [{"model": name, "seed": 0} for name in ("sasrec", "lrurec", "mamba4rec")]
     found = side_by_side(read_spec(COMPILED / "comparative_study.yaml"), {"trainings": trainings, "rankers": [{}]})
-    assert (found["train_recommender"], found["evaluate"], found["finetune_llm"]) == (3, 3, 1)
-    assert "compare_models" not in found
+    stages = ("train_recommender", "evaluate", "finetune_llm")
+    assert [found[f"ssm4rec.stages.{stage}"] for stage in stages] == [3, 3, 1]
+    assert "ssm4rec.stages.compare_models" not in found
     # The comparison's list is made by a task.
     assert side_by_side(read_spec(COMPILED / "optimizer_study.yaml"), {"trainings": trainings[:1]}) == {
-        "train_recommender": 2
+        "ssm4rec.stages.train_recommender": 2
     }

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.front_door import read_spec
 from pipelines.packages import COMPILED
 from pipelines.run import main
+from pipelines.spec import read_spec
 from ssm4rec.studies.long_histories.plan import Settings
 from tests.conftest import Refusal
 from tests.pipelines.studies import finish_study, study_metrics

@@ -9,8 +9,8 @@ import polars
 import pytest
 from mlflow import MlflowClient
 
-from pipelines.front_door import read_spec
 from pipelines.packages import COMPILED
+from pipelines.spec import read_spec
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.studies.reproduction.plan import PUBLISHED_EPOCHS, Settings, reproduction_trainings
 from tests.pipelines.studies import run_study, started

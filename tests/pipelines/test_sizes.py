@@ -9,7 +9,7 @@ from google.protobuf import json_format, struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.compile import COMPILED, PIPELINES
-from pipelines.sizes import ARGUMENT_BYTES, ARTIFACT_BYTES, check_sizes, executor_input_bytes
+from pipelines.limits import ARGUMENT_BYTES, ARTIFACT_BYTES, check_sizes, executor_input_bytes
 from ssm4rec.runtime.errors import InputError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.hardware import A100_80GB, GPU_TAINTS
-from pipelines.loops import check_loops
+from pipelines.limits import check_loops
 from pipelines.submit import build_parser, run
 from ssm4rec.runtime.errors import InputError
 from tests.pipelines.conftest import Recorder

@@ -1,4 +1,4 @@
-"""The tasks of language models; the comparative, the alignment and the adapter study arrange them."""
+"""The tasks that studies arrange, and what they are given."""
 
 from typing import Any
 
@@ -6,19 +6,36 @@ from kfp import dsl
 from kfp.dsl import PipelineTask
 
 from pipelines.parameters import Parameters, task
-from pipelines.recommenders import rank
 from ssm4rec.stages.components import (
     align_llm,
+    evaluate,
     evaluate_generator,
     finetune_llm,
-    mine_preferences,
     rank_candidates,
+    report,
     train_generator,
     train_recommender,
 )
 
 Retrieved = dict[str, Any]
 """A retriever's candidates, by split: validation and test."""
+
+
+def train(data: Any, parameters: Parameters, training: Any, gpus: Any = "1", **own: Any) -> PipelineTask:
+    """Train a recommender, an entry of a list: its model and seed; ``own``: what else it is told, such as overrides."""
+    told = {"model_name": training.model, "seed": training.seed, "processes": gpus, **own}
+    return task(train_recommender, parameters, dataset=data, **told)
+
+
+def train_labelled(data: Any, parameters: Parameters, training: Any, **own: Any) -> PipelineTask:
+    """Train a recommender on the study's GPUs, an entry that also says how: by its overrides, under its label."""
+    how = {"overrides": training.overrides, "label": training.label, **own}
+    return train(data, parameters, training, parameters.gpus, **how)
+
+
+def rank(data: Any, trained: PipelineTask, parameters: Parameters, split: str = "test") -> PipelineTask:
+    """Evaluate a recommender by full ranking."""
+    return task(evaluate, parameters, dataset=data, model=trained.outputs["model"], split=split, device="cpu")
 
 
 def retrieve(data: Any, retriever: Any, seed: Any, parameters: Parameters) -> Retrieved:
@@ -32,11 +49,6 @@ def retrieve(data: Any, retriever: Any, seed: Any, parameters: Parameters) -> Re
     }
 
 
-def mine(data: Any, seed: Any, parameters: Parameters) -> Any:
-    """Mine preference pairs and return pairs.parquet."""
-    return task(mine_preferences, parameters, dataset=data, seed=seed).outputs["pairs"]
-
-
 def finetune(data: Any, retrieved: Retrieved, ranker: Any, parameters: Parameters, **own: Any) -> PipelineTask:
     """Fine-tune a language model ({"language_model", "seed"} of the loop) to rank candidates; ``own``: overrides."""
     told = {"language_model": ranker.language_model, "seed": ranker.seed, **own}
@@ -44,14 +56,7 @@ def finetune(data: Any, retrieved: Retrieved, ranker: Any, parameters: Parameter
 
 
 def rank_and_align(data: Any, retrieved: Retrieved, pairs: Any, ranker: Any, parameters: Parameters) -> dict[str, Any]:
-    """Fine-tune a language model, rank with it and without, align it, rank again.
-
-    Args:
-        data: the dataset folder.
-        retrieved: the candidates to rank.
-        pairs: the preferences to align to.
-        ranker: {"language_model", "seed"} of the loop.
-        parameters: of the pipeline.
+    """Fine-tune a language model ({"language_model", "seed"} of the loop), rank with it and without, align, rank again.
 
     Returns:
         The inputs of the report stage that collect what became of it over the rankers' loop.
@@ -85,3 +90,8 @@ def generate(data: Any, generator: Any, parameters: Parameters) -> Any:
     trained = task(train_generator, parameters, dataset=data, **told)
     evaluated = task(evaluate_generator, parameters, dataset=data, generator=trained.outputs["generator"], split="test")
     return evaluated.outputs["metrics"]
+
+
+def report_on(study: str, parameters: Parameters, **files: Any) -> None:
+    """Write the report of a study from its files."""
+    task(report, parameters, study=study, **files).set_display_name(f"report, {study}")
