@@ -1,9 +1,8 @@
 """Builds the images and tags them: ``python images/build.py --help`` (``make images``).
 
 Each gets two tags, ``NAME:VERSION``, which pipelines on this machine name, and ``NAME:VERSION-COMMIT``, which stays and
-is what pipelines for a registry name. The names stand in ``ssm4rec/runtime/images.py``, which also
-reads SSM4REC_REGISTRY.
-What a build needs of this machine lies in ``images/machine``.
+is what pipelines for a registry name (``ssm4rec/runtime/images.py``). ``images/machine`` has what a build needs of this
+machine.
 """
 
 import argparse

@@ -1,8 +1,7 @@
 """The comparative study: prepare the data, train and evaluate recommenders and language models, compare, report.
 
-The four lists ``trainings``, ``global_time_trainings``, ``rankers`` and ``generators`` say what is trained. Which of
-the last three a study has is decided when it is compiled, a package for each choice (``packages.py``): an
-empty list cannot leave a part out, as KFP's backend fails what collects a loop over nothing (``loops.py``).
+Four lists say what is trained. Which of the last three a study has is decided when it is compiled, a package for each
+choice (``packages.py``): an empty list cannot leave a part out (``limits.py``).
 """
 
 from typing import Any

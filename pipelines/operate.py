@@ -1,7 +1,6 @@
-"""Look after a run on a cluster: ``python -m pipelines.operate --help``.
+"""Look after a run on a cluster: ``python -m pipelines.operate --help`` (``make status RUN=``, ``make logs``, ...).
 
-This is what ``make status RUN=``, ``make logs``, ``make stop`` and ``make report`` run. ``make submit`` and ``make
-status`` print the ids of runs.
+``make submit`` and ``make status`` print the ids of runs.
 """
 
 import argparse

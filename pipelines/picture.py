@@ -1,7 +1,6 @@
 """A picture and the parameters of each compiled pipeline, for forges and editors: ``compiled/README.md``.
 
-It is drawn from the compiled documents, so that it shows what a cluster gets: tasks with image and place, the
-artifacts that go from one to the next, and loops as frames.
+Drawn from the compiled documents, it shows what a cluster gets.
 """
 
 import json

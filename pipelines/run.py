@@ -1,8 +1,8 @@
 """Run a study on this machine: ``python -m pipelines.run STUDY --help`` (``make run`` and the like).
 
 Executes the study's file of pipelines/compiled, the same that a cluster gets, as processes or in the images
-(``runners.py``). What the study's folder receives stands in ``study_folder.py``. The same command with the same
-``--out`` resumes a killed one, and repeats no finished stage. Without a name it is the comparative study.
+(``runners.py``), into a folder (``study_folder.py``). The same command with the same ``--out`` resumes a killed one and
+repeats no finished stage. Without a name it is the comparative study.
 """
 
 import datetime

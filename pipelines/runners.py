@@ -57,8 +57,7 @@ class _Stages:
     @contextmanager
     def ending_stages(self) -> Iterator[None]:
         """While the block runs, a signal that ends this process ends the stages."""
-        watching = threading.Thread(target=self._watch, daemon=True)
-        watching.start()
+        threading.Thread(target=self._watch, daemon=True).start()
         before = signal.signal(signal.SIGURG, lambda *_: None)
         finished = threading.Event()
         threading.Thread(target=_wake, args=(threading.get_ident(), finished), daemon=True).start()

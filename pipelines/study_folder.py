@@ -1,14 +1,9 @@
 """The folder of a study on this machine: what a person finds there, and its copy in a bucket.
 
-``report.html``, ``report.md``, ``results.json``; links ``figures`` (PNG and CSV), ``dataset``, ``comparison``,
-``latency``, ``champion`` (an MLflow model), ``models/<model>-seed<seed>`` and ``evaluations/<model>-seed<seed>`` (in a
-long-history study with ``-window<L>``, in a reproduction study with profile and repeat term),
-``language-models/pairs`` and, for a ranker, ``language-models/<model>-seed<seed>-{finetuned,aligned}``, each also with
-``-ranking``, into ``artifacts/``, where the stages wrote; ``logs/``, a file per stage;
-``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command resumes: ``cache/`` has a
-folder for each state of the code (``runners.py``), and what another state finished is not reused. Where the data are
-split another way than leave-one-out, ``dataset``, ``comparison`` and the folders of models and evaluations end with its
-name.
+``report.html``, ``report.md`` and ``results.json``; links (``_PLACES``, and ``figures``) into ``artifacts/``, where the
+stages wrote, named after model, seed and what else distinguishes a task; ``logs/``, a file per stage; ``checkpoints/``,
+``downloads/`` and ``cache/``, from which the same command resumes: ``cache/`` has a folder for each state of the code
+(``runners.py``), and what another state finished is not reused.
 """
 
 import json

@@ -1,7 +1,6 @@
 """Submit a study to a cluster: ``python -m pipelines.submit --help`` (``make submit``).
 
-Posts the compiled pipeline whose parts are those that were asked for, by kfp's own client: nothing happens here that an
-engineer could not do with ``kfp run create``, but for the checks before it.
+Posts the compiled pipeline that fits by kfp's own client, as ``kfp run create`` would, after checks of its own.
 """
 
 import argparse
