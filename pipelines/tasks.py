@@ -40,8 +40,8 @@ def rank(data: Any, trained: PipelineTask, parameters: Parameters, split: str = 
 
 def retrieve(data: Any, retriever: Any, seed: Any, parameters: Parameters) -> Retrieved:
     """Train a recommender by its recipe and let it choose every user's candidates."""
-    plain = {"overrides": "", "precision": "auto", "kernels": "auto", "compile": False, "processes": "1"}
-    trained = task(train_recommender, parameters, dataset=data, model_name=retriever, seed=seed, **plain)
+    plain: dict[str, Any] = {"overrides": "", "precision": "auto", "kernels": "auto", "compile": False}
+    trained = task(train_recommender, parameters, dataset=data, model_name=retriever, seed=seed, processes="1", **plain)
     trained.set_display_name("train the retriever")
     return {
         split: rank(data, trained, parameters, split).set_display_name(f"retrieve, {split}").outputs["candidates"]
