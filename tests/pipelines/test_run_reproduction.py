@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from pipelines.packages import COMPILED
 from pipelines.spec import read_spec
 from ssm4rec.recipes.recommenders import recipe
-from ssm4rec.studies.reproduction.plan import PUBLISHED_EPOCHS, Settings, reproduction_trainings
+from ssm4rec.studies.reproduction.plan import PUBLISHED_EPOCHS, Settings
 from tests.pipelines.studies import run_study, started
 
 STUDY = "reproduction"
@@ -89,7 +89,7 @@ def test_reproduction_study(ml_1m: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["2mamba4rec", "hydra4rec", "mamba4rec", "sasrec"])
 def test_each_training_has_the_repeat_term_that_it_says(model: str) -> None:
-    for entry in reproduction_trainings([model], ["best", "paper"], [0], 0, ""):
+    for entry in Settings(models=(model,), paper_epochs=0).lists()["trainings"]:
         chosen = recipe(model, entry["profile"], "long", entry["overrides"])
         assert chosen.model.repeat_term is entry["overrides"].endswith("repeat_term=true")
         if entry["profile"] == "paper":

@@ -15,7 +15,7 @@ from ssm4rec.data.names import data_set_name
 from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.overrides import overrides_of_today
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.settings.command_line import one_of, seeds, whole_number
+from ssm4rec.settings.command_line import names, one_of, seeds, whole_number
 from ssm4rec.settings.data import DatasetName, PublishedData, Source
 from ssm4rec.settings.flags import Flag, described
 from ssm4rec.settings.outputs import kept_folder
@@ -25,6 +25,12 @@ from ssm4rec.tracking import Tracker
 Row = dict[str, Any]
 """Of results.json."""
 
+Lists = dict[str, list[dict[str, Any]]]
+"""What to train, by the name of the pipeline's parameter."""
+
+PlannedModels = Annotated[
+    tuple[str, ...], Flag(f"recommenders to train, of {', '.join(MODELS)}", names(MODELS), planned=True)
+]
 PlannedSeeds = Annotated[tuple[int, ...], Flag("seeds to train each with, separated by commas", seeds, planned=True)]
 CheckpointDir = Annotated[str, Flag("folder of checkpoints that outlives a task", kept_folder)]
 
@@ -49,16 +55,12 @@ class StudySettings(Source, ABC):
     checkpoint_dir: CheckpointDir = ""
 
     @abstractmethod
-    def lists(self) -> dict[str, list[dict[str, Any]]]:
+    def lists(self) -> Lists:
         """Return what to train: the lists over which the pipeline loops.
 
         Raises:
             InputError: settings that do not fit each other.
         """
-
-    def called(self) -> dict[str, str]:
-        """Return the data set's name where it is a parameter of the pipeline; raise InputError if it is not one."""
-        return {}
 
     def arguments(self) -> dict[str, Any]:
         """Return the pipeline's arguments.
@@ -68,7 +70,7 @@ class StudySettings(Source, ABC):
         """
         passed = [one for one in described(type(self)) if isinstance(one.note, Flag) and not one.note.planned]
         values = {one.name: one.as_argument(getattr(self, one.name)) for one in passed}
-        return {**values, **self.called(), **self.lists()}
+        return {**values, **self.lists()}
 
     @staticmethod
     def track(tracker: Tracker, rows: list[Row]) -> None:
@@ -82,9 +84,9 @@ class NamedStudy(StudySettings, PublishedData):
     dataset: DatasetName = "ml-100k"
     profile: Profile = "quick"
 
-    def called(self) -> dict[str, str]:
-        """Return the data set's name."""
-        return {"name": data_set_name(self.dataset, self.name, self.source)}
+    def arguments(self) -> dict[str, Any]:
+        """Return the pipeline's arguments; raise InputError if the data set's name is none."""
+        return {**super().arguments(), "name": data_set_name(self.dataset, self.name, self.source)}
 
 
 @dataclass(frozen=True, kw_only=True)

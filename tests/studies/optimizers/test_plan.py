@@ -6,7 +6,7 @@ from ssm4rec.artifacts.curve import Curve
 from ssm4rec.artifacts.names import ControllerName
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.studies.optimizers.plan import SCALES, best_scales, comparison, sweep
+from ssm4rec.studies.optimizers.plan import SCALES, Settings, best_scales, comparison
 from ssm4rec.training.epochs import learning_curve
 from tests.epoch_rows import epoch_row
 
@@ -27,7 +27,8 @@ def settings(training: dict[str, str]) -> tuple[str, float, float, ControllerNam
 
 def test_every_optimizer_gets_as_many_trials_and_its_own_scale() -> None:
     assert len({len(scales) for scales in SCALES.values()}) == 1
-    trials = sweep(["sasrec", "2mamba4rec"], ["adam", "usgm"], "training.epochs=5")
+    told = Settings(models=("sasrec", "2mamba4rec"), optimizers=("adam", "usgm"), overrides="training.epochs=5")
+    trials = told.lists()["trainings"]
     assert len(trials) == 2 * 2 * len(SCALES["adam"])
     made = [settings(trial) for trial in trials if trial["model"] == "sasrec"]
     assert [(name, rate) for name, rate, *_ in made if name == "adam"] == [("adam", rate) for rate in SCALES["adam"]]
@@ -58,6 +59,6 @@ def test_the_scale_that_reached_most_goes_on_with_every_control_and_seed() -> No
 
 def test_what_cannot_be_compared_is_named() -> None:
     with pytest.raises(InputError, match="--optimizers lion: unknown; choose from adamw, adam, sgd, usgm"):
-        sweep(["sasrec"], ["lion"], "")
+        Settings.parser().parse_args(["--optimizers", "lion"])
     with pytest.raises(InputError, match="no learning curves to choose from"):
         comparison([], ["fixed"], [0], "")

@@ -17,7 +17,7 @@ from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.report.paper import PAPER
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.studies.reproduction.plan import reproduction_trainings
+from ssm4rec.studies.reproduction.plan import Settings
 from ssm4rec.studies.reproduction.published import PAPER_TABLE, PUBLISHED, published_of
 from ssm4rec.studies.reproduction.report import make_report
 from ssm4rec.studies.reproduction.study import Reproduction, gather_reproduction, label
@@ -187,7 +187,7 @@ def test_training_on_validation_items_is_refused(dataset: SequenceDataset) -> No
     with pytest.raises(
         InputError, match=r"training\.refit is what this study sets; no published figure .* validation items: leave"
     ):
-        reproduction_trainings(["sasrec"], ["best"], [0], 2, "model.dropout=0.1, training.refit=true")
+        Settings(overrides="model.dropout=0.1, training.refit=true").lists()
 
 
 def test_other_counts_are_said_and_nothing_is_judged(dataset: SequenceDataset) -> None:
@@ -252,8 +252,8 @@ def test_published_figures_are_as_their_sources_print_them() -> None:
 
 
 def test_trainings_of_the_study() -> None:
-    found = reproduction_trainings(["sasrec"], ["best", "paper"], [0, 1], 3, "model.dropout=0.1")
-    assert [(one["profile"], one["seed"], one["overrides"]) for one in found] == [
+    told = Settings(models=("sasrec",), seeds=(0, 1), paper_epochs=3, overrides="model.dropout=0.1")
+    assert [(one["profile"], one["seed"], one["overrides"]) for one in told.lists()["trainings"]] == [
         ("best", 0, "training.crops=all,training.epochs=24,model.dropout=0.1,model.repeat_term=true"),
         ("best", 1, "training.crops=all,training.epochs=24,model.dropout=0.1,model.repeat_term=true"),
         ("best", 0, "training.crops=all,training.epochs=24,model.dropout=0.1,model.repeat_term=false"),
@@ -261,5 +261,5 @@ def test_trainings_of_the_study() -> None:
         ("paper", 0, "training.epochs=3,model.dropout=0.1,model.repeat_term=false"),
         ("paper", 1, "training.epochs=3,model.dropout=0.1,model.repeat_term=false"),
     ]
-    (published,) = reproduction_trainings(["sasrec"], ["paper"], [0], 0, "")
+    (published,) = Settings(models=("sasrec",), profiles=("paper",), paper_epochs=0).lists()["trainings"]
     assert published["overrides"] == "training.epochs=200,model.repeat_term=false"

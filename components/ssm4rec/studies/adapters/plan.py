@@ -1,13 +1,11 @@
 """The trainings of an adapter study: every optimizer over its scale, on every seed, with as many trials each."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
-from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import names
 from ssm4rec.settings.flags import Flag
-from ssm4rec.studies.settings import LanguageModelStudy, PlannedSeeds, Row, joined_overrides, refuse_own_settings
+from ssm4rec.studies.settings import LanguageModelStudy, Lists, PlannedSeeds, Row, joined_overrides, refuse_own_settings
 from ssm4rec.tracking import Tracker
 
 SCALES: Final[dict[str, tuple[float, ...]]] = {
@@ -32,46 +30,31 @@ class Settings(LanguageModelStudy):
     ] = tuple(SCALES)
     seeds: PlannedSeeds = (0,)
     llm_overrides: Annotated[
-        str,
-        Flag("changes to the language model's recipe, such as finetune.prompts=500", planned=True),
+        str, Flag("changes to the language model's recipe, such as finetune.prompts=500", planned=True)
     ] = ""
 
-    def lists(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the fine-tunings."""
-        return {"adapters": adapter_sweep(self.language_model, self.optimizers, self.seeds, self.llm_overrides)}
+    def lists(self) -> Lists:
+        """Return the fine-tunings, each optimizer at each of its scales on each seed.
+
+        Raises:
+            InputError: overrides that set what the study sets.
+        """
+        own = ("optimizer", *(SETTINGS[optimizer] for optimizer in self.optimizers))
+        refuse_own_settings("--llm-overrides", self.llm_overrides, {f"finetune.steps.{name}" for name in own})
+        adapters = [
+            {"language_model": self.language_model, "seed": seed, **self._told(optimizer, scale)}
+            for optimizer in self.optimizers
+            for scale in SCALES[optimizer]
+            for seed in self.seeds
+        ]
+        return {"adapters": adapters}
+
+    def _told(self, optimizer: str, scale: float) -> dict[str, str]:
+        own = {"finetune.steps.optimizer": optimizer, f"finetune.steps.{SETTINGS[optimizer]}": f"{scale:g}"}
+        return {"overrides": joined_overrides(own, self.llm_overrides), "label": f"{optimizer}-{scale:g}"}
 
     @staticmethod
     def track(tracker: Tracker, rows: list[Row]) -> None:
         """Log what each fine-tuning came to; seeds count as steps."""
         for row in rows:
             tracker.metrics({f"{row['optimizer']}/{row['scale']:g}/late_loss": row["late_loss"]}, row["seed"])
-
-
-def adapter_sweep(source: str, optimizers: Sequence[str], seeds: Sequence[int], overrides: str) -> list[dict[str, Any]]:
-    """Return ``language_model``, ``seed``, ``overrides`` and ``label`` of each fine-tuning, for ``finetune_llm``.
-
-    Args:
-        source: of the language model; empty: the profile's.
-        optimizers: names of ``SCALES``.
-        seeds: each trains at every scale.
-        overrides: changes to the recipe that all share.
-
-    Raises:
-        InputError: an optimizer that there is not, or overrides that set what the study sets.
-    """
-    for name in optimizers:
-        if name not in SCALES:
-            raise InputError(f"--optimizers {name}: unknown; choose from {', '.join(SCALES)}")
-    own = {f"finetune.steps.{name}" for name in ("optimizer", *map(SETTINGS.__getitem__, optimizers))}
-    refuse_own_settings("--llm-overrides", overrides, own)
-    return [
-        {"language_model": source, "seed": seed, **_told(optimizer, scale, overrides)}
-        for optimizer in optimizers
-        for scale in SCALES[optimizer]
-        for seed in seeds
-    ]
-
-
-def _told(optimizer: str, scale: float, further: str) -> dict[str, str]:
-    own = {"finetune.steps.optimizer": optimizer, f"finetune.steps.{SETTINGS[optimizer]}": f"{scale:g}"}
-    return {"overrides": joined_overrides(own, further), "label": f"{optimizer}-{scale:g}"}

@@ -8,11 +8,11 @@ from ssm4rec.data.data_sets import is_published
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.models.table import MODELS
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.settings.command_line import listed, names, one_of, whole_number
+from ssm4rec.settings.command_line import listed, one_of, whole_number
 from ssm4rec.settings.data import PreparedData
 from ssm4rec.settings.flags import Flag
 from ssm4rec.settings.shared import LanguageModelVersion
-from ssm4rec.studies.settings import NamedStudy, PlannedSeeds, RecommenderStudy, Row
+from ssm4rec.studies.settings import Lists, NamedStudy, PlannedModels, PlannedSeeds, RecommenderStudy, Row
 from ssm4rec.tracking import Tracker
 
 LLM_PARTS = ("none", "llamarec", "all")
@@ -28,20 +28,15 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
     PACKAGE: ClassVar[str] = "comparative_study"
     SUMMARY: ClassVar[str] = "table"
 
-    models: Annotated[
-        tuple[str, ...], Flag(f"recommenders to train, of {', '.join(MODELS)}", names(MODELS), planned=True)
-    ] = PAPER_RECOMMENDERS
+    models: PlannedModels = PAPER_RECOMMENDERS
     llm: Annotated[
-        str,
-        Flag("language models: none, the ranker (llamarec), or all", one_of(LLM_PARTS), planned=True),
+        str, Flag("language models: none, the ranker (llamarec), or all", one_of(LLM_PARTS), planned=True)
     ] = "all"
     language_model: Annotated[
-        str,
-        Flag("of the ranker: wheel:, a folder, s3:// or a hub id; empty: the profile's", planned=True),
+        str, Flag("of the ranker: wheel:, a folder, s3:// or a hub id; empty: the profile's", planned=True)
     ] = ""
     retriever: Annotated[
-        str,
-        Flag(f"recommender whose candidates it ranks, of {', '.join(MODELS)}", one_of(MODELS), planned=True),
+        str, Flag(f"recommender whose candidates it ranks, of {', '.join(MODELS)}", one_of(MODELS), planned=True)
     ] = "lrurec"
     seeds: PlannedSeeds = (0,)
     global_time: Annotated[
@@ -57,8 +52,7 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
     generator_overrides: Annotated[str, Flag("changes to the generators' recipe, such as training.epochs=3")] = ""
     language_model_version: LanguageModelVersion = ""
     replace_champion: Annotated[
-        bool,
-        Flag("let the best model take the alias champion from one of other data or another split, too"),
+        bool, Flag("let the best model take the alias champion from one of other data or another split, too")
     ] = False
     latency_samples: Annotated[int, Flag("timed for each recommender; 0: 30 (paper, best) or 10", whole_number(0))] = 0
     latency_users: Annotated[
@@ -78,7 +72,7 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
             "latency_batches": self.latency_batches or batches,
         }
 
-    def lists(self) -> dict[str, list[dict[str, Any]]]:
+    def lists(self) -> Lists:
         """Return what to train; of language models, which take long, the first seed alone.
 
         Raises:
@@ -123,11 +117,7 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
     @staticmethod
     def track(tracker: Tracker, rows: list[Row]) -> None:
         """Log every model's metrics; its seeds count as steps. A second split's are named so."""
-        track_models(tracker, rows)
-
-
-def track_models(tracker: Tracker, rows: list[Row]) -> None:
-    """Log every model's metrics; its seeds count as steps. A second split's are named so."""
-    for row in rows:
-        split = "" if row["splitting"] == rows[0]["splitting"] else f"{row['splitting']}/"
-        tracker.metrics({f"{split}{row['model']}/{row['protocol']}/{row['metric']}": row["value"]}, row["seed"] or 0)
+        for row in rows:
+            split = "" if row["splitting"] == rows[0]["splitting"] else f"{row['splitting']}/"
+            name = f"{split}{row['model']}/{row['protocol']}/{row['metric']}"
+            tracker.metrics({name: row["value"]}, row["seed"] or 0)

@@ -4,17 +4,17 @@ With ``training.crops=all`` an epoch shows every target once whatever the window
 see as many targets in as many steps; with one crop per user, a short window would show a fraction of them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
-from ssm4rec.models.table import MODELS
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.settings.command_line import names, whole_number, whole_numbers
+from ssm4rec.settings.command_line import whole_number, whole_numbers
 from ssm4rec.settings.flags import Flag
 from ssm4rec.studies.settings import (
     SHORT,
+    Lists,
     NamedStudy,
+    PlannedModels,
     PlannedSeeds,
     RecommenderStudy,
     Row,
@@ -41,31 +41,43 @@ class Settings(NamedStudy, RecommenderStudy):
 
     PACKAGE: ClassVar[str] = "long_history_study"
 
-    models: Annotated[
-        tuple[str, ...], Flag(f"recommenders to train, of {', '.join(MODELS)}", names(MODELS), planned=True)
-    ] = COMPARED
+    models: PlannedModels = COMPARED
     lengths: Annotated[
-        tuple[int, ...],
-        Flag("windows: the most items of a history that are read", whole_numbers(1), planned=True),
+        tuple[int, ...], Flag("windows: the most items of a history that are read", whole_numbers(1), planned=True)
     ] = WINDOWS
     seeds: PlannedSeeds = (0,)
     overrides: Annotated[
-        str,
-        Flag("changes to the recipe that all trainings share, such as training.epochs=3", planned=True),
+        str, Flag("changes to the recipe that all trainings share, such as training.epochs=3", planned=True)
     ] = SHORT
     latency_lengths: Annotated[
-        tuple[int, ...],
-        Flag("of the histories at which one user is timed, separated by commas", whole_numbers(1)),
+        tuple[int, ...], Flag("of the histories at which one user is timed, separated by commas", whole_numbers(1))
     ] = LATENCY_LENGTHS
     latency_samples: Annotated[int, Flag("timed of each model at each length", whole_number())] = 10
 
-    def lists(self) -> dict[str, list[dict[str, Any]]]:
+    def lists(self) -> Lists:
         """Return every model at every window.
 
         Raises:
             InputError: fewer than two windows, or overrides that set what the study sets.
         """
-        return {"trainings": window_trainings(self.models, self.lengths, self.seeds, self.overrides)}
+        if len(self.lengths) < 2:
+            raise InputError(
+                f"--lengths {','.join(map(str, self.lengths))}: at least two, each at least 1, such as 50,200"
+            )
+        refuse_own_settings("--overrides", self.overrides, [_WINDOW], "name windows with --lengths")
+        refuse_own_settings("--overrides", self.overrides, [_CROPS])
+        trainings = [
+            {
+                "model": model,
+                "seed": seed,
+                "overrides": joined_overrides({_WINDOW: window, _CROPS: "all"}, self.overrides),
+                "label": f"window{window}",
+            }
+            for model in self.models
+            for window in self.lengths
+            for seed in self.seeds
+        ]
+        return {"trainings": trainings}
 
     @staticmethod
     def track(tracker: Tracker, rows: list[Row]) -> None:
@@ -74,28 +86,3 @@ class Settings(NamedStudy, RecommenderStudy):
             if row["kind"] == "quality" and row["window"] is not None:
                 name = f"{row['model']}/window{row['window']}/{row['protocol']}/{row['metric']}"
                 tracker.metrics({name: row["value"]}, row["seed"])
-
-
-def window_trainings(
-    models: Sequence[str], windows: Sequence[int], seeds: Sequence[int], overrides: str
-) -> list[dict[str, Any]]:
-    """Return ``model``, ``seed``, ``overrides`` and ``label`` of each training, as ``train_recommender`` takes them.
-
-    Raises:
-        InputError: fewer than two windows, one below 1, or overrides that set what the study sets.
-    """
-    if len(windows) < 2 or min(windows) < 1:
-        raise InputError(f"--lengths {','.join(map(str, windows))}: at least two, each at least 1, such as 50,200")
-    refuse_own_settings("--overrides", overrides, [_WINDOW], "name windows with --lengths")
-    refuse_own_settings("--overrides", overrides, [_CROPS])
-    return [
-        {
-            "model": model,
-            "seed": seed,
-            "overrides": joined_overrides({_WINDOW: window, _CROPS: "all"}, overrides),
-            "label": f"window{window}",
-        }
-        for model in models
-        for window in windows
-        for seed in seeds
-    ]

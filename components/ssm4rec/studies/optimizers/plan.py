@@ -10,12 +10,20 @@ from typing import Annotated, Any, ClassVar, Final, get_args
 
 from ssm4rec.artifacts.curve import VALIDATION, Curve
 from ssm4rec.artifacts.names import SCALE_SETTINGS, ControllerName
-from ssm4rec.models.table import MODELS
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import names
 from ssm4rec.settings.flags import Flag
 from ssm4rec.settings.shared import Seeds
-from ssm4rec.studies.settings import SHORT, NamedStudy, RecommenderStudy, Row, joined_overrides, refuse_own_settings
+from ssm4rec.studies.settings import (
+    SHORT,
+    Lists,
+    NamedStudy,
+    PlannedModels,
+    RecommenderStudy,
+    Row,
+    joined_overrides,
+    refuse_own_settings,
+)
 from ssm4rec.tracking import Tracker
 
 SCALES: Final[dict[str, tuple[float, ...]]] = {
@@ -29,12 +37,8 @@ SCALES: Final[dict[str, tuple[float, ...]]] = {
 WITHOUT_DECAY: Final = ("adam", "sgd")
 """The recipes' weight decay is AdamW's, decoupled. As a penalty in the loss it is another thing; these go without."""
 
-
 COMPARED: Final = ("adam", "sgd", "usgm")
 """What a study compares unless told otherwise; AdamW differs from Adam by its decay only."""
-
-Training = dict[str, Any]
-"""``model``, ``seed``, ``overrides`` and ``label``, as ``train_recommender`` takes them."""
 
 _CONTROLS = get_args(ControllerName)
 
@@ -45,12 +49,9 @@ class Settings(NamedStudy, RecommenderStudy):
 
     PACKAGE: ClassVar[str] = "optimizer_study"
 
-    models: Annotated[
-        tuple[str, ...], Flag(f"recommenders to train, of {', '.join(MODELS)}", names(MODELS), planned=True)
-    ] = ("2mamba4rec",)
+    models: PlannedModels = ("2mamba4rec",)
     optimizers: Annotated[
-        tuple[str, ...],
-        Flag(f"to tune and compare, of {', '.join(SCALES)}", names(tuple(SCALES)), planned=True),
+        tuple[str, ...], Flag(f"to tune and compare, of {', '.join(SCALES)}", names(tuple(SCALES)), planned=True)
     ] = COMPARED
     controls: Annotated[
         tuple[str, ...], Flag(f"ways to choose batches, of {', '.join(_CONTROLS)}", names(_CONTROLS))
@@ -58,9 +59,23 @@ class Settings(NamedStudy, RecommenderStudy):
     seeds: Seeds = (0, 1, 2)
     overrides: Annotated[str, Flag("changes to the recipe that all trainings share, such as training.epochs=3")] = SHORT
 
-    def lists(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the sweep; ``choose_settings`` lists the trainings of the comparison when it is done."""
-        return {"trainings": sweep(self.models, self.optimizers, self.overrides)}
+    def lists(self) -> Lists:
+        """Return the sweep: each model, optimizer and scale, on seed 0 with fixed batches.
+
+        When it is done, ``choose_settings`` lists the trainings of the comparison.
+
+        Raises:
+            InputError: overrides that set what the study sets.
+        """
+        own = ("optimizer", "batch_control", *(SCALE_SETTINGS[optimizer] for optimizer in self.optimizers))
+        refuse_own_settings("--overrides", self.overrides, {f"training.{name}" for name in own})
+        trainings = [
+            {"model": model, "seed": 0, **_told(optimizer, scale, "fixed", self.overrides)}
+            for model in self.models
+            for optimizer in self.optimizers
+            for scale in SCALES[optimizer]
+        ]
+        return {"trainings": trainings}
 
     @staticmethod
     def track(tracker: Tracker, rows: list[Row]) -> None:
@@ -71,35 +86,10 @@ class Settings(NamedStudy, RecommenderStudy):
                 tracker.metrics({name: row["best_validation_ndcg@10"]}, row["seed"])
 
 
-def sweep(models: Sequence[str], optimizers: Sequence[str], overrides: str) -> list[Training]:
-    """Return a training for each model, optimizer and scale, on seed 0 with fixed batches.
-
-    Raises:
-        InputError: an optimizer that there is not, or overrides that set what the study sets.
-    """
-    for name in optimizers:
-        if name not in SCALES:
-            raise InputError(f"--optimizers {name}: unknown; choose from {', '.join(SCALES)}")
-    own = {f"training.{name}" for name in ("optimizer", "batch_control", *map(SCALE_SETTINGS.__getitem__, optimizers))}
-    refuse_own_settings("--overrides", overrides, own)
-    return [
-        {"model": model, "seed": 0, **_told(optimizer, scale, "fixed", overrides)}
-        for model in models
-        for optimizer in optimizers
-        for scale in SCALES[optimizer]
-    ]
-
-
 def comparison(
     curves: Iterable[Curve], controls: Sequence[str], seeds: Sequence[int], overrides: str
-) -> list[Training]:
-    """Return a training for each model, optimizer at its best scale, batch control and seed.
-
-    Args:
-        curves: of the trainings of a sweep.
-        controls: batch controls.
-        seeds: of the trainings.
-        overrides: as of the sweep.
+) -> list[dict[str, Any]]:
+    """Return a training for each model and optimizer of a sweep at its best scale, batch control and seed.
 
     Raises:
         InputError: there are no curves.

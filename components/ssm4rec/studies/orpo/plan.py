@@ -1,14 +1,13 @@
 """What the alignment study trains."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from ssm4rec.artifacts.names import DEFAULT_LANGUAGE_MODEL
 from ssm4rec.settings.command_line import texts
 from ssm4rec.settings.flags import Flag
-from ssm4rec.studies.comparative.plan import track_models
-from ssm4rec.studies.settings import LanguageModelStudy, PlannedSeeds, Row
-from ssm4rec.tracking import Tracker
+from ssm4rec.studies.comparative import plan as comparative
+from ssm4rec.studies.settings import LanguageModelStudy, Lists, PlannedSeeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,16 +23,9 @@ class Settings(LanguageModelStudy):
     seeds: PlannedSeeds = (0,)
     llm_overrides: Annotated[str, Flag("changes to the rankers' recipe, such as finetune.prompts=500")] = ""
 
-    def lists(self) -> dict[str, list[dict[str, Any]]]:
+    def lists(self) -> Lists:
         """Return the rankers, and the retriever, which is reported next to them."""
-        return {
-            "trainings": [{"model": self.retriever, "seed": 0}],
-            "rankers": [
-                {"language_model": source, "seed": seed} for source in self.language_models for seed in self.seeds
-            ],
-        }
+        rankers = [{"language_model": source, "seed": seed} for source in self.language_models for seed in self.seeds]
+        return {"trainings": [{"model": self.retriever, "seed": 0}], "rankers": rankers}
 
-    @staticmethod
-    def track(tracker: Tracker, rows: list[Row]) -> None:
-        """Log every model's metrics; seeds count as steps."""
-        track_models(tracker, rows)
+    track = staticmethod(comparative.Settings.track)

@@ -3,16 +3,17 @@
 The table that they make stands next to published figures of MovieLens-1M (``published.py``).
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import names, whole_number
 from ssm4rec.settings.flags import Flag
-from ssm4rec.studies.settings import PlannedSeeds, RecommenderStudy, Row, refuse_own_settings
+from ssm4rec.studies.settings import Lists, PlannedSeeds, RecommenderStudy, Row, refuse_own_settings
 from ssm4rec.tracking import Tracker
 
 DATASET: Final = "ml-1m"
@@ -39,11 +40,9 @@ user is an example there: an epoch of MovieLens-1M takes 50 (mamba4rec) to 120 C
 PUBLISHED_EPOCHS: Final = 200
 """The most epochs of profile ``paper`` as published."""
 
-REPEAT_TERM: Final = "model.repeat_term"
+_REPEAT_TERM: Final = "model.repeat_term"
 REFIT: Final = "training.refit"
 """Trains on the validation items at last: another protocol than that of the published figures."""
-
-_EPOCHS: Final = "training.epochs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +52,7 @@ class Settings(RecommenderStudy):
     PACKAGE: ClassVar[str] = "reproduction_study"
 
     models: Annotated[
-        tuple[str, ...],
-        Flag(f"recommenders to train, of {', '.join(REPRODUCED)}", names(REPRODUCED), planned=True),
+        tuple[str, ...], Flag(f"recommenders to train, of {', '.join(REPRODUCED)}", names(REPRODUCED), planned=True)
     ] = REPRODUCED
     profiles: Annotated[
         tuple[str, ...],
@@ -69,17 +67,37 @@ class Settings(RecommenderStudy):
         int, Flag("the most epochs of profile paper; 0: as published", whole_number(0), planned=True)
     ] = PAPER_EPOCHS
     overrides: Annotated[
-        str,
-        Flag("changes to all recipes, such as training.epochs=3,model.dropout=0.1", planned=True),
+        str, Flag("changes to all recipes, such as training.epochs=3,model.dropout=0.1", planned=True)
     ] = ""
 
-    def lists(self) -> dict[str, list[dict[str, Any]]]:
-        """Return every model by every recipe.
+    def lists(self) -> Lists:
+        """Return every model by every recipe, ``paper`` without the repeat term, the others with and without it.
 
         Raises:
-            InputError: overrides that set what the study sets, or profiles that give one training twice.
+            InputError: overrides that set what the study sets, or two recipes that only their profile distinguishes.
         """
-        trainings = reproduction_trainings(self.models, self.profiles, self.seeds, self.paper_epochs, self.overrides)
+        refuse_own_settings("--overrides", self.overrides, [_REPEAT_TERM])
+        no_refit = "no published figure is of a model trained on the validation items: leave it out"
+        refuse_own_settings("--overrides", self.overrides, [REFIT], no_refit)
+        trainings = []
+        for model, profile in itertools.product(self.models, self.profiles):
+            epochs = f"training.epochs={self.paper_epochs or PUBLISHED_EPOCHS}" if profile == "paper" else ""
+            for repeat_term in ["false"] if profile == "paper" else ["true", "false"]:
+                own = OVERRIDES.get((model, profile))
+                told = filter(None, (own, epochs, self.overrides, f"{_REPEAT_TERM}={repeat_term}"))
+                recipe = {
+                    "model": model,
+                    "profile": profile,
+                    "overrides": ",".join(told),
+                    "label": f"{profile}-{'repeat-term' if repeat_term == 'true' else 'no-repeat-term'}",
+                }
+                trainings += [{**recipe, "seed": seed} for seed in self.seeds]
+        folders = Counter((one["model"], one["seed"], one["overrides"]) for one in trainings)
+        if max(folders.values()) > 1:  # a training's checkpoint is found by these
+            raise InputError(
+                f"--profiles {','.join(self.profiles)}: trainings that differ in the profile only would share a "
+                "checkpoint; run each profile with an --out of its own"
+            )
         return {"trainings": trainings}
 
     @staticmethod
@@ -90,46 +108,3 @@ class Settings(RecommenderStudy):
                 recipe = f"{row['profile']}-{'with' if row['repeat_term'] else 'without'}-repeat-term"
                 name = f"{row['model']}/{recipe}/{row['protocol']}/{row['metric']}"
                 tracker.metrics({name: row["value"]}, row["seed"])
-
-
-def reproduction_trainings(
-    models: Sequence[str], profiles: Sequence[str], seeds: Sequence[int], paper_epochs: int, overrides: str
-) -> list[dict[str, Any]]:
-    """Return ``model``, ``seed``, ``profile``, ``overrides`` and ``label`` of each training, for ``train_recommender``.
-
-    Each has the repeat term switched on or off: ``paper`` has none, of the others there is one with and one without.
-
-    Args:
-        models: recommenders.
-        profiles: recipes.
-        seeds: of each model by each recipe.
-        paper_epochs: the most epochs of profile ``paper``; 0: as published.
-        overrides: changes to all recipes.
-
-    Raises:
-        InputError: overrides that set what the study sets, or two recipes that only their profile distinguishes.
-    """
-    refuse_own_settings("--overrides", overrides, [REPEAT_TERM])
-    no_refit = "no published figure is of a model trained on the validation items: leave it out"
-    refuse_own_settings("--overrides", overrides, [REFIT], no_refit)
-    trainings = []
-    for model in models:
-        for profile in profiles:
-            epochs = f"{_EPOCHS}={paper_epochs or PUBLISHED_EPOCHS}" if profile == "paper" else ""
-            for repeat_term in ["false"] if profile == "paper" else ["true", "false"]:
-                changes = (OVERRIDES.get((model, profile)), epochs, overrides, f"{REPEAT_TERM}={repeat_term}")
-                told = ",".join(filter(None, changes))
-                recipe = {
-                    "model": model,
-                    "profile": profile,
-                    "overrides": told,
-                    "label": f"{profile}-{'repeat-term' if repeat_term == 'true' else 'no-repeat-term'}",
-                }
-                trainings += [{**recipe, "seed": seed} for seed in seeds]
-    folders = Counter((one["model"], one["seed"], one["overrides"]) for one in trainings)
-    if max(folders.values()) > 1:  # a training's checkpoint is found by these
-        raise InputError(
-            f"--profiles {','.join(profiles)}: trainings that differ in the profile only would share a checkpoint; "
-            "run each profile with an --out of its own"
-        )
-    return trainings
