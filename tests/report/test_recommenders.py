@@ -20,12 +20,6 @@ def test_no_evaluation(builder):
     assert "no evaluation" in refusal(builder.manifest(), [])
 
 
-def test_a_manifest_without_counts(builder):
-    manifest = builder.manifest()
-    del manifest["counts"]
-    assert "'counts'" in refusal(manifest, [builder.evaluation()])
-
-
 def test_an_evaluation_of_other_data_names_both(builder):
     message = refusal(builder.manifest(), [builder.evaluation(fingerprint="feedfeedfeedfeed")])
     assert "feedfeedfeed" in message
@@ -66,8 +60,8 @@ def test_an_evaluation_from_before_the_baselines(builder):
     )
 
 
-def test_a_training_without_its_best_epoch(builder):
-    assert "'epochs'" in refusal(builder.manifest(), [builder.evaluation(training={})])
+def test_a_training_of_before_devices_were_named(builder):
+    assert "has no 'device'; run evaluate again" in refusal(builder.manifest(), [builder.evaluation(training={})])
 
 
 def test_baselines_that_disagree(builder):

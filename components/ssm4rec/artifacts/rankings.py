@@ -76,6 +76,11 @@ class RankingRow:
     value: Share
     standard_error: Amount
 
+    @property
+    def shown(self) -> str:
+        """The value with its standard error."""
+        return f"{self.value:.4f} ± {self.standard_error:.4f}"
+
 
 @dataclass(frozen=True)
 class RankingSummary(Document, what="the ranking.json of a ranker", made_by="rank_candidates"):

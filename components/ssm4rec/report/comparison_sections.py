@@ -6,12 +6,12 @@ from typing import Final
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, SliceRow
 from ssm4rec.artifacts.estimate import SIGNIFICANCE, p_text
 from ssm4rec.artifacts.names import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
-from ssm4rec.report.figures import INK, Figure, drawing, style, whiskers
-from ssm4rec.report.markdown import MISSING, escape, population, table
-from ssm4rec.report.sections import Section
+from ssm4rec.report.document import Section
+from ssm4rec.report.figures import INK, Figure, cells, drawing, style, whiskers
+from ssm4rec.report.markdown import MISSING, escape, population, table, table_of
 
-_METRICS: Final = ("ndcg@10", "hit@10")
-_TEN: Final = ("hit@10", "ndcg@10", "mrr@10")
+TEN: Final = ("hit@10", "ndcg@10", "mrr@10")
+CORRECTED: Final = ("p, Holm-corrected", "MDE")
 _SLICES: Final = {
     "history_length": "length of the history (quarters of the targets)",
     "target_popularity": "popularity of the target (head: the 20% of items with the most training interactions)",
@@ -29,10 +29,10 @@ def comparison_sections(comparison: Comparison | None) -> list[Section]:
     ]
 
 
-def model_row(comparison: Comparison, model: str, protocol: str, metric: str) -> ModelRow | None:
-    """Return a model's row, None for a model that was not compared."""
-    rows = [row for row in comparison.models if (row.model, row.protocol, row.metric) == (model, protocol, metric)]
-    return rows[0] if rows else None
+def model_row(comparison: Comparison, model: str, protocol: str, metric: str) -> ModelRow:
+    """Return the row of a model that was compared, for a metric at 10."""
+    wanted = (model, protocol, metric)
+    return next(row for row in comparison.models if (row.model, row.protocol, row.metric) == wanted)
 
 
 def pair_row(comparison: Comparison, first: str, second: str, protocol: str, metric: str) -> PairRow | None:
@@ -42,24 +42,20 @@ def pair_row(comparison: Comparison, first: str, second: str, protocol: str, met
     return rows[0] if rows else None
 
 
+def slice_rows(comparison: Comparison, by: str, protocol: str) -> list[SliceRow]:
+    """Return NDCG@10 of every part of the targets and every model."""
+    return [row for row in comparison.slices if (row.by, row.protocol, row.metric) == (by, protocol, "ndcg@10")]
+
+
 def pair_name(row: PairRow) -> str:
     """Return what is subtracted from what."""
     return f"{row.first} \N{MINUS SIGN} {row.second}"
-
-
-CORRECTED: Final = ("p, Holm-corrected", "MDE")
 
 
 def corrected(row: PairRow) -> tuple[str, str]:
     """Return the cells of ``CORRECTED``."""
     p, mde = row.difference.p_holm, row.difference.mde
     return (MISSING if p is None else p_text(p), MISSING if mde is None else f"{mde:.4f}")
-
-
-def judged(row: PairRow) -> str:
-    """Return the verdict on a pair."""
-    first, second = (f"{escape(name)} is significantly better" for name in (row.first, row.second))
-    return row.difference.verdict(first, second)
 
 
 def _significance(comparison: Comparison) -> str:
@@ -75,11 +71,11 @@ def _significance(comparison: Comparison) -> str:
     parts = [notes]
     for protocol in PROTOCOLS:
         parts += [f"### History {protocol}: means", _means(comparison, protocol)]
-        for metric in _METRICS:
+        for metric in ("ndcg@10", "hit@10"):
             rows = [
                 [
                     escape(pair_name(row)),
-                    judged(row),
+                    _judged(row),
                     row.difference.text(),
                     p_text(row.permutation_p),
                     *corrected(row),
@@ -92,28 +88,22 @@ def _significance(comparison: Comparison) -> str:
     return "\n\n".join(parts)
 
 
+def _judged(row: PairRow) -> str:
+    first, second = (f"{escape(name)} is significantly better" for name in (row.first, row.second))
+    return row.difference.verdict(first, second)
+
+
 def _means(comparison: Comparison, protocol: str) -> str:
     rows = []
-    for model in _models(comparison):
-        cells = []
-        for metric in _TEN:
-            row = model_row(comparison, model, protocol, metric)
-            cells.append(row.mean.text() if row else MISSING)
-        ndcg = model_row(comparison, model, protocol, "ndcg@10")
-        rows.append([escape(model), *cells, str(len(ndcg.seeds) or MISSING) if ndcg else MISSING, _over_seeds(ndcg)])
+    for model in in_table_order(row.model for row in comparison.models):
+        hit, ndcg, mrr = (model_row(comparison, model, protocol, metric) for metric in TEN)
+        over_seeds = MISSING
+        if ndcg.over_seeds:
+            over_seeds = f"± {ndcg.seed_deviation:.4f} [{ndcg.over_seeds.low:.4f}, {ndcg.over_seeds.high:.4f}]"
+        means = [row.mean.text() for row in (hit, ndcg, mrr)]
+        rows.append([escape(model), *means, str(len(ndcg.seeds) or MISSING), over_seeds])
     header = ["Model", "HIT@10", "NDCG@10", "MRR@10", "Seeds", "NDCG@10 over seeds"]
     return table(header, rows, text_columns=len(header))
-
-
-def _over_seeds(row: ModelRow | None) -> str:
-    if row is None or row.over_seeds is None:
-        return MISSING
-    return f"± {row.seed_deviation:.4f} [{row.over_seeds.low:.4f}, {row.over_seeds.high:.4f}]"
-
-
-def _models(comparison: Comparison) -> list[str]:
-    """Return the models by name, the baselines last."""
-    return in_table_order(row.model for row in comparison.models)
 
 
 def _parts(comparison: Comparison) -> str:
@@ -121,49 +111,52 @@ def _parts(comparison: Comparison) -> str:
     for by, words in _SLICES.items():
         for protocol in PROTOCOLS:
             parts += [f"### NDCG@10 by {words}, history {protocol}", _slices(comparison, by, protocol)]
-    rows = [
-        [escape(row.model), str(row.seed), f"{row.coverage:.1%}", f"{row.gini:.3f}"]
-        for row in comparison.recommendations
-    ]
-    if rows:
+    if comparison.recommendations:
         parts += [
             "### What is recommended",
             "Of the ten best items, history masked, that each user is given. Coverage: share of the catalog that is "
             "recommended to anybody. Gini index of how often each item is: 0 for all alike, near 1 when few items are "
             "all that is recommended.",
-            table(["Model", "Seed", "Coverage", "Gini index"], rows, text_columns=1),
+            table_of(
+                comparison.recommendations,
+                {
+                    "Model": lambda row: escape(row.model),
+                    "Seed": lambda row: str(row.seed),
+                    "Coverage": lambda row: f"{row.coverage:.1%}",
+                    "Gini index": lambda row: f"{row.gini:.3f}",
+                },
+            ),
         ]
     return "\n\n".join(parts)
 
 
 def _slices(comparison: Comparison, by: str, protocol: str) -> str:
-    rows = _slice_rows(comparison, by, protocol)
-    parts = list(dict.fromkeys(row.part for row in rows))
-    models = _models(comparison)
-    cells = {(row.part, row.model): row for row in rows}
-    lines = [
-        [part, f"{cells[part, models[0]].targets:,}", *(_slice_cell(cells[part, model]) for model in models)]
-        for part in parts
-    ]
+    rows = slice_rows(comparison, by, protocol)
+    models = in_table_order(row.model for row in rows)
+    means = {
+        (row.part, row.model): f"{row.mean:.4f}"
+        + ("" if row.standard_error is None else f" ± {row.standard_error:.4f}")
+        for row in rows
+    }
+    targets = {row.part: row.targets for row in rows}
+    lines = [[part, f"{count:,}", *(means[part, model] for model in models)] for part, count in targets.items()]
     return table(["", "Targets", *map(escape, models)], lines, text_columns=len(models) + 2)
-
-
-def _slice_rows(comparison: Comparison, by: str, protocol: str) -> list[SliceRow]:
-    return [row for row in comparison.slices if (row.by, row.protocol, row.metric) == (by, protocol, "ndcg@10")]
-
-
-def _slice_cell(row: SliceRow) -> str:
-    return f"{row.mean:.4f}" + ("" if row.standard_error is None else f" ± {row.standard_error:.4f}")
 
 
 def _differences(comparison: Comparison, protocol: str) -> Figure:
     """Draw every pair's difference in NDCG@10 with its interval."""
     pairs = [row for row in comparison.pairs if (row.protocol, row.metric) == (protocol, "ndcg@10")]
-    with drawing(f"differences-{protocol}", height=1.2 + 0.28 * len(pairs)) as made:
-        made.axes.axvline(0, color=INK, linewidth=0.8)
+    caption = (
+        f"Differences of every pair in NDCG@10, history {protocol}, with 95% intervals over users; a filled circle "
+        "where the difference is significant, an open square where it is not."
+    )
+    columns = ("first", "second", "difference", "low", "high", "p", "p_holm", "mde")
+    labels, height = ("Difference in NDCG@10", ""), 1.2 + 0.28 * len(pairs)
+    with drawing(f"differences-{protocol}", caption, columns, labels, height=height) as figure:
+        figure.axes.axvline(0, color=INK, linewidth=0.8)
         for place, row in enumerate(reversed(pairs)):
             sure = row.difference.sign != 0
-            made.axes.errorbar(
+            figure.axes.errorbar(
                 [row.difference.value],
                 [place],
                 xerr=whiskers([row.difference]),
@@ -174,48 +167,36 @@ def _differences(comparison: Comparison, protocol: str) -> Figure:
                 markersize=4,
                 linewidth=1.2,
             )
-        made.axes.set_yticks(range(len(pairs)), [pair_name(row) for row in reversed(pairs)])
-        made.axes.set_xlabel("Difference in NDCG@10")
-    columns = ("first", "second", "difference", "low", "high", "p", "p_holm", "mde")
-    numbers = [
-        (
-            row.first,
-            row.second,
-            row.difference.value,
-            row.difference.low,
-            row.difference.high,
-            row.permutation_p,
-            row.difference.p_holm,
-            row.difference.mde,
-        )
-        for row in pairs
-    ]
-    caption = (
-        f"Differences of every pair in NDCG@10, history {protocol}, with 95% intervals over users; a filled circle "
-        "where the difference is significant, an open square where it is not."
-    )
-    return made.figure(caption, columns, numbers)
+        figure.axes.set_yticks(range(len(pairs)), [pair_name(row) for row in reversed(pairs)])
+        for row in pairs:
+            tested = (row.permutation_p, row.difference.p_holm, row.difference.mde)
+            figure.rows.append((row.first, row.second, *cells(row.difference), *tested))
+    return figure
 
 
 def _by_length(comparison: Comparison) -> Figure:
     """Draw NDCG@10 against the quarters of the targets by history length, the paper's protocol."""
-    models = [name for name in _models(comparison) if name == MOST_POPULAR or name not in TIME_BASELINES]
-    rows = [row for row in _slice_rows(comparison, "history_length", PROTOCOLS[0]) if row.model in models]
+    rows = slice_rows(comparison, "history_length", PROTOCOLS[0])
+    rows = [row for row in rows if row.model == MOST_POPULAR or row.model not in TIME_BASELINES]
     parts = list(dict.fromkeys(row.part for row in rows))
-    with drawing("by-history-length") as made:
-        for place, model in enumerate(models):
-            own = [row for row in rows if row.model == model]
-            errors = [math.nan if row.standard_error is None else row.standard_error for row in own]
-            shift = 0.05 * (place - (len(models) - 1) / 2)
-            along = [parts.index(row.part) + shift for row in own]
-            made.axes.errorbar(along, [row.mean for row in own], yerr=errors, capsize=2, label=model, **style(place))
-        made.axes.set_xticks(range(len(parts)), parts)
-        made.axes.set_ylim(bottom=0)
-        made.axes.set_xlabel("Items in the history")
-        made.axes.set_ylabel("NDCG@10")
-        made.axes.legend(frameon=False, fontsize=9)
     caption = (
         "NDCG@10 by the length of the history, unmasked, a quarter of the targets each; whiskers are standard errors."
     )
-    numbers = [(row.model, row.part, row.targets, row.mean, row.standard_error) for row in rows]
-    return made.figure(caption, ("model", "history_length", "targets", "ndcg@10", "standard_error"), numbers)
+    columns = ("model", "history_length", "targets", "ndcg@10", "standard_error")
+    with drawing("by-history-length", caption, columns, ("Items in the history", "NDCG@10")) as figure:
+        models = in_table_order(row.model for row in rows)
+        for place, model in enumerate(models):
+            own = [row for row in rows if row.model == model]
+            shift = 0.05 * (place - (len(models) - 1) / 2)
+            figure.series(
+                place, model, [(parts.index(row.part) + shift, row.mean) for row in own], standard_errors(own)
+            )
+        figure.axes.set_xticks(range(len(parts)), parts)
+        figure.axes.set_ylim(bottom=0)
+        figure.rows.extend((row.model, row.part, row.targets, row.mean, row.standard_error) for row in rows)
+    return figure
+
+
+def standard_errors(rows: list[SliceRow]) -> list[float]:
+    """Return the reach of whiskers; none where a standard error is not known."""
+    return [math.nan if row.standard_error is None else row.standard_error for row in rows]

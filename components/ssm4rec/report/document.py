@@ -1,13 +1,45 @@
-"""The sections of a report as one Markdown file and as one self-contained HTML page."""
+"""A report: its parts, and what it is rendered to: a Markdown file, one self-contained HTML page, files of figures."""
 
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import jinja2
 from markdown_it import MarkdownIt
 
 from ssm4rec.artifacts.names import REPORT_HTML
+from ssm4rec.report.figures import Figure
 from ssm4rec.report.markdown import escape
-from ssm4rec.report.sections import Report
+from ssm4rec.runtime.files import whole_folder
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: a title in plain text, a text in Markdown, and figures that follow it."""
+
+    title: str
+    markdown: str
+    figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is said of a study.
+
+    Attributes:
+        dataset: the data set's name.
+        title: in plain text.
+        sections: in order.
+        results: every number of the study, flat: results.json.
+    """
+
+    dataset: str
+    title: str
+    sections: Sequence[Section]
+    results: list[dict[str, Any]]
 
 
 def render_markdown(report: Report) -> str:
@@ -30,3 +62,12 @@ def render_html(report: Report) -> str:
     )
     bodies = [renderer.render(section.markdown) for section in report.sections]
     return template.render(title=report.title, sections=zip(report.sections, bodies, strict=True))
+
+
+def write_figures(folder: Path, sections: Sequence[Section]) -> None:
+    """Write NAME.png and NAME.csv of every figure of a report, whole or not at all; a header and a row a number."""
+    with whole_folder(folder, "report") as partial:
+        for figure in (figure for section in sections for figure in section.figures):
+            (partial / f"{figure.name}.png").write_bytes(figure.png)
+            with (partial / f"{figure.name}.csv").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows([figure.columns, *figure.rows])

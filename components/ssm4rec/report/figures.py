@@ -2,9 +2,9 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import matplotlib
@@ -41,20 +41,31 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: drawn, and rendered when it is asked for.
+    """A figure: axes to draw on and the numbers that they show; rendered when it is asked for.
 
     Attributes:
         name: of its files; gives the same figure the same identifiers whenever it is rendered.
         caption: plain text.
+        columns: names of the numbers.
         canvas: matplotlib's.
-        columns, rows: the numbers it shows.
+        axes: the only ones on it.
+        rows: the numbers.
     """
 
     name: str
     caption: str
-    canvas: Canvas
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    canvas: Canvas
+    axes: Axes
+    rows: list[tuple[Cell, ...]] = field(default_factory=list)
+
+    def series(self, place: int, label: str | None, points: Iterable[tuple[Any, Any]], reach: Any = None) -> None:
+        """Draw the place-th series, a line through points; ``reach`` of its whiskers as matplotlib takes it."""
+        xs, ys = columns_of(points)
+        if reach is None:
+            self.axes.plot(xs, ys, label=label, **style(place))
+        else:
+            self.axes.errorbar(xs, ys, yerr=reach, capsize=2, label=label, **style(place))
 
     @property
     def svg(self) -> str:
@@ -75,22 +86,24 @@ class Figure:
         return picture.getvalue()
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """Axes to draw on."""
-
-    name: str
-    canvas: Canvas
-    axes: Axes
-
-    def figure(self, caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Figure:
-        """Return what was drawn, with its caption and its numbers."""
-        return Figure(self.name, caption, self.canvas, tuple(columns), tuple(map(tuple, rows)))
-
-
 @contextmanager
-def drawing(name: str, height: float = 3.6) -> Iterator[Drawing]:
-    """Yield axes in the report's style, for a figure of this name."""
+def drawing(
+    name: str,
+    caption: str,
+    columns: Sequence[str],
+    labels: tuple[str, str],
+    *,
+    height: float = 3.6,
+    legend_columns: int = 0,
+) -> Iterator[Figure]:
+    """Yield a figure in the report's style, to draw on.
+
+    Args:
+        name, caption, columns: as of ``Figure``.
+        labels: of the axes, x and y.
+        height: in inches.
+        legend_columns: of a legend below the axes; 0: it stands inside them. Without labelled artists there is none.
+    """
     with _style(name):
         canvas = Canvas(figsize=(5.4, height), layout="constrained")
         canvas.patch.set_facecolor("none")  # a page's own colour shows through; a PNG is given white
@@ -99,7 +112,13 @@ def drawing(name: str, height: float = 3.6) -> Iterator[Drawing]:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.6)
         axes.set_axisbelow(True)
-        yield Drawing(name, canvas, axes)
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+        yield Figure(name, caption, tuple(columns), canvas, axes)
+        labelled = bool(axes.get_legend_handles_labels()[0])
+        if labelled and legend_columns:
+            canvas.legend(loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9)
+        elif labelled:
+            axes.legend(frameon=False, fontsize=9)
 
 
 def _style(name: str) -> AbstractContextManager[None]:
@@ -117,9 +136,15 @@ def style(place: int) -> dict[str, Any]:
     }
 
 
-def columns_of(points: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+def columns_of(points: Iterable[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
     """Return the coordinates of points along x and along y; of no points nothing."""
-    return [x for x, _ in points], [y for _, y in points]
+    found = list(points)
+    return [x for x, _ in found], [y for _, y in found]
+
+
+def cells(estimate: Estimate, scale: float = 1.0) -> tuple[float, float, float]:
+    """Return an estimate and its interval as cells of a figure's numbers."""
+    return (estimate.value * scale, estimate.low * scale, estimate.high * scale)
 
 
 def whiskers(estimates: Sequence[Estimate], scale: float = 1.0) -> list[list[float]]:

@@ -1,16 +1,16 @@
 """What the report says of GPT4Rec and MamRec, which write queries that find items."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ssm4rec.artifacts.estimate import normal_difference
 from ssm4rec.artifacts.generations import GenerationRow, GenerationSummary
 from ssm4rec.artifacts.names import METRICS, MOST_POPULAR, metric_name
+from ssm4rec.report.document import Section
 from ssm4rec.report.language_models import LanguageModels
-from ssm4rec.report.markdown import MISSING, bullets, escape, plural, table
+from ssm4rec.report.markdown import MISSING, bullets, escape, plural, table, table_of
 from ssm4rec.report.paper import PaperTable
-from ssm4rec.report.sections import Section
 
 _PRETRAINED: Final = {"gpt4rec": "GPT-2", "mamrec": "mamba2-130m"}
 
@@ -27,25 +27,26 @@ def generator_headlines(models: LanguageModels) -> list[str]:
     lines = []
     for summary in models.generators:
         ours, popular = (_row(summary, model, "ndcg") for model in (summary.model, MOST_POPULAR))
+        # Their standard errors are taken as independent, which for the same users is on the careful side.
+        errors = [math.nan if row.standard_error is None else row.standard_error for row in (ours, popular)]
+        found = normal_difference(ours.value - popular.value, math.hypot(*errors), summary.users)
+        verdict = found.verdict("significantly better", "significantly worse")
         lines.append(
             f"{_named(summary)}, masked lists: NDCG@10 {ours.shown}, most-popular {popular.shown} on the "
-            f"same {plural(summary.users, 'user')}: {_judged(ours, popular, summary.users)}."
+            f"same {plural(summary.users, 'user')}: {verdict}, {found.stated()}."
         )
     return lines
 
 
 def generator_cautions(models: LanguageModels) -> list[str]:
     """Return which generators are not what their names promise."""
-    lines = []
-    for summary in models.generators:
-        if summary.from_scratch:
-            known = _PRETRAINED.get(summary.model, "a pretrained model")
-            lines.append(
-                f"{_named(summary)} was trained from nothing ({escape(summary.source)}, {summary.parameters:,} "
-                f"parameters) instead of being fine-tuned from {known}: its numbers say that the method runs, not how "
-                "good it is."
-            )
-    return lines
+    return [
+        f"{_named(summary)} was trained from nothing ({escape(summary.source)}, {summary.parameters:,} parameters) "
+        f"instead of being fine-tuned from {_PRETRAINED.get(summary.model, 'a pretrained model')}: its numbers say "
+        "that the method runs, not how good it is."
+        for summary in models.generators
+        if summary.from_scratch
+    ]
 
 
 def generator_sections(models: LanguageModels, paper: PaperTable | None) -> list[Section]:
@@ -74,13 +75,6 @@ def _row(summary: GenerationSummary, model: str, metric: str) -> GenerationRow:
     return next(row for row in summary.rows if (row.model, row.metric) == (model, name))
 
 
-def _judged(ours: GenerationRow, other: GenerationRow, users: int) -> str:
-    """Judge by standard errors taken as independent, which for the same users is on the careful side."""
-    errors = [math.nan if row.standard_error is None else row.standard_error for row in (ours, other)]
-    difference = normal_difference(ours.value - other.value, math.hypot(*errors), users)
-    return f"{difference.verdict('significantly better', 'significantly worse')}, {difference.stated()}"
-
-
 def _metrics(summaries: Sequence[GenerationSummary]) -> str:
     rows = []
     for summary in summaries:
@@ -104,40 +98,23 @@ def _beside_the_paper(summaries: Sequence[GenerationSummary], paper: PaperTable)
         theirs = (row.hit_10, row.ndcg_10, row.mrr_10, row.parameters, row.latency) if row else (None,) * 5
         ours = [f"{_row(summary, summary.model, metric).value:.4f}" for metric in METRICS]
         ours += [f"{summary.parameters:,}", f"{summary.tokens_per_second:,.0f}"]
-        rows.append(
-            [
-                _named(summary),
-                *(cell for pair in zip(ours, theirs, strict=True) for cell in (pair[0], pair[1] or MISSING)),
-            ]
-        )
+        pairs = zip(ours, theirs, strict=True)
+        rows.append([_named(summary), *(cell or MISSING for pair in pairs for cell in pair)])
     header += ["Parameters, this run", "Parameters, paper", "Tokens per second, this run", "Tokens per second, paper"]
     return table(header, rows, text_columns=7)
 
 
 def _pace(summaries: Sequence[GenerationSummary]) -> str:
-    header = [
-        "Model",
-        "Device",
-        "From",
-        "Parameters",
-        "Tokens per second",
-        "Users per batch",
-        "Queries per user",
-        "k1",
-        "b",
-    ]
-    rows = [
-        [
-            _named(summary),
-            escape(summary.device),
-            "nothing" if summary.from_scratch else "pretrained",
-            f"{summary.parameters:,}",
-            f"{summary.tokens_per_second:,.0f}",
-            f"{summary.batch:,}",
-            f"{summary.queries:,}",
-            f"{summary.k1:g}",
-            f"{summary.b:g}",
-        ]
-        for summary in summaries
-    ]
-    return f"{table(header, rows, text_columns=3)}\n\nk1 and b are BM25's, chosen on validation users after training."
+    columns: dict[str, Callable[[GenerationSummary], str]] = {
+        "Model": _named,
+        "Device": lambda one: escape(one.device),
+        "From": lambda one: "nothing" if one.from_scratch else "pretrained",
+        "Parameters": lambda one: f"{one.parameters:,}",
+        "Tokens per second": lambda one: f"{one.tokens_per_second:,.0f}",
+        "Users per batch": lambda one: f"{one.batch:,}",
+        "Queries per user": lambda one: f"{one.queries:,}",
+        "k1": lambda one: f"{one.k1:g}",
+        "b": lambda one: f"{one.b:g}",
+    }
+    paces = table_of(summaries, columns, text_columns=3)
+    return f"{paces}\n\nk1 and b are BM25's, chosen on validation users after training."

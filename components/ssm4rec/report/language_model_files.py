@@ -5,8 +5,9 @@ A ranker's files come in lists, one of each kind for every ranker, in the same o
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,14 +24,14 @@ from ssm4rec.artifacts.rankings import (
     ORDERS,
     POPULATIONS,
     RANDOM,
-    RETRIEVER,
     RETRIEVER_ORDER,
     RankingSummary,
     read_rankings,
 )
 from ssm4rec.evaluation.metrics import metric_at
-from ssm4rec.report.language_models import LanguageModels, RankerRun
+from ssm4rec.report.language_models import BASELINES, LanguageModels, RankerRun
 from ssm4rec.report.markdown import plural
+from ssm4rec.report.recommenders import check_data
 from ssm4rec.runtime.errors import InputError
 
 _TOLERANCE: Final = 1e-9
@@ -107,31 +108,22 @@ def _named(summary: RankingSummary) -> str:
     return f"{summary.source} seed {summary.seed} on the {summary.split} candidates of {summary.retriever}"
 
 
-def _check_data(path: Path, found: RankingSummary | GenerationSummary, manifest: dict[str, Any]) -> None:
-    if (found.dataset, found.fingerprint) != (manifest["dataset"], manifest["fingerprint"]):
-        raise InputError(
-            f"{path}: on {found.dataset} (fingerprint {found.fingerprint[:12]}), the data set given is "
-            f"{manifest['dataset']} (fingerprint {manifest['fingerprint'][:12]}); report on one data set at a time"
-        )
-
-
 def _summary(path: Path, manifest: dict[str, Any], stage: str) -> RankingSummary:
     summary = RankingSummary.read(path)
-    _check_data(path, summary, manifest)
+    check_data(f"{path}:", summary.dataset, summary.fingerprint, manifest)
     if summary.stage != stage:
         raise InputError(f"{path}: a ranker of {summary.stage}, but one of {stage} belongs in this list")
     state = FINETUNED if stage == "finetune_llm" else ALIGNED
     for name in ("prompts", "best_prompts") if state == FINETUNED else ():
         if name not in summary.training:
             raise InputError(f"{path}: does not say how it was trained ({name}); run rank_candidates again")
-    orders = {(state, order) for order in ORDERS}
-    orders |= {(baseline, RETRIEVER_ORDER) for baseline in (RANDOM, MOST_POPULAR, RETRIEVER)}
+    orders = {(state, order) for order in ORDERS} | {(baseline, RETRIEVER_ORDER) for baseline in BASELINES}
     there = {(row.ranker, row.order, row.population, row.metric) for row in summary.rows}
-    for ranker, order in sorted(orders):
-        for population in POPULATIONS:
-            for name in (metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS):
-                if (ranker, order, population, name) not in there:
-                    raise InputError(f"{path}: has no {name} of {ranker} ({population}); run rank_candidates again")
+    for (ranker, order), population, metric, cutoff in product(sorted(orders), POPULATIONS, METRICS, CUTOFFS):
+        if (ranker, order, population, metric_name(metric, cutoff)) not in there:
+            raise InputError(
+                f"{path}: has no {metric_name(metric, cutoff)} of {ranker} ({population}); run rank_candidates again"
+            )
     return summary
 
 
@@ -154,38 +146,32 @@ def _ranks(path: Path, summary: RankingSummary, state: str) -> tuple[Int32s, dic
 def _tuning(path: Path, summary: RankingSummary) -> Curve:
     curve = read_curve(path, "finetune_llm")
     reached = [value for step, value in curve.against("step", "ndcg_10", VALIDATION) if step > 0]
-    _check_curve(path, lambda: math.isclose(max(reached), summary.training["validation_ndcg_10"], rel_tol=_TOLERANCE))
+    _check_curve(path, max(reached, default=math.nan), summary.training.get("validation_ndcg_10"))
     return curve
 
 
 def _alignment(path: Path, summary: RankingSummary) -> Curve:
     curve = read_curve(path, "align_llm")
-    accuracies = curve.values("accuracy", HELD_OUT)
-    _check_curve(path, lambda: math.isclose(accuracies[-1], summary.training["accuracy"], rel_tol=_TOLERANCE))
+    _check_curve(path, curve.values("accuracy", HELD_OUT)[-1], summary.training.get("accuracy"))
     return curve
 
 
-def _check_curve(path: Path, belongs: Callable[[], bool]) -> None:
-    try:
-        if belongs():
-            return
-    except (IndexError, KeyError, TypeError, ValueError):
-        pass
-    raise InputError(f"{path}: not the learning curve of the ranker in its place; give the lists in one order")
+def _check_curve(path: Path, reached: float, told: object) -> None:
+    if not (isinstance(told, float | int) and math.isclose(reached, told, rel_tol=_TOLERANCE)):
+        raise InputError(f"{path}: not the learning curve of the ranker in its place; give the lists in one order")
 
 
 def _generators(manifest: dict[str, Any], paths: Sequence[Path]) -> tuple[GenerationSummary, ...]:
     found: dict[tuple[str, int, str], GenerationSummary] = {}
     for path in paths:
         summary = GenerationSummary.read(path)
-        _check_data(path, summary, manifest)
+        check_data(f"{path}:", summary.dataset, summary.fingerprint, manifest)
         key = (summary.model, summary.seed, summary.split)
         if key in found:
             raise InputError(f"{path}: a second evaluation of {summary.model} seed {summary.seed}; give each one once")
         there = {(row.model, row.metric) for row in summary.rows}
-        for model in (summary.model, MOST_POPULAR):
-            for name in (metric_name(metric, 10) for metric in METRICS):
-                if (model, name) not in there:
-                    raise InputError(f"{path}: has no {name} of {model}; run evaluate_generator again")
+        for model, metric in product((summary.model, MOST_POPULAR), METRICS):
+            if (model, metric_name(metric, 10)) not in there:
+                raise InputError(f"{path}: has no {metric_name(metric, 10)} of {model}; run evaluate_generator again")
         found[key] = summary
     return tuple(found[key] for key in sorted(found))

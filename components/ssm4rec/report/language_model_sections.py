@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.artifacts.names import METRICS, metric_name
 from ssm4rec.artifacts.rankings import (
     ALIGNED,
@@ -17,12 +16,12 @@ from ssm4rec.artifacts.rankings import (
     RETRIEVER_ORDER,
     SHUFFLED_ORDER,
 )
+from ssm4rec.report.document import Section
 from ssm4rec.report.language_model_figures import alignment_curves, before_and_after, first_places, tuning_curves
 from ssm4rec.report.language_model_trainings import trainings
 from ssm4rec.report.language_models import BASELINES, ORDER_NAMES, RANKER_NAMES, LanguageModels, RankerRun
 from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table
 from ssm4rec.report.paper import PaperTable
-from ssm4rec.report.sections import Section
 
 _NOTES: Final = """\
 - **Two populations.** *Among candidates*: users whose target the retriever found; what a ranker does with a fair
@@ -45,15 +44,14 @@ def ranker_headlines(models: LanguageModels) -> list[str]:
 
 def ranker_cautions(models: LanguageModels, manifest: dict[str, Any]) -> list[str]:
     """Return how little the rankers were trained, and on how few users they were measured."""
+    prefixes = manifest["split"]["training_interactions"] - manifest["counts"]["users"]
     lines = []
     for run in models.rankers:
-        facts = run.finetuned
-        prefixes = manifest["split"]["training_interactions"] - manifest["counts"]["users"]
-        training = facts.training
+        training, ndcg = run.finetuned.training, run.row(FINETUNED, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10")
         lines.append(
             f"LlamaRec, {escape(run.name)}: fine-tuned on {training['prompts']:,} prompts, the best weights after "
             f"{training['best_prompts']:,}. LlamaRec takes every prefix of every user once, about {prefixes:,} here. "
-            f"It was measured on {plural(facts.ranked, 'user')}: a ± of {_ndcg_error(run):.3f} in NDCG@10."
+            f"It was measured on {plural(run.finetuned.ranked, 'user')}: a ± of {ndcg.standard_error:.3f} in NDCG@10."
         )
     return lines
 
@@ -67,7 +65,7 @@ def ranker_sections(models: LanguageModels, paper: PaperTable | None) -> list[Se
         Section(
             f"LlamaRec: {run.name}",
             _ranking(run, paper),
-            (*before_and_after(run), *first_places(run)),
+            (*(before_and_after(run, order) for order in ORDERS), first_places(run)),
         )
         for run in models.rankers
     ]
@@ -80,14 +78,12 @@ def _side_by_side(runs: Sequence[RankerRun]) -> str:
     states = (RANDOM, RETRIEVER, BASE, FINETUNED, ALIGNED)
     rows = []
     for run in runs:
-        cells = []
-        for state in states:
-            known = state in run.rankers
-            row = run.row(state, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10") if known else None
-            cells.append(f"{row.value:.4f} ± {row.standard_error:.4f}" if row else MISSING)
-        change = run.difference(ALIGNED, FINETUNED, SHUFFLED_ORDER, "ndcg") if run.aligned else None
-        cells.append(change.text() if change else MISSING)
-        rows.append([escape(run.name), f"{run.finetuned.ranked:,}", *cells])
+        cells = [
+            run.row(state, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10").shown if state in run.rankers else MISSING
+            for state in states
+        ]
+        change = run.difference(ALIGNED, FINETUNED, SHUFFLED_ORDER, "ndcg").text() if run.aligned else MISSING
+        rows.append([escape(run.name), f"{run.finetuned.ranked:,}", *cells, change])
     header = ["Ranker", "Users", *(RANKER_NAMES[state] for state in states)]
     text = (
         "NDCG@10 of users whose target is among the candidates, candidates shuffled. Rows of other retrievers have "
@@ -98,13 +94,10 @@ def _side_by_side(runs: Sequence[RankerRun]) -> str:
 
 def _ranking(run: RankerRun, paper: PaperTable | None) -> str:
     facts = run.finetuned
-    found = (
+    parts = [
         f"{escape(facts.retriever)} found the {facts.split} target of {facts.found:,} of {facts.users:,} users "
         f"({facts.found / facts.users:.1%}) among its {facts.candidates} candidates; {facts.ranked:,} of these were "
-        f"ranked by {escape(facts.source)}."
-    )
-    parts = [
-        found,
+        f"ranked by {escape(facts.source)}.",
         bullets(_verdicts(run)),
         f"### Users whose target is among the candidates ({facts.ranked:,} ranked of {facts.found:,})",
         _numbers(run, AMONG_CANDIDATES),
@@ -126,7 +119,7 @@ def _numbers(run: RankerRun, population: str) -> str:
             for metric in METRICS:
                 row = run.row(ranker, order, population, metric_name(metric, 10))
                 found = run.estimate(row)
-                cells.append(f"{row.value:.4f} ± {row.standard_error:.4f} [{found.low:.3f}, {found.high:.3f}]")
+                cells.append(f"{row.shown} [{found.low:.3f}, {found.high:.3f}]")
             five = run.row(ranker, order, population, "hit@5")
             cells.append(f"{five.value:.3f} ± {five.standard_error:.3f}")
             rows.append([RANKER_NAMES[ranker], MISSING if ranker in BASELINES else order, *cells])
@@ -134,19 +127,18 @@ def _numbers(run: RankerRun, population: str) -> str:
     return table(header, rows, text_columns=len(header))
 
 
-def _pairs(run: RankerRun) -> list[tuple[str, str]]:
-    """Return what is compared with what, in the order of the questions."""
-    pairs = [(ALIGNED, FINETUNED), (FINETUNED, BASE), *((FINETUNED, baseline) for baseline in BASELINES)]
-    return [(ranker, other) for ranker, other in pairs if ranker in run.rankers and other in run.rankers]
-
-
 def _differences(run: RankerRun) -> str:
-    rows = []
-    for ranker, other in _pairs(run):
-        for order in ORDERS:
-            found = [run.difference(ranker, other, order, metric) for metric in METRICS]
-            cells = [one.text() for one in found]
-            rows.append([f"{RANKER_NAMES[ranker]} \N{MINUS SIGN} {RANKER_NAMES[other]}", order, *cells])
+    pairs = [(ALIGNED, FINETUNED), (FINETUNED, BASE), *((FINETUNED, baseline) for baseline in BASELINES)]
+    rows = [
+        [
+            f"{RANKER_NAMES[ranker]} \N{MINUS SIGN} {RANKER_NAMES[other]}",
+            order,
+            *(run.difference(ranker, other, order, metric).text() for metric in METRICS),
+        ]
+        for ranker, other in pairs
+        if {ranker, other} <= {*run.rankers}
+        for order in ORDERS
+    ]
     header = ["Difference", "Order shown", "HIT@10", "NDCG@10", "MRR@10"]
     return table(header, rows, text_columns=len(header))
 
@@ -165,15 +157,13 @@ def _verdicts(run: RankerRun) -> list[str]:
 
 def _verdict(run: RankerRun, ranker: str, other: str) -> str:
     """Return in words what the difference of two rankers in NDCG@10 says, in both orders."""
-    words = [
-        f"candidates {ORDER_NAMES[order]}, {_judged(run.difference(ranker, other, order, 'ndcg'))}" for order in ORDERS
-    ]
+    words = []
+    for order in ORDERS:
+        found = run.difference(ranker, other, order, "ndcg")
+        verdict = found.verdict("significantly better", "significantly worse")
+        users = plural(found.n, "user")
+        words.append(f"candidates {ORDER_NAMES[order]}, {verdict}, {found.stated()} in NDCG@10 over {users}")
     return "; ".join(words)
-
-
-def _judged(difference: Difference) -> str:
-    verdict = difference.verdict("significantly better", "significantly worse")
-    return f"{verdict}, {difference.stated()} in NDCG@10 over {plural(difference.n, 'user')}"
 
 
 def _against_random(run: RankerRun) -> str:
@@ -183,7 +173,7 @@ def _against_random(run: RankerRun) -> str:
     difference = run.difference(FINETUNED, RANDOM, SHUFFLED_ORDER, "ndcg")
     return (
         f"Better than a random order, candidates shuffled: **{difference.verdict('yes', 'no, significantly worse')}** "
-        f"(fine-tuned NDCG@10 {ours.value:.4f} ± {ours.standard_error:.4f}, a random order {chance.value:.4f}, "
+        f"(fine-tuned NDCG@10 {ours.shown}, a random order {chance.value:.4f}, "
         f"difference {difference.stated()}, {plural(run.finetuned.ranked, 'user')})."
     )
 
@@ -209,20 +199,12 @@ def _beside_the_paper(run: RankerRun, paper: PaperTable) -> str:
     rows = []
     for population in (AMONG_CANDIDATES, ALL_USERS):
         for state in run.states[1:] if BASE in run.states else run.states:
-            values = [run.row(state, RETRIEVER_ORDER, population, metric_name(metric, 10)) for metric in METRICS]
-            rows.append(
-                [RANKER_NAMES[state], population, *(f"{row.value:.4f} ± {row.standard_error:.4f}" for row in values)]
-            )
-    rows.append(
-        ["paper, 7B", "not said", *(text or MISSING for text in (printed.hit_10, printed.ndcg_10, printed.mrr_10))]
-    )
+            numbers = [run.row(state, RETRIEVER_ORDER, population, metric_name(metric, 10)) for metric in METRICS]
+            rows.append([RANKER_NAMES[state], population, *(row.shown for row in numbers)])
+    rows.append(["paper, 7B", "not said", printed.hit_10, printed.ndcg_10, printed.mrr_10 or MISSING])
     header = ["Ranker", "Population", "HIT@10", "NDCG@10", "MRR@10"]
     return (
         f"Candidates in the retriever's order. The paper ({paper.title}, Table {paper.number}) names neither "
         "population nor number of users; its language model is Llama-2 with 7B parameters, so a smaller one stands "
         f"next to it for orientation only.\n\n{table(header, rows, text_columns=len(header))}"
     )
-
-
-def _ndcg_error(run: RankerRun) -> float:
-    return run.row(FINETUNED, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10").standard_error

@@ -178,12 +178,10 @@ class LanguageModels:
                 protocol = row.population + (" shuffled" if row.order == SHUFFLED_ORDER else "")
                 name = f"llamarec {row.ranker}{suffix}"
                 rows.append(ResultRow(facts.dataset, name, facts.seed, facts.split, protocol, row.metric, row.value))
-        for summary in self.generators:
-            for number in summary.rows:
-                name = summary.model + ("" if number.model == summary.model else f" users {number.model}")
+        for one in self.generators:
+            for number in one.rows:
+                name = one.model + ("" if number.model == one.model else f" users {number.model}")
                 rows.append(
-                    ResultRow(
-                        summary.dataset, name, summary.seed, summary.split, MASKED_LISTS, number.metric, number.value
-                    )
+                    ResultRow(one.dataset, name, one.seed, one.split, MASKED_LISTS, number.metric, number.value)
                 )
         return sorted(rows, key=lambda row: (row.model, row.seed or 0, row.split, row.protocol, row.metric))

@@ -2,8 +2,10 @@
 
 import re
 import statistics
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 MISSING: Final = "\N{EN DASH}"
 
@@ -25,6 +27,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: in
     """Return a Markdown table; the first ``text_columns`` columns are aligned left, the rest (numbers) right."""
     rule = ["---"] * text_columns + ["---:"] * (len(header) - text_columns)
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+
+
+def table_of(things: Iterable[T], columns: Mapping[str, Callable[[T], str]], text_columns: int = 1) -> str:
+    """Return a Markdown table with a row for each thing; next to each heading, what stands below it."""
+    return table(list(columns), [[cell(one) for cell in columns.values()] for one in things], text_columns)
 
 
 def listed(words: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample
 from ssm4rec.artifacts.names import TIME_BASELINES, baselines_of
 from ssm4rec.latency.intervals import RESAMPLES
 from ssm4rec.latency.summary import grouped, seconds_per_user
+from ssm4rec.report.recommenders import check_data
 from ssm4rec.runtime.errors import InputError
 
 FULL: Final = "full"
@@ -107,7 +108,7 @@ def gather_comparison(
     if path is None:
         return None
     found = Comparison.read(path)
-    _check_data(path, found.dataset, found.fingerprint, manifest)
+    check_data(f"{path}:", found.dataset, found.fingerprint, manifest)
     if found.split != split:
         raise InputError(f"{path}: compares on {found.split}, the study is about {split}; compare on that")
     compared = {(row.model, seed) for row in found.models if row.model not in TIME_BASELINES for seed in row.seeds}
@@ -140,7 +141,7 @@ def gather_latency(
             raise InputError(f"{samples}: samples without their summary; add latency.json (--latency)")
         return None
     summary = LatencySummary.read(path)
-    _check_data(path, summary.dataset, summary.fingerprint, manifest)
+    check_data(f"{path}:", summary.dataset, summary.fingerprint, manifest)
     if summary.failure:
         return None
     for result in summary.results:
@@ -160,11 +161,3 @@ def gather_latency(
 def why_not_measured(path: Path | None) -> str:
     """Return why a study's measurement of latency has no results; "" where it has some, or there is none."""
     return LatencySummary.read(path).failure if path else ""
-
-
-def _check_data(path: Path, dataset: str, fingerprint: str, manifest: dict[str, Any]) -> None:
-    if (dataset, fingerprint) != (manifest["dataset"], manifest["fingerprint"]):
-        raise InputError(
-            f"{path}: on {dataset} (fingerprint {fingerprint[:12]}), the data set given is {manifest['dataset']} "
-            f"(fingerprint {manifest['fingerprint'][:12]}); report on one data set at a time"
-        )

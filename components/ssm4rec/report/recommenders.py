@@ -3,29 +3,17 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ssm4rec.artifacts.curve import Curve
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
-from ssm4rec.artifacts.names import (
-    CUTOFFS,
-    MANIFEST,
-    METRICS,
-    PROTOCOLS,
-    SPLITS,
-    baselines_of,
-    metric_name,
-)
+from ssm4rec.artifacts.names import CUTOFFS, METRICS, PROTOCOLS, SPLITS, baselines_of, metric_name
 from ssm4rec.artifacts.ranks import Ranks, read_ranks
 from ssm4rec.report.markdown import plural
 from ssm4rec.runtime.errors import InputError
-
-_MANIFEST_KEYS: Final = (
-    "dataset", "fingerprint", "sources", "settings", "filters", "counts", "recbole_counts", "split", "sequence_length",
-)  # fmt: skip
-_TRAINING_KEYS: Final = ("epochs", "best_epoch", "stopped", "validation_ndcg@10", "cpu_seconds", "device")
 
 
 @dataclass(frozen=True)
@@ -105,13 +93,12 @@ def gather_recommenders(
             differ in recipe or profile; a (model, seed) that misses a split the others have; a metric that is missing;
             baselines that disagree; a learning curve of a training nobody evaluated, or two of the same.
     """
-    for key in _MANIFEST_KEYS:
-        if key not in manifest:
-            raise InputError(f"{MANIFEST}: has no {key!r}; run prepare_data again")
     ordered = tuple(sorted(evaluations, key=lambda summary: (summary.model, summary.seed, summary.split)))
     if not ordered:
         raise InputError("no evaluation was given: there is nothing to report; run evaluate first")
-    _check_data(manifest, ordered)
+    for evaluation in ordered:
+        what = f"the evaluation of {_name(evaluation)} is"
+        check_data(what, evaluation.dataset, evaluation.fingerprint, manifest)
     _check_trainings(ordered)
     _check_rows(ordered, baselines_of(manifest["split"]["name"]))
     return Recommenders(manifest, ordered, _by_training(curves, ordered))
@@ -145,14 +132,13 @@ def _name(evaluation: EvaluationSummary) -> str:
     return f"{evaluation.model} seed {evaluation.seed}"
 
 
-def _check_data(manifest: dict[str, Any], evaluations: Sequence[EvaluationSummary]) -> None:
-    for evaluation in evaluations:
-        if (evaluation.dataset, evaluation.fingerprint) != (manifest["dataset"], manifest["fingerprint"]):
-            raise InputError(
-                f"the evaluation of {_name(evaluation)} is on {evaluation.dataset} (fingerprint "
-                f"{evaluation.fingerprint[:12]}), the data set given is {manifest['dataset']} (fingerprint "
-                f"{manifest['fingerprint'][:12]}); report on one data set at a time"
-            )
+def check_data(what: str, dataset: str, fingerprint: str, manifest: dict[str, Any]) -> None:
+    """Raise InputError, which begins with ``what`` the file is, if it is of another data set than the manifest."""
+    if (dataset, fingerprint) != (manifest["dataset"], manifest["fingerprint"]):
+        raise InputError(
+            f"{what} on {dataset} (fingerprint {fingerprint[:12]}), the data set given is {manifest['dataset']} "
+            f"(fingerprint {manifest['fingerprint'][:12]}); report on one data set at a time"
+        )
 
 
 def _check_trainings(evaluations: Sequence[EvaluationSummary]) -> None:
@@ -164,9 +150,8 @@ def _check_trainings(evaluations: Sequence[EvaluationSummary]) -> None:
         if key in seen:
             raise InputError(f"two evaluations of {_name(evaluation)} on {evaluation.split}; give each one once")
         seen.add(key)
-        for required in _TRAINING_KEYS:
-            if required not in evaluation.training:
-                raise InputError(f"the evaluation of {_name(evaluation)} has no {required!r}; run evaluate again")
+        if "device" not in evaluation.training:  # an earlier version's
+            raise InputError(f"the evaluation of {_name(evaluation)} has no 'device'; run evaluate again")
         other = first.setdefault(evaluation.model, evaluation)
         if (other.profile, other.recipe) != (evaluation.profile, evaluation.recipe):
             raise InputError(
@@ -186,23 +171,23 @@ def _check_rows(evaluations: Sequence[EvaluationSummary], names: Sequence[str]) 
     baselines: dict[tuple[str, str, str, str], float] = {}
     for evaluation in evaluations:
         found = {(row.model, row.seed, row.split, row.protocol, row.metric): row.value for row in evaluation.rows}
-        for protocol in PROTOCOLS:
-            for metric in metrics:
-                for model, seed in ((evaluation.model, evaluation.seed), *((name, None) for name in names)):
-                    if (model, seed, evaluation.split, protocol, metric) not in found:
-                        raise InputError(
-                            f"the evaluation of {_name(evaluation)} has no {metric} of {model} with the history "
-                            f"{protocol}; run evaluate again"
-                        )
-                for name in names:
-                    value = found[name, None, evaluation.split, protocol, metric]
-                    other = baselines.setdefault((name, evaluation.split, protocol, metric), value)
-                    # Sums in another order, on another machine, may differ in the last digits.
-                    if not math.isclose(value, other, rel_tol=1e-9):
-                        raise InputError(
-                            f"{name} has {metric} {value} ({protocol}) in the evaluation of {_name(evaluation)} "
-                            f"but {other} in another; the same data must give the same, run evaluate again"
-                        )
+        models = [(evaluation.model, evaluation.seed), *((name, None) for name in names)]
+        for protocol, metric, (model, seed) in product(PROTOCOLS, metrics, models):
+            value = found.get((model, seed, evaluation.split, protocol, metric))
+            if value is None:
+                raise InputError(
+                    f"the evaluation of {_name(evaluation)} has no {metric} of {model} with the history {protocol}; "
+                    "run evaluate again"
+                )
+            if seed is not None:
+                continue
+            other = baselines.setdefault((model, evaluation.split, protocol, metric), value)
+            # Sums in another order, on another machine, may differ in the last digits.
+            if not math.isclose(value, other, rel_tol=1e-9):
+                raise InputError(
+                    f"{model} has {metric} {value} ({protocol}) in the evaluation of {_name(evaluation)} but {other} "
+                    "in another; the same data must give the same, run evaluate again"
+                )
 
 
 def _by_training(curves: Iterable[Curve], evaluations: Sequence[EvaluationSummary]) -> dict[tuple[str, int], Curve]:

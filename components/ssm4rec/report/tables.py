@@ -1,9 +1,10 @@
 """The tables of the report, in Markdown."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from ssm4rec.artifacts.evaluations import EvaluationSummary
-from ssm4rec.report.markdown import escape, setting_cell, table
+from ssm4rec.report.markdown import escape, setting_cell, table, table_of
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.recommenders import Recommenders
 
@@ -39,17 +40,14 @@ def filters(manifest: dict[str, Any]) -> str:
 
 def sources(manifest: dict[str, Any]) -> str:
     """Return where the data came from and whether its checksum was a known one."""
-    rows = [
-        [
-            escape(str(source["file"])),
-            setting_cell(source["checksum"]),
-            setting_cell(source["md5"]),
-            escape(str(source["address"])),
-            setting_cell(source["bytes"]),
-        ]
-        for source in manifest["sources"]
-    ]
-    return table(["File", "Checksum", "MD5", "Address", "Bytes"], rows, text_columns=4)
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "File": lambda source: escape(source["file"]),
+        "Checksum": lambda source: setting_cell(source["checksum"]),
+        "MD5": lambda source: setting_cell(source["md5"]),
+        "Address": lambda source: escape(source["address"]),
+        "Bytes": lambda source: setting_cell(source["bytes"]),
+    }
+    return table_of(manifest["sources"], columns, text_columns=4)
 
 
 def key_values(title: str, settings: dict[str, Any]) -> str:
@@ -80,35 +78,19 @@ def recipe_tables(recommenders: Recommenders, differing: str) -> list[str]:
 
 def trainings(recommenders: Recommenders) -> str:
     """Return how each training went, a row a model and seed."""
-    header = [
-        "Model",
-        "Device",
-        "Profile",
-        "Stopped by",
-        "Seed",
-        "Epochs",
-        "Best epoch",
-        "Validation NDCG@10",
-        "CPU seconds",
-    ]
-    rows = [_training_row(evaluation) for evaluation in recommenders.trainings]
-    return table(header, rows, text_columns=4)
-
-
-def _training_row(evaluation: EvaluationSummary) -> list[str]:
-    training = evaluation.training
     stopped = {"epochs": "end of epochs", "patience": "no improvement"}
-    return [
-        escape(evaluation.model),
-        escape(str(training["device"])),
-        escape(evaluation.profile),
-        stopped.get(training["stopped"], escape(str(training["stopped"]))),
-        f"{evaluation.seed}",
-        f"{training['epochs']:,}",
-        f"{training['best_epoch']:,}",
-        f"{training['validation_ndcg@10']:.4f}",
-        f"{training['cpu_seconds']:,.1f}",
-    ]
+    columns: dict[str, Callable[[EvaluationSummary], str]] = {
+        "Model": lambda one: escape(one.model),
+        "Device": lambda one: escape(one.training["device"]),
+        "Profile": lambda one: escape(one.profile),
+        "Stopped by": lambda one: stopped.get(one.training["stopped"], escape(one.training["stopped"])),
+        "Seed": lambda one: f"{one.seed}",
+        "Epochs": lambda one: f"{one.training['epochs']:,}",
+        "Best epoch": lambda one: f"{one.training['best_epoch']:,}",
+        "Validation NDCG@10": lambda one: f"{one.training['validation_ndcg@10']:.4f}",
+        "CPU seconds": lambda one: f"{one.training['cpu_seconds']:,.1f}",
+    }
+    return table_of(recommenders.trainings, columns, text_columns=4)
 
 
 def flattened(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

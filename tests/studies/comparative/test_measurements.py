@@ -12,8 +12,7 @@ import scipy.stats
 
 from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.artifacts.names import BASELINES
-from ssm4rec.report.document import render_markdown
-from ssm4rec.report.figure_files import write_figures
+from ssm4rec.report.document import render_markdown, write_figures
 from ssm4rec.report.latency_sections import latency_cautions, machine_table
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.report.measurements import Latency, gather_comparison, gather_latency

@@ -10,8 +10,7 @@ import pytest
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.artifacts.latency import Crossing
-from ssm4rec.report.document import render_html, render_markdown
-from ssm4rec.report.figure_files import write_figures
+from ssm4rec.report.document import render_html, render_markdown, write_figures
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.long_histories.findings import (
     best_window,

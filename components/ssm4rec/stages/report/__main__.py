@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
-from ssm4rec.report.document import render_html, render_markdown
-from ssm4rec.report.figure_files import write_figures
+from ssm4rec.report.document import render_html, render_markdown, write_figures
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_file
 from ssm4rec.settings.command_line import run_stage

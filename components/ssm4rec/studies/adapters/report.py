@@ -1,10 +1,11 @@
 """The report of an adapter study: a verdict in words, a table of every scale, loss curves and sensitivity."""
 
+from statistics import fmean
 from typing import Final
 
-from ssm4rec.report.figures import Figure, drawing, logarithmic, style
+from ssm4rec.report.document import Report, Section
+from ssm4rec.report.figures import Figure, drawing, logarithmic
 from ssm4rec.report.markdown import escape, table
-from ssm4rec.report.sections import Report, Section
 from ssm4rec.studies.adapters.study import LAST_PART, AdapterStudy
 
 OURS: Final = "usgm"
@@ -56,56 +57,48 @@ def _table(study: AdapterStudy) -> str:
     for optimizer in study.optimizers:
         for scale in study.scales(optimizer):
             trials = study.at(optimizer, scale)
-            looks = [trial.validated() for trial in trials]
+            validated = [trial.validated() for trial in trials]
             rows.append(
                 [
                     optimizer,
                     f"{scale:g}",
                     study.late(optimizer, scale).text(),
-                    f"{sum(trial.late('letter_loss') for trial in trials) / len(trials):.3f}",
-                    f"{sum(look[0][1] for look in looks) / len(looks):.4f}",
-                    f"{sum(look[-1][1] for look in looks) / len(looks):.4f}",
+                    f"{fmean(trial.late('letter_loss') for trial in trials):.3f}",
+                    f"{fmean(curve[0][1] for curve in validated):.4f}",
+                    f"{fmean(curve[-1][1] for curve in validated):.4f}",
                     str(len(trials)),
                 ]
             )
     header = ["Optimizer", "Scale", "Late loss", "Letter", "Validation NDCG@10 before", "after", "Seeds"]
     prompts = study.trials[0].curve("loss")[-1][0]
     batch = study.recipe["steps"]["batch"] * study.recipe["steps"]["accumulation"]
-    return f"{prompts} prompts, {batch} per step.\n\n{table(header, rows, text_columns=1)}"
+    return f"{prompts} prompts, {batch} per step.\n\n{table(header, rows)}"
 
 
 def _losses(study: AdapterStudy) -> Figure:
-    numbers: list[tuple[str, float, int, int, float]] = []
-    with drawing("adapter-loss") as figure:
-        for place, optimizer in enumerate(study.optimizers):
-            scale = study.best_scale(optimizer)
-            for trial in study.at(optimizer, scale):
-                curve = trial.curve("loss")
-                label = f"{optimizer}, {scale:g}" if trial.seed == study.at(optimizer, scale)[0].seed else None
-                figure.axes.plot(*zip(*curve, strict=True), label=label, **style(place))
-                numbers += [(optimizer, scale, trial.seed, *point) for point in curve]
-        figure.axes.set_xlabel("Prompts seen")
-        figure.axes.set_ylabel("Loss, nats per token of the answer")
-        figure.axes.legend(frameon=False)
     caption = (
         "Training loss at each optimizer's best scale, one line per seed; each point is the mean since the one before."
     )
-    return figure.figure(caption, ("optimizer", "scale", "seed", "prompts", "loss"), numbers)
+    columns = ("optimizer", "scale", "seed", "prompts", "loss")
+    labels = ("Prompts seen", "Loss, nats per token of the answer")
+    with drawing("adapter-loss", caption, columns, labels) as figure:
+        for place, optimizer in enumerate(study.optimizers):
+            scale = study.best_scale(optimizer)
+            trials = study.at(optimizer, scale)
+            for trial in trials:
+                curve = trial.curve("loss")
+                figure.series(place, f"{optimizer}, {scale:g}" if trial is trials[0] else None, curve)
+                figure.rows.extend((optimizer, scale, trial.seed, *point) for point in curve)
+    return figure
 
 
 def _sensitivity(study: AdapterStudy) -> Figure:
-    numbers = [
-        (optimizer, scale, study.late(optimizer, scale).value)
-        for optimizer in study.optimizers
-        for scale in study.scales(optimizer)
-    ]
-    with drawing("adapter-sensitivity") as figure:
-        for place, optimizer in enumerate(study.optimizers):
-            points = [(scale, late) for name, scale, late in numbers if name == optimizer]
-            figure.axes.plot(*zip(*points, strict=True), label=optimizer, **style(place))
-        logarithmic(figure.axes, "x")
-        figure.axes.set_xlabel("Learning rate; of USGM the diameter")
-        figure.axes.set_ylabel("Late loss")
-        figure.axes.legend(frameon=False)
     caption = "How much each optimizer depends on its scale; mean over seeds."
-    return figure.figure(caption, ("optimizer", "scale", "late_loss"), numbers)
+    labels = ("Learning rate; of USGM the diameter", "Late loss")
+    with drawing("adapter-sensitivity", caption, ("optimizer", "scale", "late_loss"), labels) as figure:
+        for place, optimizer in enumerate(study.optimizers):
+            points = [(scale, study.late(optimizer, scale).value) for scale in study.scales(optimizer)]
+            figure.series(place, optimizer, points)
+            figure.rows.extend((optimizer, *point) for point in points)
+        logarithmic(figure.axes, "x")
+    return figure

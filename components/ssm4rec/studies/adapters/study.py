@@ -136,10 +136,8 @@ def read_study(files: Files) -> AdapterStudy:
         steps = dict(facts.setting("finetune", "steps"))
         optimizer, rates = steps.pop("optimizer"), {name: steps.pop(name) for name in ("learning_rate", "diameter")}
         scale = rates["diameter" if optimizer == "usgm" else "learning_rate"]
-        recipe = {**facts.recipe["finetune"], "steps": steps}
-        shared = {name: getattr(facts, name) for name in ("dataset", "fingerprint", "source", "retriever")} | {
-            "recipe": recipe
-        }
+        shared = {name: getattr(facts, name) for name in ("dataset", "fingerprint", "source", "retriever")}
+        shared["recipe"] = {**facts.recipe["finetune"], "steps": steps}
         for name, value in shared.items():
             if common.setdefault(name, value) != value:
                 raise InputError(f"{folder}: {name} {value}, others have {common[name]}; compare like with like")

@@ -6,9 +6,9 @@ from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER
 from ssm4rec.report.comparison_sections import pair_row
+from ssm4rec.report.document import Section
 from ssm4rec.report.markdown import bullets, escape, listed, plural, population
 from ssm4rec.report.paper import PAPER, SOURCE, PaperTable
-from ssm4rec.report.sections import Section
 from ssm4rec.studies.comparative.study import Study
 
 _STATE_SPACE_MODELS: Final = ("mamba4rec", "2mamba4rec", "hydra4rec")
@@ -37,11 +37,9 @@ def _ssms_beat_sasrec(study: Study) -> str:
         return "Not judged: the models were not compared user by user."
     words = []
     for model in _STATE_SPACE_MODELS:
-        row = pair_row(study.comparison, model, _TRANSFORMER, UNMASKED, "ndcg@10")
-        if row is None:
-            continue
-        verdict = row.difference.verdict("yes", "no, SASRec is significantly better")
-        words.append(f"{model}: {verdict}, NDCG@10 {row.difference.stated()}")
+        if row := pair_row(study.comparison, model, _TRANSFORMER, UNMASKED, "ndcg@10"):
+            verdict = row.difference.verdict("yes", "no, SASRec is significantly better")
+            words.append(f"{model}: {verdict}, NDCG@10 {row.difference.stated()}")
     if not words:
         return "Not judged: SASRec or all state-space models are missing."
     seeds = {len(study.seeds(model)) for model in study.models}
@@ -60,8 +58,7 @@ def _hydra_is_faster(study: Study, paper: PaperTable | None) -> str:
         return f"Not judged: no latency was measured. {theirs}"
     words = []
     for batch in latency.batches:
-        ratio = latency.times_as_fast(_HYDRA, _MAMBA, batch)
-        if ratio:
+        if ratio := latency.times_as_fast(_HYDRA, _MAMBA, batch):
             shown = f"{ratio.text('{:.2f}'.format)} times as fast"
             words.append(f"with {plural(batch, 'user')} per request: {_judged_ratio(ratio)}, {shown}")
     if not words:
@@ -96,9 +93,7 @@ def _printed_ratio(paper: PaperTable) -> float:
 
 def _orpo_helps(study: Study) -> str:
     words = []
-    for run in study.language_models.rankers:
-        if not run.aligned:
-            continue
+    for run in (run for run in study.language_models.rankers if run.aligned):
         found = run.difference(ALIGNED, FINETUNED, RETRIEVER_ORDER, "ndcg")
         verdict = found.verdict("yes", "no, it is significantly worse")
         words.append(

@@ -13,20 +13,10 @@ from ssm4rec.report.paper import SOURCE, PaperTable
 from ssm4rec.report.recommenders import Recommenders
 
 _SEEDS_FOR_A_SPREAD: Final = 3
-
-
-_PROTOCOL_WORDS: Final = {UNMASKED: "History unmasked (the paper's protocol)", MASKED: "History masked"}
-
-
-_MANY_TIES: Final = 0.1
-
-
-_MANY_REPEATS: Final = 0.1
-
-
 _USERS_FOR_AN_INTERVAL: Final = 30
-
-
+_MANY: Final = 0.1
+"""Share of the targets that tie, or that repeat, from which this is said."""
+_PROTOCOL_WORDS: Final = {UNMASKED: "History unmasked (the paper's protocol)", MASKED: "History masked"}
 _TIME_TARGETS: Final = {
     "successive": "Every event of a user from then on is a target, with all events before it as its history. A metric "
     "is the mean over these targets; intervals and tests draw whole users with all their targets. Of a history longer "
@@ -43,14 +33,12 @@ def headline(study: Recommenders) -> str:
     models = listed([f"{escape(model)} ({_seed_list(study.seeds(model))})" for model in study.models])
     profiles = sorted({summary.profile for summary in study.models.values()})
     noun = "profile" if len(profiles) == 1 else "profiles"
-    lines = [
+    return (
         f"This study trained {models} on the data set {escape(first.dataset)} with the {noun} "
         f"{listed([escape(profile) for profile in profiles])}. For each of {population(first.users, first.targets)} "
         f"({study.split} split), every model ranked all {plural(first.items, 'item')} by how likely each is the next. "
-        f"{_repeat_terms(study)}",
-        "",
-    ]
-    return "\n".join([*lines, bullets([_best(study, protocol) for protocol in PROTOCOLS])])
+        f"{_repeat_terms(study)}\n\n{bullets([_best(study, protocol) for protocol in PROTOCOLS])}"
+    )
 
 
 def cautions(study: Recommenders, further: Sequence[str] = ()) -> str:
@@ -62,13 +50,13 @@ def cautions(study: Recommenders, further: Sequence[str] = ()) -> str:
             lines.append(f"Profile {profile} ({listed(models)}) {caution}.")
     lines += refitted(study)
     order = study.manifest["event_order"]
-    if order["targets_in_ties"] > _MANY_TIES:
+    if order["targets_in_ties"] > _MANY:
         lines.append(
             f"The order of ties decides much here: {order['targets_in_ties']:.0%} of the test targets have the time of "
             f"another event of their user. These numbers are of the order {order['name']} and compare only with "
             "numbers of the same order."
         )
-    if order["targets_that_repeat"] > _MANY_REPEATS:
+    if order["targets_that_repeat"] > _MANY:
         lines.append(
             f"{order['targets_that_repeat']:.0%} of the test targets are an item that their user had before. With the "
             "history masked such a target counts as missed: those numbers are of new items alone."
@@ -140,10 +128,11 @@ def alone(recommenders: Recommenders, paper: PaperTable | None) -> str:
 
 def time_split(split: dict[str, Any]) -> str:
     """Return where global-time cuts, and which events of a user are targets, from a manifest's ``split``."""
-    return (
-        f"Training ends before {_moment(split['validation_from'])}, the test begins at {_moment(split['test_from'])}. "
-        f"{_TIME_TARGETS[split['time_target']]}"
+    validation, test = (
+        f"{datetime.datetime.fromtimestamp(split[name] / 1000, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+        for name in ("validation_from", "test_from")
     )
+    return f"Training ends before {validation}, the test begins at {test}. {_TIME_TARGETS[split['time_target']]}"
 
 
 def missing_curves(study: Recommenders) -> str:
@@ -160,10 +149,9 @@ def _repeat_terms(study: Recommenders) -> str:
     having = [escape(model) for model, summary in study.models.items() if summary.recipe["model"].get("repeat_term")]
     if not having:
         return "None of them has a repeat term, the learned number for items that a user had."
-    which = (
-        "All have" if len(having) == len(study.models) else f"{listed(having)} {'has' if len(having) == 1 else 'have'}"
-    )
-    return f"{which} a repeat term: one learned number that is added to the scores of items that the user had."
+    who = "All" if len(having) == len(study.models) else listed(having)
+    verb = "has" if len(having) == 1 < len(study.models) else "have"
+    return f"{who} {verb} a repeat term: one learned number that is added to the scores of items that the user had."
 
 
 def _seed_list(seeds: list[int]) -> str:
@@ -183,9 +171,7 @@ def _numbers(study: Recommenders, model: str, protocol: str) -> str:
 
 def _best(study: Recommenders, protocol: str) -> str:
     best = max(study.models, key=lambda model: _mean(study, model, protocol))
-    verdict = "best by NDCG@10 is"
-    if len(study.models) == 1:
-        verdict = "the only model is"
+    verdict = "the only model is" if len(study.models) == 1 else "best by NDCG@10 is"
     baselines = "; ".join(f"{name} has {_numbers(study, name, protocol)}" for name in study.baselines)
     return (
         f"{_PROTOCOL_WORDS[protocol]}: {verdict} **{escape(best)}** with {_numbers(study, best, protocol)}; "
@@ -200,9 +186,4 @@ def _not_beaten(study: Recommenders, protocol: str) -> str:
     short = [escape(model) for model in study.models if _mean(study, model, protocol) <= reached]
     if not short:
         return f"By NDCG@10, every model beats the best baseline, {best}."
-    verb = "does" if len(short) == 1 else "do"
-    return f"By NDCG@10, {listed(short)} {verb} not beat the best baseline, {best}."
-
-
-def _moment(milliseconds: int) -> str:
-    return f"{datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    return f"By NDCG@10, {listed(short)} {'does' if len(short) == 1 else 'do'} not beat the best baseline, {best}."

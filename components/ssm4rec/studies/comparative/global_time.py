@@ -7,6 +7,7 @@ from ssm4rec.artifacts.comparison import Comparison, PairRow
 from ssm4rec.artifacts.estimate import NOT_SIGNIFICANT, SIGNIFICANCE
 from ssm4rec.artifacts.names import MOST_POPULAR, PROTOCOLS
 from ssm4rec.report.comparison_sections import CORRECTED, corrected, model_row, pair_name
+from ssm4rec.report.document import Section
 from ssm4rec.report.markdown import (
     MISSING,
     bullets,
@@ -18,13 +19,12 @@ from ssm4rec.report.markdown import (
     setting_cell,
     table,
 )
-from ssm4rec.report.sections import Section
 from ssm4rec.report.tables import flattened, trainings
 from ssm4rec.studies.comparative.findings import few_users, time_split
 from ssm4rec.studies.comparative.study import GlobalTime, Study
 
 _METRICS: Final = ("hit@10", "ndcg@10")
-_ORDERED_BY: Final = "ndcg@10"
+_SPLITS: Final = ("leave-one-out", "global-time")
 
 
 def global_time_sections(study: Study) -> list[Section]:
@@ -44,12 +44,13 @@ def global_time_sections(study: Study) -> list[Section]:
 
 def _leak(study: Study, second: GlobalTime) -> str:
     users = study.trainings[0].users
+    models = listed([escape(model) for model in second.study.models])
     return (
         "With leave-one-out, the split of all other sections, the test target is a user's last item, whenever that "
         "was. Training then sees what others did afterwards, which nobody who recommends at that time can know: "
         f"{second.users_with_later:.1%} of the {plural(users, 'test user')} have training events later than their "
         f"target, and for the median of them {second.later_events:.0%} of all training events are later. So "
-        f"{_names(second.study)} were trained once more on the same data, cut at the same two moments for all users "
+        f"{models} were trained once more on the same data, cut at the same two moments for all users "
         "(global-time)."
     )
 
@@ -74,16 +75,16 @@ def _order(study: Study, again: Study, protocol: str) -> str:
     models = _shared(study, again)
     ours, theirs = (_ranked(one, models, protocol) for one in (study, again))
     if ours == theirs:
-        order = f"By {_ORDERED_BY.upper()} the order is **the same** in both splits: {_in_order(ours)}."
+        order = f"By NDCG@10 the order is **the same** in both splits: {_in_order(ours)}."
     else:
         order = (
-            f"By {_ORDERED_BY.upper()} the order is **not the same**: {_in_order(ours)} with leave-one-out; "
+            f"By NDCG@10 the order is **not the same**: {_in_order(ours)} with leave-one-out; "
             f"{_in_order(theirs)} with global-time."
         )
     if not (study.comparison and again.comparison):
         return f"{order} Whether these differences are significant was not tested."
     counts = []
-    for comparison, name in ((study.comparison, "leave-one-out"), (again.comparison, "global-time")):
+    for comparison, name in zip((study.comparison, again.comparison), _SPLITS, strict=True):
         rows = _rows(comparison, models, protocol)
         counts.append(f"{sum(bool(_better(row)) for row in rows)} of {plural(len(rows), 'pair')} with {name}")
     return f"{order} Significantly different: {listed(counts)}; the order of the other pairs may be chance."
@@ -95,17 +96,14 @@ def _means(study: Study, again: Study, protocol: str) -> str:
     for model in (*ranked, *(name for name in again.baselines if name not in study.baselines)):
         cells = [_mean_cell(one, model, protocol, metric) for metric in _METRICS for one in (study, again)]
         rows.append([escape(model), *cells])
-    header = ["Model"]
-    for metric in _METRICS:
-        header += [f"{metric.upper()}, leave-one-out", f"{metric.upper()}, global-time"]
+    header = ["Model", *(f"{metric.upper()}, {name}" for metric in _METRICS for name in _SPLITS)]
     return table(header, rows, text_columns=len(header))
 
 
 def _mean_cell(study: Study, model: str, protocol: str, metric: str) -> str:
-    row = model_row(study.comparison, model, protocol, metric) if study.comparison else None
-    if row:
-        return row.mean.text()
     values = study.values(model, study.split, protocol, metric)
+    if values and study.comparison:
+        return model_row(study.comparison, model, protocol, metric).mean.text()
     return metric_cell(values) if values else MISSING
 
 
@@ -116,15 +114,12 @@ def _pairs(ours: Comparison, theirs: Comparison, models: list[str], protocol: st
         f"{escape(own.first)} and {escape(own.second)}: {_verdict(_better(own), _better(again))}."
         for own, again in both
     ]
-    rows = [[escape(pair_name(own)), *_tested(own), *_tested(again)] for own, again in both]
-    header = ["NDCG@10"]
-    for name in ("leave-one-out", "global-time"):
-        header += [f"Difference, {name}", *CORRECTED]
+    rows = [
+        [escape(pair_name(own)), *(cell for row in (own, again) for cell in (row.difference.text(), *corrected(row)))]
+        for own, again in both
+    ]
+    header = ["NDCG@10", *(title for name in _SPLITS for title in (f"Difference, {name}", *CORRECTED))]
     return f"{bullets(words)}\n\n{table(header, rows, text_columns=len(header))}"
-
-
-def _tested(row: PairRow) -> list[str]:
-    return [row.difference.text(), *corrected(row)]
 
 
 def _verdict(ours: str, theirs: str) -> str:
@@ -149,9 +144,10 @@ def _limits(study: Study, again: Study) -> list[str]:
     lines = [
         "The two splits' numbers do not compare, only their order does: users and targets are others, and the second "
         "split has less to train on.",
+        *few_users(again.trainings[0].users),
     ]
-    lines += few_users(again.trainings[0].users)
-    lines += _widths(study.comparison, again.comparison, _shared(study, again))
+    if study.comparison and again.comparison:
+        lines += _widths(study.comparison, again.comparison, _shared(study, again))
     seeds = [
         f"{escape(model)} ({len(study.seeds(model))} and {len(again.seeds(model))})"
         for model in again.models
@@ -159,39 +155,30 @@ def _limits(study: Study, again: Study) -> list[str]:
     ]
     if seeds:
         lines.append(f"Seeds with leave-one-out and with global-time: {listed(seeds)}.")
-    settings = _other_settings(study, again)
-    if settings:
+    if settings := _other_settings(study, again):
         lines.append(f"Settings that differ from the first split's: {listed(settings)}.")
     return lines
 
 
-def _widths(ours: Comparison | None, theirs: Comparison | None, models: list[str]) -> list[str]:
+def _widths(ours: Comparison, theirs: Comparison, models: list[str]) -> list[str]:
     """Say what fewer users cost, by the models' mean and the pairs' smallest MDE, unmasked."""
-    if not (ours and theirs):
-        return []
     reaches, smallest = [], []
     for comparison in (ours, theirs):
-        found = [model_row(comparison, model, PROTOCOLS[0], _ORDERED_BY) for model in models if model != MOST_POPULAR]
-        reaches.append(statistics.mean((row.mean.high - row.mean.low) / 2 for row in found if row))
+        means = [model_row(comparison, model, PROTOCOLS[0], "ndcg@10").mean for model in models[:-1]]
+        reaches.append(statistics.mean((mean.high - mean.low) / 2 for mean in means))
         smallest.append(min(row.difference.mde or 0.0 for row in _rows(comparison, models, PROTOCOLS[0])))
-    without = [
-        escape(model)
-        for model in models
-        for row in [model_row(theirs, model, PROTOCOLS[0], "hit@10")]
-        if row and row.mean.value == 0
-    ]
+    without = [escape(model) for model in models if model_row(theirs, model, PROTOCOLS[0], "hit@10").mean.value == 0]
     lines = []
     if without:
         lines.append(
             f"No hit at 10 of {listed(without)} among the {population(theirs.users, theirs.targets)} of global-time, "
-            "history "
-            f"{PROTOCOLS[0]}: resampled zeros make an interval without width. By the rule of three, a HIT@10 of up to "
-            f"{3 / theirs.users:.3f} gives none as often as one time in twenty."
+            f"history {PROTOCOLS[0]}: resampled zeros make an interval without width. By the rule of three, a HIT@10 "
+            f"of up to {3 / theirs.users:.3f} gives none as often as one time in twenty."
         )
     return [
         *lines,
         f"{population(theirs.users, theirs.targets)} instead of {population(ours.users, ours.targets)} give other "
-        f"intervals: {_ORDERED_BY.upper()}, history {PROTOCOLS[0]}, is known to ± {reaches[1]:.4f} instead of "
+        f"intervals: NDCG@10, history {PROTOCOLS[0]}, is known to ± {reaches[1]:.4f} instead of "
         f"± {reaches[0]:.4f} (mean over the models). The minimum detectable effect (MDE) of a pair is what a test on "
         f"these users would find with a chance of 80%; it is {smallest[1]:.4f} at best, {smallest[0]:.4f} with "
         "leave-one-out. A smaller difference may exist and stay unseen.",
@@ -202,10 +189,8 @@ def _widths(ours: Comparison | None, theirs: Comparison | None, models: list[str
 
 def _other_settings(study: Study, again: Study) -> list[str]:
     found = []
-    for model, summary in again.models.items():
-        if model not in study.models:
-            continue
-        ours, theirs = (flattened(one.recipe) for one in (study.models[model], summary))
+    for model in _shared(study, again)[:-1]:
+        ours, theirs = (flattened(one.models[model].recipe) for one in (study, again))
         found += [
             f"{escape(name)} of {escape(model)} ({setting_cell(ours.get(name))} with leave-one-out, "
             f"{setting_cell(theirs.get(name))} with global-time)"
@@ -221,7 +206,7 @@ def _shared(study: Study, again: Study) -> list[str]:
 
 
 def _ranked(study: Study, models: list[str], protocol: str) -> list[str]:
-    means = {model: statistics.mean(study.values(model, study.split, protocol, _ORDERED_BY)) for model in models}
+    means = {model: statistics.mean(study.values(model, study.split, protocol, "ndcg@10")) for model in models}
     return sorted(models, key=lambda model: (-means[model], model))
 
 
@@ -230,7 +215,7 @@ def _rows(comparison: Comparison, models: list[str], protocol: str) -> list[Pair
     rows = [
         row
         for row in comparison.pairs
-        if (row.protocol, row.metric) == (protocol, _ORDERED_BY) and {row.first, row.second} <= {*models}
+        if (row.protocol, row.metric) == (protocol, "ndcg@10") and {row.first, row.second} <= {*models}
     ]
     return sorted(rows, key=lambda row: (row.first, row.second))
 
@@ -242,7 +227,3 @@ def _better(row: PairRow) -> str:
 
 def _in_order(models: list[str]) -> str:
     return ", then ".join(map(escape, models))
-
-
-def _names(study: Study) -> str:
-    return listed([escape(model) for model in study.models])

@@ -4,13 +4,13 @@ from typing import Final
 
 from ssm4rec.artifacts.names import GLOBAL_TIME, PROTOCOLS
 from ssm4rec.report.comparison_sections import comparison_sections
+from ssm4rec.report.document import Report, Section
 from ssm4rec.report.findings import comparability, event_order, sequence_lengths
 from ssm4rec.report.generator_sections import generator_cautions, generator_headlines, generator_sections
 from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headlines, ranker_sections
 from ssm4rec.report.latency_sections import latency_cautions, length_section, users_section
 from ssm4rec.report.markdown import bullets
 from ssm4rec.report.paper import COMMON_NOTES, NO_LATENCY, OTHER_LATENCY, PAPER, SOURCE, PaperTable
-from ssm4rec.report.sections import Report, Section
 from ssm4rec.report.tables import data_counts, filters, key_values, recipe_tables, sources, trainings
 from ssm4rec.studies.comparative import findings, tables
 from ssm4rec.studies.comparative.claims import claims_section
@@ -40,12 +40,6 @@ _PROTOCOL_NOTES: Final = """\
 - **markov.** A Markov chain with three lags: items by how often they came one, two or three places after the last
   three items of the history, in training."""
 
-_REPEATS: Final = (
-    "- **Repeated targets.** {share:.1%} of the test targets here are an item that the user had before. With the "
-    "history masked they count as missed, so that no HIT can be above {rest:.1%} there: those numbers say how well new "
-    "items are found."
-)
-
 _EARLY_STOPPING: Final = (
     "Training looks at validation NDCG@10, history unmasked, after each epoch, keeps the weights of the best epoch "
     "and stops when it has not improved for `training.patience` epochs. Test targets are used once, after it."
@@ -60,6 +54,7 @@ def make_report(study: Study) -> Report:
     more = [*ranker_headlines(models), *generator_headlines(models)]
     cautions = [*ranker_cautions(models, study.manifest), *generator_cautions(models)]
     cautions += latency_cautions(study.latency, study.latency_failure)
+    settings = [_EARLY_STOPPING, trainings(study), *recipe_tables(study, "Where the models differ")]
     sections = [
         Section("In short", "\n".join([findings.headline(study), *([bullets(more)] if more else [])])),
         Section("Before reading the numbers", findings.cautions(study, cautions)),
@@ -73,7 +68,7 @@ def make_report(study: Study) -> Report:
         Section("All metrics", _metrics(study)),
         Section("Data", _data(study, paper)),
         Section("Learning curves", findings.missing_curves(study), learning_curves(study)),
-        Section("Settings", _settings(study)),
+        Section("Settings", "\n\n".join(settings)),
         Section("How ranks and metrics are defined", _definitions(study)),
     ]
     return Report(dataset, f"Sequential recommenders on {dataset}", sections, study.results_document())
@@ -81,7 +76,11 @@ def make_report(study: Study) -> Report:
 
 def _definitions(study: Study) -> str:
     share = study.manifest["event_order"]["targets_that_repeat"]
-    return f"{_PROTOCOL_NOTES}\n{_REPEATS.format(share=share, rest=1 - share)}"
+    return (
+        f"{_PROTOCOL_NOTES}\n- **Repeated targets.** {share:.1%} of the test targets here are an item that the user "
+        f"had before. With the history masked they count as missed, so that no HIT can be above {1 - share:.1%} there: "
+        "those numbers say how well new items are found."
+    )
 
 
 def _comparison(study: Study, paper: PaperTable | None) -> Section:
@@ -89,28 +88,17 @@ def _comparison(study: Study, paper: PaperTable | None) -> Section:
     if paper is None or why:
         text = f"{why} History unmasked, the paper's protocol:\n\n{tables.this_run(study)}"
         return Section("This run", text if paper is None else f"{text}\n\n{_sizes(study, paper)}")
-    return Section(
-        "This run | the paper",
-        "\n\n".join(
-            [
-                f"{paper.title}: this run, with the history unmasked, next to Table {paper.number} of {SOURCE}. "
-                + comparability(study, paper),
-                tables.paper_comparison(study, paper),
-                _sizes(study, paper),
-            ]
-        ),
+    text = (
+        f"{paper.title}: this run, with the history unmasked, next to Table {paper.number} of {SOURCE}. "
+        f"{comparability(study, paper)}\n\n{tables.paper_comparison(study, paper)}\n\n{_sizes(study, paper)}"
     )
+    return Section("This run | the paper", text)
 
 
 def _sizes(study: Study, paper: PaperTable) -> str:
-    latency = OTHER_LATENCY if study.latency else NO_LATENCY
-    return "\n\n".join(
-        [
-            "Numbers of parameters, ours exact; the paper's as printed:",
-            tables.parameter_comparison(study, paper),
-            bullets([*paper.caveats, *COMMON_NOTES, latency]),
-        ]
-    )
+    notes = bullets([*paper.caveats, *COMMON_NOTES, OTHER_LATENCY if study.latency else NO_LATENCY])
+    sizes = tables.parameter_comparison(study, paper)
+    return f"Numbers of parameters, ours exact; the paper's as printed:\n\n{sizes}\n\n{notes}"
 
 
 def _latency(study: Study, paper: PaperTable | None) -> list[Section]:
@@ -134,25 +122,18 @@ def _metrics(study: Study) -> str:
 
 def _data(study: Study, paper: PaperTable | None) -> str:
     manifest = study.manifest
-    filtered = filters(manifest) if manifest["filters"] else "None: every interaction of the source is used."
-    return "\n\n".join(
-        [
-            sequence_lengths(study),
-            data_counts(manifest, paper),
-            "### Filters",
-            filtered,
-            "### Order of events",
-            event_order(study.manifest["event_order"]),
-            "### Preparation and split",
-            *([findings.time_split(manifest["split"])] if study.splitting == GLOBAL_TIME else []),
-            key_values("Preparation", manifest["settings"]),
-            key_values("Split", manifest["split"]),
-            "### Sources",
-            sources(manifest),
-        ]
-    )
-
-
-def _settings(study: Study) -> str:
-    parts = [_EARLY_STOPPING, trainings(study), *recipe_tables(study, "Where the models differ")]
+    parts = [
+        sequence_lengths(study),
+        data_counts(manifest, paper),
+        "### Filters",
+        filters(manifest) if manifest["filters"] else "None: every interaction of the source is used.",
+        "### Order of events",
+        event_order(manifest["event_order"]),
+        "### Preparation and split",
+        *([findings.time_split(manifest["split"])] if study.splitting == GLOBAL_TIME else []),
+        key_values("Preparation", manifest["settings"]),
+        key_values("Split", manifest["split"]),
+        "### Sources",
+        sources(manifest),
+    ]
     return "\n\n".join(parts)

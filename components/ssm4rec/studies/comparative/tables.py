@@ -15,14 +15,13 @@ def paper_comparison(study: Study, paper: PaperTable) -> str:
 
     Of language models it says that they are there: their protocols are others, and their numbers in other tables.
     """
-    header = ["Model", "Trained here"]
-    for metric in ("HIT@10", "NDCG@10", "MRR@10"):
-        header += [f"{metric}, this run", f"{metric}, paper"]
+    columns = [f"{metric}, {whose}" for metric in ("HIT@10", "NDCG@10", "MRR@10") for whose in ("this run", "paper")]
+    header = ["Model", "Trained here", *columns]
     rows = []
     for row in paper.rows:
         ours = _paper_metrics(study, row.model)
         printed = (row.hit_10, row.ndcg_10, row.mrr_10)
-        cells = [cell for pair in zip(ours, printed, strict=True) for cell in (pair[0], pair[1] or MISSING)]
+        cells = [cell or MISSING for pair in zip(ours, printed, strict=True) for cell in pair]
         rows.append([row.model, _trained(study, row.model), *cells])
     in_paper = {row.model for row in paper.rows}
     for model in (*(model for model in study.models if model not in in_paper), *study.baselines):
@@ -34,14 +33,7 @@ def paper_comparison(study: Study, paper: PaperTable) -> str:
 
 def parameter_comparison(study: Study, paper: PaperTable) -> str:
     """Return the sizes of the models beside the paper's, and the latencies that the paper prints."""
-    header = [
-        "Model",
-        "Parameters, this run",
-        "paper",
-        "Without embeddings, this run",
-        "paper",
-        "Latency, paper",
-    ]
+    header = ["Model", "Parameters, this run", "paper", "Without embeddings, this run", "paper", "Latency, paper"]
     printed = {row.model: row for row in paper.rows}
     rows = []
     for model in (*printed, *(model for model in study.models if model not in printed)):
@@ -81,13 +73,10 @@ def all_metrics(study: Study, split: str, protocol: str) -> str:
     """Return every metric at every cutoff, a row each, of every model and baseline, in one protocol."""
     models = [*study.models, *study.baselines]
     header = ["Metric", *map(escape, models)]
-    names = [metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS]
-    rows = [
-        ["Seeds", *(str(len(study.seeds(model)) or MISSING) for model in models)],
-        *(
-            [name.upper(), *(metric_cell(study.values(model, split, protocol, name)) for model in models)]
-            for name in names
-        ),
+    rows = [["Seeds", *(str(len(study.seeds(model)) or MISSING) for model in models)]]
+    rows += [
+        [name.upper(), *(metric_cell(study.values(model, split, protocol, name)) for model in models)]
+        for name in (metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS)
     ]
     return table(header, rows, text_columns=len(header))
 

@@ -18,8 +18,7 @@ from ssm4rec.studies.long_histories.study import LongHistoryStudy
 def in_short(study: LongHistoryStudy) -> str:
     """Return what the study found, a line a finding."""
     lines = [quality_verdict(study, model) for model, own in study.windows.windows.items() if len(own) > 1]
-    rivals = against_baseline(study)
-    lines += [rivals] if rivals else []
+    lines += filter(None, [against_baseline(study)])
     for mode in (FULL, PREFILL, STEP):
         found = [f"{crossing_words(one)} ({how_sure(study, one)})" for one in study.crossings() if one.mode == mode]
         if found:
@@ -30,9 +29,8 @@ def in_short(study: LongHistoryStudy) -> str:
 def best_window(study: LongHistoryStudy, model: str, protocol: str = UNMASKED) -> int:
     """Return the window with the highest NDCG@10; of equal ones the shortest."""
     reached = {
-        window: row.mean.value
+        window: model_row(study.windows.comparison, label(model, window), protocol, NAME).mean.value
         for window in study.windows.windows[model]
-        if (row := model_row(study.windows.comparison, label(model, window), protocol, NAME))
     }
     return max(reached, key=lambda window: (reached[window], -window))
 
@@ -45,8 +43,7 @@ def judged_pair(pair: WindowPair) -> str:
 def quality_verdict(study: LongHistoryStudy, model: str) -> str:
     """Say which window of a model is best, and which ones differ significantly from the longest."""
     best, longest = best_window(study, model), study.windows.windows[model][-1]
-    row = model_row(study.windows.comparison, label(model, best), UNMASKED, NAME)
-    reached = row.mean.text() if row else ""
+    reached = model_row(study.windows.comparison, label(model, best), UNMASKED, NAME).mean.text()
     pairs = [pair for pair in study.windows.to_longest if (pair.model, pair.protocol) == (model, UNMASKED)]
     different = [f"{words} with {found}" for words, found in _different(pairs)]
     rest = listed(different) if different else f"{NOT_SIGNIFICANT} with any shorter one"
@@ -70,14 +67,13 @@ def against_baseline(study: LongHistoryStudy) -> str:
     words = []
     for model in study.windows.windows:
         pairs = [pair for pair in study.windows.to_baseline if (pair.model, pair.protocol) == (model, UNMASKED)]
-        if not pairs:
-            continue
-        different = [f"{side} at {found}" for side, found in _different(pairs)]
-        last = max(pairs, key=lambda pair: pair.window)
-        words.append(
-            f"{escape(model)} is {listed(different) if different else 'at no window significantly different'} "
-            f"(at {last.window:,}: {last.all_users.stated()})"
-        )
+        if pairs:
+            different = [f"{side} at {found}" for side, found in _different(pairs)]
+            last = max(pairs, key=lambda pair: pair.window)
+            words.append(
+                f"{escape(model)} is {listed(different) if different else 'at no window significantly different'} "
+                f"(at {last.window:,}: {last.all_users.stated()})"
+            )
     return f"**Compared with {BASELINE} at the same window**: {'; '.join(words)}." if words else ""
 
 
@@ -153,13 +149,12 @@ def what_it_shows_not(study: LongHistoryStudy) -> str:
     trainings, manifest = study.recommenders.trainings, study.recommenders.manifest
     longest = manifest["sequence_length"]["maximum"]
     lengths = study.latency.summary.protocol["lengths"]
-    lines = [
-        f"The data's longest sequence holds {longest:,} items: quality is shown up to there, and nothing is said of "
-        "quality at 10,000. Generated histories are random items: they show what a length costs, never what it is "
-        "worth.",
-    ]
-    if max(lengths) <= longest:
-        lines[0] = f"The data's longest sequence holds {longest:,} items: quality is shown up to there."
+    lines = [f"The data's longest sequence holds {longest:,} items: quality is shown up to there."]
+    if max(lengths) > longest:
+        lines[0] = (
+            f"{lines[0].removesuffix('.')}, and nothing is said of quality at 10,000. Generated histories are random "
+            "items: they show what a length costs, never what it is worth."
+        )
     random = sorted({one.model for one in study.latency.summary.results if one.weights == "random"})
     if random:
         lines.append(

@@ -1,23 +1,22 @@
 """What the report of a long-history study says, in order."""
 
+from collections.abc import Callable
 from typing import Final
 
-from ssm4rec.artifacts.estimate import SIGNIFICANCE, Difference, p_text
+from ssm4rec.artifacts.estimate import SIGNIFICANCE, p_text
 from ssm4rec.artifacts.names import PROTOCOLS, UNMASKED
-from ssm4rec.evaluation.windows import NAME, WindowPair, label
+from ssm4rec.evaluation.windows import WindowPair, label
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report import tables
-from ssm4rec.report.comparison_sections import model_row
+from ssm4rec.report.comparison_sections import TEN, model_row, slice_rows
+from ssm4rec.report.document import Report, Section
 from ssm4rec.report.findings import sequence_lengths
 from ssm4rec.report.latency_sections import length_section, machine_table
-from ssm4rec.report.markdown import MISSING, escape, plural, table
+from ssm4rec.report.markdown import MISSING, escape, plural, table, table_of
 from ssm4rec.report.paper import SOURCE
-from ssm4rec.report.sections import Report, Section
 from ssm4rec.studies.long_histories.figures import against_window, of_the_longest_histories, state_sizes
 from ssm4rec.studies.long_histories.findings import in_short, judged_pair, size_words, what_it_shows_not
 from ssm4rec.studies.long_histories.study import LongHistoryStudy
-
-_TEN: Final = ("hit@10", NAME, "mrr@10")
 
 _PAPER: Final = f"""\
 {SOURCE} says of transformers that attention costs O(n² d) in the length n of the history and width d, of state-space
@@ -56,26 +55,22 @@ _READING: Final = f"""\
 
 def make_report(study: LongHistoryStudy) -> Report:
     """Return the report of the study."""
-    lengths = f"{sequence_lengths(study.recommenders)}\n\n"
-    rivals = [_rivals(study, protocol) for protocol in PROTOCOLS] if study.windows.to_baseline else []
+    quality = [sequence_lengths(study.recommenders), *(_quality(study, protocol) for protocol in PROTOCOLS)]
     sections = [
         Section("In short", in_short(study)),
         Section("What this run does not show", what_it_shows_not(study)),
         Section("The paper's open question", _PAPER),
         Section(
             "Quality against the window",
-            lengths + "\n\n".join(_quality(study, protocol) for protocol in PROTOCOLS),
+            "\n\n".join(quality),
             tuple(against_window(study, protocol) for protocol in PROTOCOLS),
         ),
         Section("What shorter windows lose", "\n\n".join(_losses(study, protocol) for protocol in PROTOCOLS)),
-        Section(
-            "Whom a longer window serves",
-            _by_history_length(study),
-            (of_the_longest_histories(study, UNMASKED),),
-        ),
+        Section("Whom a longer window serves", _by_history_length(study), (of_the_longest_histories(study, UNMASKED),)),
     ]
-    if rivals:
-        sections.append(Section(f"Compared with {BASELINE} at the same window", "\n\n".join(rivals)))
+    if study.windows.to_baseline:
+        rivals = "\n\n".join(_rivals(study, protocol) for protocol in PROTOCOLS)
+        sections.append(Section(f"Compared with {BASELINE} at the same window", rivals))
     sections.append(length_section(study.latency))
     if study.states():
         sections.append(Section("State against key-value cache", _states(study), (state_sizes(study),)))
@@ -89,52 +84,44 @@ def make_report(study: LongHistoryStudy) -> Report:
 
 def _quality(study: LongHistoryStudy, protocol: str) -> str:
     rows = []
-    for model, window in _models_and_windows(study):
-        cells = []
-        for metric in _TEN:
-            row = model_row(study.windows.comparison, label(model, window), protocol, metric)
-            cells.append(row.mean.text() if row else MISSING)
-        rows.append([escape(model), f"{window:,}", *cells, f"{study.cpu_seconds(model, window):,.0f}"])
+    for model, windows in study.windows.windows.items():
+        for window in windows:
+            of_window = [model_row(study.windows.comparison, label(model, window), protocol, metric) for metric in TEN]
+            seconds = f"{study.cpu_seconds(model, window):,.0f}"
+            rows.append([escape(model), f"{window:,}", *(row.mean.text() for row in of_window), seconds])
     header = ["Model", "Window", "HIT@10", "NDCG@10", "MRR@10", "Training, CPU-s"]
     users = plural(study.windows.comparison.users, "user")
     return f"### History {protocol}, over {users}\n\n{table(header, rows)}"
 
 
 def _losses(study: LongHistoryStudy, protocol: str) -> str:
-    rows = [
-        [
-            escape(pair.model),
-            f"{pair.window:,} \N{MINUS SIGN} {pair.other_window:,}",
-            judged_pair(pair),
-            *_tested(pair),
-            f"{pair.cut_users:,}",
-            _difference(pair.of_cut_users),
-        ]
-        for pair in study.windows.to_longest
-        if pair.protocol == protocol
-    ]
-    header = ["Model", "Windows", "Verdict", "All users", "p, Holm-corrected", "Users cut", "Cut users only"]
-    return f"### NDCG@10, history {protocol}\n\n{table(header, rows, text_columns=3)}"
+    columns: dict[str, Callable[[WindowPair], str]] = {
+        "Model": lambda pair: escape(pair.model),
+        "Windows": lambda pair: f"{pair.window:,} \N{MINUS SIGN} {pair.other_window:,}",
+        "Verdict": judged_pair,
+        "All users": lambda pair: pair.all_users.text(),
+        "p, Holm-corrected": _corrected,
+        "Users cut": lambda pair: f"{pair.cut_users:,}",
+        "Cut users only": lambda pair: pair.of_cut_users.text() if pair.of_cut_users else MISSING,
+    }
+    pairs = [pair for pair in study.windows.to_longest if pair.protocol == protocol]
+    return f"### NDCG@10, history {protocol}\n\n{table_of(pairs, columns, text_columns=3)}"
 
 
 def _rivals(study: LongHistoryStudy, protocol: str) -> str:
-    rows = [
-        [escape(pair.model), f"{pair.window:,}", judged_pair(pair), *_tested(pair)]
-        for pair in study.windows.to_baseline
-        if pair.protocol == protocol
-    ]
-    header = ["Model", "Window", f"Than {BASELINE}", "Difference in NDCG@10", "p, Holm-corrected"]
-    return f"### History {protocol}\n\n{table(header, rows, text_columns=3)}"
+    columns: dict[str, Callable[[WindowPair], str]] = {
+        "Model": lambda pair: escape(pair.model),
+        "Window": lambda pair: f"{pair.window:,}",
+        f"Than {BASELINE}": judged_pair,
+        "Difference in NDCG@10": lambda pair: pair.all_users.text(),
+        "p, Holm-corrected": _corrected,
+    }
+    pairs = [pair for pair in study.windows.to_baseline if pair.protocol == protocol]
+    return f"### History {protocol}\n\n{table_of(pairs, columns, text_columns=3)}"
 
 
-def _difference(difference: Difference | None) -> str:
-    return difference.text() if difference else MISSING
-
-
-def _tested(pair: WindowPair) -> tuple[str, str]:
-    """Return the cells of a difference and its corrected p."""
-    p = pair.all_users.p_holm
-    return pair.all_users.text(), MISSING if p is None else p_text(p)
+def _corrected(pair: WindowPair) -> str:
+    return MISSING if pair.all_users.p_holm is None else p_text(pair.all_users.p_holm)
 
 
 def _by_history_length(study: LongHistoryStudy) -> str:
@@ -143,11 +130,7 @@ def _by_history_length(study: LongHistoryStudy) -> str:
         "NDCG@10 with the history unmasked, of the users in quarters by the number of items before the target, with "
         "its standard error over users. A window cuts nobody whose history is no longer."
     ]
-    slices = [
-        row
-        for row in study.windows.comparison.slices
-        if (row.by, row.protocol, row.metric) == ("history_length", UNMASKED, NAME)
-    ]
+    slices = slice_rows(study.windows.comparison, "history_length", UNMASKED)
     cells = {
         (row.part, row.model): f"{row.mean:.4f}" + (f" ± {row.standard_error:.4f}" if row.standard_error else "")
         for row in slices
@@ -182,7 +165,3 @@ def _trainings(study: LongHistoryStudy) -> str:
         recipe = study.recommenders.models[label(model, windows[-1])].recipe
         parts += [f"### {escape(model)}", tables.key_values("Model", recipe["model"])]
     return "\n\n".join(parts)
-
-
-def _models_and_windows(study: LongHistoryStudy) -> list[tuple[str, int]]:
-    return [(model, window) for model, own in study.windows.windows.items() for window in own]

@@ -1,15 +1,16 @@
 """The report of an optimizer study: a verdict in words, tables with intervals, and curves."""
 
 import itertools
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable
 from typing import Final
 
 from matplotlib.ticker import MaxNLocator
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Split
-from ssm4rec.report.figures import COLOURS, Cell, Figure, drawing, logarithmic
-from ssm4rec.report.markdown import MISSING, escape, table
-from ssm4rec.report.sections import Report, Section
+from ssm4rec.report.document import Report, Section
+from ssm4rec.report.figures import COLOURS, Figure, columns_of, drawing, logarithmic, style
+from ssm4rec.report.markdown import MISSING, escape, table, table_of
 from ssm4rec.studies.optimizers.study import Method, OptimizerStudy, best_ndcg, steps
 
 RIVAL: Final = "adam"
@@ -64,34 +65,28 @@ def verdict(study: OptimizerStudy, model: str) -> str:
     return " ".join(parts)
 
 
-def _mean(curves: Sequence[Curve], value: Callable[[Curve], float]) -> float:
-    return sum(map(value, curves)) / len(curves)
-
-
 def _comparison(study: OptimizerStudy, model: str) -> str:
     rival = Method(model, RIVAL, "fixed")
-    header = ["Optimizer", "Batches", "Scale", "Validation NDCG@10", f"Difference from {rival}"]
-    header += ["Training loss", "Steps", "CPU-s", "Seeds"]
-    rows = []
-    for method in study.methods(model):
-        curves = list(study.curves[method].values())
-        difference = MISSING
-        if rival in study.curves and method != rival:
-            difference = study.difference(method, rival).text()
-        rows.append(
-            [
-                method.optimizer,
-                method.control,
-                f"{study.scale(method):g}",
-                study.reached(method).text(),
-                difference,
-                f"{_mean(curves, lambda curve: curve.values('loss')[-1]):.3f}",
-                f"{_mean(curves, steps):,.0f}",
-                f"{_mean(curves, lambda curve: curve.values('cpu_seconds')[-1]):,.0f}",
-                str(len(curves)),
-            ]
-        )
-    return table(header, rows, text_columns=2)
+
+    def mean(method: Method, value: Callable[[Curve], float]) -> float:
+        return statistics.fmean(map(value, study.curves[method].values()))
+
+    def difference(method: Method) -> str:
+        other = rival in study.curves and method != rival
+        return study.difference(method, rival).text() if other else MISSING
+
+    columns: dict[str, Callable[[Method], str]] = {
+        "Optimizer": lambda method: method.optimizer,
+        "Batches": lambda method: method.control,
+        "Scale": lambda method: f"{study.scale(method):g}",
+        "Validation NDCG@10": lambda method: study.reached(method).text(),
+        f"Difference from {rival}": difference,
+        "Training loss": lambda method: f"{mean(method, lambda curve: curve.values('loss')[-1]):.3f}",
+        "Steps": lambda method: f"{mean(method, steps):,.0f}",
+        "CPU-s": lambda method: f"{mean(method, lambda curve: curve.values('cpu_seconds')[-1]):,.0f}",
+        "Seeds": lambda method: str(len(study.curves[method])),
+    }
+    return table_of(study.methods(model), columns, text_columns=2)
 
 
 def _sweep(study: OptimizerStudy, model: str) -> str:
@@ -135,77 +130,54 @@ _CALLED: Final = {
 
 def _against(study: OptimizerStudy, model: str, axis: str, number: tuple[str, Split], caption: str) -> Figure:
     (x, x_label), (y, y_label) = _CALLED[axis], _CALLED[number]
-    points: list[tuple[Cell, ...]] = []
-    with drawing(f"{model}-{x}-{y}") as figure:
+    unit = 1000 if axis == "seen" else 1
+    columns = ("optimizer", "batch_control", "seeds", "epoch", f"{x}_mean", f"{y}_mean", f"{y}_lowest", f"{y}_highest")
+    with drawing(f"{model}-{x}-{y}", caption, columns, (x_label, y_label)) as figure:
         for method, colour in _shown(study, model).items():
             curves = [curve.against(axis, *number) for curve in study.curves[method].values()]
-            epochs = [tuple(zip(*points_of, strict=True)) for points_of in zip(*curves, strict=False)]
-            unit = 1000 if axis == "seen" else 1
+            epochs = [tuple(zip(*of_seeds, strict=True)) for of_seeds in zip(*curves, strict=False)]
             along = [sum(xs) / len(xs) for xs, _ in epochs]
-            means, lowest, highest = (
-                [sum(ys) / len(ys) for _, ys in epochs],
-                [min(ys) for _, ys in epochs],
-                [max(ys) for _, ys in epochs],
-            )
+            means = [sum(ys) / len(ys) for _, ys in epochs]
+            lowest, highest = ([extreme(ys) for _, ys in epochs] for extreme in (min, max))
             shown = [value / unit for value in along]
             figure.axes.plot(shown, means, color=colour, linewidth=1.2, label=str(method))
             figure.axes.fill_between(shown, lowest, highest, color=colour, alpha=0.15)
-            points += [
-                (method.optimizer, method.control, len(curves), epoch, *numbers)
-                for epoch, numbers in enumerate(zip(along, means, lowest, highest, strict=True), start=1)
-            ]
-        figure.axes.set_xlabel(x_label)
-        figure.axes.set_ylabel(y_label)
-        figure.axes.legend(frameon=False, fontsize=8)
-    columns = ("optimizer", "batch_control", "seeds", "epoch", f"{x}_mean", f"{y}_mean", f"{y}_lowest", f"{y}_highest")
-    return figure.figure(caption, columns, points)
+            for epoch, numbers in enumerate(zip(along, means, lowest, highest, strict=True), start=1):
+                figure.rows.append((method.optimizer, method.control, len(curves), epoch, *numbers))
+    return figure
 
 
 def _batch_sizes(study: OptimizerStudy, model: str) -> Figure:
-    points: list[tuple[Cell, ...]] = []
-    with drawing(f"{model}-batches") as figure:
-        adaptive = [method for method in study.methods(model) if method.control != "fixed"]
-        shown = [method for method in adaptive if method.optimizer in (RIVAL, "usgm")]
-        for place, method in enumerate(shown):
+    caption = "The size of every step's batch, in targets, of one seed."
+    columns = ("optimizer", "batch_control", "seed", "step", "targets_seen", "targets")
+    labels = (_CALLED["seen"][1], "Targets of a step")
+    adaptive = [method for method in study.methods(model) if method.control != "fixed"]
+    with drawing(f"{model}-batches", caption, columns, labels) as figure:
+        for place, method in enumerate(method for method in adaptive if method.optimizer in (RIVAL, "usgm")):
             seed = min(study.curves[method])
             sizes = study.curves[method][seed].values("batch_targets")
             seen = list(itertools.accumulate(sizes))
-            colour = COLOURS[place % len(COLOURS)]
-            figure.axes.step(
-                [total / 1000 for total in seen], sizes, where="pre", color=colour, linewidth=0.9, label=str(method)
-            )
-            points += [
-                (method.optimizer, method.control, seed, step, *numbers)
-                for step, numbers in enumerate(zip(seen, sizes, strict=True), start=1)
-            ]
+            thousands, colour = [total / 1000 for total in seen], COLOURS[place % len(COLOURS)]
+            figure.axes.step(thousands, sizes, where="pre", color=colour, linewidth=0.9, label=str(method))
+            for step, numbers in enumerate(zip(seen, sizes, strict=True), start=1):
+                figure.rows.append((method.optimizer, method.control, seed, step, *numbers))
         logarithmic(figure.axes, "y")
         figure.axes.xaxis.set_major_locator(MaxNLocator(5))
-        figure.axes.set_xlabel(_CALLED["seen"][1])
-        figure.axes.set_ylabel("Targets of a step")
-        if shown:
-            figure.axes.legend(frameon=False, fontsize=8)
-    columns = ("optimizer", "batch_control", "seed", "step", "targets_seen", "targets")
-    return figure.figure("The size of every step's batch, in targets, of one seed.", columns, points)
+    return figure
 
 
 def _sensitivity(study: OptimizerStudy, model: str) -> Figure:
-    rows: list[tuple[Cell, ...]] = []
-    with drawing(f"{model}-sensitivity") as figure:
-        optimizers = sorted({optimizer for name, optimizer, _ in study.trials if name == model})
-        for place, optimizer in enumerate(optimizers):
-            points = sorted(
-                (scale, best_ndcg(curve))
-                for (name, its, scale), curve in study.trials.items()
-                if (name, its) == (model, optimizer)
-            )
-            rows += [(optimizer, *point) for point in points]
-            scales, reached = zip(*points, strict=True)
-            figure.axes.plot(
-                scales, reached, marker="o", markersize=3.5, color=COLOURS[place], linewidth=1.2, label=optimizer
-            )
-        logarithmic(figure.axes, "x")
-        figure.axes.set_xlabel("Learning rate; of USGM the diameter")
-        figure.axes.set_ylabel("Validation NDCG@10")
-        figure.axes.legend(frameon=False)
     columns = ("optimizer", "scale", "validation_ndcg_10")
-    return figure.figure("How much each optimizer depends on its scale.", columns, rows)
+    labels = ("Learning rate; of USGM the diameter", "Validation NDCG@10")
+    caption = "How much each optimizer depends on its scale."
+    trials: dict[str, list[tuple[float, float]]] = {}
+    for (name, optimizer, scale), curve in sorted(study.trials.items()):
+        if name == model:
+            trials.setdefault(optimizer, []).append((scale, best_ndcg(curve)))
+    with drawing(f"{model}-sensitivity", caption, columns, labels) as figure:
+        for place, (optimizer, points) in enumerate(trials.items()):
+            look = style(place) | {"marker": "o", "markersize": 3.5, "linestyle": "-"}
+            figure.axes.plot(*columns_of(points), label=optimizer, **look)
+            figure.rows.extend((optimizer, *point) for point in points)
+        logarithmic(figure.axes, "x")
+    return figure

@@ -1,6 +1,6 @@
 """An optimizer study: the trainings of its sweep and of its comparison, and what they say about each other."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,13 +112,11 @@ def steps(curve: Curve) -> int:
 
 def read_study(files: Files) -> OptimizerStudy:
     """Read the files; raise InputError as ``gather_optimizers`` does."""
-    sweep, compared = (
-        [read_curve(path, "train_recommender") for path in paths] for paths in (files.sweep, files.curves)
-    )
-    return gather_optimizers(sweep, compared)
+    curves = ([read_curve(path, "train_recommender") for path in paths] for paths in (files.sweep, files.curves))
+    return gather_optimizers(*curves)
 
 
-def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> OptimizerStudy:
+def gather_optimizers(sweep: Sequence[Curve], comparison: Sequence[Curve]) -> OptimizerStudy:
     """Return the study of these trainings.
 
     Raises:
@@ -127,7 +125,6 @@ def gather_optimizers(sweep: Iterable[Curve], comparison: Iterable[Curve]) -> Op
     """
     trials: dict[tuple[str, str, float], Curve] = {}
     curves: dict[Method, dict[int, Curve]] = {}
-    sweep, comparison = list(sweep), list(comparison)
     for curve in sweep:
         of = curve.training
         key = (of.model, of.optimizer, of.scale)

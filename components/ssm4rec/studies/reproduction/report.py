@@ -4,18 +4,11 @@ from typing import Final
 
 from ssm4rec.artifacts.names import BASELINES, LEAVE_ONE_OUT, MASKED, UNMASKED
 from ssm4rec.data.event_order import RECBOLE
-from ssm4rec.report import tables
-from ssm4rec.report.findings import (
-    PROFILE_CAUTIONS,
-    comparability,
-    event_order,
-    other_copies,
-    ran_out_of_epochs,
-    sequence_lengths,
-)
+from ssm4rec.report import findings, tables
+from ssm4rec.report.document import Report, Section
+from ssm4rec.report.findings import PROFILE_CAUTIONS, ran_out_of_epochs
 from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table
 from ssm4rec.report.paper import COMMON_NOTES, PAPER
-from ssm4rec.report.sections import Report, Section
 from ssm4rec.studies.reproduction.figures import next_to_published
 from ssm4rec.studies.reproduction.plan import DATASET, PUBLISHED_EPOCHS
 from ssm4rec.studies.reproduction.published import PAPER_TABLE, PUBLISHED, published_of
@@ -27,7 +20,8 @@ _LIKE_WITH_LIKE: Final = (
     "made. RecBole's evaluation of sequential models never masks the history. Figures of another order of events, or "
     "with the history masked, are of another data set or task and are not shown."
 )
-_HEADER: Final = ["Model", "Recipe", "Repeat term", "HIT@10", "NDCG@10", "Seeds", "Epochs", "CPU minutes"]
+_UNKNOWN: Final = (MISSING, MISSING, MISSING)
+"""Seeds, epochs and CPU minutes of what was not trained here."""
 _HOW_TO_READ: Final = """\
 - **Intervals** are 95% bootstrap intervals over users of this run's models as trained; a model of several seeds counts,
   for each user, with the mean over its seeds. They say nothing about other seeds. Published figures come without any.
@@ -45,33 +39,30 @@ _HOW_TO_READ: Final = """\
 def make_report(study: Reproduction) -> Report:
     """Return the report of the study."""
     told = f"No published figure stands here: {study.other_data}." if study.other_data else _LIKE_WITH_LIKE
-    parts = [
-        f"Over {plural(study.comparison.users, 'user')}, {plural(study.comparison.items, 'item')}. {told}",
-        _next_to_published(study),
-    ]
+    over = f"Over {plural(study.comparison.users, 'user')}, {plural(study.comparison.items, 'item')}."
+    masked = (
+        "The items of the user's history are taken out of the ranking. No published figure of RecBole's is made this "
+        f"way, so none stands here.\n\n{_table([*_ours(study, MASKED), *_of_baselines(study, MASKED)])}"
+    )
+    own = study.recommenders
+    trainings = [tables.trainings(own), *tables.recipe_tables(own, "Where the recipes differ")]
     sections = [
         Section("In short", bullets([_in_short(study, model) for model in _models(study)])),
         Section("Before reading the numbers", bullets(_cautions(study))),
         Section(
             "History unmasked, next to the published figures",
-            "\n\n".join(parts),
+            f"{over} {told}\n\n{_next_to_published(study)}",
             tuple(next_to_published(study, metric) for metric in METRICS),
         ),
         Section("At or above the published figures", _verdicts(study)),
-        Section("History masked", f"{_MASKED_ALONE}\n\n{table(_HEADER, _ours(study, MASKED), text_columns=5)}"),
+        Section("History masked", masked),
         Section("Where the published figures are from", _sources()),
         Section("Data", _data(study)),
-        Section("How the models were trained", _trainings(study)),
+        Section("How the models were trained", "\n\n".join(trainings)),
         Section("How to read this", _HOW_TO_READ),
     ]
     title = f"{PAPER[DATASET].title} in RecBole's order of events: {plural(len(study.recipes), 'recipe')}"
     return Report(DATASET, title, sections, study.results())
-
-
-_MASKED_ALONE: Final = (
-    "The items of the user's history are taken out of the ranking. No published figure of "
-    "RecBole's is made this way, so none stands here."
-)
 
 
 def _models(study: Reproduction) -> list[str]:
@@ -112,7 +103,7 @@ def _judged(judgements: list[Judgement]) -> str:
 
 
 def _cautions(study: Reproduction) -> list[str]:
-    lines = [comparability(study.recommenders, PAPER[DATASET])]
+    lines = [findings.comparability(study.recommenders, PAPER[DATASET])]
     if study.other_data:
         lines.append(f"No published figure stands next to these numbers, and nothing is judged: {study.other_data}.")
     short = [
@@ -125,10 +116,12 @@ def _cautions(study: Reproduction) -> list[str]:
             f"Recipe `paper` is bounded by the time of a CPU: it asks for up to {PUBLISHED_EPOCHS} epochs, and here "
             f"had {listed(short)}. What is below a published figure there may be under-trained."
         )
-    few = [_labelled(recipe) for recipe in study.recipes if len(recipe.trainings) < 3]
+    few = [escape(recipe.label) for recipe in study.recipes if len(recipe.trainings) < 3]
     if few:
         lines.append(f"Fewer than three seeds say nothing about the spread between seeds: {'; '.join(few)}.")
-    unfinished = [_labelled(recipe) for recipe in study.recipes if ran_out_of_epochs(study.recommenders, recipe.label)]
+    unfinished = [
+        escape(recipe.label) for recipe in study.recipes if ran_out_of_epochs(study.recommenders, recipe.label)
+    ]
     if unfinished:
         lines.append(
             "Under-trained: training ended because its epochs ran out, and the best epoch was among the last two; more "
@@ -136,56 +129,47 @@ def _cautions(study: Reproduction) -> list[str]:
         )
     profiles = {recipe.profile for recipe in study.recipes}
     lines += [f"Profile {name} {caution}." for name, caution in PROFILE_CAUTIONS.items() if name in profiles]
-    return [*lines, *other_copies(study.recommenders)]
-
-
-def _labelled(recipe: Recipe) -> str:
-    return escape(recipe.label)
+    return [*lines, *findings.other_copies(study.recommenders)]
 
 
 def _next_to_published(study: Reproduction) -> str:
     """Return our recipes and the published figures, grouped by model, and the baselines."""
-    ours = {recipe.label: line for recipe, line in zip(study.recipes, _ours(study, UNMASKED), strict=False)}
+    ours = list(zip(study.recipes, _ours(study, UNMASKED), strict=True))
     rows = []
     for model in _models(study):
-        rows += [ours[recipe.label] for recipe in study.recipes if recipe.model == model]
+        rows += [line for recipe, line in ours if recipe.model == model]
         rows += [
-            [
-                f"*{escape(model)}*", f"*{escape(one.source)}*", MISSING, one.hit_10, one.ndcg_10 or MISSING,
-                MISSING, MISSING, MISSING,
-            ]
+            [f"*{escape(model)}*", f"*{escape(one.source)}*", MISSING, one.hit_10, one.ndcg_10 or MISSING, *_UNKNOWN]
             for one in study.published(model)
-        ]  # fmt: skip
-    rows += _of_baselines(study, UNMASKED)
-    return table(_HEADER, rows, text_columns=5)
+        ]
+    return _table([*rows, *_of_baselines(study, UNMASKED)])
+
+
+def _table(rows: list[list[str]]) -> str:
+    return table(["Model", "Recipe", "Repeat term", "HIT@10", "NDCG@10", "Seeds", "Epochs", "CPU minutes"], rows, 5)
 
 
 def _ours(study: Reproduction, protocol: str) -> list[list[str]]:
-    """Return a line for each of our recipes, then the baselines."""
-    lines = [
+    """Return a line for each of our recipes."""
+    return [
         [
             escape(recipe.model),
             f"`{escape(recipe.profile)}`",
             "yes" if recipe.repeat_term else "no",
-            *_metrics(study, recipe.label, protocol),
+            *(study.row(recipe.label, protocol, metric).mean.text() for metric in METRICS),
             listed([str(one.seed) for one in recipe.trainings]),
             f"{listed([f'{epochs:,}' for epochs in recipe.epochs])} of {recipe.most_epochs:,}",
             f"{recipe.cpu_minutes:,.1f}",
         ]
         for recipe in study.recipes
     ]
-    return [*lines, *_of_baselines(study, protocol)]
 
 
 def _of_baselines(study: Reproduction, protocol: str) -> list[list[str]]:
     return [
-        [name, "baseline", MISSING, *_metrics(study, name, protocol), MISSING, MISSING, MISSING] for name in BASELINES
+        [name, "baseline", MISSING, *(study.row(name, protocol, metric).mean.text() for metric in METRICS), *_UNKNOWN]
+        for name in BASELINES
     ]
-
-
-def _metrics(study: Reproduction, name: str, protocol: str) -> list[str]:
-    rows = [study.row(name, protocol, metric) for metric in METRICS]
-    return [row.mean.text() for row in rows]
 
 
 def _verdicts(study: Reproduction) -> str:
@@ -219,17 +203,11 @@ def _sources() -> str:
 
 def _data(study: Reproduction) -> str:
     manifest = study.recommenders.manifest
-    return "\n\n".join(
-        [
-            sequence_lengths(study.recommenders),
-            tables.data_counts(manifest, PAPER[DATASET]),
-            event_order(manifest["event_order"]),
-            tables.sources(manifest),
-            bullets(COMMON_NOTES[:2]),
-        ]
-    )
-
-
-def _trainings(study: Reproduction) -> str:
-    own = study.recommenders
-    return "\n\n".join([tables.trainings(own), *tables.recipe_tables(own, "Where the recipes differ")])
+    parts = [
+        findings.sequence_lengths(study.recommenders),
+        tables.data_counts(manifest, PAPER[DATASET]),
+        findings.event_order(manifest["event_order"]),
+        tables.sources(manifest),
+        bullets(COMMON_NOTES[:2]),
+    ]
+    return "\n\n".join(parts)

@@ -125,10 +125,7 @@ class Reproduction:
 
     def row(self, name: str, protocol: str, metric: str) -> ModelRow:
         """Return the mean and interval of a recipe, by its label, or of a baseline."""
-        row = model_row(self.comparison, name, protocol, metric)
-        if row is None:
-            raise ValueError(f"{name} was not compared")
-        return row
+        return model_row(self.comparison, name, protocol, metric)
 
     def judgements(self) -> list[Judgement]:
         """Return every published figure next to every recipe of its model; none where the data are others."""
@@ -222,12 +219,6 @@ def gather_reproduction(
 ) -> Reproduction:
     """Check that everything belongs together and compares with the published figures, and return the study.
 
-    Args:
-        manifest: the data set's.
-        dataset: its sequences.
-        evaluated: metrics and ranks of every training.
-        resamples: of the bootstrap over users.
-
     Raises:
         InputError: another data set, split or order of events than the published figures are of; files that do not
             belong together.
@@ -245,9 +236,8 @@ def gather_reproduction(
                 f"the models of the published figures were not: train it with {REFIT}=false"
             )
         check_ranks(evaluation, ranks)
-    recommenders = gather_recommenders(
-        manifest, [renamed(evaluation, _label(evaluation)) for evaluation, _ in evaluated], []
-    )
+    labelled = [renamed(evaluation, _label(evaluation)) for evaluation, _ in evaluated]
+    recommenders = gather_recommenders(manifest, labelled, [])
     found: dict[str, list[EvaluationSummary]] = {}
     for evaluation, _ in sorted(evaluated, key=lambda pair: (_label(pair[0]), pair[0].seed)):
         found.setdefault(_label(evaluation), []).append(evaluation)
@@ -286,10 +276,7 @@ def _names(recipe: Recipe | None) -> dict[str, Any]:
 
 
 def _interval(row: ModelRow) -> dict[str, Any]:
+    mean = row.mean
     return {
-        "protocol": row.protocol,
-        "metric": row.metric,
-        "value": row.mean.value,
-        "low": row.mean.low,
-        "high": row.mean.high,
-    }
+        "protocol": row.protocol, "metric": row.metric, "value": mean.value, "low": mean.low, "high": mean.high,
+    }  # fmt: skip
