@@ -1,6 +1,6 @@
 import pytest
 
-from ssm4rec.data.addresses import expand_addresses
+from ssm4rec.data.locations import expand_addresses
 from ssm4rec.runtime.errors import InputError
 
 

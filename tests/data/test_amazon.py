@@ -88,5 +88,3 @@ def test_another_table_has_other_columns(tmp_path):
     path.write_text("user,item\n1,2\n")
     with pytest.raises(InputError, match="no column 'user_id'; its columns are user, item"):
         read_amazon(SourceOptions("amazon-2023-beauty", tmp_path, str(path), form="rating_only"))
-    with pytest.raises(InputError, match="--form half: unknown; use one of raw, rating_only"):
-        read_amazon(SourceOptions("amazon-2023-beauty", tmp_path, str(path), form="half"))

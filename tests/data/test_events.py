@@ -65,6 +65,11 @@ def test_titles(tmp_path, ending):
     assert polars.concat(read_data_set(options).titles).rows() == [("3", "a, b"), ("4", "c")]
 
 
+def test_a_name_that_tells_no_format(tmp_path):
+    with pytest.raises(InputError, match=r"e\.txt: the name does not tell the format; set --format to one of csv, j"):
+        read_data_set(SourceOptions("events", tmp_path, f"{tmp_path}/e.txt", **COLUMNS))
+
+
 def test_without_a_source_and_of_unknown_name(tmp_path):
     with pytest.raises(InputError, match="--dataset events needs --source"):
         read_data_set(SourceOptions("events", tmp_path))

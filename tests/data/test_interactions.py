@@ -5,6 +5,7 @@ from decimal import Decimal
 import pyarrow
 import pytest
 
+from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.interactions import Columns, encode
 from ssm4rec.runtime.errors import InputError
 
@@ -24,7 +25,7 @@ def test_ids_survive_the_encoding_across_batches_and_files():
             who, what, when = zip(*part[begin : begin + 700], strict=True)
             yield batch(who=who, what=what, when=when, liked=[None] * len(who))
 
-    found = encode([("a", batches(rows[:2_000])), ("b", batches(rows[2_000:]))], COLUMNS)
+    found = encode([("a", batches(rows[:2_000])), ("b", batches(rows[2_000:]))], COLUMNS, "auto", BadRows())
     frame = found.frame.select("user", "item", "time").cast({"user": str, "item": str})
     assert frame.rows() == [(who, str(what), when) for who, what, when in rows]
     assert found.frame["user"].to_physical().n_unique() == len({row[0] for row in rows})
@@ -35,11 +36,17 @@ def test_ratings_as_numbers_and_as_text():
     warehouse = [Decimal("4.5"), None, None, Decimal(1)]
     for liked in ([4.5, None, float("nan"), 1], ["4.5", "", "", "1"], warehouse):
         table = batch(who=list("abcd"), what=list("wxyz"), when=[1, 2, 3, 4], liked=liked)
-        assert encode([("f", iter([table]))], COLUMNS).frame["rating"].to_list() == [4.5, None, None, 1]
+        assert encode([("f", iter([table]))], COLUMNS, "auto", BadRows()).frame["rating"].to_list() == [
+            4.5,
+            None,
+            None,
+            1,
+        ]
 
 
 def test_without_ratings():
-    found = encode([("f", iter([batch(who=["a"], what=["b"], when=[1])]))], Columns("who", "what", "when"))
+    batches = iter([batch(who=["a"], what=["b"], when=[1])])
+    found = encode([("f", batches)], Columns("who", "what", "when"), "auto", BadRows())
     assert not found.has_ratings
     assert found.frame["rating"].to_list() == [None]
 
@@ -60,7 +67,7 @@ def test_without_ratings():
 def test_a_bad_value_is_named_by_its_row_in_the_file(change, message):
     good = {"who": ["a", "b"], "what": ["x", "y"], "when": [1, 2], "liked": [1, 2]}
     with pytest.raises(InputError, match=message):
-        encode([("f", iter([batch(**good), batch(**good | change)]))], COLUMNS)
+        encode([("f", iter([batch(**good), batch(**good | change)]))], COLUMNS, "auto", BadRows())
 
 
 def test_no_events():
@@ -69,4 +76,4 @@ def test_no_events():
     )
     for batches in ([], [empty]):
         with pytest.raises(InputError, match="f: no events in it"):
-            encode([("f", iter(batches))], COLUMNS)
+            encode([("f", iter(batches))], COLUMNS, "auto", BadRows())

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ssm4rec.data.data_sets import read_data_set
-from ssm4rec.data.locations import check_address, file_name, local_path, split_addresses
-from ssm4rec.data.names import data_set_name
-from ssm4rec.data.readers import guess_format
+from ssm4rec.data.data_sets import data_set_name, read_data_set
+from ssm4rec.data.locations import check_address, file_name, format_of_name, local_path, split_addresses
 from ssm4rec.data.source import SourceOptions
 from ssm4rec.runtime.errors import InputError
 
@@ -70,7 +68,7 @@ def test_a_pattern_that_is_a_file_is_the_file(tmp_path: Path) -> None:
 
 def test_addresses_of_other_machines() -> None:
     assert file_name("https://host/a%20b.csv.gz?signature=x/y#part") == "a b.csv.gz"
-    assert guess_format("https://host/a.csv?version=1.parquet") == "csv"
+    assert format_of_name("https://host/a.csv?version=1.parquet") == "csv"
     assert local_path("s3://bucket/a.csv") is None
     for address in ("ftp://host/a.csv", "htp://host/a.csv", "c:a.csv"):
         with pytest.raises(InputError, match="unknown kind of address; use a path, file://"):

@@ -5,7 +5,8 @@ import polars
 import pytest
 
 from ssm4rec.data import download, movielens
-from ssm4rec.data.movielens import check_movielens, read_movielens
+from ssm4rec.data.data_sets import check_data_set
+from ssm4rec.data.movielens import read_movielens
 from ssm4rec.data.source import SourceOptions
 from ssm4rec.runtime.errors import InputError
 
@@ -120,7 +121,7 @@ def test_bad_rows_of_an_archive_are_dropped(archive, tmp_path):
 
 def test_titles_are_in_the_archive(tmp_path):
     with pytest.raises(InputError, match="--items-source: the titles of ml-1m are in its archive"):
-        check_movielens(SourceOptions("ml-1m", tmp_path, items_source="titles.csv"))
+        check_data_set(SourceOptions("ml-1m", tmp_path, items_source="titles.csv"))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ssm4rec.data.names import data_set_name
+from ssm4rec.data.data_sets import data_set_name
 from ssm4rec.runtime.errors import InputError
 
 

@@ -8,18 +8,21 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from ssm4rec.data.readers import guess_format, read_batches
+from ssm4rec.data.bad_rows import BadRows
+from ssm4rec.data.locations import format_of_name
+from ssm4rec.data.readers import read_batches
+from ssm4rec.data.streams import TextForm
 from ssm4rec.runtime.errors import InputError
 
 
 def rows_of(path, kind, columns, ids=()):
-    return pyarrow.Table.from_batches(read_batches(path, kind, columns, ids)).to_pylist()
+    return pyarrow.Table.from_batches(read_batches(path, kind, columns, ids, TextForm(), BadRows())).to_pylist()
 
 
-def raised(path, kind, columns, **arguments):
+def raised(path, kind, columns):
     """Return the one line of the error."""
     with pytest.raises(InputError) as raising:
-        list(read_batches(path, kind, columns, **arguments))
+        rows_of(path, kind, columns)
     assert "\n" not in str(raising.value)
     return str(raising.value)
 
@@ -142,11 +145,7 @@ def test_a_bad_row_is_named(tmp_path):
 
 def test_formats_by_name():
     names = ["a.CSV", "https://x/a.csv.gz?key=1", "b.jsonl", "b.ndjson.gz", "s3://c/d.parquet"]
-    assert [guess_format(name) for name in names] == ["csv", "csv", "jsonl", "jsonl", "parquet"]
-    with pytest.raises(InputError, match="set --format"):
-        guess_format("events.txt")
-    with pytest.raises(InputError, match="--format xml: unknown"):
-        read_batches("events.xml", "xml", ["a"])
+    assert [format_of_name(name) for name in names] == ["csv", "csv", "jsonl", "jsonl", "parquet"]
 
 
 @pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
@@ -157,4 +156,4 @@ def test_parquet_texts_in_every_encoding(tmp_path, encoding):
     pyarrow.parquet.write_table(
         table, path, use_dictionary=False, column_encoding={"user": encoding}, row_group_size=40
     )
-    assert [text for batch in read_batches(path, "parquet", ["user"]) for text in batch["user"].to_pylist()] == texts
+    assert [row["user"] for row in rows_of(path, "parquet", ["user"])] == texts

@@ -18,11 +18,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.data_sets import read_data_set
 from ssm4rec.data.event_order import in_order
 from ssm4rec.data.readers import read_batches
 from ssm4rec.data.source import SourceOptions
-from ssm4rec.data.streams import BLOCK_BYTES
+from ssm4rec.data.streams import BLOCK_BYTES, TextForm
 from ssm4rec.runtime.errors import InputError
 
 # User, item, second, rating; neither ids nor times in order, and no two times the same.
@@ -379,7 +380,7 @@ def test_a_text_of_many_parquet_rows_is_held_once(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table(table), path, compression="zstd")
     assert path.stat().st_size < 100_000
     longest = 0
-    for batch in read_batches(path, "parquet", ["user_id", "timestamp"]):
+    for batch in read_batches(path, "parquet", ["user_id", "timestamp"], (), TextForm(), BadRows()):
         longest = max(longest, batch.num_rows)
         assert batch.column("timestamp").to_pylist() == sorted(batch.column("timestamp").to_pylist())
     assert longest << 19 <= 256 << 20

@@ -3,23 +3,19 @@
 Licence: none given, so do not redistribute. https://amazon-reviews-2023.github.io/ (Hou et al., arXiv 2403.03952)
 """
 
+from dataclasses import replace
 from typing import Final
 
-from ssm4rec.data.addresses import expand_addresses
-from ssm4rec.data.bad_rows import NEGATIVE_TIME, BadRows
-from ssm4rec.data.download import fetch
-from ssm4rec.data.interactions import Columns, encode
-from ssm4rec.data.readers import format_of_name, read_batches
+from ssm4rec.data.bad_rows import NEGATIVE_TIME
+from ssm4rec.data.locations import expand_addresses, format_of_name
 from ssm4rec.data.source import Source, SourceOptions, titles_source
-from ssm4rec.data.streams import TextForm
-from ssm4rec.data.titles import read_titles
+from ssm4rec.data.tables import Table, read_tables
 from ssm4rec.runtime.errors import InputError
 
 FORMS: Final = ("raw", "rating_only")
 PREFIX: Final = "amazon-2023-"
 
 _BASE: Final = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023"
-_COLUMNS: Final = Columns(user="user_id", item="parent_asin", time="timestamp", rating="rating")
 _ALIASES: Final = {"beauty": "Beauty_and_Personal_Care", "games": "Video_Games"}
 
 CATEGORIES: Final = (
@@ -85,11 +81,9 @@ def amazon_addresses(options: SourceOptions) -> tuple[str, str]:
     ``options.items_source``.
 
     Raises:
-        InputError: there is no such category or form.
+        InputError: there is no such category.
     """
     name = category(options.dataset)
-    if options.form not in FORMS:
-        raise InputError(f"--form {options.form}: unknown; use one of {', '.join(FORMS)}")
     reviews = f"{_BASE}/raw/review_categories/{name}.jsonl.gz"
     if options.form == "rating_only":
         reviews = f"{_BASE}/benchmark/0core/rating_only/{name}.csv.gz"
@@ -107,29 +101,20 @@ def read_amazon(options: SourceOptions) -> Source:
     """
     reviews, metadata = amazon_addresses(options)
     kind = "jsonl" if options.form == "raw" else "csv"
-    files = [fetch(address, options.cache_dir) for address in expand_addresses(reviews)]
-    wanted = (_COLUMNS.user, _COLUMNS.item, _COLUMNS.time, _COLUMNS.rating)
-    named = (_COLUMNS.item, "title")
-    items_files = [
-        (fetch(address, options.cache_dir), format_of_name(address) or "jsonl")
-        for address in expand_addresses(metadata)
-    ]
-    form = TextForm(options.delimiter, options.encoding)
-    bad_rows, bad_titles = BadRows(options.bad_rows, {NEGATIVE_TIME}), BadRows(options.bad_rows)
-    ids = (_COLUMNS.user, _COLUMNS.item)
-    interactions = encode(
-        ((str(file.path), read_batches(file.path, kind, wanted, ids, form, bad_rows)) for file in files),
-        _COLUMNS,
-        "ms",
-        bad_rows,
+    told = replace(
+        options,
+        user_column="user_id",
+        item_column="parent_asin",
+        time_column="timestamp",
+        rating_column="rating",
+        title_column="title",
+        time_unit="ms",
     )
-    titles = read_titles(
-        (
-            (str(file.path), read_batches(file.path, items_kind, named, ids, form, bad_titles))
-            for file, items_kind in items_files
-        ),
-        *named,
-        bad_titles,
+    columns = dict.fromkeys((told.user_column, told.item_column, told.time_column, told.rating_column), "")
+    titled = dict.fromkeys((told.item_column, told.title_column), "")
+    return read_tables(
+        [Table(address, kind, columns) for address in expand_addresses(reviews)],
+        [Table(address, format_of_name(address) or "jsonl", titled) for address in expand_addresses(metadata)],
+        told,
+        always_drop={NEGATIVE_TIME},
     )
-    read = (*files, *(file for file, _ in items_files))
-    return Source(interactions, titles, read, bool(items_files), bad_rows.dropped, bad_titles.dropped)

@@ -47,19 +47,16 @@ class BadRows:
 
     Attributes:
         mode: ``refuse`` or ``drop``.
+        drops_all: whether rows are dropped for every reason.
         dropped: how many were, by reason; a row counts once, with the first thing that is wrong with it.
     """
 
     def __init__(self, mode: str = REFUSE, always_drop: Iterable[str] = ()) -> None:
         self.mode = mode
+        self.drops_all = mode == DROP
         self._always = frozenset(always_drop)
         self.dropped: Counter[str] = Counter()
         self._counting = threading.Lock()  # Arrow reads and parses in several threads
-
-    @property
-    def drops_all(self) -> bool:
-        """Whether rows are dropped for every reason."""
-        return self.mode == DROP
 
     def malformed(self, message: str) -> None:
         """Count a row that has no columns to speak of, or raise InputError with ``message``."""

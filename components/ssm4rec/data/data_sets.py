@@ -1,13 +1,17 @@
-"""The data sets by name."""
+"""The data sets by name: published ones by their own, a person's own events by one that is theirs."""
 
+import glob
+import re
+import unicodedata
+from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
-from ssm4rec.data.addresses import expand_addresses
 from ssm4rec.data.amazon import PREFIX as AMAZON_PREFIX
 from ssm4rec.data.amazon import amazon_addresses, category, read_amazon
-from ssm4rec.data.events import check_columns_here, check_events, read_events
-from ssm4rec.data.locations import check_address, check_here, local_path, split_addresses
-from ssm4rec.data.movielens import MOVIELENS, check_movielens, read_movielens
+from ssm4rec.data.events import NEEDS_SOURCE, check_columns_here, check_events, read_events
+from ssm4rec.data.locations import check_address, check_here, expand_addresses, local_path, split_addresses
+from ssm4rec.data.movielens import MOVIELENS, read_movielens
 from ssm4rec.data.source import Source, SourceOptions, titles_source
 from ssm4rec.runtime.errors import InputError
 
@@ -19,6 +23,9 @@ DATA_SETS: Final = (
     f"{AMAZON_PREFIX}<category>",
     EVENTS,
 )
+_LONGEST_NAME: Final = 80
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ENDINGS: Final = re.compile(r"(\.(gz|csv|tsv|jsonl|ndjson|parquet|inter))+\Z", re.IGNORECASE)
 
 
 def is_published(name: str) -> bool:
@@ -34,7 +41,8 @@ def check_data_set(options: SourceOptions) -> None:
     name = options.dataset
     source, items = split_addresses(options.source), split_addresses(titles_source(options))
     if name in MOVIELENS:
-        check_movielens(options)
+        if options.items_source not in ("", "none"):
+            raise InputError(f"--items-source: the titles of {name} are in its archive; leave the flag out")
     elif name.startswith(AMAZON_PREFIX):
         category(name)
     elif name == EVENTS:
@@ -85,3 +93,61 @@ def read_data_set(options: SourceOptions) -> Source:
     if options.dataset in MOVIELENS:
         return read_movielens(options)
     return read_events(options) if options.dataset == EVENTS else read_amazon(options)
+
+
+def data_set_name(dataset: str, name: str, source: str) -> str:
+    """Return the name of the data set that ``--dataset``, ``--name`` and ``--source`` ask for.
+
+    It stands in manifests, MLflow runs, the registered model ``ssm4rec-<name>``, reports and file names. Own events
+    without a name are called after their file, or after the folder of several files.
+
+    Args:
+        dataset: the kind of data set, such as ``events`` or ``ml-1m``.
+        name: chosen by a person, or "".
+        source: addresses of the events.
+
+    Raises:
+        InputError: the name cannot be one, is that of a published data set, or cannot be told from the source; or a
+            published data set is given another one.
+
+    >>> data_set_name("ml-1m", "", ""), data_set_name("events", "", "s3://shop/My%20clicks.csv.gz")
+    ('ml-1m', 'My-clicks')
+    >>> data_set_name("events", "", "shop/monday.csv, shop/tuesday.csv"), data_set_name("events", "", "shop/*.csv")
+    ('shop', 'shop')
+    """
+    if dataset != EVENTS:
+        if name not in ("", dataset):
+            raise InputError(f"--name {name}: --dataset {dataset} has its own name; leave --name out")
+        return dataset
+    if not (name or source):
+        raise InputError(NEEDS_SOURCE)
+    chosen = name or _name_of(source)
+    if not _NAME.fullmatch(chosen) or len(chosen) > _LONGEST_NAME:
+        raise InputError(
+            f"--name {name[:_LONGEST_NAME]!r}: use letters, digits, '.', '_' and '-', beginning with a letter or "
+            f"digit, at most {_LONGEST_NAME} characters"
+            if name
+            else f"--source {source[:_LONGEST_NAME]!r}: gives the data set no name; set one with --name"
+        )
+    if is_published(chosen.lower()):
+        raise InputError(f"--name {chosen}: is the name of a published data set; set another --name for your own data")
+    return chosen
+
+
+def _name_of(source: str) -> str:
+    """Return what the addresses suggest as a name, made of characters that a name may have; "" if they do not."""
+    paths = [_path(address) for address in split_addresses(source)]
+    if len(paths) != 1:
+        folders = {path.parent for path in paths}
+        stem = folders.pop().name if len(folders) == 1 else ""
+    elif glob.has_magic(str(paths[0])) and not paths[0].is_file():
+        stem = next(folder.name for folder in paths[0].parents if not glob.has_magic(str(folder)))
+    else:
+        stem = _ENDINGS.sub("", paths[0].name)
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._]+", "-", plain).strip("-._")[:_LONGEST_NAME]
+
+
+def _path(address: str) -> Path:
+    path = local_path(address)
+    return path.absolute() if path else Path(unquote(urlsplit(address).path))

@@ -196,7 +196,8 @@ def _download_rest(address: str, part: Path, about_part: Path) -> str:
     with open_remote(address) as remote, part.open("ab") as file:
         identity = {"version": remote.version, "bytes": remote.bytes}
         if file.tell() and not (_says(about_part, identity) and _begin_at(remote, file.tell())):
-            return _restart(address, part, about_part)
+            part.unlink()
+            return _download_rest(address, part, about_part)
         write_json(about_part, identity)
         if not file.tell():
             log.info("downloading %s (%s)", public_text(address), _megabytes(remote.bytes))
@@ -211,11 +212,6 @@ def _download_rest(address: str, part: Path, about_part: Path) -> str:
                 file.truncate(0)
             raise InterruptedAttemptError(f"{file.tell()} of {remote.bytes} bytes came")
     return remote.version
-
-
-def _restart(address: str, part: Path, about_part: Path) -> str:
-    part.unlink()
-    return _download_rest(address, part, about_part)
 
 
 def _begin_at(remote: Remote, offset: int) -> bool:

@@ -13,7 +13,6 @@ orders are of two data sets, and every report says which it is.
 Shapes: N events of all users, U users, V items.
 """
 
-from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy
@@ -33,28 +32,6 @@ _LAGS: Final = 4
 """Pairs of a tie that stand at most so many places apart are compared between users."""
 _MOST_PAIRS: Final = 8_000_000
 """Of users evenly chosen, if there are more: some seconds of work, and the share is exact to four digits."""
-
-
-@dataclass(frozen=True)
-class OrderFacts:
-    """What the order of events means for a data set; the manifest has it under ``event_order``.
-
-    Attributes:
-        name: of ``EVENT_ORDERS``.
-        neighbours_that_tie: share of the pairs of events next to each other, of one user, whose times tie under
-            this order; 0 without such a pair.
-        pairs_in_one_order: how often two users whose ties hold the same two items have them in the same order:
-            .5 by chance, 1 if the file decides; None if no two users can be compared.
-        targets_in_ties: share of the test targets whose time ties with another event of their user: another rule
-            of ties could have made that event the target; 0 without targets.
-        targets_that_repeat: share of the test targets that are in the user's history; 0 without targets.
-    """
-
-    name: str
-    neighbours_that_tie: float
-    pairs_in_one_order: float | None
-    targets_in_ties: float
-    targets_that_repeat: float
 
 
 def in_order(frame: polars.DataFrame, order: str, time_kind: str) -> polars.DataFrame:
@@ -98,7 +75,15 @@ def order_facts(
         targets: places of the test targets in these arrays.
 
     Returns:
-        :class:`OrderFacts` as a dictionary.
+        What the manifest has under ``event_order``:
+
+        - ``neighbours_that_tie``: share of the pairs of events next to each other, of one user, whose times tie under
+          this order; 0 without such a pair.
+        - ``pairs_in_one_order``: how often two users whose ties hold the same two items have them in the same order:
+          .5 by chance, 1 if the file decides; None if no two users can be compared.
+        - ``targets_in_ties``: share of the test targets whose time ties with another event of their user: another rule
+          of ties could have made that event the target; 0 without targets.
+        - ``targets_that_repeat``: share of the test targets that are in the user's history; 0 without targets.
     """
     keys = (times / (1 if time_kind == ORDER else 1000)).astype(numpy.float32) if name == RECBOLE else times
     neighbours = users[1:] == users[:-1]
@@ -106,15 +91,13 @@ def order_facts(
     in_tie = numpy.zeros(len(users), dtype=bool)
     in_tie[1:] |= tied
     in_tie[:-1] |= tied
-    return asdict(
-        OrderFacts(
-            name,
-            float(tied.sum() / max(1, neighbours.sum())),
-            _in_one_order(tied, users, items),
-            float(in_tie[targets].sum() / max(1, len(targets))),
-            float(repeats(users, items)[targets].sum() / max(1, len(targets))),
-        )
-    )
+    return {
+        "name": name,
+        "neighbours_that_tie": float(tied.sum() / max(1, neighbours.sum())),
+        "pairs_in_one_order": _in_one_order(tied, users, items),
+        "targets_in_ties": float(in_tie[targets].sum() / max(1, len(targets))),
+        "targets_that_repeat": float(repeats(users, items)[targets].sum() / max(1, len(targets))),
+    }
 
 
 def _in_one_order(tied: numpy.ndarray, users: Int32s, items: Int32s) -> float | None:

@@ -1,7 +1,7 @@
 """Filters over interactions, each with the counts before and after it."""
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, Literal
 
 import numpy
 import polars
@@ -9,8 +9,6 @@ import polars
 from ssm4rec.runtime.errors import InputError
 
 DEDUPLICATE: Final = ("none", "first", "last")
-
-Counts = dict[str, int]
 
 
 def filter_interactions(
@@ -30,20 +28,10 @@ def filter_interactions(
     Raises:
         InputError: a filter leaves nothing.
     """
-    steps: list[tuple[str, str, Callable[[polars.DataFrame], polars.DataFrame]]] = [
-        ("deduplicate", deduplicate, lambda events: _drop_duplicates(events, deduplicate)),
-        (
-            "minimum-rating",
-            "none" if minimum_rating is None else str(minimum_rating),
-            lambda events: events if minimum_rating is None else events.filter(polars.col("rating") >= minimum_rating),
-        ),
-        ("k-core", str(k_core), lambda events: keep_core(events, k_core)),
-    ]
     before = count(frame)
     records: list[dict[str, Any]] = [{"filter": "source", "setting": "", "before": before, "after": before}]
-    for name, setting, apply in steps:
-        frame = apply(frame)
-        after = count(frame)
+    for name, setting, kept in _steps(frame, deduplicate, minimum_rating, k_core):
+        after = count(kept)
         records.append({"filter": name, "setting": setting, "before": before, "after": after})
         if after["interactions"] == 0:
             raise InputError(
@@ -51,10 +39,24 @@ def filter_interactions(
                 f"{before['items']} items, {before['interactions']} interactions); lower --{name}"
             )
         before = after
-    return frame, records
+    return kept, records
 
 
-def count(frame: polars.DataFrame) -> Counts:
+def _steps(
+    frame: polars.DataFrame, deduplicate: str, minimum_rating: float | None, k_core: int
+) -> Iterator[tuple[str, str, polars.DataFrame]]:
+    """Yield each filter's name and setting, and what it leaves of what the one before it left."""
+    if deduplicate != "none":
+        keep: Literal["first", "last"] = "first" if deduplicate == "first" else "last"
+        frame = frame.unique(["user", "item"], keep=keep, maintain_order=True)
+    yield "deduplicate", deduplicate, frame
+    if minimum_rating is not None:
+        frame = frame.filter(polars.col("rating") >= minimum_rating)
+    yield "minimum-rating", "none" if minimum_rating is None else str(minimum_rating), frame
+    yield "k-core", str(k_core), keep_core(frame, k_core)
+
+
+def count(frame: polars.DataFrame) -> dict[str, int]:
     """Return the numbers of distinct users, of distinct items and of interactions."""
     return {
         "users": int(numpy.count_nonzero(numpy.bincount(frame["user"].to_physical()))),
@@ -77,15 +79,3 @@ def keep_core(frame: polars.DataFrame, k: int) -> polars.DataFrame:
         if enough.all():
             return frame[kept]
         kept, users, items = kept[enough], users[enough], items[enough]
-
-
-def _drop_duplicates(frame: polars.DataFrame, which: str) -> polars.DataFrame:
-    match which:
-        case "none":
-            return frame
-        case "first":
-            return frame.unique(["user", "item"], keep="first", maintain_order=True)
-        case "last":
-            return frame.unique(["user", "item"], keep="last", maintain_order=True)
-        case _:
-            raise InputError(f"--deduplicate {which}: unknown; use one of {', '.join(DEDUPLICATE)}")

@@ -1,7 +1,7 @@
 """Events in memory: ids encoded while they are read, so that a row costs 20 bytes however long its ids are."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars
 import pyarrow
@@ -42,23 +42,19 @@ class Interactions:
 
 
 def encode(
-    files: Iterable[tuple[str, Iterator[pyarrow.RecordBatch]]],
-    columns: Columns,
-    time_unit: str = "auto",
-    bad_rows: BadRows | None = None,
+    files: Iterable[tuple[str, Iterator[pyarrow.RecordBatch]]], columns: Columns, time_unit: str, bad_rows: BadRows
 ) -> Interactions:
     """Read all batches of all files into one table, in file order.
 
     Args:
         files: names (for messages) and batches that have the columns of ``columns``.
         time_unit: the unit of numbers in the time column, ``auto`` to tell by their size, file by file.
-        bad_rows: what becomes of bad rows; by default the first one is refused.
+        bad_rows: what becomes of bad rows.
 
     Raises:
         InputError: a row is bad and not to be dropped (the message names it), files differ in what their times are, an
             id is spelled in two ways, or there is no event.
     """
-    bad_rows = bad_rows or BadRows()
     reading = _Reading(columns, time_unit, bad_rows)
     name = ""
     read: list[tuple[str, polars.DataFrame, FileTimes]] = []
@@ -78,15 +74,19 @@ def encode(
     return Interactions(frame.select("user", "item", "time", "rating"), kind, bool(columns.rating))
 
 
+def _new_kind() -> polars.Categorical:
+    return polars.Categorical(polars.Categories.random())
+
+
+@dataclass(frozen=True)
 class _Reading:
     """Reads files with one category table for users and one for items: equal ids get equal codes."""
 
-    def __init__(self, columns: Columns, time_unit: str, bad_rows: BadRows) -> None:
-        self.columns = columns
-        self.time_unit = time_unit
-        self.bad_rows = bad_rows
-        self.user_kind = polars.Categorical(polars.Categories.random())
-        self.item_kind = polars.Categorical(polars.Categories.random())
+    columns: Columns
+    time_unit: str
+    bad_rows: BadRows
+    user_kind: polars.Categorical = field(default_factory=_new_kind)
+    item_kind: polars.Categorical = field(default_factory=_new_kind)
 
     def file(
         self, name: str, batches: Iterator[pyarrow.RecordBatch], bar: tqdm
@@ -107,10 +107,8 @@ class _Reading:
         resolved = resolve_times(times, self.time_unit, name, self.columns.time, self.bad_rows)
         frame = polars.concat(frames)
         if resolved.good is not None:
-            frame = frame.filter(polars.Series(resolved.good))
-        if not frame.height:
-            return None
-        return frame.with_columns(polars.Series("time", resolved.values)), resolved
+            frame = frame.filter(resolved.good)
+        return (frame.with_columns(polars.Series("time", resolved.values)), resolved) if frame.height else None
 
     def _batch(self, batch: pyarrow.RecordBatch, name: str, first_row: int) -> tuple[polars.DataFrame, Times]:
         columns = self.columns
@@ -121,22 +119,15 @@ class _Reading:
             if columns.rating:
                 ratings, rating_problems = read_ratings(batch.column(columns.rating), columns.rating)
             else:
-                ratings, rating_problems = polars.Series([None], dtype=polars.Float32).new_from_index(0, len(users)), []
+                ratings, rating_problems = polars.repeat(None, len(users), dtype=polars.Float32, eager=True), []
         except InputError as error:
             raise InputError(f"{name}, {error}") from None
-        good = self.bad_rows.good(
-            [*user_problems, *item_problems, *time_problems, *rating_problems],
-            batch.num_rows,
-            name,
-            first_row,
-        )
+        problems = [*user_problems, *item_problems, *time_problems, *rating_problems]
+        good = self.bad_rows.good(problems, batch.num_rows, name, first_row)
+        frame = polars.DataFrame({"user": users, "item": items, "rating": ratings})
         if good is not None:
-            kept = polars.Series(good)
-            users, items, ratings = users.filter(kept), items.filter(kept), ratings.filter(kept)
-            times = Times(times.values[good], times.spelling)
-        return polars.DataFrame(
-            {"user": users.cast(self.user_kind), "item": items.cast(self.item_kind), "rating": ratings}
-        ), times
+            frame, times = frame.filter(good), Times(times.values[good], times.spelling)
+        return frame.cast({"user": self.user_kind, "item": self.item_kind}), times
 
 
 def _check_units(files: list[tuple[str, FileTimes]], asked: str) -> None:
@@ -148,9 +139,9 @@ def _check_units(files: list[tuple[str, FileTimes]], asked: str) -> None:
     first_name, first = files[0]
     for name, times in files[1:]:
         if (first.unit == ORDER) != (times.unit == ORDER):
+            first_holds, holds = ("order numbers" if one.unit == ORDER else "times" for one in (first, times))
             raise InputError(
-                f"{first_name} holds {_what(first.unit)} and {name} holds {_what(times.unit)}; prepare them "
-                "separately or set --time-unit"
+                f"{first_name} holds {first_holds} and {name} holds {holds}; prepare them separately or set --time-unit"
             )
     if asked in ("auto", ORDER):
         return
@@ -162,10 +153,6 @@ def _check_units(files: list[tuple[str, FileTimes]], asked: str) -> None:
             f"--time-unit {asked}: {as_asked[0]} is in {asked}, but {name} looks like {unit}; use --time-unit auto, "
             "which tells the unit of each file"
         )
-
-
-def _what(unit: str) -> str:
-    return "order numbers" if unit == ORDER else "times"
 
 
 def _check_spelling(ids: polars.Series, column: str) -> None:

@@ -7,6 +7,7 @@ parsed on its own: that is ten times slower, takes 7 for "7", and names the line
 import io
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,14 +126,15 @@ class _Lines:
                     )
                 except _RepeatedError as error:
                     self._malformed(bad_rows, line, str(error))
+                    continue
                 except (ValueError, RecursionError):
-                    hint = "; write one JSON object a line" if text.strip() in (b"[", b"{") else ""
-                    self._malformed(bad_rows, line, f"not a JSON object: {_shown(text)}{hint}")
+                    values = None
+                if isinstance(values, dict):
+                    yield line, values
                 else:
-                    if isinstance(values, dict):
-                        yield line, values
-                    else:
-                        self._malformed(bad_rows, line, f"not a JSON object: {_shown(text)}")
+                    shown = repr(excerpt(text.decode("utf-8", "replace").strip()))
+                    hint = "; write one JSON object a line" if text.strip() in (b"[", b"{") else ""
+                    self._malformed(bad_rows, line, f"not a JSON object: {shown}{hint}")
 
     def _without_repetition(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
@@ -174,29 +176,20 @@ def _arrow_type(kinds: set[type], is_id: bool) -> pyarrow.DataType | None:
 
 
 def _as_bytes(column: str, value: Any, is_id: bool) -> bytes | None:
-    """Spell a value; raise ValueError if it is neither a text nor a number."""
+    """Spell a value, an id of 7.0 as 7; raise ValueError if it is neither a text nor a number, or no id can be it."""
     if value is None:
         return None
     if not isinstance(value, str):
         raise ValueError(f"{column!r} is {excerpt(json.dumps(value))}, neither a text nor a number")
     if is_id and isinstance(value, _Fraction):
-        return _whole_number(column, value)
+        number = float(value)
+        if math.isnan(number):
+            return None
+        if not number.is_integer() or abs(number) > 2**53:
+            raise ValueError(f"{column!r} is {value}; ids are texts or whole numbers")
+        return str(int(number)).encode()
     try:
         # What was not UTF-8 in the file is not here either, and is found by whoever reads the column.
         return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return value.encode("utf-8", "surrogatepass")
-
-
-def _whole_number(column: str, number: str) -> bytes | None:
-    """Spell an id that is a number with a point without it: 7.0 as 7; None for NaN."""
-    value = float(number)
-    if value != value:
-        return None
-    if not value.is_integer() or abs(value) > 2**53:
-        raise ValueError(f"{column!r} is {number}; ids are texts or whole numbers")
-    return str(int(value)).encode()
-
-
-def _shown(line: bytes) -> str:
-    return repr(excerpt(line.decode("utf-8", "replace").strip()))

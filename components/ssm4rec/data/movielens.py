@@ -62,7 +62,7 @@ class _Movies:
 class _Archive:
     ratings: _Ratings
     movies: _Movies
-    md5: str
+    md5: str = ""
 
 
 _ARCHIVES: Final = {
@@ -88,18 +88,14 @@ MOVIELENS: Final = tuple(_ARCHIVES)
 _WHEEL: Final = "recbole==1.2.1"
 _WHEEL_SHA256: Final = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 _WHEEL_FOLDER: Final = "recbole/dataset_example/ml-100k"
-_WHEEL_RATINGS: Final = _Ratings(
-    f"{_WHEEL_FOLDER}/ml-100k.inter",
-    "\t",
-    Columns("user_id:token", "item_id:token", "timestamp:float", "rating:float"),
+_WHEEL_CONTENT: Final = _Archive(
+    _Ratings(
+        f"{_WHEEL_FOLDER}/ml-100k.inter",
+        "\t",
+        Columns("user_id:token", "item_id:token", "timestamp:float", "rating:float"),
+    ),
+    _Movies(f"{_WHEEL_FOLDER}/ml-100k.item", "\t", has_header=True),
 )
-_WHEEL_MOVIES: Final = _Movies(f"{_WHEEL_FOLDER}/ml-100k.item", "\t", has_header=True)
-
-
-def check_movielens(options: SourceOptions) -> None:
-    """Raise InputError if titles of another place are asked for."""
-    if options.items_source not in ("", "none"):
-        raise InputError(f"--items-source: the titles of {options.dataset} are in its archive; leave the flag out")
 
 
 def read_movielens(options: SourceOptions) -> Source:
@@ -117,16 +113,14 @@ def read_movielens(options: SourceOptions) -> Source:
             raise
         log.info("%s cannot be reached; taking ML-100K from the package index (%s)", official, _WHEEL)
         fetched = _fetch_wheel(options.cache_dir)
-    is_wheel = fetched.path.suffix == ".whl"
-    ratings = _WHEEL_RATINGS if is_wheel else archive.ratings
-    movies = _WHEEL_MOVIES if is_wheel else archive.movies
-    name = f"{fetched.path}:{ratings.member}"
+    if fetched.path.suffix == ".whl":
+        archive = _WHEEL_CONTENT
+    name = f"{fetched.path}:{archive.ratings.member}"
     bad_rows = BadRows(options.bad_rows)
-    interactions = encode(
-        [(name, _read_ratings(fetched.path, name, ratings, bad_rows))], ratings.columns, "s", bad_rows
-    )
+    batches = _read_ratings(fetched.path, name, archive.ratings, bad_rows)
+    interactions = encode([(name, batches)], archive.ratings.columns, "s", bad_rows)
     wants_titles = options.items_source != "none"
-    titles = _read_titles(fetched.path, movies) if wants_titles else iter(())
+    titles = _read_titles(fetched.path, archive.movies) if wants_titles else iter(())
     return Source(interactions, titles, (fetched,), wants_titles, bad_rows.dropped)
 
 
@@ -181,11 +175,6 @@ def _lines(stream: IO[bytes], name: str, encoding: str) -> Iterator[str]:
 
 
 def _fetch_wheel(cache_dir: Path) -> Fetched:
-    """Bring ML-100K inside the RecBole wheel.
-
-    Raises:
-        InputError: the package index does not give it.
-    """
     try:
         path = fetch_wheel(_WHEEL, _WHEEL_SHA256, cache_dir)
     except InputError as error:

@@ -11,55 +11,17 @@ import pyarrow.parquet
 from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.delimited import find_column, read_csv, read_csv_header
 from ssm4rec.data.json_lines import check_jsonl_columns, read_jsonl
-from ssm4rec.data.locations import file_name
 from ssm4rec.data.streams import BLOCK_BYTES, TextForm, readable
 from ssm4rec.data.values import is_text
 from ssm4rec.runtime.errors import InputError
 
-FORMATS: Final = ("csv", "jsonl", "parquet")
-
 _PARQUET_BATCH_ROWS: Final = 1 << 18
 _PARQUET_BATCH_BYTES: Final = 256 << 20
 _FEWEST_ROWS: Final = 64
-_COMPRESSION_ENDINGS: Final = (".gz", ".bz2", ".zst")
-_FORMAT_OF_ENDING: Final = {
-    ".csv": "csv", ".tsv": "csv", ".inter": "csv", ".item": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl",
-    ".json": "jsonl", ".parquet": "parquet",
-}  # fmt: skip
-
-
-def guess_format(address: str) -> str:
-    """Tell the format of a file by its name.
-
-    Raises:
-        InputError: the name does not tell.
-
-    >>> guess_format("s3://bucket/clicks.jsonl.gz")
-    'jsonl'
-    """
-    kind = format_of_name(address)
-    if kind is None:
-        raise InputError(f"{address}: the name does not tell the format; set --format to one of {', '.join(FORMATS)}")
-    return kind
-
-
-def format_of_name(address: str) -> str | None:
-    """Return the format that the name of a file tells, or None.
-
-    >>> format_of_name("ml-100k.inter"), format_of_name("clicks.txt")
-    ('csv', None)
-    """
-    name = Path(file_name(address).lower())
-    return _FORMAT_OF_ENDING.get((name.with_suffix("") if name.suffix in _COMPRESSION_ENDINGS else name).suffix)
 
 
 def read_batches(
-    path: Path,
-    kind: str,
-    columns: Sequence[str],
-    ids: Sequence[str] = (),
-    form: TextForm = TextForm(),  # noqa: B008 # frozen
-    bad_rows: BadRows | None = None,
+    path: Path, kind: str, columns: Sequence[str], ids: Sequence[str], form: TextForm, bad_rows: BadRows
 ) -> Iterator[pyarrow.RecordBatch]:
     """Stream the wanted columns of a file.
 
@@ -68,22 +30,19 @@ def read_batches(
         columns: names; one that stands twice is read once.
         ids: those of them whose numbers are names, so that JSON's 7 is never read as 7.0.
         form: how CSV and JSONL are written.
-        bad_rows: what becomes of malformed rows; by default they are refused.
+        bad_rows: what becomes of malformed rows.
 
     Raises:
         InputError: the file or a column is missing, or the file is malformed; also while the stream is read.
     """
     wanted = list(dict.fromkeys(columns))
-    bad_rows = bad_rows or BadRows()
     match kind:
         case "csv":
             return read_csv(path, wanted, form, bad_rows)
         case "jsonl":
             return read_jsonl(path, wanted, ids, form, bad_rows)
-        case "parquet":
-            return _read_parquet(path, wanted)
         case _:
-            raise InputError(f"--format {kind}: unknown format; use auto, {', '.join(FORMATS)}")
+            return _read_parquet(path, wanted)
 
 
 def check_columns(path: Path, kind: str, columns: Sequence[str], form: TextForm, bad_rows: BadRows) -> None:
@@ -94,7 +53,7 @@ def check_columns(path: Path, kind: str, columns: Sequence[str], form: TextForm,
                 read_csv_header(path, columns, form, replace=bad_rows.drops_all)
         case "jsonl":
             check_jsonl_columns(path, columns, form, bad_rows)
-        case "parquet":
+        case _:
             with readable(path), pyarrow.parquet.ParquetFile(path) as opened:
                 _check_parquet_columns(opened, columns, path)
 
@@ -108,8 +67,7 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.Record
     with readable(path), pyarrow.parquet.ParquetFile(path) as opened:
         _check_parquet_columns(opened, columns, path)
         schema, rows = opened.schema_arrow, _rows_at_a_time(opened.metadata)
-        texts = [column for column in columns if is_text(schema.field(column).type)]
-        texts = _readable_once(opened.metadata, texts)
+        texts = _readable_once(opened.metadata, [name for name in columns if is_text(schema.field(name).type)])
     # A text that stands in many rows is stored once, so a small file may hold gigabytes: it is also read once.
     with readable(path), pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as opened:
         for batch in opened.iter_batches(rows, columns=list(columns)):

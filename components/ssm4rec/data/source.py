@@ -13,22 +13,10 @@ from ssm4rec.data.interactions import Interactions
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Which data set to read, and how; the fields are the flags of the ``prepare_data`` stage.
+    """Which data set to read, and how.
 
-    Attributes:
-        dataset: the data set's name.
-        source: addresses that replace the official one, separated by commas, folders and patterns among them (see
-            ``data/addresses.py``); "": the official one.
-        items_source: the same of files of titles; "": the official one; "none": no titles.
-        any_checksum: accept a file whose checksum is not the published one.
-        cache_dir: where downloads are kept.
-        form: ``raw`` or ``rating_only``, for Amazon Reviews '23.
-        format: ``auto``, ``csv``, ``jsonl`` or ``parquet``, for the user's own events.
-        delimiter: ``auto`` or a key of ``streams.DELIMITERS``, for CSV.
-        encoding: ``auto`` or a Python codec, for CSV and JSONL.
-        bad_rows: ``refuse`` or ``drop``.
-        user_column, item_column, time_column, rating_column, title_column: columns of the user's own events.
-        time_unit: ``auto``, ``s``, ``ms``, ``us``, ``ns`` or ``order``.
+    The fields are settings of the ``prepare_data`` stage, as ``settings/data.py`` describes them, and ``cache_dir`` the
+    folder that it means. ``format``, the columns and ``time_unit`` are those of the user's own events.
     """
 
     dataset: str

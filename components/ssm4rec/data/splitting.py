@@ -1,11 +1,12 @@
 """Where training, validation and test lie in each user's sequence, whose order ``data/event_order.py`` decides."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy
 
-from ssm4rec.artifacts.dataset import Int32s, Int64s, target_places
+from ssm4rec.artifacts.dataset import Int32s, Int64s, read_sequences, read_times, target_places
 from ssm4rec.artifacts.names import SUCCESSIVE
 from ssm4rec.runtime.errors import InputError
 
@@ -156,3 +157,20 @@ def _count_before(moment: int, times: Int64s, offsets: Int64s) -> Int32s:
     running = numpy.concatenate([[0], numpy.cumsum(times < moment)])
     counts: Int32s = (running[offsets[1:]] - running[offsets[:-1]]).astype(numpy.int32)
     return counts
+
+
+def later_training_shares(folder: Path) -> numpy.ndarray[tuple[int], numpy.dtype[numpy.float64]]:
+    """Return, for each user with a test target, the share of all training events that are later than the target.
+
+    Events at the very time of the target are not later. The users are in the order of the dataset folder.
+
+    Raises:
+        InputError: a file is missing or unreadable, or the two files are not of the same events.
+    """
+    dataset = read_sequences(folder)
+    times = read_times(folder, dataset)
+    starts = dataset.offsets[:-1]
+    trained = numpy.sort(times[dataset.trained()])
+    tested = dataset.test_position >= 0
+    targets = times[starts[tested] + dataset.test_position[tested]]
+    return 1 - numpy.searchsorted(trained, targets, side="right") / len(trained)

@@ -111,33 +111,30 @@ def _problems(numbers: numpy.ndarray, unit: str, guessed: bool, column: str) -> 
     def problem(reason: str, rows: Mask, what: str) -> Problem:
         return Problem(column, reason, rows, lambda index: f"not a time: {numbers[index]} {what}")
 
-    negative = problem(NEGATIVE_TIME, numbers < 0, "is negative; remove such rows")
-    if unit == ORDER:
-        fractions = problem(
-            UNREADABLE,
-            numbers != numpy.rint(numbers),
-            "has a fraction, and order numbers are whole; times are seconds (or ms, us, ns) since 1970; choose another "
-            "--time-column or set --time-unit",
-        )
-        is_float = numbers.dtype.kind == "f"
-        wide = numbers >= (EXACT_UP_TO[64] if is_float else numpy.inf)
-        large = numbers >= RANGES["s"][0] if guessed else numpy.zeros(len(numbers), dtype=bool)
-        return [
-            negative,
-            fractions,
-            problem(UNREADABLE, wide, "is too large for a float to hold exactly; write the column as integers"),
-            problem(UNREADABLE, large, _IN_NO_UNIT),
-        ]
     low, high = RANGES[unit]
-    if guessed:
-        early = (
+    found = [problem(NEGATIVE_TIME, numbers < 0, "is negative; remove such rows")]
+    if unit == ORDER:
+        fraction = (
+            "has a fraction, and order numbers are whole; times are seconds (or ms, us, ns) since 1970; choose another "
+            "--time-column or set --time-unit"
+        )
+        found.append(problem(UNREADABLE, numbers != numpy.rint(numbers), fraction))
+        if numbers.dtype.kind == "f":
+            wide = "is too large for a float to hold exactly; write the column as integers"
+            found.append(problem(UNREADABLE, numbers >= EXACT_UP_TO[64], wide))
+        if guessed:
+            found.append(problem(UNREADABLE, numbers >= high, _IN_NO_UNIT))
+    elif guessed:
+        other = (
             f"is not a time between 1973 and 2200 in {unit}, as most are; remove such rows, or set --time-unit {unit}"
         )
-        return [negative, problem(UNREADABLE, (numbers < low) | (numbers >= high), early)]
-    return [negative, problem(UNREADABLE, numbers >= high, f"{unit} is after the year 2200; correct --time-unit")]
+        found.append(problem(UNREADABLE, (numbers < low) | (numbers >= high), other))
+    else:
+        found.append(problem(UNREADABLE, numbers >= high, f"{unit} is after the year 2200; correct --time-unit"))
+    return found
 
 
 def _likely_unit(numbers: numpy.ndarray) -> str:
     """Return the unit in whose range most of the numbers lie; ``order`` for small ones, or where none fits."""
     counts = {unit: int(((numbers >= low) & (numbers < high)).sum()) for unit, (low, high) in RANGES.items()}
-    return max(counts, key=lambda unit: counts[unit])
+    return max(counts, key=counts.__getitem__)

@@ -1,5 +1,6 @@
 """The time column of events, in any of the usual spellings, as numbers or as microseconds since 1970."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,11 +62,9 @@ def parse_times(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]
         # As BigQuery writes them: "2016-01-01 00:00:00 UTC".
         if pyarrow.compute.any(pyarrow.compute.ends_with(texts, " UTC"), min_count=0).as_py():
             texts = pyarrow.compute.replace_substring_regex(texts, r"(\d) UTC$", r"\1Z")
-        if not len(texts):
-            return Times(numpy.zeros(0, dtype=numpy.int64), "number"), []
         times, problems = _parse_texts(texts, name)
-        return times, [missing, *undecodable, *problems]
-    if pyarrow.types.is_integer(kind):
+        problems = [*undecodable, *problems]
+    elif pyarrow.types.is_integer(kind):
         times, problems = _parse_integers(column, name)
     elif pyarrow.types.is_floating(kind) or pyarrow.types.is_decimal(kind):
         times, problems = _parse_fractions(column, name)
@@ -121,11 +120,11 @@ def _parse_dates(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]
 def _parse_texts(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]:
     """Read texts as numbers or as dates, whichever most of them are."""
     pieces = _cast_pieces(column, 0)
-    sizes: dict[str, int] = {}
+    sizes: Counter[str] = Counter()
     for _, size, piece in pieces:
         if piece is not None:
-            sizes[piece.spelling] = sizes.get(piece.spelling, 0) + size
-    spelling = max(sizes, key=lambda one: sizes[one], default="number")
+            sizes[piece.spelling] += size
+    spelling = max(sizes, key=sizes.__getitem__, default="number")
     taken = [(start, size, piece) for start, size, piece in pieces if piece is not None and piece.spelling == spelling]
     kind = numpy.result_type(numpy.int64, *(piece.values for _, _, piece in taken))
     values = numpy.zeros(len(column), dtype=kind)

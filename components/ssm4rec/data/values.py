@@ -67,8 +67,7 @@ def _whole_numbers(column: pyarrow.Array, name: str, what: str) -> tuple[pyarrow
 
 
 def read_texts(column: pyarrow.Array, name: str, what: str) -> tuple[pyarrow.Array, list[Problem]]:
-    """Return a column of texts or bytes as valid UTF-8; what is not becomes null and is a problem."""
-    column = plain(column)
+    """Return a plain column of texts or bytes as valid UTF-8; what is not becomes null and is a problem."""
     try:
         texts = column if pyarrow.types.is_large_string(column.type) else column.cast(pyarrow.string())
         texts.validate(full=True)

@@ -5,7 +5,6 @@ A study finds the states of all its sources when it starts, and hands them to th
 text is a JSON object of address and state; a person may give any other text, which is then only part of the key.
 """
 
-import datetime
 import hashlib
 import json
 import os
@@ -15,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ssm4rec.data.addresses import expand_address
+import numpy
+
 from ssm4rec.data.download import cached_record
-from ssm4rec.data.locations import check_address, check_here, local_path
+from ssm4rec.data.locations import check_address, check_here, expand_address, local_path
 from ssm4rec.data.remote import InterruptedAttemptError, UnreachableError, open_remote
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import InputError
@@ -69,7 +69,11 @@ def file_state(address: str, cache_dir: Path | None = None) -> str:
     """
     if path := local_path(address):
         files = expand_address(address)
-        return _file_state(path) if files == [address] else files_state(_marks(path.parent, map(Path, files)))
+        if files != [address]:
+            return files_state(_marks(path.parent, map(Path, files)))
+        check_here(path)
+        facts = path.stat()
+        return f"{facts.st_size} bytes, modified {numpy.datetime64(facts.st_mtime_ns, 'ns')}Z"
     check_address(address)
     try:
         with open_remote(address) as remote:
@@ -85,7 +89,11 @@ def file_state(address: str, cache_dir: Path | None = None) -> str:
 
 def folder_state(folder: Path) -> str:
     """Return the state of the files in a folder and below, without hidden ones."""
-    return files_state(_marks(folder, _files_below(folder)))
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += (Path(parent) / name for name in sorted(names) if not name.startswith("."))
+    return files_state(_marks(folder, files))
 
 
 def files_state(files: Iterable[tuple[str, int]]) -> str:
@@ -103,13 +111,7 @@ def find_versions(addresses: Iterable[str], state: State) -> Versions:
     Raises:
         InputError: nothing is at one of them.
     """
-    found, notes = {}, []
-    for shown, address in _shown(addresses).items():
-        try:
-            found[shown] = state(address)
-        except UnknownStateError as reason:
-            found[shown] = reason.state
-            notes.append(f"{shown}: {reason}, so that a change is not noticed")
+    found, notes = _states(addresses, state)
     return Versions(_text(found) if found else "", notes)
 
 
@@ -124,7 +126,7 @@ def check_unchanged(version: str, addresses: Iterable[str], state: State) -> Non
     then = _entries(version)
     if not then:
         return
-    now = {shown: _state_or_unknown(address, state) for shown, address in _shown(addresses).items()}
+    now, _ = _states(addresses, state)
     if then.keys() == {_many(now)} and not any(map(_is_unknown, now.values())) and then != _entries(_text(now)):
         raise InputError(f"one of {len(now)} sources changed while the run read them; start it again")
     for shown in then.keys() & now.keys():
@@ -133,22 +135,25 @@ def check_unchanged(version: str, addresses: Iterable[str], state: State) -> Non
             raise InputError(f"{shown}: changed while the run read it (was {known}; is {found}); start it again")
 
 
-def _shown(addresses: Iterable[str]) -> dict[str, str]:
-    """Return each address by the name under which it is shown: without secrets, and no two under one."""
-    named: dict[str, str] = {}
+def _states(addresses: Iterable[str], state: State) -> tuple[dict[str, str], list[str]]:
+    """Return the states of addresses by the names under which they are shown, and a note for each unknown state.
+
+    Names are without secrets; where two addresses would have one, the later have a number.
+    """
+    found: dict[str, str] = {}
+    notes = []
     counts: Counter[str] = Counter()
     for address in dict.fromkeys(addresses):
         shown = public_text(address)
         counts[shown] += 1
-        named[shown if counts[shown] == 1 else f"{shown} ({counts[shown]})"] = address
-    return named
-
-
-def _state_or_unknown(address: str, state: State) -> str:
-    try:
-        return state(address)
-    except UnknownStateError as reason:
-        return reason.state
+        if counts[shown] > 1:
+            shown = f"{shown} ({counts[shown]})"
+        try:
+            found[shown] = state(address)
+        except UnknownStateError as reason:
+            found[shown] = reason.state
+            notes.append(f"{shown}: {reason}, so that a change is not noticed")
+    return found, notes
 
 
 def _is_unknown(state: str) -> bool:
@@ -176,19 +181,6 @@ def _text(found: dict[str, str]) -> str:
     return json.dumps({_many(found): f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"})
 
 
-def _file_state(path: Path) -> str:
-    check_here(path)
-    facts = path.stat()
-    return f"{facts.st_size} bytes, modified {_time(facts.st_mtime_ns)}"
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, without hidden ones."""
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent) / name for name in sorted(names) if not name.startswith("."))
-
-
 def _marks(folder: Path, files: Iterable[Path]) -> Iterator[tuple[str, int]]:
     """Yield name with time, and size of each file."""
     for path in files:
@@ -201,8 +193,3 @@ def _remote_state(version: str, size: int | None) -> str:
     if not version:
         raise UnknownStateError(f"its server tells no version{' but the size' if length else ''}", f"{UNKNOWN}{length}")
     return f"version {version}{length}"
-
-
-def _time(nanoseconds: int) -> str:
-    seconds, rest = divmod(nanoseconds, 10**9)
-    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -13,7 +13,7 @@ from ssm4rec.data.bad_rows import BAD_ROWS, REFUSE
 from ssm4rec.data.data_sets import DATA_SETS
 from ssm4rec.data.event_order import EVENT_ORDERS, EXACT
 from ssm4rec.data.filtering import DEDUPLICATE
-from ssm4rec.data.readers import FORMATS
+from ssm4rec.data.locations import FORMATS
 from ssm4rec.data.streams import DELIMITERS
 from ssm4rec.data.time_units import TIME_UNITS
 from ssm4rec.settings.command_line import number, one_of, value_refused, whole_number

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final
 
 from ssm4rec.artifacts.earlier_names import override_of_today
-from ssm4rec.data.names import data_set_name
+from ssm4rec.data.data_sets import data_set_name
 from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.overrides import overrides_of_today
 from ssm4rec.runtime.errors import InputError

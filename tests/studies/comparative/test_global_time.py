@@ -15,7 +15,7 @@ from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.artifacts.names import BASELINES, MOST_POPULAR_LATELY, TIME_BASELINES
-from ssm4rec.data.later_events import later_training_shares
+from ssm4rec.data.splitting import later_training_shares
 from ssm4rec.report.document import render_markdown
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.comparative.report import make_report

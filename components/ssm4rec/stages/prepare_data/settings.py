@@ -1,13 +1,12 @@
 """What prepare_data is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Final
 
 from ssm4rec.artifacts.names import GLOBAL_TIME
-from ssm4rec.data.data_sets import EVENTS, check_data_set, check_files
+from ssm4rec.data.data_sets import EVENTS, check_data_set, check_files, data_set_name
 from ssm4rec.data.event_order import RECBOLE
-from ssm4rec.data.names import data_set_name
 from ssm4rec.data.source import SourceOptions
 from ssm4rec.data.splitting import check_fractions
 from ssm4rec.data.time_units import ORDER
@@ -47,24 +46,8 @@ class Settings(PreparedData):
 
     def source_options(self) -> SourceOptions:
         """Return what the readers are told."""
-        return SourceOptions(
-            dataset=self.dataset,
-            cache_dir=cache_folder(self.cache_dir),
-            source=self.source,
-            items_source=self.items_source,
-            any_checksum=self.any_checksum,
-            form=self.form,
-            format=self.format,
-            user_column=self.user_column,
-            item_column=self.item_column,
-            time_column=self.time_column,
-            time_unit=self.time_unit,
-            rating_column=self.rating_column,
-            title_column=self.title_column,
-            delimiter=self.delimiter,
-            encoding=self.encoding,
-            bad_rows=self.bad_rows,
-        )
+        told = {option.name: getattr(self, option.name) for option in fields(SourceOptions)}
+        return SourceOptions(**{**told, "cache_dir": cache_folder(self.cache_dir)})
 
     def check(self) -> None:
         """Raise InputError if the settings are wrong on every machine, whatever the data."""

@@ -12,7 +12,7 @@ from ssm4rec.artifacts.curve import read_curve
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import GLOBAL_TIME, LEAVE_ONE_OUT
-from ssm4rec.data.later_events import later_training_shares
+from ssm4rec.data.splitting import later_training_shares
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.language_models import LanguageModels
 from ssm4rec.report.measurements import Latency, gather_comparison, gather_latency, why_not_measured
