@@ -46,9 +46,8 @@ def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bo
         ("language_model_version", models, source_state),
     ):
         if name in arguments and not arguments[name]:
-            found = find_versions(addresses, state if here else _from_afar(state))
-            arguments[name] = found.text
-            for note in found.notes:
+            arguments[name], notes = find_versions(addresses, state if here else _from_afar(state))
+            for note in notes:
                 say(f"{note}: when it changes, set another --{name.replace('_', '-')}")
 
 

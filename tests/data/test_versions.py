@@ -76,12 +76,11 @@ def test_a_server_that_tells_no_version_is_unknown(server):
     with pytest.raises(UnknownStateError, match="its server tells no version but the size"):
         file_state(server.address + "/a.csv")
     address = server.address.replace("http://", "http://me:secret@") + "/a.csv?signature=abc"
-    versions = find_versions([address], file_state)
-    assert json.loads(versions.text) == {server.address + "/a.csv": "unknown, 4 bytes"}
-    (note,) = versions.notes
+    version, (note,) = find_versions([address], file_state)
+    assert json.loads(version) == {server.address + "/a.csv": "unknown, 4 bytes"}
     assert note.startswith(f"{server.address}/a.csv: its server tells no version")
     for secret in ("secret", "abc"):
-        assert secret not in versions.text + note
+        assert secret not in version + note
 
 
 def test_what_no_server_has_is_refused_and_one_that_is_away_is_unknown(server, tmp_path):
@@ -125,7 +124,7 @@ def test_what_stayed_passes_and_what_changed_is_named(clicks):
     other = clicks.with_name("other.csv")
     other.write_text("b")
     addresses = [str(clicks), str(other), str(clicks)]
-    version = find_versions(addresses, file_state).text
+    version, _ = find_versions(addresses, file_state)
     check_unchanged(version, addresses, file_state)
     for text in ("", "monday", "[1]", "7"):
         check_unchanged(text, addresses, file_state)
@@ -136,15 +135,15 @@ def test_what_stayed_passes_and_what_changed_is_named(clicks):
     assert line.startswith(f"{other}: changed while the run read it (was 1 bytes, modified ")
     assert line.endswith("; start it again")
     assert "\n" not in line
-    assert find_versions([], file_state).text == ""
+    assert find_versions([], file_state) == ("", [])
 
 
 def test_what_is_unknown_is_not_compared(server, tmp_path):
     address = server.address + "/a.csv"
     server.files["/a.csv"] = b"1234"
-    known = find_versions([address], file_state).text
+    known, _ = find_versions([address], file_state)
     server.versions = False
-    unknown = find_versions([address], file_state).text
+    unknown, _ = find_versions([address], file_state)
     server.files["/a.csv"] = b"other"
     check_unchanged(known, [address], file_state)
     server.versions = True
@@ -157,7 +156,7 @@ def test_addresses_that_differ_in_what_is_not_shown_are_told_apart(server):
     server.files["/download"] = b"1234"
     addresses = [f"{server.address}/download?id={number}" for number in (1, 2)]
     states = iter(("one", "two", "one", "other"))
-    version = find_versions(addresses, lambda _: next(states)).text
+    version, _ = find_versions(addresses, lambda _: next(states))
     assert json.loads(version) == {f"{server.address}/download": "one", f"{server.address}/download (2)": "two"}
     with pytest.raises(InputError, match=r"/download \(2\): changed while the run read it \(was two; is other\)"):
         check_unchanged(version, addresses, lambda _: next(states))
@@ -167,7 +166,7 @@ def test_many_sources_have_a_short_version(tmp_path):
     paths = [tmp_path / f"{day}.csv" for day in range(900)]
     for path in paths:
         path.write_text("a,b\n")
-    version = find_versions(map(str, paths), file_state).text
+    version, _ = find_versions(map(str, paths), file_state)
     assert len(version) < 200
     check_unchanged(version, map(str, paths), file_state)
     os.utime(paths[700], ns=(0, 1))

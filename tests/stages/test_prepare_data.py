@@ -330,7 +330,7 @@ def test_a_wrong_name_is_refused(refused, events, arguments, message):
 
 
 def test_a_source_that_changed_since_the_run_started_is_refused(events, tmp_path, refused, capsys):
-    version = find_versions([str(events)], file_state).text
+    version, _ = find_versions([str(events)], file_state)
     flags = ("--dataset", "events", "--source", events, "--data-version", version)
     prepare(*flags, "--dataset-dir", tmp_path / "good")
     assert json.loads((tmp_path / "good" / "manifest.json").read_text())["settings"]["data_version"] == version

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Final
 
 from ssm4rec.data.bad_rows import NEGATIVE_TIME
+from ssm4rec.data.events import Table, read_tables
 from ssm4rec.data.locations import expand_addresses, format_of_name
 from ssm4rec.data.source import Source, SourceOptions, titles_source
-from ssm4rec.data.tables import Table, read_tables
 from ssm4rec.runtime.errors import InputError
 
 FORMS: Final = ("raw", "rating_only")
@@ -19,41 +19,14 @@ _BASE: Final = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023"
 _ALIASES: Final = {"beauty": "Beauty_and_Personal_Care", "games": "Video_Games"}
 
 CATEGORIES: Final = (
-    "All_Beauty",
-    "Amazon_Fashion",
-    "Appliances",
-    "Arts_Crafts_and_Sewing",
-    "Automotive",
-    "Baby_Products",
-    "Beauty_and_Personal_Care",
-    "Books",
-    "CDs_and_Vinyl",
-    "Cell_Phones_and_Accessories",
-    "Clothing_Shoes_and_Jewelry",
-    "Digital_Music",
-    "Electronics",
-    "Gift_Cards",
-    "Grocery_and_Gourmet_Food",
-    "Handmade_Products",
-    "Health_and_Household",
-    "Health_and_Personal_Care",
-    "Home_and_Kitchen",
-    "Industrial_and_Scientific",
-    "Kindle_Store",
-    "Magazine_Subscriptions",
-    "Movies_and_TV",
-    "Musical_Instruments",
-    "Office_Products",
-    "Patio_Lawn_and_Garden",
-    "Pet_Supplies",
-    "Software",
-    "Sports_and_Outdoors",
-    "Subscription_Boxes",
-    "Tools_and_Home_Improvement",
-    "Toys_and_Games",
-    "Unknown",
-    "Video_Games",
-)
+    "All_Beauty", "Amazon_Fashion", "Appliances", "Arts_Crafts_and_Sewing", "Automotive", "Baby_Products",
+    "Beauty_and_Personal_Care", "Books", "CDs_and_Vinyl", "Cell_Phones_and_Accessories",
+    "Clothing_Shoes_and_Jewelry", "Digital_Music", "Electronics", "Gift_Cards", "Grocery_and_Gourmet_Food",
+    "Handmade_Products", "Health_and_Household", "Health_and_Personal_Care", "Home_and_Kitchen",
+    "Industrial_and_Scientific", "Kindle_Store", "Magazine_Subscriptions", "Movies_and_TV", "Musical_Instruments",
+    "Office_Products", "Patio_Lawn_and_Garden", "Pet_Supplies", "Software", "Sports_and_Outdoors",
+    "Subscription_Boxes", "Tools_and_Home_Improvement", "Toys_and_Games", "Unknown", "Video_Games",
+)  # fmt: skip
 
 
 def category(dataset: str) -> str:

@@ -34,7 +34,8 @@ def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
                         f"{archive}: the archive's member {name!r} points outside the archive; do not trust this file"
                     )
             if member not in names:
-                raise InputError(f"{archive}: no {member} in the archive; it holds {_some(names)}")
+                some = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+                raise InputError(f"{archive}: no {member} in the archive; it holds {some or 'nothing'}")
             if opened.getinfo(member).flag_bits & _ENCRYPTED:
                 raise InputError(f"{archive}: {member} is locked with a password; get an archive that is not")
             with opened.open(member) as stream:
@@ -42,25 +43,15 @@ def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
     except FileNotFoundError:
         raise InputError(f"{archive}: no such file") from None
     # NotImplementedError is how zipfile refuses a compression method that it does not know.
-    # The others come of places and sizes in a damaged directory that no file has.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, struct.error) as error:
-        raise _damaged(archive, error) from None
-    except OSError as error:
-        if error.errno != errno.EINVAL:
+    # The others, and EINVAL, come of places and sizes in a damaged directory that no file has.
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, struct.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
-        raise _damaged(archive, error) from None
-
-
-def _damaged(archive: Path, error: Exception) -> InputError:
-    return InputError(f"{archive}: not a readable zip archive ({one_line(error) or 'it ends too early'}); get it again")
+        reason = one_line(error) or "it ends too early"
+        raise InputError(f"{archive}: not a readable zip archive ({reason}); get it again") from None
 
 
 def _leaves_folder(name: str) -> bool:
     """Tell whether a member's name is absolute or climbs out of its folder, in POSIX or Windows spelling."""
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     return posix.is_absolute() or bool(windows.drive or windows.root) or ".." in posix.parts or ".." in windows.parts
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{shown}, ..." if len(names) > 8 else shown or "nothing"

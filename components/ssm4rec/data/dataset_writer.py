@@ -130,7 +130,7 @@ def write_dataset(
         # RecBole counts its padding user and item; the paper's Table 4 is in this counting.
         "recbole_counts": {**counts, "users": counts["users"] + 1, "items": counts["items"] + 1},
         "split": {**manifest["split"], **_split_counts(sequences, split), **split.facts},
-        "titles": titles.len() - titles.null_count(),
+        "titles": titles.count(),
         "sequence_length": {
             "mean": round(float(lengths.mean()), 2),
             "median": float(numpy.median(lengths)),

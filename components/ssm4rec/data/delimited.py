@@ -183,11 +183,7 @@ def _first_row(path: Path, start: bytes, delimiter: str) -> tuple[list[str], int
     # Latin-1 gives every byte back as it was.
     reader = csv.reader(io.StringIO(start.decode("latin-1"), newline=""), delimiter=delimiter)
     try:
-        blank_lines = 0
-        while not (row := next(reader, None)):
-            if row is None:
-                return [], blank_lines
-            blank_lines += 1
+        blank_lines, row = next((place, row) for place, row in enumerate(reader) if row)
     except csv.Error as error:
         raise InputError(f"{path}: the header is not readable ({error}); check --format") from None
     if len(start) == _LONGEST_HEADER and b"\n" not in start and b"\r" not in start:

@@ -9,8 +9,6 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -19,12 +17,7 @@ import tenacity
 from tqdm import tqdm
 
 from ssm4rec.data.locations import check_address, check_here, file_name, local_path
-from ssm4rec.data.remote import (
-    InterruptedAttemptError,
-    Remote,
-    UnreachableError,
-    open_remote,
-)
+from ssm4rec.data.remote import InterruptedAttemptError, Remote, UnreachableError, open_remote
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import write_json
@@ -88,7 +81,6 @@ def fetch(address: str, cache_dir: Path, md5: str | None = None, any_checksum: b
 
     Args:
         address: a path, or a file://, http(s):// or s3:// address.
-        cache_dir: where downloads are kept.
         md5: the published checksum, or None.
         any_checksum: accept a file with another checksum.
 
@@ -103,7 +95,8 @@ def fetch(address: str, cache_dir: Path, md5: str | None = None, any_checksum: b
     check_address(address)
     path = _cache_path(address, cache_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(path.with_name("lock")):
+    with path.with_name("lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two studies may begin with the same download
         record = _cached(address, cache_dir, md5, any_checksum) or _download(address, path)
         shown = public_text(address)
         try:
@@ -200,7 +193,8 @@ def _download_rest(address: str, part: Path, about_part: Path) -> str:
             return _download_rest(address, part, about_part)
         write_json(about_part, identity)
         if not file.tell():
-            log.info("downloading %s (%s)", public_text(address), _megabytes(remote.bytes))
+            size = "size unknown" if remote.bytes is None else f"{remote.bytes / 1e6:.1f} MB"
+            log.info("downloading %s (%s)", public_text(address), size)
         with tqdm(
             desc=part.stem, total=remote.bytes, initial=file.tell(), unit="B", unit_scale=True, disable=None
         ) as bar:
@@ -232,14 +226,6 @@ def _says(about_part: Path, identity: dict[str, str | int | None]) -> bool:
         return False
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Keep other processes from the folder: two studies may begin with the same download."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def checksums(path: Path) -> tuple[str, str]:
     """Return MD5 and SHA-256 of a file, read once (some 500 MB/s of a core)."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
@@ -252,7 +238,3 @@ def checksums(path: Path) -> tuple[str, str]:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _megabytes(size: int | None) -> str:
-    return "size unknown" if size is None else f"{size / 1e6:.1f} MB"

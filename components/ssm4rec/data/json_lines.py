@@ -155,10 +155,7 @@ class _RepeatedError(Exception):
 
 def _bounded_lines(stream: pyarrow.NativeFile, path: Path) -> Iterator[bytes]:
     buffered = io.BufferedReader(stream, 1 << 20)
-    for number in itertools.count(1):
-        line = buffered.readline(BLOCK_BYTES + 1)
-        if not line:
-            return
+    for number, line in enumerate(iter(lambda: buffered.readline(BLOCK_BYTES + 1), b""), 1):
         if len(line) > BLOCK_BYTES:
             raise InputError(
                 f"{path}, line {number}: longer than {BLOCK_BYTES >> 20} MiB; is each line one JSON object?"

@@ -28,14 +28,11 @@ from ssm4rec.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
 
-# The order of the columns in the files without a header; ml-1m's "::" is read as ":" around empty columns.
-_HEADER: Final = ("user_id", "item_id", "rating", "timestamp")
-_HEADER_1M: Final = ("user_id", "empty_1", "item_id", "empty_2", "rating", "empty_3", "timestamp")
 # MovieLens' 62,000 films take 3 MB.
 _LONGEST_LINE: Final = 1 << 18
 _LARGEST_MEMBER: Final = 16 << 20
 _TITLES_AT_A_TIME: Final = 10_000
-_COLUMNS: Final = Columns(user="user_id", item="item_id", time="timestamp", rating="rating")
+_COLUMNS: Final = Columns("user_id", "item_id", "timestamp", "rating")
 
 
 @dataclass(frozen=True)
@@ -67,12 +64,17 @@ class _Archive:
 
 _ARCHIVES: Final = {
     "ml-100k": _Archive(
-        _Ratings("ml-100k/u.data", "\t", header=_HEADER),
+        _Ratings("ml-100k/u.data", "\t", header=("user_id", "item_id", "rating", "timestamp")),
         _Movies("ml-100k/u.item", "|", "latin-1"),
         "0e33842e24a9c977be4e0107933c0723",
     ),
     "ml-1m": _Archive(
-        _Ratings("ml-1m/ratings.dat", ":", header=_HEADER_1M),
+        # "::" is read as ":" around empty columns.
+        _Ratings(
+            "ml-1m/ratings.dat",
+            ":",
+            header=("user_id", "empty_1", "item_id", "empty_2", "rating", "empty_3", "timestamp"),
+        ),
         _Movies("ml-1m/movies.dat", "::", "latin-1"),
         "c4d9eecfca2ab87c1945afe126590906",
     ),
@@ -156,10 +158,7 @@ def _read_titles(archive: Path, movies: _Movies) -> Iterator[polars.DataFrame]:
 def _lines(stream: IO[bytes], name: str, encoding: str) -> Iterator[str]:
     """Give the lines of a member without their ends: a small archive may hold gigabytes."""
     read = 0
-    for number in itertools.count(1):
-        line = stream.readline(_LONGEST_LINE + 1)
-        if not line:
-            return
+    for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE + 1), b""), 1):
         read += len(line)
         if len(line) > _LONGEST_LINE or read > _LARGEST_MEMBER:
             raise InputError(

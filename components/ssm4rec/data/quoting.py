@@ -32,8 +32,6 @@ def with_paired_quotes(
     Args:
         stream: delimited text in UTF-8, from its start.
         name: of the file, for messages.
-        kinds: of the file's rows.
-        bad_rows: what becomes of such lines.
     """
     with interruptible(_Check(name, kinds, bad_rows).passed) as check:
         yield pyarrow.TransformInputStream(stream, check)
@@ -94,10 +92,11 @@ class _Check:
                     break
                 # As it would be read if this quote were not there.
                 row = text[begin:last] + text[last + 1 : row_end.start() if row_end else len(text)]
-                if not (fault := self._rows_in(row)):
+                if not (further := self._kinds.further_rows(row)):
                     last = value.end()
                     begin = _row_begin(text, last - 1, last, begin)
                     continue
+                fault = f" that takes in whole rows ({further}); remove the quote, or write the value in one line"
             elif not (fault := _fault(text, last, final=final)):
                 break
             line_end = _LINE_END.search(text, last)
@@ -112,10 +111,6 @@ class _Check:
         rows.append(text[start:end])
         self._kept = text[end:] + tail
         return b"".join(rows)
-
-    def _rows_in(self, row: bytes) -> str:
-        rows = self._kinds.further_rows(row)
-        return f" that takes in whole rows ({rows}); remove the quote, or write the value in one line" if rows else ""
 
     def _count(self, text: bytes, start: int, end: int) -> None:
         self._line += _line_ends(text, start, end)

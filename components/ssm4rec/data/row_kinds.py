@@ -61,11 +61,9 @@ class RowKinds:
         if not self.kinds or text.count(self.delimiter.encode()) < 2 * (self.width - 1):
             return 0
         rows = [row for row in _rows(text, self.delimiter, csv.QUOTE_MINIMAL) if any(map(str.strip, row))]
-        alike = sum(len(row) == self.width and self._has_kinds(row) for row in rows)
+        whole = [row for row in rows if len(row) == self.width]
+        alike = sum(all(_is(row[place], kind) for place, kind in self.kinds.items()) for row in whole)
         return alike - 1 if 2 * alike > len(rows) else 0
-
-    def _has_kinds(self, row: Sequence[str]) -> bool:
-        return all(_is(row[place], kind) for place, kind in self.kinds.items())
 
 
 def _rows(text: bytes, delimiter: str, quoting: int) -> Iterator[list[str]]:
@@ -79,10 +77,8 @@ def _rows(text: bytes, delimiter: str, quoting: int) -> Iterator[list[str]]:
 
 def _kind(values: Sequence[str]) -> str:
     """Return the narrowest kind that nearly all values have, or "" if there is none."""
-    for kind in _KINDS if values else ():
-        if sum(_is(value, kind) for value in values) >= _ENOUGH * len(values):
-            return kind
-    return ""
+    kinds = (kind for kind in _KINDS if sum(_is(value, kind) for value in values) >= _ENOUGH * len(values))
+    return next(kinds, "") if values else ""
 
 
 def _is(value: str, kind: str) -> bool:

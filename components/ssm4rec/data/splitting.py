@@ -87,8 +87,6 @@ def global_time(
     Args:
         times: each event's time, users one after the other, in time order within a user; shape (events,).
         offsets: user u owns ``times[offsets[u]:offsets[u + 1]]``, shape (U + 1,).
-        validation_fraction: of the events.
-        test_fraction: of the events.
         time_target: of ``names.TIME_TARGETS``: which of a user's events in a period are targets.
 
     Raises:
@@ -146,10 +144,7 @@ def _targets(start: Int32s, stop: Int32s, time_target: str, rng: numpy.random.Ge
         case _:
             first = start + (rng.random(len(start)) * (stop - start)).astype(numpy.int32)
     number = stop - start if time_target == SUCCESSIVE else numpy.ones_like(start)
-    return (
-        numpy.where(present, first, -1).astype(numpy.int32),
-        numpy.where(present, number, 0).astype(numpy.int32),
-    )
+    return numpy.where(present, first, -1).astype(numpy.int32), numpy.where(present, number, 0).astype(numpy.int32)
 
 
 def _count_before(moment: int, times: Int64s, offsets: Int64s) -> Int32s:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any, Final, cast
 
 import pyarrow
@@ -28,8 +29,11 @@ _FOREIGN: Final = {
     b"7z\xbc\xaf": "a 7z archive; unpack it first",
     b"PAR1": "a Parquet file; set --format parquet",
 }
-_UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_UTF32_MARKS: Final = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+# In this order: UTF-32's little-endian mark begins with UTF-16's.
+_MARKED: Final = {
+    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
 
 # Not U+FFFD, which honest texts hold: values with this one are known to have been damaged here.
 UNDECODABLE: Final = "\U0010ffff"
@@ -63,7 +67,8 @@ def open_text(path: Path, encoding: str = "auto", *, replace: bool = False) -> I
     with ExitStack() as opened:
         stream = opened.enter_context(_decompressed(path))
         start = stream.read(4)
-        name = codecs.lookup(encoding if encoding != "auto" else _marked_encoding(start)).name
+        marked = next((name for mark, name in _MARKED.items() if start.startswith(mark)), "utf-8")
+        name = codecs.lookup(marked if encoding == "auto" else encoding).name
         stream = opened.enter_context(_decompressed(path))
         if name == "utf-8" and not replace:
             if start.startswith(codecs.BOM_UTF8):
@@ -82,24 +87,13 @@ def open_stream(stream: IO[bytes], *, mark: bool = False) -> Iterator[pyarrow.Na
         mark: put ``UNDECODABLE`` where it is not UTF-8: a row that Arrow shows to the handler of bad rows must be text.
     """
     with interruptible(stream.read) as read:
-        file = pyarrow.PythonFile(_Readable(read), mode="r")
+        # Closing it is left to whoever opened it.
+        file = pyarrow.PythonFile(SimpleNamespace(read=read, closed=False, close=lambda: None), mode="r")
         if mark:
             with interruptible(_to_utf8("utf-8", replace=True)) as convert:
                 yield pyarrow.TransformInputStream(file, convert)
         else:
             yield file
-
-
-class _Readable:
-    """As much of a file as Arrow asks for."""
-
-    closed = False
-
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self.read = read
-
-    def close(self) -> None:
-        """Leave the file to whoever opened it."""
 
 
 @contextmanager
@@ -141,13 +135,6 @@ def _to_utf8(encoding: str, replace: bool) -> Callable[[pyarrow.Buffer], bytes]:
         return text.encode()
 
     return convert
-
-
-def _marked_encoding(start: bytes) -> str:
-    # UTF-32's little-endian mark begins with UTF-16's.
-    if start.startswith(_UTF32_MARKS):
-        return "utf-32"
-    return "utf-16" if start.startswith(_UTF16_MARKS) else "utf-8"
 
 
 @contextmanager

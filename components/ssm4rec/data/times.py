@@ -65,7 +65,10 @@ def parse_times(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]
         times, problems = _parse_texts(texts, name)
         problems = [*undecodable, *problems]
     elif pyarrow.types.is_integer(kind):
-        times, problems = _parse_integers(column, name)
+        # Unchecked: an unsigned number too large for a time becomes negative.
+        numbers = column.cast(pyarrow.int64(), safe=False).fill_null(0).to_numpy()
+        wrapped = (numbers < 0) & pyarrow.types.is_unsigned_integer(kind)
+        times, problems = Times(numbers, "number"), [_unreadable(wrapped, column, name)]
     elif pyarrow.types.is_floating(kind) or pyarrow.types.is_decimal(kind):
         times, problems = _parse_fractions(column, name)
     elif pyarrow.types.is_timestamp(kind) or pyarrow.types.is_date(kind):
@@ -75,13 +78,6 @@ def parse_times(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]
     else:
         raise InputError(f"column {name}: not a time: the column is of type {kind}; choose another --time-column")
     return times, [missing, *problems]
-
-
-def _parse_integers(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]:
-    # Unchecked: an unsigned number too large for a time becomes negative.
-    numbers = column.cast(pyarrow.int64(), safe=False).fill_null(0).to_numpy()
-    wrapped = (numbers < 0) & pyarrow.types.is_unsigned_integer(column.type)
-    return Times(numbers, "number"), [_unreadable(wrapped, column, name)]
 
 
 def _parse_fractions(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]:

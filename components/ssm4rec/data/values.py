@@ -61,7 +61,7 @@ def _whole_numbers(column: pyarrow.Array, name: str, what: str) -> tuple[pyarrow
         exact = pyarrow.compute.less_equal(pyarrow.compute.abs(column), EXACT_UP_TO[kind.bit_width])
         whole = pyarrow.compute.and_(pyarrow.compute.equal(column, pyarrow.compute.floor(column)), exact)
         texts = pyarrow.compute.if_else(whole, column, None).cast(pyarrow.int64()).cast(pyarrow.string())
-    bad = _mask(pyarrow.compute.invert(whole))
+    bad: Mask = pyarrow.compute.invert(whole).fill_null(False).to_numpy(zero_copy_only=False)
     problem = Problem(name, f"{what} not readable", bad, lambda index: f"of type {kind}; {_IDS_ARE}: {column[index]}")
     return texts, [problem]
 
@@ -108,10 +108,18 @@ def read_ratings(column: pyarrow.Array, name: str) -> tuple[polars.Series, list[
         series = series.set(series == "", None)
         numbers = series.cast(polars.Float64, strict=False)
         if (numbers.is_null() & series.is_not_null()).any():
-            numbers = numbers.fill_null(_with_decimal_comma(series))
+            # 3,5 as much of Europe writes 3.5; what may be a thousand, such as 3,500, is not readable.
+            decimal_comma = series.str.extract(r"^\s*([+-]?\d+,\d{1,2})\s*$").str.replace(",", ".", literal=True)
+            numbers = numbers.fill_null(decimal_comma.cast(polars.Float64))
         wrong = (series.is_not_null() & numbers.is_null()).to_numpy()
     else:
-        series = polars.Series(_as_doubles(column, name))
+        types = pyarrow.types
+        accepted = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean, types.is_null)
+        if not any(is_such(column.type) for is_such in accepted):
+            raise InputError(
+                f"column {name}: of type {column.type}; ratings are numbers; choose another --rating-column"
+            )
+        series = polars.Series(column.cast(pyarrow.float64(), safe=False))
         numbers, wrong = series, numpy.zeros(len(series), dtype=bool)
     ratings = numbers.fill_nan(None).cast(polars.Float32)
     # A number too large for a rating becomes infinite.
@@ -123,23 +131,6 @@ def read_ratings(column: pyarrow.Array, name: str) -> tuple[polars.Series, list[
         lambda index: f"not a rating: {excerpt(repr(series[index]))}; choose another --rating-column",
     )
     return ratings, [*problems, problem]
-
-
-def _with_decimal_comma(texts: polars.Series) -> polars.Series:
-    """Read 3,5 as much of Europe writes 3.5; what may be a thousand, such as 3,500, is null."""
-    return texts.str.extract(r"^\s*([+-]?\d+,\d{1,2})\s*$").str.replace(",", ".", literal=True).cast(polars.Float64)
-
-
-def _as_doubles(column: pyarrow.Array, name: str) -> pyarrow.Array:
-    if pyarrow.types.is_null(column.type) or pyarrow.types.is_boolean(column.type):
-        return column.cast(pyarrow.float64())
-    if not (
-        pyarrow.types.is_integer(column.type)
-        or pyarrow.types.is_floating(column.type)
-        or pyarrow.types.is_decimal(column.type)
-    ):
-        raise InputError(f"column {name}: of type {column.type}; ratings are numbers; choose another --rating-column")
-    return column.cast(pyarrow.float64(), safe=False)
 
 
 def plain(column: pyarrow.Array) -> pyarrow.Array:
@@ -169,8 +160,3 @@ def is_text(kind: pyarrow.DataType) -> bool:
         or pyarrow.types.is_large_binary(kind)
         or pyarrow.types.is_fixed_size_binary(kind)
     )
-
-
-def _mask(found: pyarrow.Array) -> Mask:
-    """Return a Boolean column as numpy; null is False."""
-    return numpy.asarray(found.fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)

@@ -10,7 +10,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -40,19 +39,6 @@ class UnknownStateError(Exception):
     def __init__(self, reason: str, state: str = UNKNOWN) -> None:
         super().__init__(reason)
         self.state = state
-
-
-@dataclass(frozen=True)
-class Versions:
-    """The states of several sources.
-
-    Attributes:
-        text: what the stages are handed; "" if there is no source.
-        notes: a line for each address whose state is unknown.
-    """
-
-    text: str
-    notes: list[str]
 
 
 def file_state(address: str, cache_dir: Path | None = None) -> str:
@@ -105,14 +91,14 @@ def files_state(files: Iterable[tuple[str, int]]) -> str:
     return f"{count} files, {size} bytes, names and times {digest.hexdigest()[:16]}"
 
 
-def find_versions(addresses: Iterable[str], state: State) -> Versions:
-    """Return the states of several addresses.
+def find_versions(addresses: Iterable[str], state: State) -> tuple[str, list[str]]:
+    """Return the states of several addresses as one text, "" without any, and a note for each unknown state.
 
     Raises:
         InputError: nothing is at one of them.
     """
     found, notes = _states(addresses, state)
-    return Versions(_text(found) if found else "", notes)
+    return _text(found) if found else "", notes
 
 
 def check_unchanged(version: str, addresses: Iterable[str], state: State) -> None:

@@ -17,8 +17,6 @@ def fetch_wheel(requirement: str, sha256: str, cache_dir: Path) -> Path:
 
     Args:
         requirement: ``name==version``.
-        sha256: of the wheel.
-        cache_dir: where downloads are kept.
 
     Raises:
         InputError: the index does not give this very wheel.

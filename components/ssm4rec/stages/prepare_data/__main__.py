@@ -11,12 +11,12 @@ from ssm4rec.artifacts.manifest import display_name
 from ssm4rec.artifacts.names import GLOBAL_TIME, MANIFEST
 from ssm4rec.data.bad_rows import count_words
 from ssm4rec.data.data_sets import read_addresses, read_data_set
-from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
+from ssm4rec.data.dataset_writer import build_sequences, collect_titles, write_dataset
 from ssm4rec.data.event_order import in_order, order_facts
 from ssm4rec.data.filtering import filter_interactions
 from ssm4rec.data.locations import local_path
 from ssm4rec.data.source import Source
-from ssm4rec.data.splitting import Split, global_time, leave_one_out, tested_places
+from ssm4rec.data.splitting import global_time, leave_one_out, tested_places
 from ssm4rec.data.streams import excerpt
 from ssm4rec.data.time_units import ORDER, in_milliseconds
 from ssm4rec.data.versions import check_unchanged, file_state, find_versions
@@ -63,7 +63,7 @@ def _prepare(options: Settings) -> dict[str, Any]:
         # Two questions: is it what the run found when it started, and does it stay as it is while it is read?
         check_unchanged(options.data_version, addresses, state)
         here = [address for address in addresses if local_path(address) is not None]
-        before = find_versions(here, state).text
+        before, _ = find_versions(here, state)
         source = read_data_set(asked)
         interactions = source.interactions
         if options.minimum_rating is not None and not interactions.has_ratings:
@@ -84,7 +84,11 @@ def _prepare(options: Settings) -> dict[str, Any]:
         check_unchanged(options.data_version, addresses, state)
         _check_titles(titles, sequences.item_ids, source, options)
         settings = {one.name: getattr(options, one.name) for one in fields(PreparedData) if one.name not in _ELSEWHERE}
-        split = _split(options, sequences)
+        if options.splitting == GLOBAL_TIME:
+            shares = options.validation_fraction, options.test_fraction
+            split = global_time(sequences.times, sequences.offsets, *shares, options.time_target)
+        else:
+            split = leave_one_out(sequences.offsets)
         time_kind = ORDER if interactions.time_kind == ORDER else "ms"
         return write_dataset(
             folder,
@@ -111,18 +115,6 @@ def _prepare(options: Settings) -> dict[str, Any]:
                 "split": {"name": options.splitting},
             },
         )
-
-
-def _split(options: Settings, sequences: Sequences) -> Split:
-    if options.splitting == GLOBAL_TIME:
-        return global_time(
-            sequences.times,
-            sequences.offsets,
-            options.validation_fraction,
-            options.test_fraction,
-            options.time_target,
-        )
-    return leave_one_out(sequences.offsets)
 
 
 def _print_counts(manifest: dict[str, Any]) -> None:
@@ -160,7 +152,7 @@ def _targets(split: dict[str, Any], part: str) -> str:
 
 def _check_titles(titles: Series, item_ids: Series, source: Source, options: Settings) -> None:
     """Say so where most items have no title; refuse files of titles that name none of the items."""
-    titled_items = len(titles) - titles.null_count()
+    titled_items = titles.count()
     if not source.has_items_files or 2 * titled_items >= len(titles):
         return
     if not titled_items:
