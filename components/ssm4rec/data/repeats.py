@@ -44,13 +44,12 @@ def repeats(users: Int32s | Int64s, items: Int32s) -> Flags:
 
 def training_repeats(dataset: SequenceDataset) -> TrainingRepeats:
     """Count the repeats among the training items."""
-    lengths = numpy.diff(dataset.offsets)
-    again = repeats(numpy.repeat(numpy.arange(dataset.user_count), lengths), dataset.items)
-    places = numpy.arange(len(again)) - numpy.repeat(dataset.offsets[:-1], lengths)
-    targets = (places > 0) & (places < numpy.repeat(dataset.train_length, lengths))
+    users = numpy.repeat(numpy.arange(dataset.user_count), numpy.diff(dataset.offsets))
+    first = dataset.offsets[users]  # of each event, its user's first
+    targets = dataset.trained() & (numpy.arange(len(users)) > first)
+    again = repeats(users, dataset.items)
     new: Int64s = numpy.cumsum(~again)
     # Different items before an event: the user's new ones so far, less the event's own. A user's first event is new.
-    of_user_first = numpy.repeat(new[dataset.offsets[:-1].clip(max=max(len(new) - 1, 0))], lengths)
-    had = new - of_user_first + 1 - ~again
+    had = new - new[first] + 1 - ~again
     count = int(targets.sum())
     return TrainingRepeats(count, int(again[targets].sum()), float(had[targets].mean()) if count else 0.0)
