@@ -10,6 +10,8 @@ from ssm4rec.artifacts.dataset import Int32s, Int64s, read_sequences, read_times
 from ssm4rec.artifacts.names import SUCCESSIVE
 from ssm4rec.runtime.errors import InputError
 
+Float64s = numpy.ndarray[tuple[int], numpy.dtype[numpy.float64]]
+
 TARGET_SEED: Final = 0
 """Draws the targets of global-time's ``random``."""
 
@@ -154,7 +156,7 @@ def _count_before(moment: int, times: Int64s, offsets: Int64s) -> Int32s:
     return counts
 
 
-def later_training_shares(folder: Path) -> numpy.ndarray[tuple[int], numpy.dtype[numpy.float64]]:
+def later_training_shares(folder: Path) -> Float64s:
     """Return, for each user with a test target, the share of all training events that are later than the target.
 
     Events at the very time of the target are not later. The users are in the order of the dataset folder.
@@ -168,4 +170,5 @@ def later_training_shares(folder: Path) -> numpy.ndarray[tuple[int], numpy.dtype
     trained = numpy.sort(times[dataset.trained()])
     tested = dataset.test_position >= 0
     targets = times[starts[tested] + dataset.test_position[tested]]
-    return 1 - numpy.searchsorted(trained, targets, side="right") / len(trained)
+    shares: Float64s = 1 - numpy.searchsorted(trained, targets, side="right") / len(trained)
+    return shares
