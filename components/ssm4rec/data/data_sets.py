@@ -39,17 +39,16 @@ def check_data_set(options: SourceOptions) -> None:
     Which files a folder or a pattern of a machine holds is known there (:func:`check_files`).
     """
     name = options.dataset
-    source, items = split_addresses(options.source), split_addresses(titles_source(options))
     if name in MOVIELENS:
         if options.items_source not in ("", "none"):
             raise InputError(f"--items-source: the titles of {name} are in its archive; leave the flag out")
     elif name.startswith(AMAZON_PREFIX):
         category(name)
     elif name == EVENTS:
-        check_events(options, [address for address in source if local_path(address) is None])
+        check_events(options)
     else:
         raise InputError(f"--dataset {name}: unknown data set; use one of {', '.join(DATA_SETS)}")
-    for address in (*source, *items):
+    for address in split_addresses(options.source) + split_addresses(titles_source(options)):
         check_address(address)
 
 
@@ -58,13 +57,13 @@ def check_files(options: SourceOptions) -> None:
 
     Other addresses are not asked.
     """
-    published = options.dataset in MOVIELENS  # a single archive
-    source = split_addresses(options.source) if published else expand_addresses(options.source)
-    for address in (*source, *([] if published else expand_addresses(titles_source(options)))):
-        if path := local_path(address):
-            check_here(path)
+    if options.dataset in MOVIELENS:
+        addresses = split_addresses(options.source)  # of a single archive
+    else:
+        addresses = expand_addresses(options.source) + expand_addresses(titles_source(options))
+    for path in filter(None, map(local_path, addresses)):
+        check_here(path)
     if options.dataset == EVENTS:
-        check_events(options, source)
         check_columns_here(options)
 
 

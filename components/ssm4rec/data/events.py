@@ -12,7 +12,7 @@ from ssm4rec.data.bad_rows import BadRows, Problem
 from ssm4rec.data.delimited import ColumnError
 from ssm4rec.data.download import Fetched, fetch
 from ssm4rec.data.interactions import Columns, encode
-from ssm4rec.data.locations import FORMATS, expand_addresses, format_of_name, local_path
+from ssm4rec.data.locations import FORMATS, expand_addresses, format_of_name, local_path, split_addresses
 from ssm4rec.data.readers import check_columns, read_batches
 from ssm4rec.data.source import Source, SourceOptions, titles_source
 from ssm4rec.data.streams import TextForm
@@ -50,16 +50,20 @@ class Table:
             raise
 
 
-def check_events(options: SourceOptions, addresses: Sequence[str]) -> None:
-    """Raise InputError if no source is given, or the name of a file does not tell its format."""
+def check_events(options: SourceOptions) -> None:
+    """Raise InputError if no source is given, or the name of another machine's file does not tell its format."""
     if not options.source:
         raise InputError(NEEDS_SOURCE)
-    for address in addresses:
-        _format(options, address)
+    for address in split_addresses(options.source):
+        if local_path(address) is None:
+            _format(options, address)
 
 
 def check_columns_here(options: SourceOptions) -> None:
-    """Raise InputError if a file of this machine lacks a column, as far as its beginning tells."""
+    """Raise InputError if a file's name does not tell its format, or one of this machine's lacks a column.
+
+    Of files only the beginning is read.
+    """
     form = TextForm(options.delimiter, options.encoding)
     events, titles = _tables(options)
     for table in (*events, *titles):

@@ -95,20 +95,19 @@ class _Lines:
 
     def batches(self, skip: int) -> Iterator[pyarrow.RecordBatch]:
         """Stream the rows after the first ``skip``, all values as bytes of UTF-8."""
-        rows = (self._row(line, values) for line, values in itertools.islice(self._objects(self.bad_rows), skip, None))
-        whole = (row for row in rows if row is not None)
+        rows = self._rows(skip)
         schema = pyarrow.schema([(column, pyarrow.binary()) for column in self.columns])
-        while batch := list(itertools.islice(whole, _BATCH_ROWS)):
+        while batch := list(itertools.islice(rows, _BATCH_ROWS)):
             yield pyarrow.RecordBatch.from_arrays(
                 [pyarrow.array(values, pyarrow.binary()) for values in zip(*batch, strict=True)], schema=schema
             )
 
-    def _row(self, line: int, values: dict[str, Any]) -> list[bytes | None] | None:
-        try:
-            return [_as_bytes(column, values.get(column), column in self.ids) for column in self.columns]
-        except ValueError as error:
-            self._malformed(self.bad_rows, line, str(error))
-            return None
+    def _rows(self, skip: int) -> Iterator[list[bytes | None]]:
+        for line, values in itertools.islice(self._objects(self.bad_rows), skip, None):
+            try:
+                yield [_as_bytes(column, values.get(column), column in self.ids) for column in self.columns]
+            except ValueError as error:
+                self._malformed(self.bad_rows, line, str(error))
 
     def _objects(self, bad_rows: BadRows) -> Iterator[tuple[int, dict[str, Any]]]:
         """Give each object with the number of its line; numbers stay as they are spelled."""
