@@ -43,11 +43,7 @@ class Contender:
 
 
 def read_contender(folder: Path) -> Contender:
-    """Read a model folder's config.json.
-
-    Raises:
-        InputError: it is missing, is not the config of a trained recommender, or its validation does not compare.
-    """
+    """Read a model folder's config.json; raise InputError if there is none, or if its validation does not compare."""
     config = read_config(folder)
     training = config["training"]
     if training.get("validation_protocol", UNMASKED) != UNMASKED:  # of an earlier version
@@ -79,16 +75,11 @@ def description(contenders: Sequence[Contender], split: str) -> str:
 
 
 def takes_over(new: dict[str, str], current: dict[str, str] | None, replace: bool = False) -> tuple[bool, str]:
-    """Return whether a version takes the alias, and why.
-
-    Args:
-        new: tags of the version.
-        current: tags of the champion, None if there is none.
-        replace: whether a champion that does not compare is replaced.
+    """Return whether the version of these tags takes the alias from the ``current`` one, if there is one, and why.
 
     A model of profile smoke never takes it: it is trained for seconds, to see that everything works. On the same data
     and split the better one by validation is champion, and an equal leaves things as they are. Numbers of other data or
-    another split, or with the history masked, do not compare: the champion so far stays unless a person says so.
+    another split, or with the history masked, do not compare: the champion so far stays unless told to ``replace`` it.
     """
     if new["profile"] == "smoke":
         return False, "trained with profile smoke"

@@ -21,13 +21,7 @@ _EXAMPLE_ITEMS: Final = 3
 
 
 def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, metadata: dict[str, str]) -> None:
-    """Write the MLflow model, whole or not at all.
-
-    Args:
-        target: the folder to write.
-        model_folder: the recommender.
-        dataset_folder: whose ``items.parquet`` names the items.
-        metadata: what MLmodel says about it.
+    """Write the MLflow model of a recommender, whole or not at all; ``metadata`` is what MLmodel says about it.
 
     Raises:
         InputError: model or items are missing or damaged, or are of two data sets.

@@ -67,8 +67,7 @@ def ended_by_signals() -> Iterator[None]:
 def ending_children(end: Callable[[signal.Signals], None]) -> Iterator[None]:
     """While the block runs, call ``end`` before Ended is raised; it must neither wait nor take a lock.
 
-    Args:
-        end: sends a signal to this process's children: SIGTERM first, SIGKILL if a second signal ends this process.
+    It sends a signal to this process's children: SIGTERM first, SIGKILL if a second signal ends this process.
     """
     _children.append(end)
     try:

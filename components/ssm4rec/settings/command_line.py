@@ -220,11 +220,7 @@ def end_unread(stream: TextIO) -> None:
 
 
 def run_stage(parser: StageParser, run: Callable[[Any], None], arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line (``arguments`` or ``sys.argv``) and call ``run`` with what the parser returns.
-
-    Bad input becomes exit status 2, a signal that ends the process 128 and its number (as a shell says it), each with
-    one line.
-    """
+    """Parse the command line (``arguments`` or ``sys.argv``) and call ``run`` with what the parser returns."""
     handler = _Handler(sys.stderr)
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

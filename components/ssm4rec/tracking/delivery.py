@@ -74,12 +74,9 @@ class Delivery:
         return self._put_calls - self._made_calls
 
     def call(self, kind: str, make: Callable[[], object], seconds: float = 0.0) -> None:
-        """Make a call now or, if the other side does not answer, later.
+        """Make a call, which messages call ``kind``, now or, if the other side does not answer, later.
 
-        Args:
-            kind: what messages call it.
-            make: the call; may be made again although it succeeded.
-            seconds: that it may take above the usual, such as for a large file.
+        It may be made again although it succeeded, and take so many seconds above the usual, as of a large file.
         """
         if self._unmade >= _MOST_WAITING:
             self._say("a record", f"{_MOST_WAITING} are waiting already")
