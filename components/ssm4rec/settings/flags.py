@@ -19,7 +19,7 @@ import argparse
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Final, get_args, get_origin, get_type_hints
 
@@ -144,10 +144,8 @@ def described(settings: type) -> list[Described]:
     hints = get_type_hints(settings, include_extras=True)
     found = []
     for one in fields(settings):
-        hint = hints[one.name]
-        kind, note = get_args(hint)
-        group = vars(owners[one.name]).get("GROUP", "")
-        found.append(Described(one.name, kind, note, one.default, group))
+        kind, note = get_args(hints[one.name])
+        found.append(Described(one.name, kind, note, one.default, vars(owners[one.name]).get("GROUP", "")))
     return found
 
 
@@ -183,24 +181,35 @@ class StageSettings:
 class SettingsParser(StageParser):
     """A command line that is parsed to an object of each of some dataclasses of settings."""
 
-    def __init__(self, module: str, *settings: type, description: str = "") -> None:
-        super().__init__(module, description or str(settings[0].__doc__).partition("\n")[0])
-        self.settings = settings
+    def __init__(self, module: str, *settings: type) -> None:
+        super().__init__(module, str(settings[0].__doc__).partition("\n")[0])
+        self._settings = settings
+        self._described = [one for kind in settings for one in described(kind)]
         self._parsed = argparse.Namespace()
         groups: dict[str, Any] = {"": self}
-        for one in (one for kind in settings for one in described(kind)):
+        for one in self._described:
             if one.group not in groups:
                 groups[one.group] = self.add_argument_group(one.group)
             if not isinstance(one.note, Shown):
                 groups[one.group].add_argument(one.flag, **_argument(one))
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Return the settings: an object, or a tuple of one of each dataclass."""
+        """Return the settings: an object, or a tuple of one of each dataclass.
+
+        Lists of paths, and those that may be left out, are KFP's executor input's where there is one.
+        """
         arguments = sys.argv[1:] if args is None else args
         self._parsed = super().parse_args(self.by_names_of_today(arguments), namespace)
-        values = _from_executor(self.settings, vars(self._parsed))
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in vars(self._parsed).items()
+        }
+        if executor := given.get("executor_input"):
+            for one in self._described:
+                if isinstance(one.note, Read) and (one.is_list or one.note.optional):
+                    paths = input_paths(executor, one.artifact, one.note.optional)
+                    given[one.name] = tuple(paths) if one.is_list else next(iter(paths), None)
         made = tuple(
-            kind(**{one.name: values[one.name] for one in fields(kind) if one.name in values}) for kind in self.settings
+            kind(**{one.name: given[one.name] for one in fields(kind) if one.name in given}) for kind in self._settings
         )
         return made if len(made) > 1 else made[0]
 
@@ -246,16 +255,3 @@ def _argument(one: Described) -> dict[str, Any]:
     if one.default is MISSING:
         return {**found, "required": True}
     return {**found, "default": None if isinstance(one.note, Read) else _as_text(one.default)}
-
-
-def _from_executor(settings: Iterable[type], given: dict[str, Any]) -> dict[str, Any]:
-    """Return parsed flags, with the lists and what may be left out from KFP's executor input where there is one."""
-    found = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    executor = given.get("executor_input", "")
-    if not executor:
-        return found
-    for one in (one for kind in settings for one in described(kind)):
-        if isinstance(one.note, Read) and (one.is_list or one.note.optional):
-            paths = input_paths(executor, one.artifact, one.note.optional)
-            found[one.name] = tuple(paths) if one.is_list else next(iter(paths), None)
-    return found
