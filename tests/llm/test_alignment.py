@@ -9,7 +9,8 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, Curve, Training, read_curve, write_curve
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
+from ssm4rec.artifacts.ranker import RankerFacts
+from ssm4rec.llm.adapters import load_ranker, new_ranker, write_adapter
 from ssm4rec.llm.alignment import AlignmentTask, AlignmentTrainer, align
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings

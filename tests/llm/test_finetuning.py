@@ -10,8 +10,9 @@ from bitsandbytes.functional import has_avx512bf16
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION
 from ssm4rec.artifacts.dataset import read_sequences, read_titles
+from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.llm import finetuning
-from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
+from ssm4rec.llm.adapters import load_ranker, new_ranker, write_adapter
 from ssm4rec.llm.candidates import ranking_task
 from ssm4rec.llm.examples import draw_examples
 from ssm4rec.llm.finetuning import FinetuningTask, finetune

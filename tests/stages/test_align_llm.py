@@ -11,7 +11,8 @@ import torch
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, read_curve
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import write_pairs
-from ssm4rec.llm.adapters import RankerFacts, load_ranker, new_ranker, write_adapter
+from ssm4rec.artifacts.ranker import RankerFacts
+from ssm4rec.llm.adapters import load_ranker, new_ranker, write_adapter
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings
 from ssm4rec.stages.align_llm.__main__ import run

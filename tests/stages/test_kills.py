@@ -19,8 +19,9 @@ import torch
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import write_pairs
+from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.ranks import Origin, write_candidates
-from ssm4rec.llm.adapters import RankerFacts, new_ranker, write_adapter
+from ssm4rec.llm.adapters import new_ranker, write_adapter
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings
 from tests.datasets import write_dataset_folder

@@ -16,11 +16,9 @@ import pyarrow
 import pyarrow.parquet
 
 from ssm4rec.artifacts.codec import read_table, text_of
-from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Float32s, Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Flags, Float32s, Int32s, Int64s, SequenceDataset
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_file
-
-Booleans = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
 
 RATINGS: Final = "ratings"
 LIGHTFM: Final = "lightfm"
@@ -41,7 +39,7 @@ _SCHEMA: Final = pyarrow.schema(
 
 @dataclass(frozen=True)
 class Pairs:
-    """Preference pairs and where they come from, each array (n,).
+    """Preference pairs and where they come from, each array (n,), in the order of the columns.
 
     Attributes:
         users: 0..U-1.
@@ -84,22 +82,8 @@ def write_pairs(path: Path, dataset: SequenceDataset, pairs: Pairs) -> None:
             f"data set {dataset.name}: no preference pair, no user has a history and a winner and a loser after it; "
             "prepare data with longer histories, or keep the ratings"
         )
-    columns = (
-        pairs.users,
-        pairs.winners,
-        pairs.losers,
-        pairs.history_lengths,
-        pairs.origins,
-        pairs.winner_ratings,
-        pairs.loser_ratings,
-        pairs.winner_scores,
-        pairs.loser_scores,
-    )
-    arrays = [
-        # from_pandas: NaN is null.
-        pyarrow.array(values, field.type, from_pandas=True)
-        for values, field in zip(columns, _SCHEMA, strict=True)
-    ]
+    columns = zip((getattr(pairs, field.name) for field in fields(pairs)), _SCHEMA.types, strict=True)
+    arrays = [pyarrow.array(values, kind, from_pandas=True) for values, kind in columns]  # NaN is null
     schema = _SCHEMA.with_metadata({DATASET_KEY: dataset.name, FINGERPRINT_KEY: dataset.fingerprint})
     with whole_file(path) as partial:
         pyarrow.parquet.write_table(pyarrow.table(arrays, schema=schema), partial)
@@ -112,7 +96,13 @@ def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
         InputError: it is missing, damaged or empty, of another data set than ``dataset``, or has a pair that the data
             set cannot have: of an unknown item, without history, or with a validation or test target in it.
     """
-    table = _read_table(path, dataset)
+    table = read_table(path, _SCHEMA, "the preference pairs of a data set", "mine_preferences")
+    name, stored = (text_of(table.schema.metadata, key) for key in (DATASET_KEY, FINGERPRINT_KEY))
+    if stored != dataset.fingerprint:
+        raise InputError(
+            f"{path}: pairs of another data set, {name or 'unnamed'} ({stored[:12] or 'no fingerprint'}), than "
+            f"{dataset.name} ({dataset.fingerprint[:12]}); take files of one data set"
+        )
     user, winner, loser, length = (table.column(name).to_numpy() for name in _NUMBERS)
     if not ((user >= 0) & (user < dataset.user_count)).all():
         raise InputError(f"{path}: users are not always in 0..{dataset.user_count - 1}; run mine_preferences again")
@@ -132,19 +122,7 @@ def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
     return Pairs(user, winner, loser, length, origins, *ratings_and_scores)
 
 
-def _read_table(path: Path, dataset: SequenceDataset) -> pyarrow.Table:
-    """Return the columns of a file of this data set, each of its type, or raise InputError."""
-    table = read_table(path, _SCHEMA, "the preference pairs of a data set", "mine_preferences")
-    name, stored = (text_of(table.schema.metadata, key) for key in (DATASET_KEY, FINGERPRINT_KEY))
-    if stored != dataset.fingerprint:
-        raise InputError(
-            f"{path}: pairs of another data set, {name or 'unnamed'} ({stored[:12] or 'no fingerprint'}), than "
-            f"{dataset.name} ({dataset.fingerprint[:12]}); take files of one data set"
-        )
-    return table
-
-
-def is_held_out(dataset: SequenceDataset, users: Int64s | Int32s, items: Int32s) -> Booleans:
+def is_held_out(dataset: SequenceDataset, users: Int64s | Int32s, items: Int32s) -> Flags:
     """Return for every user and item (n,) whether the item is a validation or test target of that user."""
     found = numpy.zeros(len(users), dtype=bool)
     wanted = users.astype(numpy.int64) * (dataset.item_count + 1) + items

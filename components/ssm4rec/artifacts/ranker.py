@@ -44,7 +44,16 @@ class _Recipe(TypedDict):
 
 @dataclass(frozen=True)
 class RankerFacts:
-    """ranker.json as an object; ``llm/adapters.py`` describes the fields."""
+    """ranker.json as an object.
+
+    Attributes:
+        source, quantization: of the language model.
+        stage: that wrote the folder, finetune_llm or align_llm.
+        dataset, fingerprint: of the data set.
+        retriever: whose candidates validated it.
+        recipe, seed, profile, label: of the training.
+        training: figures of how it went.
+    """
 
     source: str
     quantization: Literal["none", "nf4"]
@@ -59,18 +68,15 @@ class RankerFacts:
     label: str = ""
 
     @classmethod
-    def read(cls, folder: Path, dataset: SequenceDataset) -> "RankerFacts":
+    def read(cls, folder: Path, dataset: SequenceDataset | None = None) -> "RankerFacts":
         """Read an adapter folder's ranker.json.
 
         Raises:
-            InputError: it is not one, or of an adapter trained on another data set.
+            InputError: it is not one, or of an adapter trained on another data set than the one given.
         """
-        facts = read_ranker(folder)
-        if facts.fingerprint != dataset.fingerprint:
-            raise InputError(
-                f"{folder}: trained on {facts.dataset} ({facts.fingerprint[:12]}), but the data set given is "
-                f"{dataset.name} ({dataset.fingerprint[:12]}); rank the data trained on"
-            )
+        facts = read_document(folder / RANKER, cls, "the description of a ranker", "finetune_llm or align_llm")
+        if dataset:
+            check_trained_on(folder, facts.dataset, facts.fingerprint, dataset, "rank")
         return facts
 
     def setting(self, *names: str) -> Any:
@@ -87,10 +93,10 @@ class RankerFacts:
         return found
 
 
-def read_ranker(folder: Path) -> RankerFacts:
-    """Read an adapter folder's ranker.json, whatever data set it is of.
-
-    Raises:
-        InputError: it is not one.
-    """
-    return read_document(folder / RANKER, RankerFacts, "the description of a ranker", "finetune_llm or align_llm")
+def check_trained_on(folder: Path, name: str, fingerprint: str, dataset: SequenceDataset, then: str) -> None:
+    """Raise InputError if what was trained on a data set of this name and fingerprint is to be used on another."""
+    if fingerprint != dataset.fingerprint:
+        raise InputError(
+            f"{folder}: trained on {name} ({fingerprint[:12]}), but the data set given is {dataset.name} "
+            f"({dataset.fingerprint[:12]}); {then} the data trained on"
+        )

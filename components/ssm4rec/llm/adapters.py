@@ -1,9 +1,7 @@
 """The adapter folder: what a fine-tuned or aligned ranker is on disk.
 
 - ``adapter_model.safetensors`` and ``adapter_config.json``: peft's, the LoRA matrices;
-- ``ranker.json``: ``source`` of the language model and its ``quantization``, the ``stage`` that wrote the folder
-  (``finetune_llm`` or ``align_llm``), the data set's ``dataset`` and ``fingerprint``, ``seed``, ``profile``, the
-  ``retriever`` whose candidates validated it, the ``recipe`` and ``training``, figures of how it went.
+- ``ranker.json``: what it is (:class:`RankerFacts`).
 """
 
 import warnings
@@ -18,12 +16,12 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, prepare_mode
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ssm4rec.artifacts.names import RANKER
-from ssm4rec.artifacts.ranker import RankerFacts as RankerFacts
-from ssm4rec.llm.language_models import language_model_folder, load_both, recompute_activations
+from ssm4rec.artifacts.ranker import RankerFacts
+from ssm4rec.llm.language_models import language_model_folder, load_both
 from ssm4rec.llm.model_files import check_json, check_weights, reading, tensor_shapes
 from ssm4rec.llm.settings import LoraSettings
 from ssm4rec.llm.sources import Quantization
-from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.errors import InputError, reason
 from ssm4rec.runtime.files import whole_folder, write_json
 
 _CONFIG: Final = "adapter_config.json"
@@ -46,14 +44,12 @@ def new_ranker(
     Raises:
         InputError: the model cannot be had, or has no layers called as ``lora.modules`` says.
     """
-    folder = language_model_folder(source, cache_dir)
-    tokenizer, base = _base(folder, quantization, device)
-    modules: str | list[str] = lora.modules if lora.modules == "all-linear" else lora.modules.split("+")
+    tokenizer, base = _base(language_model_folder(source, cache_dir), quantization, device)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=modules,
+        target_modules=lora.modules if lora.modules == "all-linear" else lora.modules.split("+"),
         task_type="CAUSAL_LM",
     )
     try:
@@ -62,8 +58,7 @@ def new_ranker(
         # Not the folder of this machine that peft has noted.
         model.peft_config["default"].base_model_name_or_path = source
     except ValueError as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"language model {source}: LoRA does not fit it ({reason}); set lora.modules") from None
+        raise InputError(f"language model {source}: LoRA does not fit it ({reason(error)}); set lora.modules") from None
     return Ranker(model, tokenizer)
 
 
@@ -75,8 +70,7 @@ def load_ranker(
     Raises:
         InputError: the language model cannot be had, or the adapter is damaged or of another model.
     """
-    base_folder = language_model_folder(facts.source, cache_dir)
-    tokenizer, base = _base(base_folder, facts.quantization, device)
+    tokenizer, base = _base(language_model_folder(facts.source, cache_dir), facts.quantization, device)
     _check_adapter(folder)
     with reading(f"{folder}: no adapter for {facts.source}"), _old_names(), warnings.catch_warnings():
         warnings.filterwarnings("error", message="Found missing adapter keys")
@@ -143,5 +137,7 @@ def _base(
         with _old_names():
             return tokenizer, _prepared(model, use_gradient_checkpointing=device.type == "cuda")
     if device.type == "cuda" and model.num_parameters() >= _MANY:
-        recompute_activations(model)
+        # Keeps the layers' inputs alone and computes the rest again in the backward pass, to the same gradients: a
+        # model of 7 billion weights in bfloat16 would need 110 GB for a batch otherwise.
+        model.activation_checkpointing_enable({"use_reentrant": False})
     return tokenizer, model

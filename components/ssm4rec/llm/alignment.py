@@ -52,13 +52,7 @@ class AlignmentTask:
 
 
 def align(ranker: Ranker, task: AlignmentTask, folder: Path, on_point: Callable[[Point], None]) -> Trained:
-    """Train the ranker's adapter in place, from the checkpoint in ``folder`` if there is one.
-
-    Args:
-        ranker: a trainable one.
-        task: what to train on, and how.
-        folder: of the checkpoints; one is written at every validation.
-        on_point: called with every point of the learning curve, those of an earlier process included.
+    """Train a trainable ranker; see :class:`ValidationCallback` for the other arguments.
 
     Raises:
         InputError: the checkpoint is of another training, the model cannot be aligned, or the loss became NaN.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.dataset import Int32s, SequenceDataset
 from ssm4rec.runtime.errors import InputError
 
 
@@ -49,7 +49,9 @@ def draw_examples(
         InputError: no user has two training items, or the catalog is too small.
     """
     rng = numpy.random.default_rng([seed, 0x45584D])
-    places = _places(dataset)
+    later = dataset.trained()
+    later[dataset.offsets[:-1]] = False  # a user's first item
+    places = numpy.flatnonzero(later)
     if not len(places):
         raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
     if dataset.item_count < 2 * negatives:
@@ -74,16 +76,6 @@ def draw_examples(
             candidates=[candidates[entry] for entry in shown],
             place=int(numpy.flatnonzero(shown == 0)[0]),
         )
-
-
-def _places(dataset: SequenceDataset) -> Int64s:
-    """Return the places in ``dataset.items`` of every user's training items but the first."""
-    starts = dataset.offsets[:-1]
-    parts = [
-        numpy.arange(start + 1, start + length)
-        for start, length in zip(starts.tolist(), dataset.train_length.tolist(), strict=True)
-    ]
-    return numpy.concatenate([numpy.empty(0, numpy.int64), *parts])
 
 
 def _others(pool: Int32s, taken: set[int], wanted: int, everything: Int32s, rng: numpy.random.Generator) -> list[int]:

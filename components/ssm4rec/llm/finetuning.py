@@ -15,12 +15,12 @@ nothing), ``learning_rate`` (USGM's is 1 / H), ``grad_norm``; and ``ndcg_10`` of
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
 from ssm4rec.artifacts.curve import Point
@@ -36,9 +36,6 @@ from ssm4rec.llm.validated_trainer import Trained, ValidatedTrainer, step_argume
 from ssm4rec.llm.validation_callback import ValidationCallback
 from ssm4rec.optim.usgm import USGM, GradientNotFiniteError
 
-_LOGGED = ("loss", "grad_norm", "learning_rate")
-"""What Trainer logs and the curve keeps."""
-
 
 @dataclass(frozen=True)
 class FinetuningTask:
@@ -46,7 +43,7 @@ class FinetuningTask:
 
     Attributes:
         prompts: writes the prompts.
-        examples: in the order of training.
+        examples: in the order of training; their prompts are written batch by batch.
         validation: users to rank.
         settings: of the training.
         seed: of dropout.
@@ -62,14 +59,7 @@ class FinetuningTask:
 def finetune(
     ranker: Ranker, task: FinetuningTask, folder: Path, identity: dict[str, Any], on_point: Callable[[Point], None]
 ) -> Trained:
-    """Train to the end, from the checkpoint in ``folder`` if there is one.
-
-    Args:
-        ranker: with fresh LoRA matrices; changed in place, left with the best weights.
-        task: what to train on.
-        folder: of the checkpoints; one is written at every validation.
-        identity: what a checkpoint must share with this training to belong to it.
-        on_point: called with every point of the learning curve, those of an earlier process included.
+    """Train a ranker with fresh LoRA matrices; see :class:`ValidationCallback` for the other arguments.
 
     Raises:
         InputError: the checkpoint is of another training, or the loss became NaN.
@@ -106,8 +96,8 @@ class _RankerTrainer(ValidatedTrainer):
             callback,
             model=ranker.model,
             args=arguments(settings, callback.folder, ranker.model.device, steps, task.seed),
-            train_dataset=_Tokenized(prompts, task.examples, ranker.tokenizer.eos_token_id),
-            data_collator=_collate,
+            train_dataset=task.examples,
+            data_collator=partial(_collate, prompts),
             optimizers=_usgm(trained, settings.diameter) if settings.optimizer == "usgm" else (None, None),
         )
 
@@ -121,7 +111,8 @@ class _RankerTrainer(ValidatedTrainer):
         """Return the loss, that of the letters, and how the last step was taken."""
         letter_loss = torch.stack(self._letter_losses).mean().item()
         self._letter_losses = []
-        return {name: logs[name] for name in _LOGGED if name in logs} | {"letter_loss": letter_loss}
+        logged = {name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}
+        return logged | {"letter_loss": letter_loss}
 
     def is_due(self, step: int) -> bool:
         """Return whether ``evaluations`` of them are spread evenly so."""
@@ -182,36 +173,19 @@ class _StepLength:
 
 
 def _usgm(weights: list[nn.Parameter], diameter: float) -> tuple[USGM, _StepLength]:
-    """Return the optimizer of LoRA matrices as they are at the start; half of them are zero.
-
-    Args:
-        weights: of the adapter.
-        diameter: of the ball, in norms of these weights.
-    """
+    """Return the optimizer of an adapter's weights; the diameter is in norms of these, half of which are zero."""
     optimizer = USGM(weights, diameter * float(nn.utils.get_total_norm(weights)))
     return optimizer, _StepLength(optimizer)
 
 
-class _Tokenized(Dataset[dict[str, list[int]]]):
-    """Prompts, written when they are asked for."""
+def _collate(prompts: RankingPrompts, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """Return a batch, padded on the left, so that all answers end at the last position.
 
-    def __init__(self, prompts: RankingPrompts, examples: Sequence[Example], end: int) -> None:
-        self.prompts, self.examples, self.end = prompts, examples, end
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
-        example = self.examples[index]
-        answer = [self.prompts.answers[example.place], self.end]
-        return {"prompt": self.prompts.tokens(example.history, example.candidates), "answer": answer}
-
-
-def _collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-    """Pad on the left, so that all answers end at the last position; labels are of the last prompt token and on."""
-    tokens, mask = padded([row["prompt"] + row["answer"] for row in rows], torch.device("cpu"))
-    return {
-        "input_ids": tokens,
-        "attention_mask": mask,
-        "labels": torch.tensor([[row["prompt"][-1], *row["answer"]] for row in rows]),
-    }
+    ``labels``: the last token of each prompt, the letter of the answer, and the end.
+    """
+    told = [prompts.tokens(example.history, example.candidates) for example in examples]
+    answers = [[prompts.answers[example.place], prompts.tokenizer.eos_token_id] for example in examples]
+    rows = list(zip(told, answers, strict=True))
+    tokens, mask = padded([prompt + answer for prompt, answer in rows], torch.device("cpu"))
+    labels = torch.tensor([[prompt[-1], *answer] for prompt, answer in rows])
+    return {"input_ids": tokens, "attention_mask": mask, "labels": labels}

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ssm4rec.artifacts.codec import Count, Share, read_document
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.names import GENERATOR
+from ssm4rec.artifacts.ranker import check_trained_on
 from ssm4rec.llm.generator_settings import SCRATCH, GeneratorRecipe
 from ssm4rec.llm.language_models import language_model_folder, load_both
 from ssm4rec.llm.queries import PROMPT
@@ -52,11 +53,7 @@ class GeneratorFacts:
             InputError: it is not one, or of a generator trained on another data set.
         """
         facts = read_document(folder / GENERATOR, cls, "the description of a generator", "train_generator")
-        if facts.fingerprint != dataset.fingerprint:
-            raise InputError(
-                f"{folder}: trained on {facts.dataset} ({facts.fingerprint[:12]}), but the data set given is "
-                f"{dataset.name} ({dataset.fingerprint[:12]}); evaluate on the data trained on"
-            )
+        check_trained_on(folder, facts.dataset, facts.fingerprint, dataset, "evaluate on")
         return facts
 
 

@@ -45,15 +45,7 @@ def train_generator(
     folder: Path,
     on_point: Callable[[Point], None],
 ) -> Trained:
-    """Train a model to the end, from the checkpoint in ``folder`` if there is one; it gets the best weights.
-
-    Args:
-        task: what to train.
-        model: float32, on the machine's device.
-        prompts: writes the examples.
-        distributed: what on; one process.
-        folder: of the checkpoints; one is written after every epoch.
-        on_point: called with every point of the learning curve, those of an earlier process included.
+    """Train a float32 model in one process; see :class:`ValidationCallback` for the last two arguments.
 
     Raises:
         InputError: nobody has two training items, no user is in the validation split, the checkpoint is of another

@@ -31,7 +31,7 @@ from ssm4rec.data.download import checksums
 from ssm4rec.data.wheels import fetch_wheel
 from ssm4rec.llm.model_files import check_json, check_weights, read_model_config, reading
 from ssm4rec.llm.sources import SMOLLM2, Quantization, check_folder, check_source, local_folder
-from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.errors import InputError, reason
 from ssm4rec.runtime.files import read_json, whole_folder, write_json
 from ssm4rec.runtime.object_store import download
 
@@ -152,14 +152,6 @@ def load_both(
     return tokenizer, model
 
 
-def recompute_activations(model: PreTrainedModel) -> None:
-    """Have a model keep only its layers' inputs while it trains, and compute the rest again in the backward pass.
-
-    The gradients are the same. A model of 7 billion weights in bfloat16 would need 110 GB for a batch otherwise.
-    """
-    model.activation_checkpointing_enable({"use_reentrant": False})
-
-
 @contextmanager
 def memory_advice(settings: str) -> Iterator[None]:
     """Turn running out of a GPU's memory into one line that says which settings to lower."""
@@ -236,15 +228,13 @@ def _from_hub(source: str, cache_dir: Path) -> Path:
             "of that account (on a cluster: the secret that manifests/README.md describes)"
         ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise InputError(
             f"language model {source}: not on the hub, or private and HF_TOKEN is not of an account that may read it "
-            f"({reason}); a folder begins with a slash or a dot (./{source})"
+            f"({reason(error)}); a folder begins with a slash or a dot (./{source})"
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"language model {source}: the hub cannot be reached, and it is not in the cache ({reason}); use a folder, "
-            f"s3:// or {SMOLLM2}"
+            f"language model {source}: the hub cannot be reached, and it is not in the cache ({reason(error)}); "
+            f"use a folder, s3:// or {SMOLLM2}"
         ) from None
     return Path(found)

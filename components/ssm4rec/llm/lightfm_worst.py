@@ -24,12 +24,10 @@ _AUC_USERS: Final = 500
 
 def training_matrix(dataset: SequenceDataset) -> scipy.sparse.csr_matrix:
     """Return who had what in training, (U, V) float32: 1 at user u and item i + 1, however often, else nothing."""
-    lengths = numpy.diff(dataset.offsets)
-    place = numpy.arange(len(dataset.items)) - numpy.repeat(dataset.offsets[:-1], lengths)
-    in_training = place < numpy.repeat(dataset.train_length, lengths)
-    users = numpy.repeat(numpy.arange(dataset.user_count), lengths)[in_training]
-    ones = numpy.ones(len(users), dtype=numpy.float32)
+    in_training = dataset.trained()
+    users = numpy.repeat(numpy.arange(dataset.user_count), numpy.diff(dataset.offsets))[in_training]
     columns = dataset.items[in_training] - 1
+    ones = numpy.ones(len(users), dtype=numpy.float32)
     matrix = scipy.sparse.csr_matrix((ones, (users, columns)), shape=(dataset.user_count, dataset.item_count))
     matrix.data[:] = 1  # an item had twice was summed to 2
     return matrix

@@ -14,75 +14,37 @@ Shapes: U users, n pairs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy
 
 from ssm4rec.artifacts.dataset import Float32s, Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.preferences import LIGHTFM, RATINGS, Pairs, is_held_out
 
-Booleans = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
 Scorer = Callable[[Int64s, Int32s], Float32s]
 """From users (n,) and items 1..V (n,) to a recommender's scores of each user's item (n,)."""
 
 
-@dataclass(frozen=True)
-class RatingCounts:
-    """What became of the users in the first part; every user is counted once.
-
-    Attributes:
-        pairs: users with a pair.
-        users_too_short: fewer than three training items, so that no history is left before the last two.
-        unrated: a rating of the last two items is missing.
-        ties: both are rated the same, or are the same item.
-        held_out: one of the two returns as the user's validation or test target.
-    """
-
-    pairs: int
-    users_too_short: int
-    unrated: int
-    ties: int
-    held_out: int
-
-
-@dataclass(frozen=True)
-class LightFMCounts:
-    """What became of the users in the second part; every user is counted once.
-
-    Attributes:
-        pairs: users with a pair.
-        users_too_short: fewer than two training items, so that no history is left before the last one.
-        held_out: the winner returns as the user's validation or test target.
-        nothing_unseen: the user has had every item.
-        distinct_losers: different items among the losers; not a count of users.
-    """
-
-    pairs: int
-    users_too_short: int
-    held_out: int
-    nothing_unseen: int
-    distinct_losers: int
-
-
-def rating_pairs(dataset: SequenceDataset, ratings: Float32s) -> tuple[Pairs, RatingCounts]:
-    """Return the pairs of the last two training items, by user, and the counts.
+def rating_pairs(dataset: SequenceDataset, ratings: Float32s) -> tuple[Pairs, dict[str, int]]:
+    """Return the pairs of the last two training items, by user, and what became of the users.
 
     Args:
         dataset: the sequences.
         ratings: of the events in ``dataset.items``, NaN where there is none.
+
+    Returns:
+        The pairs, and counts in which every user is counted once: ``pairs``; ``users_too_short``, fewer than three
+        training items, so that no history is left before the last two; ``unrated``, a rating of these is missing;
+        ``ties``, they are rated the same, or are the same item; ``held_out``, one of them returns as the user's
+        validation or test target.
     """
-    long_enough = dataset.train_length >= 3
-    users = numpy.flatnonzero(long_enough)
-    last = dataset.offsets[users] + dataset.train_length[users] - 1
-    earlier_items, later_items = dataset.items[last - 1], dataset.items[last]
-    earlier_ratings, later_ratings = ratings[last - 1], ratings[last]
+    users = numpy.flatnonzero(dataset.train_length >= 3)
+    later = dataset.offsets[users] + dataset.train_length[users] - 1
+    later_wins = ratings[later] > ratings[later - 1]
+    won, lost = numpy.where(later_wins, later, later - 1), numpy.where(later_wins, later - 1, later)
+    winners, losers = dataset.items[won], dataset.items[lost]
 
-    later_wins = later_ratings > earlier_ratings
-    winners = numpy.where(later_wins, later_items, earlier_items)
-    losers = numpy.where(later_wins, earlier_items, later_items)
-
-    rated = ~(numpy.isnan(earlier_ratings) | numpy.isnan(later_ratings))
-    differ = (earlier_ratings != later_ratings) & (earlier_items != later_items)
+    rated = ~numpy.isnan(ratings[won] + ratings[lost])
+    differ = (ratings[won] != ratings[lost]) & (winners != losers)
     held_out = is_held_out(dataset, users, winners) | is_held_out(dataset, users, losers)
     kept = rated & differ & ~held_out
     unscored = numpy.full(numpy.count_nonzero(kept), numpy.nan, dtype=numpy.float32)
@@ -92,33 +54,36 @@ def rating_pairs(dataset: SequenceDataset, ratings: Float32s) -> tuple[Pairs, Ra
         losers=losers[kept],
         history_lengths=dataset.train_length[users[kept]] - numpy.int32(2),
         origins=numpy.full(len(unscored), RATINGS),
-        winner_ratings=numpy.where(later_wins, later_ratings, earlier_ratings)[kept],
-        loser_ratings=numpy.where(later_wins, earlier_ratings, later_ratings)[kept],
+        winner_ratings=ratings[won[kept]],
+        loser_ratings=ratings[lost[kept]],
         winner_scores=unscored,
         loser_scores=unscored,
     )
-    return pairs, RatingCounts(
-        pairs=len(pairs),
-        users_too_short=_count(~long_enough),
-        unrated=_count(~rated),
-        ties=_count(rated & ~differ),
-        held_out=_count(rated & differ & held_out),
-    )
+    return pairs, {
+        "pairs": len(pairs),
+        "users_too_short": dataset.user_count - len(users),
+        "unrated": numpy.count_nonzero(~rated),
+        "ties": numpy.count_nonzero(rated & ~differ),
+        "held_out": numpy.count_nonzero(rated & differ & held_out),
+    }
 
 
-def lightfm_pairs(dataset: SequenceDataset, worst_items: Int32s, score: Scorer) -> tuple[Pairs, LightFMCounts]:
-    """Return the pairs of each user's last training item and worst unseen item, by user, and the counts.
+def lightfm_pairs(dataset: SequenceDataset, worst_items: Int32s, score: Scorer) -> tuple[Pairs, dict[str, int]]:
+    """Return the pairs of each user's last training item and worst unseen item, by user, and what became of the users.
 
     Args:
         dataset: the sequences.
         worst_items: each user's, 0 for users who have had every item, shape (U,).
         score: LightFM's, for the record.
+
+    Returns:
+        The pairs, and counts in which every user is counted once: ``pairs``; ``users_too_short``, fewer than two
+        training items, so that no history is left before the last one; ``held_out``, the winner returns as the user's
+        validation or test target; ``nothing_unseen``, the user has had every item. ``distinct_losers`` are items.
     """
-    long_enough = dataset.train_length >= 2
-    users = numpy.flatnonzero(long_enough)
+    users = numpy.flatnonzero(dataset.train_length >= 2)
     winners = dataset.items[dataset.offsets[users] + dataset.train_length[users] - 1]
     losers = worst_items[users]
-
     held_out = is_held_out(dataset, users, winners)
     kept = ~held_out & (losers > 0)
     unrated = numpy.full(numpy.count_nonzero(kept), numpy.nan, dtype=numpy.float32)
@@ -133,14 +98,10 @@ def lightfm_pairs(dataset: SequenceDataset, worst_items: Int32s, score: Scorer) 
         winner_scores=score(users[kept], winners[kept]),
         loser_scores=score(users[kept], losers[kept]),
     )
-    return pairs, LightFMCounts(
-        pairs=len(pairs),
-        users_too_short=_count(~long_enough),
-        held_out=_count(held_out),
-        nothing_unseen=_count(~held_out & (losers == 0)),
-        distinct_losers=len(numpy.unique(pairs.losers)),
-    )
-
-
-def _count(users: Booleans) -> int:
-    return int(numpy.count_nonzero(users))
+    return pairs, {
+        "pairs": len(pairs),
+        "users_too_short": dataset.user_count - len(users),
+        "held_out": numpy.count_nonzero(held_out),
+        "nothing_unseen": numpy.count_nonzero(~held_out & (losers == 0)),
+        "distinct_losers": len(numpy.unique(pairs.losers)),
+    }

@@ -117,17 +117,15 @@ class ValidationCallback(TrainerCallback):
         shutil.rmtree(self.folder / WRITING, ignore_errors=True)
         model.eval()
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:  # noqa: ARG002
         """Set the bar, and validate before the first step if the trainer wants that for comparison."""
-        del args, control
         self.bar.reset(total=state.max_steps)
         self.bar.update(state.global_step)
         if self.trainer.validates_first and not self.points:
             self._validate(0)
 
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock."""
-        del args, state, control
         self._started = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -162,9 +160,8 @@ class ValidationCallback(TrainerCallback):
             self._add(Point(state.global_step, TRAIN, values))
         self.bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """Complete Trainer's checkpoint and move it into place."""
-        del control
         name = f"checkpoint-{state.global_step}"
         unit = Path(str(args.output_dir)) / name
         (unit / _BEST).write_bytes(weights_file(self.best_weights))
@@ -185,7 +182,8 @@ class ValidationCallback(TrainerCallback):
             raise trainer.diverged(f"the scores became NaN at step {step}") from None
         self._add(Point(step, trainer.split, values))
         if step > 0 and self.best is self.points[-1]:
-            weights = _weights(trainer.model)
+            model = trainer.model
+            weights = get_peft_model_state_dict(model) if isinstance(model, PeftModel) else model.state_dict()
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
         said = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         logger.info("%s step %d/%d: %s %s", trainer.title, step, self.bar.total, trainer.split, said)
@@ -199,10 +197,6 @@ class ValidationCallback(TrainerCallback):
         for name, value in values.items():
             if not math.isfinite(value):
                 raise self.trainer.diverged(f"the {name} became {value} at step {step}")
-
-
-def _weights(model: nn.Module) -> Weights:
-    return get_peft_model_state_dict(model) if isinstance(model, PeftModel) else model.state_dict()
 
 
 def weights_file(weights: Weights) -> bytes:

@@ -6,30 +6,31 @@ from pathlib import Path
 from typing import Final
 
 from ssm4rec.artifacts.curve import HELD_OUT, Curve, Point, Training, write_curve
-from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
+from ssm4rec.artifacts.dataset import read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.preferences import read_pairs
+from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.data.download import checksums
-from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker, write_adapter
+from ssm4rec.llm.adapters import load_ranker, write_adapter
 from ssm4rec.llm.alignment import AlignmentTask, align
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.preference_examples import preference_set
 from ssm4rec.llm.prompts import RankingPrompts
 from ssm4rec.llm.sources import check_source_unchanged
-from ssm4rec.llm.validated_trainer import Trained, optimizer_name
+from ssm4rec.llm.validated_trainer import optimizer_name
 from ssm4rec.recipes.rankers import ranker_recipe
 from ssm4rec.runtime.files import cache_folder, held_by_this_process
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.align_llm.settings import Settings
-from ssm4rec.tracking import Tracker, tracked_task
+from ssm4rec.tracking import tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
 from ssm4rec.training.device import choose_device
 
 logger = logging.getLogger(__name__)
 
-STAGE: Final = "align_llm"
-TO_LOWER: Final = "align.steps.batch, align.prompt.maximum_tokens or align.prompt.history (--overrides)"
+_STAGE: Final = "align_llm"
+_TO_LOWER: Final = "align.steps.batch, align.prompt.maximum_tokens or align.prompt.history (--overrides)"
 
 
 def run(options: Settings) -> None:
@@ -47,13 +48,43 @@ def run(options: Settings) -> None:
         described = {"profile": options.profile, "source": tuned.source, "align": asdict(settings)}
         tracker.settings({**labels, "recipe": described, "computed": {"device": device.type}})
         tracker.dataset(read_manifest(options.dataset_dir), "preferences")
+
+        def track(point: Point) -> None:
+            named = {name if name == "learning_rate" else f"{point.split}/{name}": name for name in point.measured}
+            tracker.metrics({shown: point.measured[name] for shown, name in named.items()}, point.step)
+
         ranker = load_ranker(tuned, options.adapter_dir, cache_folder(options.cache_dir), device, trainable=True)
         check_source_unchanged(options.language_model_version, tuned.source)
         prompts = RankingPrompts(ranker.tokenizer, titles, settings.prompt)
         examples = preference_set(dataset, pairs, prompts, settings, options.seed)
         logger.info("%d pairs to train on, %d of other users held out", len(examples.train), len(examples.held_out))
-        task = AlignmentTask(examples, settings, options.seed)
-        numbers = _align_and_write(options, dataset, tuned, ranker, task, tracker)
+        checkpoints = _checkpoint_folder(options, tuned)
+        with memory_advice(_TO_LOWER), held_by_this_process(checkpoints):
+            alignment = align(ranker, AlignmentTask(examples, settings, options.seed), checkpoints, track)
+        before = next(point for point in alignment.points if point.split == HELD_OUT)
+        numbers = {
+            f"{name}{suffix}": point.measured[name]
+            for name in ("accuracy", "log_odds_ratio", "margin", "nll")
+            for suffix, point in (("_before", before), ("", alignment.last))
+        } | {
+            "tokens_per_second": alignment.tokens_per_second,
+            "peak_memory_mib": alignment.peak_memory_bytes / 2**20,
+            "pairs": float(len(examples.train)),
+            "held_out": float(len(examples.held_out)),
+        }
+        optimizer = optimizer_name(settings.steps, device)
+        went = {"steps": alignment.last.step, "optimizer": optimizer, "seconds": alignment.seconds}
+        facts = replace(
+            tuned,
+            stage=_STAGE,
+            seed=options.seed,
+            profile=options.profile,
+            recipe={**tuned.recipe, "align": asdict(settings)},
+            training={**numbers, **went, "finetuning": tuned.training},
+        )
+        write_adapter(options.aligned_dir, ranker.model, facts)
+        trained = Training(_STAGE, dataset.name, tuned.source, options.seed, optimizer, settings.steps.learning_rate)
+        write_curve(options.curve, Curve.of(trained, alignment.points))
         tracker.metrics(numbers)
         tracker.artifact(options.aligned_dir)
     write_executor_output(options.executor_input, {"aligned": {**numbers}})
@@ -61,46 +92,6 @@ def run(options: Settings) -> None:
         "%s: accuracy on held-out pairs %.1f%%, %.1f%% before; written to %s",
         name, 100 * numbers["accuracy"], 100 * numbers["accuracy_before"], options.aligned_dir,
     )  # fmt: skip
-
-
-def _align_and_write(
-    options: Settings,
-    dataset: SequenceDataset,
-    tuned: RankerFacts,
-    ranker: Ranker,
-    task: AlignmentTask,
-    tracker: Tracker,
-) -> dict[str, float]:
-    """Align, write the two outputs and return the numbers to show."""
-    steps, examples = task.settings.steps, task.examples
-
-    def track(point: Point) -> None:
-        named = {name if name == "learning_rate" else f"{point.split}/{name}": name for name in point.measured}
-        tracker.metrics({shown: point.measured[name] for shown, name in named.items()}, point.step)
-
-    checkpoints = _checkpoint_folder(options, tuned)
-    with memory_advice(TO_LOWER), held_by_this_process(checkpoints):
-        alignment = align(ranker, task, checkpoints, track)
-    optimizer = optimizer_name(steps, ranker.model.device)
-    numbers = _numbers(alignment) | {"pairs": float(len(examples.train)), "held_out": float(len(examples.held_out))}
-    facts = replace(
-        tuned,
-        stage=STAGE,
-        seed=options.seed,
-        profile=options.profile,
-        recipe={**tuned.recipe, "align": asdict(task.settings)},
-        training={
-            **numbers,
-            "steps": alignment.last.step,
-            "optimizer": optimizer,
-            "seconds": alignment.seconds,
-            "finetuning": tuned.training,
-        },
-    )
-    write_adapter(options.aligned_dir, ranker.model, facts)
-    trained = Training(STAGE, dataset.name, tuned.source, options.seed, optimizer, steps.learning_rate)
-    write_curve(options.curve, Curve.of(trained, alignment.points))
-    return numbers
 
 
 def _checkpoint_folder(options: Settings, tuned: RankerFacts) -> Path:
@@ -113,20 +104,6 @@ def _checkpoint_folder(options: Settings, tuned: RankerFacts) -> Path:
     read = [checksums(path)[1] for path in (options.adapter_dir / "adapter_model.safetensors", options.pairs)]
     name = f"align-{tuned.retriever}-seed{options.seed}"
     return folder / checkpoint_name(name, options.language_model_version, options.overrides, tuned.fingerprint, *read)
-
-
-def _numbers(alignment: Trained) -> dict[str, float]:
-    """Return how the held-out pairs stood before and after, and the pace."""
-    before = next(point for point in alignment.points if point.split == HELD_OUT)
-    stood = {
-        f"{name}{suffix}": point.measured[name]
-        for name in ("accuracy", "log_odds_ratio", "margin", "nll")
-        for suffix, point in (("_before", before), ("", alignment.last))
-    }
-    return stood | {
-        "tokens_per_second": alignment.tokens_per_second,
-        "peak_memory_mib": alignment.peak_memory_bytes / 2**20,
-    }
 
 
 if __name__ == "__main__":

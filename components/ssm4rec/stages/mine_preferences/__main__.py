@@ -1,7 +1,6 @@
 """Make preference pairs of a dataset folder: ``python -m ssm4rec.stages.mine_preferences --help``."""
 
 import logging
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -10,13 +9,7 @@ import numpy
 from ssm4rec.artifacts.dataset import SequenceDataset, read_ratings, read_sequences
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.preferences import write_pairs
-from ssm4rec.llm.lightfm_worst import (
-    score,
-    train_lightfm,
-    training_auc,
-    training_matrix,
-    worst_unseen_items,
-)
+from ssm4rec.llm.lightfm_worst import score, train_lightfm, training_auc, training_matrix, worst_unseen_items
 from ssm4rec.llm.preferences import lightfm_pairs, rating_pairs
 from ssm4rec.runtime.files import write_json
 from ssm4rec.settings.command_line import run_stage
@@ -48,7 +41,7 @@ def _mine(options: Settings, dataset: SequenceDataset) -> dict[str, Any]:
     by_rating, rating_counts = rating_pairs(dataset, ratings)
     has_ratings = not numpy.isnan(ratings).all()
     if has_ratings:
-        logger.info("by ratings: %s", _join_counts(asdict(rating_counts)))
+        logger.info("by ratings: %s", _join_counts(rating_counts))
     else:
         logger.warning("by ratings: skipped, %s has no ratings", dataset.name)
 
@@ -56,7 +49,7 @@ def _mine(options: Settings, dataset: SequenceDataset) -> dict[str, Any]:
     model = train_lightfm(matrix, options.components, options.epochs, options.seed)
     by_lightfm, lightfm_counts = lightfm_pairs(dataset, worst_unseen_items(model, dataset), partial(score, model))
     auc = training_auc(model, matrix, options.seed)
-    logger.info("by LightFM: %s", _join_counts(asdict(lightfm_counts)))
+    logger.info("by LightFM: %s", _join_counts(lightfm_counts))
     if auc is not None:
         logger.info("LightFM puts a training item over another one in %.1f%% of cases (random: 50%%)", 100 * auc)
 
@@ -68,9 +61,9 @@ def _mine(options: Settings, dataset: SequenceDataset) -> dict[str, Any]:
         "items": dataset.item_count,
         "has_ratings": has_ratings,
         "pairs": len(by_rating) + len(by_lightfm),
-        "ratings": asdict(rating_counts),
+        "ratings": rating_counts,
         "lightfm": {
-            **asdict(lightfm_counts),
+            **lightfm_counts,
             "training_auc": auc,
             "training_interactions": matrix.nnz,
             "settings": {"loss": "warp", "components": options.components, "epochs": options.epochs},

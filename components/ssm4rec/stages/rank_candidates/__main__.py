@@ -2,8 +2,8 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import numpy
 import torch
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
+from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import (
     ALIGNED,
     AMONG_CANDIDATES,
@@ -21,12 +22,11 @@ from ssm4rec.artifacts.rankings import (
     RETRIEVER,
     RETRIEVER_ORDER,
     Ranking,
-    RankingRow,
     RankingSummary,
     write_rankings,
 )
 from ssm4rec.artifacts.ranks import Candidates, read_candidates
-from ssm4rec.llm.adapters import Ranker, RankerFacts, load_ranker
+from ssm4rec.llm.adapters import Ranker, load_ranker
 from ssm4rec.llm.candidates import RankingTask, ranking_task
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.metric_rows import ranking_rows
@@ -71,30 +71,17 @@ def run(options: Settings) -> None:
         tracker.settings({**labels, **ranked, "recipe": facts.recipe})
         tracker.dataset(read_manifest(options.dataset_dir), split)
         summary = _rank_and_write(options, dataset, titles, facts, candidates, task)
-        numbers = {f"{row.ranker}/{row.order}/{row.metric}": row.value for row in _shown(summary)}
+        among = [row for row in summary.rows if row.population == AMONG_CANDIDATES and row.metric.endswith("@10")]
+        numbers = {f"{row.ranker}/{row.order}/{row.metric}": row.value for row in among}
         tracker.metrics(numbers)
         tracker.text("ranking.json", options.ranking.read_text(encoding="utf-8"))
     write_executor_output(options.executor_input, {"shown": {**numbers}})
-    for row in summary.rows:
-        if row.metric == "ndcg@10" and row.population == AMONG_CANDIDATES:
+    for row in among:
+        if row.metric == "ndcg@10":
             logger.info(
                 "%s, candidates in %s order: ndcg@10 %.4f ± %.4f of %d users whose target is among them",
                 row.ranker, row.order, row.value, row.standard_error, summary.ranked,
             )  # fmt: skip
-
-
-def _shown(summary: RankingSummary) -> list[RankingRow]:
-    return [row for row in summary.rows if row.population == AMONG_CANDIDATES and row.metric.endswith("@10")]
-
-
-@dataclass(frozen=True)
-class _Pace:
-    """What the language model took."""
-
-    prompts: int
-    tokens: int
-    seconds: float
-    cpu_seconds: float
 
 
 def _rank_and_write(
@@ -108,17 +95,20 @@ def _rank_and_write(
     device = choose_device(options.device)
     ranker = load_ranker(facts, options.adapter_dir, cache_folder(options.cache_dir), device)
     check_source_unchanged(options.language_model_version, facts.source)
-    part = "align" if facts.stage == "align_llm" else "finetune"
+    part, trained = ("align", ALIGNED) if facts.stage == "align_llm" else ("finetune", FINETUNED)
     prompts = RankingPrompts(ranker.tokenizer, titles, PromptFormat(**facts.setting(part, "prompt")))
     users = [
         [prompts.tokens(history, pool) for pool in pools]
         for history, *pools in zip(task.histories, *(task.in_order(order) for order in ORDERS), strict=True)
     ]
-    rankings = _baselines(dataset, task)
+    rankers = (trained, BASE) if options.base else (trained,)
+    started, cpu = time.monotonic(), time.process_time()
     with memory_advice("finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"):
-        found, pace = _rank(ranker, prompts, users, task, ALIGNED if part == "align" else FINETUNED, options.base)
-    rankings += found
-    rows = ranking_rows(rankings, task.sizes, task.found, task.population)
+        found = [one for name in rankers for one in _rank(ranker, prompts, users, task, name)]
+    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
+    prompt_count = len(users) * len(ORDERS)
+    tokens = sum(len(prompt) for user in users for prompt in user)
+    rankings = _baselines(dataset, task) + found
     summary = RankingSummary(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
@@ -132,15 +122,15 @@ def _rank_and_write(
         found=task.found,
         ranked=len(task.users),
         candidates=CANDIDATES_PER_USER,
-        rows=tuple(rows),
+        rows=tuple(ranking_rows(rankings, task.sizes, task.found, task.population)),
         first_places={
             f"{one.ranker}/{one.order}": numpy.bincount(one.first, minlength=CANDIDATES_PER_USER).tolist()
             for one in found
         },
-        prompts_per_second=pace.prompts / pace.seconds,
-        tokens_per_second=pace.tokens / pace.seconds,
-        cpu_seconds_per_prompt=pace.cpu_seconds / pace.prompts,
-        prompt_tokens=sum(len(prompt) for prompts in users for prompt in prompts) / (len(users) * len(ORDERS)),
+        prompts_per_second=len(rankers) * prompt_count / seconds,
+        tokens_per_second=len(rankers) * tokens / seconds,
+        cpu_seconds_per_prompt=cpu_seconds / (len(rankers) * prompt_count),
+        prompt_tokens=tokens / prompt_count,
         device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         recipe=facts.recipe,
         training=facts.training,
@@ -166,34 +156,21 @@ def _baselines(dataset: SequenceDataset, task: RankingTask) -> list[Ranking]:
 
 
 def _rank(
-    ranker: Ranker, prompts: RankingPrompts, users: list[list[list[int]]], task: RankingTask, name: str, base: bool
-) -> tuple[list[Ranking], _Pace]:
-    """Rank with the adapter, and without it if asked to, in both orders."""
+    ranker: Ranker, prompts: RankingPrompts, users: list[list[list[int]]], task: RankingTask, name: str
+) -> Iterator[Ranking]:
+    """Rank in both orders, with the adapter, or without it as ``BASE``."""
     letters = prompts.answers[: int(task.sizes.max())]
     targets = numpy.stack([task.places(order) for order in ORDERS], axis=1)
-    rankings: list[Ranking] = []
-    started, cpu = time.monotonic(), time.process_time()
-    for one in (name, *([BASE] if base else [])):
-        with (
-            ranker.model.disable_adapter() if one == BASE else nullcontext(),
-            tqdm(total=len(users), desc=f"ranking, {one}", unit="user", leave=False) as bar,
-        ):
-            scores = letter_logits(ranker.model, users, letters, bar.update)  # type: ignore[arg-type] # peft's wrapper
-        ranks = ranks_of_target(scores, task.sizes, targets)
-        places = numpy.arange(scores.shape[2])
-        best = numpy.where(places < task.sizes[:, None, None], scores, -numpy.inf).argmax(axis=2)
-        for column, order in enumerate(ORDERS):
-            rankings.append(
-                Ranking(one, order, ranks[:, column].astype(numpy.int32), best[:, column].astype(numpy.int32))
-            )
-    repeats = 2 if base else 1
-    pace = _Pace(
-        prompts=repeats * len(users) * len(ORDERS),
-        tokens=repeats * sum(len(prompt) for user in users for prompt in user),
-        seconds=time.monotonic() - started,
-        cpu_seconds=time.process_time() - cpu,
-    )
-    return rankings, pace
+    with (
+        ranker.model.disable_adapter() if name == BASE else nullcontext(),
+        tqdm(total=len(users), desc=f"ranking, {name}", unit="user", leave=False) as bar,
+    ):
+        scores = letter_logits(ranker.model, users, letters, bar.update)  # type: ignore[arg-type] # peft's wrapper
+    ranks = ranks_of_target(scores, task.sizes, targets).astype(numpy.int32)
+    places = numpy.arange(scores.shape[2])
+    best = numpy.where(places < task.sizes[:, None, None], scores, -numpy.inf).argmax(axis=2).astype(numpy.int32)
+    for column, order in enumerate(ORDERS):
+        yield Ranking(name, order, ranks[:, column], best[:, column])
 
 
 if __name__ == "__main__":

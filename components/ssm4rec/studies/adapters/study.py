@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Split, read_curve
 from ssm4rec.artifacts.estimate import Difference, Estimate
-from ssm4rec.artifacts.ranker import read_ranker
+from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
 from ssm4rec.runtime.errors import InputError
 
@@ -132,7 +132,7 @@ def read_study(files: Files) -> AdapterStudy:
     trials: dict[tuple[str, float, int], AdapterTrial] = {}
     common: dict[str, Any] = {}
     for folder, path in zip(files.adapters, files.curves, strict=True):
-        facts = read_ranker(folder)
+        facts = RankerFacts.read(folder)
         steps = dict(facts.setting("finetune", "steps"))
         optimizer, rates = steps.pop("optimizer"), {name: steps.pop(name) for name in ("learning_rate", "diameter")}
         scale = rates["diameter" if optimizer == "usgm" else "learning_rate"]
