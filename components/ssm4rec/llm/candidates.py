@@ -51,14 +51,7 @@ class RankingTask:
 def ranking_task(
     dataset: SequenceDataset, candidates: Candidates, split: Split, maximum_users: int, seed: int
 ) -> RankingTask:
-    """Choose users and order their candidates.
-
-    Args:
-        dataset: the data.
-        candidates: a retriever's, of the same split.
-        split: whose targets are ranked.
-        maximum_users: at most so many, drawn by ``seed``; 0: all whose target was found.
-        seed: of the draw and of the shuffled order.
+    """Draw at most so many users whose target was found (0: all of them), and the shuffled order of their candidates.
 
     Raises:
         InputError: the candidates are of another split, or the retriever found no target at all.

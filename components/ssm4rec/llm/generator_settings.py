@@ -120,7 +120,6 @@ class GeneratorRecipe:
     Attributes:
         source: of the language model: see ``language_models.py``; ``scratch:gpt2``, ``scratch:mamba2``: random weights.
         scratch: sizes of a model with random weights.
-        prompt, training, search: see there.
     """
 
     source: str

@@ -49,11 +49,7 @@ _HUB_FILES: Final = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
 
 def language_model_folder(source: str, cache_dir: Path) -> Path:
-    """Return a folder with the configuration, the weights and the tokenizer of a source.
-
-    Args:
-        source: see ``sources.py``.
-        cache_dir: where downloads and conversions are kept.
+    """Return a folder with the configuration, the weights and the tokenizer of a source, perhaps one of the cache.
 
     Raises:
         InputError: there is no such model, it cannot be had, or it has no safetensors.
@@ -93,10 +89,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def load_language_model(folder: Path, device: torch.device, quantization: Quantization = "none") -> PreTrainedModel:
     """Return the model of a folder on a device, in bfloat16 on a GPU and float32 on a CPU.
 
-    Args:
-        folder: see :func:`language_model_folder`.
-        device: to compute on.
-        quantization: ``nf4``: linear layers in 4 bits with double quantization (QLoRA; bitsandbytes).
+    ``nf4``: linear layers in 4 bits with double quantization (QLoRA; bitsandbytes).
 
     Raises:
         InputError: the folder has no causal language model that can be read.

@@ -96,13 +96,7 @@ def candidate_pool(
 ) -> list[int]:
     """Return winner, loser and uniform negatives, none of which is in the user's sequence, in an order of chance.
 
-    Args:
-        sequence: all the user's items, those of validation and test too.
-        winner: item.
-        loser: item.
-        negatives: how many; fewer if the catalog has no more.
-        item_count: V.
-        seed: of the draw and the order.
+    ``sequence``: all the user's items, of validation and test too; ``negatives``: fewer if the catalog has no more.
     """
     rng = numpy.random.default_rng(tuple(seed))
     taken = numpy.unique([*sequence, winner, loser]).astype(numpy.int64)

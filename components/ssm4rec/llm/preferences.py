@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy
 
-from ssm4rec.artifacts.dataset import Float32s, Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.dataset import Flags, Float32s, Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.preferences import LIGHTFM, RATINGS, Pairs, is_held_out
 
 Scorer = Callable[[Int64s, Int32s], Float32s]
@@ -62,9 +62,9 @@ def rating_pairs(dataset: SequenceDataset, ratings: Float32s) -> tuple[Pairs, di
     return pairs, {
         "pairs": len(pairs),
         "users_too_short": dataset.user_count - len(users),
-        "unrated": numpy.count_nonzero(~rated),
-        "ties": numpy.count_nonzero(rated & ~differ),
-        "held_out": numpy.count_nonzero(rated & differ & held_out),
+        "unrated": _count(~rated),
+        "ties": _count(rated & ~differ),
+        "held_out": _count(rated & differ & held_out),
     }
 
 
@@ -101,7 +101,11 @@ def lightfm_pairs(dataset: SequenceDataset, worst_items: Int32s, score: Scorer) 
     return pairs, {
         "pairs": len(pairs),
         "users_too_short": dataset.user_count - len(users),
-        "held_out": numpy.count_nonzero(held_out),
-        "nothing_unseen": numpy.count_nonzero(~held_out & (losers == 0)),
+        "held_out": _count(held_out),
+        "nothing_unseen": _count(~held_out & (losers == 0)),
         "distinct_losers": len(numpy.unique(pairs.losers)),
     }
+
+
+def _count(users: Flags) -> int:
+    return int(numpy.count_nonzero(users))

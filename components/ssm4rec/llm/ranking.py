@@ -50,7 +50,9 @@ def letter_logits(
     model.eval()  # type: ignore[no-untyped-call] # transformers leaves it untyped
     found = numpy.empty((len(users), len(users[0]) if users else 0, len(letters)), numpy.float32)
     common = _shared_length([prompt for prompts in users for prompt in prompts])
-    instruction = _read_once(model, users[0][0][:common]) if common else None
+    instruction = DynamicCache(config=model.config) if common else None
+    if instruction is not None:
+        _logits(model, *padded([users[0][0][:common]], model.device), instruction)
     shared = [max(common, _shared_length(prompts)) for prompts in users]
     wanted = torch.tensor(letters, device=model.device)
     for rows in _batches(shared, users, TOKENS_PER_BATCH[model.device.type]):
@@ -67,23 +69,12 @@ def letter_logits(
     return found
 
 
-def _read_once(model: PreTrainedModel, tokens: list[int]) -> DynamicCache:
-    """Return the keys and values of one row of tokens."""
-    cache = DynamicCache(config=model.config)
-    _logits(model, *padded([tokens], model.device), cache)
-    return cache
-
-
 def _last_logits(
     model: PreTrainedModel, instruction: DynamicCache | None, heads: Prompts, tails: Prompts
 ) -> torch.Tensor:
     """Return the logits at the last position of each tail, shape (tails, V).
 
-    Args:
-        model: as of ``letter_logits``.
-        instruction: keys and values of what comes before all heads; left as it is.
-        heads: what follows in each row.
-        tails: what follows the heads, as many for each of them.
+    ``instruction``: keys and values of what comes before all heads, left as they are; as many tails follow each head.
     """
     rows, repeats = len(heads), len(tails) // len(heads)
     cache, mask = None, torch.ones(rows, 0, dtype=torch.long, device=model.device)

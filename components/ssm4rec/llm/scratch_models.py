@@ -5,7 +5,7 @@ learn from the titles.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -19,8 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ssm4rec.llm.generator_settings import SCRATCH, SCRATCH_SOURCES, ScratchSettings
-from ssm4rec.runtime.errors import InputError
+from ssm4rec.llm.generator_settings import SCRATCH, ScratchSettings
 
 _END, _PADDING = "<|endoftext|>", "<|padding|>"
 _HEAD_WIDTH: Final = 32  # GPT-2's
@@ -50,57 +49,43 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenize
 def new_language_model(
     source: str, settings: ScratchSettings, tokenizer: PreTrainedTokenizerBase, positions: int, seed: int
 ) -> PreTrainedModel:
-    """Return a model whose random weights the seed decides.
+    """Return a model of one of ``SCRATCH_SOURCES``, whose random weights the seed decides.
 
-    Args:
-        source: one of ``SCRATCH_SOURCES``.
-        settings: the sizes.
-        tokenizer: its vocabulary is the model's.
-        positions: the longest text; Mamba2 has no limit.
-        seed: of the weights.
-
-    Raises:
-        InputError: there is no such source.
+    ``positions``: of the longest text; Mamba2 has no limit.
     """
     torch.manual_seed(seed)
-    vocabulary, width, layers = len(tokenizer), settings.width, settings.layers
-    ends = {
+    shared: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.eos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    match source.removeprefix(SCRATCH):
-        case "gpt2":
-            return GPT2LMHeadModel(
-                GPT2Config(
-                    vocab_size=vocabulary,
-                    n_embd=width,
-                    n_layer=layers,
-                    n_head=width // _HEAD_WIDTH,
-                    n_positions=positions,
-                    # None of Mamba2's layers has dropout, and a short training from nothing overfits little.
-                    embd_pdrop=0.0,
-                    resid_pdrop=0.0,
-                    attn_pdrop=0.0,
-                    initializer_range=0.1,
-                    **ends,
-                )
+    if source == f"{SCRATCH}mamba2":
+        return Mamba2ForCausalLM(
+            Mamba2Config(
+                hidden_size=settings.width,
+                num_hidden_layers=settings.layers,
+                expand=2,
+                head_dim=2 * settings.width // _SCAN_HEADS,
+                num_heads=_SCAN_HEADS,
+                n_groups=1,
+                state_size=_STATE_SIZE,
+                chunk_size=_CHUNK_LENGTH,
+                tie_word_embeddings=True,
+                **shared,
             )
-        case "mamba2":
-            return Mamba2ForCausalLM(
-                Mamba2Config(
-                    vocab_size=vocabulary,
-                    hidden_size=width,
-                    num_hidden_layers=layers,
-                    expand=2,
-                    head_dim=2 * width // _SCAN_HEADS,
-                    num_heads=_SCAN_HEADS,
-                    n_groups=1,
-                    state_size=_STATE_SIZE,
-                    chunk_size=_CHUNK_LENGTH,
-                    tie_word_embeddings=True,
-                    **ends,
-                )
-            )
-        case _:
-            raise InputError(f"language model {source}: unknown; from scratch there are {', '.join(SCRATCH_SOURCES)}")
+        )
+    return GPT2LMHeadModel(
+        GPT2Config(
+            n_embd=settings.width,
+            n_layer=settings.layers,
+            n_head=settings.width // _HEAD_WIDTH,
+            n_positions=positions,
+            # None of Mamba2's layers has dropout, and a short training from nothing overfits little.
+            embd_pdrop=0.0,
+            resid_pdrop=0.0,
+            attn_pdrop=0.0,
+            initializer_range=0.1,
+            **shared,
+        )
+    )

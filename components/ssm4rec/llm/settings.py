@@ -101,7 +101,6 @@ class RankerSettings:
         validation_users: of those whose target the retriever found; the ranking of these decides which weights stay.
         evaluations: how often they are ranked, evenly spread over the training.
         patience: stop after so many evaluations without a better NDCG@10.
-        lora, steps: see there.
     """
 
     prompt: PromptFormat = field(default_factory=PromptFormat)
@@ -134,7 +133,6 @@ class AlignmentSettings:
         pairs: at most so many, drawn by seed; 0: all.
         evaluations: how often the held-out pairs are scored, evenly spread over the epoch.
         held_out: share of the pairs that validate the training and are not trained on.
-        steps: see there.
     """
 
     prompt: PromptFormat = field(default_factory=PromptFormat)
@@ -166,7 +164,6 @@ class RankerRecipe:
     Attributes:
         source, quantization: of the language model.
         ranked_users: of those whose target the retriever found, at most so many are ranked in the end; 0: all.
-        finetune, align: see there.
     """
 
     source: str = SMOLLM2

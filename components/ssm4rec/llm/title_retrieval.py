@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, product
 from typing import Any, Final
 
 import bm25s
@@ -155,22 +155,13 @@ def rank_in(items: Sequence[int], target: int) -> int:
     return items.index(target) + 1 if target in items else 0
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """The parameters that found the validation targets best, and the NDCG@10 of every pair (k1, b) of the grid."""
-
-    k1: float
-    b: float
-    ndcg_10: dict[tuple[float, float], float]
-
-
-def tune(titles: Sequence[str], users: Sequence[UserQueries], per_query: int, length: int) -> Tuned:
-    """Choose k1 and b by NDCG@10; of equal pairs the first of the grid."""
+def tune(
+    titles: Sequence[str], users: Sequence[UserQueries], per_query: int, length: int
+) -> dict[tuple[float, float], float]:
+    """Return the NDCG@10 of every pair (k1, b), in the order of the grid."""
     found = {}
-    for k1 in K1_GRID:
-        for b in B_GRID:
-            index = TitleIndex(titles, k1, b)
-            ranks = [rank_in(merged_list(index, user, per_query, length), user.target) or MISSED for user in users]
-            found[k1, b] = metric_at("ndcg", numpy.array(ranks), 10)
-    k1, b = max(found, key=lambda pair: found[pair])
-    return Tuned(k1, b, found)
+    for k1, b in product(K1_GRID, B_GRID):
+        index = TitleIndex(titles, k1, b)
+        ranks = [rank_in(merged_list(index, user, per_query, length), user.target) or MISSED for user in users]
+        found[k1, b] = metric_at("ndcg", numpy.array(ranks), 10)
+    return found

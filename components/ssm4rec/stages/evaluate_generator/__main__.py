@@ -1,10 +1,11 @@
 """Evaluate one generative recommender: ``python -m ssm4rec.stages.evaluate_generator --help``."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy
 
-from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, read_sequences, read_titles
+from ssm4rec.artifacts.dataset import SequenceDataset, Split, read_sequences, read_titles
 from ssm4rec.artifacts.generations import GenerationRow, GenerationSummary, UserList, write_lists
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
@@ -29,20 +30,56 @@ logger = logging.getLogger(__name__)
 
 def run(options: Settings) -> None:
     """Evaluate and write lists and metrics."""
+    split, device = options.split, choose_device(options.device)
     dataset = read_sequences(options.dataset_dir)
     titles = read_titles(options.dataset_dir)
     check_titles(titles)
     facts = GeneratorFacts.read(options.generator_dir, dataset)
+    search = facts.recipe.search
     labels = {"model": facts.model, "dataset": dataset.name, "seed": str(facts.seed), "profile": facts.profile}
     name = f"evaluate {facts.model} {dataset.name} seed {facts.seed}"
     with (
-        tracked_task(name, {"stage": "evaluate-generator", "split": options.split, **labels}) as tracker,
+        tracked_task(name, {"stage": "evaluate-generator", "split": split, **labels}) as tracker,
         memory_advice("search.tokens_per_batch when training the generator"),
     ):
         tracker.settings({**labels, "source": facts.source})
-        tracker.dataset(read_manifest(options.dataset_dir), options.split)
-        summary = _evaluate(options, dataset, titles, facts)
-        shown = {_shown_name(row): row.value for row in summary.rows}
+        tracker.dataset(read_manifest(options.dataset_dir), split)
+        users = draw_users(dataset, split, search.users, facts.seed)
+        if not len(users):
+            raise InputError(f"data set {dataset.name}: no user is in the {split} split; nothing can be evaluated")
+        generator = load_generator(options.generator_dir, facts.recipe, device)
+        prompts = QueryPrompts(generator.tokenizer, titles, facts.recipe.prompt)
+        asked, generated = ask(generator.model, prompts, search, dataset, split, users)
+        index, lists = TitleIndex(titles, facts.k1, facts.b), []
+        for user, known in zip(users.tolist(), asked, strict=True):
+            items = merged_list(index, known, search.per_query, CANDIDATES_PER_USER)
+            rank = rank_in(items, known.target)
+            lists.append(UserList(user, known.target, len(known.seen), rank, items, known.queries))
+        summary = GenerationSummary(
+            dataset=dataset.name,
+            fingerprint=dataset.fingerprint,
+            model=facts.model,
+            seed=facts.seed,
+            profile=facts.profile,
+            split=split,
+            source=facts.source,
+            parameters=facts.parameters,
+            from_scratch=facts.from_scratch,
+            users=len(users),
+            users_in_split=int((dataset.position(split) > 0).sum()),
+            k1=facts.k1,
+            b=facts.b,
+            queries=search.queries,
+            tokens_per_second=generated.tokens_per_second,
+            batch=generated.batch,
+            device=device.type,
+            rows=_rows(facts, dataset, split, lists),
+        )
+        write_lists(options.lists, dataset, lists)
+        summary.write(options.metrics)
+        # Model and seed are known from the task.
+        owners = {facts.model: "", MOST_POPULAR: f"{MOST_POPULAR}/"}
+        shown = {f"{owners[row.model]}{row.protocol}/{row.metric}": row.value for row in summary.rows}
         shown["tokens_per_second"] = summary.tokens_per_second
         tracker.metrics(shown)
         tracker.text("generation.json", options.metrics.read_text(encoding="utf-8"))
@@ -50,72 +87,26 @@ def run(options: Settings) -> None:
     logger.info(
         "%s%s: %d of %d users of %s, %d queries each, %.0f tokens/s (batches of %d users, %s)",
         facts.model, ", from scratch" if facts.from_scratch else "", summary.users, summary.users_in_split,
-        options.split, summary.queries, summary.tokens_per_second, summary.batch, summary.device,
+        split, summary.queries, summary.tokens_per_second, summary.batch, summary.device,
     )  # fmt: skip
-    for owner in (facts.model, MOST_POPULAR):
+    for owner in owners:
         at_10 = [row for row in summary.rows if row.model == owner and row.metric.endswith("@10")]
         values = ", ".join(f"{row.metric} {row.shown}" for row in at_10)
-        logger.info("%s on %s, history masked: %s", owner, options.split, values)
+        logger.info("%s on %s, history masked: %s", owner, split, values)
 
 
-def _evaluate(
-    options: Settings, dataset: SequenceDataset, titles: list[str], facts: GeneratorFacts
-) -> GenerationSummary:
-    """Generate, search, write both files and return the summary."""
-    device, recipe = choose_device(options.device), facts.recipe
-    search = recipe.search
-    users = draw_users(dataset, options.split, search.users, facts.seed)
-    if not len(users):
-        raise InputError(f"data set {dataset.name}: no user is in the {options.split} split; nothing can be evaluated")
-    generator = load_generator(options.generator_dir, recipe, device)
-    prompts = QueryPrompts(generator.tokenizer, titles, recipe.prompt)
-    asked, generated = ask(generator.model, prompts, search, dataset, options.split, users)
-    index, lists = TitleIndex(titles, facts.k1, facts.b), []
-    for user, known in zip(users.tolist(), asked, strict=True):
-        items = merged_list(index, known, search.per_query, CANDIDATES_PER_USER)
-        lists.append(UserList(user, known.target, len(known.seen), rank_in(items, known.target), items, known.queries))
+def _rows(
+    facts: GeneratorFacts, dataset: SequenceDataset, split: Split, lists: Sequence[UserList]
+) -> tuple[GenerationRow, ...]:
+    """Return the metrics of the generator, and of most-popular for the same users with the history masked."""
     ranks = numpy.array([row.rank or MISSED for row in lists])
-    popular = _most_popular_ranks(options, dataset, users)
-    summary = GenerationSummary(
-        dataset=dataset.name,
-        fingerprint=dataset.fingerprint,
-        model=facts.model,
-        seed=facts.seed,
-        profile=facts.profile,
-        split=options.split,
-        source=facts.source,
-        parameters=facts.parameters,
-        from_scratch=facts.from_scratch,
-        users=len(users),
-        users_in_split=int((dataset.position(options.split) > 0).sum()),
-        k1=facts.k1,
-        b=facts.b,
-        queries=search.queries,
-        tokens_per_second=generated.tokens_per_second,
-        batch=generated.batch,
-        device=device.type,
-        rows=(
-            *generation_rows(dataset.name, facts.model, facts.seed, options.split, ranks),
-            *generation_rows(dataset.name, MOST_POPULAR, None, options.split, popular),
-        ),
+    cpu = choose_device("cpu")
+    popular = full_ranking(most_popular_scorer(dataset, cpu), dataset, split, 1, cpu)
+    of_users = numpy.searchsorted(popular.users, [row.user for row in lists])
+    return (
+        *generation_rows(dataset.name, facts.model, facts.seed, split, ranks),
+        *generation_rows(dataset.name, MOST_POPULAR, None, split, popular.masked[of_users]),
     )
-    write_lists(options.lists, dataset, lists)
-    summary.write(options.metrics)
-    return summary
-
-
-def _most_popular_ranks(options: Settings, dataset: SequenceDataset, users: Int64s) -> Int64s:
-    """Return the baseline's ranks for the same users, the history masked."""
-    device = choose_device("cpu")
-    ranking = full_ranking(most_popular_scorer(dataset, device), dataset, options.split, 1, device)
-    ranks: Int64s = ranking.masked[numpy.searchsorted(ranking.users, users)]
-    return ranks
-
-
-def _shown_name(row: GenerationRow) -> str:
-    """Name a number for the KFP UI and MLflow, where model and seed are known from the task."""
-    owner = f"{row.model}/" if row.model == MOST_POPULAR else ""
-    return f"{owner}{row.protocol}/{row.metric}"
 
 
 if __name__ == "__main__":

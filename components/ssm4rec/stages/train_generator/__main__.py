@@ -3,7 +3,6 @@
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ssm4rec.artifacts.curve import Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
@@ -75,6 +74,7 @@ def run(options: Settings) -> None:
         users = draw_users(dataset, "validation", search.tuning_users, task.seed)
         asked, _ = ask(generator.model, prompts, search, dataset, "validation", users)
         tuned = tune(titles, asked, search.per_query, CANDIDATES_PER_USER)
+        k1, b = max(tuned, key=lambda pair: tuned[pair])
         facts = GeneratorFacts(
             model=task.name,
             source=recipe.source,
@@ -84,14 +84,14 @@ def run(options: Settings) -> None:
             seed=task.seed,
             profile=options.profile,
             parameters=sum(weights.numel() for weights in generator.model.parameters()),
-            k1=tuned.k1,
-            b=tuned.b,
+            k1=k1,
+            b=b,
             recipe=recipe,
             training={
                 "epochs": trained.last.values["epoch"],
                 "best_epoch": trained.best.values["epoch"],
                 "validation_loss": trained.best.values["loss"],
-                "tuning": [{"k1": k1, "b": b, "ndcg@10": value} for (k1, b), value in tuned.ndcg_10.items()],
+                "tuning": [{"k1": k1, "b": b, "ndcg@10": value} for (k1, b), value in tuned.items()],
                 "device": device.type,
                 "precision": distributed.precision,
             },
@@ -100,7 +100,14 @@ def run(options: Settings) -> None:
         rate = recipe.training.learning_rate
         training = Training("train_generator", dataset.name, task.name, task.seed, "adamw", rate)
         write_curve(options.curve, Curve.of(training, trained.points))
-        shown = _shown(facts)
+        shown = {
+            "parameters": facts.parameters,
+            "best_epoch": facts.training["best_epoch"],
+            "validation_loss": facts.training["validation_loss"],
+            "validation_ndcg@10": max(tuned.values()),
+            "k1": k1,
+            "b": b,
+        }
         tracker.metrics(shown)
         tracker.artifact(options.generator_dir)
     write_executor_output(options.executor_input, {"generator": shown})
@@ -110,18 +117,6 @@ def run(options: Settings) -> None:
         shown["best_epoch"], facts.training["epochs"], facts.k1, facts.b, shown["validation_ndcg@10"],
         options.generator_dir,
     )  # fmt: skip
-
-
-def _shown(facts: GeneratorFacts) -> dict[str, Any]:
-    """Return the numbers that the KFP UI and MLflow show."""
-    return {
-        "parameters": facts.parameters,
-        "best_epoch": facts.training["best_epoch"],
-        "validation_loss": facts.training["validation_loss"],
-        "validation_ndcg@10": max(row["ndcg@10"] for row in facts.training["tuning"]),
-        "k1": facts.k1,
-        "b": facts.b,
-    }
 
 
 if __name__ == "__main__":
