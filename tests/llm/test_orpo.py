@@ -7,16 +7,9 @@ import pytest
 import torch
 
 from ssm4rec.llm.adapters import Ranker, new_ranker
-from ssm4rec.llm.alignment import AlignmentTask, AlignmentTrainer
+from ssm4rec.llm.alignment import AlignmentTask, AlignmentTrainer, ORPOTrainer
 from ssm4rec.llm.language_models import load_language_model
-from ssm4rec.llm.orpo import (
-    IGNORED,
-    ORPOTrainer,
-    answer_log_probabilities,
-    packed,
-    packed_logits,
-    sequence_error,
-)
+from ssm4rec.llm.orpo import IGNORED, answer_log_probabilities, packed, packed_logits, sequence_error
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings
 from ssm4rec.llm.validation_callback import ValidationCallback

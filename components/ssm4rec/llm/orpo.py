@@ -1,4 +1,4 @@
-"""ORPO by trl's trainer: the only module that imports trl's experimental part, whose version is pinned.
+"""ORPO's numbers: log-probabilities of the two answers of a pair, which follow their prompt in one sequence.
 
 For a pair d = (x, y_w, y_l) with answers of m tokens, the paper's equations are
 
@@ -9,36 +9,13 @@ For a pair d = (x, y_w, y_l) with answers of m tokens, the paper's equations are
 
 The paper's equation 7, as that of Hong et al. (2403.07691), has no minus: delta(d) h(d) is the direction in which L_OR
 falls, which h shows: along it P(y_w|x) rises. lambda is ``beta`` here and in section 3.5.3. L_SFT is -log P(y_w|x).
-
-What is changed in the trainer (trl 1.16, ``trl/experimental/orpo/orpo_trainer.py``), and why:
-
-- Examples are token ids. It would tokenise a prompt and an answer again, and cut the end, the answer, off a long one.
-- The NLL is over the answer. It takes prompt and answer, and two tokens of answer do not count among 600 of prompt.
-- A prompt is computed once for its two answers, which follow it in one sequence and do not see each other. It computes
-  it twice; this is half the time and memory, to the same numbers. :func:`sequence_error` measures that they are.
-- Logits are computed where an answer is read, not for every token of the prompt: of vocabulary 49k in float32, 0.6 MB
-  instead of 120 MB a sequence of 600 tokens.
-- Means of a validation are over pairs; its are over batches, where the last one may be small.
-- There is no model card, and nothing is reported to the vendor.
-
-Dropout is off, which is the trainer's default.
 """
 
-import warnings
-from typing import Any, Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
-
-from ssm4rec.llm.validated_trainer import ValidatedTrainer
-
-with warnings.catch_warnings():
-    # It says that it is experimental: the reason for this module, and for the pin.
-    warnings.simplefilter("ignore")
-    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
-
-__all__ = ["AnswerORPOTrainer", "ORPOConfig", "answer_log_probabilities", "packed", "packed_logits", "sequence_error"]
 
 IGNORED: Final = -100
 """The label of tokens that are not an answer, trl's and torch's."""
@@ -115,40 +92,3 @@ def sequence_error(model: nn.Module, prompt: list[int], chosen: list[int], rejec
     expected = model(input_ids=alone, use_cache=False, logits_to_keep=1).logits[0, -1].float()
     difference = (found - found.mean()) - (expected - expected.mean())
     return float(difference.norm() / (expected - expected.mean()).norm())
-
-
-class AnswerORPOTrainer(ValidatedTrainer, ORPOTrainer):
-    """ORPOTrainer on examples of token ids with the NLL of the answer; see the module's description."""
-
-    _batch_pairs = 0
-
-    def tokenize_row(self, feature: dict[str, list[int]], model: nn.Module | None = None) -> dict[str, list[int]]:  # noqa: ARG002 - trl's signature
-        """Return the columns of an example; nothing is cut."""
-        return packed(**feature)
-
-    def concatenated_forward(  # type: ignore[override] # trl's own returns five values, too
-        self, model: nn.Module, batch: dict[str, Any]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return log P of the chosen and of the rejected answers (B,), their logits, and the mean NLL of the chosen."""
-        owners, labels = batch["packed_attention_mask"], (batch["chosen_labels"], batch["rejected_labels"])
-        # Sequences are padded on the right, so answers stand in different places: take all where one is read.
-        read = (labels[0] != IGNORED) | (labels[1] != IGNORED)
-        places = read.any(dim=0).nonzero()[:, 0]
-        logits = packed_logits(model, batch["packed_input_ids"], owners, places)
-        chosen, rejected = (answer_log_probabilities(logits, side[:, places]) for side in labels)
-        self._batch_pairs = len(chosen)
-        if model.training:
-            self.tokens += int((owners > 0).sum())
-        # All answers have as many tokens (a letter and the end), so this is also the mean over tokens.
-        return chosen, rejected, logits.detach(), logits.detach(), -chosen.mean()
-
-    def store_metrics(self, metrics: dict[str, float], train_eval: Literal["train", "eval"] = "train") -> None:
-        """Keep a batch's means, once for each of its pairs."""
-        for _ in range(self._batch_pairs):
-            super().store_metrics(metrics, train_eval)
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write no card into checkpoints."""
-
-    def _send_telemetry(self) -> None:
-        """Report nothing."""
