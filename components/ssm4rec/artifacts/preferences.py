@@ -72,11 +72,7 @@ class Pairs:
 
 
 def write_pairs(path: Path, dataset: SequenceDataset, pairs: Pairs) -> None:
-    """Write pairs.parquet, whole or not at all.
-
-    Raises:
-        InputError: there is no pair.
-    """
+    """Write pairs.parquet, whole or not at all; raise InputError if there is no pair."""
     if not len(pairs):
         raise InputError(
             f"data set {dataset.name}: no preference pair, no user has a history and a winner and a loser after it; "

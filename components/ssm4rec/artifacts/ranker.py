@@ -80,11 +80,7 @@ class RankerFacts:
         return facts
 
     def setting(self, *names: str) -> Any:
-        """Return a setting of the recipe by the names that lead to it.
-
-        Raises:
-            InputError: the recipe has no such setting.
-        """
+        """Return a setting of the recipe by the names that lead to it; raise InputError if there is none."""
         found: Any = self.recipe
         for name in names:
             if not isinstance(found, dict) or name not in found:

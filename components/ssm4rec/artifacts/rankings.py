@@ -51,13 +51,7 @@ POPULATIONS: Final = (AMONG_CANDIDATES, ALL_USERS)
 
 @dataclass(frozen=True)
 class Ranking:
-    """One ranker's ranks of n users' targets.
-
-    Attributes:
-        ranker, order: see the module's description.
-        ranks: shape (n,).
-        first: place of the candidate ranked best, shape (n,).
-    """
+    """One ranker's columns ``rank`` and ``first`` of n users, each (n,)."""
 
     ranker: str
     order: str
@@ -154,14 +148,7 @@ def write_rankings(
 
 
 def read_rankings(path: Path, fingerprint: str) -> dict[tuple[str, str], tuple[Int32s, Int32s]]:
-    """Read rankings.parquet.
-
-    Returns:
-        Users and ranks for each (ranker, order).
-
-    Raises:
-        InputError: it is missing, damaged, or of another data set.
-    """
+    """Return users and ranks for each (ranker, order); raise InputError if the file is none of this data set."""
     table = read_table(path, _RANKINGS, "the rankings of a language model", "rank_candidates")
     columns = {name: table.column(name).to_numpy() for name in _RANKINGS.names}
     metadata = table.schema.metadata

@@ -37,7 +37,7 @@ def draw_examples(
     """Yield training prompts.
 
     Args:
-        dataset: the data; only training items are shown or asked for.
+        dataset: only training items are shown or asked for.
         count: how many.
         negatives: other candidates of each; none is in the history.
         hard: share of the prompts whose negatives come from ``retrieved``, not from the whole catalog.

@@ -39,15 +39,7 @@ from ssm4rec.optim.usgm import USGM, GradientNotFiniteError
 
 @dataclass(frozen=True)
 class FinetuningTask:
-    """What to fine-tune a ranker on.
-
-    Attributes:
-        prompts: writes the prompts.
-        examples: in the order of training; their prompts are written batch by batch.
-        validation: users to rank.
-        settings: of the training.
-        seed: of dropout.
-    """
+    """What to fine-tune a ranker on: examples in the order of training, whose prompts are written batch by batch."""
 
     prompts: RankingPrompts
     examples: Sequence[Example]

@@ -47,11 +47,7 @@ class GeneratorFacts:
 
     @classmethod
     def read(cls, folder: Path, dataset: SequenceDataset) -> "GeneratorFacts":
-        """Read a generator folder's generator.json.
-
-        Raises:
-            InputError: it is not one, or of a generator trained on another data set.
-        """
+        """Read a generator folder's generator.json; raise InputError if it is none, or trained on other data."""
         facts = read_document(folder / GENERATOR, cls, "the description of a generator", "train_generator")
         check_trained_on(folder, facts.dataset, facts.fingerprint, dataset, "evaluate on")
         return facts

@@ -118,7 +118,7 @@ class GeneratorRecipe:
     """Everything that decides a generative recommender but its data and its seed.
 
     Attributes:
-        source: of the language model: see ``language_models.py``; ``scratch:gpt2``, ``scratch:mamba2``: random weights.
+        source: of the language model: see ``sources.py``; ``scratch:gpt2``, ``scratch:mamba2``: random weights.
         scratch: sizes of a model with random weights.
     """
 

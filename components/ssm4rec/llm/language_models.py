@@ -67,11 +67,7 @@ def language_model_folder(source: str, cache_dir: Path) -> Path:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of a model folder, with a padding token.
-
-    Raises:
-        InputError: the folder has none that can be read.
-    """
+    """Return the tokenizer of a model folder, with a padding token; raise InputError if none can be read."""
     check_json(folder, "config.json", *_TOKENIZER)
     with reading(f"{folder}: its tokenizer ({', '.join(_TOKENIZER)}) cannot be read"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
@@ -87,12 +83,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_language_model(folder: Path, device: torch.device, quantization: Quantization = "none") -> PreTrainedModel:
-    """Return the model of a folder on a device, in bfloat16 on a GPU and float32 on a CPU.
+    """Return the causal language model of a folder on a device, in bfloat16 on a GPU and float32 on a CPU.
 
-    ``nf4``: linear layers in 4 bits with double quantization (QLoRA; bitsandbytes).
-
-    Raises:
-        InputError: the folder has no causal language model that can be read.
+    ``nf4``: linear layers in 4 bits with double quantization (QLoRA; bitsandbytes). InputError: it cannot be read.
     """
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     settings: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "device_map": {"": device}}

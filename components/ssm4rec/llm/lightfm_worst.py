@@ -36,11 +36,7 @@ def training_matrix(dataset: SequenceDataset) -> scipy.sparse.csr_matrix:
 def train_lightfm(matrix: scipy.sparse.csr_matrix, components: int, epochs: int, seed: int) -> LightFM:
     """Train LightFM with the WARP loss; the same arguments give the same weights on the same machine.
 
-    Args:
-        matrix: the training matrix, (U, V).
-        components: D.
-        epochs: passes over the matrix.
-        seed: decides the first weights, the order of the interactions and the negatives; below 2**32.
+    The seed, below 2**32, decides the first weights, the order of the interactions and the negatives.
     """
     model = LightFM(no_components=components, loss="warp", random_state=seed)
     for _ in tqdm(range(epochs), desc="LightFM", unit=" epochs", disable=None):

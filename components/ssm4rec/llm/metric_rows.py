@@ -51,10 +51,7 @@ def generation_rows(dataset: str, model: str, seed: int | None, split: str, rank
     """Return every metric at every cutoff.
 
     The standard error is s / sqrt(n) with s the standard deviation of the users' gains; a single user has none.
-
-    Args:
-        dataset, model, seed, split: what the numbers are of.
-        ranks: masked ones, 1 = best, of missed targets larger than any cutoff, (n,).
+    ``ranks``: masked ones, 1 = best, of missed targets larger than any cutoff, (n,).
     """
     rows = []
     for metric in METRICS:

@@ -65,11 +65,7 @@ def _none(text: str) -> None:
 
 
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the tensors in a folder's safetensors files.
-
-    Raises:
-        InputError: a file is damaged.
-    """
+    """Return the shapes of the tensors in a folder's safetensors files; raise InputError if one is damaged."""
     shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:

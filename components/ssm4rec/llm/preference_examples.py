@@ -55,13 +55,7 @@ def preference_set(
 ) -> PreferenceSet:
     """Write every pair as an example and hold out the pairs of some users.
 
-    Args:
-        dataset: the sequences.
-        pairs: of the same data set.
-        prompts: writes the prompts.
-        settings: how many pairs, which share of them is held out (at least those of one user), and how many negatives
-            a prompt has; it has fewer where the catalog has no more.
-        seed: of the draws.
+    At least those of one user are held out; a prompt has fewer negatives where the catalog has no more.
 
     Raises:
         InputError: the pairs are of one user alone, or a prompt does not fit (:meth:`RankingPrompts.tokens`).

@@ -27,9 +27,7 @@ Scorer = Callable[[Int64s, Int32s], Float32s]
 def rating_pairs(dataset: SequenceDataset, ratings: Float32s) -> tuple[Pairs, dict[str, int]]:
     """Return the pairs of the last two training items, by user, and what became of the users.
 
-    Args:
-        dataset: the sequences.
-        ratings: of the events in ``dataset.items``, NaN where there is none.
+    ``ratings``: of the events in ``dataset.items``, NaN where there is none.
 
     Returns:
         The pairs, and counts in which every user is counted once: ``pairs``; ``users_too_short``, fewer than three
@@ -71,10 +69,7 @@ def rating_pairs(dataset: SequenceDataset, ratings: Float32s) -> tuple[Pairs, di
 def lightfm_pairs(dataset: SequenceDataset, worst_items: Int32s, score: Scorer) -> tuple[Pairs, dict[str, int]]:
     """Return the pairs of each user's last training item and worst unseen item, by user, and what became of the users.
 
-    Args:
-        dataset: the sequences.
-        worst_items: each user's, 0 for users who have had every item, shape (U,).
-        score: LightFM's, for the record.
+    ``worst_items``: each user's, 0 for users who have had every item, shape (U,); ``score``: for the record.
 
     Returns:
         The pairs, and counts in which every user is counted once: ``pairs``; ``users_too_short``, fewer than two

@@ -31,7 +31,7 @@ class PromptFormat:
     Attributes:
         history: at most so many of the user's latest items.
         title_tokens: a title is cut after so many tokens.
-        maximum_tokens: of the prompt; longer ones lose their oldest history, never a candidate.
+        maximum_tokens: of the prompt with its answer; longer ones lose their oldest history, never a candidate.
     """
 
     history: Count = 20  # LlamaRec's llm_max_history
@@ -53,13 +53,7 @@ class PromptWriter:
     """What a prompt with so many has, as an error says it."""
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", titles: Sequence[str], form: PromptFormat) -> None:
-        """Prepare.
-
-        Args:
-            tokenizer: of the language model; it knows where in a text its tokens end.
-            titles: entry i is item i's; entry 0 is not used.
-            form: the sizes; ``maximum_tokens`` is of a prompt and what follows it.
-        """
+        """Prepare; entry i of ``titles`` is item i's, and entry 0 is not used."""
         self.tokenizer, self.form, self._titles = tokenizer, form, titles
         self._shown: dict[int, str] = {}
 
@@ -122,11 +116,7 @@ class RankingPrompts(PromptWriter):
 
     @cached_property
     def answers(self) -> list[int]:
-        """The token id of each letter as it follows a prompt.
-
-        Raises:
-            InputError: a letter is not a single token.
-        """
+        """The token id of each letter as it follows a prompt; raises InputError if one is not a single token."""
         before = self.encode(_END)
         tokens = []
         for letter in LETTERS:

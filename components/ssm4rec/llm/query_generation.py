@@ -70,14 +70,7 @@ def generate_queries(
     prompts: Prompts,
     search: SearchSettings,
 ) -> Generated:
-    """Return m queries for every prompt.
-
-    Args:
-        model: in evaluation mode.
-        tokenizer: of the model, with a padding token.
-        prompts: token ids, at least two each.
-        search: how many queries, and how long.
-    """
+    """Return m queries of a model in evaluation mode for every prompt, which has at least two tokens."""
     lengths = numpy.array([len(prompt) for prompt in prompts])
     batches = list(length_buckets(lengths, search.tokens_per_batch // search.queries, len(prompts)))
     queries: list[list[str]] = [[] for _ in prompts]

@@ -62,12 +62,10 @@ class TitleIndex:
     """The titles of a catalog, indexed for one pair of parameters."""
 
     def __init__(self, titles: Sequence[str], k1: float, b: float) -> None:
-        """Index.
+        """Index titles, entry i of which is item i's, and entry 0 is not used.
 
-        Args:
-            titles: entry i is item i's; entry 0 is not used.
-            k1: how slowly the count of a word in a title saturates.
-            b: how much long titles are held against them, from 0 to 1.
+        ``k1``: how slowly the count of a word in a title saturates; ``b``: how much long titles are held against them,
+        from 0 to 1.
         """
         self._bm25 = bm25s.BM25(k1=k1, b=b, method="lucene")
         self._bm25.index(words(titles[1:]), show_progress=False)
@@ -83,12 +81,7 @@ class TitleIndex:
     def hits(self, query: str, unwanted: Set[int], most: int) -> list[int]:
         """Return the items that share a word with the query, best first, of equal ones the lower number first.
 
-        They are those of the first ``DEEPEST`` that are wanted.
-
-        Args:
-            query: the text.
-            unwanted: items that are left out.
-            most: so many at most.
+        They are those of the first ``DEEPEST`` that are wanted, at most so many.
         """
         return list(islice((item for item in self._best(query) if item not in unwanted), most))
 
@@ -125,12 +118,6 @@ def merged_list(index: TitleIndex, user: UserQueries, per_query: int, length: in
 
     Li et al. (2023, section 3.2): the K/m best items of the first query, then the K/m best of the second that are not
     in the list yet, and so on. A query that runs out is passed over; the list is shorter if all do.
-
-    Args:
-        index: of the titles.
-        user: the queries, and what is left out.
-        per_query: K/m.
-        length: of the list, at most.
     """
     unwanted = set(user.seen)
     waiting = [iter(index.hits(query, unwanted, length)) for query in user.queries]
