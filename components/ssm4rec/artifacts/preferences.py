@@ -39,16 +39,7 @@ _SCHEMA: Final = pyarrow.schema(
 
 @dataclass(frozen=True)
 class Pairs:
-    """Preference pairs and where they come from, each array (n,), in the order of the columns.
-
-    Attributes:
-        users: 0..U-1.
-        winners, losers: items 1..V.
-        history_lengths: the prompt's history is the first so many items of the user, at least one.
-        origins: the part, ``ratings`` or ``lightfm``, as texts.
-        winner_ratings, loser_ratings: by the user; NaN for LightFM's pairs.
-        winner_scores, loser_scores: by LightFM; NaN for pairs by ratings.
-    """
+    """The columns of pairs.parquet in their order, each array (n,), with NaN where they are null."""
 
     users: Int32s
     winners: Int32s

@@ -7,6 +7,7 @@ at random. What is wrong is found here, and the file is named.
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,32 +37,23 @@ def reading(what: str) -> Iterator[None]:
 
 
 def check_json(folder: Path, *names: str) -> None:
-    """Raise InputError if a file that is there is not a JSON object, or has numbers that are none.
-
-    Mamba2's config.json has infinity.
-    """
+    """Raise InputError if a file that is there is not a JSON object, or has numbers that are none."""
     for name in names:
         path = folder / name
         if not path.exists():
             continue
         try:
-            document = json.loads(
-                path.read_text(encoding="utf-8"), parse_constant=_infinity if name == "config.json" else _none
-            )
+            document = json.loads(path.read_text(encoding="utf-8"), parse_constant=partial(_constant, name))
         except (ValueError, OSError, RecursionError) as error:
             raise InputError(f"{path}: not a JSON file ({reason(error)}); get or train it again") from None
         if not isinstance(document, dict):
             raise InputError(f"{path}: not a JSON object; get or train it again")
 
 
-def _infinity(text: str) -> float:
-    if text == "NaN":
-        _none(text)
+def _constant(file: str, text: str) -> float:
+    if text == "NaN" or file != "config.json":  # Mamba2's has infinity
+        raise ValueError(f"{text} is not a number")
     return float(text)
-
-
-def _none(text: str) -> None:
-    raise ValueError(f"{text} is not a number")
 
 
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

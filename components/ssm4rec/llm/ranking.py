@@ -7,8 +7,8 @@ padded on the left.
 """
 
 import copy
-import itertools
 from collections.abc import Callable, Iterator, Sequence
+from os.path import commonprefix
 
 import numpy
 import torch
@@ -122,9 +122,7 @@ def _shared_length(prompts: Prompts) -> int:
     """Return how many tokens several prompts begin with alike, at least one less than the shortest; 0 for one."""
     if len(prompts) == 1:
         return 0
-    shortest = min(map(len, prompts)) - 1
-    alike = zip(*(prompt[:shortest] for prompt in prompts), strict=True)
-    return sum(1 for _ in itertools.takewhile(lambda tokens: len(set(tokens)) == 1, alike))
+    return min(len(commonprefix(prompts)), min(map(len, prompts)) - 1)  # noqa: RUF071 - of lists, not of paths
 
 
 def _batches(shared: Sequence[int], users: Sequence[Prompts], budget: int) -> Iterator[list[int]]:

@@ -44,16 +44,22 @@ def generator_recipe(model: str, profile: str, overrides: str = "") -> Generator
     """
     if model not in GENERATORS:
         raise InputError(f"--model {model}: unknown; choose from {', '.join(GENERATORS)}")
+    quick = _quick(model)
     match profile:
         case "paper" | "best":
             recipe = GeneratorRecipe(_PRETRAINED[model])
         case "quick":
-            recipe = _quick(model)
+            recipe = quick
         case "llm-small":
-            quick = _quick(model)
             recipe = replace(quick, training=replace(quick.training, epochs=8))
         case "smoke":
-            recipe = _smoke(model)
+            recipe = replace(
+                quick,
+                scratch=ScratchSettings(width=32, layers=1, vocabulary=400),
+                prompt=replace(quick.prompt, history=4, maximum_tokens=128),
+                training=replace(quick.training, examples=1, validation_users=20),
+                search=replace(quick.search, queries=5, new_tokens=8, tuning_users=20, users=40),
+            )
         case _:
             raise InputError(f"--profile {profile}: unknown; choose from {', '.join(PROFILES)}")
     return override(recipe, overrides)
@@ -68,15 +74,4 @@ def _quick(model: str) -> GeneratorRecipe:
             loss_on="text", examples=2, epochs=2, tokens_per_batch=384, learning_rate=6e-3, validation_users=200
         ),
         search=SearchSettings(new_tokens=16, tokens_per_batch=2**14, tuning_users=200),
-    )
-
-
-def _smoke(model: str) -> GeneratorRecipe:
-    quick = _quick(model)
-    return replace(
-        quick,
-        scratch=ScratchSettings(width=32, layers=1, vocabulary=400),
-        prompt=replace(quick.prompt, history=4, maximum_tokens=128),
-        training=replace(quick.training, examples=1, validation_users=20),
-        search=replace(quick.search, queries=5, new_tokens=8, tuning_users=20, users=40),
     )
