@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, TrainingArguments
 from ssm4rec.artifacts.curve import TRAIN, Point
 from ssm4rec.data.batches import length_buckets
 from ssm4rec.llm.generator_settings import GeneratorRecipe, GeneratorTraining
-from ssm4rec.llm.queries import DRAWS, Example, QueryPrompts, draw_examples, draw_users, history_and_target
+from ssm4rec.llm.queries import DRAWS, Example, QueryPrompts, draw_examples, draw_users, histories_and_targets
 from ssm4rec.llm.validated_trainer import Trained, ValidatedTrainer, training_arguments
 from ssm4rec.llm.validation_callback import ValidationCallback
 from ssm4rec.runtime.errors import InputError
@@ -82,10 +82,7 @@ class _GeneratorTrainer(ValidatedTrainer):
         users = draw_users(dataset, "validation", settings.validation_users, task.seed)
         if not len(users):
             raise InputError(f"data set {dataset.name}: no user is in the validation split; prepare it with one")
-        positions = dataset.validation_position
-        self.held_out = [
-            prompts.example(*history_and_target(dataset, user, int(positions[user]))) for user in users.tolist()
-        ]
+        self.held_out = [prompts.example(*one) for one in histories_and_targets(dataset, "validation", users)]
         self.epochs = _Epochs(task, prompts)
         optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
         schedule = LambdaLR(optimizer, lambda step: rate_share(settings, self.epochs.passed(step)))

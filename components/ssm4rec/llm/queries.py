@@ -65,6 +65,12 @@ def history_and_target(dataset: SequenceDataset, user: int, position: int) -> tu
     return history, target
 
 
+def histories_and_targets(dataset: SequenceDataset, split: Split, users: Int64s) -> list[tuple[list[int], int]]:
+    """Return the items of each user before the first target of a split, and that target."""
+    positions = dataset.position(split)
+    return [history_and_target(dataset, user, int(positions[user])) for user in users.tolist()]
+
+
 def draw_examples(
     dataset: SequenceDataset, per_user: int, prompts: QueryPrompts, rng: numpy.random.Generator
 ) -> list[Example]:

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.data.batches import length_buckets
 from ssm4rec.llm.generator_settings import SearchSettings
-from ssm4rec.llm.queries import QueryPrompts, history_and_target
+from ssm4rec.llm.queries import QueryPrompts, histories_and_targets
 from ssm4rec.llm.ranking import Prompts, padded
 from ssm4rec.llm.title_retrieval import UserQueries
 
@@ -57,8 +57,7 @@ def ask(
     users: Int64s,
 ) -> tuple[list[UserQueries], Generated]:
     """Return the queries that a model writes for users' histories, in the users' order, and how that went."""
-    positions = dataset.position(split)
-    known = [history_and_target(dataset, user, int(positions[user])) for user in users.tolist()]
+    known = histories_and_targets(dataset, split, users)
     generated = generate_queries(model, prompts.tokenizer, [prompts.prompt(history) for history, _ in known], search)
     asked = zip(generated.queries, known, strict=True)
     return [UserQueries(queries, history, target) for queries, (history, target) in asked], generated

@@ -143,17 +143,10 @@ class ValidationCallback(TrainerCallback):
             # Logged, too: the mean loss of a point must not reach over a checkpoint, or a resumed training has another.
             control.should_log = control.should_save = True
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, *_: Any, **given: Any) -> None:  # noqa: ARG002
         """Add what the trainer makes of its logs to the learning curve."""
-        del args, control
-        if not logs or "loss" not in logs:  # of a validation, or of the training's end
+        logs: dict[str, float] = given["logs"]
+        if "loss" not in logs:  # of a validation, or of the training's end
             return
         self._check(state.global_step, {"loss": logs["loss"]})
         if values := self.trainer.training_numbers(logs):

@@ -25,7 +25,7 @@ from ssm4rec.artifacts.rankings import (
     RankingSummary,
     write_rankings,
 )
-from ssm4rec.artifacts.ranks import Candidates, read_candidates
+from ssm4rec.artifacts.ranks import read_candidates
 from ssm4rec.llm.adapters import Ranker, load_ranker
 from ssm4rec.llm.candidates import RankingTask, ranking_task
 from ssm4rec.llm.language_models import memory_advice
@@ -58,19 +58,60 @@ def run(options: Settings) -> None:
             "how sure a mean is; set --users 0 for all, or use more data"
         )
     titles = read_titles(options.dataset_dir)
-    labels = {
-        "dataset": dataset.name,
-        "profile": facts.profile,
-        "language_model": facts.source,
-        "retriever": candidates.model,
-    }
+    device = choose_device(options.device)
+    labels = {"dataset": dataset.name, "profile": facts.profile, "language_model": facts.source}
+    labels["retriever"] = candidates.model
     name = f"rank {facts.stage} {dataset.name} seed {facts.seed}"
     tags = {"stage": "rank-candidates", "split": split, "seed": str(facts.seed), **labels}
     with tracked_task(name, tags) as tracker:
         ranked = {"ranker_seed": facts.seed, "ranked_users": len(task.users)}
         tracker.settings({**labels, **ranked, "recipe": facts.recipe})
         tracker.dataset(read_manifest(options.dataset_dir), split)
-        summary = _rank_and_write(options, dataset, titles, facts, candidates, task)
+        ranker = load_ranker(facts, options.adapter_dir, cache_folder(options.cache_dir), device)
+        check_source_unchanged(options.language_model_version, facts.source)
+        part, trained = ("align", ALIGNED) if facts.stage == "align_llm" else ("finetune", FINETUNED)
+        prompts = RankingPrompts(ranker.tokenizer, titles, PromptFormat(**facts.setting(part, "prompt")))
+        told = [
+            [prompts.tokens(history, pool) for pool in pools]
+            for history, *pools in zip(task.histories, *(task.in_order(order) for order in ORDERS), strict=True)
+        ]
+        rankers = (trained, BASE) if options.base else (trained,)
+        started, cpu = time.monotonic(), time.process_time()
+        with memory_advice("finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"):
+            found = [one for which in rankers for one in _rank(ranker, prompts, told, task, which)]
+        seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
+        prompt_count = len(told) * len(ORDERS)
+        tokens = sum(len(prompt) for user in told for prompt in user)
+        rankings = _baselines(dataset, task) + found
+        summary = RankingSummary(
+            dataset=dataset.name,
+            fingerprint=dataset.fingerprint,
+            seed=facts.seed,
+            profile=facts.profile,
+            split=split,
+            source=facts.source,
+            stage=facts.stage,
+            retriever=f"{candidates.model} seed {candidates.seed}",
+            users=task.population,
+            found=task.found,
+            ranked=len(task.users),
+            candidates=CANDIDATES_PER_USER,
+            rows=tuple(ranking_rows(rankings, task.sizes, task.found, task.population)),
+            first_places={
+                f"{one.ranker}/{one.order}": numpy.bincount(one.first, minlength=CANDIDATES_PER_USER).tolist()
+                for one in found
+            },
+            prompts_per_second=len(rankers) * prompt_count / seconds,
+            tokens_per_second=len(rankers) * tokens / seconds,
+            cpu_seconds_per_prompt=cpu_seconds / (len(rankers) * prompt_count),
+            prompt_tokens=tokens / prompt_count,
+            device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+            recipe=facts.recipe,
+            training=facts.training,
+        )
+        names = {DATASET_KEY: dataset.name, FINGERPRINT_KEY: dataset.fingerprint}
+        write_rankings(options.rankings, names, task.users, task.targets, task.sizes, rankings)
+        summary.write(options.ranking)
         among = [row for row in summary.rows if row.population == AMONG_CANDIDATES and row.metric.endswith("@10")]
         numbers = {f"{row.ranker}/{row.order}/{row.metric}": row.value for row in among}
         tracker.metrics(numbers)
@@ -82,63 +123,6 @@ def run(options: Settings) -> None:
                 "%s, candidates in %s order: ndcg@10 %.4f ± %.4f of %d users whose target is among them",
                 row.ranker, row.order, row.value, row.standard_error, summary.ranked,
             )  # fmt: skip
-
-
-def _rank_and_write(
-    options: Settings,
-    dataset: SequenceDataset,
-    titles: list[str],
-    facts: RankerFacts,
-    candidates: Candidates,
-    task: RankingTask,
-) -> RankingSummary:
-    device = choose_device(options.device)
-    ranker = load_ranker(facts, options.adapter_dir, cache_folder(options.cache_dir), device)
-    check_source_unchanged(options.language_model_version, facts.source)
-    part, trained = ("align", ALIGNED) if facts.stage == "align_llm" else ("finetune", FINETUNED)
-    prompts = RankingPrompts(ranker.tokenizer, titles, PromptFormat(**facts.setting(part, "prompt")))
-    users = [
-        [prompts.tokens(history, pool) for pool in pools]
-        for history, *pools in zip(task.histories, *(task.in_order(order) for order in ORDERS), strict=True)
-    ]
-    rankers = (trained, BASE) if options.base else (trained,)
-    started, cpu = time.monotonic(), time.process_time()
-    with memory_advice("finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"):
-        found = [one for name in rankers for one in _rank(ranker, prompts, users, task, name)]
-    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
-    prompt_count = len(users) * len(ORDERS)
-    tokens = sum(len(prompt) for user in users for prompt in user)
-    rankings = _baselines(dataset, task) + found
-    summary = RankingSummary(
-        dataset=dataset.name,
-        fingerprint=dataset.fingerprint,
-        seed=facts.seed,
-        profile=facts.profile,
-        split=options.split,
-        source=facts.source,
-        stage=facts.stage,
-        retriever=f"{candidates.model} seed {candidates.seed}",
-        users=task.population,
-        found=task.found,
-        ranked=len(task.users),
-        candidates=CANDIDATES_PER_USER,
-        rows=tuple(ranking_rows(rankings, task.sizes, task.found, task.population)),
-        first_places={
-            f"{one.ranker}/{one.order}": numpy.bincount(one.first, minlength=CANDIDATES_PER_USER).tolist()
-            for one in found
-        },
-        prompts_per_second=len(rankers) * prompt_count / seconds,
-        tokens_per_second=len(rankers) * tokens / seconds,
-        cpu_seconds_per_prompt=cpu_seconds / (len(rankers) * prompt_count),
-        prompt_tokens=tokens / prompt_count,
-        device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        recipe=facts.recipe,
-        training=facts.training,
-    )
-    names = {DATASET_KEY: dataset.name, FINGERPRINT_KEY: dataset.fingerprint}
-    write_rankings(options.rankings, names, task.users, task.targets, task.sizes, rankings)
-    summary.write(options.ranking)
-    return summary
 
 
 def _baselines(dataset: SequenceDataset, task: RankingTask) -> list[Ranking]:
