@@ -50,13 +50,9 @@ def shape(kind: Any) -> GetPydanticSchema:
 
 
 def read_document(path: Path, kind: type[T], what: str, made_by: str) -> T:
-    """Read a JSON document.
+    """Read a JSON document that describes an object of a dataclass or a typed dictionary.
 
-    Args:
-        path: the file.
-        kind: a dataclass or a typed dictionary; types are taken strictly, ``1`` is a float but ``"1"`` is not.
-        what: it is, such as ``the metrics.json of an evaluation``.
-        made_by: the stage that writes it.
+    Types are taken strictly: ``1`` is a float but ``"1"`` is not. For ``what`` and ``made_by`` see :class:`Document`.
 
     Raises:
         InputError: it is missing, not JSON, or not as described.

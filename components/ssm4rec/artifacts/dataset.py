@@ -114,9 +114,7 @@ class SequenceDataset:
 def target_places(first: Int32s | Int64s, number: Int32s | Int64s) -> tuple[Int64s, Int64s]:
     """Return the user and the place of each target, users ascending, each (T,).
 
-    Args:
-        first: place of each user's first target, -1 for none, (U,).
-        number: of each user's targets, which follow one another, (U,).
+    A user's targets follow one another; ``first`` is the place of the first, -1 for none, and both are (U,).
 
     >>> target_places(numpy.array([2, -1, 5]), numpy.array([1, 0, 3]))
     (array([0, 2, 2, 2]), array([2, 5, 6, 7]))
@@ -130,9 +128,7 @@ def target_places(first: Int32s | Int64s, number: Int32s | Int64s) -> tuple[Int6
 def fingerprint(items: Int32s, offsets: Int64s, train_length: Int32s, targets: Sequence[tuple[Int32s, Int32s]]) -> str:
     """Return a SHA-256 over the sequences and the targets' places, the same on every machine.
 
-    Args:
-        items: as the attributes of :class:`SequenceDataset`, like the other arguments.
-        targets: position and number of the validation and of the test targets.
+    Arguments are as in :class:`SequenceDataset`; ``targets`` are position and number of validation and test targets.
     """
     digest = hashlib.sha256()
     positions = [first for first, _ in targets]

@@ -21,6 +21,10 @@ CONFIDENCE: Final = 0.95
 SIGNIFICANCE: Final = 0.05
 POWER: Final = 0.8
 """Chance to find a difference as large as the MDE."""
+NORMAL_REACH: Final = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+NORMAL_EFFECT: Final = NORMAL_REACH + NormalDist().inv_cdf(POWER)
+"""The MDE in standard errors of a normally distributed difference, z(0.975) + z(0.8) = 2.80."""
+NOT_SIGNIFICANT: Final = "not significant"
 
 Format = Callable[[float], str]
 PLAIN: Final[Format] = "{:.4f}".format
@@ -127,9 +131,6 @@ class Difference(Estimate):
         return NOT_SIGNIFICANT + ("" if self.mde is None else f" (MDE {number(self.mde)})")
 
 
-NOT_SIGNIFICANT: Final = "not significant"
-
-
 def p_text(p: float) -> str:
     """Return a p-value as text.
 
@@ -150,14 +151,8 @@ def normal_difference(value: float, standard_error: float, n: int) -> Difference
     >>> difference.stated(), difference.verdict("better", "worse")
     ('+0.0100 [-0.0096, +0.0296]', 'not significant (MDE 0.0280)')
     """
-    reach = NORMAL.inv_cdf((1 + CONFIDENCE) / 2) * standard_error
-    mde = NORMAL_EFFECT * standard_error
-    return Difference(value, value - reach, value + reach, n, mde=mde)
-
-
-NORMAL: Final = NormalDist()
-NORMAL_EFFECT: Final = NORMAL.inv_cdf((1 + CONFIDENCE) / 2) + NORMAL.inv_cdf(POWER)
-"""The MDE in standard errors of a normally distributed difference, z(0.975) + z(0.8) = 2.80."""
+    reach = NORMAL_REACH * standard_error
+    return Difference(value, value - reach, value + reach, n, mde=NORMAL_EFFECT * standard_error)
 
 
 def _of_a_share(estimate: Estimate) -> Estimate:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, with_config
+from pydantic import Field
 from typing_extensions import TypedDict
 
-from ssm4rec.artifacts.codec import OPEN, Count, Number, Positive, Share, read_document
+from ssm4rec.artifacts.codec import Count, Number, Positive, Share, read_document
 from ssm4rec.artifacts.names import LEAVE_ONE_OUT, MANIFEST
 from ssm4rec.runtime.files import read_json
 
@@ -14,7 +14,6 @@ Milliseconds = Annotated[int, Field(ge=-62_135_596_800_000, lt=253_402_300_800_0
 """Since 1970, in the years 1 to 9999."""
 
 
-@with_config(OPEN)
 class Counts(TypedDict):
     """Of a data set."""
 
@@ -23,7 +22,6 @@ class Counts(TypedDict):
     interactions: Positive
 
 
-@with_config(OPEN)
 class Source(TypedDict):
     """A file that the data came from."""
 
@@ -34,7 +32,6 @@ class Source(TypedDict):
     checksum: str
 
 
-@with_config(OPEN)
 class Filter(TypedDict):
     """What a filter left."""
 
@@ -44,7 +41,6 @@ class Filter(TypedDict):
     after: Counts
 
 
-@with_config(OPEN)
 class _Split(TypedDict):
     training_interactions: Count
     validation_users: Count
@@ -54,14 +50,12 @@ class _Split(TypedDict):
     test_targets_unseen_in_training: Count
 
 
-@with_config(OPEN)
 class LeaveOneOut(_Split):
     """Each user's last two items are targets."""
 
     name: Literal["leave-one-out"]
 
 
-@with_config(OPEN)
 class GlobalTime(_Split):
     """Targets lie after two moments, the same for all users."""
 
@@ -71,14 +65,12 @@ class GlobalTime(_Split):
     test_from: Milliseconds
 
 
-@with_config(OPEN)
 class NoSplit(TypedDict):
     """Of data that were not prepared."""
 
     name: str
 
 
-@with_config(OPEN)
 class EventOrder(TypedDict):
     """In which order events stand, and what hangs on it: ``data/event_order.py``."""
 
@@ -89,7 +81,6 @@ class EventOrder(TypedDict):
     targets_that_repeat: Share
 
 
-@with_config(OPEN)
 class Lengths(TypedDict):
     """Of the users' sequences."""
 
@@ -98,7 +89,6 @@ class Lengths(TypedDict):
     maximum: Positive
 
 
-@with_config(OPEN)
 class Manifest(TypedDict):
     """Of prepared data."""
 
@@ -114,7 +104,6 @@ class Manifest(TypedDict):
     sequence_length: Lengths
 
 
-@with_config(OPEN)
 class Nothing(TypedDict):
     """Of data that nothing wanted and that were not prepared."""
 
@@ -130,11 +119,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         InputError: it is missing, or not the manifest of a dataset folder.
     """
     path = folder / MANIFEST
-    document = read_json(path)
+    document: dict[str, Any] = read_json(path)
     empty = isinstance(document, dict) and document.get("fingerprint") == ""
     kind: Any = Nothing if empty else Manifest
-    manifest: dict[str, Any] = read_document(path, kind, "the manifest of a dataset folder", "prepare_data")
-    return manifest
+    read_document(path, kind, "the manifest of a dataset folder", "prepare_data")  # checks it, and keeps less of it
+    return document
 
 
 def display_name(manifest: dict[str, Any]) -> str:

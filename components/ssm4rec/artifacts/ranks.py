@@ -105,13 +105,9 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Candidates:
-    """candidates.parquet as arrays of n users and K = 20 candidates.
+    """candidates.parquet as arrays of n users, ascending, and K = 20 candidates, best first, each (n, K).
 
-    Attributes:
-        users: ascending, (n,).
-        items: best first, 0 where a user has fewer candidates, (n, K).
-        scores: minus infinity where a user has fewer candidates, (n, K).
-        model, seed, split: of the evaluation that wrote them.
+    Where a user has fewer candidates, ``items`` is 0 and ``scores`` minus infinity.
     """
 
     users: Int32s

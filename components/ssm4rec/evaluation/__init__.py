@@ -1,1 +1,1 @@
-"""Full ranking of the catalog, metrics, and the files an evaluation writes."""
+"""Full ranking of the catalog, metrics, baselines, and comparisons of models."""

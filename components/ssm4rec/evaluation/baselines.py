@@ -15,7 +15,6 @@ They read whole histories: ``seen`` holds them, however few items a scorer is gi
 Shapes: B targets of a batch, V items, L = 3 or fewer items of a history, S cells of histories, N events.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
-from ssm4rec.artifacts.names import BASELINES, MARKOV, MOST_FREQUENT, MOST_POPULAR, MOST_POPULAR_LATELY, MOST_RECENT
+from ssm4rec.artifacts.names import MARKOV, MOST_FREQUENT, MOST_POPULAR, MOST_POPULAR_LATELY, MOST_RECENT
 from ssm4rec.artifacts.ranks import FullRanking
 from ssm4rec.evaluation.full_ranking import Scorer, full_ranking
 
@@ -45,17 +44,18 @@ def baseline_rankings(
 ) -> dict[str, FullRanking]:
     """Rank the whole catalog for every target of a split by every baseline.
 
-    Args:
-        dataset: the sequences.
-        split: whose targets are ranked.
-        device: where to compute.
-        times: of the events of ``dataset``, if it is split by time, in milliseconds, (N,); None leaves out the baseline
-            that needs them.
+    ``times`` are of the events of ``dataset``, if it is split by time, in milliseconds, (N,); None leaves out the
+    baseline that needs them.
 
     Raises:
         InputError: nobody is in the split.
     """
-    scorers = {name: _SCORERS[name](dataset, device) for name in BASELINES}
+    scorers = {
+        MOST_POPULAR: most_popular_scorer(dataset, device),
+        MOST_RECENT: most_recent_scorer(dataset, device),
+        MOST_FREQUENT: most_frequent_scorer(dataset, device),
+        MARKOV: markov_scorer(dataset, device),
+    }
     if times is not None:
         scorers[MOST_POPULAR_LATELY] = most_popular_lately_scorer(dataset, device, times)
     last = len(MARKOV_WEIGHTS)
@@ -65,11 +65,7 @@ def baseline_rankings(
 def most_popular_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:
     """Score every item by its number of training interactions, the same for all users."""
     counts = _popularity(dataset).to(device)
-
-    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG001 - reads no history
-        return counts.expand(len(items), -1)
-
-    return score
+    return lambda items, *_: counts.expand(len(items), -1)
 
 
 def most_popular_lately_scorer(
@@ -77,11 +73,7 @@ def most_popular_lately_scorer(
 ) -> Scorer:
     """Score every item by its number of training interactions in the last days of training, then by all of them.
 
-    Args:
-        dataset: the sequences.
-        device: where the scores are wanted.
-        times: of the events of ``dataset``, in milliseconds, (N,).
-        days: how many of the last days count.
+    ``times`` are of the events of ``dataset``, in milliseconds, (N,).
     """
     trained = numpy.flatnonzero(dataset.trained())
     last = times[trained].max() if len(trained) else 0
@@ -89,11 +81,7 @@ def most_popular_lately_scorer(
     counts = torch.from_numpy(numpy.bincount(dataset.items[lately], minlength=dataset.item_count + 1)[1:])
     popularity = _popularity(dataset)
     scores = (counts + popularity / (popularity.sum() + 1)).to(device)
-
-    def score(items: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG001 - reads no history
-        return scores.expand(len(items), -1)
-
-    return score
+    return lambda items, *_: scores.expand(len(items), -1)
 
 
 def most_recent_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:
@@ -130,12 +118,9 @@ def most_frequent_scorer(dataset: SequenceDataset, device: torch.device) -> Scor
 def markov_scorer(
     dataset: SequenceDataset, device: torch.device, weights: tuple[float, ...] = MARKOV_WEIGHTS
 ) -> Scorer:
-    """Score every item by the transitions that lead to it from the last items of the history.
+    """Score every item by the transitions that lead to it from the last items of the history, on the CPU.
 
-    Args:
-        dataset: the sequences; transitions are between training items only.
-        device: where the scores are wanted; they are computed on the CPU.
-        weights: of the lags 1, 2, ...
+    Transitions are between training items only; ``weights`` are of the lags 1, 2, ...
     """
     transitions = scipy.sparse.vstack(
         [weight * _transitions(dataset, lag) for lag, weight in enumerate(weights, start=1)], format="csr"
@@ -157,14 +142,6 @@ def markov_scorer(
         return torch.from_numpy((chosen @ transitions).toarray() + popularity).to(device)
 
     return score
-
-
-_SCORERS: Final[dict[str, Callable[[SequenceDataset, torch.device], Scorer]]] = {
-    MOST_POPULAR: most_popular_scorer,
-    MOST_RECENT: most_recent_scorer,
-    MOST_FREQUENT: most_frequent_scorer,
-    MARKOV: markov_scorer,
-}
 
 
 def _popularity(dataset: SequenceDataset) -> Tensor:

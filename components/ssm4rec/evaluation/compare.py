@@ -106,15 +106,9 @@ def gather(ranks: Iterable[Ranks], candidates: Iterable[Candidates]) -> Evaluati
 
 
 def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, seed: int) -> Comparison:
-    """Compare all models and the most-popular baseline, every pair in every setting.
+    """Compare all models and the most-popular baseline, every pair in every setting, by R resamples of each kind.
 
     The other baselines get intervals and slices but no tests: more pairs would make Holm's correction of all stricter.
-
-    Args:
-        dataset: that all were evaluated on.
-        evaluations: of the models.
-        resamples: R, of the bootstrap and of the permutation test.
-        seed: of the resampling; the same seed gives the same numbers.
     """
     first = evaluations.any_ranks
     paired = [*evaluations.ranks, MOST_POPULAR]
@@ -216,15 +210,9 @@ def _pairs(
     drawn: Floats,
     flipped: Floats,
 ) -> list[PairRow]:
-    """Return all pairs of ``models``, the first of M, in one setting.
+    """Return all pairs of ``models``, the first of M, in one setting, a protocol and a metric.
 
-    Args:
-        models: the first of M.
-        setting: protocol and metric.
-        sums: each user's sums of gains, (U, M).
-        targets: of each user, (U,).
-        drawn: resampled means, (R, M).
-        flipped: means with random signs, (R, M).
+    Each user has sums of gains (U, M) and targets (U,); resampled means and means with random signs are (R, M).
     """
     pairs = list(combinations(range(len(models)), 2))
     differences = [drawn[:, first] - drawn[:, second] for first, second in pairs]

@@ -118,10 +118,7 @@ def full_ranking(
 def _batches(laid: TargetWindows, cells: int, most_targets: int) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
     """Yield batches: the windows (B,), which of them each target belongs to (T,), and the targets (T,).
 
-    Args:
-        laid: the windows of all targets.
-        cells: of a batch of windows, at most.
-        most_targets: of a batch; the targets of its last window may go beyond it.
+    Windows have at most ``cells`` in a batch, and ``most_targets`` but for those of its last window.
     """
     numbers = numpy.bincount(laid.windows, minlength=len(laid.starts))  # of each window's targets
     firsts = numpy.cumsum(numbers) - numbers
@@ -134,10 +131,8 @@ def _batches(laid: TargetWindows, cells: int, most_targets: int) -> Iterator[tup
 def history_cells(dataset: SequenceDataset, starts: Int64s, lengths: Int64s) -> Int64s:
     """Return where scores (B, V), read row after row, hold the items of the rows' histories, shape (S,).
 
-    Args:
-        dataset: the sequences.
-        starts: where each row's history begins in ``dataset.items``, (B,).
-        lengths: of the histories, (B,); S is their sum, since an item had twice is named twice.
+    A row's history begins in ``dataset.items`` at one of ``starts``, (B,). S is the sum of the histories' ``lengths``,
+    (B,), since an item had twice is named twice.
     """
     stops = (starts + lengths).tolist()
     histories = [dataset.items[start:stop] for start, stop in zip(starts.tolist(), stops, strict=True)]

@@ -27,10 +27,7 @@ Parts = dict[str, NDArray[numpy.bool_]]
 
 
 def parts_by_history_length(lengths: Int32s | Int64s) -> Parts:
-    """Return the targets by the length of their history, short ones first; a part is named by its bounds.
-
-    Args:
-        lengths: (T,).
+    """Return the targets by the length of their history (T,), short ones first; a part is named by its bounds.
 
     >>> parts = parts_by_history_length(numpy.array([3, 4, 4, 4, 7, 8, 9, 90]))
     >>> {name: int(chosen.sum()) for name, chosen in parts.items()}
@@ -47,11 +44,9 @@ def parts_by_history_length(lengths: Int32s | Int64s) -> Parts:
 
 
 def parts_by_popularity(targets: Int32s | Int64s, training_counts: Int64s) -> Parts:
-    """Return the targets that are head items, and those that are tail items.
+    """Return the targets (T,) that are head items, and those that are tail items, by items' training interactions.
 
-    Args:
-        targets: items 1..V, (T,).
-        training_counts: the training interactions of each item, (V + 1,); entry 0 is padding.
+    These are (V + 1,); entry 0 is padding.
 
     >>> counts = numpy.array([0, 5, 9, 1, 1, 1])
     >>> {name: chosen.tolist() for name, chosen in parts_by_popularity(numpy.array([1, 2, 5]), counts).items()}

@@ -33,11 +33,9 @@ _TIE: Final = 1e-12
 
 
 def by_user(gains: Floats, users: Int32s) -> tuple[Floats, Int64s]:
-    """Return each user's sum of gains, (U, ...), and number of targets, (U,).
+    """Return each user's sum of the targets' gains (T, ...), (U, ...), and number of targets, (U,).
 
-    Args:
-        gains: of targets, (T, ...).
-        users: whose targets they are, ascending, (T,).
+    ``users`` says whose targets they are, ascending, (T,).
 
     >>> by_user(numpy.array([0.5, 1.0, 0.25]), numpy.array([4, 4, 7]))
     (array([1.5 , 0.25]), array([2, 1]))
@@ -53,11 +51,7 @@ def bootstrap_means(
 ) -> Floats:
     """Return the columns' means over the targets of U users drawn with replacement, R times, (R, C).
 
-    Args:
-        gains: each user's sums, (U, C).
-        resamples: R.
-        rng: gives the draws.
-        targets: of each user, at least 1, (U,); None: one each.
+    ``gains`` are each user's sums, (U, C), over so many ``targets``, (U,); None: one each.
     """
     if targets is not None and (targets > 1).any():
         both = bootstrap_means(numpy.column_stack([gains, targets]), resamples, rng)
@@ -80,11 +74,7 @@ def flipped_means(gains: Floats, resamples: int, rng: numpy.random.Generator, ta
     The difference of two columns is the mean of the differences with random signs: what the difference of two models
     would be if each user's gains were swapped, all or none, with probability 1/2.
 
-    Args:
-        gains: each user's sums, (U, C).
-        resamples: R.
-        rng: gives the signs.
-        targets: of each user, at least 1, (U,); None: one each.
+    ``gains`` are each user's sums, (U, C), over so many ``targets``, (U,); None: one each.
     """
     active = gains[gains.any(axis=1)]
     means = numpy.zeros((resamples, gains.shape[1]))
@@ -147,11 +137,7 @@ def standard_error(gains: Floats, targets: Int64s | None = None) -> float:
 
     With one target a user s / sqrt(U), s the users' standard deviation (U - 1). With several, the mean is a ratio of
     two sums over users, and its linear approximation takes the place of the gains (Cochran 1977, 6.13):
-    e_u = (g_u - mean t_u) / (T / U), g_u the user's sum and t_u their targets.
-
-    Args:
-        gains: each user's sum, (U,).
-        targets: of each user, (U,); None: one each.
+    e_u = (g_u - mean t_u) / (T / U), g_u the user's sum in ``gains`` and t_u their ``targets``; None: one each.
 
     >>> round(standard_error(numpy.array([1.0, 2.0, 3.0, 4.0])), 4)  # sqrt(5 / 3) / 2
     0.6455
@@ -164,13 +150,8 @@ def standard_error(gains: Floats, targets: Int64s | None = None) -> float:
 def difference_over_users(sums: Floats, targets: Int64s, draws: Floats, p_holm: float | None = None) -> Difference:
     """Return the mean difference over all targets, with its bootstrap interval over U >= 2 users.
 
-    The MDE is for one two-sided test at 5%; Holm's correction over many pairs needs larger differences.
-
-    Args:
-        sums: each user's sum of differences, (U,).
-        targets: of each user, (U,).
-        draws: bootstrap draws of the mean difference, (R,).
-        p_holm: of its test, corrected; None: it was not tested.
+    ``sums`` are each user's differences summed over their ``targets``, (U,), and ``draws`` the bootstrap's of the mean,
+    (R,). The MDE is for one two-sided test at 5%; Holm's correction over many pairs needs larger differences.
     """
     effect = NORMAL_EFFECT * standard_error(sums, targets)
     return Difference(float(sums.sum() / targets.sum()), *interval(draws), len(sums), p_holm, effect)

@@ -38,14 +38,9 @@ class TargetWindows:
 
 
 def target_windows(dataset: SequenceDataset, split: Split, max_length: int, *, shared: bool) -> TargetWindows:
-    """Lay windows over the histories of a split's targets.
+    """Lay windows of at most L items over the histories of a split's targets.
 
-    Args:
-        dataset: the sequences.
-        split: whose targets are predicted.
-        max_length: L, of a window.
-        shared: False gives every target a window of its own, which begins where the shared one begins and ends before
-            the target.
+    Not ``shared``, every target has a window of its own, which begins where the shared one begins and ends before it.
     """
     users, places = dataset.targets(split)
     firsts = numpy.flatnonzero(numpy.diff(users, prepend=-1))  # of each user

@@ -33,11 +33,8 @@ class WindowPair:
     """A difference in NDCG@10: a model with a shorter window - with its longest one, or a model - SASRec at one window.
 
     Attributes:
-        model: its name.
-        window: L.
-        other: the name of what is subtracted.
-        other_window: and its L.
-        protocol: of ``names.PROTOCOLS``.
+        model, window: its name, and L.
+        other, other_window: what is subtracted.
         all_users: the difference; its p-value is corrected for all pairs of the same kind and protocol.
         cut_users: whose history is longer than the shorter of the two windows.
         of_cut_users: the difference for those; None with fewer than two, or at one window.
@@ -107,14 +104,9 @@ def compare_windows(
     resamples: int,
     seed: int,
 ) -> WindowComparison:
-    """Compare models at several windows.
+    """Compare models at several windows, with one another and with the baseline.
 
-    Args:
-        dataset: that all were evaluated on.
-        evaluated: name, window and ranks of every training; several seeds of a model and window are averaged.
-        baseline: the model that the others are held against.
-        resamples: R.
-        seed: of the resampling.
+    ``evaluated`` has name, window and ranks of every training; several seeds of a model and window are averaged.
 
     Raises:
         InputError: ranks that do not belong together, or no model has two windows.

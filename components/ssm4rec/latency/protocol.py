@@ -79,9 +79,7 @@ class Protocol:
 
 
 def draw_users(dataset: SequenceDataset, protocol: Protocol) -> list[Int64s]:
-    """Return the users of every sample, each (users,), in random order.
-
-    Users are those with a test target: their history is all that came before it.
+    """Return the users of every sample, each (users,), in random order, of those with a test target.
 
     Raises:
         InputError: there are fewer users than a sample needs.

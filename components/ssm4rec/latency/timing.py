@@ -124,11 +124,7 @@ class Measurement:
         """Time every task once a sample, in an order drawn for each sample.
 
         Before the first sample every task answers it once without a clock, so that nothing is compiled, loaded or
-        allocated for the first time under it.
-
-        Args:
-            tasks: what to time.
-            requests_of: the requests of a task's sample, whose number is the second argument.
+        allocated for the first time under it. ``requests_of`` gives the requests of a task's sample, by its number.
         """
         for task in tasks:
             self.answer(task, requests_of(task, 0))
@@ -225,12 +221,7 @@ def user_requests(
 ) -> Iterator[Request]:
     """Yield requests of ``batch`` users in the given order, the last one of those that are left.
 
-    Args:
-        dataset: the sequences.
-        users: with a test target, (n,).
-        batch: B.
-        max_length: the last items of a history that are read.
-        device: where the requests lie.
+    The users (n,) have a test target; of their histories the last ``max_length`` items are read.
     """
     for first in range(0, len(users), batch):
         chosen = users[first : first + batch]

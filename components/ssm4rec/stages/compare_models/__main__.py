@@ -2,7 +2,6 @@
 
 import logging
 
-from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.estimate import SIGNIFICANCE
 from ssm4rec.artifacts.manifest import display_name, read_manifest
@@ -30,22 +29,13 @@ def run(options: Settings) -> None:
         comparison = compare(dataset, evaluations, options.resamples, options.seed)
         comparison.write(options.comparison)
         tracker.text("comparison.json", options.comparison.read_text(encoding="utf-8"))
-    for protocol in PROTOCOLS:
-        _log_pairs(comparison, protocol)
-
-
-def _log_pairs(comparison: Comparison, protocol: str) -> None:
     metric = metric_name("ndcg", CUTOFF)
-    pairs = [pair for pair in comparison.pairs if (pair.protocol, pair.metric) == (protocol, metric)]
-    logger.info(
-        "%s on %s, history %s: %d of %d pairs differ significantly (95%% interval and Holm-corrected p < %g)",
-        metric,
-        comparison.split,
-        protocol,
-        sum(pair.difference.sign != 0 for pair in pairs),
-        len(pairs),
-        SIGNIFICANCE,
-    )
+    for protocol in PROTOCOLS:
+        signs = [one.difference.sign for one in comparison.pairs if (one.protocol, one.metric) == (protocol, metric)]
+        logger.info(
+            "%s on %s, history %s: %d of %d pairs differ significantly (95%% interval and Holm-corrected p < %g)",
+            metric, comparison.split, protocol, sum(map(abs, signs)), len(signs), SIGNIFICANCE,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":
