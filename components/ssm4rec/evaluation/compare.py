@@ -5,7 +5,8 @@ Shapes: T targets, U users, M models, S = 6 settings (a protocol and a metric), 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations, groupby, pairwise
+from operator import attrgetter
 from typing import Final
 
 import numpy
@@ -15,27 +16,9 @@ from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.estimate import CONFIDENCE, POWER, Estimate
 from ssm4rec.artifacts.names import METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.artifacts.ranks import Candidates, Ranks
+from ssm4rec.evaluation import slices, statistics
 from ssm4rec.evaluation.metrics import gains_at, metric_at
-from ssm4rec.evaluation.slices import (
-    coverage,
-    gini,
-    parts_by_history_length,
-    parts_by_popularity,
-    recommendation_counts,
-)
-from ssm4rec.evaluation.statistics import (
-    Floats,
-    bootstrap_means,
-    bootstrap_p_value,
-    by_user,
-    difference_over_users,
-    flipped_means,
-    holm,
-    interval,
-    mean_over_seeds,
-    permutation_p_value,
-    standard_error,
-)
+from ssm4rec.evaluation.statistics import Floats
 from ssm4rec.runtime.errors import InputError
 
 CUTOFF: Final = 10
@@ -76,28 +59,23 @@ def gather(ranks: Iterable[Ranks], candidates: Iterable[Candidates]) -> Evaluati
         InputError: no ranks; a (model, seed) twice; ranks of different splits or users, or whose baselines differ;
             candidates of a (model, seed) without ranks, or of another split or other users than these.
     """
-    ordered = sorted(ranks, key=lambda one: (one.model, one.seed))
+    ordered = sorted(ranks, key=attrgetter("model", "seed"))
     if not ordered:
         raise InputError("no ranks were given: there is nothing to compare; run evaluate first")
     first = ordered[0]
     if len(numpy.unique(first.users)) < 2:
         raise InputError(f"the ranks of {_name(first)} are of one user; a comparison needs two at least")
-    by_model: dict[str, list[Ranks]] = {}
+    _check_each_once(ordered, "ranks")
     for one in ordered:
-        of_model = by_model.setdefault(one.model, [])
-        if of_model and of_model[-1].seed == one.seed:
-            raise InputError(f"two ranks files of {_name(one)}; give each one once")
         _check_same_users(one, first, "ranks")
         if not numpy.array_equal(one.history_lengths, first.history_lengths):
             raise InputError(
                 f"ranks of {_name(one)} and of {_name(first)} are of different targets; compare on the same targets"
             )
         _check_same_baselines(one, first)
-        of_model.append(one)
-    by_seed = sorted(candidates, key=lambda one: (one.model, one.seed))
-    for recommended, following in pairwise(by_seed):
-        if (recommended.model, recommended.seed) == (following.model, following.seed):
-            raise InputError(f"two candidates files of {_name(recommended)}; give each one once")
+    by_model = {model: list(of_model) for model, of_model in groupby(ordered, attrgetter("model"))}
+    by_seed = sorted(candidates, key=attrgetter("model", "seed"))
+    _check_each_once(by_seed, "candidates")
     for recommended in by_seed:
         if recommended.seed not in {one.seed for one in by_model.get(recommended.model, [])}:
             raise InputError(f"candidates of {_name(recommended)}, of which no ranks were given; add them")
@@ -121,19 +99,21 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
         ],
         axis=1,
     )  # (T, S, M)
-    sums, targets = by_user(gains, first.users)  # (U, S, M), (U,)
+    sums, targets = statistics.by_user(gains, first.users)  # (U, S, M), (U,)
     rng = numpy.random.default_rng(seed)
     columns = sums[:, :, : len(paired)].reshape(len(sums), -1)
     shape = (resamples, len(_SETTINGS), -1)
-    drawn = bootstrap_means(columns, resamples, rng, targets).reshape(shape)
-    flipped = flipped_means(columns, resamples, rng, targets).reshape(shape)
+    drawn = statistics.bootstrap_means(columns, resamples, rng, targets).reshape(shape)
+    flipped = statistics.flipped_means(columns, resamples, rng, targets).reshape(shape)
     others = sums[:, :, len(paired) :].reshape(len(sums), -1)
-    drawn_alone = bootstrap_means(others, resamples, numpy.random.default_rng([seed, 1]), targets).reshape(shape)
+    drawn_alone = statistics.bootstrap_means(others, resamples, numpy.random.default_rng([seed, 1]), targets).reshape(
+        shape
+    )
     drawn = numpy.concatenate([drawn, drawn_alone], axis=2)  # (R, S, M)
     model_rows, pair_rows, slice_rows = [], [], []
     parts = {
-        "history_length": parts_by_history_length(first.history_lengths),
-        "target_popularity": parts_by_popularity(first.targets, dataset.training_counts()),
+        "history_length": slices.parts_by_history_length(first.history_lengths),
+        "target_popularity": slices.parts_by_popularity(first.targets, dataset.training_counts()),
     }
     for number, (protocol, metric) in enumerate(_SETTINGS):
         setting = (protocol, metric_name(metric, CUTOFF))
@@ -142,7 +122,7 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
             own = gains[:, number, column]
             by_seed = evaluations.ranks.get(model, [])
             values = {one.seed: metric_at(metric, one.of(protocol), CUTOFF) for one in by_seed}
-            mean = Estimate(float(own.mean()), *interval(drawn[:, number, column]), len(targets))
+            mean = Estimate(float(own.mean()), *statistics.interval(drawn[:, number, column]), len(targets))
             model_rows.append(_model_row(model, setting, mean, values))
             for by, targets_of in parts.items():
                 slice_rows += [
@@ -169,6 +149,12 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
 
 def _name(one: Ranks | Candidates) -> str:
     return f"{one.model} seed {one.seed}"
+
+
+def _check_each_once(ordered: Sequence[Ranks | Candidates], content: str) -> None:
+    for one, following in pairwise(ordered):
+        if (one.model, one.seed) == (following.model, following.seed):
+            raise InputError(f"two {content} files of {_name(one)}; give each one once")
 
 
 def _check_same_users(one: Ranks | Candidates, first: Ranks, content: str) -> None:
@@ -198,7 +184,7 @@ def _model_row(model: str, setting: tuple[str, str], mean: Estimate, values: dic
     of_seeds = list(values.values())
     deviation, over_seeds = None, None
     if len(of_seeds) > 1:
-        deviation, over_seeds = float(numpy.std(of_seeds, ddof=1)), mean_over_seeds(of_seeds)
+        deviation, over_seeds = float(numpy.std(of_seeds, ddof=1)), statistics.mean_over_seeds(of_seeds)
     return ModelRow(model, *setting, mean, list(values), of_seeds, deviation, over_seeds)
 
 
@@ -218,18 +204,18 @@ def _pairs(
     differences = [drawn[:, first] - drawn[:, second] for first, second in pairs]
     of_users = [sums[:, first] - sums[:, second] for first, second in pairs]
     observed = [float(one.sum() / targets.sum()) for one in of_users]
-    bootstrap_p = [bootstrap_p_value(difference) for difference in differences]
+    bootstrap_p = [statistics.bootstrap_p_value(difference) for difference in differences]
     permutation_p = [
-        permutation_p_value(difference, flipped[:, first] - flipped[:, second])
+        statistics.permutation_p_value(difference, flipped[:, first] - flipped[:, second])
         for difference, (first, second) in zip(observed, pairs, strict=True)
     ]
-    bootstrap_p_holm, permutation_p_holm = holm(bootstrap_p), holm(permutation_p)
+    bootstrap_p_holm, permutation_p_holm = statistics.holm(bootstrap_p), statistics.holm(permutation_p)
     return [
         PairRow(
             models[first],
             models[second],
             *setting,
-            difference=difference_over_users(
+            difference=statistics.difference_over_users(
                 of_users[number], targets, differences[number], permutation_p_holm[number]
             ),
             bootstrap_p=bootstrap_p[number],
@@ -241,13 +227,13 @@ def _pairs(
 
 
 def _slice_row(model: str, setting: tuple[str, str], by: str, part: str, gains: Floats, users: Int32s) -> SliceRow:
-    sums, targets = by_user(gains, users)
-    error = standard_error(sums, targets) if len(sums) > 1 else None
+    sums, targets = statistics.by_user(gains, users)
+    error = statistics.standard_error(sums, targets) if len(sums) > 1 else None
     return SliceRow(model, *setting, by, part, len(gains), float(gains.mean()), error)
 
 
 def _recommendations(candidates: Candidates, item_count: int) -> RecommendationsRow:
-    counts = recommendation_counts(candidates.items[:, :CUTOFF], item_count)
+    counts = slices.recommendation_counts(candidates.items[:, :CUTOFF], item_count)
     return RecommendationsRow(
-        candidates.model, candidates.seed, len(candidates.users), CUTOFF, coverage(counts), gini(counts)
+        candidates.model, candidates.seed, len(candidates.users), CUTOFF, slices.coverage(counts), slices.gini(counts)
     )
