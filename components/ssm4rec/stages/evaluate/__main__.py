@@ -45,9 +45,8 @@ def run(options: Settings) -> None:
         summary = _evaluate(options, dataset, stored, by_time=manifest["split"]["name"] == GLOBAL_TIME)
         tracker.metrics({_shown_name(row): row.value for row in summary.rows})
         tracker.text("metrics.json", options.metrics.read_text(encoding="utf-8"))
-    if options.executor_input:
-        shown = {_shown_name(row): row.value for row in summary.rows if row.metric.endswith("@10")}
-        write_executor_output(options.executor_input, {"shown": {**shown}})
+    shown = {_shown_name(row): row.value for row in summary.rows if row.metric.endswith("@10")}
+    write_executor_output(options.executor_input, {"shown": {**shown}})
     for (name, protocol), rows in groupby(summary.rows, attrgetter("model", "protocol")):
         values = ", ".join(f"{row.metric} {row.value:.4f}" for row in rows if row.metric.endswith("@10"))
         logger.info("%s on %s, history %s: %s", name, options.split, protocol, values)

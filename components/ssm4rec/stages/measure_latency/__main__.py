@@ -63,8 +63,7 @@ def run(options: Settings) -> None:
         shown = {_shown_name(result): 1e3 * result.mean.value for result in summary.results}
         tracker.metrics(shown)
         tracker.text("latency.json", options.summary.read_text(encoding="utf-8"))
-    if options.executor_input:
-        write_executor_output(options.executor_input, {"shown": {**shown}})
+    write_executor_output(options.executor_input, {"shown": {**shown}})
     _say(summary)
 
 
