@@ -170,7 +170,6 @@ def test_users_without_a_target_are_not_drawn(write_dataset: Callable[..., Path]
         ({"batches": ()}, "--batches: none; name at least one, such as 64, or --lengths"),
         ({"single_users": 0}, "--single-users 0"),
         ({"lengths": (50, 0)}, "--lengths 50,0"),
-        ({"warm_up": -1}, "--warm-up"),
     ],
 )
 def test_a_protocol_that_makes_no_sense_is_refused(settings: dict, message: str) -> None:

@@ -92,19 +92,14 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
     paired = [*evaluations.ranks, MOST_POPULAR]
     alone = [name for name in first.baselines if name != MOST_POPULAR]
     models = [*paired, *alone]
-    gains = numpy.stack(
-        [
-            numpy.stack([evaluations.mean_gains(model, protocol, metric) for model in models], axis=1)
-            for protocol, metric in _SETTINGS
-        ],
-        axis=1,
-    )  # (T, S, M)
+    columns = [evaluations.mean_gains(model, *setting) for setting in _SETTINGS for model in models]
+    gains = numpy.stack(columns, axis=1).reshape(-1, len(_SETTINGS), len(models))  # (T, S, M)
     sums, targets = statistics.by_user(gains, first.users)  # (U, S, M), (U,)
     rng = numpy.random.default_rng(seed)
-    columns = sums[:, :, : len(paired)].reshape(len(sums), -1)
+    tested = sums[:, :, : len(paired)].reshape(len(sums), -1)
     shape = (resamples, len(_SETTINGS), -1)
-    drawn = statistics.bootstrap_means(columns, resamples, rng, targets).reshape(shape)
-    flipped = statistics.flipped_means(columns, resamples, rng, targets).reshape(shape)
+    drawn = statistics.bootstrap_means(tested, resamples, rng, targets).reshape(shape)
+    flipped = statistics.flipped_means(tested, resamples, rng, targets).reshape(shape)
     others = sums[:, :, len(paired) :].reshape(len(sums), -1)
     drawn_alone = statistics.bootstrap_means(others, resamples, numpy.random.default_rng([seed, 1]), targets).reshape(
         shape

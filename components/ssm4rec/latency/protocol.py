@@ -56,12 +56,8 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.samples < FEWEST_SAMPLES:
             raise InputError(f"--samples {self.samples}: at least {FEWEST_SAMPLES}, or there is no interval")
-        if self.users < 1:
-            raise InputError(f"--users {self.users}: at least 1")
         if not 1 <= self.single_users <= self.users:
             raise InputError(f"--single-users {self.single_users}: from 1 to the {self.users} of --users")
-        if self.warm_up < 0 or self.seed < 0:
-            raise InputError("--warm-up and --seed: 0 or more")
         if not self.batches and not self.lengths:
             raise InputError("--batches: none; name at least one, such as 64, or --lengths for the sweep alone")
         for batch in self.batches:

@@ -34,7 +34,7 @@ class Settings(StageSettings):
     compile: Compile = False
     threads: Annotated[int, Flag("of a CPU; 0: as many as torch takes", whole_number(0))] = 0
     samples: Annotated[int, Flag("drawn from the users; the paper's 30")] = SAMPLES
-    users: Annotated[int, Flag("of a sample; the paper's 1,500")] = USERS
+    users: Annotated[int, Flag("of a sample; the paper's 1,500", whole_number(1))] = USERS
     batches: Annotated[
         str, Flag("users per request, separated by commas, each is measured; empty with --lengths: none")
     ] = ",".join(map(str, BATCHES))
