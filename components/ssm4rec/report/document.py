@@ -27,14 +27,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """What is said of a study.
-
-    Attributes:
-        dataset: the data set's name.
-        title: in plain text.
-        sections: in order.
-        results: every number of the study, flat: results.json.
-    """
+    """What is said of a study: a title in plain text, and every number, flat: results.json."""
 
     dataset: str
     title: str

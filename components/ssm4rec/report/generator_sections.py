@@ -89,9 +89,8 @@ def _metrics(summaries: Sequence[GenerationSummary]) -> str:
 
 def _beside_the_paper(summaries: Sequence[GenerationSummary], paper: PaperTable) -> str:
     printed = {row.model: row for row in paper.rows}
-    header = ["Model"]
-    for metric in ("HIT@10", "NDCG@10", "MRR@10"):
-        header += [f"{metric}, this run, masked", f"{metric}, paper"]
+    metrics = [f"{metric}@10, {whose}" for metric in ("HIT", "NDCG", "MRR") for whose in ("this run, masked", "paper")]
+    sizes = ["Parameters, this run", "Parameters, paper", "Tokens per second, this run", "Tokens per second, paper"]
     rows = []
     for summary in summaries:
         row = printed.get(summary.model)
@@ -100,8 +99,7 @@ def _beside_the_paper(summaries: Sequence[GenerationSummary], paper: PaperTable)
         ours += [f"{summary.parameters:,}", f"{summary.tokens_per_second:,.0f}"]
         pairs = zip(ours, theirs, strict=True)
         rows.append([_named(summary), *(cell or MISSING for pair in pairs for cell in pair)])
-    header += ["Parameters, this run", "Parameters, paper", "Tokens per second, this run", "Tokens per second, paper"]
-    return table(header, rows, text_columns=7)
+    return table(["Model", *metrics, *sizes], rows, text_columns=7)
 
 
 def _pace(summaries: Sequence[GenerationSummary]) -> str:

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, VALIDATION, Split
 from ssm4rec.artifacts.names import METRICS, metric_name
-from ssm4rec.artifacts.rankings import AMONG_CANDIDATES, SHUFFLED_ORDER
+from ssm4rec.artifacts.rankings import AMONG_CANDIDATES
 from ssm4rec.report.figures import COLOURS, HATCHES, INK, Figure, drawing, whiskers
 from ssm4rec.report.language_models import ORDER_NAMES, RANKER_NAMES, RANKERS, RankerRun
 
@@ -69,7 +69,7 @@ def first_places(run: RankerRun) -> Figure:
     labels = ("Letter of the candidate ranked first", "Share of prompts")
     with drawing(f"letters-{_slug(run)}", caption, columns, labels) as figure:
         for place, state in enumerate(run.states):
-            counts = run.first_place_counts(state, SHUFFLED_ORDER)
+            counts = run.first_place_counts(state)
             shares = [(chr(ord("A") + at), count / sum(counts)) for at, count in enumerate(counts)]
             figure.series(place, RANKER_NAMES[state], shares)
             figure.rows.extend(
@@ -116,6 +116,5 @@ def alignment_curves(runs: Sequence[RankerRun]) -> list[Figure]:
 
 
 def _slug(run: RankerRun) -> str:
-    """Return a ranker's name as part of a file's name."""
     facts = run.finetuned
     return re.sub(r"[^A-Za-z0-9.]+", "-", f"{facts.source} {facts.retriever} seed {facts.seed}").strip("-")

@@ -114,7 +114,7 @@ def _ranking(run: RankerRun, paper: PaperTable | None) -> str:
 def _numbers(run: RankerRun, population: str) -> str:
     rows = []
     for ranker in run.rankers:
-        for order in run.orders(ranker):
+        for order in ORDERS[:1] if ranker in BASELINES else ORDERS:  # baselines see no order
             cells = []
             for metric in METRICS:
                 row = run.row(ranker, order, population, metric_name(metric, 10))
@@ -185,7 +185,7 @@ def _of_orpo(run: RankerRun) -> str:
 def _position_prior(run: RankerRun) -> str:
     words = []
     for state in run.states:
-        counts = run.first_place_counts(state, SHUFFLED_ORDER)
+        counts = run.first_place_counts(state)
         best = max(range(len(counts)), key=counts.__getitem__)
         words.append(f"{RANKER_NAMES[state]} puts {chr(ord('A') + best)} first in {counts[best] / sum(counts):.0%}")
     return (

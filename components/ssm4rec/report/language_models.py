@@ -18,7 +18,6 @@ from ssm4rec.artifacts.rankings import (
     AMONG_CANDIDATES,
     BASE,
     FINETUNED,
-    ORDERS,
     RANDOM,
     RETRIEVER,
     RETRIEVER_ORDER,
@@ -55,11 +54,9 @@ class RankerRun:
     """A language model on one retriever's candidates: fine-tuned, and aligned where that was done.
 
     Attributes:
-        finetuned, aligned: the summaries.
         users: that were ranked, (n,).
         ranks: their targets' of each (ranker, order), (n,).
-        tuning: the learning curve of the fine-tuning; None where it was not given.
-        alignment: that of the alignment; None where it was not given.
+        tuning, alignment: the learning curves, where they were given.
     """
 
     finetuned: RankingSummary
@@ -84,10 +81,6 @@ class RankerRun:
         """Baselines and states, in order."""
         return [*BASELINES, *self.states]
 
-    def orders(self, ranker: str) -> tuple[str, ...]:
-        """Return the orders in which a ranker saw the candidates; baselines see none."""
-        return (RETRIEVER_ORDER,) if ranker in BASELINES else ORDERS
-
     def row(self, ranker: str, order: str, population: str, metric: str) -> RankingRow:
         """Return a number; a baseline's is the same whatever the order."""
         wanted = (ranker, RETRIEVER_ORDER if ranker in BASELINES else order, population, metric)
@@ -101,9 +94,9 @@ class RankerRun:
         aligned = [row for row in self.aligned.rows if row.ranker == ALIGNED] if self.aligned else []
         return [*self.finetuned.rows, *aligned]
 
-    def first_place_counts(self, state: str, order: str) -> list[int]:
-        """Return how often a state of the language model put the candidate in each place first."""
-        return self._summary(state).first_places[f"{state}/{order}"]
+    def first_place_counts(self, state: str) -> list[int]:
+        """Return how often a state of the language model put the candidate in each place first, all shuffled."""
+        return self._summary(state).first_places[f"{state}/{SHUFFLED_ORDER}"]
 
     def estimate(self, row: RankingRow) -> Estimate:
         """Return a number with its 95% interval, by Student's t over the users ranked."""
@@ -140,15 +133,12 @@ class RankerRun:
 
 @dataclass(frozen=True)
 class LanguageModels:
-    """The language models of a study; ``gather_language_models`` makes one.
-
-    Attributes:
-        rankers: sorted by language model, retriever and seed.
-        generators: sorted by model, seed and split.
-    """
+    """The language models of a study; ``gather_language_models`` makes one."""
 
     rankers: tuple[RankerRun, ...] = ()
+    """Sorted by language model, retriever and seed."""
     generators: tuple[GenerationSummary, ...] = ()
+    """Sorted by model, seed and split."""
 
     def seeds(self, model: str) -> list[int]:
         """Return the seeds of ``llamarec`` or of a generator; none for a model that is not there."""

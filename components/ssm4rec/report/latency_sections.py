@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Final
+from typing import Any, Final
 
 from ssm4rec.artifacts.latency import Crossing, LatencyResult, TimedSample
 from ssm4rec.latency.summary import BASELINE
@@ -74,8 +74,7 @@ def _of_users(latency: Latency, paper: PaperTable | None) -> str:
         )
     for batch in latency.batches:
         parts += [f"### {plural(batch, 'user')} per request", _batch(latency, batch, paper)]
-    parts += ["### Requests", _requests(latency)]
-    parts += ["### Memory, and where the time goes", _shares(latency)]
+    parts += ["### Requests", _requests(latency), "### Memory, and where the time goes", _shares(latency)]
     return "\n\n".join([*parts, "### Machine", machine_table(latency)])
 
 
@@ -84,14 +83,11 @@ def machine_table(latency: Latency) -> str:
     machine = latency.summary.machine
     settings = {name: machine[name] for name in sorted(machine) if not isinstance(machine[name], dict)}
     kernels = {f"kernel of {name}": chosen for name, chosen in machine["kernels"].items()}
-    rows = [
-        [
-            escape(_MACHINE_NAMES.get(name, name.replace("_", " "))),
-            f"{value:,.2f}" if isinstance(value, float) else setting_cell(value),
-        ]
-        for name, value in {**settings, **kernels}.items()
-    ]
-    return table(["Property", "Value"], rows)
+    columns: dict[str, Callable[[tuple[str, Any]], str]] = {
+        "Property": lambda one: escape(_MACHINE_NAMES.get(one[0], one[0].replace("_", " "))),
+        "Value": lambda one: f"{one[1]:,.2f}" if isinstance(one[1], float) else setting_cell(one[1]),
+    }
+    return table_of({**settings, **kernels}.items(), columns)
 
 
 _MODEL_AND_READ: Final[dict[str, Callable[[LatencyResult], str]]] = {

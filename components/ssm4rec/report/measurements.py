@@ -30,12 +30,7 @@ _TOLERANCE: Final = 1e-9
 
 @dataclass(frozen=True)
 class Latency:
-    """A measurement of latency.
-
-    Attributes:
-        summary: its intervals.
-        samples: that they are of; empty where they were not given.
-    """
+    """A measurement of latency, and the samples that it is of where they were given."""
 
     summary: LatencySummary
     samples: Sequence[TimedSample] = ()
@@ -49,9 +44,9 @@ class Latency:
         """Return the results on the users' own histories."""
         return [result for result in self.summary.results if result.kind == "users"]
 
-    def of_model(self, model: str, batch: int, mode: str = FULL) -> LatencyResult | None:
-        """Return a model's result on the users' own histories, of its first seed; None if it was not measured."""
-        found = [one for one in self.of_users() if (one.model, one.batch, one.mode) == (model, batch, mode)]
+    def of_model(self, model: str, batch: int) -> LatencyResult | None:
+        """Return a model's result on the users' whole histories, of its first seed; None if it was not measured."""
+        found = [one for one in self.of_users() if (one.model, one.batch, one.mode) == (model, batch, FULL)]
         return min(found, key=lambda one: one.seed, default=None)
 
     def of_lengths(self, mode: str, histories: str = GENERATED) -> dict[str, list[LatencyResult]]:
@@ -94,13 +89,7 @@ class Latency:
 def gather_comparison(
     manifest: dict[str, Any], trainings: set[tuple[str, int]], split: str, path: Path | None
 ) -> Comparison | None:
-    """Read the study's comparison; None where there is none.
-
-    Args:
-        manifest: the data set's.
-        trainings: every (model, seed) of the study.
-        split: that the study is about.
-        path: of comparison.json.
+    """Read the comparison of a study's ``trainings``, every (model, seed); None where there is none.
 
     Raises:
         InputError: one of another data set, another split or other models, or without a baseline.
@@ -125,13 +114,7 @@ def gather_comparison(
 def gather_latency(
     manifest: dict[str, Any], trainings: set[tuple[str, int]], path: Path | None, samples: Path | None
 ) -> Latency | None:
-    """Read the study's measurement of latency; None where there is none, or it failed.
-
-    Args:
-        manifest: the data set's.
-        trainings: every (model, seed) of the study.
-        path: of latency.json.
-        samples: of latency.parquet.
+    """Read the latency of a study's ``trainings``, every (model, seed); None where it was not measured, or failed.
 
     Raises:
         InputError: one of another data set, or of a model that the study has not; samples that the summary is not of.

@@ -77,11 +77,6 @@ COMMON_NOTES: Final = (
     "retriever's candidates.",
 )
 
-NO_LATENCY: Final = "This study measured no latency."
-OTHER_LATENCY: Final = (
-    "This study's own latencies, whose protocol and device are named there, are in the section Latency."
-)
-
 
 def _hydra_caveat(printed: str, items: int) -> str:
     # Width 64 is that of the other rows: their parameters without embeddings fit it.

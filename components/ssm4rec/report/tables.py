@@ -1,6 +1,7 @@
 """The tables of the report, in Markdown."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Final
 
 from ssm4rec.artifacts.evaluations import EvaluationSummary
@@ -13,29 +14,24 @@ _COUNTED: Final = ("users", "items", "interactions")
 
 def data_counts(manifest: dict[str, Any], paper: PaperTable | None) -> str:
     """Return users, items and interactions in both countings, beside Table 4 where the paper has the data set."""
-    header = ["", "Plain count", "As RecBole counts (+1 for padding)"]
-    rows = [
-        [noun.capitalize(), f"{manifest['counts'][noun]:,}", f"{manifest['recbole_counts'][noun]:,}"]
-        for noun in _COUNTED
-    ]
-    if paper:
-        header.append("Paper, Table 4")
-        for noun, row in zip(_COUNTED, rows, strict=True):
-            row.append(f"{getattr(paper.counts, noun):,}")
-    return table(header, rows)
+    counts = {
+        "Plain count": manifest["counts"],
+        "As RecBole counts (+1 for padding)": manifest["recbole_counts"],
+        **({"Paper, Table 4": asdict(paper.counts)} if paper else {}),
+    }
+    rows = [[noun.capitalize(), *(f"{counted[noun]:,}" for counted in counts.values())] for noun in _COUNTED]
+    return table(["", *counts], rows)
 
 
 def filters(manifest: dict[str, Any]) -> str:
     """Return what each filter left, in the order of their application."""
-    header = ["Filter", "Setting"]
-    for noun in _COUNTED:
-        header += [f"{noun.capitalize()} before", "after"]
+    titles = [title for noun in _COUNTED for title in (f"{noun.capitalize()} before", "after")]
     rows = [
-        [escape(str(step["filter"]).replace("_", " ")), setting_cell(step["setting"])]
+        [escape(step["filter"].replace("_", " ")), setting_cell(step["setting"])]
         + [f"{step[when][noun]:,}" for noun in _COUNTED for when in ("before", "after")]
         for step in manifest["filters"]
     ]
-    return table(header, rows, text_columns=2)
+    return table(["Filter", "Setting", *titles], rows, text_columns=2)
 
 
 def sources(manifest: dict[str, Any]) -> str:
@@ -52,9 +48,8 @@ def sources(manifest: dict[str, Any]) -> str:
 
 def key_values(title: str, settings: dict[str, Any]) -> str:
     """Return a JSON object as a table of two columns."""
-    return table(
-        [title, "Value"], [[escape(key.replace("_", " ")), setting_cell(value)] for key, value in settings.items()]
-    )
+    rows = [[escape(key.replace("_", " ")), setting_cell(value)] for key, value in settings.items()]
+    return table([title, "Value"], rows)
 
 
 def recipes(recommenders: Recommenders, *, shared: bool) -> str:

@@ -32,7 +32,6 @@ PlannedModels = Annotated[
     tuple[str, ...], Flag(f"recommenders to train, of {', '.join(MODELS)}", names(MODELS), planned=True)
 ]
 PlannedSeeds = Annotated[tuple[int, ...], Flag("seeds to train each with, separated by commas", seeds, planned=True)]
-CheckpointDir = Annotated[str, Flag("folder of checkpoints that outlives a task", kept_folder)]
 
 SHORT: Final = "training.epochs=12,training.patience=12"
 """Changes to the recipe by which a study of some fifty trainings stays under 40 minutes of CPU on ML-100K."""
@@ -52,22 +51,14 @@ class StudySettings(Source, ABC):
     SUMMARY: ClassVar[str] = "verdict"
 
     device: Device = "auto"
-    checkpoint_dir: CheckpointDir = ""
+    checkpoint_dir: Annotated[str, Flag("folder of checkpoints that outlives a task", kept_folder)] = ""
 
     @abstractmethod
     def lists(self) -> Lists:
-        """Return what to train: the lists over which the pipeline loops.
-
-        Raises:
-            InputError: settings that do not fit each other.
-        """
+        """Return the lists over which the pipeline loops; raise InputError if settings do not fit each other."""
 
     def arguments(self) -> dict[str, Any]:
-        """Return the pipeline's arguments.
-
-        Raises:
-            InputError: settings that do not fit each other.
-        """
+        """Return the pipeline's arguments; raise InputError if settings do not fit each other."""
         passed = [one for one in described(type(self)) if isinstance(one.note, Flag) and not one.note.planned]
         values = {one.name: one.as_argument(getattr(self, one.name)) for one in passed}
         return {**values, **self.lists()}

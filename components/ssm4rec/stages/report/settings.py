@@ -11,9 +11,11 @@ from ssm4rec.settings.outputs import output_file, output_folder
 from ssm4rec.settings.shared import FromKFP, Resamples
 from ssm4rec.studies import STUDIES
 
+Paths = tuple[Path, ...]
 
-def _files(what: str) -> Read:
-    return Read("Artifact", what, optional=True)
+
+def _file(what: str, kind: str = "Artifact") -> Read:
+    return Read(kind, what, optional=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,64 +34,53 @@ class Settings(StageSettings):
     ] = Path("figures")
     study: Annotated[str, Flag(f"whose report it is: {', '.join(STUDIES)}", one_of(STUDIES))]
     dataset_dir: Annotated[
-        Path | None, Read("Dataset", "dataset folder, from prepare_data (all but optimizers, adapters)", optional=True)
+        Path | None, _file("dataset folder, from prepare_data (all but optimizers, adapters)", "Dataset")
     ] = None
-    evaluations: Annotated[
-        tuple[Path, ...], _files("metrics.json of each evaluation (all but optimizers, adapters)")
-    ] = ()
+    evaluations: Annotated[Paths, _file("metrics.json of each evaluation (all but optimizers, adapters)")] = ()
     ranks: Annotated[
-        tuple[Path, ...], _files("ranks.parquet of each evaluation, in the same order (long-histories, reproduction)")
+        Paths, _file("ranks.parquet of each evaluation, in the same order (long-histories, reproduction)")
     ] = ()
     curves: Annotated[
-        tuple[Path, ...],
-        _files(
+        Paths,
+        _file(
             "curve.parquet of each training (comparative, orpo), of each training of the comparison (optimizers), or "
             "of each adapter, in the same order (adapters)"
         ),
     ] = ()
-    sweep: Annotated[tuple[Path, ...], _files("curve.parquet of each training of the sweep (optimizers)")] = ()
-    adapters: Annotated[
-        tuple[Path, ...], Read("Model", "adapter folders of finetune_llm (adapters)", optional=True)
-    ] = ()
-    finetuned_rankings: Annotated[
-        tuple[Path, ...], _files("rankings.parquet of each fine-tuned ranker (comparative, orpo)")
-    ] = ()
+    sweep: Annotated[Paths, _file("curve.parquet of each training of the sweep (optimizers)")] = ()
+    adapters: Annotated[Paths, _file("adapter folders of finetune_llm (adapters)", "Model")] = ()
+    finetuned_rankings: Annotated[Paths, _file("rankings.parquet of each fine-tuned ranker (comparative, orpo)")] = ()
     finetuned_summaries: Annotated[
-        tuple[Path, ...], _files("ranking.json of each of them, in the same order (comparative, orpo)")
+        Paths, _file("ranking.json of each of them, in the same order (comparative, orpo)")
     ] = ()
-    aligned_rankings: Annotated[
-        tuple[Path, ...], _files("rankings.parquet of each aligned ranker (comparative, orpo)")
-    ] = ()
+    aligned_rankings: Annotated[Paths, _file("rankings.parquet of each aligned ranker (comparative, orpo)")] = ()
     aligned_summaries: Annotated[
-        tuple[Path, ...], _files("ranking.json of each of them, in the same order (comparative, orpo)")
+        Paths, _file("ranking.json of each of them, in the same order (comparative, orpo)")
     ] = ()
     tunings: Annotated[
-        tuple[Path, ...],
-        _files("curve.parquet of each fine-tuning, in the order of the fine-tuned rankers (comparative, orpo)"),
+        Paths, _file("curve.parquet of each fine-tuning, in the order of the fine-tuned rankers (comparative, orpo)")
     ] = ()
     alignments: Annotated[
-        tuple[Path, ...],
-        _files("curve.parquet of each alignment, in the order of the aligned rankers (comparative, orpo)"),
+        Paths, _file("curve.parquet of each alignment, in the order of the aligned rankers (comparative, orpo)")
     ] = ()
-    generations: Annotated[tuple[Path, ...], _files("generation.json of each evaluated generator (comparative)")] = ()
-    comparison: Annotated[Path | None, _files("comparison.json, from compare_models (comparative)")] = None
+    generations: Annotated[Paths, _file("generation.json of each evaluated generator (comparative)")] = ()
+    comparison: Annotated[Path | None, _file("comparison.json, from compare_models (comparative)")] = None
     global_time_dataset: Annotated[
-        Path | None,
-        Read("Dataset", "dataset folder of the same data, split by global-time (comparative)", optional=True),
+        Path | None, _file("dataset folder of the same data, split by global-time (comparative)", "Dataset")
     ] = None
     global_time_evaluations: Annotated[
-        tuple[Path, ...], _files("metrics.json of each evaluation on --global-time-dataset (comparative)")
+        Paths, _file("metrics.json of each evaluation on --global-time-dataset (comparative)")
     ] = ()
     global_time_comparison: Annotated[
-        Path | None, _files("comparison.json of --global-time-evaluations (comparative)")
+        Path | None, _file("comparison.json of --global-time-evaluations (comparative)")
     ] = None
     latency: Annotated[
         Path | None,
-        _files(
+        _file(
             "latency.json, from measure_latency; for long-histories measured with --lengths (comparative, "
             "long-histories)"
         ),
     ] = None
-    latency_samples: Annotated[Path | None, _files("latency.parquet of the same measurement (comparative)")] = None
+    latency_samples: Annotated[Path | None, _file("latency.parquet of the same measurement (comparative)")] = None
     resamples: Resamples = 10_000
     executor_input: FromKFP = ""

@@ -28,10 +28,8 @@ class AdapterTrial:
     """One fine-tuning.
 
     Attributes:
-        optimizer: that trained, by the name in the recipe.
+        optimizer: by its name in the recipe.
         scale: its peak learning rate; of USGM the diameter, in norms of the initial LoRA matrices.
-        seed: of everything random in it.
-        learning: its learning curve.
     """
 
     optimizer: str
@@ -62,10 +60,8 @@ class AdapterStudy:
     """What the report tells of; ``read_study`` makes one.
 
     Attributes:
-        dataset: its name.
         source: of the language model.
         recipe: of the trainings, but for optimizer and scale.
-        trials: all of them.
     """
 
     dataset: str

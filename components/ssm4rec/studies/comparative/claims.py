@@ -52,8 +52,11 @@ def _ssms_beat_sasrec(study: Study) -> str:
 
 def _hydra_is_faster(study: Study, paper: PaperTable | None) -> str:
     latency = study.latency
-    printed = listed([f"{_printed_ratio(table):.1f}" for table in ([paper] if paper else PAPER.values())])
-    theirs = f"The latencies in its own table{'' if paper else 's'} give {printed} times."
+    ratios = []
+    for table in [paper] if paper else PAPER.values():
+        latencies = {row.model: float(row.latency) for row in table.rows if row.latency}
+        ratios.append(f"{latencies[_MAMBA] / latencies[_HYDRA]:.1f}")
+    theirs = f"The latencies in its own table{'' if paper else 's'} give {listed(ratios)} times."
     if latency is None:
         return f"Not judged: no latency was measured. {theirs}"
     words = []
@@ -84,11 +87,6 @@ def _judged_ratio(ratio: Estimate) -> str:
             return "no, not four times as fast"
         case _:
             return "open, four times lies in the interval"
-
-
-def _printed_ratio(paper: PaperTable) -> float:
-    printed = {row.model: float(row.latency) for row in paper.rows if row.latency}
-    return printed[_MAMBA] / printed[_HYDRA]
 
 
 def _orpo_helps(study: Study) -> str:

@@ -30,11 +30,14 @@ _TIME_TARGETS: Final = {
 def headline(study: Recommenders) -> str:
     """Return what was studied and which model came out best in each protocol, next to the baselines."""
     first = study.trainings[0]
-    models = listed([f"{escape(model)} ({_seed_list(study.seeds(model))})" for model in study.models])
+    models = []
+    for model in study.models:
+        seeds = [str(seed) for seed in study.seeds(model)]
+        models.append(f"{escape(model)} ({'seed' if len(seeds) == 1 else 'seeds'} {listed(seeds)})")
     profiles = sorted({summary.profile for summary in study.models.values()})
     noun = "profile" if len(profiles) == 1 else "profiles"
     return (
-        f"This study trained {models} on the data set {escape(first.dataset)} with the {noun} "
+        f"This study trained {listed(models)} on the data set {escape(first.dataset)} with the {noun} "
         f"{listed([escape(profile) for profile in profiles])}. For each of {population(first.users, first.targets)} "
         f"({study.split} split), every model ranked all {plural(first.items, 'item')} by how likely each is the next. "
         f"{_repeat_terms(study)}\n\n{bullets([_best(study, protocol) for protocol in PROTOCOLS])}"
@@ -48,7 +51,13 @@ def cautions(study: Recommenders, further: Sequence[str] = ()) -> str:
         models = [escape(model) for model, summary in study.models.items() if summary.profile == profile]
         if models:
             lines.append(f"Profile {profile} ({listed(models)}) {caution}.")
-    lines += refitted(study)
+    refitted = [escape(model) for model, one in study.models.items() if one.recipe["training"].get("refit")]
+    if refitted:
+        lines.append(
+            "Trained on the validation items, too, once these had chosen the epoch (`training.refit`): "
+            f"{listed(refitted)}. That is another protocol than the usual one, the paper's and RecBole's: their "
+            "numbers do not compare with published ones, nor with those of models without it."
+        )
     order = study.manifest["event_order"]
     if order["targets_in_ties"] > _MANY:
         lines.append(
@@ -91,18 +100,6 @@ def few_users(users: int) -> list[str]:
     return [
         f"{plural(users, 'user')} {'has' if users == 1 else 'have'} test targets: intervals and tests draw whole "
         "users, and of so few they are too narrow."
-    ]
-
-
-def refitted(study: Recommenders) -> list[str]:
-    """Return which models were trained on the validation items at last, which few others do."""
-    models = [escape(model) for model, one in study.models.items() if one.recipe["training"].get("refit")]
-    if not models:
-        return []
-    return [
-        f"Trained on the validation items, too, once these had chosen the epoch (`training.refit`): {listed(models)}. "
-        "That is another protocol than the usual one, the paper's and RecBole's: their numbers do not compare with "
-        "published ones, nor with those of models without it."
     ]
 
 
@@ -152,10 +149,6 @@ def _repeat_terms(study: Recommenders) -> str:
     who = "All" if len(having) == len(study.models) else listed(having)
     verb = "has" if len(having) == 1 < len(study.models) else "have"
     return f"{who} {verb} a repeat term: one learned number that is added to the scores of items that the user had."
-
-
-def _seed_list(seeds: list[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {listed([str(seed) for seed in seeds])}"
 
 
 def _mean(study: Recommenders, model: str, protocol: str) -> float:

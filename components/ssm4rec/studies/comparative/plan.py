@@ -73,11 +73,7 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
         }
 
     def lists(self) -> Lists:
-        """Return what to train; of language models, which take long, the first seed alone.
-
-        Raises:
-            InputError: models to train once more that cannot be.
-        """
+        """Return what to train; of language models, which take long, the first seed alone."""
         first = self.seeds[0]
         ranker = {"language_model": self.language_model, "retriever": self.retriever, "seed": first}
         return {
@@ -88,7 +84,7 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
         }
 
     def _trained_again(self) -> list[dict[str, Any]]:
-        """Return the trainings of the second split, of one seed.
+        """Return the trainings of the second split, of one seed; raise InputError if a model cannot be trained there.
 
         Left to itself, only where it cannot fail the study: a published data set has times, own events may not.
         """

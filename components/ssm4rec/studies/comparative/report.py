@@ -10,7 +10,7 @@ from ssm4rec.report.generator_sections import generator_cautions, generator_head
 from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headlines, ranker_sections
 from ssm4rec.report.latency_sections import latency_cautions, length_section, users_section
 from ssm4rec.report.markdown import bullets
-from ssm4rec.report.paper import COMMON_NOTES, NO_LATENCY, OTHER_LATENCY, PAPER, SOURCE, PaperTable
+from ssm4rec.report.paper import COMMON_NOTES, PAPER, SOURCE, PaperTable
 from ssm4rec.report.tables import data_counts, filters, key_values, recipe_tables, sources, trainings
 from ssm4rec.studies.comparative import findings, tables
 from ssm4rec.studies.comparative.claims import claims_section
@@ -96,15 +96,17 @@ def _comparison(study: Study, paper: PaperTable | None) -> Section:
 
 
 def _sizes(study: Study, paper: PaperTable) -> str:
-    notes = bullets([*paper.caveats, *COMMON_NOTES, OTHER_LATENCY if study.latency else NO_LATENCY])
+    latency = "This study measured no latency."
+    if study.latency:
+        latency = "This study's own latencies, whose protocol and device are named there, are in the section Latency."
+    notes = bullets([*paper.caveats, *COMMON_NOTES, latency])
     sizes = tables.parameter_comparison(study, paper)
     return f"Numbers of parameters, ours exact; the paper's as printed:\n\n{sizes}\n\n{notes}"
 
 
 def _latency(study: Study, paper: PaperTable | None) -> list[Section]:
     """Return the sections of latency; none where it was not measured."""
-    latency = study.latency
-    if latency is None:
+    if (latency := study.latency) is None:
         return []
     sections = [users_section(latency, paper, [against_hits(study, latency, batch) for batch in latency.batches])]
     if any(result.kind == "length" for result in latency.summary.results):

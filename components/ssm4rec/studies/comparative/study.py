@@ -38,14 +38,12 @@ class Files(RankerFiles):
 
 @dataclass(frozen=True)
 class Study(Recommenders):
-    """What the report tells of.
+    """What the report tells of: recommenders, and what else was made of them.
 
     Attributes:
-        language_models: rankers and generators, where the study has any.
-        comparison: of its recommenders user by user, where it was made.
-        latency: of its recommenders, where it was measured.
+        comparison, latency: of the recommenders.
         latency_failure: why it could not be measured; "" where it was, or nobody tried.
-        global_time: some of its models on the same data split by time for all users, where they were trained on it.
+        global_time: some of the models on the same data split by time for all users.
     """
 
     language_models: LanguageModels = field(default_factory=LanguageModels)
@@ -89,11 +87,7 @@ def study_of(recommenders: Recommenders, **parts: Any) -> Study:
 
 
 def read_study(files: Files) -> Study:
-    """Read the files.
-
-    Raises:
-        InputError: a file that cannot be read, or files that do not belong together.
-    """
+    """Read the files; raise InputError if one cannot be read, or they do not belong together."""
     manifest = read_manifest(files.dataset_dir)
     curves = [read_curve(path, "train_recommender") for path in files.curves]
     found = gather_recommenders(manifest, map(EvaluationSummary.read, files.evaluations), curves)

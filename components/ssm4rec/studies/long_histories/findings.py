@@ -26,10 +26,10 @@ def in_short(study: LongHistoryStudy) -> str:
     return bullets([*lines, *state_words(study), *latency_cautions(study.latency)])
 
 
-def best_window(study: LongHistoryStudy, model: str, protocol: str = UNMASKED) -> int:
-    """Return the window with the highest NDCG@10; of equal ones the shortest."""
+def best_window(study: LongHistoryStudy, model: str) -> int:
+    """Return the window with the highest NDCG@10, history unmasked; of equal ones the shortest."""
     reached = {
-        window: model_row(study.windows.comparison, label(model, window), protocol, NAME).mean.value
+        window: model_row(study.windows.comparison, label(model, window), UNMASKED, NAME).mean.value
         for window in study.windows.windows[model]
     }
     return max(reached, key=lambda window: (reached[window], -window))

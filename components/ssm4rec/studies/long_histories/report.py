@@ -1,20 +1,22 @@
 """What the report of a long-history study says, in order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from matplotlib.ticker import NullLocator
+
 from ssm4rec.artifacts.estimate import SIGNIFICANCE, p_text
-from ssm4rec.artifacts.names import PROTOCOLS, UNMASKED
-from ssm4rec.evaluation.windows import WindowPair, label
+from ssm4rec.artifacts.names import MOST_POPULAR, PROTOCOLS, UNMASKED
+from ssm4rec.evaluation.windows import NAME, WindowPair, label
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report import tables
-from ssm4rec.report.comparison_sections import TEN, model_row, slice_rows
+from ssm4rec.report.comparison_sections import TEN, model_row, slice_rows, standard_errors
 from ssm4rec.report.document import Report, Section
+from ssm4rec.report.figures import INK, Figure, cells, drawing, logarithmic, whiskers
 from ssm4rec.report.findings import sequence_lengths
 from ssm4rec.report.latency_sections import length_section, machine_table
 from ssm4rec.report.markdown import MISSING, escape, plural, table, table_of
 from ssm4rec.report.paper import SOURCE
-from ssm4rec.studies.long_histories.figures import against_window, of_the_longest_histories, state_sizes
 from ssm4rec.studies.long_histories.findings import in_short, judged_pair, size_words, what_it_shows_not
 from ssm4rec.studies.long_histories.study import LongHistoryStudy
 
@@ -38,6 +40,7 @@ _STATES: Final = (
     "too. In float32. Hydra4Rec reads both ways and keeps no state: after every event it reads the whole history again."
 )
 
+_WINDOW: Final = "Window: the most items of a history that are read"
 _READING: Final = f"""\
 - **The same users, the same targets, the same protocol** for every window: each user's last item, ranked among all
   items. The windows change what a model reads, not whom it is asked about.
@@ -63,17 +66,19 @@ def make_report(study: LongHistoryStudy) -> Report:
         Section(
             "Quality against the window",
             "\n\n".join(quality),
-            tuple(against_window(study, protocol) for protocol in PROTOCOLS),
+            tuple(_against_window(study, protocol) for protocol in PROTOCOLS),
         ),
         Section("What shorter windows lose", "\n\n".join(_losses(study, protocol) for protocol in PROTOCOLS)),
-        Section("Whom a longer window serves", _by_history_length(study), (of_the_longest_histories(study, UNMASKED),)),
+        Section(
+            "Whom a longer window serves", _by_history_length(study), (_of_the_longest_histories(study, UNMASKED),)
+        ),
     ]
     if study.windows.to_baseline:
         rivals = "\n\n".join(_rivals(study, protocol) for protocol in PROTOCOLS)
         sections.append(Section(f"Compared with {BASELINE} at the same window", rivals))
     sections.append(length_section(study.latency))
     if study.states():
-        sections.append(Section("State against key-value cache", _states(study), (state_sizes(study),)))
+        sections.append(Section("State against key-value cache", _states(study), (_state_sizes(study),)))
     sections += [
         Section("How to read this", _READING),
         Section("How the models were trained", _trainings(study)),
@@ -131,14 +136,14 @@ def _by_history_length(study: LongHistoryStudy) -> str:
         "its standard error over users. A window cuts nobody whose history is no longer."
     ]
     slices = slice_rows(study.windows.comparison, "history_length", UNMASKED)
-    cells = {
+    means = {
         (row.part, row.model): f"{row.mean:.4f}" + (f" ± {row.standard_error:.4f}" if row.standard_error else "")
         for row in slices
     }
     targets = {row.part: row.targets for row in slices}
     for model, windows in study.windows.windows.items():
         rows = [
-            [f"{part} items", f"{count:,}", *(cells[part, label(model, window)] for window in windows)]
+            [f"{part} items", f"{count:,}", *(means[part, label(model, window)] for window in windows)]
             for part, count in targets.items()
         ]
         header = ["History", "Targets", *(f"L = {window:,}" for window in windows)]
@@ -165,3 +170,76 @@ def _trainings(study: LongHistoryStudy) -> str:
         recipe = study.recommenders.models[label(model, windows[-1])].recipe
         parts += [f"### {escape(model)}", tables.key_values("Model", recipe["model"])]
     return "\n\n".join(parts)
+
+
+def _against_window(study: LongHistoryStudy, protocol: str) -> Figure:
+    """Return NDCG@10 against the window, with intervals over users; most-popular as a line."""
+    comparison = study.windows.comparison
+    caption = (
+        f"NDCG@10 with the history {protocol} against the window (logarithmic), 95% intervals over users. All points "
+        "are of the same users, so the intervals overlap more than the differences warrant: those stand in the table. "
+        "Points of one window stand a little apart, to be seen."
+    )
+    columns = ("model", "window", "ndcg@10", "low", "high")
+    labels = (_WINDOW, f"NDCG@10, history {protocol}")
+    with drawing(f"ndcg-against-window-{protocol}", caption, columns, labels, height=4.0) as figure:
+        for place, (model, windows) in enumerate(study.windows.windows.items()):
+            means = [model_row(comparison, label(model, window), protocol, NAME).mean for window in windows]
+            points = zip(_apart(windows, place), (mean.value for mean in means), strict=True)
+            figure.series(place, model, points, whiskers(means))
+            figure.rows.extend((model, window, *cells(mean)) for window, mean in zip(windows, means, strict=True))
+        popular = model_row(comparison, MOST_POPULAR, protocol, NAME).mean
+        figure.axes.axhline(popular.value, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label=MOST_POPULAR)
+        figure.rows.append((MOST_POPULAR, None, *cells(popular)))
+        _window_axis(figure, study)
+    return figure
+
+
+def _of_the_longest_histories(study: LongHistoryStudy, protocol: str) -> Figure:
+    """Return NDCG@10 against the window for the quarter of the users with the longest histories."""
+    slices = slice_rows(study.windows.comparison, "history_length", protocol)
+    part = slices[-1].part
+    own = {row.model: row for row in slices if row.part == part}
+    caption = (
+        f"NDCG@10 with the history {protocol} against the window, for the quarter of the users with the longest "
+        f"histories ({part} items); whiskers are standard errors."
+    )
+    columns = ("model", "window", "history_length", "targets", "ndcg@10", "standard_error")
+    labels = (_WINDOW, f"NDCG@10, history {protocol}")
+    with drawing("ndcg-of-the-longest-histories", caption, columns, labels) as figure:
+        for place, (model, windows) in enumerate(study.windows.windows.items()):
+            rows = [own[label(model, window)] for window in windows]
+            points = zip(_apart(windows, place), (row.mean for row in rows), strict=True)
+            figure.series(place, model, points, standard_errors(rows))
+            for window, row in zip(windows, rows, strict=True):
+                figure.rows.append((model, window, part, row.targets, row.mean, row.standard_error))
+        _window_axis(figure, study)
+    return figure
+
+
+def _state_sizes(study: LongHistoryStudy) -> Figure:
+    """Return the size of one user's state against the length of the history."""
+    caption = (
+        "What a server keeps of one user to go on with one more event, against the length of the history; both axes "
+        "logarithmic. The sizes are those of the tensors."
+    )
+    labels = ("Items in the history, L", "State of one user, KiB")
+    with drawing("state-against-length", caption, ("model", "length", "bytes"), labels, height=4.0) as figure:
+        for place, (model, sizes) in enumerate(study.states().items()):
+            figure.series(place, model, [(length, size / 1024) for length, size in sizes.items()])
+            figure.rows.extend((model, length, size) for length, size in sizes.items())
+        logarithmic(figure.axes, "x", "y")
+    return figure
+
+
+def _apart(windows: Sequence[int], place: int) -> list[float]:
+    """Return where a model's points stand: a little to the right of the last model's."""
+    return [window * 1.03**place for window in windows]
+
+
+def _window_axis(figure: Figure, study: LongHistoryStudy) -> None:
+    windows = sorted({window for own in study.windows.windows.values() for window in own})
+    logarithmic(figure.axes, "x")
+    figure.axes.set_xticks(windows, [f"{window:,}" for window in windows])
+    figure.axes.xaxis.set_minor_locator(NullLocator())
+    figure.axes.set_ylim(bottom=0)

@@ -30,18 +30,13 @@ class Files:
 
 @dataclass(frozen=True)
 class LongHistoryStudy:
-    """What the report tells of; ``gather_long_histories`` makes one.
-
-    Attributes:
-        recommenders: the evaluations; a model at one window is a model of its own, called by
-            ``evaluation.windows.label``.
-        windows: what longer windows buy.
-        latency: the sweep over the length of one user's history.
-    """
+    """What the report tells of; ``gather_long_histories`` makes one."""
 
     recommenders: Recommenders
+    """A model at one window is a model of its own, called by ``evaluation.windows.label``."""
     windows: WindowComparison
     latency: Latency
+    """The sweep over the length of one user's history."""
 
     @property
     def dataset(self) -> str:
@@ -96,19 +91,9 @@ def _names(
 
 
 def _cost(result: LatencyResult) -> dict[str, Any]:
-    return {
-        "model": result.model,
-        "seed": result.seed,
-        "mode": result.mode,
-        "histories": result.histories,
-        "length": result.length,
-        "samples": result.samples,
-        "weights": result.weights,
-        "median_seconds": result.median.value,
-        "low": result.median.low,
-        "high": result.median.high,
-        "state_bytes": result.state_bytes,
-    }
+    names = ("model", "seed", "mode", "histories", "length", "samples", "weights")
+    median = {"median_seconds": result.median.value, "low": result.median.low, "high": result.median.high}
+    return {name: getattr(result, name) for name in names} | median | {"state_bytes": result.state_bytes}
 
 
 def read_study(files: Files) -> LongHistoryStudy:
@@ -131,13 +116,6 @@ def gather_long_histories(
 ) -> LongHistoryStudy:
     """Check that everything belongs together, compare windows, and return the study.
 
-    Args:
-        manifest: the data set's.
-        dataset: its sequences.
-        evaluated: metrics and ranks of every training, all on one split.
-        latency: a sweep over lengths.
-        resamples: of the comparison's bootstrap and permutation tests.
-
     Raises:
         InputError: files that do not belong together, no two windows of any model, or no sweep.
     """
@@ -149,11 +127,5 @@ def gather_long_histories(
         raise InputError("the measurement of latency holds no lengths; run measure_latency with --lengths")
     if not latency.summary.protocol.get("lengths"):
         raise InputError("the measurement of latency does not say its lengths; run measure_latency again")
-    windows = compare_windows(
-        dataset,
-        [(evaluation.model, window_of(evaluation), ranks) for evaluation, ranks in evaluated],
-        BASELINE,
-        resamples,
-        seed=0,
-    )
-    return LongHistoryStudy(recommenders, windows, latency)
+    models = [(evaluation.model, window_of(evaluation), ranks) for evaluation, ranks in evaluated]
+    return LongHistoryStudy(recommenders, compare_windows(dataset, models, BASELINE, resamples, seed=0), latency)

@@ -95,10 +95,11 @@ def _sweep(study: OptimizerStudy, model: str) -> str:
         for (name, optimizer, scale), curve in sorted(study.trials.items())
         if name == model
     ]
-    text = (
+    found = table(["Optimizer", "Scale", "Validation NDCG@10", "Training loss"], rows)
+    return (
         "Seed 0, fixed batches. Scale: the peak learning rate; of USGM the diameter, in norms of the initial weights."
+        f"\n\n{found}"
     )
-    return f"{text}\n\n{table(['Optimizer', 'Scale', 'Validation NDCG@10', 'Training loss'], rows)}"
 
 
 def _shown(study: OptimizerStudy, model: str) -> dict[Method, str]:

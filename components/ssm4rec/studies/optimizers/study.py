@@ -33,17 +33,13 @@ class Method:
 
 @dataclass(frozen=True)
 class OptimizerStudy:
-    """What the report tells of; ``gather_optimizers`` makes one.
-
-    Attributes:
-        dataset: its name.
-        trials: the sweep's trainings, by model, optimizer and scale.
-        curves: the comparison's trainings, by method and seed.
-    """
+    """What the report tells of; ``gather_optimizers`` makes one."""
 
     dataset: str
     trials: dict[tuple[str, str, float], Curve]
+    """The sweep's, by model, optimizer and scale."""
     curves: dict[Method, dict[int, Curve]]
+    """The comparison's, by method and seed."""
 
     @property
     def models(self) -> list[str]:

@@ -2,14 +2,15 @@
 
 from typing import Final
 
+from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.names import BASELINES, LEAVE_ONE_OUT, MASKED, UNMASKED
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.report import findings, tables
 from ssm4rec.report.document import Report, Section
+from ssm4rec.report.figures import INK, Figure, cells, drawing, style, whiskers
 from ssm4rec.report.findings import PROFILE_CAUTIONS, ran_out_of_epochs
 from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table
 from ssm4rec.report.paper import COMMON_NOTES, PAPER
-from ssm4rec.studies.reproduction.figures import next_to_published
 from ssm4rec.studies.reproduction.plan import DATASET, PUBLISHED_EPOCHS
 from ssm4rec.studies.reproduction.published import PAPER_TABLE, PUBLISHED, published_of
 from ssm4rec.studies.reproduction.study import ABOVE, BELOW, METRICS, Judgement, Recipe, Reproduction
@@ -52,7 +53,7 @@ def make_report(study: Reproduction) -> Report:
         Section(
             "History unmasked, next to the published figures",
             f"{over} {told}\n\n{_next_to_published(study)}",
-            tuple(next_to_published(study, metric) for metric in METRICS),
+            tuple(_figure(study, metric) for metric in METRICS),
         ),
         Section("At or above the published figures", _verdicts(study)),
         Section("History masked", masked),
@@ -143,6 +144,38 @@ def _next_to_published(study: Reproduction) -> str:
             for one in study.published(model)
         ]
     return _table([*rows, *_of_baselines(study, UNMASKED)])
+
+
+def _figure(study: Reproduction, metric: str) -> Figure:
+    """Draw each recipe's mean with its 95% interval, and below the recipes of a model its published figures."""
+    lines: list[tuple[str, Estimate | float]] = []
+    for model in dict.fromkeys(recipe.model for recipe in study.recipes):
+        own = [recipe.label for recipe in study.recipes if recipe.model == model]
+        lines += [(label, study.row(label, UNMASKED, metric).mean) for label in own]
+        lines += [
+            (f"{model}, {one.source}", float(printed))
+            for one in study.published(model)
+            if (printed := one.printed(metric))
+        ]
+    caption = (
+        f"{metric.upper()} with the history unmasked, in RecBole's order of events: circles are this run with 95% "
+        f"intervals over users{'' if study.other_data else ', crosses are published figures'}."
+    )
+    name, columns = f"{metric.replace('@', '-')}-next-to-published", ("whose", "name", metric, "low", "high")
+    labels, height = (f"{metric.upper()}, history unmasked", ""), 1.2 + 0.2 * len(lines)
+    with drawing(name, caption, columns, labels, height=height) as figure:
+        places = range(len(lines), 0, -1)
+        for place, (title, found) in zip(places, lines, strict=True):
+            if isinstance(found, Estimate):
+                look = {"fmt": "o", "color": style(0)["color"], "capsize": 2}
+                figure.axes.errorbar([found.value], [place], xerr=whiskers([found]), **look)
+                figure.rows.append(("this run", title, *cells(found)))
+            else:
+                figure.axes.plot([found], [place], "x", color=INK, markersize=7)
+                figure.rows.append(("published", title, found, None, None))
+        figure.axes.set_yticks(places, [title for title, _ in lines], fontsize=7)
+        figure.axes.set_xlim(left=0)
+    return figure
 
 
 def _table(rows: list[list[str]]) -> str:

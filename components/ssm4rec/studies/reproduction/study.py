@@ -47,14 +47,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model by one recipe, over its seeds.
-
-    Attributes:
-        model: its name.
-        profile: the recipe's.
-        repeat_term: whether it learned the repeat term.
-        trainings: the evaluations of its trainings, a seed each in ascending order.
-    """
+    """A model by one recipe; the evaluations of its trainings, a seed each, in ascending order."""
 
     model: str
     profile: str
@@ -88,9 +81,6 @@ class Judgement:
     """A recipe next to a published figure of the same model, both with the history unmasked.
 
     Attributes:
-        recipe: ours.
-        published: theirs.
-        metric: of ``METRICS``.
         ours: our mean over users and seeds, with its 95% interval over users.
         verdict: whether our interval lies above the printed figure, below it, or holds it.
     """
@@ -107,9 +97,8 @@ class Reproduction:
     """What the report tells of; ``gather_reproduction`` makes one.
 
     Attributes:
-        recommenders: the evaluations; a model by one recipe is a model of its own, called by ``label``.
+        recommenders: a model by one recipe is a model of its own, called by ``label``.
         recipes: in the order of their labels.
-        comparison: means and intervals of all recipes and baselines.
         other_data: why the data are not those of the published figures, which then stand next to nothing; empty if
             they are.
     """
@@ -154,15 +143,8 @@ class Reproduction:
             for row in [self.row(name, protocol, metric)]
         ]
         trainings = [
-            {
-                "kind": "training",
-                **dataset,
-                **_names(recipe),
-                "seeds": [one.seed for one in recipe.trainings],
-                "epochs": recipe.epochs,
-                "most_epochs": recipe.most_epochs,
-                "cpu_minutes": recipe.cpu_minutes,
-            }
+            {"kind": "training", **dataset, **_names(recipe), "seeds": [one.seed for one in recipe.trainings]}
+            | {name: getattr(recipe, name) for name in ("epochs", "most_epochs", "cpu_minutes")}
             for recipe in self.recipes
         ]
         judged = [
@@ -242,7 +224,8 @@ def gather_reproduction(
     for evaluation, _ in sorted(evaluated, key=lambda pair: (_label(pair[0]), pair[0].seed)):
         found.setdefault(_label(evaluation), []).append(evaluation)
     recipes = tuple(
-        Recipe(one[0].model, one[0].profile, _has_repeat_term(one[0]), tuple(one)) for one in found.values()
+        Recipe(one[0].model, one[0].profile, _setting(one[0], "model", "repeat_term"), tuple(one))
+        for one in found.values()
     )
     evaluations = gather((replace(ranks, model=_label(evaluation)) for evaluation, ranks in evaluated), [])
     return Reproduction(
@@ -251,21 +234,16 @@ def gather_reproduction(
 
 
 def _setting(evaluation: EvaluationSummary, part: str, name: str) -> Any:
-    try:
-        return evaluation.recipe[part][name]
-    except KeyError:
+    if name not in evaluation.recipe[part]:
         raise InputError(
             f"the evaluation of {evaluation.model} seed {evaluation.seed} has no {part}.{name} in its recipe; run "
             "evaluate again"
-        ) from None
-
-
-def _has_repeat_term(evaluation: EvaluationSummary) -> bool:
-    return bool(_setting(evaluation, "model", "repeat_term"))
+        )
+    return evaluation.recipe[part][name]
 
 
 def _label(evaluation: EvaluationSummary) -> str:
-    return label(evaluation.model, evaluation.profile, _has_repeat_term(evaluation))
+    return label(evaluation.model, evaluation.profile, _setting(evaluation, "model", "repeat_term"))
 
 
 def _names(recipe: Recipe | None) -> dict[str, Any]:
@@ -276,7 +254,5 @@ def _names(recipe: Recipe | None) -> dict[str, Any]:
 
 
 def _interval(row: ModelRow) -> dict[str, Any]:
-    mean = row.mean
-    return {
-        "protocol": row.protocol, "metric": row.metric, "value": mean.value, "low": mean.low, "high": mean.high,
-    }  # fmt: skip
+    interval = {"value": row.mean.value, "low": row.mean.low, "high": row.mean.high}
+    return {"protocol": row.protocol, "metric": row.metric, **interval}
