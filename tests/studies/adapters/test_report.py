@@ -99,3 +99,6 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     other, curve = fine_tuning(tmp_path, "usgm", 1.0, 0, 2.0, source="large")
     with pytest.raises(InputError, match="source large, others have tiny"):
         gather([one, other], [its, curve])
+    third, theirs = fine_tuning(tmp_path, "usgm", 10.0, 0, 2.0)
+    with pytest.raises(InputError, match=r"not the learning curve of usgm at 0\.1, seed 0, the adapter in its place"):
+        gather([one, third], [theirs, its])

@@ -3,10 +3,11 @@
 from statistics import fmean
 from typing import Final
 
+from ssm4rec.artifacts.curve import VALIDATION
 from ssm4rec.report.document import Report, Section
 from ssm4rec.report.figures import Figure, drawing, logarithmic
 from ssm4rec.report.markdown import escape, table
-from ssm4rec.studies.adapters.study import LAST_PART, AdapterStudy
+from ssm4rec.studies.adapters.study import LAST_PART, AdapterStudy, late
 
 OURS: Final = "usgm"
 RIVAL: Final = "adamw_torch"
@@ -57,20 +58,20 @@ def _table(study: AdapterStudy) -> str:
     for optimizer in study.optimizers:
         for scale in study.scales(optimizer):
             trials = study.at(optimizer, scale)
-            validated = [trial.validated() for trial in trials]
+            ndcg = [trial.values("ndcg_10", VALIDATION) for trial in trials]
             rows.append(
                 [
                     optimizer,
                     f"{scale:g}",
                     study.late(optimizer, scale).text(),
-                    f"{fmean(trial.late('letter_loss') for trial in trials):.3f}",
-                    f"{fmean(curve[0][1] for curve in validated):.4f}",
-                    f"{fmean(curve[-1][1] for curve in validated):.4f}",
+                    f"{fmean(late(trial, 'letter_loss') for trial in trials):.3f}",
+                    f"{fmean(values[0] for values in ndcg):.4f}",
+                    f"{fmean(values[-1] for values in ndcg):.4f}",
                     str(len(trials)),
                 ]
             )
     header = ["Optimizer", "Scale", "Late loss", "Letter", "Validation NDCG@10 before", "after", "Seeds"]
-    prompts = study.trials[0].curve("loss")[-1][0]
+    prompts = study.trials[0].against("seen", "loss")[-1][0]
     batch = study.recipe["steps"]["batch"] * study.recipe["steps"]["accumulation"]
     return f"{prompts} prompts, {batch} per step.\n\n{table(header, rows)}"
 
@@ -86,9 +87,9 @@ def _losses(study: AdapterStudy) -> Figure:
             scale = study.best_scale(optimizer)
             trials = study.at(optimizer, scale)
             for trial in trials:
-                curve = trial.curve("loss")
+                curve = trial.against("seen", "loss")
                 figure.series(place, f"{optimizer}, {scale:g}" if trial is trials[0] else None, curve)
-                figure.rows.extend((optimizer, scale, trial.seed, *point) for point in curve)
+                figure.rows.extend((optimizer, scale, trial.training.seed, *point) for point in curve)
     return figure
 
 

@@ -24,68 +24,39 @@ class Files:
 
 
 @dataclass(frozen=True)
-class AdapterTrial:
-    """One fine-tuning.
-
-    Attributes:
-        optimizer: by its name in the recipe.
-        scale: its peak learning rate; of USGM the diameter, in norms of the initial LoRA matrices.
-    """
-
-    optimizer: str
-    scale: float
-    seed: int
-    learning: Curve
-
-    def curve(self, name: str, split: Split = TRAIN) -> list[tuple[int, float]]:
-        """Return prompts seen and value of a number, in order."""
-        return self.learning.against("seen", name, split)
-
-    def validated(self) -> list[tuple[int, float]]:
-        """Return prompts seen and validation NDCG@10, in order."""
-        return self.curve("ndcg_10", VALIDATION)
-
-    def late(self, name: str) -> float:
-        """Return a loss's mean over the last quarter of the prompts.
-
-        Every prompt is seen once and before its step, so this is a loss on data not trained on.
-        """
-        curve = self.curve(name)
-        late = [value for prompts, value in curve if prompts > (1 - LAST_PART) * curve[-1][0]]
-        return sum(late) / len(late)
-
-
-@dataclass(frozen=True)
 class AdapterStudy:
     """What the report tells of; ``read_study`` makes one.
 
     Attributes:
         source: of the language model.
         recipe: of the trainings, but for optimizer and scale.
+        trials: the learning curve of each fine-tuning; ``training.scale`` is the peak learning rate, of USGM the
+            diameter, in norms of the initial LoRA matrices.
     """
 
     dataset: str
     source: str
     recipe: dict[str, Any]
-    trials: list[AdapterTrial]
+    trials: list[Curve]
 
     @property
     def optimizers(self) -> list[str]:
         """The optimizers, in order of their names."""
-        return sorted({trial.optimizer for trial in self.trials})
+        return sorted({trial.training.optimizer for trial in self.trials})
 
     def scales(self, optimizer: str) -> list[float]:
         """The scales tried of an optimizer, in order."""
-        return sorted({trial.scale for trial in self.trials if trial.optimizer == optimizer})
+        return sorted({trial.training.scale for trial in self.trials if trial.training.optimizer == optimizer})
 
-    def at(self, optimizer: str, scale: float) -> list[AdapterTrial]:
+    def at(self, optimizer: str, scale: float) -> list[Curve]:
         """The trials of an optimizer at a scale, by seed."""
-        found = [trial for trial in self.trials if (trial.optimizer, trial.scale) == (optimizer, scale)]
-        return sorted(found, key=lambda trial: trial.seed)
+        own = (optimizer, scale)
+        found = [trial for trial in self.trials if (trial.training.optimizer, trial.training.scale) == own]
+        return sorted(found, key=lambda trial: trial.training.seed)
 
     def late(self, optimizer: str, scale: float) -> Estimate:
         """The late loss, nats per token of the answer, with its interval over seeds."""
-        return mean_over_seeds([trial.late("loss") for trial in self.at(optimizer, scale)])
+        return mean_over_seeds([late(trial, "loss") for trial in self.at(optimizer, scale)])
 
     def best_scale(self, optimizer: str) -> float:
         """The scale with the lowest late loss, mean over seeds."""
@@ -94,7 +65,7 @@ class AdapterStudy:
     def difference(self, optimizer: str, other: str) -> Difference:
         """The difference of the late losses at the best scales, paired by seed."""
         pair = [self.at(name, self.best_scale(name)) for name in (optimizer, other)]
-        return difference_over_seeds([one.late("loss") - two.late("loss") for one, two in zip(*pair, strict=True)])
+        return difference_over_seeds([late(one, "loss") - late(two, "loss") for one, two in zip(*pair, strict=True)])
 
     def results(self) -> list[dict[str, Any]]:
         """Every trial flat: results.json."""
@@ -102,17 +73,27 @@ class AdapterStudy:
             {
                 "dataset": self.dataset,
                 "language_model": self.source,
-                "optimizer": trial.optimizer,
-                "scale": trial.scale,
-                "seed": trial.seed,
-                "prompts": trial.curve("loss")[-1][0],
-                "late_loss": trial.late("loss"),
-                "late_letter_loss": trial.late("letter_loss"),
-                "validation_ndcg@10_before": trial.validated()[0][1],
-                "validation_ndcg@10": trial.validated()[-1][1],
+                "optimizer": trial.training.optimizer,
+                "scale": trial.training.scale,
+                "seed": trial.training.seed,
+                "prompts": trial.against("seen", "loss")[-1][0],
+                "late_loss": late(trial, "loss"),
+                "late_letter_loss": late(trial, "letter_loss"),
+                "validation_ndcg@10_before": trial.values("ndcg_10", VALIDATION)[0],
+                "validation_ndcg@10": trial.values("ndcg_10", VALIDATION)[-1],
             }
             for trial in self.trials
         ]
+
+
+def late(trial: Curve, name: str) -> float:
+    """Return a loss's mean over the last quarter of the prompts.
+
+    Every prompt is seen once and before its step, so this is a loss on data not trained on.
+    """
+    curve = trial.against("seen", name)
+    values = [value for prompts, value in curve if prompts > (1 - LAST_PART) * curve[-1][0]]
+    return float(sum(values) / len(values))
 
 
 def read_study(files: Files) -> AdapterStudy:
@@ -120,12 +101,12 @@ def read_study(files: Files) -> AdapterStudy:
 
     Raises:
         InputError: none or not as many of each; of several data sets, language models or recipes; one twice; a learning
-            curve has no losses.
+            curve has no losses, or is not of the adapter in its place.
     """
     counts = len(files.adapters), len(files.curves)
     if not counts[0] or counts[0] != counts[1]:
         raise InputError(f"{counts[0]} adapters and {counts[1]} learning curves: give both of every fine-tuning")
-    trials: dict[tuple[str, float, int], AdapterTrial] = {}
+    trials: dict[tuple[str, float, int], Curve] = {}
     common: dict[str, Any] = {}
     for folder, path in zip(files.adapters, files.curves, strict=True):
         facts = RankerFacts.read(folder)
@@ -140,9 +121,14 @@ def read_study(files: Files) -> AdapterStudy:
         key = (optimizer, scale, facts.seed)
         if key in trials:
             raise InputError(f"{folder}: a second fine-tuning by {optimizer} at {scale:g}, seed {key[2]}; give it once")
-        trials[key] = trial = AdapterTrial(*key, read_curve(path, "finetune_llm"))
+        trials[key] = trial = read_curve(path, "finetune_llm")
+        if (trial.training.optimizer, trial.training.scale, trial.training.seed) != key:
+            raise InputError(
+                f"{path}: not the learning curve of {optimizer} at {scale:g}, seed {facts.seed}, the adapter in its "
+                "place; give both lists in one order"
+            )
         measured: tuple[tuple[Split, str], ...] = ((TRAIN, "loss"), (TRAIN, "letter_loss"), (VALIDATION, "ndcg_10"))
         for split, name in measured:
-            if not (curve := trial.curve(name, split)) or not curve[-1][0]:
+            if not (points := trial.against("seen", name, split)) or not points[-1][0]:
                 raise InputError(f"{path}: it ends without a {split} {name} of any prompts; run finetune_llm again")
     return AdapterStudy(common["dataset"], common["source"], common["recipe"], list(trials.values()))
