@@ -227,7 +227,7 @@ def selective_scan_fn(
     def compute(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
         rows = (tensor.float().transpose(1, 2) for tensor in (u, delta))
         maps = (tensor.float().transpose(1, 2) for tensor in (B, C))
-        y, state = selective_scan_sequential(*rows, A, *maps)
+        y, state = selective_scan_sequential(*rows, A, *maps, None, None)
         return _laid_out_as(delta, y.transpose(1, 2)), state
 
     def check(dout: Tensor, _: Tensor) -> None:
@@ -352,7 +352,7 @@ def mamba_split_conv1d_scan_combined(
         x, B, C = convolved.split([dim, dstate, dstate], dim=-1)
         x = x.unflatten(-1, (nheads, headdim))
         dt = functional.softplus(dt + dt_bias.float()).clamp(*dt_limit)
-        y, _ = ssd_sequential(x, dt, A.float(), B, C)
+        y, _ = ssd_sequential(x, dt, A.float(), B, C, None, None)
         y = (y + D.float()[:, None] * x).flatten(2) * functional.silu(z)
         y = functional.rms_norm(y, (dim,), norm.float(), eps=rmsnorm_eps)
         return functional.linear(y, out.float()).to(out.dtype)

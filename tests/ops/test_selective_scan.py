@@ -92,12 +92,11 @@ def test_native_equals_sequential(
         arguments[2] = arguments[2].detach()[:, :1].clone().requires_grad_()
     exact = [tensor.detach().double().requires_grad_() for tensor in arguments]
     segments = packed_ids(*sizes[:2]) if packed else None
-    segment_starts = None if segments is None else torch.nn.functional.pad(segments.diff(dim=1) != 0, (1, 0))
     rates = exact[2].expand(-1, sizes[3])
     reference = selective_scan_sequential(*exact[:2], rates, *exact[3:5], segments, exact[5])
     expected = values_and_gradients(reference, exact)
     for variant in range(VARIANTS):
-        outputs = native(*arguments[:5], segment_starts, arguments[5], variant)
+        outputs = native(*arguments[:5], segments, arguments[5], variant)
         assert_close(values_and_gradients(outputs, arguments), expected, tolerance=2e-6)
 
 
@@ -105,7 +104,7 @@ def test_native_without_a_state_and_of_either_output_alone(native: Callable[...,
     arguments = inputs(2, 40, 6, 3, dtype=torch.float32)[:5]
     for index in range(2):
         results = []
-        for outputs in (native(*arguments, None, None), selective_scan_sequential(*arguments)):
+        for outputs in (form(*arguments, None, None) for form in (native, selective_scan_sequential)):
             loss = outputs[index].square().sum()
             results.append([loss, *torch.autograd.grad(loss, arguments, allow_unused=True, materialize_grads=True)])
         for one, other in zip(*results, strict=True):

@@ -57,7 +57,7 @@ def test_kernel_equals_sequential(L: int, with_state: bool, with_segments: bool)
     segments = ids(L) if with_segments else None
     single = [tensor.detach().float().requires_grad_() for tensor in exact]
     slopes = [torch.randn(2, L, 3, 30, dtype=torch.float64), torch.randn(2, 3, 30, 5, dtype=torch.float64)]
-    expected = ssd_sequential(*exact[:5], segments, *exact[5:])
+    expected = ssd_sequential(*exact[:5], segments, *(exact[5:] or [None]))
     actual = ssd(*single[:5], segments, *single[5:])
     wanted = [*expected, *torch.autograd.grad(expected, exact, slopes)]
     found = [*actual, *torch.autograd.grad(actual, single, [slope.float() for slope in slopes])]
@@ -121,6 +121,6 @@ def test_strong_decay_stays_finite_in_float32() -> None:
 def test_ten_thousand_steps_equal_the_recurrence_in_float32() -> None:
     arguments = [tensor.detach().float() for tensor in inputs(B=1, L=10_000, H=1, P=2, N=3)]
     y, state = ssd_chunked(*arguments, chunk_size=32)
-    expected, expected_state = ssd_sequential(*(tensor.double() for tensor in arguments))
+    expected, expected_state = ssd_sequential(*(tensor.double() for tensor in arguments), None, None)
     torch.testing.assert_close(y.double(), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(state.double(), expected_state, rtol=1e-4, atol=1e-4)

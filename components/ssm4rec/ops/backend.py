@@ -79,11 +79,9 @@ def backend_of(operator: str, device: torch.device) -> Computes:
 
 
 def accepted(operator: str, beyond: str) -> bool:
-    """Return whether the kernel takes the tensors at hand; if not, that is logged once.
+    """Return whether the kernel of an operator takes the tensors at hand; if not, that is logged once.
 
-    Args:
-        operator: whose kernel.
-        beyond: what of the tensors the kernel does not take, in words; empty: it takes them.
+    ``beyond`` says in words what of them it does not take; empty: it takes them.
 
     Raises:
         MissingKernelError: it does not, and ``fused`` was asked for.

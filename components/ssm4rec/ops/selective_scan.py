@@ -11,6 +11,8 @@ Source: Gu & Dao (2024), "Mamba: Linear-Time Sequence Modeling with Selective St
 discretized by zero-order hold, b by Euler's rule, as in state-spaces/mamba).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -49,32 +51,25 @@ def selective_scan(
         ValueError: shapes do not fit together.
     """
     check_shapes(x, dt, A, b, c, segments, initial_state)
+    form: Callable[..., tuple[Tensor, Tensor]]
     match backend_of("selective_scan", x.device):
         case "sequential":
-            return selective_scan_sequential(x, dt, A, b, c, segments, initial_state)
+            form = selective_scan_sequential
         case "cuda_kernel" if (segments is None and initial_state is None) and accepted(
             "selective_scan", _beyond_cuda_kernel(dt, A)
         ):
             return _fused_cuda(x, dt, A, b, c)
         case "cpu_kernel" if all_float32(x, dt, A, b, c, initial_state):
-            return _fused_cpu(x, dt, A, b, c, segments, initial_state)
+            form = fused_module("selective_scan", x.device).selective_scan_native
         case _:
-            return selective_scan_torch(x, dt, A, b, c, segments, initial_state)
+            form = selective_scan_torch
+    return form(x, dt, A, b, c, segments, initial_state)
 
 
 def selective_scan_sequential(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    b: Tensor,
-    c: Tensor,
-    segments: Tensor | None = None,
-    initial_state: Tensor | None = None,
+    x: Tensor, dt: Tensor, A: Tensor, b: Tensor, c: Tensor, segments: Tensor | None, initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Evaluate the recurrence step by step: the reference for every other form.
-
-    Args and returns: as :func:`selective_scan`.
-    """
+    """Evaluate the definition step by step: the reference. Args and returns: as :func:`selective_scan`."""
     B, L, _ = x.shape
     state = x.new_zeros(B, *A.shape) if initial_state is None else initial_state
     outputs = []
@@ -88,13 +83,7 @@ def selective_scan_sequential(
 
 
 def selective_scan_torch(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    b: Tensor,
-    c: Tensor,
-    segments: Tensor | None = None,
-    initial_state: Tensor | None = None,
+    x: Tensor, dt: Tensor, A: Tensor, b: Tensor, c: Tensor, segments: Tensor | None, initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Evaluate the same map with few operations a step, on tensors that stay in a processor's cache.
 
@@ -123,14 +112,6 @@ def selective_scan_torch(
         state = torch.addcmul(input_t * b_t, decay, state)
         outputs.append(state @ c_t)
     return torch.stack(outputs, dim=1).squeeze(-1), state
-
-
-def _fused_cpu(
-    x: Tensor, dt: Tensor, A: Tensor, b: Tensor, c: Tensor, segments: Tensor | None, initial_state: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    kernel = fused_module("selective_scan", x.device).selective_scan_native
-    y, state = kernel(x, dt, A, b, c, None if segments is None else segment_starts(segments), initial_state)
-    return y, state
 
 
 _MOST_STATES = 256

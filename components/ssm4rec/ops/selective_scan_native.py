@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ssm4rec.ops.selective_scan import segment_starts
+
 _PATH: Final = Path(__file__).parent / "native" / "libselective_scan.so"
 _INTERFACE: Final = 2
 """Of the functions in the library, as they are called here."""
@@ -45,30 +47,21 @@ def selective_scan_native(
     A: Tensor,
     b: Tensor,
     c: Tensor,
-    segment_starts: Tensor | None,
+    segments: Tensor | None,
     initial_state: Tensor | None,
     variant: int = VARIANTS - 1,
 ) -> tuple[Tensor, Tensor]:
     """Evaluate the scan and its gradients; the same to the last bit on any number of threads.
 
-    Args:
-        x: (B, L, E), float32 on the CPU like all but ``segment_starts``; also dt (B, L, E), A (E, N) or (E, 1), b and
-            c (B, L, N).
-        dt: 0 or more.
-        A: 0 or less; (E, 1) is the same rate for all N numbers of a channel's state, at a fraction of the time.
-        b: input maps.
-        c: output maps.
-        segment_starts: where a segment starts that is not the row's first, (B, L) of bool; None: nowhere.
-        initial_state: (B, E, N); None: zeros.
-        variant: of the kernel, below ``VARIANTS``.
-
-    Returns:
-        Outputs (B, L, E) and the state after the last position (B, E, N).
+    Args and returns: as ``selective_scan``, all of float32 on the CPU but ``segments``. A may be (E, 1), too: the same
+    rate for all N numbers of a channel's state, at a fraction of the time. ``variant``, of the kernel, is below
+    ``VARIANTS``.
 
     Raises:
         MemoryError: there is no memory for the kernel's own arrays.
     """
-    outputs: tuple[Tensor, Tensor] = _SelectiveScan.apply(x, dt, A, b, c, segment_starts, initial_state, variant)  # type: ignore[no-untyped-call]
+    starts = None if segments is None else segment_starts(segments)
+    outputs: tuple[Tensor, Tensor] = _SelectiveScan.apply(x, dt, A, b, c, starts, initial_state, variant)  # type: ignore[no-untyped-call]
     return outputs
 
 
@@ -86,9 +79,7 @@ class _SelectiveScan(torch.autograd.Function):
         variant: int,
     ) -> tuple[Tensor, Tensor]:
         x, dt, A, b, c = (tensor.contiguous() for tensor in (x, dt, A, b, c))
-        segment_starts, initial_state = (
-            tensor if tensor is None else tensor.contiguous() for tensor in (segment_starts, initial_state)
-        )
+        initial_state = None if initial_state is None else initial_state.contiguous()
         B, L, E = x.shape
         N = b.shape[2]
         ctx.sizes = (variant, torch.get_num_threads(), B, L, E, N, A.shape[1])

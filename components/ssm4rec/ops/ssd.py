@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssm4rec.ops.backend import accepted, backend_of, fused_module, other_types
-from ssm4rec.ops.selective_scan import all_float32, check_shapes, segment_starts
+from ssm4rec.ops.selective_scan import all_float32, check_shapes
 
 _FUSED_CHUNK = 128
 """Chunk length of the CUDA kernel: its tiles want powers of two, of 64 and more."""
@@ -60,13 +60,7 @@ def ssd(
 
 
 def ssd_sequential(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    b: Tensor,
-    c: Tensor,
-    segments: Tensor | None = None,
-    initial_state: Tensor | None = None,
+    x: Tensor, dt: Tensor, A: Tensor, b: Tensor, c: Tensor, segments: Tensor | None, initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Evaluate the recurrence step by step: the reference for every other form. Args and returns: as :func:`ssd`."""
     B, L, H, P = x.shape
@@ -175,5 +169,5 @@ def _ssd_cpu(
     initial = None if initial_state is None else initial_state.flatten(1, 2)
     check_shapes(channels, steps, rates.expand(H * P, b.shape[-1]), b, c, segments, initial)
     kernel = fused_module("ssd", x.device).selective_scan_native
-    y, state = kernel(channels, steps, rates, b, c, None if segments is None else segment_starts(segments), initial)
+    y, state = kernel(channels, steps, rates, b, c, segments, initial)
     return y.view(B, L, H, P), state.view(B, H, P, -1)
