@@ -10,7 +10,7 @@ from measure import Row, alternate, command_line, report
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
-from ssm4rec.optim.bregman import BregmanMeter
+from ssm4rec.optim.batch_size import BregmanMeter
 from ssm4rec.optim.usgm import USGM
 from ssm4rec.training.device import choose_device
 

@@ -8,8 +8,7 @@ import numpy
 import pytest
 import torch
 
-from ssm4rec.optim.batch_size import BatchController, StepFacts, controller
-from ssm4rec.optim.bregman import BregmanMeter
+from ssm4rec.optim.batch_size import BatchController, BregmanMeter, StepFacts, controller
 
 UNIT = 50
 """Targets of a micro-batch."""
@@ -176,18 +175,3 @@ def test_resumes_where_it_was(name: str) -> None:
             if step % 10 == 9:
                 control.end_epoch()
         assert whole.state_dict() == resumed.state_dict()
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"name": "paper", "alpha": 0.0}, "alpha is between 0 and 1"),
-        ({"name": "noise-scale", "alpha": 1.0}, "alpha is between 0 and 1"),
-        ({"name": "inverse", "shrink": 0.5}, "shrink is at least 1"),
-        ({"name": "fixed", "micro_batches": 0}, "micro_batches is at least 1"),
-        ({"name": "growing"}, "there is no batch controller called 'growing': fixed, paper, inverse, noise-scale"),
-    ],
-)
-def test_a_wrong_setting_is_named(settings: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make(**settings)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssm4rec.optim.bregman import BregmanMeter
+from ssm4rec.optim.batch_size import BregmanMeter
 from ssm4rec.optim.usgm import USGM, GradientNotFiniteError
 
 Gradient = Callable[[Tensor], Tensor]

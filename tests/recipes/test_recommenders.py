@@ -66,6 +66,13 @@ def test_old_names_in_overrides_work_and_name_the_new_ones(caplog: pytest.LogCap
         (("sasrec", "quick", "long", "training.speed=3"), "no field 'speed'; choose from epochs, patience"),
         (("sasrec", "quick", "long", "training.epochs=many"), "'many' is not a whole number"),
         (("sasrec", "quick", "long", "training.epochs=0"), "epochs is above 0"),
+        (("sasrec", "quick", "long", "training.forgetting=1"), "forgetting is between 0 and 1"),
+        (("sasrec", "quick", "long", "training.shrink=0.5"), "shrink is at least 1"),
+        (("sasrec", "quick", "long", "training.micro_batches=0"), "micro_batches is at least 1"),
+        (
+            ("sasrec", "quick", "long", "training.batch_control=growing"),
+            "no batch_control called 'growing': fixed, paper",
+        ),
         (("sasrec", "quick", "long", "training.schedule=linear"), "no schedule called 'linear': constant, cosine"),
         (("sasrec", "quick", "long", "training.protocol=masked"), "no field 'protocol'; choose from epochs, patience"),
         (("sasrec", "quick", "long", "model.norm=middle"), "no norm called 'middle': post or pre"),

@@ -12,6 +12,7 @@ from ssm4rec.data.batches import gather_rows
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.objectives import Batch, Crops, objective
+from ssm4rec.training.settings import Recipe
 
 SEQUENCES = [[1, 2, 3, 4, 5, 6, 7], [3, 4, 5], [7, 6, 5, 4], [2, 1, 7, 6, 5, 4, 3, 2, 1]]
 """The last two items of each are for validation and test: 5, 1, 2 and 7 are for training."""
@@ -138,8 +139,8 @@ def test_what_is_shown_before_a_target_is_what_its_prediction_depends_on(dataset
 
 
 def test_objectives_that_do_not_fit_are_refused() -> None:
-    settings = recipe("hydra4rec", "smoke", "long").training
+    bidirectional, causal = recipe("hydra4rec", "smoke", "long"), recipe("sasrec", "smoke", "long")
     with pytest.raises(ValueError, match="leaks the future"):
-        objective(dataclasses.replace(settings, objective="next-item"), model_of("hydra4rec"))
+        Recipe(bidirectional.model, causal.training).check()
     with pytest.raises(ValueError, match=r"cloze needs a model with a mask token: model\.readout=mask"):
-        objective(settings, model_of("sasrec"))
+        Recipe(causal.model, bidirectional.training).check()

@@ -31,12 +31,7 @@ that of a mask token put after them (Sun et al. 2019, BERT4Rec, section 3.6)."""
 
 @dataclass(frozen=True, kw_only=True)
 class Hydra4RecConfig(RecommenderConfig):
-    """Sizes of the shell, the block in it, and the recipe.
-
-    Attributes:
-        readout: what stands for the history.
-        mixer: the Hydra block.
-    """
+    """Sizes of the shell, the Hydra block in it (``mixer``), and the recipe."""
 
     readout: Readout
     mixer: HydraConfig
@@ -93,8 +88,7 @@ class Hydra4RecConfig(RecommenderConfig):
 class Hydra4Rec(Recommender):
     """Items (B, L) to hidden states (B, L, D), each of which sees the whole row.
 
-    Attributes:
-        mask_token: the id V + 1 that stands for a hidden item; None unless the readout is ``mask``.
+    With the readout ``mask`` the id V + 1 stands for a hidden item.
     """
 
     def __init__(self, config: Hydra4RecConfig, item_count: int) -> None:
@@ -121,13 +115,7 @@ class Hydra4Rec(Recommender):
         return self.item_embedding.weight[1 : self.item_count + 1]
 
     def next_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """Return the hidden states (B, D) from which the next item is predicted.
-
-        Args:
-            items: histories (B, L), int64, oldest first, padded on the right with 0. With the readout ``mask`` their
-                last M - 1 items are read.
-            lengths: (B,), the number of items in each history, at least 1.
-        """
+        """Return hidden states (B, D) of histories (B, L), of which the readout ``mask`` reads the last M - 1 items."""
         match self.config.readout:
             case "last":
                 return super().next_hidden(items, lengths)

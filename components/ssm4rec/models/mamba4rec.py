@@ -21,11 +21,7 @@ from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConf
 
 @dataclass(frozen=True, kw_only=True)
 class Mamba4RecConfig(RecommenderConfig):
-    """Sizes and recipe of a Mamba4Rec.
-
-    Attributes:
-        mixer: the Mamba block.
-    """
+    """Sizes and recipe of a Mamba4Rec; ``mixer`` is its Mamba block."""
 
     mixer: MambaConfig
 

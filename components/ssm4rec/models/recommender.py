@@ -114,10 +114,5 @@ def initialize(module: nn.Module) -> None:
 def parameter_counts(model: Recommender) -> tuple[int, int]:
     """Return the number of parameters with and without embedding tables (the paper prints both)."""
     total = sum(parameter.numel() for parameter in model.parameters())
-    embeddings = sum(
-        parameter.numel()
-        for module in model.modules()
-        if isinstance(module, nn.Embedding)
-        for parameter in module.parameters()
-    )
+    embeddings = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Embedding))
     return total, total - embeddings

@@ -10,11 +10,7 @@ from ssm4rec.models.sizes import Histories, Profile, RecommenderConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TwoMamba4RecConfig(RecommenderConfig):
-    """Sizes and recipe of a 2Mamba4Rec.
-
-    Attributes:
-        mixer: the Mamba-2 block.
-    """
+    """Sizes and recipe of a 2Mamba4Rec; ``mixer`` is its Mamba-2 block."""
 
     mixer: Mamba2Config
 

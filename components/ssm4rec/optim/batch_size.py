@@ -12,8 +12,12 @@ differ in what they believe about beta, the symmetrized Bregman distance along a
   nothing of the optimizer.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from ssm4rec.artifacts.names import ControllerName
 
@@ -50,9 +54,6 @@ class BatchController:
     needs_gradients = False
 
     def __init__(self, micro_batches: int) -> None:
-        """Take ``micro_batches`` for the first step."""
-        if micro_batches < 1:
-            raise ValueError(f"micro_batches is at least 1, not {micro_batches}")
         self.micro_batches = micro_batches
         self.curvature_term: float | None = None
         self.noise_term: float | None = None
@@ -91,10 +92,6 @@ class RegressionController(BatchController):
     def __init__(self, micro_batches: int, *, power: float, alpha: float, shrink: float) -> None:
         """Fit on 1 / B to the ``power``; ``alpha`` forgets, ``shrink`` is lambda."""
         super().__init__(micro_batches)
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha is between 0 and 1, not {alpha}")
-        if not shrink >= 1:
-            raise ValueError(f"shrink is at least 1, not {shrink}")
         self.power, self.alpha, self.shrink = power, alpha, shrink
         self.growing = True
         self.last_targets = 0
@@ -144,10 +141,7 @@ class NoiseScaleController(BatchController):
 
     def __init__(self, micro_batches: int, *, alpha: float) -> None:
         """Average with the weight ``alpha`` for the newest step."""
-        super().__init__(micro_batches)
-        self.micro_batches = max(2, micro_batches)
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha is between 0 and 1, not {alpha}")
+        super().__init__(max(2, micro_batches))
         self.alpha = alpha
         self.signal = 0.0
         self.noise = 0.0
@@ -173,12 +167,9 @@ def controller(name: ControllerName, micro_batches: int, *, alpha: float, shrink
 
     Args:
         name: see the module.
-        micro_batches: m of the first step.
-        alpha: how fast old steps are forgotten; the paper's is .01.
-        shrink: lambda, by which m is divided after each epoch (``paper``, ``inverse``).
-
-    Raises:
-        ValueError: an unknown name, or a setting out of its range.
+        micro_batches: m of the first step, at least 1.
+        alpha: how fast old steps are forgotten, in (0, 1); the paper's is .01.
+        shrink: lambda, at least 1, by which m is divided after each epoch (``paper``, ``inverse``).
     """
     match name:
         case "fixed":
@@ -189,5 +180,33 @@ def controller(name: ControllerName, micro_batches: int, *, alpha: float, shrink
             return RegressionController(micro_batches, power=1.0, alpha=alpha, shrink=shrink)
         case "noise-scale":
             return NoiseScaleController(micro_batches, alpha=alpha)
-        case _:
-            raise ValueError(f"there is no batch controller called {name!r}: {', '.join(get_args(ControllerName))}")
+
+
+class BregmanMeter:
+    """Measures beta, <g - previous g, x - previous x> (equation 1.3), where the optimizer does not (USGM does).
+
+    It keeps two copies of the parameters.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        self.parameters = list(parameters)
+        self._weights: list[Tensor] = []
+        self._gradients: list[Tensor] = []
+
+    @torch.no_grad()
+    def measure(self) -> float | None:
+        """Return beta between the previous call and now, from the gradients that are there; None the first time."""
+        weights = [parameter.detach() for parameter in self.parameters]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        if not self._weights:
+            self._weights = [weight.clone() for weight in weights]
+            self._gradients = [gradient.clone() for gradient in gradients]
+            return None
+        # Both differences have the wrong sign, and their product the right one.
+        torch._foreach_sub_(self._weights, weights)
+        torch._foreach_sub_(self._gradients, gradients)
+        pairs = zip(self._gradients, self._weights, strict=True)
+        product = torch.stack([torch.dot(change.flatten(), move.flatten()) for change, move in pairs]).double().sum()
+        torch._foreach_copy_(self._weights, weights)
+        torch._foreach_copy_(self._gradients, gradients)
+        return float(product)

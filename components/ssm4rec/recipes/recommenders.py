@@ -20,7 +20,7 @@ from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile
 from ssm4rec.models.table import MODELS, config_class
 from ssm4rec.recipes.overrides import override
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.training.settings import Recipe, TrainingSettings, check_fits
+from ssm4rec.training.settings import Recipe, TrainingSettings
 
 
 def histories(dataset: SequenceDataset) -> Histories:
@@ -49,7 +49,7 @@ def recipe(model: str, profile: str, histories: Histories, overrides: str = "") 
     sizes, differences = config_class(model).recipe(size, histories)
     chosen = override(Recipe(sizes, replace(_training(size, histories), **differences)), overrides)
     try:
-        check_fits(chosen.training.objective, causal=chosen.model.causal, masks=chosen.model.masks)
+        chosen.check()
     except ValueError as error:
         raise InputError(f"--overrides {overrides}: {error}") from None
     return chosen
@@ -69,23 +69,17 @@ def _training(profile: Profile, histories: Histories) -> TrainingSettings:
         gradient_norm=5.0,  # Mamba4Rec: clip_grad_norm {'max_norm': 5}
         objective="every-prefix",  # RecBole's data augmentation
     )
-    tuned = replace(
+    if profile == "paper":
+        return paper
+    long = histories == "long"
+    return replace(
         paper,
-        epochs=40 if histories == "long" else 30,
-        tokens_per_batch=3200 if histories == "long" else 1600,
+        epochs={"best": 40 if long else 30, "quick": 30, "smoke": 2}[profile],
+        tokens_per_batch=3200 if long else 1600,
         rows_per_batch=3200,
         learning_rate=2e-3,
         schedule="cosine",
         betas=(0.9, 0.98),
-        weight_decay=0.01 if histories == "long" else 0.1,
+        weight_decay=0.01 if long else 0.1,
         objective="next-item",
     )
-    match profile:
-        case "paper":
-            return paper
-        case "best":
-            return tuned
-        case "quick":
-            return replace(tuned, epochs=30)
-        case "smoke":
-            return replace(tuned, epochs=2)

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -53,6 +52,11 @@ class Progress:
     best_weights: Weights = field(default_factory=dict)
     cpu_seconds: float = 0.0
     batch_control: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def best(self) -> EpochRow:
+        """The row of the best epoch."""
+        return self.epochs[self.best_epoch - 1]
 
 
 def save_checkpoint(
@@ -111,17 +115,14 @@ def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, op
         index, _, moment = name.partition(".")
         moments.setdefault(int(index), {})[moment] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": state["optimizer_groups"]})
+    device = next(model.parameters()).device
     return Progress(
         epochs=[EpochRow(**row) for row in state["epochs"]],
         best_epoch=state["best_epoch"],
-        best_weights={name: tensor.to(_device(model)) for name, tensor in part("best.").items()},
+        best_weights={name: tensor.to(device) for name, tensor in part("best.").items()},
         cpu_seconds=state["cpu_seconds"],
         batch_control=state["batch_control"],
     )
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
 
 
 def first_difference(stored: Any, wanted: Any, name: str = "") -> str:

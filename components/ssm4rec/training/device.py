@@ -6,15 +6,12 @@ from typing import Final, cast
 
 import torch
 
-from ssm4rec.artifacts.names import DEVICES, KERNELS
 from ssm4rec.ops.backend import Backend, MissingKernelError, choose_backend
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.images import DEVICE_VARIABLE
 
-_TRIM_THRESHOLD: Final = -1  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
-_MMAP_THRESHOLD: Final = -3
-_MOST_FREE_BYTES: Final = 2**31 - 1
-_LARGEST_KEPT_BYTES: Final = 2**30
+_M_TRIM_THRESHOLD: Final = -1  # of glibc's malloc.h
+_M_MMAP_THRESHOLD: Final = -3
 
 
 def choose_device(name: str) -> torch.device:
@@ -23,26 +20,21 @@ def choose_device(name: str) -> torch.device:
     On a CPU, freed memory is kept; on a GPU, float32 is float32 until :func:`choose_float32_products` says otherwise.
 
     Raises:
-        InputError: the name is unknown, or ``cuda`` was asked for (in SSM4REC_DEVICE, too) and is not there.
+        InputError: ``cuda`` was asked for (in SSM4REC_DEVICE, too) and is not there.
     """
-    match name:
-        case "auto" if os.environ.get(DEVICE_VARIABLE) == "cuda" and not torch.cuda.is_available():
-            raise InputError(
-                f"this task was to have a GPU ({DEVICE_VARIABLE}=cuda), and there is none here ({_why_no_cuda()}); "
-                "look at the node's driver and device plugin, or use --device cpu"
-            )
-        case "auto":
-            return choose_device("cuda" if torch.cuda.is_available() else "cpu")
-        case "cpu":
-            _keep_freed_memory()
-            return torch.device("cpu")
-        case "cuda" if torch.cuda.is_available():
-            choose_float32_products(tf32=False)
-            return torch.device("cuda")
-        case "cuda":
-            raise InputError(f"--device cuda: there is none here ({_why_no_cuda()}); use --device auto to take a CPU")
-        case _:
-            raise InputError(f"--device {name}: unknown; choose from {', '.join(DEVICES)}")
+    there = name != "cpu" and torch.cuda.is_available()
+    if name == "auto" and os.environ.get(DEVICE_VARIABLE) == "cuda" and not there:
+        raise InputError(
+            f"this task was to have a GPU ({DEVICE_VARIABLE}=cuda), and there is none here ({_why_no_cuda()}); "
+            "look at the node's driver and device plugin, or use --device cpu"
+        )
+    if name == "cuda" and not there:
+        raise InputError(f"--device cuda: there is none here ({_why_no_cuda()}); use --device auto to take a CPU")
+    if not there:
+        _keep_freed_memory()
+        return torch.device("cpu")
+    choose_float32_products(tf32=False)
+    return torch.device("cuda")
 
 
 def choose_float32_products(*, tf32: bool) -> None:
@@ -80,18 +72,16 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:
         return
-    mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
-    mallopt(_TRIM_THRESHOLD, _MOST_FREE_BYTES)
+    mallopt(_M_MMAP_THRESHOLD, 2**30)  # larger blocks are given back
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def choose_kernels(name: str, device: torch.device) -> None:
     """Choose the backend of all operators, one of ``names.KERNELS``.
 
     Raises:
-        InputError: the name is unknown, or ``fused`` was asked for and a kernel is missing.
+        InputError: ``fused`` was asked for and a kernel is missing.
     """
-    if name not in KERNELS:
-        raise InputError(f"--kernels {name}: unknown; choose from {', '.join(KERNELS)}")
     try:
         choose_backend(cast("Backend", name), device)
     except MissingKernelError as error:

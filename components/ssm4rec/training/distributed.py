@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from ssm4rec.artifacts.names import PRECISIONS, Precision
+from ssm4rec.artifacts.names import Precision
 from ssm4rec.ops.backend import MissingKernelError
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.signals import Ended, child_variables
@@ -87,12 +87,10 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     """Return the precision for ``auto`` (bf16 on a GPU, else fp32) or one of the names.
 
     Raises:
-        InputError: the name is unknown, or tf32 was asked for on a CPU.
+        InputError: tf32 was asked for on a CPU.
     """
     if name == "auto":
         return "bf16" if device.type == "cuda" else "fp32"
-    if name not in PRECISIONS:
-        raise InputError(f"--precision {name}: unknown; choose from {', '.join(PRECISIONS)}")
     if name == "tf32" and device.type != "cuda":
         raise InputError("--precision tf32: only a GPU has it; use --precision fp32")
     return name  # type: ignore[return-value] # one of the names
@@ -155,24 +153,19 @@ def process_group(distributed: Distributed) -> Iterator[Distributed]:
     Raises:
         InputError: ``--kernels fused``, and a kernel does not take the model's tensors.
     """
-    if distributed.device.type == "cuda":
+    device, several = distributed.device, is_one_of_several()
+    if device.type == "cuda":
         choose_float32_products(tf32=distributed.precision == "tf32")
+    if several:
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
+        distributed = replace(distributed, device=device, rank=dist.get_rank(), world_size=dist.get_world_size())
     try:
-        if is_one_of_several():
-            yield from _one_of_several(distributed)
-        else:
-            yield distributed
+        yield distributed
     except MissingKernelError as error:
         raise InputError(f"--kernels fused: {error}") from None
-
-
-def _one_of_several(distributed: Distributed) -> Iterator[Distributed]:
-    device = distributed.device
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
-    try:
-        yield replace(distributed, device=device, rank=dist.get_rank(), world_size=dist.get_world_size())
     finally:
-        dist.destroy_process_group()
+        if several:
+            dist.destroy_process_group()

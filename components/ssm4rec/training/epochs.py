@@ -1,6 +1,6 @@
 """What the epochs of a recommender's training did, and the learning curve through them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training
@@ -55,21 +55,20 @@ class EpochRow:
 
 
 def learning_curve(rows: Sequence[EpochRow]) -> Curve:
-    """Return the curve of a training from its epochs, at least one."""
+    """Return the curve of a training from its epochs, at least one.
+
+    It has the size of every step's batch, and at each epoch's last step the numbers of the epoch.
+    """
     one = rows[0]
     training = Training(
         "train_recommender", one.dataset, one.model, one.seed, one.optimizer, one.scale, one.batch_control
     )
-    return Curve.of(training, _points(rows))
-
-
-def _points(rows: Sequence[EpochRow]) -> Iterator[Point]:
-    """Yield the size of every step's batch, and at each epoch's last step the numbers of the epoch."""
+    points: list[Point] = []
     step = 0
     for row in rows:
         for targets in row.batch_targets:
             step += 1
-            yield Point(step, TRAIN, {"batch_targets": targets})
+            points.append(Point(step, TRAIN, {"batch_targets": targets}))
         ended = {
             "epoch": row.epoch,
             "seen": row.targets_seen,
@@ -82,5 +81,6 @@ def _points(rows: Sequence[EpochRow]) -> Iterator[Point]:
             "curvature_term": row.curvature_term,
             "noise_term": row.noise_term,
         }
-        yield Point(step, TRAIN, ended)
-        yield Point(step, VALIDATION, {"hit_10": row.validation_hit_10, "ndcg_10": row.validation_ndcg_10})
+        validated = {"hit_10": row.validation_hit_10, "ndcg_10": row.validation_ndcg_10}
+        points += [Point(step, TRAIN, ended), Point(step, VALIDATION, validated)]
+    return Curve.of(training, points)

@@ -33,10 +33,9 @@ from ssm4rec.training.checkpoint import Progress, load_checkpoint, save_checkpoi
 from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.losses import Criterion
-from ssm4rec.training.objectives import Batch, Crops, Objective, objective
-from ssm4rec.training.optimizers import build_optimizer, rate
+from ssm4rec.training.objectives import Batch, Crops, objective
 from ssm4rec.training.settings import Recipe, TrainingSettings
-from ssm4rec.training.stepper import Step, Stepper
+from ssm4rec.training.stepper import Step, Stepper, build_optimizer, rate
 from ssm4rec.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -69,8 +68,10 @@ def train(
 
     Raises:
         InputError: the data cannot be trained on, the checkpoint is of another task, or the loss became NaN.
+        ValueError: the recipe's objective does not fit its model.
     """
     settings = task.recipe.training
+    task.recipe.check()
     model, progress = _run(task, distributed, checkpoint_folder, on_epoch)
     stopped = _stopped(progress, settings)
     model.load_state_dict(progress.best_weights)
@@ -111,7 +112,7 @@ def _run(
         progress.epochs.append(row)
         progress.cpu_seconds = row.cpu_seconds
         progress.batch_control = trainer.stepper.batch_control.state_dict()
-        if progress.best_epoch == 0 or unwatched_epochs or row.validation_ndcg_10 > _best(progress).validation_ndcg_10:
+        if progress.best_epoch == 0 or unwatched_epochs or row.validation_ndcg_10 > progress.best.validation_ndcg_10:
             progress.best_epoch = epoch
             progress.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         if distributed.is_main:
@@ -144,10 +145,7 @@ class _Trainer:
         self.task, self.distributed, self.model, self.optimizer = task, distributed, model, optimizer
         self.validates = validates
         self.settings = task.recipe.training
-        try:
-            self.objective: Objective = objective(self.settings, model)
-        except ValueError as error:
-            raise InputError(f"the recipe of {task.name}: {error}") from None
+        self.objective = objective(self.settings, model)
         criterion = Criterion(self.settings, task.dataset.training_counts())
         if distributed.compiled:
             model.compile(dynamic=True)
@@ -156,10 +154,7 @@ class _Trainer:
     def epoch(self, epoch: int, clock: float, progress: Progress) -> EpochRow:
         """Train once over the users, and validate; what is not validated is NaN in the row.
 
-        Args:
-            epoch: from 1.
-            clock: the process time at which this training would have begun.
-            progress: the epochs before this one, for the progress bar.
+        Epochs count from 1; ``clock`` is the process time at which this training would have begun.
         """
         rng = numpy.random.default_rng([self.task.seed, epoch])
         drawn = torch.Generator().manual_seed(_epoch_seed(self.task.seed, epoch))
@@ -215,7 +210,9 @@ class _Trainer:
         left = iter(batches)
         with tqdm(total=len(batches), desc=name, leave=False, disable=hidden) as bar:
             while chosen := list(islice(left, self.stepper.batch_control.micro_batches)):
-                self._set_learning_rate((epoch - 1 + done / len(batches)) / self.settings.epochs)
+                learning_rate = _learning_rate(self.settings, (epoch - 1 + done / len(batches)) / self.settings.epochs)
+                for parameters in self.optimizer.param_groups:
+                    parameters["lr"] = learning_rate
                 group = [self._batch(crops, rows, drawn) for rows in chosen]
                 try:
                     step = self.stepper.take(group, drawn)
@@ -246,10 +243,6 @@ class _Trainer:
             "and another --checkpoint-dir"
         )
 
-    def _set_learning_rate(self, passed: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * _schedule(self.settings, passed)
-
     def _validate(self) -> tuple[float, float] | None:
         """Return validation HIT@10 and NDCG@10 with the history unmasked; None if the scores are not numbers."""
         found: object = None
@@ -257,33 +250,26 @@ class _Trainer:
             self.model.eval()
             model, dataset = self.model, self.task.dataset
             with self.distributed.autocast(), suppress(ScoresNotNumbersError):
+                device = self.distributed.device
                 ranking = full_ranking(
-                    model.score_next,
-                    dataset,
-                    "validation",
-                    model.max_length,
-                    self.distributed.device,
-                    one_pass=model.causal,
+                    model.score_next, dataset, "validation", model.max_length, device, one_pass=model.causal
                 )
                 found = (metric_at("hit", ranking.unmasked, 10), metric_at("ndcg", ranking.unmasked, 10))
         return self.distributed.broadcast(found)  # type: ignore[return-value] # what the first process found
 
 
-def _schedule(settings: TrainingSettings, passed: float) -> float:
-    """Return the share of the peak learning rate after the share ``passed`` of the training."""
+def _learning_rate(settings: TrainingSettings, passed: float) -> float:
+    """Return the learning rate after the share ``passed`` of the training."""
+    share = 1.0
     if passed < settings.warmup:
-        return passed / settings.warmup
-    if settings.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (passed - settings.warmup) / (1 - settings.warmup)))
+        share = passed / settings.warmup
+    elif settings.schedule == "cosine":
+        share = 0.5 * (1 + math.cos(math.pi * (passed - settings.warmup) / (1 - settings.warmup)))
+    return settings.learning_rate * share
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
     return int(numpy.random.SeedSequence([seed, epoch]).generate_state(1, dtype=numpy.uint64)[0])
-
-
-def _best(progress: Progress) -> EpochRow:
-    return progress.epochs[progress.best_epoch - 1]
 
 
 def _stopped(progress: Progress, settings: TrainingSettings) -> str:

@@ -1,6 +1,7 @@
 """The losses of next-item prediction, none of which ever holds all logits.
 
-Shapes: T targets, D width, V items, K negatives, B rows of a batch, L its longest row.
+Shapes: T targets, D width, V items, K negatives, B rows of a batch, L its longest row. All losses take hidden states
+(T, D), item vectors (V, D) of items 1..V, and targets (T,) in 1..V.
 """
 
 from dataclasses import dataclass, replace
@@ -59,12 +60,7 @@ class SeenItems:
 
 @dataclass(frozen=True)
 class Repeats:
-    """What is added to the scores of items that the input shows.
-
-    Attributes:
-        weight: w of ``models/repeat_term.py``, of shape ().
-        seen: before each target.
-    """
+    """What is added to the scores of items ``seen`` before each target: w of ``models/repeat_term.py``, of shape ()."""
 
     weight: Tensor
     seen: SeenItems
@@ -95,21 +91,12 @@ class Criterion:
         return torch.multinomial(self.probability, max(1, count), True, generator=rng)[:count].view(size) + 1
 
     def loss(
-        self,
-        hidden: Tensor,
-        item_vectors: Tensor,
-        targets: Tensor,
-        negatives: Tensor,
-        repeats: Repeats | None = None,
+        self, hidden: Tensor, item_vectors: Tensor, targets: Tensor, negatives: Tensor, repeats: Repeats | None = None
     ) -> Tensor:
         """Return the mean loss of the targets, in nats.
 
-        Args:
-            hidden: (T, D).
-            item_vectors: (V, D), of items 1..V.
-            targets: (T,), in 1..V.
-            negatives: what ``negatives`` drew for them.
-            repeats: of a model with a repeat term.
+        ``negatives`` are what :meth:`negatives` drew for them; ``repeats`` is what a repeat term adds to the scores of
+        items that were shown.
         """
         match self.settings.loss:
             case "softmax":
@@ -131,12 +118,8 @@ def full_softmax_loss(hidden: Tensor, item_vectors: Tensor, targets: Tensor, rep
     used while they are in the cache and then dropped: memory does not grow with T x V. Under autocast the products
     are of its type, the exponentials and sums float32.
 
-    Args:
-        hidden: (T, D).
-        item_vectors: (V, D), of items 1..V.
-        targets: (T,), in 1..V.
-        repeats: what is added to the logits of items that were shown; its gradient is the share of the softmax that
-            such items have, less the share of the targets that are such.
+    The gradient of the repeat term is the share of the softmax that shown items have, less the share of the targets
+    that were shown.
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
@@ -223,12 +206,8 @@ def sampled_softmax_loss(
     a row's own target is left out of that row.
 
     Args:
-        hidden: (T, D).
-        item_vectors: (V, D), of items 1..V.
-        targets: (T,), in 1..V.
         negatives: (K,), in 1..V, drawn with replacement.
         probability: with which an item is drawn, (V,), summing to 1.
-        repeats: what is added to the scores of items that were shown.
     """
     expected = probability.log() + torch.log(torch.tensor(float(len(negatives)), device=hidden.device))
     own = (hidden * item_vectors[targets - 1]).sum(1) - expected[targets - 1]  # (T,)
@@ -253,13 +232,7 @@ def binary_loss(
     -(power log s(target) + sum over negatives of log(1 - s(negative))) / (K + 1) with s the sigmoid of the score:
     plain BCE (SASRec) with ``power`` 1, gBCE (Petrov & Macdonald 2023, equation 9) with ``gbce_power``.
 
-    Args:
-        hidden: (T, D).
-        item_vectors: (V, D), of items 1..V.
-        targets: (T,), in 1..V.
-        negatives: (K,) shared by all targets, or (T, K) of each target its own; one equal to the target is left out.
-        power: of the target's probability.
-        repeats: what is added to the scores of items that were shown.
+    ``negatives`` are (K,), shared by all targets, or (T, K), of each its own; one equal to the target is left out.
     """
     own = (hidden * item_vectors[targets - 1]).sum(1)
     if negatives.dim() == 1:

@@ -53,7 +53,7 @@ def write_model(
             "epochs": len(progress.epochs),
             "best_epoch": progress.best_epoch,
             "stopped": trained.stopped,
-            "validation_ndcg@10": progress.epochs[progress.best_epoch - 1].validation_ndcg_10,
+            "validation_ndcg@10": progress.best.validation_ndcg_10,
             "cpu_seconds": round(progress.cpu_seconds, 1),
             **computed,
         },

@@ -17,7 +17,7 @@ from torch import Tensor
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.training.losses import SeenItems
-from ssm4rec.training.settings import TrainingSettings, check_fits
+from ssm4rec.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -84,36 +84,30 @@ class Objective:
 
 
 def objective(settings: TrainingSettings, model: Recommender) -> Objective:
-    """Return the settings' objective for a model.
-
-    Raises:
-        ValueError: they do not fit: cloze needs a mask token, predicting at all positions a causal model.
-    """
-    mask_token = model.mask_token or 0
-    check_fits(settings.objective, causal=model.causal, masks=mask_token > 0)
+    """Return the settings' objective for a model, which ``Recipe.check`` found to fit."""
     draw = _random_crops if settings.crops == "random" else _all_crops
     match settings.objective:
         case "next-item":
             return Objective(partial(draw, 1), 1, _at_all_positions)
         case "sampled-prefixes":
-            return Objective(_sampled_prefixes(settings.prefixes), 1, _after_the_last)
+            return Objective(partial(_sampled_prefixes, settings.prefixes), 1, _after_the_last)
         case "every-prefix":
             return Objective(_every_prefix, 1, _after_the_last)
         case "cloze":
-            return Objective(partial(draw, 0), 0, _masked(mask_token, settings))
+            return Objective(partial(draw, 0), 0, partial(_masked, model.mask_token or 0, settings))
 
 
-def _trainable(dataset: SequenceDataset) -> Int64s:
-    """Return the users with at least one input and one target."""
-    return numpy.flatnonzero(dataset.train_length >= 2)
+def _trainable(dataset: SequenceDataset) -> tuple[Int64s, Int64s]:
+    """Return the first places and the numbers of training items of users with at least one input and one target."""
+    users = numpy.flatnonzero(dataset.train_length >= 2)
+    return dataset.offsets[users], dataset.train_length[users].astype(numpy.int64)
 
 
 def _random_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Crops:
     """Draw a crop of each user's training items, with ``extra`` items more after the inputs."""
-    users = _trainable(dataset)
-    spare = dataset.train_length[users].astype(numpy.int64) - extra
-    lengths = numpy.minimum(spare, max_length)
-    return Crops(dataset.offsets[users] + rng.integers(0, spare - lengths + 1), lengths)
+    firsts, counts = _trainable(dataset)
+    lengths = numpy.minimum(counts - extra, max_length)
+    return Crops(firsts + rng.integers(0, counts - extra - lengths + 1), lengths)
 
 
 def _all_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Crops:
@@ -122,36 +116,37 @@ def _all_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy
     A user whose items fit into one crop has one; of others the first cut is drawn again in every epoch, so that no
     item always begins a crop.
     """
-    users = _trainable(dataset)
-    inputs = dataset.train_length[users].astype(numpy.int64) - extra
-    skipped = numpy.where(inputs > max_length, rng.integers(0, max_length, len(users)), 0)
+    firsts, items = _trainable(dataset)
+    inputs = items - extra
+    skipped = numpy.where(inputs > max_length, rng.integers(0, max_length, len(items)), 0)
     counts = -(-(inputs + skipped) // max_length)
-    number = numpy.arange(counts.sum()) - numpy.repeat(counts.cumsum() - counts, counts)  # 0, 1, ... of each user
-    places = number * max_length - numpy.repeat(skipped, counts)
-    first = numpy.maximum(places, 0)
+    places = _numbered(counts) * max_length - numpy.repeat(skipped, counts)
+    starts = numpy.maximum(places, 0)
     stops = numpy.minimum(places + max_length, numpy.repeat(inputs, counts))
-    return Crops(numpy.repeat(dataset.offsets[users], counts) + first, stops - first)
+    return Crops(numpy.repeat(firsts, counts) + starts, stops - starts)
 
 
-def _sampled_prefixes(count: int) -> Callable[[SequenceDataset, int, numpy.random.Generator], Crops]:
+def _sampled_prefixes(count: int, dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Crops:
     """Draw ``count`` prefixes of each user, each read from its last ``max_length`` items."""
-
-    def crops(dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Crops:
-        users = numpy.repeat(_trainable(dataset), count)
-        ends = rng.integers(1, dataset.train_length[users].astype(numpy.int64))
-        lengths = numpy.minimum(ends, max_length)
-        return Crops(dataset.offsets[users] + ends - lengths, lengths)
-
-    return crops
+    firsts, counts = (numpy.repeat(column, count) for column in _trainable(dataset))
+    return _read_to(firsts, rng.integers(1, counts), max_length)
 
 
 def _every_prefix(dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Crops:  # noqa: ARG001
     """Return every prefix of every user: the data augmentation of RecBole and Mamba4Rec."""
-    users = _trainable(dataset)
-    counts = dataset.train_length[users].astype(numpy.int64) - 1
-    ends = numpy.arange(1, counts.sum() + 1) - numpy.repeat(counts.cumsum() - counts, counts)
+    firsts, counts = _trainable(dataset)
+    return _read_to(numpy.repeat(firsts, counts - 1), _numbered(counts - 1) + 1, max_length)
+
+
+def _read_to(firsts: Int64s, ends: Int64s, max_length: int) -> Crops:
+    """Return the last ``max_length`` inputs of prefixes that begin at ``firsts`` and have ``ends`` inputs."""
     lengths = numpy.minimum(ends, max_length)
-    return Crops(numpy.repeat(dataset.offsets[users], counts) + ends - lengths, lengths)
+    return Crops(firsts + ends - lengths, lengths)
+
+
+def _numbered(counts: Int64s) -> Int64s:
+    """Return 0, 1, ... for each user, as far as their counts."""
+    return numpy.arange(counts.sum()) - numpy.repeat(counts.cumsum() - counts, counts)
 
 
 def _at_all_positions(rows: Tensor, rng: torch.Generator) -> Batch:  # noqa: ARG001 - nothing is drawn
@@ -164,15 +159,11 @@ def _after_the_last(rows: Tensor, rng: torch.Generator) -> Batch:  # noqa: ARG00
     return Batch(rows.scatter(1, lengths[:, None], 0)[:, :-1], targets[:, 0], lengths)
 
 
-def _masked(mask_token: int, settings: TrainingSettings) -> Callable[[Tensor, torch.Generator], Batch]:
+def _masked(mask_token: int, settings: TrainingSettings, rows: Tensor, rng: torch.Generator) -> Batch:
     """Hide items behind the mask token: a share of each row, or its last alone, never none (Sun et al. 2019)."""
-
-    def batch(rows: Tensor, rng: torch.Generator) -> Batch:
-        lengths = (rows > 0).sum(1)
-        last = torch.arange(rows.shape[1]) == (lengths - 1)[:, None]
-        drawn = (torch.rand(rows.shape, generator=rng) < settings.mask_share) & (rows > 0)
-        only_last = torch.rand(len(rows), generator=rng) < settings.last_share
-        chosen = torch.where((only_last | ~drawn.any(1))[:, None], last, drawn)
-        return Batch(torch.where(chosen, mask_token, rows), torch.where(chosen, rows, 0), lengths)
-
-    return batch
+    lengths = (rows > 0).sum(1)
+    last = torch.arange(rows.shape[1]) == (lengths - 1)[:, None]
+    drawn = (torch.rand(rows.shape, generator=rng) < settings.mask_share) & (rows > 0)
+    only_last = torch.rand(len(rows), generator=rng) < settings.last_share
+    chosen = torch.where((only_last | ~drawn.any(1))[:, None], last, drawn)
+    return Batch(torch.where(chosen, mask_token, rows), torch.where(chosen, rows, 0), lengths)

@@ -1,8 +1,8 @@
 """What one training is told: the model's sizes and how to train it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from dataclasses import dataclass, fields
+from typing import Final, Literal, get_args, get_origin
 
 from ssm4rec.artifacts.names import ControllerName, OptimizerName
 from ssm4rec.models.sizes import RecommenderConfig
@@ -52,7 +52,7 @@ class TrainingSettings:
         negatives: drawn for each batch (``sampled-softmax``, ``gbce``) or each target (``bce``).
         negative_power: negatives are drawn in proportion to (training count + 1) to this power; 0 is uniform.
         calibration: t of gBCE, in [0, 1]; 0 is plain BCE.
-        optimizer: see ``optimizers.py``; ``usgm`` is the paper's (``optim/usgm.py``).
+        optimizer: see ``stepper.py``; ``usgm`` is the paper's (``optim/usgm.py``).
         momentum: of ``sgd``.
         diameter: of USGM's ball, in norms of the initial weights.
         initial_rate: USGM's first step per gradient; 0: to the ball's surface, as published.
@@ -94,35 +94,14 @@ class TrainingSettings:
     shrink: float = 2.0
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("schedule", ("constant", "cosine")),
-            ("objective", get_args(ObjectiveName)),
-            ("crops", get_args(CropsName)),
-            ("loss", get_args(LossName)),
-            ("optimizer", get_args(OptimizerName)),
-            ("batch_control", get_args(ControllerName)),
-        ):
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(f"there is no {name} called {value!r}: {', '.join(choices)}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if get_origin(field.type) is Literal and value not in get_args(field.type):
+                raise ValueError(f"there is no {field.name} called {value!r}: {', '.join(get_args(field.type))}")
         for names, allowed, rule in _RANGES:
             for name in names:
                 if not allowed(getattr(self, name)):
                     raise ValueError(f"{name} {rule}")
-
-
-def check_fits(objective: ObjectiveName, *, causal: bool, masks: bool) -> None:
-    """Raise ValueError if an objective does not fit a model.
-
-    Args:
-        objective: of the training.
-        causal: the model does not see what comes after a position.
-        masks: it has a mask token.
-    """
-    if objective == "next-item" and not causal:
-        raise ValueError("training.objective next-item leaks the future through a model that is not causal")
-    if objective == "cloze" and not masks:
-        raise ValueError("training.objective cloze needs a model with a mask token: model.readout=mask")
 
 
 @dataclass(frozen=True)
@@ -131,3 +110,10 @@ class Recipe:
 
     model: RecommenderConfig
     training: TrainingSettings
+
+    def check(self) -> None:
+        """Raise ValueError if the objective does not fit the model."""
+        if self.training.objective == "next-item" and not self.model.causal:
+            raise ValueError("training.objective next-item leaks the future through a model that is not causal")
+        if self.training.objective == "cloze" and not self.model.masks:
+            raise ValueError("training.objective cloze needs a model with a mask token: model.readout=mask")

@@ -1,22 +1,47 @@
-"""One optimizer step after another: the gradient of batches taken together, and how many the next step takes.
+"""The optimizer, and one step after another: the gradient of batches taken together, and how many the next takes.
 
 Shapes: B batch, L length, T targets of a batch.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from ssm4rec.models.recommender import Recommender
-from ssm4rec.optim.batch_size import BatchController, StepFacts, controller
-from ssm4rec.optim.bregman import BregmanMeter
+from ssm4rec.optim.batch_size import BatchController, BregmanMeter, StepFacts, controller
 from ssm4rec.optim.usgm import USGM
 from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.losses import Criterion, Repeats
 from ssm4rec.training.objectives import Batch
 from ssm4rec.training.settings import TrainingSettings
+
+
+def build_optimizer(settings: TrainingSettings, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Return the optimizer that the settings name, for the initial weights."""
+    weights = list(parameters)
+    shared: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
+    match settings.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(weights, betas=settings.betas, **shared)
+        case "adam":
+            return torch.optim.Adam(weights, betas=settings.betas, **shared)
+        case "sgd":
+            return torch.optim.SGD(weights, momentum=settings.momentum, **shared)
+        case "usgm":
+            diameter = settings.diameter * float(nn.utils.get_total_norm(weights))
+            return USGM(weights, diameter, initial_rate=settings.initial_rate, average=settings.average)
+
+
+def rate(optimizer: Optimizer) -> float | None:
+    """Return the learning rate: what the steps of USGM have instead is 1 / H, None while H is 0."""
+    if isinstance(optimizer, USGM):
+        return 1 / optimizer.curvature if optimizer.curvature else None
+    return float(optimizer.param_groups[0]["lr"])
 
 
 @dataclass(frozen=True)
@@ -37,8 +62,7 @@ class Step:
 class Stepper:
     """Takes the steps of a training, on every process of its machine.
 
-    Attributes:
-        batch_control: chooses how many batches the next step takes together.
+    ``batch_control`` chooses how many batches the next step takes together.
     """
 
     def __init__(
@@ -47,7 +71,7 @@ class Stepper:
         distributed: Distributed,
         model: Recommender,
         criterion: Criterion,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
     ) -> None:
         self.distributed, self.criterion, self.optimizer = distributed, criterion, optimizer
         self.gradient_norm = settings.gradient_norm

@@ -2,14 +2,11 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from ssm4rec.artifacts.dataset import SequenceDataset
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-RecipeT = TypeVar("RecipeT", bound="DataclassInstance")
+RecipeT = TypeVar("RecipeT")
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,6 @@ class Task(Generic[RecipeT]):
             "dataset": self.dataset.name,
             "fingerprint": self.dataset.fingerprint,
             "seed": self.seed,
-            "recipe": asdict(self.recipe),
+            "recipe": asdict(cast("Any", self.recipe)),  # a dataclass
         }
         return json.loads(json.dumps(document))  # type: ignore[no-any-return]
