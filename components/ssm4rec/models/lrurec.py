@@ -33,19 +33,12 @@ from ssm4rec.ops.linear_recurrence import linear_recurrence
 
 @dataclass(frozen=True, kw_only=True)
 class LRURecConfig(RecommenderConfig):
-    """Sizes and recipe of an LRURec.
+    """Sizes and recipe of an LRURec."""
 
-    Attributes:
-        expand: complex channels per unit of width.
-        minimum_modulus: of the initial decays lambda, which are uniform over a ring of the complex plane.
-        maximum_modulus: its outer radius, below 1.
-        output_bias: whether every item has a bias in the scores.
-    """
-
-    expand: int
-    minimum_modulus: float
-    maximum_modulus: float
-    output_bias: bool
+    expand: int  # complex channels per unit of width
+    minimum_modulus: float  # of the initial decays lambda, which are uniform over a ring of the complex plane
+    maximum_modulus: float  # its outer radius, below 1
+    output_bias: bool  # whether every item has a bias in the scores
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,22 +22,17 @@ from ssm4rec.ops.selective_scan import selective_scan
 
 @dataclass(frozen=True)
 class MambaConfig:
-    """Sizes of a Mamba block, and how the projection to step sizes starts.
+    """Sizes of a Mamba block, and how the projection to step sizes starts (``init``).
 
-    Attributes:
-        d_state: N.
-        d_conv: W, at least 2.
-        expand: E / D.
-        dt_rank: R; 0: D / 16, rounded up.
-        init: ``mamba``: weights uniform in R^-1/2 [-1, 1], biases such that steps start log-uniform in [0.001, 0.1],
-            as the reference module does; ``paper``: weights from N(0, 0.02) and no bias, so that steps start near
-            log 2 = 0.69. That is what the public Mamba4Rec trains: it draws every linear layer again after the block.
+    ``mamba``: weights uniform in R^-1/2 [-1, 1], biases such that steps start log-uniform in [0.001, 0.1], as the
+    reference module does; ``paper``: weights from N(0, 0.02) and no bias, so that steps start near log 2 = 0.69, which
+    is what the public Mamba4Rec trains: it draws every linear layer again after the block.
     """
 
-    d_state: int
-    d_conv: int
-    expand: int
-    dt_rank: int
+    d_state: int  # N
+    d_conv: int  # W, at least 2
+    expand: int  # E / D
+    dt_rank: int  # R; 0: D / 16, rounded up
     init: Literal["paper", "mamba"]
 
     def __post_init__(self) -> None:

@@ -27,15 +27,10 @@ Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class SASRecConfig(RecommenderConfig):
-    """Sizes and recipe of a SASRec.
+    """Sizes and recipe of a SASRec."""
 
-    Attributes:
-        n_heads: H, which divides the width.
-        norm: see the module's description.
-    """
-
-    n_heads: int
-    norm: Literal["post", "pre"]
+    n_heads: int  # H, which divides the width
+    norm: Literal["post", "pre"]  # see the module's description
 
     def __post_init__(self) -> None:
         super().__post_init__()

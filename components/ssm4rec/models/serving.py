@@ -27,20 +27,14 @@ from ssm4rec.runtime.files import whole_file
 
 @dataclass(frozen=True)
 class ServingState:
-    """What a model remembers of B users.
+    """What a model remembers of B users."""
 
-    Attributes:
-        memory: the model's own tensors, each (B, ...).
-        hidden: from which the next item is predicted, (B, D).
-        events: read so far, which is the sequence number of the last one, (B,), int64.
-        had: the items read so far, one bit each: item i is bit (i - 1) mod 8 of byte (i - 1) div 8; (B, V / 8),
-            rounded up, uint8, or (B, 0) for a model without a repeat term.
-    """
-
-    memory: Memory
-    hidden: Tensor
-    events: Tensor
+    memory: Memory  # the model's own tensors, each (B, ...)
+    hidden: Tensor  # from which the next item is predicted, (B, D)
+    events: Tensor  # read so far, which is the sequence number of the last one, (B,), int64
     had: Tensor
+    """The items read so far, one bit each: item i is bit (i - 1) mod 8 of byte (i - 1) div 8; (B, V / 8), rounded up,
+    uint8, or (B, 0) for a model without a repeat term."""
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return all tensors, each (B, ...)."""

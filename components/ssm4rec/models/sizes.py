@@ -21,27 +21,16 @@ def tuned_dropout(histories: Histories) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class RecommenderConfig(ABC):
-    """Sizes of a recommender, its recipe, and how it is built.
+    """Sizes of a recommender, its recipe, and how it is built."""
 
-    Attributes:
-        max_length: the longest history read in training and evaluation, in items; with a mask token, that included.
-        d_model: D.
-        n_layers: of a mixer and a feed-forward each.
-        d_ff: of the feed-forward.
-        dropout: after the embedding, the mixer, and twice in the feed-forward.
-        repeat_term: whether a learned number is added to the scores of items that the user had
-            (``repeat_term.py``).
-        causal: of the class: position t of the output sees items 0..t only, so that it may be trained to predict
-            item t + 1.
-    """
-
-    max_length: int
-    d_model: int
-    n_layers: int
-    d_ff: int
-    dropout: float
-    repeat_term: bool = False
+    max_length: int  # the longest history read in training and evaluation, in items; with a mask token, that included
+    d_model: int  # D
+    n_layers: int  # of a mixer and a feed-forward each
+    d_ff: int  # of the feed-forward
+    dropout: float  # after the embedding, the mixer, and twice in the feed-forward
+    repeat_term: bool = False  # a learned number is added to the scores of items that the user had (``repeat_term.py``)
     causal: ClassVar[bool] = True
+    """Position t of the output sees items 0..t only, so that it may be trained to predict item t + 1."""
 
     def __post_init__(self) -> None:
         if min(self.max_length, self.n_layers, self.d_ff) < 1:

@@ -24,39 +24,25 @@ from ssm4rec.artifacts.names import ControllerName
 
 @dataclass(frozen=True)
 class StepFacts:
-    """What a controller learns of a finished step.
+    """What a controller learns of a finished step; what was not measured is None."""
 
-    Attributes:
-        targets: B of the step.
-        first_targets: B of its first micro-batch.
-        bregman: beta of the step before, whose end is where this step's gradient was taken; None if not measured.
-        squared_gradient: |g|² of the step's gradient, a mean over its targets; None if not measured.
-        squared_first: |g|² of the first micro-batch's gradient, a mean over its targets, too.
-    """
-
-    targets: int
-    first_targets: int
-    bregman: float | None = None
-    squared_gradient: float | None = None
-    squared_first: float | None = None
+    targets: int  # B of the step
+    first_targets: int  # B of its first micro-batch
+    bregman: float | None = None  # beta of the step before, whose end is where this step's gradient was taken
+    squared_gradient: float | None = None  # |g|² of the step's gradient, a mean over its targets
+    squared_first: float | None = None  # |g|² of the first micro-batch's gradient, a mean over its targets, too
 
 
 class BatchController:
-    """``fixed``, and what all controllers have in common.
-
-    Attributes:
-        micro_batches: m, to take for the next step.
-        curvature_term: c1 of the last fit; None where there is none.
-        noise_term: c2 of the same fit, or S of the noise scale.
-    """
+    """``fixed``, and what all controllers have in common."""
 
     needs_bregman = False
     needs_gradients = False
 
     def __init__(self, micro_batches: int) -> None:
-        self.micro_batches = micro_batches
-        self.curvature_term: float | None = None
-        self.noise_term: float | None = None
+        self.micro_batches = micro_batches  # m, to take for the next step
+        self.curvature_term: float | None = None  # c1 of the last fit
+        self.noise_term: float | None = None  # c2 of the same fit, or S of the noise scale
 
     def observe(self, facts: StepFacts) -> None:
         """Learn from a step and choose ``micro_batches`` for the next."""

@@ -37,21 +37,13 @@ def checkpoint_name(name: str, *parts: str) -> str:
 
 @dataclass
 class Progress:
-    """How far a training has come, besides the present weights and the optimizer's moments.
+    """How far a training has come, besides the present weights and the optimizer's moments."""
 
-    Attributes:
-        epochs: a row per finished epoch.
-        best_epoch: the epoch with the highest validation NDCG@10 so far, from 1; 0 before the first.
-        best_weights: the weights after that epoch.
-        cpu_seconds: spent so far, all processes that worked on it together.
-        batch_control: the state of the batch controller.
-    """
-
-    epochs: list[EpochRow] = field(default_factory=list)
-    best_epoch: int = 0
-    best_weights: Weights = field(default_factory=dict)
-    cpu_seconds: float = 0.0
-    batch_control: dict[str, Any] = field(default_factory=dict)
+    epochs: list[EpochRow] = field(default_factory=list)  # a row per finished epoch
+    best_epoch: int = 0  # with the highest validation NDCG@10 so far, from 1; 0 before the first
+    best_weights: Weights = field(default_factory=dict)  # after that epoch
+    cpu_seconds: float = 0.0  # spent so far, all processes that worked on it together
+    batch_control: dict[str, Any] = field(default_factory=dict)  # the state of the batch controller
 
     @property
     def best(self) -> EpochRow:

@@ -33,21 +33,13 @@ own limits (10 minutes with NCCL) would end them. A process that dies is noticed
 
 @dataclass(frozen=True)
 class Distributed:
-    """What a training runs on.
+    """What a training runs on."""
 
-    Attributes:
-        device: of this process.
-        precision: fp32; tf32 (matrix products of CUDA's TensorFloat-32); bf16 (autocast, weights and sums fp32).
-        compiled: the model goes through torch.compile.
-        rank: of this process, from 0; the first one validates, writes and speaks.
-        world_size: number of processes.
-    """
-
-    device: torch.device
-    precision: Precision = "fp32"
-    compiled: bool = False
-    rank: int = 0
-    world_size: int = 1
+    device: torch.device  # of this process
+    precision: Precision = "fp32"  # or tf32 (CUDA's TensorFloat-32) or bf16 (autocast; weights and sums stay fp32)
+    compiled: bool = False  # the model goes through torch.compile
+    rank: int = 0  # of this process
+    world_size: int = 1  # number of processes
 
     @property
     def is_main(self) -> bool:

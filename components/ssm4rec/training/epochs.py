@@ -9,49 +9,28 @@ from ssm4rec.artifacts.names import ControllerName, OptimizerName
 
 @dataclass(frozen=True)
 class EpochRow:
-    """What one epoch did.
-
-    Attributes:
-        dataset, model, seed: of the training.
-        epoch: from 1.
-        train_loss: mean loss per target, nats.
-        learning_rate: at the epoch's end; USGM's is 1 / H, None while H is 0.
-        validation_hit_10: validation HIT@10, history unmasked.
-        validation_ndcg_10: NDCG@10 of the same; early stopping looks at this.
-        targets: positions trained on.
-        targets_seen: positions trained on since the training's start.
-        optimizer: that trained.
-        scale: the setting of it that matters most: its peak learning rate, or USGM's diameter.
-        batch_control: that chose the batches.
-        batch_targets: the targets of every step.
-        curvature: H of USGM at the epoch's end.
-        bregman: the mean over the epoch's steps of beta (``optim/usgm.py``), where it was measured.
-        curvature_term: c1 of the batch controller's last fit.
-        noise_term: c2 of the same, or the noise S of ``noise-scale``.
-        fill: the share of the batches' cells that held an item, the rest is padding.
-        cpu_seconds: of this process and its threads, training and validation together.
-    """
+    """What one epoch did."""
 
     dataset: str
     model: str
     seed: int
-    epoch: int
-    train_loss: float
-    learning_rate: float | None
-    validation_hit_10: float
-    validation_ndcg_10: float
-    targets: int
-    fill: float
-    cpu_seconds: float
-    targets_seen: int
+    epoch: int  # from 1
+    train_loss: float  # mean per target, nats
+    learning_rate: float | None  # at the epoch's end; USGM's is 1 / H, None while H is 0
+    validation_hit_10: float  # history unmasked
+    validation_ndcg_10: float  # of the same; early stopping looks at this
+    targets: int  # positions trained on
+    fill: float  # the share of the batches' cells that held an item, the rest is padding
+    cpu_seconds: float  # of this process and its threads, training and validation together
+    targets_seen: int  # positions trained on since the training's start
     optimizer: OptimizerName
-    scale: float
+    scale: float  # the optimizer's setting that matters most: its peak learning rate, or USGM's diameter
     batch_control: ControllerName
-    batch_targets: list[int]
-    curvature: float | None = None
-    bregman: float | None = None
-    curvature_term: float | None = None
-    noise_term: float | None = None
+    batch_targets: list[int]  # of every step
+    curvature: float | None = None  # H of USGM at the epoch's end
+    bregman: float | None = None  # the mean over the epoch's steps of beta (``optim/usgm.py``), where it was measured
+    curvature_term: float | None = None  # c1 of the batch controller's last fit
+    noise_term: float | None = None  # c2 of the same, or the noise S of ``noise-scale``
 
 
 def learning_curve(rows: Sequence[EpochRow]) -> Curve:

@@ -21,17 +21,11 @@ _CHUNK_CELLS = {"cpu": 2**18, "cuda": 2**26}
 
 @dataclass(frozen=True)
 class SeenItems:
-    """Which items the model's input shows before each target.
+    """Which items the model's input shows before each target."""
 
-    Attributes:
-        items: the inputs, (B, L); what is not in 1..V, padding or a mask token, is not an item.
-        rows: of each target in ``items``, (T,).
-        counts: how many inputs of that row it is predicted from, the first ones, (T,).
-    """
-
-    items: Tensor
-    rows: Tensor
-    counts: Tensor
+    items: Tensor  # the inputs, (B, L); what is not in 1..V, padding or a mask token, is not an item
+    rows: Tensor  # of each target in ``items``, (T,)
+    counts: Tensor  # how many inputs of that row it is predicted from, the first ones, (T,)
 
     def exclude_repeats(self) -> "SeenItems":
         """Return the same with 0 for an item that stands earlier in its row."""

@@ -30,17 +30,11 @@ class Crops:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one optimizer step looks at, before it goes to a device.
+    """What one optimizer step looks at, before it goes to a device."""
 
-    Attributes:
-        items: inputs (B, L), 0 where padded.
-        targets: (B, L), the item to predict at each position, 0 where there is none; or (B,), one for each row.
-        lengths: inputs of each row, (B,); used where there is one target for each row.
-    """
-
-    items: Tensor
-    targets: Tensor
-    lengths: Tensor
+    items: Tensor  # inputs (B, L), 0 where padded
+    targets: Tensor  # (B, L), the item to predict at each position, 0 where there is none; or (B,), one for each row
+    lengths: Tensor  # inputs of each row, (B,); used where there is one target for each row
 
     def part(self, rows: slice) -> "Batch":
         """Return some of the rows."""

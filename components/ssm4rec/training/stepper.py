@@ -46,17 +46,11 @@ def rate(optimizer: Optimizer) -> float | None:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did.
+    """What one step did."""
 
-    Attributes:
-        loss: summed over this process's targets.
-        targets: of all processes.
-        bregman: beta of the step before (``optim/usgm.py``), if it was measured.
-    """
-
-    loss: Tensor
-    targets: int
-    bregman: float | None
+    loss: Tensor  # summed over this process's targets
+    targets: int  # of all processes
+    bregman: float | None  # beta of the step before (``optim/usgm.py``), if it was measured
 
 
 class Stepper:
