@@ -21,12 +21,10 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow
-import pyarrow.parquet
 
-from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share
-from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, SequenceDataset
+from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share, write_table
+from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.evaluations import ResultRow
-from ssm4rec.runtime.files import whole_file
 
 _LISTS_SCHEMA: Final = pyarrow.schema(
     [
@@ -87,7 +85,5 @@ class GenerationSummary(Document, what="the generation.json of an evaluated gene
 
 def write_lists(path: Path, dataset: SequenceDataset, lists: Sequence[UserList]) -> None:
     """Write lists.parquet, whole or not at all."""
-    schema = _LISTS_SCHEMA.with_metadata({DATASET_KEY: dataset.name, FINGERPRINT_KEY: dataset.fingerprint})
-    with whole_file(path) as partial:
-        table = pyarrow.Table.from_pylist([asdict(row) for row in lists], schema=schema)
-        pyarrow.parquet.write_table(table, partial)
+    schema = _LISTS_SCHEMA.with_metadata(dataset.metadata)
+    write_table(path, pyarrow.Table.from_pylist([asdict(row) for row in lists], schema))

@@ -13,12 +13,10 @@ from typing import Final
 
 import numpy
 import pyarrow
-import pyarrow.parquet
 
-from ssm4rec.artifacts.codec import read_table, text_of
-from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Flags, Float32s, Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.codec import read_table, required, write_table
+from ssm4rec.artifacts.dataset import Flags, Float32s, Int32s, Int64s, SequenceDataset, check_made_of
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import whole_file
 
 RATINGS: Final = "ratings"
 LIGHTFM: Final = "lightfm"
@@ -27,12 +25,9 @@ ORIGINS: Final = (RATINGS, LIGHTFM)
 _NUMBERS: Final = ("user", "winner", "loser", "history_length")
 _SCHEMA: Final = pyarrow.schema(
     [
-        *(pyarrow.field(name, pyarrow.int32(), nullable=False) for name in _NUMBERS),
-        pyarrow.field("origin", pyarrow.string(), nullable=False),
-        ("winner_rating", pyarrow.float32()),
-        ("loser_rating", pyarrow.float32()),
-        ("winner_score", pyarrow.float32()),
-        ("loser_score", pyarrow.float32()),
+        *required(pyarrow.int32(), *_NUMBERS),
+        *required(pyarrow.string(), "origin"),
+        *((name, pyarrow.float32()) for name in ("winner_rating", "loser_rating", "winner_score", "loser_score")),
     ]
 )
 
@@ -71,9 +66,7 @@ def write_pairs(path: Path, dataset: SequenceDataset, pairs: Pairs) -> None:
         )
     columns = zip((getattr(pairs, field.name) for field in fields(pairs)), _SCHEMA.types, strict=True)
     arrays = [pyarrow.array(values, kind, from_pandas=True) for values, kind in columns]  # NaN is null
-    schema = _SCHEMA.with_metadata({DATASET_KEY: dataset.name, FINGERPRINT_KEY: dataset.fingerprint})
-    with whole_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.table(arrays, schema=schema), partial)
+    write_table(path, pyarrow.table(arrays, _SCHEMA.with_metadata(dataset.metadata)))
 
 
 def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
@@ -84,12 +77,7 @@ def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
             set cannot have: of an unknown item, without history, or with a validation or test target in it.
     """
     table = read_table(path, _SCHEMA, "the preference pairs of a data set", "mine_preferences")
-    name, stored = (text_of(table.schema.metadata, key) for key in (DATASET_KEY, FINGERPRINT_KEY))
-    if stored != dataset.fingerprint:
-        raise InputError(
-            f"{path}: pairs of another data set, {name or 'unnamed'} ({stored[:12] or 'no fingerprint'}), than "
-            f"{dataset.name} ({dataset.fingerprint[:12]}); take files of one data set"
-        )
+    check_made_of(path, table.schema.metadata, dataset, "pairs")
     user, winner, loser, length = (table.column(name).to_numpy() for name in _NUMBERS)
     if not ((user >= 0) & (user < dataset.user_count)).all():
         raise InputError(f"{path}: users are not always in 0..{dataset.user_count - 1}; run mine_preferences again")

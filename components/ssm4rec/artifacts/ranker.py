@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from ssm4rec.artifacts.codec import OPEN, Amount, Count, Positive, read_document, shape
-from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on
 from ssm4rec.artifacts.names import RANKER
 from ssm4rec.runtime.errors import InputError
 
@@ -76,7 +76,7 @@ class RankerFacts:
         """
         facts = read_document(folder / RANKER, cls, "the description of a ranker", "finetune_llm or align_llm")
         if dataset:
-            check_trained_on(folder, facts.dataset, facts.fingerprint, dataset, "rank")
+            check_trained_on(folder, vars(facts), dataset, "rank the data trained on")
         return facts
 
     def setting(self, *names: str) -> Any:
@@ -87,12 +87,3 @@ class RankerFacts:
                 raise InputError(f"{RANKER}: its recipe has no {'.'.join(names)}; train the adapter again")
             found = found[name]
         return found
-
-
-def check_trained_on(folder: Path, name: str, fingerprint: str, dataset: SequenceDataset, then: str) -> None:
-    """Raise InputError if what was trained on a data set of this name and fingerprint is to be used on another."""
-    if fingerprint != dataset.fingerprint:
-        raise InputError(
-            f"{folder}: trained on {name} ({fingerprint[:12]}), but the data set given is {dataset.name} "
-            f"({dataset.fingerprint[:12]}); {then} the data trained on"
-        )

@@ -17,12 +17,10 @@ from typing import Any, Final
 
 import numpy
 import pyarrow
-import pyarrow.parquet
 
-from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share, read_table, text_of
+from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share, read_table, required, text_of, write_table
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import whole_file
 
 BASE: Final = "base"
 FINETUNED: Final = "finetuned"
@@ -31,10 +29,7 @@ RETRIEVER: Final = "retriever"
 RANDOM: Final = "random"
 
 _RANKINGS: Final = pyarrow.schema(
-    [
-        *(pyarrow.field(name, pyarrow.int32(), nullable=False) for name in ("user", "rank")),
-        *(pyarrow.field(name, pyarrow.string(), nullable=False) for name in ("ranker", "order")),
-    ]
+    [*required(pyarrow.int32(), "user", "rank"), *required(pyarrow.string(), "ranker", "order")]
 )
 """What is read of the columns."""
 
@@ -122,13 +117,13 @@ class RankingSummary(Document, what="the ranking.json of a ranker", made_by="ran
 
 def write_rankings(
     path: Path,
-    names: dict[bytes, str],
+    metadata: dict[bytes, bytes],
     users: Int32s,
     targets: Int32s,
     sizes: Int32s,
     rankings: Sequence[Ranking],
 ) -> None:
-    """Write rankings.parquet; ``names`` holds the data set's name and fingerprint by the keys of dataset.py."""
+    """Write rankings.parquet, with the metadata of its data set."""
     table = pyarrow.concat_tables(
         pyarrow.table(
             {
@@ -143,8 +138,7 @@ def write_rankings(
         )
         for one in rankings
     )
-    with whole_file(path) as partial:
-        pyarrow.parquet.write_table(table.replace_schema_metadata(names), partial)
+    write_table(path, table.replace_schema_metadata(metadata))
 
 
 def read_rankings(path: Path, fingerprint: str) -> dict[tuple[str, str], tuple[Int32s, Int32s]]:

@@ -23,12 +23,9 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class Reading:
-    """Clocks of the machine at a moment.
+    """Clocks of the machine at a moment, in seconds: on the wall, and of the CPU by this process and by all.
 
-    Attributes:
-        wall: seconds.
-        process: CPU seconds of this process and its threads.
-        busy: CPU seconds of all processes, those that a hypervisor took away too; None where it is not known.
+    Those that a hypervisor took away are among the ``busy`` ones, which are None where they are not known.
     """
 
     wall: float

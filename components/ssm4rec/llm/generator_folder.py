@@ -16,9 +16,8 @@ from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ssm4rec.artifacts.codec import Count, Share, read_document
-from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on
 from ssm4rec.artifacts.names import GENERATOR
-from ssm4rec.artifacts.ranker import check_trained_on
 from ssm4rec.llm.generator_settings import SCRATCH, GeneratorRecipe
 from ssm4rec.llm.language_models import language_model_folder, load_both
 from ssm4rec.llm.queries import PROMPT
@@ -49,7 +48,7 @@ class GeneratorFacts:
     def read(cls, folder: Path, dataset: SequenceDataset) -> "GeneratorFacts":
         """Read a generator folder's generator.json; raise InputError if it is none, or trained on other data."""
         facts = read_document(folder / GENERATOR, cls, "the description of a generator", "train_generator")
-        check_trained_on(folder, facts.dataset, facts.fingerprint, dataset, "evaluate on")
+        check_trained_on(folder, vars(facts), dataset, "evaluate on the data trained on")
         return facts
 
 

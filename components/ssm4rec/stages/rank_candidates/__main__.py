@@ -9,7 +9,7 @@ import numpy
 import torch
 from tqdm import tqdm
 
-from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, SequenceDataset, read_sequences, read_titles
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
 from ssm4rec.artifacts.ranker import RankerFacts
@@ -109,8 +109,7 @@ def run(options: Settings) -> None:
             recipe=facts.recipe,
             training=facts.training,
         )
-        names = {DATASET_KEY: dataset.name, FINGERPRINT_KEY: dataset.fingerprint}
-        write_rankings(options.rankings, names, task.users, task.targets, task.sizes, rankings)
+        write_rankings(options.rankings, dataset.metadata, task.users, task.targets, task.sizes, rankings)
         summary.write(options.ranking)
         among = [row for row in summary.rows if row.population == AMONG_CANDIDATES and row.metric.endswith("@10")]
         numbers = {f"{row.ranker}/{row.order}/{row.metric}": row.value for row in among}
