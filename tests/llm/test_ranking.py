@@ -121,15 +121,16 @@ def test_the_task_is_of_users_whose_target_was_found(dataset):
     assert (task.population, task.found) == (8, 4)
     assert task.sizes.tolist() == [3] * 4
     assert task.places(RETRIEVER_ORDER).tolist() == [2] * 4
+    pools, shuffled = task.candidates[RETRIEVER_ORDER], task.candidates[SHUFFLED_ORDER]
     for row, user in enumerate(task.users):
         whole = dataset.items[dataset.offsets[user] : dataset.offsets[user + 1]].tolist()
         assert task.histories[row] == whole[:-1]
         assert task.targets[row] == whole[-1]
-        assert sorted(task.shuffled[row]) == sorted(task.candidates[row])
-        assert task.shuffled[row][task.places(SHUFFLED_ORDER)[row]] == task.targets[row]
-    assert task.shuffled != task.candidates
+        assert sorted(shuffled[row]) == sorted(pools[row])
+        assert shuffled[row][task.places(SHUFFLED_ORDER)[row]] == task.targets[row]
+    assert shuffled != pools
     again = ranking_task(dataset, candidates_for(dataset), "test", 0, seed=1)
-    assert again.shuffled == task.shuffled
+    assert again.candidates == task.candidates
     assert len(ranking_task(dataset, candidates_for(dataset), "test", 3, seed=1).users) == 3
 
 

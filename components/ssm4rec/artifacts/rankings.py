@@ -76,20 +76,16 @@ class RankingSummary(Document, what="the ranking.json of a ranker", made_by="ran
     """ranking.json as an object.
 
     Attributes:
-        dataset, fingerprint, seed, profile, split: what was ranked, and the ranker's training.
         source: of the language model.
-        stage: that trained the adapter, finetune_llm or align_llm.
+        stage: that trained the adapter, finetune_llm or align_llm; ``seed``, ``profile``, ``recipe`` and ``training``
+            are of the same.
         retriever: whose candidates they are, model and seed.
-        users: of the split.
-        found: of these, those whose target is among the candidates.
-        ranked: of these, those that the language model ranked (a sample, or all).
+        users, found, ranked: of the split; of these, those whose target is among the candidates; of these, those that
+            the language model ranked (a sample, or all).
         candidates: per user, at most.
-        rows: the numbers.
         first_places: for each ranker and order, how often the candidate in each place was ranked best.
-        prompts_per_second, tokens_per_second, cpu_seconds_per_prompt: of the language model here.
         prompt_tokens: of a prompt, mean.
         device: cpu or the GPU's name.
-        recipe, training: of the ranker.
     """
 
     dataset: str

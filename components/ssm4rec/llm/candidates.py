@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy
 
 from ssm4rec.artifacts.dataset import Int32s, SequenceDataset, Split
-from ssm4rec.artifacts.rankings import RETRIEVER_ORDER
+from ssm4rec.artifacts.rankings import RETRIEVER_ORDER, SHUFFLED_ORDER
 from ssm4rec.artifacts.ranks import Candidates
 from ssm4rec.runtime.errors import InputError
 
@@ -19,8 +19,7 @@ class RankingTask:
         users: shape (n,).
         targets: items; shape (n,).
         histories: everything before the target, oldest first.
-        candidates: in the retriever's order.
-        shuffled: the same in an order of chance.
+        candidates: in each of ``ORDERS``.
         population: users of the split.
         found: of these, those whose target is among the candidates; n of them are in the task.
     """
@@ -28,24 +27,19 @@ class RankingTask:
     users: Int32s
     targets: Int32s
     histories: Sequence[list[int]]
-    candidates: Sequence[list[int]]
-    shuffled: Sequence[list[int]]
+    candidates: dict[str, Sequence[list[int]]]
     population: int
     found: int
 
-    def in_order(self, order: str) -> Sequence[list[int]]:
-        """Return the candidates in one of ``ORDERS``."""
-        return self.candidates if order == RETRIEVER_ORDER else self.shuffled
-
     def places(self, order: str) -> Int32s:
         """Return the target's place among the candidates, from 0; shape (n,)."""
-        pools = zip(self.in_order(order), self.targets, strict=True)
-        return numpy.array([pool.index(int(target)) for pool, target in pools], numpy.int32)
+        pools = zip(self.candidates[order], self.targets.tolist(), strict=True)
+        return numpy.array([pool.index(target) for pool, target in pools], numpy.int32)
 
     @property
     def sizes(self) -> Int32s:
         """How many candidates each user has; shape (n,)."""
-        return numpy.array([len(pool) for pool in self.candidates], numpy.int32)
+        return numpy.array([len(pool) for pool in self.candidates[RETRIEVER_ORDER]], numpy.int32)
 
 
 def ranking_task(
@@ -79,8 +73,7 @@ def ranking_task(
         users=candidates.users[chosen],
         targets=targets[chosen],
         histories=[dataset.items[starts[row] : ends[row]].tolist() for row in chosen],
-        candidates=pools,
-        shuffled=[rng.permutation(pool).tolist() for pool in pools],
+        candidates={RETRIEVER_ORDER: pools, SHUFFLED_ORDER: [rng.permutation(pool).tolist() for pool in pools]},
         population=len(candidates.users),
         found=len(found),
     )

@@ -80,7 +80,7 @@ class _RankerTrainer(ValidatedTrainer):
         self.every = max(1, steps // task.settings.evaluations)
         self.validation = validation
         self.letters = prompts.answers[: int(validation.sizes.max())]
-        pools = zip(validation.histories, validation.in_order(SHUFFLED_ORDER), strict=True)
+        pools = zip(validation.histories, validation.candidates[SHUFFLED_ORDER], strict=True)
         self.users = [[prompts.tokens(history, pool)] for history, pool in pools]
         self._letter_losses: list[torch.Tensor] = []
         trained = [parameter for parameter in ranker.model.parameters() if parameter.requires_grad]

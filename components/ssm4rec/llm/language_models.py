@@ -83,9 +83,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_language_model(folder: Path, device: torch.device, quantization: Quantization = "none") -> PreTrainedModel:
-    """Return the causal language model of a folder on a device, in bfloat16 on a GPU and float32 on a CPU.
+    """Return the causal language model of a folder on a device; raise InputError if it cannot be read.
 
-    ``nf4``: linear layers in 4 bits with double quantization (QLoRA; bitsandbytes). InputError: it cannot be read.
+    In bfloat16 on a GPU and float32 on a CPU; ``nf4``: linear layers in 4 bits with double quantization (QLoRA;
+    bitsandbytes).
     """
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     settings: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "device_map": {"": device}}

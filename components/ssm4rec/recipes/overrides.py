@@ -26,8 +26,18 @@ def override(recipe: R, pairs: str) -> R:
     Raises:
         InputError: a pair names no field, or its value does not fit.
     """
-    for pair in filter(None, pairs.split(",")):
-        recipe = _override(recipe, pair.strip())
+    names = [field.name for field in dataclasses.fields(recipe)]  # type: ignore[arg-type] # a dataclass
+    for pair in map(str.strip, filter(None, pairs.split(","))):
+        path, equals, text = pair.partition("=")
+        fields = path.split(".")
+        if not equals or fields[0] not in names:
+            raise InputError(
+                f"--overrides {pair}: write section.field=value; the recipe begins with {', '.join(names)}"
+            )
+        try:
+            recipe = _replace(recipe, fields, text)
+        except (ValueError, InputError) as error:  # also of the configuration: right type, and it makes no sense
+            raise InputError(f"--overrides {pair}: {error}") from None
     return recipe
 
 
@@ -43,19 +53,6 @@ def _pair_of_today(pair: str) -> str:
             _warn_of_name(name)
     today = override_of_today(path)
     return f"{today}{equals}{value_of_today(today.rpartition('.')[2], text)}"
-
-
-def _override(recipe: R, pair: str) -> R:
-    path, equals, text = pair.partition("=")
-    fields = path.split(".")
-    names = [field.name for field in dataclasses.fields(recipe)]  # type: ignore[arg-type] # a dataclass, see override
-    if not equals or fields[0] not in names:
-        raise InputError(f"--overrides {pair}: write section.field=value; the recipe begins with {', '.join(names)}")
-    try:
-        changed: R = _replace(recipe, fields, text)
-    except (ValueError, InputError) as error:  # also of the configuration: right type, and it makes no sense
-        raise InputError(f"--overrides {pair}: {error}") from None
-    return changed
 
 
 def _replace(settings: Any, fields: list[str], text: str) -> Any:
@@ -79,7 +76,7 @@ def _replace(settings: Any, fields: list[str], text: str) -> Any:
     if len(fields) > 1 or isinstance(present, tuple):
         raise ValueError(f"{fields[0]} cannot be set this way")
     try:
-        value = _boolean(text) if isinstance(present, bool) else type(present)(text)
+        value = bool(("false", "true").index(text)) if isinstance(present, bool) else type(present)(text)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError
     except ValueError:
@@ -90,9 +87,3 @@ def _replace(settings: Any, fields: list[str], text: str) -> Any:
 @cache  # once
 def _warn_of_name(name: str) -> None:
     logger.warning("--overrides: %s is called %s now; the old name works until the next release", name, FIELDS[name])
-
-
-def _boolean(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError
-    return text == "true"

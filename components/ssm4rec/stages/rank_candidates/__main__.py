@@ -59,8 +59,12 @@ def run(options: Settings) -> None:
         )
     titles = read_titles(options.dataset_dir)
     device = choose_device(options.device)
-    labels = {"dataset": dataset.name, "profile": facts.profile, "language_model": facts.source}
-    labels["retriever"] = candidates.model
+    labels = {
+        "dataset": dataset.name,
+        "profile": facts.profile,
+        "language_model": facts.source,
+        "retriever": candidates.model,
+    }
     name = f"rank {facts.stage} {dataset.name} seed {facts.seed}"
     tags = {"stage": "rank-candidates", "split": split, "seed": str(facts.seed), **labels}
     with tracked_task(name, tags) as tracker:
@@ -73,7 +77,7 @@ def run(options: Settings) -> None:
         prompts = RankingPrompts(ranker.tokenizer, titles, PromptFormat(**facts.setting(part, "prompt")))
         told = [
             [prompts.tokens(history, pool) for pool in pools]
-            for history, *pools in zip(task.histories, *(task.in_order(order) for order in ORDERS), strict=True)
+            for history, *pools in zip(task.histories, *(task.candidates[order] for order in ORDERS), strict=True)
         ]
         rankers = (trained, BASE) if options.base else (trained,)
         started, cpu = time.monotonic(), time.process_time()
@@ -130,7 +134,7 @@ def _baselines(dataset: SequenceDataset, task: RankingTask) -> list[Ranking]:
     counts = dataset.training_counts()
     popular = [
         1 + sum(counts[item] >= counts[target] for item in pool if item != target)
-        for pool, target in zip(task.candidates, task.targets.tolist(), strict=True)
+        for pool, target in zip(task.candidates[RETRIEVER_ORDER], task.targets.tolist(), strict=True)
     ]
     return [
         Ranking(RETRIEVER, RETRIEVER_ORDER, task.places(RETRIEVER_ORDER) + numpy.int32(1), nobody),
