@@ -46,10 +46,7 @@ class Figure:
     Attributes:
         name: of its files; gives the same figure the same identifiers whenever it is rendered.
         caption: plain text.
-        columns: names of the numbers.
-        canvas: matplotlib's.
-        axes: the only ones on it.
-        rows: the numbers.
+        columns, rows: the numbers, and what they are called.
     """
 
     name: str
@@ -96,13 +93,13 @@ def drawing(
     height: float = 3.6,
     legend_columns: int = 0,
 ) -> Iterator[Figure]:
-    """Yield a figure in the report's style, to draw on.
+    """Yield a figure in the report's style, to draw on; its legend, if anything has a label, comes at the end.
 
     Args:
         name, caption, columns: as of ``Figure``.
         labels: of the axes, x and y.
         height: in inches.
-        legend_columns: of a legend below the axes; 0: it stands inside them. Without labelled artists there is none.
+        legend_columns: of a legend below the axes; 0: it stands inside them.
     """
     with _style(name):
         canvas = Canvas(figsize=(5.4, height), layout="constrained")

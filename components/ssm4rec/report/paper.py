@@ -16,10 +16,7 @@ class PaperRow:
     """One row of Table 1, 2 or 3.
 
     Attributes:
-        model: our name of it.
-        hit_10, ndcg_10, mrr_10: HIT@10, NDCG@10 and MRR@10.
         latency: the paper prints no unit; see ``COMMON_NOTES``.
-        parameters: all of them.
         parameters_without_embeddings: the number that the paper prints in parentheses.
     """
 
@@ -49,7 +46,6 @@ class PaperTable:
         number: of the results table.
         title: of the data set, as printed.
         counts: its row of Table 4, as printed: users and items are one above the plain counts.
-        rows: in the paper's order.
         caveats: what to know before comparing with these rows.
         in_one_order: of pairs of items in ties, at least this share stands in one order for all users, if the rows of
             the file are in the published order.

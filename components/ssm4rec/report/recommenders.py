@@ -104,22 +104,27 @@ def gather_recommenders(
     return Recommenders(manifest, ordered, _by_training(curves, ordered))
 
 
-def read_evaluated(
-    evaluations: Sequence[Path], ranks: Sequence[Path], dataset: SequenceDataset
-) -> list[tuple[EvaluationSummary, Ranks]]:
-    """Read evaluations (metrics.json) and their ranks (ranks.parquet), given in the same order.
+@dataclass(frozen=True, kw_only=True)
+class RankedFiles:
+    """Evaluations of one data set with their ranks, in the same order; ``resamples`` of the comparison of users."""
 
-    Raises:
-        InputError: there are not as many of the one as of the other, or a file is not of an evaluation of ``dataset``.
-    """
-    if len(evaluations) != len(ranks):
-        raise InputError(
-            f"--ranks: {plural(len(ranks), 'file')} for {len(evaluations)} of --evaluations; give one for each"
-        )
-    return [
-        (EvaluationSummary.read(summary), read_ranks(path, dataset))
-        for summary, path in zip(evaluations, ranks, strict=True)
-    ]
+    dataset_dir: Path
+    evaluations: Sequence[Path]
+    ranks: Sequence[Path]
+    resamples: int
+
+    def read(self, dataset: SequenceDataset) -> list[tuple[EvaluationSummary, Ranks]]:
+        """Read them.
+
+        Raises:
+            InputError: there are not as many of the one as of the other, or a file is not of an evaluation of
+                ``dataset``.
+        """
+        if len(self.evaluations) != len(self.ranks):
+            number = plural(len(self.ranks), "file")
+            raise InputError(f"--ranks: {number} for {len(self.evaluations)} of --evaluations; give one for each")
+        both = zip(self.evaluations, self.ranks, strict=True)
+        return [(EvaluationSummary.read(summary), read_ranks(path, dataset)) for summary, path in both]
 
 
 def renamed(evaluation: EvaluationSummary, name: str) -> EvaluationSummary:

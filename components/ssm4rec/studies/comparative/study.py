@@ -68,10 +68,9 @@ class Study(Recommenders):
 
 @dataclass(frozen=True)
 class GlobalTime:
-    """The second split beside a study's own; ``gather_global_time`` makes one.
+    """The second split beside a study's own, whose numbers are never mixed; ``gather_global_time`` makes one.
 
     Attributes:
-        study: the models trained and evaluated on it; their numbers are never mixed with the first split's.
         users_with_later: share of the first split's test users who have training events later than their target.
         later_events: of the median of these users, the share of all training events that are later.
     """
@@ -103,9 +102,7 @@ def read_study(files: Files) -> Study:
 
 
 def gather_global_time(files: Files) -> GlobalTime | None:
-    """Read the second split's part of a study; None where there is none.
-
-    None, too, where the study's own split is global-time: then there is nothing to set against it.
+    """Read the second split's part of a study; None where there is none, or the study's own split is global-time.
 
     Raises:
         InputError: evaluations without their data; data of another name or split; files that do not belong together.

@@ -13,19 +13,15 @@ from ssm4rec.artifacts.ranks import Ranks
 from ssm4rec.evaluation.windows import WindowComparison, check_ranks, compare_windows, label, window_of
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report.measurements import GENERATED, STEP, Latency, gather_latency, why_not_measured
-from ssm4rec.report.recommenders import Recommenders, gather_recommenders, read_evaluated, renamed
+from ssm4rec.report.recommenders import RankedFiles, Recommenders, gather_recommenders, renamed
 from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Files:
-    """What a long-history study left; ``resamples`` are those of its bootstrap and permutation tests."""
+class Files(RankedFiles):
+    """What a long-history study left."""
 
-    dataset_dir: Path
-    evaluations: Sequence[Path]
-    ranks: Sequence[Path]
     latency: Path
-    resamples: int
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def _cost(result: LatencyResult) -> dict[str, Any]:
 def read_study(files: Files) -> LongHistoryStudy:
     """Read the files; raise InputError as ``gather_long_histories`` does, or if latency could not be measured."""
     manifest, dataset = read_manifest(files.dataset_dir), read_sequences(files.dataset_dir)
-    evaluated = read_evaluated(files.evaluations, files.ranks, dataset)
+    evaluated = files.read(dataset)
     trainings = {(evaluation.model, evaluation.seed) for evaluation, _ in evaluated}
     latency = gather_latency(manifest, trainings, files.latency, None)
     if latency is None:

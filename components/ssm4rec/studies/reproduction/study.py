@@ -7,7 +7,6 @@ history unmasked. Everything else is refused, or stands in a table without publi
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Final
 
 from ssm4rec.artifacts.comparison import Comparison, ModelRow
@@ -23,7 +22,7 @@ from ssm4rec.evaluation.windows import check_ranks
 from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.findings import other_data
 from ssm4rec.report.paper import PAPER
-from ssm4rec.report.recommenders import Recommenders, gather_recommenders, read_evaluated, renamed
+from ssm4rec.report.recommenders import RankedFiles, Recommenders, gather_recommenders, renamed
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import naming
 from ssm4rec.studies.reproduction.plan import DATASET, REFIT
@@ -35,14 +34,8 @@ WITHIN: Final = "level"
 BELOW: Final = "below"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """What a reproduction study left; ``resamples`` are those of its bootstrap over users."""
-
-    dataset_dir: Path
-    evaluations: Sequence[Path]
-    ranks: Sequence[Path]
-    resamples: int
+Files = RankedFiles
+"""What a reproduction study left."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +60,12 @@ class Recipe:
     @property
     def epochs(self) -> list[int]:
         """The epochs of each training."""
-        return [int(one.training["epochs"]) for one in self.trainings]
+        return [one.training["epochs"] for one in self.trainings]
 
     @property
     def cpu_minutes(self) -> float:
         """The CPU-minutes of one training, the mean over its seeds."""
-        spent = [float(one.training["cpu_seconds"]) for one in self.trainings]
-        return sum(spent) / len(spent) / 60
+        return sum(float(one.training["cpu_seconds"]) for one in self.trainings) / len(self.trainings) / 60
 
 
 @dataclass(frozen=True)
@@ -189,8 +181,7 @@ def read_study(files: Files) -> Reproduction:
     with naming(f"--dataset-dir {files.dataset_dir}"):
         check_comparable(manifest)
     dataset = read_sequences(files.dataset_dir)
-    evaluated = read_evaluated(files.evaluations, files.ranks, dataset)
-    return gather_reproduction(manifest, dataset, evaluated, files.resamples)
+    return gather_reproduction(manifest, dataset, files.read(dataset), files.resamples)
 
 
 def gather_reproduction(
