@@ -1,8 +1,4 @@
-"""The compiled pipelines: which one fits a study, and its file, committed or compiled for other images.
-
-Apart from ``compile.py``, which builds every pipeline when it is imported: that takes seconds, and a study that is told
-something wrong can say so without.
-"""
+"""The compiled pipelines: which one fits a study, and its file, committed or compiled for other images."""
 
 import os
 from pathlib import Path
@@ -60,6 +56,6 @@ def compiled_package(name: str, folder: Path) -> Path:
     """Return the committed file of a pipeline; compiled into ``folder`` where this process chose other images."""
     if not any(os.environ.get(variable) for variable in SETTINGS):
         return COMPILED / f"{name}.yaml"
-    from pipelines.compile import compile_package
+    from pipelines.compile import compile_package  # which imports the programs that ask
 
     return compile_package(name, folder)
