@@ -53,6 +53,7 @@ class _Stages:
 
     ending: bool = field(default=False, init=False)
     _asked: "SimpleQueue[bool]" = field(default_factory=SimpleQueue, init=False)
+    _running: list[Any] = field(default_factory=list, init=False)
 
     @contextmanager
     def ending_stages(self) -> Iterator[None]:
@@ -84,6 +85,10 @@ class _Stages:
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
+        for running in list(self._running):
+            self._send(running, number)
+
+    def _send(self, running: Any, number: signal.Signals) -> None:
         raise NotImplementedError
 
 
@@ -93,8 +98,6 @@ class HostProcesses(_Stages):
 
     Each leads a session of its own: Ctrl-C in a terminal reaches this process alone, which passes one signal on.
     """
-
-    _running: dict[int, "subprocess.Popen[str]"] = field(default_factory=dict)
 
     def code_version(self) -> str:
         """Return what tells the code of the stages from an older or newer state of it: a digest of its files."""
@@ -122,30 +125,31 @@ class HostProcesses(_Stages):
             errors="replace",
             start_new_session=True,
         ) as running:
-            self._running[running.pid] = running
+            self._running.append(running)
             try:
                 if self.ending:  # while it was being started
-                    _signal_group(running, signal.SIGTERM)
+                    self._send(running, signal.SIGTERM)
                 for line in running.stdout or ():
                     show(line.rstrip("\n"))
                 running.wait()
             finally:
                 self._end(running)
-                del self._running[running.pid]
+                self._running.remove(running)
         return running.returncode if running.returncode >= 0 else 128 - running.returncode
 
     def _end(self, running: "subprocess.Popen[str]") -> None:
         """See to it that a stage ends that nobody listens to any more."""
         if running.poll() is None:
-            _signal_group(running, signal.SIGTERM)
+            self._send(running, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 running.wait(ENDING_SECONDS)
-        _signal_group(running, signal.SIGKILL)  # or what it may have left of its own
+        self._send(running, signal.SIGKILL)  # or what it may have left of its own
         running.wait()
 
-    def _signal(self, number: signal.Signals) -> None:
-        for running in list(self._running.values()):
-            _signal_group(running, number)
+    def _send(self, running: "subprocess.Popen[str]", number: signal.Signals) -> None:
+        # The group's number is given to nobody else as long as one of it runs.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(running.pid, number)
 
 
 @dataclass
@@ -159,7 +163,6 @@ class Containers(_Stages):
 
     folder: Path
     readable: list[Path]
-    _running: dict[str, Container] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Look for the engine and the images before anything runs.
@@ -217,10 +220,10 @@ class Containers(_Stages):
         container = self._engine.containers.run(
             image, command, environment={**passed_on, **environment}, detach=True, **arguments
         )
-        self._running[container.id] = container
+        self._running.append(container)
         try:
             if self.ending:  # while it was being started
-                _signal_container(container, signal.SIGTERM)
+                self._send(container, signal.SIGTERM)
             rest = b""
             for piece in container.logs(stream=True, follow=True):
                 *lines, rest = (rest + piece).split(b"\n")
@@ -230,7 +233,7 @@ class Containers(_Stages):
                 show(rest.decode(errors="replace"))
             return int(container.wait()["StatusCode"])
         finally:
-            del self._running[container.id]
+            self._running.remove(container)
             container.remove(force=True)
 
     def _image_id(self, image: str) -> str:
@@ -239,9 +242,9 @@ class Containers(_Stages):
         except docker.errors.ImageNotFound:  # a study without language models needs no image for them
             return ""
 
-    def _signal(self, number: signal.Signals) -> None:
-        for container in list(self._running.values()):
-            _signal_container(container, number)
+    def _send(self, running: Container, number: signal.Signals) -> None:
+        with suppress(docker.errors.APIError):  # it has ended
+            running.kill(number.name)
 
 
 Runner = HostProcesses | Containers
@@ -254,14 +257,3 @@ def _wake(thread: int, finished: threading.Event) -> None:
     """
     while not finished.wait(_WAKING_SECONDS):
         signal.pthread_kill(thread, signal.SIGURG)
-
-
-def _signal_group(running: "subprocess.Popen[str]", number: signal.Signals) -> None:
-    # The group's number is given to nobody else as long as one of it runs.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(running.pid, number)
-
-
-def _signal_container(container: Container, number: signal.Signals) -> None:
-    with suppress(docker.errors.APIError):  # it has ended
-        container.kill(number.name)
