@@ -36,12 +36,7 @@ Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 OPEN: Final = ConfigDict(extra="allow")
 """Of a typed dictionary: it may hold more than is described, which is kept."""
 
-_ARROW: Final[dict[Any, pyarrow.DataType]] = {
-    str: pyarrow.string(),
-    int: pyarrow.int64(),
-    float: pyarrow.float64(),
-    bool: pyarrow.bool_(),
-}
+_ARROW: Final = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
 
 
 def shape(kind: Any) -> GetPydanticSchema:
@@ -53,9 +48,7 @@ def read_document(path: Path, kind: type[T], what: str, made_by: str) -> T:
     """Read a JSON document that describes an object of a dataclass or a typed dictionary.
 
     Types are taken strictly: ``1`` is a float but ``"1"`` is not. For ``what`` and ``made_by`` see :class:`Document`.
-
-    Raises:
-        InputError: it is missing, not JSON, or not as described.
+    Raise InputError if it is missing, not JSON, or not as described.
     """
     document = read_json(path)
     try:
@@ -92,8 +85,7 @@ class Document:
 def checked(document: Any, kind: type[T]) -> T:
     """Return what a JSON document, already parsed, describes, as an object of a dataclass or a typed dictionary.
 
-    Raises:
-        ValueError: a field is missing, unknown to the dataclass, or not of its type; names the field.
+    Raise ValueError that names the field if one is missing, unknown to the dataclass, or not of its type.
     """
     described = {field.name for field in fields(kind)} if is_dataclass(kind) else None
     if described and isinstance(document, dict) and (unknown := document.keys() - described):
@@ -129,11 +121,7 @@ def write_table(path: Path, table: pyarrow.Table) -> None:
 
 
 def read_rows(path: Path, kind: type[T], what: str, made_by: str) -> list[T]:
-    """Read a table whose rows are objects of a dataclass.
-
-    Raises:
-        InputError: it is missing, not Parquet, empty, or a row is not as described.
-    """
+    """Read a table whose rows are objects of a dataclass; raise InputError if ``read_table`` does, or a row is none."""
     rows = read_table(path, schema_of(kind), what, made_by).to_pylist()
     try:
         found: list[T] = _adapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]

@@ -96,12 +96,8 @@ class Training:
     """Whose curve it is.
 
     Attributes:
-        stage: that trained.
-        dataset: its name.
         model: of a language model its source.
-        seed: of everything random.
-        optimizer: that trained.
-        scale: the setting of it that matters most: its peak learning rate, or USGM's diameter.
+        scale: the optimizer's setting that matters most: its peak learning rate, or USGM's diameter.
         batch_control: that chose the batches.
     """
 
@@ -161,8 +157,7 @@ class Curve:
     def against(self, axis: str, name: str, split: Split = TRAIN) -> list[tuple[Any, Any]]:
         """Return a number against an axis: the step, or another number of the same split or of training.
 
-        Raises:
-            InputError: a step of the number has no such axis.
+        Raise InputError if a step of the number has no such axis.
         """
         found = self.series.get((split, name), {})
         if axis == "step":

@@ -161,11 +161,7 @@ def check_made_of(path: Path, metadata: dict[bytes, bytes] | None, dataset: Sequ
 
 
 def read_sequences(folder: Path) -> SequenceDataset:
-    """Read the sequences of a dataset folder.
-
-    Raises:
-        InputError: a file is missing or unreadable, or sequences and manifest are from two datasets.
-    """
+    """Read the sequences of a dataset folder; raise InputError if they are none, or not those of its manifest."""
     manifest = read_manifest(folder)
     path = folder / SEQUENCES
     table = read_table(path, _SEQUENCES, "the sequences of a dataset folder", "prepare_data")
@@ -222,11 +218,7 @@ def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
 
 
 def read_items(folder: Path) -> tuple[list[str], list[str | None]]:
-    """Return the source's id and the title, or None, of every item; entry i is item i + 1.
-
-    Raises:
-        InputError: the file is missing or unreadable.
-    """
+    """Return the source's id and the title, or None, of every item; entry i is item i + 1."""
     path = folder / ITEMS
     table = read_table(path, _ITEMS, "the items of a dataset folder", "prepare_data")
     if not numpy.array_equal(table.column("item").to_numpy(), numpy.arange(1, len(table) + 1)):
@@ -237,8 +229,7 @@ def read_items(folder: Path) -> tuple[list[str], list[str | None]]:
 def read_titles(folder: Path) -> list[str]:
     """Return the title of every item, entry 0 (padding) empty; an item without one is called by its source's id.
 
-    Raises:
-        InputError: the file is missing or unreadable, or no item has a title.
+    Raise InputError if no item has a title.
     """
     item_ids, titles = read_items(folder)
     if all(title is None for title in titles):
@@ -255,25 +246,17 @@ def read_titles(folder: Path) -> list[str]:
 
 
 def read_ratings(folder: Path, dataset: SequenceDataset) -> Float32s:
-    """Return the rating of every event in the order of ``dataset.items``, NaN where there is none.
-
-    Raises:
-        InputError: interactions.parquet is missing or unreadable, or its events are not those of ``dataset``.
-    """
+    """Return the rating of every event in the order of ``dataset.items``, NaN where there is none."""
     return _interactions(folder, dataset, _RATINGS)
 
 
 def read_times(folder: Path, dataset: SequenceDataset) -> Int64s:
-    """Return the time of every event in the order of ``dataset.items``: milliseconds since 1970, or order numbers.
-
-    Raises:
-        InputError: interactions.parquet is missing or unreadable, or its events are not those of ``dataset``.
-    """
+    """Return the time of every event in the order of ``dataset.items``: milliseconds since 1970, or order numbers."""
     return _interactions(folder, dataset, _TIMES)
 
 
 def _interactions(folder: Path, dataset: SequenceDataset, schema: pyarrow.Schema) -> numpy.ndarray[tuple[int], Any]:
-    """Return the second column of a schema from interactions.parquet, whose events must be those of ``dataset``."""
+    """Return the second column of a schema from interactions.parquet; raise InputError for events of other data."""
     path = folder / INTERACTIONS
     table = read_table(path, schema, "the interactions of a dataset folder", "prepare_data")
     if not numpy.array_equal(table.column("item").to_numpy(), dataset.items):

@@ -113,11 +113,7 @@ class Nothing(TypedDict):
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read a dataset folder's manifest.
-
-    Raises:
-        InputError: it is missing, or not the manifest of a dataset folder.
-    """
+    """Read a dataset folder's manifest; raise InputError if it is missing or not one."""
     path = folder / MANIFEST
     document: dict[str, Any] = read_json(path)
     empty = isinstance(document, dict) and document.get("fingerprint") == ""

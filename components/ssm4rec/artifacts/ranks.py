@@ -144,12 +144,7 @@ def write_ranks(path: Path, origin: Origin, ranking: FullRanking, baselines: Map
 
 
 def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
-    """Read ranks.parquet.
-
-    Raises:
-        InputError: it is missing, damaged or empty, of another data set than ``dataset``, or its users' targets are
-            not those of its split.
-    """
+    """Read ranks.parquet; raise InputError if it is damaged, of another data set, or not of its split's targets."""
     table, origin = _read(path, _RANKS_SCHEMA, dataset, "ranks")
     present = [name for name in _RANKS_SCHEMA.names if table.column(name).null_count < len(table)]
     columns = {name: table.column(name).to_numpy() for name in present}
@@ -199,11 +194,7 @@ def write_candidates(path: Path, origin: Origin, ranking: FullRanking) -> None:
 
 
 def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
-    """Read candidates.parquet.
-
-    Raises:
-        InputError: it is missing, damaged or empty, or of another data set than ``dataset``.
-    """
+    """Read candidates.parquet; raise InputError if it is damaged, empty, or of another data set than ``dataset``."""
     table, origin = _read(path, _CANDIDATES_SCHEMA, dataset, "candidates")
     if (numpy.diff(table.column("user").to_numpy()) == 0).any():
         raise InputError(f"{path}: a user stands there twice; run evaluate again")

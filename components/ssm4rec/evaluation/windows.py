@@ -82,11 +82,7 @@ def window_of(evaluation: EvaluationSummary) -> int:
 
 
 def check_ranks(evaluation: EvaluationSummary, ranks: Ranks) -> None:
-    """Check that ranks are those an evaluation's numbers are of.
-
-    Raises:
-        InputError: of another model, seed or split, or other numbers come out of them.
-    """
+    """Raise InputError unless ranks are those of an evaluation: its model, seed and split, and its numbers."""
     expected = {row.protocol: row.value for row in evaluation.rows if (row.model, row.metric) == (ranks.model, NAME)}
     found = {protocol: metric_at(METRIC, ranks.of(protocol), CUTOFF) for protocol in PROTOCOLS}
     same = (evaluation.model, evaluation.seed, evaluation.split) == (ranks.model, ranks.seed, ranks.split)
@@ -107,9 +103,7 @@ def compare_windows(
     """Compare models at several windows, with one another and with the baseline.
 
     ``evaluated`` has name, window and ranks of every training; several seeds of a model and window are averaged.
-
-    Raises:
-        InputError: ranks that do not belong together, or no model has two windows.
+    Raise InputError for ranks that do not belong together, or if no model has two windows.
     """
     evaluations = gather((replace(ranks, model=label(name, window)) for name, window, ranks in evaluated), [])
     windows = {

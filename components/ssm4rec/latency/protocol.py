@@ -34,14 +34,12 @@ class Protocol:
     """Sizes of a measurement.
 
     Attributes:
-        samples: drawn, and timed by every model.
-        users: of a sample.
+        users: of each of the samples, which every model answers.
         single_users: of a sample at batch 1: the first of its users, where all would take too long.
         batches: users per request; each is measured. None with lengths: the sweep alone.
         warm_up: requests answered without a clock before every timed sample.
         with_replacement: a sample may hold a user twice.
         lengths: of the histories of the sweep; empty: no sweep.
-        seed: draws users, generated histories and the order of the models.
     """
 
     samples: int = SAMPLES
@@ -77,8 +75,7 @@ class Protocol:
 def draw_users(dataset: SequenceDataset, protocol: Protocol) -> list[Int64s]:
     """Return the users of every sample, each (users,), in random order, of those with a test target.
 
-    Raises:
-        InputError: there are fewer users than a sample needs.
+    Raise InputError if there are fewer than a sample needs.
     """
     eligible = numpy.flatnonzero(dataset.test_position > 0)
     if not len(eligible):
