@@ -82,17 +82,12 @@ def setting(name: str) -> str:
     return dict(reversed(pairs)).get(name, "")  # variables come first in pip's list, and hold before its files
 
 
-def index() -> str:
-    """Return the index's address: pip's setting, or where pip looks without one."""
-    from pip._internal.models.index import PyPI
-
-    return (setting("index-url") or PyPI.simple_url).rstrip("/")
-
-
 def main() -> None:
     """Ask the index and write the file."""
+    from pip._internal.models.index import PyPI
+
     context = ssl.create_default_context(cafile=setting("cert") or None)
-    address = index()
+    address = (setting("index-url") or PyPI.simple_url).rstrip("/")
 
     def block(pin: tuple[str, str]) -> str:
         name, version = pin

@@ -39,7 +39,6 @@ def check_loops(spec: Document, arguments: Mapping[str, Any]) -> None:
 
 
 def _keys(loop: Loop) -> set[str]:
-    """Return the keys that the tasks of a loop read from an entry."""
     sources = [source for task in loop.tasks.values() for source in task["inputs"].get("parameters", {}).values()]
     return {key_read(source) for source in sources if source.get("componentInputParameter") == loop.entry}
 

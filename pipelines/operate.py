@@ -93,7 +93,6 @@ def _show_status(run: Any) -> None:
 
 
 def _time_taken(run: Any) -> str:
-    """Return how long a finished run took, in words that follow its state."""
     if run.finished_at is None or run.finished_at <= run.created_at:  # the API says 1970 of a run that has not ended
         return ""
     return f" after {run.finished_at - run.created_at}".partition(".")[0]
@@ -128,7 +127,6 @@ def _show_logs(run_id: str, namespace: str) -> None:
 
 
 def _pods(run_id: str, namespace: str) -> Iterator[dict[str, Any]]:
-    """Yield the pods of a run that run, or ran, a stage."""
     command = ["kubectl", "get", "pods", "-n", namespace, "-l", f"pipeline/runid={run_id}", "-o", "json"]
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True)

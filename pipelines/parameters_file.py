@@ -106,5 +106,4 @@ def _is_null(node: yaml.ScalarNode) -> bool:
 
 
 def _refuse(at: Any, what: str) -> NoReturn:
-    """Refuse what stands at a node or an event of the file."""
     raise InputError(f"line {at.start_mark.line + 1}: {what}")

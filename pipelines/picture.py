@@ -39,7 +39,6 @@ def picture(compiled: Path) -> str:
 
 
 def _parameters(spec: Document) -> Iterator[str]:
-    """Yield the lines of a table of a pipeline's parameters."""
     yield "| parameter | default | what it is |"
     yield "| --- | --- | --- |"
     for name, one in spec["root"]["inputDefinitions"]["parameters"].items():

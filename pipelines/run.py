@@ -139,7 +139,6 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
 
 
 def _holder(folder: Path) -> str:
-    """Return what a study's folder says of the process that has it."""
     try:
         return f"process {int(read_json(folder / MARKER)['process'])}"
     except (InputError, KeyError, TypeError, ValueError):
@@ -187,11 +186,7 @@ def _report_failures(study: LocalStudy) -> NoReturn:
 
 
 def _thread_limits(at_a_time: dict[str, int]) -> Callable[[str], dict[str, str]]:
-    """Share the cores among the two tasks that kfp.local runs at a time, unless the user has decided.
-
-    Args:
-        at_a_time: how many tasks of a stage may run at a time, by the stage's module; of others one.
-    """
+    """Share the cores among the two tasks that kfp.local runs at a time, unless the user has decided."""
     if "OMP_NUM_THREADS" in os.environ:
         return lambda _: {}
     cores = os.cpu_count() or 1

@@ -251,9 +251,6 @@ Runner = HostProcesses | Containers
 
 
 def _wake(thread: int, finished: threading.Event) -> None:
-    """Interrupt the main thread's waiting at short intervals.
-
-    The kernel may hand a signal to any thread, but Python's handler runs in the main one, which waits for kfp's.
-    """
+    # The kernel may hand a signal to any thread, but Python's handler runs in the main one, which waits for kfp's.
     while not finished.wait(_WAKING_SECONDS):
         signal.pthread_kill(thread, signal.SIGURG)

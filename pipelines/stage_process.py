@@ -76,7 +76,6 @@ class StageProcess:
         return self._description("--aligned-dir", RANKER) or self._description("--adapter-dir", RANKER)
 
     def _description(self, flag: str, name: str) -> dict[str, Any]:
-        """Return a JSON file of a folder given to a flag, {} if there is none."""
         path = Path(self.flag(flag)) / name
         document: dict[str, Any] = read_json(path) if self.flag(flag) and path.exists() else {}
         return document

@@ -30,7 +30,6 @@ _TAINTS: Final = json.dumps(GPU_TAINTS)
 
 
 def _tolerations(text: str) -> list[dict[str, str]]:
-    """Parse one toleration or a list of them."""
     given = _json(text)
     found = given if isinstance(given, list) else [given]
     if not all(isinstance(entry, dict) for entry in found):
@@ -39,7 +38,6 @@ def _tolerations(text: str) -> list[dict[str, str]]:
 
 
 def _pool(text: str) -> dict[str, str]:
-    """Parse the labels of nodes."""
     given = _json(text)
     if not isinstance(given, dict):
         raise value_refused(text, f"write labels and values, such as {_POOL}")
