@@ -1,8 +1,9 @@
 """What the report says of LlamaRec: rankings of a retriever's candidates by a language model, before and after ORPO."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from ssm4rec.artifacts.curve import VALIDATION
 from ssm4rec.artifacts.names import METRICS, metric_name
 from ssm4rec.artifacts.rankings import (
     ALIGNED,
@@ -15,12 +16,12 @@ from ssm4rec.artifacts.rankings import (
     RETRIEVER,
     RETRIEVER_ORDER,
     SHUFFLED_ORDER,
+    RankingSummary,
 )
 from ssm4rec.report.document import Section
 from ssm4rec.report.language_model_figures import alignment_curves, before_and_after, first_places, tuning_curves
-from ssm4rec.report.language_model_trainings import trainings
 from ssm4rec.report.language_models import BASELINES, ORDER_NAMES, RANKER_NAMES, LanguageModels, RankerRun
-from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, table
+from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, setting_cell, table, table_of
 from ssm4rec.report.paper import PaperTable
 
 _NOTES: Final = """\
@@ -35,6 +36,35 @@ _NOTES: Final = """\
 - **Intervals.** A ± is a standard error over users, brackets hold 95%: Student's t for a number, a paired bootstrap
   over the same users for a difference. They are for the trained models as they are, and say nothing about other
   trainings."""
+
+Columns = dict[str, Callable[[RankingSummary], str]]
+
+_RANKER: Final[Columns] = {
+    "Language model": lambda one: escape(one.source),
+    "Retriever": lambda one: escape(one.retriever),
+}
+_ALIGNMENT: Final[Columns] = {
+    **_RANKER,
+    "Pairs": lambda one: _number(one, "pairs"),
+    "Held out": lambda one: _number(one, "held_out"),
+    "Steps": lambda one: _number(one, "steps"),
+    "Accuracy, before": lambda one: _number(one, "accuracy_before"),
+    "Accuracy, after": lambda one: _number(one, "accuracy"),
+    "Log odds ratio, before": lambda one: _number(one, "log_odds_ratio_before"),
+    "Log odds ratio, after": lambda one: _number(one, "log_odds_ratio"),
+    "Margin, before": lambda one: _number(one, "margin_before"),
+    "Margin, after": lambda one: _number(one, "margin"),
+    "Tokens per second": lambda one: _number(one, "tokens_per_second"),
+}
+_PACE: Final[Columns] = {
+    **_RANKER,
+    "State": lambda one: RANKER_NAMES[FINETUNED if one.stage == "finetune_llm" else ALIGNED],
+    "Device": lambda one: escape(one.device),
+    "Prompts per second": lambda one: f"{one.prompts_per_second:.2f}",
+    "Tokens per second": lambda one: f"{one.tokens_per_second:,.0f}",
+    "CPU-seconds per prompt": lambda one: f"{one.cpu_seconds_per_prompt:.2f}",
+    "Tokens per prompt": lambda one: f"{one.prompt_tokens:,.0f}",
+}
 
 
 def ranker_headlines(models: LanguageModels) -> list[str]:
@@ -208,3 +238,38 @@ def _beside_the_paper(run: RankerRun, paper: PaperTable) -> str:
         "population nor number of users; its language model is Llama-2 with 7B parameters, so a smaller one stands "
         f"next to it for orientation only.\n\n{table(header, rows, text_columns=len(header))}"
     )
+
+
+def trainings(runs: Sequence[RankerRun]) -> str:
+    """Return the tables, a row a ranker."""
+    tuning: dict[str, Callable[[RankerRun], str]] = {
+        "Language model": lambda run: escape(run.finetuned.source),
+        "Retriever": lambda run: escape(run.finetuned.retriever),
+        "Profile": lambda run: escape(run.finetuned.profile),
+        "Prompts": lambda run: _number(run.finetuned, "prompts"),
+        "of the best weights": lambda run: _number(run.finetuned, "best_prompts"),
+        "Validation NDCG@10, before": _validation_before,
+        "best after": lambda run: _number(run.finetuned, "validation_ndcg_10"),
+        "Tokens per second": lambda run: _number(run.finetuned, "tokens_per_second"),
+    }
+    parts = ["### Fine-tuning", table_of(runs, tuning, text_columns=3)]
+    if aligned := [run.aligned for run in runs if run.aligned]:
+        told = "ORPO; accuracy, log odds ratio and margin are those of the held-out pairs."
+        parts += ["### Alignment", told, table_of(aligned, _ALIGNMENT, text_columns=2)]
+    ranked = [one for run in runs for one in (run.finetuned, run.aligned) if one]
+    return "\n\n".join([*parts, "### Pace of ranking", table_of(ranked, _PACE, text_columns=4)])
+
+
+def _validation_before(run: RankerRun) -> str:
+    """Return validation NDCG@10 before the first step, if the learning curve was given."""
+    return _cell(dict(run.tuning.against("step", "ndcg_10", VALIDATION)).get(0) if run.tuning else None)
+
+
+def _number(one: RankingSummary, name: str) -> str:
+    return _cell(one.training.get(name))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):  # counts are floats in a trainer's own words
+        value = int(value) if value.is_integer() and abs(value) >= 1 else float(f"{value:.4g}")
+    return setting_cell(value)

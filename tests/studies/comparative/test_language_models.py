@@ -15,8 +15,7 @@ from ssm4rec.artifacts.names import CUTOFFS, METRICS
 from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.generator_sections import generator_cautions, generator_headlines
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
-from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headlines
-from ssm4rec.report.language_model_trainings import trainings
+from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headlines, trainings
 from ssm4rec.report.language_models import LanguageModels, RankerRun
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.runtime.errors import InputError

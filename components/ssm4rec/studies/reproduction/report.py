@@ -1,5 +1,6 @@
 """What the report of a reproduction study says, in order."""
 
+import itertools
 from typing import Final
 
 from ssm4rec.artifacts.estimate import Estimate
@@ -210,20 +211,18 @@ def _verdicts(study: Reproduction) -> str:
     found = study.judgements()
     if not found:
         return f"Nothing is judged: {study.other_data}."
-    lines: dict[tuple[int, str], list[str]] = {}
-    for one in found:
-        line = lines.setdefault(
-            (PUBLISHED.index(one.published), one.recipe.label),
-            [
-                escape(one.published.model), escape(one.published.source), escape(one.published.setting),
-                _called(one.recipe), MISSING, MISSING,
-            ],
-        )  # fmt: skip
-        line[4 + METRICS.index(one.metric)] = (
-            f"{one.verdict}: {one.ours.mean.text()} against {one.published.printed(one.metric)}"
-        )
+    rows = []
+    for published, recipe in itertools.product(PUBLISHED, study.recipes):
+        cells = {
+            one.metric: f"{one.verdict}: {one.ours.mean.text()} against {published.printed(one.metric)}"
+            for one in found
+            if one.published is published and one.recipe is recipe
+        }
+        if cells:
+            told = (published.model, published.source, published.setting)
+            rows.append([*map(escape, told), _called(recipe), *(cells.get(metric, MISSING) for metric in METRICS)])
     header = ["Model", "Published by", "Their training", "This run, history unmasked", "HIT@10", "NDCG@10"]
-    return table(header, [lines[key] for key in sorted(lines)], text_columns=len(header))
+    return table(header, rows, text_columns=len(header))
 
 
 def _sources() -> str:
