@@ -11,6 +11,7 @@ from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.artifacts.ranks import Candidates, Ranks
+from ssm4rec.evaluation.beyond_accuracy import TrainingUsers, debiasing_weights, diversity, novelty, serendipity
 from ssm4rec.evaluation.compare import compare, gather
 from ssm4rec.evaluation.metrics import gains_at, metric_at
 from ssm4rec.evaluation.statistics import holm, mean_over_seeds
@@ -168,6 +169,34 @@ def test_recommendations_are_of_the_ten_best(comparison: Comparison, ranks: list
     assert row.coverage == len(set(best[best > 0].tolist())) / ITEMS
     counts = [(best == item).sum() for item in range(1, ITEMS + 1)]
     assert row.gini == pytest.approx(abs(numpy.subtract.outer(counts, counts)).mean() / (2 * numpy.mean(counts)))
+
+
+def test_recommendations_are_judged_with_intervals_over_users(
+    dataset: SequenceDataset, comparison: Comparison, ranks: list[Ranks]
+) -> None:
+    (row,) = comparison.recommendations
+    of_row, training = ranks[1], TrainingUsers(dataset)
+    given = candidates_of(of_row)
+    lists = given.items[:, :10]
+    wanted = set(zip(of_row.users.tolist(), of_row.targets.tolist(), strict=True))
+    relevant = numpy.array(
+        [
+            [(user, item) in wanted for item in one]
+            for user, one in zip(given.users.tolist(), lists.tolist(), strict=True)
+        ]
+    )
+    for estimate, values in (
+        (row.novelty, novelty(lists, training)),
+        (row.serendipity, serendipity(lists, relevant, training)),
+        (row.diversity, diversity(lists, training)),
+    ):
+        assert estimate.n == 81
+        assert estimate.value == pytest.approx(values.mean())
+        assert estimate.low < estimate.value < estimate.high
+        assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * values.std(ddof=1) / 9, rel=0.3)
+    gains, weights = gains_at("ndcg", of_row.masked, 10), debiasing_weights(of_row.targets)
+    assert row.debiased_ndcg.value == pytest.approx((gains * weights).sum() / weights.sum())
+    assert row.debiased_ndcg.low < row.debiased_ndcg.value < row.debiased_ndcg.high
 
 
 def test_the_file_holds_all(comparison: Comparison, tmp_path: Path) -> None:

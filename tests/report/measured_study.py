@@ -50,6 +50,7 @@ def comparison(dataset: str = "ml-1m", p_holm: float = 0.01, **changes: Any) -> 
             gap = mean(first, protocol) - mean(second, protocol)
             difference = Difference(gap, gap - 0.01, gap + 0.01, 6040, p_holm, 0.014)
             pairs.append(PairRow(first, second, protocol, metric, difference, 0.002, 0.012, 0.001))
+    some = Estimate(0.125, 0.12, 0.13, 6040)
     fields: dict[str, Any] = {
         "dataset": dataset,
         "fingerprint": "0123456789abcdef",
@@ -63,7 +64,10 @@ def comparison(dataset: str = "ml-1m", p_holm: float = 0.01, **changes: Any) -> 
         "models": tuple(models),
         "pairs": tuple(pairs),
         "slices": tuple(slices),
-        "recommendations": tuple(RecommendationsRow(model, 0, 6040, 10, 0.5, 0.75) for model in SECONDS),
+        "recommendations": tuple(
+            RecommendationsRow(model, 0, 6040, 10, 0.5, 0.75, Estimate(2.5, 2.4, 2.6, 6040), *3 * [some])
+            for model in SECONDS
+        ),
     }
     return Comparison(**(fields | changes))
 

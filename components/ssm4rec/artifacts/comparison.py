@@ -12,7 +12,7 @@
 - ``slices``: ``by`` is ``history_length`` (quarters of the targets, named by their bounds) or ``target_popularity``
   (``head``, the 20% of items with the most training interactions, and ``tail``). ``standard_error`` is over the
   users, null for a single one. See ``slices.py``.
-- ``recommendations``: of the ten best items, history masked, that each user is given.
+- ``recommendations``: of the ten best items, history masked, that each user is given. See ``beyond_accuracy.py``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -71,7 +71,7 @@ class SliceRow:
 
 @dataclass(frozen=True)
 class RecommendationsRow:
-    """How much of the catalog a model recommends."""
+    """What a training's lists are worth besides their accuracy."""
 
     model: str
     seed: Count
@@ -79,6 +79,10 @@ class RecommendationsRow:
     cutoff: Positive
     coverage: Share
     gini: Share
+    novelty: Estimate
+    serendipity: ShareEstimate
+    diversity: ShareEstimate
+    debiased_ndcg: ShareEstimate
 
 
 @dataclass(frozen=True)

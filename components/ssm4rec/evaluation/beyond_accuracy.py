@@ -24,7 +24,13 @@ import numpy
 import scipy.sparse
 from numpy.typing import NDArray
 
+from ssm4rec.artifacts.comparison import RecommendationsRow
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
+from ssm4rec.artifacts.estimate import Estimate
+from ssm4rec.artifacts.ranks import Candidates, Ranks
+from ssm4rec.evaluation.metrics import gains_at
+from ssm4rec.evaluation.slices import coverage, gini, recommendation_counts
+from ssm4rec.evaluation.statistics import Floats, bootstrap_means, by_user, interval
 
 DIVERSITY_USERS: Final = 10_000
 """The lists of so many users, drawn by chance, are enough: their mean distance has two digits more than is shown."""
@@ -33,7 +39,6 @@ _IQR_COEFFICIENT: Final = 1.5
 _PAIR_CELLS: Final = 2**22
 """Users of two items that are compared at a time: 48 MiB."""
 
-Floats = NDArray[numpy.float64]
 Lists = NDArray[numpy.integer[Any]]
 """Items 1..V, best first, 0 behind the last of a shorter list, (n, K)."""
 
@@ -60,6 +65,40 @@ class TrainingUsers:
     def had_by(self) -> Int64s:
         """Return how many users had each item, (V + 1,)."""
         return numpy.diff(self.by_item.indptr).astype(numpy.int64)
+
+
+def recommendations_row(
+    candidates: Candidates, ranks: Ranks, training: TrainingUsers, cutoff: int, resamples: int, seed: int
+) -> RecommendationsRow:
+    """Judge the lists of one training, cut after K = ``cutoff`` items, and its ranks; intervals are over users."""
+    lists = candidates.items[:, :cutoff]
+    counts = recommendation_counts(lists, len(training.interactions) - 1)
+    had = numpy.stack([ranks.users, ranks.targets]).astype(numpy.int64)
+    key = numpy.array([len(training.interactions), 1])
+    relevant = numpy.isin(candidates.users[:, None] * key[0] + lists, key @ had)
+    rng = numpy.random.default_rng([seed, 2])
+    some = numpy.arange(len(lists))
+    if len(lists) > DIVERSITY_USERS:
+        some = rng.choice(some, DIVERSITY_USERS, replace=False)
+    weights = debiasing_weights(ranks.targets)
+    sums, _ = by_user(numpy.stack([gains_at("ndcg", ranks.masked, cutoff) * weights, weights], axis=1), ranks.users)
+
+    def mean(values: Floats, weights: Floats) -> Estimate:
+        drawn = bootstrap_means(numpy.stack([values, weights], axis=1), resamples, rng)
+        return Estimate(float(values.sum() / weights.sum()), *interval(drawn[:, 0] / drawn[:, 1]), len(values))
+
+    return RecommendationsRow(
+        candidates.model,
+        candidates.seed,
+        len(lists),
+        cutoff,
+        coverage(counts),
+        gini(counts),
+        novelty=mean(novelty(lists, training), numpy.ones(len(lists))),
+        serendipity=mean(serendipity(lists, relevant, training), numpy.ones(len(lists))),
+        diversity=mean(diversity(lists[some], training), numpy.ones(len(some))),
+        debiased_ndcg=mean(*sums.T),
+    )
 
 
 def novelty(lists: Lists, training: TrainingUsers) -> Floats:

@@ -17,6 +17,7 @@ from ssm4rec.artifacts.estimate import CONFIDENCE, POWER, Estimate
 from ssm4rec.artifacts.names import METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.artifacts.ranks import Candidates, Ranks
 from ssm4rec.evaluation import slices, statistics
+from ssm4rec.evaluation.beyond_accuracy import TrainingUsers, recommendations_row
 from ssm4rec.evaluation.metrics import gains_at, metric_at
 from ssm4rec.evaluation.statistics import Floats
 from ssm4rec.runtime.errors import InputError
@@ -138,7 +139,18 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
         models=tuple(model_rows),
         pairs=tuple(pair_rows),
         slices=tuple(slice_rows),
-        recommendations=tuple(_recommendations(one, dataset.item_count) for one in evaluations.candidates),
+        recommendations=_recommendations(dataset, evaluations, resamples, seed),
+    )
+
+
+def _recommendations(
+    dataset: SequenceDataset, evaluations: Evaluations, resamples: int, seed: int
+) -> tuple[RecommendationsRow, ...]:
+    training = TrainingUsers(dataset)
+    by_seed = {(ranks.model, ranks.seed): ranks for of_model in evaluations.ranks.values() for ranks in of_model}
+    return tuple(
+        recommendations_row(one, by_seed[one.model, one.seed], training, CUTOFF, resamples, seed)
+        for one in evaluations.candidates
     )
 
 
@@ -225,10 +237,3 @@ def _slice_row(model: str, setting: tuple[str, str], by: str, part: str, gains: 
     sums, targets = statistics.by_user(gains, users)
     error = statistics.standard_error(sums, targets) if len(sums) > 1 else None
     return SliceRow(model, *setting, by, part, len(gains), float(gains.mean()), error)
-
-
-def _recommendations(candidates: Candidates, item_count: int) -> RecommendationsRow:
-    counts = slices.recommendation_counts(candidates.items[:, :CUTOFF], item_count)
-    return RecommendationsRow(
-        candidates.model, candidates.seed, len(candidates.users), CUTOFF, slices.coverage(counts), slices.gini(counts)
-    )

@@ -93,6 +93,16 @@ def _judged(row: PairRow) -> str:
     return row.difference.verdict(first, second)
 
 
+_RECOMMENDED: Final = """\
+Of the ten best items, history masked, that each user is given; intervals are over users. Coverage: share of the catalog
+that is recommended to anybody. Gini index of how often each item is: 0 for all alike, near 1 when few items are all
+that is recommended. Neither has an interval: users drawn twice name fewer items. Novelty: how rare the items are,
+-log2 of the share of users who had them in training. Serendipity: items that the user went on to have, by how much
+higher they stand than in the order of popularity. Diversity: 1 - cosine similarity of two items by the users who had
+them. Debiased NDCG@10: no item counts as the target more often than Q3 + 1.5 (Q3 - Q1) of the targets' numbers.
+The formulas are RecTools'."""
+
+
 def _means(comparison: Comparison, protocol: str) -> str:
     rows = []
     for model in in_table_order(row.model for row in comparison.models):
@@ -114,9 +124,7 @@ def _parts(comparison: Comparison) -> str:
     if comparison.recommendations:
         parts += [
             "### What is recommended",
-            "Of the ten best items, history masked, that each user is given. Coverage: share of the catalog that is "
-            "recommended to anybody. Gini index of how often each item is: 0 for all alike, near 1 when few items are "
-            "all that is recommended.",
+            _RECOMMENDED,
             table_of(
                 comparison.recommendations,
                 {
@@ -124,6 +132,10 @@ def _parts(comparison: Comparison) -> str:
                     "Seed": lambda row: str(row.seed),
                     "Coverage": lambda row: f"{row.coverage:.1%}",
                     "Gini index": lambda row: f"{row.gini:.3f}",
+                    "Novelty, bits": lambda row: row.novelty.text("{:.2f}".format),
+                    "Serendipity": lambda row: row.serendipity.text("{:.5f}".format),
+                    "Diversity": lambda row: row.diversity.text("{:.3f}".format),
+                    "Debiased NDCG@10": lambda row: row.debiased_ndcg.text(),
                 },
             ),
         ]

@@ -85,7 +85,8 @@ def test_slices_and_recommendations(study: Study) -> None:
         ("tail", (0.211, 0.221, 0.201, 0.121, 0.105, 0.104, 0.106)),
     ):
         assert [part, "3,020", *(f"{value:.4f} ± 0.0020" for value in values)] in rows
-    assert ["hydra4rec", "0", "50.0%", "0.750"] in rows_of(text)
+    shown = ["0.12500 [0.12000, 0.13000]", "0.125 [0.120, 0.130]", "0.1250 [0.1200, 0.1300]"]
+    assert ["hydra4rec", "0", "50.0%", "0.750", "2.50 [2.40, 2.60]", *shown] in rows_of(text)
 
 
 def test_a_single_target_has_no_standard_error(study: Study) -> None:
