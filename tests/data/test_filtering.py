@@ -3,7 +3,7 @@ import random
 import polars
 import pytest
 
-from ssm4rec.data.filtering import count, filter_interactions, keep_core
+from ssm4rec.data.filtering import count, drawn, filter_interactions, keep_core
 from ssm4rec.runtime.errors import InputError
 
 
@@ -82,3 +82,22 @@ def test_the_filter_that_leaves_nothing_is_named(rating, core, flag):
     rows = [("a", "x", 5), ("a", "y", 5), ("b", "x", 5)]
     with pytest.raises(InputError, match=rf"nothing is left after --{flag} \(before it: 2 users, 2 items, 3 inter"):
         filter_interactions(frame_of(rows), "none", rating, core)
+
+
+def test_users_are_drawn_by_their_ids_alone():
+    rows = [(f"user {user}", f"i{(user * step) % 30}") for step in range(1, 5) for user in range(200)]
+    frame, records = filter_interactions(frame_of(rows), "none", None, 0, 50)
+    kept = pairs(frame)
+    users = {user for user, _ in kept}
+    assert len(users) == 50
+    assert kept == [row for row in rows if row[0] in users]  # all that a user had, in order
+    assert [(record["filter"], record["setting"]) for record in records][:2] == [("source", ""), ("draw-users", "50")]
+    assert records[1]["before"]["users"] == 200
+    assert records[1]["after"]["users"] == 50
+    random.Random(1).shuffle(rows)
+    assert {user for user, _ in pairs(drawn(frame_of(rows), 50))} == users
+
+
+def test_a_draw_of_more_users_than_there_are_takes_all():
+    rows = [("a", "x"), ("b", "x"), ("b", "y")]
+    assert pairs(drawn(frame_of(rows), 2)) == rows

@@ -12,15 +12,16 @@ DEDUPLICATE: Final = ("none", "first", "last")
 
 
 def filter_interactions(
-    frame: polars.DataFrame, deduplicate: str, minimum_rating: float | None, k_core: int
+    frame: polars.DataFrame, deduplicate: str, minimum_rating: float | None, k_core: int, draw_users: int = 0
 ) -> tuple[polars.DataFrame, list[dict[str, Any]]]:
-    """Apply the filters in this order: de-duplication, minimum rating, k-core.
+    """Apply the filters in this order: a draw of users, de-duplication, minimum rating, k-core.
 
     Args:
         frame: interactions in time order, with the columns ``user``, ``item`` (categorical) and ``rating``.
         deduplicate: which event of a user-item pair stays: ``first``, ``last``, or with ``none`` all of them.
         minimum_rating: events rated lower or not rated are dropped; None keeps all.
         k_core: see ``keep_core``; 0 or 1 keeps all.
+        draw_users: see ``drawn``; 0 keeps all.
 
     Returns:
         The rest in the same order, and the manifest's list of filters with their counts.
@@ -30,7 +31,7 @@ def filter_interactions(
     """
     before = count(frame)
     records: list[dict[str, Any]] = [{"filter": "source", "setting": "", "before": before, "after": before}]
-    for name, setting, kept in _steps(frame, deduplicate, minimum_rating, k_core):
+    for name, setting, kept in _steps(frame, deduplicate, minimum_rating, k_core, draw_users):
         after = count(kept)
         records.append({"filter": name, "setting": setting, "before": before, "after": after})
         if after["interactions"] == 0:
@@ -43,9 +44,12 @@ def filter_interactions(
 
 
 def _steps(
-    frame: polars.DataFrame, deduplicate: str, minimum_rating: float | None, k_core: int
+    frame: polars.DataFrame, deduplicate: str, minimum_rating: float | None, k_core: int, draw_users: int
 ) -> Iterator[tuple[str, str, polars.DataFrame]]:
     """Yield each filter's name and setting, and what it leaves of what the one before it left."""
+    if draw_users:
+        frame = drawn(frame, draw_users)
+        yield "draw-users", str(draw_users), frame
     if deduplicate != "none":
         keep: Literal["first", "last"] = "first" if deduplicate == "first" else "last"
         frame = frame.unique(["user", "item"], keep=keep, maintain_order=True)
@@ -63,6 +67,18 @@ def count(frame: polars.DataFrame) -> dict[str, int]:
         "items": int(numpy.count_nonzero(numpy.bincount(frame["item"].to_physical()))),
         "interactions": frame.height,
     }
+
+
+def drawn(frame: polars.DataFrame, users: int) -> polars.DataFrame:
+    """Keep the interactions of so many users, drawn by chance; all where there are no more.
+
+    The draw depends on the users' ids alone: the same in every run, whatever the order of the file.
+    """
+    ids = frame["user"].unique().cast(polars.String).sort()
+    if len(ids) <= users:
+        return frame
+    chosen = numpy.random.default_rng(0).choice(len(ids), users, replace=False)
+    return frame.filter(frame["user"].cast(polars.String).is_in(ids[chosen].implode()))
 
 
 def keep_core(frame: polars.DataFrame, k: int) -> polars.DataFrame:

@@ -91,6 +91,13 @@ class PublishedData(Source):
             one_of(EVENT_ORDERS),
         ),
     ] = EXACT
+    draw_users: Annotated[
+        int,
+        Flag(
+            "draw so many users by chance, before all filters; 0: take all (a study with profile smoke: 1,000)",
+            whole_number(0),
+        ),
+    ] = 0
     k_core: Annotated[
         int,
         Flag("k-core: iteratively drop users and items with fewer events than this; 0: keep all", whole_number(0)),

@@ -37,6 +37,10 @@ SHORT: Final = "training.epochs=12,training.patience=12"
 """Changes to the recipe by which a study of some fifty trainings stays under 40 minutes of CPU on ML-100K."""
 
 
+SMOKE_USERS: Final = 1_000
+"""Drawn by a study with profile smoke, so that it takes three minutes at most of any data."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudySettings(Source, ABC):
     """What every study has; the class's docstring is the study's description.
@@ -77,7 +81,9 @@ class NamedStudy(StudySettings, PublishedData):
 
     def arguments(self) -> dict[str, Any]:
         """Return the pipeline's arguments; raise InputError if the data set's name is none."""
-        return {**super().arguments(), "name": data_set_name(self.dataset, self.name, self.source)}
+        users = self.draw_users or (SMOKE_USERS if self.profile == "smoke" else 0)
+        name = data_set_name(self.dataset, self.name, self.source)
+        return {**super().arguments(), "name": name, "draw_users": users}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,7 @@ def _prepare(options: Settings) -> dict[str, Any]:
             options.deduplicate,
             options.minimum_rating,
             options.k_core,
+            options.draw_users,
         )
         sequences = build_sequences(frame)
         titles = collect_titles(sequences.item_ids, source.titles)
