@@ -64,7 +64,8 @@ class TrainingUsers:
 
     def had_by(self) -> Int64s:
         """Return how many users had each item, (V + 1,)."""
-        return numpy.diff(self.by_item.indptr).astype(numpy.int64)
+        number: Int64s = numpy.diff(self.by_item.indptr).astype(numpy.int64)
+        return number
 
 
 def recommendations_row(
@@ -121,7 +122,8 @@ def serendipity(lists: Lists, relevant: NDArray[numpy.bool_], training: Training
     rank = len(distinct) - numpy.searchsorted(distinct, counts)  # 1 for the highest number
     for_anyone = numpy.where(counts > 0, (items + 1 - rank) / items, 0.0)
     for_user = (items - numpy.arange(lists.shape[1])) / items  # (K,)
-    return _list_means(relevant * numpy.maximum(for_user - for_anyone[lists], 0.0), lists)
+    gained = numpy.maximum(for_user - for_anyone[lists], 0.0)
+    return _list_means(numpy.where(relevant, gained, 0.0), lists)
 
 
 def diversity(lists: Lists, training: TrainingUsers) -> Floats:
@@ -131,7 +133,8 @@ def diversity(lists: Lists, training: TrainingUsers) -> Floats:
     present = pairs[..., 0] > 0
     keys, places = numpy.unique(pairs @ numpy.array([len(training.interactions), 1]), return_inverse=True)
     distances = item_distances(*numpy.divmod(keys, len(training.interactions)), training)[places].reshape(present.shape)
-    return numpy.where(present, distances, 0.0).sum(axis=1) / numpy.maximum(present.sum(axis=1), 1)
+    mean: Floats = numpy.where(present, distances, 0.0).sum(axis=1) / numpy.maximum(present.sum(axis=1), 1)
+    return mean
 
 
 def item_distances(first: Int64s, second: Int64s, training: TrainingUsers) -> Floats:
@@ -163,4 +166,5 @@ def debiasing_weights(targets: Int32s | Int64s) -> Floats:
 def _list_means(values: Floats, lists: Lists) -> Floats:
     """Return the means over the items of each list, 0 for an empty one, (n,)."""
     present = lists > 0
-    return numpy.where(present, values, 0.0).sum(axis=1) / numpy.maximum(present.sum(axis=1), 1)
+    mean: Floats = numpy.where(present, values, 0.0).sum(axis=1) / numpy.maximum(present.sum(axis=1), 1)
+    return mean
