@@ -92,8 +92,7 @@ def without_published_hash(role: str, torch_index: str) -> list[str]:
 def resolve_bases(role: str, given: dict[str, str]) -> dict[str, str]:
     """Return a role's base images, those given or else its Dockerfile's, with their digests: NAME:TAG@sha256:DIGEST.
 
-    Raises:
-        InputError: the registry does not answer, or has no such tag.
+    Raise InputError if the registry does not answer, or has no such tag.
     """
     text = (ROOT / "images" / role / "Dockerfile").read_text()
     bases = {}
@@ -107,11 +106,7 @@ def resolve_bases(role: str, given: dict[str, str]) -> dict[str, str]:
 
 
 def build(file: str, flags: list[str]) -> None:
-    """Run ``docker build``, showing its output.
-
-    Raises:
-        InputError: it failed; says its last lines.
-    """
+    """Run ``docker build``, showing its output; raise InputError with its last lines if it failed."""
     last: collections.deque[str] = collections.deque(maxlen=3)
     with subprocess.Popen(
         ["docker", "build", f"--file={file}", *flags, "."],
@@ -129,11 +124,7 @@ def build(file: str, flags: list[str]) -> None:
 
 
 def docker(*arguments: str) -> str:
-    """Run a short docker command and return what it printed.
-
-    Raises:
-        InputError: there is no docker, or it failed.
-    """
+    """Run a short docker command and return what it printed; raise InputError if there is no docker, or it failed."""
     try:
         done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -13,8 +13,7 @@ from ssm4rec.runtime.errors import InputError
 def endpoint_of(chosen: str) -> str:
     """Return the address of KFP's API: the one chosen, or that of the environment.
 
-    Raises:
-        InputError: there is none.
+    Raise InputError if there is none.
     """
     endpoint = chosen or os.environ.get("KF_PIPELINES_ENDPOINT") or os.environ.get("KFP_ENDPOINT")
     if not endpoint:
@@ -33,10 +32,7 @@ def connected(endpoint: str) -> Iterator[Any]:
     urllib3's PoolManager takes host, port and path of an address.
 
     In a KFP of several users the variables that kfp's own command reads say who asks: KFP_NAMESPACE and
-    KFP_EXISTING_TOKEN.
-
-    Raises:
-        InputError: nothing answers there, or the server refuses, also while the client is used.
+    KFP_EXISTING_TOKEN. Raise InputError if nothing answers there, or the server refuses, also while the client is used.
     """
     import kfp_server_api
     import urllib3.exceptions

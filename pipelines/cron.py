@@ -28,8 +28,7 @@ _FIELDS: Final = (
 def kfp_cron(text: str) -> str:
     """Return five or six fields of cron as KFP takes them: six, the second first.
 
-    Raises:
-        InputError: KFP would refuse them, or the time never comes.
+    Raise InputError if KFP would refuse them, or the time never comes.
 
     >>> kfp_cron("0 3 * * mon-fri")
     '0 0 3 * * mon-fri'

@@ -25,8 +25,7 @@ _REST_BYTES: Final = 4_096
 def check_loops(spec: Document, arguments: Mapping[str, Any]) -> None:
     """Check the lists that a compiled pipeline loops over: those of ``arguments``, else the pipeline's defaults.
 
-    Raises:
-        InputError: one is empty, or an entry lacks a key or has one that nothing reads.
+    Raise InputError if one is empty, or an entry lacks a key or has one that nothing reads.
     """
     for loop in (loop for loop in loops(spec).values() if loop.parameter):
         name, keys = loop.parameter, _keys(loop)
@@ -44,11 +43,7 @@ def _keys(loop: Loop) -> set[str]:
 
 
 def check_sizes(spec: Document, arguments: Mapping[str, Any]) -> None:
-    """Refuse a run in which a task could not be started.
-
-    Raises:
-        InputError: a task collects too many artifacts.
-    """
+    """Refuse a run in which a task could not be started; raise InputError if a task collects too many artifacts."""
     for task, size in executor_input_bytes(spec, arguments).items():
         if size >= ARGUMENT_BYTES:
             raise InputError(

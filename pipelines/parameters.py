@@ -71,10 +71,8 @@ def task(component: Any, parameters: Parameters, *, place: Place | None = None, 
 def inputs(component: Any, parameters: Parameters, **own: Any) -> dict[str, Any]:
     """Return a task's inputs: what is given, the parameters that are its stage's settings, else the stage's defaults.
 
-    KFP's backend fails at run time on an input that was left out, so that each one is passed.
-
-    Raises:
-        TypeError: the pipeline has a parameter of a setting's name that means something else: say which is meant.
+    KFP's backend fails at run time on an input that was left out, so that each one is passed. Raise TypeError if the
+    pipeline has a parameter of a setting's name that means something else: say which is meant.
     """
     settings: type[StageSettings] = import_module(
         f"ssm4rec.stages.{component.name.replace('-', '_')}.settings"

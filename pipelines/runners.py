@@ -165,11 +165,7 @@ class Containers(_Stages):
     readable: list[Path]
 
     def __post_init__(self) -> None:
-        """Look for the engine and the images before anything runs.
-
-        Raises:
-            InputError: one of them is missing.
-        """
+        """Look for the engine and the images before anything runs; raise InputError if one of them is missing."""
         try:
             self._engine = docker.from_env()
             self._engine.ping()

@@ -60,8 +60,7 @@ class StudyParser(SettingsParser):
 def named_study(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """Return the study that a command line begins with, the comparative one if it names none, and the rest.
 
-    Raises:
-        SystemExit: there is no such study.
+    Raise SystemExit if there is no such study.
     """
     if not arguments or arguments[0].startswith("-"):
         return DEFAULT, list(arguments)

@@ -24,13 +24,12 @@ from ssm4rec.runtime.files import cache_folder
 def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bool = True) -> None:
     """Set ``data_version`` and ``language_model_version`` of a pipeline's arguments, unless they are set.
 
+    Raise InputError if nothing is at an address.
+
     Args:
         arguments: of the pipeline.
         say: shows a line to the user: what cannot be told.
         here: the stages run on this machine; otherwise what cannot be seen from it stops nothing.
-
-    Raises:
-        InputError: nothing is at an address.
     """
     cache_dir = cache_folder(arguments.get("cache_dir", ""))
     asked = SourceOptions(

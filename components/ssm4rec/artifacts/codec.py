@@ -133,9 +133,8 @@ def read_rows(path: Path, kind: type[T], what: str, made_by: str) -> list[T]:
 def read_table(path: Path, schema: pyarrow.Schema, what: str, made_by: str) -> pyarrow.Table:
     """Read the columns of a schema, each of its type, in one chunk and with the file's metadata.
 
-    Raises:
-        InputError: it is missing or not Parquet, lacks a column or has it twice, a column is not of its type, is
-            missing values that the schema does not allow or has numbers that are not finite, or there is no row.
+    Raise InputError if it is missing or not Parquet, lacks a column or has it twice, a column is not of its type, is
+    missing values that the schema does not allow or has numbers that are not finite, or there is no row.
     """
     try:
         with pyarrow.parquet.ParquetFile(path) as file:

@@ -187,9 +187,8 @@ def write_curve(path: Path, curve: Curve) -> None:
 def read_curve(path: Path, stage: Stage) -> Curve:
     """Read a curve that a stage has written.
 
-    Raises:
-        InputError: it is missing, not a learning curve or one of an earlier version, of another stage, has a number
-            that is unknown, twice, or out of its range, or lacks one that this stage writes.
+    Raise InputError if it is missing, not a learning curve or one of an earlier version, of another stage, has a number
+    that is unknown, twice, or out of its range, or lacks one that this stage writes.
     """
     what = f"a learning curve of {stage}"
     table = read_table(path, _SCHEMA, what, stage)

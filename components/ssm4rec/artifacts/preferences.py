@@ -72,9 +72,8 @@ def write_pairs(path: Path, dataset: SequenceDataset, pairs: Pairs) -> None:
 def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
     """Read pairs.parquet.
 
-    Raises:
-        InputError: it is missing, damaged or empty, of another data set than ``dataset``, or has a pair that the data
-            set cannot have: of an unknown item, without history, or with a validation or test target in it.
+    Raise InputError if it is missing, damaged or empty, of another data set than ``dataset``, or has a pair that the
+    data set cannot have: of an unknown item, without history, or with a validation or test target in it.
     """
     table = read_table(path, _SCHEMA, "the preference pairs of a data set", "mine_preferences")
     check_made_of(path, table.schema.metadata, dataset, "pairs")

@@ -71,8 +71,7 @@ class RankerFacts:
     def read(cls, folder: Path, dataset: SequenceDataset | None = None) -> "RankerFacts":
         """Read an adapter folder's ranker.json.
 
-        Raises:
-            InputError: it is not one, or of an adapter trained on another data set than the one given.
+        Raise InputError if it is not one, or of an adapter trained on another data set than the one given.
         """
         facts = read_document(folder / RANKER, cls, "the description of a ranker", "finetune_llm or align_llm")
         if dataset:

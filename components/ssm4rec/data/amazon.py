@@ -35,8 +35,7 @@ def category(dataset: str) -> str:
     >>> category("amazon-2023-video-games"), category("amazon-2023-beauty"), category("amazon-2023-CDs_and_Vinyl")
     ('Video_Games', 'Beauty_and_Personal_Care', 'CDs_and_Vinyl')
 
-    Raises:
-        InputError: there is no such category.
+    Raise InputError if there is no such category.
     """
     slug = dataset.removeprefix(PREFIX).lower().replace("_", "-")
     by_slug = {name.lower().replace("_", "-"): name for name in CATEGORIES}
@@ -51,10 +50,7 @@ def amazon_addresses(options: SourceOptions) -> tuple[str, str]:
     """Return the addresses of the reviews and of the titles of one category, separated by commas.
 
     With the official addresses the titles come from the official metadata; with ``options.source`` only from
-    ``options.items_source``.
-
-    Raises:
-        InputError: there is no such category.
+    ``options.items_source``. Raise InputError if there is no such category.
     """
     name = category(options.dataset)
     reviews = f"{_BASE}/raw/review_categories/{name}.jsonl.gz"
@@ -67,10 +63,8 @@ def amazon_addresses(options: SourceOptions) -> tuple[str, str]:
 def read_amazon(options: SourceOptions) -> Source:
     """Read one category, from the addresses that :func:`amazon_addresses` says.
 
-    The official files hold a few reviews from before 1970: they are dropped and counted.
-
-    Raises:
-        InputError: a file cannot be had or is malformed.
+    The official files hold a few reviews from before 1970: they are dropped and counted. Raise InputError if a file
+    cannot be had or is malformed.
     """
     reviews, metadata = amazon_addresses(options)
     kind = "jsonl" if options.form == "raw" else "csv"

@@ -20,10 +20,9 @@ _ENCRYPTED: Final = 1
 def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
     """Open ``member`` of the zip file ``archive`` for reading.
 
-    Raises:
-        InputError: the archive is missing, truncated, corrupt or locked, has no such member, or names a member that
-            would lie outside the folder it is unpacked to. Damage that shows only while the caller reads is
-            reported the same way.
+    Raise InputError if the archive is missing, truncated, corrupt or locked, has no such member, or names a member that
+    would lie outside the folder it is unpacked to. Damage that shows only while the caller reads is reported the same
+    way.
     """
     try:
         with zipfile.ZipFile(archive) as opened:

@@ -68,13 +68,12 @@ class BadRows:
     def good(self, problems: Iterable[Problem], rows: int, file: str, first_row: int | None) -> Mask | None:
         """Return which of a batch's rows stay, or None if all do.
 
+        Raise InputError if a row is bad and is not to be dropped.
+
         Args:
             rows: the batch's number of rows.
             file: its file, for messages.
             first_row: the number of the batch's first row in it, None where that is not known.
-
-        Raises:
-            InputError: a row is bad and is not to be dropped.
         """
         good = numpy.ones(rows, dtype=bool)
         for problem in problems:

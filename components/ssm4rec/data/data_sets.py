@@ -70,10 +70,8 @@ def check_files(options: SourceOptions) -> None:
 def read_addresses(options: SourceOptions) -> list[str]:
     """Return the addresses that the data set that ``options`` name is read from, as far as their files may change.
 
-    GroupLens' own archives may not: their checksums are known.
-
-    Raises:
-        InputError: there is no such category or form of Amazon Reviews '23.
+    GroupLens' own archives may not: their checksums are known. Raise InputError if there is no such category or form of
+    Amazon Reviews '23.
     """
     if options.dataset.startswith(AMAZON_PREFIX):
         return [address for text in amazon_addresses(options) for address in split_addresses(text)]
@@ -85,8 +83,7 @@ def read_addresses(options: SourceOptions) -> list[str]:
 def read_data_set(options: SourceOptions) -> Source:
     """Read the data set that ``options`` name.
 
-    Raises:
-        InputError: there is no such data set, or it cannot be had or read.
+    Raise InputError if there is no such data set, or it cannot be had or read.
     """
     check_data_set(options)
     if options.dataset in MOVIELENS:
@@ -98,16 +95,14 @@ def data_set_name(dataset: str, name: str, source: str) -> str:
     """Return the name of the data set that ``--dataset``, ``--name`` and ``--source`` ask for.
 
     It stands in manifests, MLflow runs, the registered model ``ssm4rec-<name>``, reports and file names. Own events
-    without a name are called after their file, or after the folder of several files.
+    without a name are called after their file, or after the folder of several files. Raise InputError if the name
+    cannot be one, is that of a published data set, or cannot be told from the source; or a published data set is given
+    another one.
 
     Args:
         dataset: the kind of data set, such as ``events`` or ``ml-1m``.
         name: chosen by a person, or "".
         source: addresses of the events.
-
-    Raises:
-        InputError: the name cannot be one, is that of a published data set, or cannot be told from the source; or a
-            published data set is given another one.
 
     >>> data_set_name("ml-1m", "", ""), data_set_name("events", "", "s3://shop/My%20clicks.csv.gz")
     ('ml-1m', 'My-clicks')

@@ -31,8 +31,7 @@ RECBOLE_TYPES: Final = ("token", "float", "token_seq", "float_seq")
 def read_csv(path: Path, columns: Sequence[str], form: TextForm, bad_rows: BadRows) -> Iterator[pyarrow.RecordBatch]:
     """Stream the wanted columns of a file with a header.
 
-    Raises:
-        InputError: the file or a column is missing, stands twice, or a row is malformed; while the stream is read.
+    Raise InputError if the file or a column is missing, stands twice, or a row is malformed; while the stream is read.
     """
     replace = bad_rows.drops_all
     with readable(path):
@@ -49,11 +48,10 @@ def read_csv_header(
 ) -> tuple[RowKinds, list[str], int]:
     """Return what the rows look like, names for the columns that tell the wanted ones, and the lines before the rows.
 
+    Raise InputError as :func:`read_csv` does, of the beginning of the file.
+
     Args:
         replace: as ``streams.open_text`` takes it.
-
-    Raises:
-        InputError: as :func:`read_csv`, of the beginning of the file.
     """
     with open_text(path, form.encoding, replace=replace) as stream:
         start = stream.read(_LONGEST_HEADER)
@@ -141,8 +139,7 @@ class ColumnError(InputError):
 def find_column(column: str, names: Sequence[str], where: str, types: Sequence[str] = ()) -> int:
     """Return the place of a column by its name or, if no other has that, by its name and one of ``types``.
 
-    Raises:
-        ColumnError: no column has the name, or several have.
+    Raise ColumnError if no column has the name, or several have.
 
     >>> find_column("user_id", ["item_id:token", "user_id:token"], "file", RECBOLE_TYPES)
     1

@@ -75,8 +75,7 @@ def check_columns_here(options: SourceOptions) -> None:
 def read_events(options: SourceOptions) -> Source:
     """Read the files of ``options.source``, and titles from ``options.items_source``.
 
-    Raises:
-        InputError: a file or column is missing or malformed.
+    Raise InputError if a file or column is missing or malformed.
     """
     return read_tables(*_tables(options), options)
 
@@ -113,12 +112,11 @@ def read_tables(
 ) -> Source:
     """Read files of events one after the other, and those of titles while the titles are asked for.
 
+    Raise InputError if a file cannot be had, or a file or column is missing or malformed.
+
     Args:
         options: say which column is which, and how the files are written.
         always_drop: reasons to drop an event even where bad rows are refused.
-
-    Raises:
-        InputError: a file cannot be had, or a file or column is missing or malformed.
     """
     bad_rows, bad_titles = BadRows(options.bad_rows, always_drop), BadRows(options.bad_rows)
     event_files = [(table, fetch(table.address, options.cache_dir)) for table in events]
@@ -148,8 +146,7 @@ def _batches(files: Iterable[tuple[Table, Fetched]], options: SourceOptions, bad
 def _read_titles(files: NamedBatches, options: SourceOptions, bad_rows: BadRows) -> Iterator[polars.DataFrame]:
     """Stream frames with ``item_id`` and ``title``; a row may lack an id or a title.
 
-    Raises:
-        InputError: a column is of a type that has no text form, or a value is not readable and not to be dropped.
+    Raise InputError if a column is of a type that has no text form, or a value is not readable and not to be dropped.
     """
     for name, batches in files:
         row = 1

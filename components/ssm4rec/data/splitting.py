@@ -82,17 +82,15 @@ def global_time(
 ) -> Split:
     """Cut all users' events at two moments: training < validation cut <= validation < test cut <= test.
 
-    The cuts are the times at which the last ``test_fraction`` of all events, and the ``validation_fraction`` before
-    it, begin; events at the very moment of a cut belong to the later period. A target's history is everything before
-    it; users without an event in the period, or without one before it, are left out of it.
+    The cuts are the times at which the last ``test_fraction`` of all events, and the ``validation_fraction`` before it,
+    begin; events at the very moment of a cut belong to the later period. A target's history is everything before it;
+    users without an event in the period, or without one before it, are left out of it. Raise InputError if a period
+    would be empty.
 
     Args:
         times: each event's time, users one after the other, in time order within a user; shape (events,).
         offsets: user u owns ``times[offsets[u]:offsets[u + 1]]``, shape (U + 1,).
         time_target: of ``names.TIME_TARGETS``: which of a user's events in a period are targets.
-
-    Raises:
-        InputError: a period would be empty.
 
     >>> times, offsets = numpy.array([1, 2, 9, 10, 3, 4, 5, 6, 7, 8]), numpy.array([0, 4, 10])
     >>> split = global_time(times, offsets, 0.2, 0.2, "first")
@@ -159,10 +157,8 @@ def _count_before(moment: int, times: Int64s, offsets: Int64s) -> Int32s:
 def later_training_shares(folder: Path) -> Float64s:
     """Return, for each user with a test target, the share of all training events that are later than the target.
 
-    Events at the very time of the target are not later. The users are in the order of the dataset folder.
-
-    Raises:
-        InputError: a file is missing or unreadable, or the two files are not of the same events.
+    Events at the very time of the target are not later. The users are in the order of the dataset folder. Raise
+    InputError if a file is missing or unreadable, or the two files are not of the same events.
     """
     dataset = read_sequences(folder)
     times = read_times(folder, dataset)

@@ -157,8 +157,7 @@ def _decompressed(path: Path) -> Iterator[pyarrow.NativeFile]:
 def readable(path: Path) -> Iterator[None]:
     """Turn what goes wrong while ``path`` is read into one line.
 
-    Raises:
-        InputError: it is missing, a folder, damaged, or of another format or encoding than assumed.
+    Raise InputError if it is missing, a folder, damaged, or of another format or encoding than assumed.
     """
     if path.is_dir():
         raise InputError(f"{path}: a folder, not a file")

@@ -41,13 +41,11 @@ class Times:
 def parse_times(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]:
     """Read one batch of a time column.
 
-    Text may hold numbers or ISO 8601 dates and times; those without a zone are read as UTC.
+    Text may hold numbers or ISO 8601 dates and times; those without a zone are read as UTC. Raise InputError if no
+    value of the column's type is a time, or the type is too narrow for times.
 
     Args:
         name: the column's name, for messages.
-
-    Raises:
-        InputError: no value of the column's type is a time, or the type is too narrow for times.
     """
     column = plain(column)
     missing = Problem(

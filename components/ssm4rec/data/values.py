@@ -20,12 +20,11 @@ _IDS_ARE: Final = "ids are texts or whole numbers"
 def read_ids(column: pyarrow.Array, name: str, what: str) -> tuple[polars.Series, list[Problem]]:
     """Return ids as texts; 7, 7.0 and the decimal 7 are the id "7".
 
+    Raise InputError if no value of the column's type can be an id.
+
     Args:
         name: the column's name, for messages.
         what: ``user id`` or ``item id``.
-
-    Raises:
-        InputError: no value of the column's type can be an id.
     """
     column = plain(column)
     kind = column.type
@@ -97,8 +96,7 @@ def _decoded(value: bytes) -> str | bytes:
 def read_ratings(column: pyarrow.Array, name: str) -> tuple[polars.Series, list[Problem]]:
     """Return ratings as float32; one that is missing, empty or NaN is null.
 
-    Raises:
-        InputError: no value of the column's type is a number.
+    Raise InputError if no value of the column's type is a number.
     """
     column = plain(column)
     problems: list[Problem] = []
@@ -136,8 +134,7 @@ def read_ratings(column: pyarrow.Array, name: str) -> tuple[polars.Series, list[
 def plain(column: pyarrow.Array) -> pyarrow.Array:
     """Return the column with a dictionary's values in their places, and views of texts as texts.
 
-    Raises:
-        InputError: a value points outside its dictionary.
+    Raise InputError if a value points outside its dictionary.
     """
     kind = column.type
     if pyarrow.types.is_dictionary(kind):

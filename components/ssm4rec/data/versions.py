@@ -94,8 +94,7 @@ def files_state(files: Iterable[tuple[str, int]]) -> str:
 def find_versions(addresses: Iterable[str], state: State) -> tuple[str, list[str]]:
     """Return the states of several addresses as one text, "" without any, and a note for each unknown state.
 
-    Raises:
-        InputError: nothing is at one of them.
+    Raise InputError if nothing is at one of them.
     """
     found, notes = _states(addresses, state)
     return _text(found) if found else "", notes

@@ -45,10 +45,7 @@ def baseline_rankings(
     """Rank the whole catalog for every target of a split by every baseline.
 
     ``times`` are of the events of ``dataset``, if it is split by time, in milliseconds, (N,); None leaves out the
-    baseline that needs them.
-
-    Raises:
-        InputError: nobody is in the split.
+    baseline that needs them. Raise InputError if nobody is in the split.
     """
     scorers = {
         MOST_POPULAR: most_popular_scorer(dataset, device),

@@ -179,10 +179,7 @@ def best_items(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the K = ``count`` highest of ``scores`` (B, V), in descending order, and their items, each (B, K).
 
     Exact: the values are those of ``scores.topk(K)``. Which of equal scores take the last places is the same in every
-    run and otherwise undefined. K is at most V.
-
-    Raises:
-        ScoresNotNumbersError: scores are NaN (seen on a CPU only).
+    run and otherwise undefined. K is at most V. Raise ScoresNotNumbersError if scores are NaN (seen on a CPU only).
 
     >>> best_items(torch.tensor([[0.5, 0.9, 0.5, 0.1]]), 2)
     (tensor([[0.9000, 0.5000]]), tensor([[2, 1]]))

@@ -41,8 +41,7 @@ def new_ranker(
 ) -> Ranker:
     """Return a language model with fresh LoRA matrices, which change nothing yet.
 
-    Raises:
-        InputError: the model cannot be had, or has no layers called as ``lora.modules`` says.
+    Raise InputError if the model cannot be had, or has no layers called as ``lora.modules`` says.
     """
     tokenizer, base = _base(language_model_folder(source, cache_dir), quantization, device)
     config = LoraConfig(
@@ -67,8 +66,7 @@ def load_ranker(
 ) -> Ranker:
     """Return the ranker of an adapter folder.
 
-    Raises:
-        InputError: the language model cannot be had, or the adapter is damaged or of another model.
+    Raise InputError if the language model cannot be had, or the adapter is damaged or of another model.
     """
     tokenizer, base = _base(language_model_folder(facts.source, cache_dir), facts.quantization, device)
     _check_adapter(folder)

@@ -72,8 +72,7 @@ class AlignmentTask:
 def align(ranker: Ranker, task: AlignmentTask, folder: Path, on_point: Callable[[Point], None]) -> Trained:
     """Train a trainable ranker; see :class:`ValidationCallback` for the other arguments.
 
-    Raises:
-        InputError: the checkpoint is of another training, the model cannot be aligned, or the loss became NaN.
+    Raise InputError if the checkpoint is of another training, the model cannot be aligned, or the loss became NaN.
     """
     callback = ValidationCallback(folder, _identity(ranker, task), on_point)
     with _quiet():

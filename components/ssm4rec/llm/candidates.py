@@ -47,8 +47,7 @@ def ranking_task(
 ) -> RankingTask:
     """Draw at most so many users whose target was found (0: all of them), and the shuffled order of their candidates.
 
-    Raises:
-        InputError: the candidates are of another split, or the retriever found no target at all.
+    Raise InputError if the candidates are of another split, or the retriever found no target at all.
     """
     if candidates.split != split:
         raise InputError(

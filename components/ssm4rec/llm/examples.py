@@ -34,7 +34,7 @@ class Example:
 def draw_examples(
     dataset: SequenceDataset, count: int, negatives: int, hard: float, retrieved: Int32s, seed: int
 ) -> Iterator[Example]:
-    """Yield training prompts.
+    """Yield training prompts; raise InputError if no user has two training items, or the catalog is too small.
 
     Args:
         dataset: only training items are shown or asked for.
@@ -44,9 +44,6 @@ def draw_examples(
         retrieved: items that a retriever gave to any users, each as often as it gave it: common ones come often. Those
             of one user would tell which of them is not the held-out item.
         seed: decides everything.
-
-    Raises:
-        InputError: no user has two training items, or the catalog is too small.
     """
     rng = numpy.random.default_rng([seed, 0x45584D])
     later = dataset.trained()

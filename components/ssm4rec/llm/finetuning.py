@@ -53,8 +53,7 @@ def finetune(
 ) -> Trained:
     """Train a ranker with fresh LoRA matrices; see :class:`ValidationCallback` for the other arguments.
 
-    Raises:
-        InputError: the checkpoint is of another training, or the loss became NaN.
+    Raise InputError if the checkpoint is of another training, or the loss became NaN.
     """
     trainer = _RankerTrainer(ranker, task, ValidationCallback(folder, identity, on_point, task.settings.patience))
     try:

@@ -65,8 +65,7 @@ def new_generator(
 ) -> Generator:
     """Return the language model that a training begins with, in float32.
 
-    Raises:
-        InputError: the model cannot be had, or reads less text than the recipe's prompts and queries need.
+    Raise InputError if the model cannot be had, or reads less text than the recipe's prompts and queries need.
     """
     needed = recipe.prompt.maximum_tokens + recipe.search.new_tokens
     if recipe.source.startswith(SCRATCH):
@@ -95,9 +94,8 @@ def write_generator(folder: Path, generator: Generator, facts: GeneratorFacts) -
 def load_generator(folder: Path, recipe: GeneratorRecipe, device: torch.device) -> Generator:
     """Return the generator of a folder, ready to generate.
 
-    Raises:
-        InputError: its files are missing or damaged, it reads less text than its recipe's prompts and queries need, or
-            a GPU's kernels do not take its sizes.
+    Raise InputError if its files are missing or damaged, it reads less text than its recipe's prompts and queries need,
+    or a GPU's kernels do not take its sizes.
     """
     tokenizer, model = load_both(folder, device)
     _check_length(model, recipe)

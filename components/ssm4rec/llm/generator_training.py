@@ -47,9 +47,8 @@ def train_generator(
 ) -> Trained:
     """Train a float32 model in one process; see :class:`ValidationCallback` for the last two arguments.
 
-    Raises:
-        InputError: nobody has two training items, no user is in the validation split, the checkpoint is of another
-            task, or the loss became NaN.
+    Raise InputError if nobody has two training items, no user is in the validation split, the checkpoint is of another
+    task, or the loss became NaN.
     """
     identity = task.identity()
     del identity["dataset"]  # what the data are called decides nothing: their fingerprint says which they are

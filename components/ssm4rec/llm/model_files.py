@@ -71,8 +71,7 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 def read_model_config(folder: Path) -> PreTrainedConfig:
     """Return a model folder's configuration, whose sizes are those of the weights.
 
-    Raises:
-        InputError: config.json, or a file of weights, is damaged, or they are of two models.
+    Raise InputError if config.json, or a file of weights, is damaged, or they are of two models.
     """
     path = folder / "config.json"
     check_json(folder, path.name, "generation_config.json", "model.safetensors.index.json")

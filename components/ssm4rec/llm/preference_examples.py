@@ -55,10 +55,8 @@ def preference_set(
 ) -> PreferenceSet:
     """Write every pair as an example and hold out the pairs of some users.
 
-    At least those of one user are held out; a prompt has fewer negatives where the catalog has no more.
-
-    Raises:
-        InputError: the pairs are of one user alone, or a prompt does not fit (:meth:`RankingPrompts.tokens`).
+    At least those of one user are held out; a prompt has fewer negatives where the catalog has no more. Raise
+    InputError if the pairs are of one user alone, or a prompt does not fit (:meth:`RankingPrompts.tokens`).
     """
     rng = numpy.random.default_rng([seed, 0x4F52504F])
     order = rng.permutation(len(pairs))

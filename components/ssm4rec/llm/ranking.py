@@ -34,6 +34,8 @@ def letter_logits(
 ) -> Floats:
     """Return the logits of letters after each prompt.
 
+    Raise ScoresNotNumbersError if a logit is NaN or infinite: no rival would be above a target of NaN.
+
     Args:
         model: a decoder with a key-value cache, such as Llama.
         users: n users' prompts, as many for each of them: o.
@@ -42,9 +44,6 @@ def letter_logits(
 
     Returns:
         Shape (n, o, k).
-
-    Raises:
-        ScoresNotNumbersError: a logit is NaN or infinite. No rival would be above a target of NaN.
     """
     was_training = model.training
     model.eval()  # type: ignore[no-untyped-call] # transformers leaves it untyped

@@ -73,8 +73,7 @@ def may_change(source: str) -> bool:
 def source_state(source: str) -> str:
     """Return the state of a source: of the files of a folder, here or in a store, or else the source itself.
 
-    Raises:
-        InputError: there is no language model, or the store cannot be asked.
+    Raise InputError if there is no language model, or the store cannot be asked.
     """
     if source.startswith("s3://"):
         return files_state((f"{key} {tag}", size) for key, size, tag in list_objects(source))

@@ -101,8 +101,7 @@ class ValidatedTrainer(Trainer, ABC):
     def run(self) -> Trained:
         """Train to the end, from the newest checkpoint if there is one; the model gets the best weights.
 
-        Raises:
-            InputError: the checkpoint is of another training, or the training diverged.
+        Raise InputError if the checkpoint is of another training, or the training diverged.
         """
         callback, on_gpu = self.callback, self.args.device.type == "cuda"
         if on_gpu:

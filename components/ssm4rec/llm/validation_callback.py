@@ -83,8 +83,7 @@ class ValidationCallback(TrainerCallback):
     def resume(self) -> Path | None:
         """Take up the newest checkpoint and return its folder, None if there is none.
 
-        Raises:
-            InputError: it is of another training, of an earlier version, or damaged.
+        Raise InputError if it is of another training, of an earlier version, or damaged.
         """
         shutil.rmtree(self.folder / WRITING, ignore_errors=True)  # left by a process that was killed
         found = [path.parent for path in self.folder.glob(f"checkpoint-*/{_PROGRESS}")]

@@ -88,14 +88,13 @@ class ServingRecommender(Recommender):
     ) -> tuple[ServingState, Tensor]:
         """Add one event per user; return the new state and the scores (B, V) of items 1..V as the next.
 
+        Raise ValueError if an event is missing between the state and this one; names the first such row.
+
         Args:
             state: of B users; left as it is.
             items: (B,).
             sequence_numbers: (B,), of these events; None: they are the next. An event that was read already changes
                 nothing, and the scores are those after the last event read.
-
-        Raises:
-            ValueError: an event is missing between the state and this one; names the first such row.
         """
         if sequence_numbers is None:
             after = self.advance(state, items)
@@ -196,11 +195,7 @@ def save_state(path: Path, state: ServingState, owner: str) -> None:
 
 
 def load_state(path: Path, owner: str, device: torch.device) -> ServingState:
-    """Read a state back.
-
-    Raises:
-        InputError: there is none, it is damaged, or it belongs to another model.
-    """
+    """Read a state back; raise InputError if there is none, it is damaged, or it belongs to another model."""
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             stored = json.loads(file.metadata()["owner"])

@@ -23,11 +23,7 @@ MODELS: Final = tuple(CONFIGS)
 
 
 def config_class(name: str) -> "type[RecommenderConfig]":
-    """Return the configuration of the model called ``name``.
-
-    Raises:
-        ValueError: there is no such model.
-    """
+    """Return the configuration of the model called ``name``; raise ValueError if there is no such model."""
     if name not in CONFIGS:
         raise ValueError(f"there is no model called {name!r}")
     module, _, found = CONFIGS[name].partition(".")
@@ -37,7 +33,6 @@ def config_class(name: str) -> "type[RecommenderConfig]":
 def config_from_json(name: str, document: dict[str, Any]) -> "RecommenderConfig":
     """Return the configuration that ``dataclasses.asdict`` turned into ``document``, for the model called ``name``.
 
-    Raises:
-        ValueError: there is no such model, or a field is missing, unknown or not of its type.
+    Raise ValueError if there is no such model, or a field is missing, unknown or not of its type.
     """
     return checked(document, config_class(name))

@@ -81,10 +81,8 @@ def backend_of(operator: str, device: torch.device) -> Computes:
 def accepted(operator: str, beyond: str) -> bool:
     """Return whether the kernel of an operator takes the tensors at hand; if not, that is logged once.
 
-    ``beyond`` says in words what of them it does not take; empty: it takes them.
-
-    Raises:
-        MissingKernelError: it does not, and ``fused`` was asked for.
+    ``beyond`` says in words what of them it does not take; empty: it takes them. Raise MissingKernelError if it does
+    not, and ``fused`` was asked for.
     """
     if not beyond:
         return True

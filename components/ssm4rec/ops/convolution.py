@@ -63,6 +63,8 @@ def causal_convolution_sequential(
 def centred_convolution(x: Tensor, weight: Tensor, bias: Tensor, segments: Tensor | None = None) -> Tensor:
     """Convolve each channel over time; output t sees inputs t - R .. t + R of its own segment, zeros outside it.
 
+    Raise ValueError if W is even, so that no step is in the middle.
+
     Args:
         x: (B, L, C).
         weight: (C, W); column R multiplies the present step, the columns after it the steps ahead.
@@ -71,9 +73,6 @@ def centred_convolution(x: Tensor, weight: Tensor, bias: Tensor, segments: Tenso
 
     Returns:
         The outputs (B, L, C).
-
-    Raises:
-        ValueError: W is even, so that no step is in the middle.
     """
     if weight.shape[1] % 2 == 0:
         raise ValueError(f"a centred convolution has an odd width, not {weight.shape[1]}")

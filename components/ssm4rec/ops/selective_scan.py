@@ -32,7 +32,7 @@ def selective_scan(
     """Evaluate the map by the backend that ``ops.backend`` names.
 
     The CPU kernel computes in float32 and the CUDA kernel knows neither segments nor an initial state: what is beyond
-    them takes the torch form.
+    them takes the torch form. Raise ValueError if shapes do not fit together.
 
     Args:
         x: inputs, (B, L, E).
@@ -46,9 +46,6 @@ def selective_scan(
     Returns:
         Outputs (B, L, E), and the state after the last position (B, E, N). Gradients flow from both; the CUDA kernel
         has none from the state, and a backward that wants one raises NotImplementedError.
-
-    Raises:
-        ValueError: shapes do not fit together.
     """
     check_shapes(x, dt, A, b, c, segments, initial_state)
     form: Callable[..., tuple[Tensor, Tensor]]

@@ -55,10 +55,7 @@ def selective_scan_native(
 
     Args and returns: as ``selective_scan``, all of float32 on the CPU but ``segments``. A may be (E, 1), too: the same
     rate for all N numbers of a channel's state, at a fraction of the time. ``variant``, of the kernel, is below
-    ``VARIANTS``.
-
-    Raises:
-        MemoryError: there is no memory for the kernel's own arrays.
+    ``VARIANTS``. Raise MemoryError if there is no memory for the kernel's own arrays.
     """
     starts = None if segments is None else segment_starts(segments)
     outputs: tuple[Tensor, Tensor] = _SelectiveScan.apply(x, dt, A, b, c, starts, initial_state, variant)  # type: ignore[no-untyped-call]

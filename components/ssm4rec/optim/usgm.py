@@ -53,15 +53,14 @@ class USGM(Optimizer):
     ) -> None:
         """Take the weights, as they are at the first step, as the ball's centre.
 
+        Raise ValueError for a setting out of its range.
+
         Args:
             params: as for every torch optimizer; groups may set ``weight``.
             diameter: D.
             weight: of a group, see above.
             initial_rate: 1 / H of the first step; 0: the first step goes to the ball's surface, as published.
             average: keep the mean of all iterates after x0; ``eval()`` and ``train()`` change it for the weights.
-
-        Raises:
-            ValueError: a setting out of its range.
         """
         if not (math.isfinite(diameter) and diameter > 0):
             raise ValueError(f"USGM: diameter is a number above 0, not {diameter}")

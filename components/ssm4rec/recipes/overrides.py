@@ -19,12 +19,11 @@ _KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number"
 def override(recipe: R, pairs: str) -> R:
     """Return the recipe with pairs such as ``training.epochs=3,model.mixer.d_state=16`` applied one by one.
 
+    Raise InputError if a pair names no field, or its value does not fit.
+
     Args:
         recipe: a dataclass; its fields are numbers, texts and dataclasses of such.
         pairs: separated by commas; a dotted name leads to a field at any depth.
-
-    Raises:
-        InputError: a pair names no field, or its value does not fit.
     """
     names = [field.name for field in dataclasses.fields(recipe)]  # type: ignore[arg-type] # a dataclass
     for pair in map(str.strip, filter(None, pairs.split(","))):
@@ -58,8 +57,7 @@ def _pair_of_today(pair: str) -> str:
 def _replace(settings: Any, fields: list[str], text: str) -> Any:
     """Return ``settings`` with the (nested) field set to ``text``, read as the type of the present value.
 
-    Raises:
-        ValueError: there is no such field, or the text does not fit; so does what the configuration itself raises.
+    Raise ValueError if there is no such field, or the text does not fit; so does what the configuration itself raises.
     """
     names = [field.name for field in dataclasses.fields(settings)]
     if fields[0] not in names and (today := FIELDS.get(fields[0])) in names:

@@ -54,9 +54,8 @@ class RankerFiles:
 def gather_language_models(manifest: dict[str, Any], files: RankerFiles, generations: Sequence[Path]) -> LanguageModels:
     """Read the files, check that they belong to the data set and to each other, and return them.
 
-    Raises:
-        InputError: a file of another data set; lists that do not fit each other; a ranker or a generator twice, or
-            without a number that it must have; an aligned ranker without the fine-tuned one, or of other users.
+    Raise InputError for a file of another data set; lists that do not fit each other; a ranker or a generator twice, or
+    without a number that it must have; an aligned ranker without the fine-tuned one, or of other users.
     """
     _check_lengths(files)
     runs: dict[Key, RankerRun] = {}

@@ -91,8 +91,7 @@ def gather_comparison(
 ) -> Comparison | None:
     """Read the comparison of a study's ``trainings``, every (model, seed); None where there is none.
 
-    Raises:
-        InputError: one of another data set, another split or other models, or without a baseline.
+    Raise InputError for one of another data set, another split or other models, or without a baseline.
     """
     if path is None:
         return None

@@ -116,9 +116,8 @@ class RankedFiles:
     def read(self, dataset: SequenceDataset) -> list[tuple[EvaluationSummary, Ranks]]:
         """Read them.
 
-        Raises:
-            InputError: there are not as many of the one as of the other, or a file is not of an evaluation of
-                ``dataset``.
+        Raise InputError if there are not as many of the one as of the other, or a file is not of an evaluation of
+        ``dataset``.
         """
         if len(self.evaluations) != len(self.ranks):
             number = plural(len(self.ranks), "file")

@@ -33,13 +33,12 @@ STUDY: Final = "study"
 def whole_folder(target: Path, stage: str, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary folder next to ``target`` that becomes ``target`` when the block succeeds, else is removed.
 
+    Raise InputError if ``target`` is something else, or another process is writing it.
+
     Args:
         target: missing, an empty folder, or one that ``stage`` wrote earlier.
         stage: that writes it.
         shared: several processes may write it, as in a cache of downloads; the first one's stays.
-
-    Raises:
-        InputError: ``target`` is something else, or another process is writing it.
     """
     target = target.absolute()
     refuse_foreign_folder(target, stage)
@@ -63,12 +62,11 @@ def whole_folder(target: Path, stage: str, shared: bool = False) -> Iterator[Pat
 def whole_file(target: Path, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary file, empty, next to ``target`` that replaces ``target`` when the block succeeds.
 
+    Raise InputError if ``target`` is something else, or another process is writing it.
+
     Args:
         target: missing, or a regular file.
         shared: several processes may write it at the same time, as in a cache of downloads; the last one's stays.
-
-    Raises:
-        InputError: ``target`` is something else, or another process is writing it.
     """
     target = target.absolute()
     refuse_other_than_file(target)
@@ -116,10 +114,8 @@ def held_by_this_process(
 ) -> Iterator[None]:
     """Make a folder and keep other processes that call this out of it while the block runs.
 
-    What was made and is still empty when the block ends is removed: what is refused leaves no folder.
-
-    Raises:
-        InputError: another process holds it; ``refusal`` says so of the folder.
+    What was made and is still empty when the block ends is removed: what is refused leaves no folder. Raise InputError
+    if another process holds it; ``refusal`` says so of the folder.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     make_folder(folder)

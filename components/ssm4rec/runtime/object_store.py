@@ -26,10 +26,8 @@ READ_SECONDS = 60
 def s3_client(attempts: int) -> Any:
     """Return a client of its own, which tries each request so often in all.
 
-    boto3's default session is not for several threads and remembers old credentials.
-
-    Raises:
-        InputError: the environment names no address of a store.
+    boto3's default session is not for several threads and remembers old credentials. Raise InputError if the
+    environment names no address of a store.
     """
     # Amazon gives every bucket a host name of its own; other stores (SeaweedFS, MinIO) mostly do not.
     own_endpoint = "AWS_ENDPOINT_URL_S3" in os.environ or "AWS_ENDPOINT_URL" in os.environ
@@ -55,8 +53,7 @@ def split_s3_address(address: str) -> tuple[str, str]:
     >>> split_s3_address("s3://bucket/studies/monday/")
     ('bucket', 'studies/monday')
 
-    Raises:
-        InputError: it is no such address.
+    Raise InputError if it is no such address.
     """
     parts = urlsplit(address)
     if parts.scheme != "s3" or not parts.netloc:
@@ -72,11 +69,10 @@ def split_s3_address(address: str) -> tuple[str, str]:
 def upload(files: Iterable[Path], folder: Path, address: str) -> int:
     """Copy files of a folder to the same places below ``address``, s3://bucket/prefix; large ones go in parts.
 
+    Raise InputError if the store cannot be reached or refuses; says at which file, and why.
+
     Returns:
         How many were copied. A file that is there already, no older and of the same size, is not.
-
-    Raises:
-        InputError: the store cannot be reached or refuses; says at which file, and why.
     """
     bucket, prefix = split_s3_address(address)
     with _answering(address):
@@ -98,8 +94,7 @@ def upload(files: Iterable[Path], folder: Path, address: str) -> int:
 def list_objects(address: str) -> list[tuple[str, int, str]]:
     """Return key below the prefix, size and ETag of every object below ``address``, in the order of the keys.
 
-    Raises:
-        InputError: nothing lies there, or the store cannot be reached or refuses.
+    Raise InputError if nothing lies there, or the store cannot be reached or refuses.
     """
     bucket, prefix = split_s3_address(address)
     with _answering(address):
@@ -130,10 +125,8 @@ def _entries(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
 def download(address: str, folder: Path) -> None:
     """Copy what lies below ``address``, s3://bucket/prefix, into a folder, which is made if need be.
 
-    What is there already, of the same size and no older, stays.
-
-    Raises:
-        InputError: nothing lies there, the store cannot be reached or refuses, or a name would leave the folder.
+    What is there already, of the same size and no older, stays. Raise InputError if nothing lies there, the store
+    cannot be reached or refuses, or a name would leave the folder.
     """
     bucket, prefix = split_s3_address(address)
     with _answering(address):

@@ -222,8 +222,7 @@ class SettingsParser(StageParser):
     def by_names_of_today(self, arguments: Sequence[str]) -> list[str]:
         """Return arguments with today's names of their flags, and warn of the others.
 
-        Raises:
-            InputError: a flag is there under both names.
+        Raise InputError if a flag is there under both names.
         """
         old_flags, given = self.old_flags, {argument.partition("=")[0] for argument in arguments}
         for flag, today in old_flags.items():

@@ -46,8 +46,7 @@ R = TypeVar("R", RankerRecipe, GeneratorRecipe)
 def with_source(recipe: R, source: str) -> R:
     """Return a recipe with the language model that ``--language-model`` names, as it is if that is empty.
 
-    Raises:
-        InputError: it is no source of a language model.
+    Raise InputError if it is no source of a language model.
     """
     if not source:
         return recipe

@@ -92,8 +92,7 @@ class _Given:
 def check_paths(actions: Iterable[argparse.Action], options: argparse.Namespace) -> None:
     """Check all paths of a command line.
 
-    Raises:
-        InputError: an output cannot be written, or would destroy something.
+    Raise InputError if an output cannot be written, or would destroy something.
     """
     given = defaultdict(list)
     for path in chain.from_iterable(_given(action, options) for action in actions):

@@ -77,8 +77,7 @@ def save_checkpoint(
 def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, optimizer: Optimizer) -> Progress:
     """Bring model and optimizer to where the checkpoint in ``folder`` left them; without one, start from nothing.
 
-    Raises:
-        InputError: the checkpoint is of another training (names the first difference) or is damaged.
+    Raise InputError if the checkpoint is of another training (names the first difference) or is damaged.
     """
     path = folder / FILE_NAME
     if not path.exists():

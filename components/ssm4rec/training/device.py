@@ -18,9 +18,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device for ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
 
     On a CPU, freed memory is kept; on a GPU, float32 is float32 until :func:`choose_float32_products` says otherwise.
-
-    Raises:
-        InputError: ``cuda`` was asked for (in SSM4REC_DEVICE, too) and is not there.
+    Raise InputError if ``cuda`` was asked for (in SSM4REC_DEVICE, too) and is not there.
     """
     there = name != "cpu" and torch.cuda.is_available()
     if name == "auto" and os.environ.get(DEVICE_VARIABLE) == "cuda" and not there:
@@ -79,8 +77,7 @@ def _keep_freed_memory() -> None:
 def choose_kernels(name: str, device: torch.device) -> None:
     """Choose the backend of all operators, one of ``names.KERNELS``.
 
-    Raises:
-        InputError: ``fused`` was asked for and a kernel is missing.
+    Raise InputError if ``fused`` was asked for and a kernel is missing.
     """
     try:
         choose_backend(cast("Backend", name), device)

@@ -78,8 +78,7 @@ class Distributed:
 def choose_precision(name: str, device: torch.device) -> Precision:
     """Return the precision for ``auto`` (bf16 on a GPU, else fp32) or one of the names.
 
-    Raises:
-        InputError: tf32 was asked for on a CPU.
+    Raise InputError if tf32 was asked for on a CPU.
     """
     if name == "auto":
         return "bf16" if device.type == "cuda" else "fp32"
@@ -97,11 +96,10 @@ def check_processes(count: int, device: torch.device) -> None:
 def run_processes(module: str, arguments: list[str], count: int, device: torch.device) -> int:
     """Run a module in ``count`` processes of this machine that find each other, as torchrun does.
 
+    Raise InputError if there are fewer GPUs than processes, or one was ended by a signal.
+
     Returns:
         0, or the exit status of the first process that failed; its own message is on stderr.
-
-    Raises:
-        InputError: there are fewer GPUs than processes, or one was ended by a signal.
     """
     check_processes(count, device)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
@@ -140,10 +138,8 @@ def is_one_of_several() -> bool:
 def process_group(distributed: Distributed) -> Iterator[Distributed]:
     """Yield it as one of torchrun's processes, if torchrun started this one; set its number format.
 
-    TF32 is off unless asked for, in torch and in the kernels.
-
-    Raises:
-        InputError: ``--kernels fused``, and a kernel does not take the model's tensors.
+    TF32 is off unless asked for, in torch and in the kernels. Raise InputError if a kernel does not take the model's
+    tensors, with ``--kernels fused``.
     """
     device, several = distributed.device, is_one_of_several()
     if device.type == "cuda":

@@ -68,8 +68,7 @@ def write_model(
 def read_model(folder: Path) -> StoredModel:
     """Read a model folder.
 
-    Raises:
-        InputError: a file is missing or damaged, or weights and config.json are of two models.
+    Raise InputError if a file is missing or damaged, or weights and config.json are of two models.
     """
     config, weights_path = read_config(folder), folder / MODEL_WEIGHTS
     try:
@@ -96,11 +95,7 @@ def read_model(folder: Path) -> StoredModel:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read a model folder's config.json.
-
-    Raises:
-        InputError: it is missing, or is not the config of a recommender.
-    """
+    """Read a model folder's config.json; raise InputError if it is missing, or is not the config of a recommender."""
     config: dict[str, Any] = read_document(
         folder / MODEL_CONFIG, cast("Any", ModelConfig), "the config of a recommender", "train_recommender"
     )

@@ -93,8 +93,7 @@ class Stepper:
     def take(self, group: list[Batch], rng: torch.Generator) -> Step:
         """Take one step on batches taken together; its gradient is the mean over all their targets.
 
-        Raises:
-            GradientNotFiniteError: USGM met NaN or infinity.
+        Raise GradientNotFiniteError if USGM met NaN or infinity.
         """
         control = self.batch_control
         counts = [int((batch.targets > 0).sum()) for batch in group]

@@ -53,8 +53,7 @@ def run(options: Settings) -> None:
 def _prepare(options: Settings) -> dict[str, Any]:
     """Write the dataset folder, whole or not at all, and return its manifest.
 
-    Raises:
-        InputError: a flag, a file or its content is at fault.
+    Raise InputError if a flag, a file or its content is at fault.
     """
     # The output folder comes first: one that cannot be written is reported before the download, not after it.
     with whole_folder(options.dataset_dir, "prepare_data") as folder:

@@ -44,8 +44,7 @@ def run(options: Settings) -> None:
 def files_of(options: Settings, kind: type) -> Any:
     """Return what was given of what a study's report is written from, an object of the study's ``Files``.
 
-    Raises:
-        InputError: something is given that the study does not have, or missing that it needs.
+    Raise InputError if something is given that the study does not have, or missing that it needs.
     """
     taken = {one.name: one.default for one in fields(kind)}
     for one in described(Settings):

@@ -36,8 +36,7 @@ class Settings(LanguageModelStudy):
     def lists(self) -> Lists:
         """Return the fine-tunings, each optimizer at each of its scales on each seed.
 
-        Raises:
-            InputError: overrides that set what the study sets.
+        Raise InputError for overrides that set what the study sets.
         """
         own = ("optimizer", *(SETTINGS[optimizer] for optimizer in self.optimizers))
         refuse_own_settings("--llm-overrides", self.llm_overrides, {f"finetune.steps.{name}" for name in own})

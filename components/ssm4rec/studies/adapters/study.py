@@ -99,9 +99,8 @@ def late(trial: Curve, name: str) -> float:
 def read_study(files: Files) -> AdapterStudy:
     """Return the study of these adapter folders and learning curves.
 
-    Raises:
-        InputError: none or not as many of each; of several data sets, language models or recipes; one twice; a learning
-            curve has no losses, or is not of the adapter in its place.
+    Raise InputError for none or not as many of each; several data sets, language models or recipes; one twice; a
+    learning curve without losses, or not of the adapter in its place.
     """
     counts = len(files.adapters), len(files.curves)
     if not counts[0] or counts[0] != counts[1]:

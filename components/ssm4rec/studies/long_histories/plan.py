@@ -57,8 +57,7 @@ class Settings(NamedStudy, RecommenderStudy):
     def lists(self) -> Lists:
         """Return every model at every window.
 
-        Raises:
-            InputError: fewer than two windows, or overrides that set what the study sets.
+        Raise InputError for fewer than two windows, or overrides that set what the study sets.
         """
         if len(self.lengths) < 2:
             raise InputError(

@@ -112,8 +112,7 @@ def gather_long_histories(
 ) -> LongHistoryStudy:
     """Check that everything belongs together, compare windows, and return the study.
 
-    Raises:
-        InputError: files that do not belong together, no two windows of any model, or no sweep.
+    Raise InputError for files that do not belong together, no two windows of any model, or no sweep.
     """
     for evaluation, ranks in evaluated:
         check_ranks(evaluation, ranks)

@@ -62,10 +62,8 @@ class Settings(NamedStudy, RecommenderStudy):
     def lists(self) -> Lists:
         """Return the sweep: each model, optimizer and scale, on seed 0 with fixed batches.
 
-        When it is done, ``choose_settings`` lists the trainings of the comparison.
-
-        Raises:
-            InputError: overrides that set what the study sets.
+        When it is done, ``choose_settings`` lists the trainings of the comparison. Raise InputError for overrides that
+        set what the study sets.
         """
         own = ("optimizer", "batch_control", *(SCALE_SETTINGS[optimizer] for optimizer in self.optimizers))
         refuse_own_settings("--overrides", self.overrides, {f"training.{name}" for name in own})
@@ -91,8 +89,7 @@ def comparison(
 ) -> list[dict[str, Any]]:
     """Return a training for each model and optimizer of a sweep at its best scale, batch control and seed.
 
-    Raises:
-        InputError: there are no curves.
+    Raise InputError if there are no curves.
     """
     best = best_scales(curves)
     if not best:

@@ -115,9 +115,8 @@ def read_study(files: Files) -> OptimizerStudy:
 def gather_optimizers(sweep: Sequence[Curve], comparison: Sequence[Curve]) -> OptimizerStudy:
     """Return the study of these trainings.
 
-    Raises:
-        InputError: none were compared, they are of several data sets, one is there twice, or one with
-            fixed batches is of an optimizer that the sweep did not try.
+    Raise InputError if none were compared, they are of several data sets, one is there twice, or one with fixed batches
+    is of an optimizer that the sweep did not try.
     """
     trials: dict[tuple[str, str, float], Curve] = {}
     curves: dict[Method, dict[int, Curve]] = {}

@@ -192,9 +192,8 @@ def gather_reproduction(
 ) -> Reproduction:
     """Check that everything belongs together and compares with the published figures, and return the study.
 
-    Raises:
-        InputError: another data set, split or order of events than the published figures are of; files that do not
-            belong together.
+    Raise InputError for another data set, split or order of events than the published figures are of; files that do not
+    belong together.
     """
     check_comparable(manifest)
     for evaluation, ranks in evaluated:
