@@ -45,13 +45,9 @@ class Value:
 
 @dataclass
 class StageCommand:
-    """A stage as the pipeline will call it; files of other stages are placeholders in it.
+    """A stage as the pipeline will call it; files of other stages are placeholders in its ``arguments``.
 
-    Attributes:
-        pipeline: its name, such as ``orpo-study``.
-        stage: its name, such as ``train_recommender``.
-        arguments: its command line.
-        origins: the pipeline's parameter behind each flag, where there is one.
+    ``origins`` has the pipeline's parameter behind each flag, where there is one.
     """
 
     pipeline: str
@@ -65,10 +61,7 @@ def check_study(package: Path, arguments: Mapping[str, Any], *, here: bool) -> N
 
     Raise InputError for the first argument at fault, in one line that names the study's flag.
 
-    Args:
-        package: the compiled pipeline.
-        arguments: of the pipeline.
-        here: the stages will run as processes of this machine, which must have what they need.
+    ``here``: the stages will run as processes of this machine, which must have what they need.
     """
     commands: dict[tuple[str, ...], StageCommand] = {}
     for command in stage_commands(package, arguments):

@@ -94,8 +94,6 @@ def put(task: PipelineTask, place: Place, pool: Any, tolerations: Any, gpus: Any
     """Give a task its place.
 
     Args:
-        task: the task.
-        place: where it runs.
         pool: node labels, a pipeline parameter, so that the pool is chosen at submission.
         tolerations: of the pool's taints, also a parameter, of a list.
         gpus: how many of one node, a pipeline parameter of text: from a number KFP's backend (2.17.0) reads no limit,

@@ -96,8 +96,7 @@ class Package:
     """How a pipeline differs from what its study's settings say.
 
     Attributes:
-        name: of the pipeline; empty: of the study's package.
-        description: of the pipeline; empty: the settings'.
+        name, description: of the pipeline; empty: of the study's package and the settings'.
         defaults: of parameters.
         left_out: parameters of lists and settings that it goes without.
     """
@@ -119,11 +118,9 @@ def study_pipeline(
 ) -> Any:
     """Return a study's pipeline.
 
-    Args:
-        arrange: makes the tasks.
-        settings: the study's; each that is not planned is a parameter.
-        lists: what the pipeline loops over, and what each is; proposed is what the settings plan by themselves.
-        package: what is special in it; ``arrange`` sees None for what it goes without.
+    Each setting that is not planned is a parameter. ``lists`` are what the pipeline loops over, and what each is;
+    proposed is what the settings plan by themselves. ``arrange`` makes the tasks, and sees None for what the package
+    goes without.
     """
     flags = {
         one.name: PipelineParameter(one.as_argument(one.default), one.note.help, one.component_type)

@@ -35,7 +35,6 @@ class Progress:
 
     Attributes:
         tasks: of the study; 0 until they are counted, and then nothing is numbered.
-        stream: where to, a terminal or not.
         and_more: it will have further tasks, on which one of them decides.
     """
 

@@ -45,11 +45,7 @@ _WAKING_SECONDS: Final = 0.5
 
 @dataclass
 class _Stages:
-    """Stages that run, and how they end with this process.
-
-    Attributes:
-        ending: a signal that ends this process has arrived: no further stage is to start.
-    """
+    """Stages that run, and how they end with this process; ``ending``: a signal has arrived, no further one starts."""
 
     ending: bool = field(default=False, init=False)
     _asked: "SimpleQueue[bool]" = field(default_factory=SimpleQueue, init=False)
@@ -156,9 +152,8 @@ class HostProcesses(_Stages):
 class Containers(_Stages):
     """Every stage is a container of its image in the engine that DOCKER_HOST names (or the usual socket).
 
-    Attributes:
-        folder: the study's; mounted at the same path, and whose owner the stages run as.
-        readable: files and folders outside of it that stages read, such as the events.
+    The study's ``folder`` is mounted at the same path, and its owner is whom the stages run as; ``readable`` are files
+    and folders outside of it that stages read, such as the events.
     """
 
     folder: Path

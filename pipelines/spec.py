@@ -52,7 +52,6 @@ class Loop:
     Attributes:
         parameter: the pipeline's, of the list that it goes over; "" where a task makes the list.
         entry: what an entry of the list is called in the loop.
-        tasks: of the loop, by name.
     """
 
     parameter: str

@@ -19,13 +19,9 @@ PLANS: Final[dict[str, type[StudySettings]]] = {name: module_of(name, "plan").Se
 
 
 class StudyParser(SettingsParser):
-    """The command line of a study, and of what is done with it; it wins over a file of parameters.
+    """The command line of a study, and of what is done with it (``further``); it wins over a file of parameters.
 
-    Args:
-        module: that is run.
-        study: its name.
-        further: settings of what is done with it.
-        here: it runs on this machine: its folders are looked at; a cluster's cannot be seen from here.
+    ``here``: it runs on this machine: its folders are looked at; a cluster's cannot be seen from here.
     """
 
     def __init__(self, module: str, study: str, further: type, *, here: bool) -> None:

@@ -26,10 +26,8 @@ def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bo
 
     Raise InputError if nothing is at an address.
 
-    Args:
-        arguments: of the pipeline.
-        say: shows a line to the user: what cannot be told.
-        here: the stages run on this machine; otherwise what cannot be seen from it stops nothing.
+    ``say`` shows what cannot be told to the user. ``here``: the stages run on this machine; otherwise what cannot be
+    seen from it stops nothing.
     """
     cache_dir = cache_folder(arguments.get("cache_dir", ""))
     asked = SourceOptions(

@@ -60,9 +60,7 @@ def read_document(path: Path, kind: type[T], what: str, made_by: str) -> T:
 class Document:
     """What a JSON file between stages holds, as an object: a frozen dataclass that inherits from this.
 
-    Class arguments:
-        what: it is, such as ``the metrics.json of an evaluation``.
-        made_by: the stage that writes it.
+    Of the class: ``what`` it is, such as ``the metrics.json of an evaluation``, and ``made_by`` which stage.
     """
 
     _what: ClassVar[str]

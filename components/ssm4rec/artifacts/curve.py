@@ -131,12 +131,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """A learning curve.
-
-    Attributes:
-        training: whose it is.
-        series: the values of each number by step, in the order of the steps, by split and name.
-    """
+    """A learning curve; ``series`` are the values of each number by step, in that order, by split and name."""
 
     training: Training
     series: dict[tuple[Split, str], dict[int, float]]

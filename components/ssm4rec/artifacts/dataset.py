@@ -55,7 +55,6 @@ class SequenceDataset:
     """All users' item sequences as views of one Arrow buffer.
 
     Attributes:
-        name: the dataset's name.
         fingerprint: identifies the sequences and the splits; models remember it.
         item_count: V; item ids run from 1 to V, 0 is padding.
         items: all sequences one after the other.

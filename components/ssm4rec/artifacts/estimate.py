@@ -36,7 +36,6 @@ class Estimate:
     """A value and its 95% interval.
 
     Attributes:
-        value: the estimate.
         low, high: bounds of the interval; nan where there is none, as of a single seed (in no file).
         n: the independent observations it is made of: users, seeds or timed samples.
     """

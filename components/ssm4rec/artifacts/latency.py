@@ -106,10 +106,8 @@ class LatencyResult(Timed):
     Attributes:
         users: of a sample.
         samples: that were timed, outliers too.
-        outliers: of them.
-        mean: per user, over all samples.
+        mean, median: per user, over all samples.
         mean_without_outliers: per user; the interval knows that the outliers were found in the same samples.
-        median: per user, over all samples.
         request_p50, request_p95, request_p99: of a request of ``batch`` users (those with fewer are left out): what
             each of its users waits.
         users_per_second: users through the sum of the times.
@@ -188,11 +186,7 @@ class _Machine(TypedDict):
 
 @dataclass(frozen=True)
 class LatencySummary(Document, what="the latency.json of a measurement", made_by="measure_latency"):
-    """Everything the report needs to know of one measurement: latency.json as an object.
-
-    Attributes:
-        failure: why nothing was measured and there are no results; "" where there are.
-    """
+    """latency.json as an object; ``failure``: why nothing was measured and there are no results, "" where there are."""
 
     dataset: str
     fingerprint: str

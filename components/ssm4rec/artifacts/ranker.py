@@ -49,9 +49,7 @@ class RankerFacts:
     Attributes:
         source, quantization: of the language model.
         stage: that wrote the folder, finetune_llm or align_llm.
-        dataset, fingerprint: of the data set.
         retriever: whose candidates validated it.
-        recipe, seed, profile, label: of the training.
         training: figures of how it went.
     """
 

@@ -70,10 +70,7 @@ class BadRows:
 
         Raise InputError if a row is bad and is not to be dropped.
 
-        Args:
-            rows: the batch's number of rows.
-            file: its file, for messages.
-            first_row: the number of the batch's first row in it, None where that is not known.
+        ``first_row`` is the number of the batch's first row in its file, None where that is not known.
         """
         good = numpy.ones(rows, dtype=bool)
         for problem in problems:

@@ -99,11 +99,6 @@ def data_set_name(dataset: str, name: str, source: str) -> str:
     cannot be one, is that of a published data set, or cannot be told from the source; or a published data set is given
     another one.
 
-    Args:
-        dataset: the kind of data set, such as ``events`` or ``ml-1m``.
-        name: chosen by a person, or "".
-        source: addresses of the events.
-
     >>> data_set_name("ml-1m", "", ""), data_set_name("events", "", "s3://shop/My%20clicks.csv.gz")
     ('ml-1m', 'My-clicks')
     >>> data_set_name("events", "", "shop/monday.csv, shop/tuesday.csv"), data_set_name("events", "", "shop/*.csv")

@@ -23,10 +23,7 @@ class Sequences:
     Attributes:
         user_ids: the source's ids, in the order of first appearance in time; shape (U,).
         item_ids: entry i is item i + 1; shape (V,).
-        users: user of each event, ascending; shape (events,).
-        items: item 1..V of each event; shape (events,).
-        times: time of each event; shape (events,).
-        ratings: rating or null of each event; shape (events,).
+        users, items, times, ratings: of each event: the user, ascending, the item 1..V, the rating or null; (events,).
         offsets: user u owns events ``offsets[u]:offsets[u + 1]``; shape (U + 1,).
     """
 
@@ -40,11 +37,7 @@ class Sequences:
 
 
 def build_sequences(frame: polars.DataFrame) -> Sequences:
-    """Give dense ids and group by user.
-
-    Args:
-        frame: interactions in time order (columns ``user``, ``item``, ``time``, ``rating``).
-    """
+    """Give dense ids to interactions in time order (``user``, ``item``, ``time``, ``rating``) and group by user."""
     users, user_ids = _dense(frame["user"])
     items, item_ids = _dense(frame["item"])
     # Stable, so that each user's events stay in time order.
@@ -73,11 +66,9 @@ def _dense(ids: polars.Series) -> tuple[Int32s, polars.Series]:
 
 
 def collect_titles(item_ids: polars.Series, titles: Iterable[polars.DataFrame]) -> polars.Series:
-    """Return each item's title or null, shape (V,).
+    """Return the title or null of each item that survived the filters, shape (V,); no other is kept in memory.
 
-    Args:
-        item_ids: the items that survived the filters; no other title is kept in memory.
-        titles: frames with ``item_id`` and ``title``; the first title of an item counts, empty ones do not.
+    ``titles``: frames with ``item_id`` and ``title``; the first title of an item counts, empty ones do not.
     """
     wanted = polars.DataFrame({"item_id": item_ids})
     named = polars.col("title").str.strip_chars() != ""
@@ -91,14 +82,9 @@ def collect_titles(item_ids: polars.Series, titles: Iterable[polars.DataFrame]) 
 def write_dataset(
     folder: Path, name: str, sequences: Sequences, split: Split, titles: polars.Series, manifest: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write the four files into an existing folder.
+    """Write the four files into an existing folder, and return the manifest as written.
 
-    Args:
-        titles: shape (V,).
-        manifest: what the caller knows: sources, settings, filters, split name; counts are added here.
-
-    Returns:
-        The manifest as written.
+    ``manifest``: what the caller knows: sources, settings, filters, split name; counts are added here.
     """
     targets = [(split.validation_position, split.validation_targets), (split.test_position, split.test_targets)]
     mark = fingerprint(sequences.items, sequences.offsets, split.train_length, targets)

@@ -49,9 +49,6 @@ def read_csv_header(
     """Return what the rows look like, names for the columns that tell the wanted ones, and the lines before the rows.
 
     Raise InputError as :func:`read_csv` does, of the beginning of the file.
-
-    Args:
-        replace: as ``streams.open_text`` takes it.
     """
     with open_text(path, form.encoding, replace=replace) as stream:
         start = stream.read(_LONGEST_HEADER)
@@ -82,12 +79,7 @@ class Layout:
 def read_delimited(
     stream: Any, name: str, columns: Sequence[str], layout: Layout, bad_rows: BadRows
 ) -> Iterator[pyarrow.RecordBatch]:
-    """Stream columns of delimited text, all of them as bytes.
-
-    Args:
-        stream: an open binary file in UTF-8.
-        name: the file's name, for messages.
-    """
+    """Stream columns of an open binary file in UTF-8, all of them as bytes; ``name`` is for messages."""
 
     def skip_row(_: pyarrow.csv.InvalidRow) -> str:
         bad_rows.malformed(name)
@@ -125,11 +117,7 @@ def read_delimited(
 
 
 class ColumnError(InputError):
-    """A file lacks a wanted column, or has it several times.
-
-    Attributes:
-        column: its name.
-    """
+    """A file lacks a wanted column, or has it several times."""
 
     def __init__(self, column: str, problem: str) -> None:
         super().__init__(problem)

@@ -36,10 +36,7 @@ class Fetched:
     """A file that lies on this machine.
 
     Attributes:
-        path: where.
         address: where it came from, without secrets.
-        bytes: its size.
-        md5, sha256: hexadecimal.
         checksum: how the file compares with the published checksum.
     """
 
@@ -77,12 +74,7 @@ def fetch(address: str, cache_dir: Path, md5: str | None = None, any_checksum: b
 
     A path or file:// address is used in place. A file in the cache is used again if it is the published one, or, if
     no checksum is published or another is accepted, as long as the server has the same version or cannot be asked.
-    Whatever is used is hashed first, also what was hashed when it was downloaded.
-
-    Args:
-        address: a path, or a file://, http(s):// or s3:// address.
-        md5: the published checksum, or None.
-        any_checksum: accept a file with another checksum.
+    Whatever is used is hashed first, also what was hashed when it was downloaded. ``md5`` is the published checksum.
 
     Raises:
         UnreachableError: it cannot be had from there.

@@ -103,9 +103,7 @@ def order_facts(
 def _in_one_order(tied: numpy.ndarray, users: Int32s, items: Int32s) -> float | None:
     """Return the share of pairs of users that have a pair of items in the same order, among those that can tell.
 
-    Args:
-        tied: event i + 1 ties with event i of the same user, (N - 1,).
-        users, items: (N,).
+    ``tied``: event i + 1 ties with event i of the same user, (N - 1,).
     """
     group = numpy.concatenate([[0], numpy.cumsum(~tied)])  # of each event: ties share a number
     every = max(1, -(-_LAGS * int(tied.sum()) // _MOST_PAIRS))

@@ -27,13 +27,7 @@ NamedBatches = Iterable[tuple[str, Iterator[pyarrow.RecordBatch]]]
 
 @dataclass(frozen=True)
 class Table:
-    """A file to read.
-
-    Attributes:
-        address: where it is.
-        kind: its format.
-        columns: the wanted ones, each with the flag that names it, or "".
-    """
+    """A file to read; the wanted ``columns`` each with the flag that names it, or ""."""
 
     address: str
     kind: str

@@ -49,10 +49,8 @@ def encode(
     Raise InputError if a row is bad and not to be dropped (the message names it), files differ in what their times are,
     an id is spelled in two ways, or there is no event.
 
-    Args:
-        files: names (for messages) and batches that have the columns of ``columns``.
-        time_unit: the unit of numbers in the time column, ``auto`` to tell by their size, file by file.
-        bad_rows: what becomes of bad rows.
+    ``files`` are names (for messages) and batches. ``time_unit`` is that of numbers in the time column; ``auto``: told
+    by their size, file by file.
     """
     reading = _Reading(columns, time_unit, bad_rows)
     name = ""

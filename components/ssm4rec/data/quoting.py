@@ -27,11 +27,8 @@ def with_paired_quotes(
 ) -> Iterator[pyarrow.NativeFile]:
     """Give the same bytes without the lines in which a quote is stray or never closed.
 
-    Reading raises InputError, with the line, if bad rows are refused or the line is the header's.
-
-    Args:
-        stream: delimited text in UTF-8, from its start.
-        name: of the file, for messages.
+    Reading raises InputError, with the line, if bad rows are refused or the line is the header's. ``name`` is for
+    messages.
     """
     with interruptible(_Check(name, kinds, bad_rows).passed) as check:
         yield pyarrow.TransformInputStream(stream, check)
@@ -75,8 +72,7 @@ class _Check:
     def _well_quoted_rows(self, text: bytes, *, final: bool) -> bytes:
         """Return a text up to the end of a row without the lines that have a stray quote, and keep the rest.
 
-        Args:
-            final: whether the file ends with ``text``.
+        ``final``: the file ends with ``text``.
         """
         tail = b""
         if text.endswith(b"\r") and not final:  # half a line end, perhaps
@@ -117,11 +113,7 @@ class _Check:
         self._headed = self._headed or bool(text[start:end].strip())
 
     def _leave_out(self, before: bytes, fault: str) -> None:
-        """Count a line as a bad row, or raise InputError.
-
-        Args:
-            before: what its row has before the stray quote, perhaps in lines above.
-        """
+        """Count a line as a bad row, or raise InputError; its row has ``before`` before the stray quote."""
         self._line += _line_ends(before, 0, len(before))
         message = f"{self._name}, line {self._line}: a quote opens a value{fault}"
         if not self._headed:
@@ -131,12 +123,7 @@ class _Check:
 
 
 def _fault(text: bytes, start: int, *, final: bool) -> str:
-    """Return what is wrong with an open field, or nothing.
-
-    Args:
-        start: of the field, after which no field ends in ``text``.
-        final: whether the file ends with ``text``.
-    """
+    """Return what is wrong with the field at ``start``, which does not end in ``text``, or nothing."""
     if not text.startswith(b'"', start):
         return ""
     closed = _QUOTE_CLOSED.match(text, start)

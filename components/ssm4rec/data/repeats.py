@@ -28,9 +28,7 @@ class TrainingRepeats:
 def repeats(users: Int32s | Int64s, items: Int32s) -> Flags:
     """Return which events are of an item that the user had before.
 
-    Args:
-        users: of the events, each user's in their order, (N,).
-        items: of the events, (N,).
+    ``users`` and ``items`` are of the events, each user's in their order, (N,).
 
     >>> repeats(numpy.array([0, 0, 0, 1, 1]), numpy.array([7, 8, 7, 7, 9])).tolist()
     [False, False, True, False, False]

@@ -37,12 +37,7 @@ class RowKinds:
 
     @classmethod
     def of(cls, sample: bytes, delimiter: str, width: int, wanted: Sequence[int]) -> "RowKinds":
-        """Learn the kinds of wanted columns.
-
-        Args:
-            sample: the file's beginning with its header.
-            wanted: places of columns.
-        """
+        """Learn the kinds of the columns at the ``wanted`` places from a file's beginning with its header."""
         rows: list[list[str]] = []
         # A quote may take in the whole sample: then rows are read as if quotes were letters.
         for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):

@@ -46,10 +46,7 @@ def tested_places(offsets: Int64s, split: Split) -> Int64s:
 def leave_one_out(offsets: Int64s) -> Split:
     """Make each user's last item the test target and the one before it the validation target.
 
-    Users with fewer than three items are for training only.
-
-    Args:
-        offsets: user u owns events ``offsets[u]:offsets[u + 1]``, shape (U + 1,).
+    Users with fewer than three items are for training only. User u owns events ``offsets[u]:offsets[u + 1]``.
 
     >>> split = leave_one_out(numpy.array([0, 4, 6]))  # users with 4 and 2 items
     >>> split.train_length.tolist(), split.validation_position.tolist(), split.test_position.tolist()
@@ -131,9 +128,7 @@ def global_time(
 def _targets(start: Int32s, stop: Int32s, time_target: str, rng: numpy.random.Generator) -> tuple[Int32s, Int32s]:
     """Return the place of each user's first target in a period, -1 for none, and the number of targets, each (U,).
 
-    Args:
-        start: the number of a user's events before the period, (U,).
-        stop: before its end, (U,).
+    ``start`` and ``stop``: how many events a user has before the period, and before its end, (U,).
     """
     present = (stop > start) & (start > 0)
     match time_target:

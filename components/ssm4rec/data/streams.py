@@ -59,10 +59,8 @@ class TextForm:
 def open_text(path: Path, encoding: str = "auto", *, replace: bool = False) -> Iterator[pyarrow.NativeFile]:
     """Open a text file as UTF-8 without a byte order mark.
 
-    UTF-8 is passed on unchecked: columns that nobody reads may hold anything.
-
-    Args:
-        replace: put ``UNDECODABLE`` for bytes that are not text in the encoding, instead of an error.
+    UTF-8 is passed on unchecked: columns that nobody reads may hold anything. ``replace``: put ``UNDECODABLE`` for
+    bytes that are not text in the encoding, instead of an error.
     """
     with ExitStack() as opened:
         stream = opened.enter_context(_decompressed(path))
@@ -83,8 +81,7 @@ def open_text(path: Path, encoding: str = "auto", *, replace: bool = False) -> I
 def open_stream(stream: IO[bytes], *, mark: bool = False) -> Iterator[pyarrow.NativeFile]:
     """Give Arrow an open binary file in UTF-8, such as a member of an archive.
 
-    Args:
-        mark: put ``UNDECODABLE`` where it is not UTF-8: a row that Arrow shows to the handler of bad rows must be text.
+    ``mark``: put ``UNDECODABLE`` where it is not UTF-8: a row that Arrow shows to the handler of bad rows must be text.
     """
     with interruptible(stream.read) as read:
         # Closing it is left to whoever opened it.

@@ -52,10 +52,8 @@ def resolve_times(parts: Sequence[Times], unit: str, where: str, column: str, ba
 
     Raise InputError if the numbers are not times in that unit, or some look like another unit.
 
-    Args:
-        unit: of ``TIME_UNITS``; ``auto``: the one whose range from 1973 to 2200 holds most of the numbers.
-        where: the file, for messages.
-        column: the column's name.
+    ``unit`` is of ``TIME_UNITS``; ``auto``: the one whose range from 1973 to 2200 holds most of the numbers. ``where``
+    and ``column`` are for messages.
 
     >>> resolve_times([Times(numpy.array([978300760]), "number")], "auto", "file", "t", BadRows()).values.tolist()
     [978300760000000]

@@ -43,9 +43,6 @@ def parse_times(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]
 
     Text may hold numbers or ISO 8601 dates and times; those without a zone are read as UTC. Raise InputError if no
     value of the column's type is a time, or the type is too narrow for times.
-
-    Args:
-        name: the column's name, for messages.
     """
     column = plain(column)
     missing = Problem(

@@ -22,9 +22,7 @@ def read_ids(column: pyarrow.Array, name: str, what: str) -> tuple[polars.Series
 
     Raise InputError if no value of the column's type can be an id.
 
-    Args:
-        name: the column's name, for messages.
-        what: ``user id`` or ``item id``.
+    ``name`` of the column and ``what``, ``user id`` or ``item id``, are for messages.
     """
     column = plain(column)
     kind = column.type

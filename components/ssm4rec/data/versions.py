@@ -101,12 +101,9 @@ def find_versions(addresses: Iterable[str], state: State) -> tuple[str, list[str
 
 
 def check_unchanged(version: str, addresses: Iterable[str], state: State) -> None:
-    """Raise InputError where an address is in another state than a version says.
+    """Raise InputError where an address is in another state than a version of :func:`find_versions` says.
 
-    Args:
-        version: of :func:`find_versions`; any other text says nothing.
-        addresses: those of the version, or some of them.
-        state: as :func:`find_versions` was given.
+    Any other text says nothing.
     """
     then = _entries(version)
     if not then:

@@ -17,8 +17,7 @@ def fetch_wheel(requirement: str, sha256: str, cache_dir: Path) -> Path:
 
     Raise InputError if the index does not give this very wheel.
 
-    Args:
-        requirement: ``name==version``.
+    ``requirement`` is ``name==version``.
     """
     name, version = requirement.split("==")
     folder = cache_dir / requirement

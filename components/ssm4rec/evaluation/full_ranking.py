@@ -63,11 +63,8 @@ def full_ranking(
     """Rank the whole catalog for every target of a split.
 
     Args:
-        scorer: gives the scores; sees at most the last ``max_length`` items of a history.
-        dataset: the sequences.
-        split: whose targets are ranked.
-        max_length: of the histories given to the scorer; ``target_windows.py`` has the rule.
-        device: where the scorer computes.
+        scorer: gives the scores, on ``device``.
+        max_length: of the histories given to the scorer, their last items; ``target_windows.py`` has the rule.
         candidate_count: K, the number of best unseen items to return for each user.
         one_pass: the scorer takes the fourth argument: targets of a user that follow one another share rows.
 

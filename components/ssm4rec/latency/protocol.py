@@ -31,16 +31,7 @@ FEWEST_SAMPLES: Final = 5
 
 @dataclass(frozen=True)
 class Protocol:
-    """Sizes of a measurement.
-
-    Attributes:
-        users: of each of the samples, which every model answers.
-        single_users: of a sample at batch 1: the first of its users, where all would take too long.
-        batches: users per request; each is measured. None with lengths: the sweep alone.
-        warm_up: requests answered without a clock before every timed sample.
-        with_replacement: a sample may hold a user twice.
-        lengths: of the histories of the sweep; empty: no sweep.
-    """
+    """Sizes of a measurement, as measure_latency's settings describe them; every model answers the same samples."""
 
     samples: int = SAMPLES
     users: int = USERS

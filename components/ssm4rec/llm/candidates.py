@@ -16,8 +16,7 @@ class RankingTask:
     """n users with their histories and candidates.
 
     Attributes:
-        users: shape (n,).
-        targets: items; shape (n,).
+        users, targets: shape (n,).
         histories: everything before the target, oldest first.
         candidates: in each of ``ORDERS``.
         population: users of the split.

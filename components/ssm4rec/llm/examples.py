@@ -16,14 +16,7 @@ from ssm4rec.runtime.errors import InputError
 
 @dataclass(frozen=True)
 class Example:
-    """One training prompt.
-
-    Attributes:
-        user: whose history it is.
-        history: items, oldest first.
-        candidates: items, in the order shown.
-        place: of the right one among them, from 0.
-    """
+    """One training prompt: a user's items, oldest first, candidates as shown, and the right one's place, from 0."""
 
     user: int
     history: Sequence[int]
@@ -38,12 +31,10 @@ def draw_examples(
 
     Args:
         dataset: only training items are shown or asked for.
-        count: how many.
         negatives: other candidates of each; none is in the history.
         hard: share of the prompts whose negatives come from ``retrieved``, not from the whole catalog.
         retrieved: items that a retriever gave to any users, each as often as it gave it: common ones come often. Those
             of one user would tell which of them is not the held-out item.
-        seed: decides everything.
     """
     rng = numpy.random.default_rng([seed, 0x45584D])
     later = dataset.trained()

@@ -24,7 +24,6 @@ class ScratchSettings:
 
     Attributes:
         width: of the hidden states; a multiple of 32.
-        layers: of the model.
         vocabulary: tokens of the byte-level BPE that is trained on the catalog's titles.
     """
 
@@ -46,13 +45,11 @@ class GeneratorTraining:
         loss_on: ``title``: on the next title alone; ``text``: on every token, so that a model without pretraining
             learns from the titles of the history, too.
         examples: of each user and epoch; each has its own target, drawn from the user's training items.
-        epochs: how often.
         patience: stop after so many epochs without a lower validation loss.
         tokens_per_batch: the most cells (rows x longest row) of a batch.
         rows_per_batch: the most rows of a batch.
-        learning_rate: at its peak; AdamW's.
+        learning_rate: at its peak; AdamW's, whose weight decay is decoupled.
         warmup: the share of the training in which the rate rises; after it, it falls linearly to zero.
-        weight_decay: decoupled.
         gradient_norm: longer gradients are cut to this length.
         validation_users: at most so many, drawn by seed, give the validation loss; 0: all.
     """

@@ -32,9 +32,7 @@ def _letters(most: int) -> str:
 class LoraSettings:
     """Low-rank adaptation (peft).
 
-    Attributes:
-        rank, alpha, dropout: of the added matrices.
-        modules: names of the linear layers that get them, separated by "+"; ``all-linear``: every one but the head.
+    ``modules`` names the linear layers that get matrices, separated by "+"; ``all-linear``: every one but the head.
     """
 
     rank: int = 8  # lora_r
@@ -94,7 +92,6 @@ class RankerSettings:
     """Fine-tuning of a ranker (LlamaRec).
 
     Attributes:
-        prompt: sizes of a prompt.
         negatives: other candidates of a training prompt.
         hard: share of the training prompts whose negatives are the retriever's best candidates, not uniform ones.
         prompts: training prompts, each drawn with its own history, negatives and order.
@@ -127,7 +124,6 @@ class AlignmentSettings:
     """ORPO on preference pairs; the defaults are quoted from the paper's section 3.5.3.
 
     Attributes:
-        prompt: sizes of a prompt.
         negatives: candidates in addition to winner and loser.
         beta: weight of the odds-ratio term, the paper's lambda.
         pairs: at most so many, drawn by seed; 0: all.
@@ -161,9 +157,7 @@ class AlignmentSettings:
 class RankerRecipe:
     """Everything about a ranker: the language model, how it is loaded, fine-tuned and aligned, and whom it ranks for.
 
-    Attributes:
-        source, quantization: of the language model.
-        ranked_users: of those whose target the retriever found, at most so many are ranked in the end; 0: all.
+    ``ranked_users``: of those whose target the retriever found, at most so many are ranked in the end; 0: all.
     """
 
     source: str = SMOLLM2

@@ -28,7 +28,6 @@ class Trained:
     Attributes:
         points: of the learning curve, those of earlier processes included.
         best: the validation that decided which weights are kept.
-        last: the last validation.
         seconds: of the optimizer's steps in this process, without validation and checkpoints.
         tokens: that went through the model in these seconds, without padding.
         peak_memory_bytes: of the GPU; 0 on a CPU.

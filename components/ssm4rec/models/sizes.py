@@ -50,12 +50,7 @@ class RecommenderConfig(ABC):
     @classmethod
     @abstractmethod
     def recipe(cls, profile: Profile, histories: Histories) -> tuple[Self, dict[str, Any]]:
-        """Return the sizes, and what of the training differs from the other recommenders'.
+        """Return the sizes, and the fields of TrainingSettings that differ from the other recommenders'.
 
-        Args:
-            profile: ``paper`` is the published setting; see ``recipes/recommenders.py``.
-            histories: ``short`` (8 items or so) or ``long`` (100 and more).
-
-        Returns:
-            The configuration, and fields of ``training/settings.py``'s TrainingSettings.
+        ``recipes/recommenders.py`` says what profiles and histories are.
         """

@@ -61,7 +61,7 @@ def causal_convolution_sequential(
 
 
 def centred_convolution(x: Tensor, weight: Tensor, bias: Tensor, segments: Tensor | None = None) -> Tensor:
-    """Convolve each channel over time; output t sees inputs t - R .. t + R of its own segment, zeros outside it.
+    """Convolve each channel over time; output t (B, L, C) sees inputs t - R .. t + R of its segment, zeros outside.
 
     Raise ValueError if W is even, so that no step is in the middle.
 
@@ -70,9 +70,6 @@ def centred_convolution(x: Tensor, weight: Tensor, bias: Tensor, segments: Tenso
         weight: (C, W); column R multiplies the present step, the columns after it the steps ahead.
         bias: (C,).
         segments: ids (B, L), never falling along a row; None: each row is one segment.
-
-    Returns:
-        The outputs (B, L, C).
     """
     if weight.shape[1] % 2 == 0:
         raise ValueError(f"a centred convolution has an odd width, not {weight.shape[1]}")

@@ -34,10 +34,7 @@ _FROM_SCRATCH: Final = {"gpt4rec": f"{SCRATCH}gpt2", "mamrec": f"{SCRATCH}mamba2
 def generator_recipe(model: str, profile: str, overrides: str = "") -> GeneratorRecipe:
     """Return the recipe of a generator; raise InputError for an unknown name, or an override that does not fit.
 
-    Args:
-        model: a name of ``names.GENERATORS``.
-        profile: a name of ``names.PROFILES``.
-        overrides: pairs such as ``training.epochs=3,search.queries=5``, separated by commas.
+    ``overrides`` are pairs such as ``training.epochs=3,search.queries=5``, separated by commas.
     """
     if model not in GENERATORS:
         raise InputError(f"--model {model}: unknown; choose from {', '.join(GENERATORS)}")

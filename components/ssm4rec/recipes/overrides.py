@@ -21,9 +21,7 @@ def override(recipe: R, pairs: str) -> R:
 
     Raise InputError if a pair names no field, or its value does not fit.
 
-    Args:
-        recipe: a dataclass; its fields are numbers, texts and dataclasses of such.
-        pairs: separated by commas; a dotted name leads to a field at any depth.
+    ``recipe`` is a dataclass; its fields are numbers, texts and dataclasses of such.
     """
     names = [field.name for field in dataclasses.fields(recipe)]  # type: ignore[arg-type] # a dataclass
     for pair in map(str.strip, filter(None, pairs.split(","))):

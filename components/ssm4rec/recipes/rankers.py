@@ -15,9 +15,7 @@ from ssm4rec.runtime.errors import InputError
 def ranker_recipe(profile: str, overrides: str = "") -> RankerRecipe:
     """Return the recipe of a profile; raise InputError for an unknown profile, or an override that does not fit.
 
-    Args:
-        profile: a name of ``names.PROFILES``.
-        overrides: dotted names and values separated by commas, such as ``finetune.prompts=500,source=gpt2``.
+    ``overrides`` are pairs such as ``finetune.prompts=500,source=gpt2``, separated by commas.
     """
     match profile:
         case "paper" | "best":

@@ -31,11 +31,7 @@ def histories(dataset: SequenceDataset) -> Histories:
 def recipe(model: str, profile: str, histories: Histories, overrides: str = "") -> Recipe:
     """Return the recipe of a model; raise InputError for an unknown name, or an override that does not fit.
 
-    Args:
-        model: a name of ``models/table.py``.
-        profile: a name of ``names.PROFILES``.
-        histories: see the module's description.
-        overrides: ``section.field=value`` pairs separated by commas, such as ``training.epochs=3,model.dropout=0.1``.
+    ``overrides`` are pairs such as ``training.epochs=3,model.dropout=0.1``, separated by commas.
     """
     if profile not in PROFILES:
         raise InputError(f"--profile {profile}: unknown; choose from {', '.join(PROFILES)}")

@@ -43,10 +43,8 @@ Cell = str | int | float | None
 class Figure:
     """A figure: axes to draw on and the numbers that they show; rendered when it is asked for.
 
-    Attributes:
-        name: of its files; gives the same figure the same identifiers whenever it is rendered.
-        caption: plain text.
-        columns, rows: the numbers, and what they are called.
+    ``name``, of its files, gives it the same identifiers whenever it is rendered; ``caption`` is plain text; ``rows``
+    are the numbers and ``columns`` what they are called.
     """
 
     name: str
@@ -95,11 +93,7 @@ def drawing(
 ) -> Iterator[Figure]:
     """Yield a figure in the report's style, to draw on; its legend, if anything has a label, comes at the end.
 
-    Args:
-        name, caption, columns: as of ``Figure``.
-        labels: of the axes, x and y.
-        height: in inches.
-        legend_columns: of a legend below the axes; 0: it stands inside them.
+    ``labels`` are of the axes, x and y; ``legend_columns`` of a legend below them, 0: it stands inside.
     """
     with _style(name):
         canvas = Canvas(figsize=(5.4, height), layout="constrained")

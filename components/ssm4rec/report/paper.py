@@ -13,12 +13,7 @@ SOURCE: Final = "arXiv 2408.05606"
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One row of Table 1, 2 or 3.
-
-    Attributes:
-        latency: the paper prints no unit; see ``COMMON_NOTES``.
-        parameters_without_embeddings: the number that the paper prints in parentheses.
-    """
+    """One row of Table 1, 2 or 3; without embeddings is the number that the paper prints in parentheses."""
 
     model: str
     hit_10: str
@@ -43,8 +38,6 @@ class PaperTable:
     """What the paper says of one data set.
 
     Attributes:
-        number: of the results table.
-        title: of the data set, as printed.
         counts: its row of Table 4, as printed: users and items are one above the plain counts.
         caveats: what to know before comparing with these rows.
         in_one_order: of pairs of items in ties, at least this share stands in one order for all users, if the rows of

@@ -60,11 +60,8 @@ def train(
 ) -> Trained:
     """Train to the end, from the checkpoint in ``checkpoint_folder`` if there is one.
 
-    Args:
-        task: what to train.
-        distributed: what on; every process of it calls this.
-        checkpoint_folder: written after every epoch, by the first process.
-        on_epoch: called with each finished epoch's row, those of an earlier process included.
+    Every process of ``distributed`` calls this; the first one writes the checkpoint, after every epoch. ``on_epoch`` is
+    called with each finished epoch's row, those of an earlier process included.
 
     Raises:
         InputError: the data cannot be trained on, the checkpoint is of another task, or the loss became NaN.

@@ -29,7 +29,6 @@ class TrainingSettings:
     """How a recommender is trained.
 
     Attributes:
-        epochs: passes over the users.
         patience: stop after this many epochs without a better validation NDCG@10.
         refit: once validation has chosen the epoch, train again, from the same seed and for as many epochs, on training
             and validation items together, and keep those weights. It takes twice as long.

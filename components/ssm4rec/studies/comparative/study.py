@@ -40,10 +40,8 @@ class Files(RankerFiles):
 class Study(Recommenders):
     """What the report tells of: recommenders, and what else was made of them.
 
-    Attributes:
-        comparison, latency: of the recommenders.
-        latency_failure: why it could not be measured; "" where it was, or nobody tried.
-        global_time: some of the models on the same data split by time for all users.
+    ``latency_failure``: why latency could not be measured; "" where it was, or nobody tried. ``global_time``: some of
+    the models on the same data split by time for all users.
     """
 
     language_models: LanguageModels = field(default_factory=LanguageModels)

@@ -18,11 +18,7 @@ from ssm4rec.studies.reproduction.plan import DATASET
 class PublishedFigures:
     """What one source prints of one model.
 
-    Attributes:
-        model: our name of it.
-        source: who printed it.
-        setting: what is known of the training.
-        hit_10, ndcg_10: as printed, so that the digits show the precision; None where the source gives none.
+    ``setting`` is what is known of the training. Figures are as printed: the digits show the precision.
     """
 
     model: str

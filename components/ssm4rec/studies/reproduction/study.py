@@ -72,9 +72,7 @@ class Recipe:
 class Judgement:
     """A recipe next to a published figure of the same model, both with the history unmasked.
 
-    Attributes:
-        ours: our mean over users and seeds, with its 95% interval over users.
-        verdict: whether our interval lies above the printed figure, below it, or holds it.
+    ``ours`` is our mean over users and seeds, with its 95% interval over users; ``verdict`` where that lies.
     """
 
     recipe: Recipe
