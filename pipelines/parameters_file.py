@@ -67,7 +67,6 @@ def _entries(path: Path) -> list[tuple[yaml.Node, yaml.Node]]:
 
 
 def _as_flag(node: yaml.Node) -> str:
-    """Write a value as it would be typed."""
     if isinstance(node, yaml.ScalarNode):
         return "" if _is_null(node) else str(node.value)
     if isinstance(node, yaml.MappingNode) or any(isinstance(entry, yaml.MappingNode) for entry in node.value):

@@ -94,7 +94,6 @@ def run(told: tuple[StudySettings, RunSettings]) -> None:
 
 
 def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress: Progress) -> None:
-    """Run a study in a folder that no other process uses."""
     arguments, say = plan.arguments, progress.say
     # A later run into the same folder finds the checkpoints of a killed one.
     arguments["checkpoint_dir"] = arguments["checkpoint_dir"] or str(path / "checkpoints")

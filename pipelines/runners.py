@@ -53,7 +53,6 @@ class _Stages:
 
     @contextmanager
     def ending_stages(self) -> Iterator[None]:
-        """While the block runs, a signal that ends this process ends the stages."""
         threading.Thread(target=self._watch, daemon=True).start()
         before = signal.signal(signal.SIGURG, lambda *_: None)
         finished = threading.Event()

@@ -112,12 +112,7 @@ class RankingSummary(Document, what="the ranking.json of a ranker", made_by="ran
 
 
 def write_rankings(
-    path: Path,
-    metadata: dict[bytes, bytes],
-    users: Int32s,
-    targets: Int32s,
-    sizes: Int32s,
-    rankings: Sequence[Ranking],
+    path: Path, metadata: dict[bytes, bytes], users: Int32s, targets: Int32s, sizes: Int32s, rankings: Sequence[Ranking]
 ) -> None:
     """Write rankings.parquet, with the metadata of its data set."""
     table = pyarrow.concat_tables(

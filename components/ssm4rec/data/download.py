@@ -110,7 +110,6 @@ def cached_record(address: str, cache_dir: Path) -> Record | None:
 
 
 def _cache_path(address: str, cache_dir: Path) -> Path:
-    """Return where the download of an address is kept."""
     folder = cache_dir / hashlib.sha256(address.encode()).hexdigest()[:16]
     return folder / (file_name(address) or "download")
 

@@ -75,7 +75,6 @@ def read_events(options: SourceOptions) -> Source:
 
 
 def _tables(options: SourceOptions) -> tuple[list[Table], list[Table]]:
-    """Return the files of events and those of titles."""
     events = {options.user_column: "--user-column", options.item_column: "--item-column"}
     events |= {options.time_column: "--time-column"}
     if options.rating_column:

@@ -67,8 +67,6 @@ def check_jsonl_columns(path: Path, columns: Sequence[str], form: TextForm, bad_
 
 @dataclass(frozen=True)
 class _Lines:
-    """Reading a file line by line."""
-
     path: Path
     columns: Sequence[str]
     ids: Sequence[str]

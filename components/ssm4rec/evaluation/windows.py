@@ -94,11 +94,7 @@ def check_ranks(evaluation: EvaluationSummary, ranks: Ranks) -> None:
 
 
 def compare_windows(
-    dataset: SequenceDataset,
-    evaluated: Sequence[tuple[str, int, Ranks]],
-    baseline: str,
-    resamples: int,
-    seed: int,
+    dataset: SequenceDataset, evaluated: Sequence[tuple[str, int, Ranks]], baseline: str, resamples: int, seed: int
 ) -> WindowComparison:
     """Compare models at several windows, with one another and with the baseline.
 

@@ -93,7 +93,6 @@ class _RankerTrainer(ValidatedTrainer):
         )
 
     def validate(self) -> dict[str, float]:
-        """Rank the validation users."""
         scores = letter_logits(self.model, self.users, self.letters, lambda _: None)
         sizes, places = self.validation.sizes, self.validation.places(SHUFFLED_ORDER)[:, None]
         return {"ndcg_10": metric_at("ndcg", ranks_of_target(scores, sizes, places)[:, 0], 10)}
@@ -106,13 +105,11 @@ class _RankerTrainer(ValidatedTrainer):
         return logged | {"letter_loss": letter_loss}
 
     def is_due(self, step: int) -> bool:
-        """Return whether ``evaluations`` of them are spread evenly so."""
         return step % self.every == 0
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the mean negative log-likelihood of letter and end."""
         del return_outputs
         labels = inputs.pop("labels")
         self.tokens += int(inputs["attention_mask"].sum())

@@ -111,11 +111,9 @@ class _GeneratorTrainer(ValidatedTrainer):
         return DataLoader(self.epochs, batch_size=None)
 
     def is_due(self, step: int) -> bool:
-        """Return whether an epoch ends with this step."""
         return step == self.epochs.ends[-1]
 
     def is_last(self, step: int) -> bool:
-        """Return whether the last epoch ends with this step."""
         return self.is_due(step) and self.epochs.drawn == self.settings.epochs
 
     def expected_steps(self, step: int) -> int:
@@ -151,7 +149,6 @@ class _GeneratorTrainer(ValidatedTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the mean loss per token trained on."""
         del model, return_outputs, num_items_in_batch
         loss, count = self._loss(inputs)
         self.tokens += int(inputs["attention_mask"].sum())
@@ -194,7 +191,6 @@ class _Epochs(IterableDataset[dict[str, Tensor]]):
         return len(self.ends) - 1
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Yield the batches of the epochs that were not drawn yet."""
         settings = self.task.recipe.training
         while self.drawn < settings.epochs:
             rng = numpy.random.default_rng([self.task.seed, DRAWS["examples"], self.drawn + 1])

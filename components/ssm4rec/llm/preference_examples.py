@@ -47,11 +47,7 @@ class PreferenceSet:
 
 
 def preference_set(
-    dataset: SequenceDataset,
-    pairs: Pairs,
-    prompts: RankingPrompts,
-    settings: AlignmentSettings,
-    seed: int,
+    dataset: SequenceDataset, pairs: Pairs, prompts: RankingPrompts, settings: AlignmentSettings, seed: int
 ) -> PreferenceSet:
     """Write every pair as an example and hold out the pairs of some users.
 

@@ -64,10 +64,7 @@ def ask(
 
 
 def generate_queries(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Prompts,
-    search: SearchSettings,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Prompts, search: SearchSettings
 ) -> Generated:
     """Return m queries of a model in evaluation mode for every prompt, which has at least two tokens."""
     lengths = numpy.array([len(prompt) for prompt in prompts])
@@ -88,10 +85,7 @@ def generate_queries(
 
 
 def _beams(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Prompts,
-    search: SearchSettings,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Prompts, search: SearchSettings
 ) -> Tensor:
     """Return the new tokens of the beams, (B, m, S), padded on the right."""
     tokens, mask = padded(prompts, model.device)

@@ -27,10 +27,7 @@ TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 16384}
 
 @torch.inference_mode()
 def letter_logits(
-    model: PreTrainedModel,
-    users: Sequence[Prompts],
-    letters: Sequence[int],
-    advance: Callable[[int], object],
+    model: PreTrainedModel, users: Sequence[Prompts], letters: Sequence[int], advance: Callable[[int], object]
 ) -> Floats:
     """Return the logits of letters after each prompt.
 

@@ -136,8 +136,6 @@ class Hydra4Rec(Recommender):
 
 
 class _Layer(nn.Module):
-    """A Hydra block and a position-wise feed-forward."""
-
     def __init__(self, config: Hydra4RecConfig) -> None:
         super().__init__()
         self.mixer = Hydra(config.mixer, config.d_model)

@@ -155,8 +155,6 @@ class SASRec(ServingRecommender):
 
 
 class _Layer(nn.Module):
-    """Attention and feed-forward, each with a residual."""
-
     def __init__(self, config: SASRecConfig) -> None:
         super().__init__()
         self.n_heads = config.n_heads

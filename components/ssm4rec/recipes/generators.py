@@ -12,13 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from ssm4rec.artifacts.names import GENERATORS, PROFILES
-from ssm4rec.llm.generator_settings import (
-    SCRATCH,
-    GeneratorRecipe,
-    GeneratorTraining,
-    ScratchSettings,
-    SearchSettings,
-)
+from ssm4rec.llm.generator_settings import SCRATCH, GeneratorRecipe, GeneratorTraining, ScratchSettings, SearchSettings
 from ssm4rec.llm.prompts import PromptFormat
 from ssm4rec.recipes.overrides import override
 from ssm4rec.runtime.errors import InputError

@@ -156,7 +156,6 @@ def _slices(comparison: Comparison, by: str, protocol: str) -> str:
 
 
 def _differences(comparison: Comparison, protocol: str) -> Figure:
-    """Draw every pair's difference in NDCG@10 with its interval."""
     pairs = [row for row in comparison.pairs if (row.protocol, row.metric) == (protocol, "ndcg@10")]
     caption = (
         f"Differences of every pair in NDCG@10, history {protocol}, with 95% intervals over users; a filled circle "

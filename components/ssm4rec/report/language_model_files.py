@@ -127,7 +127,6 @@ def _summary(path: Path, manifest: dict[str, Any], stage: str) -> RankingSummary
 
 
 def _ranks(path: Path, summary: RankingSummary, state: str) -> tuple[Int32s, dict[tuple[str, str], Int32s]]:
-    """Return users and ranks of a rankings.parquet that belongs to a summary."""
     found = read_rankings(path, summary.fingerprint)
     values = {(row.ranker, row.order): row.value for row in summary.rows
               if (row.population, row.metric) == (AMONG_CANDIDATES, "ndcg@10") and row.ranker != RANDOM}  # fmt: skip

@@ -104,7 +104,6 @@ def ranker_sections(models: LanguageModels, paper: PaperTable | None) -> list[Se
 
 
 def _side_by_side(runs: Sequence[RankerRun]) -> str:
-    """Return NDCG@10 of all rankers in one table, and what ORPO changed of it."""
     states = (RANDOM, RETRIEVER, BASE, FINETUNED, ALIGNED)
     rows = []
     for run in runs:

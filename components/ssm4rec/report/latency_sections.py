@@ -181,7 +181,6 @@ def _lengths(lengths: tuple[float, ...] | tuple[int, ...], before: str) -> str:
 
 
 def _spreads(latency: Latency) -> tuple[Figure, ...]:
-    """Return each model's samples at the largest batch, outliers marked; none where samples were not given."""
     if not latency.samples:
         return ()
     batch = latency.batches[0]

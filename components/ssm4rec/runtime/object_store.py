@@ -106,7 +106,6 @@ def list_objects(address: str) -> list[tuple[str, int, str]]:
 
 @contextmanager
 def _answering(place: str) -> Iterator[None]:
-    """Turn the errors of a store into an InputError that names the place."""
     try:
         yield
     except boto3.exceptions.S3UploadFailedError as error:

@@ -239,7 +239,6 @@ class SettingsParser(StageParser):
 
 
 def _argument(one: Described) -> dict[str, Any]:
-    """Return how argparse takes a field's flag."""
     match one.note:
         case Read():
             parse: Callable[[str], Any] = input_path

@@ -79,8 +79,6 @@ def output_folder(stage: str) -> PathFlag:
 
 @dataclass(frozen=True)
 class _Given:
-    """A path that was given, and the flag, which messages name."""
-
     flag: str
     kind: PathFlag
     path: Path

@@ -256,7 +256,6 @@ class _Trainer:
 
 
 def _learning_rate(settings: TrainingSettings, passed: float) -> float:
-    """Return the learning rate after the share ``passed`` of the training."""
     share = 1.0
     if passed < settings.warmup:
         share = passed / settings.warmup

@@ -70,7 +70,6 @@ def run(options: Settings) -> None:
 def _subjects(
     folders: Sequence[Path], dataset: SequenceDataset, distributed: Distributed, *, longest_only: bool
 ) -> list[Subject]:
-    """Read the models onto the device, compiled if that was asked for."""
     if not folders:
         raise InputError("--models: none; name the model folders of train_recommender")
     subjects: list[Subject] = []
@@ -124,7 +123,6 @@ def _compiled_throughout(distributed: Distributed) -> AbstractContextManager[obj
 def _measure(
     protocol: Protocol, distributed: Distributed, kernels: str, dataset: SequenceDataset, subjects: list[Subject]
 ) -> tuple[LatencySummary, list[TimedSample]]:
-    """Time everything, and describe the machine before and after."""
     measurement = Measurement(protocol, distributed, kernels, meter_of(distributed.device))
     host: dict[str, Any] = {**describe(distributed.device), "timer": measurement.meter.timer}
     host["load_average"], before = os.getloadavg()[0], read_clocks()
@@ -147,7 +145,6 @@ def _measure(
 
 
 def _nothing_measured(protocol: Protocol, dataset: SequenceDataset, machine: dict[str, Any]) -> LatencySummary:
-    """Return a summary without results."""
     resampled = f"percentile bootstrap over samples, {RESAMPLES} resamples; see latency/intervals.py"
     rules = {
         "top_k": min(TOP_K, dataset.item_count),
@@ -167,7 +164,6 @@ def _nothing_measured(protocol: Protocol, dataset: SequenceDataset, machine: dic
 
 
 def _shown_name(result: LatencyResult) -> str:
-    """Name a number, milliseconds per user, for the KFP UI and MLflow."""
     where = "" if result.length is None else f"/length{result.length}/{result.histories}"
     return f"{result.model}/seed{result.seed}/{result.profile}/{result.mode}/batch{result.batch}{where}/ms_per_user"
 

@@ -75,7 +75,6 @@ class Settings(StageSettings):
 
 
 def _numbers(flag: str, text: str) -> tuple[int, ...]:
-    """Return the whole numbers of a list such as ``256,64,1``, each once."""
     try:
         return tuple(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
     except ValueError:

@@ -118,7 +118,6 @@ def _prepare(options: Settings) -> dict[str, Any]:
 
 
 def _print_counts(manifest: dict[str, Any]) -> None:
-    """Print what was read, the counts after each filter, and the last ones in the paper's counting too."""
     for source in manifest["sources"]:
         print(f"{source['address']}: {source['bytes']:,} bytes, md5 {source['md5']}, checksum {source['checksum']}")
     for what, dropped in manifest["dropped_rows"].items():

@@ -129,7 +129,6 @@ def run(options: Settings) -> None:
 
 
 def _baselines(dataset: SequenceDataset, task: RankingTask) -> list[Ranking]:
-    """Return the ranks by the retriever's own order and by training interactions."""
     nobody = numpy.full(len(task.users), -1, numpy.int32)
     counts = dataset.training_counts()
     popular = [

@@ -28,7 +28,6 @@ def learning_curves(study: Study) -> tuple[Figure, ...]:
 
 
 def _curves(study: Study, number: tuple[str, Split], named: tuple[str, str], caption: str) -> Figure:
-    """Draw a number, by name and split, called by its column and its label."""
     column, label = named
     with drawing(column, caption, ("model", "seed", "epoch", column), ("Epoch", label)) as figure:
         models = list(study.models)

@@ -108,7 +108,6 @@ def _mean_cell(study: Study, model: str, protocol: str, metric: str) -> str:
 
 
 def _pairs(ours: Comparison, theirs: Comparison, models: list[str], protocol: str) -> str:
-    """Return what the tests say of each pair, in words and in numbers."""
     both = list(zip(_rows(ours, models, protocol), _rows(theirs, models, protocol), strict=True))
     words = [
         f"{escape(own.first)} and {escape(own.second)}: {_verdict(_better(own), _better(again))}."
@@ -211,7 +210,6 @@ def _ranked(study: Study, models: list[str], protocol: str) -> list[str]:
 
 
 def _rows(comparison: Comparison, models: list[str], protocol: str) -> list[PairRow]:
-    """Return the pairs of these models, sorted by their names."""
     rows = [
         row
         for row in comparison.pairs

@@ -105,7 +105,6 @@ def _sizes(study: Study, paper: PaperTable) -> str:
 
 
 def _latency(study: Study, paper: PaperTable | None) -> list[Section]:
-    """Return the sections of latency; none where it was not measured."""
     if (latency := study.latency) is None:
         return []
     sections = [users_section(latency, paper, [against_hits(study, latency, batch) for batch in latency.batches])]

@@ -130,7 +130,6 @@ def _corrected(pair: WindowPair) -> str:
 
 
 def _by_history_length(study: LongHistoryStudy) -> str:
-    """Return NDCG@10 of quarters of the users, a table a model."""
     parts = [
         "NDCG@10 with the history unmasked, of the users in quarters by the number of items before the target, with "
         "its standard error over users. A window cuts nobody whose history is no longer."
@@ -162,7 +161,6 @@ def _states(study: LongHistoryStudy) -> str:
 
 
 def _trainings(study: LongHistoryStudy) -> str:
-    """Return how each training went, and what each model's settings are but for the window."""
     parts = ["### Trainings", tables.trainings(study.recommenders)]
     if shared := tables.recipes(study.recommenders, shared=True):
         parts += ["### Settings that all share", shared]
@@ -173,7 +171,6 @@ def _trainings(study: LongHistoryStudy) -> str:
 
 
 def _against_window(study: LongHistoryStudy, protocol: str) -> Figure:
-    """Return NDCG@10 against the window, with intervals over users; most-popular as a line."""
     comparison = study.windows.comparison
     caption = (
         f"NDCG@10 with the history {protocol} against the window (logarithmic), 95% intervals over users. All points "
@@ -196,7 +193,6 @@ def _against_window(study: LongHistoryStudy, protocol: str) -> Figure:
 
 
 def _of_the_longest_histories(study: LongHistoryStudy, protocol: str) -> Figure:
-    """Return NDCG@10 against the window for the quarter of the users with the longest histories."""
     slices = slice_rows(study.windows.comparison, "history_length", protocol)
     part = slices[-1].part
     own = {row.model: row for row in slices if row.part == part}
@@ -218,7 +214,6 @@ def _of_the_longest_histories(study: LongHistoryStudy, protocol: str) -> Figure:
 
 
 def _state_sizes(study: LongHistoryStudy) -> Figure:
-    """Return the size of one user's state against the length of the history."""
     caption = (
         "What a server keeps of one user to go on with one more event, against the length of the history; both axes "
         "logarithmic. The sizes are those of the tensors."

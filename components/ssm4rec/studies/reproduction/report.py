@@ -68,7 +68,6 @@ def make_report(study: Reproduction) -> Report:
 
 
 def _models(study: Reproduction) -> list[str]:
-    """Return the models in the order of the paper's table."""
     order = [one.model for one in PUBLISHED]
     return sorted(dict.fromkeys(recipe.model for recipe in study.recipes), key=order.index)
 
@@ -78,7 +77,6 @@ def _called(recipe: Recipe) -> str:
 
 
 def _in_short(study: Reproduction, model: str) -> str:
-    """Say how each recipe of a model stands to the paper's row."""
     (paper,) = [one for one in published_of(model) if one.source == PAPER_TABLE]
     row = f"{PAPER_TABLE}: {paper.hit_10} / {paper.ndcg_10}"
     found = [one for one in study.judgements() if one.published is paper]
@@ -135,7 +133,6 @@ def _cautions(study: Reproduction) -> list[str]:
 
 
 def _next_to_published(study: Reproduction) -> str:
-    """Return our recipes and the published figures, grouped by model, and the baselines."""
     ours = list(zip(study.recipes, _ours(study, UNMASKED), strict=True))
     rows = []
     for model in _models(study):
@@ -184,7 +181,6 @@ def _table(rows: list[list[str]]) -> str:
 
 
 def _ours(study: Reproduction, protocol: str) -> list[list[str]]:
-    """Return a line for each of our recipes."""
     return [
         [
             escape(recipe.model),
@@ -207,7 +203,6 @@ def _of_baselines(study: Reproduction, protocol: str) -> list[list[str]]:
 
 
 def _verdicts(study: Reproduction) -> str:
-    """Return every published figure against every recipe of its model, history unmasked."""
     found = study.judgements()
     if not found:
         return f"Nothing is judged: {study.other_data}."
