@@ -207,6 +207,7 @@ def _reason(process: StageProcess) -> str:
 def main() -> None:
     """Run from the command line: the study's name, then its flags."""
     study, arguments = named_study(sys.argv[1:])
+    os.environ[COMMAND_VARIABLE] = public_text(shlex.join(["python", "-m", "pipelines.run", *sys.argv[1:]]))
     run_stage(build_parser(study), run, arguments)
 
 

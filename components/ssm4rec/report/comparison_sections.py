@@ -1,6 +1,7 @@
 """What the report says of how sure the differences between models are, and of whom each model serves."""
 
 import math
+from itertools import product
 from typing import Final
 
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, SliceRow
@@ -24,7 +25,7 @@ def comparison_sections(comparison: Comparison | None) -> list[Section]:
         return []
     figures = (*(_differences(comparison, protocol) for protocol in PROTOCOLS), _by_length(comparison))
     return [
-        Section("Which differences are significant", _significance(comparison), figures),
+        Section("Which differences are significant", _significance(comparison), figures, _pairs(comparison)),
         Section("Whom a model serves, and with what", _parts(comparison)),
     ]
 
@@ -71,21 +72,24 @@ def _significance(comparison: Comparison) -> str:
     parts = [notes]
     for protocol in PROTOCOLS:
         parts += [f"### History {protocol}: means", _means(comparison, protocol)]
-        for metric in ("ndcg@10", "hit@10"):
-            rows = [
-                [
-                    escape(pair_name(row)),
-                    _judged(row),
-                    row.difference.text(),
-                    p_text(row.permutation_p),
-                    *corrected(row),
-                ]
-                for row in comparison.pairs
-                if (row.protocol, row.metric) == (protocol, metric)
-            ]
-            header = ["Pair", "Verdict", "Difference", "p", *CORRECTED]
-            parts += [f"### History {protocol}: {metric.upper()} of every pair", table(header, rows, text_columns=3)]
     return "\n\n".join(parts)
+
+
+def _pairs(comparison: Comparison) -> dict[str, str]:
+    """Return the tables of all pairs, by their titles."""
+    tables = {}
+    for protocol, metric in product(PROTOCOLS, ("ndcg@10", "hit@10")):
+        rows = [row for row in comparison.pairs if (row.protocol, row.metric) == (protocol, metric)]
+        columns = {
+            "Pair": lambda row: escape(pair_name(row)),
+            "Verdict": _judged,
+            "Difference": lambda row: row.difference.text(),
+            "p": lambda row: p_text(row.permutation_p),
+            CORRECTED[0]: lambda row: corrected(row)[0],
+            CORRECTED[1]: lambda row: corrected(row)[1],
+        }
+        tables[f"History {protocol}: {metric.upper()} of every pair"] = table_of(rows, columns, text_columns=3)
+    return tables
 
 
 def _judged(row: PairRow) -> str:

@@ -1,8 +1,9 @@
 """A report: its parts, and what it is rendered to: a Markdown file, one self-contained HTML page, files of figures."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,20 @@ from ssm4rec.runtime.files import whole_folder
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: a title in plain text, a text in Markdown, and figures that follow it."""
+    """A part of the report: a title in plain text, a text in Markdown, and figures that follow it.
+
+    ``folded`` are further texts in Markdown by their titles, which the page shows when it is asked to.
+    """
 
     title: str
     markdown: str
     figures: tuple[Figure, ...] = ()
+    folded: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def anchor(self) -> str:
+        """What an address of this part ends with."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
 @dataclass(frozen=True)
@@ -35,26 +45,29 @@ class Report:
     results: list[dict[str, Any]]
 
 
-def render_markdown(report: Report) -> str:
-    """Return the report as Markdown; in the place of a figure stands its caption and where to see it."""
-    parts = [f"# {escape(report.title)}"]
+def render_markdown(report: Report, made: str) -> str:
+    """Return the report as Markdown; in the place of a figure stands its caption and where to see it.
+
+    ``made`` says by what it was made, and when; plain text.
+    """
+    parts = [f"# {escape(report.title)}", escape(made)]
     for section in report.sections:
         parts.append(f"## {escape(section.title)}")
         if section.markdown:
             parts.append(section.markdown)
         parts += [f"*Figure in {REPORT_HTML}: {escape(figure.caption)}*" for figure in section.figures]
+        parts += [f"### {escape(title)}\n\n{text}" for title, text in section.folded.items()]
     return "\n\n".join(parts) + "\n"
 
 
-def render_html(report: Report) -> str:
-    """Return the report as one HTML page that asks for nothing over the network."""
+def render_html(report: Report, made: str) -> str:
+    """Return the report as one HTML page that asks for nothing over the network; ``made`` as of the Markdown."""
     # HTML in a section's text is shown, never interpreted.
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         resources.files("ssm4rec.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
-    bodies = [renderer.render(section.markdown) for section in report.sections]
-    return template.render(title=report.title, sections=zip(report.sections, bodies, strict=True))
+    return template.render(title=report.title, made=made, sections=report.sections, render=renderer.render)
 
 
 def write_figures(folder: Path, sections: Sequence[Section]) -> None:

@@ -21,6 +21,8 @@ ROLES: Final = ("cpu", "train", "llm")
 ACCELERATOR: Final = os.environ.get("SSM4REC_ACCELERATOR") or "cuda"
 DEVICE_VARIABLE: Final = "SSM4REC_DEVICE"
 """What a stage's ``--device auto`` means: set to ``cuda`` for every task that a cluster gives a GPU."""
+COMMAND_VARIABLE: Final = "SSM4REC_COMMAND"
+"""What a study was started with, for its report to say."""
 _REGISTRY: Final = os.environ.get("SSM4REC_REGISTRY", "").rstrip("/")
 
 
@@ -31,7 +33,12 @@ def repository(role: str) -> str:
 
 @functools.cache
 def revision() -> str:
-    """Return the commit that is checked out, with ``-dirty`` where files differ from it, or ``unknown``."""
+    """Return the commit that is checked out, with ``-dirty`` where files differ from it, or ``unknown``.
+
+    In an image it is the one that the image was built from.
+    """
+    if built_from := os.environ.get("SSM4REC_REVISION"):
+        return built_from
     try:
         commit, changes = (
             subprocess.check_output(

@@ -1,16 +1,20 @@
 """Write the report of a study from its files: report.html, report.md, results.json and its figures."""
 
+import datetime
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from ssm4rec import __version__
 from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.report.document import render_html, render_markdown, write_figures
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_file
+from ssm4rec.runtime.images import COMMAND_VARIABLE, revision
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.flags import Read, described
 from ssm4rec.stages.report.settings import Settings
@@ -26,9 +30,10 @@ def run(options: Settings) -> None:
         study = read.read_study(files)
     report = module_of(options.study, "report").make_report(study)
     results = json.dumps(report.results, indent=2, allow_nan=False) + "\n"
+    made = _made()
     texts = {
-        REPORT_HTML: (options.report_html, render_html(report)),
-        REPORT_MARKDOWN: (options.report_markdown, render_markdown(report)),
+        REPORT_HTML: (options.report_html, render_html(report, made)),
+        REPORT_MARKDOWN: (options.report_markdown, render_markdown(report, made)),
         RESULTS: (options.results, results),
     }
     tags = {"stage": "report", "dataset": report.dataset}
@@ -39,6 +44,15 @@ def run(options: Settings) -> None:
             tracker.text(name, text)
         write_figures(options.figures, report.sections)
         tracker.artifact(options.figures)
+
+
+def _made() -> str:
+    """Say when the report is made, by which version, and by which command where a study says so."""
+    now = datetime.datetime.now(datetime.UTC)
+    command = os.environ.get(COMMAND_VARIABLE, "")
+    return f"Made on {now:%Y-%m-%d %H:%M} UTC by ssm4rec {__version__}, commit {revision()}" + (
+        f", with: {command}" if command else ""
+    )
 
 
 def files_of(options: Settings, kind: type) -> Any:

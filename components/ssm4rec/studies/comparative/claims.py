@@ -5,6 +5,7 @@ from typing import Final
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER
+from ssm4rec.data.data_sets import EVENTS
 from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.document import Section
 from ssm4rec.report.markdown import bullets, escape, listed, plural, population
@@ -18,9 +19,12 @@ _CLAIMED: Final = 4.0
 
 
 def claims_section(study: Study, paper: PaperTable | None) -> list[Section]:
-    """Return the section of the claims; none where nothing was measured that could judge one."""
-    if not (study.comparison or study.latency or study.language_models.rankers):
+    """Return the section of the claims; none where nothing was measured that could judge one, and for own data."""
+    if study.manifest["kind"] == EVENTS or not (study.comparison or study.latency or study.language_models.rankers):
         return []
+    if any(summary.profile == "smoke" for summary in study.models.values()):
+        text = f"What {SOURCE} claims is not judged by this run: profile smoke trains for seconds."
+        return [Section("The paper's claims", text)]
     lines = [
         f"**State-space models recommend better than SASRec.** {_ssms_beat_sasrec(study)}",
         f"**Hydra is four to five times as fast as Mamba, with similar metrics.** {_hydra_is_faster(study, paper)}",
@@ -43,7 +47,9 @@ def _ssms_beat_sasrec(study: Study) -> str:
     if not words:
         return "Not judged: SASRec or all state-space models are missing."
     seeds = {len(study.seeds(model)) for model in study.models}
-    counted = f"{'' if len(seeds) == 1 else 'at least '}{plural(min(seeds), 'seed')} per model"
+    counted = "one seed per model, so this is said of these trainings alone"
+    if min(seeds) > 1:
+        counted = f"{'' if len(seeds) == 1 else 'at least '}{min(seeds)} seeds per model"
     return (
         f"{'; '.join(words)}. History unmasked, over {population(study.comparison.users, study.comparison.targets)}; "
         f"{counted}, all with this run's settings."

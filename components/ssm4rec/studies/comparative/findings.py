@@ -1,14 +1,13 @@
 """The sentences of a comparative study's report that depend on its numbers."""
 
 import datetime
-import statistics
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ssm4rec.artifacts.names import LEAVE_ONE_OUT, MASKED, PROTOCOLS, UNMASKED
+from ssm4rec.artifacts.names import LEAVE_ONE_OUT
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.report.findings import PROFILE_CAUTIONS, comparability, other_copies, other_data, ran_out_of_epochs
-from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural, population
+from ssm4rec.report.markdown import bullets, escape, listed, plural
 from ssm4rec.report.paper import SOURCE, PaperTable
 from ssm4rec.report.recommenders import Recommenders
 
@@ -16,7 +15,6 @@ _SEEDS_FOR_A_SPREAD: Final = 3
 _USERS_FOR_AN_INTERVAL: Final = 30
 _MANY: Final = 0.1
 """Share of the targets that tie, or that repeat, from which this is said."""
-_PROTOCOL_WORDS: Final = {UNMASKED: "History unmasked (the paper's protocol)", MASKED: "History masked"}
 _TIME_TARGETS: Final = {
     "successive": "Every event of a user from then on is a target, with all events before it as its history. A metric "
     "is the mean over these targets; intervals and tests draw whole users with all their targets. Of a history longer "
@@ -25,23 +23,6 @@ _TIME_TARGETS: Final = {
     "random": "A user's target is one of their events from then on, drawn at random, the history all before it.",
     "first": "A user's target is their first event from then on, the history all before it.",
 }
-
-
-def headline(study: Recommenders) -> str:
-    """Return what was studied and which model came out best in each protocol, next to the baselines."""
-    first = study.trainings[0]
-    models = []
-    for model in study.models:
-        seeds = [str(seed) for seed in study.seeds(model)]
-        models.append(f"{escape(model)} ({'seed' if len(seeds) == 1 else 'seeds'} {listed(seeds)})")
-    profiles = sorted({summary.profile for summary in study.models.values()})
-    noun = "profile" if len(profiles) == 1 else "profiles"
-    return (
-        f"This study trained {listed(models)} on the data set {escape(first.dataset)} with the {noun} "
-        f"{listed([escape(profile) for profile in profiles])}. For each of {population(first.users, first.targets)} "
-        f"({study.split} split), every model ranked all {plural(first.items, 'item')} by how likely each is the next. "
-        f"{_repeat_terms(study)}\n\n{bullets([_best(study, protocol) for protocol in PROTOCOLS])}"
-    )
 
 
 def cautions(study: Recommenders, further: Sequence[str] = ()) -> str:
@@ -140,43 +121,3 @@ def missing_curves(study: Recommenders) -> str:
         if (evaluation.model, evaluation.seed) not in study.curves
     ]
     return f"No learning curve was given of {listed(without)}." if without else ""
-
-
-def _repeat_terms(study: Recommenders) -> str:
-    having = [escape(model) for model, summary in study.models.items() if summary.recipe["model"].get("repeat_term")]
-    if not having:
-        return "None of them has a repeat term, the learned number for items that a user had."
-    who = "All" if len(having) == len(study.models) else listed(having)
-    verb = "has" if len(having) == 1 < len(study.models) else "have"
-    return f"{who} {verb} a repeat term: one learned number that is added to the scores of items that the user had."
-
-
-def _mean(study: Recommenders, model: str, protocol: str) -> float:
-    return statistics.mean(study.values(model, study.split, protocol, "ndcg@10"))
-
-
-def _numbers(study: Recommenders, model: str, protocol: str) -> str:
-    hit, ndcg, mrr = (
-        metric_cell(study.values(model, study.split, protocol, metric)) for metric in ("hit@10", "ndcg@10", "mrr@10")
-    )
-    return f"HIT@10 {hit}, NDCG@10 {ndcg}, MRR@10 {mrr}"
-
-
-def _best(study: Recommenders, protocol: str) -> str:
-    best = max(study.models, key=lambda model: _mean(study, model, protocol))
-    verdict = "the only model is" if len(study.models) == 1 else "best by NDCG@10 is"
-    baselines = "; ".join(f"{name} has {_numbers(study, name, protocol)}" for name in study.baselines)
-    return (
-        f"{_PROTOCOL_WORDS[protocol]}: {verdict} **{escape(best)}** with {_numbers(study, best, protocol)}; "
-        f"{baselines}. {_not_beaten(study, protocol)}"
-    )
-
-
-def _not_beaten(study: Recommenders, protocol: str) -> str:
-    """Say which models do not beat the best baseline of a protocol."""
-    best = max(study.baselines, key=lambda name: _mean(study, name, protocol))
-    reached = _mean(study, best, protocol)
-    short = [escape(model) for model in study.models if _mean(study, model, protocol) <= reached]
-    if not short:
-        return f"By NDCG@10, every model beats the best baseline, {best}."
-    return f"By NDCG@10, {listed(short)} {'does' if len(short) == 1 else 'do'} not beat the best baseline, {best}."

@@ -16,6 +16,7 @@ from ssm4rec.studies.comparative import findings, tables
 from ssm4rec.studies.comparative.claims import claims_section
 from ssm4rec.studies.comparative.figures import against_hits, learning_curves
 from ssm4rec.studies.comparative.global_time import global_time_sections
+from ssm4rec.studies.comparative.headline import headline_section
 from ssm4rec.studies.comparative.study import Study
 
 _PROTOCOL_NOTES: Final = """\
@@ -56,7 +57,7 @@ def make_report(study: Study) -> Report:
     cautions += latency_cautions(study.latency, study.latency_failure)
     settings = [_EARLY_STOPPING, trainings(study), *recipe_tables(study, "Where the models differ")]
     sections = [
-        Section("In short", "\n".join([findings.headline(study), *([bullets(more)] if more else [])])),
+        headline_section(study, more),
         Section("Before reading the numbers", findings.cautions(study, cautions)),
         *claims_section(study, paper),
         _comparison(study, paper),
