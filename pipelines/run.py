@@ -8,6 +8,7 @@ repeats no finished stage. Without a name it is the comparative study.
 import datetime
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -27,8 +28,10 @@ from pipelines.study_folder import StudyFolder
 from pipelines.versions import add_versions
 from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.locations import local_path, split_addresses
+from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import MARKER, STUDY, held_by_this_process, read_json, write_json
+from ssm4rec.runtime.images import COMMAND_VARIABLE
 from ssm4rec.runtime.object_store import split_s3_address
 from ssm4rec.settings.command_line import one_of, run_stage
 from ssm4rec.settings.flags import Flag

@@ -37,20 +37,24 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """What is said of a study: a title in plain text, and every number, flat: results.json."""
+    """What is said of a study.
+
+    Attributes:
+        title: in plain text.
+        results: every number, flat: results.json.
+        made: when, by which version and by which command, in plain text.
+    """
 
     dataset: str
     title: str
     sections: Sequence[Section]
     results: list[dict[str, Any]]
+    made: str = ""
 
 
-def render_markdown(report: Report, made: str) -> str:
-    """Return the report as Markdown; in the place of a figure stands its caption and where to see it.
-
-    ``made`` says by what it was made, and when; plain text.
-    """
-    parts = [f"# {escape(report.title)}", escape(made)]
+def render_markdown(report: Report) -> str:
+    """Return the report as Markdown; in the place of a figure stands its caption and where to see it."""
+    parts = list(filter(None, [f"# {escape(report.title)}", escape(report.made)]))
     for section in report.sections:
         parts.append(f"## {escape(section.title)}")
         if section.markdown:
@@ -60,14 +64,14 @@ def render_markdown(report: Report, made: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def render_html(report: Report, made: str) -> str:
-    """Return the report as one HTML page that asks for nothing over the network; ``made`` as of the Markdown."""
+def render_html(report: Report) -> str:
+    """Return the report as one HTML page that asks for nothing over the network."""
     # HTML in a section's text is shown, never interpreted.
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         resources.files("ssm4rec.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
-    return template.render(title=report.title, made=made, sections=report.sections, render=renderer.render)
+    return template.render(report=report, render=renderer.render)
 
 
 def write_figures(folder: Path, sections: Sequence[Section]) -> None:

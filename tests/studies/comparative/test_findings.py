@@ -7,50 +7,10 @@ import pytest
 from ssm4rec.report.findings import comparability, event_order
 from ssm4rec.report.paper import PAPER
 from ssm4rec.studies.comparative import findings
-from tests.report.trained import BASELINE_VALUES
 
 
 def trained(builder, **training):
     return builder.evaluation().training | training
-
-
-def test_headline_names_the_best_in_each_protocol_beside_most_popular(builder):
-    text = findings.headline(builder.study(builder.evaluation(value=0.2), builder.evaluation("2mamba4rec", value=0.3)))
-    assert "trained 2mamba4rec (seed 0) and sasrec (seed 0) on the data set ml-1m with the profile best." in text
-    assert "6,040 users" in text
-    assert "3,416 items" in text
-    unmasked, masked = (line for line in text.splitlines() if line.startswith("- "))
-    assert "**2mamba4rec** with HIT@10 0.3000, NDCG@10 0.3000, MRR@10 0.3000" in unmasked
-    assert "most-popular has HIT@10 0.0300" in unmasked
-    assert "**2mamba4rec** with HIT@10 0.4000" in masked
-    assert "most-popular has HIT@10 0.0400" in masked
-
-
-@pytest.mark.parametrize(
-    ("having", "said"),
-    [
-        ((), "None of them has a repeat term"),
-        (("sasrec",), "sasrec has a repeat term"),
-        (("sasrec", "hydra4rec"), "All have a repeat term"),
-    ],
-)
-def test_headline_names_the_models_with_a_repeat_term(builder, having, said):
-    evaluations = []
-    for model in ("sasrec", "hydra4rec"):
-        made = builder.evaluation(model)
-        recipe = {**made.recipe, "model": {**made.recipe["model"], "repeat_term": model in having}}
-        evaluations.append(dataclasses.replace(made, recipe=recipe))
-    assert said in findings.headline(builder.study(*evaluations))
-
-
-def test_headline_says_when_nothing_beats_most_popular(builder):
-    text = findings.headline(builder.study(builder.evaluation(value=0.01, baseline=(0.02, 0.03))))
-    unmasked, masked = (line for line in text.splitlines() if line.startswith("- "))
-    assert "By NDCG@10, sasrec does not beat the best baseline, most-popular." in unmasked
-    assert "By NDCG@10, every model beats the best baseline, markov." in masked  # 0.01 + 0.1 > 0.038
-    for name, (unmasked_value, masked_value) in (BASELINE_VALUES | {"most-popular": (0.02, 0.03)}).items():
-        assert f"{name} has HIT@10 {unmasked_value:.4f}" in unmasked
-        assert f"{name} has HIT@10 {masked_value:.4f}" in masked
 
 
 @pytest.mark.parametrize(

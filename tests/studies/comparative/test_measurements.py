@@ -44,8 +44,13 @@ def study(builder: StudyBuilder, files: dict[str, Path]) -> Study:
 
 def test_every_pair_has_interval_corrected_p_and_mde(study: Study) -> None:
     text = section(study, "Which differences")
-    (table,) = [part for part in text.split("### ") if part.startswith("History unmasked: NDCG@10 of every pair")]
-    pairs = {row[0]: row[1:] for row in rows_of(table)[2:]}
+    (tables,) = [part.folded for part in make_report(study).sections if part.title.startswith("Which differences")]
+    assert list(tables) == [
+        f"History {protocol}: {metric} of every pair"
+        for protocol in ("unmasked", "masked")
+        for metric in ("NDCG@10", "HIT@10")
+    ]
+    pairs = {row[0]: row[1:] for row in rows_of(tables["History unmasked: NDCG@10 of every pair"])[2:]}
     assert len(pairs) == math.comb(len(MEANS), 2)
     assert pairs["mamba4rec \N{MINUS SIGN} sasrec"] == [
         "mamba4rec is significantly better",

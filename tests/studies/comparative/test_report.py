@@ -1,6 +1,7 @@
 """The report as a page and as Markdown: order, figures, escaping, nothing loaded from elsewhere."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -86,12 +87,27 @@ def test_the_page_loads_nothing(study):
     assert "prefers-color-scheme" in both(study)[0]
 
 
+def test_contents_lead_to_every_section(study):
+    page = Page(both(study)[0])
+    links = [value for tag, name, value in page.attributes if (tag, name) == ("a", "href")]
+    anchors = [value for tag, name, value in page.attributes if (tag, name) == ("section", "id")]
+    assert links == [f"#{anchor}" for anchor in anchors]
+    assert len(set(anchors)) == len(TITLES)
+    assert "before-reading-the-numbers" in anchors
+
+
+def test_head_says_what_made_it(study):
+    report = replace(make_report(study), made="Made today, with: a <b>")
+    assert "Made today, with: a &lt;b&gt;" in render_html(report)
+    assert render_markdown(report).split("\n\n")[1] == "Made today, with: a &lt;b&gt;"
+
+
 def test_page_and_markdown_say_the_same(study):
     page, markdown = both(study)
     assert Page(page).tags.count("table") == markdown.count("\n| ---")
     assert "0.2500 ± 0.0000" in page
     assert "0.2500 ± 0.0000" in markdown
-    assert markdown.count("*Figure in report.html: ") == 2
+    assert markdown.count("*Figure in report.html: ") == 3
     assert "<svg" not in markdown
 
 
@@ -121,9 +137,9 @@ def test_validation_is_said_to_be_unmasked(builder):
     assert "Validation NDCG@10 with the history unmasked, against the epoch" in page
 
 
-def test_no_figure_without_curves(builder):
+def test_no_curves_without_curves(builder):
     page, markdown = both(builder.study(builder.evaluation()))
-    assert "<svg" not in page
+    assert page.count("<svg") == 1  # the one in short
     assert "No learning curve was given of sasrec seed 0." in markdown
 
 
@@ -135,7 +151,9 @@ def test_a_hostile_name_is_text(builder_of):
     page, markdown = both(study)
     parsed = Page(page)
     assert "script" not in parsed.tags
-    assert "a" not in parsed.tags
+    links = [value for tag, name, value in parsed.attributes if (tag, name) == ("a", "href")]
+    assert len(links) == len(parsed.headings)
+    assert all(re.fullmatch("#[a-z0-9-]+", value) for value in links)
     assert hostile in "".join(parsed.words)
     assert "<script" not in markdown
     figure = ElementTree.fromstring(learning_curves(study)[0].svg)

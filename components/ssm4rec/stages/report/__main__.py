@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,11 @@ def run(options: Settings) -> None:
     files = files_of(options, read.Files)
     with naming_its_flag(options):
         study = read.read_study(files)
-    report = module_of(options.study, "report").make_report(study)
+    report = replace(module_of(options.study, "report").make_report(study), made=_made())
     results = json.dumps(report.results, indent=2, allow_nan=False) + "\n"
-    made = _made()
     texts = {
-        REPORT_HTML: (options.report_html, render_html(report, made)),
-        REPORT_MARKDOWN: (options.report_markdown, render_markdown(report, made)),
+        REPORT_HTML: (options.report_html, render_html(report)),
+        REPORT_MARKDOWN: (options.report_markdown, render_markdown(report)),
         RESULTS: (options.results, results),
     }
     tags = {"stage": "report", "dataset": report.dataset}

@@ -5,7 +5,7 @@ from typing import Final
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER
-from ssm4rec.data.data_sets import EVENTS
+from ssm4rec.data.data_sets import is_published
 from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.document import Section
 from ssm4rec.report.markdown import bullets, escape, listed, plural, population
@@ -20,7 +20,9 @@ _CLAIMED: Final = 4.0
 
 def claims_section(study: Study, paper: PaperTable | None) -> list[Section]:
     """Return the section of the claims; none where nothing was measured that could judge one, and for own data."""
-    if study.manifest["kind"] == EVENTS or not (study.comparison or study.latency or study.language_models.rankers):
+    if not is_published(study.manifest["dataset"]) or not (
+        study.comparison or study.latency or study.language_models.rankers
+    ):
         return []
     if any(summary.profile == "smoke" for summary in study.models.values()):
         text = f"What {SOURCE} claims is not judged by this run: profile smoke trains for seconds."

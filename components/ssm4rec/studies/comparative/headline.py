@@ -121,13 +121,13 @@ def _champion(study: Study) -> str:
     """Say which training is registered for serving, by the rule of ``registry/champion.py``."""
     chosen = min(study.trainings, key=lambda one: (-one.training["validation_ndcg@10"], one.model, one.seed))
     name = f"ssm4rec-{study.manifest['dataset']}"
-    served = f"serve it with `mlflow models serve -m models:/{name}@champion --env-manager local -p 5001`"
+    served = f"serve it with `mlflow models serve --env-manager local -p 5001 -m` models:/{escape(name)}@champion"
     if chosen.profile == "smoke":
         served = "one of profile smoke never becomes the champion that is served"
     return (
-        f"Registered as {escape(name)}: **{escape(chosen.model)} seed {chosen.seed}**, the best by *validation* NDCG@10, "
-        f"history unmasked ({chosen.training['validation_ndcg@10']:.4f}); test targets decide nothing. It becomes the "
-        f"champion unless an earlier one was better on the same data, which the last lines of a run say; {served}."
+        f"Registered as {escape(name)}: **{escape(chosen.model)} seed {chosen.seed}**, the best by validation NDCG@10 "
+        f"({chosen.training['validation_ndcg@10']:.4f}, history unmasked); test targets decide nothing. It becomes the "
+        f"champion unless an earlier one was better on the same data, which a run's last lines say; {served}."
     )
 
 
