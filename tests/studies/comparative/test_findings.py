@@ -112,3 +112,11 @@ def test_other_data_or_another_split_than_the_papers_is_said(builder):
 def test_trainings_without_a_history_are_named(builder):
     study = builder.study(builder.evaluation())
     assert findings.missing_curves(study) == "No learning curve was given of sasrec seed 0."
+
+
+def test_a_draw_of_users_is_a_caution(builder):
+    counts = [{"users": users, "items": 50, "interactions": 9000} for users in (61_000, 1000)]
+    drawn = {"filter": "draw-users", "setting": "1000", "before": counts[0], "after": counts[1]}
+    text = findings.cautions(builder.study(builder.evaluation(), filters=[drawn]))
+    assert "1,000 of 61,000 users were drawn by chance (DRAW_USERS)" in text
+    assert "drawn by chance" not in findings.cautions(builder.study(builder.evaluation()))

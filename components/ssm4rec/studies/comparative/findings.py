@@ -32,6 +32,12 @@ def cautions(study: Recommenders, further: Sequence[str] = ()) -> str:
         models = [escape(model) for model, summary in study.models.items() if summary.profile == profile]
         if models:
             lines.append(f"Profile {profile} ({listed(models)}) {caution}.")
+    lines += [
+        f"{step['after']['users']:,} of {step['before']['users']:,} users were drawn by chance (DRAW_USERS): all "
+        "numbers are of these and of their items."
+        for step in study.manifest["filters"]
+        if step["filter"] == "draw-users"
+    ]
     refitted = [escape(model) for model, one in study.models.items() if one.recipe["training"].get("refit")]
     if refitted:
         lines.append(
