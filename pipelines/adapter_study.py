@@ -25,12 +25,8 @@ def arrange(parameters: Parameters) -> None:
     with dsl.ParallelFor(items=parameters.adapters, parallelism=AT_ONCE) as adapter:
         how = {"overrides": adapter.overrides, "label": adapter.label}
         tuned = finetune(data, retrieved, adapter, parameters, place=place, **how)
-    report_on(
-        "adapters",
-        parameters,
-        adapters=dsl.Collected(tuned.outputs["adapter"]),
-        curves=dsl.Collected(tuned.outputs["curve"]),
-    )
+    adapters, curves = (dsl.Collected(tuned.outputs[name]) for name in ("adapter", "curve"))
+    report_on("adapters", parameters, adapters=adapters, curves=curves)
 
 
 adapter_study = study_pipeline(arrange, Settings, LISTS)

@@ -66,7 +66,6 @@ def arrange(parameters: Parameters) -> None:
         batches=parameters.latency_batches,
         with_replacement=True,
         warm_up=3,
-        seed=0,
     )
     report_on(
         "comparative",

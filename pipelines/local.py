@@ -62,10 +62,8 @@ class LocalStudy:
     Attributes:
         folder: receives ``artifacts/`` (KFP's pipeline root), ``logs/`` (a file per stage) and ``cache/`` (which stages
             are finished: the same code with the same arguments in the same folder does not repeat them).
-        runner: makes a process or a container of a stage.
         tracking: the MLflow variables of the study's run, from ``tracking.start_study``.
         environment: further variables of a stage, by its module.
-        progress: shows the stages' lines to the user.
         finished: called when a stage has succeeded.
         processes: the stages that ran, in the order of their start.
     """

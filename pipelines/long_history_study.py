@@ -32,7 +32,6 @@ def arrange(parameters: Parameters) -> None:
         batches="",
         with_replacement=True,
         lengths=parameters.latency_lengths,
-        seed=0,
     )
     report_on(
         "long-histories",

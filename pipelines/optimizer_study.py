@@ -19,22 +19,12 @@ def arrange(parameters: Parameters) -> None:
     data = task(prepare_data, parameters).outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
         trial = train_labelled(data, parameters, training)
-    chosen = task(
-        choose_settings,
-        parameters,
-        curves=dsl.Collected(trial.outputs["curve"]),
-        controls=parameters.controls,
-        seeds=parameters.seeds,
-        overrides=parameters.overrides,
-    )
+    told = {"controls": parameters.controls, "overrides": parameters.overrides}
+    chosen = task(choose_settings, parameters, curves=dsl.Collected(trial.outputs["curve"]), **told)
     with dsl.ParallelFor(items=chosen.outputs["trainings"], parallelism=AT_ONCE) as training:
         compared = train_labelled(data, parameters, training)
-    report_on(
-        "optimizers",
-        parameters,
-        sweep=dsl.Collected(trial.outputs["curve"]),
-        curves=dsl.Collected(compared.outputs["curve"]),
-    )
+    sweep, curves = (dsl.Collected(one.outputs["curve"]) for one in (trial, compared))
+    report_on("optimizers", parameters, sweep=sweep, curves=curves)
 
 
 optimizer_study = study_pipeline(arrange, Settings, LISTS)

@@ -23,11 +23,8 @@ _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?", re.A
 def flags_of_file(path: Path, known: Collection[str]) -> list[str]:
     """Return the flags of a file, each in one word, as a value may begin with a dash.
 
-    Raise InputError if the file cannot be read, or a line of it is at fault; the text does not name the file.
-
-    Args:
-        path: of the file, a line ``name: value`` for each flag; lists are lists of plain values.
-        known: the flags that there are, such as ``--k-core``.
+    It has a line ``name: value`` for each; lists are lists of plain values. Raise InputError if the file cannot be
+    read, or a line of it is at fault; the text does not name the file.
     """
     flags: dict[str, str] = {}
     for key, value in _entries(path):

@@ -22,14 +22,9 @@ def arrange(parameters: Parameters) -> None:
         trained = train_labelled(data, parameters, training, profile=training.profile)
         evaluated = rank(data, trained, parameters)
 
-    report_on(
-        "reproduction",
-        parameters,
-        dataset=data,
-        evaluations=dsl.Collected(evaluated.outputs["metrics"]),
-        ranks=dsl.Collected(evaluated.outputs["ranks"]),
-        place=Place(hours=1, cpus=2),
-    )
+    evaluations, ranks = (dsl.Collected(evaluated.outputs[name]) for name in ("metrics", "ranks"))
+    place = Place(hours=1, cpus=2)
+    report_on("reproduction", parameters, dataset=data, evaluations=evaluations, ranks=ranks, place=place)
 
 
 reproduction_study = study_pipeline(arrange, Settings, LISTS)

@@ -58,8 +58,7 @@ def finetune(data: Any, retrieved: Retrieved, ranker: Any, parameters: Parameter
 def rank_and_align(data: Any, retrieved: Retrieved, pairs: Any, ranker: Any, parameters: Parameters) -> dict[str, Any]:
     """Fine-tune a language model ({"language_model", "seed"} of the loop), rank with it and without, align, rank again.
 
-    Returns:
-        The inputs of the report stage that collect what became of it over the rankers' loop.
+    Return the inputs of the report stage that collect what became of it over the rankers' loop.
     """
     overrides = parameters.llm_overrides
     tuned = finetune(data, retrieved, ranker, parameters, overrides=overrides)

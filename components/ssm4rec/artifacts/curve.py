@@ -20,18 +20,8 @@ from typing import Any, Final, Literal, get_args
 import pyarrow
 from pydantic import TypeAdapter, ValidationError
 
-from ssm4rec.artifacts.codec import (
-    Amount,
-    Count,
-    Number,
-    Positive,
-    Share,
-    checked,
-    read_table,
-    required,
-    text_of,
-    write_table,
-)
+from ssm4rec.artifacts import codec
+from ssm4rec.artifacts.codec import Amount, Count, Number, Positive, Share
 from ssm4rec.artifacts.names import ControllerName, OptimizerName
 from ssm4rec.runtime.errors import InputError
 
@@ -83,9 +73,9 @@ _REQUIRED: Final[dict[str, tuple[tuple[Split, str], ...]]] = {
 }
 _SCHEMA: Final = pyarrow.schema(
     [
-        *required(pyarrow.int64(), "step"),
-        *required(pyarrow.string(), "split", "name"),
-        *required(pyarrow.float64(), "value"),
+        *codec.required(pyarrow.int64(), "step"),
+        *codec.required(pyarrow.string(), "split", "name"),
+        *codec.required(pyarrow.float64(), "value"),
     ]
 )
 _TRAINING_KEY: Final = b"ssm4rec.training"
@@ -176,7 +166,7 @@ def write_curve(path: Path, curve: Curve) -> None:
         for step, value in values.items()
     ]
     schema = _SCHEMA.with_metadata({_TRAINING_KEY: json.dumps(asdict(curve.training))})
-    write_table(path, pyarrow.Table.from_pylist(rows, schema))
+    codec.write_table(path, pyarrow.Table.from_pylist(rows, schema))
 
 
 def read_curve(path: Path, stage: Stage) -> Curve:
@@ -186,13 +176,14 @@ def read_curve(path: Path, stage: Stage) -> Curve:
     that is unknown, twice, or out of its range, or lacks one that this stage writes.
     """
     what = f"a learning curve of {stage}"
-    table = read_table(path, _SCHEMA, what, stage)
+    table = codec.read_table(path, _SCHEMA, what, stage)
 
     def refuse(wrong: object) -> InputError:
         return InputError(f"{path}: not {what} ({wrong}); run {stage} again")
 
     try:
-        training = checked(json.loads(text_of(table.schema.metadata, _TRAINING_KEY) or "{}"), Training)
+        told = codec.text_of(table.schema.metadata, _TRAINING_KEY)
+        training = codec.checked(json.loads(told or "{}"), Training)
     except ValueError as error:
         raise refuse(error) from None
     if training.stage != stage:

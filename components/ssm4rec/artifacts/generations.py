@@ -1,13 +1,10 @@
 """What evaluate_generator found: generation.json, which the report reads without torch, and a file of the lists.
 
-generation.json:
-
-``dataset``, ``fingerprint``, ``model``, ``seed``, ``profile``, ``split``; ``source`` of the language model, its
-``parameters``, ``from_scratch``: it was not pretrained; ``users`` evaluated of ``users_in_split``, drawn by seed;
-``k1`` and ``b`` of BM25; ``queries`` per user; ``tokens_per_second`` generated, ``batch`` users at a time, on
-``device``; and ``rows``: dataset, model (or ``most-popular``, for which seed is null), seed, split, protocol, metric,
-value and its ``standard_error`` over the users, null for a single user. The protocol is ``masked`` always: queries find
-new items only. A target that is not in the list is missed.
+generation.json: ``source`` of the language model, its ``parameters``, ``from_scratch``: not pretrained; ``users``
+evaluated of ``users_in_split``, drawn by seed; ``k1`` and ``b`` of BM25; ``queries`` per user; ``tokens_per_second``
+generated, ``batch`` users at a time; and ``rows`` of the model and of ``most-popular``, whose seed is null, with their
+``standard_error`` over the users, null for a single user. The protocol is ``masked`` always: queries find new items
+only. A target that is not in the list is missed.
 
 lists.parquet, a row per user: ``user`` int32 0..U-1; ``target`` int32, the next item; ``history_length`` int32;
 ``rank`` int32, the target's place in the list, 0 if it is not there; ``items`` list<int32>, the list, best first;

@@ -24,7 +24,6 @@ class Timed:
     """What the timed samples of one result share.
 
     Attributes:
-        kind: ``users`` or ``length``.
         histories: ``data``, or ``generated`` for the sweep.
         length: L, of the sweep's histories; None: the users' own.
         weights: ``trained``, or ``random`` where the model had to be built for L and its tables do not fit.
@@ -56,13 +55,10 @@ class TimedSample(Timed):
     Attributes:
         sample: its number, from 0; the same users for every model, mode and batch.
         order: of all timed samples of the measurement, from 0.
-        users: timed.
         mean_length: items that the model read of a history, mean over users.
         mean_padded_length: the same with the padding, which fills a request's histories up to its longest one.
         forward_seconds, scoring_seconds, topk_seconds: of the sample: to hidden states; to scores of the whole catalog;
             to the best ten. Not timed: making the request on the device, fetching the answer.
-        total_seconds: their sum.
-        request_seconds: of each request of the sample.
         outlier: by the rule in latency.json, among the samples of the same result.
         weight_bytes: of the model's parameters and buffers.
         state_bytes: of one user's state (``step``).
@@ -142,9 +138,8 @@ class Crossing:
     Attributes:
         measured: the lengths L of the curves.
         cheaper_at: those of them at which the model's median is below SASRec's.
-        cheaper_from: lengths at which it gets cheaper, interpolated between two measured ones along straight lines of
-            log seconds over log L.
-        dearer_from: lengths at which it gets dearer again, interpolated in the same way.
+        cheaper_from, dearer_from: lengths at which it gets cheaper, and dearer again, interpolated between two measured
+            ones along straight lines of log seconds over log L.
     """
 
     model: str
@@ -170,12 +165,7 @@ class _Protocol(TypedDict):
 
 @with_config(OPEN)
 class _Machine(TypedDict):
-    """What it was measured on.
-
-    Attributes:
-        idle: False when other processes used 0.1 cores or more on average: then read the figures with care. None where
-            the system does not say.
-    """
+    """What it was measured on; ``idle``: not when others used 0.1 cores or more on average, None: nobody can say."""
 
     device_name: str
     threads: Positive

@@ -14,17 +14,13 @@ Milliseconds = Annotated[int, Field(ge=-62_135_596_800_000, lt=253_402_300_800_0
 """Since 1970, in the years 1 to 9999."""
 
 
-class Counts(TypedDict):
-    """Of a data set."""
-
+class _Counts(TypedDict):
     users: Positive
     items: Positive
     interactions: Positive
 
 
-class Source(TypedDict):
-    """A file that the data came from."""
-
+class _Source(TypedDict):
     address: str
     file: str
     bytes: Count
@@ -32,13 +28,11 @@ class Source(TypedDict):
     checksum: str
 
 
-class Filter(TypedDict):
-    """What a filter left."""
-
+class _Filter(TypedDict):
     filter: str
     setting: Any
-    before: Counts
-    after: Counts
+    before: _Counts
+    after: _Counts
 
 
 class _Split(TypedDict):
@@ -50,30 +44,22 @@ class _Split(TypedDict):
     test_targets_unseen_in_training: Count
 
 
-class LeaveOneOut(_Split):
-    """Each user's last two items are targets."""
-
+class _LeaveOneOut(_Split):
     name: Literal["leave-one-out"]
 
 
-class GlobalTime(_Split):
-    """Targets lie after two moments, the same for all users."""
-
+class _GlobalTime(_Split):
     name: Literal["global-time"]
     time_target: Literal["successive", "last", "random", "first"]
     validation_from: Milliseconds
     test_from: Milliseconds
 
 
-class NoSplit(TypedDict):
-    """Of data that were not prepared."""
-
+class _NoSplit(TypedDict):
     name: str
 
 
-class EventOrder(TypedDict):
-    """In which order events stand, and what hangs on it: ``data/event_order.py``."""
-
+class _EventOrder(TypedDict):
     name: Literal["exact", "recbole", "random-ties"]
     neighbours_that_tie: Share
     pairs_in_one_order: Share | None
@@ -81,35 +67,31 @@ class EventOrder(TypedDict):
     targets_that_repeat: Share
 
 
-class Lengths(TypedDict):
-    """Of the users' sequences."""
-
+class _Lengths(TypedDict):
     mean: Number
     median: Number
     maximum: Positive
 
 
-class Manifest(TypedDict):
-    """Of prepared data."""
-
+class _Manifest(TypedDict):
     dataset: str
     fingerprint: str
-    sources: list[Source]
-    counts: Counts
-    split: Annotated[LeaveOneOut | GlobalTime, Field(discriminator="name")]
-    event_order: EventOrder
+    sources: list[_Source]
+    counts: _Counts
+    split: Annotated[_LeaveOneOut | _GlobalTime, Field(discriminator="name")]
+    event_order: _EventOrder
     settings: dict[str, Any]
-    filters: list[Filter]
-    recbole_counts: Counts
-    sequence_length: Lengths
+    filters: list[_Filter]
+    recbole_counts: _Counts
+    sequence_length: _Lengths
 
 
-class Nothing(TypedDict):
+class _Nothing(TypedDict):
     """Of data that nothing wanted and that were not prepared."""
 
     dataset: str
     fingerprint: Literal[""]
-    split: NoSplit
+    split: _NoSplit
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -117,7 +99,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     document: dict[str, Any] = read_json(path)
     empty = isinstance(document, dict) and document.get("fingerprint") == ""
-    kind: Any = Nothing if empty else Manifest
+    kind: Any = _Nothing if empty else _Manifest
     read_document(path, kind, "the manifest of a dataset folder", "prepare_data")  # checks it, and keeps less of it
     return document
 

@@ -76,16 +76,12 @@ class RankingSummary(Document, what="the ranking.json of a ranker", made_by="ran
     """ranking.json as an object.
 
     Attributes:
-        source: of the language model.
         stage: that trained the adapter, finetune_llm or align_llm; ``seed``, ``profile``, ``recipe`` and ``training``
             are of the same.
         retriever: whose candidates they are, model and seed.
         users, found, ranked: of the split; of these, those whose target is among the candidates; of these, those that
             the language model ranked (a sample, or all).
-        candidates: per user, at most.
         first_places: for each ranker and order, how often the candidate in each place was ranked best.
-        prompt_tokens: of a prompt, mean.
-        device: cpu or the GPU's name.
     """
 
     dataset: str

@@ -30,7 +30,6 @@ class Problem:
     """What is wrong with some rows of a batch.
 
     Attributes:
-        column: the column's name.
         reason: the kind, as it is counted: "user id missing".
         rows: which rows have it; shape (rows of the batch,).
         describe: says it of one of them, given its index in the batch; file, column and row are put before it.

@@ -89,14 +89,8 @@ def write_dataset(
     targets = [(split.validation_position, split.validation_targets), (split.test_position, split.test_targets)]
     mark = fingerprint(sequences.items, sequences.offsets, split.train_length, targets)
     _write_sequences(folder / SEQUENCES, sequences, split, {FINGERPRINT_KEY: mark, DATASET_KEY: name})
-    interactions = pyarrow.table(
-        {
-            "user": sequences.users,
-            "item": sequences.items,
-            "time": sequences.times,
-            "rating": sequences.ratings.to_arrow(),
-        }
-    )
+    events = {"user": sequences.users, "item": sequences.items, "time": sequences.times}
+    interactions = pyarrow.table({**events, "rating": sequences.ratings.to_arrow()})
     pyarrow.parquet.write_table(interactions, folder / INTERACTIONS)
     items = pyarrow.table(
         {

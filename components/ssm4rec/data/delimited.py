@@ -64,8 +64,6 @@ class Layout:
     """Where the values of delimited text are.
 
     Attributes:
-        delimiter: between two values.
-        header: the names of all columns.
         skip: lines to pass over, such as the header's.
         quoted: whether values may stand in double quotes and then hold delimiters and line ends.
     """

@@ -35,12 +35,9 @@ _MOST_PAIRS: Final = 8_000_000
 
 
 def in_order(frame: polars.DataFrame, order: str, time_kind: str) -> polars.DataFrame:
-    """Sort events of all users.
+    """Sort events of all users, which are in the order of the file.
 
-    Args:
-        frame: interactions in the order of the file; ``time`` int64, microseconds or order numbers.
-        order: of ``EVENT_ORDERS``.
-        time_kind: ``us`` or ``order``.
+    ``time`` is int64, microseconds or order numbers, as ``time_kind`` says: ``us`` or ``order``.
 
     >>> frame = polars.DataFrame({"item": ["b", "a", "d", "c"], "time": [7, 7, 9, 7]})
     >>> in_order(frame, "exact", "us")["item"].to_list()
@@ -65,14 +62,8 @@ def order_facts(
 ) -> dict[str, Any]:
     """Measure what hangs on the order of events.
 
-    Args:
-        name: of ``EVENT_ORDERS``.
-        times: of the events, users one after the other, each in the order ``name``, (N,): milliseconds, or order
-            numbers.
-        time_kind: ``ms`` or ``order``.
-        users: of the events, ascending, (N,).
-        items: of the events, 1..V, (N,).
-        targets: places of the test targets in these arrays.
+    ``times``, ``users`` and ``items`` are of the events, users ascending, each user's in the order ``name``, (N,);
+    ``targets`` are places of the test targets in them. ``time_kind``: ``ms`` or ``order``.
 
     Returns:
         What the manifest has under ``event_order``:

@@ -23,16 +23,10 @@ _FEWEST_ROWS: Final = 64
 def read_batches(
     path: Path, kind: str, columns: Sequence[str], ids: Sequence[str], form: TextForm, bad_rows: BadRows
 ) -> Iterator[pyarrow.RecordBatch]:
-    """Stream the wanted columns of a file.
+    """Stream the wanted columns of a file of a kind: ``csv`` (delimited text with a header), ``jsonl`` or ``parquet``.
 
-    Raise InputError if the file or a column is missing, or the file is malformed; also while the stream is read.
-
-    Args:
-        kind: ``csv`` (delimited text with a header), ``jsonl`` or ``parquet``.
-        columns: names; one that stands twice is read once.
-        ids: those of them whose numbers are names, so that JSON's 7 is never read as 7.0.
-        form: how CSV and JSONL are written.
-        bad_rows: what becomes of malformed rows.
+    The numbers of ``ids``, some of the columns, are names: JSON's 7 is never read as 7.0. Raise InputError if the file
+    or a column is missing, or the file is malformed; also while the stream is read.
     """
     wanted = list(dict.fromkeys(columns))
     match kind:

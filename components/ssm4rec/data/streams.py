@@ -44,12 +44,7 @@ codecs.register_error(_MARKING, lambda error: (UNDECODABLE, cast("UnicodeDecodeE
 
 @dataclass(frozen=True)
 class TextForm:
-    """How text files are written.
-
-    Attributes:
-        delimiter: a key of ``DELIMITERS``, or ``auto``: the one that separates the wanted columns in the header.
-        encoding: a Python codec, or ``auto``: UTF-8, or what a byte order mark says.
-    """
+    """How text files are written, as ``settings/data.py`` describes it."""
 
     delimiter: str = "auto"
     encoding: str = "auto"

@@ -16,16 +16,8 @@ from typing import Any, Final
 from zipfile import ZipFile
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    GenerationConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ssm4rec.data.download import checksums
 from ssm4rec.data.wheels import fetch_wheel
@@ -90,7 +82,7 @@ def load_language_model(folder: Path, device: torch.device, quantization: Quanti
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     settings: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "device_map": {"": device}}
     if quantization == "nf4":
-        settings["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call] # transformers leaves it untyped
+        settings["quantization_config"] = transformers.BitsAndBytesConfig(  # type: ignore[no-untyped-call] # transformers leaves it untyped
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
@@ -131,7 +123,7 @@ def load_both(
             f"{folder}: its tokenizer has a token {highest}, its model knows {known} tokens; get or train it again"
         )
     # Queries are searched for as the recipe says, whatever generation_config.json says.
-    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call] # transformers leaves it untyped
+    model.generation_config = transformers.GenerationConfig(  # type: ignore[no-untyped-call] # transformers leaves it untyped
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     return tokenizer, model
@@ -163,7 +155,7 @@ def _from_wheel(source: str, cache_dir: Path) -> Path:
         model = AutoModelForCausalLM.from_pretrained(str(quantized.parent), **gguf)
         # A model read from GGUF says that it is quantized and refuses to be saved; its weights no longer are.
         config = {name: value for name, value in model.config.to_dict().items() if name != "quantization_config"}
-        plain = LlamaForCausalLM(LlamaConfig.from_dict(config))
+        plain = transformers.LlamaForCausalLM(transformers.LlamaConfig.from_dict(config))
         plain.load_state_dict(model.state_dict())
         quantized.unlink()
         quantized.parent.rmdir()
@@ -188,15 +180,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _from_hub(source: str, cache_dir: Path) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors, snapshot_download
 
     name, _, revision = source.partition("@")
     try:
@@ -207,17 +191,17 @@ def _from_hub(source: str, cache_dir: Path) -> Path:
             allow_patterns=list(_HUB_FILES),
             token=os.environ.get("HF_TOKEN") or None,
         )
-    except GatedRepoError:
+    except errors.GatedRepoError:
         raise InputError(
             f"language model {source}: gated; accept its licence on its page on the hub, and set HF_TOKEN to a token "
             "of that account (on a cluster: the secret that manifests/README.md describes)"
         ) from None
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         raise InputError(
             f"language model {source}: not on the hub, or private and HF_TOKEN is not of an account that may read it "
             f"({reason(error)}); a folder begins with a slash or a dot (./{source})"
         ) from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError) as error:
         raise InputError(
             f"language model {source}: the hub cannot be reached, and it is not in the cache ({reason(error)}); "
             f"use a folder, s3:// or {SMOLLM2}"

@@ -16,14 +16,11 @@ from ssm4rec.evaluation.metrics import gains_at
 def ranking_rows(rankings: Sequence[Ranking], sizes: Int32s, found: int, users: int) -> list[RankingRow]:
     """Return every metric of every ranking, and of a random order, over both populations.
 
-    The n users ranked stand for the ``found`` ones. Over all users a metric is the mean over these times the share
-    found / users; the variance of that product of independent estimates is p^2 s^2 + m^2 p (1 - p) / users.
+    The n users ranked stand for the ``found`` ones. Over all ``users`` of the split a metric is the mean over these
+    times the share found / users; the variance of that product of independent estimates is
+    p^2 s^2 + m^2 p (1 - p) / users.
 
-    Args:
-        rankings: of the same n users, two or more.
-        sizes: how many candidates each user has, shape (n,).
-        found: users whose target is among the candidates.
-        users: of the split.
+    ``rankings`` are of the same n users, two or more; ``sizes``: how many candidates each user has, (n,).
     """
     share = found / users
     rows = []

@@ -75,12 +75,8 @@ class PromptWriter:
     def fitted(self, history: Sequence[int], text: Callable[[list[int]], str], room: int = 0) -> list[int]:
         """Return the token ids of a prompt; of the history (oldest first) only as much of its latest part as fits.
 
-        Raise InputError if not even the shortest prompt fits.
-
-        Args:
-            history: at least ``fewest`` items.
-            text: of a prompt with so much of it.
-            room: tokens of ``maximum_tokens`` that are left free for an answer.
+        It has at least ``fewest`` items; ``room`` tokens are left free for an answer. Raise InputError if not even the
+        shortest prompt fits.
         """
         kept = list(history[max(0, len(history) - self.form.history) :])
         while (excess := len(tokens := self.encode(text(kept))) + room - self.form.maximum_tokens) > 0:

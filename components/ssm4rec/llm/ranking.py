@@ -29,18 +29,10 @@ TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 16384}
 def letter_logits(
     model: PreTrainedModel, users: Sequence[Prompts], letters: Sequence[int], advance: Callable[[int], object]
 ) -> Floats:
-    """Return the logits of letters after each prompt.
+    """Return the logits of k letters after each of the o prompts of n users, (n, o, k).
 
+    The model has a key-value cache, as Llama. ``advance`` is called with the number of users that a batch has finished.
     Raise ScoresNotNumbersError if a logit is NaN or infinite: no rival would be above a target of NaN.
-
-    Args:
-        model: a decoder with a key-value cache, such as Llama.
-        users: n users' prompts, as many for each of them: o.
-        letters: token ids of k letters.
-        advance: called with the number of users that a batch has finished.
-
-    Returns:
-        Shape (n, o, k).
     """
     was_training = model.training
     model.eval()  # type: ignore[no-untyped-call] # transformers leaves it untyped
@@ -138,15 +130,12 @@ def _batches(shared: Sequence[int], users: Sequence[Prompts], budget: int) -> It
 
 
 def ranks_of_target(scores: Floats, sizes: Int32s, targets: Int32s) -> Int64s:
-    """Return the target's rank among a user's candidates; ties count against it.
+    """Return the target's rank among a user's candidates, (n, o), 1 = best; ties count against it.
 
     Args:
         scores: shape (n, o, k): of n users, in o orders, the candidate in each of k places.
         sizes: shape (n,): how many of the k places hold a candidate.
         targets: shape (n, o): the target's place in each order.
-
-    Returns:
-        Shape (n, o), 1 = best.
     """
     place = numpy.arange(scores.shape[2])
     of_target = numpy.take_along_axis(scores, targets[:, :, None].astype(numpy.int64), axis=2)

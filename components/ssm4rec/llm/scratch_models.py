@@ -8,16 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    Mamba2Config,
-    Mamba2ForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ssm4rec.llm.generator_settings import SCRATCH, ScratchSettings
 
@@ -42,7 +35,7 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenize
         show_progress=False,
     )
     raw.train_from_iterator(texts, trainer)
-    fast: Callable[..., PreTrainedTokenizerBase] = PreTrainedTokenizerFast  # transformers leaves it untyped
+    fast: Callable[..., PreTrainedTokenizerBase] = transformers.PreTrainedTokenizerFast  # untyped there
     return fast(tokenizer_object=raw, eos_token=_END, pad_token=_PADDING)
 
 
@@ -61,8 +54,8 @@ def new_language_model(
         "pad_token_id": tokenizer.pad_token_id,
     }
     if source == f"{SCRATCH}mamba2":
-        return Mamba2ForCausalLM(
-            Mamba2Config(
+        return transformers.Mamba2ForCausalLM(
+            transformers.Mamba2Config(
                 hidden_size=settings.width,
                 num_hidden_layers=settings.layers,
                 expand=2,
@@ -75,8 +68,8 @@ def new_language_model(
                 **shared,
             )
         )
-    return GPT2LMHeadModel(
-        GPT2Config(
+    return transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
             n_embd=settings.width,
             n_layer=settings.layers,
             n_head=settings.width // _HEAD_WIDTH,

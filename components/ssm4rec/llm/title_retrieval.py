@@ -45,12 +45,9 @@ B_GRID: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class UserQueries:
-    """What is known of one user when items are looked for.
+    """What is known of one user when items are looked for: queries, likeliest first, the history, and the next item.
 
-    Attributes:
-        queries: likeliest first.
-        seen: the items of the history, which are not found again.
-        target: the next item; one of ``seen`` is not found (the ``masked`` protocol of ``artifacts/names.py``).
+    What was ``seen`` in the history is not found again, a target neither (the protocol ``masked``).
     """
 
     queries: list[str]

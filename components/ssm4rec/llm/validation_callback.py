@@ -51,13 +51,11 @@ class ValidationCallback(TrainerCallback):
     def __init__(
         self, folder: Path, identity: dict[str, Any], on_point: Callable[[Point], None], patience: int = 0
     ) -> None:
-        """Prepare.
+        """Prepare to write a checkpoint into ``folder`` at every validation.
 
-        Args:
-            folder: of the checkpoints; one is written at every validation.
-            identity: what a checkpoint must share with this training to belong to it.
-            on_point: called with every point of the learning curve, those of an earlier process included.
-            patience: stop after so many validations without a better one; 0: never.
+        One belongs to this training if its ``identity`` is the same. ``on_point`` is called with every point of the
+        learning curve, those of an earlier process included. ``patience``: stop after so many validations without a
+        better one; 0: never.
         """
         self.folder, self.on_point, self.patience = folder, on_point, patience
         self.identity = json.loads(json.dumps(identity))

@@ -152,7 +152,6 @@ def controller(name: ControllerName, micro_batches: int, *, alpha: float, shrink
     """Return the controller of a name.
 
     Args:
-        name: see the module.
         micro_batches: m of the first step, at least 1.
         alpha: how fast old steps are forgotten, in (0, 1); the paper's is .01.
         shrink: lambda, at least 1, by which m is divided after each epoch (``paper``, ``inverse``).

@@ -33,12 +33,8 @@ STUDY: Final = "study"
 def whole_folder(target: Path, stage: str, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary folder next to ``target`` that becomes ``target`` when the block succeeds, else is removed.
 
-    Raise InputError if ``target`` is something else, or another process is writing it.
-
-    Args:
-        target: missing, an empty folder, or one that ``stage`` wrote earlier.
-        stage: that writes it.
-        shared: several processes may write it, as in a cache of downloads; the first one's stays.
+    ``shared``: several processes may write it, as in a cache of downloads; the first one's stays. Raise InputError if
+    ``target`` is there and neither empty nor what ``stage`` wrote earlier, or another process is writing it.
     """
     target = target.absolute()
     refuse_foreign_folder(target, stage)
@@ -62,11 +58,8 @@ def whole_folder(target: Path, stage: str, shared: bool = False) -> Iterator[Pat
 def whole_file(target: Path, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary file, empty, next to ``target`` that replaces ``target`` when the block succeeds.
 
-    Raise InputError if ``target`` is something else, or another process is writing it.
-
-    Args:
-        target: missing, or a regular file.
-        shared: several processes may write it at the same time, as in a cache of downloads; the last one's stays.
+    ``shared``: several processes may write it at the same time, as in a cache of downloads; the last one's stays. Raise
+    InputError if ``target`` is there and no regular file, or another process is writing it.
     """
     target = target.absolute()
     refuse_other_than_file(target)

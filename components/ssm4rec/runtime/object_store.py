@@ -69,10 +69,8 @@ def split_s3_address(address: str) -> tuple[str, str]:
 def upload(files: Iterable[Path], folder: Path, address: str) -> int:
     """Copy files of a folder to the same places below ``address``, s3://bucket/prefix; large ones go in parts.
 
-    Raise InputError if the store cannot be reached or refuses; says at which file, and why.
-
-    Returns:
-        How many were copied. A file that is there already, no older and of the same size, is not.
+    Return how many were copied: a file that is there already, no older and of the same size, is not. Raise InputError
+    if the store cannot be reached or refuses; says at which file, and why.
     """
     bucket, prefix = split_s3_address(address)
     with _answering(address):

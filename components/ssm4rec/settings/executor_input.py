@@ -40,13 +40,10 @@ def input_paths(executor_input: str, name: str, optional: bool = False) -> list[
 def write_executor_output(executor_input: str, metadata: dict[str, dict[str, float | str]]) -> None:
     """Write the executor output that attaches metadata to output artifacts; nothing by hand, without executor input.
 
-    Raise InputError if ``executor_input`` is not an executor input or has no such output.
-
-    Args:
-        executor_input: KFP's JSON.
-        metadata: for each output named, what to show with it; outputs not named stay as they are. On a Metrics
-            artifact the values must be numbers; ``@`` in a name becomes ``_at_``, as KFP's MLflow plugin hands all of a
-            task's numbers to MLflow at once, which refuses them all for one such name.
+    ``metadata`` is, for each output named, what to show with it; outputs not named stay as they are. On a Metrics
+    artifact the values must be numbers; ``@`` in a name becomes ``_at_``, as KFP's MLflow plugin hands all of a task's
+    numbers to MLflow at once, which refuses them all for one such name. Raise InputError if ``executor_input`` is not
+    an executor input or has no such output.
     """
     if not executor_input:
         return

@@ -41,7 +41,6 @@ class Flag:
     """A value.
 
     Attributes:
-        help: what it is.
         parse: reads it; by default by the field's type.
         component_type: of the KFP parameter, where it is not the field's type (a list is one text).
         component_name: of the KFP parameter, where it is not the field's: an artifact may be called so.

@@ -96,10 +96,8 @@ def check_processes(count: int, device: torch.device) -> None:
 def run_processes(module: str, arguments: list[str], count: int, device: torch.device) -> int:
     """Run a module in ``count`` processes of this machine that find each other, as torchrun does.
 
-    Raise InputError if there are fewer GPUs than processes, or one was ended by a signal.
-
-    Returns:
-        0, or the exit status of the first process that failed; its own message is on stderr.
+    Return 0, or the exit status of the first process that failed; its own message is on stderr. Raise InputError if
+    there are fewer GPUs than processes, or one was ended by a signal.
     """
     check_processes(count, device)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
