@@ -11,10 +11,7 @@ from ssm4rec.runtime.errors import InputError
 
 
 def endpoint_of(chosen: str) -> str:
-    """Return the address of KFP's API: the one chosen, or that of the environment.
-
-    Raise InputError if there is none.
-    """
+    """Return the address of KFP's API, the chosen one or the environment's; raise InputError if there is none."""
     endpoint = chosen or os.environ.get("KF_PIPELINES_ENDPOINT") or os.environ.get("KFP_ENDPOINT")
     if not endpoint:
         raise InputError(

@@ -59,9 +59,8 @@ class StageCommand:
 def check_study(package: Path, arguments: Mapping[str, Any], *, here: bool) -> None:
     """Refuse arguments that a stage of the pipeline would refuse, before one is started.
 
-    Raise InputError for the first argument at fault, in one line that names the study's flag.
-
-    ``here``: the stages will run as processes of this machine, which must have what they need.
+    ``here``: the stages will run as processes of this machine, which must have what they need. Raise InputError for the
+    first argument at fault, in one line that names the study's flag.
     """
     commands: dict[tuple[str, ...], StageCommand] = {}
     for command in stage_commands(package, arguments):

@@ -24,10 +24,8 @@ from ssm4rec.runtime.files import cache_folder
 def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bool = True) -> None:
     """Set ``data_version`` and ``language_model_version`` of a pipeline's arguments, unless they are set.
 
-    Raise InputError if nothing is at an address.
-
     ``say`` shows what cannot be told to the user. ``here``: the stages run on this machine; otherwise what cannot be
-    seen from it stops nothing.
+    seen from it stops nothing. Raise InputError if nothing is at an address.
     """
     cache_dir = cache_folder(arguments.get("cache_dir", ""))
     asked = SourceOptions(

@@ -67,10 +67,7 @@ class RankerFacts:
 
     @classmethod
     def read(cls, folder: Path, dataset: SequenceDataset | None = None) -> "RankerFacts":
-        """Read an adapter folder's ranker.json.
-
-        Raise InputError if it is not one, or of an adapter trained on another data set than the one given.
-        """
+        """Read an adapter folder's ranker.json; raise InputError if it is none, or trained on other data."""
         facts = read_document(folder / RANKER, cls, "the description of a ranker", "finetune_llm or align_llm")
         if dataset:
             check_trained_on(folder, vars(facts), dataset, "rank the data trained on")

@@ -67,9 +67,8 @@ class BadRows:
     def good(self, problems: Iterable[Problem], rows: int, file: str, first_row: int | None) -> Mask | None:
         """Return which of a batch's rows stay, or None if all do.
 
-        Raise InputError if a row is bad and is not to be dropped.
-
-        ``first_row`` is the number of the batch's first row in its file, None where that is not known.
+        ``first_row`` is the number of the batch's first row in its file, None where that is not known. Raise InputError
+        if a row is bad and is not to be dropped.
         """
         good = numpy.ones(rows, dtype=bool)
         for problem in problems:

@@ -67,10 +67,7 @@ def check_columns_here(options: SourceOptions) -> None:
 
 
 def read_events(options: SourceOptions) -> Source:
-    """Read the files of ``options.source``, and titles from ``options.items_source``.
-
-    Raise InputError if a file or column is missing or malformed.
-    """
+    """Read events and titles of one's own; raise InputError if a file or column is missing or malformed."""
     return read_tables(*_tables(options), options)
 
 

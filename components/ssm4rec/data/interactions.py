@@ -46,11 +46,9 @@ def encode(
 ) -> Interactions:
     """Read all batches of all files into one table, in file order.
 
-    Raise InputError if a row is bad and not to be dropped (the message names it), files differ in what their times are,
-    an id is spelled in two ways, or there is no event.
-
     ``files`` are names (for messages) and batches. ``time_unit`` is that of numbers in the time column; ``auto``: told
-    by their size, file by file.
+    by their size, file by file. Raise InputError if a row is bad and not to be dropped (the message names it), files
+    differ in what their times are, an id is spelled in two ways, or there is no event.
     """
     reading = _Reading(columns, time_unit, bad_rows)
     name = ""

@@ -27,7 +27,6 @@ class RowKinds:
 
     Attributes:
         delimiter: one character of ASCII.
-        width: the number of columns.
         kinds: of the values of those wanted columns that have one, by place; the kinds are those of ``_KINDS``.
     """
 

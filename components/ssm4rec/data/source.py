@@ -42,10 +42,8 @@ class Source:
     """A data set that has been read.
 
     Attributes:
-        interactions: all events.
         titles: frames with the columns ``item_id`` and ``title`` (strings), read while they are asked for: a large
             catalog's metadata is never in memory as a whole.
-        files: the files that were read, for the manifest.
         dropped: the number of bad rows left out of the events, by reason.
         dropped_titles: the same of the files of titles; complete when ``titles`` has been read.
         has_items_files: whether the user or the data set names files of titles.

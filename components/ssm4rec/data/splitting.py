@@ -23,9 +23,8 @@ _LEAST_FOR_EVALUATION: Final = 3
 class Split:
     """Positions in each user's sequence; shape (U,) each, the meaning as in ``artifacts/dataset.py``.
 
-    Attributes:
-        facts: of global-time, what the manifest says of it: the times (ms) where the validation and the test period
-            begin, and which events are targets; empty for leave-one-out.
+    ``facts`` are what the manifest says of global-time: the times (ms) where the validation and the test period begin,
+    and which events are targets; of leave-one-out there are none.
     """
 
     train_length: Int32s
@@ -84,10 +83,7 @@ def global_time(
     users without an event in the period, or without one before it, are left out of it. Raise InputError if a period
     would be empty.
 
-    Args:
-        times: each event's time, users one after the other, in time order within a user; shape (events,).
-        offsets: user u owns ``times[offsets[u]:offsets[u + 1]]``, shape (U + 1,).
-        time_target: of ``names.TIME_TARGETS``: which of a user's events in a period are targets.
+    User u owns ``times[offsets[u]:offsets[u + 1]]``, in time order; ``time_target`` is of ``names.TIME_TARGETS``.
 
     >>> times, offsets = numpy.array([1, 2, 9, 10, 3, 4, 5, 6, 7, 8]), numpy.array([0, 4, 10])
     >>> split = global_time(times, offsets, 0.2, 0.2, "first")

@@ -50,10 +50,9 @@ class FileTimes:
 def resolve_times(parts: Sequence[Times], unit: str, where: str, column: str, bad_rows: BadRows) -> FileTimes:
     """Join the batches of a file and bring them to microseconds.
 
-    Raise InputError if the numbers are not times in that unit, or some look like another unit.
-
     ``unit`` is of ``TIME_UNITS``; ``auto``: the one whose range from 1973 to 2200 holds most of the numbers. ``where``
-    and ``column`` are for messages.
+    and ``column`` are for messages. Raise InputError if the numbers are not times in that unit, or some look like
+    another unit.
 
     >>> resolve_times([Times(numpy.array([978300760]), "number")], "auto", "file", "t", BadRows()).values.tolist()
     [978300760000000]

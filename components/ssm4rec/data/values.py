@@ -20,9 +20,8 @@ _IDS_ARE: Final = "ids are texts or whole numbers"
 def read_ids(column: pyarrow.Array, name: str, what: str) -> tuple[polars.Series, list[Problem]]:
     """Return ids as texts; 7, 7.0 and the decimal 7 are the id "7".
 
-    Raise InputError if no value of the column's type can be an id.
-
-    ``name`` of the column and ``what``, ``user id`` or ``item id``, are for messages.
+    ``name`` of the column and ``what``, ``user id`` or ``item id``, are for messages. Raise InputError if no value of
+    the column's type can be an id.
     """
     column = plain(column)
     kind = column.type

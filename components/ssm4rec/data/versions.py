@@ -30,11 +30,7 @@ State = Callable[[str], str]
 
 
 class UnknownStateError(Exception):
-    """Nobody tells the state of an address; its text says why.
-
-    Attributes:
-        state: what stands in its place, which begins with ``UNKNOWN``.
-    """
+    """Nobody tells the state of an address, and why; ``state``, which stands in its place, begins with ``UNKNOWN``."""
 
     def __init__(self, reason: str, state: str = UNKNOWN) -> None:
         super().__init__(reason)
@@ -44,10 +40,7 @@ class UnknownStateError(Exception):
 def file_state(address: str, cache_dir: Path | None = None) -> str:
     """Return the state of a file, or of the files of a folder, at any address.
 
-    Args:
-        address: as ``download.fetch`` takes it.
-        cache_dir: where downloads are kept: a copy there is what is read while its server cannot be asked. None: there
-            are no copies.
+    In ``cache_dir`` downloads are kept: a copy there is what is read while its server cannot be asked.
 
     Raises:
         UnknownStateError: it cannot be told.

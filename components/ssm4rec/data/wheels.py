@@ -15,9 +15,7 @@ log = logging.getLogger(__name__)
 def fetch_wheel(requirement: str, sha256: str, cache_dir: Path) -> Path:
     """Bring a pure-Python wheel from the package index, as pip is configured on this machine; it is not installed.
 
-    Raise InputError if the index does not give this very wheel.
-
-    ``requirement`` is ``name==version``.
+    ``requirement`` is ``name==version``. Raise InputError if the index does not give this very wheel.
     """
     name, version = requirement.split("==")
     folder = cache_dir / requirement

@@ -22,9 +22,7 @@ SCRATCH_SOURCES: Final = (f"{SCRATCH}gpt2", f"{SCRATCH}mamba2")
 class ScratchSettings:
     """A small language model with random weights, for a source ``scratch:gpt2`` or ``scratch:mamba2``.
 
-    Attributes:
-        width: of the hidden states; a multiple of 32.
-        vocabulary: tokens of the byte-level BPE that is trained on the catalog's titles.
+    ``vocabulary``: tokens of the byte-level BPE that is trained on the catalog's titles.
     """
 
     width: int = 128
@@ -112,12 +110,7 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class GeneratorRecipe:
-    """Everything that decides a generative recommender but its data and its seed.
-
-    Attributes:
-        source: of the language model: see ``sources.py``; ``scratch:gpt2``, ``scratch:mamba2``: random weights.
-        scratch: sizes of a model with random weights.
-    """
+    """Everything that decides a generative recommender but data and seed; ``source`` is its language model's."""
 
     source: str
     scratch: ScratchSettings = ScratchSettings()

@@ -178,8 +178,7 @@ class _GeneratorTrainer(ValidatedTrainer):
 class _Epochs(IterableDataset[dict[str, Tensor]]):
     """The batches of all epochs one after the other; an epoch's examples are drawn when it begins.
 
-    Attributes:
-        ends: 0, and the optimizer steps taken at the end of every epoch that was drawn.
+    ``ends``: 0, and the optimizer steps taken at the end of every epoch that was drawn.
     """
 
     def __init__(self, task: Task[GeneratorRecipe], prompts: QueryPrompts) -> None:

@@ -26,12 +26,9 @@ _END: Final = "### Response:\n"
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """Sizes of a prompt.
+    """At most so many of the user's latest items, tokens of a title, and tokens of a prompt with its answer.
 
-    Attributes:
-        history: at most so many of the user's latest items.
-        title_tokens: a title is cut after so many tokens.
-        maximum_tokens: of the prompt with its answer; longer ones lose their oldest history, never a candidate.
+    Longer prompts lose their oldest history, never a candidate.
     """
 
     history: Count = 20  # LlamaRec's llm_max_history

@@ -19,9 +19,8 @@ _KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number"
 def override(recipe: R, pairs: str) -> R:
     """Return the recipe with pairs such as ``training.epochs=3,model.mixer.d_state=16`` applied one by one.
 
-    Raise InputError if a pair names no field, or its value does not fit.
-
-    ``recipe`` is a dataclass; its fields are numbers, texts and dataclasses of such.
+    ``recipe`` is a dataclass; its fields are numbers, texts and dataclasses of such. Raise InputError if a pair names
+    no field, or its value does not fit.
     """
     names = [field.name for field in dataclasses.fields(recipe)]  # type: ignore[arg-type] # a dataclass
     for pair in map(str.strip, filter(None, pairs.split(","))):

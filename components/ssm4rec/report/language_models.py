@@ -53,10 +53,7 @@ _RESAMPLES: Final = 10_000
 class RankerRun:
     """A language model on one retriever's candidates: fine-tuned, and aligned where that was done.
 
-    Attributes:
-        users: that were ranked, (n,).
-        ranks: their targets' of each (ranker, order), (n,).
-        tuning, alignment: the learning curves, where they were given.
+    ``ranks`` are of the users' targets, of each (ranker, order), (n,); ``tuning`` and ``alignment`` learning curves.
     """
 
     finetuned: RankingSummary

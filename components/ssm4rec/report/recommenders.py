@@ -20,10 +20,8 @@ from ssm4rec.runtime.errors import InputError
 class Recommenders:
     """Recommenders trained and evaluated on one data set; ``gather_recommenders`` makes one.
 
-    Attributes:
-        manifest: the data set's.
-        evaluations: sorted by model, seed and split; every (model, seed) is evaluated on the same splits.
-        curves: the learning curve of a (model, seed), where it was given.
+    Evaluations are sorted by model, seed and split; every (model, seed) is evaluated on the same splits. ``curves`` has
+    the learning curve of a (model, seed), where it was given.
     """
 
     manifest: dict[str, Any]

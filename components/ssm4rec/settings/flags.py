@@ -152,9 +152,7 @@ def described(settings: type) -> list[Described]:
 class StageSettings:
     """What every stage's settings can do; the class's docstring is the stage's description.
 
-    Attributes:
-        IMAGE: the role of the image that the stage runs in (``images.ROLES``).
-        GROUP: a heading for the flags of the class in the help.
+    ``IMAGE`` is the role of its image (``images.ROLES``), ``GROUP`` a heading for the flags of the class in the help.
     """
 
     IMAGE: ClassVar[str] = "cpu"

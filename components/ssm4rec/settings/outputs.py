@@ -88,10 +88,7 @@ class _Given:
 
 
 def check_paths(actions: Iterable[argparse.Action], options: argparse.Namespace) -> None:
-    """Check all paths of a command line.
-
-    Raise InputError if an output cannot be written, or would destroy something.
-    """
+    """Check a command line's paths; raise InputError if an output cannot be written, or would destroy something."""
     given = defaultdict(list)
     for path in chain.from_iterable(_given(action, options) for action in actions):
         given[path.kind.role].append(path)

@@ -45,9 +45,7 @@ SMOKE_USERS: Final = 1_000
 class StudySettings(Source, ABC):
     """What every study has; the class's docstring is the study's description.
 
-    Attributes:
-        PACKAGE: the name of its compiled pipeline.
-        SUMMARY: what of its results is shown at the end: ``verdict``, the report's first section, or ``table``.
+    ``SUMMARY`` is what of its results is shown at the end: ``verdict``, the report's first section, or ``table``.
     """
 
     GROUP: ClassVar[str] = "training"

@@ -75,10 +75,7 @@ def _keep_freed_memory() -> None:
 
 
 def choose_kernels(name: str, device: torch.device) -> None:
-    """Choose the backend of all operators, one of ``names.KERNELS``.
-
-    Raise InputError if ``fused`` was asked for and a kernel is missing.
-    """
+    """Choose all operators' backend, of ``names.KERNELS``; raise InputError if a kernel of ``fused`` is missing."""
     try:
         choose_backend(cast("Backend", name), device)
     except MissingKernelError as error:

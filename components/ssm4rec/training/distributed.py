@@ -76,10 +76,7 @@ class Distributed:
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """Return the precision for ``auto`` (bf16 on a GPU, else fp32) or one of the names.
-
-    Raise InputError if tf32 was asked for on a CPU.
-    """
+    """Return the precision for ``auto`` (bf16 on a GPU, else fp32) or a name; raise InputError for tf32 on a CPU."""
     if name == "auto":
         return "bf16" if device.type == "cuda" else "fp32"
     if name == "tf32" and device.type != "cuda":

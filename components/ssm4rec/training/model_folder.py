@@ -66,10 +66,7 @@ def write_model(
 
 
 def read_model(folder: Path) -> StoredModel:
-    """Read a model folder.
-
-    Raise InputError if a file is missing or damaged, or weights and config.json are of two models.
-    """
+    """Read a model folder; raise InputError if a file is missing or damaged, or they are of two models."""
     config, weights_path = read_config(folder), folder / MODEL_WEIGHTS
     try:
         weights = weights_of_today(load_file(weights_path))

@@ -51,10 +51,7 @@ def run(options: Settings) -> None:
 
 
 def _prepare(options: Settings) -> dict[str, Any]:
-    """Write the dataset folder, whole or not at all, and return its manifest.
-
-    Raise InputError if a flag, a file or its content is at fault.
-    """
+    """Write the dataset folder, whole or not at all, and return its manifest."""
     # The output folder comes first: one that cannot be written is reported before the download, not after it.
     with whole_folder(options.dataset_dir, "prepare_data") as folder:
         asked = options.source_options()

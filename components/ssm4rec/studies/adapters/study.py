@@ -27,11 +27,8 @@ class Files:
 class AdapterStudy:
     """What the report tells of; ``read_study`` makes one.
 
-    Attributes:
-        source: of the language model.
-        recipe: of the trainings, but for optimizer and scale.
-        trials: the learning curve of each fine-tuning; ``training.scale`` is the peak learning rate, of USGM the
-            diameter, in norms of the initial LoRA matrices.
+    The recipe is that of the trainings, but for optimizer and scale. A trial is a fine-tuning's learning curve; its
+    ``training.scale`` is the peak learning rate, of USGM the diameter, in norms of the initial LoRA matrices.
     """
 
     dataset: str

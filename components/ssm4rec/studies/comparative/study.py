@@ -68,9 +68,8 @@ class Study(Recommenders):
 class GlobalTime:
     """The second split beside a study's own, whose numbers are never mixed; ``gather_global_time`` makes one.
 
-    Attributes:
-        users_with_later: share of the first split's test users who have training events later than their target.
-        later_events: of the median of these users, the share of all training events that are later.
+    ``users_with_later``: share of the first split's test users who have training events later than their target;
+    ``later_events``: of the median of these users, the share of all training events that are later.
     """
 
     study: Study

@@ -55,10 +55,7 @@ class Settings(NamedStudy, RecommenderStudy):
     latency_samples: Annotated[int, Flag("timed of each model at each length", whole_number())] = 10
 
     def lists(self) -> Lists:
-        """Return every model at every window.
-
-        Raise InputError for fewer than two windows, or overrides that set what the study sets.
-        """
+        """Return every model at every window; raise InputError for a single one, or overrides of the study's own."""
         if len(self.lengths) < 2:
             raise InputError(
                 f"--lengths {','.join(map(str, self.lengths))}: at least two, each at least 1, such as 50,200"

@@ -88,7 +88,6 @@ class Reproduction:
 
     Attributes:
         recommenders: a model by one recipe is a model of its own, called by ``label``.
-        recipes: in the order of their labels.
         other_data: why the data are not those of the published figures, which then stand next to nothing; empty if
             they are.
     """
