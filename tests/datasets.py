@@ -13,7 +13,7 @@ from ssm4rec.stages.prepare_data import __main__ as prepare_data
 
 
 def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "toy") -> Path:
-    """Write sequences as a leave-one-out dataset folder, whose users are u0, u1, ..., and return the folder."""
+    """Write sequences as a leave-one-out dataset folder, of users u0, u1, ... and items i1, i2, ...; return it."""
     lengths = numpy.array([len(sequence) for sequence in sequences], dtype=numpy.int32)
     items = numpy.concatenate(sequences).astype(numpy.int32)
     offsets = numpy.concatenate([[0], lengths.cumsum()])
@@ -62,7 +62,21 @@ def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "
         },
     }
     (target / "manifest.json").write_text(json.dumps(manifest))
-    return target
+    return write_items(target, [None] * int(items.max()))
+
+
+def write_items(dataset: Path, titles: list[str | None], prefix: str = "i") -> Path:
+    """Give a dataset folder an items.parquet, whose ids are i1, i2, ... or of another prefix, and return the folder."""
+    items = range(1, len(titles) + 1)
+    table = pyarrow.table(
+        {
+            "item": pyarrow.array(items, pyarrow.int32()),
+            "item_id": [f"{prefix}{item}" for item in items],
+            "title": pyarrow.array(titles, pyarrow.string()),
+        }
+    )
+    pyarrow.parquet.write_table(table, dataset / "items.parquet")
+    return dataset
 
 
 def write_events(

@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -19,6 +17,7 @@ from transformers import (
 )
 
 from ssm4rec.llm.prompts import INSTRUCTION, LETTERS
+from tests.datasets import write_items
 
 WORDS = (
     "red blue green dark silent golden lost river mountain star house night day king queen wolf road sea return story"
@@ -90,13 +89,4 @@ class TinyModels:
 def write_titles(dataset: Path) -> Path:
     """Give a dataset folder an items.parquet with titles, and return the folder."""
     count = json.loads((dataset / "manifest.json").read_text())["counts"]["items"]
-    items = list(range(1, count + 1))
-    table = pyarrow.table(
-        {
-            "item": pyarrow.array(items, pyarrow.int32()),
-            "item_id": [f"i{item}" for item in items],
-            "title": [title(item) for item in items],
-        }
-    )
-    pyarrow.parquet.write_table(table, dataset / "items.parquet")
-    return dataset
+    return write_items(dataset, [title(item) for item in range(1, count + 1)])

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
 import torch
 
 from ssm4rec.artifacts.dataset import read_sequences
@@ -32,17 +30,3 @@ def write_random_model(
     progress = Progress(epochs=[row], best_epoch=1)
     write_model(folder, Task(name, chosen, data, seed), Trained(model, progress, "epochs"), {}, profile=profile)
     return folder
-
-
-def write_items(dataset: Path, titles: list[str | None], prefix: str = "i") -> Path:
-    """Give a dataset folder an items.parquet, whose ids are i1, i2, ... or of another prefix, and return the folder."""
-    items = range(1, len(titles) + 1)
-    table = pyarrow.table(
-        {
-            "item": pyarrow.array(items, pyarrow.int32()),
-            "item_id": [f"{prefix}{item}" for item in items],
-            "title": pyarrow.array(titles, pyarrow.string()),
-        }
-    )
-    pyarrow.parquet.write_table(table, dataset / "items.parquet")
-    return dataset

@@ -72,7 +72,7 @@ RECOMMENDERS = (
             "--checkpoint-dir", "CHECKPOINTS", "--model-dir", "OUT/model", "--curve", "OUT/curve"), DATASET_FILES),
     Target("evaluate", "evaluate",
            (*DATASET, "--model-dir", "IN/sasrec", "--ranks", "OUT/ranks", "--candidates", "OUT/candidates",
-            "--metrics", "OUT/metrics"), (*DATASET_FILES, *MODEL_FILES)),
+            "--metrics", "OUT/metrics"), (*DATASET_FILES, "dataset/items.parquet", *MODEL_FILES)),
     Target("compare_models", "compare_models",
            (*DATASET, "--ranks", "IN/sasrec.ranks.parquet", "IN/lrurec.ranks.parquet", "--candidates",
             "IN/sasrec.candidates.parquet", "IN/lrurec.candidates.parquet", "--resamples", "100", "--comparison",

@@ -11,7 +11,8 @@ from ssm4rec.registry.recommending import Catalog, CatalogRecommender
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.model_folder import read_model
 from tests.conftest import WriteDataset
-from tests.trained_models import write_items, write_random_model
+from tests.datasets import write_items
+from tests.trained_models import write_random_model
 
 TITLES = [f"Film {item} (1995)" if item % 3 else None for item in range(1, 31)]
 

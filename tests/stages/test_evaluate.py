@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from ssm4rec.artifacts.curve import VALIDATION, read_curve
+from ssm4rec.artifacts.dataset import read_items
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.names import BASELINES, TIME_BASELINES
 from ssm4rec.evaluation.metrics import all_metrics
@@ -55,6 +56,12 @@ def test_files_agree(cycle_dataset: Path, model: Path, tmp_path: Path) -> None:
         # 12 items less those of the history; scores descend; the target stands at its rank unless it was seen before.
         assert user["scores"] == sorted(user["scores"], reverse=True)
         assert target not in user["items"] or user["items"].index(target) + 1 <= rank
+    users = pyarrow.parquet.read_table(cycle_dataset / "sequences.parquet").column("user_id").to_pylist()
+    items = ["", *read_items(cycle_dataset)[0]]
+    for table in (ranks, pyarrow.parquet.read_table(out / "candidates").to_pydict()):
+        assert table["user_id"] == [users[user] for user in table["user"]]
+    assert ranks["item_id"] == [items[target] for target in ranks["target"]]
+    assert all(one["item_ids"] == [items[item] for item in one["items"]] for one in candidates)
     shown = json.loads((out / "executor_output.json").read_text())["artifacts"]["shown"]["artifacts"][0]["metadata"]
     assert shown["masked/ndcg_at_10"] == next(
         row.value for row in summary.rows if (row.model, row.protocol, row.metric) == ("sasrec", "masked", "ndcg@10")

@@ -21,9 +21,9 @@ from ssm4rec.stages.register_champion.__main__ import run
 from ssm4rec.stages.register_champion.settings import Settings
 from ssm4rec.tracking import start_study, start_task
 from ssm4rec.training.model_folder import read_model
-from tests.datasets import write_dataset_folder
+from tests.datasets import write_dataset_folder, write_items
 from tests.seaweed import free_ports
-from tests.trained_models import write_items, write_random_model
+from tests.trained_models import write_random_model
 
 pytestmark = pytest.mark.filterwarnings(
     # MLflow's own: at import, about the input example, and of its store.

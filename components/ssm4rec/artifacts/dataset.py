@@ -20,7 +20,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy
 import pyarrow
@@ -43,6 +43,7 @@ _SPLITS: Final = ("train_length", "validation_position", "validation_targets", "
 _SEQUENCES: Final = pyarrow.schema(
     [*required(pyarrow.list_(pyarrow.int32()), "items"), *required(pyarrow.int32(), *_SPLITS)]
 )
+_USER_IDS: Final = pyarrow.schema(required(pyarrow.string(), "user_id"))
 _ITEM: Final = required(pyarrow.int32(), "item")
 _ITEMS: Final = pyarrow.schema([*_ITEM, *required(pyarrow.string(), "item_id"), ("title", pyarrow.string())])
 _RATINGS: Final = pyarrow.schema([*_ITEM, ("rating", pyarrow.float32())])
@@ -225,6 +226,30 @@ def read_items(folder: Path) -> tuple[list[str], list[str | None]]:
     return table.column("item_id").to_pylist(), table.column("title").to_pylist()
 
 
+class SourceIds(NamedTuple):
+    """What the source calls users 0, 1, ... and items 1, 2, ...: texts."""
+
+    users: pyarrow.Array
+    items: pyarrow.Array
+
+
+def read_source_ids(folder: Path) -> SourceIds:
+    """Return the source's ids of a data set's users and items."""
+    users = read_table(folder / SEQUENCES, _USER_IDS, "the sequences of a dataset folder", "prepare_data")
+    items, _ = read_items(folder)
+    _check_count(folder, items)
+    text = pyarrow.large_string()  # of all users' candidates together there may be more than 2 GiB
+    return SourceIds(users.column("user_id").chunk(0).cast(text), pyarrow.array(items, text))
+
+
+def _check_count(folder: Path, items: Sequence[Any]) -> None:
+    expected = read_manifest(folder)["counts"]["items"]
+    if len(items) != expected:
+        raise InputError(
+            f"{folder / ITEMS}: {len(items)} items, {MANIFEST} next to it says {expected}; run prepare_data again"
+        )
+
+
 def read_titles(folder: Path) -> list[str]:
     """Return the title of every item, entry 0 (padding) empty; an item without one is called by its source's id.
 
@@ -236,11 +261,7 @@ def read_titles(folder: Path) -> list[str]:
             f"{folder / ITEMS}: column title is empty, and language models read titles; prepare the data with "
             "--items-source, a file of item ids and titles, or leave language models out (--llm none)"
         )
-    expected = read_manifest(folder)["counts"]["items"]
-    if len(titles) != expected:
-        raise InputError(
-            f"{folder / ITEMS}: {len(titles)} items, {MANIFEST} next to it says {expected}; run prepare_data again"
-        )
+    _check_count(folder, titles)
     return ["", *(item_id if title is None else title for item_id, title in zip(item_ids, titles, strict=True))]
 
 

@@ -4,10 +4,10 @@
   ``rank_unmasked`` and ``rank_masked`` int32 (1 = best; masked, ``MISSED`` for an item of the history), and the
   ranks that each baseline of ``names.BASELINES`` gives the same target: ``most_popular_rank_unmasked``,
   ``most_popular_rank_masked``, ``most_recent_rank_unmasked`` ... (``most_popular_lately_...`` with
-  ``--splitting global-time`` only).
+  ``--splitting global-time`` only). ``user_id`` and ``item_id``, strings: what the source calls user and target.
 - ``candidates.parquet``, a row a user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items with
   the history masked, best first, and their ``scores`` list<float32>, before the user's first target. What an LLM
-  ranker re-orders.
+  ranker re-orders. ``user_id`` and ``item_ids``: what the source calls them. No stage reads the source's ids.
 
   Both are in ascending order of ``user``, and of ``history_length`` within a user. Their metadata carries the data
   set's name and fingerprint, model, seed and split, so that files of two data sets are never taken together.
@@ -22,7 +22,7 @@ import numpy
 import pyarrow
 
 from ssm4rec.artifacts.codec import read_table, required, text_of, write_table
-from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset, Split, check_made_of
+from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset, SourceIds, Split, check_made_of
 from ssm4rec.artifacts.names import BASELINES, CANDIDATES_PER_USER, MASKED, PROTOCOLS, SPLITS, TIME_BASELINES
 from ssm4rec.runtime.errors import InputError
 
@@ -125,6 +125,8 @@ class Origin(NamedTuple):
     model: str
     seed: int
     split: str
+    ids: SourceIds | None = None
+    """What else the files call users and items."""
 
     def metadata(self) -> dict[bytes, bytes]:
         """Return what a file says of it."""
@@ -140,7 +142,11 @@ def write_ranks(path: Path, origin: Origin, ranking: FullRanking, baselines: Map
     for name, (unmasked, masked) in _BASELINE_COLUMNS.items():
         if found := baselines.get(name):
             columns[unmasked], columns[masked] = found.unmasked, found.masked
-    write_table(path, pyarrow.table(columns, _RANKS_SCHEMA.with_metadata(origin.metadata())))
+    table = pyarrow.table(columns, _RANKS_SCHEMA.with_metadata(origin.metadata()))
+    if origin.ids:
+        table = table.add_column(1, "user_id", origin.ids.users.take(table.column("user").chunk(0)))
+        table = table.add_column(3, "item_id", origin.ids.items.take(pyarrow.array(ranking.targets - 1)))
+    write_table(path, table)
 
 
 def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
@@ -187,10 +193,14 @@ def write_candidates(path: Path, origin: Origin, ranking: FullRanking) -> None:
     present = numpy.isfinite(ranking.candidate_scores)
     offsets = pyarrow.array(numpy.concatenate([[0], present.sum(axis=1).cumsum()]).astype(numpy.int32))
     users = pyarrow.array(ranking.users[ranking.first].astype(numpy.int32))
-    items = pyarrow.array(ranking.candidates[present].astype(numpy.int32))
-    scores = pyarrow.array(ranking.candidate_scores[present])
-    lists = [pyarrow.ListArray.from_arrays(offsets, values) for values in (items, scores)]
-    write_table(path, pyarrow.table([users, *lists], _CANDIDATES_SCHEMA.with_metadata(origin.metadata())))
+    items = ranking.candidates[present].astype(numpy.int32)
+    lists = [pyarrow.ListArray.from_arrays(offsets, values) for values in (items, ranking.candidate_scores[present])]
+    table = pyarrow.table([users, *lists], _CANDIDATES_SCHEMA.with_metadata(origin.metadata()))
+    if origin.ids:
+        table = table.add_column(1, "user_id", origin.ids.users.take(users))
+        names = origin.ids.items.take(pyarrow.array(items - 1))
+        table = table.add_column(3, "item_ids", pyarrow.ListArray.from_arrays(offsets, names))
+    write_table(path, table)
 
 
 def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:

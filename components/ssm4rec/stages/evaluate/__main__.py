@@ -5,7 +5,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences, read_times
+from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences, read_source_ids, read_times
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.manifest import display_name, read_manifest
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, TIME_BASELINES, UNMASKED
@@ -55,13 +55,14 @@ def run(options: Settings) -> None:
 def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel, *, by_time: bool) -> EvaluationSummary:
     """Rank, write the three files and return the summary."""
     device = choose_device(options.device)
+    ids = read_source_ids(options.dataset_dir)
     model = stored.model.to(device)
     scorer, length = model.score_next, model.max_length
     ranking = full_ranking(scorer, dataset, options.split, length, device, CANDIDATES_PER_USER, one_pass=model.causal)
     times = read_times(options.dataset_dir, dataset) if by_time else None
     baselines = baseline_rankings(dataset, options.split, device, times)
     summary = _summary(dataset, stored.config, options.split, ranking, baselines)
-    origin = Origin(dataset, summary.model, summary.seed, summary.split)
+    origin = Origin(dataset, summary.model, summary.seed, summary.split, ids)
     write_ranks(options.ranks, origin, ranking, baselines)
     write_candidates(options.candidates, origin, ranking)
     summary.write(options.metrics)
