@@ -7,6 +7,7 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 - ``construct_executor_input``: also makes the parent folders of the outputs, as KFP's launcher does in a pod;
 - ``get_outputs_for_task``: also returns the artifacts that a stage did not report itself, as the launcher does;
 - ``get_parent_input``: also finds outputs of tasks, for loops over one (of which it knows those called "Output" only);
+- ``LocalCache.get``: also says which outputs of an earlier run it has found;
 - its logging helpers, which swap process-wide state (root logger, builtins.print) and do not work with several threads.
 """
 
@@ -24,8 +25,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from kfp import components, local
+from kfp import components, dsl, local
 from kfp.local import (
+    cache,
     docker_task_handler,
     executor_input_utils,
     executor_output_utils,
@@ -49,6 +51,7 @@ PATCHED: Final = (
     (executor_input_utils, "construct_executor_input"),
     (executor_output_utils, "get_outputs_for_task"),
     (io.IOStore, "get_parent_input"),
+    (cache.LocalCache, "get"),
     (logging_utils, "local_logger_context"),
     (logging_utils, "indented_print"),
     (logging_utils, "print_horizontal_line"),
@@ -65,6 +68,7 @@ class LocalStudy:
         tracking: the MLflow variables of the study's run, from ``tracking.start_study``.
         environment: further variables of a stage, by its module.
         finished: called when a stage has succeeded.
+        found: called instead with the folder of its outputs, if an earlier run has finished it.
         processes: the stages that ran, in the order of their start.
     """
 
@@ -74,6 +78,7 @@ class LocalStudy:
     environment: Callable[[str], dict[str, str]]
     progress: Progress
     finished: Callable[[StageProcess], None]
+    found: Callable[[Path], None] = lambda _: None
     processes: list[StageProcess] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -165,6 +170,7 @@ class LocalStudy:
             _with_parent_folders(executor_input_utils.construct_executor_input, self.folder),
             _with_unreported_artifacts(executor_output_utils.get_outputs_for_task),
             _with_task_outputs(io.IOStore.get_parent_input),
+            _telling(cache.LocalCache.get, self.found),
             nullcontext,
             nullcontext,
             lambda: None,
@@ -240,3 +246,14 @@ def _with_task_outputs(get: Callable[[io.IOStore, str], Any]) -> Callable[[io.IO
         return outputs[name] if name in outputs else get(store, key)
 
     return found
+
+
+def _telling(get: Callable[..., Any], found: Callable[[Path], None]) -> Callable[..., Any]:
+    @functools.wraps(get)
+    def told(store: cache.LocalCache, key: str) -> Any:
+        outputs = get(store, key)
+        for folder in {Path(one.uri).parent for one in (outputs or {}).values() if isinstance(one, dsl.Artifact)}:
+            found(folder)
+        return outputs
+
+    return told

@@ -117,8 +117,9 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
         compiled = COMPILED / f"{plan.pipeline}.yaml"
         spec = read_spec(compiled)
         limits = _thread_limits(side_by_side(spec, arguments))
-        study = LocalStudy(path, runner, tracking, limits, progress, folder.receive)
+        study = LocalStudy(path, runner, tracking, limits, progress, folder.receive, folder.find)
         _say_what_is_kept(study)
+        folder.clear()
         progress.and_more = any(not loop.parameter for loop in loops(spec).values())
         progress.tasks = max(1, sum(1 for _ in stage_commands(compiled, arguments)) - study.finished_before())
         _track_arguments(tracker, arguments)

@@ -1,15 +1,16 @@
 """The folder of a study on this machine: what a person finds there, and its copy in a bucket.
 
-``report.html``, ``report.md`` and ``results.json``; links (``_PLACES``, and ``figures``) into ``artifacts/``, where the
-stages wrote, named after model, seed and what else distinguishes a task; ``logs/``, a file per stage; ``checkpoints/``,
-``downloads/`` and ``cache/``, from which the same command resumes: ``cache/`` has a folder for each state of the code
-(``runners.py``), and what another state finished is not reused.
+``report.html``, ``report.md`` and ``results.json``; links (``_PLACES``) into ``artifacts/``, where the stages wrote,
+named after model, seed and what else distinguishes a task, with the extensions that KFP leaves out; ``logs/``, a file
+per stage; ``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command resumes: ``cache/`` has a folder
+for each state of the code (``runners.py``), and what another state finished is not reused.
 """
 
 import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -18,29 +19,47 @@ from typing import Any, Final
 from pipelines.stage_process import StageProcess
 from ssm4rec.artifacts.names import MASKED, OUTCOME, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED, in_table_order
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import read_json
+from ssm4rec.runtime.files import read_json, write_json
 from ssm4rec.runtime.object_store import upload
 
 _KEPT_HERE = ("checkpoints", "downloads", "cache")
 """Folders that go to no bucket: they matter to this machine only."""
 
 _PLACES: Final = {
-    "prepare_data": ("--dataset-dir", "dataset"),
-    "train_recommender": ("--model-dir", "models/{}"),
-    "train_generator": ("--generator-dir", "models/{}"),
-    "evaluate": ("--metrics", "evaluations/{}"),
-    "evaluate_generator": ("--metrics", "evaluations/{}"),
-    "compare_models": ("--comparison", "comparison"),
-    "measure_latency": ("--summary", "latency"),
-    "register_champion": ("--champion-dir", "champion"),
-    "mine_preferences": ("--pairs", "language-models/pairs"),
-    "finetune_llm": ("--adapter-dir", "language-models/{}"),
-    "align_llm": ("--aligned-dir", "language-models/{}"),
-    "rank_candidates": ("--ranking", "language-models/{}-ranking"),
-    "choose_settings": ("--trainings", ""),
-    "report": ("--results", ""),
+    "prepare_data": {"--dataset-dir": "dataset-{}"},
+    "train_recommender": {"--model-dir": "models/{}/*", "--curve": "models/{}/curve.parquet"},
+    "train_generator": {"--generator-dir": "models/{}/*", "--curve": "models/{}/curve.parquet"},
+    "evaluate": {
+        "--metrics": "evaluations/{}/metrics.json",
+        "--ranks": "evaluations/{}/ranks.parquet",
+        "--candidates": "evaluations/{}/candidates.parquet",
+    },
+    "evaluate_generator": {
+        "--metrics": "evaluations/{}/generation.json",
+        "--lists": "evaluations/{}/lists.parquet",
+    },
+    "compare_models": {"--comparison": "comparison-{}.json"},
+    "measure_latency": {"--summary": "latency.json", "--latency": "latency.parquet"},
+    "register_champion": {"--champion-dir": "champion"},
+    "mine_preferences": {
+        "--pairs": "language-models/pairs/pairs.parquet",
+        "--counts": "language-models/pairs/counts.json",
+    },
+    "finetune_llm": {"--adapter-dir": "language-models/{}/*", "--curve": "language-models/{}/curve.parquet"},
+    "align_llm": {"--aligned-dir": "language-models/{}/*", "--curve": "language-models/{}/curve.parquet"},
+    "rank_candidates": {
+        "--ranking": "language-models/{}-ranking/ranking.json",
+        "--rankings": "language-models/{}-ranking/rankings.parquet",
+    },
+    "choose_settings": {"--trainings": "trainings.json"},
+    "report": {"--figures": "figures"},
 }
-"""For each stage the flag of its main output, and where the study's folder links it; {} is what the task is about."""
+"""For each stage the flags of its outputs, and where the study's folder links them; {} is what the task is about, * all
+files of a folder."""
+
+_FOLDERS: Final = {place.partition("/")[0] for places in _PLACES.values() for place in places.values() if "/" in place}
+_COMMAND: Final = "command.json"
+"""Next to a stage's outputs: how they were made."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +76,27 @@ class StudyFolder:
     store: str
     say: Callable[[str], None]
 
+    def clear(self) -> None:
+        """Take away the links of an earlier run, which may have been about other models."""
+        made = self.path / "artifacts"
+        for top, folders, files in os.walk(self.path, topdown=False):
+            inside = top != str(self.path)
+            if inside and Path(top).relative_to(self.path).parts[0] not in _FOLDERS:
+                continue
+            for path in (Path(top, name) for name in [*folders, *files]):
+                if path.is_symlink() and made in path.resolve().parents:
+                    path.unlink()
+            if inside:
+                with suppress(OSError):  # not empty
+                    Path(top).rmdir()
+
     def receive(self, process: StageProcess) -> None:
         """Put what a stage wrote where a person looks for it, and into the store.
 
         A store that fails now may work later: it is asked again when the study is done (:meth:`store_all`).
         """
         written = self._link(process)
+        write_json(written / _COMMAND, process.command)
         if self.store:
             try:
                 upload(_files(written), self.path, self.store)
@@ -129,26 +163,30 @@ class StudyFolder:
             lines.append(line)
         return "\n".join(lines)
 
+    def find(self, written: Path) -> None:
+        """Put what a stage of an earlier run wrote into a folder, and this one shares, where a person looks for it."""
+        if (written / _COMMAND).exists():
+            self._link(StageProcess(read_json(written / _COMMAND), self.path, 0))
+
     def _link(self, process: StageProcess) -> Path:
         """Link or copy a stage's results; return the folder that the stage wrote to."""
-        if process.stage not in _PLACES:
-            raise ValueError(f"where does stage {process.stage} write? say it in _PLACES")
-        flag, place = _PLACES[process.stage]
-        target = Path(process.flag(flag))
-        if place:
-            about = "-".join(filter(None, ["-seed".join(filter(None, process.training)), *process.variant]))
-            link = place.format(about) if "{}" in place else "-".join(filter(None, [place, about]))
-            self._replace_link(self.path / link, target if target.is_dir() else target.parent)
+        about = "-".join(filter(None, ["-seed".join(filter(None, process.training)), *process.variant]))
+        for flag, place in _PLACES[process.stage].items():
+            target = Path(process.flag(flag))
+            link = self.path / place.replace("-{}", f"-{about}" if about else "").replace("{}", about)
+            if link.name == "*":
+                for one in target.glob("[!.]*"):
+                    self._replace_link(link.with_name(one.name), one)
+            else:
+                self._replace_link(link, target)
         if process.stage == "report":
-            shutil.copyfile(target, self.path / RESULTS)
+            shutil.copyfile(process.flag("--results"), self.path / RESULTS)
             shutil.copyfile(process.flag("--report-html"), self.path / REPORT_HTML)
             shutil.copyfile(process.flag("--report-markdown"), self.path / REPORT_MARKDOWN)
-        if process.flag("--figures"):
-            self._replace_link(self.path / "figures", Path(process.flag("--figures")))
         return target.parent
 
     def _replace_link(self, link: Path, target: Path) -> None:
-        link.parent.mkdir(exist_ok=True)
+        link.parent.mkdir(parents=True, exist_ok=True)
         if link.exists() and not link.is_symlink():
             self.say(f"{link}: not a link of this study, so it stays as it is; what would be linked there is {target}")
             return

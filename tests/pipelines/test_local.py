@@ -5,7 +5,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from kfp.local import docker_task_handler, executor_input_utils, executor_output_utils, io, subprocess_task_handler
+from kfp.local import (
+    cache,
+    docker_task_handler,
+    executor_input_utils,
+    executor_output_utils,
+    io,
+    subprocess_task_handler,
+)
 
 from pipelines.local import PATCHED, LocalStudy
 from pipelines.progress import Progress
@@ -29,6 +36,7 @@ def test_seam_is_as_it_was() -> None:
     assert list(collect.parameters) == ["executor_input", "component_spec"], MEND
     assert list(inspect.signature(io.IOStore.get_parent_input).parameters) == ["self", "key"], MEND
     assert list(inspect.signature(io.IOStore.get_task_output).parameters) == ["self", "task_name", "key"], MEND
+    assert list(inspect.signature(cache.LocalCache.get).parameters) == ["self", "key"], MEND
     assert hasattr(io.IOStore(), "_task_output_data"), MEND
 
 

@@ -35,8 +35,10 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
     assert (study / "report.html").read_text().startswith("<!doctype html>")
     assert (study / "report.md").is_file()
     for name in ("sasrec-seed0", "sasrec-seed1", "2mamba4rec-seed0", "2mamba4rec-seed1"):
-        assert (study / "models" / name / "model.safetensors").is_file()
-        assert json.loads((study / "evaluations" / name / "metrics").read_text())["users"] == 30
+        assert {path.name for path in (study / "models" / name).iterdir()} == {
+            "config.json", "model.safetensors", "curve.parquet"
+        }  # fmt: skip
+        assert json.loads((study / "evaluations" / name / "metrics.json").read_text())["users"] == 30
     assert json.loads((study / "dataset" / "manifest.json").read_text())["counts"]["users"] == 30
 
     manifests = [read_manifest(study / name) for name in ("dataset", "dataset-global-time")]
@@ -140,7 +142,7 @@ def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_
     for part in ("finetuned", "aligned"):
         (adapter,) = (study / "language-models").glob(f"llama-seed0-{part}")
         assert (adapter / "adapter_model.safetensors").is_file()
-        assert (study / "language-models" / f"llama-seed0-{part}-ranking" / "ranking").is_file()
+        assert (study / "language-models" / f"llama-seed0-{part}-ranking" / "ranking.json").is_file()
     logged = parameters_that_kfp_logs(tmp_path)
     assert {name.split()[0] for name in logged} >= {"finetune", "align", "rank", "mine", "train", "evaluate"}
     assert not any(logged.values()), logged
@@ -196,6 +198,10 @@ def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: P
     assert linked.returncode == 0, linked.stderr
     assert ": started" not in linked.stdout
     assert "champion sasrec seed 0, the best of 1 by validation: registered as" in linked.stdout
+    assert {path.name for path in (tmp_path / "study").iterdir() if path.is_symlink()} == {
+        "dataset", "comparison.json", "latency.json", "latency.parquet", "champion", "figures"
+    }  # fmt: skip
+    assert not (tmp_path / "study" / "language-models").exists()
 
     write_archive(archive, pace=-1)
     assert archive.stat().st_size == before["sources"][0]["bytes"]

@@ -64,7 +64,7 @@ def test_reproduction_study(ml_1m: Path, tmp_path: Path) -> None:
         config = json.loads((study / "models" / f"sasrec-seed0-{name}" / "config.json").read_text())
         assert config["recipe"]["model"]["repeat_term"] is (term == "repeat-term")
         assert config["training"]["epochs"] == (1 if profile == "paper" else 2)
-        ranks = polars.read_parquet(study / "evaluations" / f"sasrec-seed0-{name}" / "ranks")
+        ranks = polars.read_parquet(study / "evaluations" / f"sasrec-seed0-{name}" / "ranks.parquet")
         for protocol in ("unmasked", "masked"):
             hits = [rank for rank in ranks[f"rank_{protocol}"] if rank <= 10]
             expected = {"hit@10": len(hits), "ndcg@10": sum(1 / math.log2(rank + 1) for rank in hits)}

@@ -1,12 +1,54 @@
-"""The folder of a study: what is not the study's own stays."""
+"""The folder of a study: what is linked there, under which names; what is not the study's own stays."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pipelines.stage_process import StageProcess
-from pipelines.study_folder import StudyFolder
-from ssm4rec.runtime.files import write_json
+from pipelines.study_folder import _PLACES, StudyFolder
+from ssm4rec.runtime.files import read_json, write_json
+
+
+def evaluated(folder: Path, seed: int) -> StageProcess:
+    """Write what a training and its evaluation do, of KFP's names; return the evaluation."""
+    made = folder / "artifacts" / "run" / f"iteration-{seed}"
+    write_json(made / "model" / "config.json", {"model": "sasrec", "seed": seed})
+    flags = ["--model-dir", str(made / "model")]
+    for name in ("ranks", "candidates", "metrics"):
+        write_json(made / "evaluate" / name, seed)
+        flags += [f"--{name}", str(made / "evaluate" / name)]
+    return StageProcess(["python", "-m", "ssm4rec.stages.evaluate", *flags], folder, 1)
+
+
+def test_the_folder_holds_what_this_run_is_about(tmp_path: Path) -> None:
+    """A run of other models takes the links of the one before away, and finds what it shares with it again."""
+    folder = StudyFolder(tmp_path, "", print)
+    processes = [evaluated(tmp_path, seed) for seed in (0, 1)]
+    for process in processes:
+        folder.receive(process)
+    (tmp_path / "evaluations" / "sasrec-seed0" / "notes.txt").write_text("mine")
+    assert read_json(tmp_path / "evaluations" / "sasrec-seed1" / "ranks.parquet") == 1
+    folder.clear()
+    (kept,) = tmp_path.glob("evaluations/*/*")
+    assert kept.name == "notes.txt"
+    folder.find(Path(processes[1].flag("--metrics")).parent)
+    assert {path.name for path in (tmp_path / "evaluations" / "sasrec-seed1").iterdir()} == {
+        "ranks.parquet", "candidates.parquet", "metrics.json"
+    }  # fmt: skip
+    folder.clear()
+    kept.unlink()
+    folder.clear()
+    assert {path.name for path in tmp_path.iterdir()} == {"artifacts"}
+
+
+def test_files_are_called_as_the_readme_does() -> None:
+    readme = (Path(__file__).parents[2] / "components" / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[(\w+)\]\(\S+\) \|[^|]*\|([^|]*)\|", readme, re.MULTILINE))
+    assert rows.keys() == _PLACES.keys()
+    for stage, places in _PLACES.items():
+        names = {place.rpartition("/")[2].replace("-{}", "") for place in places.values()}
+        assert {name for name in names if "." in name} <= {*re.findall("`([^`]*)`", rows[stage])}, stage
 
 
 def test_a_link_is_replaced_and_what_is_no_link_stays(tmp_path: Path) -> None:
