@@ -37,7 +37,9 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
     ):
         if isinstance(content, dict):
             write(folder, **content)
-        elif content is not None:
+        elif content is None:
+            (folder / "items.parquet").unlink()
+        else:
             (folder / "items.parquet").write_bytes(content)
         with pytest.raises(InputError, match=words) as raised:
             read_titles(folder)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,9 @@ from tests.pipelines.studies import finish_study, parameters_that_kfp_logs, run_
 from tests.seaweed import ObjectStore
 
 
-def test_whole_study(archive: Path, tmp_path: Path) -> None:
+def test_whole_study(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = ("--models", "sasrec,2mamba4rec", "--seeds", "0,1", "--global-time", "sasrec")
     done = finish_study(archive, tmp_path, *flags)
     study = tmp_path / "study"
@@ -40,6 +43,14 @@ def test_whole_study(archive: Path, tmp_path: Path) -> None:
         }  # fmt: skip
         assert json.loads((study / "evaluations" / name / "metrics.json").read_text())["users"] == 30
     assert json.loads((study / "dataset" / "manifest.json").read_text())["counts"]["users"] == 30
+    example = Path(__file__).parents[1] / "examples" / "compare_models.py"
+    monkeypatch.setattr("sys.argv", [example.name, str(study), str(tmp_path / "picture.png")])
+    runpy.run_path(str(example))
+    drawn = {(row["model"], row["seed"]): row["value"] for row in rows
+             if (row["protocol"], row["metric"]) == ("unmasked", "ndcg@10") and row["seed"] is not None}  # fmt: skip
+    printed = capsys.readouterr().out
+    assert all(f"{model}-seed{seed} {value:.4f}; ranked first" in printed for (model, seed), value in drawn.items())
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
     manifests = [read_manifest(study / name) for name in ("dataset", "dataset-global-time")]
     assert [manifest["split"]["name"] for manifest in manifests] == ["leave-one-out", "global-time"]
