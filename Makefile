@@ -108,11 +108,9 @@ reproduce-ml1m: $(INSTALLED) ## Make the table of MovieLens-1M next to published
 	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run reproduction $(call flags,$@)
 
 .PHONY: mlflow
-mlflow: $(INSTALLED) ## Open the MLflow UI of the local runs on http://127.0.0.1:5000, or another PORT=
+mlflow: $(INSTALLED) ## Show the local runs in MLflow, on http://127.0.0.1:5000 or another PORT=
 	@mkdir -p runs
-	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m ssm4rec.tracking runs/mlflow.db
-	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(if $(call given,PORT),$(call quoted,PORT),5000) \
-		--backend-store-uri 'sqlite:///$(CURDIR)/runs/mlflow.db' --artifacts-destination runs/mlflow-artifacts
+	@$(AS_CHILD) $(BIN)/python -m ssm4rec.tracking runs/mlflow.db --port=$(if $(call given,PORT),$(call quoted,PORT),5000)
 
 ##@ Cluster
 

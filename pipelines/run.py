@@ -37,11 +37,10 @@ from ssm4rec.settings.command_line import one_of, run_stage
 from ssm4rec.settings.flags import Flag
 from ssm4rec.settings.outputs import study_folder
 from ssm4rec.studies.settings import StudySettings
-from ssm4rec.tracking import Tracker, finished, start_study
+from ssm4rec.tracking import Tracker, finished, page_address, start_study
 
 RUNS = Path("runs")
 MLFLOW_STORE = RUNS / "mlflow.db"
-MLFLOW_ARTIFACTS = RUNS / "mlflow-artifacts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +109,6 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
     tracker, tracking = start_study(
         name=f"{data} {profile} {stamp}",
         tags={"stage": "study", "study": plan.settings.PACKAGE, "dataset": data, "profile": profile},
-        artifacts=MLFLOW_ARTIFACTS.absolute().as_uri(),
         folder=str(path),
     )
     with finished(tracker):
@@ -134,8 +132,10 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
         for name in (REPORT_HTML, REPORT_MARKDOWN, RESULTS):
             tracker.artifact(folder.path / name)
     say(f"\n{folder.summary(plan.settings.SUMMARY)}\n\nreport   {path / REPORT_HTML}\nnumbers  {path / RESULTS}")
-    if tracking.get("MLFLOW_TRACKING_URI"):
-        say(f"MLflow   {tracking['MLFLOW_TRACKING_URI']} (make mlflow)")
+    if uri := tracking.get("MLFLOW_TRACKING_URI"):
+        server = public_text(uri) if uri.startswith("http") else "http://127.0.0.1:5000"
+        after = "" if uri.startswith("http") else " (after make mlflow)"
+        say(f"MLflow   {page_address(server, tracking['MLFLOW_EXPERIMENT_ID'])}{after}")
     folder.store_all()
     if options.artifacts:
         say(f"store    {options.artifacts}")

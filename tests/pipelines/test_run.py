@@ -91,11 +91,11 @@ def test_whole_study(
         "latency ml-100k cpu",
         "register ml-100k",
         "report comparative ml-100k",
-        *(f"{stage} {model} ml-100k seed {seed}" for stage in ("train", "evaluate")
+        *(f"{model} ml-100k seed {seed}: {stage}" for stage in ("train", "evaluate")
           for model in ("sasrec", "2mamba4rec") for seed in (0, 1)),
-        *(f"{stage} sasrec ml-100k global-time seed 0" for stage in ("train", "evaluate")),
+        *(f"sasrec ml-100k global-time seed 0: {stage}" for stage in ("train", "evaluate")),
     }  # fmt: skip
-    evaluated = children["evaluate sasrec ml-100k seed 1"]
+    evaluated = children["sasrec ml-100k seed 1: evaluate"]
     wanted = ("sasrec", 1, "masked", "ndcg@10")
     (value,) = [row["value"] for row in rows if (row["model"], row["seed"], row["protocol"], row["metric"]) == wanted]
     assert evaluated.data.metrics["masked/ndcg_at_10"] == value
@@ -103,7 +103,7 @@ def test_whole_study(
         entry.path for entry in client.list_artifacts(children["report comparative ml-100k"].info.run_id, "figures")
     }
     assert {"figures/train_loss.png", "figures/train_loss.csv"} <= figures
-    later = children["evaluate sasrec ml-100k global-time seed 0"]
+    later = children["sasrec ml-100k global-time seed 0: evaluate"]
     assert later.data.params["splitting"] == "global-time"
     assert not any(parameters_that_kfp_logs(tmp_path).values())
     assert parent.data.metrics["global-time/sasrec/masked/ndcg_at_10"] == later.data.metrics["masked/ndcg_at_10"]

@@ -46,7 +46,7 @@ def store(folder: Path) -> Iterator[dict[str, str]]:
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
             patch.delenv(name, raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        _, study = start_study("study", {}, artifacts=(folder / "mlflow-artifacts").as_uri())
+        _, study = start_study("study", {})
         yield study
 
 

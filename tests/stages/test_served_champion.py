@@ -95,7 +95,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
             patch.delenv(name, raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        _, study = start_study("study", {}, artifacts=(folder / "mlflow-artifacts").as_uri())
+        _, study = start_study("study", {})
         for name, value in start_task("register", study).items():
             patch.setenv(name, value)
         flags = ["--dataset-dir", dataset, "--models", model, "--champion-dir", folder / "champion"]

@@ -20,6 +20,8 @@ import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from ssm4rec import __version__
+from ssm4rec.runtime.images import revision
 from ssm4rec.tracking import end_task, finished, start_study, start_task, tracked_task
 from tests.mlflow_server import mlflow_server
 
@@ -54,7 +56,7 @@ def runs(client: MlflowClient) -> list[Run]:
 def test_tasks_nest_in_the_study_and_keep_everything(
     store: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study, variables = start_study("study", {"stage": "study"}, artifacts=(tmp_path / "kept").as_uri())
+    study, variables = start_study("study", {"stage": "study"})
     task = start_task("train sasrec seed 0", variables)
     for name, value in task.items():
         monkeypatch.setenv(name, value)
@@ -74,11 +76,14 @@ def test_tasks_nest_in_the_study_and_keep_everything(
     assert run.info.status == "FINISHED"
     assert run.data.params == {"recipe.training.epochs": "3", "seed": "0"}
     assert run.data.tags["mlflow.parentRunId"] == variables["MLFLOW_PARENT_RUN_ID"]
+    assert (run.data.tags["version"], run.data.tags["commit"]) == (__version__, revision())
+    view = store.get_experiment(run.info.experiment_id).tags["mlflow.sharedViewState.ssm4rec"]
+    assert json.loads(view)["searchFilter"] == "tags.stage = 'evaluate'"
     history = store.get_metric_history(run.info.run_id, "ndcg_at_10")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
     assert run.inputs.dataset_inputs[0].dataset.name == "toy"
     assert [artifact.path for artifact in store.list_artifacts(run.info.run_id)] == ["note.txt", "report.html"]
-    assert list((tmp_path / "kept").rglob("note.txt"))
+    assert list((tmp_path / "mlflow-artifacts").rglob("note.txt"))
     assert len(runs(store)) == 2
 
 
@@ -94,7 +99,7 @@ def test_without_a_store_nothing_is_tracked(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with tracked_task("untracked", {}) as tracker:
         tracker.metrics({"loss": 1.0})
-    assert start_study("untracked", {}, artifacts="")[1] == {}
+    assert start_study("untracked", {})[1] == {}
     assert start_task("untracked", {}) == {}
 
 
@@ -354,7 +359,7 @@ def test_what_mlflow_would_refuse_costs_nothing_else(
 def test_a_setting_that_changes_when_a_run_is_resumed_becomes_a_tag(
     store: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _, variables = start_study("study", {}, artifacts=(store_folder(store) / "kept").as_uri())
+    _, variables = start_study("study", {})
     for name, value in start_task("train", variables).items():
         monkeypatch.setenv(name, value)
     for device in ("cpu", "cuda"):
@@ -370,7 +375,7 @@ def test_a_setting_that_changes_when_a_run_is_resumed_becomes_a_tag(
 def test_a_killed_stage_is_said_to_be_and_a_finished_one_stays_so(
     store: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study, variables = start_study("study", {}, artifacts=(store_folder(store) / "kept").as_uri())
+    study, variables = start_study("study", {})
     killed, done = start_task("killed", variables), start_task("done", variables)
     monkeypatch.setenv("MLFLOW_RUN_ID", done["MLFLOW_RUN_ID"])
     with tracked_task("done", {}):

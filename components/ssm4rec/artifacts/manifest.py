@@ -112,3 +112,21 @@ def display_name(manifest: dict[str, Any]) -> str:
     """
     split = manifest["split"]["name"]
     return str(manifest["dataset"]) if split == LEAVE_ONE_OUT else f"{manifest['dataset']} {split}"
+
+
+def data_labels(manifest: dict[str, Any]) -> dict[str, str]:
+    """Return what of a dataset folder tells two results of one model apart."""
+    return {
+        "dataset": manifest["dataset"],
+        "splitting": manifest["split"]["name"],
+        "event_order": manifest["event_order"]["name"],
+    }
+
+
+def run_name(model: str, manifest: dict[str, Any], seed: int, stage: str, label: str = "") -> str:
+    """Return what a tracked run of a model is called: what differs first.
+
+    >>> run_name("sasrec", {"dataset": "ml-1m", "split": {"name": "global-time"}}, 0, "train", "window50")
+    'sasrec window50 ml-1m global-time seed 0: train'
+    """
+    return f"{' '.join(filter(None, (model, label, display_name(manifest))))} seed {seed}: {stage}"

@@ -10,8 +10,18 @@ SSM4REC_TRACKING_SECONDS (90; less when it was killed) for what is still missing
 kept as a file.
 """
 
+from ssm4rec.tracking.experiment import page_address
 from ssm4rec.tracking.registration import Registration
 from ssm4rec.tracking.runs import end_task, finished, start_study, start_task, tracked_task
 from ssm4rec.tracking.tracker import Tracker
 
-__all__ = ["Registration", "Tracker", "end_task", "finished", "start_study", "start_task", "tracked_task"]
+__all__ = [
+    "Registration",
+    "Tracker",
+    "end_task",
+    "finished",
+    "page_address",
+    "start_study",
+    "start_task",
+    "tracked_task",
+]

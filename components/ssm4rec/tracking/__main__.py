@@ -1,14 +1,82 @@
-"""Make the SQLite store of runs, if it is new: ``python -m ssm4rec.tracking runs/mlflow.db``.
+"""Make the SQLite store of runs if it is new, and show it: ``python -m ssm4rec.tracking runs/mlflow.db --port 5000``.
 
-``make mlflow`` does so before it starts the server: one that is ended while it makes a store leaves half of it.
+It is made first: a server that is ended while it makes a store leaves half of it.
 """
 
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+from urllib.request import urlopen
 
-from ssm4rec.settings.command_line import StageParser, run_stage
-from ssm4rec.tracking.store import make_store
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.signals import ending_children
+from ssm4rec.settings.command_line import StageParser, run_stage, whole_number
+from ssm4rec.tracking.experiment import ARTIFACTS, SQLITE, experiment_name, keep_view, page_address
+from ssm4rec.tracking.store import store_client
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the store; with a port, start MLflow's server, say where to look, and end with it."""
+    store = options.store.absolute()
+    if options.port:
+        _refuse_taken(options.port)
+    client = store_client(f"{SQLITE}{store}")
+    if not options.port:
+        return
+    page = f"http://127.0.0.1:{options.port}"
+    if found := client.get_experiment_by_name(experiment_name()):
+        keep_view(client, found.experiment_id)
+        page = page_address(page, found.experiment_id)
+    print(f"MLflow starts; the page of the runs will be {page}", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(options.port)]
+    command += ["--backend-store-uri", f"{SQLITE}{store}", "--artifacts-destination", str(store.with_name(ARTIFACTS))]
+    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    quiet = {
+        "PYTHONWARNINGS": "ignore",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    server = subprocess.Popen(command, env=os.environ | quiet, process_group=0)
+
+    def end(number: signal.Signals) -> None:
+        os.killpg(server.pid, number)
+
+    with ending_children(end):
+        try:
+            while server.poll() is None and not _answers(options.port):
+                time.sleep(0.5)
+            if server.poll() is None:
+                print(f"\nMLflow answers (Ctrl-C ends it): {page}\n", flush=True)
+        finally:
+            server.wait()
+    sys.exit(server.returncode)
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(
+                f"--port {port}: {error.strerror}; choose another, such as {port + 1} (make mlflow PORT={port + 1})"
+            ) from None
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+        return True
+    return False
+
 
 if __name__ == "__main__":
-    parser = StageParser("ssm4rec.tracking", "Make an SQLite store of MLflow runs, whole or not at all.")
+    parser = StageParser("ssm4rec.tracking", "Make an SQLite store of MLflow runs, whole or not at all, and show it.")
     parser.add_argument("store", type=Path, help="file of the store")
-    run_stage(parser, lambda options: make_store(options.store.absolute()))
+    parser.add_argument("--port", type=whole_number(0, 65535), default=0, help="of MLflow's pages; 0: none are shown")
+    run_stage(parser, run)

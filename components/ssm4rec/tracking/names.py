@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from ssm4rec import __version__
 from ssm4rec.runtime.addresses import public_text
+from ssm4rec.runtime.images import revision
 
 LONGEST_NAME: Final = 250
 LONGEST_SETTING: Final = 6000
@@ -22,9 +24,10 @@ def cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def public_tags(tags: dict[str, str]) -> dict[str, str]:
-    """Return tags that MLflow takes and that hold no secret."""
-    return {mlflow_name(name): cut(public_text(value), LONGEST_TAG) for name, value in tags.items()}
+def run_tags(tags: dict[str, str]) -> dict[str, str]:
+    """Return tags, and with what code the run computes, as MLflow takes them and without secrets."""
+    named = {**tags, "version": __version__, "commit": revision()}
+    return {mlflow_name(name): cut(public_text(value), LONGEST_TAG) for name, value in named.items()}
 
 
 def dotted(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -34,9 +34,17 @@ class Registration:
         """Make the version of what the run has of the folder."""
         if not client.search_registered_models(f"name = '{self.name}'"):
             client.create_registered_model(self.name)
-        source = f"{client.get_run(run_id).info.artifact_uri}/{self.folder.name}"
+        run = client.get_run(run_id)
+        source = f"{run.info.artifact_uri}/{self.folder.name}"
+        study = run.data.tags.get("mlflow.parentRunId", run_id)
+        page = f"#/experiments/{run.info.experiment_id}/runs/{study}/artifacts?workflowType=machine_learning"
         version = client.create_model_version(
-            self.name, source, run_id, self.tags, description=self.description, await_creation_for=LONGEST_WAIT
+            self.name,
+            source,
+            run_id,
+            self.tags,
+            description=f"{self.description}\n\n[The study and its report]({page})",
+            await_creation_for=LONGEST_WAIT,
         ).version
         holder = client.get_registered_model(self.name).aliases.get(self.alias)
         taken, why = self.takes_over(None if holder is None else client.get_model_version(self.name, holder).tags)

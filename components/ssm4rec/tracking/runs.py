@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from ssm4rec.runtime.addresses import public_text
-from ssm4rec.tracking.names import LONGEST_NAME, cut, public_tags
+from ssm4rec.tracking.experiment import experiment_of
+from ssm4rec.tracking.names import LONGEST_NAME, cut, run_tags
 from ssm4rec.tracking.tracker import PATIENCE, Tracker, end_run, patience
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def tracked_task(name: str, tags: dict[str, str]) -> Iterator[Tracker]:
             client.update_run(run_id, status="RUNNING")
             return run_id
         parent = os.environ.get("MLFLOW_PARENT_RUN_ID", "")
-        run = client.create_run(_experiment(client), tags={"mlflow.parentRunId": parent} if parent else None)
+        run = client.create_run(experiment_of(client), tags={"mlflow.parentRunId": parent} if parent else None)
         return str(run.info.run_id)
 
     tracker = Tracker(os.environ.get("MLFLOW_TRACKING_URI", ""), start=start)
@@ -50,12 +51,11 @@ def tracked_task(name: str, tags: dict[str, str]) -> Iterator[Tracker]:
         yield tracker
 
 
-def start_study(name: str, tags: dict[str, str], artifacts: str, folder: str = "") -> tuple[Tracker, dict[str, str]]:
+def start_study(name: str, tags: dict[str, str], folder: str = "") -> tuple[Tracker, dict[str, str]]:
     """Start a study's run at MLFLOW_TRACKING_URI.
 
     Args:
         name, tags: of the run.
-        artifacts: where a store without a server keeps the artifacts of the experiment, if it is new.
         folder: the study's own, which no other process uses now; "" if it has none. Runs of earlier studies in it that
             are still said to run were killed before they could end them: they end now.
 
@@ -68,10 +68,10 @@ def start_study(name: str, tags: dict[str, str], artifacts: str, folder: str = "
         return Tracker(), {}
     experiments: list[str] = []
     # Two machines may have a folder of this name, and one store.
-    recorded = public_tags({**tags, **({_FOLDER: f"{socket.gethostname()}:{folder}"} if folder else {})})
+    recorded = run_tags({**tags, **({_FOLDER: f"{socket.gethostname()}:{folder}"} if folder else {})})
 
     def start(client: "MlflowClient") -> str:
-        experiments[:] = [_experiment(client, artifacts)]
+        experiments[:] = [experiment_of(client)]
         _end_killed_studies(client, experiments[0], recorded.get(_FOLDER))
         run = client.create_run(experiments[0], tags=recorded, run_name=cut(public_text(name), LONGEST_NAME))
         return str(run.info.run_id)
@@ -117,12 +117,3 @@ def end_task(task: dict[str, str], status: str) -> None:
     """End a task's run if its stage did not, such as one that was killed; ``status`` is FINISHED, FAILED or KILLED."""
     if "MLFLOW_RUN_ID" in task:
         Tracker(task["MLFLOW_TRACKING_URI"], task["MLFLOW_RUN_ID"]).finish(status, unless_ended=True)
-
-
-def _experiment(client: "MlflowClient", artifacts: str | None = None) -> str:
-    if experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID", ""):
-        return experiment_id
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "ssm4rec")
-    location = artifacts if os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:") else None
-    found = client.get_experiment_by_name(name)
-    return found.experiment_id if found else client.create_experiment(name, location)

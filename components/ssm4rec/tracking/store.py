@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Final
 
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_file
+from ssm4rec.tracking.experiment import ARTIFACTS, SQLITE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
 
-_SQLITE: Final = "sqlite:///"
 _PASSING_STATUS: Final = {408, 425, 429}
+_MOVES: Final = (
+    "update experiments set artifact_location = replace(artifact_location, ?, ?)",
+    "update runs set artifact_uri = replace(artifact_uri, ?, ?)",
+    "update model_versions set source = replace(source, ?, ?)",
+    "update model_versions set storage_location = replace(storage_location, ?, ?)",
+)
+"""Where a store says in which folder artifacts are."""
 _MAKING_SECONDS: Final = 60.0
 """After so long without a change, nobody is making an SQLite store any more; it takes 5 s."""
 
@@ -38,8 +45,9 @@ def store_client(uri: str) -> "MlflowClient":
 
     # It prints a traceback for each attempt that finds the database locked.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    if uri.startswith(_SQLITE):
-        make_store(Path(uri.removeprefix(_SQLITE)))
+    if uri.startswith(SQLITE):
+        make_store(path := Path(uri.removeprefix(SQLITE)).absolute())
+        _find_artifacts(path)
     return MlflowClient(uri)
 
 
@@ -57,7 +65,7 @@ def make_store(path: Path) -> None:
     with suppress(FileExistsError):
         _refuse_whole(path)
         with whole_file(path) as partial:
-            MlflowClient(f"{_SQLITE}{partial}").search_experiments(max_results=1)
+            MlflowClient(f"{SQLITE}{partial}").search_experiments(max_results=1)
             _refuse_whole(path)  # another process may have been faster
 
 
@@ -83,6 +91,19 @@ def _is_cut_off(path: Path) -> bool:
             return not (registry.fetchone()[0] and connection.execute("select 1 from registered_models").fetchone())
         except sqlite3.Error:  # locked, or not a store: MLflow says what is wrong
             return False
+
+
+def _find_artifacts(path: Path) -> None:
+    """Have a store that was moved, or copied, together with the folder of its artifacts find them there.
+
+    MLflow keeps no relative paths (3.17.2, mlflow/store/tracking/sqlalchemy_store.py:615).
+    """
+    here = path.with_name(ARTIFACTS)
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=1.0)) as connection, connection:
+        for (before,) in connection.execute("select artifact_location from experiments").fetchall():
+            moved = before.startswith("file:") and before.endswith(f"/{ARTIFACTS}") and before != here.as_uri()
+            for move in _MOVES if moved and here.is_dir() else ():
+                connection.execute(move, (before, here.as_uri()))
 
 
 def is_refusal(error: Exception) -> bool:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import one_line
 from ssm4rec.tracking.delivery import Delivery
-from ssm4rec.tracking.names import LONGEST_NAME, LONGEST_SETTING, LONGEST_SOURCE, cut, dotted, mlflow_name, public_tags
+from ssm4rec.tracking.experiment import keep_view
+from ssm4rec.tracking.names import LONGEST_NAME, LONGEST_SETTING, LONGEST_SOURCE, cut, dotted, mlflow_name, run_tags
 from ssm4rec.tracking.registration import LONGEST_WAIT, Registration
 from ssm4rec.tracking.store import is_refusal, store_client
 
@@ -105,9 +106,14 @@ class Tracker:
         self._record("metrics", lambda client: self._log(client, metrics=points, moment=moment, tags=others))
 
     def name(self, run_name: str, tags: dict[str, str]) -> None:
-        """Give the run the name and the tags by which the UI lists and compares it."""
-        named = {"mlflow.runName": cut(public_text(run_name), LONGEST_NAME), **public_tags(tags)}
-        self._record("the run's name", lambda client: self._log(client, tags=named))
+        """Give the run the name and the tags by which the UI lists and compares it, with all runs on one page."""
+        named = {"mlflow.runName": cut(public_text(run_name), LONGEST_NAME), **run_tags(tags)}
+
+        def record(client: "MlflowClient") -> None:
+            self._log(client, tags=named)
+            keep_view(client, client.get_run(self._run_id).info.experiment_id)
+
+        self._record("the run's name", record)
 
     def artifact(self, path: Path) -> None:
         """Keep a copy of a file or folder with the run."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from ssm4rec.artifacts.curve import HELD_OUT, Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import read_sequences, read_titles
-from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.preferences import read_pairs
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.data.download import checksums
@@ -41,13 +41,14 @@ def run(options: Settings) -> None:
     pairs = read_pairs(options.pairs, dataset)
     titles = read_titles(options.dataset_dir)
     device = choose_device(options.device)
-    labels = {"dataset": dataset.name, "seed": str(options.seed), "retriever": tuned.retriever}
+    manifest = read_manifest(options.dataset_dir)
+    labels = {**data_labels(manifest), "seed": str(options.seed), "retriever": tuned.retriever}
     tags = {"stage": "align-llm", "profile": options.profile, "language_model": tuned.source, **labels}
-    name = f"align {tuned.source} {dataset.name} seed {options.seed}"
+    name = run_name(tuned.source, manifest, options.seed, "align")
     with tracked_task(name, tags) as tracker:
         described = {"profile": options.profile, "source": tuned.source, "align": asdict(settings)}
         tracker.settings({**labels, "recipe": described, "computed": {"device": device.type}})
-        tracker.dataset(read_manifest(options.dataset_dir), "preferences")
+        tracker.dataset(manifest, "preferences")
 
         def track(point: Point) -> None:
             named = {name if name == "learning_rate" else f"{point.split}/{name}": name for name in point.measured}

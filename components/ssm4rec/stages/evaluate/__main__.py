@@ -7,8 +7,8 @@ from typing import Any
 
 from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences, read_source_ids, read_times
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
-from ssm4rec.artifacts.manifest import display_name, read_manifest
-from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, TIME_BASELINES, UNMASKED
+from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
+from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
 from ssm4rec.artifacts.ranks import FullRanking, Origin, write_candidates, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
@@ -35,12 +35,13 @@ def run(options: Settings) -> None:
             f"--split validation: {options.model_dir} was trained on the validation items (training.refit); "
             "evaluate it on the test split, or train it without"
         )
-    labels = {name: str(config[name]) for name in ("model", "dataset", "seed", "profile")}
+    labels = {name: str(config[name]) for name in ("model", "seed", "profile")}
     manifest = read_manifest(options.dataset_dir)
-    name = f"evaluate {config['model']} {display_name(manifest)} seed {config['seed']}"
-    labels["splitting"] = manifest["split"]["name"]
+    labels |= data_labels(manifest)
+    name = run_name(config["model"], manifest, config["seed"], "evaluate", config.get("label", ""))
     with tracked_task(name, {"stage": "evaluate", "split": options.split, **labels}) as tracker:
-        tracker.settings({**labels, "recipe": config["recipe"]})
+        protocol = f"all items ranked, history {' and '.join(PROTOCOLS)}"
+        tracker.settings({**labels, "label": config.get("label", ""), "protocol": protocol, "recipe": config["recipe"]})
         tracker.dataset(manifest, options.split)
         summary = _evaluate(options, dataset, stored, by_time=manifest["split"]["name"] == GLOBAL_TIME)
         tracker.metrics({_shown_name(row): row.value for row in summary.rows})

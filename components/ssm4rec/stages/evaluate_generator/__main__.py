@@ -7,7 +7,7 @@ import numpy
 
 from ssm4rec.artifacts.dataset import SequenceDataset, Split, read_sequences, read_titles
 from ssm4rec.artifacts.generations import GenerationRow, GenerationSummary, UserList, write_lists
-from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
 from ssm4rec.artifacts.ranks import MISSED
 from ssm4rec.evaluation.baselines import most_popular_scorer
@@ -36,14 +36,15 @@ def run(options: Settings) -> None:
     check_titles(titles)
     facts = GeneratorFacts.read(options.generator_dir, dataset)
     search = facts.recipe.search
-    labels = {"model": facts.model, "dataset": dataset.name, "seed": str(facts.seed), "profile": facts.profile}
-    name = f"evaluate {facts.model} {dataset.name} seed {facts.seed}"
+    manifest = read_manifest(options.dataset_dir)
+    labels = {"model": facts.model, "seed": str(facts.seed), "profile": facts.profile, **data_labels(manifest)}
+    name = run_name(facts.model, manifest, facts.seed, "evaluate")
     with (
         tracked_task(name, {"stage": "evaluate-generator", "split": split, **labels}) as tracker,
         memory_advice("search.tokens_per_batch when training the generator"),
     ):
         tracker.settings({**labels, "source": facts.source})
-        tracker.dataset(read_manifest(options.dataset_dir), split)
+        tracker.dataset(manifest, split)
         users = draw_users(dataset, split, search.users, facts.seed)
         if not len(users):
             raise InputError(f"data set {dataset.name}: no user is in the {split} split; nothing can be evaluated")

@@ -11,7 +11,7 @@ import torch
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
-from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.ranks import Candidates, read_candidates
 from ssm4rec.llm.adapters import new_ranker, write_adapter
@@ -45,13 +45,14 @@ def run(options: Settings) -> None:
     titles = read_titles(options.dataset_dir)
     candidates = read_candidates(options.candidates, dataset)
     validation = ranking_task(dataset, candidates, "validation", settings.validation_users, options.seed)
-    labels = {"dataset": dataset.name, "seed": str(options.seed), "retriever": candidates.model}
+    manifest = read_manifest(options.dataset_dir)
+    labels = {**data_labels(manifest), "seed": str(options.seed), "retriever": candidates.model}
     tags = {"stage": "finetune-llm", "profile": options.profile, "language_model": recipe.source, **labels}
-    name = f"finetune {recipe.source} {dataset.name} seed {options.seed}"
+    name = run_name(recipe.source, manifest, options.seed, "finetune")
     with tracked_task(name, tags) as tracker:
         described = {"profile": options.profile, **asdict(recipe)}
         tracker.settings({**labels, "recipe": described, "computed": {"device": device.type}})
-        tracker.dataset(read_manifest(options.dataset_dir), "training")
+        tracker.dataset(manifest, "training")
 
         def track(point: Point) -> None:
             prefix = "validation_" if point.split == VALIDATION else ""

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
-from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import (
@@ -59,18 +59,19 @@ def run(options: Settings) -> None:
         )
     titles = read_titles(options.dataset_dir)
     device = choose_device(options.device)
+    manifest = read_manifest(options.dataset_dir)
     labels = {
-        "dataset": dataset.name,
+        **data_labels(manifest),
         "profile": facts.profile,
         "language_model": facts.source,
         "retriever": candidates.model,
     }
-    name = f"rank {facts.stage} {dataset.name} seed {facts.seed}"
+    name = run_name(facts.source, manifest, facts.seed, f"rank, after {facts.stage}")
     tags = {"stage": "rank-candidates", "split": split, "seed": str(facts.seed), **labels}
     with tracked_task(name, tags) as tracker:
         ranked = {"ranker_seed": facts.seed, "ranked_users": len(task.users)}
         tracker.settings({**labels, **ranked, "recipe": facts.recipe})
-        tracker.dataset(read_manifest(options.dataset_dir), split)
+        tracker.dataset(manifest, split)
         ranker = load_ranker(facts, options.adapter_dir, cache_folder(options.cache_dir), device)
         check_source_unchanged(options.language_model_version, facts.source)
         part, trained = ("align", ALIGNED) if facts.stage == "align_llm" else ("finetune", FINETUNED)

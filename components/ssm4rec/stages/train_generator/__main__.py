@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssm4rec.artifacts.curve import Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
-from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER
 from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, write_generator
 from ssm4rec.llm.generator_settings import SCRATCH
@@ -51,14 +51,15 @@ def run(options: Settings) -> None:
     device = choose_device(options.device)
     distributed = Distributed(device, choose_precision("auto", device))
     checkpoints = _checkpoint_folder(options, dataset, titles)
-    labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed)}
+    manifest = read_manifest(options.dataset_dir)
+    labels = {"model": task.name, "seed": str(task.seed), **data_labels(manifest)}
     tags = {"stage": "train-generator", "profile": options.profile, **labels}
-    name = f"train {task.name} {dataset.name} seed {task.seed}"
+    name = run_name(task.name, manifest, task.seed, "train")
     with tracked_task(name, tags) as tracker, memory_advice(_SMALLER):
         computed = {"device": device.type, "precision": distributed.precision}
         described = {"profile": options.profile, **asdict(recipe)}
         tracker.settings({**labels, "recipe": described, "computed": computed})
-        tracker.dataset(read_manifest(options.dataset_dir), "training")
+        tracker.dataset(manifest, "training")
 
         def track(point: Point) -> None:
             named = {f"{point.split}_loss" if name == "loss" else name: name for name in point.measured}

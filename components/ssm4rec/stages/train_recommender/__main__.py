@@ -10,7 +10,8 @@ from pathlib import Path
 from ssm4rec.artifacts.curve import write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.earlier_names import overrides_of_before
-from ssm4rec.artifacts.manifest import display_name, read_manifest
+from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
+from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.recipes.recommenders import histories, recipe
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import held_by_this_process
@@ -68,8 +69,6 @@ def run(options: Settings) -> None:
 
 
 def _train_and_write(options: Settings, task: Task[Recipe], distributed: Distributed, checkpoints: Path) -> None:
-    dataset = task.dataset
-    labels = {"model": task.name, "dataset": dataset.name, "seed": str(task.seed)}
     computed = {
         "device": distributed.device.type,
         "precision": distributed.precision,
@@ -77,11 +76,16 @@ def _train_and_write(options: Settings, task: Task[Recipe], distributed: Distrib
         "processes": distributed.world_size,
     }
     manifest = read_manifest(options.dataset_dir)
-    labels["splitting"] = manifest["split"]["name"]
+    labels = {"model": task.name, "seed": str(task.seed), **data_labels(manifest)}
     tags = {"stage": "train", "profile": options.profile, **labels}
-    with tracked_task(f"train {task.name} {display_name(manifest)} seed {task.seed}", tags) as tracker:
+    with tracked_task(run_name(task.name, manifest, task.seed, "train", options.label), tags) as tracker:
         tracker.settings(
-            {**labels, "recipe": {"profile": options.profile, **asdict(task.recipe)}, "computed": computed}
+            {
+                **labels,
+                "validation_protocol": UNMASKED,
+                "recipe": {"profile": options.profile, **asdict(task.recipe)},
+                "computed": computed,
+            }
         )
         tracker.dataset(manifest, "training")
 
@@ -93,7 +97,15 @@ def _train_and_write(options: Settings, task: Task[Recipe], distributed: Distrib
             trained = train(task, distributed, checkpoints, track)
         config = write_model(options.model_dir, task, trained, computed, profile=options.profile, label=options.label)
         write_curve(options.curve, learning_curve(trained.progress.epochs))
-        tracker.metrics({"parameters": config["parameters"], "best_epoch": config["training"]["best_epoch"]})
+        best = trained.progress.best
+        tracker.metrics(
+            {
+                "parameters": config["parameters"],
+                "best_epoch": config["training"]["best_epoch"],
+                "best_validation_ndcg_10": best.validation_ndcg_10,
+                "best_validation_hit_10": best.validation_hit_10,
+            }
+        )
         tracker.artifact(options.model_dir)
     training = config["training"]
     logger.info(

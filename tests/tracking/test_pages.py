@@ -1,0 +1,70 @@
+"""``make mlflow``: the page that people want, a port that is taken, a store that was moved."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from mlflow import MlflowClient
+
+from ssm4rec.tracking import start_study, tracked_task
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of MLflow's own store
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of runs that was moved, and copied: its former place holds another note."""
+    before, folder = (tmp_path_factory.mktemp(name) / "runs" for name in ("before", "after"))
+    before.mkdir()
+    (before / "note.txt").write_text("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+            patch.delenv(name, raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{before}/mlflow.db")
+        start_study("study", {"stage": "study"})[0].finish("FINISHED")
+        with tracked_task("sasrec toy seed 0: evaluate", {"stage": "evaluate"}) as tracker:
+            tracker.artifact(before / "note.txt")
+        shutil.copytree(before, folder)
+        yield folder
+
+
+def test_server_says_the_page_shows_a_moved_folder_and_ends_when_told(runs: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    next(runs.parents[1].rglob("before*/runs/mlflow-artifacts/*/artifacts/note.txt")).write_text("of another store")
+    command = [sys.executable, "-m", "ssm4rec.tracking", str(runs / "mlflow.db"), "--port", str(port)]
+    page = f"http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=ssm4rec"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout
+        assert server.stdout.readline() == f"MLflow starts; the page of the runs will be {page}\n"
+        lines = iter(server.stdout)
+        assert next(line for line in lines if "answers" in line) == f"MLflow answers (Ctrl-C ends it): {page}\n"
+        client = MlflowClient(f"http://127.0.0.1:{port}")
+        (run,) = client.search_runs(["1"], "tags.stage = 'evaluate'")
+        found = {"run_id": run.info.run_id, "path": "note.txt"}
+        kept = requests.get(f"http://127.0.0.1:{port}/get-artifact", found, timeout=60)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 128 + signal.SIGTERM
+    assert (kept.status_code, kept.text) == (200, "kept")
+    with pytest.raises(requests.ConnectionError):
+        requests.get(page, timeout=5)
+
+
+def test_a_taken_port_is_refused_in_one_line_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "ssm4rec.tracking", str(tmp_path / "mlflow.db"), "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert f"--port {port}: Address already in use; choose another, such as {port + 1}" in line
+    assert not list(tmp_path.iterdir())
