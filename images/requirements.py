@@ -1,8 +1,4 @@
-"""Prints what pyproject.toml requires, for a layer that a change of the code does not rebuild.
-
-``python3 images/requirements.py dependencies data train`` prints the package's own requirements and those of its extras
-``data`` and ``train``, one a line, for ``pip install -r``.
-"""
+"""Prints what pyproject.toml requires, for ``pip install -r``: ``requirements.py dependencies data train``."""
 
 import sys
 import tomllib

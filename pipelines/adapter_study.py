@@ -1,8 +1,4 @@
-"""The adapter study: the paper's optimizer on a language model's adapter against AdamW, tuned with equal trials.
-
-The paper leaves open whether its method fits models other than its own (open question 2); the optimizer study asks that
-of SASRec, this one of LlamaRec's LoRA matrices.
-"""
+"""The adapter study (the paper's open question 2): its optimizer against AdamW on LlamaRec's LoRA matrices."""
 
 from dataclasses import replace
 

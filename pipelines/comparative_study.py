@@ -86,7 +86,6 @@ def _compare(data: Any, evaluated: PipelineTask, parameters: Parameters) -> Pipe
 
 
 def _again_by_time(prepared: PipelineTask, parameters: Parameters) -> dict[str, Any]:
-    """Train some recommenders once more on data split by time; return what the report reads of that."""
     prepared_by_time = task(prepare_data, parameters, splitting=GLOBAL_TIME).set_display_name("prepare, global-time")
     prepared_by_time.after(prepared)  # which downloads, once for both, and says first what is wrong with the source
     data = prepared_by_time.outputs["dataset"]

@@ -90,7 +90,6 @@ def _tasks(spec: Document, component: Document, given: Mapping[str, Value]) -> I
 
 
 def _iterations(task: Document, given: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
-    """Yield a task's inputs: once, or for each entry of the list that it loops over."""
     sources = task.get("inputs", {}).get("parameters", {})
     inputs = {name: _input(source, given) for name, source in sources.items()}
     if "parameterIterator" in task:

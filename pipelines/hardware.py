@@ -52,7 +52,6 @@ class Place:
 
     Attributes:
         hours: after this long an attempt is given up.
-        cpus: on a CPU node.
         memory_gib: on a CPU node; the limit is twice as much.
         gpu: it runs in the GPU pool, with ``SSM4REC_ACCELERATOR=cpu`` on a CPU node instead.
         downloads: it reads public addresses, and the object store if the cluster has credentials for one.

@@ -69,7 +69,6 @@ class LocalStudy:
         environment: further variables of a stage, by its module.
         finished: called when a stage has succeeded.
         found: called instead with the folder of its outputs, if an earlier run has finished it.
-        processes: the stages that ran, in the order of their start.
     """
 
     folder: Path

@@ -1,7 +1,4 @@
-"""The long-history study: train models with windows of several lengths, measure what length costs, and report.
-
-The paper's open question: how state-space models and transformers compare on histories much longer than its data's.
-"""
+"""The long-history study (the paper's open question): models with windows of several lengths, and what length costs."""
 
 from kfp import dsl
 

@@ -1,8 +1,4 @@
-"""The alignment study: what ORPO changes in rankers of several sizes (the paper's open question).
-
-One retriever and one set of preference pairs serve all language models. Each is fine-tuned, ranks, is aligned and ranks
-again, the same users every time.
-"""
+"""The alignment study: what ORPO changes in rankers of several sizes (the paper's open question), on the same users."""
 
 from kfp import dsl
 

@@ -88,7 +88,6 @@ def _as_json(node: yaml.Node) -> Any:
 
 
 def _text(node: yaml.Node, what: str) -> str:
-    """Return the text of a plain value that may not be empty."""
     if not isinstance(node, yaml.ScalarNode):
         _refuse(node, f"{what} is a list or a mapping; write a plain value, or several as [a, b]")
     if _is_null(node) or not node.value:

@@ -1,7 +1,4 @@
-"""A picture and the parameters of each compiled pipeline, for forges and editors: ``compiled/README.md``.
-
-Drawn from the compiled documents, it shows what a cluster gets.
-"""
+"""A picture and the parameters of each compiled pipeline, drawn from its document: ``compiled/README.md``."""
 
 import json
 from collections.abc import Iterator

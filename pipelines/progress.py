@@ -23,8 +23,6 @@ _COUNTING: Final = re.compile(r"(?P<what>.*?\b(?P<unit>epoch|evaluation|step) )(
 
 @dataclass
 class _Running:
-    """A stage that runs: since when, and its moving line once it has counted."""
-
     began: float
     bar: "tqdm[None] | None" = None
 
@@ -33,9 +31,8 @@ class _Running:
 class Progress:
     """Shows the lines of a study.
 
-    Attributes:
-        tasks: of the study; 0 until they are counted, and then nothing is numbered.
-        and_more: it will have further tasks, on which one of them decides.
+    ``tasks``: of the study; 0 until they are counted, and then nothing is numbered. ``and_more``: it will have further
+    tasks, on which one of them decides.
     """
 
     tasks: int = 0

@@ -133,7 +133,6 @@ class HostProcesses(_Stages):
         return running.returncode if running.returncode >= 0 else 128 - running.returncode
 
     def _end(self, running: "subprocess.Popen[str]") -> None:
-        """See to it that a stage ends that nobody listens to any more."""
         if running.poll() is None:
             self._send(running, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):

@@ -49,9 +49,8 @@ def whole(value: Any) -> Any:
 class Loop:
     """A loop of a compiled pipeline.
 
-    Attributes:
-        parameter: the pipeline's, of the list that it goes over; "" where a task makes the list.
-        entry: what an entry of the list is called in the loop.
+    ``parameter``: the pipeline's, of the list that it goes over; "" where a task makes the list. ``entry``: what an
+    entry of the list is called in the loop.
     """
 
     parameter: str

@@ -76,7 +76,6 @@ def table(stage: str) -> str:
 
 
 def _type(spec: Any) -> str:
-    """Return the type of an input or output as a person says it: ``list of Model, optional``."""
     kind = spec.type.removeprefix("system.").partition("@")[0]
     kind = f"list of {kind}" if spec.is_artifact_list else kind
     return f"{kind}, optional" if getattr(spec, "optional", False) else kind

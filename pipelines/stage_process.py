@@ -72,7 +72,6 @@ class StageProcess:
 
     @property
     def _ranker(self) -> dict[str, Any]:
-        """The description of the ranker that the stage writes or reads, {} without one."""
         return self._description("--aligned-dir", RANKER) or self._description("--adapter-dir", RANKER)
 
     def _description(self, flag: str, name: str) -> dict[str, Any]:

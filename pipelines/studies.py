@@ -54,10 +54,7 @@ class StudyParser(SettingsParser):
 
 
 def named_study(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the study that a command line begins with, the comparative one if it names none, and the rest.
-
-    Raise SystemExit if there is no such study.
-    """
+    """Return the study that a command line begins with, by default the comparative one, and the rest; else exit."""
     if not arguments or arguments[0].startswith("-"):
         return DEFAULT, list(arguments)
     name, *rest = arguments

@@ -162,8 +162,6 @@ def text_of(metadata: dict[bytes, bytes] | None, key: bytes) -> str:
 def _column(
     path: Path, column: pyarrow.ChunkedArray, field: pyarrow.Field, what: str, made_by: str
 ) -> pyarrow.ChunkedArray:
-    """Return a column of its field's type, or raise InputError."""
-
     def refuse(wrong: str) -> InputError:
         return InputError(f"{path}: not {what}, column {field.name} {wrong}; run {made_by} again")
 

@@ -88,7 +88,6 @@ class Training:
     Attributes:
         model: of a language model its source.
         scale: the optimizer's setting that matters most: its peak learning rate, or USGM's diameter.
-        batch_control: that chose the batches.
     """
 
     stage: Stage

@@ -35,9 +35,8 @@ SIGNED: Final[Format] = "{:+.4f}".format
 class Estimate:
     """A value and its 95% interval.
 
-    Attributes:
-        low, high: bounds of the interval; nan where there is none, as of a single seed (in no file).
-        n: the independent observations it is made of: users, seeds or timed samples.
+    ``low`` and ``high``: bounds of the interval; nan where there is none, as of a single seed (in no file). ``n``: the
+    independent observations it is made of: users, seeds or timed samples.
     """
 
     value: Number
@@ -79,10 +78,8 @@ class Estimate:
 class Difference(Estimate):
     """An estimate of X - Y.
 
-    Attributes:
-        p_holm: two-sided, corrected for all differences that it was tested with; None: it was not tested, the interval
-            alone decides.
-        mde: the minimum detectable effect; None: not known.
+    ``p_holm``: two-sided, corrected for all differences that it was tested with; None: it was not tested, the interval
+    alone decides. ``mde``: the minimum detectable effect; None: not known.
     """
 
     p_holm: Share | None = None

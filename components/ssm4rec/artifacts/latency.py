@@ -60,13 +60,11 @@ class TimedSample(Timed):
         forward_seconds, scoring_seconds, topk_seconds: of the sample: to hidden states; to scores of the whole catalog;
             to the best ten. Not timed: making the request on the device, fetching the answer.
         outlier: by the rule in latency.json, among the samples of the same result.
-        weight_bytes: of the model's parameters and buffers.
         state_bytes: of one user's state (``step``).
         working_bytes: the most memory that a request took beyond what was there before; None on a CPU, which does not
             count it.
         wall_seconds, cpu_seconds: of the whole sample with what is not timed, of this process and its threads. With one
             thread on an idle machine they are equal.
-        load_average: of the last minute, after the sample.
         device, precision, kernels, compiled, threads: as chosen; scores are float32 in every precision, and what is
             ``compiled`` is the forward of ``full`` alone.
     """
@@ -100,13 +98,11 @@ class LatencyResult(Timed):
     """The samples of one model, mode, batch and length taken together; times in seconds.
 
     Attributes:
-        users: of a sample.
         samples: that were timed, outliers too.
         mean, median: per user, over all samples.
         mean_without_outliers: per user; the interval knows that the outliers were found in the same samples.
         request_p50, request_p95, request_p99: of a request of ``batch`` users (those with fewer are left out): what
             each of its users waits.
-        users_per_second: users through the sum of the times.
         forward_share, scoring_share, topk_share: of the time.
         cpu_per_wall: CPU seconds per second of wall clock; well below 1 on a CPU says that others took turns.
     """

@@ -1,8 +1,6 @@
 """The words that stages share: names of columns, files, protocols and metrics.
 
 A stage reads and writes files only, so these names are the whole interface between two stages.
-The file-by-file description of the dataset folder is in ``artifacts/dataset.py``, that of the model folder in
-``training/model_folder.py``, that of the evaluation files in ``artifacts/ranks.py`` and ``artifacts/evaluations.py``.
 """
 
 from collections.abc import Iterable

@@ -45,7 +45,6 @@ class BadRows:
     """Decides what becomes of bad rows, and counts those dropped.
 
     Attributes:
-        mode: ``refuse`` or ``drop``.
         drops_all: whether rows are dropped for every reason.
         dropped: how many were, by reason; a row counts once, with the first thing that is wrong with it.
     """

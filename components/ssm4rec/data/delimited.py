@@ -63,9 +63,8 @@ def read_csv_header(
 class Layout:
     """Where the values of delimited text are.
 
-    Attributes:
-        skip: lines to pass over, such as the header's.
-        quoted: whether values may stand in double quotes and then hold delimiters and line ends.
+    ``skip``: lines to pass over, such as the header's. ``quoted``: whether values may stand in double quotes and then
+    hold delimiters and line ends.
     """
 
     delimiter: str

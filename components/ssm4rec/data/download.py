@@ -35,9 +35,7 @@ log = logging.getLogger(__name__)
 class Fetched:
     """A file that lies on this machine.
 
-    Attributes:
-        address: where it came from, without secrets.
-        checksum: how the file compares with the published checksum.
+    ``address``: where it came from, without secrets. ``checksum``: how the file compares with the published checksum.
     """
 
     path: Path
@@ -200,7 +198,6 @@ def _download_rest(address: str, part: Path, about_part: Path) -> str:
 
 
 def _begin_at(remote: Remote, offset: int) -> bool:
-    """Move the stream to ``offset``; False if the server cannot."""
     if remote.bytes is not None and offset > remote.bytes:
         return False
     try:
@@ -210,7 +207,6 @@ def _begin_at(remote: Remote, offset: int) -> bool:
 
 
 def _says(about_part: Path, identity: dict[str, str | int | None]) -> bool:
-    """Tell whether the incomplete file is of this version."""
     try:
         return bool(json.loads(about_part.read_text(encoding="utf-8")) == identity)
     except (OSError, ValueError):

@@ -54,10 +54,7 @@ def check_events(options: SourceOptions) -> None:
 
 
 def check_columns_here(options: SourceOptions) -> None:
-    """Raise InputError if a file's name does not tell its format, or one of this machine's lacks a column.
-
-    Of files only the beginning is read.
-    """
+    """Raise InputError if a file's name tells no format, or the beginning of one of this machine lacks a column."""
     form = TextForm(options.delimiter, options.encoding)
     events, titles = _tables(options)
     for table in (*events, *titles):
@@ -102,11 +99,8 @@ def read_tables(
 ) -> Source:
     """Read files of events one after the other, and those of titles while the titles are asked for.
 
-    Raise InputError if a file cannot be had, or a file or column is missing or malformed.
-
-    Args:
-        options: say which column is which, and how the files are written.
-        always_drop: reasons to drop an event even where bad rows are refused.
+    Raise InputError if a file cannot be had, or a file or column is missing or malformed. ``options``: say which column
+    is which, and how the files are written. ``always_drop``: reasons to drop an event even where bad rows are refused.
     """
     bad_rows, bad_titles = BadRows(options.bad_rows, always_drop), BadRows(options.bad_rows)
     event_files = [(table, fetch(table.address, options.cache_dir)) for table in events]

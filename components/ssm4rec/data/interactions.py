@@ -33,7 +33,6 @@ class Interactions:
         frame: a row an event; ``user`` and ``item`` categorical (the source's ids), ``time`` int64, ``rating``
             float32 or null.
         time_kind: ``us`` since 1970, or ``order``: numbers that only order events.
-        has_ratings: whether the source gives ratings.
     """
 
     frame: polars.DataFrame

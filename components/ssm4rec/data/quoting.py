@@ -138,7 +138,6 @@ def _fault(text: bytes, start: int, *, final: bool) -> str:
 
 
 def _row_begin(text: bytes, start: int, end: int, default: int) -> int:
-    """Return the place after the last line end of a stretch of text."""
     return max(text.rfind(b"\n", start, end), text.rfind(b"\r", start, end), default - 1) + 1
 
 

@@ -38,7 +38,6 @@ class FileTimes:
         values: microseconds since 1970, or order numbers; of the rows that stay.
         unit: what the numbers were: ``s``, ``ms``, ``us``, ``ns``, ``date`` or ``order``.
         likely_unit: what their size says they were, whatever the user says.
-        good: which rows stay, or None if all do.
     """
 
     values: Int64s

@@ -29,9 +29,8 @@ UNREADABLE: Final = "time not readable"
 class Times:
     """Times of a batch as they are written.
 
-    Attributes:
-        values: int64 or float64 numbers, or int64 microseconds since 1970; 0 where there is a problem.
-        spelling: ``number``, ``date``, or ``date with a zone`` (in texts).
+    ``values``: int64 or float64 numbers, or int64 microseconds since 1970; 0 where there is a problem. ``spelling``:
+    ``number``, ``date``, or ``date with a zone`` (in texts).
     """
 
     values: numpy.ndarray
@@ -109,7 +108,6 @@ def _parse_dates(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]
 
 
 def _parse_texts(column: pyarrow.Array, name: str) -> tuple[Times, list[Problem]]:
-    """Read texts as numbers or as dates, whichever most of them are."""
     pieces = _cast_pieces(column, 0)
     sizes: Counter[str] = Counter()
     for _, size, piece in pieces:

@@ -145,7 +145,6 @@ def _entries(version: str) -> dict[str, str]:
 
 
 def _many(found: dict[str, str]) -> str:
-    """Return the name of the one entry of a version of many sources."""
     return f"{len(found)} sources"
 
 
@@ -157,7 +156,6 @@ def _text(found: dict[str, str]) -> str:
 
 
 def _marks(folder: Path, files: Iterable[Path]) -> Iterator[tuple[str, int]]:
-    """Yield name with time, and size of each file."""
     for path in files:
         facts = path.stat()
         yield f"{os.path.relpath(path, folder)} {facts.st_mtime_ns}", facts.st_size

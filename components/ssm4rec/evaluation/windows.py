@@ -56,7 +56,6 @@ class WindowComparison:
 
     Attributes:
         windows: every model's, ascending; models in the order of their names.
-        comparison: of all models at all windows, by ``label``.
         to_longest: each model at each window except its longest - the model at its longest.
         to_baseline: each model - the baseline, at each window that both have.
     """

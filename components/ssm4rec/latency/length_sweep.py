@@ -1,9 +1,8 @@
 """What one user costs against the length of the history, and where the curves cross.
 
-The paper's open question: its histories are short, and transformers are said to suffer on long ones. Every model is
-built for each length L with one place more than the history, so that SASRec's window need not slide for the event
-after it. Trained weights go in wherever their shapes fit; SASRec has a position table of the trained length, so that
-its weights are random here, which changes no time. One user a request.
+Every model is built for each length L with one place more than the history, so that SASRec's window need not slide for
+the event after it. Trained weights go in wherever their shapes fit; SASRec has a position table of the trained length,
+so that its weights are random here, which changes no time. One user a request.
 """
 
 from collections.abc import Sequence
@@ -62,7 +61,6 @@ def _generated(items: Tensor, _: Task, sample: int) -> list[Request]:
 def _real(
     dataset: SequenceDataset, users: Int64s, length: int, device: torch.device, _: Task, sample: int
 ) -> list[Request]:
-    """Return the sample's user with the last L items of the history."""
     return list(user_requests(dataset, users[sample : sample + 1], 1, length, device))
 
 

@@ -85,7 +85,6 @@ _CONFIGURED: Final = {
 
 
 def _check_adapter(folder: Path) -> None:
-    """Raise InputError if a file of an adapter is missing or damaged, or they are of two adapters."""
     for name in (_CONFIG, _WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: no such file; train the adapter again")

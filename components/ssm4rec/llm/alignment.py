@@ -210,7 +210,6 @@ def _dataset(examples: list[PreferenceExample]) -> Dataset:
 
 
 def _identity(ranker: Ranker, task: AlignmentTask) -> dict[str, Any]:
-    """Return what a checkpoint must share with an alignment to belong to it."""
     weights = hashlib.sha256()
     for name, parameter in ranker.model.named_parameters():
         if parameter.requires_grad:

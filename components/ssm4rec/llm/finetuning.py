@@ -98,7 +98,6 @@ class _RankerTrainer(ValidatedTrainer):
         return {"ndcg_10": metric_at("ndcg", ranks_of_target(scores, sizes, places)[:, 0], 10)}
 
     def training_numbers(self, logs: dict[str, float]) -> dict[str, float]:
-        """Return the loss, that of the letters, and how the last step was taken."""
         letter_loss = torch.stack(self._letter_losses).mean().item()
         self._letter_losses = []
         logged = {name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}

@@ -1,10 +1,8 @@
 """The generator folder: what a fine-tuned generator is on disk.
 
 - ``config.json``, ``model.safetensors`` and the tokenizer's files, as transformers reads them;
-- ``generator.json``: ``model`` (``gpt4rec`` or ``mamrec``), ``source`` of the language model and whether it was made
-  ``from_scratch``, the data set's ``dataset`` and ``fingerprint``, ``seed``, ``profile``, ``parameters``, ``k1`` and
-  ``b`` of BM25, the ``recipe`` and ``training``: its epochs, the best one and its validation loss,
-  and what tuning found.
+- ``generator.json``: what it is (:class:`GeneratorFacts`), with ``k1`` and ``b`` of BM25 and, of the training, its
+  epochs, the best one and its validation loss, and what tuning found.
 """
 
 from dataclasses import asdict, dataclass
@@ -29,7 +27,7 @@ from ssm4rec.runtime.files import whole_folder, write_json
 
 @dataclass(frozen=True)
 class GeneratorFacts:
-    """generator.json as an object; the fields are described above."""
+    """generator.json as an object."""
 
     model: str
     source: str
@@ -105,7 +103,6 @@ def load_generator(folder: Path, recipe: GeneratorRecipe, device: torch.device) 
 
 
 def _check_length(model: PreTrainedModel, recipe: GeneratorRecipe) -> None:
-    """Raise InputError if a model has fewer positions than the longest prompt with a query takes."""
     config = model.config.to_dict()
     positions = config.get("n_positions", config.get("max_position_embeddings"))
     if positions is not None and positions < recipe.prompt.maximum_tokens + recipe.search.new_tokens:

@@ -45,10 +45,8 @@ class GeneratorTraining:
         examples: of each user and epoch; each has its own target, drawn from the user's training items.
         patience: stop after so many epochs without a lower validation loss.
         tokens_per_batch: the most cells (rows x longest row) of a batch.
-        rows_per_batch: the most rows of a batch.
         learning_rate: at its peak; AdamW's, whose weight decay is decoupled.
         warmup: the share of the training in which the rate rises; after it, it falls linearly to zero.
-        gradient_norm: longer gradients are cut to this length.
         validation_users: at most so many, drawn by seed, give the validation loss; 0: all.
     """
 

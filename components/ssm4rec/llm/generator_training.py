@@ -117,11 +117,9 @@ class _GeneratorTrainer(ValidatedTrainer):
         return self.is_due(step) and self.epochs.drawn == self.settings.epochs
 
     def expected_steps(self, step: int) -> int:
-        """Return what the epochs so far come to in all."""
         return round(step / self.epochs.passed(step))
 
     def validate(self) -> dict[str, float]:
-        """Return the mean loss per token of the validation users' next titles, nats."""
         self.model.train(False)
         total, targets = 0.0, 0
         with torch.inference_mode():
@@ -132,7 +130,6 @@ class _GeneratorTrainer(ValidatedTrainer):
         return {"epoch": self.epochs.drawn, "loss": total / targets}
 
     def training_numbers(self, logs: dict[str, float]) -> dict[str, float]:
-        """Return an epoch's mean loss per token trained on, and its pace; nothing within an epoch."""
         del logs
         if not self.is_due(self.state.global_step):
             return {}
@@ -186,7 +183,6 @@ class _Epochs(IterableDataset[dict[str, Tensor]]):
 
     @property
     def drawn(self) -> int:
-        """Epochs that have begun."""
         return len(self.ends) - 1
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:

@@ -54,11 +54,9 @@ class StepSettings:
         batch: prompts (or pairs) of one forward and backward pass.
         accumulation: passes of one step.
         learning_rate: after ``warmup`` steps; it falls linearly to zero.
-        warmup: steps.
         optimizer: one that transformers knows; paged ones need a GPU (on a CPU ``adamw_torch`` takes their place). For
             fine-tuning also ``usgm`` (``optim/usgm.py``), which has neither rate nor warmup, and cuts no gradient.
         diameter: of USGM's ball, in norms of the initial LoRA matrices.
-        gradient_norm: longer gradients are cut to this length.
     """
 
     batch: int = 16  # lora_micro_batch_size
@@ -92,7 +90,6 @@ class RankerSettings:
     """Fine-tuning of a ranker (LlamaRec).
 
     Attributes:
-        negatives: other candidates of a training prompt.
         hard: share of the training prompts whose negatives are the retriever's best candidates, not uniform ones.
         prompts: training prompts, each drawn with its own history, negatives and order.
         validation_users: of those whose target the retriever found; the ranking of these decides which weights stay.

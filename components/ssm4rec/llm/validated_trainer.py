@@ -52,9 +52,7 @@ class ValidatedTrainer(Trainer, ABC):
     Attributes:
         split: what the numbers of a validation are of.
         measure: the number whose best decides which weights are kept; "": the last ones are.
-        lower_is_better: of the measure.
         validates_first: also before the first step.
-        title: what is trained, as messages say it.
         remedy: what to start a training with that diverged.
         tokens: that went through the model to train it in this process, without padding.
     """

@@ -185,7 +185,6 @@ def _verdicts(run: RankerRun) -> list[str]:
 
 
 def _verdict(run: RankerRun, ranker: str, other: str) -> str:
-    """Return in words what the difference of two rankers in NDCG@10 says, in both orders."""
     words = []
     for order in ORDERS:
         found = run.difference(ranker, other, order, "ndcg")
@@ -196,7 +195,6 @@ def _verdict(run: RankerRun, ranker: str, other: str) -> str:
 
 
 def _against_random(run: RankerRun) -> str:
-    """Say whether the fine-tuned model ranks at all, where a liking for letters does not help."""
     chance = run.row(RANDOM, RETRIEVER_ORDER, AMONG_CANDIDATES, "ndcg@10")
     ours = run.row(FINETUNED, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10")
     difference = run.difference(FINETUNED, RANDOM, SHUFFLED_ORDER, "ndcg")
@@ -260,7 +258,6 @@ def trainings(runs: Sequence[RankerRun]) -> str:
 
 
 def _validation_before(run: RankerRun) -> str:
-    """Return validation NDCG@10 before the first step, if the learning curve was given."""
     return _cell(dict(run.tuning.against("step", "ndcg_10", VALIDATION)).get(0) if run.tuning else None)
 
 

@@ -211,7 +211,6 @@ def _spreads(latency: Latency) -> tuple[Figure, ...]:
 
 
 def _against_length(latency: Latency, mode: str, curves: dict[str, list[LatencyResult]]) -> Figure:
-    """Draw the median cost of one user against the length of the history, read in one way."""
     caption = (
         f"Cost of one user against the length of a generated history, {MODE_NAMES[mode]}: medians with 95% intervals, "
         "both axes logarithmic; dotted lines where a model gets cheaper than SASRec."

@@ -144,7 +144,6 @@ def check_data(what: str, dataset: str, fingerprint: str, manifest: dict[str, An
 
 
 def _check_trainings(evaluations: Sequence[EvaluationSummary]) -> None:
-    """Check that every (model, seed, split) is there once, and that seeds of a model differ in the seed alone."""
     seen: set[tuple[str, int, str]] = set()
     first: dict[str, EvaluationSummary] = {}
     for evaluation in evaluations:
@@ -168,7 +167,6 @@ def _check_trainings(evaluations: Sequence[EvaluationSummary]) -> None:
 
 
 def _check_rows(evaluations: Sequence[EvaluationSummary], names: Sequence[str]) -> None:
-    """Check that each evaluation has all its numbers, and that the baselines' are the same in all of a split."""
     metrics = [metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS]
     baselines: dict[tuple[str, str, str, str], float] = {}
     for evaluation in evaluations:

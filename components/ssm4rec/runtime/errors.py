@@ -32,10 +32,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the text as ``printable`` does, its middle left out where it is too long for a line.
-
-    The end stays: it says the way out.
-    """
+    """Return the text as ``printable`` does; of a long one the middle is left out, as the end says the way out."""
     line = printable(text)
     if len(line) <= _LONGEST_LINE:
         return line

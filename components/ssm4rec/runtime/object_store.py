@@ -113,7 +113,6 @@ def _answering(place: str) -> Iterator[None]:
 
 
 def _entries(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """Yield what a store says of each object below a prefix, folders' own marks left aside."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "")
     for page in pages:
         yield from (entry for entry in page.get("Contents", []) if not entry["Key"].endswith("/"))

@@ -1,8 +1,4 @@
-"""Settings of the data that prepare_data takes, and that the studies hand to it: each said here alone.
-
-A new option of one data set or all is a field of one of these classes and its use in ``stages/prepare_data``: flags,
-KFP parameters, parameter files, make's names and the documented tables follow.
-"""
+"""Settings of the data that prepare_data takes, and that the studies hand to it: each said here alone."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar

@@ -1,7 +1,4 @@
-"""Every stage as a KFP component, for pipelines: ``from ssm4rec.stages.components import evaluate, prepare_data``.
-
-The stages' own packages do not export them: containers import those, have no kfp, and would wait a second for it.
-"""
+"""Every stage as a KFP component; containers import the stages' own packages, and have no kfp."""
 
 from ssm4rec.stages.align_llm.component import align_llm as align_llm
 from ssm4rec.stages.choose_settings.component import choose_settings as choose_settings

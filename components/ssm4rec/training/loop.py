@@ -195,7 +195,6 @@ class _Trainer:
     def _steps(
         self, epoch: int, batches: list[Int64s], crops: Crops, drawn: torch.Generator, progress: Progress
     ) -> tuple[list[Step], int, float]:
-        """Take an epoch's steps; return them, the cells of their batches, and the mean loss per target."""
         total = torch.zeros((), dtype=torch.float64, device=self.distributed.device)  # of the loss over all targets
         done, cells_seen, mean = 0, 0, math.nan
         steps: list[Step] = []

@@ -98,7 +98,6 @@ def _trainable(dataset: SequenceDataset) -> tuple[Int64s, Int64s]:
 
 
 def _random_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Crops:
-    """Draw a crop of each user's training items, with ``extra`` items more after the inputs."""
     firsts, counts = _trainable(dataset)
     lengths = numpy.minimum(counts - extra, max_length)
     return Crops(firsts + rng.integers(0, counts - extra - lengths + 1), lengths)
@@ -121,7 +120,6 @@ def _all_crops(extra: int, dataset: SequenceDataset, max_length: int, rng: numpy
 
 
 def _sampled_prefixes(count: int, dataset: SequenceDataset, max_length: int, rng: numpy.random.Generator) -> Crops:
-    """Draw ``count`` prefixes of each user, each read from its last ``max_length`` items."""
     firsts, counts = (numpy.repeat(column, count) for column in _trainable(dataset))
     return _read_to(firsts, rng.integers(1, counts), max_length)
 
@@ -139,7 +137,6 @@ def _read_to(firsts: Int64s, ends: Int64s, max_length: int) -> Crops:
 
 
 def _numbered(counts: Int64s) -> Int64s:
-    """Return 0, 1, ... for each user, as far as their counts."""
     return numpy.arange(counts.sum()) - numpy.repeat(counts.cumsum() - counts, counts)
 
 

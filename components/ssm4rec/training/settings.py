@@ -33,7 +33,6 @@ class TrainingSettings:
         refit: once validation has chosen the epoch, train again, from the same seed and for as many epochs, on training
             and validation items together, and keep those weights. It takes twice as long.
         tokens_per_batch: the most cells (rows x longest row) of a batch.
-        rows_per_batch: the most rows of a batch.
         learning_rate: at its peak; USGM has none.
         warmup: the share of the training in which the rate rises from zero to its peak.
         schedule: ``cosine`` falls to zero over ``epochs``.
@@ -52,7 +51,6 @@ class TrainingSettings:
         negative_power: negatives are drawn in proportion to (training count + 1) to this power; 0 is uniform.
         calibration: t of gBCE, in [0, 1]; 0 is plain BCE.
         optimizer: see ``stepper.py``; ``usgm`` is the paper's (``optim/usgm.py``).
-        momentum: of ``sgd``.
         diameter: of USGM's ball, in norms of the initial weights.
         initial_rate: USGM's first step per gradient; 0: to the ball's surface, as published.
         average: validate, and keep, the mean of USGM's iterates instead of the last.

@@ -96,11 +96,7 @@ def run(options: Settings) -> None:
 
 
 def _checkpoint_folder(options: Settings, tuned: RankerFacts) -> Path:
-    """Return a folder of this alignment's own.
-
-    Alignments of other retrievers, data or overrides may run side by side; a changed adapter or changed pairs start
-    again.
-    """
+    """Return a folder of this alignment's own: a changed adapter, or changed pairs, start again."""
     folder = Path(options.checkpoint_dir or f"{options.aligned_dir}.checkpoints")
     read = [checksums(path)[1] for path in (options.adapter_dir / "adapter_model.safetensors", options.pairs)]
     name = f"align-{tuned.retriever}-seed{options.seed}"

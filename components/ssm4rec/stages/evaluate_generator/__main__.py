@@ -99,7 +99,6 @@ def run(options: Settings) -> None:
 def _rows(
     facts: GeneratorFacts, dataset: SequenceDataset, split: Split, lists: Sequence[UserList]
 ) -> tuple[GenerationRow, ...]:
-    """Return the metrics of the generator, and of most-popular for the same users with the history masked."""
     ranks = numpy.array([row.rank or MISSED for row in lists])
     cpu = choose_device("cpu")
     popular = full_ranking(most_popular_scorer(dataset, cpu), dataset, split, 1, cpu)

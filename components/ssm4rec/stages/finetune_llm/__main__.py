@@ -111,11 +111,7 @@ def run(options: Settings) -> None:
 
 
 def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list[str], candidates: Candidates) -> Path:
-    """Return a folder of this training's own.
-
-    Trainings of other retrievers, data or overrides may run side by side; changed titles, candidates or a changed
-    language model start again.
-    """
+    """Return a folder of this training's own: changed titles, candidates or a changed language model start again."""
     folder = Path(options.checkpoint_dir or f"{options.adapter_dir}.checkpoints")
     chosen = (options.language_model, options.language_model_version, options.overrides)
     retrieved = hashlib.sha256(candidates.items.tobytes()).hexdigest()

@@ -42,7 +42,6 @@ def run(options: Settings) -> None:
 
 
 def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folder: Path) -> list[Contender]:
-    """Read the models' configs; refuse models of another data set than the folder's."""
     if not folders:
         raise InputError("--models: none; name the model folders of train_recommender")
     contenders = [read_contender(folder) for folder in folders]

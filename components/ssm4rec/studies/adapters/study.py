@@ -84,10 +84,7 @@ class AdapterStudy:
 
 
 def late(trial: Curve, name: str) -> float:
-    """Return a loss's mean over the last quarter of the prompts.
-
-    Every prompt is seen once and before its step, so this is a loss on data not trained on.
-    """
+    """Return a loss's mean over the last quarter of the prompts, each seen once, before it was trained on."""
     curve = trial.against("seen", name)
     values = [value for prompts, value in curve if prompts > (1 - LAST_PART) * curve[-1][0]]
     return float(sum(values) / len(values))

@@ -67,7 +67,6 @@ def against_hits(study: Study, latency: Latency, batch: int) -> Figure:
 
 
 def _hit(study: Study, model: str) -> Estimate:
-    """Return a model's HIT@10 with its interval, which is the value alone where there is none."""
     if study.comparison:
         return model_row(study.comparison, model, UNMASKED, "hit@10").mean
     values = study.values(model, study.split, UNMASKED, "hit@10")

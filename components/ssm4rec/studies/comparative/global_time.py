@@ -71,7 +71,6 @@ def _cuts(study: Study, again: Study) -> str:
 
 
 def _order(study: Study, again: Study, protocol: str) -> str:
-    """Say whether the models come in the same order by their means, and how many pairs differ significantly."""
     models = _shared(study, again)
     ours, theirs = (_ranked(one, models, protocol) for one in (study, again))
     if ours == theirs:
@@ -160,7 +159,6 @@ def _limits(study: Study, again: Study) -> list[str]:
 
 
 def _widths(ours: Comparison, theirs: Comparison, models: list[str]) -> list[str]:
-    """Say what fewer users cost, by the models' mean and the pairs' smallest MDE, unmasked."""
     reaches, smallest = [], []
     for comparison in (ours, theirs):
         means = [model_row(comparison, model, PROTOCOLS[0], "ndcg@10").mean for model in models[:-1]]
@@ -200,7 +198,6 @@ def _other_settings(study: Study, again: Study) -> list[str]:
 
 
 def _shared(study: Study, again: Study) -> list[str]:
-    """Return the models evaluated on both splits, by name, and the baseline that they are tested against."""
     return [*(model for model in again.models if model in study.models), MOST_POPULAR]
 
 

@@ -54,7 +54,6 @@ def quality_verdict(study: LongHistoryStudy, model: str) -> str:
 
 
 def _different(pairs: Sequence[WindowPair]) -> list[tuple[str, str]]:
-    """Return in words how pairs differ significantly, and at which windows."""
     found: dict[str, list[str]] = {}
     for pair in sorted(pairs, key=lambda pair: -pair.all_users.sign):  # the better ones first
         if pair.all_users.sign:

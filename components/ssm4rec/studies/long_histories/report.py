@@ -228,7 +228,6 @@ def _state_sizes(study: LongHistoryStudy) -> Figure:
 
 
 def _apart(windows: Sequence[int], place: int) -> list[float]:
-    """Return where a model's points stand: a little to the right of the last model's."""
     return [window * 1.03**place for window in windows]
 
 

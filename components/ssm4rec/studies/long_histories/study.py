@@ -78,7 +78,6 @@ class LongHistoryStudy:
 def _names(
     labelled: str, seed: int | None, evaluated: dict[tuple[str, int | None], EvaluationSummary]
 ) -> dict[str, Any]:
-    """Return the model's own name and its window; the baseline of all has no window."""
     evaluation = evaluated.get((labelled, seed))
     if evaluation is None:
         return {"model": labelled, "window": None}

@@ -91,10 +91,7 @@ def _in_short(study: Reproduction, model: str) -> str:
 
 
 def _judged(judgements: list[Judgement]) -> str:
-    """Say whether a recipe is at or above a row in its metrics.
-
-    A row is reached where no metric's interval lies below the printed figure.
-    """
+    """Say whether a recipe reaches a row: no metric's interval lies below the printed figure."""
     below = [one.metric.upper() for one in judgements if one.verdict == BELOW]
     if below:
         return f"**below** the row in {listed(below)}"

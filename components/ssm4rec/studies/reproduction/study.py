@@ -86,10 +86,8 @@ class Judgement:
 class Reproduction:
     """What the report tells of; ``gather_reproduction`` makes one.
 
-    Attributes:
-        recommenders: a model by one recipe is a model of its own, called by ``label``.
-        other_data: why the data are not those of the published figures, which then stand next to nothing; empty if
-            they are.
+    ``recommenders``: a model by one recipe is a model of its own, called by ``label``. ``other_data``: why the data are
+    not those of the published figures, which then stand next to nothing; empty if they are.
     """
 
     recommenders: Recommenders
@@ -234,7 +232,6 @@ def _label(evaluation: EvaluationSummary) -> str:
 
 
 def _names(recipe: Recipe | None) -> dict[str, Any]:
-    """Return the model's own name, its recipe and its repeat term; of a baseline nothing."""
     if recipe is None:
         return {"profile": None, "repeat_term": None}
     return {"model": recipe.model, "profile": recipe.profile, "repeat_term": recipe.repeat_term}
