@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.spec import Document, component_of, container_of, key_read, read_spec, whole
+from ssm4rec.data.data_sets import EVENTS
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.flags import StageSettings
 
@@ -67,6 +68,13 @@ def check_study(package: Path, arguments: Mapping[str, Any], *, here: bool) -> N
         commands.setdefault((command.stage, *command.arguments), command)
     for command in commands.values():
         _check(command, here)
+    source = arguments.get("items_source", "")
+    without_titles = source == "none" or (arguments.get("dataset") == EVENTS and not source)
+    if without_titles and any(arguments.get(trained) for trained in ("rankers", "generators", "adapters")):
+        raise InputError(
+            "--items-source: none, and language models read titles; give a file of item ids and titles, or leave "
+            "language models out (--llm none, in the comparative study)"
+        )
 
 
 def stage_commands(package: Path, arguments: Mapping[str, Any]) -> Iterator[StageCommand]:

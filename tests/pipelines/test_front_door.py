@@ -127,6 +127,8 @@ REFUSED = {
         ("--dataset events --source {tmp}/empty", "{tmp}/empty: no file fits; check --source"),
         ("--deduplicate x", "--deduplicate x: unknown; choose from none, first, last"),
         ("--minimum-rating abc", "--minimum-rating abc: neither a number nor none"),
+        ("--dataset events --source {tmp}/own.csv", "--items-source: none, and language models read titles"),
+        ("--items-source none", "--items-source: none, and language models read titles"),
         ("--dataset events --source {tmp}/own.csv --minimum-rating 3", "name their column with --rating-column"),
         ("--dataset events --source {tmp}/file", "the name does not tell the format; set --format to one of csv"),
         ("--dataset events --source {tmp}/own.csv --splitting global-time --time-unit order", "holds order numbers"),

@@ -52,7 +52,11 @@ OWN = ("--dataset", "events", "--source", "shop.csv")
         ),
         (["--global-time", "none"], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
         (["--splitting", "global-time"], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
-        ([*OWN], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
+        (
+            [*OWN, "--items-source", "items.csv"],
+            "comparative-study-one-split",
+            {"for-loop-1", "for-loop-2", "for-loop-3"},
+        ),
         (["--models", "sasrec"], "comparative-study-one-split", {"for-loop-1", "for-loop-2", "for-loop-3"}),
         ([*OWN, "--llm", "none"], "comparative-study-recommenders-one-split", {"for-loop-1"}),
     ],

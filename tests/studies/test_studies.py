@@ -32,3 +32,11 @@ def test_trainings_are_told_names_of_today_and_the_user_is_warned_once(caplog: p
     sweep = Optimizers(overrides="training.epochs=1,model.width=16").arguments()
     assert sweep["overrides"] == "training.epochs=1,model.d_model=16"
     assert all("model.d_model=16" in entry["overrides"] for entry in sweep["trainings"])
+
+
+def test_smoke_draws_users_unless_told_how_many() -> None:
+    drawn = [
+        Comparative(profile=profile, draw_users=users).arguments()["draw_users"]
+        for profile, users in (("smoke", 0), ("smoke", 70), ("quick", 0))
+    ]
+    assert drawn == [1_000, 70, 0]
