@@ -53,10 +53,7 @@ def check_data_set(options: SourceOptions) -> None:
 
 
 def check_files(options: SourceOptions) -> None:
-    """Raise InputError if a file that the options name is not on this machine, or one of own events lacks a column.
-
-    Other addresses are not asked.
-    """
+    """Raise InputError if a named file of this machine is missing, or one of own events there lacks a column."""
     if options.dataset in MOVIELENS:
         addresses = split_addresses(options.source)  # of a single archive
     else:

@@ -29,10 +29,7 @@ RECBOLE_TYPES: Final = ("token", "float", "token_seq", "float_seq")
 
 
 def read_csv(path: Path, columns: Sequence[str], form: TextForm, bad_rows: BadRows) -> Iterator[pyarrow.RecordBatch]:
-    """Stream the wanted columns of a file with a header.
-
-    Raise InputError if the file or a column is missing, stands twice, or a row is malformed; while the stream is read.
-    """
+    """Stream a file's wanted columns; raise InputError if it or one is missing, one is twice there, or a row is bad."""
     replace = bad_rows.drops_all
     with readable(path):
         kinds, header, skip = read_csv_header(path, columns, form, replace=replace)

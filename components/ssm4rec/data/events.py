@@ -128,10 +128,7 @@ def _batches(files: Iterable[tuple[Table, Fetched]], options: SourceOptions, bad
 
 
 def _read_titles(files: NamedBatches, options: SourceOptions, bad_rows: BadRows) -> Iterator[polars.DataFrame]:
-    """Stream frames with ``item_id`` and ``title``; a row may lack an id or a title.
-
-    Raise InputError if a column is of a type that has no text form, or a value is not readable and not to be dropped.
-    """
+    """Stream frames with ``item_id`` and ``title``; a row may lack either; raise InputError for an unreadable one."""
     for name, batches in files:
         row = 1
         for batch in batches:

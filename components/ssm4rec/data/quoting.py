@@ -70,10 +70,7 @@ class _Check:
         return b"".join((kept, memoryview(read)[:begin])) if begin and self._bad_rows.drops_all else b""
 
     def _well_quoted_rows(self, text: bytes, *, final: bool) -> bytes:
-        """Return a text up to the end of a row without the lines that have a stray quote, and keep the rest.
-
-        ``final``: the file ends with ``text``.
-        """
+        """Return a text up to the end of a row without the lines that have a stray quote, and keep the rest."""
         tail = b""
         if text.endswith(b"\r") and not final:  # half a line end, perhaps
             text, tail = text[:-1], b"\r"

@@ -96,10 +96,7 @@ def _rows_at_a_time(metadata: pyarrow.parquet.FileMetaData) -> int:
 
 
 def _bounded(batch: pyarrow.RecordBatch, path: Path) -> Iterator[pyarrow.RecordBatch]:
-    """Cut a batch so that the texts of each piece take bounded memory when they are written out row by row.
-
-    Raise InputError if a text is longer than a row of other formats may be.
-    """
+    """Cut a batch so that the texts of each piece take bounded memory when they are written out row by row."""
     longest = 1
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if pyarrow.types.is_dictionary(column.type) and is_text(column.type.value_type):

@@ -147,10 +147,7 @@ def _decompressed(path: Path) -> Iterator[pyarrow.NativeFile]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while ``path`` is read into one line.
-
-    Raise InputError if it is missing, a folder, damaged, or of another format or encoding than assumed.
-    """
+    """Turn what goes wrong while a file is read (missing, a folder, damaged, of another format) into an InputError."""
     if path.is_dir():
         raise InputError(f"{path}: a folder, not a file")
     try:

@@ -91,10 +91,7 @@ def _decoded(value: bytes) -> str | bytes:
 
 
 def read_ratings(column: pyarrow.Array, name: str) -> tuple[polars.Series, list[Problem]]:
-    """Return ratings as float32; one that is missing, empty or NaN is null.
-
-    Raise InputError if no value of the column's type is a number.
-    """
+    """Return ratings as float32, missing, empty and NaN as null; raise InputError for a type that holds no numbers."""
     column = plain(column)
     problems: list[Problem] = []
     if is_text(column.type):
@@ -129,10 +126,7 @@ def read_ratings(column: pyarrow.Array, name: str) -> tuple[polars.Series, list[
 
 
 def plain(column: pyarrow.Array) -> pyarrow.Array:
-    """Return the column with a dictionary's values in their places, and views of texts as texts.
-
-    Raise InputError if a value points outside its dictionary.
-    """
+    """Return a column with a dictionary's values in their places, views as texts; raise InputError if damaged."""
     kind = column.type
     if pyarrow.types.is_dictionary(kind):
         try:

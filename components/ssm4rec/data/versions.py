@@ -85,19 +85,13 @@ def files_state(files: Iterable[tuple[str, int]]) -> str:
 
 
 def find_versions(addresses: Iterable[str], state: State) -> tuple[str, list[str]]:
-    """Return the states of several addresses as one text, "" without any, and a note for each unknown state.
-
-    Raise InputError if nothing is at one of them.
-    """
+    """Return several states as one text, "" without any, and notes on unknown ones; raise InputError if one is gone."""
     found, notes = _states(addresses, state)
     return _text(found) if found else "", notes
 
 
 def check_unchanged(version: str, addresses: Iterable[str], state: State) -> None:
-    """Raise InputError where an address is in another state than a version of :func:`find_versions` says.
-
-    Any other text says nothing.
-    """
+    """Raise InputError where an address is in another state than a version of ``find_versions`` says."""
     then = _entries(version)
     if not then:
         return

@@ -71,10 +71,7 @@ def may_change(source: str) -> bool:
 
 
 def source_state(source: str) -> str:
-    """Return the state of a source: of the files of a folder, here or in a store, or else the source itself.
-
-    Raise InputError if there is no language model, or the store cannot be asked.
-    """
+    """Return the state of a source's files, here or in a store, else the source; raise InputError if none is there."""
     if source.startswith("s3://"):
         return files_state((f"{key} {tag}", size) for key, size, tag in list_objects(source))
     folder = local_folder(source)

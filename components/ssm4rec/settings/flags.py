@@ -56,10 +56,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Read:
-    """A file or folder that is read, as a KFP artifact of a kind; a list of them where the field is a tuple.
-
-    ``optional``: a pipeline may leave it out.
-    """
+    """A file or folder that is read, as a KFP artifact of a kind; a list where the field is a tuple."""
 
     kind: str
     help: str
@@ -217,10 +214,7 @@ class SettingsParser(StageParser):
         return {old: today for old, today in _RENAMED.items() if today in flags and old not in flags}
 
     def by_names_of_today(self, arguments: Sequence[str]) -> list[str]:
-        """Return arguments with today's names of their flags, and warn of the others.
-
-        Raise InputError if a flag is there under both names.
-        """
+        """Return arguments with today's names of flags, and warn of others; raise InputError if one has both."""
         old_flags, given = self.old_flags, {argument.partition("=")[0] for argument in arguments}
         for flag, today in old_flags.items():
             if flag in given:

@@ -44,10 +44,7 @@ R = TypeVar("R", RankerRecipe, GeneratorRecipe)
 
 
 def with_source(recipe: R, source: str) -> R:
-    """Return a recipe with the language model that ``--language-model`` names, as it is if that is empty.
-
-    Raise InputError if it is no source of a language model.
-    """
+    """Return a recipe with the model that ``--language-model`` names, if any; raise InputError if it is no source."""
     if not source:
         return recipe
     with naming("--language-model"):

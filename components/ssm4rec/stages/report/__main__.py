@@ -55,10 +55,7 @@ def _made() -> str:
 
 
 def files_of(options: Settings, kind: type) -> Any:
-    """Return what was given of what a study's report is written from, an object of the study's ``Files``.
-
-    Raise InputError if something is given that the study does not have, or missing that it needs.
-    """
+    """Return a study's ``Files``; raise InputError if one is given that it does not have, or missing that it needs."""
     taken = {one.name: one.default for one in fields(kind)}
     for one in described(Settings):
         value = getattr(options, one.name)

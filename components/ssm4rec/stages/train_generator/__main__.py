@@ -32,10 +32,7 @@ _SMALLER = "--overrides training.tokens_per_batch or training.rows_per_batch, th
 
 
 def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list[str]) -> Path:
-    """Return a folder of this training's own.
-
-    Trainings of other language models, data or overrides may run side by side; changed titles start again.
-    """
+    """Return a folder of this training's own: changed titles start again."""
     chosen = (options.language_model, options.language_model_version, options.overrides, dataset.fingerprint, *titles)
     folder = Path(options.checkpoint_dir or f"{options.generator_dir}.checkpoints")
     return folder / checkpoint_name(f"{options.model}-seed{options.seed}", *chosen)

@@ -34,10 +34,7 @@ class Settings(LanguageModelStudy):
     ] = ""
 
     def lists(self) -> Lists:
-        """Return the fine-tunings, each optimizer at each of its scales on each seed.
-
-        Raise InputError for overrides that set what the study sets.
-        """
+        """Return each optimizer at each scale on each seed; raise InputError for overrides of the study's own."""
         own = ("optimizer", *(SETTINGS[optimizer] for optimizer in self.optimizers))
         refuse_own_settings("--llm-overrides", self.llm_overrides, {f"finetune.steps.{name}" for name in own})
         adapters = [

@@ -1,13 +1,9 @@
 """The figures that only a comparative study's report has: learning curves, and HIT@10 against latency."""
 
-import statistics
-
 from matplotlib.ticker import MaxNLocator
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Split
-from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.names import UNMASKED
-from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.figures import INK, Figure, cells, columns_of, drawing, logarithmic, style, whiskers
 from ssm4rec.report.latency_sections import MILLI
 from ssm4rec.report.markdown import plural
@@ -55,7 +51,7 @@ def against_hits(study: Study, latency: Latency, batch: int) -> Figure:
         for place, model in enumerate(study.models):
             if (result := latency.of_model(model, batch)) is None:
                 continue
-            hit, time = _hit(study, model), result.mean_without_outliers
+            hit, time = study.estimate(model, UNMASKED, "hit@10"), result.mean_without_outliers
             look = style(place) | {"linestyle": "none", "markersize": 7, "capsize": 2, "label": model}
             reaches = whiskers([time], MILLI), whiskers([hit])
             figure.axes.errorbar([time.value * MILLI], [hit.value], xerr=reaches[0], yerr=reaches[1], **look)
@@ -64,11 +60,3 @@ def against_hits(study: Study, latency: Latency, batch: int) -> Figure:
         if figure.rows:
             logarithmic(figure.axes, "x")
     return figure
-
-
-def _hit(study: Study, model: str) -> Estimate:
-    if study.comparison:
-        return model_row(study.comparison, model, UNMASKED, "hit@10").mean
-    values = study.values(model, study.split, UNMASKED, "hit@10")
-    mean = statistics.mean(values)
-    return Estimate(mean, mean, mean, len(values))

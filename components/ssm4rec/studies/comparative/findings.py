@@ -11,7 +11,7 @@ from ssm4rec.report.markdown import bullets, escape, listed, plural
 from ssm4rec.report.paper import SOURCE, PaperTable
 from ssm4rec.report.recommenders import Recommenders
 
-_SEEDS_FOR_A_SPREAD: Final = 3
+SEEDS_FOR_A_SPREAD: Final = 3
 _USERS_FOR_AN_INTERVAL: Final = 30
 _MANY: Final = 0.1
 """Share of the targets that tie, or that repeat, from which this is said."""
@@ -67,7 +67,7 @@ def cautions(study: Recommenders, further: Sequence[str] = ()) -> str:
     few = [
         f"{escape(model)} ({len(study.seeds(model))})"
         for model in study.models
-        if len(study.seeds(model)) < _SEEDS_FOR_A_SPREAD
+        if len(study.seeds(model)) < SEEDS_FOR_A_SPREAD
     ]
     if few:
         lines.append(

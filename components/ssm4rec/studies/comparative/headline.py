@@ -3,16 +3,15 @@
 import statistics
 from typing import Final
 
-from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.names import MASKED, MOST_POPULAR, PROTOCOLS, UNMASKED
-from ssm4rec.report.comparison_sections import model_row, pair_row
+from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.document import Section
 from ssm4rec.report.figures import COLOURS, INK, Figure, cells, drawing, whiskers
 from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural, population
+from ssm4rec.studies.comparative.findings import SEEDS_FOR_A_SPREAD
 from ssm4rec.studies.comparative.study import Study
 
 _PROTOCOL_WORDS: Final = {UNMASKED: "History unmasked (the paper's protocol)", MASKED: "History masked"}
-_SEEDS_FOR_A_SPREAD: Final = 3
 
 
 def headline_section(study: Study, further: list[str]) -> Section:
@@ -44,7 +43,7 @@ def _picture(study: Study) -> Figure:
     with drawing("models", caption, columns, ("NDCG@10", ""), height=height, legend_columns=2) as figure:
         for protocol, marker, shift in ((UNMASKED, "o", 0.12), (MASKED, "s", -0.12)):
             for place, name in enumerate(names):
-                mean = _estimate(study, name, protocol)
+                mean = study.estimate(name, protocol, "ndcg@10")
                 figure.axes.errorbar(
                     [mean.value],
                     [place + shift],
@@ -62,14 +61,6 @@ def _picture(study: Study) -> Figure:
         figure.axes.set_yticks(range(len(names)), names)
         figure.axes.set_xlim(left=0)
     return figure
-
-
-def _estimate(study: Study, name: str, protocol: str) -> Estimate:
-    """Return a model's NDCG@10 with its interval over users, which is the value alone where there is none."""
-    if study.comparison:
-        return model_row(study.comparison, name, protocol, "ndcg@10").mean
-    mean = _mean(study, name, protocol)
-    return Estimate(mean, mean, mean, len(study.values(name, study.split, protocol, "ndcg@10")))
 
 
 def _best(study: Study, protocol: str) -> str:
@@ -136,7 +127,7 @@ def _unsaid(study: Study) -> list[str]:
     reasons = []
     if any(summary.profile == "smoke" for summary in study.models.values()):
         reasons.append("anything about the models: profile smoke trains for seconds")
-    if any(len(study.seeds(model)) < _SEEDS_FOR_A_SPREAD for model in study.models):
+    if any(len(study.seeds(model)) < SEEDS_FOR_A_SPREAD for model in study.models):
         reasons.append("how the numbers vary between trainings: fewer than three seeds, so every verdict is of these")
     if not study.comparison:
         reasons.append("how sure the differences are: the models were not compared user by user")

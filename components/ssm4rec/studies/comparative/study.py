@@ -1,5 +1,6 @@
 """A comparative study: its recommenders, and what else was made of them, read from its files."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,10 +10,12 @@ import numpy
 
 from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.curve import read_curve
+from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import GLOBAL_TIME, LEAVE_ONE_OUT
 from ssm4rec.data.splitting import later_training_shares
+from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.language_models import LanguageModels
 from ssm4rec.report.measurements import Latency, gather_comparison, gather_latency, why_not_measured
@@ -49,6 +52,14 @@ class Study(Recommenders):
     latency: Latency | None = None
     latency_failure: str = ""
     global_time: "GlobalTime | None" = None
+
+    def estimate(self, name: str, protocol: str, metric: str) -> Estimate:
+        """Return a model's metric with its interval over users, which is the value alone where there is none."""
+        if self.comparison:
+            return model_row(self.comparison, name, protocol, metric).mean
+        values = self.values(name, self.split, protocol, metric)
+        mean = statistics.mean(values)
+        return Estimate(mean, mean, mean, len(values))
 
     def results_document(self) -> list[dict[str, Any]]:
         """Return the content of results.json.

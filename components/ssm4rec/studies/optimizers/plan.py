@@ -87,10 +87,7 @@ class Settings(NamedStudy, RecommenderStudy):
 def comparison(
     curves: Iterable[Curve], controls: Sequence[str], seeds: Sequence[int], overrides: str
 ) -> list[dict[str, Any]]:
-    """Return a training for each model and optimizer of a sweep at its best scale, batch control and seed.
-
-    Raise InputError if there are no curves.
-    """
+    """Return a training per model, optimizer at its best scale, control and seed; raise InputError without curves."""
     best = best_scales(curves)
     if not best:
         raise InputError("there are no learning curves to choose from; run the sweep's trainings first")
