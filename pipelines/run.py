@@ -6,6 +6,7 @@ repeats no finished stage. Without a name it is the comparative study.
 """
 
 import datetime
+import hashlib
 import json
 import os
 import shlex
@@ -86,12 +87,18 @@ def run(told: tuple[StudySettings, RunSettings]) -> None:
         raise InputError(f"--out: {RUNS} is not a folder, so that there is no default; name a folder")
     if options.artifacts:
         split_s3_address(options.artifacts)
-    check_study(COMPILED / f"{plan.pipeline}.yaml", arguments, here=options.runner == "process")
+    question = json.dumps([HostProcesses().code_version(), plan.pipeline, options.runner, arguments])
+    checked = hashlib.sha256(question.encode()).hexdigest()
+    if _marked(path, "checked") != checked:  # for which torch is loaded
+        check_study(COMPILED / f"{plan.pipeline}.yaml", arguments, here=options.runner == "process")
     progress = Progress()
     add_versions(arguments, progress.say)
-    with held_by_this_process(path, f"{_holder(path)} runs a study there; wait for it, or choose another --out"):
+    with held_by_this_process(
+        path,
+        f"{_marked(path, 'process') or 'another process'} runs a study there; wait for it, or choose another --out",
+    ):
         # At once: the next process that wants the folder reads in it which one has it.
-        write_json(path / MARKER, {"stage": STUDY, "process": os.getpid()})
+        write_json(path / MARKER, {"stage": STUDY, "process": f"process {os.getpid()}", "checked": checked})
         _execute(plan, options, path, stamp, progress)
 
 
@@ -141,11 +148,12 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
         say(f"store    {options.artifacts}")
 
 
-def _holder(folder: Path) -> str:
+def _marked(folder: Path, name: str) -> str:
+    """Return what a study's folder says of the process that has it, and of what has been checked; "" for nothing."""
     try:
-        return f"process {int(read_json(folder / MARKER)['process'])}"
-    except (InputError, KeyError, TypeError, ValueError):
-        return "another process"
+        return str(read_json(folder / MARKER)[name])
+    except (InputError, KeyError, TypeError):
+        return ""
 
 
 def _say_what_is_kept(study: LocalStudy) -> None:

@@ -288,6 +288,17 @@ def test_a_stage_says_the_same_as_the_study(capsys: pytest.CaptureFixture[str]) 
         assert lines[0] == lines[1] != ""
 
 
+def test_what_was_checked_is_not_checked_again(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check loads torch for 2 s, and a finished study shall reprint its table at once."""
+    checked = []
+    monkeypatch.setattr(run, "check_study", lambda _, arguments, **__: checked.append(arguments["k_core"]))
+    monkeypatch.setattr(run, "_execute", lambda *_: None)
+    for k_core in ("5", "5", "2", "2", "5"):
+        flags = ["--llm", "none", "--source", str(archive), "--out", str(tmp_path / "study"), "--k-core", k_core]
+        run.run(run.build_parser().parse_args(flags))
+    assert checked == [5, 2, 5]
+
+
 @pytest.mark.parametrize("package", sorted(path.stem for path in COMPILED.glob("*.yaml")))
 def test_every_parameter_of_a_pipeline_reaches_a_check(package: str) -> None:
     """Each parameter is in the command line of a checked stage, or it is said here who looks at it."""

@@ -1,5 +1,6 @@
 """What the comparative study trains."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -113,7 +114,9 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
     @staticmethod
     def track(tracker: Tracker, rows: list[Row]) -> None:
         """Log every model's metrics; its seeds count as steps. A second split's are named so."""
+        by_seed: dict[int, dict[str, float]] = defaultdict(dict)
         for row in rows:
             split = "" if row["splitting"] == rows[0]["splitting"] else f"{row['splitting']}/"
-            name = f"{split}{row['model']}/{row['protocol']}/{row['metric']}"
-            tracker.metrics({name: row["value"]}, row["seed"] or 0)
+            by_seed[row["seed"] or 0][f"{split}{row['model']}/{row['protocol']}/{row['metric']}"] = row["value"]
+        for seed, metrics in by_seed.items():
+            tracker.metrics(metrics, seed)
