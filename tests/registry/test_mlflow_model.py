@@ -14,7 +14,8 @@ from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.registry.recommending import CatalogRecommender
 from ssm4rec.runtime.files import MARKER
 from tests.conftest import WriteDataset
-from tests.trained_models import write_items, write_random_model
+from tests.datasets import write_items
+from tests.trained_models import write_random_model
 
 pytestmark = pytest.mark.filterwarnings(  # MLflow's own: at import, and about the input example
     "ignore:.*Any type hint is inferred:UserWarning", "ignore:Operation with range:DeprecationWarning"

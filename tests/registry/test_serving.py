@@ -10,8 +10,8 @@ import pytest
 
 from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.registry.serving import RefusedRequest
-from tests.datasets import write_dataset_folder
-from tests.trained_models import write_items, write_random_model
+from tests.datasets import write_dataset_folder, write_items
+from tests.trained_models import write_random_model
 
 pytestmark = pytest.mark.filterwarnings(  # MLflow's own: at import, and about the input example
     "ignore:.*Any type hint is inferred:UserWarning", "ignore:Operation with range:DeprecationWarning"
