@@ -142,7 +142,8 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
     if uri := tracking.get("MLFLOW_TRACKING_URI"):
         server = public_text(uri) if uri.startswith("http") else "http://127.0.0.1:5000"
         after = "" if uri.startswith("http") else " (after make mlflow)"
-        say(f"MLflow   {page_address(server, tracking['MLFLOW_EXPERIMENT_ID'])}{after}")
+        # ``say`` would cut the address at its query, as what may hold a secret.
+        print(f"MLflow   {page_address(server, tracking['MLFLOW_EXPERIMENT_ID'])}{after}", flush=True)
     folder.store_all()
     if options.artifacts:
         say(f"store    {options.artifacts}")

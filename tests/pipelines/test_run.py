@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import TIME_BASELINES
 from ssm4rec.runtime.object_store import upload
+from ssm4rec.tracking import page_address
 from ssm4rec.training.model_folder import read_model
 from tests.pipelines.conftest import write_archive
 from tests.pipelines.studies import finish_study, parameters_that_kfp_logs, run_study, started
@@ -104,7 +105,13 @@ def test_whole_study(
     }
     assert {"figures/train_loss.png", "figures/train_loss.csv"} <= figures
     later = children["sasrec ml-100k global-time seed 0: evaluate"]
-    assert later.data.params["splitting"] == "global-time"
+    assert (later.data.params["splitting"], later.data.params["event_order"]) == ("global-time", "exact")
+    of_best = children["sasrec ml-100k global-time seed 0: train"].data.metrics["best_validation_ndcg_10"]
+    assert of_best == trained["training"]["validation_ndcg@10"]
+    study_page = f"#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/artifacts"
+    assert study_page in champion.description
+    page = page_address("http://127.0.0.1:5000", parent.info.experiment_id)
+    assert done.stdout.splitlines()[-1] == f"MLflow   {page} (after make mlflow)"
     assert not any(parameters_that_kfp_logs(tmp_path).values())
     assert parent.data.metrics["global-time/sasrec/masked/ndcg_at_10"] == later.data.metrics["masked/ndcg_at_10"]
 

@@ -155,7 +155,7 @@ def test_a_study_keeps_no_password_of_mlflow(archive: Path, tmp_path: Path) -> N
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len(runs) == 8
     assert login.passed > 50
-    assert f"MLflow   http://127.0.0.1:{login.server_address[1]}" in done.stdout
+    assert f"MLflow   http://127.0.0.1:{login.server_address[1]}/#/experiments/1/runs?workflowType=" in done.stdout
     assert SECRET not in done.stdout + done.stderr
     found = [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     assert found == []
