@@ -111,6 +111,12 @@ def _batch(latency: Latency, batch: int, paper: PaperTable | None) -> str:
 
 
 def _requests(latency: Latency) -> str:
+    on_cpu = latency.summary.machine["device"] == "cpu"
+    unit, times = ("CPU-s", " x CPU-s per second") if on_cpu else ("GPU-s", "")
+
+    def costs(one: LatencyResult) -> float:
+        return 1000 / one.users_per_second * (one.cpu_per_wall if on_cpu else 1.0)
+
     columns = {
         **_MODEL_AND_READ,
         "Users per request": lambda one: f"{one.batch:,}",
@@ -119,8 +125,13 @@ def _requests(latency: Latency) -> str:
         "p95": lambda one: milliseconds(one.request_p95),
         "p99": lambda one: milliseconds(one.request_p99),
         "CPU-s per second": lambda one: f"{one.cpu_per_wall:.2f}",
+        f"{unit} per 1,000 users": lambda one: f"{costs(one):.3f}",
     }
-    return table_of(latency.of_users(), columns, text_columns=2)
+    note = (
+        f"The last column is what 1,000 users' lists cost: 1,000 users / users per second{times}, for the timed parts, "
+        "without loading the model. What training cost stands under Settings."
+    )
+    return f"{table_of(latency.of_users(), columns, text_columns=2)}\n\n{note}"
 
 
 def _shares(latency: Latency) -> str:

@@ -114,9 +114,28 @@ def test_latency_stands_beside_the_paper_with_and_without_outliers(study: Study)
     assert hydra[3].startswith(f"{numpy.median(times):.2f} [")
     assert hydra[4] == "1 of 6"
     (requests,) = [part for part in text.split("### ") if part.startswith("Requests")]
-    assert ["hydra4rec seed 0", "whole history", "10", f"{1000 / numpy.mean(times):,.0f}"] in [
-        row[:4] for row in rows_of(requests)
-    ]
+    (asked,) = [row for row in rows_of(requests) if row[:3] == ["hydra4rec seed 0", "whole history", "10"]]
+    assert asked[3] == f"{1000 / numpy.mean(times):,.0f}"
+    assert study.latency
+    result = study.latency.of_model("hydra4rec", 10)
+    assert result
+    assert asked[-1] == f"{numpy.mean(times) * result.cpu_per_wall:.3f}"  # seconds of 1,000 users: milliseconds of one
+    assert "CPU-s per 1,000 users" in requests
+
+
+def test_cost_is_of_the_gpu_where_one_answers(study: Study) -> None:
+    assert study.latency
+    summary = study.latency.summary
+    on_gpu = replace(summary, machine={**summary.machine, "device": "cuda"})
+    text = section(replace(study, latency=replace(study.latency, summary=on_gpu)), "Latency")
+    assert "GPU-s per 1,000 users" in text
+    assert "CPU-s per 1,000 users" not in text
+
+
+def test_latency_stands_beside_the_papers_as_printed(study: Study) -> None:
+    text = section(study, "Latency")
+    (table,) = [part for part in text.split("### ") if part.startswith("10 users per request")]
+    rows = {row[0]: row[1:] for row in rows_of(table)}
     assert [rows[f"{model} seed 0"][-1] for model in SECONDS] == ["0.128", "0.0020", "0.0005"]
     assert "This study measured no latency" not in section(study, "This run | the paper")
 
