@@ -41,7 +41,7 @@ from ssm4rec.studies.settings import StudySettings
 from ssm4rec.tracking import Tracker, finished, page_address, start_study
 
 RUNS = Path("runs")
-MLFLOW_STORE = RUNS / "mlflow.db"
+_LOCAL_STORE = f"sqlite:///{(RUNS / 'mlflow.db').absolute()}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,19 +87,24 @@ def run(told: tuple[StudySettings, RunSettings]) -> None:
         raise InputError(f"--out: {RUNS} is not a folder, so that there is no default; name a folder")
     if options.artifacts:
         split_s3_address(options.artifacts)
-    question = json.dumps([HostProcesses().code_version(), plan.pipeline, options.runner, arguments])
-    checked = hashlib.sha256(question.encode()).hexdigest()
-    if _marked(path, "checked") != checked:  # for which torch is loaded
-        check_study(COMPILED / f"{plan.pipeline}.yaml", arguments, here=options.runner == "process")
+    pipeline, here = COMPILED / f"{plan.pipeline}.yaml", options.runner == "process"
+    if not (checked := _marked(path, "checked")):  # only a finished study has it
+        check_study(pipeline, arguments, here=here)
     progress = Progress()
     add_versions(arguments, progress.say)
+    question = json.dumps([HostProcesses().code_version(), plan.pipeline, options.runner, arguments])
+    now = hashlib.sha256(question.encode()).hexdigest()
+    if checked and checked != now:  # for the same, torch need not be loaded
+        check_study(pipeline, arguments, here=here)
     with held_by_this_process(
         path,
         f"{_marked(path, 'process') or 'another process'} runs a study there; wait for it, or choose another --out",
     ):
         # At once: the next process that wants the folder reads in it which one has it.
-        write_json(path / MARKER, {"stage": STUDY, "process": f"process {os.getpid()}", "checked": checked})
+        marker = {"stage": STUDY, "process": f"process {os.getpid()}"}
+        write_json(path / MARKER, marker)
         _execute(plan, options, path, stamp, progress)
+        write_json(path / MARKER, {**marker, "checked": now})
 
 
 def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress: Progress) -> None:
@@ -110,7 +115,7 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
     folder = StudyFolder(path, options.artifacts, say)
     if not os.environ.get("MLFLOW_TRACKING_URI") and options.runner == "process":
         RUNS.mkdir(exist_ok=True)
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{MLFLOW_STORE.absolute()}"
+        os.environ["MLFLOW_TRACKING_URI"] = _LOCAL_STORE
         say("opening the MLflow store (its first start takes a while)")
     data, profile = data_and_profile(arguments)
     tracker, tracking = start_study(
@@ -124,7 +129,6 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
         limits = _thread_limits(side_by_side(spec, arguments))
         study = LocalStudy(path, runner, tracking, limits, progress, folder.receive, folder.find)
         _say_what_is_kept(study)
-        folder.clear()
         progress.and_more = any(not loop.parameter for loop in loops(spec).values())
         progress.tasks = max(1, sum(1 for _ in stage_commands(compiled, arguments)) - study.finished_before())
         _track_arguments(tracker, arguments)
@@ -135,15 +139,20 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
             raise
         if not succeeded:
             _report_failures(study)
+        folder.forget_earlier_runs()
         plan.settings.track(tracker, folder.results())
         for name in (REPORT_HTML, REPORT_MARKDOWN, RESULTS):
             tracker.artifact(folder.path / name)
     say(f"\n{folder.summary(plan.settings.SUMMARY)}\n\nreport   {path / REPORT_HTML}\nnumbers  {path / RESULTS}")
     if uri := tracking.get("MLFLOW_TRACKING_URI"):
-        server = public_text(uri) if uri.startswith("http") else "http://127.0.0.1:5000"
-        after = "" if uri.startswith("http") else " (after make mlflow)"
+        shown = public_text(uri)
+        if uri.startswith("http"):
+            shown = page_address(shown, tracking["MLFLOW_EXPERIMENT_ID"])
+        elif uri == _LOCAL_STORE:
+            page = page_address("http://127.0.0.1:5000", tracking["MLFLOW_EXPERIMENT_ID"])
+            shown = f"{page} (after make mlflow)"
         # ``say`` would cut the address at its query, as what may hold a secret.
-        print(f"MLflow   {page_address(server, tracking['MLFLOW_EXPERIMENT_ID'])}{after}", flush=True)
+        print(f"MLflow   {shown}", flush=True)
     folder.store_all()
     if options.artifacts:
         say(f"store    {options.artifacts}")

@@ -11,13 +11,14 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
 from pipelines.stage_process import StageProcess
 from ssm4rec.artifacts.names import MASKED, OUTCOME, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED, in_table_order
+from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import read_json, write_json
 from ssm4rec.runtime.object_store import upload
@@ -57,7 +58,6 @@ _PLACES: Final = {
 """For each stage the flags of its outputs, and where the study's folder links them; {} is what the task is about, * all
 files of a folder."""
 
-_FOLDERS: Final = {place.partition("/")[0] for places in _PLACES.values() for place in places.values() if "/" in place}
 _COMMAND: Final = "command.json"
 """Next to a stage's outputs: how they were made."""
 
@@ -75,20 +75,7 @@ class StudyFolder:
     path: Path
     store: str
     say: Callable[[str], None]
-
-    def clear(self) -> None:
-        """Take away the links of an earlier run, which may have been about other models."""
-        made = self.path / "artifacts"
-        for top, folders, files in os.walk(self.path, topdown=False):
-            inside = top != str(self.path)
-            if inside and Path(top).relative_to(self.path).parts[0] not in _FOLDERS:
-                continue
-            for path in (Path(top, name) for name in [*folders, *files]):
-                if path.is_symlink() and made in path.resolve().parents:
-                    path.unlink()
-            if inside:
-                with suppress(OSError):  # not empty
-                    Path(top).rmdir()
+    _links: set[Path] = field(default_factory=set)
 
     def receive(self, process: StageProcess) -> None:
         """Put what a stage wrote where a person looks for it, and into the store.
@@ -96,7 +83,7 @@ class StudyFolder:
         A store that fails now may work later: it is asked again when the study is done (:meth:`store_all`).
         """
         written = self._link(process)
-        write_json(written / _COMMAND, process.command)
+        write_json(written / _COMMAND, list(map(public_text, process.command)))
         if self.store:
             try:
                 upload(_files(written), self.path, self.store)
@@ -168,6 +155,18 @@ class StudyFolder:
         if (written / _COMMAND).exists():
             self._link(StageProcess(read_json(written / _COMMAND), self.path, 0))
 
+    def forget_earlier_runs(self) -> None:
+        """Take away the links of earlier runs, which may have been about other models."""
+        made = self.path / "artifacts"
+        for place in {place for places in _PLACES.values() for place in places.values()}:
+            for link in self.path.glob(place.replace("-{}", "*").replace("{}", "*")):
+                ours = link.is_symlink() and link.parent.resolve() == link.parent  # not by way of a link of the user's
+                if ours and link not in self._links and made in link.resolve().parents:
+                    link.unlink()
+                    for folder in link.relative_to(self.path).parents[:-1]:
+                        with suppress(OSError):  # not empty
+                            (self.path / folder).rmdir()
+
     def _link(self, process: StageProcess) -> Path:
         """Link or copy a stage's results; return the folder that the stage wrote to."""
         about = "-".join(filter(None, ["-seed".join(filter(None, process.training)), *process.variant]))
@@ -192,6 +191,7 @@ class StudyFolder:
             return
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.relpath(target, link.parent))
+        self._links.add(link)
 
 
 def _files(folder: Path) -> list[Path]:

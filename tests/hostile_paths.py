@@ -79,6 +79,7 @@ REFUSED: Final = [
     (TRAIN, model("to_dataset/model"), "lies in --dataset-dir dataset"),
     (TRAIN, model("n" * 250), "is too long"),
     (TRAIN, model("closed/model"), "no permission to write in"),
+    (TRAIN, model("damaged/inner"), "lies in .*/damaged, which train_recommender wrote as a whole"),
     (TRAIN, history("dataset/manifest.json"), "the file there is not Parquet"),
     (TRAIN, history("dataset/items.parquet"), "lies in --dataset-dir dataset"),
     (TRAIN, history("new"), "is the same path"),
@@ -134,6 +135,8 @@ REFUSED: Final = [
 
 TAKEN: Final = [
     (TRAIN, model("new")),
+    (TUNE, ["--adapter-dir", "org/name", "--language-model", "org/name", "--curve", "h"]),
+    (PREPARE, ["--source", "new/none.csv", "--dataset-dir", "new"]),
     (TRAIN, model("deep/down/new")),
     (TRAIN, model("empty")),
     (TRAIN, model("model")),
@@ -158,7 +161,7 @@ def lay_out(case: Path) -> None:
         (case / folder).mkdir(parents=True)
     for stage, place in (("prepare_data", "dataset"), ("train_recommender", "model"), ("train_recommender", "mixed")):
         with whole_folder(work / place, stage) as partial:
-            for name in ("manifest.json", "config.json", "items.parquet", "model.safetensors"):
+            for name in ("manifest.json", "config.json", "items.parquet", "a,b.parquet", "model.safetensors"):
                 (partial / name).write_text("PAR1" if name.endswith("parquet") else "{}")
     for name in ("notes.txt", "mixed/notes.txt", "other/notes.txt", "other/deep/notes.txt", "events.csv", "a.csv"):
         (work / name).write_text("mine")
@@ -166,6 +169,8 @@ def lay_out(case: Path) -> None:
         (work / folder / "config.json").write_text("{}")
         (work / folder / "model.safetensors").write_text("weights")
     (work / "forged" / ".ssm4rec.json").write_text("[]")
+    (work / "damaged").mkdir()
+    (work / "damaged" / ".ssm4rec.json").write_text('{"stage": "train_recommender", "files": null}')
     (work / "forged" / "thesis.tex").write_text("mine")
     for name in ("old.parquet", "candidates.parquet"):
         (work / name).write_text("PAR1 and more")

@@ -32,6 +32,8 @@ def test_a_file_is_told_by_size_and_time(clicks):
     clicks.write_text("a,b,c\n")
     os.utime(clicks, ns=(0, 1_700_000_000_123_456_788))
     assert file_state(str(clicks)).startswith("6 bytes, ")
+    os.utime(clicks, ns=(0, 10_413_792_000_000_000_001))  # later than 64 bits of nanoseconds reach
+    assert file_state(str(clicks)).endswith("modified 2300-01-01T00:00:00.000000001Z")
 
 
 @pytest.mark.parametrize("address", ["", "*.csv"])

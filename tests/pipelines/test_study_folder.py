@@ -21,25 +21,38 @@ def evaluated(folder: Path, seed: int) -> StageProcess:
     return StageProcess(["python", "-m", "ssm4rec.stages.evaluate", *flags], folder, 1)
 
 
-def test_the_folder_holds_what_this_run_is_about(tmp_path: Path) -> None:
-    """A run of other models takes the links of the one before away, and finds what it shares with it again."""
-    folder = StudyFolder(tmp_path, "", print)
+def test_a_finished_run_forgets_the_links_of_others_alone(tmp_path: Path) -> None:
+    """It finds what it shares with an earlier one again; until it is done, nothing that was there is gone."""
     processes = [evaluated(tmp_path, seed) for seed in (0, 1)]
+    earlier = StudyFolder(tmp_path, "", print)
     for process in processes:
-        folder.receive(process)
-    (tmp_path / "evaluations" / "sasrec-seed0" / "notes.txt").write_text("mine")
-    assert read_json(tmp_path / "evaluations" / "sasrec-seed1" / "ranks.parquet") == 1
-    folder.clear()
-    (kept,) = tmp_path.glob("evaluations/*/*")
-    assert kept.name == "notes.txt"
+        earlier.receive(process)
+    own = tmp_path / "evaluations" / "sasrec-seed0" / "notes.txt"
+    own.write_text("mine")
+    (tmp_path / "mine").symlink_to(tmp_path / "artifacts" / "run")
+    (tmp_path / "evaluations" / "best").symlink_to("sasrec-seed1")
+    folder = StudyFolder(tmp_path, "", print)
     folder.find(Path(processes[1].flag("--metrics")).parent)
-    assert {path.name for path in (tmp_path / "evaluations" / "sasrec-seed1").iterdir()} == {
-        "ranks.parquet", "candidates.parquet", "metrics.json"
-    }  # fmt: skip
-    folder.clear()
-    kept.unlink()
-    folder.clear()
-    assert {path.name for path in tmp_path.iterdir()} == {"artifacts"}
+    assert read_json(tmp_path / "evaluations" / "sasrec-seed0" / "ranks.parquet") == 0
+    folder.forget_earlier_runs()
+    assert list(own.parent.iterdir()) == [own]
+    names = {"ranks.parquet", "candidates.parquet", "metrics.json"}
+    assert {path.name for path in (tmp_path / "evaluations" / "best").iterdir()} == names
+    assert (tmp_path / "mine").exists()
+    own.unlink()
+    StudyFolder(tmp_path, "", print).forget_earlier_runs()
+    assert {path.name for path in tmp_path.iterdir()} == {"artifacts", "mine", "evaluations"}
+    assert {path.name for path in (tmp_path / "evaluations").iterdir()} == {"best", "sasrec-seed0"}  # both are a user's
+
+
+def test_no_secret_of_an_address_is_kept_with_what_a_stage_wrote(tmp_path: Path) -> None:
+    process = evaluated(tmp_path, 0)
+    process.command.extend(["--source", "http://me:hush@example.org/a.csv?signature=abc"])
+    StudyFolder(tmp_path, "", print).receive(process)
+    kept = Path(process.flag("--metrics")).with_name("command.json").read_text()
+    assert "http://example.org/a.csv" in kept
+    assert "hush" not in kept
+    assert "abc" not in kept
 
 
 def test_files_are_called_as_the_readme_does() -> None:

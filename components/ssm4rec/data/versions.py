@@ -5,6 +5,7 @@ A study finds the states of all its sources when it starts, and hands them to th
 text is a JSON object of address and state; a person may give any other text, which is then only part of the key.
 """
 
+import datetime
 import hashlib
 import json
 import os
@@ -12,8 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
-
-import numpy
 
 from ssm4rec.data.download import cached_record
 from ssm4rec.data.locations import check_address, check_here, expand_address, local_path
@@ -52,7 +51,9 @@ def file_state(address: str, cache_dir: Path | None = None) -> str:
             return files_state(_marks(path.parent, map(Path, files)))
         check_here(path)
         facts = path.stat()
-        return f"{facts.st_size} bytes, modified {numpy.datetime64(facts.st_mtime_ns, 'ns')}Z"
+        seconds, rest = divmod(facts.st_mtime_ns, 10**9)  # numpy's nanoseconds end in 2262, files do not
+        modified = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+        return f"{facts.st_size} bytes, modified {modified:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
     check_address(address)
     try:
         with open_remote(address) as remote:

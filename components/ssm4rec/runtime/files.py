@@ -90,9 +90,10 @@ def folder_marker(folder: Path) -> tuple[str, set[str]]:
     """Return the stage that a folder says wrote it, "" if it says nothing, and its files."""
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        return str(marker["stage"]), set(marker.get("files", ()))
-    except (OSError, ValueError, KeyError, TypeError):
+        stage, files = str(marker["stage"]), marker.get("files", ())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "", set()
+    return stage, set(map(str, files)) if isinstance(files, list) else set()
 
 
 def refuse_other_than_file(target: Path) -> None:

@@ -116,7 +116,8 @@ def _given(action: argparse.Action, options: argparse.Namespace) -> Iterator[_Gi
     match kind.role:
         case "addresses":
             here = map(local_path, split_addresses(value))
-            paths = [_searched(path) for path in here if path and "\0" not in str(path)]
+            # Others, such as the id of a language model, name nothing here that could be replaced.
+            paths = [found for path in here if path and "\0" not in str(path) and (found := _searched(path)).exists()]
         case "kept" | "study":
             paths = [_expanded(value)]
         case _:
