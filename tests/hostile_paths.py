@@ -101,6 +101,8 @@ REFUSED: Final = [
     (EVALUATE, evaluation(candidates="dataset/items.parquet"), "lies in --dataset-dir dataset"),
     (PREPARE, ["--source", "dataset/items.parquet", "--dataset-dir", "dataset"], "is read, and would be replaced"),
     (PREPARE, ["--source", "file://{}/dataset/items.parquet", "--dataset-dir", "dataset"], "would be replaced"),
+    (PREPARE, ["--source", "file://{}/dataset/a%2Cb.parquet", "--dataset-dir", "dataset"], "would be replaced"),
+    (PREPARE, ["--source", "file://localhost{}/dataset/items.parquet", "--dataset-dir", "dataset"], "be replaced"),
     (PREPARE, ["--source", "a.csv,dataset/*.parquet", "--dataset-dir", "dataset"], "would be replaced"),
     (PREPARE, ["--items-source", "dataset/items.parquet", "--dataset-dir", "dataset"], "would be replaced"),
     (PREPARE, ["--source", "events.csv", "--dataset-dir", "events.csv"], "a file is there"),
