@@ -90,7 +90,8 @@ class PublishedData(Source):
     draw_users: Annotated[
         int,
         Flag(
-            "draw so many users by chance, before all filters; 0: take all (a study with profile smoke: 1,000)",
+            "draw so many users by chance, before all filters, or take all if there are no more; 0: take all, but "
+            "1,000 in a study with profile smoke",
             whole_number(0),
         ),
     ] = 0
