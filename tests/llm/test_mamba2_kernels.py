@@ -57,7 +57,7 @@ def new_model(
 
     def make(sizes: ScratchSettings, kernels: bool) -> PreTrainedModel:
         module = with_kernels if kernels else modeling_mamba2
-        monkeypatch.setattr(scratch_models, "Mamba2ForCausalLM", module.Mamba2ForCausalLM)
+        monkeypatch.setattr(scratch_models.transformers, "Mamba2ForCausalLM", module.Mamba2ForCausalLM)
         kernel_contract.calls.clear()
         return new_language_model("scratch:mamba2", sizes, tokenizer, 64, seed=0)
 

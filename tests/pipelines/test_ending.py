@@ -169,7 +169,7 @@ def test_study_that_signals_end(archive: Path, tmp_path: Path) -> None:
     assert second.lines[-1] == f"python -m pipelines.run: error: {refusal}"
     assert again.end(signal.SIGKILL) == -signal.SIGKILL
     found = statuses(tmp_path / "runs/mlflow.db")
-    assert [status for name, status in found.items() if name.startswith("train")] == ["KILLED", "KILLED"]
+    assert [status for name, status in found.items() if ": train " in name] == ["KILLED", "KILLED"]
     assert [status for name, status in found.items() if "smoke" in name] == ["KILLED", "RUNNING"]
     end_study(command, tmp_path, "resuming in", signal.SIGTERM)
 

@@ -162,7 +162,14 @@ def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_
         assert (adapter / "adapter_model.safetensors").is_file()
         assert (study / "language-models" / f"llama-seed0-{part}-ranking" / "ranking.json").is_file()
     logged = parameters_that_kfp_logs(tmp_path)
-    assert {name.split()[0] for name in logged} >= {"finetune", "align", "rank", "mine", "train", "evaluate"}
+    assert {name.rpartition(": ")[2].split()[0] for name in logged} >= {
+        "finetune",
+        "align",
+        "rank",
+        "mine",
+        "train",
+        "evaluate",
+    }
     assert not any(logged.values()), logged
     report = (study / "report.md").read_text()
     assert "ORPO" in report

@@ -9,7 +9,6 @@ from pipelines.packages import COMPILED
 from pipelines.run import main
 from pipelines.spec import read_spec
 from ssm4rec.studies.long_histories.plan import Settings
-from tests.conftest import Refusal
 from tests.pipelines.studies import finish_study, study_metrics
 
 
@@ -60,8 +59,15 @@ def test_long_history_study(archive: Path, tmp_path: Path) -> None:
         (["--overrides", "training.crops=one"], "training.crops is what this study sets; leave it out"),
     ],
 )
-def test_mistakes_in_a_long_history_study(flags: list[str], message: str, refusal: Refusal, tmp_path: Path) -> None:
-    assert message in refusal(main, "long-histories", "--out", tmp_path / "study", *flags)
+def test_mistakes_in_a_long_history_study(
+    flags: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["run", "long-histories", "--out", str(tmp_path / "study"), *flags])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
     assert not (tmp_path / "study").exists()
 
 
