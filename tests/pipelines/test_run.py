@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import runpy
 import shutil
 from collections.abc import Callable
@@ -162,7 +163,7 @@ def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_
         assert (adapter / "adapter_model.safetensors").is_file()
         assert (study / "language-models" / f"llama-seed0-{part}-ranking" / "ranking.json").is_file()
     logged = parameters_that_kfp_logs(tmp_path)
-    assert {name.rpartition(": ")[2].split()[0] for name in logged} >= {
+    assert {re.findall(r"\w+", name.rpartition(": ")[2])[0] for name in logged} >= {
         "finetune",
         "align",
         "rank",
