@@ -15,6 +15,7 @@ from pipelines.packages import COMPILED
 from pipelines.spec import read_spec
 from pipelines.studies import DEFAULT
 from pipelines.submit import main as submit
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.studies import STUDIES
 from tests.pipelines.conftest import Recorder
@@ -288,15 +289,43 @@ def test_a_stage_says_the_same_as_the_study(capsys: pytest.CaptureFixture[str]) 
         assert lines[0] == lines[1] != ""
 
 
-def test_what_was_checked_is_not_checked_again(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check loads torch for 2 s, and a finished study shall reprint its table at once."""
-    checked = []
-    monkeypatch.setattr(run, "check_study", lambda _, arguments, **__: checked.append(arguments["k_core"]))
-    monkeypatch.setattr(run, "_execute", lambda *_: None)
+def test_a_finished_study_is_checked_again_if_anything_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check loads torch for 2 s, and a finished study shall reprint its table at once.
+
+    The real check runs, and is counted; only the study itself is left out: it ends well, or not.
+    """
+    checked, works = [], True
+    source = tmp_path / "own.csv"
+    source.write_text("user_id,item_id,timestamp\na,x,1700000000\n")
+
+    def check(package: Path, arguments: dict[str, object], here: bool) -> None:
+        checked.append(arguments["k_core"])
+        check_study(package, arguments, here=here)
+
+    def execute(*_: object) -> None:
+        if not works:
+            raise InputError("a stage failed")
+
+    def start(k_core: str = "5") -> None:
+        flags = ["--dataset", "events", "--source", str(source), "--llm", "none", "--k-core", k_core]
+        run.run(run.build_parser().parse_args([*flags, "--out", str(tmp_path / "study")]))
+
+    monkeypatch.setattr(run, "check_study", check)
+    monkeypatch.setattr(run, "_execute", execute)
     for k_core in ("5", "5", "2", "2", "5"):
-        flags = ["--llm", "none", "--source", str(archive), "--out", str(tmp_path / "study"), "--k-core", k_core]
-        run.run(run.build_parser().parse_args(flags))
+        start(k_core)
     assert checked == [5, 2, 5]
+    works = False
+    with pytest.raises(InputError, match="a stage failed"):
+        start()
+    with pytest.raises(InputError, match="a stage failed"):
+        start()
+    assert checked == [5, 2, 5, 5], "what did not finish is checked again"
+    works = True
+    start()
+    source.write_text("user,item,timestamp\na,x,1700000000\n")
+    with pytest.raises(InputError, match="user_id"):
+        start()
 
 
 @pytest.mark.parametrize("package", sorted(path.stem for path in COMPILED.glob("*.yaml")))

@@ -2,7 +2,7 @@
 
 Every model is built for each length L with one place more than the history, so that SASRec's window need not slide for
 the event after it. Trained weights go in wherever their shapes fit; SASRec has a position table of the trained length,
-so that its weights are random here, which changes no time. One user a request.
+so that its weights are random here, which changes no time. One user per request.
 """
 
 from collections.abc import Sequence
