@@ -50,7 +50,7 @@ def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:
     baselines = baseline_rankings(dataset, "test", torch.device("cpu"))
     paths = {content: tmp_path / f"{content}.parquet" for content in READERS}
     write_ranks(paths["ranks"], Origin(dataset, "sasrec", 3, "test"), ranking(dataset), baselines)
-    write_candidates(paths["candidates"], Origin(dataset, "sasrec", 3, "test"), ranking(dataset))
+    write_candidates(paths["candidates"], Origin(dataset, "sasrec", 3, "test"), ranking(dataset), baselines)
     return paths
 
 
@@ -89,6 +89,17 @@ def test_candidates_come_back_padded(dataset: SequenceDataset, files: dict[str, 
     assert 0 < present[0].sum() < 20  # user 0 had nearly all
     assert (found.items == numpy.where(present, made.candidates, 0)).all()
     assert (found.scores == made.candidate_scores).all()
+    counts = dataset.training_counts()
+    for user, lists in zip(found.users, zip(found.items, *found.baselines.values(), strict=True), strict=True):
+        start, place = int(dataset.offsets[user]), int(dataset.test_position[user])
+        unseen = {*range(1, 36)} - {*dataset.items[start : start + place].tolist()}
+        for one in lists:
+            kept = one[one > 0].tolist()
+            assert len(kept) == len({*kept} & unseen) == min(20, len(unseen)) == numpy.count_nonzero(one)
+        kept = found.baselines["most-popular"][list(found.users).index(user)]
+        best = sorted(counts[[*unseen]], reverse=True)[:20]
+        assert counts[kept[kept > 0]].tolist() == best
+    assert list(found.baselines) == ["most-popular", "markov"]
 
 
 @pytest.mark.parametrize("content", READERS)
@@ -151,6 +162,9 @@ def test_damaged_candidates_are_refused(dataset: SequenceDataset, files: dict[st
         ({"items": [1], "scores": [float("nan")]}, "column scores has numbers that are not finite"),
         ({"items": [1, 2], "scores": [0.5]}, "differ in number"),
         ({"items": [1] * 21, "scores": [0.5] * 21}, "more than 20"),
+        ({"markov_items": [1]}, "differ in number"),
+        ({"markov_items": None}, "differ in number"),
+        ({"most_popular_items": [0, *rows[0]["items"][1:]]}, "most_popular_items are not always in 1..35"),
     ):
         changed = pyarrow.Table.from_pylist([{**rows[0], **change}, *rows[1:]], schema=table.schema)
         pyarrow.parquet.write_table(changed, files["candidates"])
@@ -172,11 +186,16 @@ def test_several_targets_of_a_user_come_back(tmp_path: Path) -> None:
     baselines = baseline_rankings(dataset, "test", cpu, times)
     paths = {content: tmp_path / f"{content}.parquet" for content in READERS}
     write_ranks(paths["ranks"], Origin(dataset, "sasrec", 3, "test"), made, baselines)
-    write_candidates(paths["candidates"], Origin(dataset, "sasrec", 3, "test"), made)
+    write_candidates(paths["candidates"], Origin(dataset, "sasrec", 3, "test"), made, baselines)
     found = read_ranks(paths["ranks"], dataset)
     assert found.users.tolist() == made.users.tolist()
     assert found.history_lengths.tolist() == made.history_lengths.tolist()
     assert list(found.baselines) == list(TIME_BASELINES)
+    assert list(read_candidates(paths["candidates"], dataset).baselines) == [
+        "most-popular",
+        "markov",
+        "most-popular-lately",
+    ]
     assert found.baselines["most-popular-lately"][0].tolist() == baselines["most-popular-lately"].unmasked.tolist()
     assert read_candidates(paths["candidates"], dataset).users.tolist() == made.users[made.first].tolist()
     table = pyarrow.parquet.read_table(paths["ranks"])

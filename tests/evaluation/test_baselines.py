@@ -96,6 +96,18 @@ def test_ranks_equal_plain_loops(dataset: SequenceDataset, split: Any) -> None:
         assert found == [expected_ranks(dataset, name, user, int(positions[user])) for user in ranking.users], name
 
 
+def test_without_the_history_most_recent_and_most_frequent_are_most_popular(dataset: SequenceDataset) -> None:
+    """So their lists of new items need not be kept."""
+    popular, *others = (
+        full_ranking(make(dataset, CPU), dataset, "test", 3, CPU, 10)
+        for make in (most_popular_scorer, most_recent_scorer, most_frequent_scorer)
+    )
+    present = numpy.isfinite(popular.candidate_scores)
+    for other in others:
+        assert (other.candidates[present] == popular.candidates[present]).all()
+        assert (other.masked == popular.masked).all()
+
+
 def scores_of(scorer: Scorer, histories: list[list[int]], item_count: int) -> list[list[float]]:
     """Return a batch's scores."""
     lengths = [len(history) for history in histories]

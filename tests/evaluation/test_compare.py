@@ -61,7 +61,8 @@ def candidates_of(ranks: Ranks) -> Candidates:
     items = numpy.stack([random.permutation(ITEMS)[:20] + 1 for _ in ranks.users]).astype(numpy.int32)
     items[0, 5:] = 0
     scores = numpy.where(items > 0, -numpy.arange(20.0), -numpy.inf).astype(numpy.float32)
-    return Candidates(ranks.users, items, scores, ranks.model, ranks.seed, ranks.split)
+    popular = numpy.tile(numpy.arange(1, 21, dtype=numpy.int32), (len(items), 1))
+    return Candidates(ranks.users, items, scores, ranks.model, ranks.seed, ranks.split, {"most-popular": popular})
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_slices_add_up_to_the_whole(comparison: Comparison) -> None:
 
 
 def test_recommendations_are_of_the_ten_best(comparison: Comparison, ranks: list[Ranks]) -> None:
-    (row,) = comparison.recommendations
+    row, _ = comparison.recommendations
     best = candidates_of(ranks[1]).items[:, :10]
     assert (row.model, row.seed, row.users, row.cutoff) == ("hydra4rec", 0, 81, 10)
     assert row.coverage == len(set(best[best > 0].tolist())) / ITEMS
@@ -174,10 +175,14 @@ def test_recommendations_are_of_the_ten_best(comparison: Comparison, ranks: list
 def test_recommendations_are_judged_with_intervals_over_users(
     dataset: SequenceDataset, comparison: Comparison, ranks: list[Ranks]
 ) -> None:
-    (row,) = comparison.recommendations
+    row, baseline = comparison.recommendations
     of_row, training = ranks[1], TrainingUsers(dataset)
     given = candidates_of(of_row)
     lists = given.items[:, :10]
+    popular = given.baselines["most-popular"][:, :10]
+    assert (baseline.model, baseline.seed, baseline.coverage) == ("most-popular", None, 10 / ITEMS)
+    assert baseline.novelty.value == pytest.approx(novelty(popular, training).mean())
+    assert baseline.diversity.value == pytest.approx(diversity(popular, training).mean())
     wanted = set(zip(of_row.users.tolist(), of_row.targets.tolist(), strict=True))
     relevant = numpy.array(
         [
@@ -194,8 +199,10 @@ def test_recommendations_are_judged_with_intervals_over_users(
         assert estimate.value == pytest.approx(values.mean())
         assert estimate.low < estimate.value < estimate.high
         assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * values.std(ddof=1) / 9, rel=0.3)
-    gains, weights = gains_at("ndcg", of_row.masked, 10), debiasing_weights(of_row.targets)
-    assert row.debiased_ndcg.value == pytest.approx((gains * weights).sum() / weights.sum())
+    weights = debiasing_weights(of_row.targets)
+    for judged, masked in ((row, of_row.masked), (baseline, of_row.baselines["most-popular"][1])):
+        gains = gains_at("ndcg", masked, 10)
+        assert judged.debiased_ndcg.value == pytest.approx((gains * weights).sum() / weights.sum())
     assert row.debiased_ndcg.low < row.debiased_ndcg.value < row.debiased_ndcg.high
 
 

@@ -65,8 +65,13 @@ def comparison(dataset: str = "ml-1m", p_holm: float = 0.01, **changes: Any) -> 
         "pairs": tuple(pairs),
         "slices": tuple(slices),
         "recommendations": tuple(
-            RecommendationsRow(model, 0, 6040, 10, 0.5, 0.75, Estimate(2.5, 2.4, 2.6, 6040), *3 * [some])
-            for model in SECONDS
+            RecommendationsRow(
+                model, seed, 6040, 10, share, 0.75, Estimate(bits, bits - 0.1, bits + 0.1, 1), *3 * [some]
+            )
+            for model, seed, share, bits in (
+                *((model, 0, 0.5, 2.5) for model in SECONDS),
+                ("most-popular", None, 0.1, 1.5),
+            )
         ),
     }
     return Comparison(**(fields | changes))

@@ -37,8 +37,9 @@ def evaluate(folder: Path, out: Path, model: str, seed: int, skill: float, split
 
     ranking = full_ranking(score, dataset, split, 50, CPU, 20)
     paths = {content: out / f"{model}-{seed}-{split}-{content}.parquet" for content in ("ranks", "candidates")}
-    write_ranks(paths["ranks"], Origin(dataset, model, seed, split), ranking, baseline_rankings(dataset, split, CPU))
-    write_candidates(paths["candidates"], Origin(dataset, model, seed, split), ranking)
+    baselines = baseline_rankings(dataset, split, CPU)
+    for content, write in (("ranks", write_ranks), ("candidates", write_candidates)):
+        write(paths[content], Origin(dataset, model, seed, split), ranking, baselines)
     return paths
 
 
@@ -80,6 +81,8 @@ def test_by_hand(circle: Path, evaluated: list[dict[str, Path]], tmp_path: Path)
         ("sasrec", 0),
         ("sasrec", 1),
         ("2mamba4rec", 0),
+        ("most-popular", None),
+        ("markov", None),
     }
     process(*flags(circle, evaluated[::-1], tmp_path / "again.json"))
     assert (tmp_path / "again.json").read_bytes() == out.read_bytes()

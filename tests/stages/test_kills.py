@@ -55,7 +55,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, language_model: Callable[[s
         candidates=found.items,
         candidate_scores=found.scores,
     )
-    write_candidates(folder / "candidates.parquet", Origin(data, found.model, found.seed, found.split), ranking)
+    write_candidates(folder / "candidates.parquet", Origin(data, found.model, found.seed, found.split), ranking, {})
     losers = (data.items[data.offsets[:-1]] - 2) % 20 + 1
     pairs, _ = lightfm_pairs(data, losers, lambda users, items: numpy.zeros(len(users), numpy.float32))
     write_pairs(folder / "pairs.parquet", data, pairs)

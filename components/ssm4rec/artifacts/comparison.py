@@ -12,7 +12,8 @@
 - ``slices``: ``by`` is ``history_length`` (quarters of the targets, named by their bounds) or ``target_popularity``
   (``head``, the 20% of items with the most training interactions, and ``tail``). ``standard_error`` is over the
   users, null for a single one. See ``slices.py``.
-- ``recommendations``: of the ten best items, history masked, that each user is given. See ``beyond_accuracy.py``.
+- ``recommendations``: of the ten best items, history masked, that each user is given. See ``beyond_accuracy.py``. The
+  baselines of ``names.LISTED_BASELINES`` are among them, without a seed: null.
 """
 
 from collections.abc import Iterable, Sequence
@@ -71,10 +72,10 @@ class SliceRow:
 
 @dataclass(frozen=True)
 class RecommendationsRow:
-    """What a training's lists are worth besides their accuracy."""
+    """What a training's lists, or a baseline's, are worth besides their accuracy."""
 
     model: str
-    seed: Count
+    seed: Count | None
     users: Count
     cutoff: Positive
     coverage: Share

@@ -45,6 +45,9 @@ model is tested against the first only."""
 MOST_POPULAR_LATELY: Final = "most-popular-lately"
 TIME_BASELINES: Final = (*BASELINES, MOST_POPULAR_LATELY)
 """The baselines of evaluations by time (global-time)."""
+LISTED_BASELINES: Final = (MOST_POPULAR, MARKOV, MOST_POPULAR_LATELY)
+"""Those whose lists of new items are kept: without the history, those of most-recent and most-frequent are
+most-popular's."""
 
 # Dataset folder, written by prepare_data.
 MANIFEST: Final = "manifest.json"

@@ -8,13 +8,15 @@
 - ``candidates.parquet``, a row a user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items with
   the history masked, best first, and their ``scores`` list<float32>, before the user's first target. What an LLM
   ranker re-orders. ``user_id`` and ``item_ids``: what the source calls them. No stage reads the source's ids.
+  ``most_popular_items``, ``markov_items`` ... list<int32>: as many best items of each of ``names.LISTED_BASELINES``;
+  null where it was not evaluated.
 
   Both are in ascending order of ``user``, and of ``history_length`` within a user. Their metadata carries the data
   set's name and fingerprint, model, seed and split, so that files of two data sets are never taken together.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +25,15 @@ import pyarrow
 
 from ssm4rec.artifacts.codec import read_table, required, text_of, write_table
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset, SourceIds, Split, check_made_of
-from ssm4rec.artifacts.names import BASELINES, CANDIDATES_PER_USER, MASKED, PROTOCOLS, SPLITS, TIME_BASELINES
+from ssm4rec.artifacts.names import (
+    BASELINES,
+    CANDIDATES_PER_USER,
+    LISTED_BASELINES,
+    MASKED,
+    PROTOCOLS,
+    SPLITS,
+    TIME_BASELINES,
+)
 from ssm4rec.runtime.errors import InputError
 
 MODEL_KEY: Final = b"ssm4rec.model"
@@ -48,13 +58,18 @@ _RANKS_SCHEMA: Final = pyarrow.schema(
         ),
     ]
 )
+_LIST_COLUMNS: Final = {name: f"{name.replace('-', '_')}_items" for name in LISTED_BASELINES}
 _CANDIDATES_SCHEMA: Final = pyarrow.schema(
     [
         *required(pyarrow.int32(), "user"),
         *required(pyarrow.list_(pyarrow.int32()), "items"),
         *required(pyarrow.list_(pyarrow.float32()), "scores"),
+        *(pyarrow.field(column, pyarrow.list_(pyarrow.int32())) for column in _LIST_COLUMNS.values()),
     ]
 )
+
+_Lists = numpy.ndarray[tuple[int, int], numpy.dtype[numpy.int32]]
+"""Items of users, best first, 0 behind the last of a shorter list, (n, K)."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +122,17 @@ class Ranks:
 class Candidates:
     """candidates.parquet as arrays of n users, ascending, and K = 20 candidates, best first, each (n, K).
 
-    Where a user has fewer candidates, ``items`` is 0 and ``scores`` minus infinity.
+    Where a user has fewer candidates, ``items`` is 0 and ``scores`` minus infinity. ``baselines``: the items of each
+    baseline whose lists were kept.
     """
 
     users: Int32s
-    items: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.int32]]
+    items: _Lists
     scores: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float32]]
     model: str
     seed: int
     split: str
+    baselines: Mapping[str, _Lists] = field(default_factory=dict)
 
 
 class Origin(NamedTuple):
@@ -188,13 +205,19 @@ def _not_targets(dataset: SequenceDataset, split: Split, users: Int32s, places: 
     return bool(strangers or (dataset.items[dataset.offsets[users] + places] != targets).any())
 
 
-def write_candidates(path: Path, origin: Origin, ranking: FullRanking) -> None:
-    """Write candidates.parquet; a user who has had nearly all items gets fewer than K candidates."""
+def write_candidates(path: Path, origin: Origin, ranking: FullRanking, baselines: Mapping[str, FullRanking]) -> None:
+    """Write candidates.parquet; a user who has had nearly all items gets fewer than K candidates.
+
+    ``baselines`` have as many candidates as the model, where they are of ``LISTED_BASELINES``.
+    """
     present = numpy.isfinite(ranking.candidate_scores)
     offsets = pyarrow.array(numpy.concatenate([[0], present.sum(axis=1).cumsum()]).astype(numpy.int32))
     users = pyarrow.array(ranking.users[ranking.first].astype(numpy.int32))
     items = ranking.candidates[present].astype(numpy.int32)
     lists = [pyarrow.ListArray.from_arrays(offsets, values) for values in (items, ranking.candidate_scores[present])]
+    for name in LISTED_BASELINES:
+        kept = baselines[name].candidates[present].astype(numpy.int32) if name in baselines else None
+        lists.append(pyarrow.nulls(len(users)) if kept is None else pyarrow.ListArray.from_arrays(offsets, kept))
     table = pyarrow.table([users, *lists], _CANDIDATES_SCHEMA.with_metadata(origin.metadata()))
     if origin.ids:
         table = table.add_column(1, "user_id", origin.ids.users.take(users))
@@ -208,25 +231,26 @@ def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
     table, origin = _read(path, _CANDIDATES_SCHEMA, dataset, "candidates")
     if (numpy.diff(table.column("user").to_numpy()) == 0).any():
         raise InputError(f"{path}: a user stands there twice; run evaluate again")
-    lists, scores = table.column("items").chunk(0), table.column("scores").chunk(0)
-    lengths = numpy.diff(lists.offsets.to_numpy())
+    lengths = numpy.diff(table.column("items").chunk(0).offsets.to_numpy())
     if not lengths.any():
         raise InputError(f"{path}: empty, no user has a candidate; run evaluate again")
-    flat_items, flat_scores = lists.flatten(), scores.flatten()
-    if not numpy.array_equal(lengths, numpy.diff(scores.offsets.to_numpy())) or lengths.max() > CANDIDATES_PER_USER:
-        raise InputError(
-            f"{path}: a user's items and scores differ in number or are more than {CANDIDATES_PER_USER}; "
-            "run evaluate again"
-        )
-    values = flat_items.to_numpy(zero_copy_only=False)
-    if flat_items.null_count or flat_scores.null_count or not ((values >= 1) & (values <= dataset.item_count)).all():
-        raise InputError(f"{path}: items are not always in 1..{dataset.item_count}; run evaluate again")
     present = numpy.arange(CANDIDATES_PER_USER) < lengths[:, None]
-    padded_items = numpy.zeros(present.shape, dtype=numpy.int32)
-    padded_items[present] = values
-    padded_scores = numpy.full(present.shape, -numpy.inf, dtype=numpy.float32)
-    padded_scores[present] = flat_scores.to_numpy()
-    return Candidates(table.column("user").to_numpy(), padded_items, padded_scores, **origin)
+    padded = {}
+    for name in (name for name in table.column_names[1:] if table.column(name).null_count < len(table)):
+        lists = table.column(name).chunk(0)
+        if not numpy.array_equal(lengths, numpy.diff(lists.offsets.to_numpy())) or lengths.max() > CANDIDATES_PER_USER:
+            raise InputError(
+                f"{path}: a user's lists differ in number or have more than {CANDIDATES_PER_USER} items; "
+                "run evaluate again"
+            )
+        values = lists.flatten().to_numpy(zero_copy_only=False)
+        if name != "scores" and not ((values >= 1) & (values <= dataset.item_count)).all():  # a missing one is NaN
+            raise InputError(f"{path}: {name} are not always in 1..{dataset.item_count}; run evaluate again")
+        padded[name] = numpy.full(present.shape, -numpy.inf if name == "scores" else 0, dtype=values.dtype)
+        padded[name][present] = values
+    baselines = {name: padded[column] for name, column in _LIST_COLUMNS.items() if column in padded}
+    users = table.column("user").to_numpy()
+    return Candidates(users, padded["items"], padded["scores"], **origin, baselines=baselines)
 
 
 def _read(

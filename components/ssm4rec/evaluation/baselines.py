@@ -23,7 +23,15 @@ import torch
 from torch import Tensor
 
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
-from ssm4rec.artifacts.names import MARKOV, MOST_FREQUENT, MOST_POPULAR, MOST_POPULAR_LATELY, MOST_RECENT
+from ssm4rec.artifacts.names import (
+    CANDIDATES_PER_USER,
+    LISTED_BASELINES,
+    MARKOV,
+    MOST_FREQUENT,
+    MOST_POPULAR,
+    MOST_POPULAR_LATELY,
+    MOST_RECENT,
+)
 from ssm4rec.artifacts.ranks import FullRanking
 from ssm4rec.evaluation.full_ranking import Scorer, full_ranking
 
@@ -42,7 +50,7 @@ billion events, more than the rounding of float64."""
 def baseline_rankings(
     dataset: SequenceDataset, split: Split, device: torch.device, times: Int64s | None = None
 ) -> dict[str, FullRanking]:
-    """Rank the whole catalog for every target of a split by every baseline.
+    """Rank the whole catalog for every target of a split by every baseline; those of LISTED_BASELINES get candidates.
 
     ``times`` are of the events of ``dataset``, if it is split by time, in milliseconds, (N,); None leaves out the
     baseline that needs them. Raise InputError if nobody is in the split.
@@ -56,7 +64,8 @@ def baseline_rankings(
     if times is not None:
         scorers[MOST_POPULAR_LATELY] = most_popular_lately_scorer(dataset, device, times)
     last = len(MARKOV_WEIGHTS)
-    return {name: full_ranking(scorer, dataset, split, last, device) for name, scorer in scorers.items()}
+    counts = {name: CANDIDATES_PER_USER if name in LISTED_BASELINES else 0 for name in scorers}
+    return {name: full_ranking(scorers[name], dataset, split, last, device, count) for name, count in counts.items()}
 
 
 def most_popular_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:

@@ -4,7 +4,7 @@ Shapes: T targets, U users, M models, S = 6 settings (a protocol and a metric), 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, groupby, pairwise
 from operator import attrgetter
 from typing import Final
@@ -146,12 +146,19 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
 def _recommendations(
     dataset: SequenceDataset, evaluations: Evaluations, resamples: int, seed: int
 ) -> tuple[RecommendationsRow, ...]:
+    """Return a row for every training's candidates, then for the lists of baselines that came with them."""
     training = TrainingUsers(dataset)
     by_seed = {(ranks.model, ranks.seed): ranks for of_model in evaluations.ranks.values() for ranks in of_model}
-    return tuple(
+    rows = [
         recommendations_row(one, by_seed[one.model, one.seed], training, CUTOFF, resamples, seed)
         for one in evaluations.candidates
-    )
+    ]
+    for one in evaluations.candidates[:1]:  # all have the same
+        for name, items in one.baselines.items():
+            ranks = replace(evaluations.any_ranks, masked=evaluations.any_ranks.baselines[name][1])
+            row = recommendations_row(replace(one, items=items), ranks, training, CUTOFF, resamples, seed)
+            rows.append(replace(row, model=name, seed=None))
+    return tuple(rows)
 
 
 def _name(one: Ranks | Candidates) -> str:

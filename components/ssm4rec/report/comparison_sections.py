@@ -9,7 +9,7 @@ from ssm4rec.artifacts.estimate import SIGNIFICANCE, p_text
 from ssm4rec.artifacts.names import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
 from ssm4rec.report.document import Section
 from ssm4rec.report.figures import INK, Figure, cells, drawing, style, whiskers
-from ssm4rec.report.markdown import MISSING, escape, population, table, table_of
+from ssm4rec.report.markdown import MISSING, escape, plural, population, table, table_of
 
 TEN: Final = ("hit@10", "ndcg@10", "mrr@10")
 CORRECTED: Final = ("p, Holm-corrected", "MDE")
@@ -104,7 +104,9 @@ that is recommended. Neither has an interval: users drawn twice name fewer items
 -log2 of the share of users who had them in training. Serendipity: items that the user went on to have, by how much
 higher they stand than in the order of popularity. Diversity: 1 - cosine similarity of two items by the users who had
 them. Debiased NDCG@10: no item counts as the target more often than Q3 + 1.5 (Q3 - Q1) of the targets' numbers.
-The formulas are RecTools'."""
+The formulas are RecTools'. The row of most-popular shows what a number is worth: it is of one list for everyone, less
+the items that a user had. most-recent and most-frequent have no rows: without the history, their lists are
+most-popular's."""
 
 
 def _means(comparison: Comparison, protocol: str) -> str:
@@ -133,7 +135,7 @@ def _parts(comparison: Comparison) -> str:
                 comparison.recommendations,
                 {
                     "Model": lambda row: escape(row.model),
-                    "Seed": lambda row: str(row.seed),
+                    "Seed": lambda row: MISSING if row.seed is None else str(row.seed),
                     "Coverage": lambda row: f"{row.coverage:.1%}",
                     "Gini index": lambda row: f"{row.gini:.3f}",
                     "Novelty, bits": lambda row: row.novelty.text("{:.2f}".format),
@@ -155,8 +157,9 @@ def _slices(comparison: Comparison, by: str, protocol: str) -> str:
         for row in rows
     }
     targets = {row.part: row.targets for row in rows}
-    lines = [[part, f"{count:,}", *(means[part, model] for model in models)] for part, count in targets.items()]
-    return table(["", "Targets", *map(escape, models)], lines, text_columns=len(models) + 2)
+    lines = [[escape(model), *(means[part, model] for part in targets)] for model in models]
+    header = ["Model", *(f"{part}, {plural(count, 'target')}" for part, count in targets.items())]
+    return table(header, lines, text_columns=len(header))
 
 
 def _differences(comparison: Comparison, protocol: str) -> Figure:

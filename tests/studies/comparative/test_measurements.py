@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy
@@ -20,7 +21,16 @@ from ssm4rec.report.paper import PAPER
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.comparative.report import make_report
 from ssm4rec.studies.comparative.study import Study
-from tests.report.measured_study import MEANS, SECONDS, comparison, latency_summary, samples, timed, write_measurements
+from tests.report.measured_study import (
+    MEANS,
+    SECONDS,
+    UNTESTED,
+    comparison,
+    latency_summary,
+    samples,
+    timed,
+    write_measurements,
+)
 from tests.report.trained import StudyBuilder
 from tests.studies.comparative.test_language_models import rows_of, section
 
@@ -85,13 +95,13 @@ def test_baselines_and_repeated_targets_are_explained(builder: StudyBuilder) -> 
 def test_slices_and_recommendations(study: Study) -> None:
     text = section(study, "Whom a model serves")
     rows = rows_of(text)
-    for part, values in (
-        ("18-90", (0.111, 0.121, 0.101, 0.021, 0.005, 0.004, 0.006)),
-        ("tail", (0.211, 0.221, 0.201, 0.121, 0.105, 0.104, 0.106)),
-    ):
-        assert [part, "3,020", *(f"{value:.4f} ± 0.0020" for value in values)] in rows
+    for model, value in (MEANS | UNTESTED).items():
+        for by, protocol in product((("3-17", "18-90"), ("head", "tail")), (0.0, 0.1)):
+            assert ["Model", *(f"{part}, 3,020 targets" for part in by)] in rows
+            assert [model, *(f"{value + protocol + more:.4f} ± 0.0020" for more in (0, 0.001))] in rows
     shown = ["0.12500 [0.12000, 0.13000]", "0.125 [0.120, 0.130]", "0.1250 [0.1200, 0.1300]"]
-    assert ["hydra4rec", "0", "50.0%", "0.750", "2.50 [2.40, 2.60]", *shown] in rows_of(text)
+    assert ["hydra4rec", "0", "50.0%", "0.750", "2.50 [2.40, 2.60]", *shown] in rows
+    assert ["most-popular", MISSING, "10.0%", "0.750", "1.50 [1.40, 1.60]", *shown] in rows
 
 
 def test_a_single_target_has_no_standard_error(study: Study) -> None:
@@ -99,7 +109,7 @@ def test_a_single_target_has_no_standard_error(study: Study) -> None:
     assert compared is not None
     single = tuple(replace(row, targets=1, standard_error=None) for row in compared.slices)
     text = section(replace(study, comparison=replace(compared, slices=single)), "Whom a model serves")
-    assert [row for row in rows_of(text) if row[:2] == ["18-90", "1"]]
+    assert ["Model", "3-17, 1 target", "18-90, 1 target"] in rows_of(text)
     assert "±" not in text
 
 

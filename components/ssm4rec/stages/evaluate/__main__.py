@@ -65,7 +65,7 @@ def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel, 
     summary = _summary(dataset, stored.config, options.split, ranking, baselines)
     origin = Origin(dataset, summary.model, summary.seed, summary.split, ids)
     write_ranks(options.ranks, origin, ranking, baselines)
-    write_candidates(options.candidates, origin, ranking)
+    write_candidates(options.candidates, origin, ranking, baselines)
     summary.write(options.metrics)
     return summary
 
