@@ -214,10 +214,10 @@ def _position_prior(run: RankerRun) -> str:
     for state in run.states:
         counts = run.first_place_counts(state)
         best = max(range(len(counts)), key=counts.__getitem__)
-        words.append(f"{RANKER_NAMES[state]} puts {chr(ord('A') + best)} first in {counts[best] / sum(counts):.0%}")
+        words.append(f"{chr(ord('A') + best)} in {counts[best] / sum(counts):.0%} ({RANKER_NAMES[state]})")
     return (
-        f"Liking for letters: with shuffled candidates every letter would come first in about "
-        f"{1 / run.finetuned.candidates:.0%} of the prompts; {listed(words)}."
+        "Liking for letters: with shuffled candidates every letter should come first in about "
+        f"{1 / run.finetuned.candidates:.0%} of the prompts; most often first is {listed(words)}."
     )
 
 
@@ -244,9 +244,9 @@ def trainings(runs: Sequence[RankerRun]) -> str:
         "Retriever": lambda run: escape(run.finetuned.retriever),
         "Profile": lambda run: escape(run.finetuned.profile),
         "Prompts": lambda run: _number(run.finetuned, "prompts"),
-        "of the best weights": lambda run: _number(run.finetuned, "best_prompts"),
+        "Prompts to the best weights": lambda run: _number(run.finetuned, "best_prompts"),
         "Validation NDCG@10, before": _validation_before,
-        "best after": lambda run: _number(run.finetuned, "validation_ndcg_10"),
+        "Validation NDCG@10, best": lambda run: _number(run.finetuned, "validation_ndcg_10"),
         "Tokens per second": lambda run: _number(run.finetuned, "tokens_per_second"),
     }
     parts = ["### Fine-tuning", table_of(runs, tuning, text_columns=3)]

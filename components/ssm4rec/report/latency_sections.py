@@ -87,7 +87,7 @@ def machine_table(latency: Latency) -> str:
         "Property": lambda one: escape(_MACHINE_NAMES.get(one[0], one[0].replace("_", " "))),
         "Value": lambda one: f"{one[1]:,.2f}" if isinstance(one[1], float) else setting_cell(one[1]),
     }
-    return table_of({**settings, **kernels}.items(), columns)
+    return table_of({**settings, **kernels}.items(), columns, text_columns=2)
 
 
 _MODEL_AND_READ: Final[dict[str, Callable[[LatencyResult], str]]] = {
@@ -144,8 +144,9 @@ def _shares(latency: Latency) -> str:
         "Items of a history": lambda one: f"{one.mean_length:,.1f}",
         "Weights, KiB": lambda one: _kibibytes(one.weight_bytes),
         "State of a user, KiB": lambda one: _kibibytes(one.state_bytes),
-        "Working memory of a request, KiB": lambda one: _kibibytes(one.working_bytes),
     }
+    if any(one.working_bytes is not None for one in latency.of_users()):  # known of GPUs alone
+        columns["Working memory of a request, KiB"] = lambda one: _kibibytes(one.working_bytes)
     return table_of(latency.of_users(), columns, text_columns=2)
 
 

@@ -49,7 +49,7 @@ def sources(manifest: dict[str, Any]) -> str:
 def key_values(title: str, settings: dict[str, Any]) -> str:
     """Return a JSON object as a table of two columns."""
     rows = [[escape(key.replace("_", " ")), setting_cell(value)] for key, value in settings.items()]
-    return table([title, "Value"], rows)
+    return table([title, "Value"], rows, text_columns=2)
 
 
 def recipes(recommenders: Recommenders, *, shared: bool) -> str:
@@ -61,7 +61,7 @@ def recipes(recommenders: Recommenders, *, shared: bool) -> str:
         if (len(set(values)) == 1) == shared:
             rows.append([escape(name), *(values[:1] if shared else values)])
     header = ["Setting", "All models"] if shared else ["Setting", *map(escape, flat)]
-    return table(header, rows) if rows else ""
+    return table(header, rows, text_columns=len(header)) if rows else ""
 
 
 def recipe_tables(recommenders: Recommenders, differing: str) -> list[str]:

@@ -87,7 +87,7 @@ def test_what_leaks_and_where_the_cuts_are(builder: StudyBuilder) -> None:
     assert "99.1% of the 6,040 test users" in text
     assert "47% of all training events are later" in text
     assert "Training ends before 1998-03-06 19:58 UTC, the test begins at 1998-03-31 21:36 UTC." in text
-    assert "600 test users of 6,040, where leave-one-out has 6,040" in text
+    assert "before and after the start of the test are test users: 600 of 6,040, where leave-one-out has 6,040" in text
     assert "Every event of a user from then on is a target" in text
     assert "draw whole users with all their targets" in text
     assert "8 targets of 70,000 are items that training never saw" in text

@@ -37,9 +37,10 @@ def test_names_the_best_in_each_protocol_next_to_most_popular(builder: StudyBuil
 def test_says_how_sure_the_best_is(builder: StudyBuilder) -> None:
     evaluations = [builder.evaluation("sasrec", value=0.10), builder.evaluation("mamba4rec", value=0.12)]
     study = replace(builder.study(*evaluations), comparison=comparison())
-    assert "Against the next, sasrec: significantly better, NDCG@10 +0.0200 [+0.0100, +0.0300]" in bullets_of(study)[0]
+    assert "Its lead over the next, sasrec: significant, NDCG@10 +0.0200 [+0.0100, +0.0300]" in bullets_of(study)[0]
+    assert "would find with a chance of 80%" in head(study).markdown
     unsure = replace(study, comparison=comparison(p_holm=0.2))
-    assert "Against the next, sasrec: not significant (MDE 0.0140), NDCG@10 +0.0200" in bullets_of(unsure)[0]
+    assert "Its lead over the next, sasrec: not significant (MDE 0.0140), NDCG@10 +0.0200" in bullets_of(unsure)[0]
 
 
 @pytest.mark.parametrize(
@@ -73,14 +74,17 @@ def test_champion_is_the_best_by_validation(builder: StudyBuilder) -> None:
     made = builder.evaluation("sasrec", value=0.1)
     validated = replace(made, training={**made.training, "validation_ndcg@10": 0.9})
     line = bullets_of(builder.study(validated, builder.evaluation("mamba4rec", value=0.3)))[2]
-    assert line.startswith("- Registered as ssm4rec-ml-1m: **sasrec seed 0**, the best by validation NDCG@10 (0.9000")
-    assert line.endswith("`mlflow models serve --env-manager local -p 5001 -m` models:/ssm4rec-ml-1m@champion.")
+    assert line.startswith("- **To be served**: **sasrec seed 0**, the best by validation NDCG@10 (0.9000")
+    assert "registered in MLflow as ssm4rec-ml-1m." in line
+    assert "`mlflow models serve -m models:/ssm4rec-ml-1m@champion --env-manager local -p 5001`" in line
 
 
 def test_smoke_never_becomes_the_champion_and_says_nothing(builder: StudyBuilder) -> None:
     *_, champion, unsaid = bullets_of(builder.study(builder.evaluation(profile="smoke")))
     assert "profile smoke never becomes the champion" in champion
-    assert "cannot say anything about the models: profile smoke trains for seconds" in unsaid
+    assert "cannot say** anything about the models: profile smoke trains for seconds" in unsaid
+    *_, unsaid = bullets_of(builder.study(builder.evaluation(profile="quick")))
+    assert "cannot say** what the models reach when they are tuned and trained longer" in unsaid
 
 
 def test_three_seeds_that_were_compared_leave_nothing_unsaid(builder: StudyBuilder) -> None:

@@ -143,7 +143,7 @@ def test_verdict_follows_the_numbers(models: LanguageModels) -> None:
 def test_the_liking_for_letters_is_told(builder: StudyBuilder, models: LanguageModels) -> None:
     text = section(replace(builder.study(builder.evaluation()), language_models=models), "LlamaRec: wheel")
     # Places 0, 1, 2 in turn over 40 users: A comes first 14 times.
-    assert "base, as it came puts A first in 35%" in text
+    assert "most often first is A in 35% (base, as it came)" in text
     assert "about 5% of the prompts" in text
 
 

@@ -13,7 +13,9 @@ from ssm4rec.report.recommenders import gather_recommenders
 from ssm4rec.studies.comparative.figures import learning_curves
 from ssm4rec.studies.comparative.report import make_report
 from ssm4rec.studies.comparative.study import study_of
+from tests.report.measured_study import SECONDS, comparison
 
+PAIRED = ("unmasked: NDCG@10", "unmasked: HIT@10", "masked: NDCG@10", "masked: HIT@10")
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 TITLES = [
     "In short",
@@ -94,6 +96,20 @@ def test_contents_lead_to_every_section(study):
     assert links == [f"#{anchor}" for anchor in anchors]
     assert len(set(anchors)) == len(TITLES)
     assert "before-reading-the-numbers" in anchors
+
+
+def test_contents_and_pair_tables_are_folded_and_printed_whole(builder):
+    study = builder.study(*(builder.evaluation(model) for model in SECONDS))
+    page = both(replace(study, comparison=comparison()))[0]
+    folded = re.findall(r"<details>\n<summary>(.*?)</summary>\n(<\w+)", page)
+    assert [title for title, _ in folded] == ["Contents", *(f"History {kind} of every pair" for kind in PAIRED)]
+    assert {inside for _, inside in folded} == {"<ol", "<table"}
+    screen, printed = page.split("@media print {")
+    opened = "details::details-content { content-visibility: visible; block-size: auto; }"
+    assert opened in printed
+    assert f"@supports selector(::details-content) {{\n    nav summary {{ display: none; }}\n    nav {opened}" in screen
+    assert "(prefers-color-scheme: dark)" not in printed
+    assert "@media screen and (prefers-color-scheme: dark)" in screen
 
 
 def test_head_says_what_made_it(study):

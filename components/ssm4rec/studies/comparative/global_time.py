@@ -59,8 +59,8 @@ def _cuts(study: Study, again: Study) -> str:
     split, evaluation = again.manifest["split"], again.trainings[0]
     unseen = split["test_targets_unseen_in_training"]
     return (
-        f"{time_split(split)} Only users with events on "
-        f"both sides of that moment have both: {plural(evaluation.users, 'test user')} of "
+        f"{time_split(split)} Only users with events before and after the start of the test are test users: "
+        f"{evaluation.users:,} of "
         f"{again.manifest['counts']['users']:,}, where leave-one-out has {study.trainings[0].users:,}; all "
         f"{plural(evaluation.items, 'item')} are ranked, as there. Training has "
         f"{split['training_interactions']:,} interactions instead of "

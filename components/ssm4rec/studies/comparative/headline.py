@@ -11,7 +11,8 @@ from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural
 from ssm4rec.studies.comparative.findings import SEEDS_FOR_A_SPREAD
 from ssm4rec.studies.comparative.study import Study
 
-_PROTOCOL_WORDS: Final = {UNMASKED: "History unmasked (the paper's protocol)", MASKED: "History masked"}
+_PROTOCOL_WORDS: Final = {UNMASKED: "**History unmasked** (the paper's protocol)", MASKED: "**History masked**"}
+_QUICK: Final = "quick"
 
 
 def headline_section(study: Study, further: list[str]) -> Section:
@@ -26,6 +27,11 @@ def headline_section(study: Study, further: list[str]) -> Section:
         f"({study.split} split), every model ranked all {plural(first.items, 'item')} by how likely each is the next. "
         f"{_repeat_terms(study)}"
     )
+    if study.comparison:
+        text += (
+            " Brackets hold 95% intervals over users. MDE, the minimum detectable effect: the smallest true difference "
+            f"that a test on these users would find with a chance of {study.comparison.power:.0%}."
+        )
     lines = [*(_best(study, protocol) for protocol in PROTOCOLS), _champion(study), *_unsaid(study), *further]
     return Section("In short", f"{text}\n\n{bullets(lines)}", (_picture(study),))
 
@@ -93,8 +99,8 @@ def _how_sure(study: Study, ordered: list[str], protocol: str) -> str:
         difference = row.difference.reversed()
     else:
         return ""
-    verdict = difference.verdict("significantly better", "significantly worse")
-    return f" Against the next, {escape(second)}: {verdict}, NDCG@10 {difference.stated()}."
+    verdict = difference.verdict("significant", "significantly negative")
+    return f" Its lead over the next, {escape(second)}: {verdict}, NDCG@10 {difference.stated()}."
 
 
 def _not_beaten(study: Study, protocol: str) -> str:
@@ -111,14 +117,18 @@ def _not_beaten(study: Study, protocol: str) -> str:
 def _champion(study: Study) -> str:
     """Say which training is registered for serving, by the rule of ``registry/champion.py``."""
     chosen = min(study.trainings, key=lambda one: (-one.training["validation_ndcg@10"], one.model, one.seed))
-    name = f"ssm4rec-{study.manifest['dataset']}"
-    served = f"serve it with `mlflow models serve --env-manager local -p 5001 -m` models:/{escape(name)}@champion"
+    name = escape(f"ssm4rec-{study.manifest['dataset']}")
+    served = (
+        "It becomes the champion unless an earlier one was better on the same data (the run's last lines say which); "
+        f"with MLFLOW_TRACKING_URI set to the store, `mlflow models serve -m models:/{name}@champion --env-manager "
+        "local -p 5001` serves the champion."
+    )
     if chosen.profile == "smoke":
-        served = "one of profile smoke never becomes the champion that is served"
+        served = "One of profile smoke never becomes the champion that is served."
     return (
-        f"Registered as {escape(name)}: **{escape(chosen.model)} seed {chosen.seed}**, the best by validation NDCG@10 "
-        f"({chosen.training['validation_ndcg@10']:.4f}, history unmasked); test targets decide nothing. It becomes the "
-        f"champion unless an earlier one was better on the same data, which a run's last lines say; {served}."
+        f"**To be served**: **{escape(chosen.model)} seed {chosen.seed}**, the best by validation NDCG@10 "
+        f"({chosen.training['validation_ndcg@10']:.4f}, history unmasked; test targets decide nothing), registered in "
+        f"MLflow as {name}. {served}"
     )
 
 
@@ -127,11 +137,13 @@ def _unsaid(study: Study) -> list[str]:
     reasons = []
     if any(summary.profile == "smoke" for summary in study.models.values()):
         reasons.append("anything about the models: profile smoke trains for seconds")
+    if any(summary.profile == _QUICK for summary in study.models.values()):
+        reasons.append("what the models reach when they are tuned and trained longer: profile quick trains for minutes")
     if any(len(study.seeds(model)) < SEEDS_FOR_A_SPREAD for model in study.models):
-        reasons.append("how the numbers vary between trainings: fewer than three seeds, so every verdict is of these")
+        reasons.append("how numbers vary between trainings: fewer than three seeds, so verdicts are of these trainings")
     if not study.comparison:
         reasons.append("how sure the differences are: the models were not compared user by user")
-    return [f"This run cannot say {'; nor '.join(reasons)}."] if reasons else []
+    return [f"**This run cannot say** {'; nor '.join(reasons)}."] if reasons else []
 
 
 def _repeat_terms(study: Study) -> str:

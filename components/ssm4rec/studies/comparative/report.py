@@ -77,11 +77,14 @@ def make_report(study: Study) -> Report:
 
 def _definitions(study: Study) -> str:
     share = study.manifest["event_order"]["targets_that_repeat"]
-    return (
-        f"{_PROTOCOL_NOTES}\n- **Repeated targets.** {share:.1%} of the test targets here are an item that the user "
-        f"had before. With the history masked they count as missed, so that no HIT can be above {1 - share:.1%} there: "
-        "those numbers say how well new items are found."
-    )
+    repeated = "No test target here is an item that the user had before."
+    if share:
+        repeated = (
+            f"{share:.1%} of the test targets here are an item that the user had before. With the history masked they "
+            f"count as missed, so that no HIT can be above {1 - share:.1%} there: those numbers say how well new items "
+            "are found."
+        )
+    return f"{_PROTOCOL_NOTES}\n- **Repeated targets.** {repeated}"
 
 
 def _comparison(study: Study, paper: PaperTable | None) -> Section:
