@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 from ssm4rec.runtime.addresses import public_text
+from ssm4rec.runtime.collection import collect_from_here
 from ssm4rec.runtime.errors import InputError, one_line, printable, reason
 from ssm4rec.runtime.signals import Ended, end_process, end_with_parent, ended_by_signals, how_it_ended
 from ssm4rec.settings.outputs import check_paths
@@ -225,6 +226,7 @@ def run_stage(parser: StageParser, run: Callable[[Any], None], arguments: Sequen
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     sys.excepthook = _show_bug
+    collect_from_here()
     try:
         options = parser.parse_args(arguments)
         parser.check_paths(options)
