@@ -4,7 +4,11 @@ A cluster's shared volume is named when a pipeline is compiled (``make compile V
 finds it at ``/cache``, where downloads and checkpoints outlive a pod. Without one nothing is mounted.
 """
 
+import inspect
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -89,6 +93,28 @@ PLACES: Final = {
 """Of every stage; a study may say otherwise."""
 
 
+@contextmanager
+def _short_stack() -> Iterator[None]:
+    """Give kfp only what it reads of ``inspect.stack()``, its caller's name: 5/6 of the time to compile were the rest.
+
+    ``stack`` reads the sources of all callers, for each property of a task that is set (kfp 2.17.0,
+    kfp/dsl/pipeline_task.py:389).
+    """
+
+    def stack() -> list[inspect.FrameInfo]:
+        frames = [sys._getframe(1), sys._getframe(2)]
+        return [inspect.FrameInfo(one, one.f_code.co_filename, one.f_lineno, one.f_code.co_name, None, None)
+                for one in frames]  # fmt: skip
+
+    whole = inspect.stack
+    inspect.stack = stack  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        inspect.stack = whole
+
+
+@_short_stack()
 def put(task: PipelineTask, place: Place, pool: Any, tolerations: Any, gpus: Any) -> None:
     """Give a task its place.
 

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import yaml
-
-from pipelines.spec import Document, component_of, container_of, read_spec, whole
+from pipelines.spec import Document, component_of, container_of, read_documents, read_spec, whole
 
 _LONGEST_DEFAULT: Final = 150
 
@@ -28,7 +26,7 @@ the comparative study has a package for each choice of its parts; `make run` and
 
 def picture(compiled: Path) -> str:
     """Return a compiled pipeline's flowchart, in Mermaid's language, below a heading."""
-    spec, platforms = yaml.safe_load_all(compiled.read_text(encoding="utf-8"))
+    spec, platforms = read_documents(compiled)
     executors = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     lines = [*_nodes(spec, executors, spec["root"]["dag"], "    "), *sorted(_edges(spec, spec["root"]["dag"], {}))]
     head = ["", f"## {spec['pipelineInfo']['name']}", "", "```mermaid", "flowchart LR", *lines, "```", ""]

@@ -14,12 +14,17 @@ Document = dict[str, Any]
 
 
 @functools.cache
-def read_spec(package: Path) -> Document:
-    """Return the first document of a compiled file, the pipeline's."""
+def read_documents(package: Path) -> tuple[Document, Document]:
+    """Return both documents of a compiled file: the pipeline's, and what its tasks ask of Kubernetes."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is many times as fast
     with package.open(encoding="utf-8") as file:
-        spec: Document = next(yaml.load_all(file, Loader=loader))
-    return spec
+        spec, platforms = yaml.load_all(file, Loader=loader)
+    return spec, platforms
+
+
+def read_spec(package: Path) -> Document:
+    """Return the first document of a compiled file, the pipeline's."""
+    return read_documents(package)[0]
 
 
 def component_of(spec: Document, task: Document) -> Document:

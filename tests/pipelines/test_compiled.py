@@ -1,5 +1,6 @@
 """The compiled pipelines: up to date, valid, and with nothing left dangling."""
 
+import inspect
 import json
 import os
 import re
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from google.protobuf import json_format
+from kfp import dsl
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -25,14 +26,18 @@ from pipelines.hardware import (
     HUB_VARIABLES,
     OBJECT_STORE_SECRET,
     OBJECT_STORE_VARIABLES,
+    Place,
+    put,
 )
 from pipelines.limits import check_loops
 from pipelines.packages import COMPILED, STAGES
-from pipelines.spec import loops
+from pipelines.spec import loops, read_documents, read_spec
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.images import DEVICE_VARIABLE
 from ssm4rec.settings.command_line import StageParser
 from ssm4rec.settings.flags import StageSettings
+
+Documents = tuple[dict[str, Any], dict[str, Any]]
 
 BY_HAND = {
     "report": {
@@ -50,9 +55,9 @@ BY_HAND = {
 
 
 @pytest.fixture(params=PIPELINES)
-def documents(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+def documents(request: pytest.FixtureRequest) -> Documents:
     """The pipeline spec and the platform spec of a committed file."""
-    return list(yaml.safe_load_all((COMPILED / f"{request.param}.yaml").read_text(encoding="utf-8")))
+    return read_documents(COMPILED / f"{request.param}.yaml")
 
 
 def test_committed_files_are_what_the_source_compiles_to(tmp_path: Path) -> None:
@@ -63,7 +68,7 @@ def test_committed_files_are_what_the_source_compiles_to(tmp_path: Path) -> None
         assert ours == committed
 
 
-def test_documents_are_valid(documents: list[dict[str, Any]]) -> None:
+def test_documents_are_valid(documents: Documents) -> None:
     spec, platforms = documents
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     json_format.ParseDict(platforms, pipeline_spec_pb2.PlatformSpec())
@@ -86,7 +91,7 @@ def tasks_of(spec: dict[str, Any], dag: dict[str, Any]) -> Iterator[tuple[dict[s
         yield task, spec["components"][task["componentRef"]["name"]]
 
 
-def test_every_input_is_passed(documents: list[dict[str, Any]]) -> None:
+def test_every_input_is_passed(documents: Documents) -> None:
     """The backend fails at run time on one that is left out, default or not."""
     spec, _ = documents
     for dag in dags(spec):
@@ -105,7 +110,7 @@ def test_every_input_is_passed(documents: list[dict[str, Any]]) -> None:
                 assert kind == "STRING", "the backend reads resources from texts only"
 
 
-def test_every_reference_resolves(documents: list[dict[str, Any]]) -> None:
+def test_every_reference_resolves(documents: Documents) -> None:
     """The protos accept a task that reads from nowhere; the backend would fail at run time."""
     spec, platforms = documents
     configs = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -133,7 +138,7 @@ def test_every_reference_resolves(documents: list[dict[str, Any]]) -> None:
                 assert selector["outputArtifactKey"] in named(producer["outputDefinitions"], "artifacts")
 
 
-def test_no_loop_is_over_a_list_that_may_be_empty(documents: list[dict[str, Any]]) -> None:
+def test_no_loop_is_over_a_list_that_may_be_empty(documents: Documents) -> None:
     """The backend gives a task that collects a loop's outputs an error if the loop had no iteration.
 
     kubeflow/pipelines 2.17.0, backend/src/v2/driver/resolve.go:752 collects "if iterations > 0", :774 then says that
@@ -151,7 +156,7 @@ def test_no_loop_is_over_a_list_that_may_be_empty(documents: list[dict[str, Any]
     assert len(over_parameters) + len(makers) == len(tasks), "every other loop is over a pipeline's parameter"
 
 
-def test_every_package_of_a_study_has_the_parameters_of_its_parts_only(documents: list[dict[str, Any]]) -> None:
+def test_every_package_of_a_study_has_the_parameters_of_its_parts_only(documents: Documents) -> None:
     spec, _ = documents
     for name in spec["root"]["inputDefinitions"]["parameters"]:
         used = json.dumps([spec["root"]["dag"], spec["components"]])
@@ -169,7 +174,7 @@ def test_every_package_of_a_study_has_the_parameters_of_its_parts_only(documents
     ],
 )
 def test_lists_that_the_backend_would_choke_on_are_refused(change: dict[str, Any], message: str) -> None:
-    spec = next(yaml.safe_load_all((COMPILED / "comparative_study.yaml").read_text(encoding="utf-8")))
+    spec = read_spec(COMPILED / "comparative_study.yaml")
     with pytest.raises(InputError, match=message):
         check_loops(spec, change)
 
@@ -191,7 +196,7 @@ def platform_inputs(config: Any) -> Iterator[str]:
             yield from platform_inputs(value)
 
 
-def executors(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+def executors(documents: Documents) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Name, container and Kubernetes configuration of every executor."""
     spec, platforms = documents
     configs = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -207,8 +212,7 @@ def stage_of(executor: str) -> str:
 def test_every_stage_is_compared() -> None:
     found = set()
     for name in PIPELINES:
-        documents = list(yaml.safe_load_all((COMPILED / f"{name}.yaml").read_text(encoding="utf-8")))
-        found |= {stage_of(executor) for executor, _, _ in executors(documents)}
+        found |= {stage_of(name) for name, _, _ in executors(read_documents(COMPILED / f"{name}.yaml"))}
     assert found == {stage.replace("_", "-") for stage in STAGES}
 
 
@@ -217,7 +221,7 @@ def parser_of(stage: str) -> StageParser:
     return settings.parser()
 
 
-def test_flags_are_those_of_the_stage(documents: list[dict[str, Any]]) -> None:
+def test_flags_are_those_of_the_stage(documents: Documents) -> None:
     for name, container, _ in executors(documents):
         stage = stage_of(name)
         assert container["command"] == ["python", "-m", f"ssm4rec.stages.{stage.replace('-', '_')}"]
@@ -230,7 +234,7 @@ LLM_STAGES = {"finetune-llm", "rank-candidates", "align-llm", "train-generator",
 GPU_STAGES = {"train-recommender", "measure-latency", *LLM_STAGES}
 
 
-def test_gpu_tasks_have_all_they_need_and_no_other_task_has(documents: list[dict[str, Any]]) -> None:
+def test_gpu_tasks_have_all_they_need_and_no_other_task_has(documents: Documents) -> None:
     for name, container, config in executors(documents):
         accelerator = container["resources"].get("accelerator", {})
         assert (
@@ -257,7 +261,7 @@ def test_gpu_tasks_have_all_they_need_and_no_other_task_has(documents: list[dict
             assert {rule["key"] for rule in term["matchExpressions"]} == set(GPU_NODE_LABELS)
 
 
-def test_every_task_has_a_time_limit_resources_retries_and_no_root(documents: list[dict[str, Any]]) -> None:
+def test_every_task_has_a_time_limit_resources_retries_and_no_root(documents: Documents) -> None:
     spec = documents[0]
     for _, container, config in executors(documents):
         assert int(config["activeDeadlineSeconds"]) >= 3600
@@ -277,7 +281,7 @@ NEVER_CACHED = {"measure-latency", "register-champion"}
 """The cache's key knows neither the GPUs nor the registry (kubeflow/pipelines 2.17.0, v2/cacheutils/cache.go:173)."""
 
 
-def test_all_attempts_fit_into_the_window_of_retries(documents: list[dict[str, Any]]) -> None:
+def test_all_attempts_fit_into_the_window_of_retries(documents: Documents) -> None:
     """Argo gives up an attempt at the end of the window, which begins with the first attempt's start.
 
     argoproj/argo-workflows v4.0.5, workflow/controller/operator.go:1028-1040 counts maxDuration from there, waiting
@@ -294,7 +298,7 @@ def test_all_attempts_fit_into_the_window_of_retries(documents: list[dict[str, A
                 assert window > 2 * attempts * longest, "and as long again to wait for nodes"
 
 
-def test_the_pool_is_chosen_at_submission(documents: list[dict[str, Any]]) -> None:
+def test_the_pool_is_chosen_at_submission(documents: Documents) -> None:
     parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
     assert parameters["gpu_pool"]["defaultValue"] == A100_80GB
     assert parameters["gpu_toleration"]["defaultValue"] == GPU_TAINTS
@@ -302,7 +306,7 @@ def test_the_pool_is_chosen_at_submission(documents: list[dict[str, Any]]) -> No
         assert (parameters["gpus"]["defaultValue"], parameters["gpus"]["parameterType"]) == ("1", "STRING")
 
 
-def test_secrets_go_by_reference_and_to_those_who_need_them(documents: list[dict[str, Any]]) -> None:
+def test_secrets_go_by_reference_and_to_those_who_need_them(documents: Documents) -> None:
     """The object store's to what reads data or language models, the hub's to language models, none to the rest."""
     for name, _, config in executors(documents):
         secrets = {secret["secretName"]: secret for secret in config.get("secretAsEnv", [])}
@@ -315,24 +319,40 @@ def test_secrets_go_by_reference_and_to_those_who_need_them(documents: list[dict
         assert given == {*(OBJECT_STORE_VARIABLES if store else ()), *(HUB_VARIABLES if hub else ())}
 
 
-def compiled_with(folder: Path, **settings: str) -> list[dict[str, Any]]:
+PLANTED = {
+    "AWS_ACCESS_KEY_ID": "planted-id",
+    "AWS_SECRET_ACCESS_KEY": "planted-key",
+    "AWS_ENDPOINT_URL_S3": "http://user:planted-password@store",
+    "MLFLOW_TRACKING_PASSWORD": "planted-password",
+    "MLFLOW_TRACKING_URI": "http://user:planted-password@mlflow",
+    "HF_TOKEN": "planted-token",
+}
+
+
+def compile_with(folder: Path, **settings: str) -> Path:
     """Compile in a process of its own: settings are read when the components are imported."""
     command = [sys.executable, "-m", "pipelines.compile", "--folder", str(folder)]
     subprocess.run(command, env={**os.environ, **settings}, check=True, capture_output=True)
-    return list(yaml.safe_load_all((folder / "comparative_study.yaml").read_text(encoding="utf-8")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def with_volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled for a cluster with a volume, by somebody with secrets."""
+    return compile_with(tmp_path_factory.mktemp("compiled"), SSM4REC_VOLUME="team-cache", **PLANTED)
 
 
 def test_a_cluster_without_gpus(tmp_path: Path) -> None:
-    documents = compiled_with(tmp_path, SSM4REC_ACCELERATOR="cpu", SSM4REC_REGISTRY="registry.example.org/team/")
-    for _, container, config in executors(documents):
+    compile_with(tmp_path, SSM4REC_ACCELERATOR="cpu", SSM4REC_REGISTRY="registry.example.org/team/")
+    for _, container, config in executors(read_documents(tmp_path / "comparative_study.yaml")):
         assert re.match(r"registry\.example\.org/team/ssm4rec-(cpu|llm):", container["image"])
         assert "accelerator" not in container["resources"]
         assert "nodeSelector" not in config
         assert DEVICE_VARIABLE not in [one["name"] for one in container.get("env", [])]
 
 
-def test_a_volume_is_mounted_everywhere_and_holds_downloads_and_checkpoints(tmp_path: Path) -> None:
-    documents = compiled_with(tmp_path, SSM4REC_VOLUME="team-cache")
+def test_a_volume_is_mounted_everywhere_and_holds_downloads_and_checkpoints(with_volume: Path) -> None:
+    documents = read_documents(with_volume / "comparative_study.yaml")
     for _, _, config in executors(documents):
         (mount,) = config["pvcMount"]
         assert (mount["constant"], mount["mountPath"]) == ("team-cache", "/cache")
@@ -341,15 +361,20 @@ def test_a_volume_is_mounted_everywhere_and_holds_downloads_and_checkpoints(tmp_
     assert parameters["checkpoint_dir"]["defaultValue"] == "/cache/checkpoints"
 
 
-def test_no_secret_of_the_environment_is_compiled_in(tmp_path: Path) -> None:
-    planted = {
-        "AWS_ACCESS_KEY_ID": "planted-id",
-        "AWS_SECRET_ACCESS_KEY": "planted-key",
-        "AWS_ENDPOINT_URL_S3": "http://user:planted-password@store",
-        "MLFLOW_TRACKING_PASSWORD": "planted-password",
-        "MLFLOW_TRACKING_URI": "http://user:planted-password@mlflow",
-        "HF_TOKEN": "planted-token",
-    }
-    compiled_with(tmp_path, **planted)
-    for path in tmp_path.iterdir():
+def test_no_secret_of_the_environment_is_compiled_in(with_volume: Path) -> None:
+    compiled = list(with_volume.iterdir())
+    assert len(compiled) > len(PIPELINES)
+    for path in compiled:
         assert "planted" not in path.read_text(encoding="utf-8")
+
+
+def test_kfp_names_what_it_refuses_and_the_stack_is_whole_again() -> None:
+    """While a task is given its place, kfp gets its caller's name from ``inspect.stack()``, and no more."""
+    whole = inspect.stack
+
+    def arranged() -> None:
+        put(dsl.importer("s3://bucket/data", dsl.Dataset), Place(hours=1), {}, [], "1")
+
+    with pytest.raises(ValueError, match=r"^set_cpu_request can only be used on single-step"):
+        dsl.pipeline(arranged)
+    assert inspect.stack is whole
