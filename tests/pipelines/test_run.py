@@ -93,11 +93,11 @@ def test_whole_study(
         "latency ml-100k cpu",
         "register ml-100k",
         "report comparative ml-100k",
-        *(f"{model} ml-100k seed {seed}: {stage}" for stage in ("train", "evaluate")
+        *(f"{model} seed {seed}, ml-100k: {stage}" for stage in ("train", "evaluate")
           for model in ("sasrec", "2mamba4rec") for seed in (0, 1)),
-        *(f"sasrec ml-100k global-time seed 0: {stage}" for stage in ("train", "evaluate")),
+        *(f"sasrec seed 0, ml-100k global-time: {stage}" for stage in ("train", "evaluate")),
     }  # fmt: skip
-    evaluated = children["sasrec ml-100k seed 1: evaluate"]
+    evaluated = children["sasrec seed 1, ml-100k: evaluate"]
     wanted = ("sasrec", 1, "masked", "ndcg@10")
     (value,) = [row["value"] for row in rows if (row["model"], row["seed"], row["protocol"], row["metric"]) == wanted]
     assert evaluated.data.metrics["masked/ndcg_at_10"] == value
@@ -105,9 +105,9 @@ def test_whole_study(
         entry.path for entry in client.list_artifacts(children["report comparative ml-100k"].info.run_id, "figures")
     }
     assert {"figures/train_loss.png", "figures/train_loss.csv"} <= figures
-    later = children["sasrec ml-100k global-time seed 0: evaluate"]
+    later = children["sasrec seed 0, ml-100k global-time: evaluate"]
     assert (later.data.params["splitting"], later.data.params["event_order"]) == ("global-time", "exact")
-    of_best = children["sasrec ml-100k global-time seed 0: train"].data.metrics["best_validation_ndcg_10"]
+    of_best = children["sasrec seed 0, ml-100k global-time: train"].data.metrics["best_validation_ndcg_10"]
     assert of_best == trained["training"]["validation_ndcg@10"]
     study_page = f"#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/artifacts"
     assert study_page in champion.description

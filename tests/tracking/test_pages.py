@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name, raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{before}/mlflow.db")
         start_study("study", {"stage": "study"})[0].finish("FINISHED")
-        with tracked_task("sasrec toy seed 0: evaluate", {"stage": "evaluate"}) as tracker:
+        with tracked_task("sasrec seed 0, toy: evaluate", {"stage": "evaluate"}) as tracker:
             tracker.artifact(before / "note.txt")
         shutil.copytree(before, folder)
         yield folder

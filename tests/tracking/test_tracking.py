@@ -78,7 +78,7 @@ def test_tasks_nest_in_the_study_and_keep_everything(
     assert run.data.tags["mlflow.parentRunId"] == variables["MLFLOW_PARENT_RUN_ID"]
     assert (run.data.tags["version"], run.data.tags["commit"]) == (__version__, revision())
     view = store.get_experiment(run.info.experiment_id).tags["mlflow.sharedViewState.ssm4rec"]
-    assert json.loads(view)["searchFilter"] == "tags.stage = 'evaluate'"
+    assert json.loads(view)["searchFilter"] == "tags.stage = 'evaluate' and tags.split = 'test'"
     history = store.get_metric_history(run.info.run_id, "ndcg_at_10")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
     assert run.inputs.dataset_inputs[0].dataset.name == "toy"

@@ -124,9 +124,9 @@ def data_labels(manifest: dict[str, Any]) -> dict[str, str]:
 
 
 def run_name(model: str, manifest: dict[str, Any], seed: int, stage: str, label: str = "") -> str:
-    """Return what a tracked run of a model is called: what differs first.
+    """Return what a tracked run of a model is called: what differs first, since MLflow shows some twenty letters.
 
     >>> run_name("sasrec", {"dataset": "ml-1m", "split": {"name": "global-time"}}, 0, "train", "window50")
-    'sasrec window50 ml-1m global-time seed 0: train'
+    'sasrec window50 seed 0, ml-1m global-time: train'
     """
-    return f"{' '.join(filter(None, (model, label, display_name(manifest))))} seed {seed}: {stage}"
+    return f"{' '.join(filter(None, (model, label)))} seed {seed}, {display_name(manifest)}: {stage}"

@@ -11,11 +11,13 @@ kept as a file.
 """
 
 from ssm4rec.tracking.experiment import page_address
+from ssm4rec.tracking.names import RECIPE
 from ssm4rec.tracking.registration import Registration
 from ssm4rec.tracking.runs import end_task, finished, start_study, start_task, tracked_task
 from ssm4rec.tracking.tracker import Tracker
 
 __all__ = [
+    "RECIPE",
     "Registration",
     "Tracker",
     "end_task",

@@ -1,4 +1,4 @@
-"""The experiment that the runs are in, and the page of it that people want: evaluations, the best first.
+"""The experiment that the runs are in, and the page of it that people want: test results, the best first.
 
 MLflow 3.17.2 opens a page of traces of language models unless told otherwise, and keeps a view (filter, order, columns)
 that someone shared as a tag of the experiment, which the page's address names.
@@ -17,7 +17,7 @@ ARTIFACTS: Final = "mlflow-artifacts"
 """The folder of the artifacts, next to an SQLite store."""
 
 _VIEW: Final = {
-    "searchFilter": "tags.stage = 'evaluate'",
+    "searchFilter": "tags.stage = 'evaluate' and tags.split = 'test'",
     "orderByKey": "metrics.`unmasked/ndcg_at_10`",
     "orderByAsc": False,
     "selectedColumns": [

@@ -8,6 +8,10 @@ from ssm4rec import __version__
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.images import revision
 
+RECIPE: Final = "with"
+"""How the parameters of a recipe begin, ``with.training.epochs``. MLflow's pages list parameters by name, and its
+compare page draws the first three that differ: model, seed and splitting come before this."""
+
 LONGEST_NAME: Final = 250
 LONGEST_SETTING: Final = 6000
 LONGEST_TAG: Final = 8000

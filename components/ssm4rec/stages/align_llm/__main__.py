@@ -23,7 +23,7 @@ from ssm4rec.runtime.files import cache_folder, held_by_this_process
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.align_llm.settings import Settings
-from ssm4rec.tracking import tracked_task
+from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
 from ssm4rec.training.device import choose_device
 
@@ -47,7 +47,7 @@ def run(options: Settings) -> None:
     name = run_name(tuned.source, manifest, options.seed, "align")
     with tracked_task(name, tags) as tracker:
         described = {"profile": options.profile, "source": tuned.source, "align": asdict(settings)}
-        tracker.settings({**labels, "recipe": described, "computed": {"device": device.type}})
+        tracker.settings({**labels, RECIPE: described, "computed": {"device": device.type}})
         tracker.dataset(manifest, "preferences")
 
         def track(point: Point) -> None:

@@ -17,7 +17,7 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.evaluate.settings import Settings
-from ssm4rec.tracking import tracked_task
+from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.device import choose_device
 from ssm4rec.training.model_folder import StoredModel, read_model
 
@@ -38,13 +38,17 @@ def run(options: Settings) -> None:
     labels = {name: str(config[name]) for name in ("model", "seed", "profile")}
     manifest = read_manifest(options.dataset_dir)
     labels |= data_labels(manifest)
-    name = run_name(config["model"], manifest, config["seed"], "evaluate", config.get("label", ""))
+    stage = "evaluate" if options.split == "test" else f"evaluate on {options.split}"
+    name = run_name(config["model"], manifest, config["seed"], stage, config.get("label", ""))
     with tracked_task(name, {"stage": "evaluate", "split": options.split, **labels}) as tracker:
+        named = {"label": config["label"]} if config.get("label") else {}
         protocol = f"all items ranked, history {' and '.join(PROTOCOLS)}"
-        tracker.settings({**labels, "label": config.get("label", ""), "protocol": protocol, "recipe": config["recipe"]})
+        tracker.settings({**labels, **named, "protocol": protocol, RECIPE: config["recipe"]})
         tracker.dataset(manifest, options.split)
         summary = _evaluate(options, dataset, stored, by_time=manifest["split"]["name"] == GLOBAL_TIME)
-        tracker.metrics({_shown_name(row): row.value for row in summary.rows})
+        # MLflow's compare page draws the metric that it was told first.
+        rows = sorted(summary.rows, key=lambda row: (row.model != config["model"], row.metric != "ndcg@10"))
+        tracker.metrics({_shown_name(row): row.value for row in rows})
         tracker.text("metrics.json", options.metrics.read_text(encoding="utf-8"))
     shown = {_shown_name(row): row.value for row in summary.rows if row.metric.endswith("@10")}
     write_executor_output(options.executor_input, {"shown": {**shown}})
@@ -71,8 +75,8 @@ def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel, 
 
 
 def _shown_name(row: ResultRow) -> str:
-    """Name a number for the KFP UI and MLflow, where model and seed are known from the task."""
-    owner = f"{row.model}/" if row.model in TIME_BASELINES else ""
+    """Name a number for the KFP UI and MLflow, where model and seed are known from the task: its own come first."""
+    owner = f"versus/{row.model}/" if row.model in TIME_BASELINES else ""
     return f"{owner}{row.protocol}/{row.metric}"
 
 

@@ -25,7 +25,7 @@ from ssm4rec.runtime.files import cache_folder, held_by_this_process
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.finetune_llm.settings import Settings
-from ssm4rec.tracking import tracked_task
+from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
 from ssm4rec.training.device import choose_device
 
@@ -51,7 +51,7 @@ def run(options: Settings) -> None:
     name = run_name(recipe.source, manifest, options.seed, "finetune")
     with tracked_task(name, tags) as tracker:
         described = {"profile": options.profile, **asdict(recipe)}
-        tracker.settings({**labels, "recipe": described, "computed": {"device": device.type}})
+        tracker.settings({**labels, RECIPE: described, "computed": {"device": device.type}})
         tracker.dataset(manifest, "training")
 
         def track(point: Point) -> None:

@@ -38,7 +38,7 @@ from ssm4rec.runtime.files import cache_folder
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.rank_candidates.settings import Settings
-from ssm4rec.tracking import tracked_task
+from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.device import choose_device
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def run(options: Settings) -> None:
     tags = {"stage": "rank-candidates", "split": split, "seed": str(facts.seed), **labels}
     with tracked_task(name, tags) as tracker:
         ranked = {"ranker_seed": facts.seed, "ranked_users": len(task.users)}
-        tracker.settings({**labels, **ranked, "recipe": facts.recipe})
+        tracker.settings({**labels, **ranked, RECIPE: facts.recipe})
         tracker.dataset(manifest, split)
         ranker = load_ranker(facts, options.adapter_dir, cache_folder(options.cache_dir), device)
         check_source_unchanged(options.language_model_version, facts.source)

@@ -14,7 +14,7 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.register_champion.settings import Settings
-from ssm4rec.tracking import Registration, tracked_task
+from ssm4rec.tracking import RECIPE, Registration, tracked_task
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def run(options: Settings) -> None:
     write_mlflow_model(options.champion_dir, champion.folder, options.dataset_dir, tags)
     dataset = manifest["dataset"]
     with tracked_task(f"register {dataset}", {"stage": "register_champion", "dataset": dataset}) as tracker:
-        tracker.settings({**tags, "recipe": champion.config["recipe"]})
+        tracker.settings({**tags, RECIPE: champion.config["recipe"]})
         tracker.dataset(manifest, "validation")
         tracker.metrics({f"validation/{one.label}/ndcg@10": one.validation for one in contenders})
         succeeds = functools.partial(takes_over, tags, replace=options.replace_champion)

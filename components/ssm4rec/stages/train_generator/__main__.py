@@ -20,7 +20,7 @@ from ssm4rec.runtime.files import cache_folder, held_by_this_process
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.train_generator.settings import Settings
-from ssm4rec.tracking import tracked_task
+from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
 from ssm4rec.training.device import choose_device
 from ssm4rec.training.distributed import Distributed, choose_precision
@@ -55,7 +55,7 @@ def run(options: Settings) -> None:
     with tracked_task(name, tags) as tracker, memory_advice(_SMALLER):
         computed = {"device": device.type, "precision": distributed.precision}
         described = {"profile": options.profile, **asdict(recipe)}
-        tracker.settings({**labels, "recipe": described, "computed": computed})
+        tracker.settings({**labels, RECIPE: described, "computed": computed})
         tracker.dataset(manifest, "training")
 
         def track(point: Point) -> None:

@@ -17,7 +17,7 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import held_by_this_process
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.train_recommender.settings import Settings
-from ssm4rec.tracking import tracked_task
+from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.device import choose_device, choose_kernels
 from ssm4rec.training.distributed import Distributed, choose_precision, is_one_of_several, process_group, run_processes
 from ssm4rec.training.epochs import EpochRow, learning_curve
@@ -83,7 +83,7 @@ def _train_and_write(options: Settings, task: Task[Recipe], distributed: Distrib
             {
                 **labels,
                 "validation_protocol": UNMASKED,
-                "recipe": {"profile": options.profile, **asdict(task.recipe)},
+                RECIPE: {"profile": options.profile, **asdict(task.recipe)},
                 "computed": computed,
             }
         )
