@@ -61,6 +61,7 @@ def _picture(study: Study) -> Figure:
                     capsize=2,
                     markersize=5,
                     linewidth=1.2,
+                    clip_on=False,  # a mark at 0 is whole
                 )
                 figure.rows.append((name, protocol, *cells(mean)))
             figure.axes.axvline(_mean(study, MOST_POPULAR, protocol), color=INK, linewidth=0.8, linestyle=":")
