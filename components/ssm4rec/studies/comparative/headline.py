@@ -27,6 +27,8 @@ def headline_section(study: Study, further: list[str]) -> Section:
         f"({study.split} split), every model ranked all {plural(first.items, 'item')} by how likely each is the next. "
         f"{_repeat_terms(study)}"
     )
+    if any(len(study.seeds(model)) > 1 for model in study.models):
+        text += " A ± is the standard deviation over seeds."
     if study.comparison:
         text += (
             " Brackets hold 95% intervals over users. MDE, the minimum detectable effect: the smallest true difference "
