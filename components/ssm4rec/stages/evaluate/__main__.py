@@ -47,8 +47,8 @@ def run(options: Settings) -> None:
         tracker.dataset(manifest, options.split)
         summary = _evaluate(options, dataset, stored, by_time=manifest["split"]["name"] == GLOBAL_TIME)
         # MLflow's compare page draws the metric that it was told first.
-        rows = sorted(summary.rows, key=lambda row: (row.model != config["model"], row.metric != "ndcg@10"))
-        tracker.metrics({_shown_name(row): row.value for row in rows})
+        own_first = sorted(summary.rows, key=lambda row: (row.model != config["model"], row.metric != "ndcg@10"))
+        tracker.metrics({_shown_name(row): row.value for row in own_first})
         tracker.text("metrics.json", options.metrics.read_text(encoding="utf-8"))
     shown = {_shown_name(row): row.value for row in summary.rows if row.metric.endswith("@10")}
     write_executor_output(options.executor_input, {"shown": {**shown}})
