@@ -1,5 +1,7 @@
 """What tests of several folders share: data sets made by hand, refusals, tiny language models, a real S3 store."""
 
+import atexit
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,16 @@ Refusal = Callable[..., str]
 # Under nohup, or in the background of a script, these are ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# As programs do (ssm4rec/runtime/collection.py): the modules that the tests import stay to the end of the process.
+gc.disable()
+atexit.register(gc.freeze)
+
+
+def pytest_collection_finish() -> None:
+    """Collect what the tests make, and leave out what they have imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
