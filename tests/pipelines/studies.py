@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from pipelines.packages import COMPILED
 from pipelines.spec import read_spec
+from tests.mlflow_stores import new_store
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,11 +20,16 @@ ROOT = Path(__file__).parents[2]
 def run_study(
     folder: Path, *flags: str, study: str = "comparative", variables: Mapping[str, str] = MappingProxyType({})
 ) -> subprocess.CompletedProcess[str]:
-    """Run a study in an empty folder, as ``make run`` does in the repository's."""
+    """Run a study in an empty folder, as ``make run`` does in the repository's.
+
+    Its store of runs is there, as after an earlier study; tests/pipelines/test_ending.py has studies that make it.
+    """
     hidden = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "components")]), "OMP_NUM_THREADS": "1"}
     environment |= variables
+    if "MLFLOW_TRACKING_URI" not in variables and not (store := folder / "runs/mlflow.db").exists():
+        new_store(store)
     parts = []
     if study == "comparative":
         parts = ["--llm", "none", "--latency-samples", "5", "--latency-users", "20", "--latency-batches", "1,8"]

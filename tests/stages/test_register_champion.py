@@ -14,6 +14,7 @@ from ssm4rec.stages.register_champion.settings import Settings
 from ssm4rec.tracking import start_study, start_task
 from tests.conftest import Refusal
 from tests.datasets import write_dataset_folder, write_items
+from tests.mlflow_stores import new_store
 from tests.seaweed import free_ports
 from tests.trained_models import write_random_model
 
@@ -45,7 +46,7 @@ def store(folder: Path) -> Iterator[dict[str, str]]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
             patch.delenv(name, raising=False)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", new_store(folder / "mlflow.db"))
         _, study = start_study("study", {})
         yield study
 

@@ -22,6 +22,7 @@ from ssm4rec.stages.register_champion.settings import Settings
 from ssm4rec.tracking import start_study, start_task
 from ssm4rec.training.model_folder import read_model
 from tests.datasets import write_dataset_folder, write_items
+from tests.mlflow_stores import new_store
 from tests.seaweed import free_ports
 from tests.trained_models import write_random_model
 
@@ -94,7 +95,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
             patch.delenv(name, raising=False)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", new_store(folder / "mlflow.db"))
         _, study = start_study("study", {})
         for name, value in start_task("register", study).items():
             patch.setenv(name, value)

@@ -13,6 +13,7 @@ import requests
 from mlflow import MlflowClient
 
 from ssm4rec.tracking import start_study, tracked_task
+from tests.mlflow_stores import new_store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of MLflow's own store
 
@@ -26,7 +27,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
             patch.delenv(name, raising=False)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{before}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", new_store(before / "mlflow.db"))
         start_study("study", {"stage": "study"})[0].finish("FINISHED")
         with tracked_task("sasrec seed 0, toy: evaluate", {"stage": "evaluate"}) as tracker:
             tracker.artifact(before / "note.txt")

@@ -24,6 +24,7 @@ from ssm4rec import __version__
 from ssm4rec.runtime.images import revision
 from ssm4rec.tracking import end_task, finished, start_study, start_task, tracked_task
 from tests.mlflow_server import mlflow_server
+from tests.mlflow_stores import new_store
 
 MANIFEST = {
     "dataset": "toy",
@@ -36,7 +37,7 @@ MANIFEST = {
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path / "mlflow.db")
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
