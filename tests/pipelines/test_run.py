@@ -259,9 +259,6 @@ def test_failing_stage_shows_its_own_error(tmp_path: Path) -> None:
             ["--models", "gru4rec"],
             "--models gru4rec: unknown; choose from sasrec, mamba4rec, 2mamba4rec, hydra4rec, lrurec",
         ),
-        (["--profile", "huge"], "--profile huge: unknown; choose from smoke, quick, llm-small, paper, best"),
-        (["--seeds", "a"], "--seeds a: write a whole number"),
-        (["--source", "nowhere.zip"], "nowhere.zip: no such file; check --source"),
         (["--dataset", "events", "--source", "x.csv", "--name", "a b"], "--name 'a b': use letters, digits"),
     ],
 )

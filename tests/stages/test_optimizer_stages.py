@@ -9,7 +9,10 @@ import pyarrow.parquet
 import pytest
 
 from ssm4rec.artifacts.curve import write_curve
+from ssm4rec.stages.choose_settings.__main__ import run as choose_settings
+from ssm4rec.stages.report.__main__ import run as report
 from ssm4rec.training.epochs import learning_curve
+from tests.conftest import Refusal
 from tests.epoch_rows import epoch_row
 
 FIGURES = (
@@ -93,28 +96,24 @@ def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> No
         (["--curves"], "no learning curves to choose from"),
     ],
 )
-def test_choose_settings_refuses_in_one_line(swept: list[Path], tmp_path: Path, flags: list[str], message: str) -> None:
-    done = stage("choose_settings", "--curves", *swept, "--trainings", tmp_path / "out.json", *flags)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+def test_choose_settings_refuses_in_one_line(
+    swept: list[Path], tmp_path: Path, refusal: Refusal, flags: list[str], message: str
+) -> None:
+    line = refusal(choose_settings, "--curves", *swept, "--trainings", tmp_path / "out.json", *flags)
     assert message in line
     assert not (tmp_path / "out.json").exists()
 
 
-def test_report_refuses_a_study_without_comparison(swept: list[Path], tmp_path: Path) -> None:
-    done = stage("report", *STUDY, "--sweep", *swept, "--results", tmp_path / "r.json")
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+def test_report_refuses_a_study_without_comparison(swept: list[Path], tmp_path: Path, refusal: Refusal) -> None:
+    line = refusal(report, *STUDY, "--sweep", *swept, "--results", tmp_path / "r.json")
     assert "--curves: none, and the report of study optimizers needs it: curve.parquet of each training" in line
 
 
-def test_report_refuses_an_optimizer_that_nobody_knows(swept: list[Path], tmp_path: Path) -> None:
+def test_report_refuses_an_optimizer_that_nobody_knows(swept: list[Path], tmp_path: Path, refusal: Refusal) -> None:
     """The harness of faults found one called nan, which the report printed like a number that went wrong."""
     curve = pyarrow.parquet.read_table(swept[0])
     described = curve.schema.metadata[b"ssm4rec.training"].replace(b'"adam"', b'"nan"')
     pyarrow.parquet.write_table(curve.replace_schema_metadata({b"ssm4rec.training": described}), swept[0])
     texts = ("--results", tmp_path / "r.json")
-    done = stage("report", *STUDY, "--sweep", *swept, "--curves", swept[1], *texts)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    line = refusal(report, *STUDY, "--sweep", *swept, "--curves", swept[1], *texts)
     assert f"{swept[0]}: not a learning curve of train_recommender (optimizer: there is none called 'nan'" in line
