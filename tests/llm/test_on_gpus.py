@@ -12,6 +12,7 @@ from ssm4rec.llm.adapters import new_ranker
 from ssm4rec.llm.alignment import AlignmentTask
 from ssm4rec.llm.language_models import load_both
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings
+from ssm4rec.llm.sources import Quantization
 from tests.llm.test_alignment import examples
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -39,10 +40,12 @@ def test_a_batch_is_a_batch_on_several_gpus(
 LORA = LoraSettings(rank=4, alpha=8, dropout=0.0, modules="all-linear")
 
 
-def gradients(folder: str, cache: Path) -> tuple[list[torch.Tensor], int]:
+def gradients(
+    folder: str, cache: Path, quantization: Quantization = "none", device: torch.device = CUDA
+) -> tuple[list[torch.Tensor], int]:
     """Return the gradients of a training step on a language model's LoRA matrices, and the calls of its first layer."""
     torch.manual_seed(0)
-    ranker = new_ranker(folder, "none", LORA, cache, CUDA)
+    ranker = new_ranker(folder, quantization, LORA, cache, device)
     torch.manual_seed(1)
     trained = [parameter for parameter in ranker.model.parameters() if parameter.requires_grad]
     for parameter in trained:
@@ -56,16 +59,31 @@ def gradients(folder: str, cache: Path) -> tuple[list[torch.Tensor], int]:
     return [parameter.grad for parameter in trained if parameter.grad is not None], len(called)
 
 
-def test_a_large_model_keeps_few_activations_and_has_the_same_gradients(
-    monkeypatch: pytest.MonkeyPatch, language_model: Any, tmp_path: Path
-) -> None:
-    """A model counts as large from a billion weights on; here from one."""
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Language models for a GPU are loaded on the CPU."""
 
     def load(folder: Path, device: torch.device, quantization: Any) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-        assert device == CUDA
         return load_both(folder, CPU, quantization)
 
     monkeypatch.setattr(adapters, "load_both", load)
+
+
+def test_a_model_of_4_bits_keeps_few_activations_and_has_the_same_gradients(
+    on_cpu: None, language_model: Any, tmp_path: Path
+) -> None:
+    folder = str(language_model("llama"))
+    kept, calls = gradients(folder, tmp_path, "nf4", CPU)
+    recomputed, calls_on_a_gpu = gradients(folder, tmp_path, "nf4", CUDA)
+    assert (calls, calls_on_a_gpu) == (1, 2)
+    for one, other in zip(recomputed, kept, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_large_model_keeps_few_activations_and_has_the_same_gradients(
+    on_cpu: None, monkeypatch: pytest.MonkeyPatch, language_model: Any, tmp_path: Path
+) -> None:
+    """A model counts as large from a billion weights on; here from one."""
     folder = str(language_model("llama"))
     kept, calls = gradients(folder, tmp_path)
     monkeypatch.setattr(adapters, "_MANY", 1)

@@ -132,8 +132,9 @@ def _base(
     tokenizer, model = load_both(folder, device, quantization)
     if quantization == "nf4":
         with _old_names():
-            return tokenizer, _prepared(model, use_gradient_checkpointing=device.type == "cuda")
-    if device.type == "cuda" and model.num_parameters() >= _MANY:
+            # Not peft's checkpointing, which asks transformers 5 and torch 2.13 for what both warn of.
+            model = _prepared(model, use_gradient_checkpointing=False)
+    if device.type == "cuda" and (quantization == "nf4" or model.num_parameters() >= _MANY):
         # Keeps the layers' inputs alone and computes the rest again in the backward pass, to the same gradients: a
         # model of 7 billion weights in bfloat16 would need 110 GB for a batch otherwise.
         model.activation_checkpointing_enable({"use_reentrant": False})
