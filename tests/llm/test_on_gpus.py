@@ -51,10 +51,12 @@ def gradients(
     for parameter in trained:
         torch.nn.init.normal_(parameter, std=0.1)
     called: list[str] = []
+    tokens = torch.randint(2, 100, (2, 9))
+    with torch.no_grad():
+        ranker.model.eval()(input_ids=tokens)  # a validation, which comes before the first step
     layers = next(module for name, module in ranker.model.named_modules() if name.endswith(".layers"))
     layers[0].mlp.register_forward_pre_hook(lambda *_: called.append("mlp"))  # type: ignore[index, union-attr]
     ranker.model.train()
-    tokens = torch.randint(2, 100, (2, 9))
     ranker.model(input_ids=tokens, labels=tokens, use_cache=False).loss.backward()
     return [parameter.grad for parameter in trained if parameter.grad is not None], len(called)
 

@@ -131,9 +131,15 @@ def _base(
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     tokenizer, model = load_both(folder, device, quantization)
     if quantization == "nf4":
+        from bitsandbytes.nn.modules import Linear4bit  # which nothing else needs
+
         with _old_names():
             # Not peft's checkpointing, which asks transformers 5 and torch 2.13 for what both warn of.
             model = _prepared(model, use_gradient_checkpointing=False)
+        for module in model.modules():
+            if isinstance(module, Linear4bit):
+                # Else a validation would pack the weights for AVX512-BF16, in a form that has no gradients.
+                module.support_avx512bf16_for_cpu = False
     if device.type == "cuda" and (quantization == "nf4" or model.num_parameters() >= _MANY):
         # Keeps the layers' inputs alone and computes the rest again in the backward pass, to the same gradients: a
         # model of 7 billion weights in bfloat16 would need 110 GB for a batch otherwise.
