@@ -39,6 +39,7 @@ COMPILED_FOR := REGISTRY ACCELERATOR VOLUME AT_ONCE
 
 FLAGS_images := ONLY BASE_IMAGE NETWORK BUILD_ARG SOURCE TORCH_INDEX
 FLAGS_mlflow := PORT
+FLAGS_gpu-proof := DEVICE MINUTES OUT PARTS SOURCE
 $(foreach target,$(STUDIES) submit schedule images compile,$(eval KNOWN_$(target) := $(COMPILED_FOR)))
 KNOWN_help := FOR
 KNOWN_images += PUSH
@@ -177,6 +178,10 @@ SEED ?= 0
 test-gpu: $(INSTALLED) ## Run the tests that need a GPU
 	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make test-gpu: this machine has no GPU")'
 	@$(BIN)/python -m pytest -q -rs -m gpu tests/gpu
+
+.PHONY: gpu-proof
+gpu-proof: $(INSTALLED) ## Run all that only a GPU can show: tests, recommenders, LlamaRec, latency (PARTS=, OUT=, MINUTES=9, SOURCE=, DEVICE=)
+	@$(AS_CHILD) $(BIN)/python -m tests.gpu_proof $(call flags,$@)
 
 .PHONY: test-kernels
 test-kernels: $(INSTALLED) ## Run mamba-ssm's Triton kernels in Triton's interpreter against our operators; 2 minutes, no GPU

@@ -4,12 +4,10 @@ import json
 from pathlib import Path
 
 import numpy
-import polars
 import pyarrow
 import pyarrow.parquet
 
 from ssm4rec.artifacts.dataset import SequenceDataset, fingerprint, read_sequences
-from ssm4rec.stages.prepare_data import __main__ as prepare_data
 
 
 def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "toy") -> Path:
@@ -83,6 +81,11 @@ def write_events(
     folder: Path, events: list[tuple[str, int, int]], time_target: str = "successive", **flags: object
 ) -> SequenceDataset:
     """Have prepare_data split events (user, item, seconds) by time; return the sequences."""
+    # Here: not every machine that makes a folder by hand (gpu_proof) has polars.
+    import polars
+
+    from ssm4rec.stages.prepare_data import __main__ as prepare_data
+
     source = folder.parent / f"{folder.name}.csv"
     users, items, times = zip(*events, strict=True)
     frame = polars.DataFrame(
