@@ -110,7 +110,7 @@ class Part:
         name = f"generated-{users or self.size.users}" if users or not self.source else "ml-1m"
         folder = self.out / "data" / name
         if not folder.exists() and name == "ml-1m":
-            flags = ("--dataset=ml-1m", f"--source={self.source}", f"--dataset-dir={folder}")
+            flags = ("--dataset=ml-1m", f"--source={self.source}", "--any-checksum=true", f"--dataset-dir={folder}")
             subprocess.run([sys.executable, "-m", "ssm4rec.stages.prepare_data", *flags], check=True)
         elif not folder.exists():
             folder.parent.mkdir(exist_ok=True)
