@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -47,7 +48,10 @@ SHAPES: Final = {
     ),
     "Llama-2-7b": LLAMA_2_7B,
 }  # fmt: skip
-_SETTINGS: Final = replace(ranker_recipe("paper").finetune, evaluations=1)
+_PAPER: Final = ranker_recipe("paper").finetune
+# A machine may lack bitsandbytes: then nf4 is left out, and the steps, whose time is the model's, have torch's AdamW.
+_OPTIMIZER: Final = _PAPER.steps.optimizer if find_spec("bitsandbytes") else "adamw_torch"
+_SETTINGS: Final = replace(_PAPER, evaluations=1, steps=replace(_PAPER.steps, optimizer=_OPTIMIZER))
 _BATCH: Final = _SETTINGS.steps.prompts
 _ITEMS: Final = 500
 
@@ -88,8 +92,8 @@ def _measure(part: "Part", config: LlamaConfig, folder: Path, form: Any, seconds
     speed = _BATCH * tokens / step
     return {
         "layer_weights": layer_weights(config), "tokens_per_prompt": tokens, "batch": _BATCH, "steps": more,
-        "seconds_per_step": step, "tokens_per_second": speed, "prompts_ranked_per_second": ranked,
-        "peak_bytes": part.peak_bytes(), "flops_per_second": flops,
+        "optimizer": _OPTIMIZER, "seconds_per_step": step, "tokens_per_second": speed,
+        "prompts_ranked_per_second": ranked, "peak_bytes": part.peak_bytes(), "flops_per_second": flops,
         "utilization": next((flops / peak for name, peak in PEAKS.items() if name in gpu), None),
         # prompts x padded tokens of one / tokens per second / 3,600
         "hours": {name: data.count * data.padded / speed / 3600 for name, data in PUBLISHED.items()},

@@ -93,7 +93,7 @@ class Part:
         torch.cuda.empty_cache()
         try:
             found = work()
-        except (InputError, torch.OutOfMemoryError) as error:
+        except (InputError, ImportError, torch.OutOfMemoryError) as error:
             found = {"lacking": reason(error)}
         self.record(name, found)
 
