@@ -15,7 +15,7 @@ from measure import Row, alternate, command_line, report
 from transformers import PreTrainedModel
 
 from ssm4rec.llm.language_models import SMOLLM2, language_model_folder, load_language_model
-from ssm4rec.llm.ranking import letter_logits
+from ssm4rec.llm.ranking import answer_logits
 from ssm4rec.runtime.files import cache_folder
 from ssm4rec.training.device import choose_device
 
@@ -56,9 +56,9 @@ def bench(model: PreTrainedModel, device: torch.device, users: int, shortest: in
     works = {
         "plain padded batches, all logits": lambda: plain(model, made),
         "verbalizer, one order at a time": lambda: [
-            letter_logits(model, [[user[order]] for user in made], LETTERS, lambda _: None) for order in range(2)
+            answer_logits(model, [[user[order]] for user in made], LETTERS, lambda _: None) for order in range(2)
         ],
-        "verbalizer, both orders share the history": lambda: letter_logits(model, made, LETTERS, lambda _: None),
+        "verbalizer, both orders share the history": lambda: answer_logits(model, made, LETTERS, lambda _: None),
     }
     spent = alternate(works, device, runs)
     first = spent["plain padded batches, all logits"]

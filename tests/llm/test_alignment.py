@@ -10,7 +10,7 @@ from transformers import MistralConfig, MistralForCausalLM
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, Curve, Training, read_curve, write_curve
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.ranker import RankerFacts
-from ssm4rec.llm.adapters import load_ranker, new_ranker, write_adapter
+from ssm4rec.llm.adapters import load_letter_ranker, new_ranker, write_adapter
 from ssm4rec.llm.alignment import AlignmentTask, AlignmentTrainer, align
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
 from ssm4rec.llm.settings import AlignmentSettings, LoraSettings, StepSettings
@@ -232,7 +232,7 @@ def test_adapters_come_back_with_the_same_logits(start, language_model, write_da
     )
     folder = tmp_path / "aligned"
     write_adapter(folder, ranker.model, facts)
-    again = load_ranker(RankerFacts.read(folder, dataset), folder, tmp_path, CPU)
+    again = load_letter_ranker(RankerFacts.read(folder, dataset), folder, tmp_path, CPU)
     tokens = torch.tensor([examples().held_out[0].prompt])
     with torch.no_grad():
         assert torch.equal(ranker.model(input_ids=tokens).logits, again.model.eval()(input_ids=tokens).logits)

@@ -12,7 +12,7 @@ from ssm4rec.artifacts.curve import TRAIN, VALIDATION
 from ssm4rec.artifacts.dataset import read_sequences, read_titles
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.llm import finetuning
-from ssm4rec.llm.adapters import load_ranker, new_ranker, write_adapter
+from ssm4rec.llm.adapters import load_letter_ranker, new_ranker, write_adapter
 from ssm4rec.llm.candidates import ranking_task
 from ssm4rec.llm.examples import draw_examples
 from ssm4rec.llm.finetuning import FinetuningTask, finetune
@@ -292,7 +292,7 @@ def test_adapters_come_back_with_the_same_logits(ranker, data, language_model, t
     source = str(language_model("llama"))
     write_adapter(tmp_path / "adapter", ranker.model, facts(data[0], source))
     assert not [path for path in (tmp_path / "adapter").iterdir() if path.suffix in (".bin", ".pt")]
-    again = load_ranker(RankerFacts.read(tmp_path / "adapter", data[0]), tmp_path / "adapter", tmp_path, CPU)
+    again = load_letter_ranker(RankerFacts.read(tmp_path / "adapter", data[0]), tmp_path / "adapter", tmp_path, CPU)
     tokens = torch.tensor([prompts.tokens([1, 2, 3], [4, 5, 6])])
     with torch.no_grad():
         first, second = (one.model.eval()(input_ids=tokens).logits for one in (ranker, again))
@@ -311,7 +311,7 @@ def test_adapters_that_do_not_fit(ranker, data, language_model, write_dataset, t
     weights_file = folder / "adapter_model.safetensors"
     weights_file.write_bytes(weights_file.read_bytes()[:100])
     with pytest.raises(InputError, match=r"adapter_model\.safetensors: damaged \(.*\); get or train it again"):
-        load_ranker(RankerFacts.read(folder, data[0]), folder, tmp_path, CPU)
+        load_letter_ranker(RankerFacts.read(folder, data[0]), folder, tmp_path, CPU)
     (folder / "ranker.json").write_text('{"source": "x"}')
     with pytest.raises(InputError, match=r"ranker\.json: not the description of a ranker"):
         RankerFacts.read(folder, data[0])
@@ -335,7 +335,7 @@ def test_an_adapter_that_was_changed_by_hand(ranker, data, language_model, tmp_p
     document = json.loads((folder / name).read_text())
     (folder / name).write_text(json.dumps(document | change))
     with pytest.raises(InputError, match=expected):
-        load_ranker(RankerFacts.read(folder, data[0]), folder, tmp_path, CPU)
+        load_letter_ranker(RankerFacts.read(folder, data[0]), folder, tmp_path, CPU)
 
 
 def test_layers_that_are_not_there(language_model, tmp_path):

@@ -6,7 +6,7 @@ import gc
 import pytest
 import torch
 
-from ssm4rec.llm.adapters import Ranker, new_ranker
+from ssm4rec.llm.adapters import LetterRanker, new_ranker
 from ssm4rec.llm.alignment import AlignmentTask, AlignmentTrainer, ORPOTrainer
 from ssm4rec.llm.language_models import load_language_model
 from ssm4rec.llm.orpo import IGNORED, answer_log_probabilities, packed, packed_logits, sequence_error
@@ -37,7 +37,7 @@ def no_open_loaders() -> None:
 
 
 @pytest.fixture
-def ranker(language_model, tmp_path) -> Ranker:
+def ranker(language_model, tmp_path) -> LetterRanker:
     source = str(language_model("llama"))
     torch.manual_seed(3)
     ranker = new_ranker(source, "none", LoraSettings(dropout=0.1), tmp_path, CPU)

@@ -98,7 +98,7 @@ def test_as_many_candidates_as_letters(tokenizer):
 def test_answers_are_what_follows_a_prompt(tokenizer):
     prompts = RankingPrompts(tokenizer, TITLES, PromptFormat())
     before = prompts.tokens([1], [2, 3])
-    for letter, token in zip(LETTERS, prompts.answers, strict=True):
+    for letter, token in zip(LETTERS, prompts.letters, strict=True):
         assert tokenizer(prompts.text([1], [2, 3]) + letter)["input_ids"] == [*before, token]
 
 
@@ -107,4 +107,4 @@ def test_letters_of_several_tokens_are_refused():
     raw.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True)])
     words = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="?")
     with pytest.raises(InputError, match="the letter A after a prompt is not a single token"):
-        RankingPrompts(words, TITLES, PromptFormat()).answers  # noqa: B018
+        RankingPrompts(words, TITLES, PromptFormat()).letters  # noqa: B018

@@ -9,7 +9,7 @@ from ssm4rec.artifacts.rankings import RETRIEVER_ORDER, SHUFFLED_ORDER
 from ssm4rec.artifacts.ranks import Candidates
 from ssm4rec.llm import ranking
 from ssm4rec.llm.candidates import ranking_task
-from ssm4rec.llm.ranking import letter_logits, ranks_of_target
+from ssm4rec.llm.ranking import answer_logits, ranks_of_target
 from ssm4rec.runtime.errors import InputError
 from tests.language_models import tiny_model
 
@@ -36,7 +36,7 @@ def random_users(orders, instruction=0):
 def test_equals_a_plain_forward_pass(llama, monkeypatch, orders, budget, instruction):
     monkeypatch.setitem(ranking.TOKENS_PER_BATCH, "cpu", budget)
     users, letters, seen = random_users(orders, instruction), [5, 9, 250], []
-    found = letter_logits(llama, users, letters, seen.append)
+    found = answer_logits(llama, users, numpy.array(letters), seen.append)
     assert found.shape == (11, orders, 3)
     assert sum(seen) == 11
     for user, prompts in enumerate(users):
@@ -53,12 +53,12 @@ def test_scores_that_are_no_numbers_are_refused(wrong):
     with torch.no_grad():
         broken.lm_head.weight[9] = wrong
     with pytest.raises(InputError, match="scores are NaN or infinite: its files are damaged, or its training diverged"):
-        letter_logits(broken, random_users(1), [5, 9, 250], lambda _: None)
+        answer_logits(broken, random_users(1), numpy.array([5, 9, 250]), lambda _: None)
 
 
 def test_a_prompt_that_is_the_beginning_of_another(llama):
     users = [[[5, 6, 7], [5, 6, 7, 8]], [[9, 8], [9, 8]]]
-    found = letter_logits(llama, users, [4], lambda _: None)
+    found = answer_logits(llama, users, numpy.array([4]), lambda _: None)
     with torch.no_grad():
         plain = [[llama(input_ids=torch.tensor([prompt])).logits[0, -1, 4].item() for prompt in user] for user in users]
     numpy.testing.assert_allclose(found[:, :, 0], plain, atol=1e-4)
@@ -69,7 +69,7 @@ def test_what_prompts_share_is_read_once(llama):
     users = [[[7] * 9 + [10 + user] * 5 + [20 + order] * 3 for order in range(2)] for user in range(4)]
     read = []
     handle = llama.get_input_embeddings().register_forward_hook(lambda *call: read.append(call[1][0].numel()))
-    letter_logits(llama, users, [5], lambda _: None)
+    answer_logits(llama, users, numpy.array([5]), lambda _: None)
     handle.remove()
     assert sum(read) == 9 + 4 * (5 + 2 * 3)
 
@@ -78,7 +78,7 @@ def test_no_logits_but_the_last_are_computed(llama, monkeypatch):
     """The head of the model never sees more than one position a prompt: memory knows no vocabulary x length."""
     shapes = []
     handle = llama.get_output_embeddings().register_forward_hook(lambda *call: shapes.append(call[1][0].shape))
-    letter_logits(llama, random_users(2), [5], lambda _: None)
+    answer_logits(llama, random_users(2), numpy.array([5]), lambda _: None)
     handle.remove()
     assert shapes
     assert all(positions == 1 for _, positions, _ in shapes)
@@ -86,7 +86,7 @@ def test_no_logits_but_the_last_are_computed(llama, monkeypatch):
 
 def test_training_mode_is_left_as_it_was(llama):
     llama.train()
-    letter_logits(llama, [[[3, 4]]], [5], lambda _: None)
+    answer_logits(llama, [[[3, 4]]], numpy.array([5]), lambda _: None)
     assert llama.training
     llama.eval()
 

@@ -12,7 +12,7 @@ from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, read_curve
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import write_pairs
 from ssm4rec.artifacts.ranker import RankerFacts
-from ssm4rec.llm.adapters import load_ranker, new_ranker, write_adapter
+from ssm4rec.llm.adapters import load_letter_ranker, new_ranker, write_adapter
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings
 from ssm4rec.stages.align_llm.__main__ import run
@@ -92,8 +92,8 @@ def test_what_is_written(dataset, pairs, adapter, tmp_path):
     assert facts.training["finetuning"] == {"prompts": 8}
     assert (facts.training["pairs"], facts.training["held_out"], facts.training["steps"]) == (12, 4, 3)
     assert (facts.training["accuracy_before"], facts.training["accuracy"]) == (accuracy[0], accuracy[3])
-    before = load_ranker(RankerFacts.read(adapter, data), adapter, tmp_path, CPU).model.state_dict()
-    after = load_ranker(facts, out / "aligned", tmp_path, CPU).model.state_dict()
+    before = load_letter_ranker(RankerFacts.read(adapter, data), adapter, tmp_path, CPU).model.state_dict()
+    after = load_letter_ranker(facts, out / "aligned", tmp_path, CPU).model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all("lora" in name for name in changed)

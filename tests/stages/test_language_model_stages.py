@@ -7,11 +7,16 @@ import numpy
 import pyarrow.parquet
 import pytest
 
-from ssm4rec.artifacts.curve import TRAIN, VALIDATION, read_curve
+from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, VALIDATION, read_curve
 from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.preferences import write_pairs
+from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import RankingSummary, read_rankings
 from ssm4rec.evaluation.metrics import metric_at
+from ssm4rec.llm.blending import WEIGHTS
+from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.settings.command_line import run_stage
+from ssm4rec.stages.align_llm import __main__ as aligning
 from ssm4rec.stages.evaluate import __main__ as evaluating
 from ssm4rec.stages.finetune_llm import __main__ as finetuning
 from ssm4rec.stages.rank_candidates import __main__ as ranking
@@ -83,6 +88,7 @@ def test_rankings_and_summary_agree(circle, adapter, tmp_path):
     assert set(found) == {
         ("retriever", "retriever"), ("most-popular", "retriever"),
         ("finetuned", "retriever"), ("finetuned", "shuffled"), ("base", "retriever"), ("base", "shuffled"),
+        ("finetuned+retriever", "retriever"), ("finetuned+retriever", "shuffled"),
     }  # fmt: skip
     candidates = pyarrow.parquet.read_table(circle / "test.parquet").to_pylist()
     targets = dataset.items[dataset.offsets[:-1] + dataset.test_position]
@@ -117,7 +123,52 @@ def test_a_sample_of_users(circle, adapter, tmp_path):
     process(ranking, *rank_flags(circle, adapter, tmp_path, "--users", 5, "--split", "test"))
     summary = RankingSummary.read(tmp_path / "ranking")
     assert summary.ranked == 5 < summary.found
-    assert {row.ranker for row in summary.rows} == {"finetuned", "random", "retriever", "most-popular"}
+    expected = {"finetuned", "finetuned+retriever", "random", "retriever", "most-popular"}
+    assert {row.ranker for row in summary.rows} == expected
+
+
+ITEMS = (
+    "items.layers=1,items.features=8,items.id_width=4,items.query_width=8,items.history=6,items.steps=40,"
+    "items.positions=128,items.learning_rate=1e-2,items.layers_rate=3e-3,items.evaluations=2,items.validation_users=0,"
+    "align.pairs=0,align.steps.learning_rate=1e-3"
+)
+
+
+def test_a_ranker_of_items_is_trained_aligned_and_ranked_with(circle, language_model, tmp_path):
+    """The same three stages; after the first no language model is needed."""
+    nothing = tmp_path / "nothing"
+    llama = language_model("llama")
+    process(finetuning, *finetune_flags(circle, llama, tmp_path, "--ranker", "items", "--overrides", ITEMS))
+    dataset, ranker = read_sequences(circle / "dataset"), tmp_path / "adapter"
+    facts = RankerFacts.read(ranker, dataset)
+    assert (facts.ranker, facts.stage, facts.source) == ("items", "finetune_llm", str(llama))
+    assert facts.retriever_weight in WEIGHTS
+    assert facts.training["validation_ndcg_10"] > 0.7
+    curve = read_curve(tmp_path / "curve.parquet", "finetune_llm")
+    assert max(curve.values("seen")) == facts.training["prompts"]
+    (ranker / "ranker.json").write_text((ranker / "ranker.json").read_text().replace(str(llama), str(nothing)))
+
+    pairs, _ = lightfm_pairs(dataset, (dataset.items[dataset.offsets[:-1]] + 20) % 40 + 1, scored)
+    write_pairs(tmp_path / "pairs.parquet", dataset, pairs)
+    process(aligning, "--dataset-dir", circle / "dataset", "--pairs", tmp_path / "pairs.parquet", "--adapter-dir",
+            ranker, "--profile", "smoke", "--overrides", ITEMS, "--cache-dir", nothing,
+            "--aligned-dir", tmp_path / "aligned", "--curve", tmp_path / "orpo.parquet")  # fmt: skip
+    orpo = read_curve(tmp_path / "orpo.parquet", "align_llm")
+    ratios = orpo.values("log_odds_ratio", HELD_OUT)
+    assert ratios[-1] > ratios[0]
+
+    for name, folder in (("finetuned", ranker), ("aligned", tmp_path / "aligned")):
+        process(ranking, *rank_flags(circle, folder, tmp_path / name, "--base", "true", "--cache-dir", nothing))
+        found = read_rankings(tmp_path / name / "rankings", dataset.fingerprint)
+        assert {one for one, _ in found} == {"retriever", "most-popular", name, f"{name}+retriever"}
+        for one in (name, f"{name}+retriever"):
+            # No order of the candidates enters.
+            assert numpy.array_equal(found[one, "retriever"][1], found[one, "shuffled"][1])
+        assert metric_at("ndcg", found[name, "retriever"][1], 10) > 0.7
+
+
+def scored(users, _):
+    return numpy.zeros(len(users), numpy.float32)
 
 
 def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model, write_dataset, tmp_path, refusal):

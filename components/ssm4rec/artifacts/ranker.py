@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Final, Literal, NotRequired, get_args
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
@@ -11,6 +11,10 @@ from ssm4rec.artifacts.codec import OPEN, Amount, Count, Positive, read_document
 from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on
 from ssm4rec.artifacts.names import RANKER
 from ssm4rec.runtime.errors import InputError
+
+RankerKind = Literal["letters", "items"]
+RANKER_KINDS: Final = get_args(RankerKind)
+"""``letters``: LlamaRec, which is asked for the letter of a candidate; ``items``: a model whose tokens are items."""
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
@@ -40,6 +44,7 @@ class _Recipe(TypedDict):
     ranked_users: NotRequired[Count]
     finetune: NotRequired[_Training]
     align: NotRequired[_Training]
+    items: NotRequired[dict[str, int | float]]
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class RankerFacts:
         stage: that wrote the folder, finetune_llm or align_llm.
         retriever: whose candidates validated it.
         training: figures of how it went.
+        retriever_weight: of the retriever's standardized scores next to its own, best on the validation users.
     """
 
     source: str
@@ -64,6 +70,8 @@ class RankerFacts:
     recipe: Annotated[dict[str, Any], shape(_Recipe)]
     training: dict[str, Any]
     label: str = ""
+    ranker: RankerKind = "letters"
+    retriever_weight: Amount | None = None
 
     @classmethod
     def read(cls, folder: Path, dataset: SequenceDataset | None = None) -> "RankerFacts":

@@ -2,8 +2,9 @@
 
 - ``rankings.parquet``, a row for each user, ranker and order of the candidates: ``user`` and ``target`` int32;
   ``candidates`` int32, how many were ranked; ``ranker`` string: ``base`` (the language model as it came),
-  ``finetuned``, ``aligned``, or of the baselines ``retriever`` and ``most-popular``; ``order`` string: ``retriever`` or
-  ``shuffled``, in which the language model saw the candidates (the baselines see none: ``retriever``); ``rank`` int32
+  ``finetuned``, ``aligned``, either of these with ``+retriever``, whose scores are added to its own, or of the
+  baselines ``retriever`` and ``most-popular``; ``order`` string: ``retriever`` or ``shuffled``, in which the language
+  model saw the candidates (the baselines see none, ``retriever``; a ranker of items neither, both); ``rank`` int32
   of the target among them (1 = best, ties count against it); ``first`` int32, the place of the candidate ranked best,
   from 0 (-1 for baselines). Only users whose target is among the candidates have rows. The metadata carries the data
   set's name and fingerprint.
@@ -25,6 +26,8 @@ from ssm4rec.runtime.errors import InputError
 BASE: Final = "base"
 FINETUNED: Final = "finetuned"
 ALIGNED: Final = "aligned"
+BLENDED: Final = {FINETUNED: "finetuned+retriever", ALIGNED: "aligned+retriever"}
+"""A trained ranker's scores and its retriever's, summed (``llm/blending.py``)."""
 RETRIEVER: Final = "retriever"
 RANDOM: Final = "random"
 

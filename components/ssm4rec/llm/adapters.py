@@ -5,7 +5,7 @@
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from ssm4rec.artifacts.names import RANKER
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.llm.language_models import language_model_folder, load_both
 from ssm4rec.llm.model_files import check_json, check_weights, reading, tensor_shapes
+from ssm4rec.llm.prompts import PromptFormat, RankingPrompts
 from ssm4rec.llm.settings import LoraSettings
 from ssm4rec.llm.sources import Quantization
 from ssm4rec.runtime.errors import InputError, reason
@@ -29,16 +30,27 @@ _WEIGHTS: Final = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
-class Ranker:
-    """A language model with an adapter, and its tokenizer."""
+class LetterRanker:
+    """A language model with an adapter, and its tokenizer: it is asked for a letter."""
 
     model: PeftModel
     tokenizer: PreTrainedTokenizerBase
 
+    has_base = True
+    """Without its adapter it is a language model that can be asked, too."""
+
+    def prompts(self, titles: Sequence[str], form: PromptFormat) -> RankingPrompts:
+        """Return how it is asked about items with these titles, entry 0 unused."""
+        return RankingPrompts(self.tokenizer, titles, form)
+
+    def write(self, folder: Path, facts: RankerFacts) -> None:
+        """Write its adapter folder, whole or not at all."""
+        write_adapter(folder, self.model, facts)
+
 
 def new_ranker(
     source: str, quantization: Quantization, lora: LoraSettings, cache_dir: Path, device: torch.device
-) -> Ranker:
+) -> LetterRanker:
     """Return a language model with fresh LoRA matrices, which change nothing yet.
 
     Raise InputError if the model cannot be had, or has no layers called as ``lora.modules`` says.
@@ -58,12 +70,12 @@ def new_ranker(
         model.peft_config["default"].base_model_name_or_path = source
     except ValueError as error:
         raise InputError(f"language model {source}: LoRA does not fit it ({reason(error)}); set lora.modules") from None
-    return Ranker(model, tokenizer)
+    return LetterRanker(model, tokenizer)
 
 
-def load_ranker(
+def load_letter_ranker(
     facts: RankerFacts, folder: Path, cache_dir: Path, device: torch.device, trainable: bool = False
-) -> Ranker:
+) -> LetterRanker:
     """Return the ranker of an adapter folder.
 
     Raise InputError if the language model cannot be had, or the adapter is damaged or of another model.
@@ -74,7 +86,7 @@ def load_ranker(
         warnings.filterwarnings("error", message="Found missing adapter keys")
         model = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
     check_weights(model, folder)
-    return Ranker(model, tokenizer)
+    return LetterRanker(model, tokenizer)
 
 
 _CONFIGURED: Final = {

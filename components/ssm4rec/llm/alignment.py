@@ -40,11 +40,12 @@ import transformers
 from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ssm4rec.artifacts.curve import HELD_OUT, Point
-from ssm4rec.llm.adapters import Ranker
 from ssm4rec.llm.orpo import IGNORED, answer_log_probabilities, packed, packed_logits, sequence_error
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
+from ssm4rec.llm.rankers import Ranker
 from ssm4rec.llm.settings import AlignmentSettings
 from ssm4rec.llm.validated_trainer import Trained, ValidatedTrainer, step_arguments, training_arguments
 from ssm4rec.llm.validation_callback import ValidationCallback
@@ -148,7 +149,7 @@ class AlignmentTrainer(ValidatedTrainer, ORPOTrainer):
         self._batch_pairs = len(chosen)
         if model.training:
             self.tokens += int((owners > 0).sum())
-        # All answers have as many tokens (a letter and the end), so this is also the mean over tokens.
+        # All answers have as many tokens (a letter and the end, or an item), so this is also the mean over tokens.
         return chosen, rejected, logits.detach(), logits.detach(), -chosen.mean()
 
     def store_metrics(self, metrics: dict[str, float], train_eval: Literal["train", "eval"] = "train") -> None:
@@ -180,7 +181,7 @@ def arguments(task: AlignmentTask, folder: Path, device: torch.device) -> ORPOCo
     )
 
 
-def _check_attention(model: PeftModel, examples: list[PreferenceExample]) -> None:
+def _check_attention(model: PreTrainedModel | PeftModel, examples: list[PreferenceExample]) -> None:
     """Raise InputError if two answers after one prompt are not what they are alone, by the longest example."""
     longest = max(examples, key=lambda example: len(example.prompt))
     error = sequence_error(model, **asdict(longest))

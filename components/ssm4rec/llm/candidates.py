@@ -19,6 +19,7 @@ class RankingTask:
         users, targets: shape (n,).
         histories: everything before the target, oldest first.
         candidates: in each of ``ORDERS``.
+        scores: the retriever's, of the candidates in these orders.
         population: users of the split.
         found: of these, those whose target is among the candidates; n of them are in the task.
     """
@@ -27,6 +28,7 @@ class RankingTask:
     targets: Int32s
     histories: Sequence[list[int]]
     candidates: dict[str, Sequence[list[int]]]
+    scores: dict[str, Sequence[list[float]]]
     population: int
     found: int
 
@@ -67,11 +69,17 @@ def ranking_task(
     if 0 < maximum_users < len(found):
         chosen = numpy.sort(rng.choice(found, maximum_users, replace=False))
     pools = [[int(item) for item in candidates.items[row] if item] for row in chosen]
+    shuffled = [rng.permutation(pool).tolist() for pool in pools]
+    known = [dict(zip(candidates.items[row].tolist(), candidates.scores[row].tolist(), strict=True)) for row in chosen]
     return RankingTask(
         users=candidates.users[chosen],
         targets=targets[chosen],
         histories=[dataset.items[starts[row] : ends[row]].tolist() for row in chosen],
-        candidates={RETRIEVER_ORDER: pools, SHUFFLED_ORDER: [rng.permutation(pool).tolist() for pool in pools]},
+        candidates={RETRIEVER_ORDER: pools, SHUFFLED_ORDER: shuffled},
+        scores={
+            order: [[score[item] for item in pool] for score, pool in zip(known, lists, strict=True)]
+            for order, lists in ((RETRIEVER_ORDER, pools), (SHUFFLED_ORDER, shuffled))
+        },
         population=len(candidates.users),
         found=len(found),
     )

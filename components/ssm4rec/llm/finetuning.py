@@ -26,11 +26,11 @@ from transformers import TrainingArguments
 from ssm4rec.artifacts.curve import Point
 from ssm4rec.artifacts.rankings import SHUFFLED_ORDER
 from ssm4rec.evaluation.metrics import metric_at
-from ssm4rec.llm.adapters import Ranker
+from ssm4rec.llm.adapters import LetterRanker
 from ssm4rec.llm.candidates import RankingTask
 from ssm4rec.llm.examples import Example
 from ssm4rec.llm.prompts import RankingPrompts
-from ssm4rec.llm.ranking import letter_logits, padded, ranks_of_target
+from ssm4rec.llm.ranking import answer_logits, padded, questions, ranks_of_target
 from ssm4rec.llm.settings import RankerSettings, StepSettings
 from ssm4rec.llm.validated_trainer import Trained, ValidatedTrainer, step_arguments, training_arguments
 from ssm4rec.llm.validation_callback import ValidationCallback
@@ -49,7 +49,11 @@ class FinetuningTask:
 
 
 def finetune(
-    ranker: Ranker, task: FinetuningTask, folder: Path, identity: dict[str, Any], on_point: Callable[[Point], None]
+    ranker: LetterRanker,
+    task: FinetuningTask,
+    folder: Path,
+    identity: dict[str, Any],
+    on_point: Callable[[Point], None],
 ) -> Trained:
     """Train a ranker with fresh LoRA matrices; see :class:`ValidationCallback` for the other arguments.
 
@@ -68,7 +72,7 @@ class _RankerTrainer(ValidatedTrainer):
     measure = "ndcg_10"
     title = "fine-tuning"
 
-    def __init__(self, ranker: Ranker, task: FinetuningTask, callback: ValidationCallback) -> None:
+    def __init__(self, ranker: LetterRanker, task: FinetuningTask, callback: ValidationCallback) -> None:
         settings, prompts, validation = task.settings.steps, task.prompts, task.validation
         if settings.optimizer == "usgm":
             lower = f"a smaller ball, such as --overrides finetune.steps.diameter={settings.diameter / 4:g}"
@@ -78,9 +82,7 @@ class _RankerTrainer(ValidatedTrainer):
         steps = math.ceil(len(task.examples) / settings.prompts)
         self.every = max(1, steps // task.settings.evaluations)
         self.validation = validation
-        self.letters = prompts.answers[: int(validation.sizes.max())]
-        pools = zip(validation.histories, validation.candidates[SHUFFLED_ORDER], strict=True)
-        self.users = [[prompts.tokens(history, pool)] for history, pool in pools]
+        self.asked = questions(prompts, validation, [SHUFFLED_ORDER])
         self._letter_losses: list[torch.Tensor] = []
         trained = [parameter for parameter in ranker.model.parameters() if parameter.requires_grad]
         super().__init__(
@@ -93,7 +95,7 @@ class _RankerTrainer(ValidatedTrainer):
         )
 
     def validate(self) -> dict[str, float]:
-        scores = letter_logits(self.model, self.users, self.letters, lambda _: None)
+        scores = answer_logits(self.model, self.asked.users, self.asked.answers, lambda _: None)
         sizes, places = self.validation.sizes, self.validation.places(SHUFFLED_ORDER)[:, None]
         return {"ndcg_10": metric_at("ndcg", ranks_of_target(scores, sizes, places)[:, 0], 10)}
 
@@ -171,7 +173,7 @@ def _collate(prompts: RankingPrompts, examples: Sequence[Example]) -> dict[str, 
     ``labels``: the last token of each prompt, the letter of the answer, and the end.
     """
     told = [prompts.tokens(example.history, example.candidates) for example in examples]
-    answers = [[prompts.answers[example.place], prompts.tokenizer.eos_token_id] for example in examples]
+    answers = [[prompts.letters[example.place], *prompts.ending] for example in examples]
     rows = list(zip(told, answers, strict=True))
     tokens, mask = padded([prompt + answer for prompt, answer in rows], torch.device("cpu"))
     labels = torch.tensor([[prompt[-1], *answer] for prompt, answer in rows])

@@ -7,8 +7,8 @@ BM25 afterwards; sizes of batches and searches that neither they nor the paper g
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from ssm4rec.llm.checks import check_fields
 from ssm4rec.llm.prompts import PromptFormat
-from ssm4rec.llm.settings import check_fields
 from ssm4rec.llm.sources import check_source
 from ssm4rec.runtime.errors import InputError
 

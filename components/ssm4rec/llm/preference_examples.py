@@ -1,4 +1,7 @@
-"""Preference pairs as ORPO's examples, in LlamaRec's format: a prompt, the winner's letter, the loser's letter.
+"""Preference pairs as ORPO's examples: a prompt, the winner's answer, the loser's answer.
+
+What follows is LlamaRec's form, where an answer is a letter. Where tokens are items, the prompt is the history alone,
+an answer is the item, and the other candidates of a pair's pool go unused: every item of the catalog competes.
 
 A prompt's candidates are winner, loser and uniform negatives, in an order drawn by seed. No negative is an item of the
 user's sequence, so none is the user's validation or test target, and ``read_pairs`` refuses a winner or loser that is.
@@ -14,7 +17,7 @@ import numpy
 
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.preferences import Pairs
-from ssm4rec.llm.prompts import RankingPrompts
+from ssm4rec.llm.prompts import Prompts
 from ssm4rec.llm.settings import AlignmentSettings
 from ssm4rec.runtime.errors import InputError
 
@@ -47,18 +50,17 @@ class PreferenceSet:
 
 
 def preference_set(
-    dataset: SequenceDataset, pairs: Pairs, prompts: RankingPrompts, settings: AlignmentSettings, seed: int
+    dataset: SequenceDataset, pairs: Pairs, prompts: Prompts, settings: AlignmentSettings, seed: int
 ) -> PreferenceSet:
     """Write every pair as an example and hold out the pairs of some users.
 
     At least those of one user are held out; a prompt has fewer negatives where the catalog has no more. Raise
-    InputError if the pairs are of one user alone, or a prompt does not fit (:meth:`RankingPrompts.tokens`).
+    InputError if the pairs are of one user alone, or a prompt does not fit (:meth:`Prompts.tokens`).
     """
     rng = numpy.random.default_rng([seed, 0x4F52504F])
     order = rng.permutation(len(pairs))
     chosen = order[: settings.pairs] if settings.pairs else order
     held_out = _held_out(pairs.users[chosen], settings.held_out, rng)
-    ending = prompts.tokenizer.eos_token_id
 
     def example(row: int) -> PreferenceExample:
         user = pairs.users[row]
@@ -66,11 +68,11 @@ def preference_set(
         winner, loser = int(pairs.winners[row]), int(pairs.losers[row])
         # From the pair's own place in the file: a pair has the same prompt, however many others are taken.
         pool = candidate_pool(sequence, winner, loser, settings.negatives, dataset.item_count, (seed, row))
-        letters = prompts.answers
+        answers = prompts.answers(pool)
         return PreferenceExample(
             prompts.tokens(sequence[: pairs.history_lengths[row]].tolist(), pool),
-            [letters[pool.index(winner)], ending],
-            [letters[pool.index(loser)], ending],
+            [answers[pool.index(winner)], *prompts.ending],
+            [answers[pool.index(loser)], *prompts.ending],
         )
 
     return PreferenceSet(

@@ -8,7 +8,7 @@ import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ssm4rec.artifacts.codec import Count, Positive
 from ssm4rec.runtime.errors import InputError
@@ -22,6 +22,23 @@ INSTRUCTION: Final = (
 )
 _BETWEEN: Final = " \n "
 _END: Final = "### Response:\n"
+
+
+class Prompts(Protocol):
+    """How a kind of ranker is asked, in tokens of its model."""
+
+    @property
+    def ending(self) -> list[int]:
+        """The tokens after an answer."""
+        ...
+
+    def tokens(self, history: Sequence[int], candidates: Sequence[int]) -> list[int]:
+        """Return the prompt of a history, oldest first, and a pool of candidates."""
+        ...
+
+    def answers(self, candidates: Sequence[int]) -> list[int]:
+        """Return the token that stands for each of the candidates as the answer."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -106,8 +123,17 @@ class RankingPrompts(PromptWriter):
         """Return the token ids of a prompt that fits; raise InputError if the candidates alone do not."""
         return self.fitted(history, lambda kept: self.text(kept, candidates))
 
+    @property
+    def ending(self) -> list[int]:
+        """The end of the text."""
+        return [self.tokenizer.eos_token_id]
+
+    def answers(self, candidates: Sequence[int]) -> list[int]:
+        """Return the letter of each candidate, by its place; raise InputError if one is not a single token."""
+        return self.letters[: len(candidates)]
+
     @cached_property
-    def answers(self) -> list[int]:
+    def letters(self) -> list[int]:
         """The token id of each letter as it follows a prompt; raises InputError if one is not a single token."""
         before = self.encode(_END)
         tokens = []

@@ -1,4 +1,6 @@
-"""Ranking by a verbalizer: the scores of the candidates are the logits of their letters, from one forward pass.
+"""Ranking by a verbalizer: the scores of the candidates are the logits of their tokens, from one forward pass.
+
+A candidate's token is its letter or, where tokens are items, itself.
 
 Nothing is generated. Of each prompt only the logits at its last position are computed, so memory does not depend on
 vocabulary x length. What all prompts begin with, the instruction, is read once. Prompts of a user that differ in the
@@ -8,7 +10,9 @@ padded on the left.
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from os.path import commonprefix
+from typing import Any
 
 import numpy
 import torch
@@ -16,38 +20,44 @@ from transformers import DynamicCache, PreTrainedModel
 
 from ssm4rec.artifacts.dataset import Int32s, Int64s
 from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError
+from ssm4rec.llm.candidates import RankingTask
+from ssm4rec.llm.prompts import Prompts
 
-Prompts = Sequence[list[int]]
+UserPrompts = Sequence[list[int]]
 """The prompts of one user, one for each order of the candidates."""
 
 Floats = numpy.ndarray[tuple[int, int, int], numpy.dtype[numpy.float32]]
+Answers = numpy.ndarray[Any, numpy.dtype[Any]]
 
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 16384}
 
 
 @torch.inference_mode()
-def letter_logits(
-    model: PreTrainedModel, users: Sequence[Prompts], letters: Sequence[int], advance: Callable[[int], object]
+def answer_logits(
+    model: PreTrainedModel, users: Sequence[UserPrompts], answers: Answers, advance: Callable[[int], object]
 ) -> Floats:
-    """Return the logits of k letters after each of the o prompts of n users, (n, o, k).
+    """Return the logits of k tokens after each of the o prompts of n users, (n, o, k).
 
     The model has a key-value cache, as Llama. ``advance`` is called with the number of users that a batch has finished.
+    ``answers``: (n, o, k), or what becomes that by broadcasting.
     Raise ScoresNotNumbersError if a logit is NaN or infinite: no rival would be above a target of NaN.
     """
     was_training = model.training
     model.eval()  # type: ignore[no-untyped-call] # transformers leaves it untyped
-    found = numpy.empty((len(users), len(users[0]) if users else 0, len(letters)), numpy.float32)
+    orders = len(users[0]) if users else 0
+    wanted = numpy.broadcast_to(answers, (len(users), orders, answers.shape[-1]))
+    found = numpy.empty(wanted.shape, numpy.float32)
     common = _shared_length([prompt for prompts in users for prompt in prompts])
     instruction = DynamicCache(config=model.config) if common else None
     if instruction is not None:
         _logits(model, *padded([users[0][0][:common]], model.device), instruction)
     shared = [max(common, _shared_length(prompts)) for prompts in users]
-    wanted = torch.tensor(letters, device=model.device)
     for rows in _batches(shared, users, TOKENS_PER_BATCH[model.device.type]):
         heads = [users[row][0][common : shared[row]] for row in rows]
         tails = [prompt[shared[row] :] for row in rows for prompt in users[row]]
         logits = _last_logits(model, instruction, heads, tails)
-        found[rows] = logits[:, wanted].float().cpu().numpy().reshape(len(rows), -1, len(letters))
+        tokens = torch.tensor(wanted[rows].astype(numpy.int64), device=model.device).flatten(0, 1)
+        found[rows] = logits.gather(1, tokens).float().cpu().numpy().reshape(found[rows].shape)
         advance(len(rows))
     model.train(was_training)
     if not numpy.isfinite(found).all():
@@ -57,8 +67,29 @@ def letter_logits(
     return found
 
 
+@dataclass(frozen=True)
+class Questions:
+    """A ranking task in tokens of a model: each user's prompts, and the answers to them, (n, o, k)."""
+
+    users: Sequence[UserPrompts]
+    answers: Answers
+
+
+def questions(prompts: Prompts, task: RankingTask, orders: Sequence[str]) -> Questions:
+    """Return a task's questions, with its candidates in these o orders; unused places of k have token 0."""
+    pools = list(zip(*(task.candidates[order] for order in orders), strict=True))
+    answers = numpy.zeros((len(pools), len(orders), int(task.sizes.max())), numpy.int64)
+    for row, user in enumerate(pools):
+        for column, pool in enumerate(user):
+            answers[row, column, : len(pool)] = prompts.answers(pool)
+    told = [
+        [prompts.tokens(history, pool) for pool in user] for history, user in zip(task.histories, pools, strict=True)
+    ]
+    return Questions(told, answers)
+
+
 def _last_logits(
-    model: PreTrainedModel, instruction: DynamicCache | None, heads: Prompts, tails: Prompts
+    model: PreTrainedModel, instruction: DynamicCache | None, heads: UserPrompts, tails: UserPrompts
 ) -> torch.Tensor:
     """Return the logits at the last position of each tail, shape (tails, V).
 
@@ -98,7 +129,7 @@ def _logits(
     return logits
 
 
-def padded(rows: Prompts, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(rows: UserPrompts, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Return token ids and mask of rows of unequal length, padded on the left with token 0; shape (rows, longest)."""
     longest = max(map(len, rows))
     tokens = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
@@ -106,14 +137,14 @@ def padded(rows: Prompts, device: torch.device) -> tuple[torch.Tensor, torch.Ten
     return tokens, mask
 
 
-def _shared_length(prompts: Prompts) -> int:
+def _shared_length(prompts: UserPrompts) -> int:
     """Return how many tokens several prompts begin with alike, at least one less than the shortest; 0 for one."""
     if len(prompts) == 1:
         return 0
     return min(len(commonprefix(prompts)), min(map(len, prompts)) - 1)  # noqa: RUF071 - of lists, not of paths
 
 
-def _batches(shared: Sequence[int], users: Sequence[Prompts], budget: int) -> Iterator[list[int]]:
+def _batches(shared: Sequence[int], users: Sequence[UserPrompts], budget: int) -> Iterator[list[int]]:
     """Yield places of users with heads of like length, longest first, so that a batch too large fails at once."""
     order = sorted(range(len(users)), key=lambda row: (shared[row], max(map(len, users[row]))), reverse=True)
     batch: list[int] = []

@@ -3,10 +3,12 @@
 The defaults are LlamaRec's (Yue et al. 2023), by the names of Yueeeeeeee/LlamaRec:config.py.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
+from ssm4rec.artifacts.ranker import RANKER_KINDS, RankerKind
+from ssm4rec.llm.checks import check_fields
+from ssm4rec.llm.item_settings import ItemSettings
 from ssm4rec.llm.prompts import LETTERS, PromptFormat
 from ssm4rec.llm.sources import QUANTIZATIONS, SMOLLM2, Quantization, check_source
 
@@ -15,13 +17,6 @@ OPTIMIZERS: Final = (
     "usgm",
 )  # fmt: skip
 """Of transformers those that need no further library, and the paper's."""
-
-
-def check_fields(settings: object, names: Sequence[str], allowed: Callable[[Any], bool], rule: str) -> None:
-    """Raise ValueError if a field of some settings has a value that is not allowed; the rule says which are."""
-    for name in names:
-        if not allowed(getattr(settings, name)):
-            raise ValueError(f"{name} {rule}")
 
 
 def _letters(most: int) -> str:
@@ -154,20 +149,34 @@ class AlignmentSettings:
 class RankerRecipe:
     """Everything about a ranker: the language model, how it is loaded, fine-tuned and aligned, and whom it ranks for.
 
-    ``ranked_users``: of those whose target the retriever found, at most so many are ranked in the end; 0: all.
+    Attributes:
+        ranker: ``letters``, LlamaRec, fine-tuned as ``finetune`` says; or ``items``, whose tokens are items, trained as
+            ``items`` says.
+        ranked_users: of those whose target the retriever found, at most so many are ranked in the end; 0: all.
     """
 
     source: str = SMOLLM2
     quantization: Quantization = "none"
+    ranker: RankerKind = "letters"
     ranked_users: int = 0
     finetune: RankerSettings = RankerSettings()
+    items: ItemSettings = field(default_factory=ItemSettings)
     align: AlignmentSettings = AlignmentSettings()
 
     def __post_init__(self) -> None:
         if self.quantization not in QUANTIZATIONS:
             raise ValueError(f"there is no quantization called {self.quantization!r}: {', '.join(QUANTIZATIONS)}")
+        if self.ranker not in RANKER_KINDS:
+            raise ValueError(f"there is no ranker called {self.ranker!r}: {', '.join(RANKER_KINDS)}")
+        if self.ranker == "items" and self.quantization != "none":
+            raise ValueError(f"quantization={self.quantization}: ranker=items trains the weights that it would round")
         check_fields(self, ("source",), bool, "names a language model")
         check_fields(self, ("ranked_users",), lambda value: value >= 0, "is 0 or above")
         if self.align.steps.optimizer == "usgm":
             raise ValueError("align.steps.optimizer=usgm: only fine-tuning has it (finetune.steps.optimizer=usgm)")
         check_source(self.source)
+
+    @property
+    def validation_users(self) -> int:
+        """How many users choose the weights of a fine-tuning; 0: all."""
+        return (self.items if self.ranker == "items" else self.finetune).validation_users

@@ -10,7 +10,7 @@ from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, VALIDATION, Split
 from ssm4rec.artifacts.names import METRICS, metric_name
 from ssm4rec.artifacts.rankings import AMONG_CANDIDATES
 from ssm4rec.report.figures import COLOURS, HATCHES, INK, Figure, drawing, whiskers
-from ssm4rec.report.language_models import ORDER_NAMES, RANKER_NAMES, RANKERS, RankerRun
+from ssm4rec.report.language_models import BASELINES, ORDER_NAMES, RANKER_NAMES, RANKERS, RankerRun
 
 _ALIGNMENT: Final = (
     ("loss", "Loss, nats", "ORPO's loss (equation 5)"),
@@ -38,8 +38,9 @@ def before_and_after(run: RankerRun, order: str) -> Figure:
     )
     columns = ("ranker", "metric", "value", "standard_error", "low", "high")
     with drawing(f"llamarec-{_slug(run)}-{order}", caption, columns, ("", ""), height=4.2, legend_columns=2) as figure:
-        width = 0.8 / len(run.rankers)
-        for place, ranker in enumerate(run.rankers):
+        shown = [*BASELINES, *run.states]
+        width = 0.8 / len(shown)
+        for place, ranker in enumerate(shown):
             rows = [run.row(ranker, order, AMONG_CANDIDATES, metric_name(metric, 10)) for metric in METRICS]
             found = [run.estimate(row) for row in rows]
             kind = RANKERS.index(ranker)

@@ -29,7 +29,7 @@ from ssm4rec.artifacts.rankings import (
     read_rankings,
 )
 from ssm4rec.evaluation.metrics import metric_at
-from ssm4rec.report.language_models import BASELINES, LanguageModels, RankerRun
+from ssm4rec.report.language_models import BASELINES, OF_ALIGNMENT, LanguageModels, RankerRun
 from ssm4rec.report.markdown import plural
 from ssm4rec.report.recommenders import check_data
 from ssm4rec.runtime.errors import InputError
@@ -78,7 +78,7 @@ def gather_language_models(manifest: dict[str, Any], files: RankerFiles, generat
             raise InputError(
                 f"{path}: other users than the fine-tuned ranking's; rank both with one --seed and --users"
             )
-        ranks = run.ranks | {key: values for key, values in ranks.items() if key[0] == ALIGNED}
+        ranks = run.ranks | {key: values for key, values in ranks.items() if key[0] in OF_ALIGNMENT}
         alignment = _alignment(files.alignments[place], summary) if files.alignments else None
         runs[_key(summary)] = replace(run, aligned=summary, ranks=ranks, alignment=alignment)
     return LanguageModels(tuple(runs[key] for key in sorted(runs)), _generators(manifest, generations))

@@ -10,6 +10,7 @@ from ssm4rec.artifacts.rankings import (
     ALL_USERS,
     AMONG_CANDIDATES,
     BASE,
+    BLENDED,
     FINETUNED,
     ORDERS,
     RANDOM,
@@ -33,6 +34,8 @@ _NOTES: Final = """\
   repeats the retriever. Shuffled, a liking for letters helps nobody.
 - **Baselines.** A random order's numbers are expected values. most-popular orders the same candidates by their
   training interactions.
+- **With the retriever.** The ranker's scores plus the retriever's, both standardized over a user's candidates; the
+  weight of the retriever's was chosen on the validation users.
 - **Intervals.** A ± is a standard error over users, brackets hold 95%: Student's t for a number, a paired bootstrap
   over the same users for a difference. They are for the trained models as they are, and say nothing about other
   trainings."""
@@ -158,6 +161,7 @@ def _numbers(run: RankerRun, population: str) -> str:
 
 def _differences(run: RankerRun) -> str:
     pairs = [(ALIGNED, FINETUNED), (FINETUNED, BASE), *((FINETUNED, baseline) for baseline in BASELINES)]
+    pairs += [(blend, RETRIEVER) for blend in BLENDED.values()]
     rows = [
         [
             f"{RANKER_NAMES[ranker]} \N{MINUS SIGN} {RANKER_NAMES[other]}",

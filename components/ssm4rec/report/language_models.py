@@ -17,6 +17,7 @@ from ssm4rec.artifacts.rankings import (
     ALIGNED,
     AMONG_CANDIDATES,
     BASE,
+    BLENDED,
     FINETUNED,
     RANDOM,
     RETRIEVER,
@@ -40,7 +41,11 @@ RANKER_NAMES: Final = {
     BASE: "base, as it came",
     FINETUNED: "fine-tuned",
     ALIGNED: "fine-tuned, then ORPO",
+    BLENDED[FINETUNED]: "fine-tuned + retriever",
+    BLENDED[ALIGNED]: "ORPO + retriever",
 }
+OF_ALIGNMENT: Final = (ALIGNED, BLENDED[ALIGNED])
+"""What the summary of an aligned ranker adds to that of the fine-tuned one."""
 ORDER_NAMES: Final = {RETRIEVER_ORDER: "in the retriever's order", SHUFFLED_ORDER: "shuffled"}
 
 MASKED_LISTS: Final = "masked lists"
@@ -75,8 +80,9 @@ class RankerRun:
 
     @property
     def rankers(self) -> list[str]:
-        """Baselines and states, in order."""
-        return [*BASELINES, *self.states]
+        """Baselines, states, and states with the retriever's scores added, in order."""
+        blends = [blend for blend in BLENDED.values() if (blend, RETRIEVER_ORDER) in self.ranks]
+        return [*BASELINES, *self.states, *blends]
 
     def row(self, ranker: str, order: str, population: str, metric: str) -> RankingRow:
         """Return a number; a baseline's is the same whatever the order."""
@@ -88,7 +94,7 @@ class RankerRun:
 
     def rows(self) -> list[RankingRow]:
         """Return every number of both summaries once."""
-        aligned = [row for row in self.aligned.rows if row.ranker == ALIGNED] if self.aligned else []
+        aligned = [row for row in self.aligned.rows if row.ranker in OF_ALIGNMENT] if self.aligned else []
         return [*self.finetuned.rows, *aligned]
 
     def first_place_counts(self, state: str) -> list[int]:
@@ -110,7 +116,7 @@ class RankerRun:
         return difference_over_users(ours - theirs, numpy.ones(len(self.users), numpy.int64), our_draws - their_draws)
 
     def _summary(self, ranker: str) -> RankingSummary:
-        return self.aligned if ranker == ALIGNED and self.aligned else self.finetuned
+        return self.aligned if ranker in OF_ALIGNMENT and self.aligned else self.finetuned
 
     def _gains(self, ranker: str, order: str, metric: str) -> tuple[Floats, Floats]:
         """Return each user's gain, (n,), and draws of their mean, (R,)."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ssm4rec.artifacts.names import DEVICES, KERNELS, PRECISIONS, PROFILES
+from ssm4rec.artifacts.ranker import RANKER_KINDS
 from ssm4rec.settings.command_line import label, one_of, seed, seeds, whole_number
 from ssm4rec.settings.flags import ExecutorInput, Flag, Read
 from ssm4rec.settings.outputs import kept_folder
@@ -39,5 +40,14 @@ LanguageModelVersion = Annotated[
     Flag("state of the language models' files when the run started; empty: found out by a study, else not compared"),
 ]
 FromKFP = Annotated[str, ExecutorInput()]
+
+Ranker = Annotated[
+    str,
+    Flag(
+        "kind of ranker: letters (LlamaRec: it answers with a candidate's letter), items (a model whose tokens are "
+        "items), or auto: as an override ranker= says, else the profile's",
+        one_of(("auto", *RANKER_KINDS)),
+    ),
+]
 
 Resamples = Annotated[int, Flag("bootstrap draws, and permutations, of the users", whole_number(100))]

@@ -8,14 +8,14 @@ from typing import Final
 from ssm4rec.artifacts.curve import HELD_OUT, Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import read_sequences, read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
+from ssm4rec.artifacts.names import MODEL_WEIGHTS
 from ssm4rec.artifacts.preferences import read_pairs
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.data.download import checksums
-from ssm4rec.llm.adapters import load_ranker, write_adapter
 from ssm4rec.llm.alignment import AlignmentTask, align
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.preference_examples import preference_set
-from ssm4rec.llm.prompts import RankingPrompts
+from ssm4rec.llm.rankers import load_ranker
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm.validated_trainer import optimizer_name
 from ssm4rec.recipes.rankers import ranker_recipe
@@ -35,9 +35,9 @@ _TO_LOWER: Final = "align.steps.batch, align.prompt.maximum_tokens or align.prom
 
 def run(options: Settings) -> None:
     """Align and write the adapter and the learning curve."""
-    settings = ranker_recipe(options.profile, options.overrides).align
     dataset = read_sequences(options.dataset_dir)
     tuned = RankerFacts.read(options.adapter_dir, dataset)
+    settings = ranker_recipe(options.profile, options.overrides, tuned.ranker).align
     pairs = read_pairs(options.pairs, dataset)
     titles = read_titles(options.dataset_dir)
     device = choose_device(options.device)
@@ -56,7 +56,7 @@ def run(options: Settings) -> None:
 
         ranker = load_ranker(tuned, options.adapter_dir, cache_folder(options.cache_dir), device, trainable=True)
         check_source_unchanged(options.language_model_version, tuned.source)
-        prompts = RankingPrompts(ranker.tokenizer, titles, settings.prompt)
+        prompts = ranker.prompts(titles, settings.prompt)
         examples = preference_set(dataset, pairs, prompts, settings, options.seed)
         logger.info("%d pairs to train on, %d of other users held out", len(examples.train), len(examples.held_out))
         checkpoints = _checkpoint_folder(options, tuned)
@@ -83,7 +83,7 @@ def run(options: Settings) -> None:
             recipe={**tuned.recipe, "align": asdict(settings)},
             training={**numbers, **went, "finetuning": tuned.training},
         )
-        write_adapter(options.aligned_dir, ranker.model, facts)
+        ranker.write(options.aligned_dir, facts)
         trained = Training(_STAGE, dataset.name, tuned.source, options.seed, optimizer, settings.steps.learning_rate)
         write_curve(options.curve, Curve.of(trained, alignment.points))
         tracker.metrics(numbers)
@@ -98,7 +98,8 @@ def run(options: Settings) -> None:
 def _checkpoint_folder(options: Settings, tuned: RankerFacts) -> Path:
     """Return a folder of this alignment's own: a changed adapter, or changed pairs, start again."""
     folder = Path(options.checkpoint_dir or f"{options.aligned_dir}.checkpoints")
-    read = [checksums(path)[1] for path in (options.adapter_dir / "adapter_model.safetensors", options.pairs)]
+    weights = "adapter_model.safetensors" if tuned.ranker == "letters" else MODEL_WEIGHTS
+    read = [checksums(path)[1] for path in (options.adapter_dir / weights, options.pairs)]
     name = f"align-{tuned.retriever}-seed{options.seed}"
     return folder / checkpoint_name(name, options.language_model_version, options.overrides, tuned.fingerprint, *read)
 

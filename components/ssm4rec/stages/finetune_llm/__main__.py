@@ -13,14 +13,14 @@ from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training, w
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.ranker import RankerFacts
+from ssm4rec.artifacts.rankings import SHUFFLED_ORDER
 from ssm4rec.artifacts.ranks import Candidates, read_candidates
-from ssm4rec.llm.adapters import new_ranker, write_adapter
+from ssm4rec.llm.blending import best_weight
 from ssm4rec.llm.candidates import ranking_task
-from ssm4rec.llm.examples import draw_examples
-from ssm4rec.llm.finetuning import FinetuningTask, finetune
 from ssm4rec.llm.language_models import memory_advice
-from ssm4rec.llm.prompts import RankingPrompts
+from ssm4rec.llm.ranking import answer_logits, questions
 from ssm4rec.llm.sources import check_source_unchanged
+from ssm4rec.llm.tuning import TuningData, tuning
 from ssm4rec.runtime.files import cache_folder, held_by_this_process
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
@@ -32,19 +32,15 @@ from ssm4rec.training.device import choose_device
 logger = logging.getLogger(__name__)
 
 _STAGE: Final = "finetune_llm"
-_TO_LOWER: Final = (
-    "finetune.steps.batch, finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"
-)
 
 
 def run(options: Settings) -> None:
     """Fine-tune and write the adapter and the learning curve."""
     recipe, device = options.recipe(), choose_device(options.device)
-    settings, steps = recipe.finetune, recipe.finetune.steps
     dataset = read_sequences(options.dataset_dir)
     titles = read_titles(options.dataset_dir)
     candidates = read_candidates(options.candidates, dataset)
-    validation = ranking_task(dataset, candidates, "validation", settings.validation_users, options.seed)
+    validation = ranking_task(dataset, candidates, "validation", recipe.validation_users, options.seed)
     manifest = read_manifest(options.dataset_dir)
     labels = {**data_labels(manifest), "seed": str(options.seed), "retriever": candidates.model}
     tags = {"stage": "finetune-llm", "profile": options.profile, "language_model": recipe.source, **labels}
@@ -59,13 +55,10 @@ def run(options: Settings) -> None:
             tracker.metrics({f"{prefix}{name}": value for name, value in point.measured.items()}, point.step)
 
         started = time.monotonic()
-        torch.manual_seed(options.seed)  # of the LoRA matrices
-        ranker = new_ranker(recipe.source, recipe.quantization, settings.lora, cache_folder(options.cache_dir), device)
+        torch.manual_seed(options.seed)  # of the new weights
+        data = TuningData(dataset, titles, candidates, validation, options.seed)
+        work = tuning(recipe, data, cache_folder(options.cache_dir), device)
         check_source_unchanged(options.language_model_version, recipe.source)
-        prompts = RankingPrompts(ranker.tokenizer, titles, settings.prompt)
-        retrieved = candidates.items[candidates.items > 0]
-        examples = draw_examples(dataset, settings.prompts, settings.negatives, settings.hard, retrieved, options.seed)
-        task = FinetuningTask(prompts, list(examples), validation, settings, options.seed)
         identity = {
             "fingerprint": dataset.fingerprint,
             "seed": options.seed,
@@ -73,12 +66,14 @@ def run(options: Settings) -> None:
             "recipe": asdict(recipe),
         }
         checkpoints = _checkpoint_folder(options, dataset, titles, candidates)
-        with memory_advice(_TO_LOWER), held_by_this_process(checkpoints):
-            tuned = finetune(ranker, task, checkpoints, identity, track)
+        with memory_advice(work.to_lower), held_by_this_process(checkpoints):
+            tuned = work.run(checkpoints, identity, track)
+            asked = questions(work.ranker.prompts(titles, recipe.finetune.prompt), validation, [SHUFFLED_ORDER])
+            scores = answer_logits(work.ranker.model, asked.users, asked.answers, lambda _: None)
         numbers = {
             "validation_ndcg_10": tuned.best.measured["ndcg_10"],
-            "best_prompts": tuned.best.step * steps.prompts,
-            "prompts": tuned.last.step * steps.prompts,
+            "best_prompts": work.seen(tuned.best.step),
+            "prompts": work.seen(tuned.last.step),
             "seconds": round(time.monotonic() - started, 1),
             "tokens_per_second": round(tuned.tokens_per_second, 1),
             "peak_memory_mib": tuned.peak_memory_bytes / 2**20,
@@ -95,10 +90,12 @@ def run(options: Settings) -> None:
             recipe=asdict(recipe),
             training={**numbers, "device": device.type},
             label=options.label,
+            ranker=recipe.ranker,
+            retriever_weight=best_weight(scores, validation, SHUFFLED_ORDER),
         )
-        write_adapter(options.adapter_dir, ranker.model, facts)
-        trained = Training(_STAGE, dataset.name, recipe.source, options.seed, steps.optimizer, steps.scale)
-        seen = (Point(point.step, TRAIN, {"seen": point.step * steps.prompts}) for point in tuned.points)
+        work.ranker.write(options.adapter_dir, facts)
+        trained = Training(_STAGE, dataset.name, recipe.source, options.seed, *work.optimizer())
+        seen = (Point(point.step, TRAIN, {"seen": work.seen(point.step)}) for point in tuned.points)
         write_curve(options.curve, Curve.of(trained, (*tuned.points, *seen)))
         tracker.metrics(numbers)
         tracker.artifact(options.adapter_dir)
@@ -113,7 +110,7 @@ def run(options: Settings) -> None:
 def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list[str], candidates: Candidates) -> Path:
     """Return a folder of this training's own: changed titles, candidates or a changed language model start again."""
     folder = Path(options.checkpoint_dir or f"{options.adapter_dir}.checkpoints")
-    chosen = (options.language_model, options.language_model_version, options.overrides)
+    chosen = (options.recipe().ranker, options.language_model, options.language_model_version, options.overrides)
     retrieved = hashlib.sha256(candidates.items.tobytes()).hexdigest()
     name = f"finetune-{candidates.model}-seed{options.seed}"
     return folder / checkpoint_name(name, *chosen, dataset.fingerprint, retrieved, *titles)

@@ -9,7 +9,7 @@ from ssm4rec.recipes.rankers import ranker_recipe
 from ssm4rec.settings.flags import Flag, Read, Written
 from ssm4rec.settings.language_models import LanguageModelTraining, check_source, with_source
 from ssm4rec.settings.outputs import input_addresses, output_file, output_folder
-from ssm4rec.settings.shared import Label
+from ssm4rec.settings.shared import Label, Ranker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +26,14 @@ class Settings(LanguageModelTraining):
         ),
     ] = ""
     overrides: Annotated[str, Flag("changes to the recipe, such as finetune.prompts=500,finetune.lora.rank=16")] = ""
+    ranker: Ranker = "auto"
     label: Label = ""
     adapter_dir: Annotated[Path, Written("Model", output_folder("finetune_llm"), "adapter folder to write")]
     curve: Annotated[Path, Written("Artifact", output_file("Parquet"), "curve.parquet to write, the learning curve")]
 
     def recipe(self) -> RankerRecipe:
         """Return the recipe that the settings ask for; raise InputError if there is none such."""
-        return with_source(ranker_recipe(self.profile, self.overrides), self.language_model)
+        return with_source(ranker_recipe(self.profile, self.overrides, self.ranker), self.language_model)
 
     def check(self) -> None:
         """Raise InputError if the settings are wrong on every machine."""

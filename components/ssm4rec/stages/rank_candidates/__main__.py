@@ -17,6 +17,7 @@ from ssm4rec.artifacts.rankings import (
     ALIGNED,
     AMONG_CANDIDATES,
     BASE,
+    BLENDED,
     FINETUNED,
     ORDERS,
     RETRIEVER,
@@ -26,12 +27,13 @@ from ssm4rec.artifacts.rankings import (
     write_rankings,
 )
 from ssm4rec.artifacts.ranks import read_candidates
-from ssm4rec.llm.adapters import Ranker, load_ranker
+from ssm4rec.llm.blending import blended, retriever_scores
 from ssm4rec.llm.candidates import RankingTask, ranking_task
 from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.metric_rows import ranking_rows
-from ssm4rec.llm.prompts import PromptFormat, RankingPrompts
-from ssm4rec.llm.ranking import letter_logits, ranks_of_target
+from ssm4rec.llm.prompts import PromptFormat
+from ssm4rec.llm.rankers import Ranker, load_ranker
+from ssm4rec.llm.ranking import Floats, Questions, answer_logits, questions, ranks_of_target
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import cache_folder
@@ -75,19 +77,20 @@ def run(options: Settings) -> None:
         ranker = load_ranker(facts, options.adapter_dir, cache_folder(options.cache_dir), device)
         check_source_unchanged(options.language_model_version, facts.source)
         part, trained = ("align", ALIGNED) if facts.stage == "align_llm" else ("finetune", FINETUNED)
-        prompts = RankingPrompts(ranker.tokenizer, titles, PromptFormat(**facts.setting(part, "prompt")))
-        told = [
-            [prompts.tokens(history, pool) for pool in pools]
-            for history, *pools in zip(task.histories, *(task.candidates[order] for order in ORDERS), strict=True)
-        ]
-        rankers = (trained, BASE) if options.base else (trained,)
+        prompts = ranker.prompts(titles, PromptFormat(**facts.setting(part, "prompt")))
+        asked = questions(prompts, task, ORDERS)
+        rankers = (trained, BASE) if options.base and ranker.has_base else (trained,)
         started, cpu = time.monotonic(), time.process_time()
         with memory_advice("finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"):
-            found = [one for which in rankers for one in _rank(ranker, prompts, told, task, which)]
+            scores = {which: _scores(ranker, asked, which) for which in rankers}
         seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
-        prompt_count = len(told) * len(ORDERS)
-        tokens = sum(len(prompt) for user in told for prompt in user)
+        prompt_count = len(asked.users) * len(ORDERS)
+        tokens = sum(len(prompt) for user in asked.users for prompt in user)
+        found = [one for which in rankers for one in _rank(scores[which], task, which)]
         rankings = _baselines(dataset, task) + found
+        if facts.retriever_weight is not None:
+            both = blended(scores[trained], retriever_scores(task, ORDERS), task.sizes, facts.retriever_weight)
+            rankings += _rank(both, task, BLENDED[trained])
         summary = RankingSummary(
             dataset=dataset.name,
             fingerprint=dataset.fingerprint,
@@ -142,17 +145,18 @@ def _baselines(dataset: SequenceDataset, task: RankingTask) -> list[Ranking]:
     ]
 
 
-def _rank(
-    ranker: Ranker, prompts: RankingPrompts, users: list[list[list[int]]], task: RankingTask, name: str
-) -> Iterator[Ranking]:
-    """Rank in both orders, with the adapter, or without it as ``BASE``."""
-    letters = prompts.answers[: int(task.sizes.max())]
-    targets = numpy.stack([task.places(order) for order in ORDERS], axis=1)
+def _scores(ranker: Ranker, asked: Questions, name: str) -> Floats:
+    """Return the candidates' scores (n, o, k), by the trained model, or before its training as ``BASE``."""
     with (
         ranker.model.disable_adapter() if name == BASE else nullcontext(),
-        tqdm(total=len(users), desc=f"ranking, {name}", unit="user", leave=False) as bar,
+        tqdm(total=len(asked.users), desc=f"ranking, {name}", unit="user", leave=False) as bar,
     ):
-        scores = letter_logits(ranker.model, users, letters, bar.update)  # type: ignore[arg-type] # peft's wrapper
+        return answer_logits(ranker.model, asked.users, asked.answers, bar.update)  # type: ignore[arg-type] # peft's wrapper
+
+
+def _rank(scores: Floats, task: RankingTask, name: str) -> Iterator[Ranking]:
+    """Rank by scores (n, o, k), in every order."""
+    targets = numpy.stack([task.places(order) for order in ORDERS], axis=1)
     ranks = ranks_of_target(scores, task.sizes, targets).astype(numpy.int32)
     places = numpy.arange(scores.shape[2])
     best = numpy.where(places < task.sizes[:, None, None], scores, -numpy.inf).argmax(axis=2).astype(numpy.int32)

@@ -1,0 +1,61 @@
+"""ORPO of the ranker whose tokens are items: the paper's numbers written out, and that pairs are learned."""
+
+import math
+
+import pytest
+import torch
+
+from ssm4rec.artifacts.curve import HELD_OUT, TRAIN
+from ssm4rec.llm.alignment import AlignmentTask, align
+from ssm4rec.llm.item_ranker import ItemRanker
+from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
+from ssm4rec.llm.settings import AlignmentSettings, StepSettings
+from tests.llm.test_item_model import SETTINGS, item_model
+
+BETA = 0.5
+
+
+def aligned(train, held_out, folder, rate, batch=1):
+    steps = StepSettings(batch=batch, learning_rate=rate, warmup=0, optimizer="adamw_torch")
+    settings = AlignmentSettings(beta=BETA, evaluations=1, steps=steps)
+    task = AlignmentTask(PreferenceSet(train, held_out), settings, 1)
+    return align(ItemRanker(item_model(), SETTINGS), task, folder, lambda point: None)
+
+
+def by_hand(example):
+    """Return NLL and log odds ratio, equations 2 to 4, of a softmax over all items after the history, in float64."""
+    with torch.no_grad():
+        logits = item_model()(input_ids=torch.tensor([example.prompt])).logits[0, -1].double()
+    chances = torch.softmax(logits, dim=0)
+    won, lost = (chances[answer[0]].item() for answer in (example.chosen, example.rejected))
+    return -math.log(won), math.log(won / (1 - won)) - math.log(lost / (1 - lost))
+
+
+def test_the_numbers_are_the_papers(tmp_path):
+    example, other = PreferenceExample([0, 3, 4, 5], [6], [20]), PreferenceExample([0, 9, 1], [2], [30])
+    alignment = aligned([example], [other], tmp_path, rate=1e-6)
+    (first, *_), (step,) = (
+        [point.values for point in alignment.points if point.split == split] for split in (HELD_OUT, TRAIN)
+    )
+    for found, pair in ((first, other), (step, example)):
+        nll, ratio = by_hand(pair)
+        loss = nll + BETA * math.log(1 + math.exp(-ratio))
+        assert found["nll"] == pytest.approx(nll, rel=1e-4)
+        assert found["log_odds_ratio"] == pytest.approx(ratio, rel=1e-4)
+        assert found["loss"] == pytest.approx(loss, rel=1e-4)
+
+
+def test_it_learns_to_prefer(tmp_path):
+    """Whatever the history, item 7 is preferred to items 20 to 29."""
+    random = torch.Generator().manual_seed(0)
+    made = []
+    for number in range(40):
+        length = int(torch.randint(1, 9, (1,), generator=random))
+        history = torch.randint(1, 20, (length,), generator=random).tolist()
+        made.append(PreferenceExample([0, *history], [7], [20 + number % 10]))
+    alignment = aligned(made[:32], made[32:], tmp_path, rate=1e-2, batch=4)
+    first, *_, last = (point.values for point in alignment.points if point.split == HELD_OUT)
+    assert last["log_odds_ratio"] > first["log_odds_ratio"] + 1
+    assert last["nll"] < first["nll"]
+    assert last["accuracy"] > first["accuracy"]
+    assert alignment.tokens == sum(len(example.prompt) for example in made[:32])
