@@ -19,7 +19,7 @@ def arrange(parameters: Parameters) -> None:
     retrieved = retrieve(data, parameters.retriever, 0, parameters)
     place = replace(PLACES["finetune_llm"], hours=24)
     with dsl.ParallelFor(items=parameters.adapters, parallelism=AT_ONCE) as adapter:
-        how = {"overrides": adapter.overrides, "label": adapter.label}
+        how = {"ranker": "letters", "overrides": adapter.overrides, "label": adapter.label}
         tuned = finetune(data, retrieved, adapter, parameters, place=place, **how)
     adapters, curves = (dsl.Collected(tuned.outputs[name]) for name in ("adapter", "curve"))
     report_on("adapters", parameters, adapters=adapters, curves=curves)

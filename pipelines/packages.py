@@ -19,7 +19,7 @@ _LANGUAGE_MODELS: Final = {
     "_ranker": ("recommenders and a ranker", ("generators", "generator_overrides")),
     "_recommenders": (
         "recommenders alone",
-        ("rankers", "llm_overrides", "generators", "generator_overrides", "language_model_version"),
+        ("rankers", "ranker", "llm_overrides", "generators", "generator_overrides", "language_model_version"),
     ),
 }
 _SPLITS: Final = {

@@ -18,7 +18,7 @@ from ssm4rec.stages.components import (
 )
 
 Retrieved = dict[str, Any]
-"""A retriever's candidates, by split: validation and test."""
+"""A retriever's candidates, by split (validation and test), and its ``model``."""
 
 
 def train(data: Any, parameters: Parameters, training: Any, gpus: Any = "1", **own: Any) -> PipelineTask:
@@ -43,16 +43,18 @@ def retrieve(data: Any, retriever: Any, seed: Any, parameters: Parameters) -> Re
     plain: dict[str, Any] = {"overrides": "", "precision": "auto", "kernels": "auto", "compile": False}
     trained = task(train_recommender, parameters, dataset=data, model_name=retriever, seed=seed, processes="1", **plain)
     trained.set_display_name("train the retriever")
-    return {
+    found = {
         split: rank(data, trained, parameters, split).set_display_name(f"retrieve, {split}").outputs["candidates"]
         for split in ("validation", "test")
     }
+    return found | {"model": trained.outputs["model"]}
 
 
-def finetune(data: Any, retrieved: Retrieved, ranker: Any, parameters: Parameters, **own: Any) -> PipelineTask:
+def finetune(data: Any, retrieved: Retrieved, tuning: Any, parameters: Parameters, **own: Any) -> PipelineTask:
     """Fine-tune a language model ({"language_model", "seed"} of the loop) to rank candidates; ``own``: overrides."""
-    told = {"language_model": ranker.language_model, "seed": ranker.seed, **own}
-    return task(finetune_llm, parameters, dataset=data, candidates=retrieved["validation"], **told)
+    told = {"language_model": tuning.language_model, "seed": tuning.seed, **own}
+    read = {"candidates": retrieved["validation"], "retriever": retrieved["model"]}
+    return task(finetune_llm, parameters, dataset=data, **read, **told)
 
 
 def rank_and_align(data: Any, retrieved: Retrieved, pairs: Any, ranker: Any, parameters: Parameters) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bo
 def _language_models(arguments: dict[str, Any]) -> Iterator[str]:
     """Yield the sources of all language models that a study reads: those it names, else those of the recipes."""
     for entry in (*arguments.get("rankers", ()), *arguments.get("adapters", ())):
-        changes = entry.get("overrides", arguments.get("llm_overrides", ""))
-        yield entry["language_model"] or ranker_recipe(arguments["profile"], changes).source
+        changes, kind = entry.get("overrides", arguments.get("llm_overrides", "")), arguments.get("ranker", "letters")
+        yield entry["language_model"] or ranker_recipe(arguments["profile"], changes, kind).source
     for entry in arguments.get("generators", ()):
         yield generator_recipe(entry["model"], arguments["profile"], arguments["generator_overrides"]).source
 

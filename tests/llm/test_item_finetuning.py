@@ -119,6 +119,19 @@ def test_items_are_what_the_lower_layer_makes_of_their_titles(data, begin, langu
     torch.testing.assert_close(cut[1], cut[2])
 
 
+def test_its_own_vectors_begin_as_the_retrievers(begin, data, language_model, tmp_path):
+    """Standardized, in the retriever's width, which the folder remembers."""
+    vectors = torch.randn(9, 6) * 3 + 1
+    catalog = Catalog(data[1], data[0].training_counts(), vectors)
+    ranker = new_item_ranker(str(language_model("llama")), SETTINGS, catalog, tmp_path, CPU)
+    own = ranker.model.items.own.weight.detach()
+    assert own.shape == (10, 6)
+    torch.testing.assert_close(own[1:], (vectors - vectors.mean(dim=0)) / vectors.std())
+    ranker.write(tmp_path / "ranker", facts(data[0]))
+    again = load_item_ranker(RankerFacts.read(tmp_path / "ranker", data[0]), tmp_path / "ranker", CPU)
+    assert torch.equal(again.model.items.own.weight, own)
+
+
 def test_what_it_cannot_be_made_of(begin):
     with pytest.raises(InputError, match=r"of type gpt2, and ranker=items is made of the layers of a llama"):
         begin(kind="gpt2")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ssm4rec.artifacts.names import PROFILES
-from ssm4rec.recipes.rankers import ranker_recipe
+from ssm4rec.recipes.rankers import check_kind, ranker_recipe
 from ssm4rec.runtime.errors import InputError
 
 
@@ -47,3 +47,20 @@ def test_mistakes_are_named() -> None:
         ranker_recipe("quick", "finetune.steps.diameter=-1")
     with pytest.raises(InputError, match=r"align\.steps\.optimizer=usgm: only fine-tuning has it"):
         ranker_recipe("quick", "align.steps.optimizer=usgm")
+
+
+def test_kinds_of_rankers():
+    assert ranker_recipe("paper").ranker == "letters"
+    for recipe in (ranker_recipe("quick", "ranker=items"), ranker_recipe("quick", "items.layers=3", "items")):
+        assert recipe.ranker == "items"
+        assert recipe.align.steps.optimizer == "adamw_torch"
+    assert ranker_recipe("paper", kind="items").quantization == "none"
+    with pytest.raises(InputError, match="ranker=letters: the ranker is one of items; leave it out"):
+        ranker_recipe("quick", "ranker=letters", "items")
+    with pytest.raises(InputError, match="there is no ranker called 'words': letters, items"):
+        ranker_recipe("quick", "ranker=words")
+    with pytest.raises(InputError, match="quantization=nf4: ranker=items trains the weights that it would round"):
+        ranker_recipe("quick", "quantization=nf4", "items")
+    check_kind(ranker_recipe("quick", "items.layers=3", "items"), "items.layers=3,align.pairs=3")
+    with pytest.raises(InputError, match=r"items\.layers=3: a ranker of letters has finetune\.\.\.\. instead"):
+        check_kind(ranker_recipe("quick", "items.layers=3", "letters"), "items.layers=3")

@@ -17,7 +17,7 @@ CANDIDATES = 20
 def ranks_of(model: str, order: str, users: int) -> numpy.ndarray[Any, numpy.dtype[numpy.int32]]:
     """Ranks 1..20 that differ by model and order; the fine-tuned model's are better, ORPO changes a few of them."""
     draws = numpy.random.default_rng(sum(map(ord, order + (model if model != "aligned" else "finetuned"))))
-    best = {"base": 20, "finetuned": 8, "aligned": 8, "retriever": 10, "most-popular": 12}[model]
+    best = {"base": 20, "finetuned": 8, "aligned": 8, "retriever": 10, "most-popular": 12}.get(model, 6)
     ranks = draws.integers(1, best + 1, users).astype(numpy.int32)
     if model == "aligned":
         ranks[:3] = (2, 3, 9)
@@ -43,6 +43,11 @@ def write_ranker(
         for model in (("finetuned", "base") if state == "finetuned" else ("aligned",))
         for order in ("retriever", "shuffled")
     ]
+    if "retriever_weight" in facts:
+        blend = f"{state}+retriever"
+        rankings += [
+            Ranking(blend, order, ranks_of(blend, order, users), nobody) for order in ("retriever", "shuffled")
+        ]
     sizes = numpy.full(users, CANDIDATES, numpy.int32)
     rows = ranking_rows(rankings, sizes, found=50, users=200)
     training = {"prompts": 48, "best_prompts": 24, "validation_ndcg_10": 0.5, "tokens_per_second": 812.25}

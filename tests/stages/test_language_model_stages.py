@@ -138,7 +138,8 @@ def test_a_ranker_of_items_is_trained_aligned_and_ranked_with(circle, language_m
     """The same three stages; after the first no language model is needed."""
     nothing = tmp_path / "nothing"
     llama = language_model("llama")
-    process(finetuning, *finetune_flags(circle, llama, tmp_path, "--ranker", "items", "--overrides", ITEMS))
+    process(finetuning, *finetune_flags(circle, llama, tmp_path, "--ranker", "items", "--overrides", ITEMS,
+                                        "--retriever-dir", circle / "model"))  # fmt: skip
     dataset, ranker = read_sequences(circle / "dataset"), tmp_path / "adapter"
     facts = RankerFacts.read(ranker, dataset)
     assert (facts.ranker, facts.stage, facts.source) == ("items", "finetune_llm", str(llama))
@@ -190,6 +191,12 @@ def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model
     gpt = refusal(finetuning.run, *finetune_flags(circle, language_model("gpt2"), out, "--overrides",
                                                      "finetune.lora.modules=q_proj+v_proj"))  # fmt: skip
     assert "LoRA does not fit it" in gpt
+    assert "finetune.lora.rank=2: a ranker of items has items.... instead; choose --ranker letters" in say(
+        "--ranker", "items"
+    )
+    assert "model: sasrec seed 0, but the candidates are those of sasrec seed 1" in say(
+        "--retriever-dir", circle / "model", "--candidates", of_seed_1(circle / "validation.parquet", tmp_path)
+    )
     say = lambda *more: refusal(ranking.run, *rank_flags(circle, adapter, out, *more))  # noqa: E731
     assert "--split training: unknown" in say("--split", "training")
     assert "of the validation split, not of test" in say("--candidates", circle / "validation.parquet")
@@ -197,6 +204,15 @@ def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model
     assert "--users -2: at least -1" in say("--users", -2)
     assert "one user does not say how sure a mean is; set --users 0 for all" in say("--users", 1)
     assert not out.exists()
+
+
+def of_seed_1(candidates: Path, folder: Path) -> Path:
+    table = pyarrow.parquet.read_table(candidates)
+    changed = folder / "seed-1.parquet"
+    pyarrow.parquet.write_table(
+        table.replace_schema_metadata({**table.schema.metadata, b"ssm4rec.seed": b"1"}), changed
+    )
+    return changed
 
 
 def untitled(dataset: Path) -> Path:

@@ -21,6 +21,7 @@ import pyarrow
 
 from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share, read_table, required, text_of, write_table
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
+from ssm4rec.artifacts.ranker import RankerKind
 from ssm4rec.runtime.errors import InputError
 
 BASE: Final = "base"
@@ -82,6 +83,7 @@ class RankingSummary(Document, what="the ranking.json of a ranker", made_by="ran
         stage: that trained the adapter, finetune_llm or align_llm; ``seed``, ``profile``, ``recipe`` and ``training``
             are of the same.
         retriever: whose candidates they are, model and seed.
+        ranker, retriever_weight: as ``ranker.json`` has them.
         users, found, ranked: of the split; of these, those whose target is among the candidates; of these, those that
             the language model ranked (a sample, or all).
         first_places: for each ranker and order, how often the candidate in each place was ranked best.
@@ -108,6 +110,8 @@ class RankingSummary(Document, what="the ranking.json of a ranker", made_by="ran
     device: str
     recipe: dict[str, Any]
     training: dict[str, Any]
+    ranker: RankerKind = "letters"
+    retriever_weight: Amount | None = None
 
 
 def write_rankings(

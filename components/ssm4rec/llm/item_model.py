@@ -61,11 +61,11 @@ class ItemVectors(nn.Module):
         self.own_out = nn.Linear(settings.id_width, settings.query_width, bias=False)
         self.bias = nn.Parameter(torch.zeros(items + 1))
 
-    def initialize(self, features: Tensor, counts: Tensor) -> None:
+    def initialize(self, features: Tensor, counts: Tensor, own: Tensor | None = None) -> None:
         """Take the titles' features (V + 1, D), that of the start first, and how often each item was trained on.
 
         Other weights are drawn so that inputs begin at the features, and scores at the items' popularity with some
-        trace of the titles.
+        trace of the titles. ``own``: vectors (V, width) that the items' own begin with, standardized; None: drawn.
         """
         self.features.copy_(features)
         self.components[1:] = principal_components(features[1:], self.components.shape[1])
@@ -76,11 +76,14 @@ class ItemVectors(nn.Module):
             (self.text_out.weight, 0.25 / math.sqrt(self.components.shape[1])),
             (self.own.weight, 0.1),
             (self.own_in.weight, 0.5 / math.sqrt(own_width)),
-            (self.own_out.weight, 1 / math.sqrt(own_width)),
+            (self.own_out.weight, (1 if own is None else 0.25) / math.sqrt(own_width)),
         ):
             nn.init.normal_(weight, std=deviation)
         smoothed = counts.double() + 1
         with torch.no_grad():
+            if own is not None:
+                self.own.weight[1:] = (own - own.mean(dim=0)) / own.std()
+                self.own.weight[START] = 0
             self.bias.copy_((smoothed / smoothed.sum()).log())
 
     def inputs(self) -> Tensor:

@@ -9,7 +9,7 @@ The folder holds all that a ranking needs; the language model is not asked for a
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.artifacts.names import MODEL_CONFIG, MODEL_WEIGHTS, RANKER
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.data.batches import length_buckets
@@ -96,10 +97,17 @@ class ItemRanker:
 
 @dataclass(frozen=True)
 class Catalog:
-    """What an item ranker begins with: titles by item, entry 0 unused, and training interactions, (V + 1,)."""
+    """What an item ranker begins with.
+
+    Attributes:
+        titles: by item, entry 0 unused.
+        counts: training interactions, (V + 1,).
+        vectors: the retriever's, (V, width), which the items' own begin with; None: these are drawn.
+    """
 
     titles: Sequence[str]
-    counts: numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]
+    counts: Int64s
+    vectors: Tensor | None = None
 
 
 def new_item_ranker(
@@ -121,6 +129,8 @@ def new_item_ranker(
             f"language model {source}: has {whole.config.num_hidden_layers} layers, items.layers={settings.layers} "
             "leaves none to read titles with; lower it"
         )
+    if catalog.vectors is not None:
+        settings = replace(settings, id_width=catalog.vectors.shape[1])
     config = copy.deepcopy(whole.config)
     for name in ("architectures", "bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(config, name, None)
@@ -131,7 +141,7 @@ def new_item_ranker(
     for own, theirs in zip(model.model.layers, whole.model.layers[lower:], strict=True):
         own.load_state_dict(theirs.float().state_dict())
     model.model.norm.load_state_dict(whole.model.norm.float().state_dict())
-    model.items.initialize(states, torch.from_numpy(catalog.counts))
+    model.items.initialize(states, torch.from_numpy(catalog.counts), catalog.vectors)
     model.initialize_query()
     return ItemRanker(model.to(device), settings)  # type: ignore[arg-type] # transformers types `to` loosely
 
@@ -170,7 +180,8 @@ def load_item_ranker(facts: RankerFacts, folder: Path, device: torch.device) -> 
     check_json(folder, MODEL_CONFIG)
     shapes = tensor_shapes(folder)
     with reading(f"{folder}: not the files of a ranker whose tokens are items"):
-        settings = ItemSettings(**facts.setting("items"))
+        width = shapes.get("items.own.weight", (0, 0))[1]
+        settings = replace(ItemSettings(**facts.setting("items")), id_width=width)
         config = LlamaConfig.from_json_file(str(folder / MODEL_CONFIG))
         if config.num_hidden_layers != settings.layers:
             raise ValueError(f"num_hidden_layers is {config.num_hidden_layers}, items.layers {settings.layers}")

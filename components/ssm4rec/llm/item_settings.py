@@ -14,7 +14,7 @@ class ItemSettings:
             each title once.
         title_tokens: a title is cut after so many.
         features: principal components of the titles' states that input and output vectors are made of.
-        id_width: of each item's own learned vector.
+        id_width: of each item's own learned vector; where it begins as the retriever's, that one's width.
         query_width: of the vectors whose product is an item's score.
         dropout: of each layer's contribution, and before the scores.
         history: at most so many of a user's latest items, the length of a training sequence, too.

@@ -23,13 +23,17 @@ from ssm4rec.llm.validated_trainer import Trained
 
 @dataclass(frozen=True)
 class TuningData:
-    """What a ranker learns from: training items, their titles, a retriever's candidates, and whom to rank meanwhile."""
+    """What a ranker learns from: training items, their titles, a retriever's candidates, and whom to rank meanwhile.
+
+    ``vectors``: the retriever's, of the items (V, width), if they are known.
+    """
 
     dataset: SequenceDataset
     titles: list[str]
     candidates: Candidates
     validation: RankingTask
     seed: int
+    vectors: torch.Tensor | None = None
 
 
 class Tuning(Protocol):
@@ -88,7 +92,7 @@ class _ItemTuning:
     to_lower = "items.positions, items.history or items.layers"
 
     def __init__(self, recipe: RankerRecipe, data: TuningData, cache_dir: Path, device: torch.device) -> None:
-        catalog = Catalog(data.titles, data.dataset.training_counts())
+        catalog = Catalog(data.titles, data.dataset.training_counts(), data.vectors)
         self.ranker = new_item_ranker(recipe.source, recipe.items, catalog, cache_dir, device)
         batches = draw_batches(data.dataset, recipe.items, data.seed)
         self.task = ItemTask(data.dataset, batches, data.validation, data.seed)

@@ -37,6 +37,17 @@ def ranker_recipe(profile: str, overrides: str = "", kind: str = "auto") -> Rank
     return recipe
 
 
+def check_kind(recipe: RankerRecipe, overrides: str) -> None:
+    """Raise InputError if overrides change the fine-tuning of the other kind of ranker, which would change nothing."""
+    other, own = ("finetune", "items") if recipe.ranker == "items" else ("items", "finetune")
+    for pair in map(str.strip, overrides.split(",")):
+        if pair.startswith(f"{other}."):
+            raise InputError(
+                f"--overrides {pair}: a ranker of {recipe.ranker} has {own}.... instead; choose --ranker "
+                f"{'letters' if recipe.ranker == 'items' else 'items'} (ranker= of the overrides), or leave it out"
+            )
+
+
 def _letters(profile: str) -> RankerRecipe:
     """Return LlamaRec's recipe in the size of a profile."""
     match profile:

@@ -36,7 +36,7 @@ from ssm4rec.runtime.errors import InputError
 
 _TOLERANCE: Final = 1e-9
 
-Key = tuple[str, str, int, str]
+Key = tuple[str, str, str, int, str]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _check_lengths(files: RankerFiles) -> None:
 
 
 def _key(summary: RankingSummary) -> Key:
-    return summary.source, summary.retriever, summary.seed, summary.split
+    return summary.source, summary.ranker, summary.retriever, summary.seed, summary.split
 
 
 def _named(summary: RankingSummary) -> str:

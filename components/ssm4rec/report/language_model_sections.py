@@ -40,6 +40,11 @@ _NOTES: Final = """\
   over the same users for a difference. They are for the trained models as they are, and say nothing about other
   trainings."""
 
+_NO_POSITIONS: Final = (
+    "Position bias: none by construction. A candidate's score is that of the item after the user's history; no order "
+    "of the candidates enters."
+)
+
 Columns = dict[str, Callable[[RankingSummary], str]]
 
 _RANKER: Final[Columns] = {
@@ -72,7 +77,9 @@ _PACE: Final[Columns] = {
 
 def ranker_headlines(models: LanguageModels) -> list[str]:
     """Return what came out of each ranker, in a sentence or two each."""
-    return [f"LlamaRec, {escape(run.name)}: {_against_random(run)} {_of_orpo(run)}".strip() for run in models.rankers]
+    return [
+        f"{run.title}, {escape(run.name)}: {_against_random(run)} {_of_orpo(run)}".strip() for run in models.rankers
+    ]
 
 
 def ranker_cautions(models: LanguageModels, manifest: dict[str, Any]) -> list[str]:
@@ -82,7 +89,7 @@ def ranker_cautions(models: LanguageModels, manifest: dict[str, Any]) -> list[st
     for run in models.rankers:
         training, ndcg = run.finetuned.training, run.row(FINETUNED, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10")
         lines.append(
-            f"LlamaRec, {escape(run.name)}: fine-tuned on {training['prompts']:,} prompts, the best weights after "
+            f"{run.title}, {escape(run.name)}: fine-tuned on {training['prompts']:,} prompts, the best weights after "
             f"{training['best_prompts']:,}. LlamaRec takes every prefix of every user once, about {prefixes:,} here. "
             f"It was measured on {plural(run.finetuned.ranked, 'user')}: a ± of {ndcg.standard_error:.3f} in NDCG@10."
         )
@@ -93,17 +100,17 @@ def ranker_sections(models: LanguageModels, paper: PaperTable | None) -> list[Se
     """Return a section a ranker, one of how they were trained, and how to read them; empty without rankers."""
     if not models.rankers:
         return []
-    sections = [Section("LlamaRec: rankers side by side", _side_by_side(models.rankers))] if models.rankers[1:] else []
+    sections = [Section("Rankers side by side", _side_by_side(models.rankers))] if models.rankers[1:] else []
     sections += [
         Section(
-            f"LlamaRec: {run.name}",
-            _ranking(run, paper),
-            (*(before_and_after(run, order) for order in ORDERS), first_places(run)),
+            f"{run.title}: {run.name}",
+            _ranking(run, paper if run.letters else None),
+            (*(before_and_after(run, order) for order in run.orders), *([first_places(run)] if run.letters else [])),
         )
         for run in models.rankers
     ]
     figures = (*tuning_curves(models.rankers), *alignment_curves(models.rankers))
-    return [*sections, Section("LlamaRec: training and pace", f"{trainings(models.rankers)}\n\n{_NOTES}", figures)]
+    return [*sections, Section("Rankers: training and pace", f"{trainings(models.rankers)}\n\n{_NOTES}", figures)]
 
 
 def _side_by_side(runs: Sequence[RankerRun]) -> str:
@@ -146,7 +153,7 @@ def _ranking(run: RankerRun, paper: PaperTable | None) -> str:
 def _numbers(run: RankerRun, population: str) -> str:
     rows = []
     for ranker in run.rankers:
-        for order in ORDERS[:1] if ranker in BASELINES else ORDERS:  # baselines see no order
+        for order in ORDERS[:1] if ranker in BASELINES else run.orders:  # baselines see no order
             cells = []
             for metric in METRICS:
                 row = run.row(ranker, order, population, metric_name(metric, 10))
@@ -154,7 +161,8 @@ def _numbers(run: RankerRun, population: str) -> str:
                 cells.append(f"{row.shown} [{found.low:.3f}, {found.high:.3f}]")
             five = run.row(ranker, order, population, "hit@5")
             cells.append(f"{five.value:.3f} ± {five.standard_error:.3f}")
-            rows.append([RANKER_NAMES[ranker], MISSING if ranker in BASELINES else order, *cells])
+            sees_order = run.letters and ranker not in BASELINES
+            rows.append([RANKER_NAMES[ranker], order if sees_order else MISSING, *cells])
     header = ["Ranker", "Order shown", "HIT@10", "NDCG@10", "MRR@10", "HIT@5"]
     return table(header, rows, text_columns=len(header))
 
@@ -165,12 +173,12 @@ def _differences(run: RankerRun) -> str:
     rows = [
         [
             f"{RANKER_NAMES[ranker]} \N{MINUS SIGN} {RANKER_NAMES[other]}",
-            order,
+            order if run.letters else MISSING,
             *(run.difference(ranker, other, order, metric).text() for metric in METRICS),
         ]
         for ranker, other in pairs
         if {ranker, other} <= {*run.rankers}
-        for order in ORDERS
+        for order in run.orders
     ]
     header = ["Difference", "Order shown", "HIT@10", "NDCG@10", "MRR@10"]
     return table(header, rows, text_columns=len(header))
@@ -185,16 +193,22 @@ def _verdicts(run: RankerRun) -> list[str]:
         lines.append(f"Fine-tuned against the model as it came: {_verdict(run, FINETUNED, BASE)}.")
     if run.aligned:
         lines.append(_of_orpo(run))
-    return [*lines, _position_prior(run)]
+    lines += [
+        f"With the retriever's scores, weight {run.finetuned.retriever_weight:g}: {RANKER_NAMES[blend]} against the "
+        f"retriever's order: {_verdict(run, blend, RETRIEVER)}."
+        for blend in BLENDED.values()
+        if blend in run.rankers
+    ]
+    return [*lines, _position_prior(run) if run.letters else _NO_POSITIONS]
 
 
 def _verdict(run: RankerRun, ranker: str, other: str) -> str:
     words = []
-    for order in ORDERS:
+    for order in run.orders:
         found = run.difference(ranker, other, order, "ndcg")
         verdict = found.verdict("significantly better", "significantly worse")
-        users = plural(found.n, "user")
-        words.append(f"candidates {ORDER_NAMES[order]}, {verdict}, {found.stated()} in NDCG@10 over {users}")
+        users, shown = plural(found.n, "user"), f"candidates {ORDER_NAMES[order]}, " if run.letters else ""
+        words.append(f"{shown}{verdict}, {found.stated()} in NDCG@10 over {users}")
     return "; ".join(words)
 
 
@@ -202,8 +216,9 @@ def _against_random(run: RankerRun) -> str:
     chance = run.row(RANDOM, RETRIEVER_ORDER, AMONG_CANDIDATES, "ndcg@10")
     ours = run.row(FINETUNED, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10")
     difference = run.difference(FINETUNED, RANDOM, SHUFFLED_ORDER, "ndcg")
+    shown = ", candidates shuffled" if run.letters else ""
     return (
-        f"Better than a random order, candidates shuffled: **{difference.verdict('yes', 'no, significantly worse')}** "
+        f"Better than a random order{shown}: **{difference.verdict('yes', 'no, significantly worse')}** "
         f"(fine-tuned NDCG@10 {ours.shown}, a random order {chance.value:.4f}, "
         f"difference {difference.stated()}, {plural(run.finetuned.ranked, 'user')})."
     )

@@ -19,6 +19,7 @@ from ssm4rec.artifacts.rankings import (
     BASE,
     BLENDED,
     FINETUNED,
+    ORDERS,
     RANDOM,
     RETRIEVER,
     RETRIEVER_ORDER,
@@ -72,6 +73,21 @@ class RankerRun:
     def name(self) -> str:
         """What a reader calls it."""
         return f"{self.finetuned.source} seed {self.finetuned.seed} on {self.finetuned.retriever}"
+
+    @property
+    def letters(self) -> bool:
+        """Whether it answers with letters, which an order of the candidates gives them: LlamaRec."""
+        return self.finetuned.ranker == "letters"
+
+    @property
+    def title(self) -> str:
+        """What kind it is."""
+        return "LlamaRec" if self.letters else "Ranker of items"
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """The orders of the candidates that its numbers are told for: one, where no order enters."""
+        return ORDERS if self.letters else (RETRIEVER_ORDER,)
 
     @property
     def states(self) -> list[str]:
@@ -146,19 +162,21 @@ class LanguageModels:
     def seeds(self, model: str) -> list[int]:
         """Return the seeds of ``llamarec`` or of a generator; none for a model that is not there."""
         found = [(summary.model, summary.seed) for summary in self.generators]
-        found += [("llamarec", run.finetuned.seed) for run in self.rankers]
+        found += [("llamarec", run.finetuned.seed) for run in self.rankers if run.letters]
         return sorted({seed for name, seed in found if name == model})
 
     def size(self, model: str) -> str | None:
         """Return a generator's number of parameters, or of ``llamarec`` the language model; None: not there."""
-        found = {"llamarec": self.rankers[0].finetuned.source} if self.rankers else {}
+        sources = [run.finetuned.source for run in self.rankers if run.letters]
+        found = {"llamarec": sources[0]} if sources else {}
         found |= {summary.model: f"{summary.parameters:,}" for summary in self.generators}
         return found.get(model)
 
     def results(self) -> list[ResultRow]:
         """Return every number, under protocols of its own: none is of a full ranking of the catalog.
 
-        Models are called ``llamarec finetuned``, with ``on RETRIEVER`` and ``by SOURCE`` where the study has several.
+        Models are called ``llamarec finetuned``, or ``items finetuned`` where tokens are items, with ``on RETRIEVER``
+        and ``by SOURCE`` where the study has several.
         """
         retrievers = {run.finetuned.retriever.partition(" ")[0] for run in self.rankers}
         sources = {run.finetuned.source for run in self.rankers}
@@ -169,7 +187,7 @@ class LanguageModels:
             suffix += f" by {facts.source}" if len(sources) > 1 else ""
             for row in run.rows():
                 protocol = row.population + (" shuffled" if row.order == SHUFFLED_ORDER else "")
-                name = f"llamarec {row.ranker}{suffix}"
+                name = f"{'llamarec' if run.letters else 'items'} {row.ranker}{suffix}"
                 rows.append(ResultRow(facts.dataset, name, facts.seed, facts.split, protocol, row.metric, row.value))
         for one in self.generators:
             for number in one.rows:

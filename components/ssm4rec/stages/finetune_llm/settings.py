@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ssm4rec.llm.settings import RankerRecipe
-from ssm4rec.recipes.rankers import ranker_recipe
+from ssm4rec.recipes.rankers import check_kind, ranker_recipe
 from ssm4rec.settings.flags import Flag, Read, Written
 from ssm4rec.settings.language_models import LanguageModelTraining, check_source, with_source
 from ssm4rec.settings.outputs import input_addresses, output_file, output_folder
@@ -17,6 +17,10 @@ class Settings(LanguageModelTraining):
     """Fine-tune a language model to rank a retriever's candidates (LlamaRec); after a kill the same command resumes."""
 
     candidates: Annotated[Path, Read("Artifact", "candidates.parquet of the validation split, from evaluate")]
+    retriever_dir: Annotated[
+        Path | None,
+        Read("Model", "model folder of the retriever, whose item vectors a ranker of items begins with", optional=True),
+    ] = None
     language_model: Annotated[
         str,
         Flag(
@@ -33,7 +37,9 @@ class Settings(LanguageModelTraining):
 
     def recipe(self) -> RankerRecipe:
         """Return the recipe that the settings ask for; raise InputError if there is none such."""
-        return with_source(ranker_recipe(self.profile, self.overrides, self.ranker), self.language_model)
+        recipe = ranker_recipe(self.profile, self.overrides, self.ranker)
+        check_kind(recipe, self.overrides)
+        return with_source(recipe, self.language_model)
 
     def check(self) -> None:
         """Raise InputError if the settings are wrong on every machine."""

@@ -116,6 +116,8 @@ def run(options: Settings) -> None:
             device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             recipe=facts.recipe,
             training=facts.training,
+            ranker=facts.ranker,
+            retriever_weight=facts.retriever_weight,
         )
         write_rankings(options.rankings, dataset.metadata, task.users, task.targets, task.sizes, rankings)
         summary.write(options.ranking)

@@ -102,10 +102,8 @@ def _orpo_helps(study: Study) -> str:
     for run in (run for run in study.language_models.rankers if run.aligned):
         found = run.difference(ALIGNED, FINETUNED, RETRIEVER_ORDER, "ndcg")
         verdict = found.verdict("yes", "no, it is significantly worse")
-        words.append(
-            f"{escape(run.name)}: {verdict}, NDCG@10 {found.stated()} over {plural(found.n, 'user')}, candidates in "
-            "the retriever's order"
-        )
+        shown = ", candidates in the retriever's order" if run.letters else ""
+        words.append(f"{escape(run.name)}: {verdict}, NDCG@10 {found.stated()} over {plural(found.n, 'user')}{shown}")
     return (
         f"{'; '.join(words)}. See the notes on how little was trained." if words else "Not judged: no aligned ranker."
     )

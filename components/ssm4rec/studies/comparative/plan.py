@@ -12,7 +12,7 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import listed, one_of, whole_number
 from ssm4rec.settings.data import PreparedData
 from ssm4rec.settings.flags import Flag
-from ssm4rec.settings.shared import LanguageModelVersion
+from ssm4rec.settings.shared import LanguageModelVersion, Ranker
 from ssm4rec.studies.settings import Lists, NamedStudy, PlannedModels, PlannedSeeds, RecommenderStudy, Row
 from ssm4rec.tracking import Tracker
 
@@ -39,6 +39,7 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
     retriever: Annotated[
         str, Flag(f"recommender whose candidates it ranks, of {', '.join(MODELS)}", one_of(MODELS), planned=True)
     ] = "lrurec"
+    ranker: Ranker = "auto"
     seeds: PlannedSeeds = (0,)
     global_time: Annotated[
         str,

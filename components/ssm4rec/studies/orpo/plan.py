@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from ssm4rec.artifacts.names import DEFAULT_LANGUAGE_MODEL
 from ssm4rec.settings.command_line import texts
 from ssm4rec.settings.flags import Flag
+from ssm4rec.settings.shared import Ranker
 from ssm4rec.studies.comparative import plan as comparative
 from ssm4rec.studies.settings import LanguageModelStudy, Lists, PlannedSeeds
 
@@ -20,6 +21,7 @@ class Settings(LanguageModelStudy):
     language_models: Annotated[
         tuple[str, ...], Flag("sources to fine-tune and align, separated by commas", texts, planned=True)
     ] = (DEFAULT_LANGUAGE_MODEL,)
+    ranker: Ranker = "auto"
     seeds: PlannedSeeds = (0,)
     llm_overrides: Annotated[str, Flag("changes to the rankers' recipe, such as finetune.prompts=500")] = ""
 
