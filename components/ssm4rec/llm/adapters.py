@@ -6,10 +6,10 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
@@ -36,8 +36,10 @@ class LetterRanker:
     model: PeftModel
     tokenizer: PreTrainedTokenizerBase
 
-    has_base = True
-    """Without its adapter it is a language model that can be asked, too."""
+    def base(self) -> AbstractContextManager[Any]:
+        """Return a context in which the model is without its adapter: it can be asked then, too."""
+        without: AbstractContextManager[Any] = self.model.disable_adapter()
+        return without
 
     def prompts(self, titles: Sequence[str], form: PromptFormat) -> RankingPrompts:
         """Return how it is asked about items with these titles, entry 0 unused."""

@@ -26,7 +26,7 @@ START: Final = 0
 """The token that every history begins with."""
 
 
-class _Layer(LlamaDecoderLayer):
+class _Layer(LlamaDecoderLayer):  # type: ignore[no-untyped-call] # transformers leaves it untyped
     """A layer whose contribution is dropped at random in training; its weights are called as they were."""
 
     def __init__(self, config: LlamaConfig, place: int, dropout: float) -> None:
@@ -97,14 +97,14 @@ class ItemVectors(nn.Module):
         return found
 
 
-class ItemModel(LlamaPreTrainedModel):
+class ItemModel(LlamaPreTrainedModel):  # type: ignore[no-untyped-call] # transformers leaves it untyped
     """The upper layers of a Llama over items."""
 
     def __init__(self, config: LlamaConfig, items: int, settings: ItemSettings) -> None:
         """Make a model of ``config.num_hidden_layers`` layers for so many items; their vectors are zero."""
         super().__init__(config)
         self.model = LlamaModel(config)
-        self.model.embed_tokens = None  # type: ignore[assignment] # items are what it reads, not words
+        self.model.embed_tokens = None  # items are what it reads, not words
         self.model.layers = nn.ModuleList(
             _Layer(config, place, settings.dropout) for place in range(config.num_hidden_layers)
         )

@@ -8,7 +8,7 @@ The folder holds all that a ranking needs; the language model is not asked for a
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -73,14 +73,15 @@ class ItemRanker:
     model: ItemModel
     settings: ItemSettings
 
-    has_base = False
-    """Before its training it knows nothing of any item's score but its popularity."""
-
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """A tokenizer in name only, for trl, which asks it for the token that pads."""
         start = "<start>"
-        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({start: START})), pad_token=start)
+        fast: Callable[..., PreTrainedTokenizerBase] = PreTrainedTokenizerFast  # untyped there
+        return fast(tokenizer_object=Tokenizer(models.WordLevel({start: START})), pad_token=start)
+
+    def base(self) -> None:
+        """Return nothing: before its training it knows no more of an item than how popular it is."""
 
     def prompts(self, titles: Sequence[str], form: PromptFormat) -> ItemPrompts:
         """Return how it is asked; titles were read when it began."""
@@ -165,7 +166,7 @@ def title_states(
         for line, place in enumerate(places.tolist()):
             tokens[line, : lengths[place]] = torch.tensor(before + rows[place])
         output = whole.model(input_ids=tokens.to(whole.device), output_hidden_states=True, use_cache=False)
-        states = output.hidden_states[layer].float().cpu()  # type: ignore[index] # asked for
+        states = output.hidden_states[layer].float().cpu()
         for line, place in enumerate(places.tolist()):
             found[place + 1] = states[line, len(before) : lengths[place]].mean(dim=0)
         found[START] = states[0, 0]

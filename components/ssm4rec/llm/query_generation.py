@@ -22,7 +22,7 @@ from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
 from ssm4rec.data.batches import length_buckets
 from ssm4rec.llm.generator_settings import SearchSettings
 from ssm4rec.llm.queries import QueryPrompts, histories_and_targets
-from ssm4rec.llm.ranking import Prompts, padded
+from ssm4rec.llm.ranking import UserPrompts, padded
 from ssm4rec.llm.title_retrieval import UserQueries
 
 
@@ -64,7 +64,7 @@ def ask(
 
 
 def generate_queries(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Prompts, search: SearchSettings
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: UserPrompts, search: SearchSettings
 ) -> Generated:
     """Return m queries of a model in evaluation mode for every prompt, which has at least two tokens."""
     lengths = numpy.array([len(prompt) for prompt in prompts])
@@ -85,7 +85,7 @@ def generate_queries(
 
 
 def _beams(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Prompts, search: SearchSettings
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: UserPrompts, search: SearchSettings
 ) -> Tensor:
     """Return the new tokens of the beams, (B, m, S), padded on the right."""
     tokens, mask = padded(prompts, model.device)

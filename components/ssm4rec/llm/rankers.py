@@ -1,8 +1,9 @@
 """The kinds of rankers, which everything after their fine-tuning treats alike."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from peft import PeftModel
@@ -27,9 +28,8 @@ class Ranker(Protocol):
         """Of its tokens."""
         ...
 
-    @property
-    def has_base(self) -> bool:
-        """Whether it can be asked before any training, too: with ``model.disable_adapter()``."""
+    def base(self) -> AbstractContextManager[Any] | None:
+        """Return a context in which the model is as before its training; None if it cannot be asked then."""
         ...
 
     def prompts(self, titles: Sequence[str], form: PromptFormat) -> Prompts:

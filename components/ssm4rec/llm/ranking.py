@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy
 import torch
+from peft import PeftModel
 from transformers import DynamicCache, PreTrainedModel
 
 from ssm4rec.artifacts.dataset import Int32s, Int64s
@@ -34,7 +35,7 @@ TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 16384}
 
 @torch.inference_mode()
 def answer_logits(
-    model: PreTrainedModel, users: Sequence[UserPrompts], answers: Answers, advance: Callable[[int], object]
+    model: PreTrainedModel | PeftModel, users: Sequence[UserPrompts], answers: Answers, advance: Callable[[int], object]
 ) -> Floats:
     """Return the logits of k tokens after each of the o prompts of n users, (n, o, k).
 
@@ -43,10 +44,10 @@ def answer_logits(
     Raise ScoresNotNumbersError if a logit is NaN or infinite: no rival would be above a target of NaN.
     """
     was_training = model.training
-    model.eval()  # type: ignore[no-untyped-call] # transformers leaves it untyped
+    model.eval()
     orders = len(users[0]) if users else 0
-    wanted = numpy.broadcast_to(answers, (len(users), orders, answers.shape[-1]))
-    found = numpy.empty(wanted.shape, numpy.float32)
+    shape = (len(users), orders, answers.shape[-1])
+    wanted, found = numpy.broadcast_to(answers, shape), numpy.empty(shape, numpy.float32)
     common = _shared_length([prompt for prompts in users for prompt in prompts])
     instruction = DynamicCache(config=model.config) if common else None
     if instruction is not None:
@@ -89,7 +90,7 @@ def questions(prompts: Prompts, task: RankingTask, orders: Sequence[str]) -> Que
 
 
 def _last_logits(
-    model: PreTrainedModel, instruction: DynamicCache | None, heads: UserPrompts, tails: UserPrompts
+    model: PreTrainedModel | PeftModel, instruction: DynamicCache | None, heads: UserPrompts, tails: UserPrompts
 ) -> torch.Tensor:
     """Return the logits at the last position of each tail, shape (tails, V).
 
@@ -113,7 +114,7 @@ def _last_logits(
 
 
 def _logits(
-    model: PreTrainedModel, tokens: torch.Tensor, mask: torch.Tensor, cache: DynamicCache | None
+    model: PreTrainedModel | PeftModel, tokens: torch.Tensor, mask: torch.Tensor, cache: DynamicCache | None
 ) -> torch.Tensor:
     # Positions count real tokens only, so that padding changes no output; at a pad they are any valid number.
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]

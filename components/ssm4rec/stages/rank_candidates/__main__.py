@@ -79,7 +79,7 @@ def run(options: Settings) -> None:
         part, trained = ("align", ALIGNED) if facts.stage == "align_llm" else ("finetune", FINETUNED)
         prompts = ranker.prompts(titles, PromptFormat(**facts.setting(part, "prompt")))
         asked = questions(prompts, task, ORDERS)
-        rankers = (trained, BASE) if options.base and ranker.has_base else (trained,)
+        rankers = (trained, BASE) if options.base and ranker.base() else (trained,)
         started, cpu = time.monotonic(), time.process_time()
         with memory_advice("finetune.prompt.history or finetune.prompt.title_tokens, or set quantization=nf4"):
             scores = {which: _scores(ranker, asked, which) for which in rankers}
@@ -150,10 +150,10 @@ def _baselines(dataset: SequenceDataset, task: RankingTask) -> list[Ranking]:
 def _scores(ranker: Ranker, asked: Questions, name: str) -> Floats:
     """Return the candidates' scores (n, o, k), by the trained model, or before its training as ``BASE``."""
     with (
-        ranker.model.disable_adapter() if name == BASE else nullcontext(),
+        (ranker.base() if name == BASE else None) or nullcontext(),
         tqdm(total=len(asked.users), desc=f"ranking, {name}", unit="user", leave=False) as bar,
     ):
-        return answer_logits(ranker.model, asked.users, asked.answers, bar.update)  # type: ignore[arg-type] # peft's wrapper
+        return answer_logits(ranker.model, asked.users, asked.answers, bar.update)
 
 
 def _rank(scores: Floats, task: RankingTask, name: str) -> Iterator[Ranking]:
