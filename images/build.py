@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ssm4rec import __version__
+from ssm4rec.runtime.compile_variables import check_compile_variables
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.images import ROLES, image, repository, revision
 from ssm4rec.settings.command_line import StageParser, run_stage
@@ -44,6 +45,7 @@ def build_parser() -> StageParser:
 
 def run(options: argparse.Namespace) -> None:
     """Build, say how large each image is, and push."""
+    check_compile_variables()
     wanted = options.only.split(",")
     if unknown := sorted(set(wanted) - set(ROLES)):
         raise InputError(f"--only {','.join(unknown)}: unknown; choose from {', '.join(ROLES)}")

@@ -14,6 +14,8 @@ from pipelines.make_names import write_make_names
 from pipelines.packages import COMPILED, PACKAGES
 from pipelines.picture import write_pictures
 from pipelines.studies import PLANS
+from ssm4rec.runtime.compile_variables import check_compile_variables
+from ssm4rec.settings.command_line import StageParser, run_stage
 
 _HEADER: Final = "# Compiled by `make compile` from pipelines/*.py: change those, not this file."
 PIPELINES: Final = (
@@ -32,7 +34,8 @@ def compile_all(folder: Path) -> list[Path]:
 
 
 def compile_package(name: str, folder: Path) -> Path:
-    """Compile one package into ``folder`` and return its file."""
+    """Compile one package into ``folder`` and return its file; raise InputError if it is told what is not allowed."""
+    check_compile_variables()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.yaml"
     compiler.Compiler().compile(_pipeline(name), str(path))
@@ -48,12 +51,17 @@ def _pipeline(package: str) -> Any:
     return getattr(import_module(f"pipelines.{package}"), package)
 
 
+def run(options: argparse.Namespace) -> None:
+    """Compile all and say where they are."""
+    for path in compile_all(options.folder):
+        print(f"compiled {path}")
+
+
 def main() -> None:
     """Compile from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.compile", description="Compile the pipelines to YAML.")
+    parser = StageParser("pipelines.compile", "Compile the pipelines to YAML.")
     parser.add_argument("--folder", type=Path, default=COMPILED, help="where to write the YAML files")
-    for path in compile_all(parser.parse_args().folder):
-        print(f"compiled {path}")
+    run_stage(parser, run)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ finds it at ``/cache``, where downloads and checkpoints outlive a pod. Without o
 """
 
 import inspect
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any, Final
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
+from ssm4rec.runtime import compile_variables
 from ssm4rec.runtime.images import ACCELERATOR, DEVICE_VARIABLE
 
 A100_80GB: Final = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
@@ -43,10 +43,10 @@ HUB_VARIABLES: Final = ("HF_TOKEN",)
 DOWNLOADS_LABEL: Final = ("ssm4rec-downloads", "true")
 """Of pods that may reach public addresses: the NetworkPolicies of ``manifests/base`` forbid it to all others."""
 
-AT_ONCE: Final = int(os.environ.get("SSM4REC_AT_ONCE") or 8)
+AT_ONCE: Final = int(compile_variables.AT_ONCE.value)
 """How many entries of a loop run at a time: 24 trainings would ask for 24 GPUs. Here kfp.local runs two at most."""
 
-VOLUME: Final = os.environ.get("SSM4REC_VOLUME", "")
+VOLUME: Final = compile_variables.VOLUME.value
 CACHE_FOLDER: Final = "/cache"
 
 

@@ -1,17 +1,15 @@
 """The compiled pipelines: which one fits a study, and its file, committed or compiled for other images."""
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
 import ssm4rec.stages
+from ssm4rec.runtime.compile_variables import COMPILE_VARIABLES
 from ssm4rec.runtime.errors import InputError
 
 COMPILED: Final = Path(__file__).parent / "compiled"
 STAGES: Final = tuple(sorted(path.parent.name for path in Path(ssm4rec.stages.__path__[0]).glob("*/component.py")))
 """Every stage, by the name of its folder, which is that of its component."""
-SETTINGS: Final = ("SSM4REC_REGISTRY", "SSM4REC_ACCELERATOR", "SSM4REC_VOLUME", "SSM4REC_AT_ONCE")
-"""What a compilation can be told in addition to its source: see ``ssm4rec/runtime/images.py`` and ``hardware.py``."""
 
 _PARTS: Final = frozenset({"global_time_trainings", "rankers", "generators"})
 _LANGUAGE_MODELS: Final = {
@@ -54,7 +52,7 @@ def fitting_package(study: str, arguments: dict[str, Any]) -> tuple[str, dict[st
 
 def compiled_package(name: str, folder: Path) -> Path:
     """Return the committed file of a pipeline; compiled into ``folder`` where this process chose other images."""
-    if not any(os.environ.get(variable) for variable in SETTINGS):
+    if not any(variable.given for variable in COMPILE_VARIABLES):
         return COMPILED / f"{name}.yaml"
     from pipelines.compile import compile_package  # which imports the programs that ask
 

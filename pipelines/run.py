@@ -30,6 +30,7 @@ from pipelines.versions import add_versions
 from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.locations import local_path, split_addresses
 from ssm4rec.runtime.addresses import public_text
+from ssm4rec.runtime.compile_variables import check_compile_variables
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import MARKER, STUDY, held_by_this_process, read_json, write_json
 from ssm4rec.runtime.images import COMMAND_VARIABLE
@@ -74,6 +75,7 @@ def build_parser(study: str = DEFAULT) -> StudyParser:
 def run(told: tuple[StudySettings, RunSettings]) -> None:
     """Run a study and say where everything is."""
     settings, options = told
+    check_compile_variables()
     plan = Plan(settings, *fitting_package(settings.PACKAGE, settings.arguments()))
     arguments = plan.arguments
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")

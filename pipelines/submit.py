@@ -20,6 +20,7 @@ from pipelines.packages import compiled_package, fitting_package
 from pipelines.spec import read_spec
 from pipelines.studies import DEFAULT, StudyParser, data_and_profile
 from pipelines.versions import add_versions
+from ssm4rec.runtime.compile_variables import check_compile_variables
 from ssm4rec.settings.command_line import one_of, run_stage, value_refused
 from ssm4rec.settings.flags import Flag
 from ssm4rec.studies import STUDIES
@@ -77,6 +78,7 @@ def build_parser(study: str = DEFAULT) -> StudyParser:
 def run(told: tuple[StudySettings, SubmitSettings]) -> None:
     """Submit the study, once or as often as ``--cron`` says."""
     settings, options = told
+    check_compile_variables()
     endpoint = endpoint_of(options.endpoint)
     package, arguments = fitting_package(settings.PACKAGE, settings.arguments())
     arguments |= {"gpu_pool": options.gpu_pool, "gpu_toleration": list(options.gpu_toleration)}

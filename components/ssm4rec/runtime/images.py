@@ -1,10 +1,6 @@
 """The one place of image names.
 
-Two choices are made when a pipeline is compiled, by environment variables (``make compile REGISTRY=… ACCELERATOR=…``):
-
-- ``SSM4REC_REGISTRY``: where the images are pulled from, such as ``registry.example.org/team``;
-- ``SSM4REC_ACCELERATOR``: ``cuda`` (the default), or ``cpu`` for a cluster or an engine without GPUs, where the CPU
-  image trains, too.
+Registry and accelerator are chosen when a pipeline is compiled: ``compile_variables.py``.
 """
 
 import functools
@@ -14,16 +10,18 @@ from pathlib import Path
 from typing import Final
 
 from ssm4rec import __version__
+from ssm4rec.runtime import compile_variables
 
 ROLES: Final = ("cpu", "train", "llm")
 """An image each, and a folder in ``images/``: stages that need no GPU, recommenders and language models on CUDA."""
 
-ACCELERATOR: Final = os.environ.get("SSM4REC_ACCELERATOR") or "cuda"
+ACCELERATOR: Final = compile_variables.ACCELERATOR.value
 DEVICE_VARIABLE: Final = "SSM4REC_DEVICE"
 """What a stage's ``--device auto`` means: set to ``cuda`` for every task that a cluster gives a GPU."""
 COMMAND_VARIABLE: Final = "SSM4REC_COMMAND"
 """What a study was started with, for its report to say."""
-_REGISTRY: Final = os.environ.get("SSM4REC_REGISTRY", "").rstrip("/")
+_COMPILED: Final = ":(top,exclude)pipelines/compiled"
+_REGISTRY: Final = compile_variables.REGISTRY.value.rstrip("/")
 
 
 def repository(role: str) -> str:
@@ -35,7 +33,8 @@ def repository(role: str) -> str:
 def revision() -> str:
     """Return the commit that is checked out, with ``-dirty`` where files differ from it, or ``unknown``.
 
-    In an image it is the one that the image was built from.
+    In an image it is the one that the image was built from. Compiled pipelines are left out: no image holds one, and a
+    compilation for a registry, which changes them, must not rename the images of the next.
     """
     if built_from := os.environ.get("SSM4REC_REVISION"):
         return built_from
@@ -44,7 +43,7 @@ def revision() -> str:
             subprocess.check_output(
                 ["git", *command], cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL
             ).strip()
-            for command in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain"))
+            for command in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--", ":(top)", _COMPILED))
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
