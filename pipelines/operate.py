@@ -22,6 +22,7 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.object_store import s3_client
 from ssm4rec.runtime.signals import ending_children
 from ssm4rec.settings.command_line import StageParser, run_stage
+from ssm4rec.settings.outputs import refuse_address
 
 ROLE: Final = "pipelines.kubeflow.org/runtime-role"
 """What KFP writes on every pod: driver, or launcher, which runs a stage (2.17.0, backend/src/common/util/consts.go)."""
@@ -39,6 +40,11 @@ def _run_id(text: str) -> str:
     return text
 
 
+def _file(text: str) -> Path:
+    refuse_address(text, "file")
+    return Path(text)
+
+
 def build_parser() -> StageParser:
     """Return the command line."""
     parser = StageParser("pipelines.operate", "Look after a run on a Kubeflow Pipelines cluster.")
@@ -47,7 +53,7 @@ def build_parser() -> StageParser:
     parser.add_argument("--endpoint", default="", help="KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT")
     parser.add_argument("--namespace", default="kubeflow", help="namespace that the run's pods are in")
     parser.add_argument("--bucket", default="mlpipeline", help="bucket of KFP's artifacts; AWS_... say where it is")
-    parser.add_argument("--out", type=Path, default=Path(REPORT_HTML), help="file that receives the report")
+    parser.add_argument("--out", type=_file, default=Path(REPORT_HTML), help="file that receives the report")
     return parser
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import StageParser
-from ssm4rec.settings.outputs import kept_folder, output_folder
+from ssm4rec.settings.outputs import PathFlag, kept_folder, output_file, output_folder
 from tests.hostile_paths import REFUSED, TAKEN
 
 Attempts = list[dict[str, Any]]
@@ -43,6 +44,19 @@ def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     parser.add_argument("--model-dir", type=output_folder("train"))
     parser.add_argument("--cache-dir", type=kept_folder)
     parser.check_paths(parser.parse_args(["--model-dir", str(tmp_path / "new"), "--cache-dir", "~/cache"]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"), [(output_file("JSON"), "file"), (output_folder("train"), "folder"), (kept_folder, "folder")]
+)
+def test_an_address_is_no_path_to_write(kind: PathFlag, what: str, tmp_path: Path) -> None:
+    parser = StageParser("a stage", "")
+    parser.add_argument("--written", type=kind)
+    for address in ("s3://bucket/x", "S3://bucket/x", "file:///x", "http://host/x"):
+        with pytest.raises(InputError, match=rf"^--written {address}: a {what} of this machine is written; give its"):
+            parser.parse_args(["--written", address])
+    for path in ("/s3/bucket/x", "s3:/bucket/x", f"{tmp_path}/a://b"):  # the first is KFP's, on a cluster
+        assert Path(parser.parse_args(["--written", path]).written) == Path(path)
 
 
 def _no_home(path: Path) -> Path:

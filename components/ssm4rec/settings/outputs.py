@@ -9,6 +9,7 @@ downloads, a study's) may hold anything but must not lie in a folder that is rep
 
 import argparse
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ _BEGINNINGS: Final = {
 _OF_A_STUDY: Final = {"artifacts", "logs"}
 """What every study's folder holds, those of versions that left no marker too."""
 
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
 _CHOOSE: Final = "choose another path"
 
 
@@ -53,12 +56,23 @@ class PathFlag:
     content: str = ""
 
     def __call__(self, text: str) -> Path | str:
-        """Parse a value."""
+        """Parse a value; what is written is written on this machine, also in a container of a cluster."""
+        if self.role not in ("input", "addresses"):
+            refuse_address(text, "file" if self.role == "file" else "folder")
         if self.role in ("addresses", "kept", "study"):
             return text
         if not text:
             raise argparse.ArgumentTypeError("an empty path")
         return _expanded(text)
+
+
+def refuse_address(text: str, what: str) -> None:
+    """Raise an error of argparse if an address is given for a ``what`` to write: it would become the folder ``s3:``."""
+    if _ADDRESS.match(text):
+        raise argparse.ArgumentTypeError(
+            f"{text}: a {what} of this machine is written; give its path (--artifacts of a study puts a copy into a "
+            "bucket)"
+        )
 
 
 input_path: Final = PathFlag("input")
