@@ -26,7 +26,7 @@ import pyarrow.parquet
 from ssm4rec.settings.command_line import run_stage
 
 _NAMES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "shutil.rmtree"}
-_DIFFERS = ("second", "memory")
+_DIFFERS = ("second", "memory", "joules")
 """Of what a process itself measured, which another never measures the same."""
 
 

@@ -7,6 +7,8 @@ import torch
 
 from ssm4rec.latency.host import describe
 from ssm4rec.latency.meter import CUDAMeter
+from ssm4rec.runtime.energy import energy_meter
+from ssm4rec.training.device import gpu_uuid
 
 pytestmark = pytest.mark.gpu
 
@@ -30,6 +32,18 @@ def test_laps_and_memory() -> None:
     assert many + one <= time.perf_counter() - started
     assert meter.working_bytes is not None
     assert 4 * 4096**2 <= meter.working_bytes <= 4 * 4 * 4096**2
+
+
+def test_work_takes_energy() -> None:
+    with energy_meter(gpu_uuid(CUDA)) as meter:
+        if meter.gpu_missing:
+            pytest.skip(meter.gpu_missing)
+        left, before = torch.randn(4096, 4096, device=CUDA), meter.read()
+        while (spent := meter.read() - before).seconds < 2:
+            _ = left @ left
+            torch.cuda.synchronize()
+        assert spent.gpu_joules is not None
+        assert 10 < spent.gpu_joules / spent.seconds < 2000  # watts
 
 
 def test_the_gpu_is_named() -> None:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy
+import pyarrow.parquet
 import pytest
 
 from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, read_samples, write_samples
@@ -32,6 +33,14 @@ def test_one_group_in_numbers(row: MakeRow) -> None:
     assert [result.request_p50, result.request_p95, result.request_p99] == pytest.approx(
         numpy.percentile(requests, [50, 95, 99]).tolist()
     )
+
+
+def test_power_is_joules_per_second_where_every_sample_has_them(row: MakeRow) -> None:
+    """Three samples of 2, 4 and 6 seconds on the wall."""
+    rows = [row(float(i), sample=i, package_joules=30.0 * i, gpu_joules=7.0 if i > 1 else None) for i in (1, 2, 3)]
+    (result,) = results(rows, seed=0)
+    assert result.package_watts == pytest.approx(180 / 12)
+    assert result.gpu_watts is None
 
 
 def test_outliers_are_found_within_their_group(row: MakeRow) -> None:
@@ -85,6 +94,9 @@ def test_files_come_back_as_they_were_written(row: MakeRow, tmp_path: Path) -> N
     ]
     write_samples(tmp_path / "latency.parquet", rows)
     assert read_samples(tmp_path / "latency.parquet") == rows
+    earlier = pyarrow.parquet.read_table(tmp_path / "latency.parquet").drop_columns(["package_joules", "gpu_joules"])
+    pyarrow.parquet.write_table(earlier, tmp_path / "earlier.parquet")
+    assert read_samples(tmp_path / "earlier.parquet") == rows
     found: tuple[LatencyResult, ...] = results(rows[:-1], seed=0)
     summary = LatencySummary("toy", "f" * 64, 12, 40, PROTOCOL, MACHINE, found, crossings(found))
     summary.write(tmp_path / "latency.json")

@@ -13,6 +13,7 @@ from ssm4rec.latency.meter import Meter
 from ssm4rec.latency.protocol import Protocol, draw_users
 from ssm4rec.latency.timing import Measurement, Subject, Task, measure_users, user_requests
 from ssm4rec.models.serving import ServingState
+from ssm4rec.runtime.energy import EnergyMeter, Spent
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.distributed import Distributed
 
@@ -91,6 +92,25 @@ def test_rows_are_whole_and_times_add_up(
         assert row.cpu_seconds > 0
         assert (row.device, row.precision, row.kernels, row.compiled) == ("cpu", "fp32", "auto", False)
         assert row.threads == torch.get_num_threads()
+
+
+def test_a_sample_is_charged_what_the_counters_rose_by(
+    meter: Meter, subject: Callable[..., Subject], dataset: SequenceDataset
+) -> None:
+    class Rising(EnergyMeter):
+        """The n-th reading of the packages is n squared joules, so that a sample between two takes 2 n + 1."""
+
+        count = 0
+
+        def read(self) -> Spent:
+            self.count += 1
+            return Spent(0.0, float(self.count**2), None)
+
+    measurement = Measurement(PROTOCOL, Distributed(CPU), "auto", meter, Rising("", ""))
+    measure_users(measurement, [subject("hydra4rec", 12)], dataset)
+    # The first sample lies between readings 1 and 2, the second between 3 and 4.
+    assert [row.package_joules for row in measurement.rows] == [4 * place + 3 for place in range(len(measurement.rows))]
+    assert {row.gpu_joules for row in measurement.rows} == {None}
 
 
 def test_warm_up_requests_are_answered_and_left_out(

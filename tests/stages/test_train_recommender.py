@@ -103,6 +103,7 @@ def test_writes_what_the_readme_says(cycle_dataset: Path, tmp_path: Path) -> Non
     assert config["training"]["validation_ndcg@10"] == best
     assert config["training"]["best_epoch"] == best_epoch
     assert sum(curve.values("batch_targets")) == curve.values("seen")[-1]
+    assert config["training"]["seconds"] >= 0
 
 
 def test_disk_that_cannot_take_the_output(cycle_dataset: Path, tmp_path: Path) -> None:

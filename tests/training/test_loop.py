@@ -15,6 +15,7 @@ from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.runtime import energy
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training import loop
 from ssm4rec.training.checkpoint import save_checkpoint
@@ -94,6 +95,44 @@ def test_interrupted_training_ends_as_one_that_was_not(
         assert torch.equal(resumed.model.state_dict()[key], weights), key
     rows = [[replace(row, cpu_seconds=0.0) for row in trained.progress.epochs] for trained in (whole, resumed)]
     assert rows[0] == rows[1]
+
+
+def test_what_a_training_cost_counts_what_an_earlier_process_spent(
+    cycle_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that uses 2 J at the end of each epoch; what a killed process did after its checkpoint is lost."""
+    package = tmp_path / "powercap" / "intel-rapl:0"
+    package.mkdir(parents=True)
+    for name, text in (("name", "package-0"), ("max_energy_range_uj", "262143328850"), ("energy_uj", "262143328849")):
+        (package / name).write_text(f"{text}\n")
+    counter = package / "energy_uj"
+    monkeypatch.setattr(energy, "POWERCAP", package.parent)
+    overrides = "training.epochs=3,training.tokens_per_batch=64"
+    task = Task("sasrec", recipe("sasrec", "smoke", "long", overrides), read_sequences(cycle_dataset), 0)
+
+    def use(row: EpochRow) -> None:
+        counter.write_text(f"{(int(counter.read_text()) + 2_000_000) % 262143328850}\n")
+        if row.epoch == 2 and not resumes:
+            raise KeyboardInterrupt
+
+    resumes = True
+    whole = train(task, ONE_PROCESS, tmp_path / "whole", use).progress.spent
+    assert whole.package_joules == pytest.approx(4)  # the third epoch is over when the last 2 J are used
+    assert whole.gpu_joules is None
+    assert whole.seconds
+    resumes = False
+    with pytest.raises(KeyboardInterrupt):
+        train(task, ONE_PROCESS, tmp_path / "broken", use)
+    resumes = True
+    assert train(task, ONE_PROCESS, tmp_path / "broken", lambda _: None).progress.spent.package_joules == pytest.approx(
+        2
+    )
+    # Trained further where nothing is counted, as on another machine: of the whole nothing is known.
+    with pytest.raises(KeyboardInterrupt):
+        resumes = False
+        train(task, ONE_PROCESS, tmp_path / "moved", use)
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path / "nowhere")
+    assert train(task, ONE_PROCESS, tmp_path / "moved", lambda _: None).progress.spent.package_joules is None
 
 
 def test_warmup_rises_before_the_schedule_falls(cycle_dataset: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ range, not a finite one, a missing value) becomes one :class:`InputError` that n
 import json
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -119,8 +119,12 @@ def write_table(path: Path, table: pyarrow.Table) -> None:
 
 
 def read_rows(path: Path, kind: type[T], what: str, made_by: str) -> list[T]:
-    """Read a table whose rows are objects of a dataclass; raise InputError if ``read_table`` does, or a row is none."""
-    rows = read_table(path, schema_of(kind), what, made_by).to_pylist()
+    """Read a table whose rows are objects of a dataclass; what has a default need not be a column.
+
+    Raise InputError if ``read_table`` does, or a row is not one.
+    """
+    later = [field.name for field in fields(kind) if field.default is not MISSING]
+    rows = read_table(path, schema_of(kind), what, made_by, later).to_pylist()
     try:
         found: list[T] = _adapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
     except ValidationError as error:
@@ -128,8 +132,12 @@ def read_rows(path: Path, kind: type[T], what: str, made_by: str) -> list[T]:
     return found
 
 
-def read_table(path: Path, schema: pyarrow.Schema, what: str, made_by: str) -> pyarrow.Table:
+def read_table(
+    path: Path, schema: pyarrow.Schema, what: str, made_by: str, optional: Sequence[str] = ()
+) -> pyarrow.Table:
     """Read the columns of a schema, each of its type, in one chunk and with the file's metadata.
+
+    ``optional`` columns are left out where the file has none.
 
     Raise InputError if it is missing or not Parquet, lacks a column or has it twice, a column is not of its type, is
     missing values that the schema does not allow or has numbers that are not finite, or there is no row.
@@ -137,6 +145,7 @@ def read_table(path: Path, schema: pyarrow.Schema, what: str, made_by: str) -> p
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
+            schema = pyarrow.schema([one for one in schema if one.name in names or one.name not in optional])
             for name in schema.names:
                 if names.count(name) != 1:
                     number = "no column" if name not in names else "twice the column"

@@ -17,7 +17,11 @@ _Training = TypedDict(
         "stopped": str,
         "validation_ndcg@10": Share,
         "cpu_seconds": Amount,
+        "seconds": NotRequired[Amount],  # these are missing in files of earlier versions
+        "package_joules": NotRequired[Amount],  # and these two where a machine does not count them
+        "gpu_joules": NotRequired[Amount],
         "device": NotRequired[str],
+        "processes": NotRequired[Positive],
     },
 )
 with_config(OPEN)(_Training)

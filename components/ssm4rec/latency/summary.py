@@ -76,7 +76,14 @@ def _result(rows: list[TimedSample], rng: numpy.random.Generator) -> LatencyResu
         state_bytes=first.state_bytes,
         working_bytes=max((row.working_bytes for row in rows if row.working_bytes is not None), default=None),
         cpu_per_wall=sum(row.cpu_seconds for row in rows) / sum(row.wall_seconds for row in rows),
+        package_watts=_watts([row.package_joules for row in rows], rows),
+        gpu_watts=_watts([row.gpu_joules for row in rows], rows),
     )
+
+
+def _watts(joules: Sequence[float | None], rows: Sequence[TimedSample]) -> float | None:
+    known = [one for one in joules if one is not None]
+    return sum(known) / sum(row.wall_seconds for row in rows) if len(known) == len(rows) else None
 
 
 def crossings(found: Sequence[LatencyResult]) -> tuple[Crossing, ...]:

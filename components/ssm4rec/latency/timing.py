@@ -28,6 +28,7 @@ from ssm4rec.latency.protocol import TOP_K, Protocol, draw_users
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.repeat_term import cells_of
 from ssm4rec.models.serving import ServingRecommender
+from ssm4rec.runtime.energy import NOT_METERED, EnergyMeter
 from ssm4rec.training.distributed import Distributed
 
 logger = logging.getLogger(__name__)
@@ -112,11 +113,19 @@ class Answers:
 class Measurement:
     """Timed samples as they are taken, in ``rows``; everything that was chosen for them is in each row."""
 
-    def __init__(self, protocol: Protocol, distributed: Distributed, kernels: str, meter: Meter) -> None:
+    def __init__(
+        self,
+        protocol: Protocol,
+        distributed: Distributed,
+        kernels: str,
+        meter: Meter,
+        energy: EnergyMeter = NOT_METERED,
+    ) -> None:
         self.protocol = protocol
         self.distributed = distributed
         self.kernels = kernels
         self.meter = meter
+        self.energy = energy
         self.rows: list[TimedSample] = []
         self._order = numpy.random.default_rng([protocol.seed, 1])
 
@@ -160,9 +169,9 @@ class Measurement:
         )
 
     def _time(self, task: Task, sample: int, requests: list[Request]) -> TimedSample:
-        before = read_clocks()
+        charged, before = self.energy.read(), read_clocks()
         answers = self.answer(task, requests)
-        after = read_clocks()
+        after, spent = read_clocks(), self.energy.read() - charged
         name, profile, seed = task.subject.label
         users = sum(len(request.lengths) for request in requests)
         parts = answers.seconds.sum(axis=0)
@@ -181,7 +190,7 @@ class Measurement:
             users=users,
             mean_length=sum(request.read for request in requests) / users,
             mean_padded_length=sum(request.items.numel() for request in requests) / users,
-            **{f"{part}_seconds": float(spent) for part, spent in zip(PARTS, parts, strict=True)},
+            **{f"{part}_seconds": float(seconds) for part, seconds in zip(PARTS, parts, strict=True)},
             total_seconds=float(parts.sum()),
             request_seconds=answers.seconds.sum(axis=1).tolist(),
             outlier=False,  # known when all samples are
@@ -196,6 +205,8 @@ class Measurement:
             kernels=self.kernels,
             compiled=self.distributed.compiled and task.mode == "full",
             threads=torch.get_num_threads(),
+            package_joules=spent.package_joules,
+            gpu_joules=spent.gpu_joules,
         )
 
 

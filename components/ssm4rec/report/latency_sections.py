@@ -11,6 +11,7 @@ from ssm4rec.report.figures import INK, Figure, cells, drawing, logarithmic, sty
 from ssm4rec.report.markdown import MISSING, escape, listed, plural, setting_cell, table, table_of
 from ssm4rec.report.measurements import FULL, GENERATED, HISTORY_NAMES, MODE_NAMES, STEP, Latency
 from ssm4rec.report.paper import PaperTable
+from ssm4rec.report.tables import ENERGY, ENERGY_NAMES
 
 MILLI: Final = 1000
 
@@ -127,11 +128,33 @@ def _requests(latency: Latency) -> str:
         "CPU-s per second": lambda one: f"{one.cpu_per_wall:.2f}",
         f"{unit} per 1,000 users": lambda one: f"{costs(one):.3f}",
     }
-    note = (
-        f"The last column is what 1,000 users' lists cost: 1,000 users / users per second{times}, for the timed parts, "
-        "without loading the model. What training cost stands under Settings."
-    )
-    return f"{table_of(latency.of_users(), columns, text_columns=2)}\n\n{note}"
+    notes = [
+        f"{unit} per 1,000 users is what their lists cost: 1,000 users / users per second{times}, for the timed parts, "
+        "without loading the model. What training costs stands under *What each training cost*."
+    ]
+    results = latency.of_users()
+    for what, counted in ENERGY.items():
+        power: dict[tuple[Any, ...], float | None] = {one.group: getattr(one, f"{what}_watts") for one in results}
+        if any(watts is not None for watts in power.values()):
+            heading = f"J per 1,000 users, {ENERGY_NAMES[what]}"
+            columns[heading] = lambda one, power=power: _joules(one, power[one.group])
+            notes.append(
+                f"{heading}: {counted} per second while the samples were answered, whatever else ran on it, x the "
+                "same seconds."
+            )
+    return f"{table_of(results, columns, text_columns=2)}\n\n{' '.join([*notes, *_not_counted(latency)])}"
+
+
+def _joules(result: LatencyResult, watts: float | None) -> str:
+    return MISSING if watts is None else f"{1000 / result.users_per_second * watts:.3g}"
+
+
+def _not_counted(latency: Latency) -> list[str]:
+    """Return why there are no joules of what answered, in one sentence; nothing where there are some."""
+    machine = latency.summary.machine
+    reasons = machine.get("energy_missing", {})
+    missing = [reasons[what] for what in ("package", *(["gpu"] * (machine["device"] != "cpu"))) if reasons.get(what)]
+    return [f"Joules were not readable here: {escape('; '.join(missing))}."] if missing else []
 
 
 def _shares(latency: Latency) -> str:

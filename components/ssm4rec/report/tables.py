@@ -5,9 +5,17 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ssm4rec.artifacts.evaluations import EvaluationSummary
-from ssm4rec.report.markdown import escape, setting_cell, table, table_of
+from ssm4rec.artifacts.names import UNMASKED
+from ssm4rec.report.markdown import MISSING, escape, setting_cell, table, table_of
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.recommenders import Recommenders
+
+ENERGY: Final = {
+    "package": "energy of the whole processor packages (RAPL; memory is not in it)",
+    "gpu": "energy of the whole GPU (NVML)",
+}
+"""What is counted as energy, by the beginning of the fields' names."""
+ENERGY_NAMES: Final = {"package": "packages", "gpu": "GPU"}
 
 _COUNTED: Final = ("users", "items", "interactions")
 
@@ -72,7 +80,9 @@ def recipe_tables(recommenders: Recommenders, differing: str) -> list[str]:
 
 
 def trainings(recommenders: Recommenders) -> str:
-    """Return how each training went, a row a model and seed."""
+    """Return how each training went, what it cost and how good its model is, a row a model and seed."""
+    devices = {one.training["device"] for one in recommenders.trainings}
+    unit = "CPU-s" if devices == {"cpu"} else "GPU-s" if "cpu" not in devices else "CPU-s or GPU-s"
     stopped = {"epochs": "end of epochs", "patience": "no improvement"}
     columns: dict[str, Callable[[EvaluationSummary], str]] = {
         "Model": lambda one: escape(one.model),
@@ -83,9 +93,47 @@ def trainings(recommenders: Recommenders) -> str:
         "Epochs": lambda one: f"{one.training['epochs']:,}",
         "Best epoch": lambda one: f"{one.training['best_epoch']:,}",
         "Validation NDCG@10": lambda one: f"{one.training['validation_ndcg@10']:.4f}",
-        "CPU seconds": lambda one: f"{one.training['cpu_seconds']:,.1f}",
+        f"{recommenders.split.capitalize()} NDCG@10": lambda one: f"{_ndcg(one):.4f}",
+        unit: lambda one: _amount(_device_seconds(one.training)),
+        f"{unit} per epoch": lambda one: _amount(_device_seconds(one.training), _epochs(one)),
     }
-    return table_of(recommenders.trainings, columns, text_columns=4)
+    notes = [
+        "NDCG@10 is with the history unmasked. What a training cost counts its validation after each epoch, and the "
+        "second training of `training.refit`: CPU-s are seconds that its process and all its threads were on a CPU, "
+        "GPU-s seconds on the clock times the number of GPUs."
+    ]
+    for what, counted in ENERGY.items():
+        if any(f"{what}_joules" in one.training for one in recommenders.trainings):
+            heading = f"kJ, {ENERGY_NAMES[what]}"
+            columns[heading] = lambda one, name=f"{what}_joules": _amount(one.training.get(name), 1000)
+            notes.append(f"{heading}: {counted} during the training, whatever else ran on it.")
+    return f"{table_of(recommenders.trainings, columns, text_columns=4)}\n\n{' '.join(notes)}"
+
+
+def _ndcg(evaluation: EvaluationSummary) -> float:
+    wanted = (evaluation.model, UNMASKED, "ndcg@10")
+    return next(row.value for row in evaluation.rows if (row.model, row.protocol, row.metric) == wanted)
+
+
+def _epochs(evaluation: EvaluationSummary) -> int:
+    """Return how many epochs were trained, those of ``training.refit`` too."""
+    again = evaluation.training["best_epoch"] if evaluation.recipe["training"].get("refit") else 0
+    return int(evaluation.training["epochs"]) + int(again)
+
+
+def _device_seconds(training: dict[str, Any]) -> float | None:
+    """Return CPU-seconds, or GPU-seconds where a GPU trained; None if an earlier version did not write them."""
+    if training["device"] == "cpu":
+        return float(training["cpu_seconds"])
+    return training["seconds"] * training.get("processes", 1) if "seconds" in training else None
+
+
+def _amount(value: float | None, parts: int = 1) -> str:
+    """Return a part of a number with three digits, or that it is not known."""
+    if value is None:
+        return MISSING
+    share = value / parts
+    return f"{share:,.0f}" if share >= 100 else f"{share:,.1f}" if share >= 10 else f"{share:.2f}"
 
 
 def flattened(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from ssm4rec.artifacts.earlier_names import recipe_of_today
 from ssm4rec.models.earlier_weights import weights_of_today
+from ssm4rec.runtime.energy import NOTHING, Spent
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_file
 from ssm4rec.training.epochs import EpochRow
@@ -43,6 +44,7 @@ class Progress:
     best_epoch: int = 0  # with the highest validation NDCG@10 so far, from 1; 0 before the first
     best_weights: Weights = field(default_factory=dict)  # after that epoch
     cpu_seconds: float = 0.0  # spent so far, all processes that worked on it together
+    spent: Spent = NOTHING  # the same of the wall clock, and of the joules where they are known
     batch_control: dict[str, Any] = field(default_factory=dict)  # the state of the batch controller
 
     @property
@@ -65,6 +67,7 @@ def save_checkpoint(
         "epochs": [asdict(row) for row in progress.epochs],
         "best_epoch": progress.best_epoch,
         "cpu_seconds": progress.cpu_seconds,
+        "spent": asdict(progress.spent),
         "batch_control": progress.batch_control,
         "optimizer_groups": optimizer_state["param_groups"],
     }
@@ -112,6 +115,7 @@ def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, op
         best_epoch=state["best_epoch"],
         best_weights={name: tensor.to(device) for name, tensor in part("best.").items()},
         cpu_seconds=state["cpu_seconds"],
+        spent=Spent(**state.get("spent", {})),  # a checkpoint of an earlier version does not know it
         batch_control=state["batch_control"],
     )
 

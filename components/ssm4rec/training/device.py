@@ -35,6 +35,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda")
 
 
+def gpu_uuid(device: torch.device) -> str | None:
+    """Return the UUID of a GPU as NVML knows it, such as ``GPU-ffc79498-8ff3-…``; None for a CPU."""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
+
+
 def choose_float32_products(*, tf32: bool) -> None:
     """Choose what a GPU multiplies float32 matrices with: TensorFloat-32 (10 bits after the point) or float32 (23).
 

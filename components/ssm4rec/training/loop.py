@@ -28,8 +28,10 @@ from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError, full_ranking
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.optim.usgm import USGM, GradientNotFiniteError
+from ssm4rec.runtime.energy import EnergyMeter, Spent, energy_meter
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from ssm4rec.training.device import gpu_uuid
 from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.losses import Criterion
@@ -50,7 +52,7 @@ class Trained:
 
     model: Recommender
     progress: Progress
-    """Of the training that validation watched; its CPU-seconds count the second one of ``refit`` too."""
+    """Of the training that validation watched; its costs count the second one of ``refit`` too."""
     stopped: str
     """``patience`` (no better epoch for that long) or ``epochs`` (they ran out)."""
 
@@ -69,20 +71,26 @@ def train(
     """
     settings = task.recipe.training
     task.recipe.check()
-    model, progress = _run(task, distributed, checkpoint_folder, on_epoch)
-    stopped = _stopped(progress, settings)
-    model.load_state_dict(progress.best_weights)
-    if settings.refit:
-        logger.info("%s: again on training and validation items, %d epochs", task.name, progress.best_epoch)
-        whole = replace(task, dataset=task.dataset.trained_to_validation())
-        model, second = _run(whole, distributed, checkpoint_folder / "refit", lambda _: None, progress.best_epoch)
-        progress.cpu_seconds += second.cpu_seconds
+    with energy_meter(gpu_uuid(distributed.device)) as meter:
+        model, progress = _run(task, distributed, meter, checkpoint_folder, on_epoch)
+        stopped = _stopped(progress, settings)
+        model.load_state_dict(progress.best_weights)
+        if settings.refit:
+            logger.info("%s: again on training and validation items, %d epochs", task.name, progress.best_epoch)
+            whole = replace(task, dataset=task.dataset.trained_to_validation())
+            folder = checkpoint_folder / "refit"
+            model, second = _run(whole, distributed, meter, folder, lambda _: None, progress.best_epoch)
+            progress.cpu_seconds += second.cpu_seconds
+            progress.spent += second.spent
+    if distributed.world_size > 1:  # the others' GPUs, or machines, were not counted
+        progress.spent = Spent(progress.spent.seconds)
     return Trained(model.eval(), progress, stopped)
 
 
 def _run(
     task: Task[Recipe],
     distributed: Distributed,
+    meter: EnergyMeter,
     checkpoint_folder: Path,
     on_epoch: Callable[[EpochRow], None],
     unwatched_epochs: int = 0,
@@ -103,11 +111,13 @@ def _run(
     trainer = _Trainer(task, distributed, model, optimizer, validates=not unwatched_epochs)
     trainer.stepper.batch_control.load_state_dict(progress.batch_control)
     clock = time.process_time() - progress.cpu_seconds
+    earlier, started = progress.spent, meter.read()
     while len(progress.epochs) < unwatched_epochs if unwatched_epochs else not _stopped(progress, settings):
         epoch = len(progress.epochs) + 1
         row = trainer.epoch(epoch, clock, progress)
         progress.epochs.append(row)
         progress.cpu_seconds = row.cpu_seconds
+        progress.spent = earlier + (meter.read() - started)
         progress.batch_control = trainer.stepper.batch_control.state_dict()
         if progress.best_epoch == 0 or unwatched_epochs or row.validation_ndcg_10 > progress.best.validation_ndcg_10:
             progress.best_epoch = epoch

@@ -3,11 +3,12 @@
 - ``model.safetensors``: the weights of the best epoch, or those of ``refit`` (``settings.py``).
 - ``config.json``: ``model``, ``profile``, ``label`` (in a study of several such trainings), ``seed``, the data set's
   ``dataset``, ``fingerprint`` and ``items``, the ``recipe``, ``parameters`` and ``parameters_without_embeddings``, and
-  ``training``: ``epochs``, ``best_epoch``, ``stopped``, ``validation_ndcg@10`` (history unmasked), ``cpu_seconds``, and
-  what it ran on: ``device``, ``precision``, ``compiled``, ``processes``.
+  ``training``: ``epochs``, ``best_epoch``, ``stopped``, ``validation_ndcg@10`` (history unmasked), ``cpu_seconds``,
+  ``seconds`` of the wall clock, ``package_joules`` and ``gpu_joules`` where the machine counts them
+  (``runtime/energy.py``), and what it ran on: ``device``, ``precision``, ``compiled``, ``processes``.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +43,7 @@ def write_model(
     """Write the model folder, whole or not at all, and return its config.json; ``computed`` says what it ran on."""
     total, without_embeddings = parameter_counts(trained.model)
     progress = trained.progress
+    known = {name: round(value, 1) for name, value in asdict(progress.spent).items() if value is not None}
     config = {
         **task.identity(),
         "profile": profile,
@@ -55,6 +57,7 @@ def write_model(
             "stopped": trained.stopped,
             "validation_ndcg@10": progress.best.validation_ndcg_10,
             "cpu_seconds": round(progress.cpu_seconds, 1),
+            **known,
             **computed,
         },
     }

@@ -131,6 +131,34 @@ def test_latency_stands_beside_the_paper_with_and_without_outliers(study: Study)
     assert result
     assert asked[-1] == f"{numpy.mean(times) * result.cpu_per_wall:.3f}"  # seconds of 1,000 users: milliseconds of one
     assert "CPU-s per 1,000 users" in requests
+    assert "J per 1,000 users" not in requests
+
+
+def test_joules_stand_next_to_the_seconds_with_what_they_count(study: Study) -> None:
+    assert study.latency
+    summary = study.latency.summary
+    powered = tuple(replace(one, package_watts=50.0 if one.model != "sasrec" else None) for one in summary.results)
+    found = replace(summary, results=powered)
+    text = section(replace(study, latency=replace(study.latency, summary=found)), "Latency")
+    (requests,) = [part for part in text.split("### ") if part.startswith("Requests")]
+    rows = {row[0]: row[-1] for row in rows_of(requests) if row[1:3] == ["whole history", "10"]}
+    times = [1.0, 1.02, 1.04, 1.06, 1.08, 3.0]
+    assert rows["hydra4rec seed 0"] == f"{50 * numpy.mean(times):.3g}"
+    assert rows["sasrec seed 0"] == MISSING
+    assert "whole processor packages" in requests
+    assert "whatever else ran" in requests
+    assert "whole GPU" not in requests
+
+
+def test_why_there_are_no_joules_is_said_once_and_of_what_answered(study: Study) -> None:
+    assert study.latency
+    summary = study.latency.summary
+    missing = {"package": "only root may read it", "gpu": "no pynvml"}
+    for device, said in (("cpu", "only root may read it."), ("cuda", "only root may read it; no pynvml.")):
+        machine = {**summary.machine, "device": device, "energy_missing": missing}
+        measured = replace(study.latency, summary=replace(summary, machine=machine))
+        text = section(replace(study, latency=measured), "Latency")
+        assert text.count(f"Joules were not readable here: {said}") == text.count("oules") == 1
 
 
 def test_cost_is_of_the_gpu_where_one_answers(study: Study) -> None:

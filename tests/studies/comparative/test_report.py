@@ -24,6 +24,7 @@ TITLES = [
     "All metrics",
     "Data",
     "Learning curves",
+    "What each training cost",
     "Settings",
     "How ranks and metrics are defined",
 ]

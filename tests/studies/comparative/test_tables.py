@@ -88,8 +88,26 @@ def test_recipes_part_into_what_differs_and_what_is_shared(builder):
 
 
 def test_trainings(builder):
-    row = cells(trainings(builder.study(builder.evaluation())))["sasrec"]
-    assert row == ["cpu", "best", "no improvement", "0", "20", "10", "0.1234", "1,640.2"]
+    table, _, notes = trainings(builder.study(builder.evaluation())).partition("\n\n")
+    assert cells(table)["Model"][-4:] == ["Validation NDCG@10", "Test NDCG@10", "CPU-s", "CPU-s per epoch"]
+    assert cells(table)["sasrec"] == [
+        "cpu", "best", "no improvement", "0", "20", "10", "0.1234", "0.2500", "1,640", "82.0",
+    ]  # fmt: skip
+    assert "joule" not in notes.lower()
+    assert "kJ" not in notes
+
+
+def test_what_trainings_cost_on_gpus_and_in_joules(builder):
+    spent = {**builder.evaluation().training, "device": "cuda", "seconds": 300.0, "processes": 2}
+    refit = {"model": {"d_model": 64}, "training": {"refit": True}}  # ten epochs more, up to the best one
+    again = builder.evaluation("lrurec", training=spent | {"package_joules": 45_000.0}, recipe=refit)
+    earlier = builder.evaluation(training={key: value for key, value in spent.items() if key != "seconds"})
+    table, _, notes = trainings(builder.study(earlier, again)).partition("\n\n")
+    assert cells(table)["Model"][-3:] == ["GPU-s", "GPU-s per epoch", "kJ, packages"]
+    assert cells(table)["lrurec"][-3:] == ["600", "20.0", "45.0"]
+    assert cells(table)["sasrec"][-3:] == 3 * [MISSING]
+    assert "kJ, packages: energy of the whole processor packages" in notes
+    assert "kJ, GPU" not in notes
 
 
 def test_words():

@@ -22,12 +22,13 @@ from ssm4rec.latency.meter import meter_of
 from ssm4rec.latency.protocol import TOP_K, Protocol
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.latency.timing import Measurement, Subject, measure_users
+from ssm4rec.runtime.energy import energy_meter
 from ssm4rec.runtime.errors import InputError, reason
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.measure_latency.settings import Settings
 from ssm4rec.tracking import tracked_task
-from ssm4rec.training.device import choose_device, choose_kernels
+from ssm4rec.training.device import choose_device, choose_kernels, gpu_uuid
 from ssm4rec.training.distributed import Distributed, choose_precision, process_group
 from ssm4rec.training.model_folder import StoredModel, read_model
 
@@ -123,16 +124,19 @@ def _compiled_throughout(distributed: Distributed) -> AbstractContextManager[obj
 def _measure(
     protocol: Protocol, distributed: Distributed, kernels: str, dataset: SequenceDataset, subjects: list[Subject]
 ) -> tuple[LatencySummary, list[TimedSample]]:
-    measurement = Measurement(protocol, distributed, kernels, meter_of(distributed.device))
-    host: dict[str, Any] = {**describe(distributed.device), "timer": measurement.meter.timer}
-    host["load_average"], before = os.getloadavg()[0], read_clocks()
-    measure_users(measurement, subjects, dataset)
-    measure_lengths(measurement, subjects, dataset)
-    after = read_clocks()
+    device = distributed.device
+    with energy_meter(gpu_uuid(device)) as energy:
+        measurement = Measurement(protocol, distributed, kernels, meter_of(device), energy)
+        host: dict[str, Any] = {**describe(device), "timer": measurement.meter.timer}
+        host["energy_missing"] = {"package": energy.packages_missing, "gpu": energy.gpu_missing}
+        host["load_average"], before = os.getloadavg()[0], read_clocks()
+        measure_users(measurement, subjects, dataset)
+        measure_lengths(measurement, subjects, dataset)
+        after = read_clocks()
     others = others_cores(before, after)
     host |= {
         "load_average_after": os.getloadavg()[0],
-        "clock_mhz_after": clock_mhz(distributed.device),
+        "clock_mhz_after": clock_mhz(device),
         "others_cores": others,
         "idle": None if others is None else others < IDLE_BELOW,
         "process_peak_bytes": peak_process_bytes(),

@@ -34,6 +34,8 @@ TRACKED = (
     "curvature", "bregman", "curvature_term", "noise_term",
 )  # fmt: skip
 """What of an epoch's row is logged as a metric, where it is known."""
+SPENT = ("seconds", "package_joules", "gpu_joules")
+"""What of config.json is, where it is known; CPU-seconds are in the rows."""
 
 
 def checkpoint_name(options: Settings, dataset: SequenceDataset) -> str:
@@ -104,6 +106,7 @@ def _train_and_write(options: Settings, task: Task[Recipe], distributed: Distrib
                 "best_epoch": config["training"]["best_epoch"],
                 "best_validation_ndcg_10": best.validation_ndcg_10,
                 "best_validation_hit_10": best.validation_hit_10,
+                **{name: config["training"][name] for name in SPENT if name in config["training"]},
             }
         )
         tracker.artifact(options.model_dir)

@@ -55,7 +55,7 @@ def make_report(study: Study) -> Report:
     more = [*ranker_headlines(models), *generator_headlines(models)]
     cautions = [*ranker_cautions(models, study.manifest), *generator_cautions(models)]
     cautions += latency_cautions(study.latency, study.latency_failure)
-    settings = [_EARLY_STOPPING, trainings(study), *recipe_tables(study, "Where the models differ")]
+    settings = [_EARLY_STOPPING, *recipe_tables(study, "Where the models differ")]
     sections = [
         headline_section(study, more),
         Section("Before reading the numbers", findings.cautions(study, cautions)),
@@ -69,6 +69,7 @@ def make_report(study: Study) -> Report:
         Section("All metrics", _metrics(study)),
         Section("Data", _data(study, paper)),
         Section("Learning curves", findings.missing_curves(study), learning_curves(study)),
+        Section("What each training cost", trainings(study)),
         Section("Settings", "\n\n".join(settings)),
         Section("How ranks and metrics are defined", _definitions(study)),
     ]
