@@ -13,7 +13,7 @@ from ssm4rec.recipes.recommenders import recipe
 
 
 class CountingMeter:
-    """The forward of the n-th request takes n milliseconds, its scoring 2 n, its top-k 4 n."""
+    """The forward of the n-th request takes n milliseconds, its scoring 2 n, its top-k 4 n, and 3 n of the CPU."""
 
     timer = "by count"
     working_bytes: int | None = None
@@ -21,6 +21,7 @@ class CountingMeter:
     def __init__(self) -> None:
         self.requests = 0
         self.laps = 0
+        self.cpu_seconds = 0.0
 
     def start(self) -> None:
         self.requests += 1
@@ -31,6 +32,7 @@ class CountingMeter:
 
     def seconds(self) -> list[float]:
         assert self.laps == 3
+        self.cpu_seconds = 3e-3 * self.requests
         return [1e-3 * self.requests * part for part in (1, 2, 4)]
 
 

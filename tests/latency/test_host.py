@@ -47,4 +47,12 @@ def test_laps_of_a_cpu() -> None:
         long, short = meter.seconds()
         assert long >= 0.02
         assert short >= 0
+        assert meter.cpu_seconds < 0.01  # sleeping takes none
+        before = time.process_time()
+        meter.start()
+        while time.process_time() - before < 0.02:
+            pass
+        meter.lap()
+        (spent,) = meter.seconds()
+        assert 0.019 < meter.cpu_seconds <= spent + 1e-3
     assert meter.working_bytes is None

@@ -43,6 +43,15 @@ def test_power_is_joules_per_second_where_every_sample_has_them(row: MakeRow) ->
     assert result.gpu_watts is None
 
 
+def test_cpu_time_is_that_of_the_requests_alone(row: MakeRow) -> None:
+    """Whatever else the samples took of the CPU and the clock."""
+    rows = [row(7.0, sample=i, cpu_seconds=99.0, request_cpu_seconds=[0.1 * i, 0.2 * i, 0.3 * i]) for i in (1, 2, 3)]
+    (result,) = results(rows, seed=0)
+    assert result.cpu_seconds_per_user
+    assert result.cpu_seconds_per_user.value == pytest.approx((0.6 + 1.2 + 1.8) / 30)
+    assert results([*rows[:2], row(sample=3)], seed=0)[0].cpu_seconds_per_user is None
+
+
 def test_outliers_are_found_within_their_group(row: MakeRow) -> None:
     slow = [row(100.0 + i, model="hydra4rec", sample=i, order=2 * i) for i in range(5)]
     fast = [row(1.0 + 0.1 * i, sample=i, order=2 * i + 1) for i in range(5)]
@@ -94,7 +103,8 @@ def test_files_come_back_as_they_were_written(row: MakeRow, tmp_path: Path) -> N
     ]
     write_samples(tmp_path / "latency.parquet", rows)
     assert read_samples(tmp_path / "latency.parquet") == rows
-    earlier = pyarrow.parquet.read_table(tmp_path / "latency.parquet").drop_columns(["package_joules", "gpu_joules"])
+    earlier = pyarrow.parquet.read_table(tmp_path / "latency.parquet")
+    earlier = earlier.drop_columns(["request_cpu_seconds", "package_joules", "gpu_joules"])
     pyarrow.parquet.write_table(earlier, tmp_path / "earlier.parquet")
     assert read_samples(tmp_path / "earlier.parquet") == rows
     found: tuple[LatencyResult, ...] = results(rows[:-1], seed=0)

@@ -90,6 +90,7 @@ def test_rows_are_whole_and_times_add_up(
         assert 0 < row.mean_length <= row.mean_padded_length
         assert row.wall_seconds > 0
         assert row.cpu_seconds > 0
+        assert row.request_cpu_seconds == pytest.approx([3 / 7 * seconds for seconds in row.request_seconds])
         assert (row.device, row.precision, row.kernels, row.compiled) == ("cpu", "fp32", "auto", False)
         assert row.threads == torch.get_num_threads()
 

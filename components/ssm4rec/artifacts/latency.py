@@ -65,7 +65,9 @@ class TimedSample(Timed):
             count it.
         wall_seconds, cpu_seconds: of the whole sample with what is not timed, of this process and its threads. With one
             thread on an idle machine they are equal.
-        package_joules, gpu_joules: of the same time, of the whole machine's processor packages and the whole GPU, as
+        request_cpu_seconds: of the CPU, by this process and its threads, for the timed parts of each request; None in
+            files of earlier versions.
+        package_joules, gpu_joules: of the whole sample, of the whole machine's processor packages and the whole GPU, as
             ``runtime/energy.py`` counts them; None where they are not known.
         device, precision, kernels, compiled, threads: as chosen; scores are float32 in every precision, and what is
             ``compiled`` is the forward of ``full`` alone.
@@ -93,6 +95,7 @@ class TimedSample(Timed):
     kernels: str
     compiled: bool
     threads: Positive
+    request_cpu_seconds: list[Amount] | None = None
     package_joules: Amount | None = None
     gpu_joules: Amount | None = None
 
@@ -109,6 +112,7 @@ class LatencyResult(Timed):
             each of its users waits.
         forward_share, scoring_share, topk_share: of the time.
         cpu_per_wall: CPU seconds per second of wall clock; well below 1 on a CPU says that others took turns.
+        cpu_seconds_per_user: of the timed parts, mean over all samples; None in files of earlier versions.
         package_watts, gpu_watts: mean power while the samples were answered; None where it is not known.
     """
 
@@ -130,6 +134,7 @@ class LatencyResult(Timed):
     state_bytes: Count | None
     working_bytes: Count | None
     cpu_per_wall: Amount
+    cpu_seconds_per_user: Estimate | None = None
     package_watts: Amount | None = None
     gpu_watts: Amount | None = None
 

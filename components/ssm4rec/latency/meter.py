@@ -15,11 +15,16 @@ class Meter:
     working_bytes: int | None = None
     """The most memory allocated at once since ``start`` beyond what was allocated before; a CPU does not count it."""
 
+    cpu_seconds = 0.0
+    """Of the CPU, by this process and its threads, for the last piece of work: what waited its turn does not count."""
+
     _marks: list[Any]
+    _cpu: int
 
     def start(self) -> None:
         """Wait until the device is idle and begin."""
         self._marks = []
+        self._cpu = time.process_time_ns()
         self.lap()
 
     def lap(self) -> None:
@@ -28,6 +33,7 @@ class Meter:
 
     def seconds(self) -> list[float]:
         """Wait until the work is done and return the seconds of each lap."""
+        self.cpu_seconds = 1e-9 * (time.process_time_ns() - self._cpu)
         return [1e-9 * (after - before) for before, after in pairwise(self._marks)]
 
 
@@ -60,6 +66,7 @@ class CUDAMeter(Meter):
     def seconds(self) -> list[float]:
         """Wait until the GPU is done and return the seconds of each lap."""
         self._marks[-1].synchronize()
+        self.cpu_seconds = 1e-9 * (time.process_time_ns() - self._cpu)
         self.working_bytes = torch.cuda.max_memory_allocated(self.device) - self._before
         return [1e-3 * before.elapsed_time(after) for before, after in pairwise(self._marks)]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 
+from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.latency import Crossing, LatencyResult, Timed, TimedSample
 from ssm4rec.latency.intervals import fenced_interval, mean_interval, median_interval, outliers
 
@@ -76,9 +77,15 @@ def _result(rows: list[TimedSample], rng: numpy.random.Generator) -> LatencyResu
         state_bytes=first.state_bytes,
         working_bytes=max((row.working_bytes for row in rows if row.working_bytes is not None), default=None),
         cpu_per_wall=sum(row.cpu_seconds for row in rows) / sum(row.wall_seconds for row in rows),
+        cpu_seconds_per_user=_cpu_seconds_per_user(rows, rng),
         package_watts=_watts([row.package_joules for row in rows], rows),
         gpu_watts=_watts([row.gpu_joules for row in rows], rows),
     )
+
+
+def _cpu_seconds_per_user(rows: list[TimedSample], rng: numpy.random.Generator) -> Estimate | None:
+    found = [sum(row.request_cpu_seconds) / row.users for row in rows if row.request_cpu_seconds is not None]
+    return mean_interval(numpy.array(found), rng) if len(found) == len(rows) else None
 
 
 def _watts(joules: Sequence[float | None], rows: Sequence[TimedSample]) -> float | None:

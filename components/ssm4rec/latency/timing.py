@@ -99,12 +99,14 @@ class Answers:
 
     Attributes:
         seconds: of each request's parts, (R, 3), in the order of ``PARTS``.
+        cpu_seconds: of each request, (R,).
         suggestions: items 1..V, (n, K), on the CPU.
         state_bytes: of one user's state; None without one.
         working_bytes: see :class:`TimedSample`.
     """
 
     seconds: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float64]]
+    cpu_seconds: list[float]
     suggestions: Tensor
     state_bytes: int | None
     working_bytes: int | None
@@ -147,7 +149,7 @@ class Measurement:
         """Answer a sample's requests one after the other, each under the clock."""
         model = task.subject.model
         count = min(TOP_K, len(model.item_vectors()))
-        seconds, suggestions, working = [], [], []
+        seconds, cpu_seconds, suggestions, working = [], [], [], []
         state_bytes: int | None = None
         with self.distributed.autocast():
             for request in [*requests[: self.protocol.warm_up], *requests]:
@@ -160,12 +162,17 @@ class Measurement:
                 items = best_items(scores, count)[1]
                 self.meter.lap()
                 seconds.append(self.meter.seconds())
+                cpu_seconds.append(self.meter.cpu_seconds)
                 suggestions.append(items.cpu())
                 if self.meter.working_bytes is not None:
                     working.append(self.meter.working_bytes)
         timed = slice(len(seconds) - len(requests), None)
         return Answers(
-            numpy.array(seconds[timed]), torch.cat(suggestions[timed]), state_bytes, max(working[timed], default=None)
+            numpy.array(seconds[timed]),
+            cpu_seconds[timed],
+            torch.cat(suggestions[timed]),
+            state_bytes,
+            max(working[timed], default=None),
         )
 
     def _time(self, task: Task, sample: int, requests: list[Request]) -> TimedSample:
@@ -205,6 +212,7 @@ class Measurement:
             kernels=self.kernels,
             compiled=self.distributed.compiled and task.mode == "full",
             threads=torch.get_num_threads(),
+            request_cpu_seconds=answers.cpu_seconds,
             package_joules=spent.package_joules,
             gpu_joules=spent.gpu_joules,
         )

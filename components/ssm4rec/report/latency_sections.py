@@ -20,6 +20,14 @@ _BUSY: Final = (
     "may be theirs."
 )
 
+_COST: Final = {
+    "CPU-s": (
+        "seconds that this process and its threads were on a CPU for the timed parts, mean over samples; waiting for a "
+        "turn does not count, what other processes push out of the caches does"
+    ),
+    "GPU-s": "1,000 users / users per second",
+}
+
 _MACHINE_NAMES: Final = {"clock_mhz": "clock, MHz", "clock_mhz_after": "clock after, MHz"}
 
 
@@ -113,10 +121,7 @@ def _batch(latency: Latency, batch: int, paper: PaperTable | None) -> str:
 
 def _requests(latency: Latency) -> str:
     on_cpu = latency.summary.machine["device"] == "cpu"
-    unit, times = ("CPU-s", " x CPU-s per second") if on_cpu else ("GPU-s", "")
-
-    def costs(one: LatencyResult) -> float:
-        return 1000 / one.users_per_second * (one.cpu_per_wall if on_cpu else 1.0)
+    unit = "CPU-s" if on_cpu else "GPU-s"
 
     columns = {
         **_MODEL_AND_READ,
@@ -126,11 +131,11 @@ def _requests(latency: Latency) -> str:
         "p95": lambda one: milliseconds(one.request_p95),
         "p99": lambda one: milliseconds(one.request_p99),
         "CPU-s per second": lambda one: f"{one.cpu_per_wall:.2f}",
-        f"{unit} per 1,000 users": lambda one: f"{costs(one):.3f}",
+        f"{unit} per 1,000 users": _cpu_cost if on_cpu else _gpu_cost,
     }
     notes = [
-        f"{unit} per 1,000 users is what their lists cost: 1,000 users / users per second{times}, for the timed parts, "
-        "without loading the model. What training costs stands under *What each training cost*."
+        f"{unit} per 1,000 users is what their lists cost, without loading the model: {_COST[unit]}. What training "
+        "costs stands under *What each training cost*."
     ]
     results = latency.of_users()
     for what, counted in ENERGY.items():
@@ -143,6 +148,17 @@ def _requests(latency: Latency) -> str:
                 "same seconds."
             )
     return f"{table_of(results, columns, text_columns=2)}\n\n{' '.join([*notes, *_not_counted(latency)])}"
+
+
+def _cpu_cost(result: LatencyResult) -> str:
+    """Return CPU-seconds; an earlier version's have no clock of their own but the whole sample's share of the CPU."""
+    if cost := result.cpu_seconds_per_user:
+        return cost.text(lambda seconds: f"{1000 * seconds:.3f}")
+    return f"{1000 / result.users_per_second * result.cpu_per_wall:.3f}"
+
+
+def _gpu_cost(result: LatencyResult) -> str:
+    return f"{1000 / result.users_per_second:.3f}"
 
 
 def _joules(result: LatencyResult, watts: float | None) -> str:

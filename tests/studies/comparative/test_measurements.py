@@ -11,7 +11,7 @@ import numpy
 import pytest
 import scipy.stats
 
-from ssm4rec.artifacts.estimate import Difference
+from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.report.document import render_markdown, write_figures
 from ssm4rec.report.latency_sections import latency_cautions, machine_table
@@ -132,6 +132,15 @@ def test_latency_stands_beside_the_paper_with_and_without_outliers(study: Study)
     assert asked[-1] == f"{numpy.mean(times) * result.cpu_per_wall:.3f}"  # seconds of 1,000 users: milliseconds of one
     assert "CPU-s per 1,000 users" in requests
     assert "J per 1,000 users" not in requests
+
+
+def test_cpu_seconds_of_the_requests_are_what_they_cost(study: Study) -> None:
+    assert study.latency
+    summary = study.latency.summary
+    clocked = tuple(replace(one, cpu_seconds_per_user=Estimate(2e-4, 1e-4, 3e-4, 6)) for one in summary.results)
+    text = section(replace(study, latency=replace(study.latency, summary=replace(summary, results=clocked))), "Latency")
+    (requests,) = [part for part in text.split("### ") if part.startswith("Requests")]
+    assert {row[-1] for row in rows_of(requests)[2:]} == {"0.200 [0.100, 0.300]"}
 
 
 def test_joules_stand_next_to_the_seconds_with_what_they_count(study: Study) -> None:
