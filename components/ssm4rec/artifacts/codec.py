@@ -123,7 +123,8 @@ def read_rows(path: Path, kind: type[T], what: str, made_by: str) -> list[T]:
 
     Raise InputError if ``read_table`` does, or a row is not one.
     """
-    later = [field.name for field in fields(kind) if field.default is not MISSING]
+    described: type[Any] = kind
+    later = [field.name for field in fields(described) if field.default is not MISSING]
     rows = read_table(path, schema_of(kind), what, made_by, later).to_pylist()
     try:
         found: list[T] = _adapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]

@@ -142,7 +142,7 @@ def _requests(latency: Latency) -> str:
         power: dict[tuple[Any, ...], float | None] = {one.group: getattr(one, f"{what}_watts") for one in results}
         if any(watts is not None for watts in power.values()):
             heading = f"J per 1,000 users, {ENERGY_NAMES[what]}"
-            columns[heading] = lambda one, power=power: _joules(one, power[one.group])
+            columns[heading] = _joules(power)
             notes.append(
                 f"{heading}: {counted} per second while the samples were answered, whatever else ran on it, x the "
                 "same seconds."
@@ -161,8 +161,14 @@ def _gpu_cost(result: LatencyResult) -> str:
     return f"{1000 / result.users_per_second:.3f}"
 
 
-def _joules(result: LatencyResult, watts: float | None) -> str:
-    return MISSING if watts is None else f"{1000 / result.users_per_second * watts:.3g}"
+def _joules(power: dict[tuple[Any, ...], float | None]) -> Callable[[LatencyResult], str]:
+    """Return what says the joules of a result, from the watts of each."""
+
+    def cell(result: LatencyResult) -> str:
+        watts = power[result.group]
+        return MISSING if watts is None else f"{1000 / result.users_per_second * watts:.3g}"
+
+    return cell
 
 
 def _not_counted(latency: Latency) -> list[str]:

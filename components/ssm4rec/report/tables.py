@@ -105,7 +105,7 @@ def trainings(recommenders: Recommenders) -> str:
     for what, counted in ENERGY.items():
         if any(f"{what}_joules" in one.training for one in recommenders.trainings):
             heading = f"kJ, {ENERGY_NAMES[what]}"
-            columns[heading] = lambda one, name=f"{what}_joules": _amount(one.training.get(name), 1000)
+            columns[heading] = _kilojoules(f"{what}_joules")
             notes.append(f"{heading}: {counted} during the training, whatever else ran on it.")
     return f"{table_of(recommenders.trainings, columns, text_columns=4)}\n\n{' '.join(notes)}"
 
@@ -126,6 +126,10 @@ def _device_seconds(training: dict[str, Any]) -> float | None:
     if training["device"] == "cpu":
         return float(training["cpu_seconds"])
     return training["seconds"] * training.get("processes", 1) if "seconds" in training else None
+
+
+def _kilojoules(name: str) -> Callable[[EvaluationSummary], str]:
+    return lambda one: _amount(one.training.get(name), 1000)
 
 
 def _amount(value: float | None, parts: int = 1) -> str:
