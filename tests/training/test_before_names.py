@@ -1,7 +1,8 @@
 """What was written before parameters and recipes got the field's names (edc6c1e) loads, scores and resumes.
 
-``before_names/`` has a narrow model of each kind, trained two epochs on ``cycle_dataset`` with the overrides below, its
-scores, and of two of them the checkpoint after the first epoch.
+Compared to float32's rounding: another kind of processor adds in another order. ``before_names/`` has a narrow model
+of each kind, trained two epochs on ``cycle_dataset`` with the overrides below, its scores, and of two of them the
+checkpoint after the first epoch.
 """
 
 import shutil
@@ -30,12 +31,12 @@ OVERRIDES: Final = {
 
 
 @pytest.mark.parametrize("name", ["sasrec", "mamba4rec", "2mamba4rec", "hydra4rec", "lrurec"])
-def test_model_folders_score_alike_to_the_bit(name: str) -> None:
+def test_model_folders_score_alike(name: str) -> None:
     expected = load_file(FOLDER / name / "scores.safetensors")
     stored = read_model(FOLDER / name)
     with torch.no_grad():
         scores = stored.model.score_next(expected["items"], expected["lengths"])
-    assert torch.equal(scores, expected["scores"])
+    torch.testing.assert_close(scores, expected["scores"])
     assert stored.config["recipe"]["model"]["d_model"] == 8
 
 
@@ -45,6 +46,4 @@ def test_checkpoints_resume_to_the_same_weights(cycle_dataset: Path, tmp_path: P
     task = Task(name, recipe(name, "smoke", "long", OVERRIDES[name]), read_sequences(cycle_dataset), seed=0)
     resumed = train(task, Distributed(torch.device("cpu")), tmp_path, lambda _: None)
     expected = read_model(FOLDER / name).model.state_dict()
-    assert {key: torch.equal(weights, expected[key]) for key, weights in resumed.model.state_dict().items()} == (
-        dict.fromkeys(expected, True)
-    )
+    torch.testing.assert_close(dict(resumed.model.state_dict()), dict(expected), rtol=1e-4, atol=1e-5)
