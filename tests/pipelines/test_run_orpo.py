@@ -8,9 +8,9 @@ from tests.pipelines.studies import finish_study, started, study_metrics
 
 
 def test_alignment_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
-    """A tiny Llama: fine-tuned, ranked, aligned and ranked again."""
+    """A tiny Llama becomes a ranker of items: trained, ranked with, aligned and ranked with again."""
     flags = ["--retriever", "sasrec", "--language-models", str(language_model("llama")), "--seeds", "1"]
-    flags += ["--llm-overrides", "finetune.negatives=5,finetune.prompts=8,align.negatives=3"]
+    flags += ["--ranker", "items", "--llm-overrides", "items.layers=1,items.features=8,align.negatives=3"]
     done = finish_study(archive, tmp_path, *flags, study="orpo")
     study = tmp_path / "study"
     names = {
@@ -20,7 +20,8 @@ def test_alignment_study(archive: Path, tmp_path: Path, language_model: Callable
     assert {path.name for path in (study / "language-models").iterdir()} == {"pairs", *names}
     assert started(done.stdout).count("mine_preferences") == 1
     rows = json.loads((study / "results.json").read_text())
-    ranked = {(row["model"], row["seed"]) for row in rows if row["model"].startswith("llamarec")}
+    ranked = {(row["model"], row["seed"]) for row in rows if row["model"].startswith("items ")}
     assert {seed for _, seed in ranked} == {1}
+    assert {"items finetuned", "items aligned+retriever"} <= {row["model"] for row in rows}
     assert (study / "report.html").is_file()
     assert study_metrics(tmp_path)

@@ -24,17 +24,24 @@ _TUNING: Final[tuple[tuple[str, str, Split, str, str], ...]] = (
         "Fine-tuning: loss of the right letter against the prompts seen; guessing among 20 is 3.00.",
     ),
     (
+        "item_loss", "loss", TRAIN, "Loss of the item, nats",
+        "Fine-tuning: loss of the right item among all of the catalog against the positions seen.",
+    ),
+    (
         "validation_ndcg_10", "ndcg_10", VALIDATION, "Validation NDCG@10",
         "Fine-tuning: NDCG@10 of validation users, among their candidates, shuffled, against the prompts seen.",
     ),
 )  # fmt: skip
+_OF_ONE_KIND: Final = {"letter_loss": True, "item_loss": False}
+"""Of these, those of rankers with letters alone, or of those without."""
 
 
 def before_and_after(run: RankerRun, order: str) -> Figure:
     """Draw bars of HIT, NDCG and MRR at 10 with 95% intervals, as the paper's Figures 1 and 2, in one order."""
+    shown = f", candidates {ORDER_NAMES[order]}" if run.letters else ""
     caption = (
         f"Before and after ORPO, as the paper's Figures 1 and 2: {run.finetuned.ranked:,} users whose target is among "
-        f"the candidates, candidates {ORDER_NAMES[order]}; whiskers are 95% intervals over users."
+        f"the candidates{shown}; whiskers are 95% intervals over users."
     )
     columns = ("ranker", "metric", "value", "standard_error", "low", "high")
     with drawing(f"llamarec-{_slug(run)}-{order}", caption, columns, ("", ""), height=4.2, legend_columns=2) as figure:
@@ -84,9 +91,13 @@ def first_places(run: RankerRun) -> Figure:
 
 def tuning_curves(runs: Sequence[RankerRun]) -> list[Figure]:
     """Draw loss and validation NDCG@10 of the fine-tunings against the prompts they have seen."""
-    given = [(run, run.tuning) for run in runs if run.tuning]
     figures = []
-    for column, name, split, label, caption in _TUNING if given else ():
+    for column, name, split, label, caption in _TUNING:
+        given = [
+            (run, run.tuning) for run in runs if run.tuning and run.letters == _OF_ONE_KIND.get(column, run.letters)
+        ]
+        if not given:
+            continue
         columns = ("ranker", "seed", "prompts", column)
         with drawing(f"fine-tuning-{column}", caption, columns, ("Training prompts seen", label)) as figure:
             for place, (run, curve) in enumerate(given):

@@ -1,5 +1,6 @@
 """The language models of a study: LlamaRec's rankers, what they differ by, and the generative recommenders."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -28,7 +29,7 @@ from ssm4rec.artifacts.rankings import (
     RankingSummary,
 )
 from ssm4rec.evaluation.metrics import gains_at
-from ssm4rec.evaluation.statistics import Floats, bootstrap_means, difference_over_users
+from ssm4rec.evaluation.statistics import Floats, bootstrap_means, difference_over_seeds, difference_over_users
 from ssm4rec.runtime.errors import InputError
 
 BASELINES: Final = (RANDOM, MOST_POPULAR, RETRIEVER)
@@ -128,13 +129,13 @@ class RankerRun:
 
         A random order has no ranks; its expected gain counts instead of each user's.
         """
-        (ours, our_draws), (theirs, their_draws) = (self._gains(name, order, metric) for name in (ranker, other))
+        (ours, our_draws), (theirs, their_draws) = (self.gains(name, order, metric) for name in (ranker, other))
         return difference_over_users(ours - theirs, numpy.ones(len(self.users), numpy.int64), our_draws - their_draws)
 
     def _summary(self, ranker: str) -> RankingSummary:
         return self.aligned if ranker in OF_ALIGNMENT and self.aligned else self.finetuned
 
-    def _gains(self, ranker: str, order: str, metric: str) -> tuple[Floats, Floats]:
+    def gains(self, ranker: str, order: str, metric: str) -> tuple[Floats, Floats]:
         """Return each user's gain, (n,), and draws of their mean, (R,)."""
         if ranker == RANDOM:
             expected = self.row(RANDOM, order, AMONG_CANDIDATES, metric_name(metric, 10)).value
@@ -150,6 +151,23 @@ class RankerRun:
         return dict(zip(gains, drawn.T, strict=True))
 
 
+def alignment_over_seeds(runs: Sequence[RankerRun]) -> tuple[Difference, Difference]:
+    """Return what ORPO changed in NDCG@10, candidates in the retriever's order, of a ranker's seeds together.
+
+    First with the interval over users, of each user's mean over the seeds; then with that over the seeds' means.
+    """
+    changes, draws = [], []
+    for run in runs:
+        (aligned, aligned_draws), (tuned, tuned_draws) = (
+            run.gains(state, RETRIEVER_ORDER, "ndcg") for state in (ALIGNED, FINETUNED)
+        )
+        changes.append(aligned - tuned)
+        draws.append(aligned_draws - tuned_draws)
+    users = numpy.ones(len(changes[0]), numpy.int64)
+    over_users = difference_over_users(numpy.mean(changes, axis=0), users, numpy.mean(draws, axis=0))
+    return over_users, difference_over_seeds([float(change.mean()) for change in changes])
+
+
 @dataclass(frozen=True)
 class LanguageModels:
     """The language models of a study; ``gather_language_models`` makes one."""
@@ -158,6 +176,19 @@ class LanguageModels:
     """Sorted by language model, retriever and seed."""
     generators: tuple[GenerationSummary, ...] = ()
     """Sorted by model, seed and split."""
+
+    def aligned_by_seed(self) -> list[tuple[RankerRun, ...]]:
+        """Return the aligned rankers of two or more seeds that differ in nothing else and ranked for the same users."""
+        groups: dict[tuple[str, str, str, str], list[RankerRun]] = {}
+        for run in self.rankers:
+            facts = run.finetuned
+            if run.aligned:
+                groups.setdefault((facts.source, facts.ranker, facts.retriever, facts.split), []).append(run)
+        return [
+            tuple(runs)
+            for runs in groups.values()
+            if len(runs) > 1 and all(numpy.array_equal(run.users, runs[0].users) for run in runs)
+        ]
 
     def seeds(self, model: str) -> list[int]:
         """Return the seeds of ``llamarec`` or of a generator; none for a model that is not there."""

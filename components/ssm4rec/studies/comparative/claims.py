@@ -8,6 +8,7 @@ from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER
 from ssm4rec.data.data_sets import is_published
 from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.document import Section
+from ssm4rec.report.language_models import alignment_over_seeds
 from ssm4rec.report.markdown import bullets, escape, listed, plural, population
 from ssm4rec.report.paper import PAPER, SOURCE, PaperTable
 from ssm4rec.studies.comparative.study import Study
@@ -104,6 +105,13 @@ def _orpo_helps(study: Study) -> str:
         verdict = found.verdict("yes", "no, it is significantly worse")
         shown = ", candidates in the retriever's order" if run.letters else ""
         words.append(f"{escape(run.name)}: {verdict}, NDCG@10 {found.stated()} over {plural(found.n, 'user')}{shown}")
+    for runs in study.language_models.aligned_by_seed():
+        over_users, over_seeds = alignment_over_seeds(runs)
+        verdict = over_users.verdict("yes", "no, it is significantly worse")
+        words.append(
+            f"{len(runs)} seeds together: {verdict}, NDCG@10 {over_users.stated()} over {plural(over_users.n, 'user')}"
+            f", {over_seeds.stated()} over the seeds"
+        )
     return (
         f"{'; '.join(words)}. See the notes on how little was trained." if words else "Not judged: no aligned ranker."
     )
