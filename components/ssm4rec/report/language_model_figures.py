@@ -38,10 +38,10 @@ _OF_ONE_KIND: Final = {"letter_loss": True, "item_loss": False}
 
 def before_and_after(run: RankerRun, order: str) -> Figure:
     """Draw bars of HIT, NDCG and MRR at 10 with 95% intervals, as the paper's Figures 1 and 2, in one order."""
-    shown = f", candidates {ORDER_NAMES[order]}" if run.letters else ""
+    seen = f", candidates {ORDER_NAMES[order]}" if run.letters else ""
     caption = (
         f"Before and after ORPO, as the paper's Figures 1 and 2: {run.finetuned.ranked:,} users whose target is among "
-        f"the candidates{shown}; whiskers are 95% intervals over users."
+        f"the candidates{seen}; whiskers are 95% intervals over users."
     )
     columns = ("ranker", "metric", "value", "standard_error", "low", "high")
     with drawing(f"llamarec-{_slug(run)}-{order}", caption, columns, ("", ""), height=4.2, legend_columns=2) as figure:
