@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mlflow_stores import new_store
 from tests.pipelines.studies import ROOT
 
 MOMENTS = (
@@ -302,7 +303,8 @@ def undisturbed(cycle_dataset: Path, tmp_path: Path) -> Callable[..., bytes]:
 def end_stage_at(dataset: Path, folder: Path, epochs: tuple[int, ...], number: signal.Signals, *flags: str) -> None:
     """End a training after one epoch and the other."""
     folder.mkdir()
-    tracked = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    # Made before: on a busy machine the third epoch is over before MLflow has its tables.
+    tracked = {"MLFLOW_TRACKING_URI": new_store(folder / "mlflow.db")}
     for epoch in epochs:
         running = Running(folder, [STAGE, *training(dataset, folder, *flags)], **tracked)
         assert running.read_to(rf"epoch {epoch}/150"), running.lines
