@@ -67,7 +67,7 @@ def test_every_length_on_generated_histories_and_on_real_ones_where_there_are(
 def test_a_prefill_answers_as_the_whole_history_does(meter: Meter, subject: Callable[..., Subject]) -> None:
     measurement = Measurement(Protocol(5, 1, 1, (), lengths=(9,)), Distributed(CPU), "auto", meter)
     items = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5]])
-    request = Request(items, torch.tensor([9]), torch.tensor([3]), 9)
+    request = Request(items, torch.tensor([9]), torch.tensor([3]), items, 9)
     for name in ("sasrec", "mamba4rec", "2mamba4rec", "lrurec"):
         one = subject(name, 12)
         full, prefill = (

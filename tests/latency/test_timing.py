@@ -9,6 +9,7 @@ import torch
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.latency import TimedSample
+from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.latency.meter import Meter
 from ssm4rec.latency.protocol import Protocol, draw_users
 from ssm4rec.latency.timing import Measurement, Subject, Task, measure_users, user_requests
@@ -66,6 +67,29 @@ def test_suggestions_are_the_ten_best_of_the_whole_catalog(
                 scores = model.score_next(history, torch.tensor([history.shape[1]]))[0]
             torch.testing.assert_close(scores[suggested - 1], scores.sort(descending=True).values[:10])
             assert len(set(suggested.tolist())) == 10
+
+
+@pytest.mark.parametrize("name", ["sasrec", "2mamba4rec", "hydra4rec"])
+def test_suggestions_are_evaluations_where_a_history_is_longer_than_what_is_read(
+    name: str, subject: Callable[..., Subject], write_dataset: Callable[..., Path]
+) -> None:
+    """A repeat term of -50 leaves no item that was had among the best: they are evaluation's best unseen items."""
+    random = numpy.random.default_rng(0)
+    data = read_sequences(
+        write_dataset([[150, *random.integers(1, 151, length - 1).tolist()] for length in (20, 52, 90)])
+    )
+    tested = subject(name, 150)
+    model, window = tested.model, tested.model.max_length
+    assert model.repeat_term is not None
+    model.repeat_term.start.fill_(-50.0)
+    expected = full_ranking(model.score_next, data, "test", window, CPU, candidate_count=10).candidates
+    measurement = Measurement(PROTOCOL, Distributed(CPU), "auto", Meter())
+    requests = list(user_requests(data, numpy.arange(3), 3, window, CPU))
+    assert measurement.answer(Task(tested, "full", 3), requests).suggestions.tolist() == expected.tolist()
+    if "step" in tested.modes():
+        answers = measurement.answer(Task(tested, "step", 3), requests).suggestions
+        for user, suggested in enumerate(answers.tolist()):
+            assert not set(suggested) & set(data.items[data.offsets[user] : data.offsets[user + 1]].tolist())
 
 
 def test_rows_are_whole_and_times_add_up(

@@ -54,8 +54,8 @@ def _modes(subject: Subject) -> tuple[Mode, ...]:
 def _generated(items: Tensor, _: Task, sample: int) -> list[Request]:
     """Return one user with a row of ``items`` (samples, L + 1), whose last item is the next event."""
     row = items[sample : sample + 1]
-    length = row.shape[1] - 1
-    return [Request(row[:, :-1], torch.tensor([length], device=row.device), row[:, -1], length)]
+    history, length = row[:, :-1], row.shape[1] - 1
+    return [Request(history, torch.tensor([length], device=row.device), row[:, -1], history, length)]
 
 
 def _real(

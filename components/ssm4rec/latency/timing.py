@@ -3,9 +3,11 @@
 Every model answers the same requests, in random order within each sample, so that a machine that slows down slows all.
 A request's histories are the users' last items before the test target, as many as the model reads, padded to the
 longest among them: users come in random order, as they would to a server, not sorted by length. The suggestions are
-those of the whole catalog, history not masked (the paper's protocol).
+those of evaluation: of the whole catalog, history not masked (the paper's protocol), the repeat term added to all items
+that the user had.
 
-Shapes: n users of a sample, B users of a request, L length, V items, K suggestions, R requests.
+Shapes: n users of a sample, B users of a request, L length, H length of whole histories, V items, K suggestions, R
+requests.
 """
 
 import logging
@@ -72,12 +74,14 @@ class Request:
         items: histories (B, L), int64, padded on the right with 0.
         lengths: (B,), on the device.
         events: the item that comes next, (B,): what a step reads.
+        had: whole histories (B, H), padded with 0, to which a repeat term is added however little of them is read.
         read: items of the histories, without the padding.
     """
 
     items: Tensor
     lengths: Tensor
     events: Tensor
+    had: Tensor
     read: int
 
 
@@ -242,14 +246,16 @@ def user_requests(
 
     The users (n,) have a test target; of their histories the last ``max_length`` items are read.
     """
+    numbers = dataset.test_position.astype(numpy.int64)  # of items before the target
     for first in range(0, len(users), batch):
         chosen = users[first : first + batch]
-        stops = dataset.offsets[chosen] + dataset.test_position[chosen]
-        read = numpy.minimum(dataset.test_position[chosen], max_length).astype(numpy.int64)
+        stops = dataset.offsets[chosen] + numbers[chosen]
+        read = numpy.minimum(numbers[chosen], max_length)
         yield Request(
             torch.from_numpy(gather_rows(dataset.items, stops - read, read)).to(device),
             torch.from_numpy(read).to(device),
             torch.from_numpy(dataset.items[stops].astype(numpy.int64)).to(device),
+            torch.from_numpy(gather_rows(dataset.items, dataset.offsets[chosen], numbers[chosen])).to(device),
             int(read.sum()),
         )
 
@@ -265,13 +271,13 @@ def _parts(
     if mode == "full":
 
         def score(hidden: Tensor) -> Tensor:
-            return model.score(hidden, cells_of(request.items, len(model.item_vectors())))
+            return model.score(hidden, cells_of(request.had, len(model.item_vectors())))
 
         return lambda: model.next_hidden(request.items, request.lengths), score, None
     assert isinstance(model, ServingRecommender)  # noqa: S101 - Subject.modes offers no step otherwise
     serving = model
     if mode == "prefill":
-        return lambda: serving.prefill(request.items, request.lengths), serving.score_state, None
-    state = serving.prefill(request.items, request.lengths)
+        return lambda: serving.prefill(request.items, request.lengths, request.had), serving.score_state, None
+    state = serving.prefill(request.items, request.lengths, request.had)
     serving.advance(serving.prefill(request.items[:, :1], torch.ones_like(request.lengths)), request.events)
     return lambda: serving.advance(state, request.events), serving.score_state, state.bytes_per_user()

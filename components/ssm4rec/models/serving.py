@@ -3,7 +3,7 @@
 ``prefill`` reads a history once, ``step`` adds one event per user; the scores are those of reading the whole history.
 Every event has a sequence number, 1, 2, ... per user, so that an event delivered twice changes nothing.
 
-Shapes: B users, L length, D width, V items.
+Shapes: B users, L length, H length of whole histories, D width, V items.
 """
 
 import json
@@ -56,14 +56,17 @@ class ServingRecommender(Recommender):
     def read_events(self, memory: Memory, events: Tensor, items: Tensor) -> tuple[Tensor, Memory]:
         """Return hidden states (B, D) and memory after one more item (B,) of every user, who had ``events`` (B,)."""
 
-    def prefill(self, items: Tensor, lengths: Tensor) -> ServingState:
-        """Return the state after histories (B, L), padded on the right, of ``lengths`` (B,) items."""
+    def prefill(self, items: Tensor, lengths: Tensor, whole: Tensor | None = None) -> ServingState:
+        """Return the state after histories (B, L), padded on the right, of ``lengths`` (B,) items.
+
+        ``whole`` (B, H), padded with 0: the whole histories, where ``items`` are the most recent part of them.
+        """
         hidden, memory = self.read_histories(items, lengths)
         had = items.new_zeros(len(items), 0, dtype=torch.uint8)
         if self.repeat_term is not None:
             size = -(-len(self.item_vectors()) // 8)
             among = items.new_zeros(len(items), 8 * size + 1, dtype=torch.uint8)
-            bits = among.scatter(1, items, 1)[:, 1:].reshape(len(items), -1, 8)
+            bits = among.scatter(1, items if whole is None else whole, 1)[:, 1:].reshape(len(items), -1, 8)
             had = (bits << _bits(items.device)).sum(2, dtype=torch.uint8)
         return ServingState(memory, hidden, lengths, had)
 
