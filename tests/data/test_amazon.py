@@ -40,7 +40,7 @@ METADATA = [
 def assert_holds_the_events(source):
     frame = source.interactions.frame.cast({"user": polars.String, "item": polars.String})
     assert frame.rows() == [(user, item, when * 1000, rating) for user, item, rating, when in EVENTS]
-    assert source.interactions.time_kind == "us"
+    assert source.interactions.time_unit == "ms"
 
 
 def test_raw_reviews_and_titles(jsonl, tmp_path):

@@ -31,29 +31,37 @@ def test_recbole_order_is_a_stable_sort_of_float32_seconds() -> None:
     seconds = (frame["time"].to_numpy() / 1e6).astype("float32")
     assert len(numpy.unique(seconds)) < 10  # multiples of 64 seconds
     expected = frame[numpy.argsort(seconds, kind="stable")]
-    assert in_order(frame, "recbole", "us").equals(expected)
+    assert in_order(frame, "recbole", "s").equals(expected)
+
+
+@pytest.mark.parametrize(("unit", "per_second"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9), ("date", 1)])
+def test_recbole_order_rounds_the_numbers_of_the_file(unit: str, per_second: int) -> None:
+    """Of 2023: float32 of seconds has steps of 128 seconds, of milliseconds of 131, of both other units of 134, 137."""
+    seconds = numpy.random.default_rng(0).permutation(numpy.arange(1_690_000_000, 1_690_001_000))
+    frame = polars.DataFrame({"time": seconds * 1_000_000})
+    expected = frame[numpy.argsort((seconds * per_second).astype("float32"), kind="stable")]
+    assert in_order(frame, "recbole", unit).equals(expected)
 
 
 def test_random_ties_do_not_hang_on_the_file_and_leave_times_sorted() -> None:
     frame = draw(50, 2, alike=True)
-    drawn = in_order(frame, "random-ties", "us")
+    drawn = in_order(frame, "random-ties", "s")
     assert drawn["time"].is_sorted()
     assert sorted(drawn.rows()) == sorted(frame.rows())
-    assert drawn.equals(in_order(frame, "random-ties", "us"))
-    assert not drawn.equals(in_order(frame, "exact", "us"))
+    assert drawn.equals(in_order(frame, "random-ties", "s"))
+    assert not drawn.equals(in_order(frame, "exact", "s"))
 
 
 @pytest.mark.parametrize("order", EVENT_ORDERS)
 @pytest.mark.parametrize("alike", [True, False])
 def test_facts_equal_a_loop(order: str, alike: bool) -> None:
-    frame = in_order(draw(60, 4, alike), order, "us").sort("user", maintain_order=True)
+    frame = in_order(draw(60, 4, alike), order, "s").sort("user", maintain_order=True)
     users, items, times = (frame[name].to_numpy() for name in ("user", "item", "time"))
-    times = times // 1000
     targets = numpy.flatnonzero(numpy.append(users[1:] != users[:-1], True))
-    found = order_facts(order, times, "ms", users.astype("int32"), items.astype("int32") + 1, targets)
-    keys = [numpy.float32(time / 1000) if order == "recbole" else time for time in times.tolist()]
+    found = order_facts(order, times, "s", users.astype("int32"), items.astype("int32") + 1, targets)
+    keys = [numpy.float32(time / 1_000_000) if order == "recbole" else time for time in times.tolist()]
     neighbours = tied = in_tie = repeat = 0
-    directions: dict[tuple[int, int], list[bool]] = {}
+    directions: dict[tuple[int, int], list[tuple[int, bool]]] = {}
     for user in range(60):
         places = numpy.flatnonzero(users == user).tolist()
         neighbours += len(places) - 1
@@ -63,8 +71,13 @@ def test_facts_equal_a_loop(order: str, alike: bool) -> None:
         for one, other in itertools.combinations(places, 2):
             if keys[one] == keys[other] and other - one <= 4 and items[one] != items[other]:
                 pair = tuple(sorted((items[one], items[other])))
-                directions.setdefault(pair, []).append(bool(items[one] < items[other]))
-    couples = [one == other for seen in directions.values() for one, other in itertools.combinations(seen, 2)]
+                directions.setdefault(pair, []).append((user, bool(items[one] < items[other])))
+    couples = [
+        one == other
+        for seen in directions.values()
+        for (user, one), (another, other) in itertools.combinations(seen, 2)
+        if user != another
+    ]
     assert found == {
         "name": order,
         "neighbours_that_tie": pytest.approx(tied / neighbours),
@@ -74,6 +87,16 @@ def test_facts_equal_a_loop(order: str, alike: bool) -> None:
     }
     if order == "exact":
         assert found["pairs_in_one_order"] > 0.9 if alike else 0.3 < found["pairs_in_one_order"] < 0.7
+
+
+def test_a_user_is_not_compared_with_themselves() -> None:
+    """Three baskets with the same two items: of one user nothing to compare, of two who differ never in one order."""
+    times = numpy.repeat([1, 2, 3], 2)
+    one = order_facts("exact", times, "s", numpy.zeros(6, "int32"), numpy.tile([1, 2], 3).astype("int32"), times[:0])
+    assert one["pairs_in_one_order"] is None
+    users, items = numpy.repeat([0, 1], 6).astype("int32"), numpy.repeat([[1, 2], [2, 1]], 3, axis=0).ravel()
+    two = order_facts("exact", numpy.tile(times, 2), "s", users, items.astype("int32"), times[:0])
+    assert two["pairs_in_one_order"] == 0
 
 
 def test_nothing_to_compare_is_said_so() -> None:

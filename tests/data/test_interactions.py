@@ -29,7 +29,7 @@ def test_ids_survive_the_encoding_across_batches_and_files():
     frame = found.frame.select("user", "item", "time").cast({"user": str, "item": str})
     assert frame.rows() == [(who, str(what), when) for who, what, when in rows]
     assert found.frame["user"].to_physical().n_unique() == len({row[0] for row in rows})
-    assert found.time_kind == "order"
+    assert found.time_unit == "order"
 
 
 def test_ratings_as_numbers_and_as_text():

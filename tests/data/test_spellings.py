@@ -37,7 +37,7 @@ def read(path, **options):
     options = {"rating_column": "rating", **options}
     source = read_data_set(SourceOptions("events", path.parent / "cache", options.pop("source", str(path)), **options))
     frame = source.interactions.frame.cast({"user": polars.String, "item": polars.String, "rating": polars.Int64})
-    if source.interactions.time_kind == "us":
+    if source.interactions.time_unit != "order":
         frame = frame.with_columns(polars.col("time") // 1000)
     return frame.rows(), source
 

@@ -2,7 +2,6 @@ import datetime
 import random
 
 import numpy
-import polars
 import pyarrow
 import pytest
 
@@ -32,7 +31,7 @@ def resolve(values, unit="auto", mode="refuse"):
         times = Times(times.values[good], times.spelling)
     found = resolve_times([times], unit, "file", "t", bad_rows)
     kind = "order" if found.unit == "order" else "ms"
-    return in_milliseconds(polars.DataFrame({"time": found.values}), kind)["time"].to_list(), kind
+    return in_milliseconds(found.values, found.unit).tolist(), kind
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,22 @@ def test_events_end_to_end(events, tmp_path, capsys):
     }  # fmt: skip
 
 
+def test_events_of_one_millisecond_do_not_tie_if_their_times_are_finer(tmp_path):
+    path, output = tmp_path / "events.parquet", tmp_path / "dataset"
+    chance = random.Random(0)
+    rows = [
+        (user, chance.randrange(20), 1_600_000_000_000_000 + 200 * place + user) for user in range(30)
+        for place in range(20)
+    ]  # fmt: skip
+    names = ["user_id", "item_id", "timestamp"]
+    polars.DataFrame(rows, names, orient="row").sample(fraction=1, shuffle=True, seed=1).write_parquet(path)
+    prepare("--dataset", "events", "--source", path, "--k-core", 0, "--dataset-dir", output)
+    order = json.loads((output / "manifest.json").read_text())["event_order"]
+    assert order["neighbours_that_tie"] == order["targets_in_ties"] == 0
+    kept = polars.read_parquet(output / "interactions.parquet")["time"]
+    assert (kept.min(), kept.max()) == (1_600_000_000_000, 1_600_000_000_003)  # whole milliseconds
+
+
 def test_bad_rows_are_dropped_and_counted(events, tmp_path, capsys, refused):
     text = events.read_text()
     events.write_text(text + "1,2,soon,3\n,2,1600000000,3\n1,2\n")

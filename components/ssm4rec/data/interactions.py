@@ -31,12 +31,12 @@ class Interactions:
 
     Attributes:
         frame: a row an event; ``user`` and ``item`` categorical (the source's ids), ``time`` int64, ``rating``
-            float32 or null.
-        time_kind: ``us`` since 1970, or ``order``: numbers that only order events.
+            float32 or null. The times are microseconds since 1970, or numbers that only order events.
+        time_unit: what the numbers of the file were, as in ``FileTimes``; of several files, those of the first.
     """
 
     frame: polars.DataFrame
-    time_kind: str
+    time_unit: str
     has_ratings: bool
 
 
@@ -64,8 +64,7 @@ def encode(
     frame = polars.concat([frame for _, frame, _ in read])
     for name, ids in ((columns.user, frame["user"]), (columns.item, frame["item"])):
         _check_spelling(ids.unique().cast(polars.String), name)
-    kind = ORDER if read[0][2].unit == ORDER else "us"
-    return Interactions(frame.select("user", "item", "time", "rating"), kind, bool(columns.rating))
+    return Interactions(frame.select("user", "item", "time", "rating"), read[0][2].unit, bool(columns.rating))
 
 
 def _new_kind() -> polars.Categorical:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy
-import polars
 
 from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.data.bad_rows import NEGATIVE_TIME, BadRows, Mask, Problem
@@ -81,9 +80,9 @@ def resolve_times(parts: Sequence[Times], unit: str, where: str, column: str, ba
     return FileTimes(values, chosen, likely, good)
 
 
-def in_milliseconds(frame: polars.DataFrame, time_kind: str) -> polars.DataFrame:
-    """Return sorted events with their times as the dataset folder holds them: whole milliseconds, or order numbers."""
-    return frame if time_kind == ORDER else frame.with_columns(polars.col("time") // 1000)
+def in_milliseconds(times: Int64s, unit: str) -> Int64s:
+    """Return times as the dataset folder holds them: whole milliseconds, or order numbers."""
+    return times if unit == ORDER else times // 1000
 
 
 def _check_one_unit(numbers: numpy.ndarray, chosen: str, where: str, first_row: int | None) -> None:

@@ -82,8 +82,9 @@ class PublishedData(Source):
     event_order: Annotated[
         str,
         Flag(
-            "of events whose times tie: exact: as in the file; recbole: as RecBole orders MovieLens, whose times it "
-            "rounds to 64 seconds; random-ties: at random, so that the file gives nothing away",
+            "of events whose times tie: exact: as in the file; recbole: as RecBole orders them, which holds the time "
+            "column as it is in float32 (MovieLens in steps of 64 seconds); random-ties: at random, so that the order "
+            "of ties in the file gives nothing away",
             one_of(EVENT_ORDERS),
         ),
     ] = EXACT

@@ -26,7 +26,7 @@ class Settings(StageSettings):
         Written(
             "Artifact",
             output_file("Parquet"),
-            f"candidates.parquet to write, the best {CANDIDATES_PER_USER} items per user",
+            f"candidates.parquet to write, the best {CANDIDATES_PER_USER} items per user that the user has not had",
         ),
     ]
     metrics: Annotated[Path, Written("Artifact", output_file("JSON"), "metrics.json to write")]

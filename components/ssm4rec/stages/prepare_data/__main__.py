@@ -62,14 +62,13 @@ def _prepare(options: Settings) -> dict[str, Any]:
         before, _ = find_versions(here, state)
         source = read_data_set(asked)
         interactions = source.interactions
+        unit = interactions.time_unit
         if options.minimum_rating is not None and not interactions.has_ratings:
             raise InputError(NO_RATINGS)
-        if options.splitting == GLOBAL_TIME and interactions.time_kind == ORDER:
+        if options.splitting == GLOBAL_TIME and unit == ORDER:
             raise InputError(NO_TIMES)
         frame, filters = filter_interactions(
-            in_milliseconds(
-                in_order(interactions.frame, options.event_order, interactions.time_kind), interactions.time_kind
-            ),
+            in_order(interactions.frame, options.event_order, unit),
             options.deduplicate,
             options.minimum_rating,
             options.k_core,
@@ -81,12 +80,13 @@ def _prepare(options: Settings) -> dict[str, Any]:
         check_unchanged(options.data_version, addresses, state)
         _check_titles(titles, sequences.item_ids, source, options)
         settings = {one.name: getattr(options, one.name) for one in fields(PreparedData) if one.name not in _ELSEWHERE}
+        sorted_by = sequences.times  # finer than what is kept: events of one millisecond need not tie
+        sequences = replace(sequences, times=in_milliseconds(sorted_by, unit))
         if options.splitting == GLOBAL_TIME:
             shares = options.validation_fraction, options.test_fraction
             split = global_time(sequences.times, sequences.offsets, *shares, options.time_target)
         else:
             split = leave_one_out(sequences.offsets)
-        time_kind = ORDER if interactions.time_kind == ORDER else "ms"
         return write_dataset(
             folder,
             options.name,
@@ -100,11 +100,11 @@ def _prepare(options: Settings) -> dict[str, Any]:
                 "dropped_rows": {"events": dict(source.dropped), "items": dict(source.dropped_titles)},
                 "filters": filters,
                 "has_ratings": interactions.has_ratings,
-                "time_kind": time_kind,
+                "time_kind": ORDER if unit == ORDER else "ms",
                 "event_order": order_facts(
                     options.event_order,
-                    sequences.times,
-                    time_kind,
+                    sorted_by,
+                    unit,
                     sequences.users,
                     sequences.items,
                     tested_places(sequences.offsets, split),
