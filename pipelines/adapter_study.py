@@ -22,7 +22,7 @@ def arrange(parameters: Parameters) -> None:
         how = {"ranker": "letters", "overrides": adapter.overrides, "label": adapter.label}
         tuned = finetune(data, retrieved, adapter, parameters, place=place, **how)
     adapters, curves = (dsl.Collected(tuned.outputs[name]) for name in ("adapter", "curve"))
-    report_on("adapters", parameters, adapters=adapters, curves=curves)
+    report_on("adapters", parameters, dataset=data, adapters=adapters, curves=curves)
 
 
 adapter_study = study_pipeline(arrange, Settings, LISTS)

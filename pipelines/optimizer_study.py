@@ -24,7 +24,7 @@ def arrange(parameters: Parameters) -> None:
     with dsl.ParallelFor(items=chosen.outputs["trainings"], parallelism=AT_ONCE) as training:
         compared = train_labelled(data, parameters, training)
     sweep, curves = (dsl.Collected(one.outputs["curve"]) for one in (trial, compared))
-    report_on("optimizers", parameters, sweep=sweep, curves=curves)
+    report_on("optimizers", parameters, dataset=data, sweep=sweep, curves=curves)
 
 
 optimizer_study = study_pipeline(arrange, Settings, LISTS)

@@ -12,7 +12,7 @@ from ssm4rec.artifacts.curve import write_curve
 from ssm4rec.stages.choose_settings.__main__ import run as choose_settings
 from ssm4rec.stages.report.__main__ import run as report
 from ssm4rec.training.epochs import learning_curve
-from tests.conftest import Refusal
+from tests.conftest import Refusal, WriteDataset
 from tests.epoch_rows import epoch_row
 
 FIGURES = (
@@ -50,7 +50,7 @@ def swept(tmp_path: Path) -> list[Path]:
     return [write(tmp_path, "adam", scale, "fixed", 0, scale * 10) for scale in (0.001, 0.002)]
 
 
-def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> None:
+def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path, write_dataset: WriteDataset) -> None:
     chosen = tmp_path / "trainings.json"
     done = stage(
         "choose_settings", "--curves", *swept, "--controls", "fixed,paper", "--seeds", "5", "--trainings", chosen
@@ -78,8 +78,10 @@ def test_best_settings_and_their_report(swept: list[Path], tmp_path: Path) -> No
         "--figures",
         tmp_path / "figures",
     ]
-    done = stage("report", *STUDY, "--sweep", *swept, "--curves", *compared, *texts)
+    data = ("--dataset-dir", write_dataset([[1, 2, 3, 4]]))
+    done = stage("report", *STUDY, *data, "--sweep", *swept, "--curves", *compared, *texts)
     assert done.returncode == 0, done.stderr
+    assert "Order `exact`" in (tmp_path / "r.md").read_text()
     assert len(json.loads((tmp_path / "r.json").read_text())) == 4
     assert (tmp_path / "r.md").read_text().startswith("# Optimizers and batch sizes on toy")
     assert "<svg" in (tmp_path / "r.html").read_text()
@@ -107,6 +109,14 @@ def test_choose_settings_refuses_in_one_line(
 def test_report_refuses_a_study_without_comparison(swept: list[Path], tmp_path: Path, refusal: Refusal) -> None:
     line = refusal(report, *STUDY, "--sweep", *swept, "--results", tmp_path / "r.json")
     assert "--curves: none, and the report of study optimizers needs it: curve.parquet of each training" in line
+
+
+def test_report_refuses_data_of_other_trainings(
+    swept: list[Path], write_dataset: WriteDataset, refusal: Refusal
+) -> None:
+    folder = write_dataset([[1, 2, 3, 4]], "other")
+    line = refusal(report, *STUDY, "--dataset-dir", folder, "--sweep", *swept[:1], "--curves", *swept[:1])
+    assert f"{folder}: the data are other, the trainings are of toy; give theirs" in line
 
 
 def test_report_refuses_an_optimizer_that_nobody_knows(swept: list[Path], tmp_path: Path, refusal: Refusal) -> None:

@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 
 from ssm4rec.artifacts.codec import Count, Number, Positive, Share, read_document
 from ssm4rec.artifacts.names import LEAVE_ONE_OUT, MANIFEST
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import read_json
 
 Milliseconds = Annotated[int, Field(ge=-62_135_596_800_000, lt=253_402_300_800_000)]
@@ -102,6 +103,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     kind: Any = _Nothing if empty else _Manifest
     read_document(path, kind, "the manifest of a dataset folder", "prepare_data")  # checks it, and keeps less of it
     return document
+
+
+def manifest_of(folder: Path | None, dataset: str) -> dict[str, Any] | None:
+    """Read the manifest of the data set of that name, None without a folder; raise InputError if it is of another."""
+    if folder is None:
+        return None
+    manifest = read_manifest(folder)
+    if manifest["dataset"] != dataset:
+        raise InputError(f"{folder}: the data are {manifest['dataset']}, the trainings are of {dataset}; give theirs")
+    return manifest
 
 
 def display_name(manifest: dict[str, Any]) -> str:

@@ -4,15 +4,19 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ssm4rec.data.event_order import EXACT, RANDOM_TIES, RECBOLE
+from ssm4rec.report.document import Section
 from ssm4rec.report.markdown import escape, listed
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.recommenders import Recommenders
 
 _ORDER_WORDS: Final = {
     EXACT: "Order `exact`: by time, events of equal times as in the file.",
-    RECBOLE: "Order `recbole`: by time in float32 seconds, as RecBole has it, events of equal times as in the file.",
+    RECBOLE: "Order `recbole`: by time as RecBole has it, the time column in float32, events that then tie as in the "
+    "file.",
     RANDOM_TIES: "Order `random-ties`: by time, events of equal times in a random order.",
 }
+MANY: Final = 0.1
+"""Share of the targets that tie, or that repeat, from which this is said."""
 PROFILE_CAUTIONS: Final = {
     "smoke": "trains for seconds, to see that everything works: the numbers say nothing about the models",
     "quick": "trains for minutes on a CPU: real data and honest numbers, of models that are untuned or under-trained",
@@ -74,6 +78,25 @@ def event_order(facts: dict[str, Any]) -> str:
         f"{facts['targets_in_ties']:.1%} of the test targets tie with another event of their user, "
         f"{facts['targets_that_repeat']:.1%} are an item that the user had before."
     )
+
+
+def order_section(manifest: dict[str, Any] | None) -> list[Section]:
+    """Return the section that names the order of events, with a warning where ties decide much; none without data."""
+    if manifest is None:
+        return []
+    facts = manifest["event_order"]
+    return [Section("Data", "\n\n".join([*tie_cautions(facts), event_order(facts)]))]
+
+
+def tie_cautions(facts: dict[str, Any]) -> list[str]:
+    """Return a warning where ties decide many of the test targets."""
+    if facts["targets_in_ties"] <= MANY:
+        return []
+    return [
+        f"The order of ties decides much here: {facts['targets_in_ties']:.0%} of the test targets have the time of "
+        f"another event of their user. These numbers are of the order {facts['name']} and compare only with numbers of "
+        "the same order."
+    ]
 
 
 def sequence_lengths(recommenders: Recommenders) -> str:

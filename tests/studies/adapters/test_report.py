@@ -1,6 +1,7 @@
 """The report of an adapter study: its numbers against hand-made curves, its words against what they must not say."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.adapters.report import make_report, verdict
 from ssm4rec.studies.adapters.study import AdapterStudy, Files, read_study
+from tests.report.trained import StudyBuilder
 
 
 def fine_tuning(folder: Path, optimizer: str, scale: float, seed: int, late: float, **facts: Any) -> tuple[Path, Path]:
@@ -79,6 +81,13 @@ def test_every_trial_is_there(tmp_path: Path) -> None:
     assert (row["late_loss"], row["late_letter_loss"], row["prompts"]) == (1.9, 3.5, 32)
     figures = [figure for section in report.sections for figure in section.figures]
     assert [len(figure.rows) for figure in figures] == [2 * 2 * 4, 5]
+
+
+def test_the_order_of_events_is_named(tmp_path: Path) -> None:
+    made = study(tmp_path, [2.0], [1.5])
+    assert "## Data" not in render_markdown(make_report(made))
+    text = render_markdown(make_report(replace(made, manifest=StudyBuilder().manifest())))
+    assert "Order `recbole`" in text.split("## Data")[1]
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:

@@ -60,6 +60,14 @@ def test_names_the_models_with_a_repeat_term(builder: StudyBuilder, having: tupl
     assert said in head(builder.study(*evaluations)).markdown
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_of_one_model_it_says_whether_it_has_a_repeat_term(builder: StudyBuilder, has: bool) -> None:
+    made = builder.evaluation()
+    recipe = {**made.recipe, "model": {**made.recipe["model"], "repeat_term": has}}
+    text = head(builder.study(dataclasses.replace(made, recipe=recipe))).markdown
+    assert (" sasrec has a repeat term: " if has else " sasrec has no repeat term, ") in text
+
+
 def test_names_what_does_not_beat_the_best_baseline(builder: StudyBuilder) -> None:
     study = builder.study(
         builder.evaluation(value=0.01, baseline=(0.02, 0.03)),

@@ -179,6 +179,24 @@ def test_a_hostile_name_is_text(builder_of):
     assert Page(page).tags.count("table") == len(rows)  # no row was broken by the bar
 
 
+def section(text, title):
+    return text.split(f"\n## {title}")[1].split("\n## ")[0]
+
+
+def test_tables_with_models_say_which_have_a_repeat_term(builder):
+    """A model with one stood next to the paper's figures without a word."""
+    made = builder.evaluation()
+    recipe = {**made.recipe, "model": {**made.recipe["model"], "repeat_term": True}}
+    evaluation = replace(made, recipe=recipe)
+    text = render_markdown(make_report(builder.study(evaluation)))
+    assert "sasrec has a repeat term" in section(text, "This run")
+    assert "The paper's models have none." in section(text, "This run")
+    assert "sasrec has a repeat term" in section(text, "All metrics")
+    exact = builder.manifest()["event_order"] | {"name": "exact"}
+    alone = render_markdown(make_report(builder.study(evaluation, event_order=exact)))
+    assert "sasrec has a repeat term" in section(alone, "This run")
+
+
 def test_a_data_set_that_is_not_in_the_paper(builder_of):
     builder = builder_of("ml-100k")
     page, markdown = both(builder.study(builder.evaluation()))

@@ -157,6 +157,17 @@ def test_what_the_run_does_not_show_is_said(study: LongHistoryStudy, dataset: Se
     assert "other processes used 1.25 cores" in in_short(busy)
 
 
+def test_the_order_of_events_is_named_and_a_warning_where_ties_decide_much(study: LongHistoryStudy) -> None:
+    recommenders = study.recommenders
+    for share, warned in ((0.1, False), (0.45, True)):
+        order = recommenders.manifest["event_order"] | {"name": "exact", "targets_in_ties": share}
+        changed = replace(
+            study, recommenders=replace(recommenders, manifest=recommenders.manifest | {"event_order": order})
+        )
+        assert "Order `exact`" in section(changed, "Quality against the window")
+        assert ("45% of the test targets have the time of another event" in what_it_shows_not(changed)) == warned
+
+
 def test_page_figures_and_rows(study: LongHistoryStudy, tmp_path: Path) -> None:
     report = make_report(study)
     page, markdown = render_html(report), render_markdown(report)

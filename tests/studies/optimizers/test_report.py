@@ -1,5 +1,7 @@
 """The report of an optimizer study: its numbers against closed forms, its words against what they must not say."""
 
+from dataclasses import replace
+
 import pytest
 
 from ssm4rec.artifacts.curve import Curve
@@ -11,6 +13,7 @@ from ssm4rec.studies.optimizers.report import make_report, verdict
 from ssm4rec.studies.optimizers.study import Method, OptimizerStudy, gather_optimizers
 from ssm4rec.training.epochs import learning_curve
 from tests.epoch_rows import epoch_row
+from tests.report.trained import StudyBuilder
 
 MODEL = "2mamba4rec"
 
@@ -117,6 +120,16 @@ def test_report_holds_every_training_and_every_figure() -> None:
     assert len(rows) == 8 + 9
     (row,) = [row for row in rows if (row["optimizer"], row["batch_control"], row["seed"]) == ("usgm", "paper", 2)]
     assert (row["best_validation_ndcg@10"], row["steps"], row["targets_seen"]) == (0.045, 6, 90)
+
+
+def test_the_order_of_events_is_named_and_a_warning_where_ties_decide_much() -> None:
+    made, facts = study([0.05, 0.06], [0.04, 0.05]), StudyBuilder().manifest()["event_order"]
+    assert "## Data" not in render_markdown(make_report(made))
+    for share, warned in ((0.1, False), (0.45, True)):
+        order = facts | {"name": "exact", "targets_in_ties": share}
+        text = render_markdown(make_report(replace(made, manifest={"event_order": order})))
+        assert "Order `exact`" in text.split("## Data")[1]
+        assert ("45% of the test targets have the time of another event" in text) == warned
 
 
 def test_curves_that_do_not_belong_together_are_refused() -> None:

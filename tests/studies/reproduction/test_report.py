@@ -128,6 +128,15 @@ def test_verdicts_are_by_interval(study: Reproduction) -> None:
     assert {(row["protocol"], row["event_order"], row["dataset"]) for row in rows} == {("unmasked", "recbole", "ml-1m")}
 
 
+def test_a_warning_where_ties_decide_much(study: Reproduction) -> None:
+    for share, warned in ((0.1, False), (0.45, True)):
+        manifest = study.recommenders.manifest
+        order = manifest["event_order"] | {"targets_in_ties": share}
+        changed = replace(study, recommenders=replace(study.recommenders, manifest=manifest | {"event_order": order}))
+        text = section(changed, "Before reading the numbers")
+        assert ("45% of the test targets have the time of another event" in text) == warned
+
+
 def test_a_published_figure_is_never_next_to_a_masked_number(study: Reproduction) -> None:
     """In the masked section stands no source and no printed figure; where sources stand, every number is unmasked."""
     masked = section(study, "History masked")

@@ -34,7 +34,7 @@ class Settings(StageSettings):
     ] = Path("figures")
     study: Annotated[str, Flag(f"whose report it is: {', '.join(STUDIES)}", one_of(STUDIES))]
     dataset_dir: Annotated[
-        Path | None, _file("dataset folder, from prepare_data (all but optimizers, adapters)", "Dataset")
+        Path | None, _file("dataset folder, from prepare_data (all; optimizers and adapters do without)", "Dataset")
     ] = None
     evaluations: Annotated[Paths, _file("metrics.json of each evaluation (all but optimizers, adapters)")] = ()
     ranks: Annotated[

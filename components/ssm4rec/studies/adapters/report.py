@@ -6,6 +6,7 @@ from typing import Final
 from ssm4rec.artifacts.curve import VALIDATION
 from ssm4rec.report.document import Report, Section
 from ssm4rec.report.figures import Figure, drawing, logarithmic
+from ssm4rec.report.findings import order_section
 from ssm4rec.report.markdown import escape, table
 from ssm4rec.studies.adapters.study import LAST_PART, AdapterStudy, late
 
@@ -30,6 +31,7 @@ def make_report(study: AdapterStudy) -> Report:
     sections = [
         Section("In short", verdict(study)),
         Section("What was reached", _table(study), (_losses(study), _sensitivity(study))),
+        *order_section(study.manifest),
         Section("How to read this", _NOTES),
     ]
     title = f"Optimizers of an adapter: {study.source} on {study.dataset}"

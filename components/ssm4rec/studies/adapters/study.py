@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Split, read_curve
 from ssm4rec.artifacts.estimate import Difference, Estimate
+from ssm4rec.artifacts.manifest import manifest_of
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
 from ssm4rec.runtime.errors import InputError
@@ -17,8 +18,9 @@ LAST_PART: Final = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """What an adapter study left: adapter folders, and the learning curve of each in the same order."""
+    """What an adapter study left: adapter folders, the learning curve of each in the same order, and its data."""
 
+    dataset_dir: Path | None = None
     adapters: Sequence[Path]
     curves: Sequence[Path]
 
@@ -28,13 +30,15 @@ class AdapterStudy:
     """What the report tells of; ``read_study`` makes one.
 
     The recipe is that of the trainings, but for optimizer and scale. A trial is a fine-tuning's learning curve; its
-    ``training.scale`` is the peak learning rate, of USGM the diameter, in norms of the initial LoRA matrices.
+    ``training.scale`` is the peak learning rate, of USGM the diameter, in norms of the initial LoRA matrices. The
+    manifest is that of the data set, None if it was not given.
     """
 
     dataset: str
     source: str
     recipe: dict[str, Any]
     trials: list[Curve]
+    manifest: dict[str, Any] | None = None
 
     @property
     def optimizers(self) -> list[str]:
@@ -94,7 +98,7 @@ def read_study(files: Files) -> AdapterStudy:
     """Return the study of these adapter folders and learning curves.
 
     Raise InputError for none or not as many of each; several data sets, language models or recipes; one twice; a
-    learning curve without losses, or not of the adapter in its place.
+    learning curve without losses, or not of the adapter in its place; data that are not those of the adapters.
     """
     counts = len(files.adapters), len(files.curves)
     if not counts[0] or counts[0] != counts[1]:
@@ -124,4 +128,5 @@ def read_study(files: Files) -> AdapterStudy:
         for split, name in measured:
             if not (points := trial.against("seen", name, split)) or not points[-1][0]:
                 raise InputError(f"{path}: it ends without a {split} {name} of any prompts; run finetune_llm again")
-    return AdapterStudy(common["dataset"], common["source"], common["recipe"], list(trials.values()))
+    manifest = manifest_of(files.dataset_dir, common["dataset"])
+    return AdapterStudy(common["dataset"], common["source"], common["recipe"], list(trials.values()), manifest)

@@ -6,15 +6,21 @@ from typing import Any, Final
 
 from ssm4rec.artifacts.names import LEAVE_ONE_OUT
 from ssm4rec.data.event_order import RECBOLE
-from ssm4rec.report.findings import PROFILE_CAUTIONS, comparability, other_copies, other_data, ran_out_of_epochs
+from ssm4rec.report.findings import (
+    MANY,
+    PROFILE_CAUTIONS,
+    comparability,
+    other_copies,
+    other_data,
+    ran_out_of_epochs,
+    tie_cautions,
+)
 from ssm4rec.report.markdown import bullets, escape, listed, plural
 from ssm4rec.report.paper import SOURCE, PaperTable
 from ssm4rec.report.recommenders import Recommenders
 
 SEEDS_FOR_A_SPREAD: Final = 3
 _USERS_FOR_AN_INTERVAL: Final = 30
-_MANY: Final = 0.1
-"""Share of the targets that tie, or that repeat, from which this is said."""
 _TIME_TARGETS: Final = {
     "successive": "Every event of a user from then on is a target, with all events before it as its history. A metric "
     "is the mean over these targets; intervals and tests draw whole users with all their targets. Of a history longer "
@@ -46,13 +52,8 @@ def cautions(study: Recommenders, further: Sequence[str] = ()) -> str:
             "numbers do not compare with published ones, nor with those of models without it."
         )
     order = study.manifest["event_order"]
-    if order["targets_in_ties"] > _MANY:
-        lines.append(
-            f"The order of ties decides much here: {order['targets_in_ties']:.0%} of the test targets have the time of "
-            f"another event of their user. These numbers are of the order {order['name']} and compare only with "
-            "numbers of the same order."
-        )
-    if order["targets_that_repeat"] > _MANY:
+    lines += tie_cautions(order)
+    if order["targets_that_repeat"] > MANY:
         lines.append(
             f"{order['targets_that_repeat']:.0%} of the test targets are an item that their user had before. With the "
             "history masked such a target counts as missed: those numbers are of new items alone."
@@ -108,6 +109,18 @@ def alone(recommenders: Recommenders, paper: PaperTable | None) -> str:
         f"{comparability(recommenders, paper)} So the paper's Table {paper.number} does not stand next to this run's "
         f"numbers{f': {other}' if other else ''}."
     )
+
+
+def repeat_terms(study: Recommenders) -> str:
+    """Return which of the models have a repeat term."""
+    having = [escape(model) for model, summary in study.models.items() if summary.recipe["model"].get("repeat_term")]
+    what = "a repeat term: one learned number that is added to the scores of items that the user had."
+    if having and len(having) == len(study.models) > 1:
+        return f"All have {what}"
+    if having:
+        return f"{listed(having)} {'has' if len(having) == 1 else 'have'} {what}"
+    who = escape(next(iter(study.models))) + " has no" if len(study.models) == 1 else "None of them has a"
+    return f"{who} repeat term, the learned number for items that a user had."
 
 
 def time_split(split: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.document import Section
 from ssm4rec.report.figures import COLOURS, INK, Figure, cells, drawing, whiskers
 from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural, population
-from ssm4rec.studies.comparative.findings import SEEDS_FOR_A_SPREAD
+from ssm4rec.studies.comparative.findings import SEEDS_FOR_A_SPREAD, repeat_terms
 from ssm4rec.studies.comparative.study import Study
 
 _PROTOCOL_WORDS: Final = {UNMASKED: "**History unmasked** (the paper's protocol)", MASKED: "**History masked**"}
@@ -25,7 +25,7 @@ def headline_section(study: Study, further: list[str]) -> Section:
         f"This study trained {models} on the data set {escape(first.dataset)} with the {noun} "
         f"{listed([escape(profile) for profile in profiles])}. For each of {population(first.users, first.targets)} "
         f"({study.split} split), every model ranked all {plural(first.items, 'item')} by how likely each is the next. "
-        f"{_repeat_terms(study)}"
+        f"{repeat_terms(study)}"
     )
     if any(len(study.seeds(model)) > 1 for model in study.models):
         text += " A ± is the standard deviation over seeds."
@@ -147,15 +147,6 @@ def _unsaid(study: Study) -> list[str]:
     if not study.comparison:
         reasons.append("how sure the differences are: the models were not compared user by user")
     return [f"**This run cannot say** {'; nor '.join(reasons)}."] if reasons else []
-
-
-def _repeat_terms(study: Study) -> str:
-    having = [escape(model) for model, summary in study.models.items() if summary.recipe["model"].get("repeat_term")]
-    if not having:
-        return "None of them has a repeat term, the learned number for items that a user had."
-    who = "All" if len(having) == len(study.models) else listed(having)
-    verb = "has" if len(having) == 1 < len(study.models) else "have"
-    return f"{who} {verb} a repeat term: one learned number that is added to the scores of items that the user had."
 
 
 def _seed_list(seeds: list[int]) -> str:

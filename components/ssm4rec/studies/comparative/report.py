@@ -37,7 +37,8 @@ _PROTOCOL_NOTES: Final = """\
 - **most-popular-lately** (where data are split by time). Items by their number of training interactions in the last
   seven days of training, then by all.
 - **most-recent.** The items of the user's history, most recent first, then the others by popularity.
-- **most-frequent.** The items of the user's history by how often the user had them, then the others by popularity.
+- **most-frequent.** The items of the user's history by how often the user had them, of equal counts the more recent
+  first, then the others by popularity.
 - **markov.** A Markov chain with three lags: items by how often they came one, two or three places after the last
   three items of the history, in training."""
 
@@ -91,11 +92,14 @@ def _definitions(study: Study) -> str:
 def _comparison(study: Study, paper: PaperTable | None) -> Section:
     why = findings.alone(study, paper)
     if paper is None or why:
-        text = f"{why} History unmasked, the paper's protocol:\n\n{tables.this_run(study)}"
+        text = (
+            f"{why} History unmasked, the paper's protocol. {findings.repeat_terms(study)}\n\n{tables.this_run(study)}"
+        )
         return Section("This run", text if paper is None else f"{text}\n\n{_sizes(study, paper)}")
     text = (
         f"{paper.title}: this run, with the history unmasked, next to Table {paper.number} of {SOURCE}. "
-        f"{comparability(study, paper)}\n\n{tables.paper_comparison(study, paper)}\n\n{_sizes(study, paper)}"
+        f"{comparability(study, paper)} {findings.repeat_terms(study)} The paper's models have none.\n\n"
+        f"{tables.paper_comparison(study, paper)}\n\n{_sizes(study, paper)}"
     )
     return Section("This run | the paper", text)
 
@@ -119,7 +123,7 @@ def _latency(study: Study, paper: PaperTable | None) -> list[Section]:
 
 
 def _metrics(study: Study) -> str:
-    parts = []
+    parts = [findings.repeat_terms(study)]
     for split in study.splits:
         for protocol in PROTOCOLS:
             parts += [f"### {split.capitalize()}, history {protocol}", tables.all_metrics(study, split, protocol)]

@@ -8,7 +8,7 @@ from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.evaluation.windows import NAME, WindowPair, label
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report.comparison_sections import model_row
-from ssm4rec.report.findings import ran_out_of_epochs
+from ssm4rec.report.findings import ran_out_of_epochs, tie_cautions
 from ssm4rec.report.latency_sections import latency_cautions
 from ssm4rec.report.markdown import bullets, escape, listed, plural
 from ssm4rec.report.measurements import FULL, MODE_NAMES, PREFILL, STEP
@@ -154,6 +154,7 @@ def what_it_shows_not(study: LongHistoryStudy) -> str:
             f"{lines[0].removesuffix('.')}, and nothing is said of quality at 10,000. Generated histories are random "
             "items: they show what a length costs, never what it is worth."
         )
+    lines += tie_cautions(manifest["event_order"])
     random = sorted({one.model for one in study.latency.summary.results if one.weights == "random"})
     if random:
         lines.append(

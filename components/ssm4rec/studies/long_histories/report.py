@@ -13,7 +13,7 @@ from ssm4rec.report import tables
 from ssm4rec.report.comparison_sections import TEN, model_row, slice_rows, standard_errors
 from ssm4rec.report.document import Report, Section
 from ssm4rec.report.figures import INK, Figure, cells, drawing, logarithmic, whiskers
-from ssm4rec.report.findings import sequence_lengths
+from ssm4rec.report.findings import event_order, sequence_lengths
 from ssm4rec.report.latency_sections import length_section, machine_table
 from ssm4rec.report.markdown import MISSING, escape, plural, table, table_of
 from ssm4rec.report.paper import SOURCE
@@ -58,7 +58,8 @@ _READING: Final = f"""\
 
 def make_report(study: LongHistoryStudy) -> Report:
     """Return the report of the study."""
-    quality = [sequence_lengths(study.recommenders), *(_quality(study, protocol) for protocol in PROTOCOLS)]
+    data = f"{sequence_lengths(study.recommenders)} {event_order(study.recommenders.manifest['event_order'])}"
+    quality = [data, *(_quality(study, protocol) for protocol in PROTOCOLS)]
     sections = [
         Section("In short", in_short(study)),
         Section("What this run does not show", what_it_shows_not(study)),

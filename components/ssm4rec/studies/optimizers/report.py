@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Split
 from ssm4rec.report.document import Report, Section
 from ssm4rec.report.figures import COLOURS, Figure, columns_of, drawing, logarithmic, style
+from ssm4rec.report.findings import order_section
 from ssm4rec.report.markdown import MISSING, escape, table, table_of
 from ssm4rec.studies.optimizers.study import Method, OptimizerStudy, best_ndcg, steps
 
@@ -39,7 +40,7 @@ def make_report(study: OptimizerStudy) -> Report:
             Section(f"{model}: what was reached", _comparison(study, model), _curves(study, model)),
             Section(f"{model}: how it was tuned", _sweep(study, model), (_sensitivity(study, model),)),
         ]
-    sections.append(Section("How to read this", _NOTES))
+    sections += [*order_section(study.manifest), Section("How to read this", _NOTES)]
     return Report(study.dataset, f"Optimizers and batch sizes on {study.dataset}", sections, study.results())
 
 

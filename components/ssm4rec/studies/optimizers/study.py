@@ -1,20 +1,22 @@
 """An optimizer study: the trainings of its sweep and of its comparison, and what they say about each other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ssm4rec.artifacts.curve import VALIDATION, Curve, read_curve
 from ssm4rec.artifacts.estimate import Difference, Estimate
+from ssm4rec.artifacts.manifest import manifest_of
 from ssm4rec.evaluation.statistics import difference_over_seeds, mean_over_seeds
 from ssm4rec.runtime.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """What an optimizer study left: the learning curves of its sweep, and of what it compares."""
+    """What an optimizer study left: the learning curves of its sweep, and of what it compares, and its data."""
 
+    dataset_dir: Path | None = None
     sweep: Sequence[Path]
     curves: Sequence[Path]
 
@@ -40,6 +42,8 @@ class OptimizerStudy:
     """The sweep's, by model, optimizer and scale."""
     curves: dict[Method, dict[int, Curve]]
     """The comparison's, by method and seed."""
+    manifest: dict[str, Any] | None = None
+    """Of the data set; None if it was not given."""
 
     @property
     def models(self) -> list[str]:
@@ -107,9 +111,10 @@ def steps(curve: Curve) -> int:
 
 
 def read_study(files: Files) -> OptimizerStudy:
-    """Read the files; raise InputError as ``gather_optimizers`` does."""
+    """Read the files; raise InputError as ``gather_optimizers`` does, or if the data are not those of the curves."""
     curves = ([read_curve(path, "train_recommender") for path in paths] for paths in (files.sweep, files.curves))
-    return gather_optimizers(*curves)
+    study = gather_optimizers(*curves)
+    return replace(study, manifest=manifest_of(files.dataset_dir, study.dataset))
 
 
 def gather_optimizers(sweep: Sequence[Curve], comparison: Sequence[Curve]) -> OptimizerStudy:

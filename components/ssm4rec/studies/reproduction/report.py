@@ -17,10 +17,10 @@ from ssm4rec.studies.reproduction.published import PAPER_TABLE, PUBLISHED, publi
 from ssm4rec.studies.reproduction.study import ABOVE, BELOW, METRICS, Judgement, Recipe, Reproduction
 
 _LIKE_WITH_LIKE: Final = (
-    "Published figures stand in this section alone, next to our numbers with the history **unmasked**, in RecBole's "
-    f"**order of events** (`{RECBOLE}`), on each user's last item, ranked among all items: that is how they were "
-    "made. RecBole's evaluation of sequential models never masks the history. Figures of another order of events, or "
-    "with the history masked, are of another data set or task and are not shown."
+    "Published figures stand next to our numbers with the history **unmasked** alone, in RecBole's **order of "
+    f"events** (`{RECBOLE}`), on each user's last item, ranked among all items: that is how they were made. "
+    "RecBole's evaluation of sequential models never masks the history. Figures of another order of events, or with "
+    "the history masked, are of another data set or task and are not shown."
 )
 _UNKNOWN: Final = (MISSING, MISSING, MISSING)
 """Seeds, epochs and CPU minutes of what was not trained here."""
@@ -101,6 +101,7 @@ def _judged(judgements: list[Judgement]) -> str:
 
 def _cautions(study: Reproduction) -> list[str]:
     lines = [findings.comparability(study.recommenders, PAPER[DATASET])]
+    lines += findings.tie_cautions(study.recommenders.manifest["event_order"])
     if study.other_data:
         lines.append(f"No published figure stands next to these numbers, and nothing is judged: {study.other_data}.")
     short = [
