@@ -21,13 +21,36 @@ def model_of(name: str, weight: float) -> Recommender:
     return model
 
 
-def test_the_start_gives_repeats_their_share_of_the_softmax() -> None:
-    """Of 1,000 items 20 were had; 299 + 1 of 998 + 2 targets repeat: so should 30% of the softmax."""
+@pytest.mark.parametrize(("repeated", "others"), [(9, 980), (0, 980), (799, 20)])
+def test_the_start_gives_repeats_their_share_of_the_softmax(repeated: int, others: int) -> None:
+    """Of 1,000 items 20 were had; of 998 + 2 targets a hundredth, a thousandth, or four fifths repeat.
+
+    A few get that share of the softmax while all scores are equal, most of them among as many others as were had.
+    """
     term = RepeatTerm()
-    term.start_from(targets=998, repeated=299, items_had=20, item_count=1000)
-    scores = torch.zeros(1, 1000)
+    term.start_from(targets=998, repeated=repeated, items_had=20, item_count=1000)
+    scores = torch.zeros(1, 20 + others)
     share = functional.softmax(term.add(scores, torch.arange(20)), dim=1)[0, :20].sum().item()
-    assert share == pytest.approx(0.3, rel=1e-5)  # float32
+    assert share == pytest.approx((repeated + 1) / 1000, rel=1e-5)  # float32
+
+
+@pytest.mark.parametrize("repeated", [40, 299, 499])
+def test_the_start_is_0_where_it_depends_on_the_scores(repeated: int) -> None:
+    """Of equal scores the history would need a w above 0, among as many others as were had one below."""
+    term = RepeatTerm()
+    term.start_from(targets=998, repeated=repeated, items_had=20, item_count=1000)
+    assert term().item() == 0
+
+
+@pytest.mark.parametrize(("start", "change", "added"), [(0, -0.1, -1), (0, 0.1, 0), (2, 0.1, 3), (-2, 0.3, 1)])
+def test_from_a_start_of_0_ranking_is_with_what_lowers_the_history_alone(
+    start: float, change: float, added: float
+) -> None:
+    term = RepeatTerm()
+    term.start.fill_(start)
+    torch.nn.init.constant_(term.change, change)
+    assert term().item() == pytest.approx(start + 10 * change)
+    assert term.add(torch.zeros(1, 2), torch.tensor([1])).tolist() == [[0, pytest.approx(added)]]
 
 
 def test_the_start_is_finite_where_nothing_or_everything_repeats() -> None:

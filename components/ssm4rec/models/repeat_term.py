@@ -32,15 +32,31 @@ class RepeatTerm(nn.Module):
         self.change = nn.Parameter(torch.zeros(()))
 
     def forward(self) -> Tensor:
-        """Return w, of shape ()."""
+        """Return w, of shape (), with which the losses are computed."""
         return self.start + _RATE * self.change
 
-    def start_from(self, targets: int, repeated: int, items_had: float, item_count: int) -> None:
-        """Set w to what the softmax over otherwise equal scores would learn.
+    def ranking(self) -> Tensor:
+        """Return what is added to scores that rank, of shape (): w, but nothing above 0 from a start of 0.
 
-        If ``items_had`` of V items get w and the others 0, the softmax gives them together the share of the targets
-        that repeat at w = log(repeated / new) + log((V - items_had) / items_had). One repeated and one new target are
-        added to what was counted, so that w is finite.
+        There the loss raises w until the history has its share of the softmax. Likelihood gains by that; but the items
+        of a history are many, the oldest among them, and come before the likeliest of the new ones.
+        """
+        weight = self()
+        return torch.where(self.start == 0, weight.clamp(max=0), weight)
+
+    def start_from(self, targets: int, repeated: int, items_had: float, item_count: int) -> None:
+        """Set w to the least that the training data say, whatever the model's scores will be.
+
+        If ``items_had`` of V items get w and others 0, the softmax gives them together the share of the targets that
+        repeat at w = log(repeated / new) + log(others / items_had). How many others there are depends on the scores:
+        V - items_had while all are equal; about as many as were had once the model knows what it expects of new ones,
+        and what of old ones. So:
+
+        - below 0 even while all scores are equal: there;
+        - above 0 even for the few (more targets repeat than not): there, at log(repeated / new);
+        - else 0.
+
+        One repeated and one new target are added to what was counted, so that w is finite.
 
         Args:
             targets: of the training.
@@ -48,16 +64,17 @@ class RepeatTerm(nn.Module):
             items_had: how many different items a user had before a target, on average.
             item_count: V.
         """
-        odds = (repeated + 1) / (targets - repeated + 1)
-        self.start.fill_(math.log(odds) + math.log(max(item_count - items_had, 1) / max(items_had, 1)))
+        odds = math.log((repeated + 1) / (targets - repeated + 1))
+        equal_scores = odds + math.log(max(item_count - items_had, 1) / max(items_had, 1))
+        self.start.fill_(min(equal_scores, max(odds, 0.0)))
 
     def add(self, scores: Tensor, seen: Tensor) -> Tensor:
-        """Add w to the cells ``seen`` (S,) of scores (B, V), in place, once where a cell is named twice.
+        """Add :meth:`ranking` to the cells ``seen`` (S,) of scores (B, V), in place, once where a cell is named twice.
 
         Cells count row after row, as ``history_cells`` gives them.
         """
         cells = scores.view(-1)
-        cells[seen] = cells[seen] + self().to(scores.dtype)
+        cells[seen] = cells[seen] + self.ranking().to(scores.dtype)
         return scores
 
 
