@@ -116,11 +116,13 @@ RECOMMENDERS = (
 LM_FILES = ("lm/config.json", "lm/generation_config.json", "lm/model.safetensors", "lm/tokenizer.json",
             "lm/tokenizer_config.json")  # fmt: skip
 ADAPTER_FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/ranker.json")
+ITEM_FILES = ("items/config.json", "items/model.safetensors", "items/ranker.json")
 GENERATOR_FILES = ("generator/config.json", "generator/generator.json", "generator/model.safetensors",
                    "generator/tokenizer.json", "generator/tokenizer_config.json",
                    "generator/generation_config.json")  # fmt: skip
 TUNE = "finetune.negatives=9,finetune.lora.rank=2,"
 TUNE += "finetune.prompts=4,finetune.validation_users=2,finetune.steps.learning_rate=0.003"
+TUNE_ITEMS = "ranker=items,items.layers=1,items.features=4,items.id_width=4,items.query_width=4,items.steps=2"
 ALIGN = "align.pairs=4,align.negatives=8"
 GENERATE = "training.epochs=1"
 FILES_OF_RANKERS = ("tuned.rankings.parquet", "tuned.ranking.json", "aligned.rankings.parquet", "aligned.ranking.json",
@@ -136,6 +138,13 @@ LANGUAGE_MODELS = (
            (*DATASET, "--candidates", "IN/sasrec.candidates.parquet", "--adapter-dir", "IN/adapter", "--users", "2",
             "--rankings", "OUT/rankings", "--ranking", "OUT/ranking"),
            (*DATASET_FILES, "dataset/items.parquet", "sasrec.candidates.parquet", *ADAPTER_FILES)),
+    Target("rank_candidates-items", "rank_candidates",
+           (*DATASET, "--candidates", "IN/sasrec.candidates.parquet", "--adapter-dir", "IN/items", "--users", "2",
+            "--rankings", "OUT/rankings", "--ranking", "OUT/ranking"), ITEM_FILES),
+    Target("align_llm-items", "align_llm",
+           (*DATASET, "--pairs", "IN/pairs.parquet", "--adapter-dir", "IN/items", "--profile", "smoke",
+            "--overrides", ALIGN, "--checkpoint-dir", "CHECKPOINTS", "--aligned-dir", "OUT/aligned", "--curve",
+            "OUT/alignment"), ITEM_FILES),
     Target("align_llm", "align_llm",
            (*DATASET, "--pairs", "IN/pairs.parquet", "--adapter-dir", "IN/adapter", "--profile", "smoke",
             "--overrides", ALIGN, "--checkpoint-dir", "CHECKPOINTS", "--aligned-dir", "OUT/aligned", "--curve",
@@ -263,6 +272,8 @@ def _write_language_models(folder: Path) -> None:
             f"IN/tuning{name}.parquet")  # fmt: skip
 
     tune("", TUNE)
+    tune("-items", TUNE_ITEMS)
+    (folder / "adapter-items").rename(folder / "items")
     tune("-usgm", f"{TUNE.rpartition(',')[0]},finetune.steps.optimizer=usgm,finetune.steps.diameter=0.1")
     run("align_llm", *DATASET, "--pairs", "IN/pairs.parquet", "--adapter-dir", "IN/adapter", "--profile", "smoke",
         "--overrides", ALIGN, "--aligned-dir", "IN/aligned", "--curve", "IN/alignment.parquet")  # fmt: skip
