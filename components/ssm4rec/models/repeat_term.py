@@ -2,7 +2,8 @@
 
 Whether people come back to what they had is a property of the data, not of the model: nobody rates a film twice, many
 buy the same milk every week. One number w, added to the scores of the items of a user's history, says which. At
-w = -10 a ranking over all items is as good as one from which the history was removed; above 0 the history comes first.
+w = -10 a ranking over all items is as good as one from which the history was removed; above 0 its items gain, and far
+above (5, not 1) the history comes first.
 RepeatNet (Ren et al., AAAI 2019) learns a network for this, ReCODE (arXiv 2405.16550) a network over times.
 
 Shapes: B users, V items, S cells of histories.
