@@ -17,7 +17,7 @@ class Settings(StageSettings):
     dataset_dir: DatasetDir
     seed: Seed = 0
     epochs: Annotated[int, Flag("LightFM's passes over the training interactions", whole_number(1))] = 20
-    components: Annotated[int, Flag("width of LightFM's embeddings", whole_number(1))] = 32
+    components: Annotated[int, Flag("width of LightFM's embeddings", whole_number(1, 1024))] = 32
     pairs: Annotated[Path, Written("Artifact", output_file("Parquet"), "pairs.parquet to write, a row per pair")]
     counts: Annotated[
         Path, Written("Metrics", output_file("JSON"), "counts.json to write; its numbers show in the KFP UI, too")
