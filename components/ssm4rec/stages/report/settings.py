@@ -32,7 +32,7 @@ class Settings(StageSettings):
     figures: Annotated[
         Path, Written("Artifact", output_folder("report"), "folder of the figures, each as PNG and CSV")
     ] = Path("figures")
-    study: Annotated[str, Flag(f"whose report it is: {', '.join(STUDIES)}", one_of(STUDIES))]
+    study: Annotated[str, Flag("whose report it is, such as comparative", one_of(STUDIES))]
     dataset_dir: Annotated[
         Path | None, _file("dataset folder, from prepare_data (all; optimizers and adapters do without)", "Dataset")
     ] = None
