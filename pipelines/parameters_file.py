@@ -8,12 +8,13 @@ true and false. What could be read in two ways is refused, with its line.
 import json
 import re
 from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import yaml
 
-from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.errors import InputError, reason
 
 _NULL: Final = ("", "~", "null", "Null", "NULL")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
@@ -30,7 +31,9 @@ def flags_of_file(path: Path, known: Collection[str]) -> list[str]:
     for key, value in _entries(path):
         flag = f"--{_text(key, 'a name').replace('_', '-')}"
         if flag not in known:
-            _refuse(key, f"there is no parameter {key.value!r}")
+            near = get_close_matches(flag, known, n=1)
+            also = f"; did you mean {near[0].removeprefix('--').replace('-', '_')}?" if near else ""
+            _refuse(key, f"there is no parameter {key.value!r}{also}")
         if flag in flags:
             _refuse(key, f"{key.value} is set twice; leave one line")
         flags[flag] = _as_flag(value)
@@ -54,8 +57,17 @@ def _entries(path: Path) -> list[tuple[yaml.Node, yaml.Node]]:
         document = _Loader(path.read_text(encoding="utf-8")).get_single_node()
     except RecursionError:
         raise InputError("nested too deeply; write a line `name: value` for each flag") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(" ".join(str(error).split())) from None
+    except FileNotFoundError:
+        raise InputError("no such file") from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InputError("not a text in UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        what = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
+        _refuse(error, f"not YAML ({what})")
+    except yaml.YAMLError as error:
+        raise InputError(f"not YAML ({reason(error)})") from None
     if document is None:  # comments only
         return []
     if not isinstance(document, yaml.MappingNode):
@@ -100,4 +112,5 @@ def _is_null(node: yaml.ScalarNode) -> bool:
 
 
 def _refuse(at: Any, what: str) -> NoReturn:
-    raise InputError(f"line {at.start_mark.line + 1}: {what}")
+    mark = at.problem_mark or at.context_mark if isinstance(at, yaml.MarkedYAMLError) else at.start_mark
+    raise InputError(f"line {mark.line + 1}: {what}")

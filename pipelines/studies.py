@@ -36,8 +36,16 @@ class StudyParser(SettingsParser):
         found.add_argument("--parameters", default="", nargs="?", const="")  # without a value: refused below
         path = found.parse_known_args(arguments)[0].parameters
         # Each by itself: the command line wins over the file by whichever name.
-        of_file = self._flags_of_file(path) if path else []
-        return super().parse_args([*of_file, *self.by_names_of_today(arguments)], namespace)
+        in_file = {one.partition("=")[0]: one for one in (self._flags_of_file(path) if path else [])}
+        typed = self.by_names_of_today(arguments)
+        for flag in (one.partition("=")[0] for one in typed):
+            in_file.pop(flag, None)
+        try:
+            return super().parse_args([*in_file.values(), *typed], namespace)
+        except InputError as error:
+            if str(error).partition(" ")[0] not in in_file:
+                raise
+            raise InputError(f"--parameters {path}: {error}") from None
 
     def check_paths(self, options: Any) -> None:
         """Raise InputError if a folder of this machine cannot be written to, or is another thing than a study's."""

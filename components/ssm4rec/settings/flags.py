@@ -180,6 +180,7 @@ class SettingsParser(StageParser):
         self._settings = settings
         self._described = [one for kind in settings for one in described(kind)]
         self._parsed = argparse.Namespace()
+        self._warned_of: set[str] = set()
         groups: dict[str, Any] = {"": self}
         for one in self._described:
             if one.group not in groups:
@@ -220,7 +221,9 @@ class SettingsParser(StageParser):
             if flag in given:
                 if today in given:
                     raise InputError(f"{flag}: the old name of {today}, which is given, too; leave it out")
-                logger.warning("%s is called %s now; the old name works until the next release", flag, today)
+                if flag not in self._warned_of:
+                    logger.warning("%s is called %s now; the old name works until the next release", flag, today)
+                self._warned_of.add(flag)
         split = [argument.partition("=") for argument in arguments]
         return [old_flags.get(flag, flag) + equals + value for flag, equals, value in split]
 
