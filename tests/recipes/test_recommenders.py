@@ -57,6 +57,15 @@ def test_old_names_in_overrides_work_and_name_the_new_ones(caplog: pytest.LogCap
     ]
 
 
+def test_one_setting_has_one_of_its_two_names() -> None:
+    """As flags do; by one name the last one counts: a study's own change, and then the user's."""
+    for pairs in ("model.width=16,model.d_model=32", "model.d_model=32, model.width=16"):
+        for read in (overrides.overrides_of_today, lambda pairs: recipe("sasrec", "quick", "long", pairs)):
+            with pytest.raises(InputError, match=r"model\.width: the old name of model\.d_model, which is given, too"):
+                read(pairs)
+    assert recipe("sasrec", "quick", "long", "model.d_model=16,model.d_model=32").model.d_model == 32
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -130,7 +130,16 @@ def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, refus
         return refusal(run, *flags(dataset, pairs, adapter, out, *more))
 
     other = write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other")
-    assert "adapter: trained on toy" in message(dataset=other)
+    said = message(dataset=other)
+    assert "adapter: trained on toy" in said
+    assert "; rank and align with the data trained on" in said
+    for pair in ("source=./another", "finetune.lora.rank=16", "quantization=nf4"):
+        said = message("--overrides", f"align.pairs=2,{pair}")
+        assert f"--overrides {pair}: changes nothing here, the fine-tuning has decided it; write align.… or" in said
+    (tmp_path / "nothing").mkdir()
+    assert "nothing/ranker.json: no such file; run finetune_llm or align_llm first" in refusal(
+        run, *flags(dataset, pairs, tmp_path / "nothing", out)
+    )
     assert "--seed -1: at least 0" in message("--seed", "-1")
     assert "--profile tiny: unknown" in message("--profile", "tiny")
     assert "--overrides align.pair=3: no field 'pair'" in message("--overrides", "align.pair=3")

@@ -202,7 +202,9 @@ def test_what_evaluation_refuses(circle, write_dataset, add_titles, tmp_path, re
     weights.write_bytes(weights.read_bytes()[:100])
     assert "model.safetensors: damaged" in refusal(evaluating.run, *evaluation_flags(circle, generator, out))
     shutil.rmtree(generator)
-    assert "generator.json: no such file" in refusal(evaluating.run, *evaluation_flags(circle, generator, out))
+    assert "generator.json: no such file; run train_generator first" in refusal(
+        evaluating.run, *evaluation_flags(circle, generator, out)
+    )
     assert not out.exists()
 
 

@@ -127,10 +127,11 @@ def test_a_sample_of_users(circle, adapter, tmp_path):
     assert {row.ranker for row in summary.rows} == expected
 
 
+OF_ALIGNMENT = "align.pairs=0,align.steps.learning_rate=1e-3"
 ITEMS = (
     "items.layers=1,items.features=8,items.id_width=4,items.query_width=8,items.history=6,items.steps=40,"
     "items.positions=128,items.learning_rate=1e-2,items.layers_rate=3e-3,items.evaluations=2,items.validation_users=0,"
-    "align.pairs=0,align.steps.learning_rate=1e-3"
+    + OF_ALIGNMENT
 )
 
 
@@ -152,7 +153,7 @@ def test_a_ranker_of_items_is_trained_aligned_and_ranked_with(circle, language_m
     pairs, _ = lightfm_pairs(dataset, (dataset.items[dataset.offsets[:-1]] + 20) % 40 + 1, scored)
     write_pairs(tmp_path / "pairs.parquet", dataset, pairs)
     process(aligning, "--dataset-dir", circle / "dataset", "--pairs", tmp_path / "pairs.parquet", "--adapter-dir",
-            ranker, "--profile", "smoke", "--overrides", ITEMS, "--cache-dir", nothing,
+            ranker, "--profile", "smoke", "--overrides", OF_ALIGNMENT, "--cache-dir", nothing,
             "--aligned-dir", tmp_path / "aligned", "--curve", tmp_path / "orpo.parquet")  # fmt: skip
     orpo = read_curve(tmp_path / "orpo.parquet", "align_llm")
     aligned = tmp_path / "aligned"
@@ -188,6 +189,9 @@ def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model
     assert "no field 'rounds'" in say("--overrides", "finetune.rounds=2")
     assert "no such file" in say("--candidates", tmp_path / "nothing.parquet")
     assert "config.json: no such file" in say("--language-model", f"{tmp_path}/nothing")
+    assert f"--overrides source=./x: --language-model {llama} names the model; leave one of them out" in say(
+        "--overrides", "finetune.prompts=8,source=./x"
+    )
     gpt = refusal(finetuning.run, *finetune_flags(circle, language_model("gpt2"), out, "--overrides",
                                                      "finetune.lora.modules=q_proj+v_proj"))  # fmt: skip
     assert "LoRA does not fit it" in gpt

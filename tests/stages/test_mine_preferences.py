@@ -163,8 +163,9 @@ def test_inputs_at_fault(prepare: Prepare, write_dataset: "object", tmp_path: Pa
 
     assert "--epochs 0: at least 1" in error(folder, "--epochs=0")
     assert "--components -1: at least 1" in error(folder, "--components=-1")
+    assert "--components 100000000: at most 1024" in error(folder, "--components=100000000")
     assert "--seed 4294967296: at most 4294967295" in error(folder, "--seed=4294967296")
-    assert "no such file" in error(tmp_path / "missing")
+    assert "missing/manifest.json: no such file; run prepare_data first" in error(tmp_path / "missing")
 
     # Users of three items: one for training, which is no pair.
     short = write_dataset([[1, 2, 3], [2, 3, 1]], folder="short")

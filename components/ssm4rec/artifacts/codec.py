@@ -6,6 +6,7 @@ range, not a finite one, a missing value) becomes one :class:`InputError` that n
 """
 
 import json
+import os
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -50,11 +51,18 @@ def read_document(path: Path, kind: type[T], what: str, made_by: str) -> T:
     Types are taken strictly: ``1`` is a float but ``"1"`` is not. For ``what`` and ``made_by`` see :class:`Document`.
     Raise InputError if it is missing, not JSON, or not as described.
     """
-    document = read_json(path)
+    document = read_made(path, made_by)
     try:
         return checked(document, kind)
     except ValueError as error:
         raise InputError(f"{path}: not {what} ({error}); run {made_by} again") from None
+
+
+def read_made(path: Path, made_by: str) -> Any:
+    """Read a JSON file of a stage as it is; raise InputError if it is missing, which says whose it is, or not JSON."""
+    if not os.path.exists(path):  # noqa: PTH110 - a folder that may not be read is not missing
+        raise InputError(f"{path}: no such file; run {made_by} first")
+    return read_json(path)
 
 
 class Document:

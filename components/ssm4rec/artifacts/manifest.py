@@ -1,15 +1,16 @@
 """manifest.json of a dataset folder, as far as later stages read it; what else it says is kept as it is."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ssm4rec.artifacts.codec import Count, Number, Positive, Share, read_document
+from ssm4rec.artifacts.codec import Count, Number, Positive, Share, read_document, read_made
 from ssm4rec.artifacts.names import LEAVE_ONE_OUT, MANIFEST
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import read_json
+
+_MADE_BY: Final = "prepare_data"
 
 Milliseconds = Annotated[int, Field(ge=-62_135_596_800_000, lt=253_402_300_800_000)]
 """Since 1970, in the years 1 to 9999."""
@@ -98,10 +99,10 @@ class _Nothing(TypedDict):
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read a dataset folder's manifest; raise InputError if it is missing or not one."""
     path = folder / MANIFEST
-    document: dict[str, Any] = read_json(path)
+    document: dict[str, Any] = read_made(path, _MADE_BY)
     empty = isinstance(document, dict) and document.get("fingerprint") == ""
     kind: Any = _Nothing if empty else _Manifest
-    read_document(path, kind, "the manifest of a dataset folder", "prepare_data")  # checks it, and keeps less of it
+    read_document(path, kind, "the manifest of a dataset folder", _MADE_BY)  # checks it, and keeps less of it
     return document
 
 

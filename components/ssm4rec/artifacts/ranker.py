@@ -78,7 +78,7 @@ class RankerFacts:
         """Read an adapter folder's ranker.json; raise InputError if it is none, or trained on other data."""
         facts = read_document(folder / RANKER, cls, "the description of a ranker", "finetune_llm or align_llm")
         if dataset:
-            check_trained_on(folder, vars(facts), dataset, "rank the data trained on")
+            check_trained_on(folder, vars(facts), dataset, "rank and align with the data trained on")
         return facts
 
     def setting(self, *names: str) -> Any:

@@ -22,6 +22,7 @@ def override(recipe: R, pairs: str) -> R:
     ``recipe`` is a dataclass; its fields are numbers, texts and dataclasses of such. Raise InputError if a pair names
     no field, or its value does not fit.
     """
+    _refuse_two_names(pairs)
     names = [field.name for field in dataclasses.fields(recipe)]  # type: ignore[arg-type] # a dataclass
     for pair in map(str.strip, filter(None, pairs.split(","))):
         path, equals, text = pair.partition("=")
@@ -38,8 +39,19 @@ def override(recipe: R, pairs: str) -> R:
 
 
 def overrides_of_today(pairs: str) -> str:
-    """Return overrides of a recommender with the names of today, and warn once of each of before."""
+    """Return overrides of a recommender with the names of today, and warn once of each of before.
+
+    Raise InputError if one setting has both of its names.
+    """
+    _refuse_two_names(pairs)
     return ",".join(map(_pair_of_today, pairs.split(",")))
+
+
+def _refuse_two_names(pairs: str) -> None:
+    named = [pair.partition("=")[0].strip() for pair in pairs.split(",")]
+    for name in named:
+        if (today := override_of_today(name)) != name and today in named:
+            raise InputError(f"--overrides {name}: the old name of {today}, which is given, too; leave it out")
 
 
 def _pair_of_today(pair: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, TypeVar
 from ssm4rec.llm.generator_settings import GeneratorRecipe
 from ssm4rec.llm.settings import RankerRecipe
 from ssm4rec.llm.sources import check_source_here
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import naming
 from ssm4rec.settings.flags import Flag, StageSettings
 from ssm4rec.settings.outputs import kept_folder
@@ -43,10 +44,16 @@ class LanguageModelTraining(StageSettings):
 R = TypeVar("R", RankerRecipe, GeneratorRecipe)
 
 
-def with_source(recipe: R, source: str) -> R:
-    """Return a recipe with the model that ``--language-model`` names, if any; raise InputError if it is no source."""
+def with_source(recipe: R, source: str, overrides: str) -> R:
+    """Return a recipe with the model that ``--language-model`` names, if any.
+
+    Raise InputError if it is no source, or the recipe's overrides name one, too.
+    """
     if not source:
         return recipe
+    for pair in map(str.strip, overrides.split(",")):
+        if pair.partition("=")[0] == "source":
+            raise InputError(f"--overrides {pair}: --language-model {source} names the model; leave one of them out")
     with naming("--language-model"):
         return replace(recipe, source=source)
 

@@ -35,6 +35,8 @@ _TO_LOWER: Final = "align.steps.batch, align.prompt.maximum_tokens or align.prom
 
 def run(options: Settings) -> None:
     """Align and write the adapter and the learning curve."""
+    if not options.executor_input:
+        options.check_by_hand()
     dataset = read_sequences(options.dataset_dir)
     tuned = RankerFacts.read(options.adapter_dir, dataset)
     settings = ranker_recipe(options.profile, options.overrides, tuned.ranker).align

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ssm4rec.recipes.rankers import ranker_recipe
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.flags import Flag, Read, Written
 from ssm4rec.settings.language_models import LanguageModelTraining
 from ssm4rec.settings.outputs import output_file, output_folder
@@ -28,3 +29,15 @@ class Settings(LanguageModelTraining):
     def check(self) -> None:
         """Raise InputError if the settings are wrong on every machine."""
         ranker_recipe(self.profile, self.overrides)
+
+    def check_by_hand(self) -> None:
+        """Raise InputError if overrides change what the alignment does not read.
+
+        A study gives the same ones to the fine-tuning of its rankers, which does.
+        """
+        for pair in filter(None, map(str.strip, self.overrides.split(","))):
+            if not pair.startswith(("align.", "ranker=")):
+                raise InputError(
+                    f"--overrides {pair}: changes nothing here, the fine-tuning has decided it; write align.… or leave "
+                    "it out"
+                )

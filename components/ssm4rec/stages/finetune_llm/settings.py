@@ -39,7 +39,7 @@ class Settings(LanguageModelTraining):
         """Return the recipe that the settings ask for; raise InputError if there is none such."""
         recipe = ranker_recipe(self.profile, self.overrides, self.ranker)
         check_kind(recipe, self.overrides)
-        return with_source(recipe, self.language_model)
+        return with_source(recipe, self.language_model, self.overrides)
 
     def check(self) -> None:
         """Raise InputError if the settings are wrong on every machine."""

@@ -33,7 +33,8 @@ class Settings(LanguageModelTraining):
 
     def recipe(self) -> GeneratorRecipe:
         """Return the recipe that the settings ask for; raise InputError if there is none such."""
-        return with_source(generator_recipe(self.model, self.profile, self.overrides), self.language_model)
+        recipe = generator_recipe(self.model, self.profile, self.overrides)
+        return with_source(recipe, self.language_model, self.overrides)
 
     def check(self) -> None:
         """Raise InputError if the settings are wrong on every machine."""
