@@ -321,6 +321,12 @@ def test_adapters_that_do_not_fit(ranker, data, language_model, write_dataset, t
     ("name", "change", "expected"),
     [
         ("adapter_config.json", {"alora_invocation_tokens": "0"}, "alora_invocation_tokens is '0', which finetune_llm"),
+        (
+            "adapter_config.json",
+            {"lora_alpha": 640},
+            r"config\.json: .*lora_alpha is 640, ranker\.json says 16",
+        ),
+        ("adapter_config.json", {"lora_dropout": 0.5}, r"lora_dropout is 0\.5, ranker\.json says 0\.1"),
         ("adapter_config.json", {"use_dora": True}, "use_dora is True, which finetune_llm and align_llm leave"),
         (
             "ranker.json",
@@ -331,7 +337,9 @@ def test_adapters_that_do_not_fit(ranker, data, language_model, write_dataset, t
 )
 def test_an_adapter_that_was_changed_by_hand(ranker, data, language_model, tmp_path, name, change, expected):
     folder = tmp_path / "adapter"
-    write_adapter(folder, ranker.model, facts(data[0], str(language_model("llama"))))
+    trained = {"finetune": {"lora": dataclasses.asdict(SETTINGS.lora)}}
+    described = dataclasses.replace(facts(data[0], str(language_model("llama"))), recipe=trained)
+    write_adapter(folder, ranker.model, described)
     document = json.loads((folder / name).read_text())
     (folder / name).write_text(json.dumps(document | change))
     with pytest.raises(InputError, match=expected):

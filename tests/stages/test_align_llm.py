@@ -1,6 +1,7 @@
 """The align_llm process: what it writes and reports, and what it refuses in one line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy
@@ -12,6 +13,7 @@ from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, read_curve
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import write_pairs
 from ssm4rec.artifacts.ranker import RankerFacts
+from ssm4rec.artifacts.titles import titles_digest
 from ssm4rec.llm.adapters import load_letter_ranker, new_ranker, write_adapter
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings
@@ -136,6 +138,10 @@ def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, refus
     for pair in ("source=./another", "finetune.lora.rank=16", "quantization=nf4"):
         said = message("--overrides", f"align.pairs=2,{pair}")
         assert f"--overrides {pair}: changes nothing here, the fine-tuning has decided it; write align.… or" in said
+    renamed = shutil.copytree(adapter, tmp_path / "renamed")
+    described = json.loads((renamed / "ranker.json").read_text()) | {"titles": titles_digest(["", "Another"])}
+    (renamed / "ranker.json").write_text(json.dumps(described))
+    assert "renamed: trained with other titles" in refusal(run, *flags(dataset, pairs, renamed, out))
     (tmp_path / "nothing").mkdir()
     assert "nothing/ranker.json: no such file; run finetune_llm or align_llm first" in refusal(
         run, *flags(dataset, pairs, tmp_path / "nothing", out)

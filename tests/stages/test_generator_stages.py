@@ -22,6 +22,7 @@ from ssm4rec.artifacts.generations import GenerationSummary
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.evaluate_generator import __main__ as evaluating
 from ssm4rec.stages.train_generator import __main__ as training
+from tests.datasets import write_items
 from tests.language_models import title
 
 
@@ -198,6 +199,8 @@ def test_what_evaluation_refuses(circle, write_dataset, add_titles, tmp_path, re
     )
     other = add_titles(write_dataset([[1, 2, 3, 4, 5]] * 9, name="other", folder="other"))
     assert "trained on toy" in refusal(evaluating.run, *evaluation_flags(other, generator, out))
+    renamed = write_items(shutil.copytree(circle, tmp_path / "renamed"), [f"Title {n}" for n in range(12)])
+    assert "generator: trained with other titles" in refusal(evaluating.run, *evaluation_flags(renamed, generator, out))
     weights = generator / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     assert "model.safetensors: damaged" in refusal(evaluating.run, *evaluation_flags(circle, generator, out))

@@ -1,6 +1,7 @@
 """finetune_llm and rank_candidates: from a retriever's candidates to an adapter and its ranking."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy
@@ -21,7 +22,7 @@ from ssm4rec.stages.evaluate import __main__ as evaluating
 from ssm4rec.stages.finetune_llm import __main__ as finetuning
 from ssm4rec.stages.rank_candidates import __main__ as ranking
 from ssm4rec.stages.train_recommender import __main__ as training
-from tests.datasets import write_dataset_folder
+from tests.datasets import write_dataset_folder, write_items
 from tests.language_models import write_titles
 
 OVERRIDES = "finetune.lora.rank=2,finetune.steps.learning_rate=0.003"
@@ -205,6 +206,8 @@ def test_what_cannot_be_used_is_said_in_one_line(circle, adapter, language_model
     assert "--split training: unknown" in say("--split", "training")
     assert "of the validation split, not of test" in say("--candidates", circle / "validation.parquet")
     assert "adapter: trained on toy" in say("--dataset-dir", other)
+    renamed = write_items(shutil.copytree(circle / "dataset", tmp_path / "renamed"), [f"Title {n}" for n in range(40)])
+    assert "adapter: trained with other titles" in say("--dataset-dir", renamed)
     assert "--users -2: at least -1" in say("--users", -2)
     assert "one user does not say how sure a mean is; set --users 0 for all" in say("--users", 1)
     assert not out.exists()

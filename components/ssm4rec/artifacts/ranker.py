@@ -57,6 +57,7 @@ class RankerFacts:
         retriever: whose candidates validated it.
         training: figures of how it went.
         retriever_weight: of the retriever's standardized scores next to its own, best on the validation users.
+        titles: digest of those it was trained with (``artifacts/titles.py``), "" in folders of the last release.
     """
 
     source: str
@@ -72,6 +73,7 @@ class RankerFacts:
     label: str = ""
     ranker: RankerKind = "letters"
     retriever_weight: Amount | None = None
+    titles: str = ""
 
     @classmethod
     def read(cls, folder: Path, dataset: SequenceDataset | None = None) -> "RankerFacts":

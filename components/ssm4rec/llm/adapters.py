@@ -83,7 +83,7 @@ def load_letter_ranker(
     Raise InputError if the language model cannot be had, or the adapter is damaged or of another model.
     """
     tokenizer, base = _base(language_model_folder(facts.source, cache_dir), facts.quantization, device)
-    _check_adapter(folder)
+    _check_adapter(folder, facts)
     with reading(f"{folder}: no adapter for {facts.source}"), _old_names(), warnings.catch_warnings():
         warnings.filterwarnings("error", message="Found missing adapter keys")
         model = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
@@ -98,7 +98,11 @@ _CONFIGURED: Final = {
 """What adapters of this project differ in from peft's defaults."""
 
 
-def _check_adapter(folder: Path) -> None:
+_SETTINGS: Final = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}
+"""What of peft's configuration the recipe says, too, by its names."""
+
+
+def _check_adapter(folder: Path, facts: RankerFacts) -> None:
     for name in (_CONFIG, _WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: no such file; train the adapter again")
@@ -112,6 +116,9 @@ def _check_adapter(folder: Path) -> None:
             value = getattr(config, name)
             if name not in _CONFIGURED and value != default:
                 raise ValueError(f"{name} is {value!r}, which finetune_llm and align_llm leave as it is")
+        for name, setting in _SETTINGS.items() if "lora" in facts.recipe.get("finetune", {}) else ():
+            if (value := getattr(config, name)) != (trained := facts.setting("finetune", "lora", setting)):
+                raise ValueError(f"{name} is {value!r}, {RANKER} says {trained!r}")
         for name, found in shapes.items():
             if name.endswith("lora_A.weight") and found[0] != config.r:
                 raise ValueError(f"r is {config.r}, {name} in {_WEIGHTS} is {found}")

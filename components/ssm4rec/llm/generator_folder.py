@@ -27,7 +27,11 @@ from ssm4rec.runtime.files import whole_folder, write_json
 
 @dataclass(frozen=True)
 class GeneratorFacts:
-    """generator.json as an object."""
+    """generator.json as an object.
+
+    Attributes:
+        titles: digest of those it was trained with (``artifacts/titles.py``), "" in folders of the last release.
+    """
 
     model: str
     source: str
@@ -41,6 +45,7 @@ class GeneratorFacts:
     b: Share
     recipe: GeneratorRecipe
     training: dict[str, Any]
+    titles: str = ""
 
     @classmethod
     def read(cls, folder: Path, dataset: SequenceDataset) -> "GeneratorFacts":

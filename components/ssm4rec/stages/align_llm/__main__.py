@@ -11,6 +11,7 @@ from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import MODEL_WEIGHTS
 from ssm4rec.artifacts.preferences import read_pairs
 from ssm4rec.artifacts.ranker import RankerFacts
+from ssm4rec.artifacts.titles import check_titles_trained_with
 from ssm4rec.data.download import checksums
 from ssm4rec.llm.alignment import AlignmentTask, align
 from ssm4rec.llm.language_models import memory_advice
@@ -42,6 +43,7 @@ def run(options: Settings) -> None:
     settings = ranker_recipe(options.profile, options.overrides, tuned.ranker).align
     pairs = read_pairs(options.pairs, dataset)
     titles = read_titles(options.dataset_dir)
+    check_titles_trained_with(options.adapter_dir, tuned.titles, titles)
     device = choose_device(options.device)
     manifest = read_manifest(options.dataset_dir)
     labels = {**data_labels(manifest), "seed": str(options.seed), "retriever": tuned.retriever}

@@ -10,6 +10,7 @@ from ssm4rec.artifacts.generations import GenerationRow, GenerationSummary, User
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
 from ssm4rec.artifacts.ranks import MISSED
+from ssm4rec.artifacts.titles import check_titles_trained_with
 from ssm4rec.evaluation.baselines import most_popular_scorer
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.llm.generator_folder import GeneratorFacts, load_generator
@@ -35,6 +36,7 @@ def run(options: Settings) -> None:
     titles = read_titles(options.dataset_dir)
     check_titles(titles)
     facts = GeneratorFacts.read(options.generator_dir, dataset)
+    check_titles_trained_with(options.generator_dir, facts.titles, titles)
     search = facts.recipe.search
     manifest = read_manifest(options.dataset_dir)
     labels = {"model": facts.model, "seed": str(facts.seed), "profile": facts.profile, **data_labels(manifest)}

@@ -15,6 +15,7 @@ from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import SHUFFLED_ORDER
 from ssm4rec.artifacts.ranks import Candidates, read_candidates
+from ssm4rec.artifacts.titles import titles_digest
 from ssm4rec.llm.blending import best_weight
 from ssm4rec.llm.candidates import ranking_task
 from ssm4rec.llm.language_models import memory_advice
@@ -95,6 +96,7 @@ def run(options: Settings) -> None:
             label=options.label,
             ranker=recipe.ranker,
             retriever_weight=best_weight(scores, validation, SHUFFLED_ORDER),
+            titles=titles_digest(titles),
         )
         work.ranker.write(options.adapter_dir, facts)
         trained = Training(_STAGE, dataset.name, recipe.source, options.seed, *work.optimizer())

@@ -27,6 +27,7 @@ from ssm4rec.artifacts.rankings import (
     write_rankings,
 )
 from ssm4rec.artifacts.ranks import read_candidates
+from ssm4rec.artifacts.titles import check_titles_trained_with
 from ssm4rec.llm.blending import blended, retriever_scores
 from ssm4rec.llm.candidates import RankingTask, ranking_task
 from ssm4rec.llm.language_models import memory_advice
@@ -60,6 +61,7 @@ def run(options: Settings) -> None:
             "how sure a mean is; set --users 0 for all, or use more data"
         )
     titles = read_titles(options.dataset_dir)
+    check_titles_trained_with(options.adapter_dir, facts.titles, titles)
     device = choose_device(options.device)
     manifest = read_manifest(options.dataset_dir)
     labels = {

@@ -8,6 +8,7 @@ from ssm4rec.artifacts.curve import Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER
+from ssm4rec.artifacts.titles import titles_digest
 from ssm4rec.llm.generator_folder import GeneratorFacts, new_generator, write_generator
 from ssm4rec.llm.generator_settings import SCRATCH
 from ssm4rec.llm.generator_training import train_generator
@@ -93,6 +94,7 @@ def run(options: Settings) -> None:
                 "device": device.type,
                 "precision": distributed.precision,
             },
+            titles=titles_digest(titles),
         )
         write_generator(options.generator_dir, generator, facts)
         rate = recipe.training.learning_rate
