@@ -160,7 +160,7 @@ def test_parameters_from_a_file_and_the_command_line_wins(
         ("datset: ml-1m", "there is no parameter 'datset'"),
         ("- dataset", "write a line `name: value` for each flag"),
         ("dataset: [", "while parsing"),
-        (None, "No such file or directory"),
+        (None, "no such file"),
     ],
 )
 def test_a_wrong_parameters_file_is_named(tmp_path: Path, text: str | None, message: str) -> None:

@@ -303,7 +303,7 @@ def test_input_at_fault_is_one_line_status_2_and_no_output(stage, tmp_path):
             another_table,
         ],
         "(batch_control: Input should be": ["--evaluations", good, "--curves", unknown_control],
-        "error: --evaluations nowhere.json: no such file; give metrics.json of each evaluation (": [
+        "error: --evaluations nowhere.json: no such file; run evaluate first": [
             "--evaluations",
             "nowhere.json",
         ],
