@@ -65,7 +65,8 @@ def _entries(path: Path) -> list[tuple[yaml.Node, yaml.Node]]:
         raise InputError("not a text in UTF-8") from None
     except yaml.MarkedYAMLError as error:
         what = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
-        _refuse(error, f"not YAML ({what})")
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise InputError(f"{line}not YAML ({what})") from None
     except yaml.YAMLError as error:
         raise InputError(f"not YAML ({reason(error)})") from None
     if document is None:  # comments only
@@ -112,5 +113,4 @@ def _is_null(node: yaml.ScalarNode) -> bool:
 
 
 def _refuse(at: Any, what: str) -> NoReturn:
-    mark = at.problem_mark or at.context_mark if isinstance(at, yaml.MarkedYAMLError) else at.start_mark
-    raise InputError(f"line {mark.line + 1}: {what}")
+    raise InputError(f"line {at.start_mark.line + 1}: {what}")
