@@ -48,6 +48,7 @@ BY_HAND = {
     },
     "choose-settings": {"--curves"},
     "compare-models": {"--ranks", "--candidates"},
+    "finetune-llm": {"--retriever-dir"},
     "measure-latency": {"--models"},
     "register-champion": {"--models"},
 }  # fmt: skip
