@@ -10,6 +10,7 @@ The floor of both is the matrix products of the tokens that are not padding.
 import random
 from functools import partial
 
+import numpy
 import torch
 from measure import Row, alternate, command_line, report
 from transformers import PreTrainedModel
@@ -19,7 +20,7 @@ from ssm4rec.llm.ranking import answer_logits
 from ssm4rec.runtime.files import cache_folder
 from ssm4rec.training.device import choose_device
 
-LETTERS = list(range(49, 69))
+LETTERS = numpy.arange(49, 69)
 BATCH = 8
 
 

@@ -19,12 +19,12 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ssm4rec.artifacts.rankings import RETRIEVER_ORDER, SHUFFLED_ORDER
-from ssm4rec.llm.adapters import Ranker, new_ranker
+from ssm4rec.llm.adapters import LetterRanker, new_ranker
 from ssm4rec.llm.candidates import RankingTask
 from ssm4rec.llm.examples import Example
 from ssm4rec.llm.finetuning import FinetuningTask, finetune
 from ssm4rec.llm.prompts import INSTRUCTION, LETTERS, RankingPrompts
-from ssm4rec.llm.ranking import letter_logits
+from ssm4rec.llm.ranking import answer_logits
 from ssm4rec.llm.scratch_models import train_tokenizer
 from ssm4rec.llm.sources import QUANTIZATIONS
 from ssm4rec.recipes.rankers import ranker_recipe
@@ -80,9 +80,10 @@ def _measure(part: "Part", config: LlamaConfig, folder: Path, form: Any, seconds
     more = min(part.size.steps, max(1, int((end - time.monotonic()) / 2 / once)))
     step = (_seconds(part, ranker, prompts, 1 + more) - once) / more  # validation and checkpoint drop out
     users = [[prompts.tokens(example.history, example.candidates)] for example in draw(part.size.ranked)]
-    letter_logits(ranker.model, users, prompts.answers[:20], lambda _: None)
+    letters = numpy.array(prompts.letters[:20])
+    answer_logits(ranker.model, users, letters, lambda _: None)
     started = time.monotonic()
-    letter_logits(ranker.model, users, prompts.answers[:20], lambda _: None)
+    answer_logits(ranker.model, users, letters, lambda _: None)
     ranked = len(users) / (time.monotonic() - started)
 
     tokens = float(numpy.mean([len(prompt) + 2 for (prompt,) in users]))  # with the letter and the end
@@ -100,12 +101,13 @@ def _measure(part: "Part", config: LlamaConfig, folder: Path, form: Any, seconds
     }  # fmt: skip
 
 
-def _seconds(part: "Part", ranker: Ranker, prompts: RankingPrompts, steps: int) -> float:
+def _seconds(part: "Part", ranker: LetterRanker, prompts: RankingPrompts, steps: int) -> float:
     """Return the seconds of a fine-tuning of so many steps, with the ranking of one user before and after."""
     (user,) = draw(1)
     pool = {order: [list(user.candidates)] for order in (RETRIEVER_ORDER, SHUFFLED_ORDER)}
     nobody, target = numpy.zeros(1, numpy.int32), numpy.array([user.candidates[user.place]], numpy.int32)
-    validation = RankingTask(nobody, target, [list(user.history)], pool, 1, 1)
+    none = {order: [[0.0] * len(user.candidates)] for order in pool}  # a retriever's scores, which it does not have
+    validation = RankingTask(nobody, target, [list(user.history)], pool, none, 1, 1)
     task = FinetuningTask(prompts, draw(steps * _BATCH), validation, _SETTINGS, 0)
     with TemporaryDirectory(dir=part.out) as folder:
         started = time.monotonic()

@@ -51,6 +51,9 @@ def test_from_a_start_of_0_ranking_is_with_what_lowers_the_history_alone(
     torch.nn.init.constant_(term.change, change)
     assert term().item() == pytest.approx(start + 10 * change)
     assert term.add(torch.zeros(1, 2), torch.tensor([1])).tolist() == [[0, pytest.approx(added)]]
+    assert term.undecided == (start == 0 and change > 0)
+    term.load_state_dict(term.settled())
+    assert term.add(torch.zeros(1, 2), torch.tensor([1])).tolist() == [[0, pytest.approx(start + 10 * change)]]
 
 
 def test_the_start_is_finite_where_nothing_or_everything_repeats() -> None:

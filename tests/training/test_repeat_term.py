@@ -113,3 +113,26 @@ def test_the_term_helps_where_people_return_to_what_they_had_last(
         reached = metric_at(metric, ours, 10)
         assert reached >= metric_at(metric, others, 10) - 0.03, metric  # three paired standard errors of NDCG are .025
         assert reached >= metric_at(metric, recent, 10) - 0.03, metric
+
+
+@pytest.mark.parametrize(("share", "epochs", "ranked_with_it"), [(0.3, 10, False), (0.4, 30, True)])
+def test_validation_decides_whether_a_term_above_0_ranks(
+    write_dataset: Callable[..., Path], tmp_path: Path, share: float, epochs: int, ranked_with_it: bool
+) -> None:
+    """The model that is kept has the validation that its curve says, and the better one of the two."""
+    dataset = read_sequences(write_dataset(histories_of_recent_returns(share)))
+    trained = run(dataset, tmp_path, "", epochs)
+    model, term = trained.model, trained.model.repeat_term
+    assert term is not None
+
+    def validated() -> float:
+        return metric_at("ndcg", full_ranking(model.score_next, dataset, "validation", 50, CPU).unmasked, 10)
+
+    kept = validated()
+    assert kept == pytest.approx(trained.progress.best.validation_ndcg_10)
+    assert (term.start.item() > 0) is ranked_with_it
+    weight = term().item()
+    assert weight > 0
+    term.start.fill_(0.0 if ranked_with_it else weight)
+    torch.nn.init.constant_(term.change, 0.0)
+    assert validated() <= kept

@@ -26,9 +26,12 @@ class RepeatTerm(nn.Module):
     """
 
     start: Tensor
+    raised: bool
+    """Rank with w even above 0 from a start of 0, for as long as this is set."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.raised = False
         self.register_buffer("start", torch.zeros(()))
         self.change = nn.Parameter(torch.zeros(()))
 
@@ -40,10 +43,20 @@ class RepeatTerm(nn.Module):
         """Return what is added to scores that rank, of shape (): w, but nothing above 0 from a start of 0.
 
         There the loss raises w until the history has its share of the softmax. Likelihood gains by that; but the items
-        of a history are many, the oldest among them, and come before the likeliest of the new ones.
+        of a history are many, the oldest among them, and come before the likeliest of the new ones, which a model that
+        has seen little cannot make up for. So validation decides whether it is ``raised`` all the same.
         """
         weight = self()
-        return torch.where(self.start == 0, weight.clamp(max=0), weight)
+        return weight if self.raised else torch.where(self.start == 0, weight.clamp(max=0), weight)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether w is above 0 from a start of 0: whether to rank with it is to be found out."""
+        return bool(self.start == 0) and bool(self.change > 0)
+
+    def settled(self) -> dict[str, Tensor]:
+        """Return its weights with what was learned as the start: with them lists are ranked with w."""
+        return {"start": self().detach().clone(), "change": torch.zeros_like(self.change)}
 
     def start_from(self, targets: int, repeated: int, items_had: float, item_count: int) -> None:
         """Set w to the least that the training data say, whatever the model's scores will be.

@@ -79,7 +79,10 @@ def train(
             logger.info("%s: again on training and validation items, %d epochs", task.name, progress.best_epoch)
             whole = replace(task, dataset=task.dataset.trained_to_validation())
             folder = checkpoint_folder / "refit"
+            decided = model.repeat_term is not None and bool(model.repeat_term.start > 0)
             model, second = _run(whole, distributed, meter, folder, lambda _: None, progress.best_epoch)
+            if decided and model.repeat_term is not None:
+                model.repeat_term.load_state_dict(model.repeat_term.settled())
             progress.cpu_seconds += second.cpu_seconds
             progress.spent += second.spent
     if distributed.world_size > 1:  # the others' GPUs, or machines, were not counted
@@ -122,6 +125,9 @@ def _run(
         if progress.best_epoch == 0 or unwatched_epochs or row.validation_ndcg_10 > progress.best.validation_ndcg_10:
             progress.best_epoch = epoch
             progress.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            if model.repeat_term is not None and trainer.raised:
+                settled = model.repeat_term.settled()
+                progress.best_weights |= {f"repeat_term.{name}": tensor for name, tensor in settled.items()}
         if distributed.is_main:
             save_checkpoint(checkpoint_folder, task.identity(), progress, model, optimizer)
         on_epoch(row)
@@ -151,6 +157,7 @@ class _Trainer:
     ) -> None:
         self.task, self.distributed, self.model, self.optimizer = task, distributed, model, optimizer
         self.validates = validates
+        self.raised = False  # whether the last validation was better with the repeat term above 0
         self.settings = task.recipe.training
         self.objective = objective(self.settings, model)
         criterion = Criterion(self.settings, task.dataset.training_counts())
@@ -250,18 +257,34 @@ class _Trainer:
         )
 
     def _validate(self) -> tuple[float, float] | None:
-        """Return validation HIT@10 and NDCG@10 with the history unmasked; None if the scores are not numbers."""
-        found: object = None
+        """Return validation HIT@10 and NDCG@10 with the history unmasked; None if the scores are not numbers.
+
+        Where a repeat term may rank above 0 or not, they are those of the better NDCG@10, and ``raised`` says which.
+        """
+        found: tuple[float, float, bool] | None = None
         if self.distributed.is_main:
             self.model.eval()
-            model, dataset = self.model, self.task.dataset
+            term = self.model.repeat_term
             with self.distributed.autocast(), suppress(ScoresNotNumbersError):
-                device = self.distributed.device
-                ranking = full_ranking(
-                    model.score_next, dataset, "validation", model.max_length, device, one_pass=model.causal
-                )
-                found = (metric_at("hit", ranking.unmasked, 10), metric_at("ndcg", ranking.unmasked, 10))
-        return self.distributed.broadcast(found)  # type: ignore[return-value] # what the first process found
+                found = (*self._ranked(), False)
+                if term is not None and term.undecided:
+                    term.raised = True
+                    try:
+                        raised = self._ranked()
+                    finally:
+                        term.raised = False
+                    if raised[1] > found[1]:
+                        found = (*raised, True)
+        found = self.distributed.broadcast(found)  # type: ignore[assignment] # what the first process found
+        if found is None:
+            return None
+        *metrics, self.raised = found
+        return metrics[0], metrics[1]
+
+    def _ranked(self) -> tuple[float, float]:
+        model, dataset, device = self.model, self.task.dataset, self.distributed.device
+        ranking = full_ranking(model.score_next, dataset, "validation", model.max_length, device, one_pass=model.causal)
+        return metric_at("hit", ranking.unmasked, 10), metric_at("ndcg", ranking.unmasked, 10)
 
 
 def _learning_rate(settings: TrainingSettings, passed: float) -> float:
