@@ -141,6 +141,18 @@ def test_pairs_equal_scipys(comparison: Comparison, ranks: list[Ranks]) -> None:
         assert found.mde == pytest.approx((1.959964 + 0.841621) * error, rel=1e-6)
 
 
+def test_all_models_have_the_same_resamples(dataset: SequenceDataset) -> None:
+    """A tested and an untested baseline and a model of equal ranks had intervals of other draws."""
+    one = ranks_of(dataset, "sasrec", 0, 1)
+    equal = dict.fromkeys(BASELINES, (one.unmasked, one.masked))
+    found = compare(dataset, gather([replace(one, baselines=equal)], []), 500, seed=3)
+    for protocol in ("unmasked", "masked"):
+        expected = model_row(found, "sasrec", protocol, "ndcg@10").mean
+        for name in BASELINES:
+            mean = model_row(found, name, protocol, "ndcg@10").mean
+            assert (mean.low, mean.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
+
+
 def test_holm_is_over_the_pairs_of_one_setting(comparison: Comparison) -> None:
     assert len(comparison.pairs) == 3 * 2 * 3
     for protocol in ("unmasked", "masked"):

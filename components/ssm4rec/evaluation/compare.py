@@ -99,13 +99,8 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
     rng = numpy.random.default_rng(seed)
     tested = sums[:, :, : len(paired)].reshape(len(sums), -1)
     shape = (resamples, len(_SETTINGS), -1)
-    drawn = statistics.bootstrap_means(tested, resamples, rng, targets).reshape(shape)
+    drawn = statistics.bootstrap_means(sums.reshape(len(sums), -1), resamples, rng, targets).reshape(shape)  # (R, S, M)
     flipped = statistics.flipped_means(tested, resamples, rng, targets).reshape(shape)
-    others = sums[:, :, len(paired) :].reshape(len(sums), -1)
-    drawn_alone = statistics.bootstrap_means(others, resamples, numpy.random.default_rng([seed, 1]), targets).reshape(
-        shape
-    )
-    drawn = numpy.concatenate([drawn, drawn_alone], axis=2)  # (R, S, M)
     model_rows, pair_rows, slice_rows = [], [], []
     parts = {
         "history_length": slices.parts_by_history_length(first.history_lengths),
