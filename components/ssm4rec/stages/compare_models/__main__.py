@@ -33,7 +33,7 @@ def run(options: Settings) -> None:
     for protocol in PROTOCOLS:
         signs = [one.difference.sign for one in comparison.pairs if (one.protocol, one.metric) == (protocol, metric)]
         logger.info(
-            "%s on %s, history %s: %d of %d pairs differ significantly (95%% interval and Holm-corrected p < %g)",
+            "%s on %s, history %s: %d of %d pairs have a 95%% interval without zero and a Holm-corrected p < %g",
             metric, comparison.split, protocol, sum(map(abs, signs)), len(signs), SIGNIFICANCE,
         )  # fmt: skip
 
