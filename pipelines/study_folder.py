@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from pipelines.stage_process import StageProcess
 from ssm4rec.artifacts.names import MASKED, OUTCOME, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED, in_table_order
+from ssm4rec.report.paper import PAPER
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import read_json, write_json
@@ -140,7 +141,8 @@ class StudyFolder:
         rows = self.results()
         for row in (row for row in rows if row["splitting"] == rows[0]["splitting"]):
             values.setdefault((row["model"], row["protocol"], row["metric"]), []).append(row["value"])
-        lines = [f"{'':14}{'history not masked (the paper)':>32}{'history masked':>32}"]
+        unmasked = "history not masked" + (" (the paper)" if rows[0]["dataset"] in PAPER else "")
+        lines = [f"{'':14}{unmasked:>32}{'history masked':>32}"]
         lines.append(f"{'model':14}" + f"{'HIT@10':>12}{'NDCG@10':>10}{'MRR@10':>10}" * 2)
         for model in in_table_order({model for model, protocol, _ in values if protocol == UNMASKED}):
             line = f"{model:14}"

@@ -55,6 +55,20 @@ def test_no_secret_of_an_address_is_kept_with_what_a_stage_wrote(tmp_path: Path)
     assert "abc" not in kept
 
 
+@pytest.mark.parametrize(("dataset", "heading"), [("ml-1m", "history not masked (the paper)"), ("own-shop", "masked")])
+def test_the_table_names_the_paper_where_it_has_the_data_set(dataset: str, heading: str, tmp_path: Path) -> None:
+    rows = [
+        {"dataset": dataset, "splitting": "leave-one-out", "model": "sasrec", "protocol": protocol, "metric": metric,
+         "value": 0.25}
+        for protocol in ("unmasked", "masked") for metric in ("hit@10", "ndcg@10", "mrr@10")
+    ]  # fmt: skip
+    write_json(tmp_path / "results.json", rows)
+    first, _, model = StudyFolder(tmp_path, "", print).table().splitlines()
+    assert heading in first
+    assert ("paper" in first) == (dataset == "ml-1m")
+    assert model.split() == ["sasrec", *6 * ["0.2500"]]
+
+
 def test_files_are_called_as_the_readme_does() -> None:
     readme = (Path(__file__).parents[2] / "components" / "README.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| \[(\w+)\]\(\S+\) \|[^|]*\|([^|]*)\|", readme, re.MULTILINE))

@@ -17,7 +17,7 @@ _PRETRAINED: Final = {"gpt4rec": "GPT-2", "mamrec": "mamba2-130m"}
 _NOTE: Final = (
     "Masked lists: a generator's queries find a short list of items that the user has not had yet; a target that is "
     "not in the list is missed. So these numbers compare with a full ranking whose history is masked, and not with one "
-    "whose history is unmasked, which is taken to be the paper's protocol. most-popular is evaluated on the same "
+    "whose history is unmasked{papers}. most-popular is evaluated on the same "
     "users. A ± is a standard error over users."
 )
 
@@ -53,7 +53,8 @@ def generator_sections(models: LanguageModels, paper: PaperTable | None) -> list
     """Return the section of the generators; empty when there are none."""
     if not models.generators:
         return []
-    parts = [_NOTE, bullets([*generator_headlines(models), *generator_cautions(models)]), _metrics(models.generators)]
+    note = _NOTE.format(papers=", which is taken to be the paper's protocol" if paper else "")
+    parts = [note, bullets([*generator_headlines(models), *generator_cautions(models)]), _metrics(models.generators)]
     if paper:
         parts += [
             "### This run | the paper",

@@ -36,11 +36,15 @@ _OF_ONE_KIND: Final = {"letter_loss": True, "item_loss": False}
 """Of these, those of rankers with letters alone, or of those without."""
 
 
-def before_and_after(run: RankerRun, order: str) -> Figure:
-    """Draw bars of HIT, NDCG and MRR at 10 with 95% intervals, as the paper's Figures 1 and 2, in one order."""
+def before_and_after(run: RankerRun, order: str, *, as_in_paper: bool) -> Figure:
+    """Draw bars of HIT, NDCG and MRR at 10 with 95% intervals, as the paper's Figures 1 and 2, in one order.
+
+    ``as_in_paper``: the caption says so, which it should where the paper has the data set.
+    """
+    there = ", as the paper's Figures 1 and 2" if as_in_paper else ""
     seen = f", candidates {ORDER_NAMES[order]}" if run.letters else ""
     caption = (
-        f"Before and after ORPO, as the paper's Figures 1 and 2: {run.finetuned.ranked:,} users whose target is among "
+        f"Before and after ORPO{there}: {run.finetuned.ranked:,} users whose target is among "
         f"the candidates{seen}; whiskers are 95% intervals over users."
     )
     columns = ("ranker", "metric", "value", "standard_error", "low", "high")

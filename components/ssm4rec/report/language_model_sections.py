@@ -105,7 +105,10 @@ def ranker_sections(models: LanguageModels, paper: PaperTable | None) -> list[Se
         Section(
             f"{run.title}: {run.name}",
             _ranking(run, paper if run.letters else None),
-            (*(before_and_after(run, order) for order in run.orders), *([first_places(run)] if run.letters else [])),
+            (
+                *(before_and_after(run, order, as_in_paper=paper is not None) for order in run.orders),
+                *([first_places(run)] if run.letters else []),
+            ),
         )
         for run in models.rankers
     ]

@@ -66,9 +66,10 @@ def milliseconds(seconds: float) -> str:
 
 def _of_users(latency: Latency, paper: PaperTable | None) -> str:
     protocol, machine = latency.summary.protocol, latency.summary.machine
+    theirs = " (paper: 30 of 1,500)" if paper else ""
     parts = [
         f"Milliseconds per user, from the history to ten suggestions out of {latency.summary.items:,} items: "
-        f"{plural(protocol['samples'], 'sample')} of {plural(protocol['users'], 'user')} each (paper: 30 of 1,500), "
+        f"{plural(protocol['samples'], 'sample')} of {plural(protocol['users'], 'user')} each{theirs}, "
         f"the same for every model, on {escape(str(machine['device_name']))}, "
         f"{plural(machine['threads'], 'thread')}. Brackets are 95% bootstrap intervals over samples. Outliers: "
         f"{escape(str(protocol['outlier_rule']))}. *Whole history*: it is read again; *one more event*: from a kept "

@@ -120,3 +120,17 @@ def test_a_draw_of_users_is_a_caution(builder):
     text = findings.cautions(builder.study(builder.evaluation(), filters=[drawn]))
     assert "1,000 of 61,000 users were drawn by chance (DRAW_USERS)" in text
     assert "drawn by chance" not in findings.cautions(builder.study(builder.evaluation()))
+    everybody = drawn | {"after": counts[0]}
+    assert "drawn by chance" not in findings.cautions(builder.study(builder.evaluation(), filters=[everybody]))
+
+
+def test_the_usual_protocol_of_own_data_is_not_the_papers(builder, builder_of):
+    def said(made):
+        one = made.evaluation()
+        refitted = dataclasses.replace(
+            one, recipe={**one.recipe, "training": {**one.recipe["training"], "refit": True}}
+        )
+        return findings.cautions(made.study(refitted))
+
+    assert "the usual one, the paper's and RecBole's" in said(builder)
+    assert "the usual one, RecBole's: their" in said(builder_of("own-shop"))

@@ -1,6 +1,7 @@
 """The language models' part of the report: its numbers recomputed, its words against what they must not say."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,14 @@ def rows_of(markdown: str) -> list[list[str]]:
     return [
         [cell.strip() for cell in line.strip("|").split(" | ")] for line in markdown.splitlines() if line[:1] == "|"
     ]
+
+
+def test_a_report_on_own_data_has_no_word_of_the_paper(builder: StudyBuilder, models: LanguageModels) -> None:
+    study = replace(builder.study(builder.evaluation()), language_models=models)
+    assert "as the paper's Figures 1 and 2" in render_markdown(make_report(study))
+    assert "which is taken to be the paper's protocol" in render_markdown(make_report(study))
+    own = render_markdown(make_report(replace(study, manifest={**study.manifest, "dataset": "own-shop"})))
+    assert [line for line in own.splitlines() if re.search(r"paper|2408\.05606", line, re.IGNORECASE)] == []
 
 
 def test_numbers_are_means_with_errors_and_students_intervals(builder: StudyBuilder, models: LanguageModels) -> None:

@@ -19,6 +19,7 @@ from ssm4rec.report.markdown import MISSING
 from ssm4rec.report.measurements import Latency, gather_comparison, gather_latency
 from ssm4rec.report.paper import PAPER
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.studies.comparative.figures import against_hits
 from ssm4rec.studies.comparative.report import make_report
 from ssm4rec.studies.comparative.study import Study
 from tests.report.measured_study import (
@@ -185,6 +186,15 @@ def test_latency_stands_beside_the_papers_as_printed(study: Study) -> None:
     rows = {row[0]: row[1:] for row in rows_of(table)}
     assert [rows[f"{model} seed 0"][-1] for model in SECONDS] == ["0.128", "0.0020", "0.0005"]
     assert "This study measured no latency" not in section(study, "This run | the paper")
+
+
+def test_latency_on_own_data_is_no_matter_of_the_paper(study: Study) -> None:
+    assert "(paper: 30 of 1,500)" in section(study, "Latency")
+    assert study.latency
+    assert "as in the paper's Appendix B" in against_hits(study, study.latency, 10).caption
+    own = replace(study, manifest={**study.manifest, "dataset": "own-shop"})
+    assert "aper" not in section(own, "Latency")
+    assert "paper" not in against_hits(own, study.latency, 10).caption
 
 
 def test_how_many_times_as_fast_is_paired_by_sample(study: Study) -> None:

@@ -8,6 +8,7 @@ from ssm4rec.report.figures import INK, Figure, cells, columns_of, drawing, loga
 from ssm4rec.report.latency_sections import MILLI
 from ssm4rec.report.markdown import plural
 from ssm4rec.report.measurements import Latency
+from ssm4rec.report.paper import PAPER
 from ssm4rec.studies.comparative.study import Study
 
 
@@ -40,8 +41,9 @@ def _curves(study: Study, number: tuple[str, Split], named: tuple[str, str], cap
 
 def against_hits(study: Study, latency: Latency, batch: int) -> Figure:
     """Return HIT@10 against latency, a point a model; error bars both ways where both intervals are known."""
+    as_there = ", as in the paper's Appendix B" if study.manifest["dataset"] in PAPER else ""
     caption = (
-        f"HIT@10 against latency (logarithmic), as in the paper's Appendix B; {plural(batch, 'user')} per request, "
+        f"HIT@10 against latency (logarithmic){as_there}; {plural(batch, 'user')} per request, "
         "outliers left out, whole history read. Bars: 95% over samples, and over users where the models were compared. "
         "Better is left and up."
     )

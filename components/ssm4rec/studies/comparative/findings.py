@@ -16,7 +16,7 @@ from ssm4rec.report.findings import (
     tie_cautions,
 )
 from ssm4rec.report.markdown import bullets, escape, listed, plural
-from ssm4rec.report.paper import SOURCE, PaperTable
+from ssm4rec.report.paper import PAPER, PaperTable
 from ssm4rec.report.recommenders import Recommenders
 
 SEEDS_FOR_A_SPREAD: Final = 3
@@ -42,13 +42,14 @@ def cautions(study: Recommenders, further: Sequence[str] = ()) -> str:
         f"{step['after']['users']:,} of {step['before']['users']:,} users were drawn by chance (DRAW_USERS): all "
         "numbers are of these and of their items."
         for step in study.manifest["filters"]
-        if step["filter"] == "draw-users"
+        if step["filter"] == "draw-users" and step["after"]["users"] < step["before"]["users"]
     ]
     refitted = [escape(model) for model, one in study.models.items() if one.recipe["training"].get("refit")]
     if refitted:
+        usual = "the paper's and RecBole's" if study.manifest["dataset"] in PAPER else "RecBole's"
         lines.append(
             "Trained on the validation items, too, once these had chosen the epoch (`training.refit`): "
-            f"{listed(refitted)}. That is another protocol than the usual one, the paper's and RecBole's: their "
+            f"{listed(refitted)}. That is another protocol than the usual one, {usual}: their "
             "numbers do not compare with published ones, nor with those of models without it."
         )
     order = study.manifest["event_order"]
@@ -92,9 +93,9 @@ def few_users(users: int) -> list[str]:
 
 
 def alone(recommenders: Recommenders, paper: PaperTable | None) -> str:
-    """Return why the paper's numbers do not stand next to those of this run; nothing if they do."""
+    """Return why the paper's numbers do not stand next to those of this run; nothing if they do, or there are none."""
     if paper is None:
-        return f"The paper ({SOURCE}) has no table of results on this data set, so this run's numbers stand alone."
+        return ""
     order = recommenders.manifest["event_order"]["name"]
     if order != RECBOLE:
         return (

@@ -3,15 +3,16 @@
 import statistics
 from typing import Final
 
-from ssm4rec.artifacts.names import MASKED, MOST_POPULAR, PROTOCOLS, UNMASKED
+from ssm4rec.artifacts.names import CUTOFFS, MASKED, METRICS, MOST_POPULAR, PROTOCOLS, UNMASKED, metric_name
 from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.document import Section
 from ssm4rec.report.figures import COLOURS, INK, Figure, cells, drawing, whiskers
 from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural, population
+from ssm4rec.report.paper import PAPER
 from ssm4rec.studies.comparative.findings import SEEDS_FOR_A_SPREAD, repeat_terms
 from ssm4rec.studies.comparative.study import Study
 
-_PROTOCOL_WORDS: Final = {UNMASKED: "**History unmasked** (the paper's protocol)", MASKED: "**History masked**"}
+_SMOKE: Final = "smoke"
 _QUICK: Final = "quick"
 
 
@@ -29,12 +30,14 @@ def headline_section(study: Study, further: list[str]) -> Section:
     )
     if any(len(study.seeds(model)) > 1 for model in study.models):
         text += " A ± is the standard deviation over seeds."
-    if study.comparison:
+    if study.comparison and not _smoke(study):
         text += (
             " Brackets hold 95% intervals over users. MDE, the minimum detectable effect: the smallest true difference "
             f"that a test on these users would find with a chance of {study.comparison.power:.0%}."
         )
-    lines = [*(_best(study, protocol) for protocol in PROTOCOLS), _champion(study), *_unsaid(study), *further]
+    lines = [*_verdicts(study), _champion(study), *_unsaid(study)]
+    if not _smoke(study):
+        lines += further
     return Section("In short", f"{text}\n\n{bullets(lines)}", (_picture(study),))
 
 
@@ -42,7 +45,7 @@ def _picture(study: Study) -> Figure:
     """Draw every model's NDCG@10 in both protocols, best first, and the baselines."""
     names = sorted([*study.models, *study.baselines], key=lambda name: _mean(study, name, UNMASKED))
     caption = (
-        "NDCG@10 of every model, best on top; filled circles: history unmasked (the paper's protocol), open squares: "
+        f"NDCG@10 of every model, best on top; filled circles: history unmasked{_papers(study)}, open squares: "
         "masked. Grey: baselines, of which the dotted lines are most-popular."
         + (" Bars: 95% intervals over users." if study.comparison else "")
     )
@@ -72,15 +75,58 @@ def _picture(study: Study) -> Figure:
     return figure
 
 
-def _best(study: Study, protocol: str) -> str:
-    ordered = sorted(study.models, key=lambda model: -_mean(study, model, protocol))
+def _papers(study: Study) -> str:
+    """Return what to add to "history unmasked" where the paper has a table on the data set."""
+    return " (the paper's protocol)" if study.manifest["dataset"] in PAPER else ""
+
+
+def _verdicts(study: Study) -> list[str]:
+    """Return what each protocol says; one line where all models have the same numbers in both."""
+    if all(
+        study.values(model, study.split, UNMASKED, name) == study.values(model, study.split, MASKED, name)
+        for model in study.models
+        for name in (metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS)
+    ):
+        return [_best(study, "**Both protocols** (the models rank alike under both protocols here)", PROTOCOLS)]
+    return [
+        _best(study, f"**History unmasked**{_papers(study)}", (UNMASKED,)),
+        _best(study, "**History masked**", (MASKED,)),
+    ]
+
+
+def _best(study: Study, words: str, protocols: tuple[str, ...]) -> str:
+    """Say which model is best in protocols that give all models the same numbers, and how the baselines do in each."""
+    first = protocols[0]
+    ordered = sorted(study.models, key=lambda model: -_mean(study, model, first))
+    top = f"**{escape(ordered[0])}** with {', '.join(_metrics_of(study, ordered[0], first))}"
+    popular = _by_protocol({one: ", ".join(_metrics_of(study, MOST_POPULAR, one)) for one in protocols})
+    if _smoke(study):
+        return f"{words}: nothing is judged. The highest NDCG@10 is that of {top}; {MOST_POPULAR} has {popular}."
     verdict = "the only model is" if len(ordered) == 1 else "best by NDCG@10 is"
-    popular = ", ".join(_metrics_of(study, MOST_POPULAR, protocol))
+    ahead = [one for one in protocols if _mean(study, _best_baseline(study, one), one) > _mean(study, ordered[0], one)]
+    if ahead:
+        found = {}
+        for protocol in ahead:
+            baseline = _best_baseline(study, protocol)
+            found[protocol] = f"**{baseline}** (a baseline), {_mean(study, baseline, protocol):.4f}"
+        where = "" if len(ahead) == len(protocols) else f" with the history {ahead[0]}"
+        verdict = f"best of all by NDCG@10{where}: {_by_protocol(found)}; best trained model:"
+    beaten = _by_protocol({one: _not_beaten(study, one) for one in protocols})
     return (
-        f"{_PROTOCOL_WORDS[protocol]}: {verdict} **{escape(ordered[0])}** with "
-        f"{', '.join(_metrics_of(study, ordered[0], protocol))}; {MOST_POPULAR} has {popular}."
-        f"{_how_sure(study, ordered, protocol)} {_not_beaten(study, protocol)}"
+        f"{words}: {verdict} {top}; {MOST_POPULAR} has {popular}."
+        f"{_how_sure(study, ordered, protocols)} By NDCG@10, {beaten}."
     )
+
+
+def _by_protocol(said: dict[str, str]) -> str:
+    """Return what is said of protocols, by their names; once where it is the same."""
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return "; ".join(f"{words} (history {protocol})" for protocol, words in said.items())
+
+
+def _best_baseline(study: Study, protocol: str) -> str:
+    return max(study.baselines, key=lambda name: _mean(study, name, protocol))
 
 
 def _metrics_of(study: Study, model: str, protocol: str) -> list[str]:
@@ -91,55 +137,63 @@ def _metrics_of(study: Study, model: str, protocol: str) -> list[str]:
     ]
 
 
-def _how_sure(study: Study, ordered: list[str], protocol: str) -> str:
-    """Say how sure it is that the best model is better than the one after it."""
+def _how_sure(study: Study, ordered: list[str], protocols: tuple[str, ...]) -> str:
+    """Say how sure it is that the best model is better than the one after it.
+
+    Of several protocols that give the models the same numbers, the one with the largest corrected p: Holm's correction
+    takes in most-popular's pairs, whose numbers differ.
+    """
     if study.comparison is None or len(ordered) < 2:
         return ""
     first, second = ordered[:2]
-    if row := pair_row(study.comparison, first, second, protocol, "ndcg@10"):
-        difference = row.difference
-    elif row := pair_row(study.comparison, second, first, protocol, "ndcg@10"):
-        difference = row.difference.reversed()
-    else:
+    found = []
+    for protocol in protocols:
+        if row := pair_row(study.comparison, first, second, protocol, "ndcg@10"):
+            found.append(row.difference)
+        elif row := pair_row(study.comparison, second, first, protocol, "ndcg@10"):
+            found.append(row.difference.reversed())
+    if not found:
         return ""
+    difference = max(found, key=lambda one: (not one.sign, one.p_holm or 0.0))
     verdict = difference.verdict("significant", "significantly negative")
     return f" Its lead over the next, {escape(second)}: {verdict}, NDCG@10 {difference.stated()}."
 
 
 def _not_beaten(study: Study, protocol: str) -> str:
     """Say which models do not beat the best baseline of a protocol."""
-    best = max(study.baselines, key=lambda name: _mean(study, name, protocol))
+    best = _best_baseline(study, protocol)
     reached = _mean(study, best, protocol)
     short = [escape(model) for model in study.models if _mean(study, model, protocol) <= reached]
     if not short:
-        return f"By NDCG@10, every model beats the best baseline, {best} ({reached:.4f})."
+        return f"every model beats the best baseline, {best} ({reached:.4f})"
     verb = "does" if len(short) == 1 else "do"
-    return f"By NDCG@10, {listed(short)} {verb} **not** beat the best baseline, {best} ({reached:.4f})."
+    return f"{listed(short)} {verb} **not** beat the best baseline, {best} ({reached:.4f})"
 
 
 def _champion(study: Study) -> str:
-    """Say which training is registered for serving, by the rule of ``registry/champion.py``."""
+    """Say which training is offered for serving, by the rule of ``registry/champion.py``; the outcome is not known."""
     chosen = min(study.trainings, key=lambda one: (-one.training["validation_ndcg@10"], one.model, one.seed))
+    if chosen.profile == _SMOKE:
+        return "**Nothing is served**: a smoke run never becomes the champion."
     name = escape(f"ssm4rec-{study.manifest['dataset']}")
-    served = (
-        "It becomes the champion unless an earlier one was better on the same data (the run's last lines say which); "
-        f"with MLFLOW_TRACKING_URI set to the store, `mlflow models serve -m models:/{name}@champion --env-manager "
-        "local -p 5001` serves the champion."
-    )
-    if chosen.profile == "smoke":
-        served = "One of profile smoke never becomes the champion that is served."
     return (
-        f"**To be served**: **{escape(chosen.model)} seed {chosen.seed}**, the best by validation NDCG@10 "
-        f"({chosen.training['validation_ndcg@10']:.4f}, history unmasked; test targets decide nothing), registered in "
-        f"MLflow as {name}. {served}"
+        f"**This run's best by validation**: **{escape(chosen.model)} seed {chosen.seed}**, NDCG@10 "
+        f"{chosen.training['validation_ndcg@10']:.4f} (history unmasked; test targets decide nothing), offered as "
+        f"champion of {name} in MLflow; the run's last lines say whether it replaced the one before. With "
+        f"MLFLOW_TRACKING_URI set to the store, `mlflow models serve -m models:/{name}@champion --env-manager local "
+        "-p 5001` serves whichever is champion."
     )
+
+
+def _smoke(study: Study) -> bool:
+    return any(summary.profile == _SMOKE for summary in study.models.values())
 
 
 def _unsaid(study: Study) -> list[str]:
     """Return what this run cannot say, in one line; nothing where there is nothing of the kind."""
+    if _smoke(study):
+        return ["**This run cannot say** anything about the models: profile smoke trains for seconds."]
     reasons = []
-    if any(summary.profile == "smoke" for summary in study.models.values()):
-        reasons.append("anything about the models: profile smoke trains for seconds")
     if any(summary.profile == _QUICK for summary in study.models.values()):
         reasons.append("what the models reach when they are tuned and trained longer: profile quick trains for minutes")
     if any(len(study.seeds(model)) < SEEDS_FOR_A_SPREAD for model in study.models):

@@ -26,7 +26,7 @@ _PROTOCOL_NOTES: Final = """\
   1 / r if r ≤ k; each is 0 otherwise. A table shows the mean over targets, every target with the same weight; with
   leave-one-out that is the mean over users. The whole catalog is ranked, nothing is sampled.
 - **History unmasked.** The items of the user's own history compete with the target. This is RecBole's sequential
-  evaluation and so the paper's protocol.
+  evaluation{paper}.
 - **History masked.** The items of the user's own history are taken out of the ranking; a target among them counts as
   missed, at every cutoff. Where nobody returns to an item, this gives higher numbers with the same model, or the same
   with a repeat term. The two are never in one table.
@@ -86,16 +86,17 @@ def _definitions(study: Study) -> str:
             f"count as missed, so that no HIT can be above {1 - share:.1%} there: those numbers say how well new items "
             "are found."
         )
-    return f"{_PROTOCOL_NOTES}\n- **Repeated targets.** {repeated}"
+    also = " and so the paper's protocol" if study.manifest["dataset"] in PAPER else ""
+    return f"{_PROTOCOL_NOTES.format(paper=also)}\n- **Repeated targets.** {repeated}"
 
 
 def _comparison(study: Study, paper: PaperTable | None) -> Section:
     why = findings.alone(study, paper)
-    if paper is None or why:
-        text = (
-            f"{why} History unmasked, the paper's protocol. {findings.repeat_terms(study)}\n\n{tables.this_run(study)}"
-        )
-        return Section("This run", text if paper is None else f"{text}\n\n{_sizes(study, paper)}")
+    if paper is None:
+        return Section("This run", f"History unmasked. {findings.repeat_terms(study)}\n\n{tables.this_run(study)}")
+    if why:
+        text = f"{why} History unmasked, the paper's protocol. {findings.repeat_terms(study)}"
+        return Section("This run", f"{text}\n\n{tables.this_run(study)}\n\n{_sizes(study, paper)}")
     text = (
         f"{paper.title}: this run, with the history unmasked, next to Table {paper.number} of {SOURCE}. "
         f"{comparability(study, paper)} {findings.repeat_terms(study)} The paper's models have none.\n\n"
