@@ -2,7 +2,7 @@
 
 The loss is the cross-entropy of a softmax over the catalog, without the items that the user had before (a retriever's
 candidates have none of these), at every position of a user's training items at once. Sequences are cut into parts of
-at most ``history`` items, at places drawn anew in each pass; a part's first item is predicted from the one before it.
+at most ``history`` items. Where they are cut is drawn for each pass. A part's first item follows from the one before.
 
 The weights kept are those whose ranking of validation users was best (NDCG@10 among the candidates). The points of the
 learning curve: ``loss`` (nats per position, mean over the steps since the point before), ``learning_rate`` of what is

@@ -80,7 +80,7 @@ def recipe_tables(recommenders: Recommenders, differing: str) -> list[str]:
 
 
 def trainings(recommenders: Recommenders) -> str:
-    """Return how each training went, what it cost and how good its model is, a row a model and seed."""
+    """Return how each training went, what it cost and how good its model is: one row per model and seed."""
     devices = {one.training["device"] for one in recommenders.trainings}
     unit = "CPU-s" if devices == {"cpu"} else "GPU-s" if "cpu" not in devices else "CPU-s or GPU-s"
     stopped = {"epochs": "end of epochs", "patience": "no improvement"}

@@ -1,7 +1,7 @@
 """Keeps Python's garbage collector off what libraries leave in memory, as mypy and others do for a quick start.
 
 torch, transformers and MLflow make some hundred thousand objects that live as long as the process. The collector visits
-them again and again while they are imported, and once more at the end of the process: 2 of the 6 CPU-seconds of a
+them many times while they are imported, and once more at the end of the process: 2 of the 6 CPU-seconds of a
 training on tiny data (CPython 3.11, torch 2.13).
 """
 
