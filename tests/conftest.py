@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,10 @@ Refusal = Callable[..., str]
 # Under nohup, or in the background of a script, these are ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Under `make test TESTS=...`, a make that a test starts would take these for words of its own command line.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
+    os.environ.pop(name, None)
 
 # As programs do (ssm4rec/runtime/collection.py): the modules that the tests import stay to the end of the process.
 gc.disable()

@@ -27,10 +27,8 @@ printf '%s' "$SSM4REC_REGISTRY" > "$RECORD/registry"
 
 
 def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    hidden = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
-    given = {name: value for name, value in os.environ.items() if name not in hidden}
     return subprocess.run(
-        ["make", *words], cwd=ROOT, env={**given, **environment}, capture_output=True, text=True, check=False
+        ["make", *words], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
 
 
