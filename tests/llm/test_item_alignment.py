@@ -2,15 +2,20 @@
 
 import math
 
+import numpy
 import pytest
 import torch
 
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.preferences import Pairs
 from ssm4rec.llm.alignment import AlignmentTask, align
-from ssm4rec.llm.item_ranker import ItemRanker
-from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
+from ssm4rec.llm.item_finetuning import Part, collate, next_item_loss
+from ssm4rec.llm.item_ranker import ItemPrompts, ItemRanker
+from ssm4rec.llm.orpo import IGNORED
+from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet, preference_set
 from ssm4rec.llm.settings import AlignmentSettings, StepSettings
-from tests.llm.test_item_model import SETTINGS, item_model
+from tests.llm.test_item_model import ITEMS, SETTINGS, item_model
 
 BETA = 0.5
 
@@ -23,16 +28,18 @@ def aligned(train, held_out, folder, rate, batch=1):
 
 
 def by_hand(example):
-    """Return NLL and log odds ratio, equations 2 to 4, of a softmax over all items after the history, in float64."""
+    """Return NLL and log odds ratio, equations 2 to 4, of a softmax over what can be answered, in float64."""
     with torch.no_grad():
         logits = item_model()(input_ids=torch.tensor([example.prompt])).logits[0, -1].double()
-    chances = torch.softmax(logits, dim=0)
-    won, lost = (chances[answer[0]].item() for answer in (example.chosen, example.rejected))
+    possible = [token for token in range(ITEMS + 1) if token not in example.impossible]
+    chances = dict(zip(possible, torch.softmax(logits[possible], dim=0).tolist(), strict=True))
+    won, lost = (chances[answer[0]] for answer in (example.chosen, example.rejected))
     return -math.log(won), math.log(won / (1 - won)) - math.log(lost / (1 - lost))
 
 
 def test_the_numbers_are_the_papers(tmp_path):
-    example, other = PreferenceExample([0, 3, 4, 5], [6], [20]), PreferenceExample([0, 9, 1], [2], [30])
+    example = PreferenceExample([0, 3, 4, 5], [6], [20], impossible=[0, 3, 4, 5, 17])
+    other = PreferenceExample([0, 9, 1], [2], [30], impossible=[0, 1, 9])
     alignment = aligned([example], [other], tmp_path, rate=1e-6)
     (first, *_), (step,) = (
         [point.values for point in alignment.points if point.split == split] for split in (HELD_OUT, TRAIN)
@@ -43,6 +50,28 @@ def test_the_numbers_are_the_papers(tmp_path):
         assert found["nll"] == pytest.approx(nll, rel=1e-4)
         assert found["log_odds_ratio"] == pytest.approx(ratio, rel=1e-4)
         assert found["loss"] == pytest.approx(loss, rel=1e-4)
+
+
+def test_probabilities_are_those_of_fine_tuning(write_dataset):
+    """The winner's, over what can follow the user's whole history: not over the part of it that the prompt shows."""
+    repeated = [3, 9, 4, 8, 3, 7, 1, 2]  # the winner, 3, is of the history
+    folder = write_dataset([[5, 6, 7, 8, 9, 1, 2, 3], repeated, [*range(1, ITEMS + 1)]])
+    dataset = read_sequences(folder)
+    users, winners, losers, lengths = (numpy.array(row, numpy.int32) for row in ([0, 1], [1, 3], [30, 29], [5, 4]))
+    nothing = numpy.full(2, numpy.nan, numpy.float32)
+    pairs = Pairs(users, winners, losers, lengths, numpy.full(2, "lightfm"), *[nothing] * 4)
+    shown = 3
+    found = preference_set(dataset, pairs, ItemPrompts(shown), AlignmentSettings(held_out=0.5), seed=0)
+    examples = sorted([*found.train, *found.held_out], key=lambda example: example.chosen)
+    assert [example.impossible for example in examples] == [[0, 5, 6, 7, 8, 9], [0, 4, 8, 9]]
+    assert [example.prompt for example in examples] == [[0, 7, 8, 9], [0, 9, 4, 8]]
+    for example, user, length in zip(examples, users.tolist(), lengths.tolist(), strict=True):
+        part = Part(user, length - shown, length + 1)
+        batch = collate(dataset, [part])
+        batch["labels"][0, :-1] = IGNORED
+        with torch.no_grad():
+            learned = next_item_loss(item_model(), batch).item()
+        assert by_hand(example)[0] == pytest.approx(learned, rel=1e-4)
 
 
 def test_it_learns_to_prefer(tmp_path):

@@ -22,6 +22,8 @@ What is changed in the trainer (trl 1.16, ``trl/experimental/orpo/orpo_trainer.p
 - Logits are computed where an answer is read, not for every token of the prompt: of vocabulary 49k in float32, 0.6 MB
   instead of 120 MB a sequence of 600 tokens.
 - Means of a validation are over pairs; its are over batches, where the last one may be small.
+- An answer's probability is among the tokens that can be answered: where tokens are items, none of the history, as in
+  fine-tuning.
 - There is no model card, and nothing is reported to the vendor.
 """
 
@@ -43,7 +45,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ssm4rec.artifacts.curve import HELD_OUT, Point
-from ssm4rec.llm.orpo import IGNORED, answer_log_probabilities, packed, packed_logits, sequence_error
+from ssm4rec.llm.orpo import IGNORED, answer_log_probabilities, packed, packed_logits, sequence_error, without
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet
 from ssm4rec.llm.rankers import Ranker
 from ssm4rec.llm.settings import AlignmentSettings
@@ -134,7 +136,7 @@ class AlignmentTrainer(ValidatedTrainer, ORPOTrainer):
 
     def tokenize_row(self, feature: dict[str, list[int]], model: nn.Module | None = None) -> dict[str, list[int]]:  # noqa: ARG002 - trl's signature
         """Return the columns of an example; nothing is cut."""
-        return packed(**feature)
+        return packed(feature["prompt"], feature["chosen"], feature["rejected"])
 
     def concatenated_forward(  # type: ignore[override] # trl's own returns five values, too
         self, model: nn.Module, batch: dict[str, Any]
@@ -145,7 +147,8 @@ class AlignmentTrainer(ValidatedTrainer, ORPOTrainer):
         read = (labels[0] != IGNORED) | (labels[1] != IGNORED)
         places = read.any(dim=0).nonzero()[:, 0]
         logits = packed_logits(model, batch["packed_input_ids"], owners, places)
-        chosen, rejected = (answer_log_probabilities(logits, side[:, places]) for side in labels)
+        possible = without(logits, batch["impossible"])
+        chosen, rejected = (answer_log_probabilities(possible, side[:, places]) for side in labels)
         self._batch_pairs = len(chosen)
         if model.training:
             self.tokens += int((owners > 0).sum())
@@ -184,7 +187,7 @@ def arguments(task: AlignmentTask, folder: Path, device: torch.device) -> ORPOCo
 def _check_attention(model: PreTrainedModel | PeftModel, examples: list[PreferenceExample]) -> None:
     """Raise InputError if two answers after one prompt are not what they are alone, by the longest example."""
     longest = max(examples, key=lambda example: len(example.prompt))
-    error = sequence_error(model, **asdict(longest))
+    error = sequence_error(model, longest.prompt, longest.chosen, longest.rejected)
     if error > _LARGEST_ERROR:
         raise InputError(
             f"a language model of type {model.config.model_type} cannot be aligned: its layers do not attend as a mask "

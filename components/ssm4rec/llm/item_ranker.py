@@ -65,6 +65,10 @@ class ItemPrompts:
         """Return the candidates: each is its own token."""
         return list(candidates)
 
+    def impossible(self, history: Sequence[int]) -> list[int]:
+        """Return the start and the items of the whole history: a retriever's candidates have none of these."""
+        return [START, *sorted(set(history))]
+
 
 @dataclass(frozen=True)
 class ItemRanker:

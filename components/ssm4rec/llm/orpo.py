@@ -11,6 +11,7 @@ The paper's equation 7, as that of Hong et al. (2403.07691), has no minus: delta
 falls, which h shows: along it P(y_w|x) rises. lambda is ``beta`` here and in section 3.5.3. L_SFT is -log P(y_w|x).
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -33,8 +34,19 @@ def answer_log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
     of_answer = labels != IGNORED
     tokens = labels.masked_fill(~of_answer, 0)
     found = log_softmax(logits.float(), dim=-1).gather(-1, tokens[..., None])[..., 0]
-    mean = (found * of_answer).sum(dim=-1) / of_answer.sum(dim=-1)
+    # Not a product: elsewhere the token may be one that cannot follow, of minus infinity.
+    mean = found.masked_fill(~of_answer, 0).sum(dim=-1) / of_answer.sum(dim=-1)
     return mean.clamp(max=-torch.finfo(mean.dtype).eps)
+
+
+def without(logits: Tensor, impossible: Sequence[list[int]]) -> Tensor:
+    """Return logits (B, k, V) with minus infinity for the tokens that are impossible in each of B sequences."""
+    if not any(impossible):
+        return logits
+    excluded = torch.zeros(len(logits), logits.shape[-1], dtype=torch.bool)
+    for row, tokens in enumerate(impossible):
+        excluded[row, tokens] = True
+    return logits.masked_fill(excluded.to(logits.device)[:, None], -torch.inf)
 
 
 def packed(prompt: list[int], chosen: list[int], rejected: list[int]) -> dict[str, list[int]]:

@@ -1,7 +1,8 @@
 """Preference pairs as ORPO's examples: a prompt, the winner's answer, the loser's answer.
 
 What follows is LlamaRec's form, where an answer is a letter. Where tokens are items, the prompt is the history alone,
-an answer is the item, and the other candidates of a pair's pool go unused: every item of the catalog competes.
+an answer is the item, and the other candidates of a pair's pool go unused: every item that is not of the user's whole
+history competes, as in fine-tuning and in a retriever's candidates, and so do winner and loser, if they are of it.
 
 A prompt's candidates are winner, loser and uniform negatives, in an order drawn by seed. No negative is an item of the
 user's sequence, so none is the user's validation or test target, and ``read_pairs`` refuses a winner or loser that is.
@@ -11,7 +12,7 @@ fine-tuned ranker gives it probability 1, both answers differ by the letter alon
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy
 
@@ -24,11 +25,15 @@ from ssm4rec.runtime.errors import InputError
 
 @dataclass(frozen=True)
 class PreferenceExample:
-    """Token ids of a prompt x, the answer y_w to prefer to it, and the answer y_l not to."""
+    """Token ids of a prompt x, the answer y_w to prefer to it, the answer y_l not to, and what cannot be answered.
+
+    P(y|x) is over the vocabulary without the tokens of ``impossible``; neither answer has one of these.
+    """
 
     prompt: list[int]
     chosen: list[int]
     rejected: list[int]
+    impossible: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class PreferenceSet:
         for part in (self.train, self.held_out):
             digest.update(b"part")
             for example in part:
-                for tokens in (example.prompt, example.chosen, example.rejected):
+                for tokens in (example.prompt, example.chosen, example.rejected, example.impossible):
                     digest.update(numpy.array([len(tokens), *tokens], "<i8").tobytes())
         return digest.hexdigest()
 
@@ -68,12 +73,10 @@ def preference_set(
         winner, loser = int(pairs.winners[row]), int(pairs.losers[row])
         # From the pair's own place in the file: a pair has the same prompt, however many others are taken.
         pool = candidate_pool(sequence, winner, loser, settings.negatives, dataset.item_count, (seed, row))
-        answers = prompts.answers(pool)
-        return PreferenceExample(
-            prompts.tokens(sequence[: pairs.history_lengths[row]].tolist(), pool),
-            [answers[pool.index(winner)], *prompts.ending],
-            [answers[pool.index(loser)], *prompts.ending],
-        )
+        answers, history = prompts.answers(pool), sequence[: pairs.history_lengths[row]].tolist()
+        won, lost = ([answers[pool.index(item)], *prompts.ending] for item in (winner, loser))
+        impossible = [token for token in prompts.impossible(history) if token not in won + lost]
+        return PreferenceExample(prompts.tokens(history, pool), won, lost, impossible)
 
     return PreferenceSet(
         train=[example(int(row)) for row in chosen[~held_out]],

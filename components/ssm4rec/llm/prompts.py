@@ -40,6 +40,10 @@ class Prompts(Protocol):
         """Return the token that stands for each of the candidates as the answer."""
         ...
 
+    def impossible(self, history: Sequence[int]) -> list[int]:
+        """Return the tokens that can be no answer after a history: the model was trained without them, too."""
+        ...
+
 
 @dataclass(frozen=True)
 class PromptFormat:
@@ -131,6 +135,11 @@ class RankingPrompts(PromptWriter):
     def answers(self, candidates: Sequence[int]) -> list[int]:
         """Return the letter of each candidate, by its place; raise InputError if one is not a single token."""
         return self.letters[: len(candidates)]
+
+    def impossible(self, history: Sequence[int]) -> list[int]:
+        """Return nothing: letters compete with the whole vocabulary, as LlamaRec trains them."""
+        del history
+        return []
 
     @cached_property
     def letters(self) -> list[int]:
