@@ -15,7 +15,7 @@ STAGES = sorted(path.parent.name for path in (PACKAGE / "stages").glob("*/__main
 LAYERS = (
     ("runtime", "ops"),
     ("artifacts",),
-    ("data", "models", "optim"),
+    ("data", "models", "optim", "scaling"),
     ("evaluation",),
     ("training",),
     ("latency", "llm", "registry"),
@@ -28,6 +28,7 @@ LAYERS = (
 
 INNER = (
     "artifacts", "data", "ops", "models", "training", "optim", "llm", "evaluation", "latency", "registry", "report",
+    "scaling",
 )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def test_data_needs_no_torch() -> None:
     assert not {name for name in users_of("torch") if name.split("/")[0] in ("artifacts", "data", "report", "studies")}
 
 
-@pytest.mark.parametrize("room", ["artifacts", "report", "studies"])
+@pytest.mark.parametrize("room", ["artifacts", "report", "scaling", "studies"])
 def test_files_and_reports_load_no_torch(room: str) -> None:
     """Nor does anything that they import: a report is written where there is no torch."""
     files = sorted((PACKAGE / room).rglob("*.py"))

@@ -1,4 +1,4 @@
-"""An estimate with its 95% interval, a difference of two, and the one verdict on it.
+"""An estimate with its 95% interval (90% in the room ``scaling``), a difference of two, and the one verdict on it.
 
 The criterion, wherever something is called better or worse: a difference is *significant* if its 95% interval excludes
 zero and, where it was tested together with others, its p-value after Holm's correction is below 5%. The two are stated
