@@ -21,11 +21,11 @@ from ssm4rec.artifacts.names import MASKED, OUTCOME, REPORT_HTML, REPORT_MARKDOW
 from ssm4rec.report.paper import PAPER
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import read_json, write_json
+from ssm4rec.runtime.files import MARKER, read_json, write_json
 from ssm4rec.runtime.object_store import upload
 
-_KEPT_HERE = ("checkpoints", "downloads", "cache")
-"""Folders that go to no bucket: they matter to this machine only."""
+_KEPT_HERE = ("checkpoints", "downloads", "cache", MARKER)
+"""What goes to no bucket: it matters to this machine only."""
 
 _PLACES: Final = {
     "prepare_data": {"--dataset-dir": "dataset-{}"},

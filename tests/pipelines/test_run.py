@@ -141,7 +141,10 @@ def test_events_and_results_in_a_bucket_and_nothing_twice(
     assert stored["run/results.json"] == len(results)
     assert {"run/report.html", "run/report.md", "run/logs/01-prepare_data.log"} <= set(stored)
     assert sum(name.endswith("/model.safetensors") for name in stored) == 2  # the training's and the champion's
-    assert not any(name.startswith(("run/checkpoints", "run/cache", "run/downloads")) for name in stored)
+    here_only = ("run/checkpoints", "run/cache", "run/downloads", "run/.ssm4rec.json")
+    assert not any(name.startswith(here_only) for name in stored)
+    results = {name: size for name, size in stored.items() if name.startswith("run/")}
+    assert results == {name: (tmp_path / "study" / name.removeprefix("run/")).stat().st_size for name in results}
     secret = object_store.variables["AWS_SECRET_ACCESS_KEY"]
     assert secret not in failed.stdout + failed.stderr + done.stdout + done.stderr
     for file in (path for path in tmp_path.rglob("*") if path.is_file()):  # logs, results, MLflow's database
