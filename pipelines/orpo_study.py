@@ -29,9 +29,9 @@ def arrange(parameters: Parameters) -> None:
         evaluated = rank(data, trained, parameters)
 
     retrieved = retrieve(data, parameters.retriever, 0, parameters)
-    pairs = task(mine_preferences, parameters, dataset=data, seed=0).outputs["pairs"]
+    mined = task(mine_preferences, parameters, dataset=data, retriever=retrieved["model"], seed=0)
     with dsl.ParallelFor(items=parameters.rankers, parallelism=AT_ONCE) as ranker:
-        ranked = rank_and_align(data, retrieved, pairs, ranker, parameters)
+        ranked = rank_and_align(data, retrieved, mined.outputs["pairs"], ranker, parameters)
 
     report_on(
         "orpo",

@@ -1,16 +1,22 @@
-"""Preference pairs: known pairs of hand-made users, and never a validation or test item in one."""
+"""Preference pairs: known pairs of hand-made users, and nothing held out decides any of them."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
-from ssm4rec.artifacts.preferences import read_pairs, write_pairs
-from ssm4rec.llm.preferences import lightfm_pairs, rating_pairs
+from ssm4rec.artifacts.preferences import Pairs, read_pairs, write_pairs
+from ssm4rec.artifacts.ranks import FullRanking
+from ssm4rec.evaluation.full_ranking import full_ranking
+from ssm4rec.llm.lightfm_worst import score as lightfm_score
+from ssm4rec.llm.lightfm_worst import train_lightfm, training_matrix, worst_unseen_items
+from ssm4rec.llm.preferences import lightfm_pairs, rating_pairs, retriever_pairs
 from ssm4rec.runtime.errors import InputError
 
 NONE = float("nan")
@@ -71,8 +77,8 @@ def test_pairs_by_rating() -> None:
         [1, 2, 3, 8, 9],  # a tie
         [1, 2, 2, 8, 9],  # the same item, rated anew
         [1, 2, 3, 8, 9],  # one rating is missing
-        [1, 2, 3, 9, 2],  # the loser returns as the test target
-        [1, 2, 3, 3, 9],  # the winner returns as the validation target
+        [1, 2, 3, 9, 2],  # the loser returns as the test target: no matter
+        [1, 2, 3, 3, 9],  # the winner returns as the validation target: no matter
         [1, 2, 8, 9],  # no history is left
         [1, 2],  # likewise, and in no split
         [4, 5, 6, 4, 7],  # the history may hold the target
@@ -82,53 +88,46 @@ def test_pairs_by_rating() -> None:
         [1, 2, 4, 1, 1], [1, 2, 4, 1, 1], [5, 1, 1, 1], [5, 1], [1, 5, 2, 3, 3],
     )  # fmt: skip
     pairs, counts = rating_pairs(dataset, ratings)
-    assert pairs.users.tolist() == [0, 1, 9]
-    assert list(zip(pairs.winners, pairs.losers, strict=True)) == [(3, 2), (3, 4), (5, 6)]
-    assert list(zip(pairs.winner_ratings, pairs.loser_ratings, strict=True)) == [(5, 2), (4, 3.5), (5, 2)]
-    assert pairs.history_lengths.tolist() == [1, 2, 1]
-    assert pairs.origins.tolist() == ["ratings"] * 3
+    assert pairs.users.tolist() == [0, 1, 5, 6, 9]
+    assert list(zip(pairs.winners, pairs.losers, strict=True)) == [(3, 2), (3, 4), (3, 2), (3, 2), (5, 6)]
+    ratings_of_pairs = list(zip(pairs.winner_ratings, pairs.loser_ratings, strict=True))
+    assert ratings_of_pairs == [(5, 2), (4, 3.5), (4, 2), (4, 2), (5, 2)]
+    assert pairs.history_lengths.tolist() == [1, 2, 1, 1, 1]
+    assert pairs.origins.tolist() == ["ratings"] * 5
     assert numpy.isnan(pairs.winner_scores).all()
     assert numpy.isnan(pairs.loser_scores).all()
-    assert counts == {"pairs": 3, "users_too_short": 2, "unrated": 1, "ties": 2, "held_out": 2}
+    assert counts == {"pairs": 5, "users_too_short": 2, "unrated": 1, "ties": 2}
 
 
 def test_data_without_ratings_have_no_pair_by_rating() -> None:
     dataset = leave_one_out([1, 2, 3, 4, 5], [1, 2, 3])
     pairs, counts = rating_pairs(dataset, ratings_of([NONE] * 8))
     assert len(pairs) == 0
-    assert counts == {"pairs": 0, "users_too_short": 1, "unrated": 1, "ties": 0, "held_out": 0}
+    assert counts == {"pairs": 0, "users_too_short": 1, "unrated": 1, "ties": 0}
 
 
 def test_pairs_by_lightfm() -> None:
     dataset = leave_one_out(
         [1, 2, 8, 9],
         [3, 4, 5, 8, 9],
-        [1, 2, 2, 9],  # the winner returns as the validation target
+        [1, 2, 2, 9],  # the winner returns as the validation target: no matter
         [1, 2, 9, 2],  # ... as the test target
         [2, 8, 9],  # no history is left
         [1, 2],  # in no split, but for training there is a pair
-        [1, 2, 3, 4, 5, 6, 7, 8, 9],  # has had everything
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2],  # has had everything
     )
     pairs, counts = lightfm_pairs(dataset, numpy.array([7, 7, 6, 6, 6, 6, 0], dtype=numpy.int32), score)
-    assert pairs.users.tolist() == [0, 1, 5]
-    assert list(zip(pairs.winners, pairs.losers, strict=True)) == [(2, 7), (5, 7), (2, 6)]
-    assert pairs.history_lengths.tolist() == [1, 2, 1]
-    assert pairs.origins.tolist() == ["lightfm"] * 3
-    assert pairs.winner_scores == pytest.approx([0.02, 1.05, 5.02])
-    assert pairs.loser_scores == pytest.approx([0.07, 1.07, 5.06])
+    assert pairs.users.tolist() == [0, 1, 2, 3, 5]
+    assert list(zip(pairs.winners, pairs.losers, strict=True)) == [(2, 7), (5, 7), (2, 6), (2, 6), (2, 6)]
+    assert pairs.history_lengths.tolist() == [1, 2, 1, 1, 1]
+    assert pairs.origins.tolist() == ["lightfm"] * 5
+    assert pairs.winner_scores == pytest.approx([0.02, 1.05, 2.02, 3.02, 5.02])
+    assert pairs.loser_scores == pytest.approx([0.07, 1.07, 2.06, 3.06, 5.06])
     assert numpy.isnan(pairs.winner_ratings).all()
     assert numpy.isnan(pairs.loser_ratings).all()
     assert counts == {
-        "pairs": 3, "users_too_short": 1, "held_out": 2, "nothing_unseen": 1, "distinct_losers": 2,
+        "pairs": 5, "users_too_short": 1, "nothing_unseen": 1, "distinct_losers": 2,
     }  # fmt: skip
-
-
-def target_places_of(dataset: SequenceDataset, user: int) -> list[int]:
-    validation, test = dataset.validation_position[user], dataset.test_position[user]
-    return [
-        *range(validation, validation + dataset.validation_targets[user]),
-        *range(test, test + dataset.test_targets[user]),
-    ]
 
 
 def pairs_by_definition(dataset: SequenceDataset, ratings: "numpy.ndarray", worst: "numpy.ndarray") -> list[tuple]:
@@ -138,26 +137,27 @@ def pairs_by_definition(dataset: SequenceDataset, ratings: "numpy.ndarray", wors
         begin, train = dataset.offsets[user], dataset.train_length[user]
         sequence = dataset.items[begin : dataset.offsets[user + 1]].tolist()
         rated = ratings[begin : dataset.offsets[user + 1]].tolist()
-        targets = {sequence[place] for place in target_places_of(dataset, user)}
         if train >= 3:
             (low, loser), (high, winner) = sorted(
                 zip(rated[train - 2 : train], sequence[train - 2 : train], strict=True)
             )
-            if low < high and winner != loser and not {winner, loser} & targets:
+            if low < high and winner != loser:
                 found["ratings"].append((user, winner, loser, train - 2, "ratings"))
-        if train >= 2 and worst[user] and sequence[train - 1] not in targets:
+        if train >= 2 and worst[user]:
             found["lightfm"].append((user, sequence[train - 1], worst[user], train - 1, "lightfm"))
     return found["ratings"] + found["lightfm"]
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_pairs_are_those_of_the_definition_and_hold_nothing_held_out(seed: int) -> None:
+def test_pairs_are_those_of_the_definition(seed: int) -> None:
     dataset = random_dataset(seed)
     random = numpy.random.default_rng(seed)
     ratings = random.choice(numpy.array([1, 2, 3, NONE], dtype=numpy.float32), size=len(dataset.items))
-    bounds = zip(dataset.offsets[:-1], dataset.offsets[1:], strict=True)
-    sequences = [dataset.items[first:last].tolist() for first, last in bounds]
-    unseen = [sorted(set(range(1, dataset.item_count + 1)) - set(sequence)) or [0] for sequence in sequences]
+    trained = [
+        dataset.items[first:][:length].tolist()
+        for first, length in zip(dataset.offsets[:-1], dataset.train_length, strict=True)
+    ]
+    unseen = [sorted(set(range(1, dataset.item_count + 1)) - set(sequence)) or [0] for sequence in trained]
     worst = numpy.array([random.choice(items) for items in unseen], dtype=numpy.int32)
 
     by_rating, rating_counts = rating_pairs(dataset, ratings)
@@ -168,36 +168,85 @@ def test_pairs_are_those_of_the_definition_and_hold_nothing_held_out(seed: int) 
     assert rows == pairs_by_definition(dataset, ratings, worst)
     assert len(rows) > 10
     for user, winner, loser, history_length, origin in rows:
-        training = sequences[user][: dataset.train_length[user]]
-        assert not {sequences[user][place] for place in target_places_of(dataset, user)} & {winner, loser}
-        assert winner in training
+        assert winner in trained[user]
         assert winner != loser
-        assert 1 <= history_length < len(training)
-        assert loser in training if origin == "ratings" else loser not in sequences[user]
+        assert 1 <= history_length < len(trained[user])
+        assert (loser in trained[user]) == (origin == "ratings")
 
     assert sum(rating_counts.values()) == dataset.user_count
     del lightfm_counts["distinct_losers"]
     assert sum(lightfm_counts.values()) == dataset.user_count
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_held_out_items_decide_only_which_pairs_are_dropped(seed: int) -> None:
-    """With other validation and test items every pair that both data sets have is the same."""
+def best_by_popularity(dataset: SequenceDataset, count: int) -> FullRanking:
+    """Rank for each user's last training item by how often items were trained on, the later item first of equals."""
+    popularity = torch.from_numpy(dataset.training_counts()[1:]) + torch.arange(dataset.item_count) / 1e6
+    return full_ranking(
+        lambda items, lengths, seen: popularity.float().repeat(len(lengths), 1),
+        dataset.training_alone(), "validation", 5, torch.device("cpu"), count,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pairs_by_the_retriever(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its best candidates without the items of training, each comes as often as any other."""
+    monkeypatch.setattr("ssm4rec.llm.preferences.CANDIDATES_PER_USER", 3)
     dataset = random_dataset(seed)
-    lengths = numpy.diff(dataset.offsets)
-    place = numpy.arange(len(dataset.items)) - numpy.repeat(dataset.offsets[:-1], lengths)
-    held_out = place >= numpy.repeat(dataset.train_length, lengths)
+    popularity = dataset.training_counts()
+    candidates: dict[int, list[int]] = {}
+    for user in numpy.flatnonzero(dataset.train_length >= 2).tolist():
+        trained = dataset.items[dataset.offsets[user] :][: dataset.train_length[user]].tolist()
+        unseen = [item for item in range(1, dataset.item_count + 1) if item not in trained]
+        candidates[user] = sorted(unseen, key=lambda item: (popularity[item], item), reverse=True)[:3]
+    ranking = best_by_popularity(dataset, 4)
+    drawn: dict[int, list[int]] = {}
+    for draw in range(60):
+        pairs, counts = retriever_pairs(dataset, ranking, draw)
+        for user, winner, loser, length, by in zip(
+            pairs.users.tolist(),
+            pairs.winners,
+            pairs.losers.tolist(),
+            pairs.history_lengths,
+            pairs.origins,
+            strict=True,
+        ):
+            assert (length, by) == (dataset.train_length[user] - 1, "retriever")
+            assert winner == dataset.items[dataset.offsets[user] + length]
+            drawn.setdefault(user, []).append(loser)
+        assert counts["pairs"] + counts["users_too_short"] + counts["nothing_unseen"] == dataset.user_count
+    assert {user: sorted(set(losers)) for user, losers in drawn.items()} == {
+        user: sorted(items) for user, items in candidates.items() if items
+    }
+    thirds = numpy.concatenate([numpy.bincount([candidates[user].index(loser) for loser in losers], minlength=3)
+                                for user, losers in drawn.items() if len(candidates[user]) == 3])  # fmt: skip
+    assert abs(thirds.mean() - 20) < 1e-9
+    assert thirds.std() == pytest.approx((60 * 2 / 9) ** 0.5, rel=0.25)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_held_out_items_decide_nothing(seed: int) -> None:
+    """With other validation and test items, and other ratings of these, all pairs are the same to the last digit."""
+    dataset = random_dataset(seed)
     random = numpy.random.default_rng(seed)
     others = random.integers(1, dataset.item_count + 1, size=len(dataset.items)).astype(numpy.int32)
-    changed = replace(dataset, items=numpy.where(held_out, others, dataset.items))
     ratings = random.integers(1, 4, size=len(dataset.items)).astype(numpy.float32)
-    worse = numpy.where(held_out, 6 - ratings, ratings)
-    one, other = rating_pairs(dataset, ratings)[0], rating_pairs(changed, worse)[0]
-    common = sorted({*one.users.tolist()} & {*other.users.tolist()})
-    assert len(common) > 5
-    for name in ("winners", "losers", "winner_ratings", "loser_ratings", "history_lengths"):
-        found = [dict(zip(each.users.tolist(), getattr(each, name).tolist(), strict=True)) for each in (one, other)]
-        assert [found[0][user] for user in common] == [found[1][user] for user in common]
+    trained = dataset.trained()
+    changed = replace(dataset, items=numpy.where(trained, dataset.items, others))
+    assert (changed.items != dataset.items).sum() > 50
+
+    def mined(data: SequenceDataset, rated: "numpy.ndarray") -> Pairs:
+        model = train_lightfm(training_matrix(data), 4, 2, seed=0)
+        by_lightfm, _ = lightfm_pairs(data, worst_unseen_items(model, data), partial(lightfm_score, model))
+        by_retriever, _ = retriever_pairs(data, best_by_popularity(data, 6), seed=0)
+        return rating_pairs(data, rated)[0] + by_lightfm + by_retriever
+
+    one, other = mined(dataset, ratings), mined(changed, numpy.where(trained, ratings, 6 - ratings))
+    assert {*one.origins} == {"ratings", "lightfm", "retriever"}
+    for field in fields(Pairs):
+        numpy.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+    # So a target may lose: that none does would tell what the targets are.
+    targets = [dataset.items[dataset.offsets[user] :][dataset.train_length[user] :] for user in one.users]
+    assert any(loser in held_out for loser, held_out in zip(one.losers, targets, strict=True))
 
 
 @pytest.fixture
@@ -275,9 +324,9 @@ def test_files_at_fault_are_refused(
     refused("row 1 has the same item as winner and loser", with_row(loser=4))
     refused("row 1 has a history that is empty", with_row(history_length=0))
     refused("row 1 has a history that is empty or not of the training part", with_row(history_length=4))
-    refused("row 1 has an origin other than ratings, lightfm", with_row(origin="guess"))
-    refused("row 1 has the user's validation or test target in it", with_row(winner=8))
-    refused("row 1 has the user's validation or test target in it", with_row(loser=9))
+    refused("row 1 has an origin other than ratings, lightfm, retriever", with_row(origin="guess"))
+    refused("row 1 has a winner that is not one of the next two training items", with_row(winner=8))
+    refused("row 1 has a winner that is not one of the next two training items", with_row(winner=1))
     pyarrow.parquet.write_table(table, path)
     other = read_sequences(write_dataset([[1, 2, 3]] * 9, name="other", folder="other"))
     with pytest.raises(InputError, match=r"pairs of another data set, toy \(.*\), than other "):

@@ -47,7 +47,9 @@ def taken(component: Any, **own: Any) -> dict[str, Any]:
 
 def test_a_task_takes_what_is_given_then_what_it_shares_then_its_defaults() -> None:
     given = taken(mine_preferences, dataset="data", epochs=9)
-    assert given == {"dataset": "data", "epochs": 9, "seed": "the pipeline's", "components": 32}
+    assert given == {
+        "dataset": "data", "epochs": 9, "seed": "the pipeline's", "components": 32, "pairs_by": "paper",
+    }  # fmt: skip
 
 
 def test_a_parameter_of_the_same_name_that_means_something_else_is_not_taken_by_chance() -> None:

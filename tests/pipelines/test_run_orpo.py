@@ -8,8 +8,9 @@ from tests.pipelines.studies import finish_study, started, study_metrics
 
 
 def test_alignment_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
-    """A tiny Llama becomes a ranker of items: trained, ranked with, aligned and ranked with again."""
+    """A tiny Llama becomes a ranker of items: trained, ranked with, aligned to pairs of ours, and ranked with again."""
     flags = ["--retriever", "sasrec", "--language-models", str(language_model("llama")), "--seeds", "1"]
+    flags += ["--pairs-by", "retriever"]
     flags += ["--ranker", "items", "--llm-overrides", "items.layers=1,items.features=8,align.negatives=3"]
     done = finish_study(archive, tmp_path, *flags, study="orpo")
     study = tmp_path / "study"
@@ -19,6 +20,10 @@ def test_alignment_study(archive: Path, tmp_path: Path, language_model: Callable
     }  # fmt: skip
     assert {path.name for path in (study / "language-models").iterdir()} == {"pairs", *names}
     assert started(done.stdout).count("mine_preferences") == 1
+    pairs = json.loads((study / "language-models" / "pairs" / "counts.json").read_text())
+    assert pairs["settings"] == {"retriever": {"model": "sasrec", "seed": 0}}
+    aligned = json.loads((study / "language-models" / "llama-seed1-aligned" / "ranker.json").read_text())
+    assert aligned["training"]["pairs_by"] == "retriever"
     rows = json.loads((study / "results.json").read_text())
     ranked = {(row["model"], row["seed"]) for row in rows if row["model"].startswith("items ")}
     assert {seed for _, seed in ranked} == {1}

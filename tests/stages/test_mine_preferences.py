@@ -6,9 +6,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import read_pairs
@@ -16,8 +18,10 @@ from ssm4rec.stages.mine_preferences.__main__ import run
 from ssm4rec.stages.mine_preferences.settings import Settings
 from ssm4rec.stages.prepare_data.__main__ import run as run_preparation
 from ssm4rec.stages.prepare_data.settings import Settings as PrepareDataSettings
+from ssm4rec.training.model_folder import read_model
 from tests.conftest import Refusal
 from tests.datasets import write_dataset_folder
+from tests.trained_models import write_random_model
 
 Prepare = Callable[..., Path]
 
@@ -60,10 +64,11 @@ def mine(dataset: Path, out: Path, *flags: str) -> dict[str, object]:
 def test_pairs_of_events(split: str, prepare: Prepare, events: list[dict[str, str]], tmp_path: Path) -> None:
     folder, out = prepare("--rating-column=rating", f"--splitting={split}"), tmp_path / "out"
     executor_input = {
+        "inputs": {"artifacts": {}},
         "outputs": {
             "artifacts": {"counts": {"artifacts": [{"name": "counts", "uri": str(out / "counts")}]}},
             "outputFile": str(out / "executor_output.json"),
-        }
+        },
     }
     counts = mine(folder, out, "--executor-input", json.dumps(executor_input))
 
@@ -79,22 +84,20 @@ def test_pairs_of_events(split: str, prepare: Prepare, events: list[dict[str, st
     for user, user_id in enumerate(users):
         history = [(event["item_id"], event["rating"]) for event in events if event["user_id"] == user_id]
         training = history[: dataset.train_length[user]]
-        places = dataset.validation_position[user], dataset.test_position[user]
-        targets = {history[place][0] for place in places if place >= 0}
         last_two = training[-2:] if len(training) >= 3 else []
         expected = len({rating for _, rating in last_two} - {""}) == 2 and len({item for item, _ in last_two}) == 2
-        assert (user in by_rating) == (expected and not targets & {item for item, _ in last_two})
+        assert (user in by_rating) == expected
         if user in by_rating:
             row = by_rating[user]
             pair = {(names[row[name] - 1], str(int(row[f"{name}_rating"]))) for name in ("winner", "loser")}
             assert pair == set(last_two)
             assert row["winner_rating"] > row["loser_rating"]
             assert row["history_length"] == len(training) - 2
-        assert (user in by_lightfm) == (len(training) >= 2 and training[-1][0] not in targets)
+        assert (user in by_lightfm) == (len(training) >= 2)
         if user in by_lightfm:
             row = by_lightfm[user]
             assert names[row["winner"] - 1] == training[-1][0]
-            assert names[row["loser"] - 1] not in [item for item, _ in history]
+            assert names[row["loser"] - 1] not in [item for item, _ in training]
             assert row["history_length"] == len(training) - 1
     assert len(read_pairs(out / "pairs", dataset)) == len(rows)
 
@@ -102,6 +105,42 @@ def test_pairs_of_events(split: str, prepare: Prepare, events: list[dict[str, st
     assert shown["lightfm/pairs"] == len(by_lightfm)
     assert shown["ratings/ties"] == counts["ratings"]["ties"] > 0
     assert all(isinstance(value, float) for value in shown.values())
+
+
+def test_pairs_by_the_retriever(prepare: Prepare, tmp_path: Path, refusal: Refusal) -> None:
+    """Losers are among its 20 best after the history, without what the user had in training; the seed draws which."""
+    folder = prepare("--rating-column=rating")
+    retriever = write_random_model(folder, tmp_path / "sasrec", "sasrec", validation=0.1, seed=3)
+    by_retriever = ("--pairs-by=retriever", f"--retriever-dir={retriever}")
+    counts, again = (mine(folder, tmp_path / out, *by_retriever) for out in ("out", "again"))
+    assert counts == again
+    assert counts["pairs_by"] == "retriever"
+    assert counts["settings"] == {"retriever": {"model": "sasrec", "seed": 3}}
+    dataset, model = read_sequences(folder), read_model(retriever).model
+    pairs = read_pairs(tmp_path / "out" / "pairs", dataset)
+    assert pairs.users.tolist() == numpy.flatnonzero(dataset.train_length >= 2).tolist()
+    assert {*pairs.origins} == {"retriever"}
+    for row, user in enumerate(pairs.users):
+        *history, last = dataset.items[dataset.offsets[user] :][: dataset.train_length[user]].tolist()
+        assert (pairs.winners[row], pairs.history_lengths[row]) == (last, len(history))
+        shown = torch.tensor([history[-model.max_length :]])
+        seen = torch.tensor(history) - 1
+        scores = model.score_next(shown, torch.tensor([shown.shape[1]]), seen)[0].detach()
+        scores[[item - 1 for item in (*history, last)]] = -torch.inf
+        assert pairs.losers[row] in (scores.topk(20).indices + 1).tolist()
+        assert pairs.loser_scores[row] == pytest.approx(scores[pairs.losers[row] - 1].item(), abs=1e-5)
+    mine(folder, tmp_path / "other", *by_retriever, "--seed=1")
+    other = read_pairs(tmp_path / "other" / "pairs", dataset)
+    assert (other.losers != pairs.losers).mean() > 0.5
+
+    files = (f"--pairs={tmp_path / 'no' / 'pairs'}", f"--counts={tmp_path / 'no' / 'counts'}")
+    start = (f"--dataset-dir={folder}", *files, "--pairs-by=retriever")
+    assert "--pairs-by retriever: whose candidates? give --retriever-dir" in refusal(run, *start)
+    refit = write_random_model(folder, tmp_path / "refit", "sasrec", validation=0.1, overrides="training.refit=true")
+    assert "refit: was trained on the validation items" in refusal(run, *start, f"--retriever-dir={refit}")
+    otherwise = prepare("--rating-column=rating", "--splitting=global-time", folder="other-split")
+    said = refusal(run, f"--dataset-dir={otherwise}", *files, "--pairs-by=retriever", f"--retriever-dir={retriever}")
+    assert "give a retriever of these data" in said
 
 
 def test_the_seed_decides_the_files(prepare: Prepare, tmp_path: Path) -> None:
@@ -121,8 +160,7 @@ def test_data_without_ratings(prepare: Prepare, tmp_path: Path, caplog: pytest.L
     caplog.set_level("INFO")
     counts = mine(prepare(), tmp_path / "out")
     assert "by ratings: skipped, events has no ratings" in caplog.messages
-    assert counts["has_ratings"] is False
-    assert counts["ratings"]["pairs"] == 0
+    assert counts["ratings"]["pairs"] == counts["ratings"]["ties"] == 0 < counts["ratings"]["unrated"]
     assert {row["origin"] for row in pyarrow.parquet.read_table(tmp_path / "out" / "pairs").to_pylist()} == {"lightfm"}
 
 
@@ -143,7 +181,7 @@ def test_users_who_have_every_item(owners: range, tmp_path: Path) -> None:
     pairs = read_pairs(tmp_path / "out" / "pairs", dataset)
     by_lightfm = set(pairs.users[pairs.origins == "lightfm"].tolist())
     assert by_lightfm.isdisjoint(owners)
-    assert counts["lightfm"]["nothing_unseen"] + counts["lightfm"]["held_out"] >= len(owners)
+    assert counts["lightfm"]["nothing_unseen"] == len(owners)
     auc = counts["lightfm"]["training_auc"]
     if len(owners) == 40:
         assert auc is None

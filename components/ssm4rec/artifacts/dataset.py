@@ -106,6 +106,24 @@ class SequenceDataset:
         found: Flags = place < numpy.repeat(self.train_length, lengths)
         return found
 
+    def training_alone(self) -> "SequenceDataset":
+        """Return the training items alone: the last one of each user who has others is a validation target.
+
+        Whatever is made of it cannot depend on an item that is held out.
+        """
+        last = numpy.where(self.train_length >= 2, self.train_length - 1, numpy.int32(-1))
+        nobody = numpy.zeros_like(last)
+        return replace(
+            self,
+            items=self.items[self.trained()],
+            offsets=numpy.concatenate([[0], self.train_length.cumsum()]),
+            train_length=numpy.where(last > 0, last, self.train_length),
+            validation_position=last,
+            validation_targets=(last > 0).astype(numpy.int32),
+            test_position=nobody - 1,
+            test_targets=nobody,
+        )
+
     def training_counts(self) -> Int64s:
         """Return the number of training interactions of each item, shape (V + 1,); entry 0 (padding) is 0."""
         return numpy.bincount(self.items[self.trained()], minlength=self.item_count + 1)

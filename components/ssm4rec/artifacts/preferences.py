@@ -1,10 +1,10 @@
 """pairs.parquet, the preference pairs that mine_preferences writes and align_llm reads.
 
 A row a pair: ``user`` int32 0..U-1; ``winner`` and ``loser`` int32, items 1..V; ``history_length`` int32, the prompt's
-history is the user's ``items[:history_length]``; ``origin`` string, ``ratings`` or ``lightfm``; ``winner_rating`` and
-``loser_rating`` float32, the user's, null for LightFM's pairs; ``winner_score`` and ``loser_score`` float32, LightFM's,
-null for pairs by ratings. Pairs by ratings come first, each part is in the order of the users. The file's metadata
-carries the data set's name and fingerprint.
+history is the user's ``items[:history_length]``; ``origin`` string, ``ratings``, ``lightfm`` or ``retriever``;
+``winner_rating`` and ``loser_rating`` float32, the user's, null but for pairs by ratings; ``winner_score`` and
+``loser_score`` float32, LightFM's, or the retriever's of the loser alone, else null. Pairs by ratings come before
+LightFM's, each part is in the order of the users. The file's metadata carries the data set's name and fingerprint.
 """
 
 from dataclasses import dataclass, fields
@@ -15,12 +15,13 @@ import numpy
 import pyarrow
 
 from ssm4rec.artifacts.codec import read_table, required, write_table
-from ssm4rec.artifacts.dataset import Flags, Float32s, Int32s, Int64s, SequenceDataset, check_made_of
+from ssm4rec.artifacts.dataset import Float32s, Int32s, SequenceDataset, check_made_of
 from ssm4rec.runtime.errors import InputError
 
 RATINGS: Final = "ratings"
 LIGHTFM: Final = "lightfm"
-ORIGINS: Final = (RATINGS, LIGHTFM)
+RETRIEVER: Final = "retriever"
+ORIGINS: Final = (RATINGS, LIGHTFM, RETRIEVER)
 
 _NUMBERS: Final = ("user", "winner", "loser", "history_length")
 _SCHEMA: Final = pyarrow.schema(
@@ -73,7 +74,7 @@ def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
     """Read pairs.parquet.
 
     Raise InputError if it is missing, damaged or empty, of another data set than ``dataset``, or has a pair that the
-    data set cannot have: of an unknown item, without history, or with a validation or test target in it.
+    data set cannot have: of an unknown item, without history, or won by none of the training items that follow it.
     """
     table = read_table(path, _SCHEMA, "the preference pairs of a data set", "mine_preferences")
     check_made_of(path, table.schema.metadata, dataset, "pairs")
@@ -82,26 +83,18 @@ def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
         raise InputError(f"{path}: users are not always in 0..{dataset.user_count - 1}; run mine_preferences again")
     origins = table.column("origin").to_numpy().astype(str)
     item = numpy.minimum(winner, loser), numpy.maximum(winner, loser)
-    held_out = is_held_out(dataset, user, winner) | is_held_out(dataset, user, loser)
+    # The next one or, by rating, the one after it.
+    last = numpy.maximum(dataset.train_length[user] - 1, 0)
+    next_two = (dataset.items[dataset.offsets[user] + (length + more).clip(0, last)] for more in (0, 1))
+    won = numpy.logical_or(*(winner == following for following in next_two))
     for at_fault, what in (
         ((item[0] < 1) | (item[1] > dataset.item_count), f"an item outside 1..{dataset.item_count}"),
         (winner == loser, "the same item as winner and loser"),
         ((length < 1) | (length >= dataset.train_length[user]), "a history that is empty or not of the training part"),
+        (~won, "a winner that is not one of the next two training items"),
         (~numpy.isin(origins, ORIGINS), f"an origin other than {', '.join(ORIGINS)}"),
-        (held_out, "the user's validation or test target in it"),
     ):
         if at_fault.any():
             raise InputError(f"{path}: row {at_fault.argmax()} has {what}; run mine_preferences again")
     ratings_and_scores = (table.column(name).to_numpy() for name in _SCHEMA.names[5:])
     return Pairs(user, winner, loser, length, origins, *ratings_and_scores)
-
-
-def is_held_out(dataset: SequenceDataset, users: Int64s | Int32s, items: Int32s) -> Flags:
-    """Return for every user and item (n,) whether the item is a validation or test target of that user."""
-    found = numpy.zeros(len(users), dtype=bool)
-    wanted = users.astype(numpy.int64) * (dataset.item_count + 1) + items
-    for split in ("validation", "test"):
-        owners, places = dataset.targets(split)
-        targets = dataset.items[dataset.offsets[owners] + places]
-        found |= numpy.isin(wanted, owners * (dataset.item_count + 1) + targets)
-    return found

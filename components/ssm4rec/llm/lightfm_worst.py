@@ -60,12 +60,12 @@ def training_auc(model: LightFM, matrix: scipy.sparse.csr_matrix, seed: int) -> 
 
 
 def worst_unseen_items(model: LightFM, dataset: SequenceDataset) -> Int32s:
-    """Return the item 1..V that the model scores lowest among those a user never had, shape (U,).
+    """Return the item 1..V that the model scores lowest among those a user did not have in training, shape (U,).
 
-    Everything in a user's sequence counts as had, validation and test items too. 0: the user has had every item.
-    Of equally bad items the one with the lowest number.
+    0: the user has had every item. Of equally bad items the one with the lowest number.
     """
     users, items = model.user_embeddings, model.item_embeddings.T  # (U, D), (D, V)
+    dataset = dataset.training_alone()
     worst = numpy.zeros(dataset.user_count, dtype=numpy.int32)
     block = min(dataset.user_count, max(1, _SCORE_CELLS // dataset.item_count))
     workspace = numpy.empty((block, dataset.item_count), dtype=numpy.float32)

@@ -5,7 +5,7 @@ an answer is the item, and the other candidates of a pair's pool go unused: ever
 history competes, as in fine-tuning and in a retriever's candidates, and so do winner and loser, if they are of it.
 
 A prompt's candidates are winner, loser and uniform negatives, in an order drawn by seed. No negative is an item of the
-user's sequence, so none is the user's validation or test target, and ``read_pairs`` refuses a winner or loser that is.
+user's training items. What is held out is not looked at, not even to leave it out.
 An answer is a letter and the end of text, as LlamaRec trains it. The end is shared by winner and loser: once a
 fine-tuned ranker gives it probability 1, both answers differ by the letter alone.
 """
@@ -69,7 +69,7 @@ def preference_set(
 
     def example(row: int) -> PreferenceExample:
         user = pairs.users[row]
-        sequence = dataset.items[dataset.offsets[user] : dataset.offsets[user + 1]]
+        sequence = dataset.items[dataset.offsets[user] :][: dataset.train_length[user]]
         winner, loser = int(pairs.winners[row]), int(pairs.losers[row])
         # From the pair's own place in the file: a pair has the same prompt, however many others are taken.
         pool = candidate_pool(sequence, winner, loser, settings.negatives, dataset.item_count, (seed, row))
@@ -89,7 +89,7 @@ def candidate_pool(
 ) -> list[int]:
     """Return winner, loser and uniform negatives, none of which is in the user's sequence, in an order of chance.
 
-    ``sequence``: all the user's items, of validation and test too; ``negatives``: fewer if the catalog has no more.
+    ``sequence``: the user's training items; ``negatives``: fewer if the catalog has no more.
     """
     rng = numpy.random.default_rng(tuple(seed))
     taken = numpy.unique([*sequence, winner, loser]).astype(numpy.int64)

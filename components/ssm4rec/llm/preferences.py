@@ -1,14 +1,16 @@
 """Preference pairs for alignment: of two items, which one a user prefers after a history (the paper's section 3.5.2).
 
-Two parts, each with at most one pair per user:
+Three parts, each with at most one pair per user; the first two are the paper's:
 
 - ``ratings``, "created from the last 2 items from the user history, where the winner is the item with the higher
   rating and the loser the opposite": the last two items of the training history, after the items before them.
 - ``lightfm``, "took the last user's movie as the winner and the worst recommendation of LightFM as the loser": the
-  last training item against the item that a LightFM model scores lowest of those the user never had.
+  last training item against the item that a LightFM model scores lowest of those the user did not have in training.
+- ``retriever``, ours: the last training item against a hard negative, one of the retriever's best candidates after the
+  items before it that the user did not have in training.
 
-Only training items win or lose by rating, LightFM's losers are never had, and a pair is dropped if one of its items
-returns as the user's validation or test target: no pair reveals what an evaluation asks for.
+Pairs are of training items alone. What is held out decides nothing, not even what is left out: losers that are never
+a target would tell which item is one. So a loser may be the user's validation or test target, as in use.
 
 Shapes: U users, n pairs.
 """
@@ -18,7 +20,9 @@ from collections.abc import Callable
 import numpy
 
 from ssm4rec.artifacts.dataset import Flags, Float32s, Int32s, Int64s, SequenceDataset
-from ssm4rec.artifacts.preferences import LIGHTFM, RATINGS, Pairs, is_held_out
+from ssm4rec.artifacts.names import CANDIDATES_PER_USER
+from ssm4rec.artifacts.preferences import LIGHTFM, RATINGS, RETRIEVER, Pairs
+from ssm4rec.artifacts.ranks import FullRanking
 
 Scorer = Callable[[Int64s, Int32s], Float32s]
 """From users (n,) and items 1..V (n,) to a recommender's scores of each user's item (n,)."""
@@ -32,8 +36,7 @@ def rating_pairs(dataset: SequenceDataset, ratings: Float32s) -> tuple[Pairs, di
     Returns:
         The pairs, and counts in which every user is counted once: ``pairs``; ``users_too_short``, fewer than three
         training items, so that no history is left before the last two; ``unrated``, a rating of these is missing;
-        ``ties``, they are rated the same, or are the same item; ``held_out``, one of them returns as the user's
-        validation or test target.
+        ``ties``, they are rated the same, or are the same item.
     """
     users = numpy.flatnonzero(dataset.train_length >= 3)
     later = dataset.offsets[users] + dataset.train_length[users] - 1
@@ -43,8 +46,7 @@ def rating_pairs(dataset: SequenceDataset, ratings: Float32s) -> tuple[Pairs, di
 
     rated = ~numpy.isnan(ratings[won] + ratings[lost])
     differ = (ratings[won] != ratings[lost]) & (winners != losers)
-    held_out = is_held_out(dataset, users, winners) | is_held_out(dataset, users, losers)
-    kept = rated & differ & ~held_out
+    kept = rated & differ
     unscored = numpy.full(numpy.count_nonzero(kept), numpy.nan, dtype=numpy.float32)
     pairs = Pairs(
         users=users[kept].astype(numpy.int32),
@@ -62,7 +64,6 @@ def rating_pairs(dataset: SequenceDataset, ratings: Float32s) -> tuple[Pairs, di
         "users_too_short": dataset.user_count - len(users),
         "unrated": _count(~rated),
         "ties": _count(rated & ~differ),
-        "held_out": _count(rated & differ & held_out),
     }
 
 
@@ -73,14 +74,13 @@ def lightfm_pairs(dataset: SequenceDataset, worst_items: Int32s, score: Scorer) 
 
     Returns:
         The pairs, and counts in which every user is counted once: ``pairs``; ``users_too_short``, fewer than two
-        training items, so that no history is left before the last one; ``held_out``, the winner returns as the user's
-        validation or test target; ``nothing_unseen``, the user has had every item. ``distinct_losers`` are items.
+        training items, so that no history is left before the last one; ``nothing_unseen``, the user has had every item.
+        ``distinct_losers`` are items.
     """
     users = numpy.flatnonzero(dataset.train_length >= 2)
     winners = dataset.items[dataset.offsets[users] + dataset.train_length[users] - 1]
     losers = worst_items[users]
-    held_out = is_held_out(dataset, users, winners)
-    kept = ~held_out & (losers > 0)
+    kept = losers > 0
     unrated = numpy.full(numpy.count_nonzero(kept), numpy.nan, dtype=numpy.float32)
     pairs = Pairs(
         users=users[kept].astype(numpy.int32),
@@ -96,8 +96,42 @@ def lightfm_pairs(dataset: SequenceDataset, worst_items: Int32s, score: Scorer) 
     return pairs, {
         "pairs": len(pairs),
         "users_too_short": dataset.user_count - len(users),
-        "held_out": _count(held_out),
-        "nothing_unseen": _count(~held_out & (losers == 0)),
+        "nothing_unseen": _count(~kept),
+        "distinct_losers": len(numpy.unique(pairs.losers)),
+    }
+
+
+def retriever_pairs(dataset: SequenceDataset, ranking: FullRanking, seed: int) -> tuple[Pairs, dict[str, int]]:
+    """Return the pairs of each user's last training item and a hard negative, by user, and what became of the users.
+
+    ``ranking``: of ``dataset.training_alone()``, with a retriever's candidates before each user's last training item,
+    one more than are drawn from. A loser is drawn by ``seed`` from the best 20 of them without that item.
+
+    Returns:
+        The pairs, and the counts of :func:`lightfm_pairs`.
+    """
+    rng = numpy.random.default_rng([seed, 0x48415244])
+    unseen = numpy.isfinite(ranking.candidate_scores) & (ranking.candidates != ranking.targets[:, None])
+    unseen &= unseen.cumsum(axis=1) <= CANDIDATES_PER_USER
+    kept = unseen.any(axis=1)
+    rows = numpy.flatnonzero(kept)
+    places = numpy.array([rng.choice(numpy.flatnonzero(unseen[row])) for row in rows], numpy.int64)
+    unknown = numpy.full(len(rows), numpy.nan, dtype=numpy.float32)
+    pairs = Pairs(
+        users=ranking.users[rows].astype(numpy.int32),
+        winners=ranking.targets[rows].astype(numpy.int32),
+        losers=ranking.candidates[rows, places].astype(numpy.int32),
+        history_lengths=ranking.history_lengths[rows].astype(numpy.int32),
+        origins=numpy.full(len(rows), RETRIEVER),
+        winner_ratings=unknown,
+        loser_ratings=unknown,
+        winner_scores=unknown,
+        loser_scores=ranking.candidate_scores[rows, places],
+    )
+    return pairs, {
+        "pairs": len(pairs),
+        "users_too_short": dataset.user_count - len(ranking.users),
+        "nothing_unseen": _count(~kept),
         "distinct_losers": len(numpy.unique(pairs.losers)),
     }
 

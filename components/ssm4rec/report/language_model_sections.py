@@ -54,6 +54,7 @@ _RANKER: Final[Columns] = {
 _ALIGNMENT: Final[Columns] = {
     **_RANKER,
     "Pairs": lambda one: _number(one, "pairs"),
+    "Pairs by": lambda one: _number(one, "pairs_by"),
     "Held out": lambda one: _number(one, "held_out"),
     "Steps": lambda one: _number(one, "steps"),
     "Accuracy, before": lambda one: _number(one, "accuracy_before"),

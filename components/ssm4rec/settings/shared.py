@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.artifacts.names import DEVICES, KERNELS, PRECISIONS, PROFILES
+from ssm4rec.artifacts.names import DEVICES, KERNELS, PAIRS_BY, PRECISIONS, PROFILES
 from ssm4rec.artifacts.ranker import RANKER_KINDS
 from ssm4rec.settings.command_line import label, one_of, seed, seeds, whole_number
 from ssm4rec.settings.flags import ExecutorInput, Flag, Read
@@ -47,6 +47,15 @@ Ranker = Annotated[
         "kind of ranker: letters (LlamaRec: it answers with a candidate's letter), items (a model whose tokens are "
         "items), or auto: as an override ranker= says, else the profile's",
         one_of(("auto", *RANKER_KINDS)),
+    ),
+]
+
+PairsBy = Annotated[
+    str,
+    Flag(
+        "what makes the preference pairs: paper (ratings, and LightFM's worst items) or retriever (the last training "
+        "item against one of the retriever's best that the user did not have)",
+        one_of(PAIRS_BY),
     ),
 ]
 

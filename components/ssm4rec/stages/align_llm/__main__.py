@@ -78,7 +78,8 @@ def run(options: Settings) -> None:
             "held_out": float(len(examples.held_out)),
         }
         optimizer = optimizer_name(settings.steps, device)
-        went = {"steps": alignment.last.step, "optimizer": optimizer, "seconds": alignment.seconds}
+        origins = ", ".join(dict.fromkeys(pairs.origins.tolist()))
+        went = {"pairs_by": origins, "steps": alignment.last.step, "optimizer": optimizer, "seconds": alignment.seconds}
         facts = replace(
             tuned,
             stage=_STAGE,

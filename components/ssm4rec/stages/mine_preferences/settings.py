@@ -5,16 +5,20 @@ from pathlib import Path
 from typing import Annotated
 
 from ssm4rec.settings.command_line import whole_number
-from ssm4rec.settings.flags import Flag, StageSettings, Written
+from ssm4rec.settings.flags import Flag, Read, StageSettings, Written
 from ssm4rec.settings.outputs import output_file
-from ssm4rec.settings.shared import DatasetDir, FromKFP, Seed
+from ssm4rec.settings.shared import DatasetDir, FromKFP, PairsBy, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(StageSettings):
-    """Make preference pairs: the last two training items by rating, and the last one against LightFM's worst."""
+    """Make preference pairs of training items: by rating, against LightFM's worst, or against the retriever's best."""
 
     dataset_dir: DatasetDir
+    retriever_dir: Annotated[
+        Path | None, Read("Model", "model folder of the retriever, for --pairs-by retriever", optional=True)
+    ] = None
+    pairs_by: PairsBy = "paper"
     seed: Seed = 0
     epochs: Annotated[int, Flag("LightFM's passes over the training interactions", whole_number(1))] = 20
     components: Annotated[int, Flag("width of LightFM's embeddings", whole_number(1, 1024))] = 32

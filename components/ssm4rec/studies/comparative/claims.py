@@ -8,7 +8,7 @@ from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER
 from ssm4rec.data.data_sets import is_published
 from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.document import Section
-from ssm4rec.report.language_models import alignment_over_seeds
+from ssm4rec.report.language_models import RankerRun, alignment_over_seeds
 from ssm4rec.report.markdown import bullets, escape, listed, plural, population
 from ssm4rec.report.paper import PAPER, SOURCE, PaperTable
 from ssm4rec.studies.comparative.study import Study
@@ -104,14 +104,24 @@ def _orpo_helps(study: Study) -> str:
         found = run.difference(ALIGNED, FINETUNED, RETRIEVER_ORDER, "ndcg")
         verdict = found.verdict("yes", "no, it is significantly worse")
         shown = ", candidates in the retriever's order" if run.letters else ""
-        words.append(f"{escape(run.name)}: {verdict}, NDCG@10 {found.stated()} over {plural(found.n, 'user')}{shown}")
+        words.append(
+            f"{escape(run.name)}{_pairs_by(run)}: {verdict}, NDCG@10 {found.stated()} over {plural(found.n, 'user')}"
+            f"{shown}"
+        )
     for runs in study.language_models.aligned_by_seed():
         over_users, over_seeds = alignment_over_seeds(runs)
-        verdict = over_users.verdict("yes", "no, it is significantly worse")
+        # Both must say so: by users alone it is said of these trainings, by seeds alone of these users.
+        less_sure = min(over_users, over_seeds, key=lambda found: (abs(found.sign), -(found.mde or 0)))
+        verdict = less_sure.verdict("yes", "no, it is significantly worse")
         words.append(
-            f"{len(runs)} seeds together: {verdict}, NDCG@10 {over_users.stated()} over {plural(over_users.n, 'user')}"
-            f", {over_seeds.stated()} over the seeds"
+            f"{len(runs)} seeds together, each fine-tuned and aligned: {verdict}, NDCG@10 {over_users.stated()} over "
+            f"{plural(over_users.n, 'user')}, {over_seeds.stated()} over the seeds"
         )
     return (
         f"{'; '.join(words)}. See the notes on how little was trained." if words else "Not judged: no aligned ranker."
     )
+
+
+def _pairs_by(run: RankerRun) -> str:
+    made_by = run.aligned.training.get("pairs_by") if run.aligned else None
+    return f", pairs by {escape(made_by)}" if made_by else ""

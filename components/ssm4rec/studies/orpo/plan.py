@@ -6,14 +6,17 @@ from typing import Annotated, ClassVar
 from ssm4rec.artifacts.names import DEFAULT_LANGUAGE_MODEL
 from ssm4rec.settings.command_line import texts
 from ssm4rec.settings.flags import Flag
-from ssm4rec.settings.shared import Ranker
+from ssm4rec.settings.shared import PairsBy, Ranker
 from ssm4rec.studies.comparative import plan as comparative
 from ssm4rec.studies.settings import LanguageModelStudy, Lists, PlannedSeeds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(LanguageModelStudy):
-    """Fine-tune and align language models of several sizes on one retriever's candidates; items need titles."""
+    """Fine-tune and align language models of several sizes on one retriever's candidates; items need titles.
+
+    A seed is that of a fine-tuning and of its alignment: several seeds are as many rankers, each aligned once.
+    """
 
     PACKAGE: ClassVar[str] = "orpo_study"
     SUMMARY: ClassVar[str] = "table"
@@ -22,6 +25,7 @@ class Settings(LanguageModelStudy):
         tuple[str, ...], Flag("sources to fine-tune and align, separated by commas", texts, planned=True)
     ] = (DEFAULT_LANGUAGE_MODEL,)
     ranker: Ranker = "auto"
+    pairs_by: PairsBy = "paper"
     seeds: PlannedSeeds = (0,)
     llm_overrides: Annotated[str, Flag("changes to the rankers' recipe, such as finetune.prompts=500")] = ""
 
