@@ -17,6 +17,7 @@ def test_every_profile_makes_sense(profile: str) -> None:
     assert recipe.finetune.steps.warmup < steps
     assert recipe.finetune.negatives + 1 == recipe.align.negatives + 2 == 20
     assert recipe.align.prompt == recipe.finetune.prompt
+    assert 0 < recipe.validation_users <= 1000
 
 
 def test_the_published_settings() -> None:

@@ -13,8 +13,10 @@ from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import write_pairs
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import RankingSummary, read_rankings
+from ssm4rec.artifacts.ranks import read_candidates
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.llm.blending import WEIGHTS
+from ssm4rec.llm.candidates import ranking_task
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.align_llm import __main__ as aligning
@@ -70,6 +72,7 @@ def test_an_adapter_and_its_learning_curve(circle, adapter, language_model):
     assert facts["source"] == str(language_model("llama"))
     assert (facts["stage"], facts["retriever"], facts["profile"]) == ("finetune_llm", "sasrec", "smoke")
     assert facts["recipe"]["finetune"]["lora"]["rank"] == 2
+    assert facts["training"]["validation_users"] == facts["recipe"]["finetune"]["validation_users"] == 4
     curve = read_curve(circle / "tuned" / "curve.parquet", "finetune_llm")
     assert curve.series.keys() >= {(TRAIN, "loss"), (TRAIN, "learning_rate"), (VALIDATION, "ndcg_10")}
     assert max(curve.values("seen")) == facts["training"]["prompts"] == 8
@@ -147,6 +150,8 @@ def test_a_ranker_of_items_is_trained_aligned_and_ranked_with(circle, language_m
     assert (facts.ranker, facts.stage, facts.source) == ("items", "finetune_llm", str(llama))
     assert facts.retriever_weight in WEIGHTS
     assert facts.training["validation_ndcg_10"] > 0.7
+    candidates = read_candidates(circle / "validation.parquet", dataset)
+    assert facts.training["validation_users"] == ranking_task(dataset, candidates, "validation", 0, 0).found
     curve = read_curve(tmp_path / "curve.parquet", "finetune_llm")
     assert max(curve.values("seen")) == facts.training["prompts"]
     (ranker / "ranker.json").write_text((ranker / "ranker.json").read_text().replace(str(llama), str(nothing)))

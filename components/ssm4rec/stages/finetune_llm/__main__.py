@@ -76,6 +76,7 @@ def run(options: Settings) -> None:
             scores = answer_logits(work.ranker.model, asked.users, asked.answers, lambda _: None)
         numbers = {
             "validation_ndcg_10": tuned.best.measured["ndcg_10"],
+            "validation_users": len(validation.users),
             "best_prompts": work.seen(tuned.best.step),
             "prompts": work.seen(tuned.last.step),
             "seconds": round(time.monotonic() - started, 1),
