@@ -49,6 +49,7 @@ BY_HAND = {
     "choose-settings": {"--curves"},
     "compare-models": {"--ranks", "--candidates"},
     "finetune-llm": {"--retriever-dir"},
+    "mine-preferences": {"--retriever-dir"},
     "measure-latency": {"--models"},
     "register-champion": {"--models"},
 }  # fmt: skip
