@@ -56,6 +56,40 @@ $(foreach target,bench $(BENCHES) bench-peers,$(eval KNOWN_$(target) := BENCH))
 # Of every target: with what, from where and into which folders it installs.
 KNOWN := PYTHON TORCH_INDEX VENV TOOLS
 known = $(sort $(FLAGS_$1) $(KNOWN_$1) $(KNOWN))
+# Those that compiled/help does not describe, and what they mean, for `make help FOR=target`.
+described = $(if $(wildcard pipelines/compiled/help/$1.txt),,$(FLAGS_$1)) $(sort $(KNOWN_$1)) $(filter-out $(FLAGS_$1),$(KNOWN))
+MEANS_PYTHON := Python that .venv is made with, 3.11 to 3.13
+MEANS_TORCH_INDEX := package index with CPU builds of torch
+MEANS_VENV := folder of the virtual environment (.venv)
+MEANS_TOOLS := folder of the environment that renders manifests (.tools)
+MEANS_REGISTRY := registry that the images are in
+MEANS_ACCELERATOR := what trains: cuda or cpu (cuda)
+MEANS_VOLUME := claim of the volume that tasks mount
+MEANS_AT_ONCE := trainings that run at a time (8)
+MEANS_FOR := target whose variables are shown
+MEANS_ONLY := roles to build: cpu, train, llm (all)
+MEANS_BASE_IMAGE := what the CPU image stands on (a slim Python)
+MEANS_NETWORK := of the build: host, where the engine has no other
+MEANS_BUILD_ARG := a further NAME=VALUE for docker build
+MEANS_PUSH := 1: push the images when all are built
+MEANS_images_SOURCE := address of the repository, for the label of the images
+MEANS_PORT := port of the pages of MLflow (5000)
+MEANS_DEVICE := cuda, or cpu: a rehearsal in small (cuda)
+MEANS_MINUTES := that each part has (9)
+MEANS_PARTS := some of the parts, separated by commas (all)
+MEANS_gpu-proof_OUT := folder; the same one resumes (runs/gpu-proof)
+MEANS_gpu-proof_SOURCE := archive of MovieLens-1M; empty: generated events of its size
+MEANS_OVERLAY := kind, a100, kind-login or a100-login (kind)
+MEANS_RUN := id of the run, from make submit or make status
+MEANS_NAMESPACE := namespace that the pods of the run are in (kubeflow)
+MEANS_ENDPOINT := KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT
+MEANS_BUCKET := bucket of the artifacts of KFP (mlpipeline)
+MEANS_report_OUT := file that receives the report (report.html)
+MEANS_TESTS := words for pytest: files, -k expression (all tests)
+MEANS_CASES := cases in all (5000)
+MEANS_SEED := decides which cases (0)
+MEANS_WRITE := 1: renew manifests/rendered, too
+MEANS_BENCH := words for the benchmark; --help lists them
 
 given = $(foreach name,$1,$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 flags = $(foreach name,$(call given,$(FLAGS_$1) $(OLD_FLAGS_$1)),--$(shell echo $(name) | tr A-Z_ a-z-)=$(call quoted,$(name)))
@@ -64,25 +98,33 @@ split = set -f; words=$(if $(call given,$1),$(call quoted,$1));
 yes = $(if $(call given,$1),$(filter 1 yes true,$(value $1)))
 SETTINGS = $(foreach name,$(call given,$(COMPILED_FOR)),SSM4REC_$(name)=$(call quoted,$(name)))
 
-# A study that make starts ends with it, even if make is killed (ssm4rec/runtime/signals.py).
-AS_CHILD := SSM4REC_PARENT=$$PPID exec
+# A study that make starts ends with it, even if make is killed (ssm4rec/runtime/signals.py), and its report says which
+# target it was.
+AS_CHILD = SSM4REC_TARGET=$@ SSM4REC_PARENT=$$PPID exec
 
 ##@ Use
 
 .PHONY: help
-help: ## List the targets
+help: ## List the targets, or the variables of one (FOR=)
+ifeq ($(filter command,$(firstword $(origin FOR))),)
 	@awk 'BEGIN {FS = ":.*## "; print "ssm4rec: make TARGET [NAME=value ...]"} \
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run DATASET=ml-1m SOURCE=file:///data/ml-1m.zip MODELS=sasrec,2mamba4rec SEEDS=0,1,2 PROFILE=quick OUT=folder"
-	@echo "  make run DATASET=events SOURCE=events.parquet      every flag: $(BIN)/python -m pipelines.run --help"
-	@echo "  make help FOR=run                                  the variables of a target"
+	@echo "  make run DATASET=events SOURCE=events.parquet"
+	@echo "  make help FOR=run                                  what each variable of a target means"
 	@echo
 	@echo "  DATASET  $(CHOICES_DATASET)"
 	@echo "  MODELS   $(CHOICES_MODELS)"
 	@echo "  PROFILE  $(CHOICES_PROFILE)"
-	@$(foreach target,$(if $(call given,FOR),$(value FOR)),echo; echo "  make $(target):" $(addsuffix =,$(call known,$(target)));)
+else
+	@echo "  make $(value FOR) NAME=value ..."; echo
+	@cat pipelines/compiled/help/$(value FOR).txt 2>/dev/null || printf '  %-24s %s\n' variable meaning
+	@echo
+	@$(foreach name,$(call described,$(value FOR)),printf '  %-24s %s\n' $(name) \
+		'$(or $(MEANS_$(value FOR)_$(name)),$(MEANS_$(name)))';)
+endif
 
 .PHONY: run
 run: $(INSTALLED) ## Run the study on this machine: data, trainings, evaluation, report (DATASET=, MODELS=, OUT=, RUNNER=, ...)

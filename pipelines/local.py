@@ -15,6 +15,7 @@ import errno
 import functools
 import logging
 import os
+import re
 import signal
 import threading
 import warnings
@@ -139,7 +140,9 @@ class LocalStudy:
         return Status.SUCCESS
 
     def _run(self, process: StageProcess, image: str) -> int:
-        task = start_task(process.label, self.tracking)
+        # Each run writes its outputs elsewhere; a command is the same if nothing else differs.
+        command = re.sub(rf"{re.escape(str(self.folder))}/artifacts/[^/]+/", "", " ".join(process.command))
+        task = start_task(process.label, self.tracking, command)
         status = 128 + signal.SIGTERM
         try:
             process.log.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NoReturn
 
@@ -30,7 +30,7 @@ from pipelines.versions import add_versions
 from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.locations import local_path, split_addresses
 from ssm4rec.runtime.addresses import public_text
-from ssm4rec.runtime.compile_variables import check_compile_variables
+from ssm4rec.runtime.compile_variables import COMPILE_VARIABLES, check_compile_variables
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import MARKER, STUDY, held_by_this_process, read_json, write_json
 from ssm4rec.runtime.images import COMMAND_VARIABLE
@@ -39,9 +39,10 @@ from ssm4rec.settings.command_line import one_of, run_stage
 from ssm4rec.settings.flags import Flag
 from ssm4rec.settings.outputs import study_folder
 from ssm4rec.studies.settings import StudySettings
-from ssm4rec.tracking import Tracker, finished, page_address, start_study
+from ssm4rec.tracking import Tracker, finished, free_port, page_address, start_study
 
 RUNS = Path("runs")
+_TARGET = "SSM4REC_TARGET"
 _LOCAL_STORE = f"sqlite:///{(RUNS / 'mlflow.db').absolute()}"
 
 
@@ -60,11 +61,16 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study to run: its settings, the compiled pipeline that fits them, and its arguments."""
+    """A study to run: its settings, the compiled pipeline that fits them, and its arguments.
+
+    ``begun`` and ``finished``: whether the last run in its folder was of the same study and code, and came to its end.
+    """
 
     settings: StudySettings
     pipeline: str
     arguments: dict[str, Any]
+    begun: bool = False
+    finished: bool = False
 
 
 def build_parser(study: str = DEFAULT) -> StudyParser:
@@ -96,6 +102,7 @@ def run(told: tuple[StudySettings, RunSettings]) -> None:
     add_versions(arguments, progress.say)
     question = json.dumps([HostProcesses().code_version(), plan.pipeline, options.runner, arguments])
     now = hashlib.sha256(question.encode()).hexdigest()
+    plan = replace(plan, begun=_marked(path, "asked") == now, finished=checked == now)
     if checked and checked != now:  # for the same, torch need not be loaded
         check_study(pipeline, arguments, here=here)
     with held_by_this_process(
@@ -103,7 +110,7 @@ def run(told: tuple[StudySettings, RunSettings]) -> None:
         f"{_marked(path, 'process') or 'another process'} runs a study there; wait for it, or choose another --out",
     ):
         # At once: the next process that wants the folder reads in it which one has it.
-        marker = {"stage": STUDY, "process": f"process {os.getpid()}"}
+        marker = {"stage": STUDY, "process": f"process {os.getpid()}", "asked": now}
         write_json(path / MARKER, marker)
         _execute(plan, options, path, stamp, progress)
         write_json(path / MARKER, {**marker, "checked": now})
@@ -115,6 +122,14 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
     arguments["checkpoint_dir"] = arguments["checkpoint_dir"] or str(path / "checkpoints")
     runner = _runner(options.runner, path, arguments, say)
     folder = StudyFolder(path, options.artifacts, say)
+    compiled = COMPILED / f"{plan.pipeline}.yaml"
+    spec = read_spec(compiled)
+    limits = _thread_limits(side_by_side(spec, arguments))
+    study = LocalStudy(path, runner, {}, limits, progress, folder.receive, folder.find)
+    progress.and_more = any(not loop.parameter for loop in loops(spec).values())
+    stages = sum(1 for _ in stage_commands(compiled, arguments))
+    _say_what_is_kept(study, stages if plan.begun else 0)
+    progress.tasks = max(1, stages - study.finished_before())
     if not os.environ.get("MLFLOW_TRACKING_URI") and options.runner == "process":
         RUNS.mkdir(exist_ok=True)
         os.environ["MLFLOW_TRACKING_URI"] = _LOCAL_STORE
@@ -124,15 +139,10 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
         name=f"{data} {profile} {stamp}",
         tags={"stage": "study", "study": plan.settings.PACKAGE, "dataset": data, "profile": profile},
         folder=str(path),
+        again=plan.finished,
     )
     with finished(tracker):
-        compiled = COMPILED / f"{plan.pipeline}.yaml"
-        spec = read_spec(compiled)
-        limits = _thread_limits(side_by_side(spec, arguments))
-        study = LocalStudy(path, runner, tracking, limits, progress, folder.receive, folder.find)
-        _say_what_is_kept(study)
-        progress.and_more = any(not loop.parameter for loop in loops(spec).values())
-        progress.tasks = max(1, sum(1 for _ in stage_commands(compiled, arguments)) - study.finished_before())
+        study.tracking.update(tracking)
         _track_arguments(tracker, arguments)
         try:
             succeeded = study.run(compiled_package(plan.pipeline, path / "pipeline"), arguments)
@@ -151,8 +161,9 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
         if uri.startswith("http"):
             shown = page_address(shown, tracking["MLFLOW_EXPERIMENT_ID"])
         elif uri == _LOCAL_STORE:
-            page = page_address("http://127.0.0.1:5000", tracking["MLFLOW_EXPERIMENT_ID"])
-            shown = f"{page} (after make mlflow)"
+            port = free_port()
+            page = page_address(f"http://127.0.0.1:{port}", tracking["MLFLOW_EXPERIMENT_ID"])
+            shown = f"make mlflow PORT={port} shows {page}"
         # ``say`` would cut the address at its query, as what may hold a secret.
         print(f"MLflow   {shown}", flush=True)
     folder.store_all()
@@ -168,9 +179,12 @@ def _marked(folder: Path, name: str) -> str:
         return ""
 
 
-def _say_what_is_kept(study: LocalStudy) -> None:
+def _say_what_is_kept(study: LocalStudy, stages: int) -> None:
+    """Say what is taken over of earlier runs: of so many ``stages``, 0 if those were about other arguments."""
     if study.cache.exists():
-        study.progress.say(f"resuming in {study.folder}: its finished stages are not repeated")
+        done, more = study.finished_before(), "+" if study.progress.and_more else ""
+        taken = f"{min(done, stages)} of {stages}{more} stages done earlier" if stages else "its finished stages"
+        study.progress.say(f"resuming in {study.folder}: {taken}, not repeated")
     elif study.cache.parent.exists():
         study.progress.say(
             f"the code has changed since the last run in {study.folder}: its finished stages are run again; finished "
@@ -228,10 +242,23 @@ def _reason(process: StageProcess) -> str:
     return lines[-1] if lines else "it printed nothing"
 
 
+def _command(target: str, arguments: list[str]) -> list[str]:
+    """Return what a person typed: make's ``target``, if it was make that was called, else this program.
+
+    >>> _command("run", ["--k-core=5", "--overrides=model.d_model=64"])
+    ['make', 'run', 'K_CORE=5', 'OVERRIDES=model.d_model=64']
+    """
+    if not target:
+        return ["python", "-m", "pipelines.run", *arguments]
+    split = [argument.removeprefix("--").partition("=") for argument in arguments if argument.startswith("--")]
+    chosen = [f"{one.name.removeprefix('SSM4REC_')}={one.given}" for one in COMPILE_VARIABLES if one.name in os.environ]
+    return ["make", target, *(f"{name.replace('-', '_').upper()}={value}" for name, _, value in split), *chosen]
+
+
 def main() -> None:
     """Run from the command line: the study's name, then its flags."""
     study, arguments = named_study(sys.argv[1:])
-    os.environ[COMMAND_VARIABLE] = public_text(shlex.join(["python", "-m", "pipelines.run", *sys.argv[1:]]))
+    os.environ[COMMAND_VARIABLE] = public_text(shlex.join(_command(os.environ.pop(_TARGET, ""), sys.argv[1:])))
     run_stage(build_parser(study), run, arguments)
 
 

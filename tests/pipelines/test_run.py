@@ -111,8 +111,9 @@ def test_whole_study(
     assert of_best == trained["training"]["validation_ndcg@10"]
     study_page = f"#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/artifacts"
     assert study_page in champion.description
-    page = page_address("http://127.0.0.1:5000", parent.info.experiment_id)
-    assert done.stdout.splitlines()[-1] == f"MLflow   {page} (after make mlflow)"
+    told = re.fullmatch(r"MLflow   make mlflow PORT=(\d+) shows (.*)", done.stdout.splitlines()[-1])
+    assert told
+    assert told[2] == page_address(f"http://127.0.0.1:{told[1]}", parent.info.experiment_id)
     assert not any(parameters_that_kfp_logs(tmp_path).values())
     assert parent.data.metrics["global-time/sasrec/masked/ndcg_at_10"] == later.data.metrics["masked/ndcg_at_10"]
 

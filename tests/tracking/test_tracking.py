@@ -79,7 +79,14 @@ def test_tasks_nest_in_the_study_and_keep_everything(
     assert run.data.tags["mlflow.parentRunId"] == variables["MLFLOW_PARENT_RUN_ID"]
     assert (run.data.tags["version"], run.data.tags["commit"]) == (__version__, revision())
     view = store.get_experiment(run.info.experiment_id).tags["mlflow.sharedViewState.ssm4rec"]
-    assert json.loads(view)["searchFilter"] == "tags.stage = 'evaluate' and tags.split = 'test'"
+    shown = json.loads(view)
+    assert shown["searchFilter"] == "tags.stage = 'evaluate' and tags.split = 'test'"
+    assert set(shown["selectedColumns"]) <= set(shown["columnOrder"]) == set(shown["columnWidths"])
+    at_once = shown["columnOrder"][: shown["columnOrder"].index("metrics.`unmasked/hit_at_10`") + 1]
+    assert at_once[0] == "attributes.`Run Name`"
+    assert at_once[2:5] == [f"params.`{name}`" for name in ("model", "dataset", "seed")]
+    # Of 1280 pixels MLflow's own bars and the column of check boxes leave about 950.
+    assert sum(shown["columnWidths"][name] for name in at_once) < 700
     history = store.get_metric_history(run.info.run_id, "ndcg_at_10")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
     assert run.inputs.dataset_inputs[0].dataset.name == "toy"
@@ -388,3 +395,66 @@ def test_a_killed_stage_is_said_to_be_and_a_finished_one_stays_so(
     assert {run.info.run_name: run.info.status for run in runs(store)} == {
         "study": "KILLED", "killed": "KILLED", "done": "FINISHED",
     }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_what_is_resumed_goes_on_in_its_run_and_a_finished_study_is_left_as_it_was(
+    store: MlflowClient, tmp_path: Path
+) -> None:
+    tags, command = {"stage": "study", "dataset": "toy's"}, f"train --model-dir {tmp_path}/model"
+    study, variables = start_study("first", tags, str(tmp_path))
+    task = start_task("train sasrec", variables, command)
+    with pytest.raises(KeyboardInterrupt), finished(study):
+        raise KeyboardInterrupt
+    resumed, again = start_study("second", tags, str(tmp_path))
+    assert again["MLFLOW_PARENT_RUN_ID"] == variables["MLFLOW_PARENT_RUN_ID"]
+    assert start_task("train sasrec", again, command)["MLFLOW_RUN_ID"] == task["MLFLOW_RUN_ID"]
+    other = start_task("train sasrec", again, f"{command} --seed 1")
+    for one in (task, other):
+        end_task(one, "FINISHED")
+    assert {run.info.status for run in runs(store)} == {"FINISHED", "RUNNING"}
+    resumed.finish("FINISHED")
+    before = [run.to_dictionary() for run in runs(store)]
+    assert len(before) == 3
+    tracker, variables = start_study("third", tags, str(tmp_path), again=True)
+    tracker.metrics({"ndcg@10": 1.0})
+    tracker.finish("FINISHED")
+    assert [run.to_dictionary() for run in runs(store)] == before
+    assert variables["MLFLOW_PARENT_RUN_ID"] == again["MLFLOW_PARENT_RUN_ID"]
+    _, elsewhere = start_study("elsewhere", tags, str(tmp_path / "other"))
+    assert elsewhere["MLFLOW_PARENT_RUN_ID"] != again["MLFLOW_PARENT_RUN_ID"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_stage_that_opens_its_run_itself_resumes_it_by_its_key(
+    store: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As it does where MLflow did not answer when the study asked for the run."""
+    _, variables = start_study("study", {"stage": "study"}, str(tmp_path))
+    for name, value in {**variables, "SSM4REC_RESUME_KEY": "k" * 32}.items():
+        monkeypatch.setenv(name, value)
+    for _ in range(2):
+        with tracked_task("train", {}):
+            pass
+    assert sorted(run.info.run_name for run in runs(store)) == ["study", "train"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("seconds", [3.5, 5.5])
+def test_a_run_that_is_being_opened_when_a_signal_comes_is_killed_and_the_only_one(
+    store: MlflowClient, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """The lock of the store goes before the wait for the end is over (4 s after 1), and after it."""
+    runs(store)  # the experiment is there, MLflow is loaded
+    monkeypatch.setenv("SSM4REC_TRACKING_SECONDS", "4")
+    monkeypatch.setattr("ssm4rec.tracking.delivery.CALL_SECONDS", 0.2)
+    thread = locked(store_folder(store) / "mlflow.db", seconds)
+    with pytest.raises(KeyboardInterrupt), tracked_task("train", {}):
+        raise KeyboardInterrupt
+    thread.join()
+    deadline = time.monotonic() + 20
+    while not (found := runs(store)) or {run.info.status for run in found} != {"KILLED"}:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+    time.sleep(1.0)
+    assert [run.info.status for run in runs(store)] == ["KILLED"]

@@ -12,6 +12,7 @@ kept as a file.
 
 from ssm4rec.tracking.experiment import page_address
 from ssm4rec.tracking.names import RECIPE
+from ssm4rec.tracking.ports import free_port
 from ssm4rec.tracking.registration import Registration
 from ssm4rec.tracking.runs import end_task, finished, start_study, start_task, tracked_task
 from ssm4rec.tracking.tracker import Tracker
@@ -22,6 +23,7 @@ __all__ = [
     "Tracker",
     "end_task",
     "finished",
+    "free_port",
     "page_address",
     "start_study",
     "start_task",

@@ -6,7 +6,6 @@ It is made first: a server that is ended while it makes a store leaves half of i
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.signals import ending_children
 from ssm4rec.settings.command_line import StageParser, run_stage, whole_number
 from ssm4rec.tracking.experiment import ARTIFACTS, SQLITE, experiment_name, keep_view, page_address
+from ssm4rec.tracking.ports import free_port, taken
 from ssm4rec.tracking.store import store_client
 
 
@@ -59,14 +59,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _refuse_taken(port: int) -> None:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise InputError(
-                f"--port {port}: {error.strerror}; choose another, such as {port + 1} (make mlflow PORT={port + 1})"
-            ) from None
+    if problem := taken(port):
+        other = free_port(port + 1)
+        raise InputError(f"--port {port}: {problem}; choose another, such as {other} (make mlflow PORT={other})")
 
 
 def _answers(port: int) -> bool:

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,6 +64,7 @@ class Tracker:
         self._run_id = run_id
         self._start = start
         self._given_up = False
+        self._opening = threading.Lock()
         self._delivery = Delivery("MLflow", is_refusal, self._works)
 
     def wait_for_run(self, seconds: float) -> str:
@@ -73,6 +75,7 @@ class Tracker:
         except BaseException:  # the run may be there by now
             self.finish("KILLED")
             raise
+        self._given_up = True  # before it is asked whether there is a run: what is opened later is ended at once
         self._given_up = not self._run_id
         return self._run_id
 
@@ -189,20 +192,22 @@ class Tracker:
         return call
 
     def _make_run(self, start: "Start") -> None:
-        if self._given_up:
-            return
-        try:
-            client = store_client(self._uri)
-            self._run_id = start(client)
-        except Exception as error:
-            if not is_refusal(error):
-                raise
-            self._given_up = True
-            logger.warning("MLflow does not track this, the work goes on: %s", one_line(str(error)))
-            return
-        self._start = None
-        if self._given_up:  # meanwhile
-            client.set_terminated(self._run_id, "KILLED")
+        # One at a time: an earlier attempt may be at it still, and what comes after it ends the run that it opens.
+        with self._opening:
+            if self._given_up or not self._start:
+                return
+            try:
+                client = store_client(self._uri)
+                self._run_id = start(client)
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                self._given_up = True
+                logger.warning("MLflow does not track this, the work goes on: %s", one_line(str(error)))
+                return
+            self._start = None
+            if self._given_up:  # meanwhile
+                client.set_terminated(self._run_id, "KILLED")
 
     def _log(
         self,
