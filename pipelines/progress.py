@@ -1,10 +1,14 @@
 """What a terminal or a log shows of a running study: which stage says what, when, and how much is done.
 
 Every line begins with the time and how many of the study's tasks are done, such as ``[12:03 6/19]``. On a terminal, a
-stage that counts (``sasrec seed 0 epoch 3/30: ...``) has one line that moves; a log gets each of its lines.
+stage that counts (``sasrec seed 0 epoch 3/30: ...``) has one line that moves; a log, and a terminal that says that it
+is 0 columns wide, get each of its lines. What another task of the same stage has said word for word, such as the
+figures of a baseline, is shown once; each task's log is whole.
 """
 
 import datetime
+import io
+import os
 import re
 import sys
 import threading
@@ -18,13 +22,25 @@ from pipelines.stage_process import StageProcess
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.settings.command_line import end_unread
 
-_COUNTING: Final = re.compile(r"(?P<what>.*?\b(?P<unit>epoch|evaluation|step) )(?P<done>\d+)/(?P<of>\d+)\b(?P<rest>.*)")
+_COUNTING: Final = re.compile(r".*?\b(?:epoch|evaluation|step) (?P<done>\d+)/(?P<of>\d+)\b")
+_RESUMED: Final = re.compile(r"resumed after (?:epoch|step) (?P<done>\d+)\b")
 
 
 @dataclass
 class _Running:
-    began: float
+    """A stage that runs; at the time ``since``, of ``time.monotonic``, ``done`` of what it counts was done."""
+
+    since: float
+    done: int = 0
     bar: "tqdm[None] | None" = None
+
+    def count(self, done: int, of: int) -> str:
+        """Return how long what is left takes at the pace so far, as text; "" of what counts anew from here."""
+        now = time.monotonic()
+        if done > self.done:
+            return _time_left((now - self.since) / (done - self.done) * (of - done))
+        self.since, self.done = now, done
+        return ""
 
 
 @dataclass
@@ -40,6 +56,7 @@ class Progress:
     and_more: bool = False
     _done: int = field(default=0, init=False)
     _running: dict[int, _Running] = field(default_factory=dict, init=False)
+    _said: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
 
     def say(self, line: str) -> None:
@@ -61,12 +78,17 @@ class Progress:
         """Show a line of a stage's; its name stands in front, if the line does not begin with what it is about."""
         with self._lock:
             running = self._running[process.number]
+            if self._said.setdefault((process.stage, text), process.number) != process.number:
+                return
+            if resumed := _RESUMED.search(text):
+                running.count(0, 0)
+                running.done = int(resumed["done"])
             counted = _COUNTING.match(text)
             if counted:
-                text += _time_left(time.monotonic() - running.began, int(counted["done"]), int(counted["of"]))
+                text += running.count(int(counted["done"]), int(counted["of"]))
             subject = " seed ".join(process.training)
             shown = text if subject.strip() and text.startswith(subject) else f"{process.label}: {text}"
-            if counted and self.stream.isatty():
+            if counted and _moves(self.stream):
                 self._move(running, shown)
             else:
                 self._say_of_task(shown)
@@ -96,11 +118,22 @@ class Progress:
         return f"[{now:%H:%M}{done}]"
 
 
-def _time_left(seconds: float, done: int, of: int) -> str:
-    """Return how long a stage that has counted so far will take if it goes on so, "" where that says little.
+def _moves(stream: TextIO) -> bool:
+    """Tell whether a line can move: on a terminal that has a width (some pseudo-terminals have none)."""
+    try:
+        return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
+    except io.UnsupportedOperation:
+        return True
 
-    >>> _time_left(60.0, 1, 3), _time_left(1.0, 1, 2)
-    (', 2 min left', '')
+
+def _time_left(seconds: float) -> str:
+    """Return how long something still takes, for the end of a line; "" if it takes no time any more.
+
+    >>> _time_left(40.0), _time_left(1200.0), _time_left(9000.0), _time_left(0.2)
+    (', 40 s left', ', 20 min left', ', 2.5 h left', '')
     """
-    left = seconds * (of - done) / done if done else 0.0
-    return f", {left / 60:.0f} min left" if left >= 60 else ""
+    if seconds < 1:
+        return ""
+    if seconds < 90:
+        return f", {seconds:.0f} s left"
+    return f", {seconds / 60:.0f} min left" if seconds < 5400 else f", {seconds / 3600:.1f} h left"

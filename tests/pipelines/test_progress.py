@@ -1,7 +1,12 @@
 """What a running study shows: time and tasks done, no stage's name twice, one moving line on a terminal."""
 
+import fcntl
 import io
+import os
+import pty
 import re
+import struct
+import termios
 from pathlib import Path
 
 import pytest
@@ -70,14 +75,65 @@ def test_on_a_terminal_a_training_has_one_line_that_moves_and_goes() -> None:
     assert re.fullmatch(r".*\r *\rreport  there", moved[0]), "its place is wiped for the next line"
 
 
-def test_time_left_is_told_from_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream, clock = io.StringIO(), iter([0.0, 120.0])
+@pytest.mark.parametrize(
+    ("lines", "times", "left"),
+    [
+        ([EPOCH.format(3)], [120.0], "18 min left"),  # at 40 s an epoch since the stage's start
+        ([EPOCH.format(0), EPOCH.format(1)], [100.0, 102.0], "58 s left"),  # the 100 s of loading are no epoch's
+        (["resumed after epoch 20 from there", EPOCH.format(21)], [100.0, 160.0], "9 min left"),
+        # Again, on more data.
+        ([EPOCH.format(epoch) for epoch in (0, 29, 0, 1)], [0.0, 29.0, 90.0, 91.0], "29 s left"),
+        ([EPOCH.format(0), EPOCH.format(30)], [0.0, 300.0], "0.0424"),
+    ],
+)
+def test_time_left_is_told_from_the_pace_since_counting_began(
+    lines: list[str], times: list[float], left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, clock = io.StringIO(), iter([0.0, *times])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     told, train = Progress(0, stream), stage(1, TRAIN)
     told.started(train)
-    told.line(train, EPOCH.format(3))
-    assert shown(stream)[-1].endswith("epoch 3/30: loss 6.1, validation ndcg@10 0.0424, 18 min left")
+    for line in lines:
+        told.line(train, line)
+    assert shown(stream)[-1].endswith(left)
     assert shown(stream)[-1].startswith("[TIME] "), "of an uncounted study nothing is numbered"
+
+
+@pytest.mark.parametrize("columns", [0, 100])
+def test_a_terminal_without_a_width_gets_whole_lines(columns: int) -> None:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
+    with os.fdopen(its, "w") as stream:
+        told, train = Progress(2, stream), stage(1, TRAIN)
+        told.started(train)
+        for epoch in (1, 2):
+            told.line(train, EPOCH.format(epoch))
+        train.returncode = 0
+        told.ended(train)
+        stream.flush()
+        written = os.read(ours, 100_000).decode()
+    os.close(ours)
+    lines = written.replace("\r\n", "\n").split("\n")
+    whole = [line for line in lines if re.fullmatch(r"\[\d\d:\d\d 0/2\] sasrec seed 0 epoch [12]/30: .*", line)]
+    assert len(whole) == (0 if columns else 2)
+    assert any("\r" in line for line in lines) == bool(columns)
+
+
+def test_what_each_evaluation_says_of_a_baseline_is_shown_once() -> None:
+    stream = io.StringIO()
+    told = Progress(9, stream)
+    for number in (1, 2):
+        evaluation = stage(number, ["python", "-m", "ssm4rec.stages.evaluate"])
+        told.started(evaluation)
+        told.line(evaluation, f"model {number} on test: ndcg@10 0.1")
+        for _ in range(2):  # a task may say a thing twice
+            told.line(evaluation, "most-popular on test: ndcg@10 0.0")
+    lines = [line.partition("evaluate: ")[2] for line in shown(stream)]
+    assert [line for line in lines if "on test" in line] == [
+        "model 1 on test: ndcg@10 0.1",
+        *["most-popular on test: ndcg@10 0.0"] * 2,
+        "model 2 on test: ndcg@10 0.1",
+    ]
 
 
 @pytest.mark.parametrize(("package", "more"), [("optimizer_study", True), ("comparative_study", False)])

@@ -111,6 +111,8 @@ def _run(
         on_epoch(row)
     if progress.epochs:
         logger.info("resumed after epoch %d from %s", len(progress.epochs), checkpoint_folder)
+    else:
+        logger.info("%s seed %d epoch 0/%d: starts", task.name, task.seed, unwatched_epochs or settings.epochs)
     trainer = _Trainer(task, distributed, model, optimizer, validates=not unwatched_epochs)
     trainer.stepper.batch_control.load_state_dict(progress.batch_control)
     clock = time.process_time() - progress.cpu_seconds

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -33,6 +33,13 @@ from ssm4rec.training.distributed import Distributed, choose_precision, process_
 from ssm4rec.training.model_folder import StoredModel, read_model
 
 logger = logging.getLogger(__name__)
+
+_ASKED: Final = {
+    "full": "whole history per request",
+    "step": "one new event per request",
+    "prefill": "state made from the history",
+}
+"""What a mode is, for people."""
 
 
 def run(options: Settings) -> None:
@@ -172,11 +179,17 @@ def _shown_name(result: LatencyResult) -> str:
     return f"{result.model}/seed{result.seed}/{result.profile}/{result.mode}/batch{result.batch}{where}/ms_per_user"
 
 
+def _said_name(result: LatencyResult) -> str:
+    length = "" if result.length is None else f", {result.histories} histories of {result.length}"
+    users = "1 user" if result.batch == 1 else f"{result.batch} users"
+    return f"{result.model} seed {result.seed} {result.profile}, {_ASKED[result.mode]}, {users} at a time{length}"
+
+
 def _say(summary: LatencySummary) -> None:
     for result in summary.results:
         logger.info(
-            "%s: %.4f ms (%.4f to %.4f), without %d outliers %.4f",
-            _shown_name(result).removesuffix("/ms_per_user"), 1e3 * result.mean.value, 1e3 * result.mean.low,
+            "%s: %.4f ms per user (95%% interval %.4f to %.4f), without outliers (%d) %.4f",
+            _said_name(result), 1e3 * result.mean.value, 1e3 * result.mean.low,
             1e3 * result.mean.high, result.outliers, 1e3 * result.mean_without_outliers.value,
         )  # fmt: skip
     if summary.machine["idle"] is False:
