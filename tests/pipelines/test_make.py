@@ -49,12 +49,29 @@ def named(words: Iterable[str]) -> set[str]:
     return {word.removeprefix("--").removesuffix("=").upper().replace("-", "_") for word in words} - further
 
 
+def shown(target: str) -> dict[str, str]:
+    """The variables of a target as make shows them, and what stands on the line of each."""
+    lines = make("help", f"FOR={target}").stdout.partition(f"  make {target} NAME=")[2].splitlines()
+    return dict(found.groups() for line in lines if (found := re.fullmatch(r"  ([A-Z][A-Z_]+) +(\S.*)", line)))
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_knows_the_flags_of_its_program(target: str) -> None:
     parser = build_study(TARGETS[target])
     flags = {option for action in parser._actions for option in action.option_strings}
-    shown = make("help", f"FOR={target}").stdout.splitlines()[-1].partition(":")[2].split()
-    assert named(shown) == named(flags)
+    assert named(shown(target)) == named(flags)
+
+
+def test_each_variable_of_each_target_has_a_meaning_and_columns_fit() -> None:
+    targets = re.findall(r"^  ([a-z0-9-]+) {2,}[A-Z]", make().stdout, re.MULTILINE)
+    for target in targets:
+        assert max(map(len, make("help", f"FOR={target}").stdout.splitlines())) <= 100
+        known = set(make(target, "NO_SUCH=1").stderr.partition("(known: ")[2].partition(")")[0].split())
+        assert known == set(shown(target)), target
+    lines = shown("run")
+    assert re.match(r"quick +size of the training: smoke, quick", lines["PROFILE"])
+    assert re.match(r"5 +k-core: iteratively drop", lines["K_CORE"])
+    assert shown("mlflow")["PORT"] == "port of the pages of MLflow (5000)"
 
 
 def test_make_alone_lists_what_may_be_chosen_and_its_columns_line_up() -> None:
@@ -67,7 +84,7 @@ def test_make_alone_lists_what_may_be_chosen_and_its_columns_line_up() -> None:
 
 
 def test_a_name_of_the_last_release_is_handed_on_and_not_listed(recorded: Path) -> None:
-    assert "SPLIT=" not in make("help", "FOR=run").stdout.split()
+    assert "SPLIT" not in shown("run")
     make("run", f"VENV={recorded}", "SPLIT=global-time", RECORD=str(recorded))
     assert b"--split=global-time" in (recorded / "arguments").read_bytes().split(b"\0")
 
@@ -75,10 +92,7 @@ def test_a_name_of_the_last_release_is_handed_on_and_not_listed(recorded: Path) 
 def test_submit_knows_the_flags_of_every_study() -> None:
     parsers = [build_parser(study) for study in STUDIES]
     flags = {option for parser in parsers for action in parser._actions for option in action.option_strings}
-    known = {
-        target: named(make("help", f"FOR={target}").stdout.splitlines()[-1].partition(":")[2].split())
-        for target in ("submit", "schedule")
-    }
+    known = {target: named(shown(target)) for target in ("submit", "schedule")}
     assert known["submit"] == named(flags) - {"CRON"}
     assert known["schedule"] == named(flags) - {"CACHE"}  # a run by schedule takes nothing from a cache
 
