@@ -15,9 +15,9 @@ STAGES = sorted(path.parent.name for path in (PACKAGE / "stages").glob("*/__main
 LAYERS = (
     ("runtime", "ops"),
     ("artifacts",),
-    ("data", "models", "optim", "scaling"),
+    ("data", "models", "optim"),
     ("evaluation",),
-    ("training",),
+    ("training", "scaling"),
     ("latency", "llm", "registry"),
     ("recipes", "report", "settings"),
     ("tracking",),

@@ -10,21 +10,24 @@ Shapes: n runs, m places to predict, p numbers of the law, R resamples.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy
+import scipy.stats
 
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.scaling.forms import PARAMETERS, Form
-from ssm4rec.scaling.point import Problem, best_law
-from ssm4rec.scaling.resampling import bootstrap_laws, inflation
+from ssm4rec.scaling.point import LEAST_EXPONENT, Problem, fitted_problem, inflation
+from ssm4rec.scaling.profile import Profile, Span
+from ssm4rec.scaling.resampling import bootstrap_laws
 from ssm4rec.scaling.runs import Floats, Run, cells, check_runs, columns, log_losses
 
 __all__ = ["LEVEL", "PARAMETERS", "Law", "LawNumber", "Run", "fit"]
 
 LEVEL: Final = 0.9
 """Of every interval of this room, also inside an ``Estimate``."""
+_NOISES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,16 @@ class Law:
     """A form of law fitted to runs.
 
     ``numbers``: floor, coefficients, exponents, as ``form.names``. ``draws``: the same numbers of the resampled
-    studies, (R, p). ``noise``: the standard deviation of a run around the law, as a share of its loss. ``runs``: how
-    many were fitted.
+    studies, (R, p). ``noise``: the standard deviation of a run around the law, as a share of its loss. ``seed_noise``:
+    that between the runs of one cell; None: no cell has two. The first far above the second says that the form does not
+    fit. ``runs``: how many were fitted.
     """
 
     form: Form
     numbers: tuple[LawNumber, ...]
     draws: Floats
     noise: float
+    seed_noise: float | None
     runs: int
 
     @property
@@ -83,13 +88,13 @@ class Law:
         """Return the loss of one more run at the size and data of each given one, with its 90% prediction interval.
 
         What the given runs' losses are does not matter. The interval has both in it: how the law varies between
-        resamples, and the noise of a single run.
+        resamples, and the noise of a single run, by quantiles of Student's t in the middle of as many equal shares.
         """
         logs = columns(runs, self.form.columns)
-        rng = numpy.random.default_rng(0)
-        drawn = self.form.loss(self.draws, logs)
-        drawn = drawn * numpy.exp(self.noise * rng.standard_normal(drawn.shape))
-        lows, highs = numpy.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
+        shares = (numpy.arange(_NOISES) + 0.5) / _NOISES
+        noise = numpy.exp(self.noise * scipy.stats.t.ppf(shares, self.runs - self.form.size))
+        drawn = self.form.loss(self.draws, logs)[:, None, :] * noise[:, None]
+        lows, highs = numpy.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=(0, 1))
         found = zip(self.form.loss(self.values, logs), lows, highs, strict=True)
         return [Estimate(float(value), float(low), float(high), self.runs) for value, low, high in found]
 
@@ -108,17 +113,42 @@ def fit(runs: Sequence[Run], form: Form, resamples: int = 200, seed: int = 0) ->
         InputError: too few runs or sizes for the form's numbers (``check_runs``).
     """
     check_runs(runs, form.columns, form.size)
-    problem = Problem(form, columns(runs, form.columns), log_losses(runs))
-    law = best_law(problem)
-    laws = bootstrap_laws(problem, law, list(cells(runs).values()), resamples, numpy.random.default_rng(seed))
-    draws = problem.numbers(laws)
-    lows, highs = numpy.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
-    found = zip(form.names, problem.numbers(law), lows, highs, strict=True)
-    numbers = tuple(
-        LawNumber(
-            name, Estimate(float(value), min(float(low), float(value)), max(float(high), float(value)), len(runs))
-        )
-        for name, value, low, high in found
-    )
+    problem, law = fitted_problem(Problem(form, columns(runs, form.columns), log_losses(runs)))
+    places = list(cells(runs).values())
+    draws = problem.numbers(bootstrap_laws(problem, law, places, resamples, numpy.random.default_rng(seed)))
     noise = float(problem.residuals(law).std() * inflation(problem))
-    return Law(form, numbers, draws, noise, len(runs))
+    return Law(form, _numbers(problem, law, draws), draws, noise, _seed_noise(problem.losses, places), len(runs))
+
+
+def _seed_noise(losses: Floats, places: Sequence[Sequence[int]]) -> float | None:
+    """Return the standard deviation within cells, pooled over all of several runs."""
+    several = [losses[cell] for cell in places if len(cell) > 1]
+    freedom = sum(len(cell) - 1 for cell in several)
+    squares = sum(float(((cell - cell.mean()) ** 2).sum()) for cell in several)
+    return (squares / freedom) ** 0.5 if freedom else None
+
+
+def _numbers(problem: Problem, law: Floats, draws: Floats) -> tuple[LawNumber, ...]:
+    """Return the best law's numbers with intervals: by profile of the floor and exponents, the others' percentiles."""
+    form, runs = problem.form, len(problem.losses)
+    lows, highs = numpy.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
+    found = []
+    for place, (name, value) in enumerate(zip(form.names, problem.numbers(law), strict=True)):
+        if 1 <= place <= len(form.columns):
+            found.append(LawNumber(name, Estimate(float(value), float(lows[place]), float(highs[place]), runs)))
+            continue
+        span = Profile(problem, law, place).span(LEVEL)
+        found.append(LawNumber(name, Estimate(float(value), span.low, span.high, runs), _open_ends(span)))
+    exponents = found[1 + len(form.columns) :]
+    constant = [one.name for one in exponents if one.estimate.low <= LEAST_EXPONENT]
+    if constant and not found[0].problem:
+        found[0] = replace(found[0], problem=f"with an {constant[0]} near zero the term is a part of the floor")
+    return tuple(found)
+
+
+def _open_ends(span: Span) -> str:
+    if span.open_below and span.open_above:
+        return "any value fits"
+    if span.open_below:
+        return "its interval reaches zero"
+    return f"its interval reaches the largest that is searched, {span.high:.4g}" if span.open_above else ""

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy
 
-from ssm4rec.scaling.point import Problem, refine
+from ssm4rec.scaling.point import Problem, inflation, refine
 from ssm4rec.scaling.runs import Floats
 
 
@@ -36,9 +36,3 @@ def bootstrap_laws(
                 noise[places] = rng.choice(own, count) * numpy.sqrt(count / (count - 1))
         drawn[:] = refine(replace(problem, losses=fitted + noise), law)
     return laws
-
-
-def inflation(problem: Problem) -> float:
-    """Return sqrt(n / (n - p)): residuals are smaller than the noise, as the law follows it."""
-    runs = len(problem.losses)
-    return float(numpy.sqrt(runs / (runs - problem.form.size)))
