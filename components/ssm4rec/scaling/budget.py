@@ -33,9 +33,7 @@ def best_split(law: Law, flops: float) -> Optimum:
         InputError: the law is of another form, or its terms are zero.
     """
     if law.form != PARAMETERS:
-        raise InputError(
-            f"a split into parameters and data needs a law in {PARAMETERS.name}, this is in {law.form.name}"
-        )
+        raise InputError(f"this law is in {law.form.name}: a best split needs one in {PARAMETERS.name}; fit that form")
     _, of_parameters, of_data, a, b = law.values
     if min(of_parameters, of_data) <= 0:
         raise InputError(f"a law in {law.form.name} with a coefficient of zero has no best split")

@@ -6,7 +6,7 @@
 >>> [round(one.value, 2) for one in (law.floor, *law.exponents)]
 [5.0, 0.6, 0.5]
 
-Shapes: n runs, m places to predict, p numbers of the law, R resamples.
+Shapes: n runs, m runs to predict, p numbers of the law, R resamples, S simulated studies.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy
-import scipy.stats
 
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.scaling.forms import PARAMETERS, Form
@@ -28,6 +27,7 @@ __all__ = ["LEVEL", "PARAMETERS", "Law", "LawNumber", "Run", "fit"]
 LEVEL: Final = 0.9
 """Of every interval of this room, also inside an ``Estimate``."""
 _NOISES: Final = 20
+"""Simulated studies per resample."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,27 @@ class Law:
     def predict(self, runs: Sequence[Run]) -> list[Estimate]:
         """Return the loss of one more run at the size and data of each given one, with its 90% prediction interval.
 
-        What the given runs' losses are does not matter. The interval has both in it: how the law varies between
-        resamples, and the noise of a single run, by quantiles of Student's t in the middle of as many equal shares.
+        What the given runs' losses are does not matter.
         """
-        logs = columns(runs, self.form.columns)
-        shares = (numpy.arange(_NOISES) + 0.5) / _NOISES
-        noise = numpy.exp(self.noise * scipy.stats.t.ppf(shares, self.runs - self.form.size))
-        drawn = self.form.loss(self.draws, logs)[:, None, :] * noise[:, None]
-        lows, highs = numpy.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=(0, 1))
-        found = zip(self.form.loss(self.values, logs), lows, highs, strict=True)
+        lows, highs = self.intervals(self.simulated(runs))
+        found = zip(self.form.loss(self.values, columns(runs, self.form.columns)), lows, highs, strict=True)
         return [Estimate(float(value), float(low), float(high), self.runs) for value, low, high in found]
+
+    def simulated(self, runs: Sequence[Run]) -> Floats:
+        """Return losses (S, m) that such runs may have together: the law of a resample, and noise of each run.
+
+        The noise is Student's t with n - p degrees of freedom, as its size was estimated from residuals.
+        """
+        laws = self.form.loss(self.draws, columns(runs, self.form.columns)).repeat(_NOISES, axis=0)
+        noise = numpy.random.default_rng(0).standard_t(self.runs - self.form.size, laws.shape)
+        losses: Floats = laws * numpy.exp(self.noise * noise)
+        return losses
+
+    @staticmethod
+    def intervals(losses: Floats) -> Floats:
+        """Return the lower and the upper bounds, (2, m), of the interval of each column of simulated losses."""
+        bounds: Floats = numpy.quantile(losses, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
+        return bounds
 
     def verdict(self) -> str:
         """Return in a sentence whether the runs show a law of this form, and if not, what they leave open."""

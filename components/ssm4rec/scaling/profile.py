@@ -30,6 +30,8 @@ from ssm4rec.scaling.runs import Floats
 
 _FIRST_STEP: Final = 0.02
 """Of the number itself; the next steps double."""
+_EXACT: Final = 1e-12
+"""Of runs without any noise."""
 _ACCURACY: Final = 1e-3
 """Of the number itself: where an end is sought."""
 
@@ -109,4 +111,5 @@ def spread(problem: Problem, law: Floats) -> float:
     residuals = problem.residuals(law) * inflation(problem) / problem.delta
     within = max(float((abs(residuals) < 1).mean()), 1 / runs)
     correction = 1 + numbers / runs * (1 - within) / within
-    return float((numpy.clip(residuals, -1, 1) ** 2).mean()) / within * correction**2
+    squares = float((numpy.clip(residuals, -1, 1) ** 2).mean())
+    return max(squares, _EXACT) / within * correction**2

@@ -1,0 +1,42 @@
+"""Generated scaling studies whose law is known, on grids like the real one."""
+
+import numpy
+
+from ssm4rec.scaling.forms import Form
+from ssm4rec.scaling.runs import Floats, Run, columns
+
+
+def grid(depths=(1, 2, 3), octaves: int = 5, seeds: int = 3) -> list[Run]:
+    """Return runs, yet without losses: widths 16 to 128, data halved from a million, seeds in the small corner."""
+    return [
+        Run(12 * depth * width**2 + 2 * depth * width, width, depth, 1_000_000 >> halved, 1.0, seed=seed)
+        for width in (16, 32, 64, 128)
+        for depth in depths
+        for halved in reversed(range(octaves))
+        for seed in range(seeds if width <= 32 and depth == 1 and halved >= 2 else 1)
+    ]
+
+
+def with_losses(runs: list[Run], losses: Floats, noise: float, rng: numpy.random.Generator) -> list[Run]:
+    """Return the runs with these losses, off by a normal share of them."""
+    drawn = losses * numpy.exp(noise * rng.standard_normal(len(runs)))
+    return [
+        Run(run.parameters, run.width, run.depth, run.data, float(loss), seed=run.seed)
+        for run, loss in zip(runs, drawn, strict=True)
+    ]
+
+
+def study(form: Form, rng: numpy.random.Generator, runs: list[Run] | None = None) -> tuple[list[Run], Floats]:
+    """Return a study and its true numbers: floor 3 to 6 nats, terms of 10 to 60% of it, seeds apart by 0.1 to 0.5%."""
+    runs = runs or grid()
+    logs, terms = columns(runs, form.columns), len(form.columns)
+    floor, exponents, sizes = rng.uniform(3, 6), rng.uniform(0.25, 0.8, terms), rng.uniform(0.1, 0.6, terms)
+    centre = (logs.min(axis=0) + logs.max(axis=0)) / 2
+    numbers = numpy.concatenate([[floor], floor * sizes * numpy.exp(exponents * centre), exponents])
+    return with_losses(runs, form.loss(numbers, logs), rng.uniform(0.001, 0.005), rng), numbers
+
+
+def study_without_law(noise: float, rng: numpy.random.Generator) -> list[Run]:
+    """Return a study whose loss depends on nothing."""
+    runs = grid()
+    return with_losses(runs, numpy.full(len(runs), 4.0), noise, rng)
