@@ -1,6 +1,7 @@
 """A dataset folder made by hand, in the format that artifacts/dataset.py describes."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
@@ -63,7 +64,7 @@ def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "
     return write_items(target, [None] * int(items.max()))
 
 
-def write_items(dataset: Path, titles: list[str | None], prefix: str = "i") -> Path:
+def write_items(dataset: Path, titles: Sequence[str | None], prefix: str = "i") -> Path:
     """Give a dataset folder an items.parquet, whose ids are i1, i2, ... or of another prefix, and return the folder."""
     items = range(1, len(titles) + 1)
     table = pyarrow.table(

@@ -52,6 +52,7 @@ BY_HAND = {
     "mine-preferences": {"--retriever-dir"},
     "measure-latency": {"--models"},
     "register-champion": {"--models"},
+    "train-recommender": {"--initial-model"},
 }  # fmt: skip
 """Flags for people: in KFP lists, and what may be left out, come from the executor input."""
 

@@ -12,7 +12,8 @@ A dataset folder holds, for U users and V items:
   The file's metadata carries the dataset's name and fingerprint.
 - ``interactions.parquet``, the same events one a row in the same order: ``user`` int32 0..U-1, ``item`` int32,
   ``time`` int64 (milliseconds since 1970, or the source's own order number), ``rating`` float32 or null.
-- ``items.parquet``: ``item`` int32 1..V, ``item_id`` string (the source's), ``title`` string or null.
+- ``items.parquet``: ``item`` int32 1..V, ``item_id`` string (the source's), ``title`` string or null; where the source
+  says more of the items, ``words`` string or null, such as genres.
 - ``manifest.json``: source, checksums, every filter with the counts before and after, counts, splits, fingerprint.
 """
 
@@ -46,6 +47,7 @@ _SEQUENCES: Final = pyarrow.schema(
 _USER_IDS: Final = pyarrow.schema(required(pyarrow.string(), "user_id"))
 _ITEM: Final = required(pyarrow.int32(), "item")
 _ITEMS: Final = pyarrow.schema([*_ITEM, *required(pyarrow.string(), "item_id"), ("title", pyarrow.string())])
+_TEXTS: Final = pyarrow.schema([*_ITEM, ("title", pyarrow.string()), ("words", pyarrow.string())])
 _RATINGS: Final = pyarrow.schema([*_ITEM, ("rating", pyarrow.float32())])
 _TIMES: Final = pyarrow.schema([*_ITEM, *required(pyarrow.int64(), "time")])
 """Of the interactions, whose column ``user`` says what the sequences say."""
@@ -242,6 +244,17 @@ def read_items(folder: Path) -> tuple[list[str], list[str | None]]:
     if not numpy.array_equal(table.column("item").to_numpy(), numpy.arange(1, len(table) + 1)):
         raise InputError(f"{path}: its items are not 1, 2, ... {len(table)} in this order; run prepare_data again")
     return table.column("item_id").to_pylist(), table.column("title").to_pylist()
+
+
+def read_texts(folder: Path) -> list[str]:
+    """Return what is said of every item, title and further words, empty where there is nothing; entry i is item i + 1.
+
+    ``folder`` is one of a data set or of a model.
+    """
+    path = folder / ITEMS
+    table = read_table(path, _TEXTS, "the items of a dataset folder", "prepare_data", optional=["words"])
+    columns = [table.column(name).to_pylist() for name in table.column_names[1:]]
+    return [" ".join(filter(None, texts)).strip() for texts in zip(*columns, strict=True)]
 
 
 class SourceIds(NamedTuple):

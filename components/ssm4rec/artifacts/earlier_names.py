@@ -22,6 +22,13 @@ VALUES: Final = {"crops": {"one": "random"}}
 """What the values of a field, by its name of today, were called."""
 
 
+ADDED: Final[dict[str, dict[str, Any]]] = {
+    "model": {"item_vectors": "id", "id_dropout": 0.5, "vocabulary": 2048},
+    "training": {"frozen_epochs": 0},
+}
+"""Fields that the recipes of checkpoints may lack, and what was meant then."""
+
+
 def recipe_of_today(part: Any) -> Any:
     """Return a recommender's recipe, or a part of it, as JSON has it, with the names of today.
 
@@ -32,6 +39,15 @@ def recipe_of_today(part: Any) -> Any:
         return part
     names = {name: str(FIELDS.get(name, name)) for name in part}
     return {today: value_of_today(today, recipe_of_today(part[name])) for name, today in names.items()}
+
+
+def with_added(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a recommender's checkpoint with what it meant without saying so.
+
+    >>> with_added({"model": {"item_vectors": "text"}, "training": {}})["model"]
+    {'item_vectors': 'text', 'id_dropout': 0.5, 'vocabulary': 2048}
+    """
+    return {**recipe, **{section: {**added, **recipe[section]} for section, added in ADDED.items()}}
 
 
 def value_of_today(name: str, value: Any) -> Any:

@@ -5,11 +5,11 @@ both protocols, every metric at every cutoff.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ssm4rec.artifacts.codec import Count, Document, Positive, Share
+from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share
 from ssm4rec.artifacts.training import RecipeParts, TrainingFacts
 
 
@@ -24,6 +24,30 @@ class ResultRow:
     protocol: str
     metric: str
     value: Share
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """One number of a part of the targets: its mean over them, and the standard error of that mean.
+
+    ``model`` is also a baseline, or ``random``.
+    """
+
+    model: str
+    protocol: str
+    metric: str
+    value: Share
+    standard_error: Amount
+
+
+@dataclass(frozen=True)
+class TargetPart:
+    """The targets whose item has training events (``warm``), or has none (``cold``); ``items`` of the catalog do."""
+
+    part: Literal["warm", "cold"]
+    targets: Positive
+    items: Count
+    rows: tuple[PartRow, ...]
 
 
 @dataclass(frozen=True)
@@ -44,3 +68,4 @@ class EvaluationSummary(Document, what="the metrics.json of an evaluation", made
     training: TrainingFacts
     recipe: RecipeParts
     rows: tuple[ResultRow, ...]
+    parts: tuple[TargetPart, ...] = ()  # of data with targets that no training event is of

@@ -45,6 +45,9 @@ BASELINES: Final = (MOST_POPULAR, MOST_RECENT, MOST_FREQUENT, MARKOV)
 """Evaluated with every recommender, without training; what each one does is in ``evaluation/baselines.py``. A trained
 model is tested against the first only."""
 
+RANDOM: Final = "random"
+"""An order by lot, whose metrics are known exactly: next to models on targets without training events."""
+
 MOST_POPULAR_LATELY: Final = "most-popular-lately"
 TIME_BASELINES: Final = (*BASELINES, MOST_POPULAR_LATELY)
 """The baselines of evaluations by time (global-time)."""
@@ -61,6 +64,7 @@ SEQUENCES: Final = "sequences.parquet"
 # Model folder, written by train_recommender.
 MODEL_CONFIG: Final = "config.json"
 MODEL_WEIGHTS: Final = "model.safetensors"
+MODEL_TOKENIZER: Final = "tokenizer.json"
 
 # Adapter and generator folders, written by finetune_llm, align_llm and train_generator.
 RANKER: Final = "ranker.json"

@@ -68,23 +68,35 @@ def read_events(options: SourceOptions) -> Source:
     return read_tables(*_tables(options), options)
 
 
+def read_titles(options: SourceOptions) -> Iterator[polars.DataFrame]:
+    """Read titles alone, of ``items_source``: frames with ``item_id`` and ``title``.
+
+    Raise InputError if a file cannot be had, or a file or column is missing or malformed.
+    """
+    bad_rows = BadRows(options.bad_rows)
+    files = [(table, fetch(table.address, options.cache_dir)) for table in _title_tables(options)]
+    return _read_titles(_batches(files, options, bad_rows), options, bad_rows)
+
+
 def _tables(options: SourceOptions) -> tuple[list[Table], list[Table]]:
     events = {options.user_column: "--user-column", options.item_column: "--item-column"}
     events |= {options.time_column: "--time-column"}
     if options.rating_column:
         events[options.rating_column] = "--rating-column"
+    tables = [Table(address, _format(options, address), events) for address in expand_addresses(options.source)]
+    return tables, _title_tables(options)
+
+
+def _title_tables(options: SourceOptions) -> list[Table]:
     titles = {
         options.item_column: "--item-column, which is one name for events and titles",
         options.title_column: "--title-column",
     }
-    return (
-        [Table(address, _format(options, address), events) for address in expand_addresses(options.source)],
-        [
-            # A catalog is often written by another tool than the events.
-            Table(address, format_of_name(address) or _format(options, address), titles)
-            for address in expand_addresses(titles_source(options))
-        ],
-    )
+    return [
+        # A catalog is often written by another tool than the events.
+        Table(address, format_of_name(address) or _format(options, address), titles)
+        for address in expand_addresses(titles_source(options))
+    ]
 
 
 def _format(options: SourceOptions, address: str) -> str:

@@ -6,15 +6,21 @@ from typing import Any, Final, Literal
 import numpy
 import polars
 
+from ssm4rec.data.cold_items import hold_out
 from ssm4rec.runtime.errors import InputError
 
 DEDUPLICATE: Final = ("none", "first", "last")
 
 
 def filter_interactions(
-    frame: polars.DataFrame, deduplicate: str, minimum_rating: float | None, k_core: int, draw_users: int = 0
+    frame: polars.DataFrame,
+    deduplicate: str,
+    minimum_rating: float | None,
+    k_core: int,
+    draw_users: int = 0,
+    cold_items: float = 0.0,
 ) -> tuple[polars.DataFrame, list[dict[str, Any]]]:
-    """Apply the filters in this order: a draw of users, de-duplication, minimum rating, k-core.
+    """Apply the filters in this order: a draw of users, de-duplication, minimum rating, k-core, cold items.
 
     Args:
         frame: interactions in time order, with the columns ``user``, ``item`` (categorical) and ``rating``.
@@ -22,6 +28,7 @@ def filter_interactions(
         minimum_rating: events rated lower or not rated are dropped; None keeps all.
         k_core: see ``keep_core``; 0 or 1 keeps all.
         draw_users: see ``drawn``; 0 keeps all.
+        cold_items: see ``cold_items.py``; 0 keeps all.
 
     Returns:
         The rest in the same order, and the manifest's list of filters with their counts.
@@ -31,7 +38,7 @@ def filter_interactions(
     """
     before = count(frame)
     records: list[dict[str, Any]] = [{"filter": "source", "setting": "", "before": before, "after": before}]
-    for name, setting, kept in _steps(frame, deduplicate, minimum_rating, k_core, draw_users):
+    for name, setting, kept in _steps(frame, deduplicate, minimum_rating, k_core, draw_users, cold_items):
         after = count(kept)
         records.append({"filter": name, "setting": setting, "before": before, "after": after})
         if after["interactions"] == 0:
@@ -44,7 +51,12 @@ def filter_interactions(
 
 
 def _steps(
-    frame: polars.DataFrame, deduplicate: str, minimum_rating: float | None, k_core: int, draw_users: int
+    frame: polars.DataFrame,
+    deduplicate: str,
+    minimum_rating: float | None,
+    k_core: int,
+    draw_users: int,
+    cold_items: float,
 ) -> Iterator[tuple[str, str, polars.DataFrame]]:
     """Yield each filter's name and setting, and what it leaves of what the one before it left."""
     if draw_users:
@@ -57,7 +69,10 @@ def _steps(
     if minimum_rating is not None:
         frame = frame.filter(polars.col("rating") >= minimum_rating)
     yield "minimum-rating", "none" if minimum_rating is None else str(minimum_rating), frame
-    yield "k-core", str(k_core), keep_core(frame, k_core)
+    frame = keep_core(frame, k_core)
+    yield "k-core", str(k_core), frame
+    if cold_items:
+        yield "cold-items", str(cold_items), hold_out(frame, cold_items)
 
 
 def count(frame: polars.DataFrame) -> dict[str, int]:

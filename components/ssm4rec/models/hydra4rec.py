@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from ssm4rec.models.feed_forward import AfterMixer
 from ssm4rec.models.hydra import Hydra, HydraConfig
+from ssm4rec.models.item_vectors import item_embedding
+from ssm4rec.models.item_words import ItemWords
 from ssm4rec.models.mixer import valid_mask
-from ssm4rec.models.recommender import Recommender, initialize, item_embedding
+from ssm4rec.models.recommender import Recommender, initialize
 from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 
 Readout = Literal["last", "mean", "mask"]
@@ -50,9 +52,9 @@ class Hydra4RecConfig(RecommenderConfig):
         """Whether the model has a mask token."""
         return self.readout == "mask"
 
-    def build(self, item_count: int) -> "Hydra4Rec":
+    def build(self, item_count: int, words: ItemWords | None = None) -> "Hydra4Rec":
         """Return a freshly initialized Hydra4Rec."""
-        return Hydra4Rec(self, item_count)
+        return Hydra4Rec(self, item_count, words)
 
     @classmethod
     def recipe(cls, profile: Profile, histories: Histories) -> "tuple[Hydra4RecConfig, dict[str, Any]]":
@@ -91,12 +93,12 @@ class Hydra4Rec(Recommender):
     With the readout ``mask`` the id V + 1 stands for a hidden item.
     """
 
-    def __init__(self, config: Hydra4RecConfig, item_count: int) -> None:
+    def __init__(self, config: Hydra4RecConfig, item_count: int, words: ItemWords | None = None) -> None:
         super().__init__(config)
         self.config = config
         self.item_count = item_count
         self.mask_token = item_count + 1 if config.readout == "mask" else None
-        self.item_embedding = item_embedding(self.mask_token or item_count, config.d_model)
+        self.item_embedding = item_embedding(config, item_count, words, mask_token=config.masks)
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.d_model, eps=1e-12)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.n_layers))

@@ -23,8 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ssm4rec.artifacts.dataset import Int64s
+from ssm4rec.models.item_vectors import INITIAL_DEVIATION, WordVectors
+from ssm4rec.models.item_words import ItemWords
 from ssm4rec.models.mixer import Memory, at_last, last_alone
-from ssm4rec.models.recommender import INITIAL_DEVIATION
 from ssm4rec.models.repeat_term import RepeatTerm
 from ssm4rec.models.serving import RecurrentRecommender
 from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
@@ -49,9 +51,9 @@ class LRURecConfig(RecommenderConfig):
                 f"moduli {self.minimum_modulus} and {self.maximum_modulus} do not satisfy 0 <= minimum < maximum < 1"
             )
 
-    def build(self, item_count: int) -> "LRURec":
+    def build(self, item_count: int, words: ItemWords | None = None) -> "LRURec":
         """Return a freshly initialized LRURec."""
-        return LRURec(self, item_count)
+        return LRURec(self, item_count, words)
 
     @classmethod
     def recipe(cls, profile: Profile, histories: Histories) -> "tuple[LRURecConfig, dict[str, Any]]":
@@ -85,8 +87,8 @@ class LRURecConfig(RecommenderConfig):
 class LRURec(RecurrentRecommender):
     """Items (B, L) to hidden states (B, L, D), or (B, L, D + 1) with an output bias."""
 
-    def __init__(self, config: LRURecConfig, item_count: int) -> None:
-        super().__init__(config, item_count, lambda: LinearRecurrentUnit(config), residual=True, norm_eps=1e-5)
+    def __init__(self, config: LRURecConfig, item_count: int, words: ItemWords | None = None) -> None:
+        super().__init__(config, item_count, lambda: LinearRecurrentUnit(config), words, residual=True, norm_eps=1e-5)
         self.item_bias = nn.Parameter(torch.empty(item_count)) if config.output_bias else None
         _initialize(self)
 
@@ -105,6 +107,13 @@ class LRURec(RecurrentRecommender):
         """Return the output vectors of items 1..V: (V, D), or with their biases as a last column (V, D + 1)."""
         vectors = super().item_vectors()
         return vectors if self.item_bias is None else torch.cat([vectors, self.item_bias[:, None]], dim=1)
+
+    def forget(self, items: Int64s) -> None:
+        """Leave to ``items`` (n,) nothing but their words."""
+        super().forget(items)
+        if self.item_bias is not None:
+            with torch.no_grad():
+                self.item_bias[torch.from_numpy(items) - 1] = 0
 
 
 class LinearRecurrentUnit(nn.Module):
@@ -173,5 +182,8 @@ def _initialize(model: LRURec) -> None:
         for name, parameter in module.named_parameters(recurse=False):
             if not isinstance(module, nn.LayerNorm | RepeatTerm) and not name.startswith("log_"):
                 nn.init.trunc_normal_(parameter, std=INITIAL_DEVIATION, a=-bound, b=bound)
+    if isinstance(model.item_embedding, WordVectors):
+        model.item_embedding.reset()
+        return
     with torch.no_grad():
         model.item_embedding.weight[0].zero_()

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ssm4rec.models.item_vectors import INITIAL_DEVIATION
 from ssm4rec.models.mixer import Memory, initial_convolution, initial_dt_bias, inputs_before, last_alone, valid_mask
-from ssm4rec.models.recommender import INITIAL_DEVIATION
 from ssm4rec.ops.convolution import causal_convolution
 from ssm4rec.ops.selective_scan import selective_scan
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from ssm4rec.models.item_words import ItemWords
 from ssm4rec.models.mamba import Mamba, MambaConfig
 from ssm4rec.models.recommender import initialize
 from ssm4rec.models.serving import RecurrentRecommender
@@ -25,9 +26,9 @@ class Mamba4RecConfig(RecommenderConfig):
 
     mixer: MambaConfig
 
-    def build(self, item_count: int) -> "Mamba4Rec":
+    def build(self, item_count: int, words: ItemWords | None = None) -> "Mamba4Rec":
         """Return a freshly initialized Mamba4Rec."""
-        return Mamba4Rec(self, item_count, lambda: Mamba(self.mixer, self.d_model))
+        return Mamba4Rec(self, item_count, lambda: Mamba(self.mixer, self.d_model), words)
 
     @classmethod
     def recipe(cls, profile: Profile, histories: Histories) -> "tuple[Mamba4RecConfig, dict[str, Any]]":
@@ -62,6 +63,12 @@ def shell_sizes(profile: Profile, histories: Histories) -> dict[str, Any]:
 class Mamba4Rec(RecurrentRecommender):
     """Items (B, L) to hidden states (B, L, D) through recurrent mixers."""
 
-    def __init__(self, config: RecommenderConfig, item_count: int, build_mixer: Callable[[], nn.Module]) -> None:
-        super().__init__(config, item_count, build_mixer, residual=config.n_layers > 1)
+    def __init__(
+        self,
+        config: RecommenderConfig,
+        item_count: int,
+        build_mixer: Callable[[], nn.Module],
+        words: ItemWords | None = None,
+    ) -> None:
+        super().__init__(config, item_count, build_mixer, words, residual=config.n_layers > 1)
         self.apply(initialize)

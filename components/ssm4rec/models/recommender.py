@@ -4,15 +4,16 @@ Shapes: B batch, L length, D width, V items; item 0 is padding.
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from ssm4rec.artifacts.dataset import Int64s
+from ssm4rec.models.item_vectors import INITIAL_DEVIATION, WordVectors
 from ssm4rec.models.repeat_term import RepeatTerm, cells_of
 from ssm4rec.models.sizes import RecommenderConfig
-
-INITIAL_DEVIATION = 0.02
-"""Standard deviation of initial weights, as in RecBole's SASRec and in Mamba4Rec (`_init_weights`)."""
 
 
 class Recommender(nn.Module):
@@ -22,7 +23,7 @@ class Recommender(nn.Module):
     on the right, so that a causal model needs no mask: padding comes after everything that counts.
     """
 
-    item_embedding: nn.Embedding
+    item_embedding: nn.Embedding | WordVectors
     max_length: int
     """The longest history the model was made for, in items."""
     causal: bool
@@ -51,6 +52,17 @@ class Recommender(nn.Module):
     def item_vectors(self) -> Tensor:
         """Return the output vectors (V, D) of items 1..V; row i belongs to item i + 1."""
         return self.item_embedding.weight[1:]
+
+    def forget(self, items: Int64s) -> None:
+        """Leave to ``items`` (n,) nothing but their words: they have no training event."""
+        if isinstance(self.item_embedding, WordVectors):
+            self.item_embedding.forget(torch.from_numpy(items))
+
+    @contextmanager
+    def one_table(self) -> Iterator[None]:
+        """Compute the item vectors at most once in this block, from which a step's loss comes."""
+        with self.item_embedding.one_table() if isinstance(self.item_embedding, WordVectors) else nullcontext():
+            yield
 
     def next_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
         """Return the hidden states (B, D) from which the next item is predicted.
@@ -95,11 +107,6 @@ class Recommender(nn.Module):
         return self.score(hidden, seen)
 
 
-def item_embedding(item_count: int, d_model: int) -> nn.Embedding:
-    """Return an embedding of items 1..V, with row 0 for padding."""
-    return nn.Embedding(item_count + 1, d_model, padding_idx=0)
-
-
 def initialize(module: nn.Module) -> None:
     """Draw linear and embedding weights from N(0, 0.02); biases and padding start at zero."""
     if isinstance(module, nn.Linear | nn.Embedding):
@@ -109,10 +116,13 @@ def initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Embedding) and module.padding_idx is not None:
         with torch.no_grad():
             module.weight[module.padding_idx].zero_()
+    if isinstance(module, WordVectors):  # after the layers in it
+        module.reset()
 
 
 def parameter_counts(model: Recommender) -> tuple[int, int]:
     """Return the number of parameters with and without embedding tables (the paper prints both)."""
     total = sum(parameter.numel() for parameter in model.parameters())
-    embeddings = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Embedding))
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
+    embeddings = sum(module.weight.numel() for module in tables)
     return total, total - embeddings

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ssm4rec.models.item_vectors import item_embedding
+from ssm4rec.models.item_words import ItemWords
 from ssm4rec.models.mixer import Memory, last_alone, valid_mask
-from ssm4rec.models.recommender import initialize, item_embedding
+from ssm4rec.models.recommender import initialize
 from ssm4rec.models.serving import ServingRecommender
 from ssm4rec.models.sizes import MAX_LENGTH, Histories, Profile, RecommenderConfig, tuned_dropout
 
@@ -39,9 +41,9 @@ class SASRecConfig(RecommenderConfig):
         if self.norm not in ("post", "pre"):
             raise ValueError(f"there is no norm called {self.norm!r}: post or pre")
 
-    def build(self, item_count: int) -> "SASRec":
+    def build(self, item_count: int, words: ItemWords | None = None) -> "SASRec":
         """Return a freshly initialized SASRec."""
-        return SASRec(self, item_count)
+        return SASRec(self, item_count, words)
 
     @classmethod
     def recipe(cls, profile: Profile, histories: Histories) -> "tuple[SASRecConfig, dict[str, Any]]":
@@ -75,10 +77,10 @@ class SASRec(ServingRecommender):
     positions, and the M items are read again.
     """
 
-    def __init__(self, config: SASRecConfig, item_count: int) -> None:
+    def __init__(self, config: SASRecConfig, item_count: int, words: ItemWords | None = None) -> None:
         super().__init__(config)
         self.config = config
-        self.item_embedding = item_embedding(item_count, config.d_model)
+        self.item_embedding = item_embedding(config, item_count, words)
         self.position_embedding = nn.Embedding(config.max_length, config.d_model)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model, eps=1e-12)

@@ -18,8 +18,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ssm4rec.models.feed_forward import AfterMixer
+from ssm4rec.models.item_vectors import item_embedding
+from ssm4rec.models.item_words import ItemWords
 from ssm4rec.models.mixer import Memory
-from ssm4rec.models.recommender import Recommender, item_embedding
+from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.sizes import RecommenderConfig
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_file
@@ -146,12 +148,13 @@ class RecurrentRecommender(ServingRecommender):
         config: RecommenderConfig,
         item_count: int,
         build_mixer: Callable[[], nn.Module],
+        words: ItemWords | None = None,
         *,
         residual: bool,
         norm_eps: float = 1e-12,
     ) -> None:
         super().__init__(config)
-        self.item_embedding = item_embedding(item_count, config.d_model)
+        self.item_embedding = item_embedding(config, item_count, words)
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.d_model, eps=norm_eps)
         self.layers = nn.ModuleList(

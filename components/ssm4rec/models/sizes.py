@@ -2,13 +2,16 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, get_args
 
 if TYPE_CHECKING:
+    from ssm4rec.models.item_words import ItemWords
     from ssm4rec.models.recommender import Recommender
 
 Profile = Literal["smoke", "quick", "paper", "best"]
 Histories = Literal["short", "long"]
+ItemVectors = Literal["id", "text", "id+text"]
+"""What an item's vector is made of: ``item_vectors.py``."""
 
 MAX_LENGTH: Final = {"long": 200, "short": 50}
 """Mamba4Rec: "max sequence length 200 for ML-1M and 50 for the Amazon data sets"."""
@@ -29,6 +32,9 @@ class RecommenderConfig(ABC):
     d_ff: int  # of the feed-forward
     dropout: float  # after the embedding, the mixer, and twice in the feed-forward
     repeat_term: bool = False  # a learned number is added to the scores of items that the user had (``repeat_term.py``)
+    item_vectors: ItemVectors = "id"
+    id_dropout: float = 0.5  # the share of the items whose own vector a training step leaves out, with id+text
+    vocabulary: int = 2048  # words at most, with text
     causal: ClassVar[bool] = True
     """Position t of the output sees items 0..t only, so that it may be trained to predict item t + 1."""
 
@@ -37,6 +43,14 @@ class RecommenderConfig(ABC):
             raise ValueError("max_length, n_layers and d_ff are at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout {self.dropout} is not in [0, 1)")
+        if self.item_vectors not in get_args(ItemVectors):
+            raise ValueError(
+                f"there are no item_vectors called {self.item_vectors!r}: {', '.join(get_args(ItemVectors))}"
+            )
+        if not 0 <= self.id_dropout < 1:
+            raise ValueError(f"id_dropout {self.id_dropout} is not in [0, 1)")
+        if self.vocabulary < 256:
+            raise ValueError(f"vocabulary {self.vocabulary}: at least 256, the bytes")
 
     @property
     def masks(self) -> bool:
@@ -44,8 +58,11 @@ class RecommenderConfig(ABC):
         return False
 
     @abstractmethod
-    def build(self, item_count: int) -> "Recommender":
-        """Return a freshly initialized recommender of ``item_count`` items."""
+    def build(self, item_count: int, words: "ItemWords | None" = None) -> "Recommender":
+        """Return a freshly initialized recommender of ``item_count`` items.
+
+        ``words`` are theirs; raise ValueError if there are none, and ``item_vectors`` is not ``id``.
+        """
 
     @classmethod
     @abstractmethod

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ssm4rec.models.item_words import ItemWords
 from ssm4rec.models.mamba2 import Mamba2, Mamba2Config
 from ssm4rec.models.mamba4rec import Mamba4Rec, shell_sizes
 from ssm4rec.models.sizes import Histories, Profile, RecommenderConfig
@@ -18,9 +19,9 @@ class TwoMamba4RecConfig(RecommenderConfig):
         super().__post_init__()
         self.mixer.check_heads(self.d_model)
 
-    def build(self, item_count: int) -> Mamba4Rec:
+    def build(self, item_count: int, words: ItemWords | None = None) -> Mamba4Rec:
         """Return a freshly initialized 2Mamba4Rec."""
-        return Mamba4Rec(self, item_count, lambda: Mamba2(self.mixer, self.d_model))
+        return Mamba4Rec(self, item_count, lambda: Mamba2(self.mixer, self.d_model), words)
 
     @classmethod
     def recipe(cls, profile: Profile, histories: Histories) -> "tuple[TwoMamba4RecConfig, dict[str, Any]]":

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ssm4rec import __version__
-from ssm4rec.artifacts.names import ITEMS, MODEL_CONFIG, MODEL_WEIGHTS
-from ssm4rec.registry.recommending import CatalogRecommender
+from ssm4rec.artifacts.dataset import read_items
+from ssm4rec.artifacts.names import ITEMS, MODEL_CONFIG, MODEL_TOKENIZER, MODEL_WEIGHTS
+from ssm4rec.registry.recommending import Catalog, CatalogRecommender
 from ssm4rec.runtime.files import whole_folder
+from ssm4rec.training.model_folder import read_config, read_model_for, write_weights
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -23,11 +25,13 @@ _EXAMPLE_ITEMS: Final = 3
 def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, metadata: dict[str, str]) -> None:
     """Write the MLflow model of a recommender, whole or not at all; ``metadata`` is what MLmodel says about it.
 
+    Of the dataset folder ``items.parquet`` alone is read, which may have items added since the training.
+
     Raises:
         InputError: model or items are missing or damaged, or are of two data sets.
     """
-    read = CatalogRecommender.read(model_folder, dataset_folder)
-    catalog = read.catalog
+    stored = read_model_for(dataset_folder, model_folder)
+    catalog = Catalog(*read_items(dataset_folder))
     names = [title or item_id for title, item_id in zip(catalog.titles, catalog.item_ids, strict=True)]
     # Copying three files needs no progress bar in a stage's log.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -38,12 +42,17 @@ def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, m
 
     from ssm4rec.registry.serving import HISTORY, defaults
 
-    params = defaults(read)
+    params = defaults(CatalogRecommender(stored.model, catalog))
     with tempfile.TemporaryDirectory() as temporary, whole_folder(target, "register_champion") as partial:
         recommender = Path(temporary) / "recommender"
         recommender.mkdir()
-        for source in (model_folder / MODEL_CONFIG, model_folder / MODEL_WEIGHTS, dataset_folder / ITEMS):
+        files = [model_folder / MODEL_CONFIG, model_folder / MODEL_WEIGHTS, dataset_folder / ITEMS]
+        if (tokenizer := model_folder / MODEL_TOKENIZER).exists():
+            files.append(tokenizer)
+        for source in files:
             shutil.copyfile(source, recommender / source.name)
+        if stored.config != read_config(model_folder):  # of other items
+            write_weights(recommender, stored.model, stored.config)
         mlflow.pyfunc.save_model(
             partial,
             python_model=CODE,

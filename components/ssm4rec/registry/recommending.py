@@ -11,12 +11,10 @@ import numpy
 import torch
 
 from ssm4rec.artifacts.dataset import read_items
-from ssm4rec.artifacts.names import ITEMS
 from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.evaluation.full_ranking import best_items
 from ssm4rec.models.recommender import Recommender
-from ssm4rec.runtime.errors import InputError
-from ssm4rec.training.model_folder import read_model
+from ssm4rec.training.model_folder import read_model_for
 
 _TOKENS = 2**12
 """Cells of a batch of histories, as in evaluation/full_ranking.py."""
@@ -80,19 +78,13 @@ class CatalogRecommender:
 
     @classmethod
     def read(cls, model_folder: Path, items_folder: Path) -> "CatalogRecommender":
-        """Read a model folder, and the ``items.parquet`` of a dataset folder.
+        """Read a model folder, and the ``items.parquet`` of another folder, which may have items added since.
 
         Raises:
-            InputError: a file is missing or damaged, or model and items are of two data sets.
+            InputError: a file is missing or damaged, or there are items that the model cannot know
+                (``training/model_folder.py``).
         """
-        stored = read_model(model_folder)
-        catalog = Catalog(*read_items(items_folder))
-        if len(catalog.item_ids) != stored.config["items"]:
-            raise InputError(
-                f"{items_folder / ITEMS}: {len(catalog.item_ids)} items, but the model in {model_folder} knows "
-                f"{stored.config['items']}; use the data that it was trained on"
-            )
-        return cls(stored.model, catalog)
+        return cls(read_model_for(items_folder, model_folder).model, Catalog(*read_items(items_folder)))
 
     @torch.no_grad()
     def recommend(self, histories: Sequence[Sequence[str | None]], count: int, masked: bool) -> list[Recommendations]:

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssm4rec.artifacts.earlier_names import recipe_of_today
+from ssm4rec.artifacts.earlier_names import recipe_of_today, with_added
 from ssm4rec.models.earlier_weights import weights_of_today
 from ssm4rec.runtime.energy import NOTHING, Spent
 from ssm4rec.runtime.errors import InputError
@@ -96,6 +96,7 @@ def load_checkpoint(folder: Path, identity: dict[str, Any], model: nn.Module, op
     tensors = weights_of_today(tensors)
     # What the data are called decides nothing: their fingerprint says which they are.
     stored = {**recipe_of_today(state["identity"]), "dataset": ""}
+    stored["recipe"] = with_added(stored["recipe"])
     difference = first_difference(stored, {**identity, "dataset": ""})
     if difference:
         raise InputError(f"{path}: a checkpoint of another training: {difference}; {way_out}")

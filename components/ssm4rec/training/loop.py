@@ -34,6 +34,7 @@ from ssm4rec.training.checkpoint import Progress, load_checkpoint, save_checkpoi
 from ssm4rec.training.device import gpu_uuid
 from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.epochs import EpochRow
+from ssm4rec.training.known_items import KnownItems
 from ssm4rec.training.losses import Criterion
 from ssm4rec.training.objectives import Batch, Crops, objective
 from ssm4rec.training.settings import Recipe, TrainingSettings
@@ -101,8 +102,8 @@ def _run(
     """Train until ``_stopped``, or for that many epochs without validation; return the last weights and all else."""
     settings = task.recipe.training
     torch.manual_seed(_epoch_seed(task.seed, 0))
-    model = task.recipe.model.build(task.dataset.item_count).to(distributed.device)
-    if model.repeat_term is not None:
+    model = task.start.model(task.recipe.model, task.dataset).to(distributed.device)
+    if model.repeat_term is not None and task.start.initial is None:
         found = training_repeats(task.dataset)
         model.repeat_term.start_from(found.targets, found.repeated, found.items_had, task.dataset.item_count)
     optimizer = build_optimizer(settings, model.parameters())
@@ -162,10 +163,12 @@ class _Trainer:
         self.raised = False  # whether the last validation was better with the repeat term above 0
         self.settings = task.recipe.training
         self.objective = objective(self.settings, model)
-        criterion = Criterion(self.settings, task.dataset.training_counts())
+        counts = task.dataset.training_counts()
+        known = KnownItems(counts).to(distributed.device) if task.start.words and not counts[1:].all() else None
+        criterion = Criterion(self.settings, counts if known is None else known.training_counts)
         if distributed.compiled:
             model.compile(dynamic=True)
-        self.stepper = Stepper(self.settings, distributed, model, criterion, optimizer)
+        self.stepper = Stepper(self.settings, distributed, model, criterion, optimizer, known)
 
     def epoch(self, epoch: int, clock: float, progress: Progress) -> EpochRow:
         """Train once over the users, and validate; what is not validated is NaN in the row.
@@ -180,6 +183,7 @@ class _Trainer:
         if not len(crops.lengths):
             raise InputError(f"data set {dataset.name}: no user has two training items; nothing can be learned")
         batches = list(length_buckets(crops.lengths, self.settings.tokens_per_batch, self.settings.rows_per_batch, rng))
+        self.stepper.item_vectors_alone = epoch <= self.settings.frozen_epochs
         steps, cells_seen, mean = self._steps(epoch, batches, crops, drawn, progress)
         self.stepper.end_epoch()
         validated = self._validate() if self.validates else (math.nan, math.nan)

@@ -1,6 +1,8 @@
 """The model folder: what a trained recommender is on disk.
 
 - ``model.safetensors``: the weights of the best epoch, or those of ``refit`` (``settings.py``).
+- ``items.parquet``: what the items are called, that of the dataset folder; folders of before 2026-11-30 have none.
+- ``tokenizer.json``: of the items' words, where their vectors are made of them.
 - ``config.json``: ``model``, ``profile``, ``label`` (in a study of several such trainings), ``seed``, the data set's
   ``dataset``, ``fingerprint`` and ``items``, the ``recipe``, ``parameters`` and ``parameters_without_embeddings``, and
   ``training``: ``epochs``, ``best_epoch``, ``stopped``, ``validation_ndcg@10`` (history unmasked), ``cpu_seconds``,
@@ -8,22 +10,27 @@
   (``runtime/energy.py``), and what it ran on: ``device``, ``precision``, ``compiled``, ``processes``.
 """
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ssm4rec.artifacts.codec import read_document
-from ssm4rec.artifacts.names import MODEL_CONFIG, MODEL_WEIGHTS
+from ssm4rec.artifacts.dataset import read_items, read_texts
+from ssm4rec.artifacts.names import ITEMS, MODEL_CONFIG, MODEL_TOKENIZER, MODEL_WEIGHTS
 from ssm4rec.artifacts.training import ModelConfig
 from ssm4rec.models.earlier_weights import weights_of_today
+from ssm4rec.models.item_words import ItemWords, read_words
 from ssm4rec.models.recommender import Recommender, parameter_counts
 from ssm4rec.models.table import config_from_json
 from ssm4rec.runtime.errors import InputError, reason
 from ssm4rec.runtime.files import whole_folder, write_json
+from ssm4rec.training.catalogs import carried, places_in
 from ssm4rec.training.loop import Trained
 from ssm4rec.training.settings import Recipe
 from ssm4rec.training.task import Task
@@ -62,9 +69,11 @@ def write_model(
         },
     }
     with whole_folder(folder, "train_recommender") as partial:
-        weights = {name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()}
-        (partial / MODEL_WEIGHTS).write_bytes(save(weights))
-        write_json(partial / MODEL_CONFIG, config)
+        write_weights(partial, trained.model, config)
+        if task.start.items:
+            shutil.copyfile(task.start.items, partial / ITEMS)
+        if task.start.words:
+            (partial / MODEL_TOKENIZER).write_text(task.start.words.tokenizer, encoding="utf-8")
     return config
 
 
@@ -80,7 +89,8 @@ def read_model(folder: Path) -> StoredModel:
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise InputError(f"{weights_path}: weights {name} are not finite; train the model again")
-    expected = _shapes(folder, config, len(weights))
+    words = _words(folder, config)
+    expected = _shapes(folder, config, words, len(weights))
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if found != expected:
         name = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
@@ -89,9 +99,50 @@ def read_model(folder: Path) -> StoredModel:
             f"describes ({name} is {found.get(name, 'missing')}, not {expected.get(name, 'there')}); train the model "
             "again"
         )
-    model = config_from_json(config["model"], config["recipe"]["model"]).build(config["items"])
+    model = config_from_json(config["model"], config["recipe"]["model"]).build(config["items"], words)
     model.load_state_dict(weights)
     return StoredModel(model.eval(), config)
+
+
+def read_model_for(catalog: Path, folder: Path) -> StoredModel:
+    """Read a model folder for the items of another folder, of a data set, whose numbers of them it takes on.
+
+    Items that the model does not know have their words alone. Raise InputError if :func:`read_model` does, the model
+    knows items by their ids alone and there are others, or its folder is of before 2026-11-30, does not say what its
+    items are called, and there are more or fewer.
+    """
+    stored = read_model(folder)
+    if not (folder / ITEMS).exists():
+        if (count := len(read_items(catalog)[0])) != stored.config["items"]:
+            raise InputError(
+                f"{catalog / ITEMS}: {count} items, but the model in {folder} knows {stored.config['items']}; use the "
+                "data that it was trained on"
+            )
+        return stored
+    if read_items(folder) == read_items(catalog) and read_texts(folder) == read_texts(catalog):
+        return stored
+    places = places_in(folder, catalog)
+    words, new = None, numpy.flatnonzero(places == 0)
+    if "words" in stored.config:
+        words = read_words(folder / MODEL_TOKENIZER, read_texts(catalog))
+    elif len(new):
+        raise InputError(
+            f"{catalog / ITEMS}: {len(new)} items, such as {read_items(catalog)[0][new[0]]!r}, are not among those of "
+            f"{folder}, which knows items by their ids alone; train it again, with --overrides "
+            "model.item_vectors=id+text if items are to be added later"
+        )
+    model = config_from_json(stored.config["model"], stored.config["recipe"]["model"]).build(len(places), words)
+    model.forget(new + 1)
+    model.load_state_dict(carried(stored.model.state_dict(), model.state_dict(), places))
+    digest = {"words": words.digest} if words else {}
+    return StoredModel(model.eval(), {**stored.config, "items": len(places), **digest})
+
+
+def write_weights(folder: Path, model: Recommender, config: dict[str, Any]) -> None:
+    """Write the weights and the config.json of a model into an existing folder."""
+    weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    (folder / MODEL_WEIGHTS).write_bytes(save(weights))
+    write_json(folder / MODEL_CONFIG, config)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -102,14 +153,27 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _shapes(folder: Path, config: dict[str, Any], tensors: int) -> dict[str, tuple[int, ...]]:
+def _words(folder: Path, config: dict[str, Any]) -> ItemWords | None:
+    """Return the words of the items, where their vectors are made of them."""
+    if "words" not in config:
+        return None
+    words = read_words(folder / MODEL_TOKENIZER, read_texts(folder))
+    if words.digest != config["words"]:
+        raise InputError(
+            f"{folder / ITEMS}: not the titles, or {MODEL_TOKENIZER} next to it not the tokenizer, that the model was "
+            "trained with; train it again"
+        )
+    return words
+
+
+def _shapes(folder: Path, config: dict[str, Any], words: ItemWords | None, tensors: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a configuration's weights; nothing is computed or allocated."""
     try:
         described = config_from_json(config["model"], config["recipe"]["model"])
         if described.n_layers > tensors:
             raise ValueError(f"{described.n_layers} layers, {MODEL_WEIGHTS} next to it has {tensors} tensors")
         with torch.device("meta"):
-            model = described.build(config["items"])
+            model = described.build(config["items"], words)
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"{folder / MODEL_CONFIG}: not the config of a recommender ({reason(error)}); train it again"

@@ -20,7 +20,7 @@ _RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]]
     (("prefixes", "negatives", "micro_batches", "shrink"), lambda value: value >= 1, "is at least 1"),
     (_SHARES, lambda value: 0 <= value <= 1, "is a share: from 0 to 1"),
     (("forgetting",), lambda value: 0 < value < 1, "is between 0 and 1"),
-    (("initial_rate",), lambda value: value >= 0, "is 0 or above"),
+    (("initial_rate", "frozen_epochs"), lambda value: value >= 0, "is 0 or above"),
 )
 
 
@@ -32,6 +32,8 @@ class TrainingSettings:
         patience: stop after this many epochs without a better validation NDCG@10.
         refit: once validation has chosen the epoch, train again, from the same seed and for as many epochs, on training
             and validation items together, and keep those weights. It takes twice as long.
+        frozen_epochs: the first epochs, in which the item vectors alone are trained: those of an initial model's mixers
+            and layers stay until new items have found their place. With ``adamw``, ``adam`` and ``sgd``.
         tokens_per_batch: the most cells (rows x longest row) of a batch.
         learning_rate: at its peak; USGM has none.
         warmup: the share of the training in which the rate rises from zero to its peak.
@@ -72,6 +74,7 @@ class TrainingSettings:
     gradient_norm: float
     objective: ObjectiveName = "next-item"
     refit: bool = False
+    frozen_epochs: int = 0
     crops: CropsName = "random"
     prefixes: int = 1
     mask_share: float = 0.2
@@ -112,5 +115,7 @@ class Recipe:
         """Raise ValueError if the objective does not fit the model."""
         if self.training.objective == "next-item" and not self.model.causal:
             raise ValueError("training.objective next-item leaks the future through a model that is not causal")
+        if self.training.frozen_epochs and self.training.optimizer == "usgm":
+            raise ValueError("training.frozen_epochs does not go with usgm, whose ball is one of all weights")
         if self.training.objective == "cloze" and not self.model.masks:
             raise ValueError("training.objective cloze needs a model with a mask token: model.readout=mask")

@@ -16,6 +16,7 @@ from ssm4rec.models.recommender import Recommender
 from ssm4rec.optim.batch_size import BatchController, BregmanMeter, StepFacts, controller
 from ssm4rec.optim.usgm import USGM
 from ssm4rec.training.distributed import Distributed
+from ssm4rec.training.known_items import KnownItems
 from ssm4rec.training.losses import Criterion, Repeats
 from ssm4rec.training.objectives import Batch
 from ssm4rec.training.settings import TrainingSettings
@@ -66,15 +67,20 @@ class Stepper:
         model: Recommender,
         criterion: Criterion,
         optimizer: Optimizer,
+        known: KnownItems | None = None,
     ) -> None:
         self.distributed, self.criterion, self.optimizer = distributed, criterion, optimizer
         self.gradient_norm = settings.gradient_norm
         self.weights = list(model.parameters())
+        items = {id(weight) for weight in model.item_embedding.parameters()}
+        self.others = [weight for weight in self.weights if id(weight) not in items]
+        self.item_vectors_alone = False
+        """Steps change the item vectors, and what is made of words for them, and nothing else."""
         self.batch_control: BatchController = controller(
             settings.batch_control, settings.micro_batches, alpha=settings.forgetting, shrink=settings.shrink
         )
         self.meter: BregmanMeter | None = None
-        loss = _MeanLoss(model, criterion)
+        loss = _MeanLoss(model, criterion, known)
         self.loss: nn.Module = DistributedDataParallel(loss) if distributed.world_size > 1 else loss
 
     def start_epoch(self) -> None:
@@ -104,6 +110,9 @@ class Stepper:
             loss += self._backward(batch, rng, sum(counts))
             if position == 0 and control.needs_gradients:
                 squared_first = self._squared_gradient() * (sum(counts) / counts[0]) ** 2
+        if self.item_vectors_alone:
+            for weight in self.others:
+                weight.grad = None
         if control.needs_gradients:
             squared = self._squared_gradient()
         bregman = self.meter.measure() if self.meter else None
@@ -139,15 +148,21 @@ class Stepper:
 class _MeanLoss(nn.Module):
     """The loss of a batch as one module, so that all of it goes through DistributedDataParallel."""
 
-    def __init__(self, model: Recommender, criterion: Criterion) -> None:
+    def __init__(self, model: Recommender, criterion: Criterion, known: KnownItems | None) -> None:
         super().__init__()
         self.model = model
         self.criterion = criterion
+        self.known = known
 
     def forward(self, batch: Batch, negatives: Tensor) -> Tensor:
-        hidden, targets = batch.hidden(self.model)
+        with self.model.one_table():
+            hidden, targets = batch.hidden(self.model)
+            vectors = self.model.item_vectors()
         if self.criterion.own_negatives:
             negatives = negatives[batch.targets > 0]
+        seen = batch.seen(self.model)
+        if self.known is not None:
+            vectors, targets, seen = self.known(vectors, targets, seen)
         term = self.model.repeat_term
-        repeats = Repeats(term(), batch.seen(self.model)) if term is not None else None
-        return self.criterion.loss(hidden, self.model.item_vectors(), targets, negatives, repeats)
+        repeats = Repeats(term(), seen) if term is not None else None
+        return self.criterion.loss(hidden, vectors, targets, negatives, repeats)

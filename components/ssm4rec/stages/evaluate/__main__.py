@@ -1,6 +1,7 @@
 """Evaluate one trained recommender by full ranking: ``python -m ssm4rec.stages.evaluate --help``."""
 
 import logging
+from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -11,6 +12,7 @@ from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
 from ssm4rec.artifacts.ranks import FullRanking, Origin, write_candidates, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings
+from ssm4rec.evaluation.cold_items import warm_and_cold
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.runtime.errors import InputError
@@ -19,7 +21,7 @@ from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.evaluate.settings import Settings
 from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.device import choose_device
-from ssm4rec.training.model_folder import StoredModel, read_model
+from ssm4rec.training.model_folder import StoredModel, read_model, read_model_for
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +29,13 @@ logger = logging.getLogger(__name__)
 def run(options: Settings) -> None:
     """Evaluate and write ranks, candidates and metrics."""
     dataset = read_sequences(options.dataset_dir)
-    stored = read_model(options.model_dir)
+    if options.other_data:
+        stored = read_model_for(options.dataset_dir, options.model_dir)
+    else:
+        stored = read_model(options.model_dir)
+        way_out = "evaluate on the data trained on, or say --other-data true"
+        check_trained_on(options.model_dir, stored.config, dataset, way_out)
     config = stored.config
-    check_trained_on(options.model_dir, config, dataset, "evaluate on the data trained on")
     if options.split == "validation" and config["recipe"]["training"].get("refit"):
         raise InputError(
             f"--split validation: {options.model_dir} was trained on the validation items (training.refit); "
@@ -48,13 +54,14 @@ def run(options: Settings) -> None:
         summary = _evaluate(options, dataset, stored, by_time=manifest["split"]["name"] == GLOBAL_TIME)
         # MLflow's compare page draws the metric that it was told first.
         own_first = sorted(summary.rows, key=lambda row: (row.model != config["model"], row.metric != "ndcg@10"))
-        tracker.metrics({_shown_name(row): row.value for row in own_first})
+        tracker.metrics({**{_shown_name(row): row.value for row in own_first}, **_part_metrics(summary)})
         tracker.text("metrics.json", options.metrics.read_text(encoding="utf-8"))
     shown = {_shown_name(row): row.value for row in summary.rows if row.metric.endswith("@10")}
     write_executor_output(options.executor_input, {"shown": {**shown}})
     for (name, protocol), rows in groupby(summary.rows, attrgetter("model", "protocol")):
         values = ", ".join(f"{row.metric} {row.value:.4f}" for row in rows if row.metric.endswith("@10"))
         logger.info("%s on %s, history %s: %s", name, options.split, protocol, values)
+    _say_parts(summary)
 
 
 def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel, *, by_time: bool) -> EvaluationSummary:
@@ -66,7 +73,9 @@ def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel, 
     ranking = full_ranking(scorer, dataset, options.split, length, device, CANDIDATES_PER_USER, one_pass=model.causal)
     times = read_times(options.dataset_dir, dataset) if by_time else None
     baselines = baseline_rankings(dataset, options.split, device, times)
+    parts = warm_and_cold(dataset, {stored.config["model"]: ranking, **baselines})
     summary = _summary(dataset, stored.config, options.split, ranking, baselines)
+    summary = replace(summary, parts=parts)
     origin = Origin(dataset, summary.model, summary.seed, summary.split, ids)
     write_ranks(options.ranks, origin, ranking, baselines)
     write_candidates(options.candidates, origin, ranking, baselines)
@@ -78,6 +87,21 @@ def _shown_name(row: ResultRow) -> str:
     """Name a number for the KFP UI and MLflow, where model and seed are known from the task: its own come first."""
     owner = f"versus/{row.model}/" if row.model in TIME_BASELINES else ""
     return f"{owner}{row.protocol}/{row.metric}"
+
+
+def _part_metrics(summary: EvaluationSummary) -> dict[str, float]:
+    """Return what the model's metrics are on warm and on cold targets, by name."""
+    own = [(part.part, row) for part in summary.parts for row in part.rows if row.model == summary.model]
+    return {f"{part}/{row.protocol}/{row.metric}": row.value for part, row in own}
+
+
+def _say_parts(summary: EvaluationSummary) -> None:
+    """Log how targets with and without training events are ranked, with standard errors."""
+    for part in summary.parts:
+        for protocol in PROTOCOLS:
+            at_ten = [row for row in part.rows if (row.protocol, row.metric) == (protocol, "hit@10")]
+            values = ", ".join(f"{row.model} {row.value:.4f} ± {row.standard_error:.4f}" for row in at_ten)
+            logger.info("%d %s targets, history %s: hit@10 %s", part.targets, part.part, protocol, values)
 
 
 def _summary(

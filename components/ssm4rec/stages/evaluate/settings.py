@@ -19,6 +19,13 @@ class Settings(StageSettings):
     dataset_dir: DatasetDir
     model_dir: Annotated[Path, Read("Model", "model folder, from train_recommender")]
     split: Annotated[Split, Flag(f"whose targets are ranked: {', '.join(SPLITS)}", one_of(SPLITS))] = "test"
+    other_data: Annotated[
+        bool,
+        Flag(
+            "rank data that the model was not trained on, such as the next day's: items are found by the source's ids, "
+            "and those that it does not know have their words alone"
+        ),
+    ] = False
     device: Device = "auto"
     ranks: Annotated[Path, Written("Artifact", output_file("Parquet"), "ranks.parquet to write, a row per target")]
     candidates: Annotated[

@@ -73,6 +73,7 @@ def _prepare(options: Settings) -> dict[str, Any]:
             options.minimum_rating,
             options.k_core,
             options.draw_users,
+            options.cold_items,
         )
         sequences = build_sequences(frame)
         titles = collect_titles(sequences.item_ids, source.titles)

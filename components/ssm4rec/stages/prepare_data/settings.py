@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Final
 
-from ssm4rec.artifacts.names import GLOBAL_TIME
+from ssm4rec.artifacts.names import GLOBAL_TIME, LEAVE_ONE_OUT
 from ssm4rec.data.data_sets import EVENTS, check_data_set, check_files, data_set_name
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.data.source import SourceOptions
@@ -13,7 +13,7 @@ from ssm4rec.data.time_units import ORDER
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import cache_folder
 from ssm4rec.settings.data import PreparedData
-from ssm4rec.settings.flags import Written
+from ssm4rec.settings.flags import Flag, Written
 from ssm4rec.settings.outputs import output_folder
 
 NO_RATINGS: Final = "--minimum-rating: the events have no ratings; name their column with --rating-column"
@@ -31,6 +31,13 @@ NO_TIMES: Final = (
 class Settings(PreparedData):
     """Fetch a data set, filter, order and split it."""
 
+    cold_items: Annotated[
+        float,
+        Flag(
+            "share of the items that is held out of training, those that appeared last, such as 0.1: users who had "
+            "one have it as their test target (leave-one-out); 0: none"
+        ),
+    ] = 0.0
     dataset_dir: Annotated[
         Path,
         Written(
@@ -52,6 +59,13 @@ class Settings(PreparedData):
     def check(self) -> None:
         """Raise InputError if the settings are wrong on every machine, whatever the data."""
         check_fractions(self.validation_fraction, self.test_fraction)
+        if not 0 <= self.cold_items < 1:
+            raise InputError(f"--cold-items {self.cold_items}: a share of the items, from 0 to below 1")
+        if self.cold_items and self.splitting != LEAVE_ONE_OUT:
+            raise InputError(
+                f"--cold-items {self.cold_items}: holds items out of --splitting {LEAVE_ONE_OUT}; {self.splitting} has "
+                "new items of its own, leave it out"
+            )
         self.called()
         check_data_set(self.source_options())
         own = self.dataset == EVENTS

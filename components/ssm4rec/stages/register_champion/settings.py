@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ssm4rec.settings.flags import Flag, Read, StageSettings, Written
-from ssm4rec.settings.outputs import output_folder
+from ssm4rec.settings.outputs import input_addresses, output_folder
 from ssm4rec.settings.shared import DatasetDir, FromKFP
 
 
@@ -15,6 +15,14 @@ class Settings(StageSettings):
 
     dataset_dir: DatasetDir
     models: Annotated[tuple[Path, ...], Read("Model", "model folders, from train_recommender, of one data set")] = ()
+    added_items: Annotated[
+        str,
+        Flag(
+            "address of items added since the training, a file with the columns item_id and title: the champion "
+            "recommends them by their words; empty: none",
+            input_addresses,
+        ),
+    ] = ""
     replace_champion: Annotated[bool, Flag("take the alias from a champion of other data or another split, too")] = (
         False
     )

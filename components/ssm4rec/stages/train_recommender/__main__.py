@@ -21,6 +21,7 @@ from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.device import choose_device, choose_kernels
 from ssm4rec.training.distributed import Distributed, choose_precision, is_one_of_several, process_group, run_processes
 from ssm4rec.training.epochs import EpochRow, learning_curve
+from ssm4rec.training.initial_model import start_from
 from ssm4rec.training.loop import train
 from ssm4rec.training.model_folder import write_model
 from ssm4rec.training.settings import Recipe
@@ -54,7 +55,8 @@ def run(options: Settings) -> None:
     """Train and write model and curve; of several processes every one trains and the first writes."""
     dataset = read_sequences(options.dataset_dir)
     chosen = recipe(options.model, options.profile, histories(dataset), options.overrides)
-    task = Task(options.model, chosen, dataset, options.seed)
+    start = start_from(options.initial_model, options.model, chosen.model, dataset, options.dataset_dir)
+    task = Task(options.model, chosen, dataset, options.seed, start)
     device = choose_device(options.device)
     choose_kernels(options.kernels, device)
     distributed = Distributed(device, choose_precision(options.precision, device), options.compile)

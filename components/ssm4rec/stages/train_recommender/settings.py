@@ -9,9 +9,9 @@ from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import one_of, whole_number
-from ssm4rec.settings.flags import Flag, StageSettings, Written
+from ssm4rec.settings.flags import Flag, Read, StageSettings, Written
 from ssm4rec.settings.outputs import kept_folder, output_file, output_folder
-from ssm4rec.settings.shared import Compile, DatasetDir, Device, Kernels, Label, Precision, Profile, Seed
+from ssm4rec.settings.shared import Compile, DatasetDir, Device, FromKFP, Kernels, Label, Precision, Profile, Seed
 from ssm4rec.training.device import choose_device, choose_kernels
 from ssm4rec.training.distributed import check_processes, choose_precision
 
@@ -27,6 +27,15 @@ class Settings(StageSettings):
     profile: Profile = "quick"
     seed: Seed = 0
     overrides: Annotated[str, Flag("changes to the recipe, such as training.epochs=3,model.dropout=0.1")] = ""
+    initial_model: Annotated[
+        Path | None,
+        Read(
+            "Model",
+            "model folder of the same model and sizes to start from, such as yesterday's: items are found by the "
+            "source's ids, new ones begin with their words",
+            optional=True,
+        ),
+    ] = None
     label: Label = ""
     device: Device = "auto"
     precision: Precision = "auto"
@@ -44,6 +53,7 @@ class Settings(StageSettings):
     ] = ""
     model_dir: Annotated[Path, Written("Model", output_folder("train_recommender"), "model folder to write")]
     curve: Annotated[Path, Written("Artifact", output_file("Parquet"), "curve.parquet to write, the learning curve")]
+    executor_input: FromKFP = ""
 
     def check(self) -> None:
         """Raise InputError if the recipe is wrong for histories of any length."""

@@ -1,0 +1,48 @@
+"""Start a training from a model folder: last night's model on today's events, or one of a larger data set."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from ssm4rec.artifacts.dataset import SequenceDataset, read_items, read_texts
+from ssm4rec.artifacts.names import ITEMS, MODEL_TOKENIZER, MODEL_WEIGHTS
+from ssm4rec.models.item_words import read_words
+from ssm4rec.models.sizes import RecommenderConfig
+from ssm4rec.models.table import config_from_json
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.training.catalogs import places_in
+from ssm4rec.training.checkpoint import first_difference
+from ssm4rec.training.model_folder import read_model
+from ssm4rec.training.start import InitialWeights, Start, digest_of, read_start
+
+_FREE: Final = ("dropout", "id_dropout", "vocabulary")
+"""Fields of the sizes that no weight depends on; the words are those of the initial model."""
+
+
+def start_from(
+    initial: Path | None, name: str, config: RecommenderConfig, dataset: SequenceDataset, folder: Path
+) -> Start:
+    """Return what the training of a model on a dataset folder starts from.
+
+    Items are found by the source's ids: those that the initial model knows keep their vectors. Raise InputError if it
+    is another model or of other sizes, its folder does not say what its items are called, or nothing of it fits.
+    """
+    if initial is None:
+        return read_start(config, dataset, folder)
+    stored = read_model(initial)
+    if stored.config["model"] != name:
+        raise InputError(f"--initial-model {initial}: a {stored.config['model']}, not a {name}; train its model")
+    theirs = asdict(config_from_json(name, stored.config["recipe"]["model"]))
+    ours = {**asdict(config), **{free: theirs[free] for free in _FREE}}
+    if difference := first_difference(theirs, ours, "model"):
+        raise InputError(f"--initial-model {initial}: {difference}; set it with --overrides as it is there")
+    places = places_in(initial, folder)
+    if not places.any() and config.item_vectors == "id":
+        example = read_items(folder)[0][0]
+        raise InputError(
+            f"--initial-model {initial}: knows none of the items of {folder / ITEMS}, such as {example!r}; only a "
+            "model of words (model.item_vectors=text or id+text) can start from other items"
+        )
+    words = read_words(initial / MODEL_TOKENIZER, read_texts(folder)) if "words" in stored.config else None
+    weights = InitialWeights(dict(stored.model.state_dict()), places, digest_of(initial / MODEL_WEIGHTS))
+    return Start(folder / ITEMS, words, weights)
