@@ -111,6 +111,12 @@ def test_whole_study(
     assert of_best == trained["training"]["validation_ndcg@10"]
     study_page = f"#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/artifacts"
     assert study_page in champion.description
+    chosen = f"{champion.tags['model']} seed {champion.tags['seed']}, ml-100k"
+    for split, stage in (("validation", "train"), ("test", "evaluate")):
+        page = f"[{split}](#/experiments/{parent.info.experiment_id}/runs"
+        of_run = f"{page}/{children[f'{chosen}: {stage}'].info.run_id}?"
+        # Stages that do not need each other come in another order each time.
+        assert of_run in champion.description or (split == "test" and f"{page}?" in champion.description)
     told = re.fullmatch(r"MLflow   make mlflow PORT=(\d+) shows (.*)", done.stdout.splitlines()[-1])
     assert told
     assert told[2] == page_address(f"http://127.0.0.1:{told[1]}", parent.info.experiment_id)

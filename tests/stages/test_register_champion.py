@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +135,9 @@ def test_the_alias_goes_to_the_better_and_across_data_only_if_asked(
         assert said in caplog.text
         version = client.get_model_version(NAME, str(number))
         assert version.tags == metadata(champion)
+        assert re.search(
+            r"^Metrics: \[validation\]\(#/\S+\), \[test\]\(#/\S+\); \[the study", version.description, re.M
+        )
         aliases = client.get_registered_model(NAME).aliases
         assert str(aliases.get("champion", "")) == holder
         task = client.get_run(version.run_id)

@@ -8,6 +8,9 @@ record; while MLflow does not answer, records wait here and are sent later, in o
 SSM4REC_TRACKING_SECONDS (90; less when it was killed) for what is still missing. No secret is recorded
 (``addresses.py``), and what is longer than MLflow takes (3.17.2, mlflow/utils/validation.py:66-92) is cut, the whole
 kept as a file.
+
+Trainings are no LoggedModels of MLflow: without files one cannot be loaded, and its page hides the metrics behind nine
+other columns, whereas the view of the runs (``experiment.py``) compares model, data set and seed at a glance.
 """
 
 from ssm4rec.tracking.experiment import page_address

@@ -21,7 +21,7 @@ _RUN_NAME, _CREATED, _DURATION = "attributes.`Run Name`", "runDateAndNestInfo", 
 
 _WIDTHS: Final = {
     _RUN_NAME: 140,
-    _CREATED: 34,  # its mark of how the run ended
+    _CREATED: 46,  # its mark of how the run ended
     "params.`model`": 98,
     "params.`dataset`": 78,
     "params.`seed`": 52,

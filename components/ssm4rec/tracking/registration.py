@@ -1,15 +1,18 @@
 """A model that becomes a new version of a registered model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LONGEST_WAIT: Final = 30
 """Seconds for a registry to take a model; MLflow would wait for minutes."""
+
+_TRAINING_PAGES: Final = "workflowType=machine_learning"
 
 
 @dataclass
@@ -37,13 +40,14 @@ class Registration:
         run = client.get_run(run_id)
         source = f"{run.info.artifact_uri}/{self.folder.name}"
         study = run.data.tags.get("mlflow.parentRunId", run_id)
-        page = f"#/experiments/{run.info.experiment_id}/runs/{study}/artifacts?workflowType=machine_learning"
+        pages = _Pages(client, run.info.experiment_id, study, self.tags)
+        metrics = f"Metrics: {pages.of('validation', 'train')}, {pages.of('test', 'evaluate')}"
         version = client.create_model_version(
             self.name,
             source,
             run_id,
             self.tags,
-            description=f"{self.description}\n\n[The study and its report]({page})",
+            description=f"{self.description}\n\n{metrics}; [the study and its report]({pages.study})",
             await_creation_for=LONGEST_WAIT,
         ).version
         holder = client.get_registered_model(self.name).aliases.get(self.alias)
@@ -52,3 +56,29 @@ class Registration:
             client.set_registered_model_alias(self.name, self.alias, version)
         place = f"models:/{self.name}@{self.alias}" if taken else f"without the alias {self.alias}"
         self.outcome = f"registered as {self.name} version {version}, {place}: {why}"
+
+
+@dataclass
+class _Pages:
+    """MLflow's pages of a study's runs about the model of these tags."""
+
+    client: "MlflowClient"
+    experiment_id: str
+    run_id: str
+    tags: Mapping[str, str]
+
+    @property
+    def study(self) -> str:
+        """The page of the study's files."""
+        return f"#/experiments/{self.experiment_id}/runs/{self.run_id}/artifacts?{_TRAINING_PAGES}"
+
+    def of(self, split: str, stage: str) -> str:
+        """Return a link to the run with the metrics of a split, or, before there is one, to the search for it."""
+        wanted = {"mlflow.parentRunId": self.run_id, "stage": stage, "splitting": self.tags["split"]}
+        wanted |= {name: self.tags[name] for name in ("model", "seed", "profile")}
+        wanted |= {"split": split} if stage == "evaluate" else {}
+        search = " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
+        page = f"#/experiments/{self.experiment_id}/runs"
+        if found := self.client.search_runs([self.experiment_id], search, max_results=1):
+            return f"[{split}]({page}/{found[0].info.run_id}?{_TRAINING_PAGES})"
+        return f"[{split}]({page}?{_TRAINING_PAGES}&searchFilter={quote(search)})"
