@@ -49,7 +49,7 @@ def test_raw_reviews_and_titles(jsonl, tmp_path):
     assert_holds_the_events(source)
     items = [f"B0{number:08}" for number in range(20)]
     expected = [f"Product {number}" if number % 3 else None for number in range(20)]
-    assert collect_titles(polars.Series(items), source.titles).to_list() == expected
+    assert collect_titles(polars.Series(items), source.titles)["title"].to_list() == expected
 
 
 def test_rating_only(tmp_path):

@@ -5,7 +5,7 @@ import polars
 import pyarrow.parquet
 import pytest
 
-from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.dataset import read_sequences, read_texts
 from ssm4rec.data.dataset_writer import build_sequences, collect_titles, write_dataset
 from ssm4rec.data.event_order import in_order, order_facts
 from ssm4rec.data.splitting import leave_one_out
@@ -109,5 +109,23 @@ def test_titles_are_found_over_several_frames():
         polars.DataFrame({"item_id": ["c", "zz", "a"], "title": [" ", "unused", "first"]}),
         polars.DataFrame({"item_id": ["a", "c", "d"], "title": ["second", "third", None]}),
     ]
-    assert collect_titles(polars.Series(["a", "b", "c", "d"]), frames).to_list() == ["first", None, "third", None]
-    assert collect_titles(polars.Series(["a"]), []).to_list() == [None]
+    assert collect_titles(polars.Series(["a", "b", "c", "d"]), frames)["title"].to_list() == [
+        "first",
+        None,
+        "third",
+        None,
+    ]
+    assert collect_titles(polars.Series(["a"]), [])["title"].to_list() == [None]
+
+
+def test_words_are_those_of_the_row_of_the_title(tmp_path, rows):
+    frames = [
+        polars.DataFrame(
+            {"item_id": [rows[0][1], rows[0][1]], "title": ["", "first"], "words": ["no", "Comedy Drama"]}
+        ),
+        polars.DataFrame({"item_id": [rows[0][1]], "title": ["second"], "words": ["War"]}),
+    ]
+    write(tmp_path, rows, frames)
+    texts = read_texts(tmp_path)
+    assert texts[0] == "first Comedy Drama"
+    assert not any(texts[1:])

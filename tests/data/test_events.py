@@ -57,6 +57,20 @@ def test_the_format_may_be_told(tmp_path):
     assert rows_of(source) == EXPECTED
 
 
+def test_more_words_about_items_may_be_named(tmp_path):
+    events = write(tmp_path / "events.csv", ROWS)
+    items = write(
+        tmp_path / "items.csv", [{"what": 3, "name": "a", "kind": "b c"}, {"what": 4, "name": "d", "kind": ""}]
+    )
+    told = {"title_column": "name", "words_column": "kind", **COLUMNS}
+    titles = polars.concat(read_data_set(SourceOptions("events", tmp_path, str(events), str(items), **told)).titles)
+    assert titles.columns == ["item_id", "title", "words"]
+    assert titles.row(0) == ("3", "a", "b c")
+    told["words_column"] = "sort"
+    with pytest.raises(InputError, match="another --words-column"):
+        list(read_data_set(SourceOptions("events", tmp_path, str(events), str(items), **told)).titles)
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_titles(tmp_path, ending):
     events = write(tmp_path / "events.csv", ROWS)

@@ -23,7 +23,8 @@ def lines(rows, separator):
 
 
 def ml_100k():
-    movies = [(item, title, "01-Jan-1995", "", "http://x", *[0] * 19) for item, title in TITLES.items()]
+    flags = [int(place in (3, 5)) for place in range(19)]
+    movies = [(item, title, "01-Jan-1995", "", "http://x", *flags) for item, title in TITLES.items()]
     return {"ml-100k/u.data": lines(RATINGS, "\t"), "ml-100k/u.item": lines(movies, "|").encode("latin-1")}
 
 
@@ -42,7 +43,7 @@ def ml_20m():
 
 def recbole():
     folder = "recbole/dataset_example/ml-100k/ml-100k"
-    movies = [(item, title, 2001, "Comedy") for item, title in TITLES.items()]
+    movies = [(item, title, 2001, "Animation Comedy") for item, title in TITLES.items()]
     return {
         f"{folder}.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + lines(RATINGS, "\t"),
         f"{folder}.item": "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
@@ -55,7 +56,8 @@ def assert_holds_the_ratings(source):
     expected = [(str(user), str(item), second * 1_000_000, rating) for user, item, rating, second in RATINGS]
     assert frame.rows() == expected
     titles = polars.concat(source.titles)
-    assert dict(titles.rows()) == TITLES
+    assert dict(titles.select("item_id", "title").rows()) == TITLES
+    assert set(titles["words"]) == {"Animation Comedy"}
 
 
 @pytest.mark.parametrize(("name", "members"), [("ml-100k", ml_100k), ("ml-1m", ml_1m), ("ml-20m", ml_20m)])

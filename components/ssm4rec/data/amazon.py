@@ -75,6 +75,7 @@ def read_amazon(options: SourceOptions) -> Source:
         time_column="timestamp",
         rating_column="rating",
         title_column="title",
+        words_column="",
         time_unit="ms",
     )
     columns = dict.fromkeys((told.user_column, told.item_column, told.time_column, told.rating_column), "")

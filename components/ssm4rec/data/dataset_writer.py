@@ -65,26 +65,30 @@ def _dense(ids: polars.Series) -> tuple[Int32s, polars.Series]:
     return number[codes], ids.gather(first[order]).cast(polars.String)
 
 
-def collect_titles(item_ids: polars.Series, titles: Iterable[polars.DataFrame]) -> polars.Series:
-    """Return the title or null of each item that survived the filters, shape (V,); no other is kept in memory.
+def collect_titles(item_ids: polars.Series, titles: Iterable[polars.DataFrame]) -> polars.DataFrame:
+    """Return ``title``, and ``words`` where the frames have them, or null of each item that survived the filters.
 
-    ``titles``: frames with ``item_id`` and ``title``; the first title of an item counts, empty ones do not.
+    No other item's is kept in memory.
+
+    ``titles``: frames with ``item_id``, ``title`` and, all or none, ``words``; the row of an item's first title counts,
+    empty ones do not.
     """
     wanted = polars.DataFrame({"item_id": item_ids})
     named = polars.col("title").str.strip_chars() != ""
     found = [frame.filter(named).join(wanted, on="item_id", how="semi") for frame in titles]
     if not found:
-        return polars.Series("title", [None] * len(item_ids), dtype=polars.String)
+        return polars.DataFrame({"title": [None] * len(item_ids)}, {"title": polars.String})
     first = polars.concat(found).unique("item_id", keep="first", maintain_order=True)
-    return wanted.join(first, on="item_id", how="left", maintain_order="left")["title"]
+    return wanted.join(first, on="item_id", how="left", maintain_order="left").drop("item_id")
 
 
 def write_dataset(
-    folder: Path, name: str, sequences: Sequences, split: Split, titles: polars.Series, manifest: dict[str, Any]
+    folder: Path, name: str, sequences: Sequences, split: Split, titles: polars.DataFrame, manifest: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the four files into an existing folder, and return the manifest as written.
 
-    ``manifest``: what the caller knows: sources, settings, filters, split name; counts are added here.
+    ``titles`` are those that :func:`collect_titles` found; ``manifest``: what the caller knows: sources, settings,
+    filters, split name; counts are added here.
     """
     targets = [(split.validation_position, split.validation_targets), (split.test_position, split.test_targets)]
     mark = fingerprint(sequences.items, sequences.offsets, split.train_length, targets)
@@ -96,7 +100,7 @@ def write_dataset(
         {
             "item": numpy.arange(1, len(sequences.item_ids) + 1, dtype=numpy.int32),
             "item_id": sequences.item_ids.to_arrow().cast(pyarrow.string()),
-            "title": titles.to_arrow().cast(pyarrow.string()),
+            **{name: titles[name].to_arrow().cast(pyarrow.string()) for name in titles.columns},
         }
     )
     pyarrow.parquet.write_table(items, folder / ITEMS)
@@ -110,7 +114,7 @@ def write_dataset(
         # RecBole counts its padding user and item; the paper's Table 4 is in this counting.
         "recbole_counts": {**counts, "users": counts["users"] + 1, "items": counts["items"] + 1},
         "split": {**manifest["split"], **_split_counts(sequences, split), **split.facts},
-        "titles": titles.count(),
+        "titles": titles["title"].count(),
         "sequence_length": {
             "mean": round(float(lengths.mean()), 2),
             "median": float(numpy.median(lengths)),

@@ -92,6 +92,8 @@ def _title_tables(options: SourceOptions) -> list[Table]:
         options.item_column: "--item-column, which is one name for events and titles",
         options.title_column: "--title-column",
     }
+    if options.words_column:
+        titles[options.words_column] = "--words-column"
     return [
         # A catalog is often written by another tool than the events.
         Table(address, format_of_name(address) or _format(options, address), titles)
@@ -140,18 +142,26 @@ def _batches(files: Iterable[tuple[Table, Fetched]], options: SourceOptions, bad
 
 
 def _read_titles(files: NamedBatches, options: SourceOptions, bad_rows: BadRows) -> Iterator[polars.DataFrame]:
-    """Stream frames with ``item_id`` and ``title``; a row may lack either; raise InputError for an unreadable one."""
+    """Stream frames with ``item_id``, ``title`` and, with a column of them, ``words``.
+
+    A row may lack any; raise InputError for an unreadable one.
+    """
     for name, batches in files:
         row = 1
         for batch in batches:
             try:
                 ids, problems = read_ids(batch.column(options.item_column), options.item_column, "item id")
                 titles, undecodable = _texts(batch.column(options.title_column), options.title_column)
+                said = {"title": polars.Series(titles)}
+                if options.words_column:
+                    words, wrong = _texts(batch.column(options.words_column), options.words_column)
+                    said["words"] = polars.Series(words)
+                    undecodable += wrong
             except InputError as error:
                 raise InputError(f"{name}, {error}") from None
             unreadable = [problem for problem in problems if not problem.reason.endswith("missing")]
             good = bad_rows.good([*unreadable, *undecodable], batch.num_rows, name, row)
-            frame = polars.DataFrame({"item_id": ids, "title": polars.Series(titles)})
+            frame = polars.DataFrame({"item_id": ids, **said})
             yield frame if good is None else frame.filter(good)
             row += batch.num_rows
 

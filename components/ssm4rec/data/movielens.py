@@ -35,6 +35,13 @@ _TITLES_AT_A_TIME: Final = 10_000
 _COLUMNS: Final = Columns("user_id", "item_id", "timestamp", "rating")
 
 
+_GENRES: Final = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+"""In the order of ML-100K's u.genre."""
+
+
 @dataclass(frozen=True)
 class _Ratings:
     """The ratings in an archive; ``header`` names all columns if the file does not."""
@@ -47,10 +54,14 @@ class _Ratings:
 
 @dataclass(frozen=True)
 class _Movies:
-    """The movies in an archive; item id and title are the first two columns."""
+    """The movies in an archive; item id and title are the first two columns.
+
+    Their genres are texts in the column ``genres`` or, where that is 0, a 0 or 1 for each of ``_GENRES`` at the end.
+    """
 
     member: str
     delimiter: str
+    genres: int
     encoding: str = "utf-8"
     has_header: bool = False
 
@@ -65,7 +76,7 @@ class _Archive:
 _ARCHIVES: Final = {
     "ml-100k": _Archive(
         _Ratings("ml-100k/u.data", "\t", header=("user_id", "item_id", "rating", "timestamp")),
-        _Movies("ml-100k/u.item", "|", "latin-1"),
+        _Movies("ml-100k/u.item", "|", 0, "latin-1"),
         "0e33842e24a9c977be4e0107933c0723",
     ),
     "ml-1m": _Archive(
@@ -75,12 +86,12 @@ _ARCHIVES: Final = {
             ":",
             header=("user_id", "empty_1", "item_id", "empty_2", "rating", "empty_3", "timestamp"),
         ),
-        _Movies("ml-1m/movies.dat", "::", "latin-1"),
+        _Movies("ml-1m/movies.dat", "::", 2, "latin-1"),
         "c4d9eecfca2ab87c1945afe126590906",
     ),
     "ml-20m": _Archive(
         _Ratings("ml-20m/ratings.csv", ",", Columns("userId", "movieId", "timestamp", "rating")),
-        _Movies("ml-20m/movies.csv", ",", has_header=True),
+        _Movies("ml-20m/movies.csv", ",", 2, has_header=True),
         "cd245b17a1ae2cc31bb14903e1204af3",
     ),
 }
@@ -96,7 +107,7 @@ _WHEEL_CONTENT: Final = _Archive(
         "\t",
         Columns("user_id:token", "item_id:token", "timestamp:float", "rating:float"),
     ),
-    _Movies(f"{_WHEEL_FOLDER}/ml-100k.item", "\t", has_header=True),
+    _Movies(f"{_WHEEL_FOLDER}/ml-100k.item", "\t", 3, has_header=True),
 )
 
 
@@ -143,12 +154,26 @@ def _read_titles(archive: Path, movies: _Movies) -> Iterator[polars.DataFrame]:
     with readable(archive), open_member(archive, movies.member) as stream:
         lines = _lines(stream, f"{archive}:{movies.member}", movies.encoding)
         rows = csv.reader(lines) if movies.delimiter == "," else (line.split(movies.delimiter) for line in lines)
-        pairs = itertools.islice((row[:2] for row in rows if len(row) > 1), int(movies.has_header), None)
+        named = itertools.islice((row for row in rows if len(row) > 1), int(movies.has_header), None)
+        texts = ([*row[:2], _genres(row, movies.genres)] for row in named)
+        columns = dict.fromkeys(("item_id", "title", "words"), polars.String)
         try:
-            while batch := list(itertools.islice(pairs, _TITLES_AT_A_TIME)):
-                yield polars.DataFrame(batch, {"item_id": polars.String, "title": polars.String}, orient="row")
+            while batch := list(itertools.islice(texts, _TITLES_AT_A_TIME)):
+                yield polars.DataFrame(batch, columns, orient="row")
         except csv.Error as error:
             raise InputError(f"{archive}:{movies.member}: not readable ({error}); get the archive again") from None
+
+
+def _genres(row: list[str], column: int) -> str:
+    """Return the genres of a row, separated by spaces.
+
+    >>> _genres(["1", "Toy Story (1995)", "Animation|Comedy"], 2)
+    'Animation Comedy'
+    """
+    if column:
+        return " ".join(row[column].split("|")) if len(row) > column else ""
+    flags = row[-len(_GENRES) :] if len(row) > len(_GENRES) else []
+    return " ".join(genre for genre, flag in zip(_GENRES, flags, strict=False) if flag == "1")
 
 
 def _lines(stream: IO[bytes], name: str, encoding: str) -> Iterator[str]:

@@ -35,6 +35,7 @@ class SourceOptions:
     time_unit: str = "auto"
     rating_column: str = ""
     title_column: str = "title"
+    words_column: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Source:
     """A data set that has been read.
 
     Attributes:
-        titles: frames with the columns ``item_id`` and ``title`` (strings), read while they are asked for: a large
-            catalog's metadata is never in memory as a whole.
+        titles: frames with the columns ``item_id``, ``title`` and, where the source says more of items in words,
+            ``words`` (strings), read while they are asked for: a large catalog's metadata is never in memory at once.
         dropped: the number of bad rows left out of the events, by reason.
         dropped_titles: the same of the files of titles; complete when ``titles`` has been read.
         has_items_files: whether the user or the data set names files of titles.

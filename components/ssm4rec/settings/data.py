@@ -156,6 +156,13 @@ class OwnData(PublishedData):
     ] = "auto"
     rating_column: Annotated[str, Flag("column of the ratings; empty: there is none")] = ""
     title_column: Annotated[str, Flag("column of the titles in the items file")] = "title"
+    words_column: Annotated[
+        str,
+        Flag(
+            "column of more words about the items in the items file, such as their categories: recommenders of items "
+            "with words read them after the title; empty: there is none"
+        ),
+    ] = ""
     deduplicate: Annotated[
         str,
         Flag(

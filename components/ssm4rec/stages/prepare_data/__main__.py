@@ -79,7 +79,7 @@ def _prepare(options: Settings) -> dict[str, Any]:
         titles = collect_titles(sequences.item_ids, source.titles)
         check_unchanged(before, here, state)
         check_unchanged(options.data_version, addresses, state)
-        _check_titles(titles, sequences.item_ids, source, options)
+        _check_titles(titles["title"], sequences.item_ids, source, options)
         settings = {one.name: getattr(options, one.name) for one in fields(PreparedData) if one.name not in _ELSEWHERE}
         sorted_by = sequences.times  # finer than what is kept: events of one millisecond need not tie
         sequences = replace(sequences, times=in_milliseconds(sorted_by, unit))
