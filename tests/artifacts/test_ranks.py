@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_times
+from ssm4rec.artifacts.dataset import SequenceDataset, SourceIds, read_sequences, read_times
 from ssm4rec.artifacts.names import TIME_BASELINES
 from ssm4rec.artifacts.ranks import (
     SEED_KEY,
@@ -100,6 +100,41 @@ def test_candidates_come_back_padded(dataset: SequenceDataset, files: dict[str, 
         best = sorted(counts[[*unseen]], reverse=True)[:20]
         assert counts[kept[kept > 0]].tolist() == best
     assert list(found.baselines) == ["most-popular", "markov"]
+    assert list(found.unmasked) == ["sasrec", "most-popular", "markov"]
+    scores = torch.randn(35, generator=torch.Generator().manual_seed(0))
+    assert (found.unmasked["sasrec"] == scores.topk(20).indices.numpy() + 1).all()  # for everyone, whatever they had
+    popular = found.unmasked["most-popular"]
+    assert (counts[popular] == sorted(counts[1:], reverse=True)[:20]).all()
+
+
+def test_candidates_of_an_earlier_version_have_no_unmasked_lists(
+    dataset: SequenceDataset, files: dict[str, Path]
+) -> None:
+    table = pyarrow.parquet.read_table(files["candidates"])
+    earlier = table.select([name for name in table.column_names if "unmasked" not in name])
+    pyarrow.parquet.write_table(earlier, files["candidates"])
+    found = read_candidates(files["candidates"], dataset)
+    assert (found.unmasked, list(found.baselines)) == ({}, ["most-popular", "markov"])
+
+
+def test_every_list_has_the_sources_ids_next_to_it(dataset: SequenceDataset, tmp_path: Path) -> None:
+    ids = SourceIds(
+        pyarrow.array([f"u{user}" for user in range(dataset.user_count)], pyarrow.large_string()),
+        pyarrow.array([f"i{item}" for item in range(1, 36)], pyarrow.large_string()),
+    )
+    baselines = baseline_rankings(dataset, "test", torch.device("cpu"))
+    path = tmp_path / "candidates.parquet"
+    write_candidates(path, Origin(dataset, "sasrec", 3, "test", ids), ranking(dataset), baselines)
+    table = pyarrow.parquet.read_table(path)
+    named = [name for name in table.column_names if name.endswith("item_ids")]
+    assert named == [
+        "item_ids", "most_popular_item_ids", "markov_item_ids", "unmasked_item_ids", "most_popular_unmasked_item_ids",
+        "markov_unmasked_item_ids",
+    ]  # fmt: skip
+    for name in named:
+        items = table.column(name.replace("item_ids", "items")).to_pylist()
+        assert table.column(name).to_pylist() == [[f"i{item}" for item in one] for one in items]
+    assert read_candidates(path, dataset).unmasked.keys() == {"sasrec", "most-popular", "markov"}
 
 
 @pytest.mark.parametrize("content", READERS)
@@ -164,6 +199,7 @@ def test_damaged_candidates_are_refused(dataset: SequenceDataset, files: dict[st
         ({"items": [1] * 21, "scores": [0.5] * 21}, "more than 20"),
         ({"markov_items": [1]}, "differ in number"),
         ({"markov_items": None}, "differ in number"),
+        ({"unmasked_items": rows[0]["unmasked_items"][:5]}, "differ in number"),
         ({"most_popular_items": [0, *rows[0]["items"][1:]]}, "most_popular_items are not always in 1..35"),
     ):
         changed = pyarrow.Table.from_pylist([{**rows[0], **change}, *rows[1:]], schema=table.schema)

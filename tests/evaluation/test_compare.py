@@ -62,7 +62,10 @@ def candidates_of(ranks: Ranks) -> Candidates:
     items[0, 5:] = 0
     scores = numpy.where(items > 0, -numpy.arange(20.0), -numpy.inf).astype(numpy.float32)
     popular = numpy.tile(numpy.arange(1, 21, dtype=numpy.int32), (len(items), 1))
-    return Candidates(ranks.users, items, scores, ranks.model, ranks.seed, ranks.split, {"most-popular": popular})
+    anything = numpy.stack([random.permutation(ITEMS)[:20] + 1 for _ in ranks.users]).astype(numpy.int32)
+    own = (ranks.model, ranks.seed, ranks.split)
+    unmasked = {ranks.model: anything, "most-popular": popular[:, ::-1]}
+    return Candidates(ranks.users, items, scores, *own, {"most-popular": popular}, unmasked)
 
 
 @pytest.fixture
@@ -176,7 +179,11 @@ def test_slices_add_up_to_the_whole(comparison: Comparison) -> None:
 
 
 def test_recommendations_are_of_the_ten_best(comparison: Comparison, ranks: list[Ranks]) -> None:
-    row, _ = comparison.recommendations
+    found = {(row.model, row.protocol): row for row in comparison.recommendations}
+    assert list(found) == [(name, which) for which in ("unmasked", "masked") for name in ("hydra4rec", "most-popular")]
+    served = candidates_of(ranks[1]).unmasked["hydra4rec"][:, :10]
+    assert found["hydra4rec", "unmasked"].coverage == len(set(served.ravel().tolist())) / ITEMS
+    row = found["hydra4rec", "masked"]
     best = candidates_of(ranks[1]).items[:, :10]
     assert (row.model, row.seed, row.users, row.cutoff) == ("hydra4rec", 0, 81, 10)
     assert row.coverage == len(set(best[best > 0].tolist())) / ITEMS
@@ -187,7 +194,7 @@ def test_recommendations_are_of_the_ten_best(comparison: Comparison, ranks: list
 def test_recommendations_are_judged_with_intervals_over_users(
     dataset: SequenceDataset, comparison: Comparison, ranks: list[Ranks]
 ) -> None:
-    row, baseline = comparison.recommendations
+    *served, row, baseline = comparison.recommendations
     of_row, training = ranks[1], TrainingUsers(dataset)
     given = candidates_of(of_row)
     lists = given.items[:, :10]
@@ -216,6 +223,9 @@ def test_recommendations_are_judged_with_intervals_over_users(
         gains = gains_at("ndcg", masked, 10)
         assert judged.debiased_ndcg.value == pytest.approx((gains * weights).sum() / weights.sum())
     assert row.debiased_ndcg.low < row.debiased_ndcg.value < row.debiased_ndcg.high
+    assert served[0].novelty.value == pytest.approx(novelty(given.unmasked["hydra4rec"][:, :10], training).mean())
+    gains = gains_at("ndcg", of_row.unmasked, 10)
+    assert served[0].debiased_ndcg.value == pytest.approx((gains * weights).sum() / weights.sum())
 
 
 def test_the_file_holds_all(comparison: Comparison, tmp_path: Path) -> None:

@@ -43,13 +43,11 @@ def test_power_is_joules_per_second_where_every_sample_has_them(row: MakeRow) ->
     assert result.gpu_watts is None
 
 
-def test_cpu_time_is_that_of_the_requests_alone(row: MakeRow) -> None:
-    """Whatever else the samples took of the CPU and the clock."""
-    rows = [row(7.0, sample=i, cpu_seconds=99.0, request_cpu_seconds=[0.1 * i, 0.2 * i, 0.3 * i]) for i in (1, 2, 3)]
+def test_without_outliers_both_means_are_the_same_numbers(row: MakeRow) -> None:
+    rows = mark_outliers([row(spent, sample=i, order=i) for i, spent in enumerate([1.0, 2.0, 3.0, 4.0, 7.0])])
     (result,) = results(rows, seed=0)
-    assert result.cpu_seconds_per_user
-    assert result.cpu_seconds_per_user.value == pytest.approx((0.6 + 1.2 + 1.8) / 30)
-    assert results([*rows[:2], row(sample=3)], seed=0)[0].cpu_seconds_per_user is None
+    assert result.outliers == 0
+    assert result.mean_without_outliers == result.mean
 
 
 def test_outliers_are_found_within_their_group(row: MakeRow) -> None:

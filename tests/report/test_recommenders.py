@@ -84,8 +84,8 @@ def test_results_hold_each_number_once_and_sorted(builder):
         for split in ("test", "validation")
     ]
     rows = builder.study(*evaluations).results_document()
-    # (2 models x 2 seeds + 4 baselines) x 2 splits x 2 protocols x 3 metrics x 3 cutoffs
-    assert len(rows) == (2 * 2 + 4) * 2 * 2 * 3 * 3
+    # (2 models x 2 seeds + 4 baselines) x 2 splits x 2 protocols x 3 metrics x 3 cutoffs, and each training's cost
+    assert len(rows) == (2 * 2 + 4) * 2 * 2 * 3 * 3 + 2 * 2
     assert list(rows[0]) == ["dataset", "model", "seed", "split", "protocol", "metric", "value", "splitting"]
     assert list(dict.fromkeys((row["model"], row["seed"]) for row in rows)) == [
         ("2mamba4rec", 2),

@@ -52,6 +52,9 @@ def test_files_agree(cycle_dataset: Path, model: Path, tmp_path: Path) -> None:
     assert len(summary.rows) == (1 + 4) * 2 * 3 * 3
     assert summary.users == len(ranks["user"]) == 40
     candidates = pyarrow.parquet.read_table(out / "candidates").to_pylist()
+    for user, rank, target in zip(candidates, ranks["rank_unmasked"], ranks["target"], strict=True):
+        assert user["unmasked_items"].index(target) < rank  # at its rank, or above items of the same score
+        assert sorted(user["unmasked_items"]) == list(range(1, 13))
     for user, rank, target in zip(candidates, ranks["rank_masked"], ranks["target"], strict=True):
         # 12 items less those of the history; scores descend; the target stands at its rank unless it was seen before.
         assert user["scores"] == sorted(user["scores"], reverse=True)

@@ -14,7 +14,7 @@ from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.latency.summary import crossings, mark_outliers, results
 from ssm4rec.ops.backend import choose_backend
 from ssm4rec.report.measurements import gather_latency, why_not_measured
-from ssm4rec.stages.measure_latency.__main__ import computing_threads, run
+from ssm4rec.stages.measure_latency.__main__ import run
 from ssm4rec.stages.measure_latency.settings import Settings
 from tests.conftest import Refusal
 from tests.trained_models import write_random_model
@@ -77,7 +77,8 @@ def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) ->
     summary, rows = LatencySummary.read(out / "summary"), read_samples(out / "latency")
     # Two models answer in two modes: five a batch. At length 5 on generated and real histories, at 30 on generated,
     # with the two models' prefill.
-    assert len(rows) == 5 * (5 * 2 + 7 * 3)
+    # Each of the five a batch costs nine rounds more.
+    assert len(rows) == 5 * (5 * 2 + 7 * 3) + 9 * 5 * 2
     assert {(row.device, row.precision, row.kernels, row.compiled, row.threads) for row in rows} == {
         ("cpu", "fp32", "auto", False, 1)
     }
@@ -99,11 +100,15 @@ def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) ->
     assert {"device_name", "timer", "load_average", "others_cores", "idle", "cores"} <= set(summary.machine)
     written = json.loads((out / "executor_output.json").read_text())["artifacts"]["shown"]["artifacts"][0]
     shown = {name: value for name, value in written["metadata"].items() if "length" not in name}
-    assert shown == {
-        f"{one.model}/seed0/smoke/{one.mode}/batch{one.batch}/ms_per_user": 1e3 * one.mean.value
-        for one in summary.results
-        if one.length is None
-    }
+    expected = {}
+    for one in summary.results:
+        if one.length is None:
+            assert one.cpu_seconds_per_user
+            name = f"{one.model}/seed0/smoke/{one.mode}/batch{one.batch}"
+            expected[f"{name}/ms_per_user"] = 1e3 * one.mean.value
+            expected[f"{name}/cpu_seconds_per_1000_users"] = 1e3 * one.cpu_seconds_per_user.value
+    assert shown == expected
+    assert "one thread" in summary.protocol["cost_rule"]
 
 
 def test_every_choice_stands_in_the_rows(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
@@ -113,7 +118,7 @@ def test_every_choice_stands_in_the_rows(cycle_dataset: Path, models: list[Path]
     finally:
         choose_backend("auto", torch.device("cpu"))
     rows = read_samples(tmp_path / "latency")
-    assert len(rows) == 5 * 2 * 2
+    assert len(rows) == (5 + 9) * 2 * 2
     assert {(row.precision, row.kernels, row.threads) for row in rows} == {("bf16", "torch", 1)}
 
 
@@ -169,12 +174,3 @@ def test_users_may_be_drawn_with_replacement(cycle_dataset: Path, models: list[P
     more = ("--users=60", "--with-replacement=true", "--batches=60", "--lengths=", "--models", str(models[0]))
     run(Settings.parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
     assert {(row.users, row.batch) for row in read_samples(tmp_path / "latency")} == {(60, 60)}
-
-
-def test_threads_are_taken_and_given_back() -> None:
-    before = torch.get_num_threads()
-    with computing_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-        with computing_threads(0):
-            assert torch.get_num_threads() == before + 1
-    assert torch.get_num_threads() == before

@@ -200,7 +200,8 @@ def test_by_hand(tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     rows = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert len(rows) == (2 + 4) * 2 * 3 * 3  # (2 seeds + baselines) x protocols x metrics x cutoffs
+    # (2 seeds + baselines) x protocols x metrics x cutoffs, and what each training cost
+    assert len(rows) == (2 + 4) * 2 * 3 * 3 + 2
     assert "<svg" in (tmp_path / "out" / "report.html").read_text()
     assert "# Sequential recommenders on ml-100k" in (tmp_path / "out" / "report.md").read_text()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(OUTPUTS)

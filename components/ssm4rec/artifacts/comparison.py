@@ -12,8 +12,8 @@
 - ``slices``: ``by`` is ``history_length`` (quarters of the targets, named by their bounds) or ``target_popularity``
   (``head``, the 20% of items with the most training interactions, and ``tail``). ``standard_error`` is over the
   users, null for a single one. See ``slices.py``.
-- ``recommendations``: of the ten best items, history masked, that each user is given. See ``beyond_accuracy.py``. The
-  baselines of ``names.LISTED_BASELINES`` are among them, without a seed: null.
+- ``recommendations``: of the ten best items that each user is given, in both protocols: served are unmasked ones. See
+  ``beyond_accuracy.py``. The baselines of ``names.LISTED_BASELINES`` are among them, without a seed: null.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ from typing import Self
 
 from ssm4rec.artifacts.codec import Count, Document, Number, Positive, Share
 from ssm4rec.artifacts.estimate import Estimate, ShareEstimate, TestedDifference
-from ssm4rec.artifacts.names import METRICS, PROTOCOLS, metric_name
+from ssm4rec.artifacts.names import MASKED, METRICS, PROTOCOLS, metric_name
 from ssm4rec.runtime.errors import InputError
 
 
@@ -84,6 +84,13 @@ class RecommendationsRow:
     serendipity: ShareEstimate
     diversity: ShareEstimate
     debiased_ndcg: ShareEstimate
+    protocol: str = MASKED  # of files of earlier versions
+
+    def numbers(self) -> dict[str, float]:
+        """Return the values by their names in results.json and MLflow, such as ``novelty@10``."""
+        found = {name: getattr(self, name) for name in ("coverage", "gini")}
+        found |= {name: getattr(self, name).value for name in ("novelty", "serendipity", "diversity", "debiased_ndcg")}
+        return {metric_name(name, self.cutoff): value for name, value in found.items()}
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share
+from ssm4rec.artifacts.codec import Amount, Count, Document, Number, Positive, Share
 from ssm4rec.artifacts.training import RecipeParts, TrainingFacts
 
 
 @dataclass(frozen=True)
-class ResultRow:
+class NumberRow:
     """One number of a study; the report's results.json is a list of these."""
 
     dataset: str
@@ -23,6 +23,13 @@ class ResultRow:
     split: str
     protocol: str
     metric: str
+    value: Number
+
+
+@dataclass(frozen=True)
+class ResultRow(NumberRow):
+    """One metric of a ranking."""
+
     value: Share
 
 

@@ -13,8 +13,8 @@ from typing_extensions import TypedDict
 from ssm4rec.artifacts.codec import OPEN, Amount, Count, Document, Positive, Share, read_rows, shape, write_rows
 from ssm4rec.artifacts.estimate import Estimate
 
-Kind = Literal["users", "length"]
-"""Samples of the data set's users, or of the sweep over the history's length."""
+Kind = Literal["users", "length", "cost"]
+"""Samples of the data set's users, of the sweep over the history's length, or rounds that count the CPU's time."""
 Mode = Literal["full", "step", "prefill"]
 """The whole history read again, one more event from a kept state, or the whole history read into a state to be kept."""
 
@@ -108,11 +108,13 @@ class LatencyResult(Timed):
         samples: that were timed, outliers too.
         mean, median: per user, over all samples.
         mean_without_outliers: per user; the interval knows that the outliers were found in the same samples.
+            ``mean`` where there are none.
         request_p50, request_p95, request_p99: of a request of ``batch`` users (those with fewer are left out): what
             each of its users waits.
         forward_share, scoring_share, topk_share: of the time.
         cpu_per_wall: CPU seconds per second of wall clock; well below 1 on a CPU says that others took turns.
-        cpu_seconds_per_user: of the timed parts, mean over all samples; None in files of earlier versions.
+        cpu_seconds_per_user: of the timed parts with one thread, median over the rounds of kind ``cost``, which have no
+            result of their own; None on a GPU, without rounds, and in files of earlier versions.
         package_watts, gpu_watts: mean power while the samples were answered; None where it is not known.
     """
 

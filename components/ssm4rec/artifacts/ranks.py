@@ -8,8 +8,10 @@
 - ``candidates.parquet``, a row a user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items with
   the history masked, best first, and their ``scores`` list<float32>, before the user's first target. What an LLM
   ranker re-orders. ``user_id`` and ``item_ids``: what the source calls them. No stage reads the source's ids.
-  ``most_popular_items``, ``markov_items`` ... list<int32>: as many best items of each of ``names.LISTED_BASELINES``;
-  null where it was not evaluated.
+  ``unmasked_items`` list<int32>: the best 20 of the whole catalog, history included, as a server gives them.
+  ``most_popular_items``, ``most_popular_unmasked_items``, ``markov_items`` ... list<int32>: the same of each of
+  ``names.LISTED_BASELINES``; null where it was not evaluated. ``unmasked_item_ids``, ``most_popular_item_ids`` ...:
+  what the source calls the items of each list.
 
   Both are in ascending order of ``user``, and of ``history_length`` within a user. Their metadata carries the data
   set's name and fingerprint, model, seed and split, so that files of two data sets are never taken together.
@@ -59,12 +61,19 @@ _RANKS_SCHEMA: Final = pyarrow.schema(
     ]
 )
 _LIST_COLUMNS: Final = {name: f"{name.replace('-', '_')}_items" for name in LISTED_BASELINES}
+_MODEL: Final = ""
+_UNMASKED_COLUMNS: Final = {
+    _MODEL: "unmasked_items",
+    **{name: f"{name.replace('-', '_')}_unmasked_items" for name in LISTED_BASELINES},
+}
+"""Of the lists from the whole catalog."""
 _CANDIDATES_SCHEMA: Final = pyarrow.schema(
     [
         *required(pyarrow.int32(), "user"),
         *required(pyarrow.list_(pyarrow.int32()), "items"),
         *required(pyarrow.list_(pyarrow.float32()), "scores"),
         *(pyarrow.field(column, pyarrow.list_(pyarrow.int32())) for column in _LIST_COLUMNS.values()),
+        *(pyarrow.field(column, pyarrow.list_(pyarrow.int32())) for column in _UNMASKED_COLUMNS.values()),
     ]
 )
 
@@ -84,6 +93,7 @@ class FullRanking:
         first: whether a target is its user's first one, (T,); n of them are.
         candidates: best first, before each user's first target, (n, K).
         candidate_scores: (n, K).
+        unmasked_candidates: the best of the whole catalog, (n, K) or of as many columns as there are.
     """
 
     users: Int64s
@@ -94,6 +104,7 @@ class FullRanking:
     first: numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
     candidates: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.int64]]
     candidate_scores: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float32]]
+    unmasked_candidates: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.int64]]
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,8 @@ class Candidates:
     """candidates.parquet as arrays of n users, ascending, and K = 20 candidates, best first, each (n, K).
 
     Where a user has fewer candidates, ``items`` is 0 and ``scores`` minus infinity. ``baselines``: the items of each
-    baseline whose lists were kept.
+    baseline whose lists were kept; ``unmasked``: the lists from the whole catalog of the model and of these baselines,
+    by their names; none in files of earlier versions.
     """
 
     users: Int32s
@@ -133,6 +145,7 @@ class Candidates:
     seed: int
     split: str
     baselines: Mapping[str, _Lists] = field(default_factory=dict)
+    unmasked: Mapping[str, _Lists] = field(default_factory=dict)
 
 
 class Origin(NamedTuple):
@@ -218,27 +231,45 @@ def write_candidates(path: Path, origin: Origin, ranking: FullRanking, baselines
     for name in LISTED_BASELINES:
         kept = baselines[name].candidates[present].astype(numpy.int32) if name in baselines else None
         lists.append(pyarrow.nulls(len(users)) if kept is None else pyarrow.ListArray.from_arrays(offsets, kept))
+    for name in _UNMASKED_COLUMNS:
+        found = baselines.get(name, ranking if name == _MODEL else None)
+        whole = None if found is None else found.unmasked_candidates.astype(numpy.int32)
+        lists.append(pyarrow.nulls(len(users)) if whole is None else _equal_lists(whole))
     table = pyarrow.table([users, *lists], _CANDIDATES_SCHEMA.with_metadata(origin.metadata()))
     if origin.ids:
+        for column in ("items", *_LIST_COLUMNS.values(), *_UNMASKED_COLUMNS.values()):
+            items_of = table.column(column)
+            if items_of.null_count == len(table) > 0:
+                continue
+            listed = items_of.chunk(0)
+            names = origin.ids.items.take(pyarrow.array(listed.values.to_numpy() - 1))
+            named = pyarrow.ListArray.from_arrays(listed.offsets, names)
+            table = table.add_column(table.column_names.index(column) + 1, f"{column.removesuffix('s')}_ids", named)
         table = table.add_column(1, "user_id", origin.ids.users.take(users))
-        names = origin.ids.items.take(pyarrow.array(items - 1))
-        table = table.add_column(3, "item_ids", pyarrow.ListArray.from_arrays(offsets, names))
     write_table(path, table)
+
+
+def _equal_lists(items: _Lists) -> pyarrow.ListArray:
+    """Return rows of as many items, (n, K), as a column of lists."""
+    offsets = numpy.arange(len(items) + 1, dtype=numpy.int32) * items.shape[1]
+    return pyarrow.ListArray.from_arrays(pyarrow.array(offsets), pyarrow.array(items.reshape(-1)))
 
 
 def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
     """Read candidates.parquet; raise InputError if it is damaged, empty, or of another data set than ``dataset``."""
-    table, origin = _read(path, _CANDIDATES_SCHEMA, dataset, "candidates")
+    earlier = tuple(_UNMASKED_COLUMNS.values())  # versions had none of these
+    table, origin = _read(path, _CANDIDATES_SCHEMA, dataset, "candidates", earlier)
     if (numpy.diff(table.column("user").to_numpy()) == 0).any():
         raise InputError(f"{path}: a user stands there twice; run evaluate again")
     lengths = numpy.diff(table.column("items").chunk(0).offsets.to_numpy())
     if not lengths.any():
         raise InputError(f"{path}: empty, no user has a candidate; run evaluate again")
-    present = numpy.arange(CANDIDATES_PER_USER) < lengths[:, None]
     padded = {}
+    whole = numpy.full(len(table), min(CANDIDATES_PER_USER, dataset.item_count))
     for name in (name for name in table.column_names[1:] if table.column(name).null_count < len(table)):
         lists = table.column(name).chunk(0)
-        if not numpy.array_equal(lengths, numpy.diff(lists.offsets.to_numpy())) or lengths.max() > CANDIDATES_PER_USER:
+        expected = whole if name in _UNMASKED_COLUMNS.values() else lengths
+        if not numpy.array_equal(expected, numpy.diff(lists.offsets.to_numpy())) or lengths.max() > CANDIDATES_PER_USER:
             raise InputError(
                 f"{path}: a user's lists differ in number or have more than {CANDIDATES_PER_USER} items; "
                 "run evaluate again"
@@ -246,18 +277,22 @@ def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
         values = lists.flatten().to_numpy(zero_copy_only=False)
         if name != "scores" and not ((values >= 1) & (values <= dataset.item_count)).all():  # a missing one is NaN
             raise InputError(f"{path}: {name} are not always in 1..{dataset.item_count}; run evaluate again")
+        present = numpy.arange(CANDIDATES_PER_USER) < expected[:, None]
         padded[name] = numpy.full(present.shape, -numpy.inf if name == "scores" else 0, dtype=values.dtype)
         padded[name][present] = values
     baselines = {name: padded[column] for name, column in _LIST_COLUMNS.items() if column in padded}
+    unmasked = {
+        name or origin["model"]: padded[column] for name, column in _UNMASKED_COLUMNS.items() if column in padded
+    }
     users = table.column("user").to_numpy()
-    return Candidates(users, padded["items"], padded["scores"], **origin, baselines=baselines)
+    return Candidates(users, padded["items"], padded["scores"], **origin, baselines=baselines, unmasked=unmasked)
 
 
 def _read(
-    path: Path, schema: pyarrow.Schema, dataset: SequenceDataset, content: str
+    path: Path, schema: pyarrow.Schema, dataset: SequenceDataset, content: str, optional: tuple[str, ...] = ()
 ) -> tuple[pyarrow.Table, dict[str, Any]]:
     """Return a file's table, in one chunk, and the model, seed and split that it is of, or raise InputError."""
-    table = read_table(path, schema, f"the {content} of an evaluation", "evaluate")
+    table = read_table(path, schema, f"the {content} of an evaluation", "evaluate", optional)
     metadata = table.schema.metadata
     model, seed, split = (text_of(metadata, key) for key in (MODEL_KEY, SEED_KEY, SPLIT_KEY))
     if not model or not seed.isdecimal():

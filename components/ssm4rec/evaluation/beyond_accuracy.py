@@ -17,6 +17,7 @@ Definitions and edge cases are those of RecTools 0.19.0 (``rectools.metrics``), 
 Shapes: T targets, n users, V items, K recommendations per user, P pairs of items.
 """
 
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
 
@@ -27,7 +28,6 @@ from numpy.typing import NDArray
 from ssm4rec.artifacts.comparison import RecommendationsRow
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.estimate import Estimate
-from ssm4rec.artifacts.ranks import Candidates, Ranks
 from ssm4rec.evaluation.metrics import gains_at
 from ssm4rec.evaluation.slices import coverage, gini, recommendation_counts
 from ssm4rec.evaluation.statistics import Floats, bootstrap_means, by_user, interval
@@ -68,29 +68,51 @@ class TrainingUsers:
         return number
 
 
+@dataclass(frozen=True)
+class Listed:
+    """Lists of a model or baseline and the ranks that belong to them, both with the history masked or unmasked.
+
+    Attributes:
+        name, seed: whose; a baseline has no seed.
+        users: whose lists they are, (n,).
+        items: 1..V, best first, (n, K) or more columns.
+        target_users, targets, ranks: of the targets, (T,).
+    """
+
+    name: str
+    seed: int | None
+    protocol: str
+    users: Int32s
+    items: Lists
+    target_users: Int32s
+    targets: Int32s
+    ranks: Int32s
+
+
 def recommendations_row(
-    candidates: Candidates, ranks: Ranks, training: TrainingUsers, cutoff: int, resamples: int, seed: int
+    listed: Listed, training: TrainingUsers, cutoff: int, resamples: int, seed: int
 ) -> RecommendationsRow:
-    """Judge the lists of one training, cut after K = ``cutoff`` items, and its ranks; intervals are over users."""
-    lists = candidates.items[:, :cutoff]
+    """Judge lists, cut after K = ``cutoff`` items, and their ranks; intervals are over users."""
+    lists = listed.items[:, :cutoff]
     counts = recommendation_counts(lists, len(training.interactions) - 1)
-    had = numpy.stack([ranks.users, ranks.targets]).astype(numpy.int64)
+    had = numpy.stack([listed.target_users, listed.targets]).astype(numpy.int64)
     key = numpy.array([len(training.interactions), 1])
-    relevant = numpy.isin(candidates.users[:, None] * key[0] + lists, key @ had)
+    relevant = numpy.isin(listed.users[:, None] * key[0] + lists, key @ had)
     rng = numpy.random.default_rng([seed, 2])
     some = numpy.arange(len(lists))
     if len(lists) > DIVERSITY_USERS:
         some = rng.choice(some, DIVERSITY_USERS, replace=False)
-    weights = debiasing_weights(ranks.targets)
-    sums, _ = by_user(numpy.stack([gains_at("ndcg", ranks.masked, cutoff) * weights, weights], axis=1), ranks.users)
+    weights = debiasing_weights(listed.targets)
+    gains = gains_at("ndcg", listed.ranks, cutoff) * weights
+    sums, _ = by_user(numpy.stack([gains, weights], axis=1), listed.target_users)
 
     def mean(values: Floats, weights: Floats) -> Estimate:
         drawn = bootstrap_means(numpy.stack([values, weights], axis=1), resamples, rng)
         return Estimate(float(values.sum() / weights.sum()), *interval(drawn[:, 0] / drawn[:, 1]), len(values))
 
     return RecommendationsRow(
-        candidates.model,
-        candidates.seed,
+        listed.name,
+        listed.seed,
         len(lists),
         cutoff,
         coverage(counts),
@@ -99,6 +121,7 @@ def recommendations_row(
         serendipity=mean(serendipity(lists, relevant, training), numpy.ones(len(lists))),
         diversity=mean(diversity(lists[some], training), numpy.ones(len(some))),
         debiased_ndcg=mean(*sums.T),
+        protocol=listed.protocol,
     )
 
 

@@ -4,7 +4,7 @@ Shapes: T targets, U users, M models, S = 6 settings (a protocol and a metric), 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, groupby, pairwise
 from operator import attrgetter
 from typing import Final
@@ -14,10 +14,10 @@ import numpy
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.estimate import CONFIDENCE, POWER, Estimate
-from ssm4rec.artifacts.names import METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
+from ssm4rec.artifacts.names import MASKED, METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
 from ssm4rec.artifacts.ranks import Candidates, Ranks
 from ssm4rec.evaluation import slices, statistics
-from ssm4rec.evaluation.beyond_accuracy import TrainingUsers, recommendations_row
+from ssm4rec.evaluation.beyond_accuracy import Listed, TrainingUsers, recommendations_row
 from ssm4rec.evaluation.metrics import gains_at, metric_at
 from ssm4rec.evaluation.statistics import Floats
 from ssm4rec.runtime.errors import InputError
@@ -144,16 +144,21 @@ def _recommendations(
     """Return a row for every training's candidates, then for the lists of baselines that came with them."""
     training = TrainingUsers(dataset)
     by_seed = {(ranks.model, ranks.seed): ranks for of_model in evaluations.ranks.values() for ranks in of_model}
-    rows = [
-        recommendations_row(one, by_seed[one.model, one.seed], training, CUTOFF, resamples, seed)
-        for one in evaluations.candidates
-    ]
-    for one in evaluations.candidates[:1]:  # all have the same
-        for name, items in one.baselines.items():
-            ranks = replace(evaluations.any_ranks, masked=evaluations.any_ranks.baselines[name][1])
-            row = recommendations_row(replace(one, items=items), ranks, training, CUTOFF, resamples, seed)
-            rows.append(replace(row, model=name, seed=None))
-    return tuple(rows)
+    listed = []
+    for protocol in PROTOCOLS:
+        for one in evaluations.candidates:
+            if (items := one.items if protocol == MASKED else one.unmasked.get(one.model)) is not None:
+                ranks = by_seed[one.model, one.seed]
+                whose = (one.model, one.seed, protocol)
+                listed.append(Listed(*whose, one.users, items, ranks.users, ranks.targets, ranks.of(protocol)))
+        for one in evaluations.candidates[:1]:  # all have the same
+            for name, items in (one.baselines if protocol == MASKED else one.unmasked).items():
+                if name != one.model:
+                    ranks = evaluations.any_ranks
+                    of_protocol = ranks.baselines[name][PROTOCOLS.index(protocol)]
+                    whose = (name, None, protocol)
+                    listed.append(Listed(*whose, one.users, items, ranks.users, ranks.targets, of_protocol))
+    return tuple(recommendations_row(one, training, CUTOFF, resamples, seed) for one in listed)
 
 
 def _name(one: Ranks | Candidates) -> str:

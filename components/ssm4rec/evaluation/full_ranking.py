@@ -65,7 +65,7 @@ def full_ranking(
     Args:
         scorer: gives the scores, on ``device``.
         max_length: of the histories given to the scorer, their last items; ``target_windows.py`` has the rule.
-        candidate_count: K, the number of best unseen items to return for each user.
+        candidate_count: K, the number of best unseen items, and of best items of all, to return for each user.
         one_pass: the scorer takes the fourth argument: targets of a user that follow one another share rows.
 
     Raises:
@@ -85,6 +85,7 @@ def full_ranking(
     unmasked, masked = numpy.zeros_like(lengths), numpy.zeros_like(lengths)
     candidates = numpy.zeros((int(first.sum()), count), dtype=numpy.int64)
     candidate_scores = numpy.zeros(candidates.shape, dtype=numpy.float32)
+    unmasked_candidates = numpy.zeros_like(candidates)
     most_rows = max(1, _SCORE_CELLS[device.type] // dataset.item_count)
     part_rows = min(len(users), max(1, _PART_CELLS[device.type] // dataset.item_count))
     workspace = torch.empty(part_rows, dataset.item_count, device=device)  # one for all parts: it stays in the cache
@@ -109,7 +110,10 @@ def full_ranking(
                 values, items = best_items(unseen if len(wanted) == len(part) else unseen[first[part]], count)
                 candidates[place_of[wanted]] = items.cpu().numpy()
                 candidate_scores[place_of[wanted]] = values.cpu().numpy()
-    return FullRanking(users, targets, lengths, unmasked, masked, first, candidates, candidate_scores)
+                whole = scores if len(wanted) == len(part) else scores[first[part]]
+                unmasked_candidates[place_of[wanted]] = best_items(whole.float(), count)[1].cpu().numpy()
+    best = (candidates, candidate_scores, unmasked_candidates)
+    return FullRanking(users, targets, lengths, unmasked, masked, first, *best)
 
 
 def _batches(laid: TargetWindows, cells: int, most_targets: int) -> Iterator[tuple[Int64s, Int64s, Int64s]]:

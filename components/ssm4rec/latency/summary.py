@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import numpy
 
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.latency import Crossing, LatencyResult, Timed, TimedSample
 from ssm4rec.latency.intervals import fenced_interval, mean_interval, median_interval, outliers
+
+COST: Final = "cost"
+"""The kind of the rounds that count the CPU's time."""
 
 BASELINE = "sasrec"
 """The model whose cost curve the others are held against."""
@@ -48,23 +51,32 @@ def results(rows: Sequence[TimedSample], seed: int) -> tuple[LatencyResult, ...]
         what = (one.kind != "users", one.length or 0, one.histories, -one.batch, one.mode)
         return (*what, one.model, one.profile, one.seed)
 
-    return tuple(sorted((_result(group, rng) for group in grouped(rows).values()), key=place))
+    groups = grouped(rows)
+    rounds = {key[1:]: group for key, group in groups.items() if key[0] == COST}
+    of_kind = {"users": rounds}  # the sweep over lengths has none
+    found = [
+        _result(group, of_kind.get(kind, {}).get(tuple(rest), []), rng)
+        for (kind, *rest), group in groups.items()
+        if kind != COST
+    ]
+    return tuple(sorted(found, key=place))
 
 
-def _result(rows: list[TimedSample], rng: numpy.random.Generator) -> LatencyResult:
+def _result(rows: list[TimedSample], rounds: list[TimedSample], rng: numpy.random.Generator) -> LatencyResult:
     first = rows[0]
     values = seconds_per_user(rows)
     total = sum(row.total_seconds for row in rows)
+    count, mean = sum(row.outlier for row in rows), mean_interval(values, rng)
     requests = [row.request_seconds[: row.users // row.batch] for row in rows]
     p50, p95, p99 = numpy.percentile(numpy.concatenate(requests), [50, 95, 99]).tolist()
     return LatencyResult(
         **{field.name: getattr(first, field.name) for field in fields(Timed)},
         users=first.users,
         samples=len(rows),
-        outliers=sum(row.outlier for row in rows),
+        outliers=count,
         mean_length=float(numpy.mean([row.mean_length for row in rows])),
-        mean=mean_interval(values, rng),
-        mean_without_outliers=fenced_interval(values, rng),
+        mean=mean,
+        mean_without_outliers=fenced_interval(values, rng) if count else mean,
         median=median_interval(values, rng),
         request_p50=p50,
         request_p95=p95,
@@ -77,7 +89,7 @@ def _result(rows: list[TimedSample], rng: numpy.random.Generator) -> LatencyResu
         state_bytes=first.state_bytes,
         working_bytes=max((row.working_bytes for row in rows if row.working_bytes is not None), default=None),
         cpu_per_wall=sum(row.cpu_seconds for row in rows) / sum(row.wall_seconds for row in rows),
-        cpu_seconds_per_user=_cpu_seconds_per_user(rows, rng),
+        cpu_seconds_per_user=_cpu_seconds_per_user(rounds, rng),
         package_watts=_watts([row.package_joules for row in rows], rows),
         gpu_watts=_watts([row.gpu_joules for row in rows], rows),
     )
@@ -85,7 +97,7 @@ def _result(rows: list[TimedSample], rng: numpy.random.Generator) -> LatencyResu
 
 def _cpu_seconds_per_user(rows: list[TimedSample], rng: numpy.random.Generator) -> Estimate | None:
     found = [sum(row.request_cpu_seconds) / row.users for row in rows if row.request_cpu_seconds is not None]
-    return mean_interval(numpy.array(found), rng) if len(found) == len(rows) else None
+    return median_interval(numpy.array(found), rng) if len(found) > 1 else None
 
 
 def _watts(joules: Sequence[float | None], rows: Sequence[TimedSample]) -> float | None:

@@ -222,7 +222,9 @@ class Measurement:
         )
 
 
-def measure_users(measurement: Measurement, subjects: Sequence[Subject], dataset: SequenceDataset) -> None:
+def measure_users(
+    measurement: Measurement, subjects: Sequence[Subject], dataset: SequenceDataset, kind: Kind = "users"
+) -> None:
     """Time every model, mode and batch on samples of the data set's users; nothing without batches."""
     protocol, device = measurement.protocol, measurement.distributed.device
     if not protocol.batches:
@@ -234,7 +236,10 @@ def measure_users(measurement: Measurement, subjects: Sequence[Subject], dataset
         return list(user_requests(dataset, users, task.batch, task.subject.model.max_length, device))
 
     tasks = [
-        Task(subject, mode, batch) for subject in subjects for mode in subject.modes() for batch in protocol.batches
+        Task(subject, mode, batch, kind)
+        for subject in subjects
+        for mode in subject.modes()
+        for batch in protocol.batches
     ]
     measurement.take(tasks, requests_of)
 

@@ -1,10 +1,11 @@
 """What the report says of how sure the differences between models are, and of whom each model serves."""
 
 import math
+from collections.abc import Callable
 from itertools import product
 from typing import Final
 
-from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, SliceRow
+from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
 from ssm4rec.artifacts.estimate import SIGNIFICANCE, p_text
 from ssm4rec.artifacts.names import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
 from ssm4rec.report.document import Section
@@ -98,15 +99,28 @@ def _judged(row: PairRow) -> str:
 
 
 _RECOMMENDED: Final = """\
-Of the ten best items, history masked, that each user is given; intervals are over users. Coverage: share of the catalog
-that is recommended to anybody. Gini index of how often each item is: 0 for all alike, near 1 when few items are all
-that is recommended. Neither has an interval: users drawn twice name fewer items. Novelty: how rare the items are,
--log2 of the share of users who had them in training. Serendipity: items that the user went on to have, by how much
-higher they stand than in the order of popularity. Diversity: 1 - cosine similarity of two items by the users who had
-them. Debiased NDCG@10: no item counts as the target more often than Q3 + 1.5 (Q3 - Q1) of the targets' numbers.
-The formulas are RecTools'. The row of most-popular shows what a number is worth: it is of one list for everyone, less
-the items that a user had. most-recent and most-frequent have no rows: without the history, their lists are
-most-popular's."""
+Of the ten best items that each user is given, with the history unmasked, as the champion is served (items that the
+user had are among them), and masked, which says how it recommends new items. Intervals are over users. Coverage:
+share of the catalog that is recommended to anybody. Gini index of how often each item is: 0 for all alike, near 1
+when few items are all that is recommended. Neither has an interval: users drawn twice name fewer items. Novelty: how
+rare the items are, -log2 of the share of users who had them in training. Serendipity: items that the user went on to
+have, by how much higher they stand than in the order of popularity. Diversity: 1 - cosine similarity of two items by
+the users who had them. Debiased NDCG@10: no item counts as the target more often than Q3 + 1.5 (Q3 - Q1) of the
+targets' numbers. The formulas are RecTools'. The rows of most-popular show what a number is worth: unmasked it is one
+list for everyone, masked the same less the items that a user had. most-recent and most-frequent have no rows:
+unmasked, their lists are the history; masked, they are most-popular's."""
+
+
+_RECOMMENDED_COLUMNS: Final[dict[str, Callable[[RecommendationsRow], str]]] = {
+    "Model": lambda row: escape(row.model),
+    "Seed": lambda row: MISSING if row.seed is None else str(row.seed),
+    "Coverage": lambda row: f"{row.coverage:.1%}",
+    "Gini index": lambda row: f"{row.gini:.3f}",
+    "Novelty, bits": lambda row: row.novelty.text("{:.2f}".format),
+    "Serendipity": lambda row: row.serendipity.text("{:.5f}".format),
+    "Diversity": lambda row: row.diversity.text("{:.3f}".format),
+    "Debiased NDCG@10": lambda row: row.debiased_ndcg.text(),
+}
 
 
 def _means(comparison: Comparison, protocol: str) -> str:
@@ -131,20 +145,10 @@ def _parts(comparison: Comparison) -> str:
         parts += [
             "### What is recommended",
             _RECOMMENDED,
-            table_of(
-                comparison.recommendations,
-                {
-                    "Model": lambda row: escape(row.model),
-                    "Seed": lambda row: MISSING if row.seed is None else str(row.seed),
-                    "Coverage": lambda row: f"{row.coverage:.1%}",
-                    "Gini index": lambda row: f"{row.gini:.3f}",
-                    "Novelty, bits": lambda row: row.novelty.text("{:.2f}".format),
-                    "Serendipity": lambda row: row.serendipity.text("{:.5f}".format),
-                    "Diversity": lambda row: row.diversity.text("{:.3f}".format),
-                    "Debiased NDCG@10": lambda row: row.debiased_ndcg.text(),
-                },
-            ),
         ]
+        for protocol in PROTOCOLS:
+            if rows := [row for row in comparison.recommendations if row.protocol == protocol]:
+                parts += [f"### Lists with the history {protocol}", table_of(rows, _RECOMMENDED_COLUMNS)]
     return "\n\n".join(parts)
 
 

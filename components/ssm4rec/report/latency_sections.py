@@ -11,7 +11,6 @@ from ssm4rec.report.figures import INK, Figure, cells, drawing, logarithmic, sty
 from ssm4rec.report.markdown import MISSING, escape, listed, plural, setting_cell, table, table_of
 from ssm4rec.report.measurements import FULL, GENERATED, HISTORY_NAMES, MODE_NAMES, STEP, Latency
 from ssm4rec.report.paper import PaperTable
-from ssm4rec.report.tables import ENERGY, ENERGY_NAMES
 
 MILLI: Final = 1000
 
@@ -19,14 +18,6 @@ _BUSY: Final = (
     "**Read with care: other processes used {cores:.2f} cores on average while this was measured**, so a difference "
     "may be theirs."
 )
-
-_COST: Final = {
-    "CPU-s": (
-        "seconds that this process and its threads were on a CPU for the timed parts, mean over samples; waiting for a "
-        "turn does not count, what other processes push out of the caches does"
-    ),
-    "GPU-s": "1,000 users / users per second",
-}
 
 _MACHINE_NAMES: Final = {"clock_mhz": "clock, MHz", "clock_mhz_after": "clock after, MHz"}
 
@@ -100,7 +91,7 @@ def machine_table(latency: Latency) -> str:
     return table_of({**settings, **kernels}.items(), columns, text_columns=2)
 
 
-_MODEL_AND_READ: Final[dict[str, Callable[[LatencyResult], str]]] = {
+MODEL_AND_READ: Final[dict[str, Callable[[LatencyResult], str]]] = {
     "Model": lambda one: f"{escape(one.model)} seed {one.seed}",
     "Read": lambda one: MODE_NAMES[one.mode],
 }
@@ -109,7 +100,7 @@ _MODEL_AND_READ: Final[dict[str, Callable[[LatencyResult], str]]] = {
 def _batch(latency: Latency, batch: int, paper: PaperTable | None) -> str:
     printed = {row.model: row.latency for row in paper.rows} if paper else {}
     columns = {
-        **_MODEL_AND_READ,
+        **MODEL_AND_READ,
         "Mean": lambda one: one.mean.text(milliseconds),
         "Without outliers": lambda one: one.mean_without_outliers.text(milliseconds),
         "Median": lambda one: one.median.text(milliseconds),
@@ -121,68 +112,21 @@ def _batch(latency: Latency, batch: int, paper: PaperTable | None) -> str:
 
 
 def _requests(latency: Latency) -> str:
-    on_cpu = latency.summary.machine["device"] == "cpu"
-    unit = "CPU-s" if on_cpu else "GPU-s"
-
     columns = {
-        **_MODEL_AND_READ,
+        **MODEL_AND_READ,
         "Users per request": lambda one: f"{one.batch:,}",
         "Users per second": lambda one: f"{one.users_per_second:,.0f}",
         "Request, ms: p50": lambda one: milliseconds(one.request_p50),
         "p95": lambda one: milliseconds(one.request_p95),
         "p99": lambda one: milliseconds(one.request_p99),
         "CPU-s per second": lambda one: f"{one.cpu_per_wall:.2f}",
-        f"{unit} per 1,000 users": _cpu_cost if on_cpu else _gpu_cost,
     }
-    notes = [
-        f"{unit} per 1,000 users is what their lists cost, without loading the model: {_COST[unit]}. What training "
-        "costs stands under *What each training cost*."
-    ]
-    results = latency.of_users()
-    for what, counted in ENERGY.items():
-        power: dict[tuple[Any, ...], float | None] = {one.group: getattr(one, f"{what}_watts") for one in results}
-        if any(watts is not None for watts in power.values()):
-            heading = f"J per 1,000 users, {ENERGY_NAMES[what]}"
-            columns[heading] = _joules(power)
-            notes.append(
-                f"{heading}: {counted} per second while the samples were answered, whatever else ran on it, x the "
-                "same seconds."
-            )
-    return f"{table_of(results, columns, text_columns=2)}\n\n{' '.join([*notes, *_not_counted(latency)])}"
-
-
-def _cpu_cost(result: LatencyResult) -> str:
-    """Return CPU-seconds; an earlier version's have no clock of their own but the whole sample's share of the CPU."""
-    if cost := result.cpu_seconds_per_user:
-        return cost.text(lambda seconds: f"{1000 * seconds:.3f}")
-    return f"{1000 / result.users_per_second * result.cpu_per_wall:.3f}"
-
-
-def _gpu_cost(result: LatencyResult) -> str:
-    return f"{1000 / result.users_per_second:.3f}"
-
-
-def _joules(power: dict[tuple[Any, ...], float | None]) -> Callable[[LatencyResult], str]:
-    """Return what says the joules of a result, from the watts of each."""
-
-    def cell(result: LatencyResult) -> str:
-        watts = power[result.group]
-        return MISSING if watts is None else f"{1000 / result.users_per_second * watts:.3g}"
-
-    return cell
-
-
-def _not_counted(latency: Latency) -> list[str]:
-    """Return why there are no joules of what answered, in one sentence; nothing where there are some."""
-    machine = latency.summary.machine
-    reasons = machine.get("energy_missing", {})
-    missing = [reasons[what] for what in ("package", *(["gpu"] * (machine["device"] != "cpu"))) if reasons.get(what)]
-    return [f"Joules were not readable here: {escape('; '.join(missing))}."] if missing else []
+    return table_of(latency.of_users(), columns, text_columns=2)
 
 
 def _shares(latency: Latency) -> str:
     columns = {
-        **_MODEL_AND_READ,
+        **MODEL_AND_READ,
         "Users per request": lambda one: f"{one.batch:,}",
         "Forward": lambda one: f"{one.forward_share:.0%}",
         "Scores": lambda one: f"{one.scoring_share:.0%}",

@@ -14,7 +14,7 @@ from ssm4rec.artifacts.estimate import CONFIDENCE, Estimate
 from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, read_samples
 from ssm4rec.artifacts.names import TIME_BASELINES, baselines_of
 from ssm4rec.latency.intervals import RESAMPLES
-from ssm4rec.latency.summary import grouped, seconds_per_user
+from ssm4rec.latency.summary import COST, grouped, seconds_per_user
 from ssm4rec.report.recommenders import check_data
 from ssm4rec.runtime.errors import InputError
 
@@ -131,7 +131,8 @@ def gather_latency(
             raise InputError(f"{path}: times {result.model} seed {result.seed}, which no evaluation is of; add it")
     rows = read_samples(samples) if samples else []
     if rows:
-        means = {key: float(seconds_per_user(group).mean()) for key, group in grouped(rows).items()}
+        timed = [row for row in rows if row.kind != COST]
+        means = {key: float(seconds_per_user(group).mean()) for key, group in grouped(timed).items()}
         expected = {result.group: result.mean.value for result in summary.results}
         if means.keys() != expected.keys() or not all(
             math.isclose(mean, expected[key], rel_tol=_TOLERANCE) for key, mean in means.items()

@@ -94,8 +94,8 @@ def trainings(recommenders: Recommenders) -> str:
         "Best epoch": lambda one: f"{one.training['best_epoch']:,}",
         "Validation NDCG@10": lambda one: f"{one.training['validation_ndcg@10']:.4f}",
         f"{recommenders.split.capitalize()} NDCG@10": lambda one: f"{_ndcg(one):.4f}",
-        unit: lambda one: _amount(_device_seconds(one.training)),
-        f"{unit} per epoch": lambda one: _amount(_device_seconds(one.training), _epochs(one)),
+        unit: lambda one: _amount(device_seconds(one.training)),
+        f"{unit} per epoch": lambda one: _amount(device_seconds(one.training), _epochs(one)),
     }
     notes = [
         "NDCG@10 is with the history unmasked. What a training cost counts its validation after each epoch, and the "
@@ -121,7 +121,7 @@ def _epochs(evaluation: EvaluationSummary) -> int:
     return int(evaluation.training["epochs"]) + int(again)
 
 
-def _device_seconds(training: dict[str, Any]) -> float | None:
+def device_seconds(training: dict[str, Any]) -> float | None:
     """Return CPU-seconds, or GPU-seconds where a GPU trained; None if an earlier version did not write them."""
     if training["device"] == "cpu":
         return float(training["cpu_seconds"])

@@ -284,8 +284,8 @@ def test_results_hold_language_models_under_protocols_of_their_own(
 ) -> None:
     study = replace(builder.study(builder.evaluation()), language_models=models)
     rows = study.results_document()
-    own = [row for row in rows if row["protocol"] not in ("unmasked", "masked")]
-    assert len(rows) - len(own) == (1 + 4) * 2 * 3 * 3  # a model and the baselines
+    own = [row for row in rows if row["protocol"] not in ("unmasked", "masked", "cost")]
+    assert len(rows) - len(own) == (1 + 4) * 2 * 3 * 3 + 1  # a model and the baselines, what the model cost
     # 3 baselines and 3 states in two orders, two populations; a generator and most-popular.
     assert len(own) == ((3 + 3 * 2) * 2 + 2) * len(METRICS) * len(CUTOFFS)
     assert {row["protocol"] for row in own} == {

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -127,57 +128,85 @@ def test_latency_stands_beside_the_paper_with_and_without_outliers(study: Study)
     (requests,) = [part for part in text.split("### ") if part.startswith("Requests")]
     (asked,) = [row for row in rows_of(requests) if row[:3] == ["hydra4rec seed 0", "whole history", "10"]]
     assert asked[3] == f"{1000 / numpy.mean(times):,.0f}"
+
+
+def costs(study: Study, **changes: Any) -> str:
+    """Return what the report says of costs when the summary of the latency is changed."""
     assert study.latency
+    measured = replace(study.latency, summary=replace(study.latency.summary, **changes))
+    return section(replace(study, latency=measured), "What it costs")
+
+
+def test_costs_have_one_section_and_stand_in_results_too(study: Study) -> None:
+    assert study.latency
+    text = costs(study)
+    assert "1,000 users" not in section(study, "Latency")
+    assert "J per 1,000 users" not in text
+    (asked,) = [row for row in rows_of(text) if row[:3] == ["hydra4rec seed 0", "whole history", "10"]]
+    times = [1.0, 1.02, 1.04, 1.06, 1.08, 3.0]
     result = study.latency.of_model("hydra4rec", 10)
     assert result
-    assert asked[-1] == f"{numpy.mean(times) * result.cpu_per_wall:.3f}"  # seconds of 1,000 users: milliseconds of one
-    assert "CPU-s per 1,000 users" in requests
-    assert "J per 1,000 users" not in requests
+    cost = numpy.mean(times) * result.cpu_per_wall  # seconds of 1,000 users: milliseconds of one
+    assert asked[-1] == f"{cost:.3f}"
+    rows = {
+        (row["model"], row["seed"], row["split"], row["protocol"], row["metric"]): row["value"]
+        for row in study.results_document()
+    }
+    training = study.models["hydra4rec"].training
+    assert rows["hydra4rec", 0, "train", "cost", "cpu_seconds"] == training["cpu_seconds"]
+    answered = ("hydra4rec", 0, "test", "whole history, 10 users per request", "cpu_seconds_per_1000_users")
+    assert rows[answered] == pytest.approx(cost)
 
 
-def test_cpu_seconds_of_the_requests_are_what_they_cost(study: Study) -> None:
+def test_cpu_seconds_of_the_rounds_are_what_users_cost_and_how_is_said(study: Study) -> None:
     assert study.latency
     summary = study.latency.summary
-    clocked = tuple(replace(one, cpu_seconds_per_user=Estimate(2e-4, 1e-4, 3e-4, 6)) for one in summary.results)
-    text = section(replace(study, latency=replace(study.latency, summary=replace(summary, results=clocked))), "Latency")
-    (requests,) = [part for part in text.split("### ") if part.startswith("Requests")]
-    assert {row[-1] for row in rows_of(requests)[2:]} == {"0.200 [0.100, 0.300]"}
+    clocked = tuple(replace(one, cpu_seconds_per_user=Estimate(2e-4, 1e-4, 3e-4, 9)) for one in summary.results)
+    text = costs(study, results=clocked, protocol=summary.protocol | {"cost_rule": "one thread, median"})
+    (table,) = [part for part in text.split("### ") if part.startswith("Lists for 1,000 users")]
+    assert {row[-1] for row in rows_of(table)[2:]} == {"0.200 [0.100, 0.300]"}
+    assert "without loading the model: one thread, median. Brackets are 95% intervals of one run." in table
 
 
 def test_joules_stand_next_to_the_seconds_with_what_they_count(study: Study) -> None:
     assert study.latency
-    summary = study.latency.summary
-    powered = tuple(replace(one, package_watts=50.0 if one.model != "sasrec" else None) for one in summary.results)
-    found = replace(summary, results=powered)
-    text = section(replace(study, latency=replace(study.latency, summary=found)), "Latency")
-    (requests,) = [part for part in text.split("### ") if part.startswith("Requests")]
-    rows = {row[0]: row[-1] for row in rows_of(requests) if row[1:3] == ["whole history", "10"]}
+    found = study.latency.summary.results
+    powered = tuple(replace(one, package_watts=50.0 if one.model != "sasrec" else None) for one in found)
+    text = costs(study, results=powered)
+    rows = {row[0]: row[-1] for row in rows_of(text) if row[1:3] == ["whole history", "10"]}
     times = [1.0, 1.02, 1.04, 1.06, 1.08, 3.0]
     assert rows["hydra4rec seed 0"] == f"{50 * numpy.mean(times):.3g}"
     assert rows["sasrec seed 0"] == MISSING
-    assert "whole processor packages" in requests
-    assert "whatever else ran" in requests
-    assert "whole GPU" not in requests
+    assert "whole processor packages" in text
+    assert "whatever else ran" in text
+    assert "whole GPU" not in text
 
 
 def test_why_there_are_no_joules_is_said_once_and_of_what_answered(study: Study) -> None:
     assert study.latency
-    summary = study.latency.summary
     missing = {"package": "only root may read it", "gpu": "no pynvml"}
     for device, said in (("cpu", "only root may read it."), ("cuda", "only root may read it; no pynvml.")):
-        machine = {**summary.machine, "device": device, "energy_missing": missing}
-        measured = replace(study.latency, summary=replace(summary, machine=machine))
-        text = section(replace(study, latency=measured), "Latency")
+        text = costs(study, machine={**study.latency.summary.machine, "device": device, "energy_missing": missing})
         assert text.count(f"Joules were not readable here: {said}") == text.count("oules") == 1
 
 
 def test_cost_is_of_the_gpu_where_one_answers(study: Study) -> None:
     assert study.latency
-    summary = study.latency.summary
-    on_gpu = replace(summary, machine={**summary.machine, "device": "cuda"})
-    text = section(replace(study, latency=replace(study.latency, summary=on_gpu)), "Latency")
+    text = costs(study, machine={**study.latency.summary.machine, "device": "cuda"})
     assert "GPU-s per 1,000 users" in text
     assert "CPU-s per 1,000 users" not in text
+
+
+def test_what_is_recommended_stands_in_results_too(study: Study) -> None:
+    assert study.comparison
+    found = {
+        (row["model"], row["seed"], row["metric"]): row["value"]
+        for row in study.results_document()
+        if (row["protocol"] == "masked" and "novelty" in row["metric"]) or "coverage" in row["metric"]
+    }
+    expected = {(row.model, row.seed, "novelty@10"): row.novelty.value for row in study.comparison.recommendations}
+    expected |= {(row.model, row.seed, "coverage@10"): row.coverage for row in study.comparison.recommendations}
+    assert found == expected
 
 
 def test_latency_stands_beside_the_papers_as_printed(study: Study) -> None:

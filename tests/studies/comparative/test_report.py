@@ -21,10 +21,10 @@ TITLES = [
     "In short",
     "Before reading the numbers",
     "This run | the paper",
+    "What it costs",
     "All metrics",
     "Data",
     "Learning curves",
-    "What each training cost",
     "Settings",
     "How ranks and metrics are defined",
 ]

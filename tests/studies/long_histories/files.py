@@ -61,8 +61,9 @@ def write_ranks_file(path: Path, dataset: SequenceDataset, ranks: Ranks) -> None
     """Write ranks.parquet of ranks made by hand, one target per user."""
     nobody = dataset.items[:0].reshape(0, 0)
     first = ranks.users >= 0
+    lists = (nobody, nobody.astype("float32"), nobody)
     own, *others = (
-        FullRanking(ranks.users, ranks.targets, ranks.history_lengths, *both, first, nobody, nobody.astype("float32"))
+        FullRanking(ranks.users, ranks.targets, ranks.history_lengths, *both, first, *lists)
         for both in ((ranks.unmasked, ranks.masked), *ranks.baselines.values())
     )
     baselines = dict(zip(ranks.baselines, others, strict=True))

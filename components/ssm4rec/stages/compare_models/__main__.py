@@ -28,6 +28,9 @@ def run(options: Settings) -> None:
         tracker.settings({"resamples": options.resamples, "seed": options.seed})
         comparison = compare(dataset, evaluations, options.resamples, options.seed)
         comparison.write(options.comparison)
+        for row in comparison.recommendations:
+            owner = row.model if row.seed is None else f"{row.model}/seed{row.seed}"
+            tracker.metrics({f"{owner}/{row.protocol}/{name}": value for name, value in row.numbers().items()})
         tracker.text("comparison.json", options.comparison.read_text(encoding="utf-8"))
     metric = metric_name("ndcg", CUTOFF)
     for protocol in PROTOCOLS:

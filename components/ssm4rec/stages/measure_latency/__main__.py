@@ -3,8 +3,8 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_se
 from ssm4rec.artifacts.estimate import CONFIDENCE
 from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, write_samples
 from ssm4rec.artifacts.manifest import read_manifest
+from ssm4rec.latency.cost import COST_RULE, computing_threads, measure_cost
 from ssm4rec.latency.host import IDLE_BELOW, clock_mhz, describe, others_cores, peak_process_bytes, read_clocks
 from ssm4rec.latency.intervals import OUTLIER_RULE, RESAMPLES
 from ssm4rec.latency.length_sweep import measure_lengths
@@ -69,6 +70,11 @@ def run(options: Settings) -> None:
         write_samples(options.latency, rows)
         summary.write(options.summary)
         shown = {_shown_name(result): 1e3 * result.mean.value for result in summary.results}
+        shown |= {
+            _shown_name(result, "cpu_seconds_per_1000_users"): 1e3 * result.cpu_seconds_per_user.value
+            for result in summary.results
+            if result.cpu_seconds_per_user
+        }
         tracker.metrics(shown)
         tracker.text("latency.json", options.summary.read_text(encoding="utf-8"))
     write_executor_output(options.executor_input, {"shown": {**shown}})
@@ -106,17 +112,6 @@ def _longest(models: Sequence[tuple[Path, StoredModel]]) -> list[tuple[Path, Sto
     return list(kept.values())
 
 
-@contextmanager
-def computing_threads(count: int) -> Iterator[None]:
-    """Compute with ``count`` threads, 0: as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _compiled_throughout(distributed: Distributed) -> AbstractContextManager[object]:
     """Return a context in which torch.compile fails where it would give up and run uncompiled: rows say compiled."""
     if not distributed.compiled:
@@ -138,6 +133,7 @@ def _measure(
         host["energy_missing"] = {"package": energy.packages_missing, "gpu": energy.gpu_missing}
         host["load_average"], before = os.getloadavg()[0], read_clocks()
         measure_users(measurement, subjects, dataset)
+        measure_cost(measurement, subjects, dataset)
         measure_lengths(measurement, subjects, dataset)
         after = read_clocks()
     others = others_cores(before, after)
@@ -161,6 +157,7 @@ def _nothing_measured(protocol: Protocol, dataset: SequenceDataset, machine: dic
         "top_k": min(TOP_K, dataset.item_count),
         "interval": f"{CONFIDENCE:.0%}, {resampled}",
         "outlier_rule": OUTLIER_RULE,
+        "cost_rule": COST_RULE,
     }
     return LatencySummary(
         dataset=dataset.name,
@@ -174,9 +171,9 @@ def _nothing_measured(protocol: Protocol, dataset: SequenceDataset, machine: dic
     )
 
 
-def _shown_name(result: LatencyResult) -> str:
+def _shown_name(result: LatencyResult, what: str = "ms_per_user") -> str:
     where = "" if result.length is None else f"/length{result.length}/{result.histories}"
-    return f"{result.model}/seed{result.seed}/{result.profile}/{result.mode}/batch{result.batch}{where}/ms_per_user"
+    return f"{result.model}/seed{result.seed}/{result.profile}/{result.mode}/batch{result.batch}{where}/{what}"
 
 
 def _said_name(result: LatencyResult) -> str:

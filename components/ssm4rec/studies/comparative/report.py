@@ -4,6 +4,7 @@ from typing import Final
 
 from ssm4rec.artifacts.names import GLOBAL_TIME, PROTOCOLS
 from ssm4rec.report.comparison_sections import comparison_sections
+from ssm4rec.report.costs import costs_section
 from ssm4rec.report.document import Report, Section
 from ssm4rec.report.findings import comparability, event_order, sequence_lengths
 from ssm4rec.report.generator_sections import generator_cautions, generator_headlines, generator_sections
@@ -11,7 +12,7 @@ from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headl
 from ssm4rec.report.latency_sections import latency_cautions, length_section, users_section
 from ssm4rec.report.markdown import bullets
 from ssm4rec.report.paper import COMMON_NOTES, PAPER, SOURCE, PaperTable
-from ssm4rec.report.tables import data_counts, filters, key_values, recipe_tables, sources, trainings
+from ssm4rec.report.tables import data_counts, filters, key_values, recipe_tables, sources
 from ssm4rec.studies.comparative import findings, tables
 from ssm4rec.studies.comparative.claims import claims_section
 from ssm4rec.studies.comparative.figures import against_hits, learning_curves
@@ -65,12 +66,12 @@ def make_report(study: Study) -> Report:
         *comparison_sections(study.comparison),
         *global_time_sections(study),
         *_latency(study, paper),
+        costs_section(study, study.latency),
         *ranker_sections(models, paper),
         *generator_sections(models, paper),
         Section("All metrics", _metrics(study)),
         Section("Data", _data(study, paper)),
         Section("Learning curves", findings.missing_curves(study), learning_curves(study)),
-        Section("What each training cost", trainings(study)),
         Section("Settings", "\n\n".join(settings)),
         Section("How ranks and metrics are defined", _definitions(study)),
     ]

@@ -1,7 +1,7 @@
 """A comparative study: its recommenders, and what else was made of them, read from its files."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import numpy
 from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.curve import read_curve
 from ssm4rec.artifacts.estimate import Estimate
-from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.evaluations import EvaluationSummary, NumberRow
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import GLOBAL_TIME, LEAVE_ONE_OUT
 from ssm4rec.data.splitting import later_training_shares
 from ssm4rec.report.comparison_sections import model_row
+from ssm4rec.report.costs import cost_rows
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.language_models import LanguageModels
 from ssm4rec.report.measurements import Latency, gather_comparison, gather_latency, why_not_measured
@@ -64,15 +65,25 @@ class Study(Recommenders):
     def results_document(self) -> list[dict[str, Any]]:
         """Return the content of results.json.
 
-        Full rankings, then language models under protocols of their own, then the second split's full rankings.
+        Full rankings, then language models under protocols of their own, what is recommended, and costs; then the
+        second split's full rankings, what is recommended, and costs.
         """
-        own = (*self.results(), *self.language_models.results())
-        again = self.global_time.study.results() if self.global_time else []
+        own = (*self.results(), *self.language_models.results(), *self._further_rows())
+        second = self.global_time.study if self.global_time else None
+        again = (*second.results(), *second._further_rows()) if second else ()
         return [
             {**asdict(row), "splitting": splitting}
             for rows, splitting in ((own, self.splitting), (again, GLOBAL_TIME))
             for row in rows
         ]
+
+    def _further_rows(self) -> Iterator[NumberRow]:
+        """Yield what is recommended, and what trainings and answers cost."""
+        for row in self.comparison.recommendations if self.comparison else ():
+            whose = (self.manifest["dataset"], row.model, row.seed, self.split, row.protocol)
+            for name, value in row.numbers().items():
+                yield NumberRow(*whose, name, value)
+        yield from cost_rows(self, self.latency)
 
 
 @dataclass(frozen=True)

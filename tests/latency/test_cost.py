@@ -1,0 +1,78 @@
+"""What answers cost: rounds of one thread, in which models take turns, and their median."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.latency import TimedSample
+from ssm4rec.latency.cost import ROUNDS, computing_threads, measure_cost
+from ssm4rec.latency.meter import Meter
+from ssm4rec.latency.protocol import Protocol
+from ssm4rec.latency.summary import results
+from ssm4rec.latency.timing import Measurement, Subject, measure_users
+from ssm4rec.training.distributed import Distributed
+
+MakeRow = Callable[..., TimedSample]
+
+
+def test_rounds_are_of_one_thread_and_models_take_turns(
+    meter: Meter, subject: Callable[..., Subject], cycle_dataset: Path
+) -> None:
+    dataset, subjects = read_sequences(cycle_dataset), [subject(name, 12) for name in ("sasrec", "hydra4rec")]
+    measurement = Measurement(Protocol(5, 15, 3, (4, 1)), Distributed(torch.device("cpu")), "auto", meter)
+    measure_users(measurement, subjects, dataset)
+    timed = len(measurement.rows)
+    with computing_threads(2):
+        measure_cost(measurement, subjects, dataset)
+        assert torch.get_num_threads() == 2
+    assert [row.order for row in measurement.rows] == list(range(len(measurement.rows)))
+    rows = measurement.rows[timed:]
+    assert {(row.kind, row.threads) for row in rows} == {("cost", 1)}
+    ways = [("sasrec", "full"), ("sasrec", "step"), ("hydra4rec", "full")]
+    by_round = [[(row.model, row.mode, row.batch) for row in rows if row.sample == number] for number in range(ROUNDS)]
+    assert all(sorted(one) == sorted((*way, batch) for way in ways for batch in (4, 1)) for one in by_round)
+    assert len({tuple(one) for one in by_round}) > 1
+    found = results(measurement.rows, seed=0)
+    assert {one.kind for one in found} == {"users"}
+    for one in found:
+        costs = [sum(row.request_cpu_seconds or ()) / row.users for row in rows if row.group[1:] == one.group[1:]]
+        assert one.cpu_seconds_per_user
+        assert one.cpu_seconds_per_user.value == pytest.approx(numpy.median(costs))
+        assert one.cpu_seconds_per_user.n == ROUNDS
+
+
+def test_there_are_no_rounds_without_batches(
+    meter: Meter, subject: Callable[..., Subject], cycle_dataset: Path
+) -> None:
+    protocol = Protocol(5, 15, 3, (), lengths=(5,))
+    measurement = Measurement(protocol, Distributed(torch.device("cpu")), "auto", meter)
+    measure_cost(measurement, [subject("sasrec", 12)], read_sequences(cycle_dataset))
+    assert measurement.rows == []
+
+
+def test_cpu_time_is_that_of_the_rounds_alone(row: MakeRow) -> None:
+    """Whatever else took the CPU, and whatever the timed samples did; one round of three that was disturbed, too."""
+    timed = [row(7.0, sample=i, cpu_seconds=99.0, request_cpu_seconds=[9.0, 9.0, 9.0]) for i in range(3)]
+    rounds = [
+        replace(one, kind="cost", request_cpu_seconds=spent)
+        for one, spent in zip(timed, ([0.1, 0.2, 0.3], [0.2, 0.2, 0.3], [5.0, 5.0, 5.0]), strict=True)
+    ]
+    (result,) = results([*timed, *rounds], seed=0)
+    assert result.cpu_seconds_per_user
+    assert result.cpu_seconds_per_user.value == pytest.approx(0.7 / 10)
+    assert result.mean.value == pytest.approx(0.7)
+    assert results(timed, seed=0)[0].cpu_seconds_per_user is None
+
+
+def test_threads_are_taken_and_given_back() -> None:
+    before = torch.get_num_threads()
+    with computing_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        with computing_threads(0):
+            assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
