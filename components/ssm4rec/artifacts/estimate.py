@@ -151,6 +151,18 @@ def normal_difference(value: float, standard_error: float, n: int) -> Difference
     return Difference(value, value - reach, value + reach, n, mde=NORMAL_EFFECT * standard_error)
 
 
+def interval_text(value: float, standard_error: float | None, number: Format = PLAIN) -> str:
+    """Return a metric's mean with the 95% interval that its standard error gives, not below 0; without one the mean.
+
+    >>> interval_text(0.1, 0.01), interval_text(0.01, 0.01), interval_text(0.1, None)
+    ('0.1000 [0.0804, 0.1196]', '0.0100 [0.0000, 0.0296]', '0.1000')
+    """
+    if standard_error is None:
+        return number(value)
+    reach = NORMAL_REACH * standard_error
+    return f"{number(value)} [{number(max(0.0, value - reach))}, {number(value + reach)}]"
+
+
 def _of_a_share(estimate: Estimate) -> Estimate:
     if not 0 <= estimate.value <= 1:
         raise ValueError("value is not between 0 and 1")

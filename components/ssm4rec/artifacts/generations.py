@@ -21,6 +21,7 @@ import pyarrow
 
 from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share, write_table
 from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.estimate import interval_text
 from ssm4rec.artifacts.evaluations import ResultRow
 
 _LISTS_SCHEMA: Final = pyarrow.schema(
@@ -52,8 +53,8 @@ class GenerationRow(ResultRow):
 
     @property
     def shown(self) -> str:
-        """The value with its standard error, if it has one."""
-        return f"{self.value:.4f}" + ("" if self.standard_error is None else f" ± {self.standard_error:.4f}")
+        """The value with its 95% interval over users, if it has one."""
+        return interval_text(self.value, self.standard_error)
 
 
 @dataclass(frozen=True)

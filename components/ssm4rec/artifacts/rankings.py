@@ -21,6 +21,7 @@ import pyarrow
 
 from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share, read_table, required, text_of, write_table
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
+from ssm4rec.artifacts.estimate import interval_text
 from ssm4rec.artifacts.ranker import RankerKind
 from ssm4rec.runtime.errors import InputError
 
@@ -71,8 +72,8 @@ class RankingRow:
 
     @property
     def shown(self) -> str:
-        """The value with its standard error."""
-        return f"{self.value:.4f} ± {self.standard_error:.4f}"
+        """The value with its 95% interval over users."""
+        return interval_text(self.value, self.standard_error)
 
 
 @dataclass(frozen=True)

@@ -156,8 +156,8 @@ def _recommendations(
                 if name != one.model:
                     ranks = evaluations.any_ranks
                     of_protocol = ranks.baselines[name][PROTOCOLS.index(protocol)]
-                    whose = (name, None, protocol)
-                    listed.append(Listed(*whose, one.users, items, ranks.users, ranks.targets, of_protocol))
+                    baseline = (name, None, protocol)
+                    listed.append(Listed(*baseline, one.users, items, ranks.users, ranks.targets, of_protocol))
     return tuple(recommendations_row(one, training, CUTOFF, resamples, seed) for one in listed)
 
 

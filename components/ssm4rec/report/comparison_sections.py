@@ -6,7 +6,7 @@ from itertools import product
 from typing import Final
 
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
-from ssm4rec.artifacts.estimate import SIGNIFICANCE, p_text
+from ssm4rec.artifacts.estimate import NORMAL_REACH, SIGNIFICANCE, interval_text, p_text
 from ssm4rec.artifacts.names import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
 from ssm4rec.report.document import Section
 from ssm4rec.report.figures import INK, Figure, cells, drawing, style, whiskers
@@ -20,13 +20,14 @@ _SLICES: Final = {
 }
 
 
-def comparison_sections(comparison: Comparison | None) -> list[Section]:
-    """Return the sections of a comparison; none without one."""
+def comparison_sections(comparison: Comparison | None, *, judged: bool = True) -> list[Section]:
+    """Return the sections of a comparison; none without one; not ``judged``: differences without tests or verdicts."""
     if comparison is None:
         return []
-    figures = (*(_differences(comparison, protocol) for protocol in PROTOCOLS), _by_length(comparison))
+    figures = (*(_differences(comparison, protocol, judged) for protocol in PROTOCOLS), _by_length(comparison))
+    title = "Which differences are significant" if judged else "Differences between the models"
     return [
-        Section("Which differences are significant", _significance(comparison), figures, _pairs(comparison)),
+        Section(title, _significance(comparison, judged), figures, _pairs(comparison, judged)),
         Section("Whom a model serves, and with what", _parts(comparison)),
     ]
 
@@ -60,15 +61,21 @@ def corrected(row: PairRow) -> tuple[str, str]:
     return (MISSING if p is None else p_text(p), MISSING if mde is None else f"{mde:.4f}")
 
 
-def _significance(comparison: Comparison) -> str:
-    notes = (
-        f"Over {population(comparison.users, comparison.targets)} of {comparison.split}. Brackets are 95% bootstrap "
-        f"intervals ({comparison.resamples:,} resamples of users, the same for all models). p-values are of two-sided "
-        "permutation tests, Holm-corrected for all pairs of one table. A difference is significant if its interval "
+def _significance(comparison: Comparison, judged: bool) -> str:
+    pairs = sum((row.protocol, row.metric) == (PROTOCOLS[0], "ndcg@10") for row in comparison.pairs)
+    tests = (
+        "Nothing is tested or judged: profile smoke trains for seconds."
+        if not judged
+        else "p-values are of two-sided permutation tests, Holm-corrected in families of one protocol and metric: its "
+        f"{plural(pairs, 'pair')}, a table each. A difference is significant if its interval "
         f"excludes zero and its corrected p is below {SIGNIFICANCE:g}. Of the baselines only {MOST_POPULAR} is tested. "
         "MDE, the minimum detectable effect: the smallest difference that one uncorrected test on these users would "
-        f"find with a chance of {comparison.power:.0%}; a smaller one may exist and stay unseen. These intervals are "
-        "for the models as trained; intervals over seeds have their own column."
+        f"find with a chance of {comparison.power:.0%}; a smaller one may exist and stay unseen."
+    )
+    notes = (
+        f"Over {population(comparison.users, comparison.targets)} of {comparison.split}. Brackets are 95% bootstrap "
+        f"intervals ({comparison.resamples:,} resamples of users, the same for all models). {tests} These "
+        "intervals are for the models as trained; intervals over seeds have their own column."
     )
     parts = [notes]
     for protocol in PROTOCOLS:
@@ -76,20 +83,19 @@ def _significance(comparison: Comparison) -> str:
     return "\n\n".join(parts)
 
 
-def _pairs(comparison: Comparison) -> dict[str, str]:
+def _pairs(comparison: Comparison, judged: bool) -> dict[str, str]:
     """Return the tables of all pairs, by their titles."""
     tables = {}
     for protocol, metric in product(PROTOCOLS, ("ndcg@10", "hit@10")):
         rows = [row for row in comparison.pairs if (row.protocol, row.metric) == (protocol, metric)]
-        columns = {
-            "Pair": lambda row: escape(pair_name(row)),
-            "Verdict": _judged,
-            "Difference": lambda row: row.difference.text(),
-            "p": lambda row: p_text(row.permutation_p),
-            CORRECTED[0]: lambda row: corrected(row)[0],
-            CORRECTED[1]: lambda row: corrected(row)[1],
-        }
-        tables[f"History {protocol}: {metric.upper()} of every pair"] = table_of(rows, columns, text_columns=3)
+        columns: dict[str, Callable[[PairRow], str]] = {"Pair": lambda row: escape(pair_name(row))}
+        if judged:
+            columns["Verdict"] = _judged
+        columns["Difference"] = lambda row: row.difference.text()
+        if judged:
+            columns |= {CORRECTED[0]: lambda row: corrected(row)[0], CORRECTED[1]: lambda row: corrected(row)[1]}
+        title = f"History {protocol}: {metric.upper()} of every pair"
+        tables[title] = table_of(rows, columns, text_columns=3 if judged else 2)
     return tables
 
 
@@ -137,7 +143,7 @@ def _means(comparison: Comparison, protocol: str) -> str:
 
 
 def _parts(comparison: Comparison) -> str:
-    parts = []
+    parts = ["Brackets hold 95% intervals over users; of a part of the targets 1.96 standard errors each way."]
     for by, words in _SLICES.items():
         for protocol in PROTOCOLS:
             parts += [f"### NDCG@10 by {words}, history {protocol}", _slices(comparison, by, protocol)]
@@ -155,29 +161,24 @@ def _parts(comparison: Comparison) -> str:
 def _slices(comparison: Comparison, by: str, protocol: str) -> str:
     rows = slice_rows(comparison, by, protocol)
     models = in_table_order(row.model for row in rows)
-    means = {
-        (row.part, row.model): f"{row.mean:.4f}"
-        + ("" if row.standard_error is None else f" ± {row.standard_error:.4f}")
-        for row in rows
-    }
+    means = {(row.part, row.model): interval_text(row.mean, row.standard_error) for row in rows}
     targets = {row.part: row.targets for row in rows}
     lines = [[escape(model), *(means[part, model] for part in targets)] for model in models]
     header = ["Model", *(f"{part}, {plural(count, 'target')}" for part, count in targets.items())]
     return table(header, lines, text_columns=len(header))
 
 
-def _differences(comparison: Comparison, protocol: str) -> Figure:
+def _differences(comparison: Comparison, protocol: str, judged: bool) -> Figure:
     pairs = [row for row in comparison.pairs if (row.protocol, row.metric) == (protocol, "ndcg@10")]
-    caption = (
-        f"Differences of every pair in NDCG@10, history {protocol}, with 95% intervals over users; a filled circle "
-        "where the difference is significant, an open square where it is not."
+    caption = f"Differences of every pair in NDCG@10, history {protocol}, with 95% intervals over users" + (
+        "; a filled circle where the difference is significant, an open square where it is not." if judged else "."
     )
     columns = ("first", "second", "difference", "low", "high", "p", "p_holm", "mde")
     labels, height = ("Difference in NDCG@10", ""), 1.2 + 0.28 * len(pairs)
     with drawing(f"differences-{protocol}", caption, columns, labels, height=height) as figure:
         figure.axes.axvline(0, color=INK, linewidth=0.8)
         for place, row in enumerate(reversed(pairs)):
-            sure = row.difference.sign != 0
+            sure = judged and row.difference.sign != 0
             figure.axes.errorbar(
                 [row.difference.value],
                 [place],
@@ -202,7 +203,7 @@ def _by_length(comparison: Comparison) -> Figure:
     rows = [row for row in rows if row.model == MOST_POPULAR or row.model not in TIME_BASELINES]
     parts = list(dict.fromkeys(row.part for row in rows))
     caption = (
-        "NDCG@10 by the length of the history, unmasked, a quarter of the targets each; whiskers are standard errors."
+        "NDCG@10 by the length of the history, unmasked, a quarter of the targets each, with 95% intervals over users."
     )
     columns = ("model", "history_length", "targets", "ndcg@10", "standard_error")
     with drawing("by-history-length", caption, columns, ("Items in the history", "NDCG@10")) as figure:
@@ -210,15 +211,13 @@ def _by_length(comparison: Comparison) -> Figure:
         for place, model in enumerate(models):
             own = [row for row in rows if row.model == model]
             shift = 0.05 * (place - (len(models) - 1) / 2)
-            figure.series(
-                place, model, [(parts.index(row.part) + shift, row.mean) for row in own], standard_errors(own)
-            )
+            figure.series(place, model, [(parts.index(row.part) + shift, row.mean) for row in own], slice_reaches(own))
         figure.axes.set_xticks(range(len(parts)), parts)
         figure.axes.set_ylim(bottom=0)
         figure.rows.extend((row.model, row.part, row.targets, row.mean, row.standard_error) for row in rows)
     return figure
 
 
-def standard_errors(rows: list[SliceRow]) -> list[float]:
-    """Return the reach of whiskers; none where a standard error is not known."""
-    return [math.nan if row.standard_error is None else row.standard_error for row in rows]
+def slice_reaches(rows: list[SliceRow]) -> list[float]:
+    """Return how far 95% intervals reach to either side; not a number where a standard error is not known."""
+    return [math.nan if row.standard_error is None else NORMAL_REACH * row.standard_error for row in rows]

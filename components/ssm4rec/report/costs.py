@@ -40,7 +40,7 @@ def cost_rows(study: Recommenders, latency: Latency | None) -> Iterator[NumberRo
     dataset = latency.summary.dataset
     for result in latency.of_users():
         read = f"{MODE_NAMES[result.mode]}, {plural(result.batch, 'user')} per request"
-        costs = {"cpu_seconds" if on_cpu else "gpu_seconds": _seconds(result, on_cpu=on_cpu)}
+        costs: dict[str, float | None] = {"cpu_seconds" if on_cpu else "gpu_seconds": _seconds(result, on_cpu=on_cpu)}
         costs |= {f"{what}_joules": _joules(result, what) for what in ENERGY}
         for counted, value in costs.items():
             if value is not None:

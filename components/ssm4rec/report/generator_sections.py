@@ -18,7 +18,7 @@ _NOTE: Final = (
     "Masked lists: a generator's queries find a short list of items that the user has not had yet; a target that is "
     "not in the list is missed. So these numbers compare with a full ranking whose history is masked, and not with one "
     "whose history is unmasked{papers}. most-popular is evaluated on the same "
-    "users. A ± is a standard error over users."
+    "users. Brackets hold 95% intervals over users (1.96 standard errors)."
 )
 
 

@@ -36,7 +36,7 @@ _NOTES: Final = """\
   training interactions.
 - **With the retriever.** The ranker's scores plus the retriever's, both standardized over a user's candidates; the
   weight of the retriever's was chosen on the validation users.
-- **Intervals.** A ± is a standard error over users, brackets hold 95%: Student's t for a number, a paired bootstrap
+- **Intervals.** Brackets hold 95% intervals over users: Student's t for a number, a paired bootstrap
   over the same users for a difference. They are for the trained models as they are, and say nothing about other
   trainings."""
 
@@ -92,7 +92,8 @@ def ranker_cautions(models: LanguageModels, manifest: dict[str, Any]) -> list[st
         lines.append(
             f"{run.title}, {escape(run.name)}: fine-tuned on {training['prompts']:,} prompts, the best weights after "
             f"{training['best_prompts']:,}. LlamaRec takes every prefix of every user once, about {prefixes:,} here. "
-            f"It was measured on {plural(run.finetuned.ranked, 'user')}: a ± of {ndcg.standard_error:.3f} in NDCG@10."
+            f"It was measured on {plural(run.finetuned.ranked, 'user')}: NDCG@10 has a standard error of "
+            f"{ndcg.standard_error:.3f}."
         )
     return lines
 
@@ -161,10 +162,8 @@ def _numbers(run: RankerRun, population: str) -> str:
             cells = []
             for metric in METRICS:
                 row = run.row(ranker, order, population, metric_name(metric, 10))
-                found = run.estimate(row)
-                cells.append(f"{row.shown} [{found.low:.3f}, {found.high:.3f}]")
-            five = run.row(ranker, order, population, "hit@5")
-            cells.append(f"{five.value:.3f} ± {five.standard_error:.3f}")
+                cells.append(run.estimate(row).text())
+            cells.append(run.estimate(run.row(ranker, order, population, "hit@5")).text())
             sees_order = run.letters and ranker not in BASELINES
             rows.append([RANKER_NAMES[ranker], order if sees_order else MISSING, *cells])
     header = ["Ranker", "Order shown", "HIT@10", "NDCG@10", "MRR@10", "HIT@5"]
@@ -189,6 +188,9 @@ def _differences(run: RankerRun) -> str:
 
 
 def _verdicts(run: RankerRun) -> list[str]:
+    last = _position_prior(run) if run.letters else _NO_POSITIONS
+    if run.finetuned.profile == "smoke":
+        return ["Nothing is judged: profile smoke trains for seconds.", last]
     lines = [_against_random(run)]
     lines += [
         f"Fine-tuned against {RANKER_NAMES[other]}: {_verdict(run, FINETUNED, other)}." for other in BASELINES[1:]
@@ -203,7 +205,7 @@ def _verdicts(run: RankerRun) -> list[str]:
         for blend in BLENDED.values()
         if blend in run.rankers
     ]
-    return [*lines, _position_prior(run) if run.letters else _NO_POSITIONS]
+    return [*lines, last]
 
 
 def _verdict(run: RankerRun, ranker: str, other: str) -> str:

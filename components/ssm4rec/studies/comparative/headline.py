@@ -12,7 +12,6 @@ from ssm4rec.report.paper import PAPER
 from ssm4rec.studies.comparative.findings import SEEDS_FOR_A_SPREAD, repeat_terms
 from ssm4rec.studies.comparative.study import Study
 
-_SMOKE: Final = "smoke"
 _QUICK: Final = "quick"
 
 
@@ -30,13 +29,13 @@ def headline_section(study: Study, further: list[str]) -> Section:
     )
     if any(len(study.seeds(model)) > 1 for model in study.models):
         text += " A ± is the standard deviation over seeds."
-    if study.comparison and not _smoke(study):
+    if study.comparison and not study.smoke:
         text += (
             " Brackets hold 95% intervals over users. MDE, the minimum detectable effect: the smallest true difference "
             f"that a test on these users would find with a chance of {study.comparison.power:.0%}."
         )
     lines = [*_verdicts(study), _champion(study), *_unsaid(study)]
-    if not _smoke(study):
+    if not study.smoke:
         lines += further
     return Section("In short", f"{text}\n\n{bullets(lines)}", (_picture(study),))
 
@@ -100,7 +99,7 @@ def _best(study: Study, words: str, protocols: tuple[str, ...]) -> str:
     ordered = sorted(study.models, key=lambda model: -_mean(study, model, first))
     top = f"**{escape(ordered[0])}** with {', '.join(_metrics_of(study, ordered[0], first))}"
     popular = _by_protocol({one: ", ".join(_metrics_of(study, MOST_POPULAR, one)) for one in protocols})
-    if _smoke(study):
+    if study.smoke:
         return f"{words}: nothing is judged. The highest NDCG@10 is that of {top}; {MOST_POPULAR} has {popular}."
     verdict = "the only model is" if len(ordered) == 1 else "best by NDCG@10 is"
     ahead = [one for one in protocols if _mean(study, _best_baseline(study, one), one) > _mean(study, ordered[0], one)]
@@ -156,7 +155,8 @@ def _how_sure(study: Study, ordered: list[str], protocols: tuple[str, ...]) -> s
         return ""
     difference = max(found, key=lambda one: (not one.sign, one.p_holm or 0.0))
     verdict = difference.verdict("significant", "significantly negative")
-    return f" Its lead over the next, {escape(second)}: {verdict}, NDCG@10 {difference.stated()}."
+    larger = " (the larger of the two protocols')" if len({one.p_holm for one in found}) > 1 else ""
+    return f" Its lead over the next, {escape(second)}: {verdict}, NDCG@10 {difference.stated()}{larger}."
 
 
 def _not_beaten(study: Study, protocol: str) -> str:
@@ -173,25 +173,22 @@ def _not_beaten(study: Study, protocol: str) -> str:
 def _champion(study: Study) -> str:
     """Say which training is offered for serving, by the rule of ``registry/champion.py``; the outcome is not known."""
     chosen = min(study.trainings, key=lambda one: (-one.training["validation_ndcg@10"], one.model, one.seed))
-    if chosen.profile == _SMOKE:
+    if chosen.profile == "smoke":
         return "**Nothing is served**: a smoke run never becomes the champion."
     name = escape(f"ssm4rec-{study.manifest['dataset']}")
     return (
         f"**This run's best by validation**: **{escape(chosen.model)} seed {chosen.seed}**, NDCG@10 "
         f"{chosen.training['validation_ndcg@10']:.4f} (history unmasked; test targets decide nothing), offered as "
-        f"champion of {name} in MLflow; the run's last lines say whether it replaced the one before. With "
+        f"champion of {name} in MLflow. Whether it was registered, or refused and why, this page does not know: the "
+        "run's last lines say it, and the log of register_champion. With "
         f"MLFLOW_TRACKING_URI set to the store, `mlflow models serve -m models:/{name}@champion --env-manager local "
         "-p 5001` serves whichever is champion."
     )
 
 
-def _smoke(study: Study) -> bool:
-    return any(summary.profile == _SMOKE for summary in study.models.values())
-
-
 def _unsaid(study: Study) -> list[str]:
     """Return what this run cannot say, in one line; nothing where there is nothing of the kind."""
-    if _smoke(study):
+    if study.smoke:
         return ["**This run cannot say** anything about the models: profile smoke trains for seconds."]
     reasons = []
     if any(summary.profile == _QUICK for summary in study.models.values()):

@@ -63,7 +63,7 @@ def make_report(study: Study) -> Report:
         Section("Before reading the numbers", findings.cautions(study, cautions)),
         *claims_section(study, paper),
         _comparison(study, paper),
-        *comparison_sections(study.comparison),
+        *comparison_sections(study.comparison, judged=not study.smoke),
         *global_time_sections(study),
         *_latency(study, paper),
         costs_section(study, study.latency),

@@ -54,6 +54,11 @@ class Study(Recommenders):
     latency_failure: str = ""
     global_time: "GlobalTime | None" = None
 
+    @property
+    def smoke(self) -> bool:
+        """Whether a model was trained with profile smoke, for seconds: then nothing is judged."""
+        return any(summary.profile == "smoke" for summary in self.models.values())
+
     def estimate(self, name: str, protocol: str, metric: str) -> Estimate:
         """Return a model's metric with its interval over users, which is the value alone where there is none."""
         if self.comparison:

@@ -5,12 +5,12 @@ from typing import Final
 
 from matplotlib.ticker import NullLocator
 
-from ssm4rec.artifacts.estimate import SIGNIFICANCE, p_text
+from ssm4rec.artifacts.estimate import SIGNIFICANCE, interval_text, p_text
 from ssm4rec.artifacts.names import MOST_POPULAR, PROTOCOLS, UNMASKED
 from ssm4rec.evaluation.windows import NAME, WindowPair, label
 from ssm4rec.latency.summary import BASELINE
 from ssm4rec.report import tables
-from ssm4rec.report.comparison_sections import TEN, model_row, slice_rows, standard_errors
+from ssm4rec.report.comparison_sections import TEN, model_row, slice_reaches, slice_rows
 from ssm4rec.report.document import Report, Section
 from ssm4rec.report.figures import INK, Figure, cells, drawing, logarithmic, whiskers
 from ssm4rec.report.findings import event_order, sequence_lengths
@@ -133,13 +133,10 @@ def _corrected(pair: WindowPair) -> str:
 def _by_history_length(study: LongHistoryStudy) -> str:
     parts = [
         "NDCG@10 with the history unmasked, of the users in quarters by the number of items before the target, with "
-        "its standard error over users. A window cuts nobody whose history is no longer."
+        "95% intervals over users. A window cuts nobody whose history is no longer."
     ]
     slices = slice_rows(study.windows.comparison, "history_length", UNMASKED)
-    means = {
-        (row.part, row.model): f"{row.mean:.4f}" + (f" ± {row.standard_error:.4f}" if row.standard_error else "")
-        for row in slices
-    }
+    means = {(row.part, row.model): interval_text(row.mean, row.standard_error) for row in slices}
     targets = {row.part: row.targets for row in slices}
     for model, windows in study.windows.windows.items():
         rows = [
@@ -199,7 +196,7 @@ def _of_the_longest_histories(study: LongHistoryStudy, protocol: str) -> Figure:
     own = {row.model: row for row in slices if row.part == part}
     caption = (
         f"NDCG@10 with the history {protocol} against the window, for the quarter of the users with the longest "
-        f"histories ({part} items); whiskers are standard errors."
+        f"histories ({part} items); whiskers are 95% intervals over users."
     )
     columns = ("model", "window", "history_length", "targets", "ndcg@10", "standard_error")
     labels = (_WINDOW, f"NDCG@10, history {protocol}")
@@ -207,7 +204,7 @@ def _of_the_longest_histories(study: LongHistoryStudy, protocol: str) -> Figure:
         for place, (model, windows) in enumerate(study.windows.windows.items()):
             rows = [own[label(model, window)] for window in windows]
             points = zip(_apart(windows, place), (row.mean for row in rows), strict=True)
-            figure.series(place, model, points, standard_errors(rows))
+            figure.series(place, model, points, slice_reaches(rows))
             for window, row in zip(windows, rows, strict=True):
                 figure.rows.append((model, window, part, row.targets, row.mean, row.standard_error))
         _window_axis(figure, study)
