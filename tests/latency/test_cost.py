@@ -40,9 +40,11 @@ def test_rounds_are_of_one_thread_and_models_take_turns(
     found = results(measurement.rows, seed=0)
     assert {one.kind for one in found} == {"users"}
     for one in found:
-        costs = [sum(row.request_cpu_seconds or ()) / row.users for row in rows if row.group[1:] == one.group[1:]]
+        own = [row for row in rows if row.group[1:] == one.group[1:]]
+        assert len({(row.users, row.mean_length) for row in own}) == 1  # the same users every round
+        costs = numpy.array([row.request_cpu_seconds for row in own]) / own[0].users
         assert one.cpu_seconds_per_user
-        assert one.cpu_seconds_per_user.value == pytest.approx(numpy.median(costs))
+        assert one.cpu_seconds_per_user.value == pytest.approx(sum(numpy.median(costs, axis=0)))
         assert one.cpu_seconds_per_user.n == ROUNDS
 
 
@@ -56,15 +58,15 @@ def test_there_are_no_rounds_without_batches(
 
 
 def test_cpu_time_is_that_of_the_rounds_alone(row: MakeRow) -> None:
-    """Whatever else took the CPU, and whatever the timed samples did; one round of three that was disturbed, too."""
+    """Whatever else took the CPU, and whatever the timed samples did; in each round another request is disturbed."""
     timed = [row(7.0, sample=i, cpu_seconds=99.0, request_cpu_seconds=[9.0, 9.0, 9.0]) for i in range(3)]
     rounds = [
         replace(one, kind="cost", request_cpu_seconds=spent)
-        for one, spent in zip(timed, ([0.1, 0.2, 0.3], [0.2, 0.2, 0.3], [5.0, 5.0, 5.0]), strict=True)
+        for one, spent in zip(timed, ([0.1, 5.0, 0.3], [0.2, 0.2, 5.0], [5.0, 0.3, 0.4]), strict=True)
     ]
     (result,) = results([*timed, *rounds], seed=0)
     assert result.cpu_seconds_per_user
-    assert result.cpu_seconds_per_user.value == pytest.approx(0.7 / 10)
+    assert result.cpu_seconds_per_user.value == pytest.approx((0.2 + 0.3 + 0.4) / 10)
     assert result.mean.value == pytest.approx(0.7)
     assert results(timed, seed=0)[0].cpu_seconds_per_user is None
 

@@ -77,8 +77,8 @@ def test_files_agree(cycle_dataset: Path, models: list[Path], tmp_path: Path) ->
     summary, rows = LatencySummary.read(out / "summary"), read_samples(out / "latency")
     # Two models answer in two modes: five a batch. At length 5 on generated and real histories, at 30 on generated,
     # with the two models' prefill.
-    # Each of the five a batch costs nine rounds more.
-    assert len(rows) == 5 * (5 * 2 + 7 * 3) + 9 * 5 * 2
+    # Each of the five a batch costs 15 rounds more.
+    assert len(rows) == 5 * (5 * 2 + 7 * 3) + 15 * 5 * 2
     assert {(row.device, row.precision, row.kernels, row.compiled, row.threads) for row in rows} == {
         ("cpu", "fp32", "auto", False, 1)
     }
@@ -118,7 +118,7 @@ def test_every_choice_stands_in_the_rows(cycle_dataset: Path, models: list[Path]
     finally:
         choose_backend("auto", torch.device("cpu"))
     rows = read_samples(tmp_path / "latency")
-    assert len(rows) == (5 + 9) * 2 * 2
+    assert len(rows) == (5 + 15) * 2 * 2
     assert {(row.precision, row.kernels, row.threads) for row in rows} == {("bf16", "torch", 1)}
 
 

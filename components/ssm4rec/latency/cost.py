@@ -1,10 +1,11 @@
 """What answers cost a CPU: seconds of one thread on it, in rounds of their own after the timed samples.
 
-Two runs of the study's quick protocol while other work took a core or more: the CPU-seconds of the timed samples, with
-two threads and their mean, differed by up to 5.4 times, since a thread that waits for another spins, and longer where
-both cores are wanted. With one thread they differed by 4% at most. Hence: one thread, every model answers once a round
-in an order drawn for each, ``ROUNDS`` rounds, and the median of the rounds. One uncounted pass comes before the first
-round, the protocol's warm-up requests before each. A GPU's cost is its time, which the timed samples have.
+With two threads, the CPU-seconds of the timed samples of two runs of the study's quick protocol differed by up to 5.4
+times while other work took a core: a thread that waits for another spins, and longer where both cores are wanted. Hence
+one thread; every model answers the same users once a round, in an order drawn for each; of every request the median of
+the ``ROUNDS`` rounds counts, so that what disturbs some of them does not; and these are added up. One uncounted pass
+comes before the first round, the protocol's warm-up requests before each. A GPU's cost is its time, which the timed
+samples have.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,13 +18,13 @@ import torch
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.latency.timing import Measurement, Subject, measure_users
 
-ROUNDS: Final = 9
+ROUNDS: Final = 15
 USERS: Final = 256
-"""Of a round, or as many as the largest request has: more add nothing that nine rounds do not."""
+"""Of a round, or as many as the largest request has."""
 
 COST_RULE: Final = (
-    f"seconds that one thread was on a CPU for the timed parts, median of {ROUNDS} rounds after the timed samples, in "
-    "each of which every model answers once, in random order"
+    "seconds that one thread was on a CPU for the timed parts, in rounds after the timed samples in which every model "
+    f"answers the same users, in random order; of each request the median of {ROUNDS} rounds"
 )
 
 

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 import numpy
 
-from ssm4rec.artifacts.estimate import Estimate
+from ssm4rec.artifacts.estimate import CONFIDENCE, Estimate
 from ssm4rec.artifacts.latency import Crossing, LatencyResult, Timed, TimedSample
 from ssm4rec.latency.intervals import fenced_interval, mean_interval, median_interval, outliers
 
 COST: Final = "cost"
 """The kind of the rounds that count the CPU's time."""
+
+COST_RESAMPLES: Final = 1000
 
 BASELINE = "sasrec"
 """The model whose cost curve the others are held against."""
@@ -95,9 +97,15 @@ def _result(rows: list[TimedSample], rounds: list[TimedSample], rng: numpy.rando
     )
 
 
-def _cpu_seconds_per_user(rows: list[TimedSample], rng: numpy.random.Generator) -> Estimate | None:
-    found = [sum(row.request_cpu_seconds) / row.users for row in rows if row.request_cpu_seconds is not None]
-    return median_interval(numpy.array(found), rng) if len(found) > 1 else None
+def _cpu_seconds_per_user(rounds: list[TimedSample], rng: numpy.random.Generator) -> Estimate | None:
+    """Return the medians of the requests over the rounds, added up, per user; resampled are rounds."""
+    if len(rounds) < 2:
+        return None
+    costs = numpy.array([row.request_cpu_seconds for row in rounds]) / rounds[0].users  # (rounds, requests)
+    drawn = costs[rng.integers(len(rounds), size=(COST_RESAMPLES, len(rounds)))]
+    bounds = numpy.percentile(numpy.median(drawn, axis=1).sum(axis=-1), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    value = float(numpy.median(costs, axis=0).sum())
+    return Estimate(value, *bounds.tolist(), len(rounds))
 
 
 def _watts(joules: Sequence[float | None], rows: Sequence[TimedSample]) -> float | None:

@@ -232,7 +232,8 @@ def measure_users(
     samples = draw_users(dataset, protocol)
 
     def requests_of(task: Task, sample: int) -> list[Request]:
-        users = samples[sample][: protocol.users_at(task.batch)]
+        # Rounds have the same users, so that each request can be compared with itself.
+        users = samples[0 if kind == "cost" else sample][: protocol.users_at(task.batch)]
         return list(user_requests(dataset, users, task.batch, task.subject.model.max_length, device))
 
     tasks = [
