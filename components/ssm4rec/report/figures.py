@@ -33,6 +33,7 @@ _STYLE: Final[dict[Any, Any]] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
 _DOTS_PER_INCH: Final = 160
+_LABELS_INSIDE: Final = 4
 _SPAN_FOR_FINE_TICKS: Final = 300.0
 """Axes that span less than this factor have ticks at 1, 2 and 5 of each decade."""
 
@@ -93,7 +94,8 @@ def drawing(
 ) -> Iterator[Figure]:
     """Yield a figure in the report's style, to draw on; its legend, if anything has a label, comes at the end.
 
-    ``labels`` are of the axes, x and y; ``legend_columns`` of a legend below them, 0: it stands inside.
+    ``labels`` are of the axes, x and y; ``legend_columns`` of a legend below them, 0: it stands inside
+    while it is short enough not to cover what is drawn.
     """
     with _style(name):
         canvas = Canvas(figsize=(5.4, height), layout="constrained")
@@ -105,9 +107,9 @@ def drawing(
         axes.set_axisbelow(True)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         yield Figure(name, caption, tuple(columns), canvas, axes)
-        labelled = bool(axes.get_legend_handles_labels()[0])
-        if labelled and legend_columns:
-            canvas.legend(loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9)
+        labelled = len(axes.get_legend_handles_labels()[0])
+        if labelled and (legend_columns or labelled > _LABELS_INSIDE):
+            canvas.legend(loc="outside lower center", ncols=legend_columns or 3, frameon=False, fontsize=9)
         elif labelled:
             axes.legend(frameon=False, fontsize=9)
 
