@@ -103,9 +103,11 @@ def _cpu_seconds_per_user(rounds: list[TimedSample], rng: numpy.random.Generator
         return None
     costs = numpy.array([row.request_cpu_seconds for row in rounds]) / rounds[0].users  # (rounds, requests)
     drawn = costs[rng.integers(len(rounds), size=(COST_RESAMPLES, len(rounds)))]
-    bounds = numpy.percentile(numpy.median(drawn, axis=1).sum(axis=-1), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    low, high = numpy.percentile(
+        numpy.median(drawn, axis=1).sum(axis=-1), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
+    )
     value = float(numpy.median(costs, axis=0).sum())
-    return Estimate(value, *bounds.tolist(), len(rounds))
+    return Estimate(value, float(low), float(high), len(rounds))
 
 
 def _watts(joules: Sequence[float | None], rows: Sequence[TimedSample]) -> float | None:
