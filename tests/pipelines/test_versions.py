@@ -67,7 +67,7 @@ def study(tmp_path: Path) -> Study:
         chosen = dict(arguments)
         add_versions(chosen, progress.say)
         done = LocalStudy(tmp_path / "study", runner or HostProcesses(), {}, lambda _: {}, progress, link)
-        _say_what_is_kept(done)
+        _say_what_is_kept(done, 1)
         assert done.run(package, chosen)
         return shown.getvalue().splitlines()
 
@@ -124,7 +124,7 @@ def test_what_other_code_finished_is_not_reused(tmp_path: Path, arguments: dict[
     assert said.startswith(f"the code has changed since the last run in {tmp_path / 'study'}: its finished stages")
     said, *_ = lines = study(arguments, OtherCode())
     assert not repeated(lines)
-    assert said.startswith(f"resuming in {tmp_path / 'study'}")
+    assert said == f"resuming in {tmp_path / 'study'}: 1 of 1 stages done earlier, not repeated"
 
 
 def test_the_version_of_the_code_is_that_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
