@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file, save_file
 
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.artifacts.names import TIME_BASELINES
+from ssm4rec.artifacts.names import METRICS, TIME_BASELINES
 from ssm4rec.runtime.object_store import upload
 from ssm4rec.tracking import page_address
 from ssm4rec.training.model_folder import read_model
@@ -33,6 +33,11 @@ def test_whole_study(
         ("sasrec", 0), ("sasrec", 1), ("2mamba4rec", 0), ("2mamba4rec", 1),
         *((name, None) for name in TIME_BASELINES),
     }  # fmt: skip
+    novelty = {(row["model"], row["protocol"]) for row in rows if row["metric"] == "novelty@10"}
+    assert novelty >= {(name, which) for name in ("sasrec", "most-popular") for which in ("unmasked", "masked")}
+    costs = {row["metric"] for row in rows if "_seconds" in row["metric"]}
+    assert costs == {"cpu_seconds", "cpu_seconds_per_1000_users"}
+    rows = [row for row in rows if row["metric"].partition("@")[0] in METRICS]
     assert [row["splitting"] for row in rows] == (4 + 4) * 2 * 9 * ["leave-one-out"] + (1 + 5) * 2 * 9 * ["global-time"]
     rows = [row for row in rows if row["splitting"] == "leave-one-out"]  # protocols, metrics at cutoffs
     assert "history not masked" in done.stdout

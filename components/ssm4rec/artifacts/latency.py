@@ -113,7 +113,7 @@ class LatencyResult(Timed):
             each of its users waits.
         forward_share, scoring_share, topk_share: of the time.
         cpu_per_wall: CPU seconds per second of wall clock; well below 1 on a CPU says that others took turns.
-        cpu_seconds_per_user: of the timed parts with one thread: of each request the median over the rounds of kind
+        cpu_seconds_per_user: of the timed parts with one thread: of each request the least over the rounds of kind
             ``cost``, which have no result of their own, added up; None on a GPU, without rounds, and in files of
             earlier versions.
         package_watts, gpu_watts: mean power while the samples were answered; None where it is not known.

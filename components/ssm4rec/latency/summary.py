@@ -98,7 +98,7 @@ def _result(rows: list[TimedSample], rounds: list[TimedSample], rng: numpy.rando
 
 
 def _cpu_seconds_per_user(rounds: list[TimedSample], rng: numpy.random.Generator) -> Estimate | None:
-    """Return the medians of the requests over the rounds, added up, per user; resampled are rounds."""
+    """Return the least of each request over the rounds, added up, per user; resampled are rounds."""
     if len(rounds) < 2:
         return None
     costs = numpy.array([row.request_cpu_seconds for row in rounds]) / rounds[0].users  # (rounds, requests)
@@ -106,7 +106,7 @@ def _cpu_seconds_per_user(rounds: list[TimedSample], rng: numpy.random.Generator
     low, high = numpy.percentile(
         numpy.median(drawn, axis=1).sum(axis=-1), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
     )
-    value = float(numpy.median(costs, axis=0).sum())
+    value = float(costs.min(axis=0).sum())
     return Estimate(value, float(low), float(high), len(rounds))
 
 
