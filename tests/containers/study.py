@@ -75,8 +75,7 @@ class Study:
     def results(self) -> list[dict[str, Any]]:
         """Return the rows of results.json but for costs, which no two runs share."""
         found: list[dict[str, Any]] = json.loads((self.folder / "results.json").read_text())
-        rows = [row for row in found if "_seconds" not in row["metric"]]
-        return rows
+        return [row for row in found if "_seconds" not in row["metric"]]
 
 
 @dataclass(frozen=True)
