@@ -4,8 +4,8 @@ With two threads, the CPU-seconds of the timed samples of two runs of the study'
 times while other work took a core: a thread that waits for another spins, and longer where both cores are wanted. Hence
 one thread; every model answers the same users once a round, in an order drawn for each; of every request the least of
 the ``ROUNDS`` rounds counts (what is above it, others caused: cold caches after each of their turns; ``timeit``'s rule,
-too); and these are added up. Two runs with four processes waiting for each core: 13 of 14 rows within 3%, the requests
-of 130 ms within 16%; by medians 12 of 14 within 12%, 21% at most. One uncounted pass comes before the first round, the
+too); and these are added up. Three runs while eight processes wanted two cores: 12 of 14 rows within 10%, the others
+within 16%; by medians 4 of 14, the others within 34%. One uncounted pass comes before the first round, the
 protocol's warm-up requests before each. A GPU's cost is its time, which the timed samples have.
 """
 

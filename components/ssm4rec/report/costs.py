@@ -62,8 +62,8 @@ def _answering(latency: Latency) -> str:
     notes = [f"{unit} per 1,000 users, without loading the model: {escape(rule)}."]
     if any(one.cpu_seconds_per_user for one in results) and on_cpu:
         notes.append(
-            "Brackets are 95% intervals of one run, its rounds drawn again. Two runs with four processes waiting for "
-            "each core differed by up to 3%, in one row of 14 by 16%."
+            "Brackets are 95% intervals of one run, its rounds drawn again. Three runs on two cores that eight "
+            "processes wanted differed by up to 10% in 12 of 14 rows, by 16% in the others."
         )
     for what, counted in ENERGY.items():
         if any(_joules(one, what) is not None for one in results):
