@@ -46,7 +46,7 @@ def test_whole_study(
     assert (study / "report.md").is_file()
     for name in ("sasrec-seed0", "sasrec-seed1", "2mamba4rec-seed0", "2mamba4rec-seed1"):
         assert {path.name for path in (study / "models" / name).iterdir()} == {
-            "config.json", "model.safetensors", "curve.parquet"
+            "config.json", "items.parquet", "model.safetensors", "curve.parquet"
         }  # fmt: skip
         assert json.loads((study / "evaluations" / name / "metrics.json").read_text())["users"] == 30
     assert json.loads((study / "dataset" / "manifest.json").read_text())["counts"]["users"] == 30
