@@ -8,18 +8,10 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from ssm4rec.artifacts.candidates import read_candidates, write_candidates
 from ssm4rec.artifacts.dataset import SequenceDataset, SourceIds, read_sequences, read_times
 from ssm4rec.artifacts.names import TIME_BASELINES
-from ssm4rec.artifacts.ranks import (
-    SEED_KEY,
-    SPLIT_KEY,
-    FullRanking,
-    Origin,
-    read_candidates,
-    read_ranks,
-    write_candidates,
-    write_ranks,
-)
+from ssm4rec.artifacts.ranks import SEED_KEY, SPLIT_KEY, FullRanking, Origin, read_ranks, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.runtime.errors import InputError

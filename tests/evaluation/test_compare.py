@@ -7,10 +7,11 @@ import numpy
 import pytest
 import scipy.stats
 
+from ssm4rec.artifacts.candidates import Candidates
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.names import BASELINES
-from ssm4rec.artifacts.ranks import Candidates, Ranks
+from ssm4rec.artifacts.ranks import Ranks
 from ssm4rec.evaluation.beyond_accuracy import TrainingUsers, debiasing_weights, diversity, novelty, serendipity
 from ssm4rec.evaluation.compare import compare, gather
 from ssm4rec.evaluation.metrics import gains_at, metric_at

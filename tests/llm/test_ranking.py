@@ -4,9 +4,9 @@ import numpy
 import pytest
 import torch
 
+from ssm4rec.artifacts.candidates import Candidates
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.rankings import RETRIEVER_ORDER, SHUFFLED_ORDER
-from ssm4rec.artifacts.ranks import Candidates
 from ssm4rec.llm import ranking
 from ssm4rec.llm.candidates import ranking_task
 from ssm4rec.llm.ranking import answer_logits, ranks_of_target

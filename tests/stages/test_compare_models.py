@@ -11,10 +11,11 @@ import torch
 import yaml
 from kfp import compiler, dsl
 
+from ssm4rec.artifacts.candidates import write_candidates
 from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.names import BASELINES
-from ssm4rec.artifacts.ranks import Origin, write_candidates, write_ranks
+from ssm4rec.artifacts.ranks import Origin, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.stages.compare_models.__main__ import run

@@ -17,10 +17,11 @@ import numpy
 import pytest
 import torch
 
+from ssm4rec.artifacts.candidates import write_candidates
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import write_pairs
 from ssm4rec.artifacts.ranker import RankerFacts
-from ssm4rec.artifacts.ranks import Origin, write_candidates
+from ssm4rec.artifacts.ranks import Origin
 from ssm4rec.llm.adapters import new_ranker, write_adapter
 from ssm4rec.llm.preferences import lightfm_pairs
 from ssm4rec.llm.settings import LoraSettings

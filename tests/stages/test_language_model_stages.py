@@ -8,12 +8,12 @@ import numpy
 import pyarrow.parquet
 import pytest
 
+from ssm4rec.artifacts.candidates import read_candidates
 from ssm4rec.artifacts.curve import HELD_OUT, TRAIN, VALIDATION, read_curve
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.preferences import write_pairs
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import RankingSummary, read_rankings
-from ssm4rec.artifacts.ranks import read_candidates
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.llm.blending import WEIGHTS
 from ssm4rec.llm.candidates import ranking_task

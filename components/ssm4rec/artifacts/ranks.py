@@ -1,24 +1,17 @@
-"""ranks.parquet and candidates.parquet, which an evaluation writes.
+"""ranks.parquet, which an evaluation writes, and what it shares with candidates.parquet (``candidates.py``).
 
-- ``ranks.parquet``, a row a target of the split: ``user`` int32, ``target`` int32, ``history_length`` int32,
-  ``rank_unmasked`` and ``rank_masked`` int32 (1 = best; masked, ``MISSED`` for an item of the history), and the
-  ranks that each baseline of ``names.BASELINES`` gives the same target: ``most_popular_rank_unmasked``,
-  ``most_popular_rank_masked``, ``most_recent_rank_unmasked`` ... (``most_popular_lately_...`` with
-  ``--splitting global-time`` only). ``user_id`` and ``item_id``, strings: what the source calls user and target.
-- ``candidates.parquet``, a row a user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items with
-  the history masked, best first, and their ``scores`` list<float32>, before the user's first target. What an LLM
-  ranker re-orders. ``user_id`` and ``item_ids``: what the source calls them. No stage reads the source's ids.
-  ``unmasked_items`` list<int32>: the best 20 of the whole catalog, history included, as a server gives them.
-  ``most_popular_items``, ``most_popular_unmasked_items``, ``markov_items`` ... list<int32>: the same of each of
-  ``names.LISTED_BASELINES``; null where it was not evaluated. ``unmasked_item_ids``, ``most_popular_item_ids`` ...:
-  what the source calls the items of each list.
+A row a target of the split: ``user`` int32, ``target`` int32, ``history_length`` int32, ``rank_unmasked`` and
+``rank_masked`` int32 (1 = best; masked, ``MISSED`` for an item of the history), and the ranks that each baseline of
+``names.BASELINES`` gives the same target: ``most_popular_rank_unmasked``, ``most_popular_rank_masked``,
+``most_recent_rank_unmasked`` ... (``most_popular_lately_...`` with ``--splitting global-time`` only). ``user_id`` and
+``item_id``, strings: what the source calls user and target.
 
-  Both are in ascending order of ``user``, and of ``history_length`` within a user. Their metadata carries the data
-  set's name and fingerprint, model, seed and split, so that files of two data sets are never taken together.
+Rows are in ascending order of ``user``, and of ``history_length`` within a user. The metadata carries the data set's
+name and fingerprint, model, seed and split, so that files of two data sets are never taken together.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -29,8 +22,6 @@ from ssm4rec.artifacts.codec import read_table, required, text_of, write_table
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset, SourceIds, Split, check_made_of
 from ssm4rec.artifacts.names import (
     BASELINES,
-    CANDIDATES_PER_USER,
-    LISTED_BASELINES,
     MASKED,
     PROTOCOLS,
     SPLITS,
@@ -50,7 +41,7 @@ _BASELINE_COLUMNS: Final = {
 }
 """Of each baseline: its unmasked and its masked ranks; those of a baseline that was not evaluated are null."""
 
-_RANKS_SCHEMA: Final = pyarrow.schema(
+_SCHEMA: Final = pyarrow.schema(
     [
         *required(pyarrow.int32(), "user", "target", "history_length", "rank_unmasked", "rank_masked"),
         *(
@@ -60,25 +51,6 @@ _RANKS_SCHEMA: Final = pyarrow.schema(
         ),
     ]
 )
-_LIST_COLUMNS: Final = {name: f"{name.replace('-', '_')}_items" for name in LISTED_BASELINES}
-_MODEL: Final = ""
-_UNMASKED_COLUMNS: Final = {
-    _MODEL: "unmasked_items",
-    **{name: f"{name.replace('-', '_')}_unmasked_items" for name in LISTED_BASELINES},
-}
-"""Of the lists from the whole catalog."""
-_CANDIDATES_SCHEMA: Final = pyarrow.schema(
-    [
-        *required(pyarrow.int32(), "user"),
-        *required(pyarrow.list_(pyarrow.int32()), "items"),
-        *required(pyarrow.list_(pyarrow.float32()), "scores"),
-        *(pyarrow.field(column, pyarrow.list_(pyarrow.int32())) for column in _LIST_COLUMNS.values()),
-        *(pyarrow.field(column, pyarrow.list_(pyarrow.int32())) for column in _UNMASKED_COLUMNS.values()),
-    ]
-)
-
-_Lists = numpy.ndarray[tuple[int, int], numpy.dtype[numpy.int32]]
-"""Items of users, best first, 0 behind the last of a shorter list, (n, K)."""
 
 
 @dataclass(frozen=True)
@@ -129,25 +101,6 @@ class Ranks:
         return self.masked if protocol == MASKED else self.unmasked
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """candidates.parquet as arrays of n users, ascending, and K = 20 candidates, best first, each (n, K).
-
-    Where a user has fewer candidates, ``items`` is 0 and ``scores`` minus infinity. ``baselines``: the items of each
-    baseline whose lists were kept; ``unmasked``: the lists from the whole catalog of the model and of these baselines,
-    by their names; none in files of earlier versions.
-    """
-
-    users: Int32s
-    items: _Lists
-    scores: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float32]]
-    model: str
-    seed: int
-    split: str
-    baselines: Mapping[str, _Lists] = field(default_factory=dict)
-    unmasked: Mapping[str, _Lists] = field(default_factory=dict)
-
-
 class Origin(NamedTuple):
     """What a ranking is of."""
 
@@ -166,13 +119,13 @@ class Origin(NamedTuple):
 
 def write_ranks(path: Path, origin: Origin, ranking: FullRanking, baselines: Mapping[str, FullRanking]) -> None:
     """Write ranks.parquet: the ranks of the model and of every baseline, target by target."""
-    columns = dict.fromkeys(_RANKS_SCHEMA.names, pyarrow.nulls(len(ranking.users)))
+    columns = dict.fromkeys(_SCHEMA.names, pyarrow.nulls(len(ranking.users)))
     columns |= {"user": ranking.users, "target": ranking.targets, "history_length": ranking.history_lengths}
     columns |= {"rank_unmasked": ranking.unmasked, "rank_masked": ranking.masked}
     for name, (unmasked, masked) in _BASELINE_COLUMNS.items():
         if found := baselines.get(name):
             columns[unmasked], columns[masked] = found.unmasked, found.masked
-    table = pyarrow.table(columns, _RANKS_SCHEMA.with_metadata(origin.metadata()))
+    table = pyarrow.table(columns, _SCHEMA.with_metadata(origin.metadata()))
     if origin.ids:
         table = table.add_column(1, "user_id", origin.ids.users.take(table.column("user").chunk(0)))
         table = table.add_column(3, "item_id", origin.ids.items.take(pyarrow.array(ranking.targets - 1)))
@@ -181,8 +134,8 @@ def write_ranks(path: Path, origin: Origin, ranking: FullRanking, baselines: Map
 
 def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
     """Read ranks.parquet; raise InputError if it is damaged, of another data set, or not of its split's targets."""
-    table, origin = _read(path, _RANKS_SCHEMA, dataset, "ranks")
-    present = [name for name in _RANKS_SCHEMA.names if table.column(name).null_count < len(table)]
+    table, origin = read_evaluation(path, _SCHEMA, dataset, "ranks")
+    present = [name for name in _SCHEMA.names if table.column(name).null_count < len(table)]
     columns = {name: table.column(name).to_numpy() for name in present}
     users, places = columns["user"], columns["history_length"]
     if _not_targets(dataset, origin["split"], users, places, columns["target"]):
@@ -218,80 +171,14 @@ def _not_targets(dataset: SequenceDataset, split: Split, users: Int32s, places: 
     return bool(strangers or (dataset.items[dataset.offsets[users] + places] != targets).any())
 
 
-def write_candidates(path: Path, origin: Origin, ranking: FullRanking, baselines: Mapping[str, FullRanking]) -> None:
-    """Write candidates.parquet; a user who has had nearly all items gets fewer than K candidates.
-
-    ``baselines`` have as many candidates as the model, where they are of ``LISTED_BASELINES``.
-    """
-    present = numpy.isfinite(ranking.candidate_scores)
-    offsets = pyarrow.array(numpy.concatenate([[0], present.sum(axis=1).cumsum()]).astype(numpy.int32))
-    users = pyarrow.array(ranking.users[ranking.first].astype(numpy.int32))
-    items = ranking.candidates[present].astype(numpy.int32)
-    lists = [pyarrow.ListArray.from_arrays(offsets, values) for values in (items, ranking.candidate_scores[present])]
-    for name in LISTED_BASELINES:
-        kept = baselines[name].candidates[present].astype(numpy.int32) if name in baselines else None
-        lists.append(pyarrow.nulls(len(users)) if kept is None else pyarrow.ListArray.from_arrays(offsets, kept))
-    for name in _UNMASKED_COLUMNS:
-        found = baselines.get(name, ranking if name == _MODEL else None)
-        whole = None if found is None else found.unmasked_candidates.astype(numpy.int32)
-        lists.append(pyarrow.nulls(len(users)) if whole is None else _equal_lists(whole))
-    table = pyarrow.table([users, *lists], _CANDIDATES_SCHEMA.with_metadata(origin.metadata()))
-    if origin.ids:
-        for column in ("items", *_LIST_COLUMNS.values(), *_UNMASKED_COLUMNS.values()):
-            items_of = table.column(column)
-            if items_of.null_count == len(table) > 0:
-                continue
-            listed = items_of.chunk(0)
-            names = origin.ids.items.take(pyarrow.array(listed.values.to_numpy() - 1))
-            named = pyarrow.ListArray.from_arrays(listed.offsets, names)
-            table = table.add_column(table.column_names.index(column) + 1, f"{column.removesuffix('s')}_ids", named)
-        table = table.add_column(1, "user_id", origin.ids.users.take(users))
-    write_table(path, table)
-
-
-def _equal_lists(items: _Lists) -> pyarrow.ListArray:
-    """Return rows of as many items, (n, K), as a column of lists."""
-    offsets = numpy.arange(len(items) + 1, dtype=numpy.int32) * items.shape[1]
-    return pyarrow.ListArray.from_arrays(pyarrow.array(offsets), pyarrow.array(items.reshape(-1)))
-
-
-def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
-    """Read candidates.parquet; raise InputError if it is damaged, empty, or of another data set than ``dataset``."""
-    earlier = tuple(_UNMASKED_COLUMNS.values())  # versions had none of these
-    table, origin = _read(path, _CANDIDATES_SCHEMA, dataset, "candidates", earlier)
-    if (numpy.diff(table.column("user").to_numpy()) == 0).any():
-        raise InputError(f"{path}: a user stands there twice; run evaluate again")
-    lengths = numpy.diff(table.column("items").chunk(0).offsets.to_numpy())
-    if not lengths.any():
-        raise InputError(f"{path}: empty, no user has a candidate; run evaluate again")
-    padded = {}
-    whole = numpy.full(len(table), min(CANDIDATES_PER_USER, dataset.item_count))
-    for name in (name for name in table.column_names[1:] if table.column(name).null_count < len(table)):
-        lists = table.column(name).chunk(0)
-        expected = whole if name in _UNMASKED_COLUMNS.values() else lengths
-        if not numpy.array_equal(expected, numpy.diff(lists.offsets.to_numpy())) or lengths.max() > CANDIDATES_PER_USER:
-            raise InputError(
-                f"{path}: a user's lists differ in number or have more than {CANDIDATES_PER_USER} items; "
-                "run evaluate again"
-            )
-        values = lists.flatten().to_numpy(zero_copy_only=False)
-        if name != "scores" and not ((values >= 1) & (values <= dataset.item_count)).all():  # a missing one is NaN
-            raise InputError(f"{path}: {name} are not always in 1..{dataset.item_count}; run evaluate again")
-        present = numpy.arange(CANDIDATES_PER_USER) < expected[:, None]
-        padded[name] = numpy.full(present.shape, -numpy.inf if name == "scores" else 0, dtype=values.dtype)
-        padded[name][present] = values
-    baselines = {name: padded[column] for name, column in _LIST_COLUMNS.items() if column in padded}
-    unmasked = {
-        name or origin["model"]: padded[column] for name, column in _UNMASKED_COLUMNS.items() if column in padded
-    }
-    users = table.column("user").to_numpy()
-    return Candidates(users, padded["items"], padded["scores"], **origin, baselines=baselines, unmasked=unmasked)
-
-
-def _read(
+def read_evaluation(
     path: Path, schema: pyarrow.Schema, dataset: SequenceDataset, content: str, optional: tuple[str, ...] = ()
 ) -> tuple[pyarrow.Table, dict[str, Any]]:
-    """Return a file's table, in one chunk, and the model, seed and split that it is of, or raise InputError."""
+    """Return the table of ranks or candidates, in one chunk, and the model, seed and split that it is of.
+
+    ``content``: what it holds, in words; ``optional``: columns that earlier versions did not write. Raise InputError
+    if it is damaged, or of another data set than ``dataset``.
+    """
     table = read_table(path, schema, f"the {content} of an evaluation", "evaluate", optional)
     metadata = table.schema.metadata
     model, seed, split = (text_of(metadata, key) for key in (MODEL_KEY, SEED_KEY, SPLIT_KEY))

@@ -11,11 +11,12 @@ from typing import Final
 
 import numpy
 
+from ssm4rec.artifacts.candidates import Candidates
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset
 from ssm4rec.artifacts.estimate import CONFIDENCE, POWER, Estimate
 from ssm4rec.artifacts.names import MASKED, METRICS, MOST_POPULAR, PROTOCOLS, TIME_BASELINES, metric_name
-from ssm4rec.artifacts.ranks import Candidates, Ranks
+from ssm4rec.artifacts.ranks import Ranks
 from ssm4rec.evaluation import slices, statistics
 from ssm4rec.evaluation.beyond_accuracy import Listed, TrainingUsers, recommendations_row
 from ssm4rec.evaluation.metrics import gains_at, metric_at

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy
 
+from ssm4rec.artifacts.candidates import Candidates
 from ssm4rec.artifacts.dataset import Int32s, SequenceDataset, Split
 from ssm4rec.artifacts.rankings import RETRIEVER_ORDER, SHUFFLED_ORDER
-from ssm4rec.artifacts.ranks import Candidates
 from ssm4rec.runtime.errors import InputError
 
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import torch
 
+from ssm4rec.artifacts.candidates import Candidates
 from ssm4rec.artifacts.curve import Point
 from ssm4rec.artifacts.dataset import SequenceDataset
-from ssm4rec.artifacts.ranks import Candidates
 from ssm4rec.llm.adapters import new_ranker
 from ssm4rec.llm.candidates import RankingTask
 from ssm4rec.llm.examples import draw_examples

@@ -2,11 +2,12 @@
 
 import logging
 
+from ssm4rec.artifacts.candidates import read_candidates
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.estimate import SIGNIFICANCE
 from ssm4rec.artifacts.manifest import display_name, read_manifest
 from ssm4rec.artifacts.names import PROTOCOLS, metric_name
-from ssm4rec.artifacts.ranks import read_candidates, read_ranks
+from ssm4rec.artifacts.ranks import read_ranks
 from ssm4rec.evaluation.compare import CUTOFF, compare, gather
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.compare_models.settings import Settings

@@ -6,11 +6,12 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from ssm4rec.artifacts.candidates import write_candidates
 from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences, read_source_ids, read_times
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
-from ssm4rec.artifacts.ranks import FullRanking, Origin, write_candidates, write_ranks
+from ssm4rec.artifacts.ranks import FullRanking, Origin, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.cold_items import warm_and_cold
 from ssm4rec.evaluation.full_ranking import full_ranking

@@ -9,12 +9,12 @@ from typing import Final
 
 import torch
 
+from ssm4rec.artifacts.candidates import Candidates, read_candidates
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import SHUFFLED_ORDER
-from ssm4rec.artifacts.ranks import Candidates, read_candidates
 from ssm4rec.artifacts.titles import titles_digest
 from ssm4rec.llm.blending import best_weight
 from ssm4rec.llm.candidates import ranking_task

@@ -9,6 +9,7 @@ import numpy
 import torch
 from tqdm import tqdm
 
+from ssm4rec.artifacts.candidates import read_candidates
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
@@ -26,7 +27,6 @@ from ssm4rec.artifacts.rankings import (
     RankingSummary,
     write_rankings,
 )
-from ssm4rec.artifacts.ranks import read_candidates
 from ssm4rec.artifacts.titles import check_titles_trained_with
 from ssm4rec.llm.blending import blended, retriever_scores
 from ssm4rec.llm.candidates import RankingTask, ranking_task
