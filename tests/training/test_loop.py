@@ -203,6 +203,19 @@ def test_targets_and_fill_are_counted(write_dataset: "object", tmp_path: Path) -
     assert row.fill == 5 / (2 * 3)
 
 
+def test_a_share_of_the_users_is_trained_on_and_smaller_shares_are_in_larger_ones(
+    cycle_dataset: Path, tmp_path: Path
+) -> None:
+    dataset = read_sequences(cycle_dataset)
+    trained = {share: dataset.of_users(share).train_length for share in (0.1, 0.5, 1.0)}
+    assert [int((length > 0).sum()) for length in trained.values()] == [4, 20, 40]
+    assert ((trained[0.1] > 0) <= (trained[0.5] > 0)).all()
+    assert (trained[1.0] == dataset.train_length).all()
+    half = run(cycle_dataset, tmp_path, "training.users_share=0.5").progress.epochs[0]
+    assert half.targets == sum(length - 1 for length in trained[0.5] if length)
+    assert not math.isnan(half.validation_hit_10)  # of all users
+
+
 def test_schedule_falls_to_zero(cycle_dataset: Path, tmp_path: Path) -> None:
     rows: list[EpochRow] = run(cycle_dataset, tmp_path, "training.epochs=6,training.patience=99").progress.epochs
     rates = [row.learning_rate for row in rows]

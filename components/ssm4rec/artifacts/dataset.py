@@ -101,6 +101,18 @@ class SequenceDataset:
         reached = numpy.maximum(self.train_length, self.validation_position + self.validation_targets)
         return replace(self, train_length=reached)
 
+    def of_users(self, share: float) -> "SequenceDataset":
+        """Return the same data with the training items of a share of the users, at least one, and no others'.
+
+        Who they are depends on the share and the number of users alone, and the users of a smaller share are among
+        those of a larger one. Targets stay as they are.
+        """
+        order = numpy.random.default_rng(0).permutation(self.user_count)
+        left_out = order[max(1, round(share * self.user_count)) :]
+        kept = self.train_length.copy()
+        kept[left_out] = 0
+        return replace(self, train_length=kept)
+
     def trained(self) -> Flags:
         """Return which of ``items`` are for training."""
         lengths = numpy.diff(self.offsets)

@@ -24,7 +24,7 @@ VALUES: Final = {"crops": {"one": "random"}}
 
 ADDED: Final[dict[str, dict[str, Any]]] = {
     "model": {"item_vectors": "id", "id_dropout": 0.5, "vocabulary": 2048},
-    "training": {"frozen_epochs": 0},
+    "training": {"frozen_epochs": 0, "users_share": 1.0},
 }
 """Fields that the recipes of checkpoints may lack, and what was meant then."""
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ssm4rec.artifacts.codec import Amount, Count, Document, Number, Positive, Share
+from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.training import RecipeParts, TrainingFacts
 
 
@@ -75,4 +76,5 @@ class EvaluationSummary(Document, what="the metrics.json of an evaluation", made
     training: TrainingFacts
     recipe: RecipeParts
     rows: tuple[ResultRow, ...]
+    nll: Estimate | None = None  # nats per target (``evaluation/likelihood.py``); files of earlier versions have none
     parts: tuple[TargetPart, ...] = ()  # of data with targets that no training event is of

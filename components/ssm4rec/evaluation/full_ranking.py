@@ -32,9 +32,9 @@ Scorer = Callable[..., Tensor]
 many of them come before each target (T,), and the cells of the scores that hold items of the whole histories (S,), see
 ``history_cells``. Row i belongs to target i, unless a fourth argument says which row belongs to it, (T,)."""
 
-_TOKENS = {"cpu": 2**12, "cuda": 2**18}
+TOKENS = {"cpu": 2**12, "cuda": 2**18}
 """Cells of a batch of histories: on a CPU as many as its caches hold (measured: 2^14 took 1.4 times as long)."""
-_SCORE_CELLS = {"cpu": 6 * 2**20, "cuda": 2**25}
+SCORE_CELLS = {"cpu": 6 * 2**20, "cuda": 2**25}
 """Scores of a batch. On a CPU 24 MiB of float32: from 32 MiB on, glibc asks the system for fresh pages every time
 (measured: the product then took 1.9 times as long). On a GPU 128 MiB; at 211,000 items that is 159 users."""
 _PART_CELLS = {"cpu": 2**19, "cuda": 2**25}
@@ -86,10 +86,10 @@ def full_ranking(
     candidates = numpy.zeros((int(first.sum()), count), dtype=numpy.int64)
     candidate_scores = numpy.zeros(candidates.shape, dtype=numpy.float32)
     unmasked_candidates = numpy.zeros_like(candidates)
-    most_rows = max(1, _SCORE_CELLS[device.type] // dataset.item_count)
+    most_rows = max(1, SCORE_CELLS[device.type] // dataset.item_count)
     part_rows = min(len(users), max(1, _PART_CELLS[device.type] // dataset.item_count))
     workspace = torch.empty(part_rows, dataset.item_count, device=device)  # one for all parts: it stays in the cache
-    for windows, rows, batch in _batches(laid, _TOKENS[device.type], most_rows):
+    for windows, rows, batch in target_batches(laid, TOKENS[device.type], most_rows):
         recent = torch.from_numpy(gather_rows(dataset.items, laid.starts[windows], laid.lengths[windows])).to(device)
         read = torch.from_numpy(laid.read[batch]).to(device)
         batch_seen = torch.from_numpy(history_cells(dataset, starts[batch], lengths[batch])).to(device)
@@ -116,7 +116,7 @@ def full_ranking(
     return FullRanking(users, targets, lengths, unmasked, masked, first, *best)
 
 
-def _batches(laid: TargetWindows, cells: int, most_targets: int) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
+def target_batches(laid: TargetWindows, cells: int, most_targets: int) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
     """Yield batches: the windows (B,), which of them each target belongs to (T,), and the targets (T,).
 
     Windows have at most ``cells`` in a batch, and ``most_targets`` but for those of its last window.

@@ -101,6 +101,8 @@ def _run(
 ) -> tuple[Recommender, Progress]:
     """Train until ``_stopped``, or for that many epochs without validation; return the last weights and all else."""
     settings = task.recipe.training
+    if settings.users_share < 1:
+        task = replace(task, dataset=task.dataset.of_users(settings.users_share))
     torch.manual_seed(_epoch_seed(task.seed, 0))
     model = task.start.model(task.recipe.model, task.dataset).to(distributed.device)
     if model.repeat_term is not None and task.start.initial is None:

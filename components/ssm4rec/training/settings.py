@@ -20,6 +20,7 @@ _RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]]
     (("prefixes", "negatives", "micro_batches", "shrink"), lambda value: value >= 1, "is at least 1"),
     (_SHARES, lambda value: 0 <= value <= 1, "is a share: from 0 to 1"),
     (("forgetting",), lambda value: 0 < value < 1, "is between 0 and 1"),
+    (("users_share",), lambda value: 0 < value <= 1, "is a share above 0, at most 1"),
     (("initial_rate", "frozen_epochs"), lambda value: value >= 0, "is 0 or above"),
 )
 
@@ -34,6 +35,8 @@ class TrainingSettings:
             and validation items together, and keep those weights. It takes twice as long.
         frozen_epochs: the first epochs, in which the item vectors alone are trained: those of an initial model's mixers
             and layers stay until new items have found their place. With ``adamw``, ``adam`` and ``sgd``.
+        users_share: the share of the users whose items are trained on (``SequenceDataset.of_users``); validation and
+            test are of all users.
         tokens_per_batch: the most cells (rows x longest row) of a batch.
         learning_rate: at its peak; USGM has none.
         warmup: the share of the training in which the rate rises from zero to its peak.
@@ -75,6 +78,7 @@ class TrainingSettings:
     objective: ObjectiveName = "next-item"
     refit: bool = False
     frozen_epochs: int = 0
+    users_share: float = 1.0
     crops: CropsName = "random"
     prefixes: int = 1
     mask_share: float = 0.2

@@ -15,6 +15,7 @@ from ssm4rec.artifacts.ranks import FullRanking, Origin, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.cold_items import warm_and_cold
 from ssm4rec.evaluation.full_ranking import full_ranking
+from ssm4rec.evaluation.likelihood import mean_loss, target_losses
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import run_stage
@@ -56,6 +57,9 @@ def run(options: Settings) -> None:
         # MLflow's compare page draws the metric that it was told first.
         own_first = sorted(summary.rows, key=lambda row: (row.model != config["model"], row.metric != "ndcg@10"))
         tracker.metrics({**{_shown_name(row): row.value for row in own_first}, **_part_metrics(summary)})
+        if summary.nll:
+            tracker.metrics({f"{UNMASKED}/nll": summary.nll.value})
+            logger.info("%s on %s: %s nats per target", config["model"], options.split, summary.nll.text())
         tracker.text("metrics.json", options.metrics.read_text(encoding="utf-8"))
     shown = {_shown_name(row): row.value for row in summary.rows if row.metric.endswith("@10")}
     write_executor_output(options.executor_input, {"shown": {**shown}})
@@ -76,7 +80,8 @@ def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel, 
     baselines = baseline_rankings(dataset, options.split, device, times)
     parts = warm_and_cold(dataset, {stored.config["model"]: ranking, **baselines})
     summary = _summary(dataset, stored.config, options.split, ranking, baselines)
-    summary = replace(summary, parts=parts)
+    nll = mean_loss(target_losses(model, dataset, options.split, device), ranking.users)
+    summary = replace(summary, parts=parts, nll=nll)
     origin = Origin(dataset, summary.model, summary.seed, summary.split, ids)
     write_ranks(options.ranks, origin, ranking, baselines)
     write_candidates(options.candidates, origin, ranking, baselines)
