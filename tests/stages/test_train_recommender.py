@@ -180,3 +180,15 @@ def test_two_data_sets_or_splits_have_checkpoints_of_their_own(cycle_dataset: Pa
     for options in parsed:
         run(options)  # the second would refuse the first one's checkpoint
     assert len(list(kept.glob("2mamba4rec-seed0-*/checkpoint.safetensors"))) == 2
+
+
+def test_counted_operations_are_in_the_config(cycle_dataset: Path, tmp_path: Path, refusal: Refusal) -> None:
+    flags = command(cycle_dataset, tmp_path, "--count-flops", "true")
+    run(Settings.parser().parse_args(flags))
+    facts = json.loads((tmp_path / "model" / "config.json").read_text())["training"]
+    curve = read_curve(tmp_path / "curve.parquet", "train_recommender")
+    assert facts["targets_seen"] == curve.values("seen")[-1]
+    assert facts["output_flops"] == 3 * 2 * facts["targets_seen"] * 12 * 16
+    assert facts["flops"] > 0
+    said = refusal(run, *flags, "--overrides", "training.loss=sampled-softmax")
+    assert "--count-flops true: counts a loss over the whole catalog, and training.loss is sampled-softmax" in said

@@ -22,6 +22,9 @@ _Training = TypedDict(
         "gpu_joules": NotRequired[Amount],
         "device": NotRequired[str],
         "processes": NotRequired[Positive],
+        "flops": NotRequired[Count],  # these three where they were counted
+        "output_flops": NotRequired[Count],
+        "targets_seen": NotRequired[Count],
     },
 )
 with_config(OPEN)(_Training)

@@ -7,7 +7,8 @@
   ``dataset``, ``fingerprint`` and ``items``, the ``recipe``, ``parameters`` and ``parameters_without_embeddings``, and
   ``training``: ``epochs``, ``best_epoch``, ``stopped``, ``validation_ndcg@10`` (history unmasked), ``cpu_seconds``,
   ``seconds`` of the wall clock, ``package_joules`` and ``gpu_joules`` where the machine counts them
-  (``runtime/energy.py``), and what it ran on: ``device``, ``precision``, ``compiled``, ``processes``.
+  (``runtime/energy.py``), what it ran on: ``device``, ``precision``, ``compiled``, ``processes``; and where they were
+  asked for, ``flops``, ``output_flops`` and ``targets_seen`` (``flops.py``).
 """
 
 import shutil

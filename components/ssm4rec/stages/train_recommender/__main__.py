@@ -21,6 +21,7 @@ from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.device import choose_device, choose_kernels
 from ssm4rec.training.distributed import Distributed, choose_precision, is_one_of_several, process_group, run_processes
 from ssm4rec.training.epochs import EpochRow, learning_curve
+from ssm4rec.training.flops import training_flops
 from ssm4rec.training.initial_model import start_from
 from ssm4rec.training.loop import train
 from ssm4rec.training.model_folder import write_model
@@ -55,6 +56,11 @@ def run(options: Settings) -> None:
     """Train and write model and curve; of several processes every one trains and the first writes."""
     dataset = read_sequences(options.dataset_dir)
     chosen = recipe(options.model, options.profile, histories(dataset), options.overrides)
+    if options.count_flops and chosen.training.loss != "softmax":
+        raise InputError(
+            f"--count-flops true: counts a loss over the whole catalog, and training.loss is {chosen.training.loss}; "
+            "leave it out"
+        )
     start = start_from(options.initial_model, options.model, chosen.model, dataset, options.dataset_dir)
     task = Task(options.model, chosen, dataset, options.seed, start)
     device = choose_device(options.device)
@@ -99,7 +105,9 @@ def _train_and_write(options: Settings, task: Task[Recipe], distributed: Distrib
 
         with held_by_this_process(checkpoints):
             trained = train(task, distributed, checkpoints, track)
-        config = write_model(options.model_dir, task, trained, computed, profile=options.profile, label=options.label)
+        counted = training_flops(task, len(trained.progress.epochs)) if options.count_flops else {}
+        told = {**computed, **counted}
+        config = write_model(options.model_dir, task, trained, told, profile=options.profile, label=options.label)
         write_curve(options.curve, learning_curve(trained.progress.epochs))
         best = trained.progress.best
         tracker.metrics(

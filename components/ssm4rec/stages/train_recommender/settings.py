@@ -41,6 +41,13 @@ class Settings(StageSettings):
     precision: Precision = "auto"
     kernels: Kernels = "auto"
     compile: Compile = False
+    count_flops: Annotated[
+        bool,
+        Flag(
+            "count the training's floating-point operations, for config.json: matrix products and convolutions, "
+            "forward and backward, of a loss over the whole catalog (training.loss=softmax)"
+        ),
+    ] = False
     processes: Annotated[
         int, Flag("processes that share each batch, one per GPU; torchrun starts them", whole_number(1), str)
     ] = 1
