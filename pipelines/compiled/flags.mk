@@ -11,6 +11,6 @@ FLAGS_schedule := ANY_CHECKSUM BAD_ROWS CACHE_DIR CHECKPOINT_DIR COMPILE CONTROL
 OLD_FLAGS_run := SPLIT
 OLD_FLAGS_submit := SPLIT
 OLD_FLAGS_schedule := SPLIT
-CHOICES_DATASET := ml-100k ml-1m ml-20m amazon-2023-video-games amazon-2023-beauty amazon-2023-<category> events
+CHOICES_DATASET := ml-100k ml-1m ml-20m amazon-2023-video-games amazon-2023-beauty amazon-2023-<category> generated-hmm events
 CHOICES_MODELS := sasrec mamba4rec 2mamba4rec hydra4rec lrurec
 CHOICES_PROFILE := smoke quick llm-small paper best

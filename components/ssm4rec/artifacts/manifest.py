@@ -1,7 +1,7 @@
 """manifest.json of a dataset folder, as far as later stages read it; what else it says is kept as it is."""
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -86,6 +86,7 @@ class _Manifest(TypedDict):
     filters: list[_Filter]
     recbole_counts: _Counts
     sequence_length: _Lengths
+    irreducible_loss: NotRequired[Annotated[Number, Field(gt=0)]]  # nats per test target, of generated data
 
 
 class _Nothing(TypedDict):

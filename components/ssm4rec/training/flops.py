@@ -58,7 +58,7 @@ def _of_body(model: Recommender, shape: tuple[int, int], *, last_alone: bool) ->
     lengths = torch.ones(shape[0], dtype=torch.int64, device=_META)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         _backward(model.next_hidden(items, lengths) if last_alone else model(items))
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def _of_output(model: Recommender, targets: int) -> int:
@@ -67,7 +67,7 @@ def _of_output(model: Recommender, targets: int) -> int:
     hidden = torch.empty(targets, vectors.shape[1], device=_META, requires_grad=True)
     with FlopCounterMode(display=False) as counter:
         _backward(hidden @ vectors.T)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def _backward(values: Tensor) -> None:

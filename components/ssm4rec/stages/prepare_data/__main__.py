@@ -11,12 +11,13 @@ from ssm4rec.artifacts.manifest import display_name
 from ssm4rec.artifacts.names import GLOBAL_TIME, MANIFEST
 from ssm4rec.data.bad_rows import count_words
 from ssm4rec.data.data_sets import read_addresses, read_data_set
-from ssm4rec.data.dataset_writer import build_sequences, collect_titles, write_dataset
+from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
 from ssm4rec.data.event_order import in_order, order_facts
 from ssm4rec.data.filtering import filter_interactions
+from ssm4rec.data.generated import GENERATED, irreducible_loss
 from ssm4rec.data.locations import local_path
 from ssm4rec.data.source import Source
-from ssm4rec.data.splitting import global_time, leave_one_out, tested_places
+from ssm4rec.data.splitting import Split, global_time, leave_one_out, tested_places
 from ssm4rec.data.streams import excerpt
 from ssm4rec.data.time_units import ORDER, in_milliseconds
 from ssm4rec.data.versions import check_unchanged, file_state, find_versions
@@ -88,6 +89,7 @@ def _prepare(options: Settings) -> dict[str, Any]:
             split = global_time(sequences.times, sequences.offsets, *shares, options.time_target)
         else:
             split = leave_one_out(sequences.offsets)
+        known = _known_loss(options.dataset, filters, sequences, split)
         return write_dataset(
             folder,
             options.name,
@@ -111,8 +113,21 @@ def _prepare(options: Settings) -> dict[str, Any]:
                     tested_places(sequences.offsets, split),
                 ),
                 "split": {"name": options.splitting},
+                **known,
             },
         )
+
+
+def _known_loss(dataset: str, filters: list[dict[str, Any]], sequences: Sequences, split: Split) -> dict[str, float]:
+    """Return the least loss that is possible on the test targets, where it is known.
+
+    It is for generated sequences that are whole: only a draw of users takes no events out of them.
+    """
+    taking = [step for step in filters if step["filter"] != "draw-users"]
+    if dataset != GENERATED or any(step["before"]["interactions"] != step["after"]["interactions"] for step in taking):
+        return {}
+    places = tested_places(sequences.offsets, split)
+    return {"irreducible_loss": irreducible_loss(sequences.item_ids, sequences.items, sequences.offsets, places)}
 
 
 def _print_counts(manifest: dict[str, Any]) -> None:
