@@ -23,7 +23,7 @@ VALUES: Final = {"crops": {"one": "random"}}
 
 
 ADDED: Final[dict[str, dict[str, Any]]] = {
-    "model": {"item_vectors": "id", "id_dropout": 0.5, "vocabulary": 2048},
+    "model": {"item_vectors": "id", "id_dropout": 0.2, "vocabulary": 2048},
     "training": {"frozen_epochs": 0, "users_share": 1.0},
 }
 """Fields that the recipes of checkpoints may lack, and what was meant then."""
@@ -45,7 +45,7 @@ def with_added(recipe: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe of a recommender's checkpoint with what it meant without saying so.
 
     >>> with_added({"model": {"item_vectors": "text"}, "training": {}})["model"]
-    {'item_vectors': 'text', 'id_dropout': 0.5, 'vocabulary': 2048}
+    {'item_vectors': 'text', 'id_dropout': 0.2, 'vocabulary': 2048}
     """
     return {**recipe, **{section: {**added, **recipe[section]} for section, added in ADDED.items()}}
 

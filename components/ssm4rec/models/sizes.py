@@ -33,7 +33,7 @@ class RecommenderConfig(ABC):
     dropout: float  # after the embedding, the mixer, and twice in the feed-forward
     repeat_term: bool = False  # a learned number is added to the scores of items that the user had (``repeat_term.py``)
     item_vectors: ItemVectors = "id"
-    id_dropout: float = 0.5  # the share of the items whose own vector a training step leaves out, with id+text
+    id_dropout: float = 0.2  # the share of the items whose own vector a training step leaves out, with id+text
     vocabulary: int = 2048  # words at most, with text
     causal: ClassVar[bool] = True
     """Position t of the output sees items 0..t only, so that it may be trained to predict item t + 1."""
