@@ -1,6 +1,7 @@
 """Models built for a length compute what they did before; every length is timed on the histories there are."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from ssm4rec.latency.length_sweep import distinct, measure_lengths, stretch
 from ssm4rec.latency.meter import Meter
 from ssm4rec.latency.protocol import Protocol
 from ssm4rec.latency.timing import Measurement, Request, Subject, Task, measure_users
+from ssm4rec.models.item_words import item_words, train_tokenizer
+from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.distributed import Distributed
 
 CPU = torch.device("cpu")
@@ -29,6 +32,17 @@ def test_a_stretched_model_keeps_its_weights(name: str, subject: Callable[..., S
             long.model.score_next(items, lengths), short.model.score_next(items, lengths), rtol=0, atol=1e-5
         )
         assert long.model.score_next(items.repeat(1, 75), torch.tensor([300])).shape == (1, 12)
+
+
+def test_a_stretched_model_keeps_its_words() -> None:
+    titles = [f"thing {item}" for item in range(12)]
+    chosen = recipe("2mamba4rec", "smoke", "short", "model.item_vectors=id+text")
+    model = chosen.model.build(12, item_words(titles, train_tokenizer(titles, 300))).eval()
+    short = Subject(model, {"model": "2mamba4rec", "profile": "smoke", "seed": 0, "recipe": asdict(chosen)})
+    long = stretch(short, 301, 12)
+    items, lengths = torch.tensor([[1, 5, 12, 3]]), torch.tensor([4])
+    with torch.no_grad():
+        torch.testing.assert_close(long.model.score_next(items, lengths), model.score_next(items, lengths))
 
 
 def test_sasrec_gets_random_weights_and_says_so(subject: Callable[..., Subject]) -> None:

@@ -78,7 +78,7 @@ def stretch(subject: Subject, max_length: int, item_count: int) -> Subject:
     config = config_from_json(subject.name, {**subject.config["recipe"]["model"], "max_length": max_length})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(subject.label[2])
-        model = config.build(item_count)
+        model = config.build(item_count, subject.model.words)
     weights = subject.model.state_dict()
     fits = _shapes(weights) == _shapes(model.state_dict())
     if fits:

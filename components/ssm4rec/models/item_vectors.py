@@ -37,6 +37,7 @@ class WordVectors(nn.Module):
         super().__init__()
         self.register_buffer("tokens", torch.as_tensor(words.tokens), persistent=False)
         self.register_buffer("starts", torch.as_tensor(words.starts), persistent=False)
+        self.source = words
         item_count = len(words.starts)
         self.words = nn.EmbeddingBag(words.vocabulary, config.d_model, mode="mean")
         self.linear = nn.Linear(config.d_model, config.d_model, bias=False)

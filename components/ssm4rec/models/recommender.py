@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.models.item_vectors import INITIAL_DEVIATION, WordVectors
+from ssm4rec.models.item_words import ItemWords
 from ssm4rec.models.repeat_term import RepeatTerm, cells_of
 from ssm4rec.models.sizes import RecommenderConfig
 
@@ -52,6 +53,11 @@ class Recommender(nn.Module):
     def item_vectors(self) -> Tensor:
         """Return the output vectors (V, D) of items 1..V; row i belongs to item i + 1."""
         return self.item_embedding.weight[1:]
+
+    @property
+    def words(self) -> ItemWords | None:
+        """What its items are called, if their vectors are made of it."""
+        return self.item_embedding.source if isinstance(self.item_embedding, WordVectors) else None
 
     def forget(self, items: Int64s) -> None:
         """Leave to ``items`` (n,) nothing but their words: they have no training event."""
