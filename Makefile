@@ -150,6 +150,10 @@ long-history-study: $(INSTALLED) ## Compare windows of several lengths, and what
 reproduce-ml1m: $(INSTALLED) ## Make the table of MovieLens-1M next to published figures (MODELS=, PROFILES=, SEEDS=, PAPER_EPOCHS=, ...)
 	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run reproduction $(call flags,$@)
 
+.PHONY: scaling-study
+scaling-study: $(INSTALLED) ## Fit laws of the test loss to sizes and amounts of data (MODELS=, WIDTHS=, DEPTHS=, SHARES=, DATASET=, ...)
+	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run scaling $(call flags,$@)
+
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Show the local runs in MLflow, on http://127.0.0.1:5000 or another PORT=
 	@mkdir -p runs

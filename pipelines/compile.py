@@ -20,6 +20,7 @@ from ssm4rec.settings.command_line import StageParser, run_stage
 _HEADER: Final = "# Compiled by `make compile` from pipelines/*.py: change those, not this file."
 PIPELINES: Final = (
     *PACKAGES, "optimizer_study", "orpo_study", "adapter_study", "long_history_study", "reproduction_study",
+    "scaling_study",
 )  # fmt: skip
 """Every package; those of other studies than the comparative one are named after their module and pipeline."""
 

@@ -25,6 +25,7 @@ TARGETS: Final = {
     "adapter-study": "adapters",
     "long-history-study": "long-histories",
     "reproduce-ml1m": "reproduction",
+    "scaling-study": "scaling",
 }
 """The study that each target runs."""
 

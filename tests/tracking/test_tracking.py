@@ -328,6 +328,15 @@ def test_server_of_a_byte_a_second_holds_nobody(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_data_that_come_from_no_file_are_recorded(store: MlflowClient) -> None:
+    with tracked_task("generated", {}) as tracker:
+        tracker.dataset({**MANIFEST, "sources": []}, "training")
+    (run,) = runs(store)
+    (recorded,) = run.inputs.dataset_inputs
+    assert json.loads(recorded.dataset.source) == {"addresses": []}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_what_mlflow_would_refuse_costs_nothing_else(
     store: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,7 +7,7 @@
 from importlib import import_module
 from typing import Any, Final
 
-STUDIES: Final = ("comparative", "optimizers", "adapters", "orpo", "long-histories", "reproduction")
+STUDIES: Final = ("comparative", "optimizers", "adapters", "orpo", "long-histories", "reproduction", "scaling")
 """By the names that command lines know them by."""
 
 

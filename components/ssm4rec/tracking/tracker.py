@@ -151,7 +151,7 @@ class Tracker:
             entity = Dataset(
                 name=manifest["dataset"],
                 digest=manifest["fingerprint"][:32],
-                source_type="http" if addresses[0].startswith("http") else "local",
+                source_type="http" if addresses and addresses[0].startswith("http") else "local",
                 source=source,
                 profile=json.dumps({**manifest["counts"], "split": manifest["split"]["name"]}),
             )

@@ -1,0 +1,90 @@
+"""The figures of a scaling study."""
+
+import statistics
+from typing import Final
+
+import numpy
+
+from ssm4rec.report.figures import INK, Figure, cells, drawing, logarithmic, style, whiskers
+from ssm4rec.scaling.budget import best_size, isoflop
+from ssm4rec.scaling.held_out import Extrapolation
+from ssm4rec.scaling.law import Law
+from ssm4rec.scaling.runs import Run
+from ssm4rec.studies.scaling.study import ModelRuns, ScalingStudy
+
+_LOSS: Final = "Test loss, nats per target"
+_BUDGETS: Final = (0.5, 0.75, 1.0)
+"""Of isoFLOP curves: quantiles of the runs' FLOPs."""
+
+
+def against_data(study: ScalingStudy, one: ModelRuns) -> tuple[Figure, ...]:
+    """Return a figure for each depth: the loss against data, a line per width."""
+    depths = sorted({trained.run.depth for trained in one.trained})
+    return tuple(_at_depth(study, one, depth) for depth in depths)
+
+
+def _at_depth(study: ScalingStudy, one: ModelRuns, depth: int) -> Figure:
+    floor = "" if study.floor is None else " Dotted: the known floor."
+    caption = f"{one.model}, depth {depth}: test loss against training events; mean over seeds.{floor}"
+    columns = ("width", "depth", "events", "runs", "nll_mean")
+    with drawing(f"{one.model}-depth{depth}-data", caption, columns, ("Training events", _LOSS)) as figure:
+        losses: dict[int, dict[int, list[float]]] = {}
+        for trained in one.trained:
+            if trained.run.depth == depth:
+                losses.setdefault(trained.run.width, {}).setdefault(trained.run.data, []).append(trained.run.loss)
+        for place, (width, by_data) in enumerate(sorted(losses.items())):
+            means = [(data, statistics.fmean(found)) for data, found in sorted(by_data.items())]
+            figure.series(place, f"width {width}", means)
+            figure.rows.extend((width, depth, data, len(by_data[data]), mean) for data, mean in means)
+        if study.floor is not None:
+            figure.axes.axhline(study.floor, color=INK, linestyle=":", linewidth=1)
+        logarithmic(figure.axes, "x")
+    return figure
+
+
+def largest_runs(model: str, found: Extrapolation) -> Figure:
+    """Return measured against predicted loss of the runs held out; on the diagonal they are equal."""
+    caption = (
+        f"{model}: the largest runs, measured against predicted by the law in {found.form.name} of the others, with "
+        "90% prediction intervals. On the line the two are equal."
+    )
+    columns = ("width", "depth", "events", "seed", "measured", "predicted", "low", "high")
+    with drawing(f"{model}-largest", caption, columns, ("Measured loss, nats", "Predicted loss, nats")) as figure:
+        look = {**style(0), "linestyle": "none"}
+        measured = [run.loss for run in found.runs]
+        predicted = [one.value for one in found.predictions]
+        figure.axes.errorbar(measured, predicted, yerr=whiskers(found.predictions), capsize=2, **look)
+        ends = [min(measured), max(measured)]
+        figure.axes.plot(ends, ends, color=INK, linewidth=1)
+        for run, one in zip(found.runs, found.predictions, strict=True):
+            figure.rows.append((run.width, run.depth, run.data, run.seed, run.loss, *cells(one)))
+    return figure
+
+
+def isoflops(one: ModelRuns, law: Law) -> tuple[Figure, ...]:
+    """Return the isoFLOP curves: the expected loss against parameters, a line per budget; a star is the best size."""
+    sizes: dict[tuple[int, int], Run] = {}
+    for trained in one.trained:
+        run = trained.run
+        key = run.width, run.depth
+        sizes[key] = max(sizes.get(key, run), run, key=lambda size: size.data)
+    budgets = numpy.quantile([trained.run.flops for trained in one.trained], _BUDGETS)
+    caption = f"{one.model}: the loss to expect for a budget of FLOPs, by the size that it is spent on; star: the best."
+    columns = ("flops", "width", "depth", "parameters", "events", "loss", "low", "high")
+    labels = ("Parameters without embeddings", _LOSS)
+    with drawing(f"{one.model}-isoflop", caption, columns, labels) as figure:
+        for place, budget in enumerate(budgets):
+            curve = sorted(isoflop(law, float(budget), list(sizes.values())), key=lambda pair: pair[0].parameters)
+            if not curve:
+                continue
+            points = [(size.parameters, size.loss) for size, _ in curve]
+            figure.series(place, f"{budget / 1e9:.3g} GFLOPs", points)
+            best = best_size(curve)
+            mark = {**style(place), "marker": "*", "markersize": 12, "linestyle": "none"}
+            figure.axes.plot([best.parameters], [best.loss], **mark)
+            for size, estimate in curve:
+                figure.rows.append(
+                    (float(budget), size.width, size.depth, size.parameters, size.data, *cells(estimate))
+                )
+        logarithmic(figure.axes, "x")
+    return (figure,)

@@ -1,0 +1,129 @@
+"""The trainings of a scaling study: a grid of width, depth and data, with one catalog and one set of targets.
+
+Data are nested shares of the users (``training.users_share``): every training is validated and tested on all users, so
+that losses compare. Each has a schedule of its own that falls to zero at its last epoch, which the patience does not
+cut short. With less data there are more epochs, in proportion to 1 / sqrt(share) and at most ``_MOST`` times as many: a
+small share would else stop for want of steps, not of data.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final
+
+from ssm4rec.data.generated import GENERATED
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.settings.command_line import number, several, value_refused, whole_number, whole_numbers
+from ssm4rec.settings.data import DatasetName
+from ssm4rec.settings.flags import Flag
+from ssm4rec.studies.settings import (
+    Lists,
+    NamedStudy,
+    PlannedModels,
+    PlannedSeeds,
+    RecommenderStudy,
+    Row,
+    joined_overrides,
+    refuse_own_settings,
+)
+from ssm4rec.tracking import Tracker
+
+SHARE: Final = "training.users_share"
+_MOST: Final = 6
+_D_FF: Final = 4  # times the width, as in every recipe
+_HEADED: Final = ("2mamba4rec", "hydra4rec")
+_HEADDIM: Final = 16
+"""Of these: their width times ``expand``, 2, is a multiple of it from width 8 on."""
+_SMALL_BATCHES: Final = "training.tokens_per_batch=1000"
+"""A third of the recipes': small shares have few steps. On all of the generated data SASRec of width 32 and depth 2 had
+a loss of 5.05 nats after 12 epochs of these, 5.13 of the recipe's batches; the floor is 4.75."""
+_OWN: Final = (
+    "model.d_model", "model.d_ff", "model.n_layers", "model.mixer.headdim", "model.repeat_term", SHARE,
+    "training.epochs", "training.patience", "training.loss",
+)  # fmt: skip
+
+
+def _share(text: str) -> float:
+    share = number(text)
+    if not 0 < share <= 1:
+        raise value_refused(text, "a share of the users: above 0, at most 1")
+    return share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(NamedStudy, RecommenderStudy):
+    """Train recommenders of several widths and depths on several amounts of data, and fit laws of their test loss."""
+
+    PACKAGE: ClassVar[str] = "scaling_study"
+
+    dataset: DatasetName = GENERATED
+    models: PlannedModels = ("sasrec", "2mamba4rec")
+    widths: Annotated[
+        tuple[int, ...], Flag("values of d_model, multiples of 8, separated by commas", whole_numbers(8), planned=True)
+    ] = (8, 16, 32)
+    depths: Annotated[
+        tuple[int, ...], Flag("numbers of layers, separated by commas", whole_numbers(1), planned=True)
+    ] = (1, 2, 3)
+    shares: Annotated[
+        tuple[float, ...],
+        Flag("shares of the users to train on, separated by commas", several(_share, ", such as 0.1,1"), planned=True),
+    ] = (0.05, 0.15, 0.4, 1.0)
+    epochs: Annotated[
+        int,
+        Flag(
+            f"of a training on all users; on a share of them 1 / sqrt(share) as many, at most {_MOST} times",
+            whole_number(1),
+            planned=True,
+        ),
+    ] = 16
+    seeds: PlannedSeeds = (0, 1, 2)
+    overrides: Annotated[
+        str, Flag("changes to the recipe that all trainings share, such as model.dropout=0.1", planned=True)
+    ] = _SMALL_BATCHES
+
+    def lists(self) -> Lists:
+        """Return the grid: each size and share with the first seed, and the small corner with all of them.
+
+        The corner: the smallest depth, the narrower half of the widths, the smaller half of the shares. Raise
+        InputError for overrides of the study's own, or a width that is no multiple of 8.
+        """
+        refuse_own_settings("--overrides", self.overrides, _OWN, "name sizes with --widths, --depths and --shares")
+        if odd := [width for width in self.widths if width % 8]:
+            raise InputError(f"--widths {odd[0]}: not a multiple of 8; heads divide it")
+        widths, depths, shares = sorted(self.widths), sorted(self.depths), sorted(self.shares)
+        small = {
+            (width, depths[0], share)
+            for width in widths[: (len(widths) + 1) // 2]
+            for share in shares[: (len(shares) + 1) // 2]
+        }
+        grid = itertools.product(self.models, widths, depths, shares)
+        trainings = [
+            {"model": model, "seed": seed, **self._told(model, width, depth, share)}
+            for model, width, depth, share in grid
+            for seed in (self.seeds if (width, depth, share) in small else self.seeds[:1])
+        ]
+        return {"trainings": trainings}
+
+    def _told(self, model: str, width: int, depth: int, share: float) -> dict[str, Any]:
+        epochs = min(_MOST * self.epochs, round(self.epochs / share**0.5))
+        # Before the width: each change is checked with those before it.
+        heads: dict[str, object] = {"model.mixer.headdim": _HEADDIM} if model in _HEADED else {}
+        own = heads | {
+            "model.d_model": width,
+            "model.d_ff": _D_FF * width,
+            "model.n_layers": depth,
+            "model.repeat_term": "false",
+            SHARE: f"{share:g}",
+            "training.epochs": epochs,
+            "training.patience": epochs,
+        }
+        label = f"width{width}-depth{depth}-share{share:g}"
+        return {"overrides": joined_overrides(own, self.overrides), "label": label}
+
+    @staticmethod
+    def track(tracker: Tracker, rows: list[Row]) -> None:
+        """Log what each law says, and how well the largest runs were predicted."""
+        for row in rows:
+            if row["kind"] == "law":
+                tracker.metrics({f"{row['model']}/{row['form']}/{row['number']}": row["value"]})
+            if row["kind"] == "largest":
+                tracker.metrics({f"{row['model']}/{row['form']}/largest_within_interval": row["inside"] / row["runs"]})

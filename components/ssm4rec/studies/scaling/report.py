@@ -1,0 +1,172 @@
+"""The report of a scaling study: what the runs show of a law, in words, figures and tables."""
+
+from typing import Final
+
+from ssm4rec.report.document import Report, Section
+from ssm4rec.report.markdown import MISSING, bullets, escape, plural, table, table_of
+from ssm4rec.scaling.held_out import Extrapolation
+from ssm4rec.scaling.law import LEVEL, Law, LawNumber
+from ssm4rec.studies.scaling.figures import against_data, isoflops, largest_runs
+from ssm4rec.studies.scaling.study import Fitted, ModelRuns, ScalingStudy, Trained
+
+_PERCENT: Final = f"{LEVEL:.0%}"
+_NOTES: Final = f"""\
+- **Loss** is the mean of -log p(target) in nats over the test targets, the softmax over all items, history unmasked.
+  Catalog and test users are the same for all runs; **data** are the training events of a nested share of the users.
+- **Trainings** differ in width, depth and data; d_ff is 4 times the width. Each has a schedule that falls to zero at
+  its own end, and more epochs on fewer data. The learning rate is the same for all sizes: a law of trainings tuned
+  one by one may lie lower. The weights kept are those of the best validation NDCG@10, not always the last.
+- **Parameters** and **FLOPs** are without item and position vectors. FLOPs are counted by torch, forward and backward,
+  over the shapes of an epoch's batches: matrix products, convolutions and attention over whole rows. Elementwise
+  operations are not counted. The product with the item vectors is counted apart.
+- **A law** is L = E + one falling power of each column; E is the floor. Intervals are at {_PERCENT}: by profile
+  likelihood for floor and exponents, prediction intervals for runs.
+- **Not identified**: the interval of a number has no end where the search has one. Then other laws fit as well, and the
+  number printed is one of many. The predictions may still be good.
+- **Held-out error**: the mean of abs(log measured - log predicted) over cells (width, depth, data), each predicted by
+  the law of all others; about the share of the loss."""
+_PUBLIC: Final = """\
+The 119 public runs of Zivic, Vazquez and Sanchez (2024, arXiv 2412.07585; github.com/mercadolibre/srt, MIT licence)
+were fitted with this code, those of width 64 and more, by -log of validation NDCG@5. They show no law in the number of
+parameters: the floor is not identified. By width, depth and data the exponent of width is 1.42 and that of data 0.138,
+that of depth is open: depth does not help. Width and depth predict cells held out better than parameters do (errors of
+0.0133 and 0.0304). The runs and the fit are in tests/scaling/test_public_runs.py of the repository; it is another loss,
+so that no number compares with those above."""
+
+
+def make_report(study: ScalingStudy) -> Report:
+    """Return the report of the study."""
+    data = str(study.manifest["dataset"])
+    sections = [Section("In short", bullets([_in_short(study, one) for one in study.models]))]
+    for one in study.models:
+        model = one.model
+        sections.append(Section(f"{model}: loss and data", _floor(study, one), against_data(study, one)))
+        if one.fitted:
+            law = one.fitted.laws[0]
+            sections += [
+                Section(f"{model}: the laws", _laws(one.fitted)),
+                Section(
+                    f"{model}: the largest runs, predicted by the others",
+                    bullets([_predicted(found) for found in one.fitted.largest]),
+                    (largest_runs(model, one.fitted.largest[0]),),
+                ),
+                Section(f"{model}: what a budget buys", _budgets(law), isoflops(one, law)),
+            ]
+        sections.append(Section(f"{model}: the runs", _cost(one), folded={f"Every run of {model}": _runs(one)}))
+    sections += [Section("Another group's runs", _PUBLIC), Section("How to read this", _NOTES)]
+    return Report(data, f"Scaling on {data}: width, depth and data", sections, study.results())
+
+
+def _in_short(study: ScalingStudy, one: ModelRuns) -> str:
+    best = one.best
+    told = [
+        f"**{escape(one.model)}**: {plural(len(one.trained), 'run')}; the least loss is {best.run.loss:.3f} nats, of "
+        f"width {best.run.width}, depth {best.run.depth} and {best.run.data:,} training events"
+    ]
+    if study.floor is not None:
+        told.append(f"{best.run.loss - study.floor:.3f} above the known floor of {study.floor:.3f}")
+    if one.fitted is None:
+        return f"{', '.join(told)}. No law was fitted: {escape(one.problem)}."
+    law, largest = one.fitted.laws[0], one.fitted.largest[0]
+    said = [f"{', '.join(told)}.", f"The best form is {law.form.name}; {law.verdict()}."]
+    if study.floor is not None and not law.floor.problem:
+        estimate = law.floor.estimate
+        inside = "holds" if estimate.low <= study.floor <= estimate.high else "does not hold"
+        said.append(f"Its floor, {_number(law.floor)}, {inside} the known one.")
+    said.append(f"Of the largest runs, {largest.inside} of {len(largest.runs)} are inside their prediction intervals.")
+    return " ".join(said)
+
+
+def _floor(study: ScalingStudy, one: ModelRuns) -> str:
+    if study.floor is None:
+        return "The least loss that is possible on these targets is not known."
+    below = sum(trained.run.loss < study.floor for trained in one.trained)
+    gaps = [trained.run.loss - study.floor for trained in one.trained]
+    return (
+        f"The data are generated: the least loss that any model can expect on these targets is {study.floor:.3f} nats. "
+        f"The runs lie {min(gaps):.3f} to {max(gaps):.3f} above it; {below or 'none'} of them below."
+    )
+
+
+def _number(number: LawNumber) -> str:
+    estimate = number.estimate
+    return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
+
+
+def _laws(fitted: Fitted) -> str:
+    rows = [
+        [law.form.name, number.name, _number(number), f"not identified: {number.problem}" if number.problem else "yes"]
+        for law in fitted.laws
+        for number in (law.floor, *law.exponents)
+    ]
+    best = fitted.errors[0]
+    forms = [
+        [
+            error.form.name,
+            f"{error.error:.4f}",
+            error.excess.text() if error.excess else MISSING,
+            f"{law.noise:.4f}",
+            MISSING if law.seed_noise is None else f"{law.seed_noise:.4f}",
+        ]
+        for error, law in zip(fitted.errors, fitted.laws, strict=True)
+    ]
+    headings = ["Form", "Held-out error", f"More than {best.form.name}", "Noise around the law", "Noise between seeds"]
+    verdicts = " ".join(
+        f"The law in {error.form.name} predicts cells held out significantly worse."
+        for error in fitted.errors
+        if error.excess and error.excess.sign > 0
+    )
+    compared = verdicts or "Held-out errors of the forms do not differ significantly."
+    identified = table(["Form", "Number", f"Value [{_PERCENT} interval]", "Identified"], rows, text_columns=2)
+    return f"{identified}\n\n{compared}\n\n{table(headings, forms)}"
+
+
+def _predicted(found: Extrapolation) -> str:
+    chance = f"the chance of so few, or fewer, is {found.chance:.0%}"
+    reach = "" if found.as_announced else ": the law does not reach so far"
+    return (
+        f"By {found.form.name}, fitted to the {found.fitted} smaller runs: {found.inside} of {len(found.runs)} inside "
+        f"their {_PERCENT} prediction intervals ({chance}{reach}); mean error {found.error:.4f} of the loss."
+    )
+
+
+def _budgets(law: Law) -> str:
+    return (
+        f"The loss to expect by the law in {law.form.name} if each size is trained on as many data as a budget of "
+        "FLOPs pays for, at the epochs of its largest run. The lowest size of a curve is the best use of the budget. "
+        "Where data run beyond those of the study, it is extrapolated."
+    )
+
+
+def _cost(one: ModelRuns) -> str:
+    ratios = sorted(trained.run.flops / trained.six_nd for trained in one.trained)
+    cpu = sum(float(trained.evaluation.training["cpu_seconds"]) for trained in one.trained)
+    return (
+        f"All trainings took {cpu / 60:,.0f} CPU-minutes. Counted FLOPs are {ratios[0]:.2f} to {ratios[-1]:.2f} times "
+        "6 N D, N parameters without embeddings and D targets seen: what is above is the work of attention or of the "
+        "scan, what is below are parameters that no product takes."
+    )
+
+
+def _runs(one: ModelRuns) -> str:
+    def _nll(trained: Trained) -> str:
+        return trained.evaluation.nll.text("{:.3f}".format) if trained.evaluation.nll else MISSING
+
+    columns = {
+        "Width": lambda trained: f"{trained.run.width}",
+        "Depth": lambda trained: f"{trained.run.depth}",
+        "Share of users": lambda trained: f"{trained.share:g}",
+        "Events": lambda trained: f"{trained.run.data:,}",
+        "Seed": lambda trained: f"{trained.run.seed}",
+        "Parameters": lambda trained: f"{trained.run.parameters:,}",
+        "GFLOPs": lambda trained: f"{trained.run.flops / 1e9:,.1f}",
+        "6 N D, billions": lambda trained: f"{trained.six_nd / 1e9:,.1f}",
+        "GFLOPs of the output": lambda trained: f"{trained.evaluation.training['output_flops'] / 1e9:,.1f}",
+        "Test loss, nats [95%]": _nll,
+        "Test NDCG@10": lambda trained: f"{trained.ndcg:.4f}",
+        "Best epoch": lambda trained: (
+            f"{trained.evaluation.training['best_epoch']} of {trained.evaluation.training['epochs']}"
+        ),
+        "CPU-s": lambda trained: f"{trained.evaluation.training['cpu_seconds']:,.0f}",
+    }
+    return table_of(one.trained, columns, text_columns=0)
