@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.models.recommender import parameter_counts
+from ssm4rec.models.table import MODELS
 from ssm4rec.ops.backend import choose_backend
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.training.flops import training_flops
@@ -69,6 +70,15 @@ def test_as_torch_counts_a_real_batch(dataset: SequenceDataset, torch_alone: Non
         cross_entropy(scores.flatten(0, 1), rows[:, 1:].flatten() - 1).backward()
     found = counted(name, dataset)
     assert found["flops"] + found["output_flops"] == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_counted(dataset: SequenceDataset, name: str) -> None:
+    found = counted(name, dataset)
+    with torch.device("meta"):
+        parameters = parameter_counts(recipe(name, "smoke", "long", SIZES).model.build(ITEMS))[1]
+    seen = USERS * (TRAINED - 1)  # inputs; cloze has fewer targets
+    assert 0.8 * 6 * parameters * seen < found["flops"] < 4 * 6 * parameters * seen
 
 
 def test_a_share_of_the_users_costs_its_share(dataset: SequenceDataset) -> None:

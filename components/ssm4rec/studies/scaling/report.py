@@ -117,7 +117,7 @@ def _laws(fitted: Fitted) -> str:
         if error.excess and error.excess.sign > 0
     )
     compared = verdicts or "Held-out errors of the forms do not differ significantly."
-    identified = table(["Form", "Number", f"Value [{_PERCENT} interval]", "Identified"], rows, text_columns=2)
+    identified = table(["Form", "Number", f"Value [{_PERCENT} interval]", "Identified"], rows, text_columns=4)
     return f"{identified}\n\n{compared}\n\n{table(headings, forms)}"
 
 
@@ -159,9 +159,9 @@ def _runs(one: ModelRuns) -> str:
         "Events": lambda trained: f"{trained.run.data:,}",
         "Seed": lambda trained: f"{trained.run.seed}",
         "Parameters": lambda trained: f"{trained.run.parameters:,}",
-        "GFLOPs": lambda trained: f"{trained.run.flops / 1e9:,.1f}",
-        "6 N D, billions": lambda trained: f"{trained.six_nd / 1e9:,.1f}",
-        "GFLOPs of the output": lambda trained: f"{trained.evaluation.training['output_flops'] / 1e9:,.1f}",
+        "GFLOPs": lambda trained: f"{trained.run.flops / 1e9:.3g}",
+        "6 N D, billions": lambda trained: f"{trained.six_nd / 1e9:.3g}",
+        "GFLOPs of the output": lambda trained: f"{trained.evaluation.training['output_flops'] / 1e9:.3g}",
         "Test loss, nats [95%]": _nll,
         "Test NDCG@10": lambda trained: f"{trained.ndcg:.4f}",
         "Best epoch": lambda trained: (
