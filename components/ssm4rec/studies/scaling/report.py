@@ -13,6 +13,7 @@ _PERCENT: Final = f"{LEVEL:.0%}"
 _NOTES: Final = f"""\
 - **Loss** is the mean of -log p(target) in nats over the test targets, the softmax over all items, history unmasked.
   Catalog and test users are the same for all runs; **data** are the training events of a nested share of the users.
+  Of the test users, a run was trained on the earlier events of that share, too.
 - **Trainings** differ in width, depth and data; d_ff is 4 times the width. Each has a schedule that falls to zero at
   its own end, and more epochs on fewer data. The learning rate is the same for all sizes: a law of trainings tuned
   one by one may lie lower. The weights kept are those of the best validation NDCG@10, not always the last.
