@@ -45,7 +45,8 @@ def test_rounds_are_of_one_thread_and_models_take_turns(
         costs = numpy.array([row.request_cpu_seconds for row in own]) / own[0].users
         assert one.cpu_seconds_per_user
         assert one.cpu_seconds_per_user.value == pytest.approx(sum(costs.min(axis=0)))
-        assert one.cpu_seconds_per_user.n == ROUNDS
+        assert one.cpu_seconds_per_user.n == costs.shape[1] >= 2
+        assert one.cpu_seconds_per_user.low <= one.cpu_seconds_per_user.value <= one.cpu_seconds_per_user.high
 
 
 def test_there_are_no_rounds_without_batches(
@@ -69,6 +70,35 @@ def test_cpu_time_is_that_of_the_rounds_alone(row: MakeRow) -> None:
     assert result.cpu_seconds_per_user.value == pytest.approx((0.1 + 0.2 + 0.3) / 10)
     assert result.mean.value == pytest.approx(0.7)
     assert results(timed, seed=0)[0].cpu_seconds_per_user is None
+
+
+def test_interval_of_a_cost_is_that_of_its_own_statistic(row: MakeRow) -> None:
+    """Requests of unequal histories, and rounds whose noise only adds; the last request has half the users."""
+    rng = numpy.random.default_rng(5)
+    requests, batch, users = 40, 4, 158
+    true = rng.gamma(4.0, 0.01, requests)
+    spent = true + rng.exponential(0.02, (15, requests))  # (rounds, requests)
+    timed = [row(7.0, sample=i, users=users, request_seconds=[0.1] * requests) for i in range(2)]
+    rounds = [row(sample=i, kind="cost", users=users, request_cpu_seconds=own.tolist()) for i, own in enumerate(spent)]
+    (result,) = results([*timed, *rounds], seed=0)
+    found = result.cpu_seconds_per_user
+    assert found
+    least, of = spent.min(axis=0), numpy.array([*[batch] * (requests - 1), 2])
+    assert found.value == pytest.approx(least.sum() / users)
+    assert found.low < found.value < found.high
+    assert found.n == requests
+    drawn = rng.integers(requests, size=(20_000, requests))
+    again = least[drawn].sum(axis=1) / of[drawn].sum(axis=1)
+    assert (found.low, found.high) == pytest.approx(numpy.percentile(again, [2.5, 97.5]).tolist(), rel=0.03)
+
+
+def test_the_cost_of_a_single_request_has_no_interval(row: MakeRow) -> None:
+    one = {"batch": 10, "request_seconds": [1.0]}
+    rounds = [row(sample=i, kind="cost", request_cpu_seconds=[1.0 + i], **one) for i in range(3)]
+    (result,) = results([*(row(sample=i, **one) for i in range(2)), *rounds], seed=0)
+    found = result.cpu_seconds_per_user
+    assert found
+    assert (found.value, found.low, found.high, found.n) == (0.1, 0.1, 0.1, 1)
 
 
 def test_threads_are_taken_and_given_back() -> None:

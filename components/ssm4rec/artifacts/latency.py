@@ -114,8 +114,8 @@ class LatencyResult(Timed):
         forward_share, scoring_share, topk_share: of the time.
         cpu_per_wall: CPU seconds per second of wall clock; well below 1 on a CPU says that others took turns.
         cpu_seconds_per_user: of the timed parts with one thread: of each request the least over the rounds of kind
-            ``cost``, which have no result of their own, added up; None on a GPU, without rounds, and in files of
-            earlier versions.
+            ``cost``, which have no result of their own, added up; the interval is over requests, of a single one (n 1)
+            both bounds are the value; None on a GPU, without rounds, and in files of earlier versions.
         package_watts, gpu_watts: mean power while the samples were answered; None where it is not known.
     """
 

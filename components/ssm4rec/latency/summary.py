@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import numpy
 
-from ssm4rec.artifacts.estimate import CONFIDENCE, Estimate
+from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.latency import Crossing, LatencyResult, Timed, TimedSample
-from ssm4rec.latency.intervals import fenced_interval, mean_interval, median_interval, outliers
+from ssm4rec.latency.intervals import fenced_interval, mean_interval, median_interval, outliers, ratio_interval
 
 COST: Final = "cost"
 """The kind of the rounds that count the CPU's time."""
 
-COST_RESAMPLES: Final = 1000
+COST_RESAMPLES: Final = 2000
 
 BASELINE = "sasrec"
 """The model whose cost curve the others are held against."""
@@ -98,16 +98,20 @@ def _result(rows: list[TimedSample], rounds: list[TimedSample], rng: numpy.rando
 
 
 def _cpu_seconds_per_user(rounds: list[TimedSample], rng: numpy.random.Generator) -> Estimate | None:
-    """Return the least of each request over the rounds, added up, per user; resampled are rounds."""
+    """Return the least of each request over the rounds, added up, per user; resampled are requests.
+
+    Of a single request, n = 1, both bounds are its value.
+    """
     if len(rounds) < 2:
         return None
-    costs = numpy.array([row.request_cpu_seconds for row in rounds]) / rounds[0].users  # (rounds, requests)
-    drawn = costs[rng.integers(len(rounds), size=(COST_RESAMPLES, len(rounds)))]
-    low, high = numpy.percentile(
-        numpy.median(drawn, axis=1).sum(axis=-1), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
-    )
-    value = float(costs.min(axis=0).sum())
-    return Estimate(value, float(low), float(high), len(rounds))
+    batch, users = rounds[0].batch, rounds[0].users
+    least = numpy.array([row.request_cpu_seconds for row in rounds]).min(axis=0)  # (requests,)
+    if len(least) == 1:
+        value = float(least[0]) / users
+        return Estimate(value, value, value, 1)
+    answered = numpy.full(len(least), float(batch))
+    answered[-1] = users - batch * (len(least) - 1)
+    return ratio_interval(least, answered, rng, COST_RESAMPLES)
 
 
 def _watts(joules: Sequence[float | None], rows: Sequence[TimedSample]) -> float | None:

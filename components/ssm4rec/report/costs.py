@@ -60,10 +60,10 @@ def _answering(latency: Latency) -> str:
         f"{unit} per 1,000 users": lambda one: _seconds_text(one, on_cpu=on_cpu),
     }
     notes = [f"{unit} per 1,000 users, without loading the model: {escape(rule)}."]
-    if any(one.cpu_seconds_per_user for one in results) and on_cpu:
+    if any(one.cpu_seconds_per_user and one.cpu_seconds_per_user.n > 1 for one in results) and on_cpu:
         notes.append(
-            "Brackets are 95% intervals of one run, its rounds drawn again. Three runs on two cores that eight "
-            "processes wanted differed by up to 10% in 12 of 14 rows, by 16% in the others."
+            "Brackets are 95% bootstrap intervals over requests, for users drawn like these; a single request has "
+            "none. How another run on this machine would differ is not in them."
         )
     for what, counted in ENERGY.items():
         if any(_joules(one, what) is not None for one in results):
@@ -87,7 +87,7 @@ def _seconds(result: LatencyResult, *, on_cpu: bool) -> float:
 
 
 def _seconds_text(result: LatencyResult, *, on_cpu: bool) -> str:
-    if on_cpu and result.cpu_seconds_per_user:
+    if on_cpu and result.cpu_seconds_per_user and result.cpu_seconds_per_user.n > 1:
         return result.cpu_seconds_per_user.text(lambda seconds: f"{1000 * seconds:.3f}")
     return f"{_seconds(result, on_cpu=on_cpu):.3f}"
 
