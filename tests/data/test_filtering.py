@@ -91,9 +91,9 @@ def test_users_are_drawn_by_their_ids_alone():
     users = {user for user, _ in kept}
     assert len(users) == 50
     assert kept == [row for row in rows if row[0] in users]  # all that a user had, in order
-    assert [(record["filter"], record["setting"]) for record in records][:2] == [("source", ""), ("draw-users", "50")]
-    assert records[1]["before"]["users"] == 200
-    assert records[1]["after"]["users"] == 50
+    assert [(record["filter"], record["setting"]) for record in records][-2:] == [("k-core", "0"), ("draw-users", "50")]
+    assert records[-1]["before"]["users"] == 200
+    assert records[-1]["after"]["users"] == 50
     random.Random(1).shuffle(rows)
     assert {user for user, _ in pairs(drawn(frame_of(rows), 50))} == users
 
@@ -101,3 +101,33 @@ def test_users_are_drawn_by_their_ids_alone():
 def test_a_draw_of_more_users_than_there_are_takes_all():
     rows = [("a", "x"), ("b", "x"), ("b", "y")]
     assert pairs(drawn(frame_of(rows), 2)) == rows
+
+
+def test_users_are_drawn_of_the_core_of_all_events():
+    # 10 of 4,000 users over 2,000 items have next to no item in common: their own 3-core is empty.
+    chance = random.Random(0)
+    rows = [(f"u{user}", f"i{chance.randrange(2_000)}") for user in range(4_000) for _ in range(5)]
+    rows += [("rare", f"j{place}") for place in range(9)]  # outside the core: never drawn
+    core = pairs(keep_core(frame_of(rows), 3))
+    frame, records = filter_interactions(frame_of(rows), "none", None, 3, 10)
+    kept = pairs(frame)
+    users = {user for user, _ in kept}
+    assert len(users) == 10
+    assert kept == [row for row in core if row[0] in users]  # no second core
+    assert pairs(keep_core(frame, 3)) == []
+    assert [record["filter"] for record in records] == [
+        "source",
+        "deduplicate",
+        "minimum-rating",
+        "k-core",
+        "draw-users",
+    ]
+    assert records[-1]["after"] == {"users": 10, "items": len({item for _, item in kept}), "interactions": len(kept)}
+
+
+@pytest.mark.parametrize("users", [0, -1])
+def test_no_draw(users):
+    rows = [("a", "x"), ("b", "x"), ("b", "y")]
+    frame, records = filter_interactions(frame_of(rows), "none", None, 0, users)
+    assert pairs(frame) == rows
+    assert records[-1]["filter"] == "k-core"

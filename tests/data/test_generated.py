@@ -80,7 +80,7 @@ def test_the_floor_is_that_of_the_test_targets(tmp_path: Path) -> None:
 
 
 def test_a_filter_that_breaks_sequences_leaves_no_floor(tmp_path: Path) -> None:
-    assert "irreducible_loss" not in prepare(tmp_path / "dataset", "--draw-users", "300", "--k-core", "15")
+    assert "irreducible_loss" not in prepare(tmp_path / "dataset", "--draw-users", "300", "--k-core", "30")
 
 
 def test_nothing_is_read_for_it(tmp_path: Path, refusal: Refusal) -> None:

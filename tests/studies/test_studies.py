@@ -37,6 +37,7 @@ def test_trainings_are_told_names_of_today_and_the_user_is_warned_once(caplog: p
 def test_smoke_draws_users_unless_told_how_many() -> None:
     drawn = [
         Comparative(profile=profile, draw_users=users).arguments()["draw_users"]
-        for profile, users in (("smoke", 0), ("smoke", 70), ("quick", 0))
+        for profile, users in (("smoke", -1), ("smoke", 0), ("smoke", 70), ("quick", -1), ("quick", 70))
     ]
-    assert drawn == [1_000, 70, 0]
+    assert drawn == [1_000, 0, 70, 0, 70]
+    assert Comparative(profile="smoke").arguments()["draw_users"] == 1_000

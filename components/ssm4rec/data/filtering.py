@@ -20,14 +20,17 @@ def filter_interactions(
     draw_users: int = 0,
     cold_items: float = 0.0,
 ) -> tuple[polars.DataFrame, list[dict[str, Any]]]:
-    """Apply the filters in this order: a draw of users, de-duplication, minimum rating, k-core, cold items.
+    """Apply the filters in this order: de-duplication, minimum rating, k-core, cold items, a draw of users.
+
+    The draw is the last, so that the k-core is that of all events: few users of many have few items in common. It is
+    of the users who are left; items that none of the drawn has are dropped with it, whatever is left of the others.
 
     Args:
         frame: interactions in time order, with the columns ``user``, ``item`` (categorical) and ``rating``.
         deduplicate: which event of a user-item pair stays: ``first``, ``last``, or with ``none`` all of them.
         minimum_rating: events rated lower or not rated are dropped; None keeps all.
         k_core: see ``keep_core``; 0 or 1 keeps all.
-        draw_users: see ``drawn``; 0 keeps all.
+        draw_users: see ``drawn``; 0 or less keeps all.
         cold_items: see ``cold_items.py``; 0 keeps all.
 
     Returns:
@@ -59,9 +62,6 @@ def _steps(
     cold_items: float,
 ) -> Iterator[tuple[str, str, polars.DataFrame]]:
     """Yield each filter's name and setting, and what it leaves of what the one before it left."""
-    if draw_users:
-        frame = drawn(frame, draw_users)
-        yield "draw-users", str(draw_users), frame
     if deduplicate != "none":
         keep: Literal["first", "last"] = "first" if deduplicate == "first" else "last"
         frame = frame.unique(["user", "item"], keep=keep, maintain_order=True)
@@ -72,7 +72,10 @@ def _steps(
     frame = keep_core(frame, k_core)
     yield "k-core", str(k_core), frame
     if cold_items:
-        yield "cold-items", str(cold_items), hold_out(frame, cold_items)
+        frame = hold_out(frame, cold_items)
+        yield "cold-items", str(cold_items), frame
+    if draw_users > 0:
+        yield "draw-users", str(draw_users), drawn(frame, draw_users)
 
 
 def count(frame: polars.DataFrame) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Settings of the data that prepare_data takes, and that the studies hand to it: each said here alone."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from ssm4rec.artifacts.names import LEAVE_ONE_OUT, SPLITTINGS, SUCCESSIVE, TIME_TARGETS
 from ssm4rec.data.amazon import FORMS
@@ -29,6 +29,9 @@ def _encoding(text: str) -> str:
 def _rating(text: str) -> float | None:
     return None if text == "none" else number(text, "neither a number nor none")
 
+
+AS_PROFILE: Final = -1
+"""So many users to draw as the profile of a study says."""
 
 DatasetName = Annotated[str, Flag(f"name of the data set: {', '.join(DATA_SETS)}", component_name="dataset_name")]
 
@@ -91,11 +94,11 @@ class PublishedData(Source):
     draw_users: Annotated[
         int,
         Flag(
-            "draw so many users by chance, before all filters, or take all if there are no more; 0: take all, but "
-            "1,000 in a study with profile smoke",
-            whole_number(0),
+            "draw so many users by chance of those that all other filters leave, or take all if there are no more; "
+            "0: take all; -1: take all, but 1,000 in a study with profile smoke",
+            whole_number(-1),
         ),
-    ] = 0
+    ] = AS_PROFILE
     k_core: Annotated[
         int,
         Flag("k-core: iteratively drop users and items with fewer events than this; 0: keep all", whole_number(0)),

@@ -16,7 +16,7 @@ from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.overrides import overrides_of_today
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import names, one_of, seeds, whole_number
-from ssm4rec.settings.data import DatasetName, PublishedData, Source
+from ssm4rec.settings.data import AS_PROFILE, DatasetName, PublishedData, Source
 from ssm4rec.settings.flags import Flag, described
 from ssm4rec.settings.outputs import kept_folder
 from ssm4rec.settings.shared import Compile, Device, Kernels, LanguageModelVersion, Precision, Profile
@@ -79,7 +79,8 @@ class NamedStudy(StudySettings, PublishedData):
 
     def arguments(self) -> dict[str, Any]:
         """Return the pipeline's arguments; raise InputError if the data set's name is none."""
-        users = self.draw_users or (SMOKE_USERS if self.profile == "smoke" else 0)
+        by_profile = SMOKE_USERS if self.profile == "smoke" else 0
+        users = by_profile if self.draw_users == AS_PROFILE else self.draw_users
         name = data_set_name(self.dataset, self.name, self.source)
         return {**super().arguments(), "name": name, "draw_users": users}
 
