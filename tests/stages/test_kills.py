@@ -55,6 +55,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, language_model: Callable[[s
         first=numpy.ones(len(found.users), dtype=bool),
         candidates=found.items,
         candidate_scores=found.scores,
+        unmasked_candidates=numpy.tile(numpy.arange(1, 21), (len(found.users), 1)),
     )
     write_candidates(folder / "candidates.parquet", Origin(data, found.model, found.seed, found.split), ranking, {})
     losers = (data.items[data.offsets[:-1]] - 2) % 20 + 1

@@ -58,7 +58,8 @@ def test_several_processes_end_with_the_status_of_the_one_that_failed(cycle_data
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    begun, line = done.stderr.splitlines()  # each once
+    assert begun.endswith("sasrec seed 0 epoch 0/2: starts")
     assert "error: sasrec diverged: " in line
     assert not (tmp_path / "model").exists()
 

@@ -114,7 +114,7 @@ def _run(
         on_epoch(row)
     if progress.epochs:
         logger.info("resumed after epoch %d from %s", len(progress.epochs), checkpoint_folder)
-    else:
+    elif distributed.is_main:
         logger.info("%s seed %d epoch 0/%d: starts", task.name, task.seed, unwatched_epochs or settings.epochs)
     trainer = _Trainer(task, distributed, model, optimizer, validates=not unwatched_epochs)
     trainer.stepper.batch_control.load_state_dict(progress.batch_control)
