@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from ssm4rec.artifacts.dataset import read_sequences, read_source_ids
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.items import read_source_ids
 from ssm4rec.data.generated import GENERATED, HiddenChain, hidden_chain
 from ssm4rec.stages.prepare_data.__main__ import run
 from ssm4rec.stages.prepare_data.settings import Settings

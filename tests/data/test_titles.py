@@ -6,7 +6,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from ssm4rec.artifacts.dataset import read_titles
+from ssm4rec.artifacts.items import read_titles
 from ssm4rec.runtime.errors import InputError
 from tests.datasets import write_dataset_folder
 

@@ -9,7 +9,8 @@ import torch
 from bitsandbytes.functional import has_avx512bf16
 
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION
-from ssm4rec.artifacts.dataset import read_sequences, read_titles
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.items import read_titles
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.llm import finetuning
 from ssm4rec.llm.adapters import load_letter_ranker, new_ranker, write_adapter

@@ -7,7 +7,8 @@ import numpy
 import pytest
 import torch
 
-from ssm4rec.artifacts.dataset import read_sequences, read_titles
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.items import read_titles
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import ORDERS, RETRIEVER_ORDER
 from ssm4rec.llm.blending import best_weight, blended, retriever_scores

@@ -7,7 +7,8 @@ import numpy
 import pytest
 from scipy import stats
 
-from ssm4rec.artifacts.dataset import read_sequences, read_titles
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.items import read_titles
 from ssm4rec.artifacts.preferences import Pairs
 from ssm4rec.llm.preference_examples import candidate_pool, preference_set
 from ssm4rec.llm.prompts import LETTERS, PromptFormat, RankingPrompts

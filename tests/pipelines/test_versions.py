@@ -20,7 +20,7 @@ from pipelines.progress import Progress
 from pipelines.run import _say_what_is_kept
 from pipelines.runners import HostProcesses
 from pipelines.versions import add_versions
-from ssm4rec.artifacts.dataset import read_items
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.stages.components import prepare_data

@@ -9,8 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from ssm4rec.artifacts.curve import VALIDATION, read_curve
-from ssm4rec.artifacts.dataset import read_items
 from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.artifacts.names import BASELINES, TIME_BASELINES
 from ssm4rec.evaluation.metrics import all_metrics
 from ssm4rec.stages.evaluate.__main__ import run

@@ -19,7 +19,8 @@ import numpy
 import pyarrow
 
 from ssm4rec.artifacts.codec import read_table, required, text_of, write_table
-from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset, SourceIds, Split, check_made_of
+from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset, Split, check_made_of
+from ssm4rec.artifacts.items import SourceIds
 from ssm4rec.artifacts.names import (
     BASELINES,
     MASKED,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars
 
-from ssm4rec.artifacts.dataset import read_items
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.artifacts.names import ITEMS
 from ssm4rec.data.events import read_titles
 from ssm4rec.data.source import SourceOptions

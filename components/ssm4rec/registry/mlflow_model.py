@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ssm4rec import __version__
-from ssm4rec.artifacts.dataset import read_items
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.artifacts.names import ITEMS, MODEL_CONFIG, MODEL_TOKENIZER, MODEL_WEIGHTS
 from ssm4rec.registry.recommending import Catalog, CatalogRecommender
 from ssm4rec.runtime.files import whole_folder

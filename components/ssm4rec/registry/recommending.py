@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy
 import torch
 
-from ssm4rec.artifacts.dataset import read_items
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.evaluation.full_ranking import best_items
 from ssm4rec.models.recommender import Recommender

@@ -9,7 +9,8 @@ from typing import Final
 import numpy
 import torch
 
-from ssm4rec.artifacts.dataset import Int64s, read_items
+from ssm4rec.artifacts.dataset import Int64s
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.artifacts.names import ITEMS
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.checkpoint import Weights

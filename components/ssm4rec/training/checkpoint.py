@@ -21,6 +21,7 @@ from ssm4rec.runtime.energy import NOTHING, Spent
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_file
 from ssm4rec.training.epochs import EpochRow
+from ssm4rec.training.settings import TrainingSettings
 
 FILE_NAME: Final = "checkpoint.safetensors"
 
@@ -51,6 +52,12 @@ class Progress:
     def best(self) -> EpochRow:
         """The row of the best epoch."""
         return self.epochs[self.best_epoch - 1]
+
+    def stopped(self, settings: TrainingSettings) -> str:
+        """Say why no further epoch is due, ``epochs`` or ``patience``; "" if one is."""
+        if len(self.epochs) >= settings.epochs:
+            return "epochs"
+        return "patience" if len(self.epochs) - self.best_epoch >= settings.patience else ""
 
 
 def save_checkpoint(

@@ -4,7 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from ssm4rec.artifacts.dataset import SequenceDataset, read_items, read_texts
+from ssm4rec.artifacts.dataset import SequenceDataset
+from ssm4rec.artifacts.items import read_items, read_texts
 from ssm4rec.artifacts.names import ITEMS, MODEL_TOKENIZER, MODEL_WEIGHTS
 from ssm4rec.models.item_words import read_words
 from ssm4rec.models.sizes import RecommenderConfig

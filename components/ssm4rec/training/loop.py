@@ -37,8 +37,8 @@ from ssm4rec.training.epochs import EpochRow
 from ssm4rec.training.known_items import KnownItems
 from ssm4rec.training.losses import Criterion
 from ssm4rec.training.objectives import Batch, Crops, objective
-from ssm4rec.training.settings import Recipe, TrainingSettings
-from ssm4rec.training.stepper import Step, Stepper, build_optimizer, rate
+from ssm4rec.training.settings import Recipe
+from ssm4rec.training.stepper import Step, Stepper, build_optimizer, rate, scheduled_rate
 from ssm4rec.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def train(
     task.recipe.check()
     with energy_meter(gpu_uuid(distributed.device)) as meter:
         model, progress = _run(task, distributed, meter, checkpoint_folder, on_epoch)
-        stopped = _stopped(progress, settings)
+        stopped = progress.stopped(settings)
         model.load_state_dict(progress.best_weights)
         if settings.refit:
             logger.info("%s: again on training and validation items, %d epochs", task.name, progress.best_epoch)
@@ -99,7 +99,7 @@ def _run(
     on_epoch: Callable[[EpochRow], None],
     unwatched_epochs: int = 0,
 ) -> tuple[Recommender, Progress]:
-    """Train until ``_stopped``, or for that many epochs without validation; return the last weights and all else."""
+    """Train until it has stopped, or for that many epochs without validation; return the last weights and all else."""
     settings = task.recipe.training
     if settings.users_share < 1:
         task = replace(task, dataset=task.dataset.of_users(settings.users_share))
@@ -112,15 +112,16 @@ def _run(
     progress = load_checkpoint(checkpoint_folder, task.identity(), model, optimizer)
     for row in progress.epochs:
         on_epoch(row)
+    level = logging.INFO if distributed.is_main else logging.DEBUG
     if progress.epochs:
-        logger.info("resumed after epoch %d from %s", len(progress.epochs), checkpoint_folder)
-    elif distributed.is_main:
-        logger.info("%s seed %d epoch 0/%d: starts", task.name, task.seed, unwatched_epochs or settings.epochs)
+        logger.log(level, "resumed after epoch %d from %s", len(progress.epochs), checkpoint_folder)
+    else:
+        logger.log(level, "%s seed %d epoch 0/%d: starts", task.name, task.seed, unwatched_epochs or settings.epochs)
     trainer = _Trainer(task, distributed, model, optimizer, validates=not unwatched_epochs)
     trainer.stepper.batch_control.load_state_dict(progress.batch_control)
     clock = time.process_time() - progress.cpu_seconds
     earlier, started = progress.spent, meter.read()
-    while len(progress.epochs) < unwatched_epochs if unwatched_epochs else not _stopped(progress, settings):
+    while len(progress.epochs) < unwatched_epochs if unwatched_epochs else not progress.stopped(settings):
         epoch = len(progress.epochs) + 1
         row = trainer.epoch(epoch, clock, progress)
         progress.epochs.append(row)
@@ -140,8 +141,8 @@ def _run(
             f"validation ndcg@10 {row.validation_ndcg_10:.4f} hit@10 {row.validation_hit_10:.4f} "
             f"unmasked (best {progress.best_epoch})"
         )
-        logger.info(
-            "%s seed %d epoch %d/%d: loss %.4f, %s, fill %.1f%%, %.0f cpu-s",
+        logger.log(
+            level, "%s seed %d epoch %d/%d: loss %.4f, %s, fill %.1f%%, %.0f cpu-s",
             task.name, task.seed, epoch, unwatched_epochs or settings.epochs, row.train_loss,
             "refit" if unwatched_epochs else validated, 100 * row.fill, row.cpu_seconds,
         )  # fmt: skip
@@ -231,7 +232,7 @@ class _Trainer:
         left = iter(batches)
         with tqdm(total=len(batches), desc=name, leave=False, disable=hidden) as bar:
             while chosen := list(islice(left, self.stepper.batch_control.micro_batches)):
-                learning_rate = _learning_rate(self.settings, (epoch - 1 + done / len(batches)) / self.settings.epochs)
+                learning_rate = scheduled_rate(self.settings, (epoch - 1 + done / len(batches)) / self.settings.epochs)
                 for parameters in self.optimizer.param_groups:
                     parameters["lr"] = learning_rate
                 group = [self._batch(crops, rows, drawn) for rows in chosen]
@@ -295,21 +296,5 @@ class _Trainer:
         return metric_at("hit", ranking.unmasked, 10), metric_at("ndcg", ranking.unmasked, 10)
 
 
-def _learning_rate(settings: TrainingSettings, passed: float) -> float:
-    share = 1.0
-    if passed < settings.warmup:
-        share = passed / settings.warmup
-    elif settings.schedule == "cosine":
-        share = 0.5 * (1 + math.cos(math.pi * (passed - settings.warmup) / (1 - settings.warmup)))
-    return settings.learning_rate * share
-
-
 def _epoch_seed(seed: int, epoch: int) -> int:
     return int(numpy.random.SeedSequence([seed, epoch]).generate_state(1, dtype=numpy.uint64)[0])
-
-
-def _stopped(progress: Progress, settings: TrainingSettings) -> str:
-    """Say why no further epoch is due, '' if one is."""
-    if len(progress.epochs) >= settings.epochs:
-        return "epochs"
-    return "patience" if len(progress.epochs) - progress.best_epoch >= settings.patience else ""

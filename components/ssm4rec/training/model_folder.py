@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ssm4rec.artifacts.codec import read_document
-from ssm4rec.artifacts.dataset import read_items, read_texts
+from ssm4rec.artifacts.items import read_items, read_texts
 from ssm4rec.artifacts.names import ITEMS, MODEL_CONFIG, MODEL_TOKENIZER, MODEL_WEIGHTS
 from ssm4rec.artifacts.training import ModelConfig
 from ssm4rec.models.earlier_weights import weights_of_today

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy
 
-from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, read_items, read_texts
+from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
+from ssm4rec.artifacts.items import read_items, read_texts
 from ssm4rec.artifacts.names import ITEMS
 from ssm4rec.models.item_words import ItemWords, item_words, train_tokenizer
 from ssm4rec.models.recommender import Recommender

@@ -3,6 +3,7 @@
 Shapes: B batch, L length, T targets of a batch.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,16 @@ def build_optimizer(settings: TrainingSettings, parameters: Iterable[nn.Paramete
         case "usgm":
             diameter = settings.diameter * float(nn.utils.get_total_norm(weights))
             return USGM(weights, diameter, initial_rate=settings.initial_rate, average=settings.average)
+
+
+def scheduled_rate(settings: TrainingSettings, passed: float) -> float:
+    """Return the learning rate when a share of the training has passed, in [0, 1]."""
+    share = 1.0
+    if passed < settings.warmup:
+        share = passed / settings.warmup
+    elif settings.schedule == "cosine":
+        share = 0.5 * (1 + math.cos(math.pi * (passed - settings.warmup) / (1 - settings.warmup)))
+    return settings.learning_rate * share
 
 
 def rate(optimizer: Optimizer) -> float | None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from ssm4rec.artifacts.curve import HELD_OUT, Curve, Point, Training, write_curve
-from ssm4rec.artifacts.dataset import read_sequences, read_titles
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.items import read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import MODEL_WEIGHTS
 from ssm4rec.artifacts.preferences import read_pairs

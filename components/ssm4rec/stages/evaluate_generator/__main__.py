@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy
 
-from ssm4rec.artifacts.dataset import SequenceDataset, Split, read_sequences, read_titles
+from ssm4rec.artifacts.dataset import SequenceDataset, Split, read_sequences
 from ssm4rec.artifacts.generations import GenerationRow, GenerationSummary, UserList, write_lists
+from ssm4rec.artifacts.items import read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
 from ssm4rec.artifacts.ranks import MISSED

@@ -11,7 +11,8 @@ import torch
 
 from ssm4rec.artifacts.candidates import Candidates, read_candidates
 from ssm4rec.artifacts.curve import TRAIN, VALIDATION, Curve, Point, Training, write_curve
-from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences, read_titles
+from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences
+from ssm4rec.artifacts.items import read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import SHUFFLED_ORDER

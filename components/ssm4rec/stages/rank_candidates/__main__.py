@@ -10,7 +10,8 @@ import torch
 from tqdm import tqdm
 
 from ssm4rec.artifacts.candidates import read_candidates
-from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.items import read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
 from ssm4rec.artifacts.ranker import RankerFacts

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ssm4rec.artifacts.curve import Curve, Point, Training, write_curve
-from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_titles
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.items import read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER
 from ssm4rec.artifacts.titles import titles_digest
