@@ -144,10 +144,18 @@ def test_the_order_and_each_pair_are_judged(
         assert order in sentence
         told = [3 if p < 0.05 else 0 for p in (p_first, p_second)]
         assert f"{told[0]} of 3 pairs with leave-one-out and {told[1]} of 3 pairs with global-time" in sentence
+        assert ("the order of the other pairs may be chance" in sentence) == (0 in told)
+        assert "Baselines" not in sentence
         rows = {row[0]: row[1:] for row in rows_of(part)}
         pair = rows["mamba4rec \N{MINUS SIGN} sasrec"]
         assert f"- mamba4rec and sasrec: {verdict}." in part
         assert pair[3].startswith(f"{second['mamba4rec'] - second['sasrec']:+.4f} [")
+
+
+def test_baselines_above_the_order_are_named(builder: StudyBuilder) -> None:
+    text = section(both(builder, {"sasrec": 0.001, "mamba4rec": 0.002}), TITLE)
+    above = "Baselines, not in this order, that are above all of it (not tested): most-popular-lately with global-time."
+    assert text.count(above) == 1, "unmasked"
 
 
 def test_without_comparisons_means_and_order_remain(builder: StudyBuilder) -> None:

@@ -38,10 +38,16 @@ def test_names_the_best_in_each_protocol_next_to_most_popular(builder: StudyBuil
 def test_says_how_sure_the_best_is(builder: StudyBuilder) -> None:
     evaluations = [builder.evaluation("sasrec", value=0.10), builder.evaluation("mamba4rec", value=0.12)]
     study = replace(builder.study(*evaluations), comparison=comparison())
-    assert "Its lead over the next, sasrec: significant, NDCG@10 +0.0200 [+0.0100, +0.0300]" in bullets_of(study)[0]
+    assert (
+        "Its lead over the next, sasrec, of these trainings: significant, NDCG@10 +0.0200 [+0.0100, +0.0300]"
+        in bullets_of(study)[0]
+    )
     assert "would find with a chance of 80%" in head(study).markdown
     unsure = replace(study, comparison=comparison(p_holm=0.2))
-    assert "Its lead over the next, sasrec: not significant (MDE 0.0140), NDCG@10 +0.0200" in bullets_of(unsure)[0]
+    assert (
+        "Its lead over the next, sasrec, of these trainings: not significant (MDE 0.0140), NDCG@10 +0.0200"
+        in bullets_of(unsure)[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,8 +81,10 @@ def test_names_what_does_not_beat_the_best_baseline(builder: StudyBuilder) -> No
         builder.evaluation("lrurec", value=0.3, baseline=(0.02, 0.03)),
     )
     unmasked, masked = bullets_of(study)[:2]
-    assert "By NDCG@10, sasrec does **not** beat the best baseline, most-popular (0.0200)." in unmasked
-    assert "By NDCG@10, every model beats the best baseline, markov (0.0380)." in masked  # 0.01 + 0.1 > 0.038
+    assert "By NDCG@10, sasrec is **not** above the best baseline, most-popular (0.0200; not tested)." in unmasked
+    assert (
+        "By NDCG@10, every model is above the best baseline, markov (0.0380; not tested)." in masked
+    )  # 0.01 + 0.1 > 0.038
 
 
 def test_champion_is_the_best_by_validation(builder: StudyBuilder) -> None:
@@ -126,6 +134,45 @@ def test_smoke_judges_nothing(builder: StudyBuilder) -> None:
     assert not any(word in text for word in ("significant", "best", "beat", "MDE"))
 
 
+def test_a_baseline_above_all_models_of_a_smoke_run_is_named_first(builder: StudyBuilder) -> None:
+    low = [
+        builder.evaluation(name, profile="smoke", value=value) for name, value in (("sasrec", 0.01), ("lrurec", 0.02))
+    ]
+    unmasked, masked = bullets_of(builder.study(*low))[:2]
+    assert "The highest NDCG@10 is that of **most-popular** (a baseline), 0.0300; of the models that of **lrurec**" in (
+        unmasked
+    )
+    assert "The highest NDCG@10 is that of **lrurec** with" in masked
+
+
+def test_above_the_best_baseline_is_what_its_pair_s_test_says(builder: StudyBuilder) -> None:
+    """Of the baselines only most-popular has pairs."""
+    made = [builder.evaluation(name, value=MEANS[name]) for name in ("sasrec", "mamba4rec")]
+
+    def said(p_holm: float) -> list[str]:
+        return bullets_of(replace(builder.study(*made), comparison=comparison(p_holm=p_holm)))[:2]
+
+    tested = "above the best baseline, most-popular (0.0300), of these trainings."
+    assert f"By NDCG@10, every model is significantly {tested}" in said(0.01)[0]
+    assert f"By NDCG@10, mamba4rec and sasrec are **not** significantly {tested}" in said(0.2)[0]
+    alone = bullets_of(builder.study(made[0]))
+    assert "By NDCG@10, sasrec is above the best baseline, most-popular (0.0300; not tested)." in alone[0]
+
+
+def test_verdicts_are_of_these_trainings_until_three_seeds(builder: StudyBuilder) -> None:
+    for seeds in (1, 2, 3):
+        made = [
+            builder.evaluation(name, seed, MEANS[name]) for name in ("sasrec", "mamba4rec") for seed in range(seeds)
+        ]
+        study = replace(builder.study(*made), comparison=comparison())
+        found = render_markdown(make_report(study))
+        assert ("Its lead over the next, sasrec, of these trainings: significant" in found) == (seeds < 3)
+        assert ("mamba4rec: yes, of these trainings, NDCG@10 +0.0200" in found) == (seeds < 3)
+        assert ("too few to say how trainings vary, so this is said of these trainings alone" in found) == (seeds < 3)
+        assert ("of these trainings" in found) == (seeds < 3)
+        assert f"{seeds} seed{'s' * (seeds > 1)} per model" in found
+
+
 def test_smoke_has_no_verdict_and_no_test_in_any_section(builder: StudyBuilder) -> None:
     evaluations = [
         builder.evaluation(model, profile="smoke", value=MEANS[model]) for model in ("sasrec", "mamba4rec", "hydra4rec")
@@ -165,19 +212,25 @@ def test_models_that_rank_alike_in_both_protocols_get_one_verdict_the_cautious_o
     study = replace(alike(builder, sasrec=0.1, mamba4rec=0.12), comparison=replace(compared, pairs=pairs))
     both, champion = bullets_of(study)[:2]
     assert both.startswith("- **Both protocols** (the models rank alike under both protocols here): best by NDCG@10 is")
-    assert both.count("Its lead over the next, sasrec: not significant (MDE 0.0140), NDCG@10 +0.0200") == 1
+    assert (
+        both.count("Its lead over the next, sasrec, of these trainings: not significant (MDE 0.0140), NDCG@10 +0.0200")
+        == 1
+    )
     assert "(the larger of the two protocols')" in both
     assert "NDCG@10 0.0300, MRR@10 0.0300 (history unmasked); HIT@10 0.0400" in both
     assert (
-        "most-popular (0.0300) (history unmasked); every model beats the best baseline, most-popular (0.0400)" in both
+        "every model is significantly above the best baseline, most-popular (0.0300), of these trainings (history "
+        "unmasked); mamba4rec and sasrec are **not** significantly above the best baseline, most-popular (0.0400)"
+        in both
     )
     assert champion.startswith("- **This run's best")
 
 
 def test_a_baseline_may_be_ahead_in_one_of_two_protocols_that_agree(builder: StudyBuilder) -> None:
     (both, *_) = bullets_of(alike(builder, sasrec=0.035))
-    assert "best of all by NDCG@10 with the history masked: **most-popular** (a baseline), 0.0400; best trained" in both
-    assert "sasrec does **not** beat the best baseline, most-popular (0.0400) (history masked)" in both
+    assert "best of all by NDCG@10: **most-popular** (a baseline), 0.0400 with the history masked; best trained" in both
+    assert both.startswith("- **Both protocols** (the model has the same numbers under both protocols here)")
+    assert "sasrec is **not** above the best baseline, most-popular (0.0400; not tested) (history masked)" in both
 
 
 def test_own_data_are_no_matter_of_the_paper(builder_of: type[StudyBuilder]) -> None:

@@ -11,6 +11,7 @@ from ssm4rec.report.document import Section
 from ssm4rec.report.language_models import RankerRun, alignment_over_seeds
 from ssm4rec.report.markdown import bullets, escape, listed, plural, population
 from ssm4rec.report.paper import PAPER, SOURCE, PaperTable
+from ssm4rec.studies.comparative.findings import SEEDS_FOR_A_SPREAD, of_these_trainings
 from ssm4rec.studies.comparative.study import Study
 
 _STATE_SPACE_MODELS: Final = ("mamba4rec", "2mamba4rec", "hydra4rec")
@@ -45,14 +46,15 @@ def _ssms_beat_sasrec(study: Study) -> str:
     words = []
     for model in _STATE_SPACE_MODELS:
         if row := pair_row(study.comparison, model, _TRANSFORMER, UNMASKED, "ndcg@10"):
-            verdict = row.difference.verdict("yes", "no, SASRec is significantly better")
+            whose = of_these_trainings(study, model, _TRANSFORMER)
+            verdict = row.difference.verdict(f"yes{whose}", f"no, SASRec is significantly better{whose}")
             words.append(f"{model}: {verdict}, NDCG@10 {row.difference.stated()}")
     if not words:
         return "Not judged: SASRec or all state-space models are missing."
     seeds = {len(study.seeds(model)) for model in study.models}
-    counted = "one seed per model, so this is said of these trainings alone"
-    if min(seeds) > 1:
-        counted = f"{'' if len(seeds) == 1 else 'at least '}{min(seeds)} seeds per model"
+    counted = f"{'' if len(seeds) == 1 else 'at least '}{plural(min(seeds), 'seed')} per model"
+    if min(seeds) < SEEDS_FOR_A_SPREAD:
+        counted += ", too few to say how trainings vary, so this is said of these trainings alone"
     return (
         f"{'; '.join(words)}. History unmasked, over {population(study.comparison.users, study.comparison.targets)}; "
         f"{counted}, all with this run's settings."
@@ -78,7 +80,9 @@ def _hydra_is_faster(study: Study, paper: PaperTable | None) -> str:
     metrics = ""
     row = pair_row(study.comparison, _HYDRA, _MAMBA, UNMASKED, "ndcg@10") if study.comparison else None
     if row:
-        same = row.difference.verdict("hydra4rec is significantly better", "mamba4rec is significantly better")
+        whose = of_these_trainings(study, _HYDRA, _MAMBA)
+        first, second = (f"{model} is significantly better{whose}" for model in (_HYDRA, _MAMBA))
+        same = row.difference.verdict(first, second)
         metrics = f" NDCG@10, hydra4rec \N{MINUS SIGN} mamba4rec: {row.difference.stated()}: {same}."
     device = escape(str(latency.summary.machine["device_name"]))
     return f"On {device} (paper: A100) {'; '.join(words)}.{metrics} {theirs}"

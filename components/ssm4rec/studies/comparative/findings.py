@@ -112,6 +112,12 @@ def alone(recommenders: Recommenders, paper: PaperTable | None) -> str:
     )
 
 
+def of_these_trainings(study: Recommenders, *models: str) -> str:
+    """Return what qualifies a verdict on models whose intervals are over users and whose seeds are too few to vary."""
+    few = any(len(study.seeds(model)) < SEEDS_FOR_A_SPREAD for model in models)
+    return ", of these trainings" if few else ""
+
+
 def repeat_terms(study: Recommenders) -> str:
     """Return which of the models have a repeat term."""
     having = [escape(model) for model, summary in study.models.items() if summary.recipe["model"].get("repeat_term")]

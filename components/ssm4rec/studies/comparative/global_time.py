@@ -85,15 +85,29 @@ def _order(study: Study, again: Study, protocol: str) -> str:
             f"By NDCG@10 the order is **not the same**: {_in_order(ours)} with leave-one-out; "
             f"{_in_order(theirs)} with global-time."
         )
+    order += _baselines_above(study, again, models, protocol)
     if not _judged(study, again):
         return f"{order} Nothing is judged: profile smoke trains for seconds."
     if not (study.comparison and again.comparison):
         return f"{order} Whether these differences are significant was not tested."
-    counts = []
+    counts, others = [], 0
     for comparison, name in zip((study.comparison, again.comparison), _SPLITS, strict=True):
         rows = _rows(comparison, models, protocol)
-        counts.append(f"{sum(bool(_better(row)) for row in rows)} of {plural(len(rows), 'pair')} with {name}")
-    return f"{order} Significantly different: {listed(counts)}; the order of the other pairs may be chance."
+        different = sum(bool(_better(row)) for row in rows)
+        others += len(rows) - different
+        counts.append(f"{different} of {plural(len(rows), 'pair')} with {name}")
+    chance = "; the order of the other pairs may be chance" if others else ""
+    return f"{order} Significantly different: {listed(counts)}{chance}."
+
+
+def _baselines_above(study: Study, again: Study, models: list[str], protocol: str) -> str:
+    """Say which baselines, outside the order since they have no tests, are above all in it."""
+    said = []
+    for one, name in zip((study, again), _SPLITS, strict=True):
+        ranked = _ranked(one, list(dict.fromkeys([*models, *one.baselines])), protocol)
+        if above := ranked[: min(map(ranked.index, models))]:
+            said.append(f"{listed([*map(escape, above)])} with {name}")
+    return f" Baselines, not in this order, that are above all of it (not tested): {'; '.join(said)}." if said else ""
 
 
 def _means(study: Study, again: Study, protocol: str) -> str:

@@ -9,7 +9,7 @@ from ssm4rec.report.document import Section
 from ssm4rec.report.figures import COLOURS, INK, Figure, cells, drawing, whiskers
 from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural, population
 from ssm4rec.report.paper import PAPER
-from ssm4rec.studies.comparative.findings import SEEDS_FOR_A_SPREAD, repeat_terms
+from ssm4rec.studies.comparative.findings import SEEDS_FOR_A_SPREAD, of_these_trainings, repeat_terms
 from ssm4rec.studies.comparative.study import Study
 
 _QUICK: Final = "quick"
@@ -86,7 +86,8 @@ def _verdicts(study: Study) -> list[str]:
         for model in study.models
         for name in (metric_name(metric, cutoff) for metric in METRICS for cutoff in CUTOFFS)
     ):
-        return [_best(study, "**Both protocols** (the models rank alike under both protocols here)", PROTOCOLS)]
+        alike = "the models rank alike" if len(study.models) > 1 else "the model has the same numbers"
+        return [_best(study, f"**Both protocols** ({alike} under both protocols here)", PROTOCOLS)]
     return [
         _best(study, f"**History unmasked**{_papers(study)}", (UNMASKED,)),
         _best(study, "**History masked**", (MASKED,)),
@@ -99,22 +100,31 @@ def _best(study: Study, words: str, protocols: tuple[str, ...]) -> str:
     ordered = sorted(study.models, key=lambda model: -_mean(study, model, first))
     top = f"**{escape(ordered[0])}** with {', '.join(_metrics_of(study, ordered[0], first))}"
     popular = _by_protocol({one: ", ".join(_metrics_of(study, MOST_POPULAR, one)) for one in protocols})
+    ahead = _ahead(study, ordered[0], protocols)
     if study.smoke:
-        return f"{words}: nothing is judged. The highest NDCG@10 is that of {top}; {MOST_POPULAR} has {popular}."
+        highest = f"that of {ahead}; of the models that of {top}" if ahead else f"that of {top}"
+        return f"{words}: nothing is judged. The highest NDCG@10 is {highest}; {MOST_POPULAR} has {popular}."
     verdict = "the only model is" if len(ordered) == 1 else "best by NDCG@10 is"
-    ahead = [one for one in protocols if _mean(study, _best_baseline(study, one), one) > _mean(study, ordered[0], one)]
     if ahead:
-        found = {}
-        for protocol in ahead:
-            baseline = _best_baseline(study, protocol)
-            found[protocol] = f"**{baseline}** (a baseline), {_mean(study, baseline, protocol):.4f}"
-        where = "" if len(ahead) == len(protocols) else f" with the history {ahead[0]}"
-        verdict = f"best of all by NDCG@10{where}: {_by_protocol(found)}; best trained model:"
-    beaten = _by_protocol({one: _not_beaten(study, one) for one in protocols})
+        verdict = f"best of all by NDCG@10: {ahead}; best trained model:"
+    against = _by_protocol({one: _against_baselines(study, one) for one in protocols})
     return (
         f"{words}: {verdict} {top}; {MOST_POPULAR} has {popular}."
-        f"{_how_sure(study, ordered, protocols)} By NDCG@10, {beaten}."
+        f"{_how_sure(study, ordered, protocols)} By NDCG@10, {against}."
     )
+
+
+def _ahead(study: Study, model: str, protocols: tuple[str, ...]) -> str:
+    """Return the best baseline and its NDCG@10 where it is above the best model; "" where it is in no protocol."""
+    found = {}
+    for protocol in protocols:
+        baseline = _best_baseline(study, protocol)
+        if (reached := _mean(study, baseline, protocol)) > _mean(study, model, protocol):
+            found[protocol] = f"**{baseline}** (a baseline), {reached:.4f}"
+    if not found:
+        return ""
+    where = "" if len(found) == len(protocols) else f" with the history {next(iter(found))}"
+    return f"{_by_protocol(found)}{where}"
 
 
 def _by_protocol(said: dict[str, str]) -> str:
@@ -155,19 +165,40 @@ def _how_sure(study: Study, ordered: list[str], protocols: tuple[str, ...]) -> s
         return ""
     difference = max(found, key=lambda one: (not one.sign, one.p_holm or 0.0))
     verdict = difference.verdict("significant", "significantly negative")
+    whose = f"{escape(second)}{of_these_trainings(study, first, second)}"
     larger = " (the larger of the two protocols')" if len({one.p_holm for one in found}) > 1 else ""
-    return f" Its lead over the next, {escape(second)}: {verdict}, NDCG@10 {difference.stated()}{larger}."
+    return f" Its lead over the next, {whose}: {verdict}, NDCG@10 {difference.stated()}{larger}."
 
 
-def _not_beaten(study: Study, protocol: str) -> str:
-    """Say which models do not beat the best baseline of a protocol."""
+def _against_baselines(study: Study, protocol: str) -> str:
+    """Say which models are not above the best baseline of a protocol: by the test of the pair, if there is one."""
     best = _best_baseline(study, protocol)
     reached = _mean(study, best, protocol)
-    short = [escape(model) for model in study.models if _mean(study, model, protocol) <= reached]
+    signs = {model: _sign(study, model, best, protocol) for model in study.models}
+    tested = [sign for sign in signs.values() if sign is not None]
+    above = "significantly above" if tested else "above"
+    short = [
+        escape(model)
+        for model, sign in signs.items()
+        if (sign or 0) <= 0 and (tested or _mean(study, model, protocol) <= reached)
+    ]
+    baseline = f"the best baseline, {best} ({reached:.4f}{'' if tested else '; not tested'})"
+    if tested:
+        baseline += of_these_trainings(study, *study.models)
     if not short:
-        return f"every model beats the best baseline, {best} ({reached:.4f})"
-    verb = "does" if len(short) == 1 else "do"
-    return f"{listed(short)} {verb} **not** beat the best baseline, {best} ({reached:.4f})"
+        who = "every model" if len(study.models) > 1 else listed([*map(escape, study.models)])
+        return f"{who} is {above} {baseline}"
+    return f"{listed(short)} {'is' if len(short) == 1 else 'are'} **not** {above} {baseline}"
+
+
+def _sign(study: Study, model: str, baseline: str, protocol: str) -> int | None:
+    """Return 1 where a model is significantly above a baseline, -1 below, 0 neither; None: not tested."""
+    if study.comparison is None:
+        return None
+    if row := pair_row(study.comparison, model, baseline, protocol, "ndcg@10"):
+        return row.difference.sign
+    row = pair_row(study.comparison, baseline, model, protocol, "ndcg@10")
+    return None if row is None else -row.difference.sign
 
 
 def _champion(study: Study) -> str:
