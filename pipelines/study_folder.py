@@ -117,13 +117,13 @@ class StudyFolder:
         """Return what is shown when the study is done.
 
         Args:
-            form: ``table`` of means, and the champion; ``verdict``: the report's first section.
+            form: ``table`` of means, and what became of the best; ``verdict``: the report's first section.
         """
         if form == "verdict":
             report = (self.path / REPORT_MARKDOWN).read_text(encoding="utf-8")
             return report.split("\n## ")[1].partition("\n")[2].strip()
         champion = self._champion()
-        return self.table() + (f"\n\nchampion {champion}" if champion else "")
+        return self.table() + (f"\n\n{champion}" if champion else "")
 
     def _champion(self) -> str:
         """Return what became of the best model, in words; "" in a study that has none."""

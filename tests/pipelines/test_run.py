@@ -76,9 +76,7 @@ def test_whole_study(
     of_this_split = [path for path in (study / "models").iterdir() if "global-time" not in path.name]
     configs = [json.loads((path / "config.json").read_text()) for path in of_this_split]
     best = max(config["training"]["validation_ndcg@10"] for config in configs)
-    said = (
-        f"champion {champion.tags['model']} seed {champion.tags['seed']}, the best of 4 by validation: registered as "
-    )
+    said = f"{champion.tags['model']} seed {champion.tags['seed']}, the best of 4 by validation: registered as "
     said += "ssm4rec-ml-100k version 1, without the alias champion: trained with profile smoke"
     assert said in done.stdout.splitlines()[-6:]
     assert float(champion.tags["validation_ndcg_at_10"]) == best
@@ -238,7 +236,7 @@ def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: P
     linked = run_study(tmp_path, *flags, "--out", str(tmp_path / "link"))
     assert linked.returncode == 0, linked.stderr
     assert ": started" not in linked.stdout
-    assert "champion sasrec seed 0, the best of 1 by validation: registered as" in linked.stdout
+    assert "\nsasrec seed 0, the best of 1 by validation: registered as" in linked.stdout
     assert {path.name for path in (tmp_path / "study").iterdir() if path.is_symlink()} == {
         "dataset", "comparison.json", "latency.json", "latency.parquet", "champion", "figures"
     }  # fmt: skip

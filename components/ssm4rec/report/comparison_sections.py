@@ -5,6 +5,8 @@ from collections.abc import Callable
 from itertools import product
 from typing import Final
 
+from matplotlib.ticker import MaxNLocator
+
 from ssm4rec.artifacts.comparison import Comparison, ModelRow, PairRow, RecommendationsRow, SliceRow
 from ssm4rec.artifacts.estimate import NORMAL_REACH, SIGNIFICANCE, interval_text, p_text
 from ssm4rec.artifacts.names import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
@@ -14,6 +16,8 @@ from ssm4rec.report.markdown import MISSING, escape, plural, population, table, 
 
 TEN: Final = ("hit@10", "ndcg@10", "mrr@10")
 CORRECTED: Final = ("p, Holm-corrected", "MDE")
+_TICKS_BESIDE_NAMES: Final = 4
+"""Steps at most of an axis that the names of two models leave little room: more, and their numbers touch."""
 _SLICES: Final = {
     "history_length": "length of the history (quarters of the targets)",
     "target_popularity": "popularity of the target (head: the 20% of items with the most training interactions)",
@@ -106,15 +110,16 @@ def _judged(row: PairRow) -> str:
 
 _RECOMMENDED: Final = """\
 Of the ten best items that each user is given, with the history unmasked, as the champion is served (items that the
-user had are among them), and masked, which says how it recommends new items. Intervals are over users. Coverage:
-share of the catalog that is recommended to anybody. Gini index of how often each item is: 0 for all alike, near 1
-when few items are all that is recommended. Neither has an interval: users drawn twice name fewer items. Novelty: how
-rare the items are, -log2 of the share of users who had them in training. Serendipity: items that the user went on to
-have, by how much higher they stand than in the order of popularity. Diversity: 1 - cosine similarity of two items by
-the users who had them. Debiased NDCG@10: no item counts as the target more often than Q3 + 1.5 (Q3 - Q1) of the
-targets' numbers. The formulas are RecTools'. The rows of most-popular show what a number is worth: unmasked it is one
-list for everyone, masked the same less the items that a user had. most-recent and most-frequent have no rows:
-unmasked, their lists are the history; masked, they are most-popular's."""
+user had are among them), and masked, which says how it recommends new items. Intervals are over users. Coverage: share
+of the catalog that is recommended to anybody. Gini index of how often each item is: 0 for all alike, near 1 when few
+items are all that is recommended. Neither has an interval: users drawn twice name fewer items. Novelty: how rare the
+items are, -log2 of the share of users who had them in training. Serendipity: items that the user went on to have, by
+how much higher they stand than in the order of popularity, in which equally popular items share a rank. Diversity: 1 -
+cosine similarity of two items by the users who had them. Debiased NDCG@10: no item counts as the target more often
+than Q3 + 1.5 (Q3 - Q1) of the targets' numbers, rounded down to a whole number. The formulas are RecTools'. The rows
+of most-popular show what a number is worth: unmasked it is one list for everyone, masked the same less the items that
+a user had. most-recent and most-frequent have no rows: unmasked, their lists are the history; masked, they are
+most-popular's."""
 
 
 _RECOMMENDED_COLUMNS: Final[dict[str, Callable[[RecommendationsRow], str]]] = {
@@ -190,6 +195,7 @@ def _differences(comparison: Comparison, protocol: str, judged: bool) -> Figure:
                 markersize=4,
                 linewidth=1.2,
             )
+        figure.axes.xaxis.set_major_locator(MaxNLocator(_TICKS_BESIDE_NAMES))
         figure.axes.set_yticks(range(len(pairs)), [pair_name(row) for row in reversed(pairs)])
         for row in pairs:
             tested = (row.permutation_p, row.difference.p_holm, row.difference.mde)

@@ -101,7 +101,10 @@ def test_champion_is_the_best_by_validation(builder: StudyBuilder) -> None:
 
 def test_smoke_never_becomes_the_champion_and_says_nothing(builder: StudyBuilder) -> None:
     *_, champion, unsaid = bullets_of(builder.study(builder.evaluation(profile="smoke")))
-    assert champion == "- **Nothing is served**: a smoke run never becomes the champion."
+    assert champion == (
+        "- **Nothing is served**: sasrec seed 0, highest by validation, stays without the alias champion: trained with "
+        "profile smoke."
+    )
     assert "cannot say** anything about the models: profile smoke trains for seconds" in unsaid
     *_, unsaid = bullets_of(builder.study(builder.evaluation(profile="quick")))
     assert "cannot say** what the models reach when they are tuned and trained longer" in unsaid

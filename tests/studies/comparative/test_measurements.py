@@ -5,7 +5,7 @@ import json
 import math
 import re
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import scipy.stats
 
 from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.artifacts.names import BASELINES
+from ssm4rec.report.comparison_sections import comparison_sections
 from ssm4rec.report.document import render_markdown, write_figures
 from ssm4rec.report.latency_sections import latency_cautions, machine_table
 from ssm4rec.report.markdown import MISSING
@@ -331,6 +332,23 @@ def test_each_figure_is_a_png_and_its_numbers_a_csv(study: Study, tmp_path: Path
     )
     hits = [float(rows["sasrec"][name]) for name in ("hit_low", "hit@10", "hit_high")]
     assert hits == pytest.approx([0.09, 0.10, 0.11])
+
+
+@pytest.mark.parametrize("half", [0.0016, 0.0069, 0.0295, 0.0704])
+def test_numbers_of_a_difference_axis_do_not_touch(half: float) -> None:
+    whole = comparison()
+    pairs = tuple(
+        replace(row, difference=replace(row.difference, value=0.0, low=-half, high=0.8 * half)) for row in whole.pairs
+    )
+    (figure, *_) = comparison_sections(replace(whole, pairs=pairs))[0].figures
+    figure.canvas.draw_without_rendering()
+    low, high = figure.axes.get_xlim()
+    boxes = [
+        label.get_window_extent() for label in figure.axes.get_xticklabels() if low <= label.get_position()[0] <= high
+    ]
+    assert len(boxes) >= 3
+    space = boxes[0].height / 3
+    assert all(left.x1 + space < right.x0 for left, right in pairwise(boxes))
 
 
 def test_figures_are_told_apart_without_colour(study: Study) -> None:

@@ -4,11 +4,9 @@ import logging
 
 from ssm4rec.artifacts.candidates import read_candidates
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.artifacts.estimate import SIGNIFICANCE
 from ssm4rec.artifacts.manifest import display_name, read_manifest
-from ssm4rec.artifacts.names import PROTOCOLS, metric_name
 from ssm4rec.artifacts.ranks import read_ranks
-from ssm4rec.evaluation.compare import CUTOFF, compare, gather
+from ssm4rec.evaluation.compare import compare, gather
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.compare_models.settings import Settings
 from ssm4rec.tracking import tracked_task
@@ -33,13 +31,11 @@ def run(options: Settings) -> None:
             owner = row.model if row.seed is None else f"{row.model}/seed{row.seed}"
             tracker.metrics({f"{owner}/{row.protocol}/{name}": value for name, value in row.numbers().items()})
         tracker.text("comparison.json", options.comparison.read_text(encoding="utf-8"))
-    metric = metric_name("ndcg", CUTOFF)
-    for protocol in PROTOCOLS:
-        signs = [one.difference.sign for one in comparison.pairs if (one.protocol, one.metric) == (protocol, metric)]
-        logger.info(
-            "%s on %s, history %s: %d of %d pairs have a 95%% interval without zero and a Holm-corrected p < %g",
-            metric, comparison.split, protocol, sum(map(abs, signs)), len(signs), SIGNIFICANCE,
-        )  # fmt: skip
+    pairs = {(one.first, one.second) for one in comparison.pairs}
+    logger.info(
+        "%s, %d resamples of users: differences of %d pairs on %s are in %s; what they mean is said by the report",
+        display_name(manifest), options.resamples, len(pairs), comparison.split, options.comparison.name,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -205,7 +205,10 @@ def _champion(study: Study) -> str:
     """Say which training is offered for serving, by the rule of ``registry/champion.py``; the outcome is not known."""
     chosen = min(study.trainings, key=lambda one: (-one.training["validation_ndcg@10"], one.model, one.seed))
     if chosen.profile == "smoke":
-        return "**Nothing is served**: a smoke run never becomes the champion."
+        return (
+            f"**Nothing is served**: {escape(chosen.model)} seed {chosen.seed}, highest by validation, stays without "
+            "the alias champion: trained with profile smoke."
+        )
     name = escape(f"ssm4rec-{study.manifest['dataset']}")
     return (
         f"**This run's best by validation**: **{escape(chosen.model)} seed {chosen.seed}**, NDCG@10 "
