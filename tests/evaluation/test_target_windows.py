@@ -70,7 +70,7 @@ def test_one_pass_gives_what_target_by_target_gives(
     dataset: SequenceDataset, name: str, max_length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ranks of a model in float64, whose ties are few, against one history at a time; in several batches."""
-    monkeypatch.setitem(full_ranking_module._TOKENS, "cpu", 256)
+    monkeypatch.setitem(full_ranking_module.TOKENS, "cpu", 256)
     torch.manual_seed(0)
     model = recipe(name, "smoke", "long").model.build(dataset.item_count).double().eval()
     calls = []

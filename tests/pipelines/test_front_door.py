@@ -166,6 +166,21 @@ REFUSED = {
         ("--overrides training.batch_control=paper", "training.batch_control is what this study sets"),
         ("--overrides training.diameter=2", "training.diameter is what this study sets"),
     ],
+    "scaling": [
+        *(
+            (f"--dataset ml-100k {flags}", message)
+            for flags, message in OF_ALL
+            if not re.match("--dataset|--epochs", flags)
+        ),
+        *(pair for pair in OF_RECOMMENDERS if not re.search(r"training\.(epochs|loss)", pair[0])),
+        ("--widths 12", "--widths 12: not a multiple of 8; heads divide it"),
+        ("--widths 0", "--widths 0: at least 8"),
+        ("--depths a", "--depths a: write a whole number"),
+        ("--shares 2", "--shares 2: a share of the users: above 0, at most 1, such as 0.1,1"),
+        ("--shares nan", "--shares nan: not a number, such as 0.1,1"),
+        ("--overrides model.d_model=64", "model.d_model is what this study sets; name sizes with --widths"),
+        ("--overrides training.epochs=3", "training.epochs is what this study sets; name sizes with --widths"),
+    ],
     "orpo": [
         *OF_ALL,
         *OF_LANGUAGE_MODELS,
