@@ -112,6 +112,11 @@ class LocalStudy:
         """Return how many stages this state of the code has finished in this folder."""
         return sum(1 for _ in self.cache.glob("*.json"))
 
+    def _take_over(self, folders: set[Path]) -> None:
+        self.progress.taken_over()
+        for folder in folders:
+            self.found(folder)
+
     @property
     def failed(self) -> list[StageProcess]:
         """The stages that did not succeed."""
@@ -172,7 +177,7 @@ class LocalStudy:
             _with_parent_folders(executor_input_utils.construct_executor_input, self.folder),
             _with_unreported_artifacts(executor_output_utils.get_outputs_for_task),
             _with_task_outputs(io.IOStore.get_parent_input),
-            _telling(cache.LocalCache.get, self.found),
+            _telling(cache.LocalCache.get, self._take_over),
             nullcontext,
             nullcontext,
             lambda: None,
@@ -250,12 +255,12 @@ def _with_task_outputs(get: Callable[[io.IOStore, str], Any]) -> Callable[[io.IO
     return found
 
 
-def _telling(get: Callable[..., Any], found: Callable[[Path], None]) -> Callable[..., Any]:
+def _telling(get: Callable[..., Any], found: Callable[[set[Path]], None]) -> Callable[..., Any]:
     @functools.wraps(get)
     def told(store: cache.LocalCache, key: str) -> Any:
         outputs = get(store, key)
-        for folder in {Path(one.uri).parent for one in (outputs or {}).values() if isinstance(one, dsl.Artifact)}:
-            found(folder)
+        if outputs is not None:
+            found({Path(one.uri).parent for one in outputs.values() if isinstance(one, dsl.Artifact)})
         return outputs
 
     return told

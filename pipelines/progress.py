@@ -47,8 +47,8 @@ class _Running:
 class Progress:
     """Shows the lines of a study.
 
-    ``tasks``: of the study; 0 until they are counted, and then nothing is numbered. ``and_more``: it will have further
-    tasks, on which one of them decides.
+    ``tasks``: of the study, those that an earlier run has finished included; 0 until they are counted, and then nothing
+    is numbered. ``and_more``: it will have further tasks, on which one of them decides.
     """
 
     tasks: int = 0
@@ -68,6 +68,11 @@ class Progress:
             except BrokenPipeError:
                 end_unread(self.stream)
 
+    def taken_over(self) -> None:
+        """Count a stage that an earlier run has finished."""
+        with self._lock:
+            self._done += 1
+
     def started(self, process: StageProcess) -> None:
         """Say that a stage runs, and where its whole output is."""
         with self._lock:
@@ -85,7 +90,9 @@ class Progress:
                 running.done = int(resumed["done"])
             counted = _COUNTING.match(text)
             if counted:
-                text += running.count(int(counted["done"]), int(counted["of"]))
+                # Early in the line: what is past the terminal's width is not seen.
+                left = running.count(int(counted["done"]), int(counted["of"]))
+                text = f"{text[: counted.end()]}{left}{text[counted.end() :]}"
             subject = " seed ".join(process.training)
             shown = text if subject.strip() and text.startswith(subject) else f"{process.label}: {text}"
             if counted and _moves(self.stream):
@@ -127,7 +134,7 @@ def _moves(stream: TextIO) -> bool:
 
 
 def _time_left(seconds: float) -> str:
-    """Return how long something still takes, for the end of a line; "" if it takes no time any more.
+    """Return how long something still takes, for after a count; "" if it takes no time any more.
 
     >>> _time_left(40.0), _time_left(1200.0), _time_left(9000.0), _time_left(0.2)
     (', 40 s left', ', 20 min left', ', 2.5 h left', '')

@@ -63,7 +63,8 @@ class RunSettings:
 class Plan:
     """A study to run: its settings, the compiled pipeline that fits them, and its arguments.
 
-    ``begun`` and ``finished``: whether the last run in its folder was of the same study and code, and came to its end.
+    ``begun`` and ``finished``: whether all runs in its folder were of the same study and code, and the last one came to
+    its end.
     """
 
     settings: StudySettings
@@ -110,7 +111,9 @@ def run(told: tuple[StudySettings, RunSettings]) -> None:
         f"{_marked(path, 'process') or 'another process'} runs a study there; wait for it, or choose another --out",
     ):
         # At once: the next process that wants the folder reads in it which one has it.
-        marker = {"stage": STUDY, "process": f"process {os.getpid()}", "asked": now}
+        # Of a folder in which another study finished stages nobody can tell how many of these are this one's.
+        alone = plan.begun or not any(path.glob("cache/*/*.json"))
+        marker = {"stage": STUDY, "process": f"process {os.getpid()}", "asked": now if alone else ""}
         write_json(path / MARKER, marker)
         _execute(plan, options, path, stamp, progress)
         write_json(path / MARKER, {**marker, "checked": now})
@@ -129,7 +132,7 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
     progress.and_more = any(not loop.parameter for loop in loops(spec).values())
     stages = sum(1 for _ in stage_commands(compiled, arguments))
     _say_what_is_kept(study, stages if plan.begun else 0)
-    progress.tasks = max(1, stages - study.finished_before())
+    progress.tasks = stages
     if not os.environ.get("MLFLOW_TRACKING_URI") and options.runner == "process":
         RUNS.mkdir(exist_ok=True)
         os.environ["MLFLOW_TRACKING_URI"] = _LOCAL_STORE

@@ -10,6 +10,9 @@ from pathlib import Path
 import matplotlib.pyplot
 import polars
 
+if len(sys.argv) != 3:
+    sys.stderr.write("usage: python tests/examples/compare_models.py STUDY_FOLDER PICTURE (such as comparison.png)\n")
+    sys.exit(2)
 study, picture = Path(sys.argv[1]), sys.argv[2]
 wanted = {"metric": "ndcg@10", "protocol": "unmasked", "splitting": "leave-one-out"}
 rows = [row for row in json.loads((study / "results.json").read_text()) if wanted.items() <= row.items()]

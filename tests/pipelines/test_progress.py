@@ -21,6 +21,12 @@ TRAIN = ["python", "-m", "ssm4rec.stages.train_recommender", "--model", "sasrec"
 EPOCH = "sasrec seed 0 epoch {}/30: loss 6.1, validation ndcg@10 0.0424"
 
 
+@pytest.fixture(autouse=True)
+def _no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a second may be left; a test that wants that says when it is."""
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 0.0)
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -83,7 +89,7 @@ def test_on_a_terminal_a_training_has_one_line_that_moves_and_goes() -> None:
         (["resumed after epoch 20 from there", EPOCH.format(21)], [100.0, 160.0], "9 min left"),
         # Again, on more data.
         ([EPOCH.format(epoch) for epoch in (0, 29, 0, 1)], [0.0, 29.0, 90.0, 91.0], "29 s left"),
-        ([EPOCH.format(0), EPOCH.format(30)], [0.0, 300.0], "0.0424"),
+        ([EPOCH.format(0), EPOCH.format(30)], [0.0, 300.0], ""),
     ],
 )
 def test_time_left_is_told_from_the_pace_since_counting_began(
@@ -95,8 +101,34 @@ def test_time_left_is_told_from_the_pace_since_counting_began(
     told.started(train)
     for line in lines:
         told.line(train, line)
-    assert shown(stream)[-1].endswith(left)
-    assert shown(stream)[-1].startswith("[TIME] "), "of an uncounted study nothing is numbered"
+    subject, _, rest = lines[-1].partition(":")
+    assert shown(stream)[-1] == f"[TIME] {subject}{left and f', {left}'}:{rest}", "of an uncounted study no number"
+
+
+def test_the_time_left_is_seen_on_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    clock = iter([0.0, 120.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with os.fdopen(its, "w") as stream:
+        told, train = Progress(19, stream), stage(1, TRAIN)
+        told.started(train)
+        told.line(train, EPOCH.format(3) + ", validation hit@10 0.0912, 41,320 targets per second")
+        written = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "sasrec seed 0 epoch 3/30, 18 min left: loss" in written
+    assert "targets per second" not in written
+
+
+def test_stages_of_an_earlier_run_are_counted_as_done() -> None:
+    stream = io.StringIO()
+    told, evaluate = Progress(7, stream), stage(1, ["python", "-m", "ssm4rec.stages.evaluate"])
+    told.taken_over()
+    told.started(evaluate)
+    told.taken_over()
+    evaluate.returncode = 0
+    told.ended(evaluate)
+    assert [line.partition("]")[0] for line in shown(stream)] == ["[TIME 1/7", "[TIME 3/7"]
 
 
 @pytest.mark.parametrize("columns", [0, 100])

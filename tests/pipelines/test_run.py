@@ -53,9 +53,13 @@ def test_whole_study(
     example = Path(__file__).parents[1] / "examples" / "compare_models.py"
     monkeypatch.setattr("sys.argv", [example.name, str(study), str(tmp_path / "picture.png")])
     runpy.run_path(str(example))
+    monkeypatch.setattr("sys.argv", [example.name, str(study)])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        runpy.run_path(str(example))
     drawn = {(row["model"], row["seed"]): row["value"] for row in rows
              if (row["protocol"], row["metric"]) == ("unmasked", "ndcg@10") and row["seed"] is not None}  # fmt: skip
-    printed = capsys.readouterr().out
+    printed, refused = capsys.readouterr()
+    assert refused.startswith("usage: python tests/examples/compare_models.py STUDY_FOLDER PICTURE")
     assert all(f"{model}-seed{seed} {value:.4f}; ranked first" in printed for (model, seed), value in drawn.items())
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 

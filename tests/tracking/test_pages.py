@@ -69,3 +69,13 @@ def test_a_taken_port_is_refused_in_one_line_before_anything_is_made(tmp_path: P
     (line,) = done.stderr.splitlines()
     assert f"--port {port}: Address already in use; choose another, such as {port + 1}" in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1"])
+def test_no_port_is_refused_in_one_line_before_anything_is_made(port: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ssm4rec.tracking", str(tmp_path / "mlflow.db"), f"--port={port}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert f"--port {port}: at " in line
+    assert not list(tmp_path.iterdir())

@@ -6,8 +6,10 @@ the pipeline's lists of what to train (:meth:`StudySettings.lists`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Annotated, Any, ClassVar, Final
 
 from ssm4rec.artifacts.earlier_names import override_of_today
@@ -109,6 +111,14 @@ class LanguageModelStudy(NamedStudy):
         str, Flag(f"recommender whose candidates are ranked, of {', '.join(MODELS)}", one_of(MODELS))
     ] = "lrurec"
     language_model_version: LanguageModelVersion = ""
+
+
+def track_means(tracker: Tracker, values: Iterable[tuple[str, float]]) -> None:
+    """Log the mean of each number over its rows, one per seed, as reports show it; tasks' runs have those of a seed."""
+    by_name: dict[str, list[float]] = defaultdict(list)
+    for name, value in values:
+        by_name[name].append(value)
+    tracker.metrics({name: fmean(found) for name, found in by_name.items()})
 
 
 def _of_today(name: str, value: Any) -> Any:

@@ -73,5 +73,5 @@ def _answers(port: int) -> bool:
 if __name__ == "__main__":
     parser = StageParser("ssm4rec.tracking", "Make an SQLite store of MLflow runs, whole or not at all, and show it.")
     parser.add_argument("store", type=Path, help="file of the store")
-    parser.add_argument("--port", type=whole_number(0, 65535), default=0, help="of MLflow's pages; 0: none are shown")
+    parser.add_argument("--port", type=whole_number(1, 65535), default=0, help="of MLflow's pages; left out: none")
     run_stage(parser, run)

@@ -5,7 +5,15 @@ from typing import Annotated, ClassVar, Final
 
 from ssm4rec.settings.command_line import names
 from ssm4rec.settings.flags import Flag
-from ssm4rec.studies.settings import LanguageModelStudy, Lists, PlannedSeeds, Row, joined_overrides, refuse_own_settings
+from ssm4rec.studies.settings import (
+    LanguageModelStudy,
+    Lists,
+    PlannedSeeds,
+    Row,
+    joined_overrides,
+    refuse_own_settings,
+    track_means,
+)
 from ssm4rec.tracking import Tracker
 
 SCALES: Final[dict[str, tuple[float, ...]]] = {
@@ -51,6 +59,5 @@ class Settings(LanguageModelStudy):
 
     @staticmethod
     def track(tracker: Tracker, rows: list[Row]) -> None:
-        """Log what each fine-tuning came to; seeds count as steps."""
-        for row in rows:
-            tracker.metrics({f"{row['optimizer']}/{row['scale']:g}/late_loss": row["late_loss"]}, row["seed"])
+        """Log what each fine-tuning came to, the mean over its seeds."""
+        track_means(tracker, ((f"{row['optimizer']}/{row['scale']:g}/late_loss", row["late_loss"]) for row in rows))

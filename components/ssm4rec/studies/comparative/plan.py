@@ -1,6 +1,5 @@
 """What the comparative study trains."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -13,7 +12,7 @@ from ssm4rec.settings.command_line import listed, one_of, whole_number
 from ssm4rec.settings.data import PreparedData
 from ssm4rec.settings.flags import Flag
 from ssm4rec.settings.shared import LanguageModelVersion, Ranker
-from ssm4rec.studies.settings import Lists, NamedStudy, PlannedModels, PlannedSeeds, RecommenderStudy, Row
+from ssm4rec.studies.settings import Lists, NamedStudy, PlannedModels, PlannedSeeds, RecommenderStudy, Row, track_means
 from ssm4rec.tracking import Tracker
 
 LLM_PARTS = ("none", "llamarec", "all")
@@ -114,10 +113,9 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
 
     @staticmethod
     def track(tracker: Tracker, rows: list[Row]) -> None:
-        """Log every model's metrics; its seeds count as steps. A second split's are named so."""
-        by_seed: dict[int, dict[str, float]] = defaultdict(dict)
+        """Log the mean of every model's metrics over its seeds. A second split's are named so."""
+        values = []
         for row in rows:
             split = "" if row["splitting"] == rows[0]["splitting"] else f"{row['splitting']}/"
-            by_seed[row["seed"] or 0][f"{split}{row['model']}/{row['protocol']}/{row['metric']}"] = row["value"]
-        for seed, metrics in by_seed.items():
-            tracker.metrics(metrics, seed)
+            values.append((f"{split}{row['model']}/{row['protocol']}/{row['metric']}", row["value"]))
+        track_means(tracker, values)

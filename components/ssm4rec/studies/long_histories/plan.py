@@ -20,6 +20,7 @@ from ssm4rec.studies.settings import (
     Row,
     joined_overrides,
     refuse_own_settings,
+    track_means,
 )
 from ssm4rec.tracking import Tracker
 
@@ -77,8 +78,10 @@ class Settings(NamedStudy, RecommenderStudy):
 
     @staticmethod
     def track(tracker: Tracker, rows: list[Row]) -> None:
-        """Log what each model reached at each window; seeds count as steps."""
+        """Log what each model reached at each window, the mean over its seeds."""
+        values = []
         for row in rows:
             if row["kind"] == "quality" and row["window"] is not None:
                 name = f"{row['model']}/window{row['window']}/{row['protocol']}/{row['metric']}"
-                tracker.metrics({name: row["value"]}, row["seed"])
+                values.append((name, row["value"]))
+        track_means(tracker, values)

@@ -23,6 +23,7 @@ from ssm4rec.studies.settings import (
     Row,
     joined_overrides,
     refuse_own_settings,
+    track_means,
 )
 from ssm4rec.tracking import Tracker
 
@@ -77,11 +78,13 @@ class Settings(NamedStudy, RecommenderStudy):
 
     @staticmethod
     def track(tracker: Tracker, rows: list[Row]) -> None:
-        """Log what each method of the comparison reached; seeds count as steps."""
+        """Log what each method of the comparison reached, the mean over its seeds."""
+        values = []
         for row in rows:
             if row["phase"] == "comparison":
                 name = f"{row['model']}/{row['optimizer']}/{row['batch_control']}/validation_ndcg@10"
-                tracker.metrics({name: row["best_validation_ndcg@10"]}, row["seed"])
+                values.append((name, row["best_validation_ndcg@10"]))
+        track_means(tracker, values)
 
 
 def comparison(

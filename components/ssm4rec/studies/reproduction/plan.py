@@ -13,7 +13,7 @@ from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import names, whole_number
 from ssm4rec.settings.flags import Flag
-from ssm4rec.studies.settings import Lists, PlannedSeeds, RecommenderStudy, Row, refuse_own_settings
+from ssm4rec.studies.settings import Lists, PlannedSeeds, RecommenderStudy, Row, refuse_own_settings, track_means
 from ssm4rec.tracking import Tracker
 
 DATASET: Final = "ml-1m"
@@ -102,9 +102,10 @@ class Settings(RecommenderStudy):
 
     @staticmethod
     def track(tracker: Tracker, rows: list[Row]) -> None:
-        """Log what each model reached by each recipe; seeds count as steps."""
+        """Log what each model reached by each recipe, the mean over its seeds."""
+        values = []
         for row in rows:
             if row["kind"] == "quality" and row["profile"]:
                 recipe = f"{row['profile']}-{'with' if row['repeat_term'] else 'without'}-repeat-term"
-                name = f"{row['model']}/{recipe}/{row['protocol']}/{row['metric']}"
-                tracker.metrics({name: row["value"]}, row["seed"])
+                values.append((f"{row['model']}/{recipe}/{row['protocol']}/{row['metric']}", row["value"]))
+        track_means(tracker, values)
