@@ -147,7 +147,7 @@ class LocalStudy:
     def _run(self, process: StageProcess, image: str) -> int:
         # Each run writes its outputs elsewhere; a command is the same if nothing else differs.
         command = re.sub(rf"{re.escape(str(self.folder))}/artifacts/[^/]+/", "", " ".join(process.command))
-        task = start_task(process.label, self.tracking, command)
+        task = start_task(process.tracked_name, self.tracking, command)
         status = 128 + signal.SIGTERM
         try:
             process.log.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from pipelines.progress import Progress
 from pipelines.runners import Containers, HostProcesses, Runner
 from pipelines.spec import loops, read_spec, side_by_side
 from pipelines.stage_process import StageProcess
-from pipelines.studies import DEFAULT, StudyParser, data_and_profile, named_study
+from pipelines.studies import DEFAULT, StudyParser, data_and_profile, named_study, with_variables
 from pipelines.study_folder import StudyFolder
 from pipelines.versions import add_versions
 from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
@@ -220,7 +220,7 @@ def _track_arguments(tracker: Tracker, arguments: dict[str, Any]) -> None:
 
 def _report_failures(study: LocalStudy) -> NoReturn:
     for process in study.failed:
-        what = f"FAILED {process.label}: {_reason(process)}\n       (its whole output: {process.log})"
+        what = f"FAILED {process.label}: {with_variables(_reason(process))}\n       (its whole output: {process.log})"
         print(what, file=sys.stderr)
     sys.exit(max(process.returncode for process in study.failed))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.artifacts.manifest import run_name
 from ssm4rec.artifacts.names import GENERATOR, LEAVE_ONE_OUT, MANIFEST, MODEL_CONFIG, RANKER
 from ssm4rec.runtime.files import read_json
 
@@ -84,6 +85,17 @@ class StageProcess:
         """What the user calls the stage, such as ``evaluate sasrec seed 0``."""
         model, seed = self.training
         return " ".join([self.stage, *([model, "seed", seed] if model else []), *self.variant])
+
+    @property
+    def tracked_name(self) -> str:
+        """What the stage's tracked run is called from its start: as the stage itself will, should it live so long."""
+        config, manifest = self._description("--model-dir", MODEL_CONFIG), self._description("--dataset-dir", MANIFEST)
+        of_validation = " on validation" if self.flag("--split") == "validation" else ""
+        what = {"train_recommender": "train", "evaluate": f"evaluate{of_validation}"}.get(self.stage)
+        if not (what and manifest and all(self.training)):
+            return self.label
+        model, seed = self.training
+        return run_name(model, manifest, int(seed), what, self.flag("--label") or config.get("label", ""))
 
     @property
     def log(self) -> Path:

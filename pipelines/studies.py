@@ -1,14 +1,17 @@
 """The studies by name, and their command line, whose flags may also stand in a YAML file."""
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from pipelines.parameters_file import flags_of_file
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.settings.flags import SettingsParser
+from ssm4rec.runtime.images import COMMAND_VARIABLE
+from ssm4rec.settings.flags import SettingsParser, described
 from ssm4rec.studies import STUDIES, module_of
 from ssm4rec.studies.reproduction.plan import DATASET as REPRODUCED_DATA
 from ssm4rec.studies.settings import StudySettings
@@ -47,6 +50,10 @@ class StudyParser(SettingsParser):
                 raise
             raise InputError(f"--parameters {path}: {error}") from None
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End with an error, and with make's names for what it names."""
+        super().exit(status, message and with_variables(message.rstrip("\n")) + "\n")
+
     def check_paths(self, options: Any) -> None:
         """Raise InputError if a folder of this machine cannot be written to, or is another thing than a study's."""
         if self._here:
@@ -59,6 +66,16 @@ class StudyParser(SettingsParser):
             return self.by_names_of_today(flags_of_file(Path(path), known - {"--help", "--parameters", "--study"}))
         except InputError as error:
             self.error(f"--parameters {path}: {error}")
+
+
+def with_variables(message: str) -> str:
+    """Return an error with make's names of the study's flags in it, if it was make that was called."""
+    if not os.environ.get(COMMAND_VARIABLE, "").startswith("make ") or "(make" in message:
+        return message
+    known = {one.flag for plan in PLANS.values() for one in described(plan)}
+    named = dict.fromkeys(flag for flag in re.findall(r"(?<!\S)--[a-z][a-z-]*[a-z]", message) if flag in known)
+    variables = ", ".join(f"{flag[2:].replace('-', '_').upper()}=" for flag in named)
+    return f"{message} (make: {variables})" if variables else message
 
 
 def named_study(arguments: Sequence[str]) -> tuple[str, list[str]]:

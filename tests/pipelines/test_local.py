@@ -16,7 +16,7 @@ from kfp.local import (
 
 from pipelines.local import PATCHED, LocalStudy
 from pipelines.progress import Progress
-from pipelines.run import _report_failures
+from pipelines.run import _report_failures, build_parser
 from pipelines.runners import HostProcesses
 
 MEND = """kfp's private API changed. pipelines/local.py replaces nine names of kfp.local (its docstring says why).
@@ -74,3 +74,18 @@ def test_a_disk_that_is_full_here_is_named(tmp_path: Path, capsys: pytest.Captur
         _report_failures(study)
     assert stopped.value.code == 2
     assert "01-stage.log: No space left on device; free space or choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "added"), [("make run", " (make: USER_COLUMN=)"), ("python -m pipelines.run", "")])
+def test_to_make_a_failure_names_make_s_variables(
+    command: str, added: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSM4REC_COMMAND", command)
+    said = "no column user_id; set --user-column, not --dataset-dir"
+    study = one_stage(tmp_path, f"import sys; print({said!r}, flush=True); sys.exit(2)")
+    with pytest.raises(SystemExit, match=r"^2$"):
+        _report_failures(study)
+    assert f": {said}{added}\n" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"^2$"):
+        build_parser().exit(2, f"python -m pipelines.run: error: {said}\n")
+    assert capsys.readouterr().err == f"python -m pipelines.run: error: {said}{added}\n"

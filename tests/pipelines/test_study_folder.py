@@ -107,6 +107,23 @@ def test_what_distinguishes_a_task_is_the_label_of_its_training(label: str, vari
     assert StageProcess(train, tmp_path, 1).variant == variant
 
 
+def test_a_tracked_run_is_called_from_its_start_as_its_stage_will_call_it(tmp_path: Path) -> None:
+    """A stage that is killed before it names its run leaves none with a name of another form."""
+    write_json(tmp_path / "config.json", {"model": "sasrec", "seed": 0, "label": "window50"})
+    data = ["--dataset-dir", str(tmp_path)]
+    evaluate = ["python", "-m", "ssm4rec.stages.evaluate", "--model-dir", str(tmp_path), *data, "--split", "test"]
+    train = ["python", "-m", "ssm4rec.stages.train_recommender", *data, "--model", "lrurec", "--seed", "3"]
+    assert StageProcess(train, tmp_path, 1).tracked_name == "train_recommender lrurec seed 3", "of data not prepared"
+    write_json(tmp_path / "manifest.json", {"dataset": "toy", "split": {"name": "global-time"}})
+    assert StageProcess(train, tmp_path, 1).tracked_name == "lrurec seed 3, toy global-time: train"
+    assert StageProcess(evaluate, tmp_path, 1).tracked_name == "sasrec window50 seed 0, toy global-time: evaluate"
+    evaluate[-1] = "validation"
+    name = "sasrec window50 seed 0, toy global-time: evaluate on validation"
+    assert StageProcess(evaluate, tmp_path, 1).tracked_name == name
+    compare = ["python", "-m", "ssm4rec.stages.compare_models", *data]
+    assert StageProcess(compare, tmp_path, 1).tracked_name == "compare_models global-time"
+
+
 def test_a_ranker_is_finetuned_or_aligned(tmp_path: Path) -> None:
     for stage, part in (("finetune_llm", "finetuned"), ("align_llm", "aligned")):
         ranker = {"stage": stage, "label": "usgm-0.1", "source": "hub/llama", "seed": 3}
