@@ -37,6 +37,14 @@ def shown(stream: io.StringIO) -> list[str]:
     return [re.sub(r"^\[\d\d:\d\d", "[TIME", line) for line in stream.getvalue().splitlines()]
 
 
+def read_to(terminal: int, text: str) -> str:
+    """Read a pseudo-terminal, which hands over what it has in parts, up to a text."""
+    found = ""
+    while text not in found:
+        found += os.read(terminal, 100_000).decode()
+    return found
+
+
 def stage(number: int, command: list[str]) -> StageProcess:
     return StageProcess(command, Path("logs"), number)
 
@@ -114,7 +122,8 @@ def test_the_time_left_is_seen_on_a_terminal_of_80_columns(monkeypatch: pytest.M
         told, train = Progress(19, stream), stage(1, TRAIN)
         told.started(train)
         told.line(train, EPOCH.format(3) + ", validation hit@10 0.0912, 41,320 targets per second")
-        written = os.read(ours, 100_000).decode()
+        stream.flush()
+        written = read_to(ours, "loss")
     os.close(ours)
     assert "sasrec seed 0 epoch 3/30, 18 min left: loss" in written
     assert "targets per second" not in written
@@ -143,7 +152,7 @@ def test_a_terminal_without_a_width_gets_whole_lines(columns: int) -> None:
         train.returncode = 0
         told.ended(train)
         stream.flush()
-        written = os.read(ours, 100_000).decode()
+        written = read_to(ours, ": done")
     os.close(ours)
     lines = written.replace("\r\n", "\n").split("\n")
     whole = [line for line in lines if re.fullmatch(r"\[\d\d:\d\d 0/2\] sasrec seed 0 epoch [12]/30: .*", line)]
