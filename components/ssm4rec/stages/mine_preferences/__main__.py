@@ -35,9 +35,9 @@ class Mined:
 def run(options: Settings) -> None:
     """Make the pairs and write them and their counts."""
     dataset = read_sequences(options.dataset_dir)
-    labels = {"dataset": dataset.name, "seed": str(options.seed), "pairs_by": options.pairs_by}
+    labels = {"dataset": dataset.name, "seed": str(options.seed)}
     name = f"mine preferences {dataset.name} seed {options.seed}"
-    with tracked_task(name, {"stage": "mine-preferences", **labels}) as tracker:
+    with tracked_task(name, {"stage": "mine-preferences", **labels, "pairs_by": options.pairs_by}) as tracker:
         tracker.dataset(read_manifest(options.dataset_dir), "preferences")
         mined = (_by_retriever if options.pairs_by == "retriever" else _by_paper)(options, dataset)
         counts: dict[str, Any] = {
@@ -57,7 +57,8 @@ def run(options: Settings) -> None:
         levels = {f"{part}/{name}": value for part, found in mined.counts.items() for name, value in found.items()}
         numbers = {"pairs": counts["pairs"], **levels}
         shown = {name: float(value) for name, value in numbers.items() if value is not None}
-        tracker.settings({**labels, **mined.settings})
+        # Not by the input's name, which KFP logs in quotes.
+        tracker.settings({**labels, "pairs": {"by": options.pairs_by}, **mined.settings})
         tracker.metrics(shown)
         tracker.text("counts.json", options.counts.read_text(encoding="utf-8"))
     write_executor_output(options.executor_input, {"counts": {**shown}})
