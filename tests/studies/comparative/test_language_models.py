@@ -335,6 +335,7 @@ def test_page_shows_every_figure_with_its_numbers(builder: StudyBuilder, models:
     assert bars["aligned", "ndcg@10"] == pytest.approx(numpy.mean(ndcg(ranks_of("aligned", "retriever", USERS))))
     assert len(bars) == 6 * 3
     assert "before and after ORPO" in markdown.replace("Before", "before")
+    assert "no ranker was trained on them alone" in markdown  # the control that would tell ORPO from more training
 
 
 def test_a_study_without_language_models_says_nothing_of_them(builder: StudyBuilder) -> None:

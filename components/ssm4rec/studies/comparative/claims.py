@@ -121,8 +121,12 @@ def _orpo_helps(study: Study) -> str:
             f"{len(runs)} seeds together, each fine-tuned and aligned: {verdict}, NDCG@10 {over_users.stated()} over "
             f"{plural(over_users.n, 'user')}, {over_seeds.stated()} over the seeds"
         )
+    if not words:
+        return "Not judged: no aligned ranker."
     return (
-        f"{'; '.join(words)}. See the notes on how little was trained." if words else "Not judged: no aligned ranker."
+        f"{'; '.join(words)}. Alignment also trains on the winners once more, and no ranker was trained on them alone: "
+        "this does not tell a gain by ORPO's preference term from one by more training. See the notes on how little "
+        "was trained."
     )
 
 
