@@ -13,6 +13,7 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 
 import errno
 import functools
+import json
 import logging
 import os
 import re
@@ -146,7 +147,8 @@ class LocalStudy:
 
     def _run(self, process: StageProcess, image: str) -> int:
         # Each run writes its outputs elsewhere; a command is the same if nothing else differs.
-        command = re.sub(rf"{re.escape(str(self.folder))}/artifacts/[^/]+/", "", " ".join(process.command))
+        words = " ".join(map(_in_order, process.command))
+        command = re.sub(rf"{re.escape(str(self.folder))}/artifacts/[^/]+/", "", words)
         task = start_task(process.tracked_name, self.tracking, command)
         status = 128 + signal.SIGTERM
         try:
@@ -210,6 +212,11 @@ def make_owned_folder(folder: Path, study: Path) -> None:
             make_folder(made)
             if os.geteuid() == 0:
                 os.chown(made, owner.st_uid, owner.st_gid)
+
+
+def _in_order(word: str) -> str:
+    """Return a word of a command, KFP's executor input by its keys: protobuf's maps have another order each time."""
+    return json.dumps(json.loads(word), sort_keys=True) if word.startswith(('{"inputs"', '{"outputs"')) else word
 
 
 class _StageFailedError(Exception):
