@@ -106,7 +106,7 @@ def _orpo_helps(study: Study) -> str:
     words = []
     for run in (run for run in study.language_models.rankers if run.aligned):
         found = run.difference(ALIGNED, FINETUNED, RETRIEVER_ORDER, "ndcg")
-        verdict = found.verdict("yes", "no, it is significantly worse")
+        verdict = found.verdict("yes, of this training", "no, it is significantly worse in this training")
         shown = ", candidates in the retriever's order" if run.letters else ""
         words.append(
             f"{escape(run.name)}{_pairs_by(run)}: {verdict}, NDCG@10 {found.stated()} over {plural(found.n, 'user')}"
