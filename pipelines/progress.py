@@ -35,7 +35,7 @@ class _Running:
     bar: "tqdm[None] | None" = None
 
     def count(self, done: int, of: int) -> str:
-        """Return how long what is left takes at the pace so far, as text; "" of what counts anew from here."""
+        """Return the time left at the pace so far, as text; "" when the counting starts again here."""
         now = time.monotonic()
         if done > self.done:
             return _time_left((now - self.since) / (done - self.done) * (of - done))

@@ -1,6 +1,6 @@
 """candidates.parquet, which an evaluation writes: the best items of each user, which a language model ranks again.
 
-A row a user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items with the history masked, best
+One row per user of the split: ``user`` int32, ``items`` list<int32>, the best K = 20 items, history masked, best
 first, and their ``scores`` list<float32>, before the user's first target. ``user_id`` and ``item_ids``: what the source
 calls them. No stage reads the source's ids. ``unmasked_items`` list<int32>: the best 20 of the whole catalog, history
 included, as a server gives them. ``most_popular_items``, ``most_popular_unmasked_items``, ``markov_items`` ...

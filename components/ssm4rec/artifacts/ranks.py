@@ -1,6 +1,6 @@
 """ranks.parquet, which an evaluation writes, and what it shares with candidates.parquet (``candidates.py``).
 
-A row a target of the split: ``user`` int32, ``target`` int32, ``history_length`` int32, ``rank_unmasked`` and
+One row per target of the split: ``user`` int32, ``target`` int32, ``history_length`` int32, ``rank_unmasked`` and
 ``rank_masked`` int32 (1 = best; masked, ``MISSED`` for an item of the history), and the ranks that each baseline of
 ``names.BASELINES`` gives the same target: ``most_popular_rank_unmasked``, ``most_popular_rank_masked``,
 ``most_recent_rank_unmasked`` ... (``most_popular_lately_...`` with ``--splitting global-time`` only). ``user_id`` and

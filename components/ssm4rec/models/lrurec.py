@@ -109,7 +109,7 @@ class LRURec(RecurrentRecommender):
         return vectors if self.item_bias is None else torch.cat([vectors, self.item_bias[:, None]], dim=1)
 
     def forget(self, items: Int64s) -> None:
-        """Leave to ``items`` (n,) nothing but their words."""
+        """Set the own vectors and biases of ``items`` (n,) to zero: only their words are left."""
         super().forget(items)
         if self.item_bias is not None:
             with torch.no_grad():

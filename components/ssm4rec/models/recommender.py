@@ -60,7 +60,7 @@ class Recommender(nn.Module):
         return self.item_embedding.source if isinstance(self.item_embedding, WordVectors) else None
 
     def forget(self, items: Int64s) -> None:
-        """Leave to ``items`` (n,) nothing but their words: they have no training event."""
+        """Set the own vectors of ``items`` (n,) without a training event to zero: only their words are left."""
         if isinstance(self.item_embedding, WordVectors):
             self.item_embedding.forget(torch.from_numpy(items))
 
