@@ -194,6 +194,7 @@ def test_damaged_candidates_are_refused(dataset: SequenceDataset, files: dict[st
         ({"markov_items": None}, "differ in number"),
         ({"unmasked_items": rows[0]["unmasked_items"][:5]}, "differ in number"),
         ({"most_popular_items": [0, *rows[0]["items"][1:]]}, "most_popular_items are not always in 1..35"),
+        ({"items": rows[0]["items"][:2] + rows[0]["items"][:1]}, f"items of user {rows[0]['user']} name item"),
     ):
         changed = pyarrow.Table.from_pylist([{**rows[0], **change}, *rows[1:]], schema=table.schema)
         pyarrow.parquet.write_table(changed, files["candidates"])

@@ -305,9 +305,9 @@ def test_files_at_fault_are_refused(
         assert expected in str(stopped.value)
         assert "\n" not in str(stopped.value)
 
-    def with_row(**values: object) -> pyarrow.Table:
+    def with_row(row: int = 1, **values: object) -> pyarrow.Table:
         rows = table.to_pylist()
-        rows[1] = rows[1] | values
+        rows[row] = rows[row] | values
         schema = pyarrow.schema([field.with_nullable(True) for field in table.schema], table.schema.metadata)
         return pyarrow.Table.from_pylist(rows, schema=schema)
 
@@ -327,6 +327,10 @@ def test_files_at_fault_are_refused(
     refused("row 1 has an origin other than ratings, lightfm, retriever", with_row(origin="guess"))
     refused("row 1 has a winner that is not one of the next two training items", with_row(winner=8))
     refused("row 1 has a winner that is not one of the next two training items", with_row(winner=1))
+    # By ratings the loser is of the last two training items; of the other origins it is none of training.
+    refused("row 1 has a loser, item 1, from the training items of user 1", with_row(loser=1))
+    refused("row 4 has a loser, item 6, from the training items of user 3", with_row(4, winner=7, loser=6))
+    refused("row 3 has a loser, item 3, from the training items of user 1", with_row(3, loser=3))
     pyarrow.parquet.write_table(table, path)
     other = read_sequences(write_dataset([[1, 2, 3]] * 9, name="other", folder="other"))
     with pytest.raises(InputError, match=r"pairs of another data set, toy \(.*\), than other "):

@@ -205,6 +205,11 @@ def test_inputs_at_fault(prepare: Prepare, write_dataset: "object", tmp_path: Pa
     assert "--seed 4294967296: at most 4294967295" in error(folder, "--seed=4294967296")
     assert "missing/manifest.json: no such file; run prepare_data first" in error(tmp_path / "missing")
 
+    # The paper's pairs are made without a retriever, and a wrong path may mean that another choice was wanted.
+    said = error(folder, f"--retriever-dir={tmp_path / 'nowhere'}")
+    assert f"--retriever-dir {tmp_path / 'nowhere'}: no such folder" in said
+    assert "--pairs-by paper takes no candidates" in said
+
     # Users of three items: one for training, which is no pair.
     short = write_dataset([[1, 2, 3], [2, 3, 1]], folder="short")
     assert "interactions.parquet: no such file; run prepare_data first" in error(short)

@@ -126,9 +126,20 @@ def read_candidates(path: Path, dataset: SequenceDataset) -> Candidates:
         present = numpy.arange(CANDIDATES_PER_USER) < expected[:, None]
         padded[name] = numpy.full(present.shape, -numpy.inf if name == "scores" else 0, dtype=values.dtype)
         padded[name][present] = values
+        if name != "scores":
+            _check_once(path, name, table.column("user").to_numpy(), padded[name])
     baselines = {name: padded[column] for name, column in _LIST_COLUMNS.items() if column in padded}
     unmasked = {
         name or origin["model"]: padded[column] for name, column in _UNMASKED_COLUMNS.items() if column in padded
     }
     users = table.column("user").to_numpy()
     return Candidates(users, padded["items"], padded["scores"], **origin, baselines=baselines, unmasked=unmasked)
+
+
+def _check_once(path: Path, name: str, users: Int32s, items: _Lists) -> None:
+    """Raise InputError if a user's list names an item twice: it would be ranked twice."""
+    ordered = numpy.sort(items, axis=1)
+    rows, places = numpy.nonzero((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] > 0))
+    if len(rows):
+        user, item = users[rows[0]], ordered[rows[0], places[0]]
+        raise InputError(f"{path}: {name} of user {user} name item {item} twice; run evaluate again")

@@ -15,7 +15,7 @@ import numpy
 import pyarrow
 
 from ssm4rec.artifacts.codec import read_table, required, write_table
-from ssm4rec.artifacts.dataset import Float32s, Int32s, SequenceDataset, check_made_of
+from ssm4rec.artifacts.dataset import Flags, Float32s, Int32s, SequenceDataset, check_made_of
 from ssm4rec.runtime.errors import InputError
 
 RATINGS: Final = "ratings"
@@ -74,7 +74,8 @@ def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
     """Read pairs.parquet.
 
     Raise InputError if it is missing, damaged or empty, of another data set than ``dataset``, or has a pair that the
-    data set cannot have: of an unknown item, without history, or won by none of the training items that follow it.
+    data set cannot have: of an unknown item, without history, won by none of the training items that follow it, or lost
+    by a training item of the user, unless by its rating it is the other one of these.
     """
     table = read_table(path, _SCHEMA, "the preference pairs of a data set", "mine_preferences")
     check_made_of(path, table.schema.metadata, dataset, "pairs")
@@ -85,16 +86,26 @@ def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
     item = numpy.minimum(winner, loser), numpy.maximum(winner, loser)
     # The next one or, by rating, the one after it.
     last = numpy.maximum(dataset.train_length[user] - 1, 0)
-    next_two = (dataset.items[dataset.offsets[user] + (length + more).clip(0, last)] for more in (0, 1))
-    won = numpy.logical_or(*(winner == following for following in next_two))
+    next_two = [dataset.items[dataset.offsets[user] + (length + more).clip(0, last)] for more in (0, 1)]
+    won, lost = (numpy.logical_or(*(one == following for following in next_two)) for one in (winner, loser))
+    had = _of_training(dataset, user, loser) & ~(lost & (origins == RATINGS))
+    whose = f"item {loser[had.argmax()]}, from the training items of user {user[had.argmax()]}"
     for at_fault, what in (
         ((item[0] < 1) | (item[1] > dataset.item_count), f"an item outside 1..{dataset.item_count}"),
         (winner == loser, "the same item as winner and loser"),
         ((length < 1) | (length >= dataset.train_length[user]), "a history that is empty or not of the training part"),
         (~won, "a winner that is not one of the next two training items"),
         (~numpy.isin(origins, ORIGINS), f"an origin other than {', '.join(ORIGINS)}"),
+        (had, f"a loser, {whose}"),
     ):
         if at_fault.any():
             raise InputError(f"{path}: row {at_fault.argmax()} has {what}; run mine_preferences again")
     ratings_and_scores = (table.column(name).to_numpy() for name in _SCHEMA.names[5:])
     return Pairs(user, winner, loser, length, origins, *ratings_and_scores)
+
+
+def _of_training(dataset: SequenceDataset, users: Int32s, items: Int32s) -> Flags:
+    """Return whether each item is of its user's training items; arrays (n,)."""
+    owners = numpy.repeat(numpy.arange(dataset.user_count, dtype=numpy.int64), numpy.diff(dataset.offsets))
+    width, trained = dataset.item_count + 1, dataset.trained()
+    return numpy.isin(users * numpy.int64(width) + items, owners[trained] * width + dataset.items[trained])

@@ -34,6 +34,11 @@ class Mined:
 
 def run(options: Settings) -> None:
     """Make the pairs and write them and their counts."""
+    if options.retriever_dir and not options.retriever_dir.is_dir():
+        unused = "" if options.pairs_by == "retriever" else ", or leave it out: --pairs-by paper takes no candidates"
+        raise InputError(
+            f"--retriever-dir {options.retriever_dir}: no such folder; give one of train_recommender{unused}"
+        )
     dataset = read_sequences(options.dataset_dir)
     labels = {"dataset": dataset.name, "seed": str(options.seed)}
     name = f"mine preferences {dataset.name} seed {options.seed}"
