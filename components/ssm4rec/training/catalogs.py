@@ -22,7 +22,7 @@ _FIRST_ROWS: Final = {"item_embedding.weight": 1, "item_embedding.ids.weight": 1
 def places_in(model_folder: Path, catalog: Path) -> Int64s:
     """Return which item of a model each item of a catalog is, from 1, and 0 for one that it does not know, (U,).
 
-    Raise InputError if the model's folder is of before 2026-11-30 and does not say what its items are called.
+    Raise InputError if the model's folder is of an earlier version, which did not keep what its items are called.
     """
     if not (model_folder / ITEMS).exists():
         raise InputError(f"{model_folder / ITEMS}: no such file; a version that kept none trained it: train it again")
