@@ -154,6 +154,10 @@ reproduce-ml1m: $(INSTALLED) ## Make the table of MovieLens-1M next to published
 scaling-study: $(INSTALLED) ## Fit laws of the test loss to sizes and amounts of data (MODELS=, WIDTHS=, DEPTHS=, SHARES=, DATASET=, ...)
 	@$(SETTINGS) $(AS_CHILD) $(BIN)/python -m pipelines.run scaling $(call flags,$@)
 
+.PHONY: recommend
+recommend: $(INSTALLED) ## Write every user's best items as Parquet (DATASET_DIR=, MODEL_DIR=, RECOMMENDATIONS_DIR=, K=10, ...)
+	@$(AS_CHILD) $(BIN)/python -m ssm4rec.stages.recommend_all $(call flags,$@)
+
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Show the local runs in MLflow, on http://127.0.0.1:5000 or another PORT=
 	@mkdir -p runs

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from pipelines import run, submit
-from pipelines.studies import StudyParser
 from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.data.data_sets import DATA_SETS
 from ssm4rec.models.table import MODELS
+from ssm4rec.settings.command_line import StageParser
+from ssm4rec.settings.flags import StageSettings
+from ssm4rec.stages.recommend_all.settings import Settings as RecommendAll
 from ssm4rec.studies import STUDIES
 
 TARGETS: Final = {
@@ -29,6 +31,9 @@ TARGETS: Final = {
 }
 """The study that each target runs."""
 
+STAGE_TARGETS: Final[dict[str, type[StageSettings]]] = {"recommend": RecommendAll}
+"""The stage that each target runs by itself."""
+
 _COLUMNS: Final = (24, 20, 52)
 """How wide name, default and meaning are in the help, with a blank between them and two before: at most 100 in all."""
 
@@ -39,7 +44,9 @@ def write_make_names(folder: Path) -> None:
     submission = sorted({name for study in STUDIES for name in _names(submit.build_parser(study))})
     known["submit"] = [name for name in submission if name != "CRON"]
     known["schedule"] = [name for name in submission if name != "CACHE"]  # it takes no results of earlier runs
-    parsers = {target: [run.build_parser(study)] for target, study in TARGETS.items()}
+    known |= {target: _names(settings.parser()) for target, settings in STAGE_TARGETS.items()}
+    parsers: dict[str, list[StageParser]] = {target: [run.build_parser(study)] for target, study in TARGETS.items()}
+    parsers |= {target: [settings.parser()] for target, settings in STAGE_TARGETS.items()}
     parsers |= {target: [submit.build_parser(study) for study in STUDIES] for target in ("submit", "schedule")}
     (folder / "help").mkdir(exist_ok=True)
     for target, names in known.items():
@@ -57,16 +64,16 @@ def write_make_names(folder: Path) -> None:
     (folder / "flags.mk").write_text(text, encoding="utf-8")
 
 
-def _names(parser: StudyParser) -> list[str]:
+def _names(parser: StageParser) -> list[str]:
     flags = {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
-    return _spelled(flags - {"--help"})
+    return _spelled(flags - {"--help", "--executor-input"})
 
 
 def _spelled(flags: Iterable[str]) -> list[str]:
     return sorted(flag.removeprefix("--").replace("-", "_").upper() for flag in flags)
 
 
-def _help(parsers: Iterable[StudyParser], names: list[str]) -> str:
+def _help(parsers: Iterable[StageParser], names: list[str]) -> str:
     """Return the variables of a target, each with its default and what it means, under the headings of its flags."""
     groups: dict[str, dict[str, argparse.Action]] = {}
     for group in (group for parser in parsers for group in parser._action_groups):

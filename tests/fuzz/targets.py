@@ -86,6 +86,10 @@ RECOMMENDERS = (
     Target("measure_latency", "measure_latency",
            (*DATASET, "--models", *SASREC, "--samples", "5", "--users", "4", "--batches", "4,1", "--warm-up", "0",
             "--latency", "OUT/latency", "--summary", "OUT/summary"), (*DATASET_FILES, *MODEL_FILES)),
+    Target("recommend_all", "recommend_all",
+           (*DATASET, "--model-dir", "IN/sasrec", "--users", "IN/users.csv", "--allowed-items", "IN/items.csv",
+            "--checkpoint-dir", "CHECKPOINTS", "--recommendations-dir", "OUT/recommendations"),
+           (*DATASET_FILES, "dataset/items.parquet", *MODEL_FILES, "users.csv", "items.csv")),
     Target("register_champion", "register_champion",
            (*DATASET, "--models", *SASREC, "--champion-dir", "OUT/champion"),
            ("dataset/manifest.json", "dataset/items.parquet", *MODEL_FILES)),
@@ -202,6 +206,7 @@ def _write_recommenders(folder: Path) -> None:
     (folder / "events.csv").write_text("\n".join(["user_id,item_id,timestamp,rating", *rows]) + "\n")
     titles = "".join(f"i{item},The {WORDS[item % 10]} {WORDS[item // 10]} ({1960 + item})\n" for item in range(40))
     (folder / "items.csv").write_text("item_id,title\n" + titles)
+    (folder / "users.csv").write_text("user_id\nu1\nu2\nnobody\n")
     for name, splitting in (("dataset", "leave-one-out"), ("later", "global-time")):
         run("prepare_data", "--dataset", "events", "--source", "IN/events.csv", "--items-source", "IN/items.csv",
             "--rating-column", "rating", "--k-core", "2", "--splitting", splitting,

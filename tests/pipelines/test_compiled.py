@@ -218,7 +218,10 @@ def test_every_stage_is_compared() -> None:
     found = set()
     for name in PIPELINES:
         found |= {stage_of(name) for name, _, _ in executors(read_documents(COMPILED / f"{name}.yaml"))}
-    assert found == {stage.replace("_", "-") for stage in STAGES}
+    by_itself = {
+        "recommend_all"
+    }  # in nobody's study; tests/stages/test_recommend_all.py compiles its README's pipeline
+    assert found == {stage.replace("_", "-") for stage in {*STAGES} - by_itself}
 
 
 def parser_of(stage: str) -> StageParser:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.make_names import TARGETS
+from pipelines.make_names import STAGE_TARGETS, TARGETS
 from pipelines.run import build_parser as build_study
 from pipelines.submit import build_parser
 from ssm4rec.artifacts.names import PROFILES
@@ -52,7 +52,7 @@ def named(words: Iterable[str]) -> set[str]:
 def shown(target: str) -> dict[str, str]:
     """The variables of a target as make shows them, and what stands on the line of each."""
     lines = make("help", f"FOR={target}").stdout.partition(f"  make {target} NAME=")[2].splitlines()
-    return dict(found.groups() for line in lines if (found := re.fullmatch(r"  ([A-Z][A-Z_]+) +(\S.*)", line)))
+    return dict(found.groups() for line in lines if (found := re.fullmatch(r"  ([A-Z][A-Z_]*) +(\S.*)", line)))
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -62,8 +62,20 @@ def test_a_target_knows_the_flags_of_its_program(target: str) -> None:
     assert named(shown(target)) == named(flags)
 
 
+@pytest.mark.parametrize("target", STAGE_TARGETS)
+def test_a_target_of_a_stage_knows_its_flags_and_hands_them_on(target: str, recorded: Path) -> None:
+    settings = STAGE_TARGETS[target]
+    flags = {option for action in settings.parser()._actions for option in action.option_strings}
+    assert named(shown(target)) == named(flags) - {"EXECUTOR_INPUT"}
+    done = make(target, f"VENV={recorded}", "DATASET_DIR=a b", "USERS_PER_SHARD=7", RECORD=str(recorded))
+    assert done.returncode == 0, done.stderr
+    words = (recorded / "arguments").read_bytes().split(b"\0")[:-1]
+    assert words[:2] == [b"-m", settings.module().encode()]
+    assert {*words[2:]} == {b"--dataset-dir=a b", b"--users-per-shard=7"}
+
+
 def test_each_variable_of_each_kind_of_target_has_a_meaning_and_columns_fit() -> None:
-    kinds = "run schedule images deploy report logs mlflow test fuzz gpu-proof manifests bench-ops help"
+    kinds = "run recommend schedule images deploy report logs mlflow test fuzz gpu-proof manifests bench-ops help"
     for target in kinds.split():
         lines = make("help", f"FOR={target}").stdout.splitlines()
         assert max(map(len, lines)) <= 100
@@ -121,6 +133,7 @@ def test_a_schedule_needs_a_time_and_only_a_schedule_has_one(recorded: Path) -> 
         ("reproduce-ml1m EVENT_ORDER=exact", "make reproduce-ml1m: EVENT_ORDER=: unknown"),
         ("reproduce-ml1m PROFILE=best", "make reproduce-ml1m: PROFILE=: unknown; did you mean PROFILES=?"),
         ("mlflow PROT=5001", "make mlflow: PROT=: unknown; did you mean PORT=? (known: PORT PYTHON"),
+        ("recommend MODEL=m", "make recommend: MODEL=: unknown; did you mean MODEL_DIR=?"),
         ("logs RUNS=1", "make logs: RUNS=: unknown; did you mean RUN=?"),
         ("test TEST=tests", "make test: TEST=: unknown; did you mean TESTS=?"),
         ("bench-ops BENCHS=x", "make bench-ops: BENCHS=: unknown; did you mean BENCH=?"),

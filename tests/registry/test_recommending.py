@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ssm4rec.evaluation.full_ranking import SCORE_CELLS
 from ssm4rec.registry.recommending import Catalog, CatalogRecommender
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.model_folder import read_model
@@ -55,7 +56,7 @@ def test_a_large_request_is_answered_in_parts(dataset: Path, tmp_path: Path, mon
     recommender = CatalogRecommender.read(write_random_model(dataset, tmp_path / "model", "sasrec", 0.1), dataset)
     names = [[f"i{(row + step) % 30 + 1}" for step in range(1 + row % 6)] for row in range(20)]
     whole = recommender.recommend(names, 5, masked=True)
-    monkeypatch.setattr("ssm4rec.registry.recommending._SCORE_CELLS", 2 * 30)
+    monkeypatch.setitem(SCORE_CELLS, "cpu", 2 * 30)
     parts = recommender.recommend(names, 5, masked=True)
     assert [answer.item_ids for answer in parts] == [answer.item_ids for answer in whole]
 

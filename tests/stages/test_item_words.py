@@ -16,6 +16,8 @@ from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.registry.recommending import CatalogRecommender
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.stages.evaluate.__main__ import run as run_evaluation
+from ssm4rec.stages.recommend_all.__main__ import run as recommend_all
+from ssm4rec.stages.recommend_all.settings import Settings as RecommendSettings
 from ssm4rec.stages.register_champion.__main__ import run as register
 from ssm4rec.stages.train_recommender.__main__ import run
 from ssm4rec.stages.train_recommender.settings import Settings
@@ -214,6 +216,13 @@ def test_a_registered_model_recommends_items_added_since(coloured: Path, tmp_pat
     assert len(answer.item_ids) == WARM + 4 + 2 - 2
     (by_new_item,) = recommender.recommend([["n1", "n3"]], 3, masked=True)
     assert (by_new_item.unknown, by_new_item.error) == ([], "")
+    lists = []
+    for place, more in ((tmp_path / "champion", []), (model, [f"--added-items={added}"])):
+        outputs = [f"--recommendations-dir={tmp_path / 'lists'}", "--k=38", "--masked=false", *more]
+        recommend_all(RecommendSettings.parser().parse_args([told[0], f"--model-dir={place}", *outputs]))
+        lists.append(pyarrow.parquet.read_table(tmp_path / "lists"))
+    assert {*lists[0]["item_id"].to_pylist()} > {"i1", "n1", "n3"}
+    assert lists[0] == lists[1]
     added.write_text("item_id,title\ni1,known already\n")
     with pytest.raises(InputError, match=r"--added-items .*added.csv: no item with a title that .* lacks"):
         register(parser.parse_args([*told, f"--added-items={added}"]))

@@ -18,6 +18,8 @@ from ssm4rec.runtime.errors import InputError
 REFUSE: Final = "refuse"
 DROP: Final = "drop"
 BAD_ROWS: Final = (REFUSE, DROP)
+DROP_INSTEAD: Final = ", or set --bad-rows drop"
+"""The end of messages of rows that could be dropped; where there is no such flag, it is cut off."""
 
 MALFORMED: Final = "malformed row"
 NEGATIVE_TIME: Final = "time before 1970"
@@ -59,7 +61,7 @@ class BadRows:
     def malformed(self, message: str) -> None:
         """Count a row that has no columns to speak of, or raise InputError with ``message``."""
         if not self.drops_all:
-            raise InputError(f"{message}, or set --bad-rows drop")
+            raise InputError(f"{message}{DROP_INSTEAD}")
         with self._counting:
             self.dropped[MALFORMED] += 1
 
@@ -77,9 +79,7 @@ class BadRows:
             if not (self.drops_all or problem.reason in self._always):
                 index = int(numpy.flatnonzero(problem.rows)[0])
                 row = "" if first_row is None else f", row {first_row + index}"
-                raise InputError(
-                    f"{file}, column {problem.column}{row}: {problem.describe(index)}, or set --bad-rows drop"
-                )
+                raise InputError(f"{file}, column {problem.column}{row}: {problem.describe(index)}{DROP_INSTEAD}")
             self.dropped[problem.reason] += int(bad.sum())
             good &= ~bad
         return None if good.all() else good

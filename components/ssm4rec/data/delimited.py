@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow
 import pyarrow.csv
 
-from ssm4rec.data.bad_rows import BadRows
+from ssm4rec.data.bad_rows import DROP_INSTEAD, BadRows
 from ssm4rec.data.quoting import with_paired_quotes
 from ssm4rec.data.row_kinds import RowKinds
 from ssm4rec.data.streams import BLOCK_BYTES, DELIMITERS, TextForm, excerpt, one_line, open_text, readable
@@ -103,7 +103,7 @@ def read_delimited(
             return
         if row := re.search(r"Row #(\d+): (.*)", text):
             raise InputError(
-                f"{name}, row {int(row[1]) - layout.skip}: {row[2]}; mend or remove the row, or set --bad-rows drop"
+                f"{name}, row {int(row[1]) - layout.skip}: {row[2]}; mend or remove the row{DROP_INSTEAD}"
             ) from None
         if "straddling object" in text:
             text = f"a row is longer than {BLOCK_BYTES >> 20} MiB, or a quote is never closed"

@@ -21,7 +21,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split, target_places
+from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset, Split, target_places
 from ssm4rec.artifacts.ranks import MISSED, FullRanking
 from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.evaluation.target_windows import TargetWindows, target_windows
@@ -42,7 +42,7 @@ _PART_CELLS = {"cpu": 2**19, "cuda": 2**25}
 at 26,000 items: 2^17 took 1.2 times as long, since each call has few rows, and whole batches 1.3 times)."""
 
 
-_NOT_NUMBERS: Final = "the model's scores are NaN or infinite: its training diverged; train it again"
+NOT_NUMBERS: Final = "the model's scores are NaN or infinite: its training diverged; train it again"
 
 
 class ScoresNotNumbersError(InputError):
@@ -92,7 +92,8 @@ def full_ranking(
     for windows, rows, batch in target_batches(laid, TOKENS[device.type], most_rows):
         recent = torch.from_numpy(gather_rows(dataset.items, laid.starts[windows], laid.lengths[windows])).to(device)
         read = torch.from_numpy(laid.read[batch]).to(device)
-        batch_seen = torch.from_numpy(history_cells(dataset, starts[batch], lengths[batch])).to(device)
+        cells = history_cells(dataset.items, starts[batch], lengths[batch], dataset.item_count)
+        batch_seen = torch.from_numpy(cells).to(device)
         rows_of_targets = (torch.from_numpy(rows).to(device),) if one_pass and many else ()
         batch_scores = scorer(recent, read, batch_seen, *rows_of_targets)
         ends = numpy.concatenate([[0], lengths[batch].cumsum()])  # of the rows' cells
@@ -102,7 +103,7 @@ def full_ranking(
             target = torch.from_numpy(targets[part]).to(device)
             seen = batch_seen[ends[start] : ends[start + len(part)]] - start * dataset.item_count
             if not math.isfinite(scores.sum().item()):
-                raise ScoresNotNumbersError(_NOT_NUMBERS)
+                raise ScoresNotNumbersError(NOT_NUMBERS)
             everywhere, among_unseen = ranks(scores, target, seen, space)
             unmasked[part], masked[part] = everywhere.cpu().numpy(), among_unseen.cpu().numpy()
             if count and (wanted := part[first[part]]).size:
@@ -129,15 +130,15 @@ def target_batches(laid: TargetWindows, cells: int, most_targets: int) -> Iterat
             yield windows, *target_places(firsts[windows], numbers[windows])
 
 
-def history_cells(dataset: SequenceDataset, starts: Int64s, lengths: Int64s) -> Int64s:
+def history_cells(items: Int32s, starts: Int64s, lengths: Int64s, item_count: int) -> Int64s:
     """Return where scores (B, V), read row after row, hold the items of the rows' histories, shape (S,).
 
-    A row's history begins in ``dataset.items`` at one of ``starts``, (B,). S is the sum of the histories' ``lengths``,
-    (B,), since an item had twice is named twice.
+    A row's history begins in ``items`` at one of ``starts``, (B,); V is ``item_count``. S is the sum of the histories'
+    ``lengths``, (B,), since an item had twice is named twice.
     """
     stops = (starts + lengths).tolist()
-    histories = [dataset.items[start:stop] for start, stop in zip(starts.tolist(), stops, strict=True)]
-    first_cells = numpy.arange(len(lengths)) * dataset.item_count - 1  # of item 0, which is padding
+    histories = [items[start:stop] for start, stop in zip(starts.tolist(), stops, strict=True)]
+    first_cells = numpy.arange(len(lengths)) * item_count - 1  # of item 0, which is padding
     cells = numpy.concatenate(histories, dtype=numpy.int64)
     cells += numpy.repeat(first_cells, lengths)
     return cells
@@ -199,7 +200,7 @@ def best_items(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     owners, columns = numpy.divmod(numpy.flatnonzero(values >= floors), item_count)
     reaching = numpy.bincount(owners, minlength=rows)  # (B,), each at least K
     if rows and reaching.min() < count:
-        raise ScoresNotNumbersError(_NOT_NUMBERS)
+        raise ScoresNotNumbersError(NOT_NUMBERS)
     present = numpy.arange(reaching.max()) < reaching[:, None]
     high = numpy.full(present.shape, -numpy.inf, dtype=values.dtype)
     high[present] = values[owners, columns]

@@ -40,7 +40,8 @@ def target_losses(model: Recommender, dataset: SequenceDataset, split: Split, de
     for windows, rows, batch in target_batches(laid, TOKENS[device.type], most_rows):
         items = torch.from_numpy(gather_rows(dataset.items, laid.starts[windows], laid.lengths[windows])).to(device)
         read = torch.from_numpy(laid.read[batch]).to(device)
-        seen = torch.from_numpy(history_cells(dataset, starts[batch], laid.places[batch])).to(device)
+        cells_had = history_cells(dataset.items, starts[batch], laid.places[batch], dataset.item_count)
+        seen = torch.from_numpy(cells_had).to(device)
         rows_of_targets = torch.from_numpy(rows).to(device) if model.causal else None
         scores = model.score_next(items, read, seen, rows_of_targets)
         if (term := model.repeat_term) is not None and (unused := term() - term.ranking()) > 0:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CODE: Final = Path(__file__).with_name("recommendation_model.py")
 _PINNED: Final = ("torch", "safetensors", "numpy", "pandas", "pyarrow")
 _EXAMPLE_ITEMS: Final = 3
+_RECOMMENDER: Final = "recommender"
+"""The artifact, and the folder in ``artifacts/``, that is a model folder with the catalog."""
 
 
 def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, metadata: dict[str, str]) -> None:
@@ -44,7 +46,7 @@ def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, m
 
     params = defaults(CatalogRecommender(stored.model, catalog))
     with tempfile.TemporaryDirectory() as temporary, whole_folder(target, "register_champion") as partial:
-        recommender = Path(temporary) / "recommender"
+        recommender = Path(temporary) / _RECOMMENDER
         recommender.mkdir()
         files = [model_folder / MODEL_CONFIG, model_folder / MODEL_WEIGHTS, dataset_folder / ITEMS]
         if (tokenizer := model_folder / MODEL_TOKENIZER).exists():
@@ -56,7 +58,7 @@ def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, m
         mlflow.pyfunc.save_model(
             partial,
             python_model=CODE,
-            artifacts={"recommender": str(recommender)},
+            artifacts={_RECOMMENDER: str(recommender)},
             signature=_signature(params),
             input_example=(pandas.DataFrame({HISTORY: [names[:_EXAMPLE_ITEMS]]}), params),
             # All of them: MLflow would otherwise find them by loading the model in another process.
@@ -69,6 +71,11 @@ def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, m
             metadata=metadata,
         )
         _drop_local_paths(partial)
+
+
+def recommender_folder(folder: Path) -> Path:
+    """Return the model folder in a folder that :func:`write_mlflow_model` wrote; any other folder as it is."""
+    return folder / "artifacts" / _RECOMMENDER if (folder / "MLmodel").exists() else folder
 
 
 def _drop_local_paths(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """From histories of item ids or titles to recommendations, with one trained recommender, on the CPU.
 
-Shapes: B rows of a batch, L its longest history, V items, K recommendations.
+Shapes: B rows of a request that have a known item, K recommendations.
 """
 
 from collections.abc import Sequence
@@ -8,18 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy
-import torch
 
 from ssm4rec.artifacts.items import read_items
-from ssm4rec.data.batches import gather_rows, length_buckets
-from ssm4rec.evaluation.full_ranking import best_items
+from ssm4rec.evaluation.best_lists import Histories, best_lists
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.training.model_folder import read_model_for
-
-_TOKENS = 2**12
-"""Cells of a batch of histories, as in evaluation/full_ranking.py."""
-_SCORE_CELLS = 6 * 2**20
-"""Scores of a batch: a request of any size takes the memory of one batch."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,6 @@ class CatalogRecommender:
         """
         return cls(read_model_for(items_folder, model_folder).model, Catalog(*read_items(items_folder)))
 
-    @torch.no_grad()
     def recommend(self, histories: Sequence[Sequence[str | None]], count: int, masked: bool) -> list[Recommendations]:
         """Return the best items for each history.
 
@@ -112,23 +104,14 @@ class CatalogRecommender:
             return answers
         flat = numpy.concatenate([known[row] for row in rows])
         lengths = numpy.array([len(known[row]) for row in rows])
-        read = numpy.minimum(lengths, self.model.max_length)
-        starts = lengths.cumsum() - read
-        item_count = len(self.catalog.item_ids)
-        for batch in length_buckets(read, cells=_TOKENS, rows=max(1, _SCORE_CELLS // item_count)):
-            recent = gather_rows(flat, starts[batch], read[batch])  # (B, L)
-            cells = [known[row] + (position * item_count - 1) for position, row in enumerate(rows[batch])]
-            seen = torch.from_numpy(numpy.concatenate(cells, dtype=numpy.int64))
-            scores = self.model.score_next(torch.from_numpy(recent), torch.from_numpy(read[batch]), seen)  # (B, V)
-            if masked:
-                scores.view(-1)[seen] = -torch.inf
-            values, items = best_items(scores, min(count, item_count))  # (B, K) each
-            for row, best, best_values in zip(rows[batch], items.tolist(), values.tolist(), strict=True):
-                answers[row] = self._answer(row, best, best_values, unknown[row])
+        read = Histories(flat, lengths.cumsum() - lengths, lengths)
+        items, scores = best_lists(self.model, read, count, masked=masked)  # (B, K) each
+        for row, best, best_scores in zip(rows.tolist(), items.tolist(), scores.tolist(), strict=True):
+            answers[row] = self._answer(row, best, best_scores, unknown[row])
         return answers
 
     def _answer(self, row: int, items: list[int], scores: list[float], unknown: list[str]) -> Recommendations:
-        left = [(item - 1, score) for item, score in zip(items, scores, strict=True) if score > -torch.inf]
+        left = [(item - 1, score) for item, score in zip(items, scores, strict=True) if item]
         if not left:
             why = f"all {len(self.catalog.item_ids)} items are in this history, and masked leaves those out"
             return Recommendations(unknown=unknown, error=f"row {row}: nothing to recommend, {why}")

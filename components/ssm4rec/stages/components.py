@@ -10,6 +10,7 @@ from ssm4rec.stages.measure_latency.component import measure_latency as measure_
 from ssm4rec.stages.mine_preferences.component import mine_preferences as mine_preferences
 from ssm4rec.stages.prepare_data.component import prepare_data as prepare_data
 from ssm4rec.stages.rank_candidates.component import rank_candidates as rank_candidates
+from ssm4rec.stages.recommend_all.component import recommend_all as recommend_all
 from ssm4rec.stages.register_champion.component import register_champion as register_champion
 from ssm4rec.stages.report.component import report as report
 from ssm4rec.stages.train_generator.component import train_generator as train_generator

@@ -1,0 +1,176 @@
+"""Write every user's recommendations: ``python -m ssm4rec.stages.recommend_all --help``."""
+
+import logging
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import pyarrow
+import pyarrow.compute
+
+from ssm4rec.artifacts.dataset import Int64s, check_trained_on, read_sequences
+from ssm4rec.artifacts.items import read_items, read_source_ids
+from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
+from ssm4rec.artifacts.names import ITEMS, MASKED, MODEL_WEIGHTS, UNMASKED
+from ssm4rec.artifacts.recommendations import RecommendationsOrigin
+from ssm4rec.data.added_items import add_items
+from ssm4rec.data.id_list import read_id_list
+from ssm4rec.registry.all_users import Wanted, digest_of_ids, publish, write_shards
+from ssm4rec.registry.mlflow_model import recommender_folder
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import held_by_this_process
+from ssm4rec.settings.command_line import boolean, run_stage
+from ssm4rec.settings.executor_input import write_executor_output
+from ssm4rec.stages.recommend_all.settings import Settings
+from ssm4rec.tracking import RECIPE, tracked_task
+from ssm4rec.training.device import choose_device
+from ssm4rec.training.model_folder import StoredModel, read_config, read_model_for
+from ssm4rec.training.start import digest_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be written, by which model, and what decides every byte of it."""
+
+    wanted: Wanted
+    stored: StoredModel
+    origin: RecommendationsOrigin
+
+
+def run(options: Settings) -> None:
+    """Write the shards and, when all are there, the folder of them."""
+    options.check()
+    work = _work(options)
+    config, origin, wanted = work.stored.config, work.origin, work.wanted
+    manifest = read_manifest(options.dataset_dir)
+    name = f"recommend-{origin.model}-seed{origin.seed}-{origin.fingerprint[:8]}"
+    shards = Path(options.checkpoint_dir or f"{options.recommendations_dir}.checkpoints") / name
+    labels = {name: str(config[name]) for name in ("model", "seed", "profile")} | data_labels(manifest)
+    named = run_name(config["model"], manifest, config["seed"], "recommend", config.get("label", ""))
+    with tracked_task(named, {"stage": "recommend_all", **labels}) as tracker:
+        protocol = f"best {origin.k} per user, history {MASKED if origin.masked else UNMASKED}"
+        tracker.settings({**labels, "protocol": protocol, RECIPE: config["recipe"]})
+        tracker.dataset(manifest, "all events")
+        started = time.monotonic()
+        refusal = "another process writes these shards; wait for it, or choose another --checkpoint-dir"
+        with held_by_this_process(shards, refusal):
+            write_shards(shards, origin, wanted, work.stored.model.to(choose_device(options.device)))
+            written = publish(shards, options.recommendations_dir, origin, wanted)
+            shutil.rmtree(shards)
+            if not options.checkpoint_dir:
+                with suppress(OSError):  # shards of other data are in it
+                    shards.parent.rmdir()
+        counted: dict[str, float | str] = {
+            "users": written.users,
+            "users_by_popularity": written.users_by_popularity,
+            "users_with_fewer": written.users_with_fewer,
+            "recommendations": written.recommendations,
+        }
+        tracker.metrics({**{name: float(value) for name, value in counted.items()},
+                         "seconds": time.monotonic() - started})  # fmt: skip
+    write_executor_output(options.executor_input, {"shown": counted})
+    logger.info(
+        "%s seed %d, history %s: %s recommendations for %s users, %s of whom got the most popular items and %s fewer "
+        "than %d; written to %s",
+        origin.model, origin.seed, MASKED if origin.masked else UNMASKED, f"{written.recommendations:,}",
+        f"{written.users:,}", f"{written.users_by_popularity:,}", f"{written.users_with_fewer:,}", origin.k,
+        options.recommendations_dir,
+    )  # fmt: skip
+
+
+def _work(options: Settings) -> _Work:
+    """Read and check everything; raise InputError if it does not fit together."""
+    dataset, ids = read_sequences(options.dataset_dir), read_source_ids(options.dataset_dir)
+    folder = recommender_folder(options.model_dir)
+    if not options.other_data:
+        way_out = "recommend from the data trained on, or say --other-data true"
+        check_trained_on(options.model_dir, read_config(folder), dataset, way_out)
+    with tempfile.TemporaryDirectory() as temporary:
+        catalog = _catalog(options, folder, Path(temporary))
+        stored = read_model_for(catalog, folder)
+        items = pyarrow.array(read_items(catalog)[0], pyarrow.large_string())
+    if options.k > len(items):
+        raise InputError(f"--k {options.k}: the catalog has {len(items)} items; give at most that")
+    allowed = _allowed(options.allowed_items, items)
+    users, rows = _users(options.users, ids.users)
+    masked = stored.model.repeat_term is None if options.masked == "auto" else boolean(options.masked)
+    origin = RecommendationsOrigin(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        model=stored.config["model"],
+        seed=stored.config["seed"],
+        weights=digest_of(folder / MODEL_WEIGHTS),
+        users=digest_of_ids(users),
+        items=digest_of_ids(items),
+        allowed="" if allowed is None else digest_of_ids(items.take(pyarrow.array(allowed - 1))),
+        k=options.k,
+        masked=masked,
+        users_per_shard=options.users_per_shard,
+    )
+    return _Work(Wanted(dataset, users, rows, items, allowed, options.k, masked), stored, origin)
+
+
+def _catalog(options: Settings, model: Path, temporary: Path) -> Path:
+    """Return the folder of the items that are ranked, which begin with those of the data.
+
+    They are those of the data and of the flag; without it those of the model, as a champion may have some added.
+    """
+    if options.added_items:
+        if "words" not in read_config(model):
+            raise InputError(
+                f"--added-items {options.added_items}: {options.model_dir} knows items by their ids alone; leave the "
+                "flag out, or train the model with --overrides model.item_vectors=id+text"
+            )
+        added = add_items(options.dataset_dir, temporary, options.added_items)
+        logger.info("%s items added to those of %s", f"{added:,}", options.dataset_dir)
+        return temporary
+    if (model / ITEMS).exists():
+        (ids, titles), (known_ids, known_titles) = read_items(options.dataset_dir), read_items(model)
+        if (ids, titles) == (known_ids[: len(ids)], known_titles[: len(ids)]):
+            return model
+    return options.dataset_dir
+
+
+def _allowed(address: str, items: pyarrow.Array) -> Int64s | None:
+    """Return the items of a file that may be recommended, ascending, None without one."""
+    if not address:
+        return None
+    places = _places(read_id_list(address, "item_id", "--allowed-items"), items)
+    known: Int64s = numpy.sort(places[places >= 0]) + 1
+    if not len(known):
+        raise InputError(f"--allowed-items {address}: none of its {len(places)} ids is an item of the catalog")
+    logger.info("%s of the catalog's %s items may be recommended", f"{len(known):,}", f"{len(items):,}")
+    if unknown := len(places) - len(known):
+        logger.warning("--allowed-items %s: %s ids are not in the catalog and are left out", address, f"{unknown:,}")
+    return known
+
+
+def _users(address: str, known: pyarrow.Array) -> tuple[pyarrow.Array, Int64s]:
+    """Return the users of a file, or all of the data, and the place of each among those of the data, -1: none."""
+    if not address:
+        return known, numpy.arange(len(known))
+    users = read_id_list(address, "user_id", "--users")
+    rows = _places(users, known)
+    if unknown := int((rows < 0).sum()):
+        logger.warning(
+            "--users %s: %s of %s are not in the data and get the most popular items",
+            address, f"{unknown:,}", f"{len(users):,}",
+        )  # fmt: skip
+    return users, rows
+
+
+def _places(ids: pyarrow.Array, among: pyarrow.Array) -> Int64s:
+    """Return the place of each id among others, -1 where it is none of them."""
+    found = pyarrow.compute.index_in(ids, value_set=among)
+    places: Int64s = found.fill_null(-1).to_numpy().astype(numpy.int64)
+    return places
+
+
+if __name__ == "__main__":
+    run_stage(Settings.parser(), run)
