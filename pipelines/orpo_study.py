@@ -1,4 +1,7 @@
-"""The alignment study: what ORPO changes in rankers of several sizes (the paper's open question), on the same users."""
+"""The alignment study: what ORPO changes in rankers of several sizes (the paper's open question), on the same users.
+
+Each ranker is aligned twice: by ORPO, and to the same pairs' winners alone, which tells what its preference term does.
+"""
 
 from kfp import dsl
 
@@ -31,7 +34,7 @@ def arrange(parameters: Parameters) -> None:
     retrieved = retrieve(data, parameters.retriever, 0, parameters)
     mined = task(mine_preferences, parameters, dataset=data, retriever=retrieved["model"], seed=0)
     with dsl.ParallelFor(items=parameters.rankers, parallelism=AT_ONCE) as ranker:
-        ranked = rank_and_align(data, retrieved, mined.outputs["pairs"], ranker, parameters)
+        ranked = rank_and_align(data, retrieved, mined.outputs["pairs"], ranker, parameters, control=True)
 
     report_on(
         "orpo",

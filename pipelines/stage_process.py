@@ -50,12 +50,14 @@ class StageProcess:
         """What tells tasks of one stage apart that are about the same model and seed.
 
         The label of their training, which its study gave it; of an evaluation whether it is of the validation split; of
-        what a ranker writes whether it is aligned; last, how the data are split, where that is not leave-one-out.
+        what a ranker writes whether it is aligned, or trained on the winners alone; last, how the data are split, where
+        that is not leave-one-out.
         """
         config, ranker = self._description("--model-dir", MODEL_CONFIG), self._ranker
         label = self.flag("--label") or config.get("label", "") or ranker.get("label", "")
         aligned = self.flag("--aligned-dir") or ranker.get("stage") == "align_llm"
-        part = "aligned" if aligned else "finetuned" if ranker else ""
+        control = self.flag("--winners-alone").lower() == "true" or ranker.get("winners_alone")
+        part = "winners" if control else "aligned" if aligned else "finetuned" if ranker else ""
         if self.flag("--split") == "validation":
             part = "validation"
         splitting = "" if self._splitting == LEAVE_ONE_OUT else self._splitting

@@ -57,8 +57,13 @@ def finetune(data: Any, retrieved: Retrieved, tuning: Any, parameters: Parameter
     return task(finetune_llm, parameters, dataset=data, **read, **told)
 
 
-def rank_and_align(data: Any, retrieved: Retrieved, pairs: Any, ranker: Any, parameters: Parameters) -> dict[str, Any]:
+def rank_and_align(
+    data: Any, retrieved: Retrieved, pairs: Any, ranker: Any, parameters: Parameters, *, control: bool = False
+) -> dict[str, Any]:
     """Fine-tune a language model ({"language_model", "seed"} of the loop), rank with it and without, align, rank again.
+
+    ``control``: also train the fine-tuned one on the pairs' winners alone, and rank: what of the alignment's effect
+    is one of more training.
 
     Return the inputs of the report stage that collect what became of it over the rankers' loop.
     """
@@ -68,16 +73,23 @@ def rank_and_align(data: Any, retrieved: Retrieved, pairs: Any, ranker: Any, par
     finetuned = _rank(data, retrieved, parameters, adapter=adapter, base=True).set_display_name("rank, fine-tuned")
     told = {"pairs": pairs, "adapter": adapter, "seed": ranker.seed, "overrides": overrides}
     aligned = task(align_llm, parameters, dataset=data, **told)
-    adapter = aligned.outputs["aligned"]
-    ranked = _rank(data, retrieved, parameters, adapter=adapter, base=False).set_display_name("rank, aligned")
-    return {
-        "finetuned_rankings": dsl.Collected(finetuned.outputs["rankings"]),
-        "finetuned_summaries": dsl.Collected(finetuned.outputs["ranking"]),
-        "tunings": dsl.Collected(tuned.outputs["curve"]),
-        "aligned_rankings": dsl.Collected(ranked.outputs["rankings"]),
-        "aligned_summaries": dsl.Collected(ranked.outputs["ranking"]),
-        "alignments": dsl.Collected(aligned.outputs["curve"]),
+    ranked = _rank(data, retrieved, parameters, adapter=aligned.outputs["aligned"], base=False)
+    ranked.set_display_name("rank, aligned")
+    found = {
+        "finetuned_rankings": finetuned.outputs["rankings"],
+        "finetuned_summaries": finetuned.outputs["ranking"],
+        "tunings": tuned.outputs["curve"],
+        "aligned_rankings": ranked.outputs["rankings"],
+        "aligned_summaries": ranked.outputs["ranking"],
+        "alignments": aligned.outputs["curve"],
     }
+    if control:
+        again = task(align_llm, parameters, dataset=data, winners_alone=True, **told)
+        again.set_display_name("train on the winners again")
+        ranked = _rank(data, retrieved, parameters, adapter=again.outputs["aligned"], base=False)
+        ranked.set_display_name("rank, winners again")
+        found |= {"control_rankings": ranked.outputs["rankings"], "control_summaries": ranked.outputs["ranking"]}
+    return {name: dsl.Collected(output) for name, output in found.items()}
 
 
 def _rank(data: Any, retrieved: Retrieved, parameters: Parameters, **own: Any) -> PipelineTask:

@@ -20,11 +20,11 @@ from tests.llm.test_item_model import ITEMS, SETTINGS, item_model
 BETA = 0.5
 
 
-def aligned(train, held_out, folder, rate, batch=1):
+def aligned(train, held_out, folder, rate, batch=1, winners_alone=False, model=None):
     steps = StepSettings(batch=batch, learning_rate=rate, warmup=0, optimizer="adamw_torch")
     settings = AlignmentSettings(beta=BETA, evaluations=1, steps=steps)
-    task = AlignmentTask(PreferenceSet(train, held_out), settings, 1)
-    return align(ItemRanker(item_model(), SETTINGS), task, folder, lambda point: None)
+    task = AlignmentTask(PreferenceSet(train, held_out), settings, 1, winners_alone)
+    return align(ItemRanker(model or item_model(), SETTINGS), task, folder, lambda point: None)
 
 
 def by_hand(example):
@@ -88,3 +88,34 @@ def test_it_learns_to_prefer(tmp_path):
     assert last["nll"] < first["nll"]
     assert last["accuracy"] > first["accuracy"]
     assert alignment.tokens == sum(len(example.prompt) for example in made[:32])
+
+
+def test_on_the_winners_alone_the_losers_change_no_weight(tmp_path):
+    """A step is AdamW's on -log P(y_w|x), written here by hand; what is measured of the losers stays measured."""
+    example, held_out = PreferenceExample([0, 3, 4], [6], [20], [0, 3, 4]), [PreferenceExample([0, 9], [2], [30])]
+    control, by_hand_model = item_model(), item_model()
+    alignment = aligned([example], held_out, tmp_path / "control", rate=1e-2, winners_alone=True, model=control)
+    for point in alignment.points:
+        assert point.values["loss"] == point.values["nll"]
+    first = alignment.points[0].values
+    nll, ratio = by_hand(held_out[0])
+    assert (first["nll"], first["log_odds_ratio"]) == (pytest.approx(nll, rel=1e-4), pytest.approx(ratio, rel=1e-4))
+    assert first["accuracy"] == float(ratio > 0)
+
+    logits = by_hand_model(input_ids=torch.tensor([example.prompt])).logits[0, -1]
+    logits[example.impossible] = -torch.inf
+    (-torch.log_softmax(logits, dim=0)[6]).backward()
+    trained = [weight for weight in by_hand_model.parameters() if weight.grad is not None]
+    torch.nn.utils.clip_grad_norm_(trained, 1.0)
+    torch.optim.AdamW(trained, lr=1e-2, weight_decay=0.0).step()
+    expected = by_hand_model.state_dict()
+    for name, weight in control.state_dict().items():
+        torch.testing.assert_close(weight, expected[name], rtol=1e-4, atol=1e-5)
+
+    with_losers, other = item_model(), item_model()
+    aligned([example], held_out, tmp_path / "orpo", rate=1e-2, model=with_losers)
+    other_loser = PreferenceExample(example.prompt, example.chosen, [25], example.impossible)
+    aligned([other_loser], held_out, tmp_path / "other", rate=1e-2, winners_alone=True, model=other)
+    moved = {name for name, weight in control.state_dict().items() if not torch.equal(weight, other.state_dict()[name])}
+    assert not moved
+    assert any(not torch.equal(weight, with_losers.state_dict()[name]) for name, weight in control.state_dict().items())

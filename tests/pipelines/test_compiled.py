@@ -42,9 +42,10 @@ Documents = tuple[dict[str, Any], dict[str, Any]]
 BY_HAND = {
     "report": {
         "--dataset-dir", "--evaluations", "--ranks", "--curves", "--sweep", "--adapters",
-        "--finetuned-rankings", "--finetuned-summaries", "--aligned-rankings",
-        "--aligned-summaries", "--tunings", "--alignments", "--generations", "--comparison", "--latency",
-        "--latency-samples", "--global-time-dataset", "--global-time-evaluations", "--global-time-comparison",
+        "--finetuned-rankings", "--finetuned-summaries", "--aligned-rankings", "--aligned-summaries",
+        "--control-rankings", "--control-summaries", "--tunings", "--alignments", "--generations", "--comparison",
+        "--latency", "--latency-samples", "--global-time-dataset", "--global-time-evaluations",
+        "--global-time-comparison",
     },
     "choose-settings": {"--curves"},
     "compare-models": {"--ranks", "--candidates"},

@@ -125,8 +125,10 @@ def test_a_tracked_run_is_called_from_its_start_as_its_stage_will_call_it(tmp_pa
 
 
 def test_a_ranker_is_finetuned_or_aligned(tmp_path: Path) -> None:
-    for stage, part in (("finetune_llm", "finetuned"), ("align_llm", "aligned")):
-        ranker = {"stage": stage, "label": "usgm-0.1", "source": "hub/llama", "seed": 3}
+    for stage, control, part in (
+        ("finetune_llm", False, "finetuned"), ("align_llm", False, "aligned"), ("align_llm", True, "winners"),
+    ):  # fmt: skip
+        ranker = {"stage": stage, "winners_alone": control, "label": "usgm-0.1", "source": "hub/llama", "seed": 3}
         write_json(tmp_path / "ranker.json", ranker)
         rank = ["python", "-m", "ssm4rec.stages.rank_candidates", "--adapter-dir", str(tmp_path)]
         assert StageProcess(rank, tmp_path, 1).variant == [part, "usgm-0.1"]

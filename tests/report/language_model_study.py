@@ -16,11 +16,11 @@ CANDIDATES = 20
 
 def ranks_of(model: str, order: str, users: int) -> numpy.ndarray[Any, numpy.dtype[numpy.int32]]:
     """Ranks 1..20 that differ by model and order; the fine-tuned model's are better, ORPO changes a few of them."""
-    draws = numpy.random.default_rng(sum(map(ord, order + (model if model != "aligned" else "finetuned"))))
-    best = {"base": 20, "finetuned": 8, "aligned": 8, "retriever": 10, "most-popular": 12}.get(model, 6)
+    changed = {"aligned": (2, 3, 9), "winners": (2, 3, 9, 4)}.get(model, ())
+    draws = numpy.random.default_rng(sum(map(ord, order + ("finetuned" if changed else model))))
+    best = {"base": 20, "finetuned": 8, "aligned": 8, "winners": 8, "retriever": 10, "most-popular": 12}.get(model, 6)
     ranks = draws.integers(1, best + 1, users).astype(numpy.int32)
-    if model == "aligned":
-        ranks[:3] = (2, 3, 9)
+    ranks[: len(changed)] = changed
     return ranks
 
 
@@ -32,7 +32,7 @@ def write_ranker(
     users: int = 40,
     **facts: Any,
 ) -> tuple[Path, Path]:
-    """Write rankings.parquet and ranking.json of a fine-tuned (with base) or an aligned ranker."""
+    """Write rankings.parquet and ranking.json of a fine-tuned (with base), an aligned ranker, or of its control."""
     folder.mkdir(parents=True, exist_ok=True)
     nobody = numpy.full(users, -1, numpy.int32)
     rankings = [
@@ -40,7 +40,7 @@ def write_ranker(
     ]
     rankings += [
         Ranking(model, order, ranks_of(model, order, users), numpy.arange(users, dtype=numpy.int32) % 3)
-        for model in (("finetuned", "base") if state == "finetuned" else ("aligned",))
+        for model in (("finetuned", "base") if state == "finetuned" else (state,))
         for order in ("retriever", "shuffled")
     ]
     if "retriever_weight" in facts:
@@ -51,7 +51,7 @@ def write_ranker(
     sizes = numpy.full(users, CANDIDATES, numpy.int32)
     rows = ranking_rows(rankings, sizes, found=50, users=200)
     training = {"prompts": 48, "best_prompts": 24, "validation_ndcg_10": 0.5, "tokens_per_second": 812.25}
-    if state == "aligned":
+    if state != "finetuned":
         training = {"pairs": 9.0, "held_out": 3.0, "steps": 3, "accuracy_before": 0.25, "accuracy": 0.75}
     fields: dict[str, Any] = {
         "dataset": dataset,
@@ -79,6 +79,7 @@ def write_ranker(
         "device": "cpu",
         "recipe": {},
         "training": training,
+        "winners_alone": state == "winners",
     }
     paths = folder / "rankings.parquet", folder / "ranking.json"
     names = {DATASET_KEY: dataset, FINGERPRINT_KEY: fingerprint}

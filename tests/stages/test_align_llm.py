@@ -104,6 +104,23 @@ def test_what_is_written(dataset, pairs, adapter, tmp_path):
     assert all(isinstance(value, float) for value in shown.values())
 
 
+def test_a_control_is_kept_apart_from_the_alignment(dataset, pairs, adapter, tmp_path):
+    """Next to each other in one folder of checkpoints, and told apart in what is written."""
+    written = {}
+    for control in ("false", "true"):
+        out = tmp_path / control
+        shared = ("--checkpoint-dir", str(tmp_path / "checkpoints"), "--winners-alone", control)
+        run(Settings.parser().parse_args(flags(dataset, pairs, adapter, out, *shared)))
+        facts = RankerFacts.read(out / "aligned", read_sequences(dataset))
+        curve = read_curve(out / "curve", "align_llm")
+        assert facts.winners_alone == (control == "true")
+        assert (curve.values("loss", HELD_OUT) == curve.values("nll", HELD_OUT)) == facts.winners_alone
+        written[control] = (facts.recipe, facts.training["pairs"], facts.training["held_out"])
+        written[control, "weights"] = (out / "aligned" / "adapter_model.safetensors").read_bytes()
+    assert written["true"] == written["false"], "trained alike but for the term"
+    assert written["true", "weights"] != written["false", "weights"]
+
+
 def test_the_same_command_again_writes_the_same(dataset, pairs, adapter, tmp_path):
     """From the finished checkpoint, without a step."""
     out = tmp_path / "out"

@@ -158,15 +158,16 @@ def test_a_ranker_of_items_is_trained_aligned_and_ranked_with(circle, language_m
 
     pairs, _ = lightfm_pairs(dataset, (dataset.items[dataset.offsets[:-1]] + 20) % 40 + 1, scored)
     write_pairs(tmp_path / "pairs.parquet", dataset, pairs)
-    process(aligning, "--dataset-dir", circle / "dataset", "--pairs", tmp_path / "pairs.parquet", "--adapter-dir",
-            ranker, "--profile", "smoke", "--overrides", OF_ALIGNMENT, "--cache-dir", nothing,
-            "--aligned-dir", tmp_path / "aligned", "--curve", tmp_path / "orpo.parquet")  # fmt: skip
-    orpo = read_curve(tmp_path / "orpo.parquet", "align_llm")
-    aligned = tmp_path / "aligned"
+    for name, control in (("aligned", "false"), ("winners", "true")):
+        process(aligning, "--dataset-dir", circle / "dataset", "--pairs", tmp_path / "pairs.parquet", "--adapter-dir",
+                ranker, "--profile", "smoke", "--overrides", OF_ALIGNMENT, "--cache-dir", nothing, "--winners-alone",
+                control, "--aligned-dir", tmp_path / name, "--curve", tmp_path / f"{name}.parquet")  # fmt: skip
+    orpo = read_curve(tmp_path / "aligned.parquet", "align_llm")
+    aligned, winners = tmp_path / "aligned", tmp_path / "winners"
     assert RankerFacts.read(aligned, dataset).training["accuracy"] == orpo.values("accuracy", HELD_OUT)[-1]
     assert (aligned / "model.safetensors").read_bytes() != (ranker / "model.safetensors").read_bytes()
 
-    for name, folder in (("finetuned", ranker), ("aligned", aligned)):
+    for name, folder in (("finetuned", ranker), ("aligned", aligned), ("winners", winners)):
         process(ranking, *rank_flags(circle, folder, tmp_path / f"by-{name}", "--base", "true", "--cache-dir", nothing))
         found = read_rankings(tmp_path / f"by-{name}" / "rankings", dataset.fingerprint)
         assert {one for one, _ in found} == {"retriever", "most-popular", name, f"{name}+retriever"}

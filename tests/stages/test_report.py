@@ -119,11 +119,14 @@ def write_language_models(folder):
     """Return the files of a ranker, before and after ORPO, and of a generator, by the names of the inputs."""
     finetuned = write_ranker(folder / "finetuned", "finetuned", "ml-100k", FINGERPRINT)
     aligned = write_ranker(folder / "aligned", "aligned", "ml-100k", FINGERPRINT)
+    control = write_ranker(folder / "control", "winners", "ml-100k", FINGERPRINT)
     return {
         "finetuned_rankings": [finetuned[0]],
         "finetuned_summaries": [finetuned[1]],
         "aligned_rankings": [aligned[0]],
         "aligned_summaries": [aligned[1]],
+        "control_rankings": [control[0]],
+        "control_summaries": [control[1]],
         "tunings": [write_tuning(folder / "curve.parquet")],
         "alignments": [write_alignment(folder / "alignment.curve.parquet", dataset="ml-100k")],
         "generations": [

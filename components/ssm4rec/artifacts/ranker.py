@@ -58,6 +58,7 @@ class RankerFacts:
         training: figures of how it went.
         retriever_weight: of the retriever's standardized scores next to its own, best on the validation users.
         titles: digest of those it was trained with (``artifacts/titles.py``), "" in folders of the last release.
+        winners_alone: aligned without ORPO's preference term, as a control.
     """
 
     source: str
@@ -74,6 +75,7 @@ class RankerFacts:
     ranker: RankerKind = "letters"
     retriever_weight: Amount | None = None
     titles: str = ""
+    winners_alone: bool = False
 
     @classmethod
     def read(cls, folder: Path, dataset: SequenceDataset | None = None) -> "RankerFacts":

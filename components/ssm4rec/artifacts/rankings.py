@@ -2,12 +2,12 @@
 
 - ``rankings.parquet``, a row for each user, ranker and order of the candidates: ``user`` and ``target`` int32;
   ``candidates`` int32, how many were ranked; ``ranker`` string: ``base`` (the language model as it came),
-  ``finetuned``, ``aligned``, either of these with ``+retriever``, whose scores are added to its own, or of the
-  baselines ``retriever`` and ``most-popular``; ``order`` string: ``retriever`` or ``shuffled``, in which the language
-  model saw the candidates (the baselines see none, ``retriever``; a ranker of items neither, both); ``rank`` int32
-  of the target among them (1 = best, ties count against it); ``first`` int32, the place of the candidate ranked best,
-  from 0 (-1 for baselines). Only users whose target is among the candidates have rows. The metadata carries the data
-  set's name and fingerprint.
+  ``finetuned``, ``aligned``, ``winners`` (trained on the winners again, without a preference), any of these three
+  with ``+retriever``, whose scores are added to its own, or of the baselines ``retriever`` and ``most-popular``;
+  ``order`` string: ``retriever`` or ``shuffled``, in which the language model saw the candidates (the baselines see
+  none, ``retriever``; a ranker of items neither, both); ``rank`` int32 of the target among them (1 = best, ties count
+  against it); ``first`` int32, the place of the candidate ranked best, from 0 (-1 for baselines). Only users whose
+  target is among the candidates have rows. The metadata carries the data set's name and fingerprint.
 - ``ranking.json``: what was ranked (:class:`RankingSummary`).
 """
 
@@ -28,7 +28,9 @@ from ssm4rec.runtime.errors import InputError
 BASE: Final = "base"
 FINETUNED: Final = "finetuned"
 ALIGNED: Final = "aligned"
-BLENDED: Final = {FINETUNED: "finetuned+retriever", ALIGNED: "aligned+retriever"}
+WINNERS: Final = "winners"
+"""The control of an alignment: the same pairs, without ORPO's preference term."""
+BLENDED: Final = {FINETUNED: "finetuned+retriever", ALIGNED: "aligned+retriever", WINNERS: "winners+retriever"}
 """A trained ranker's scores and its retriever's, summed (``llm/blending.py``)."""
 RETRIEVER: Final = "retriever"
 RANDOM: Final = "random"
@@ -84,7 +86,7 @@ class RankingSummary(Document, what="the ranking.json of a ranker", made_by="ran
         stage: that trained the adapter, finetune_llm or align_llm; ``seed``, ``profile``, ``recipe`` and ``training``
             are of the same.
         retriever: whose candidates they are, model and seed.
-        ranker, retriever_weight: as ``ranker.json`` has them.
+        ranker, retriever_weight, winners_alone: as ``ranker.json`` has them.
         users, found, ranked: of the split; of these, those whose target is among the candidates; of these, those that
             the language model ranked (a sample, or all).
         first_places: for each ranker and order, how often the candidate in each place was ranked best.
@@ -113,6 +115,19 @@ class RankingSummary(Document, what="the ranking.json of a ranker", made_by="ran
     training: dict[str, Any]
     ranker: RankerKind = "letters"
     retriever_weight: Amount | None = None
+    winners_alone: bool = False
+
+    @property
+    def state(self) -> str:
+        """What the language model was trained for: ``FINETUNED``, ``ALIGNED`` or ``WINNERS``."""
+        return trained_state(self.stage, self.winners_alone)
+
+
+def trained_state(stage: str, winners_alone: bool) -> str:
+    """Return what a ranker is called in rankings, by the stage that trained it."""
+    if stage != "align_llm":
+        return FINETUNED
+    return WINNERS if winners_alone else ALIGNED
 
 
 def write_rankings(

@@ -6,7 +6,8 @@ weights kept are the last ones. This is the only module that imports trl's exper
 The points of the learning curve are means over pairs, P as in the paper's equation 2: of a token of the answer, the
 geometric mean. Over the pairs since the point before for training, over all held-out pairs for a validation:
 
-- ``loss``: equation 5, nll + beta * odds_ratio_loss; ``nll``: -log P(y_w|x), nats per token of the answer;
+- ``loss``: equation 5, nll + beta * odds_ratio_loss; nll where the winners alone are trained on;
+- ``nll``: -log P(y_w|x), nats per token of the answer;
 - ``odds_ratio_loss``: equation 6, -log sigmoid(log_odds_ratio);
 - ``log_odds_ratio``: log of equation 4; above 0 the model prefers the winner;
 - ``margin``: beta * (log P(y_w|x) - log P(y_l|x)), what trl calls the margin of the rewards;
@@ -65,11 +66,15 @@ _LARGEST_ERROR: Final = 0.1
 
 @dataclass(frozen=True)
 class AlignmentTask:
-    """These examples, in an order drawn by this seed."""
+    """These examples, in an order drawn by this seed.
+
+    ``winners_alone``: the loss is the NLL, without the odds-ratio term: what more training does without preferences.
+    """
 
     examples: PreferenceSet
     settings: AlignmentSettings
     seed: int
+    winners_alone: bool = False
 
 
 def align(ranker: Ranker, task: AlignmentTask, folder: Path, on_point: Callable[[Point], None]) -> Trained:
@@ -92,7 +97,7 @@ class AlignmentTrainer(ValidatedTrainer, ORPOTrainer):
     _batch_pairs = 0
 
     def __init__(self, ranker: Ranker, task: AlignmentTask, callback: ValidationCallback) -> None:
-        self.settings = task.settings
+        self.settings, self.winners_alone = task.settings, task.winners_alone
         lower = f"--overrides align.steps.learning_rate={task.settings.steps.learning_rate / 4:g}"
         self.remedy = f"a lower rate, such as {lower}, and another --checkpoint-dir, or fine-tune the ranker again"
         super().__init__(
@@ -126,7 +131,7 @@ class AlignmentTrainer(ValidatedTrainer, ORPOTrainer):
         nll, odds_ratio_loss = logs[f"{prefix}nll_loss"], -logs[f"{prefix}log_odds_ratio"]
         return {
             "epoch": logs.get("epoch", 0.0),
-            "loss": nll + self.settings.beta * odds_ratio_loss,
+            "loss": nll if self.winners_alone else nll + self.settings.beta * odds_ratio_loss,
             "nll": nll,
             "odds_ratio_loss": odds_ratio_loss,
             "log_odds_ratio": logs[f"{prefix}log_odds_chosen"],
@@ -154,6 +159,14 @@ class AlignmentTrainer(ValidatedTrainer, ORPOTrainer):
             self.tokens += int((owners > 0).sum())
         # All answers have as many tokens (a letter and the end, or an item), so this is also the mean over tokens.
         return chosen, rejected, logits.detach(), logits.detach(), -chosen.mean()
+
+    def odds_ratio_loss(  # type: ignore[override] # trl's own annotates tensors by their old names
+        self, policy_chosen_logps: Tensor, policy_rejected_logps: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return what trl's does; of a control without the term that enters the loss, not without what is measured."""
+        found = super().odds_ratio_loss(policy_chosen_logps, policy_rejected_logps)  # type: ignore[arg-type]
+        term, chosen, rejected, ratio, log_odds = found
+        return term.new_zeros(()) if self.winners_alone else term, chosen, rejected, ratio, log_odds
 
     def store_metrics(self, metrics: dict[str, float], train_eval: Literal["train", "eval"] = "train") -> None:
         """Keep a batch's means, once for each of its pairs."""
@@ -224,4 +237,5 @@ def _identity(ranker: Ranker, task: AlignmentTask) -> dict[str, Any]:
         "examples": task.examples.digest(),
         "adapter": weights.hexdigest(),
         "align": asdict(task.settings),
+        "winners_alone": task.winners_alone,
     }

@@ -15,6 +15,8 @@ _ORDER_WORDS: Final = {
     "file.",
     RANDOM_TIES: "Order `random-ties`: by time, events of equal times in a random order.",
 }
+SEEDS_FOR_A_SPREAD: Final = 3
+"""Fewer say nothing about how trainings vary."""
 MANY: Final = 0.1
 """Share of the targets that tie, or that repeat, from which this is said."""
 PROFILE_CAUTIONS: Final = {

@@ -5,7 +5,7 @@ A ranker's files come in lists, one of each kind for every ranker, in the same o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -25,16 +25,25 @@ from ssm4rec.artifacts.rankings import (
     POPULATIONS,
     RANDOM,
     RETRIEVER_ORDER,
+    WINNERS,
     RankingSummary,
     read_rankings,
 )
 from ssm4rec.evaluation.metrics import metric_at
-from ssm4rec.report.language_models import BASELINES, OF_ALIGNMENT, LanguageModels, RankerRun
+from ssm4rec.report.language_models import BASELINES, LanguageModels, RankerRun, added_by
 from ssm4rec.report.markdown import plural
 from ssm4rec.report.recommenders import check_data
 from ssm4rec.runtime.errors import InputError
 
 _TOLERANCE: Final = 1e-9
+_OF_PAIRS: Final = ("pairs_by", "pairs", "held_out", "steps", "finetuning")
+"""What a training says of the pairs, and of the fine-tuning before it."""
+
+_MAKERS: Final = {
+    FINETUNED: "finetune_llm",
+    ALIGNED: "align_llm",
+    WINNERS: "align_llm --winners-alone true",
+}
 
 Key = tuple[str, str, str, int, str]
 
@@ -49,6 +58,8 @@ class RankerFiles:
     aligned_summaries: Sequence[Path] = ()
     tunings: Sequence[Path] = ()
     alignments: Sequence[Path] = ()
+    control_rankings: Sequence[Path] = ()
+    control_summaries: Sequence[Path] = ()
 
 
 def gather_language_models(manifest: dict[str, Any], files: RankerFiles, generations: Sequence[Path]) -> LanguageModels:
@@ -60,28 +71,59 @@ def gather_language_models(manifest: dict[str, Any], files: RankerFiles, generat
     _check_lengths(files)
     runs: dict[Key, RankerRun] = {}
     for place, path in enumerate(files.finetuned_summaries):
-        summary = _summary(path, manifest, "finetune_llm")
+        summary = _summary(path, manifest, FINETUNED)
         if _key(summary) in runs:
             raise InputError(f"{path}: a second ranking by {_named(summary)}; give each one once")
         users, ranks = _ranks(files.finetuned_rankings[place], summary, FINETUNED)
         tuning = _tuning(files.tunings[place], summary) if files.tunings else None
         runs[_key(summary)] = RankerRun(summary, None, users, ranks, tuning)
     for place, path in enumerate(files.aligned_summaries):
-        summary = _summary(path, manifest, "align_llm")
-        run = runs.get(_key(summary))
-        if run is None:
-            raise InputError(f"{path}: the fine-tuned ranking by {_named(summary)} is missing; add it")
-        if run.aligned:
-            raise InputError(f"{path}: a second aligned ranking by {_named(summary)}; give each one once")
-        users, ranks = _ranks(files.aligned_rankings[place], summary, ALIGNED)
-        if not numpy.array_equal(users, run.users):
-            raise InputError(
-                f"{path}: other users than the fine-tuned ranking's; rank both with one --seed and --users"
-            )
-        ranks = run.ranks | {key: values for key, values in ranks.items() if key[0] in OF_ALIGNMENT}
-        alignment = _alignment(files.alignments[place], summary) if files.alignments else None
-        runs[_key(summary)] = replace(run, aligned=summary, ranks=ranks, alignment=alignment)
+        run = _trained_further(path, files.aligned_rankings[place], _summary(path, manifest, ALIGNED), runs)
+        alignment = _alignment(files.alignments[place], run.aligned) if files.alignments and run.aligned else None
+        runs[_key(run.finetuned)] = replace(run, alignment=alignment)
+    for place, path in enumerate(files.control_summaries):
+        summary = _summary(path, manifest, WINNERS)
+        run = _trained_further(path, files.control_rankings[place], summary, runs)
+        _check_control(path, summary, run.aligned)
+        runs[_key(summary)] = run
     return LanguageModels(tuple(runs[key] for key in sorted(runs)), _generators(manifest, generations))
+
+
+def _trained_further(path: Path, rankings: Path, summary: RankingSummary, runs: Mapping[Key, RankerRun]) -> RankerRun:
+    """Return the fine-tuned ranker that an aligned one, or its control, was made of, with what that adds."""
+    run = runs.get(_key(summary))
+    if run is None:
+        raise InputError(f"{path}: the fine-tuned ranking by {_named(summary)} is missing; add it")
+    kind, known = ("aligned", run.aligned) if summary.state == ALIGNED else ("control", run.control)
+    if known:
+        raise InputError(f"{path}: a second {kind} ranking by {_named(summary)}; give each one once")
+    users, ranks = _ranks(rankings, summary, summary.state)
+    if not numpy.array_equal(users, run.users):
+        raise InputError(f"{path}: other users than the fine-tuned ranking's; rank both with one --seed and --users")
+    ranks = run.ranks | {key: values for key, values in ranks.items() if key[0] in added_by(summary)}
+    return (
+        replace(run, ranks=ranks, aligned=summary) if kind == "aligned" else replace(run, ranks=ranks, control=summary)
+    )
+
+
+def _check_control(path: Path, control: RankingSummary, aligned: RankingSummary | None) -> None:
+    """Raise InputError if a control's training differs from the aligned ranker's by more than the preference term."""
+    if aligned is None:
+        raise InputError(f"{path}: the aligned ranking by {_named(control)} is missing, whose control it is; add it")
+    differing = [
+        name
+        for name, ours, theirs in (
+            ("profile", control.profile, aligned.profile),
+            ("recipe", control.recipe, aligned.recipe),
+            *((name, control.training.get(name), aligned.training.get(name)) for name in _OF_PAIRS),
+        )
+        if ours != theirs
+    ]
+    if differing:
+        raise InputError(
+            f"{path}: no control of the aligned ranking by {_named(control)}, they differ in {', '.join(differing)}; "
+            "train both on the same pairs with the same settings"
+        )
 
 
 def _check_lengths(files: RankerFiles) -> None:
@@ -90,9 +132,10 @@ def _check_lengths(files: RankerFiles) -> None:
         ("tunings", files.tunings, files.finetuned_summaries, True),
         ("aligned-rankings", files.aligned_rankings, files.aligned_summaries, False),
         ("alignments", files.alignments, files.aligned_summaries, True),
+        ("control-rankings", files.control_rankings, files.control_summaries, False),
     ):
         if len(paths) != len(others) and not (optional and not paths):
-            kind = "aligned" if name.startswith("align") else "finetuned"
+            kind = {"a": "aligned", "c": "control"}.get(name[0], "finetuned")
             raise InputError(
                 f"--{name}: {plural(len(paths), 'file')}, but {len(others)} in --{kind}-summaries; give one for each, "
                 "in the same order"
@@ -107,12 +150,13 @@ def _named(summary: RankingSummary) -> str:
     return f"{summary.source} seed {summary.seed} on the {summary.split} candidates of {summary.retriever}"
 
 
-def _summary(path: Path, manifest: dict[str, Any], stage: str) -> RankingSummary:
+def _summary(path: Path, manifest: dict[str, Any], state: str) -> RankingSummary:
     summary = RankingSummary.read(path)
     check_data(f"{path}:", summary.dataset, summary.fingerprint, manifest)
-    if summary.stage != stage:
-        raise InputError(f"{path}: a ranker of {summary.stage}, but one of {stage} belongs in this list")
-    state = FINETUNED if stage == "finetune_llm" else ALIGNED
+    if summary.state != state:
+        raise InputError(
+            f"{path}: a ranker of {_MAKERS[summary.state]}, but one of {_MAKERS[state]} belongs in this list"
+        )
     for name in ("prompts", "best_prompts") if state == FINETUNED else ():
         if name not in summary.training:
             raise InputError(f"{path}: does not say how it was trained ({name}); run rank_candidates again")

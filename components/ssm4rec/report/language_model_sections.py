@@ -17,13 +17,16 @@ from ssm4rec.artifacts.rankings import (
     RETRIEVER,
     RETRIEVER_ORDER,
     SHUFFLED_ORDER,
+    WINNERS,
     RankingSummary,
 )
+from ssm4rec.report.alignment_effect import alignment_sections
 from ssm4rec.report.document import Section
 from ssm4rec.report.language_model_figures import alignment_curves, before_and_after, first_places, tuning_curves
-from ssm4rec.report.language_models import BASELINES, ORDER_NAMES, RANKER_NAMES, LanguageModels, RankerRun
-from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, setting_cell, table, table_of
+from ssm4rec.report.language_models import BASELINES, RANKER_NAMES, LanguageModels, RankerRun
+from ssm4rec.report.markdown import MISSING, bullets, escape, plural, setting_cell, table, table_of
 from ssm4rec.report.paper import PaperTable
+from ssm4rec.report.ranker_verdicts import against_random, of_orpo, verdicts
 
 _NOTES: Final = """\
 - **Two populations.** *Among candidates*: users whose target the retriever found; what a ranker does with a fair
@@ -40,11 +43,6 @@ _NOTES: Final = """\
   over the same users for a difference. They are for the trained models as they are, and say nothing about other
   trainings."""
 
-_NO_POSITIONS: Final = (
-    "Position bias: none by construction. A candidate's score is that of the item after the user's history; no order "
-    "of the candidates enters."
-)
-
 Columns = dict[str, Callable[[RankingSummary], str]]
 
 _RANKER: Final[Columns] = {
@@ -53,6 +51,7 @@ _RANKER: Final[Columns] = {
 }
 _ALIGNMENT: Final[Columns] = {
     **_RANKER,
+    "State": lambda one: RANKER_NAMES[one.state],
     "Pairs": lambda one: _number(one, "pairs"),
     "Pairs by": lambda one: _number(one, "pairs_by"),
     "Held out": lambda one: _number(one, "held_out"),
@@ -67,7 +66,7 @@ _ALIGNMENT: Final[Columns] = {
 }
 _PACE: Final[Columns] = {
     **_RANKER,
-    "State": lambda one: RANKER_NAMES[FINETUNED if one.stage == "finetune_llm" else ALIGNED],
+    "State": lambda one: RANKER_NAMES[one.state],
     "Device": lambda one: escape(one.device),
     "Prompts per second": lambda one: f"{one.prompts_per_second:.2f}",
     "Tokens per second": lambda one: f"{one.tokens_per_second:,.0f}",
@@ -78,9 +77,7 @@ _PACE: Final[Columns] = {
 
 def ranker_headlines(models: LanguageModels) -> list[str]:
     """Return what came out of each ranker, in a sentence or two each."""
-    return [
-        f"{run.title}, {escape(run.name)}: {_against_random(run)} {_of_orpo(run)}".strip() for run in models.rankers
-    ]
+    return [f"{run.title}, {escape(run.name)}: {against_random(run)} {of_orpo(run)}".strip() for run in models.rankers]
 
 
 def ranker_cautions(models: LanguageModels, manifest: dict[str, Any]) -> list[str]:
@@ -103,6 +100,7 @@ def ranker_sections(models: LanguageModels, paper: PaperTable | None) -> list[Se
     if not models.rankers:
         return []
     sections = [Section("Rankers side by side", _side_by_side(models.rankers))] if models.rankers[1:] else []
+    sections += alignment_sections(models)
     sections += [
         Section(
             f"{run.title}: {run.name}",
@@ -119,7 +117,8 @@ def ranker_sections(models: LanguageModels, paper: PaperTable | None) -> list[Se
 
 
 def _side_by_side(runs: Sequence[RankerRun]) -> str:
-    states = (RANDOM, RETRIEVER, BASE, FINETUNED, ALIGNED)
+    controls = [WINNERS] if any(run.control for run in runs) else []
+    states = (RANDOM, RETRIEVER, BASE, FINETUNED, ALIGNED, *controls)
     rows = []
     for run in runs:
         cells = [
@@ -142,7 +141,7 @@ def _ranking(run: RankerRun, paper: PaperTable | None) -> str:
         f"{escape(facts.retriever)} found the {facts.split} target of {facts.found:,} of {facts.users:,} users "
         f"({facts.found / facts.users:.1%}) among its {facts.candidates} candidates; {facts.ranked:,} of these were "
         f"ranked by {escape(facts.source)}.",
-        bullets(_verdicts(run)),
+        bullets(verdicts(run)),
         f"### Users whose target is among the candidates ({facts.ranked:,} ranked of {facts.found:,})",
         _numbers(run, AMONG_CANDIDATES),
         f"### All {facts.users:,} users, the rest counted as missed",
@@ -171,7 +170,13 @@ def _numbers(run: RankerRun, population: str) -> str:
 
 
 def _differences(run: RankerRun) -> str:
-    pairs = [(ALIGNED, FINETUNED), (FINETUNED, BASE), *((FINETUNED, baseline) for baseline in BASELINES)]
+    pairs = [
+        (ALIGNED, FINETUNED),
+        (WINNERS, FINETUNED),
+        (ALIGNED, WINNERS),
+        (FINETUNED, BASE),
+        *((FINETUNED, baseline) for baseline in BASELINES),
+    ]
     pairs += [(blend, RETRIEVER) for blend in BLENDED.values()]
     rows = [
         [
@@ -185,65 +190,6 @@ def _differences(run: RankerRun) -> str:
     ]
     header = ["Difference", "Order shown", "HIT@10", "NDCG@10", "MRR@10"]
     return table(header, rows, text_columns=len(header))
-
-
-def _verdicts(run: RankerRun) -> list[str]:
-    last = _position_prior(run) if run.letters else _NO_POSITIONS
-    if run.finetuned.profile == "smoke":
-        return ["Nothing is judged: profile smoke trains for seconds.", last]
-    lines = [_against_random(run)]
-    lines += [
-        f"Fine-tuned against {RANKER_NAMES[other]}: {_verdict(run, FINETUNED, other)}." for other in BASELINES[1:]
-    ]
-    if BASE in run.states:
-        lines.append(f"Fine-tuned against the model as it came: {_verdict(run, FINETUNED, BASE)}.")
-    if run.aligned:
-        lines.append(_of_orpo(run))
-    lines += [
-        f"With the retriever's scores, weight {run.finetuned.retriever_weight:g}: {RANKER_NAMES[blend]} against the "
-        f"retriever's order: {_verdict(run, blend, RETRIEVER)}."
-        for blend in BLENDED.values()
-        if blend in run.rankers
-    ]
-    return [*lines, last]
-
-
-def _verdict(run: RankerRun, ranker: str, other: str) -> str:
-    words = []
-    for order in run.orders:
-        found = run.difference(ranker, other, order, "ndcg")
-        verdict = found.verdict("significantly better", "significantly worse")
-        users, shown = plural(found.n, "user"), f"candidates {ORDER_NAMES[order]}, " if run.letters else ""
-        words.append(f"{shown}{verdict}, {found.stated()} in NDCG@10 over {users}")
-    return "; ".join(words)
-
-
-def _against_random(run: RankerRun) -> str:
-    chance = run.row(RANDOM, RETRIEVER_ORDER, AMONG_CANDIDATES, "ndcg@10")
-    ours = run.row(FINETUNED, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10")
-    difference = run.difference(FINETUNED, RANDOM, SHUFFLED_ORDER, "ndcg")
-    shown = ", candidates shuffled" if run.letters else ""
-    return (
-        f"Better than a random order{shown}: **{difference.verdict('yes', 'no, significantly worse')}** "
-        f"(fine-tuned NDCG@10 {ours.shown}, a random order {chance.value:.4f}, "
-        f"difference {difference.stated()}, {plural(run.finetuned.ranked, 'user')})."
-    )
-
-
-def _of_orpo(run: RankerRun) -> str:
-    return f"ORPO against fine-tuning alone: {_verdict(run, ALIGNED, FINETUNED)}." if run.aligned else ""
-
-
-def _position_prior(run: RankerRun) -> str:
-    words = []
-    for state in run.states:
-        counts = run.first_place_counts(state)
-        best = max(range(len(counts)), key=counts.__getitem__)
-        words.append(f"{chr(ord('A') + best)} in {counts[best] / sum(counts):.0%} ({RANKER_NAMES[state]})")
-    return (
-        "Liking for letters: with shuffled candidates every letter should come first in about "
-        f"{1 / run.finetuned.candidates:.0%} of the prompts; most often first is {listed(words)}."
-    )
 
 
 def _beside_the_paper(run: RankerRun, paper: PaperTable) -> str:
@@ -275,10 +221,10 @@ def trainings(runs: Sequence[RankerRun]) -> str:
         "Tokens per second": lambda run: _number(run.finetuned, "tokens_per_second"),
     }
     parts = ["### Fine-tuning", table_of(runs, tuning, text_columns=3)]
-    if aligned := [run.aligned for run in runs if run.aligned]:
+    if aligned := [one for run in runs for one in (run.aligned, run.control) if one]:
         told = "ORPO; accuracy, log odds ratio and margin are those of the held-out pairs."
-        parts += ["### Alignment", told, table_of(aligned, _ALIGNMENT, text_columns=2)]
-    ranked = [one for run in runs for one in (run.finetuned, run.aligned) if one]
+        parts += ["### Alignment", told, table_of(aligned, _ALIGNMENT, text_columns=3)]
+    ranked = [one for run in runs for one in (run.finetuned, run.aligned, run.control) if one]
     return "\n\n".join([*parts, "### Pace of ranking", table_of(ranked, _PACE, text_columns=4)])
 
 

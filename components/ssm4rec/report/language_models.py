@@ -1,6 +1,6 @@
 """The language models of a study: LlamaRec's rankers, what they differ by, and the generative recommenders."""
 
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -25,16 +25,18 @@ from ssm4rec.artifacts.rankings import (
     RETRIEVER,
     RETRIEVER_ORDER,
     SHUFFLED_ORDER,
+    WINNERS,
     RankingRow,
     RankingSummary,
 )
 from ssm4rec.evaluation.metrics import gains_at
-from ssm4rec.evaluation.statistics import Floats, bootstrap_means, difference_over_seeds, difference_over_users
+from ssm4rec.evaluation.statistics import Floats, bootstrap_means, difference_over_users
 from ssm4rec.runtime.errors import InputError
 
 BASELINES: Final = (RANDOM, MOST_POPULAR, RETRIEVER)
-RANKERS: Final = (*BASELINES, BASE, FINETUNED, ALIGNED)
-"""In the order of the tables: an order of chance, two known ones, and the language model in three states."""
+STATES: Final = (BASE, FINETUNED, ALIGNED, WINNERS)
+RANKERS: Final = (*BASELINES, *STATES)
+"""In the order of the tables: an order of chance, two known ones, and the language model in its states."""
 
 RANKER_NAMES: Final = {
     RANDOM: "random order",
@@ -43,11 +45,11 @@ RANKER_NAMES: Final = {
     BASE: "base, as it came",
     FINETUNED: "fine-tuned",
     ALIGNED: "fine-tuned, then ORPO",
+    WINNERS: "fine-tuned, then the winners again",
     BLENDED[FINETUNED]: "fine-tuned + retriever",
     BLENDED[ALIGNED]: "ORPO + retriever",
+    BLENDED[WINNERS]: "the winners again + retriever",
 }
-OF_ALIGNMENT: Final = (ALIGNED, BLENDED[ALIGNED])
-"""What the summary of an aligned ranker adds to that of the fine-tuned one."""
 ORDER_NAMES: Final = {RETRIEVER_ORDER: "in the retriever's order", SHUFFLED_ORDER: "shuffled"}
 
 MASKED_LISTS: Final = "masked lists"
@@ -56,11 +58,17 @@ MASKED_LISTS: Final = "masked lists"
 _RESAMPLES: Final = 10_000
 
 
+def added_by(summary: RankingSummary) -> tuple[str, str]:
+    """Return the rankers that a trained ranker's summary has, and those of others do not."""
+    return summary.state, BLENDED[summary.state]
+
+
 @dataclass(frozen=True)
 class RankerRun:
     """A language model on one retriever's candidates: fine-tuned, and aligned where that was done.
 
-    ``ranks`` are of the users' targets, of each (ranker, order), (n,); ``tuning`` and ``alignment`` learning curves.
+    ``control``: trained as the aligned one is, on the winners alone. ``ranks`` are of the users' targets, of each
+    (ranker, order), (n,); ``tuning`` and ``alignment`` learning curves.
     """
 
     finetuned: RankingSummary
@@ -69,11 +77,18 @@ class RankerRun:
     ranks: dict[tuple[str, str], Int32s]
     tuning: Curve | None = None
     alignment: Curve | None = None
+    control: RankingSummary | None = None
 
     @property
     def name(self) -> str:
         """What a reader calls it."""
         return f"{self.finetuned.source} seed {self.finetuned.seed} on {self.finetuned.retriever}"
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """What it is but for its seed and its trainings."""
+        facts = self.finetuned
+        return facts.source, facts.ranker, facts.retriever, facts.split
 
     @property
     def letters(self) -> bool:
@@ -86,6 +101,11 @@ class RankerRun:
         return "LlamaRec" if self.letters else "Ranker of items"
 
     @property
+    def pairs_by(self) -> str:
+        """How the pairs were made that it was aligned to; "" where that is not known."""
+        return str(self.aligned.training.get("pairs_by", "")) if self.aligned else ""
+
+    @property
     def orders(self) -> tuple[str, ...]:
         """The orders of the candidates that its numbers are told for: one, where no order enters."""
         return ORDERS if self.letters else (RETRIEVER_ORDER,)
@@ -93,7 +113,7 @@ class RankerRun:
     @property
     def states(self) -> list[str]:
         """The language model's states that were ranked with, in order."""
-        return [ranker for ranker in (BASE, FINETUNED, ALIGNED) if (ranker, RETRIEVER_ORDER) in self.ranks]
+        return [ranker for ranker in STATES if (ranker, RETRIEVER_ORDER) in self.ranks]
 
     @property
     def rankers(self) -> list[str]:
@@ -110,9 +130,9 @@ class RankerRun:
         raise InputError(f"the ranking of {self.name} has no {metric} of {' '.join(wanted[:3])}; run it again")
 
     def rows(self) -> list[RankingRow]:
-        """Return every number of both summaries once."""
-        aligned = [row for row in self.aligned.rows if row.ranker in OF_ALIGNMENT] if self.aligned else []
-        return [*self.finetuned.rows, *aligned]
+        """Return every number of the summaries once."""
+        further = [one for one in (self.aligned, self.control) if one]
+        return [*self.finetuned.rows, *(row for one in further for row in one.rows if row.ranker in added_by(one))]
 
     def first_place_counts(self, state: str) -> list[int]:
         """Return how often a state of the language model put the candidate in each place first, all shuffled."""
@@ -133,7 +153,8 @@ class RankerRun:
         return difference_over_users(ours - theirs, numpy.ones(len(self.users), numpy.int64), our_draws - their_draws)
 
     def _summary(self, ranker: str) -> RankingSummary:
-        return self.aligned if ranker in OF_ALIGNMENT and self.aligned else self.finetuned
+        given = (one for one in (self.aligned, self.control) if one and ranker in added_by(one))
+        return next(given, self.finetuned)
 
     def gains(self, ranker: str, order: str, metric: str) -> tuple[Floats, Floats]:
         """Return each user's gain, (n,), and draws of their mean, (R,)."""
@@ -151,23 +172,6 @@ class RankerRun:
         return dict(zip(gains, drawn.T, strict=True))
 
 
-def alignment_over_seeds(runs: Sequence[RankerRun]) -> tuple[Difference, Difference]:
-    """Return what ORPO changed in NDCG@10, candidates in the retriever's order, of a ranker's seeds together.
-
-    First with the interval over users, of each user's mean over the seeds; then with that over the seeds' means.
-    """
-    changes, draws = [], []
-    for run in runs:
-        (aligned, aligned_draws), (tuned, tuned_draws) = (
-            run.gains(state, RETRIEVER_ORDER, "ndcg") for state in (ALIGNED, FINETUNED)
-        )
-        changes.append(aligned - tuned)
-        draws.append(aligned_draws - tuned_draws)
-    users = numpy.ones(len(changes[0]), numpy.int64)
-    over_users = difference_over_users(numpy.mean(changes, axis=0), users, numpy.mean(draws, axis=0))
-    return over_users, difference_over_seeds([float(change.mean()) for change in changes])
-
-
 @dataclass(frozen=True)
 class LanguageModels:
     """The language models of a study; ``gather_language_models`` makes one."""
@@ -177,18 +181,16 @@ class LanguageModels:
     generators: tuple[GenerationSummary, ...] = ()
     """Sorted by model, seed and split."""
 
-    def aligned_by_seed(self) -> list[tuple[RankerRun, ...]]:
-        """Return the aligned rankers of two or more seeds that differ in nothing else and ranked for the same users."""
-        groups: dict[tuple[str, str, str, str], list[RankerRun]] = {}
+    def aligned_groups(self) -> list[tuple[RankerRun, ...]]:
+        """Return the aligned rankers, those together that differ by seed alone and ranked for the same users."""
+        groups: dict[tuple[str, ...], list[RankerRun]] = {}
         for run in self.rankers:
-            facts = run.finetuned
             if run.aligned:
-                groups.setdefault((facts.source, facts.ranker, facts.retriever, facts.split), []).append(run)
-        return [
-            tuple(runs)
-            for runs in groups.values()
-            if len(runs) > 1 and all(numpy.array_equal(run.users, runs[0].users) for run in runs)
-        ]
+                trained = json.dumps([run.finetuned.recipe, run.aligned.recipe], sort_keys=True)
+                profiles = run.finetuned.profile, run.aligned.profile
+                key = (*run.kind, *profiles, trained, run.pairs_by, str(run.users.tobytes()))
+                groups.setdefault(key, []).append(run)
+        return [tuple(runs) for runs in groups.values()]
 
     def seeds(self, model: str) -> list[int]:
         """Return the seeds of ``llamarec`` or of a generator; none for a model that is not there."""

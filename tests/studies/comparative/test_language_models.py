@@ -18,7 +18,7 @@ from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.report.generator_sections import generator_cautions, generator_headlines
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headlines, trainings
-from ssm4rec.report.language_models import LanguageModels, RankerRun, alignment_over_seeds
+from ssm4rec.report.language_models import LanguageModels, RankerRun
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.comparative.report import make_report
@@ -33,7 +33,6 @@ from tests.report.language_model_study import (
 from tests.report.trained import StudyBuilder
 
 USERS = 40
-CLAIMED = ("yes", "no, it is significantly worse")
 VERDICTS = ("significantly better", "significantly worse")
 
 
@@ -151,44 +150,6 @@ def test_differences_are_paired_by_user(models: LanguageModels) -> None:
     chance = run.difference("finetuned", "random", "shuffled", "hit")
     hits = ranks_of("finetuned", "shuffled", USERS) <= 10
     assert chance.value == pytest.approx(hits.mean() - 10 / 20)
-
-
-def test_an_alignment_of_several_seeds_has_one_verdict(builder: StudyBuilder, tmp_path: Path) -> None:
-    """Of each user the mean over the seeds, then as one ranker's; next to it the interval over the seeds' means."""
-    paths = {
-        (state, seed): write_ranker(tmp_path / f"{state}{seed}", state, seed=seed)
-        for state in ("finetuned", "aligned")
-        for seed in (0, 1)
-    }
-    lists = [[paths[state, seed][kind] for seed in (0, 1)] for state in ("finetuned", "aligned") for kind in (0, 1)]
-    models = gather_language_models(builder.manifest(), RankerFiles(*lists), [])
-    assert models.aligned_by_seed() == [models.rankers]
-    first, second = models.rankers
-    second = replace(second, ranks=second.ranks | {("aligned", "retriever"): ranks_of("base", "retriever", USERS)})
-    changes = [
-        numpy.array(ndcg(run.ranks["aligned", "retriever"])) - ndcg(run.ranks["finetuned", "retriever"])
-        for run in (first, second)
-    ]
-    over_users, over_seeds = alignment_over_seeds((first, second))
-    each = numpy.mean(changes, axis=0)
-    interval = scipy.stats.bootstrap((each,), numpy.mean, method="percentile", rng=1).confidence_interval
-    assert over_users.value == over_seeds.value == pytest.approx(each.mean())
-    assert (over_users.low, over_users.high) == (
-        pytest.approx(interval.low, abs=3e-3),
-        pytest.approx(interval.high, abs=3e-3),
-    )
-    means = [change.mean() for change in changes]
-    low, high = scipy.stats.t.interval(0.95, 1, numpy.mean(means), scipy.stats.sem(means))
-    assert (over_seeds.low, over_seeds.high) == (pytest.approx(low), pytest.approx(high))
-    study = replace(builder.study(builder.evaluation()), language_models=LanguageModels((first, second)))
-    # Two seeds say little: Student's t of one degree of freedom.
-    assert over_seeds.sign == 0
-    said = (
-        f"2 seeds together, each fine-tuned and aligned: {over_seeds.verdict(*CLAIMED)}, NDCG@10 {over_users.stated()}"
-    )
-    assert said in render_markdown(make_report(study))
-    alone = LanguageModels((first, replace(second, users=second.users + 1)))
-    assert alone.aligned_by_seed() == []  # of other users
 
 
 def changed(run: RankerRun, state: str, ranks: list[int]) -> LanguageModels:

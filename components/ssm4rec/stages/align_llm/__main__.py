@@ -49,9 +49,12 @@ def run(options: Settings) -> None:
     manifest = read_manifest(options.dataset_dir)
     labels = {**data_labels(manifest), "seed": str(options.seed), "retriever": tuned.retriever}
     tags = {"stage": "align-llm", "profile": options.profile, "language_model": tuned.source, **labels}
-    name = run_name(tuned.source, manifest, options.seed, "align")
+    what = "align on the winners alone" if options.winners_alone else "align"
+    name = run_name(tuned.source, manifest, options.seed, what)
     with tracked_task(name, tags) as tracker:
-        described = {"profile": options.profile, "source": tuned.source, "align": asdict(settings)}
+        # Not by the input's name, which KFP logs in quotes.
+        how = {**asdict(settings), "winners_alone": options.winners_alone}
+        described = {"profile": options.profile, "source": tuned.source, "align": how}
         tracker.settings({**labels, RECIPE: described, "computed": {"device": device.type}})
         tracker.dataset(manifest, "preferences")
 
@@ -66,7 +69,8 @@ def run(options: Settings) -> None:
         logger.info("%d pairs to train on, %d of other users held out", len(examples.train), len(examples.held_out))
         checkpoints = _checkpoint_folder(options, tuned)
         with memory_advice(_TO_LOWER), held_by_this_process(checkpoints):
-            alignment = align(ranker, AlignmentTask(examples, settings, options.seed), checkpoints, track)
+            task = AlignmentTask(examples, settings, options.seed, options.winners_alone)
+            alignment = align(ranker, task, checkpoints, track)
         before = next(point for point in alignment.points if point.split == HELD_OUT)
         numbers = {
             f"{name}{suffix}": point.measured[name]
@@ -88,6 +92,7 @@ def run(options: Settings) -> None:
             profile=options.profile,
             recipe={**tuned.recipe, "align": asdict(settings)},
             training={**numbers, **went, "finetuning": tuned.training},
+            winners_alone=options.winners_alone,
         )
         ranker.write(options.aligned_dir, facts)
         trained = Training(_STAGE, dataset.name, tuned.source, options.seed, optimizer, settings.steps.learning_rate)
@@ -106,7 +111,7 @@ def _checkpoint_folder(options: Settings, tuned: RankerFacts) -> Path:
     folder = Path(options.checkpoint_dir or f"{options.aligned_dir}.checkpoints")
     weights = "adapter_model.safetensors" if tuned.ranker == "letters" else MODEL_WEIGHTS
     read = [checksums(path)[1] for path in (options.adapter_dir / weights, options.pairs)]
-    name = f"align-{tuned.retriever}-seed{options.seed}"
+    name = f"align{'-winners' if options.winners_alone else ''}-{tuned.retriever}-seed{options.seed}"
     return folder / checkpoint_name(name, options.language_model_version, options.overrides, tuned.fingerprint, *read)
 
 

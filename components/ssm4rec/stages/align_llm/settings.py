@@ -18,6 +18,13 @@ class Settings(LanguageModelTraining):
     pairs: Annotated[Path, Read("Artifact", "pairs.parquet, from mine_preferences")]
     adapter_dir: Annotated[Path, Read("Model", "adapter folder, from finetune_llm")]
     overrides: Annotated[str, Flag("changes to the recipe, such as align.pairs=500,align.steps.batch=2")] = ""
+    winners_alone: Annotated[
+        bool,
+        Flag(
+            "train on the pairs' winners alone, without ORPO's preference term: the control that tells what this term "
+            "does from what more training does"
+        ),
+    ] = False
     aligned_dir: Annotated[
         Path,
         Written(

@@ -16,7 +16,6 @@ from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import (
-    ALIGNED,
     AMONG_CANDIDATES,
     BASE,
     BLENDED,
@@ -24,8 +23,10 @@ from ssm4rec.artifacts.rankings import (
     ORDERS,
     RETRIEVER,
     RETRIEVER_ORDER,
+    WINNERS,
     Ranking,
     RankingSummary,
+    trained_state,
     write_rankings,
 )
 from ssm4rec.artifacts.titles import check_titles_trained_with
@@ -71,7 +72,9 @@ def run(options: Settings) -> None:
         "language_model": facts.source,
         "retriever": candidates.model,
     }
-    name = run_name(facts.source, manifest, facts.seed, f"rank, after {facts.stage}")
+    trained = trained_state(facts.stage, facts.winners_alone)
+    after = f"{facts.stage} on the winners alone" if trained == WINNERS else facts.stage
+    name = run_name(facts.source, manifest, facts.seed, f"rank, after {after}")
     tags = {"stage": "rank-candidates", "split": split, "seed": str(facts.seed), **labels}
     with tracked_task(name, tags) as tracker:
         ranked = {"ranker_seed": facts.seed, "ranked_users": len(task.users)}
@@ -79,7 +82,7 @@ def run(options: Settings) -> None:
         tracker.dataset(manifest, split)
         ranker = load_ranker(facts, options.adapter_dir, cache_folder(options.cache_dir), device)
         check_source_unchanged(options.language_model_version, facts.source)
-        part, trained = ("align", ALIGNED) if facts.stage == "align_llm" else ("finetune", FINETUNED)
+        part = "finetune" if trained == FINETUNED else "align"
         prompts = ranker.prompts(titles, PromptFormat(**facts.setting(part, "prompt")))
         asked = questions(prompts, task, ORDERS)
         rankers = (trained, BASE) if options.base and ranker.base() else (trained,)
@@ -121,6 +124,7 @@ def run(options: Settings) -> None:
             training=facts.training,
             ranker=facts.ranker,
             retriever_weight=facts.retriever_weight,
+            winners_alone=facts.winners_alone,
         )
         write_rankings(options.rankings, dataset.metadata, task.users, task.targets, task.sizes, rankings)
         summary.write(options.ranking)

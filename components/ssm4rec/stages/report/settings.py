@@ -57,6 +57,12 @@ class Settings(StageSettings):
     aligned_summaries: Annotated[
         Paths, _file("ranking.json of each of them, in the same order (comparative, orpo)")
     ] = ()
+    control_rankings: Annotated[
+        Paths, _file("rankings.parquet of each ranker trained on the winners alone (comparative, orpo)")
+    ] = ()
+    control_summaries: Annotated[
+        Paths, _file("ranking.json of each of them, in the same order (comparative, orpo)")
+    ] = ()
     tunings: Annotated[
         Paths, _file("curve.parquet of each fine-tuning, in the order of the fine-tuned rankers (comparative, orpo)")
     ] = ()

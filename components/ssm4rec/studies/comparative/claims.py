@@ -1,17 +1,20 @@
 """The paper's claims, one by one: what this run says to each, and how sure it is."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER
 from ssm4rec.data.data_sets import is_published
+from ssm4rec.report.alignment_effect import changes, preference_term
 from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.document import Section
-from ssm4rec.report.language_models import RankerRun, alignment_over_seeds
+from ssm4rec.report.findings import SEEDS_FOR_A_SPREAD
+from ssm4rec.report.language_models import RankerRun
 from ssm4rec.report.markdown import bullets, escape, listed, plural, population
 from ssm4rec.report.paper import PAPER, SOURCE, PaperTable
-from ssm4rec.studies.comparative.findings import SEEDS_FOR_A_SPREAD, of_these_trainings
+from ssm4rec.studies.comparative.findings import of_these_trainings
 from ssm4rec.studies.comparative.study import Study
 
 _STATE_SPACE_MODELS: Final = ("mamba4rec", "2mamba4rec", "hydra4rec")
@@ -103,33 +106,48 @@ def _judged_ratio(ratio: Estimate) -> str:
 
 
 def _orpo_helps(study: Study) -> str:
-    words = []
-    for run in (run for run in study.language_models.rankers if run.aligned):
+    models, words = study.language_models, []
+    for run in (run for run in models.rankers if run.aligned):
         found = run.difference(ALIGNED, FINETUNED, RETRIEVER_ORDER, "ndcg")
         verdict = found.verdict("yes, of this training", "no, it is significantly worse in this training")
         shown = ", candidates in the retriever's order" if run.letters else ""
+        made_by = f", pairs by {escape(run.pairs_by)}" if run.pairs_by else ""
         words.append(
-            f"{escape(run.name)}{_pairs_by(run)}: {verdict}, NDCG@10 {found.stated()} over {plural(found.n, 'user')}"
-            f"{shown}"
-        )
-    for runs in study.language_models.aligned_by_seed():
-        over_users, over_seeds = alignment_over_seeds(runs)
-        # Both must say so: by users alone it is said of these trainings, by seeds alone of these users.
-        less_sure = min(over_users, over_seeds, key=lambda found: (abs(found.sign), -(found.mde or 0)))
-        verdict = less_sure.verdict("yes", "no, it is significantly worse")
-        words.append(
-            f"{len(runs)} seeds together, each fine-tuned and aligned: {verdict}, NDCG@10 {over_users.stated()} over "
-            f"{plural(over_users.n, 'user')}, {over_seeds.stated()} over the seeds"
+            f"{escape(run.name)}{made_by}: {verdict}, NDCG@10 {found.stated()} over {plural(found.n, 'user')}{shown}"
         )
     if not words:
         return "Not judged: no aligned ranker."
+    groups = models.aligned_groups()
+    for runs in (runs for runs in groups if runs[1:]):
+        together = changes(runs)[0]
+        words.append(
+            f"{len(runs)} seeds together, each fine-tuned and aligned: "
+            f"{together.verdict('yes', 'no, it is significantly worse')}, {together.stated()}"
+        )
+    told = [f"{'; '.join(words)}."]
+    if len(groups) > len({run.kind for runs in groups for run in runs}):
+        told.append("Seeds whose pairs, profile, recipe or users differ are not put together.")
+    told += [_against_control(runs) for runs in groups]
+    if not any(run.control for run in models.rankers):
+        told.append(
+            "Alignment also trains on the winners once more, and no ranker was trained on them alone: this does not "
+            "tell a gain by ORPO's preference term from one by more training."
+        )
+    return " ".join([*filter(None, told), "See the notes on how little was trained."])
+
+
+def _against_control(runs: Sequence[RankerRun]) -> str:
+    """Return what the preference term did, next to a control trained on the winners alone; "" without one."""
+    _, *controlled = changes(runs)
+    if not controlled:
+        return ""
+    words = [
+        f"{change.title}: {change.verdict('significantly better', 'significantly worse')}, {change.stated()}"
+        for change in controlled
+    ]
+    facts = runs[0].finetuned
+    seeds = listed([str(run.finetuned.seed) for run in runs])
     return (
-        f"{'; '.join(words)}. Alignment also trains on the winners once more, and no ranker was trained on them alone: "
-        "this does not tell a gain by ORPO's preference term from one by more training. See the notes on how little "
-        "was trained."
+        f"Next to a control of {escape(facts.source)}, {'seed' if len(runs) == 1 else 'seeds'} {seeds}, trained on the "
+        f"same pairs' winners alone: {'; '.join(words)}. **{preference_term(controlled)}**"
     )
-
-
-def _pairs_by(run: RankerRun) -> str:
-    made_by = run.aligned.training.get("pairs_by") if run.aligned else None
-    return f", pairs by {escape(made_by)}" if made_by else ""

@@ -9,6 +9,7 @@ from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.report.findings import (
     MANY,
     PROFILE_CAUTIONS,
+    SEEDS_FOR_A_SPREAD,
     comparability,
     other_copies,
     other_data,
@@ -19,7 +20,6 @@ from ssm4rec.report.markdown import bullets, escape, listed, plural
 from ssm4rec.report.paper import PAPER, PaperTable
 from ssm4rec.report.recommenders import Recommenders
 
-SEEDS_FOR_A_SPREAD: Final = 3
 _USERS_FOR_AN_INTERVAL: Final = 30
 _TIME_TARGETS: Final = {
     "successive": "Every event of a user from then on is a target, with all events before it as its history. A metric "

@@ -7,9 +7,10 @@ from ssm4rec.artifacts.names import CUTOFFS, MASKED, METRICS, MOST_POPULAR, PROT
 from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.document import Section
 from ssm4rec.report.figures import COLOURS, INK, Figure, cells, drawing, whiskers
+from ssm4rec.report.findings import SEEDS_FOR_A_SPREAD
 from ssm4rec.report.markdown import bullets, escape, listed, metric_cell, plural, population
 from ssm4rec.report.paper import PAPER
-from ssm4rec.studies.comparative.findings import SEEDS_FOR_A_SPREAD, of_these_trainings, repeat_terms
+from ssm4rec.studies.comparative.findings import of_these_trainings, repeat_terms
 from ssm4rec.studies.comparative.study import Study
 
 _QUICK: Final = "quick"

@@ -15,7 +15,8 @@ from ssm4rec.studies.settings import LanguageModelStudy, Lists, PlannedSeeds
 class Settings(LanguageModelStudy):
     """Fine-tune and align language models of several sizes on one retriever's candidates; items need titles.
 
-    A seed is that of a fine-tuning and of its alignment: several seeds are as many rankers, each aligned once.
+    A seed is that of a fine-tuning, of its alignment and of its control, which is trained on the same pairs' winners
+    alone: several seeds are as many rankers, each aligned once.
     """
 
     PACKAGE: ClassVar[str] = "orpo_study"

@@ -1,0 +1,200 @@
+"""What alignment changed, seeds together and next to a control: recomputed from the ranks, and the words on it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import scipy.stats
+
+from ssm4rec.report.alignment_effect import Change, changes
+from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
+from ssm4rec.report.language_models import LanguageModels, RankerRun
+from ssm4rec.report.markdown import MISSING
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.studies.comparative.report import make_report
+from tests.report.language_model_study import write_ranker
+from tests.report.trained import StudyBuilder
+
+USERS = 40
+TERM = ("aligned", "winners")
+KINDS = {"aligned": "control", "winners": "control"}
+
+
+def files_of(folder: Path, seeds: Sequence[int], states: Sequence[str], **facts: Any) -> RankerFiles:
+    """Return the files of rankers of these seeds in these states, the fine-tuned one among them."""
+    lists: dict[str, list[Path]] = {}
+    for state in states:
+        name = {"winners": "control"}.get(state, state)
+        for seed in seeds:
+            rankings, summary = write_ranker(folder / f"{state}{seed}", state, seed=seed, **facts)
+            lists.setdefault(f"{name}_rankings", []).append(rankings)
+            lists.setdefault(f"{name}_summaries", []).append(summary)
+    return RankerFiles(**lists)
+
+
+def models_of(folder: Path, seeds: Sequence[int], states: Sequence[str], **ranks: list[list[int]]) -> LanguageModels:
+    """Return such rankers; ``ranks``: of a state, those of each seed."""
+    found = gather_language_models(StudyBuilder().manifest(), files_of(folder, seeds, states), [])
+    runs = []
+    for place, run in enumerate(found.rankers):
+        new = {(state, "retriever"): numpy.array(of_seed[place], numpy.int32) for state, of_seed in ranks.items()}
+        runs.append(replace(run, ranks=run.ranks | new))
+    return LanguageModels(tuple(runs))
+
+
+def ndcg(run: RankerRun, state: str) -> Any:
+    return numpy.array([1 / math.log2(rank + 1) if rank <= 10 else 0 for rank in run.ranks[state, "retriever"]])
+
+
+def told(builder: StudyBuilder, models: LanguageModels, title: str) -> str:
+    study = replace(builder.study(builder.evaluation()), language_models=models)
+    (text,) = [section.markdown for section in make_report(study).sections if section.title == title]
+    return text
+
+
+def claim(builder: StudyBuilder, models: LanguageModels) -> str:
+    (line,) = [line for line in told(builder, models, "The paper's claims").splitlines() if "**ORPO improves" in line]
+    return line
+
+
+RANDOM = numpy.random.default_rng(8)
+FINETUNED = [RANDOM.integers(2, 12, USERS).tolist() for _ in range(3)]
+BETTER = [[max(1, rank - 2) for rank in ranks] for ranks in FINETUNED]
+BEST = [[1] * USERS] * 3
+NOISE = [[max(1, rank + change) for rank, change in zip(ranks, RANDOM.integers(-2, 3, USERS).tolist(), strict=True)]
+         for ranks in BETTER]  # fmt: skip
+
+
+def test_three_differences_over_users_and_over_seeds(builder: StudyBuilder, tmp_path: Path) -> None:
+    """Of each user the mean over the seeds, then as one ranker's; next to it the interval over the seeds' means."""
+    models = models_of(
+        tmp_path, (0, 1, 2), ("finetuned", "aligned", "winners"), finetuned=FINETUNED, aligned=NOISE, winners=BETTER
+    )
+    (runs,) = models.aligned_groups()
+    found = changes(runs)
+    assert [(change.state, change.other) for change in found] == [
+        ("aligned", "finetuned"), ("winners", "finetuned"), ("aligned", "winners"),
+    ]  # fmt: skip
+    rows = [line.strip("|").split(" | ") for line in told(builder, models, "What alignment changed").splitlines()]
+    for change, row in zip(found, [row for row in rows if row[0].strip().startswith("wheel")][:3], strict=True):
+        each = [ndcg(run, change.state) - ndcg(run, change.other) for run in runs]
+        together, means = numpy.mean(each, axis=0), [one.mean() for one in each]
+        bounds = scipy.stats.bootstrap((together,), numpy.mean, method="percentile", rng=1).confidence_interval
+        assert change.over_users.value == pytest.approx(together.mean())
+        assert (change.over_users.low, change.over_users.high) == pytest.approx((bounds.low, bounds.high), abs=4e-3)
+        low, high = scipy.stats.t.interval(0.95, 2, numpy.mean(means), scipy.stats.sem(means))
+        assert change.over_seeds
+        assert (change.over_seeds.low, change.over_seeds.high) == (pytest.approx(low), pytest.approx(high))
+        assert [cell.strip() for cell in row][1:6] == [
+            "0, 1, 2", MISSING, change.title, change.over_users.text(), change.over_seeds.text(),
+        ]  # fmt: skip
+        assert f"{change.title}: " in claim(builder, models) or change.other == "finetuned"
+        assert change.stated() in claim(builder, models)
+
+
+@pytest.mark.parametrize(
+    ("aligned", "winners", "said"),
+    [
+        (BEST, FINETUNED, "**So the preference term helps.**"),
+        (BETTER, BEST, "**So the preference term does not help: more training on the winners alone ranks better.**"),
+        (NOISE, BETTER, "**So the preference term is not seen to help: what ORPO changed, more training on the"),
+    ],
+)
+def test_the_report_says_plainly_whether_the_preference_term_helps(
+    builder: StudyBuilder, tmp_path: Path, aligned: list[list[int]], winners: list[list[int]], said: str
+) -> None:
+    models = models_of(
+        tmp_path, (0, 1, 2), ("finetuned", "aligned", "winners"), finetuned=FINETUNED, aligned=aligned, winners=winners
+    )
+    text = claim(builder, models)
+    assert said in text
+    assert said.strip("*") in told(builder, models, "What alignment changed")
+    assert "no ranker was trained on them alone" not in text
+    term: Change = changes(models.rankers)[-1]
+    if term.judged.sign == 0:
+        assert f"A difference of {term.judged.mde:.4f} would have been found with a chance of 80%" in text
+    # The same sentence with one seed is about that training.
+    alone = claim(builder, LanguageModels(models.rankers[:1]))
+    assert said.rstrip("*.").partition(":")[0] in alone
+    assert "of these trainings alone" in alone
+
+
+def test_two_seeds_do_not_say_how_trainings_vary(builder: StudyBuilder, tmp_path: Path) -> None:
+    """However alike their gains are, where Student's t of one degree of freedom would exclude 0."""
+    alike = [FINETUNED[0]] * 3, [BETTER[0]] * 3
+    for seeds, said in (((0, 1), "yes, of these trainings alone, NDCG@10"), ((0, 1, 2), "yes, NDCG@10")):
+        folder = tmp_path / str(len(seeds))
+        models = models_of(folder, seeds, ("finetuned", "aligned"), finetuned=alike[0], aligned=alike[1])
+        (change,) = changes(models.rankers)
+        assert change.over_seeds
+        assert change.over_seeds.sign == 1
+        assert f"{len(seeds)} seeds together, each fine-tuned and aligned: {said}" in claim(builder, models)
+        assert "no ranker was trained on them alone" in claim(builder, models)
+
+
+def test_seeds_that_differ_in_more_are_not_put_together(builder: StudyBuilder, tmp_path: Path) -> None:
+    models = models_of(tmp_path, (0, 1), ("finetuned", "aligned"), finetuned=FINETUNED, aligned=BETTER)
+    first, second = models.rankers
+    assert models.aligned_groups() == [(first, second)]
+    assert "are not put together" not in claim(builder, models)
+    assert second.aligned
+    aligned = second.aligned
+    for change in (
+        {"aligned": replace(aligned, training=aligned.training | {"pairs_by": "retriever"})},
+        {"aligned": replace(aligned, profile="paper")},
+        {"aligned": replace(aligned, recipe={"align": {"beta": 0.2}})},
+        {"finetuned": replace(second.finetuned, recipe={"items": {"steps": 3}})},
+        {"users": second.users + 1},
+    ):
+        apart = LanguageModels((first, replace(second, **change)))
+        assert [len(runs) for runs in apart.aligned_groups()] == [1, 1], change
+        text = claim(builder, apart)
+        assert "seeds together" not in text
+        assert "Seeds whose pairs, profile, recipe or users differ are not put together." in text
+
+
+def test_a_control_is_a_ranker_of_the_report(builder: StudyBuilder, tmp_path: Path) -> None:
+    files = files_of(tmp_path, (0,), ("finetuned", "aligned", "winners"))
+    models = gather_language_models(builder.manifest(), files, [])
+    (run,) = models.rankers
+    assert run.states == ["base", "finetuned", "aligned", "winners"]
+    values = {(row.model, row.protocol, row.metric): row.value for row in models.results()}
+    assert values["llamarec winners", "among candidates", "ndcg@10"] == pytest.approx(ndcg(run, "winners").mean())
+    text = told(builder, models, f"LlamaRec: {run.name}")
+    assert f"| fine-tuned, then ORPO {chr(0x2212)} fine-tuned, then the winners again |" in text
+    assert "Its preference term, ORPO against the winners again: candidates in the retriever's order, " in text
+    assert text.count("| fine-tuned, then the winners again |") == 2 * 2 + 2  # two populations, next to the paper
+    trained = told(builder, models, "Rankers: training and pace")
+    assert trained.count("| fine-tuned, then the winners again |") == 2  # its training, its pace
+
+
+def test_what_is_no_control_is_refused(builder: StudyBuilder, tmp_path: Path) -> None:
+    files = files_of(tmp_path, (0,), ("finetuned", "aligned", "winners"))
+
+    def refusal(given: RankerFiles) -> str:
+        with pytest.raises(InputError) as caught:
+            gather_language_models(builder.manifest(), given, [])
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    mixed = replace(files, aligned_rankings=files.control_rankings, aligned_summaries=files.control_summaries)
+    assert "a ranker of align_llm --winners-alone true, but one of align_llm belongs in this list" in refusal(mixed)
+    alone = replace(files, aligned_rankings=[], aligned_summaries=[])
+    assert "is missing, whose control it is; add it" in refusal(alone)
+    for facts, name in (
+        ({"recipe": {"align": {"beta": 0.2}}}, "recipe"),
+        ({"profile": "paper"}, "profile"),
+        ({"training": {"pairs": 8.0, "held_out": 4.0, "steps": 3}}, "pairs, held_out"),
+    ):
+        other = write_ranker(tmp_path / name, "winners", **facts)
+        given = replace(files, control_rankings=[other[0]], control_summaries=[other[1]])
+        assert f"they differ in {name}; train both on the same pairs" in refusal(given)
+    twice = replace(
+        files, control_rankings=[*files.control_rankings] * 2, control_summaries=[*files.control_summaries] * 2
+    )
+    assert "a second control ranking by" in refusal(twice)
+    assert "0 files, but 1 in --control-summaries" in refusal(replace(files, control_rankings=[]))
