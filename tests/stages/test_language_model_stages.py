@@ -74,7 +74,7 @@ def test_an_adapter_and_its_learning_curve(circle, adapter, language_model):
     assert facts["recipe"]["finetune"]["lora"]["rank"] == 2
     assert facts["training"]["validation_users"] == facts["recipe"]["finetune"]["validation_users"] == 4
     curve = read_curve(circle / "tuned" / "curve.parquet", "finetune_llm")
-    assert curve.series.keys() >= {(TRAIN, "loss"), (TRAIN, "learning_rate"), (VALIDATION, "ndcg_10")}
+    assert curve.series.keys() >= {(TRAIN, "loss"), (TRAIN, "learning_rate"), (VALIDATION, "ndcg@10")}
     assert max(curve.values("seen")) == facts["training"]["prompts"] == 8
     assert curve.training.optimizer == facts["recipe"]["finetune"]["steps"]["optimizer"]
 
@@ -149,7 +149,7 @@ def test_a_ranker_of_items_is_trained_aligned_and_ranked_with(circle, language_m
     facts = RankerFacts.read(ranker, dataset)
     assert (facts.ranker, facts.stage, facts.source) == ("items", "finetune_llm", str(llama))
     assert facts.retriever_weight in WEIGHTS
-    assert facts.training["validation_ndcg_10"] > 0.7
+    assert facts.training["validation_ndcg@10"] > 0.7
     candidates = read_candidates(circle / "validation.parquet", dataset)
     assert facts.training["validation_users"] == ranking_task(dataset, candidates, "validation", 0, 0).found
     curve = read_curve(tmp_path / "curve.parquet", "finetune_llm")

@@ -16,7 +16,7 @@ from tests.conftest import Refusal, WriteDataset
 from tests.epoch_rows import epoch_row
 
 FIGURES = (
-    "targets_seen-validation_ndcg_10", "targets_seen-train_loss", "cpu_seconds-validation_ndcg_10", "batches",
+    "targets_seen-validation_ndcg", "targets_seen-train_loss", "cpu_seconds-validation_ndcg", "batches",
     "sensitivity",
 )  # fmt: skip
 

@@ -97,7 +97,7 @@ def test_writes_what_the_readme_says(cycle_dataset: Path, tmp_path: Path) -> Non
     learned = [tensor for name, tensor in weights.items() if name != "repeat_term.start"]
     assert config["parameters"] == sum(tensor.numel() for tensor in learned)
     curve = read_curve(tmp_path / "out" / "curve.parquet", "train_recommender")
-    reached = curve.against("epoch", "ndcg_10", VALIDATION)
+    reached = curve.against("epoch", "ndcg@10", VALIDATION)
     assert [epoch for epoch, _ in reached] == [1, 2]
     best_epoch, best = max(reached, key=lambda point: point[1])
     assert config["training"]["validation_ndcg@10"] == best

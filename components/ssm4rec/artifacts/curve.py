@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ssm4rec.artifacts import codec
 from ssm4rec.artifacts.codec import Amount, Count, Number, Positive, Share
+from ssm4rec.artifacts.earlier_names import METRICS
 from ssm4rec.artifacts.names import ControllerName, OptimizerName
 from ssm4rec.runtime.errors import InputError
 
@@ -40,8 +41,8 @@ NUMBERS: Final[dict[str, Any]] = {
     # Losses, nats, and metrics.
     "loss": Number,  # recommenders: per target; generators: per token; fine-tuning: per token of the answer
     "letter_loss": Number,  # of the answer's letter alone; ln 20 = 3.00 is guessing among 20
-    "hit_10": Share,
-    "ndcg_10": Share,
+    "hit@10": Share,
+    "ndcg@10": Share,
     # Alignment: means over pairs, see ``llm/alignment.py``.
     "nll": Number,
     "odds_ratio_loss": Number,
@@ -64,8 +65,8 @@ NUMBERS: Final[dict[str, Any]] = {
 _REQUIRED: Final[dict[str, tuple[tuple[Split, str], ...]]] = {
     "train_recommender": (
         *((TRAIN, name) for name in ("epoch", "seen", "cpu_seconds", "loss", "fill", "batch_targets")),
-        (VALIDATION, "hit_10"),
-        (VALIDATION, "ndcg_10"),
+        (VALIDATION, "hit@10"),
+        (VALIDATION, "ndcg@10"),
     ),
     "finetune_llm": ((TRAIN, "seen"),),
     "align_llm": ((TRAIN, "loss"), (HELD_OUT, "accuracy")),
@@ -189,7 +190,7 @@ def read_curve(path: Path, stage: Stage) -> Curve:
         raise InputError(f"{path}: a learning curve of {training.stage}, not of {stage}; give each where it belongs")
     series: dict[tuple[Split, str], dict[int, float]] = {}
     for step, split, name, value in zip(*(table.column(name).to_pylist() for name in _SCHEMA.names), strict=True):
-        values = series.setdefault((split, name), {})
+        values = series.setdefault((split, METRICS.get(name, name)), {})
         if step < 0 or step in values:
             raise refuse(f"{split} {name} at step {step}: {'twice' if step in values else 'below 0'}")
         values[step] = value

@@ -1,9 +1,10 @@
-"""The names that recommenders' recipes had before 2026-11-29: files and commands that say them still work.
+"""Names of before, of recommenders' recipes and of metrics: files and commands that say them still work.
 
 Files (config.json, metrics.json, checkpoints) are read with the names of today for good; in ``--overrides`` an old name
 works for one release, with a warning.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 FIELDS: Final = {
@@ -18,6 +19,9 @@ FIELDS: Final = {
     "chunk_length": "chunk_size",
     "stretches": "crops",
 }
+METRICS: Final = {"hit_10": "hit@10", "ndcg_10": "ndcg@10", "validation_ndcg_10": "validation_ndcg@10"}
+"""In learning curves, in checkpoints of language models and in ranker.json."""
+
 VALUES: Final = {"crops": {"one": "random"}}
 """What the values of a field, by its name of today, were called."""
 
@@ -27,6 +31,15 @@ ADDED: Final[dict[str, dict[str, Any]]] = {
     "training": {"frozen_epochs": 0, "users_share": 1.0},
 }
 """Fields that the recipes of checkpoints may lack, and what was meant then."""
+
+
+def metrics_of_today(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return numbers with the names of today.
+
+    >>> metrics_of_today({"ndcg_10": 0.5, "loss": 1.0})
+    {'ndcg@10': 0.5, 'loss': 1.0}
+    """
+    return {METRICS.get(name, name): value for name, value in named.items()}
 
 
 def recipe_of_today(part: Any) -> Any:

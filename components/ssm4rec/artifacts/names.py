@@ -109,7 +109,10 @@ def baselines_of(splitting: str) -> tuple[str, ...]:
 
 
 def metric_name(metric: str, cutoff: int) -> str:
-    """Return the name of a metric at a cutoff, as it stands in every file.
+    """Return the name of a metric at a cutoff, as it stands in every file and in what stages say on the terminal.
+
+    The same in MLflow, which takes no ``@``, is ``ndcg_at_10`` (``tracking/names.py``); titles, tables and sentences
+    for people have NDCG@10.
 
     >>> metric_name("ndcg", 10)
     'ndcg@10'

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NotRequired, get_args
 
-from pydantic import ConfigDict, Field, with_config
+from pydantic import AfterValidator, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from ssm4rec.artifacts.codec import OPEN, Amount, Count, Positive, read_document, shape
 from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on
+from ssm4rec.artifacts.earlier_names import metrics_of_today
 from ssm4rec.artifacts.names import RANKER
 from ssm4rec.runtime.errors import InputError
 
@@ -70,7 +71,7 @@ class RankerFacts:
     profile: str
     retriever: str
     recipe: Annotated[dict[str, Any], shape(_Recipe)]
-    training: dict[str, Any]
+    training: Annotated[dict[str, Any], AfterValidator(metrics_of_today)]
     label: str = ""
     ranker: RankerKind = "letters"
     retriever_weight: Amount | None = None

@@ -9,7 +9,7 @@ validations after the first step, as in LlamaRec: whether they beat the model as
 
 The points of the learning curve: ``loss`` (mean over the steps since the point before, nats per token of the answer,
 which is the letter and the end after it), ``letter_loss`` (of the letter alone: the end is soon learned and says
-nothing), ``learning_rate`` (USGM's is 1 / H), ``grad_norm``; and ``ndcg_10`` of the validation users.
+nothing), ``learning_rate`` (USGM's is 1 / H), ``grad_norm``; and ``ndcg@10`` of the validation users.
 """
 
 import math
@@ -69,7 +69,7 @@ def finetune(
 class _RankerTrainer(ValidatedTrainer):
     """Computes logits of the answer's positions only, and keeps the order of the examples."""
 
-    measure = "ndcg_10"
+    measure = "ndcg@10"
     title = "fine-tuning"
 
     def __init__(self, ranker: LetterRanker, task: FinetuningTask, callback: ValidationCallback) -> None:
@@ -97,7 +97,7 @@ class _RankerTrainer(ValidatedTrainer):
     def validate(self) -> dict[str, float]:
         scores = answer_logits(self.model, self.asked.users, self.asked.answers, lambda _: None)
         sizes, places = self.validation.sizes, self.validation.places(SHUFFLED_ORDER)[:, None]
-        return {"ndcg_10": metric_at("ndcg", ranks_of_target(scores, sizes, places)[:, 0], 10)}
+        return {"ndcg@10": metric_at("ndcg", ranks_of_target(scores, sizes, places)[:, 0], 10)}
 
     def training_numbers(self, logs: dict[str, float]) -> dict[str, float]:
         letter_loss = torch.stack(self._letter_losses).mean().item()

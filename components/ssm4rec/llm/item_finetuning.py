@@ -6,7 +6,7 @@ at most ``history`` items. Where they are cut is drawn for each pass. A part's f
 
 The weights kept are those whose ranking of validation users was best (NDCG@10 among the candidates). The points of the
 learning curve: ``loss`` (nats per position, mean over the steps since the point before), ``learning_rate`` of what is
-new, ``grad_norm``; and ``ndcg_10`` of the validation users.
+new, ``grad_norm``; and ``ndcg@10`` of the validation users.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -139,7 +139,7 @@ def train_items(
 class _ItemTrainer(ValidatedTrainer):
     """Takes the batches as they were drawn; the layers have a rate of their own."""
 
-    measure = "ndcg_10"
+    measure = "ndcg@10"
     title = "fine-tuning"
 
     def __init__(self, ranker: ItemRanker, task: ItemTask, callback: ValidationCallback) -> None:
@@ -178,7 +178,7 @@ class _ItemTrainer(ValidatedTrainer):
     def validate(self) -> dict[str, float]:
         scores = answer_logits(self.model, self.asked.users, self.asked.answers, lambda _: None)
         places = self.validation.places(RETRIEVER_ORDER)[:, None]
-        return {"ndcg_10": metric_at("ndcg", ranks_of_target(scores, self.validation.sizes, places)[:, 0], 10)}
+        return {"ndcg@10": metric_at("ndcg", ranks_of_target(scores, self.validation.sizes, places)[:, 0], 10)}
 
     def training_numbers(self, logs: dict[str, float]) -> dict[str, float]:
         return {name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ssm4rec.artifacts.curve import TRAIN, Point
+from ssm4rec.artifacts.earlier_names import metrics_of_today
 from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import move_into_place, read_json, write_json
@@ -95,7 +96,9 @@ class ValidationCallback(TrainerCallback):
         try:
             if difference := first_difference(document["identity"], self.identity):
                 raise InputError(f"{self.folder}: a checkpoint of another training: {difference}; {way_out}")
-            self.points = [Point(**entry) for entry in document["points"]]
+            self.points = [
+                Point(**{**entry, "values": metrics_of_today(entry["values"])}) for entry in document["points"]
+            ]
             self.finished = document["finished"]
             self.best_weights = load_file(checkpoint / _BEST)
         except (KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:

@@ -28,7 +28,7 @@ _TUNING: Final[tuple[tuple[str, str, Split, str, str], ...]] = (
         "Fine-tuning: loss of the right item among all of the catalog against the positions seen.",
     ),
     (
-        "validation_ndcg_10", "ndcg_10", VALIDATION, "Validation NDCG@10",
+        "validation_ndcg", "ndcg@10", VALIDATION, "Validation NDCG@10",
         "Fine-tuning: NDCG@10 of validation users, among their candidates, shuffled, against the prompts seen.",
     ),
 )  # fmt: skip

@@ -187,8 +187,8 @@ def _ranks(path: Path, summary: RankingSummary, state: str) -> tuple[Int32s, dic
 
 def _tuning(path: Path, summary: RankingSummary) -> Curve:
     curve = read_curve(path, "finetune_llm")
-    reached = [value for step, value in curve.against("step", "ndcg_10", VALIDATION) if step > 0]
-    _check_curve(path, max(reached, default=math.nan), summary.training.get("validation_ndcg_10"))
+    reached = [value for step, value in curve.against("step", "ndcg@10", VALIDATION) if step > 0]
+    _check_curve(path, max(reached, default=math.nan), summary.training.get("validation_ndcg@10"))
     return curve
 
 

@@ -217,7 +217,7 @@ def trainings(runs: Sequence[RankerRun]) -> str:
         "Prompts": lambda run: _number(run.finetuned, "prompts"),
         "Prompts to the best weights": lambda run: _number(run.finetuned, "best_prompts"),
         "Validation NDCG@10, before": _validation_before,
-        "Validation NDCG@10, best": lambda run: _number(run.finetuned, "validation_ndcg_10"),
+        "Validation NDCG@10, best": lambda run: _number(run.finetuned, "validation_ndcg@10"),
         "Tokens per second": lambda run: _number(run.finetuned, "tokens_per_second"),
     }
     parts = ["### Fine-tuning", table_of(runs, tuning, text_columns=3)]
@@ -229,7 +229,7 @@ def trainings(runs: Sequence[RankerRun]) -> str:
 
 
 def _validation_before(run: RankerRun) -> str:
-    return _cell(dict(run.tuning.against("step", "ndcg_10", VALIDATION)).get(0) if run.tuning else None)
+    return _cell(dict(run.tuning.against("step", "ndcg@10", VALIDATION)).get(0) if run.tuning else None)
 
 
 def _number(one: RankingSummary, name: str) -> str:

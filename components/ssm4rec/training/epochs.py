@@ -60,6 +60,6 @@ def learning_curve(rows: Sequence[EpochRow]) -> Curve:
             "curvature_term": row.curvature_term,
             "noise_term": row.noise_term,
         }
-        validated = {"hit_10": row.validation_hit_10, "ndcg_10": row.validation_ndcg_10}
+        validated = {"hit@10": row.validation_hit_10, "ndcg@10": row.validation_ndcg_10}
         points += [Point(step, TRAIN, ended), Point(step, VALIDATION, validated)]
     return Curve.of(training, points)

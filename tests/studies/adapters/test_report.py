@@ -27,7 +27,7 @@ def fine_tuning(folder: Path, optimizer: str, scale: float, seed: int, late: flo
     described |= {"quantization": "none", "stage": "finetune_llm", "profile": "smoke", "training": {}}
     (adapter / "ranker.json").write_text(json.dumps({**described, "seed": seed, **facts}))
     points = [Point(2 * place, TRAIN, {"seen": 8 * place}) for place in range(5)]
-    points += [Point(0, VALIDATION, {"ndcg_10": 0.2}), Point(8, VALIDATION, {"ndcg_10": 0.25})]
+    points += [Point(0, VALIDATION, {"ndcg@10": 0.2}), Point(8, VALIDATION, {"ndcg@10": 0.25})]
     for place, loss in enumerate((9.0, 5.0, 4.0, late), 1):
         points.append(Point(2 * place, TRAIN, {"loss": loss, "letter_loss": 3.5}))
     training = Training("finetune_llm", "toy", "tiny", seed, optimizer, scale)

@@ -65,13 +65,13 @@ def test_figures_carry_the_numbers_they_show() -> None:
         for section in make_report(study([0.05, 0.07], [0.06, 0.08])).sections
         for figure in section.figures
     }
-    adam = [row for row in figures[f"{MODEL}-targets_seen-validation_ndcg_10"] if row["optimizer"] == "adam"]
+    adam = [row for row in figures[f"{MODEL}-targets_seen-validation_ndcg"] if row["optimizer"] == "adam"]
     shown = [
-        (row["epoch"], row["targets_seen_mean"], row["validation_ndcg_10_lowest"], row["validation_ndcg_10_highest"])
+        (row["epoch"], row["targets_seen_mean"], row["validation_ndcg@10_lowest"], row["validation_ndcg@10_highest"])
         for row in adam
     ]
     assert shown == [(1, 30, 0, 0), (2, 60, 0.05, 0.07), (3, 90, 0.025, 0.035)]
-    assert adam[1]["validation_ndcg_10_mean"] == pytest.approx(0.06)
+    assert adam[1]["validation_ndcg@10_mean"] == pytest.approx(0.06)
     batches = [row for row in figures[f"{MODEL}-batches"] if row["batch_control"] == "paper"]
     assert [row["targets"] for row in batches] == [10, 20] * 3
     assert [row["targets_seen"] for row in batches] == [10, 30, 40, 60, 70, 90]

@@ -76,7 +76,7 @@ def run(options: Settings) -> None:
             asked = questions(work.ranker.prompts(titles, recipe.finetune.prompt), validation, [SHUFFLED_ORDER])
             scores = answer_logits(work.ranker.model, asked.users, asked.answers, lambda _: None)
         numbers = {
-            "validation_ndcg_10": tuned.best.measured["ndcg_10"],
+            "validation_ndcg@10": tuned.best.measured["ndcg@10"],
             "validation_users": len(validation.users),
             "best_prompts": work.seen(tuned.best.step),
             "prompts": work.seen(tuned.last.step),
@@ -109,7 +109,7 @@ def run(options: Settings) -> None:
     write_executor_output(options.executor_input, {"adapter": {**numbers}})
     logger.info(
         "%s: validation ndcg@10 %.4f after %d of %d prompts, %.0f tokens/s; written to %s",
-        name, numbers["validation_ndcg_10"], numbers["best_prompts"], numbers["prompts"], numbers["tokens_per_second"],
+        name, numbers["validation_ndcg@10"], numbers["best_prompts"], numbers["prompts"], numbers["tokens_per_second"],
         options.adapter_dir,
     )  # fmt: skip
 

@@ -101,6 +101,7 @@ def _train_and_write(options: Settings, task: Task[Recipe], distributed: Distrib
 
         def track(row: EpochRow) -> None:
             known = {name: getattr(row, name) for name in TRACKED if getattr(row, name) is not None}
+            known = {name.replace("_10", "@10"): value for name, value in known.items()}  # no field has an "@"
             tracker.metrics({**known, "targets_per_step": row.targets / len(row.batch_targets)}, row.epoch)
 
         with held_by_this_process(checkpoints):
@@ -114,8 +115,8 @@ def _train_and_write(options: Settings, task: Task[Recipe], distributed: Distrib
             {
                 "parameters": config["parameters"],
                 "best_epoch": config["training"]["best_epoch"],
-                "best_validation_ndcg_10": best.validation_ndcg_10,
-                "best_validation_hit_10": best.validation_hit_10,
+                "best_validation_ndcg@10": best.validation_ndcg_10,
+                "best_validation_hit@10": best.validation_hit_10,
                 **{name: config["training"][name] for name in SPENT if name in config["training"]},
             }
         )

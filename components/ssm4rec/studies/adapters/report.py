@@ -60,7 +60,7 @@ def _table(study: AdapterStudy) -> str:
     for optimizer in study.optimizers:
         for scale in study.scales(optimizer):
             trials = study.at(optimizer, scale)
-            ndcg = [trial.values("ndcg_10", VALIDATION) for trial in trials]
+            ndcg = [trial.values("ndcg@10", VALIDATION) for trial in trials]
             rows.append(
                 [
                     optimizer,

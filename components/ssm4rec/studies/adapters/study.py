@@ -80,8 +80,8 @@ class AdapterStudy:
                 "prompts": trial.against("seen", "loss")[-1][0],
                 "late_loss": late(trial, "loss"),
                 "late_letter_loss": late(trial, "letter_loss"),
-                "validation_ndcg@10_before": trial.values("ndcg_10", VALIDATION)[0],
-                "validation_ndcg@10": trial.values("ndcg_10", VALIDATION)[-1],
+                "validation_ndcg@10_before": trial.values("ndcg@10", VALIDATION)[0],
+                "validation_ndcg@10": trial.values("ndcg@10", VALIDATION)[-1],
             }
             for trial in self.trials
         ]
@@ -124,7 +124,7 @@ def read_study(files: Files) -> AdapterStudy:
                 f"{path}: not the learning curve of {optimizer} at {scale:g}, seed {facts.seed}, the adapter in its "
                 "place; give both lists in one order"
             )
-        measured: tuple[tuple[Split, str], ...] = ((TRAIN, "loss"), (TRAIN, "letter_loss"), (VALIDATION, "ndcg_10"))
+        measured: tuple[tuple[Split, str], ...] = ((TRAIN, "loss"), (TRAIN, "letter_loss"), (VALIDATION, "ndcg@10"))
         for split, name in measured:
             if not (points := trial.against("seen", name, split)) or not points[-1][0]:
                 raise InputError(f"{path}: it ends without a {split} {name} of any prompts; run finetune_llm again")

@@ -19,14 +19,14 @@ def learning_curves(study: Study) -> tuple[Figure, ...]:
     ndcg = "Validation NDCG@10 with the history unmasked, against the epoch; one line per seed."
     loss = "Training loss (mean cross-entropy per target, nats) against the epoch; one line per seed."
     return (
-        _curves(study, ("ndcg_10", VALIDATION), ("validation_ndcg_10", "Validation NDCG@10"), ndcg),
+        _curves(study, ("ndcg@10", VALIDATION), ("validation_ndcg@10", "Validation NDCG@10"), ndcg),
         _curves(study, ("loss", TRAIN), ("train_loss", "Training loss"), loss),
     )
 
 
 def _curves(study: Study, number: tuple[str, Split], named: tuple[str, str], caption: str) -> Figure:
     column, label = named
-    with drawing(column, caption, ("model", "seed", "epoch", column), ("Epoch", label)) as figure:
+    with drawing(column.partition("@")[0], caption, ("model", "seed", "epoch", column), ("Epoch", label)) as figure:
         models = list(study.models)
         labelled = set()
         for (model, seed), curve in study.curves.items():

@@ -106,7 +106,7 @@ def best_scales(curves: Iterable[Curve]) -> dict[tuple[str, str], float]:
     """Return, by model and optimizer, the scale whose training had the highest validation NDCG@10 after any epoch."""
     reached: dict[tuple[str, str], tuple[float, float]] = {}
     for curve in curves:
-        value = max(curve.values("ndcg_10", VALIDATION))
+        value = max(curve.values("ndcg@10", VALIDATION))
         key = (curve.training.model, curve.training.optimizer)
         reached[key] = max(reached.get(key, (-1.0, 0.0)), (value, curve.training.scale))
     return {key: scale for key, (_, scale) in reached.items()}

@@ -119,12 +119,12 @@ def _curves(study: OptimizerStudy, model: str) -> tuple[Figure, ...]:
     )
 
 
-_NDCG: Final[tuple[str, Split]] = ("ndcg_10", VALIDATION)
+_NDCG: Final[tuple[str, Split]] = ("ndcg@10", VALIDATION)
 _LOSS: Final[tuple[str, Split]] = ("loss", TRAIN)
 _CALLED: Final = {
     "seen": ("targets_seen", "Targets seen, thousands"),
     "cpu_seconds": ("cpu_seconds", "CPU-seconds"),
-    _NDCG: ("validation_ndcg_10", "Validation NDCG@10"),
+    _NDCG: ("validation_ndcg@10", "Validation NDCG@10"),
     _LOSS: ("train_loss", "Training loss"),
 }
 """Column and label of an axis or a number."""
@@ -134,7 +134,7 @@ def _against(study: OptimizerStudy, model: str, axis: str, number: tuple[str, Sp
     (x, x_label), (y, y_label) = _CALLED[axis], _CALLED[number]
     unit = 1000 if axis == "seen" else 1
     columns = ("optimizer", "batch_control", "seeds", "epoch", f"{x}_mean", f"{y}_mean", f"{y}_lowest", f"{y}_highest")
-    with drawing(f"{model}-{x}-{y}", caption, columns, (x_label, y_label)) as figure:
+    with drawing(f"{model}-{x}-{y.partition('@')[0]}", caption, columns, (x_label, y_label)) as figure:
         for method, colour in _shown(study, model).items():
             curves = [curve.against(axis, *number) for curve in study.curves[method].values()]
             epochs = [tuple(zip(*of_seeds, strict=True)) for of_seeds in zip(*curves, strict=False)]
@@ -169,7 +169,7 @@ def _batch_sizes(study: OptimizerStudy, model: str) -> Figure:
 
 
 def _sensitivity(study: OptimizerStudy, model: str) -> Figure:
-    columns = ("optimizer", "scale", "validation_ndcg_10")
+    columns = ("optimizer", "scale", "validation_ndcg@10")
     labels = ("Learning rate; of USGM the diameter", "Validation NDCG@10")
     caption = "How much each optimizer depends on its scale."
     trials: dict[str, list[tuple[float, float]]] = {}

@@ -102,7 +102,7 @@ class OptimizerStudy:
 
 def best_ndcg(curve: Curve) -> float:
     """Return the highest validation NDCG@10 after any epoch."""
-    return float(max(curve.values("ndcg_10", VALIDATION)))
+    return float(max(curve.values("ndcg@10", VALIDATION)))
 
 
 def steps(curve: Curve) -> int:
