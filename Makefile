@@ -159,7 +159,7 @@ recommend: $(INSTALLED) ## Write every user's best items as Parquet (DATASET_DIR
 	@$(AS_CHILD) $(BIN)/python -m ssm4rec.stages.recommend_all $(call flags,$@)
 
 .PHONY: mlflow
-mlflow: $(INSTALLED) ## Show the local runs in MLflow, on http://127.0.0.1:5000 or another PORT=
+mlflow: $(INSTALLED) ## Show the local runs in MLflow, in a browser: http://127.0.0.1:5000 or PORT= (BROWSER=none: only say where)
 	@mkdir -p runs
 	@$(AS_CHILD) $(BIN)/python -m ssm4rec.tracking runs/mlflow.db --port=$(if $(call given,PORT),$(call quoted,PORT),5000)
 

@@ -8,7 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import webbrowser
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
@@ -22,7 +25,7 @@ from ssm4rec.tracking.store import store_client
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make the store; with a port, start MLflow's server, say where to look, and end with it."""
+    """Make the store; with a port, start MLflow's server, say where to look, open it there, and end with it."""
     store = options.store.absolute()
     if options.port:
         _refuse_taken(options.port)
@@ -53,9 +56,20 @@ def run(options: argparse.Namespace) -> None:
                 time.sleep(0.5)
             if server.poll() is None:
                 print(f"\nMLflow answers (Ctrl-C ends it): {page}\n", flush=True)
+                if wants_browser(os.environ):
+                    # Not waited for: a browser that stays in the foreground would hold up the server's end.
+                    threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
         finally:
             server.wait()
     sys.exit(server.returncode)
+
+
+def wants_browser(environment: Mapping[str, str]) -> bool:
+    """Return whether someone sits at a terminal and a browser of their own: not with ``BROWSER=none``."""
+    if not sys.stdout.isatty() or environment.get("BROWSER") == "none":
+        return False
+    displays = ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")  # without any, Python would start one of text
+    return sys.platform == "darwin" or any(environment.get(name) for name in displays)
 
 
 def _refuse_taken(port: int) -> None:
