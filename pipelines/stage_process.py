@@ -92,9 +92,9 @@ class StageProcess:
     def tracked_name(self) -> str:
         """What the stage's tracked run is called from its start: as the stage itself will, should it live so long."""
         config, manifest = self._description("--model-dir", MODEL_CONFIG), self._description("--dataset-dir", MANIFEST)
-        of_validation = " on validation" if self.flag("--split") == "validation" else ""
-        what = {"train_recommender": "train", "evaluate": f"evaluate{of_validation}"}.get(self.stage)
-        if not (what and manifest and all(self.training)):
+        of_validation = "validation" if self.flag("--split") == "validation" else ""
+        what = {"train_recommender": "train", "evaluate": of_validation}.get(self.stage)
+        if what is None or not manifest or not all(self.training):
             return self.label
         model, seed = self.training
         return run_name(model, manifest, int(seed), what, self.flag("--label") or config.get("label", ""))

@@ -96,7 +96,7 @@ def test_study_outlives_mlflow(
 
     client = MlflowClient(mlflow.address)
     experiment = client.get_experiment_by_name(tmp_path.name).experiment_id
-    (training, *_) = client.search_runs([experiment], "attributes.run_name = 'mamba4rec seed 0, events: train'")
+    (training, *_) = client.search_runs([experiment], "attributes.run_name = 'mamba4rec s0 train'")
     kept = client.get_metric_history(training.info.run_id, "train_loss")
     assert BREAK - 1 <= len(kept) < EPOCHS  # all until it stopped
 

@@ -80,8 +80,8 @@ def test_metrics_are_in_mlflow(study: Study, done: Done, mlflow: MlflowServer) -
     for model in PAPER_RECOMMENDERS:
         (value,) = [row["value"] for row in rows if row["model"] == model]
         assert parent.data.metrics[f"{model}/masked/ndcg_at_10"] == value
-        assert children[f"{model} seed 0, events: evaluate"].data.metrics["masked/ndcg_at_10"] == value
-        trained = children[f"{model} seed 0, events: train"].info.run_id
+        assert children[f"{model} s0"].data.metrics["masked/ndcg_at_10"] == value
+        trained = children[f"{model} s0 train"].info.run_id
         assert [point.step for point in client.get_metric_history(trained, "train_loss")] == [1, 2]
         assert "model/model.safetensors" in {entry.path for entry in client.list_artifacts(trained, "model")}
     assert "report.html" in {entry.path for entry in client.list_artifacts(parent.info.run_id)}

@@ -100,11 +100,11 @@ def test_whole_study(
         "latency ml-100k cpu",
         "register ml-100k",
         "report comparative ml-100k",
-        *(f"{model} seed {seed}, ml-100k: {stage}" for stage in ("train", "evaluate")
+        *(f"{model} s{seed}{stage}" for stage in (" train", "")
           for model in ("sasrec", "2mamba4rec") for seed in (0, 1)),
-        *(f"sasrec seed 0, ml-100k global-time: {stage}" for stage in ("train", "evaluate")),
+        *("sasrec s0 global-time train", "sasrec s0 global-time"),
     }  # fmt: skip
-    evaluated = children["sasrec seed 1, ml-100k: evaluate"]
+    evaluated = children["sasrec s1"]
     wanted = ("sasrec", 1, "masked", "ndcg@10")
     (value,) = [row["value"] for row in rows if (row["model"], row["seed"], row["protocol"], row["metric"]) == wanted]
     assert evaluated.data.metrics["masked/ndcg_at_10"] == value
@@ -112,16 +112,16 @@ def test_whole_study(
         entry.path for entry in client.list_artifacts(children["report comparative ml-100k"].info.run_id, "figures")
     }
     assert {"figures/train_loss.png", "figures/train_loss.csv"} <= figures
-    later = children["sasrec seed 0, ml-100k global-time: evaluate"]
+    later = children["sasrec s0 global-time"]
     assert (later.data.params["splitting"], later.data.params["event_order"]) == ("global-time", "exact")
-    of_best = children["sasrec seed 0, ml-100k global-time: train"].data.metrics["best_validation_ndcg_at_10"]
+    of_best = children["sasrec s0 global-time train"].data.metrics["best_validation_ndcg_at_10"]
     assert of_best == trained["training"]["validation_ndcg@10"]
     study_page = f"#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/artifacts"
     assert study_page in champion.description
-    chosen = f"{champion.tags['model']} seed {champion.tags['seed']}, ml-100k"
-    for split, stage in (("validation", "train"), ("test", "evaluate")):
+    chosen = f"{champion.tags['model']} s{champion.tags['seed']}"
+    for split, stage in (("validation", " train"), ("test", "")):
         page = f"[{split}](#/experiments/{parent.info.experiment_id}/runs"
-        of_run = f"{page}/{children[f'{chosen}: {stage}'].info.run_id}?"
+        of_run = f"{page}/{children[f'{chosen}{stage}'].info.run_id}?"
         # Stages that do not need each other come in another order each time.
         assert of_run in champion.description or (split == "test" and f"{page}?" in champion.description)
     told = re.fullmatch(r"MLflow   make mlflow PORT=(\d+) shows (.*)", done.stdout.splitlines()[-1])

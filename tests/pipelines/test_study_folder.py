@@ -115,10 +115,10 @@ def test_a_tracked_run_is_called_from_its_start_as_its_stage_will_call_it(tmp_pa
     train = ["python", "-m", "ssm4rec.stages.train_recommender", *data, "--model", "lrurec", "--seed", "3"]
     assert StageProcess(train, tmp_path, 1).tracked_name == "train_recommender lrurec seed 3", "of data not prepared"
     write_json(tmp_path / "manifest.json", {"dataset": "toy", "split": {"name": "global-time"}})
-    assert StageProcess(train, tmp_path, 1).tracked_name == "lrurec seed 3, toy global-time: train"
-    assert StageProcess(evaluate, tmp_path, 1).tracked_name == "sasrec window50 seed 0, toy global-time: evaluate"
+    assert StageProcess(train, tmp_path, 1).tracked_name == "lrurec s3 global-time train"
+    assert StageProcess(evaluate, tmp_path, 1).tracked_name == "sasrec window50 s0 global-time"
     evaluate[-1] = "validation"
-    name = "sasrec window50 seed 0, toy global-time: evaluate on validation"
+    name = "sasrec window50 s0 global-time validation"
     assert StageProcess(evaluate, tmp_path, 1).tracked_name == name
     compare = ["python", "-m", "ssm4rec.stages.compare_models", *data]
     assert StageProcess(compare, tmp_path, 1).tracked_name == "compare_models global-time"

@@ -136,10 +136,16 @@ def data_labels(manifest: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def run_name(model: str, manifest: dict[str, Any], seed: int, stage: str, label: str = "") -> str:
-    """Return what a tracked run of a model is called: what differs first, since MLflow shows some twenty letters.
+def run_name(model: str, manifest: dict[str, Any], seed: int, stage: str = "", label: str = "") -> str:
+    """Return what a tracked run of a model is called: only what tells a study's runs apart, as MLflow shows 20 letters.
 
-    >>> run_name("sasrec", {"dataset": "ml-1m", "split": {"name": "global-time"}}, 0, "train", "window50")
-    'sasrec window50 seed 0, ml-1m global-time: train'
+    ``stage`` is "" for test results, which people look for; the data set and the rest are parameters of the run.
+
+    >>> run_name("sasrec", {"split": {"name": "leave-one-out"}}, 0)
+    'sasrec s0'
+    >>> run_name("sasrec", {"split": {"name": "global-time"}}, 0, "train", "window50")
+    'sasrec window50 s0 global-time train'
     """
-    return f"{' '.join(filter(None, (model, label)))} seed {seed}, {display_name(manifest)}: {stage}"
+    splitting = str(manifest["split"]["name"])
+    parts = (model.removeprefix("wheel:"), label, f"s{seed}", "" if splitting == LEAVE_ONE_OUT else splitting, stage)
+    return " ".join(filter(None, parts))

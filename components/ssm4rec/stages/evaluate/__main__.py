@@ -47,7 +47,7 @@ def run(options: Settings) -> None:
     labels = {name: str(config[name]) for name in ("model", "seed", "profile")}
     manifest = read_manifest(options.dataset_dir)
     labels |= data_labels(manifest)
-    stage = "evaluate" if options.split == "test" else f"evaluate on {options.split}"
+    stage = "" if options.split == "test" else options.split
     name = run_name(config["model"], manifest, config["seed"], stage, config.get("label", ""))
     with tracked_task(name, {"stage": "evaluate", "split": options.split, **labels}) as tracker:
         named = {"label": config["label"]} if config.get("label") else {}

@@ -41,7 +41,7 @@ def run(options: Settings) -> None:
     search = facts.recipe.search
     manifest = read_manifest(options.dataset_dir)
     labels = {"model": facts.model, "seed": str(facts.seed), "profile": facts.profile, **data_labels(manifest)}
-    name = run_name(facts.model, manifest, facts.seed, "evaluate")
+    name = run_name(facts.model, manifest, facts.seed)
     with (
         tracked_task(name, {"stage": "evaluate-generator", "split": split, **labels}) as tracker,
         memory_advice("search.tokens_per_batch when training the generator"),

@@ -19,6 +19,7 @@ from ssm4rec.artifacts.rankings import (
     AMONG_CANDIDATES,
     BASE,
     BLENDED,
+    ALIGNED,
     FINETUNED,
     ORDERS,
     RETRIEVER,
@@ -73,8 +74,8 @@ def run(options: Settings) -> None:
         "retriever": candidates.model,
     }
     trained = trained_state(facts.stage, facts.winners_alone)
-    after = f"{facts.stage} on the winners alone" if trained == WINNERS else facts.stage
-    name = run_name(facts.source, manifest, facts.seed, f"rank, after {after}")
+    stage = {FINETUNED: "rank", ALIGNED: "rank aligned", WINNERS: "rank winners alone"}[trained]
+    name = run_name(facts.source, manifest, facts.seed, stage)
     tags = {"stage": "rank-candidates", "split": split, "seed": str(facts.seed), **labels}
     with tracked_task(name, tags) as tracker:
         ranked = {"ranker_seed": facts.seed, "ranked_users": len(task.users)}
