@@ -32,8 +32,8 @@ def generator_headlines(models: LanguageModels) -> list[str]:
         found = normal_difference(ours.value - popular.value, math.hypot(*errors), summary.users)
         verdict = found.verdict("significantly better", "significantly worse")
         lines.append(
-            f"{_named(summary)}, masked lists: NDCG@10 {ours.shown}, most-popular {popular.shown} on the "
-            f"same {plural(summary.users, 'user')}: {verdict}, {found.stated()}."
+            f"{_named(summary)}, of this training, masked lists: NDCG@10 {ours.shown}, most-popular {popular.shown} on "
+            f"the same {plural(summary.users, 'user')}: {verdict}, {found.stated()}."
         )
     return lines
 

@@ -77,7 +77,10 @@ _PACE: Final[Columns] = {
 
 def ranker_headlines(models: LanguageModels) -> list[str]:
     """Return what came out of each ranker, in a sentence or two each."""
-    return [f"{run.title}, {escape(run.name)}: {against_random(run)} {of_orpo(run)}".strip() for run in models.rankers]
+    return [
+        f"{run.title}, {escape(run.name)}, of this training: {against_random(run)} {of_orpo(run)}".strip()
+        for run in models.rankers
+    ]
 
 
 def ranker_cautions(models: LanguageModels, manifest: dict[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ def verdicts(run: RankerRun) -> list[str]:
     last = _position_prior(run) if run.letters else _NO_POSITIONS
     if run.finetuned.profile == "smoke":
         return ["Nothing is judged: profile smoke trains for seconds.", last]
-    lines = [against_random(run)]
+    lines = ["All verdicts are of this training: intervals and tests are over users.", against_random(run)]
     lines += [
         f"Fine-tuned against {RANKER_NAMES[other]}: {_verdict(run, FINETUNED, other)}." for other in BASELINES[1:]
     ]

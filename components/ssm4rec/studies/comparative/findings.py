@@ -113,8 +113,11 @@ def alone(recommenders: Recommenders, paper: PaperTable | None) -> str:
 
 
 def of_these_trainings(study: Recommenders, *models: str) -> str:
-    """Return what qualifies a verdict on models whose intervals are over users and whose seeds are too few to vary."""
-    few = any(len(study.seeds(model)) < SEEDS_FOR_A_SPREAD for model in models)
+    """Return what qualifies a verdict on models whose intervals are over users and whose seeds are too few to vary.
+
+    Baselines among them have no training.
+    """
+    few = any(len(study.seeds(model)) < SEEDS_FOR_A_SPREAD for model in models if model in study.models)
     return ", of these trainings" if few else ""
 
 

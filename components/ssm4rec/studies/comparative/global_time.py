@@ -20,7 +20,7 @@ from ssm4rec.report.markdown import (
     table,
 )
 from ssm4rec.report.tables import flattened, trainings
-from ssm4rec.studies.comparative.findings import few_users, time_split
+from ssm4rec.studies.comparative.findings import few_users, of_these_trainings, time_split
 from ssm4rec.studies.comparative.study import GlobalTime, Study
 
 _METRICS: Final = ("hit@10", "ndcg@10")
@@ -35,9 +35,7 @@ def global_time_sections(study: Study) -> list[Section]:
     parts = [_leak(study, study.global_time), _cuts(study, again)]
     for protocol in PROTOCOLS:
         parts += [f"### History {protocol}", _order(study, again, protocol), _means(study, again, protocol)]
-        if study.comparison and again.comparison:
-            models, judged = _shared(study, again), _judged(study, again)
-            parts.append(_pairs(study.comparison, again.comparison, models, protocol, judged=judged))
+        parts += _pairs(study, again, protocol)
     parts += ["### Limits", bullets(_limits(study, again)), "The trainings on the data split by time:"]
     parts.append(trainings(again))
     return [Section("Without looking into the future", "\n\n".join(parts))]
@@ -97,7 +95,12 @@ def _order(study: Study, again: Study, protocol: str) -> str:
         others += len(rows) - different
         counts.append(f"{different} of {plural(len(rows), 'pair')} with {name}")
     chance = "; the order of the other pairs may be chance" if others else ""
-    return f"{order} Significantly different: {listed(counts)}{chance}."
+    return f"{order} Significantly different{_of_these(study, again, *models)}: {listed(counts)}{chance}."
+
+
+def _of_these(study: Study, again: Study, *models: str) -> str:
+    """Return what qualifies a verdict on both splits where either has too few seeds."""
+    return of_these_trainings(study, *models) or of_these_trainings(again, *models)
 
 
 def _baselines_above(study: Study, again: Study, models: list[str], protocol: str) -> str:
@@ -127,21 +130,26 @@ def _mean_cell(study: Study, model: str, protocol: str, metric: str) -> str:
     return metric_cell(values) if values else MISSING
 
 
-def _pairs(ours: Comparison, theirs: Comparison, models: list[str], protocol: str, *, judged: bool) -> str:
-    both = list(zip(_rows(ours, models, protocol), _rows(theirs, models, protocol), strict=True))
+def _pairs(study: Study, again: Study, protocol: str) -> list[str]:
+    """Return what each pair of models does in both splits, and its numbers; nothing without two comparisons."""
+    if not (study.comparison and again.comparison):
+        return []
+    models, judged = _shared(study, again), _judged(study, again)
+    both = list(zip(*(_rows(one, models, protocol) for one in (study.comparison, again.comparison)), strict=True))
     words = [
-        f"{escape(own.first)} and {escape(own.second)}: {_verdict(_better(own), _better(again))}."
-        for own, again in both
+        f"{escape(own.first)} and {escape(own.second)}{_of_these(study, again, own.first, own.second)}: "
+        f"{_verdict(_better(own), _better(later))}."
+        for own, later in both
     ]
 
     def cells(row: PairRow) -> tuple[str, ...]:
         return (row.difference.text(), *(corrected(row) if judged else ()))
 
-    rows = [[escape(pair_name(own)), *cells(own), *cells(again)] for own, again in both]
+    rows = [[escape(pair_name(own)), *cells(own), *cells(later)] for own, later in both]
     titles = CORRECTED if judged else ()
     header = ["NDCG@10", *(title for name in _SPLITS for title in (f"Difference, {name}", *titles))]
     shown = table(header, rows, text_columns=len(header))
-    return f"{bullets(words)}\n\n{shown}" if judged else shown
+    return [bullets(words), shown] if judged else [shown]
 
 
 def _verdict(ours: str, theirs: str) -> str:
