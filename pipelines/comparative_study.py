@@ -44,7 +44,7 @@ def arrange(parameters: Parameters) -> None:
     compared = _compare(data, evaluated, parameters)
     parts = _again_by_time(prepared, parameters) if parameters.global_time_trainings is not None else {}
     champion = {"models": dsl.Collected(trained.outputs["model"]), "replace_champion": parameters.replace_champion}
-    task(register_champion, parameters, dataset=data, **champion)
+    registered = task(register_champion, parameters, dataset=data, **champion)
 
     if parameters.rankers is not None:
         with dsl.ParallelFor(items=parameters.rankers, parallelism=AT_ONCE) as ranker:
@@ -76,6 +76,7 @@ def arrange(parameters: Parameters) -> None:
         comparison=compared.outputs["comparison"],
         latency=timed.outputs["summary"],
         latency_samples=timed.outputs["latency"],
+        registration=registered.outputs["registration"],
         **parts,
     )
 

@@ -42,7 +42,7 @@ _PLACES: Final = {
     },
     "compare_models": {"--comparison": "comparison-{}.json"},
     "measure_latency": {"--summary": "latency.json", "--latency": "latency.parquet"},
-    "register_champion": {"--champion-dir": "champion"},
+    "register_champion": {"--champion-dir": "champion", "--registration": "registration.json"},
     "mine_preferences": {
         "--pairs": "language-models/pairs/pairs.parquet",
         "--counts": "language-models/pairs/counts.json",

@@ -242,7 +242,7 @@ def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: P
     assert ": started" not in linked.stdout
     assert "\nsasrec seed 0, the best of 1 by validation: registered as" in linked.stdout
     assert {path.name for path in (tmp_path / "study").iterdir() if path.is_symlink()} == {
-        "dataset", "comparison.json", "latency.json", "latency.parquet", "champion", "figures"
+        "dataset", "comparison.json", "latency.json", "latency.parquet", "champion", "registration.json", "figures"
     }  # fmt: skip
     assert not (tmp_path / "study" / "language-models").exists()
 

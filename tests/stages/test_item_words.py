@@ -205,6 +205,7 @@ def test_a_registered_model_recommends_items_added_since(coloured: Path, tmp_pat
     added = tmp_path / "added.csv"
     added.write_text("item_id,title\nn1,red thing\ni1,known already\nn2,\nn3,blue thing\nn1,red again\n")
     told = [f"--dataset-dir={coloured}", "--models", str(model), f"--champion-dir={tmp_path / 'champion'}"]
+    told += [f"--registration={tmp_path / 'registration.json'}"]
     parser = register.__annotations__["options"].parser()
     register(parser.parse_args([*told, f"--added-items={added}"]))
     (folder,) = (path.parent for path in (tmp_path / "champion").rglob("model.safetensors"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.stages.register_champion.__main__ import run
 from ssm4rec.stages.register_champion.settings import Settings
 from ssm4rec.tracking import start_study, start_task
@@ -62,7 +63,7 @@ def register(
 ) -> Path:
     """Run the stage, in a task's run of the store if one is given; return the champion's folder."""
     flags = ["--dataset-dir", dataset, "--champion-dir", out / "champion", "--executor-input", executor_input]
-    flags += ["--replace-champion", str(replace).lower()]
+    flags += ["--registration", out / "registration.json", "--replace-champion", str(replace).lower()]
     if models:
         flags += ["--models", *models]
     with pytest.MonkeyPatch.context() as patch:
@@ -140,6 +141,13 @@ def test_the_alias_goes_to_the_better_and_across_data_only_if_asked(
         )
         aliases = client.get_registered_model(NAME).aliases
         assert str(aliases.get("champion", "")) == holder
+        facts = RegistrationFacts.read(tmp_path / "registration.json")
+        assert f"{facts.model} seed {facts.seed}" == f"{version.tags['model']} seed {version.tags['seed']}"
+        assert (facts.registered_model, facts.version, facts.fingerprint) == (
+            NAME, str(number), version.tags["fingerprint"],
+        )  # fmt: skip
+        assert facts.champion == (holder == str(number))
+        assert said in facts.outcome
         task = client.get_run(version.run_id)
         assert (task.info.status, task.info.run_name) == ("FINISHED", "register toy")
         kept = Path(version.source.removeprefix("file://"))
@@ -157,7 +165,7 @@ def test_a_dead_server_costs_the_registration_only(
         "SSM4REC_TRACKING_SECONDS": "4",
     }
     flags = ["--dataset-dir", folder / "dataset", "--champion-dir", tmp_path / "champion"]
-    flags += ["--models", folder / "sasrec-0.2"]
+    flags += ["--models", folder / "sasrec-0.2", "--registration", tmp_path / "registration.json"]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in dead.items():
             patch.setenv(name, value)
@@ -165,6 +173,8 @@ def test_a_dead_server_costs_the_registration_only(
     assert "MLflow does not answer, the work goes on" in caplog.text
     assert "sasrec seed 0, the best of 1 by validation: not registered: MLflow did not take it" in caplog.text
     assert metadata(tmp_path / "champion")["model"] == "sasrec"
+    facts = RegistrationFacts.read(tmp_path / "registration.json")
+    assert (facts.version, facts.champion, facts.outcome) == ("", False, "not registered: MLflow did not take it")
 
 
 def test_foreign_and_damaged_inputs(folder: Path, tmp_path: Path, refusal: Refusal) -> None:
@@ -172,7 +182,9 @@ def test_foreign_and_damaged_inputs(folder: Path, tmp_path: Path, refusal: Refus
 
     def error(dataset: Path, *models: Path) -> str:
         named = ("--models", *models) if models else ()
-        said = refusal(run, "--dataset-dir", dataset, "--champion-dir", out / "champion", *named)
+        said = refusal(
+            run, "--dataset-dir", dataset, "--champion-dir", out / "champion", *named, "--registration", out / "r.json"
+        )
         assert not out.exists()
         return said
 

@@ -100,6 +100,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         for name, value in start_task("register", study).items():
             patch.setenv(name, value)
         flags = ["--dataset-dir", dataset, "--models", model, "--champion-dir", folder / "champion"]
+        flags += ["--registration", folder / "registration.json"]
         run(Settings.parser().parse_args(list(map(str, flags))))
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/ssm4rec-toy@champion"]

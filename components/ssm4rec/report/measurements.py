@@ -13,6 +13,7 @@ from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.estimate import CONFIDENCE, Estimate
 from ssm4rec.artifacts.latency import LatencyResult, LatencySummary, TimedSample, read_samples
 from ssm4rec.artifacts.names import TIME_BASELINES, baselines_of
+from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.latency.intervals import RESAMPLES
 from ssm4rec.latency.summary import COST, grouped, seconds_per_user
 from ssm4rec.report.recommenders import check_data
@@ -139,6 +140,22 @@ def gather_latency(
         ):
             raise InputError(f"{samples}: not the samples that {path} is of; give both of one measurement")
     return Latency(summary, rows)
+
+
+def gather_registration(
+    manifest: dict[str, Any], trainings: set[tuple[str, int]], path: Path | None
+) -> RegistrationFacts | None:
+    """Read what became of the best of a study's ``trainings``, every (model, seed); None where that is not known.
+
+    Raise InputError for one of another data set, or of a model that the study has not.
+    """
+    if path is None:
+        return None
+    found = RegistrationFacts.read(path)
+    check_data(f"{path}:", found.dataset, found.fingerprint, manifest)
+    if (found.model, found.seed) not in trainings:
+        raise InputError(f"{path}: registers {found.model} seed {found.seed}, which no evaluation is of; add it")
+    return found
 
 
 def why_not_measured(path: Path | None) -> str:

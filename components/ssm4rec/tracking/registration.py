@@ -22,7 +22,9 @@ class Registration:
     Attributes:
         name: of the registered model, which is made if it is new.
         takes_over: whether the version gets the alias, and why; it is given the tags of the one that has it, or None.
-        outcome: in words; final when the tracked run has ended.
+        outcome: in words; like ``version`` and ``taken`` final when the tracked run has ended.
+        version: "" until there is one.
+        taken: whether the version has the alias.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Registration:
     alias: str
     takes_over: Callable[[dict[str, str] | None], tuple[bool, str]]
     outcome: str = "not registered: nothing is tracked"
+    version: str = ""
+    taken: bool = False
 
     def record(self, client: "MlflowClient", run_id: str) -> None:
         """Make the version of what the run has of the folder."""
@@ -54,6 +58,7 @@ class Registration:
         taken, why = self.takes_over(None if holder is None else client.get_model_version(self.name, holder).tags)
         if taken:
             client.set_registered_model_alias(self.name, self.alias, version)
+        self.version, self.taken = str(version), taken
         place = f"models:/{self.name}@{self.alias}" if taken else f"without the alias {self.alias}"
         self.outcome = f"registered as {self.name} version {version}, {place}: {why}"
 

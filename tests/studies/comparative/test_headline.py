@@ -2,11 +2,15 @@
 
 import dataclasses
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ssm4rec.artifacts.names import BASELINES
+from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.report.document import Section, render_markdown
+from ssm4rec.report.measurements import gather_registration
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.comparative.headline import headline_section
 from ssm4rec.studies.comparative.report import make_report
 from ssm4rec.studies.comparative.study import Study
@@ -97,6 +101,44 @@ def test_champion_is_the_best_by_validation(builder: StudyBuilder) -> None:
         "`mlflow models serve -m models:/ssm4rec-ml-1m@champion --env-manager local -p 5001` serves whichever is"
         in line
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "champion", "outcome", "said", "serves"),
+    [
+        ("2", True, "registered as ssm4rec-ml-1m version 2, models:/ssm4rec-ml-1m@champion: the first one",
+         "**Champion**: this run's best by validation: **sasrec seed 0**, NDCG@10 0.9000", "ssm4rec-ml-1m@champion"),
+        ("3", False, "registered as ssm4rec-ml-1m version 3, without the alias champion: of other data: it stays",
+         "**Not champion**: this run's best by validation: **sasrec seed 0**, NDCG@10 0.9000", "ssm4rec-ml-1m/3"),
+        ("", False, "not registered: nothing is tracked",
+         "**Not registered**: this run's best by validation: **sasrec seed 0**, NDCG@10 0.9000", "champion"),
+    ],
+)  # fmt: skip
+def test_what_became_of_the_best_is_said_where_it_is_known(
+    builder: StudyBuilder, version: str, champion: bool, outcome: str, said: str, serves: str
+) -> None:
+    made = builder.evaluation("sasrec", value=0.1)
+    validated = replace(made, training={**made.training, "validation_ndcg@10": 0.9})
+    facts = RegistrationFacts("sasrec", 0, "ml-1m", validated.fingerprint, "ssm4rec-ml-1m", version, champion, outcome)
+    study = replace(builder.study(validated, builder.evaluation("mamba4rec", value=0.3)), registration=facts)
+    line = bullets_of(study)[2]
+    assert line.startswith(f"- {said}")
+    assert f"{outcome}." in line
+    assert f"`mlflow models serve -m {'models:/' if version else ''}{serves} --env-manager local -p 5001`" in line
+    assert "does not know" not in line
+
+
+def test_a_registration_of_other_data_or_models_is_refused(builder: StudyBuilder, tmp_path: Path) -> None:
+    manifest = builder.manifest()
+    facts = RegistrationFacts("sasrec", 0, "ml-1m", manifest["fingerprint"], "ssm4rec-ml-1m", "1", True, "registered")
+    path = tmp_path / "registration.json"
+    facts.write(path)
+    assert gather_registration(manifest, {("sasrec", 0)}, path) == facts
+    with pytest.raises(InputError, match=r"registration\.json: registers sasrec seed 0, which no evaluation is of"):
+        gather_registration(manifest, {("sasrec", 1)}, path)
+    replace(facts, fingerprint="f" * 64).write(path)
+    with pytest.raises(InputError, match=r"registration\.json: "):
+        gather_registration(manifest, {("sasrec", 0)}, path)
 
 
 def test_smoke_never_becomes_the_champion_and_says_nothing(builder: StudyBuilder) -> None:

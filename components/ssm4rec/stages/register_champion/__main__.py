@@ -9,6 +9,7 @@ from typing import Any
 
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import OUTCOME
+from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.data.added_items import add_items
 from ssm4rec.registry.champion import ALIAS, Contender, best, description, read_contender, takes_over
 from ssm4rec.registry.mlflow_model import write_mlflow_model
@@ -51,6 +52,17 @@ def run(options: Settings) -> None:
         tracker.register(registration)
     outcome = f"{champion.label}, the best of {len(contenders)} by validation: {registration.outcome}"
     logger.info("%s", outcome)
+    facts = RegistrationFacts(
+        champion.config["model"],
+        champion.config["seed"],
+        dataset,
+        manifest["fingerprint"],
+        registration.name,
+        registration.version,
+        registration.taken,
+        registration.outcome,
+    )
+    facts.write(options.registration)
     write_executor_output(options.executor_input, {"champion": {**tags, OUTCOME: outcome}})
 
 

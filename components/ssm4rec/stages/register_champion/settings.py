@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ssm4rec.settings.flags import Flag, Read, StageSettings, Written
-from ssm4rec.settings.outputs import input_addresses, output_folder
+from ssm4rec.settings.outputs import input_addresses, output_file, output_folder
 from ssm4rec.settings.shared import DatasetDir, FromKFP
 
 
@@ -27,4 +27,7 @@ class Settings(StageSettings):
         False
     )
     champion_dir: Annotated[Path, Written("Model", output_folder("register_champion"), "MLflow model folder to write")]
+    registration: Annotated[
+        Path, Written("Artifact", output_file("JSON"), "registration.json, what was registered as what, or why not")
+    ] = Path("registration.json")
     executor_input: FromKFP = ""

@@ -88,5 +88,6 @@ class Settings(StageSettings):
         ),
     ] = None
     latency_samples: Annotated[Path | None, _file("latency.parquet of the same measurement (comparative)")] = None
+    registration: Annotated[Path | None, _file("registration.json, from register_champion (comparative)")] = None
     resamples: Resamples = 10_000
     executor_input: FromKFP = ""

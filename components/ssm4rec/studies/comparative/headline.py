@@ -203,22 +203,38 @@ def _sign(study: Study, model: str, baseline: str, protocol: str) -> int | None:
 
 
 def _champion(study: Study) -> str:
-    """Say which training is offered for serving, by the rule of ``registry/champion.py``; the outcome is not known."""
+    """Say which training is offered for serving, by the rule of ``registry/champion.py``, and what became of it."""
     chosen = min(study.trainings, key=lambda one: (-one.training["validation_ndcg@10"], one.model, one.seed))
     if chosen.profile == "smoke":
         return (
             f"**Nothing is served**: {escape(chosen.model)} seed {chosen.seed}, highest by validation, stays without "
             "the alias champion: trained with profile smoke."
         )
-    name = escape(f"ssm4rec-{study.manifest['dataset']}")
-    return (
-        f"**This run's best by validation**: **{escape(chosen.model)} seed {chosen.seed}**, NDCG@10 "
-        f"{chosen.training['validation_ndcg@10']:.4f} (history unmasked; test targets decide nothing), offered as "
-        f"champion of {name} in MLflow. Whether it was registered, or refused and why, this page does not know: the "
-        "run's last lines say it, and the log of register_champion. With "
-        f"MLFLOW_TRACKING_URI set to the store, `mlflow models serve -m models:/{name}@champion --env-manager local "
-        "-p 5001` serves whichever is champion."
-    )
+    validated = f"NDCG@10 {chosen.training['validation_ndcg@10']:.4f} (history unmasked; test targets decide nothing)"
+    best = f"**{escape(chosen.model)} seed {chosen.seed}**, {validated}"
+    name, tracked = f"ssm4rec-{study.manifest['dataset']}", "With MLFLOW_TRACKING_URI set to the store, "
+    champions = f"{tracked}{_serving(f'models:/{name}@champion')} serves whichever is champion."
+    known = study.registration
+    if known is None:
+        return (
+            f"**This run's best by validation**: {best}, offered as champion of {escape(name)} in MLflow. Whether it "
+            "was registered, or refused and why, this page does not know: the run's last lines say it, and the log of "
+            f"register_champion. {champions}"
+        )
+    outcome = f"this run's best by validation: {best}, {escape(known.outcome)}."
+    if known.champion:
+        return f"**Champion**: {outcome} {champions}"
+    if known.version:
+        own = _serving(f"models:/{name}/{known.version}")
+        return (
+            f"**Not champion**: {outcome} {tracked}{own} serves this one; `@champion` instead of the version that one."
+        )
+    return f"**Not registered**: {outcome} {_serving('champion')} in the study's folder serves it."
+
+
+def _serving(model: str) -> str:
+    """Return the command that serves an MLflow model."""
+    return f"`mlflow models serve -m {escape(model)} --env-manager local -p 5001`"
 
 
 def _unsaid(study: Study) -> list[str]:

@@ -14,12 +14,19 @@ from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.evaluations import EvaluationSummary, NumberRow
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import GLOBAL_TIME, LEAVE_ONE_OUT
+from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.data.splitting import later_training_shares
 from ssm4rec.report.comparison_sections import model_row
 from ssm4rec.report.costs import cost_rows
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.language_models import LanguageModels
-from ssm4rec.report.measurements import Latency, gather_comparison, gather_latency, why_not_measured
+from ssm4rec.report.measurements import (
+    Latency,
+    gather_comparison,
+    gather_latency,
+    gather_registration,
+    why_not_measured,
+)
 from ssm4rec.report.recommenders import Recommenders, gather_recommenders
 from ssm4rec.runtime.errors import InputError
 
@@ -38,6 +45,7 @@ class Files(RankerFiles):
     global_time_dataset: Path | None = None
     global_time_evaluations: Sequence[Path] = ()
     global_time_comparison: Path | None = None
+    registration: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Study(Recommenders):
     """What the report tells of: recommenders, and what else was made of them.
 
     ``latency_failure``: why latency could not be measured; "" where it was, or nobody tried. ``global_time``: some of
-    the models on the same data split by time for all users.
+    the models on the same data split by time for all users. ``registration``: what became of the best by validation.
     """
 
     language_models: LanguageModels = field(default_factory=LanguageModels)
@@ -53,6 +61,7 @@ class Study(Recommenders):
     latency: Latency | None = None
     latency_failure: str = ""
     global_time: "GlobalTime | None" = None
+    registration: RegistrationFacts | None = None
 
     @property
     def smoke(self) -> bool:
@@ -122,6 +131,7 @@ def read_study(files: Files) -> Study:
         latency=gather_latency(manifest, trainings, files.latency, files.latency_samples),
         latency_failure=why_not_measured(files.latency),
         global_time=gather_global_time(files),
+        registration=gather_registration(manifest, trainings, files.registration),
     )
 
 
