@@ -45,7 +45,7 @@ BY_HAND = {
         "--finetuned-rankings", "--finetuned-summaries", "--aligned-rankings", "--aligned-summaries",
         "--control-rankings", "--control-summaries", "--tunings", "--alignments", "--generations", "--comparison",
         "--latency", "--latency-samples", "--global-time-dataset", "--global-time-evaluations",
-        "--global-time-comparison",
+        "--global-time-comparison", "--registration",
     },
     "choose-settings": {"--curves"},
     "compare-models": {"--ranks", "--candidates"},

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import METRICS, TIME_BASELINES
+from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.runtime.object_store import upload
 from ssm4rec.tracking import page_address
 from ssm4rec.training.model_folder import read_model
@@ -51,6 +52,7 @@ def test_whole_study(
         assert json.loads((study / "evaluations" / name / "metrics.json").read_text())["users"] == 30
     assert json.loads((study / "dataset" / "manifest.json").read_text())["counts"]["users"] == 30
     example = Path(__file__).parents[1] / "examples" / "compare_models.py"
+    capsys.readouterr()  # MLflow says that it makes a store, the first time in a process
     monkeypatch.setattr("sys.argv", [example.name, str(study), str(tmp_path / "picture.png")])
     runpy.run_path(str(example))
     monkeypatch.setattr("sys.argv", [example.name, str(study)])
@@ -82,6 +84,8 @@ def test_whole_study(
     best = max(config["training"]["validation_ndcg@10"] for config in configs)
     said = f"{champion.tags['model']} seed {champion.tags['seed']}, the best of 4 by validation: registered as "
     said += "ssm4rec-ml-100k version 1, without the alias champion: trained with profile smoke"
+    registered = RegistrationFacts.read(study / "registration.json")
+    assert (registered.version, registered.champion, registered.outcome) == ("1", False, said.partition(": ")[2])
     assert said in done.stdout.splitlines()[-6:]
     assert float(champion.tags["validation_ndcg_at_10"]) == best
     written, kept = study / "champion" / "MLmodel", Path(champion.source.removeprefix("file://")) / "MLmodel"
