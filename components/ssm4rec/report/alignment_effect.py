@@ -16,11 +16,12 @@ from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER, WINN
 from ssm4rec.evaluation.statistics import difference_over_seeds, difference_over_users
 from ssm4rec.report.document import Section
 from ssm4rec.report.findings import SEEDS_FOR_A_SPREAD
-from ssm4rec.report.language_models import RANKER_NAMES, LanguageModels, RankerRun
+from ssm4rec.report.language_models import LanguageModels, RankerRun
 from ssm4rec.report.markdown import MISSING, escape, table
 
 _CHANGES: Final = ((ALIGNED, FINETUNED), (WINNERS, FINETUNED), (ALIGNED, WINNERS))
 """The last one is the preference term alone."""
+_SHORT: Final = {FINETUNED: "fine-tuned", ALIGNED: "ORPO", WINNERS: "the winners again"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Change:
     @property
     def title(self) -> str:
         """What is subtracted from what."""
-        return f"{RANKER_NAMES[self.state]} \N{MINUS SIGN} {RANKER_NAMES[self.other]}"
+        return f"{_SHORT[self.state]} \N{MINUS SIGN} {_SHORT[self.other]}"
 
     @property
     def judged(self) -> Difference:
@@ -54,12 +55,14 @@ class Change:
 
     @property
     def whose(self) -> str:
-        """What qualifies a verdict where seeds are too few to say how trainings vary."""
-        return "" if self.seeds >= SEEDS_FOR_A_SPREAD else ", of these trainings alone"
+        """What qualifies a verdict where seeds are too few to say how trainings vary; "" where they are not."""
+        if self.seeds >= SEEDS_FOR_A_SPREAD:
+            return ""
+        return ", of this training" if self.seeds == 1 else ", of these trainings"
 
     def verdict(self, above: str, below: str) -> str:
         """Return what may be said; see :meth:`Difference.verdict`."""
-        return self.judged.verdict(f"{above}{self.whose}", f"{below}{self.whose}")
+        return self.judged.verdict(above, below)
 
     def stated(self) -> str:
         """Return both differences with their intervals."""
@@ -79,7 +82,7 @@ def preference_term(found: Sequence[Change]) -> str:
     term = next((change for change in found if change.other == WINNERS), None)
     if term is None:
         return ""
-    whose = term.whose.removeprefix(",")
+    whose = term.whose.replace(", of", " in")
     match term.judged.sign:
         case 1:
             return f"So the preference term helps{whose}."
@@ -87,8 +90,9 @@ def preference_term(found: Sequence[Change]) -> str:
             return f"So the preference term does not help{whose}: more training on the winners alone ranks better."
         case _:
             return (
-                f"So the preference term is not seen to help{whose}: what ORPO changed, more training on the winners "
-                f"may do as well. A difference of {term.judged.mde:.4f} would have been found with a chance of 80%."
+                f"So the preference term is not seen to help{whose}: ORPO does not rank significantly better than more "
+                f"training on the winners alone. A true difference of {term.judged.mde:.4f} would have been found with "
+                "a chance of 80%."
             )
 
 
@@ -104,9 +108,19 @@ def alignment_sections(models: LanguageModels) -> list[Section]:
         seeds = ", ".join(str(run.finetuned.seed) for run in runs)
         for change in found:
             over_seeds = change.over_seeds.text() if change.over_seeds else MISSING
-            verdict = change.verdict("significantly better", "significantly worse") if judged else MISSING
+            verdict = change.verdict("significantly better", "significantly worse") + change.whose
             made_by = escape(first.pairs_by) or MISSING
-            rows.append([who, seeds, made_by, change.title, change.over_users.text(), over_seeds, verdict])
+            rows.append(
+                [
+                    who,
+                    seeds,
+                    made_by,
+                    change.title,
+                    change.over_users.text(),
+                    over_seeds,
+                    verdict if judged else MISSING,
+                ]
+            )
         if judged and (said := preference_term(found)):
             words.append(f"{who}, seeds {seeds}: {said}")
     if not rows:

@@ -5,7 +5,6 @@ from typing import Final
 
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.names import UNMASKED
-from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER
 from ssm4rec.data.data_sets import is_published
 from ssm4rec.report.alignment_effect import changes, preference_term
 from ssm4rec.report.comparison_sections import pair_row
@@ -106,25 +105,17 @@ def _judged_ratio(ratio: Estimate) -> str:
 
 
 def _orpo_helps(study: Study) -> str:
-    models, words = study.language_models, []
-    for run in (run for run in models.rankers if run.aligned):
-        found = run.difference(ALIGNED, FINETUNED, RETRIEVER_ORDER, "ndcg")
-        verdict = found.verdict("yes", "no, it is significantly worse")
-        shown = ", candidates in the retriever's order" if run.letters else ""
-        made_by = f", pairs by {escape(run.pairs_by)}" if run.pairs_by else ""
-        words.append(
-            f"{escape(run.name)}{made_by}, of this training: {verdict}, NDCG@10 {found.stated()} over "
-            f"{plural(found.n, 'user')}{shown}"
-        )
-    if not words:
-        return "Not judged: no aligned ranker."
+    models = study.language_models
     groups = models.aligned_groups()
-    for runs in (runs for runs in groups if runs[1:]):
-        together = changes(runs)[0]
-        words.append(
-            f"{len(runs)} seeds together, each fine-tuned and aligned: "
-            f"{together.verdict('yes', 'no, it is significantly worse')}, {together.stated()}"
-        )
+    if not groups:
+        return "Not judged: no aligned ranker."
+    words = []
+    for runs in groups:
+        change, *_ = changes(runs)
+        seeds = f", {len(runs)} seeds together, each fine-tuned and aligned" if runs[1:] else ""
+        shown = ", candidates in the retriever's order" if runs[0].letters else ""
+        verdict = change.verdict("yes", "no, it is significantly worse")
+        words.append(f"{_named(runs)}{seeds}{change.whose}: {verdict}, {change.stated()}{shown}")
     told = [f"{'; '.join(words)}."]
     if len(groups) > len({run.kind for runs in groups for run in runs}):
         told.append("Seeds whose pairs, profile, recipe or users differ are not put together.")
@@ -146,9 +137,15 @@ def _against_control(runs: Sequence[RankerRun]) -> str:
         f"{change.title}: {change.verdict('significantly better', 'significantly worse')}, {change.stated()}"
         for change in controlled
     ]
-    facts = runs[0].finetuned
-    seeds = listed([str(run.finetuned.seed) for run in runs])
     return (
-        f"Next to a control of {escape(facts.source)}, {'seed' if len(runs) == 1 else 'seeds'} {seeds}, trained on the "
-        f"same pairs' winners alone: {'; '.join(words)}. **{preference_term(controlled)}**"
+        f"{_named(runs)}, next to the same training on the pairs' winners alone (*the winners again*), without the "
+        f"preference term{controlled[0].whose}: {'; '.join(words)}. **{preference_term(controlled)}**"
     )
+
+
+def _named(runs: Sequence[RankerRun]) -> str:
+    """Return what rankers are that differ by seed alone."""
+    first = runs[0].finetuned
+    seeds = f"{'seed' if len(runs) == 1 else 'seeds'} {listed([str(run.finetuned.seed) for run in runs])}"
+    made_by = f", pairs by {escape(runs[0].pairs_by)}" if runs[0].pairs_by else ""
+    return f"{escape(first.source)} {seeds} on {escape(first.retriever)}{made_by}"
