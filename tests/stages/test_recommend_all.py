@@ -296,6 +296,15 @@ def test_refusals(dataset: Path, model: Path, tmp_path: Path, refusal: Refusal, 
     assert "--bad-rows" not in said
 
 
+def test_workers_without_ray_are_refused(
+    dataset: Path, model: Path, tmp_path: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssm4rec.stages.recommend_all.settings.find_spec", lambda name: None)
+    said = refusal(run, *flags(dataset, model, tmp_path / "out", "--workers=2"))
+    assert "--workers 2: Ray is not installed; install it (pip install 'ssm4rec[ray]'), or leave the flag out" in said
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_a_model_of_other_data_is_refused(dataset: Path, model: Path, tmp_path: Path, refusal: Refusal) -> None:
     other = write_dataset_folder(tmp_path / "other", SEQUENCES)
     said = refusal(run, *flags(other, model, tmp_path / "out"))

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy
 import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
+import torch
 
 from ssm4rec.artifacts.codec import write_table
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
@@ -29,6 +31,7 @@ from ssm4rec.artifacts.recommendations import (
 )
 from ssm4rec.evaluation.best_lists import Histories, best_lists
 from ssm4rec.models.recommender import Recommender
+from ssm4rec.registry.ray_workers import on_ray
 from ssm4rec.runtime.errors import InputError, reason
 from ssm4rec.runtime.files import read_json, whole_folder, write_json
 from ssm4rec.training.checkpoint import first_difference
@@ -96,11 +99,28 @@ class _Part(NamedTuple):
     stop: int
 
 
-def write_shards(folder: Path, origin: RecommendationsOrigin, wanted: Wanted, model: Recommender) -> None:
-    """Write the shards that a folder lacks, which this process holds.
+@dataclass(frozen=True)
+class _Writer:
+    """Writes parts into a folder."""
+
+    folder: Path
+    wanted: Wanted
+    model: Recommender
+    device: torch.device
+
+    def __call__(self, part: _Part) -> None:
+        """Write a part, whole or not at all."""
+        table = self.wanted.table(self.model.to(self.device), part.start, part.stop)
+        write_table(self.folder / part.file, table)
+
+
+def write_shards(
+    folder: Path, origin: RecommendationsOrigin, wanted: Wanted, model: Recommender, device: torch.device, workers: int
+) -> None:
+    """Write the shards that a folder lacks, which this process holds; by several ``workers`` on Ray.
 
     Raises:
-        InputError: the folder has shards of another origin.
+        InputError: the folder has shards of another origin, or Ray does not answer.
     """
     path, identity = folder / _ORIGIN, asdict(origin)
     if not path.exists():
@@ -113,13 +133,20 @@ def write_shards(folder: Path, origin: RecommendationsOrigin, wanted: Wanted, mo
     missing = [part for part in parts if not (folder / part.file).exists()]
     if len(missing) < len(parts):
         logger.info("resumed: %d of %d shards are there", len(parts) - len(missing), len(parts))
+    write = _Writer(folder.absolute(), wanted, model, device)
     started, done = time.monotonic(), 0
-    for part in missing:
-        write_table(folder / part.file, wanted.table(model, part.start, part.stop))
+    several = workers > 1 and len(missing) > 1
+    for part in on_ray(write, missing, workers, device) if several else _in_turn(write, missing):
         done += part.stop - part.start
+        left = sum(one.stop - one.start for one in missing) - done
         rate = done / (time.monotonic() - started)
-        logger.info("%s: users up to %s of %s, %s per second",
-                    part.file, f"{part.stop:,}", f"{len(wanted.rows):,}", f"{rate:,.0f}")  # fmt: skip
+        logger.info("%s: %s users per second, %s users to go", part.file, f"{rate:,.0f}", f"{left:,}")
+
+
+def _in_turn(write: _Writer, parts: Sequence[_Part]) -> Iterator[_Part]:
+    for part in parts:
+        write(part)
+        yield part
 
 
 def publish(folder: Path, target: Path, origin: RecommendationsOrigin, wanted: Wanted) -> RecommendationsManifest:

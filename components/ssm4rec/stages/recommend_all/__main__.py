@@ -46,6 +46,7 @@ class _Work:
 def run(options: Settings) -> None:
     """Write the shards and, when all are there, the folder of them."""
     options.check()
+    options.check_here()
     work = _work(options)
     config, origin, wanted = work.stored.config, work.origin, work.wanted
     manifest = read_manifest(options.dataset_dir)
@@ -60,7 +61,8 @@ def run(options: Settings) -> None:
         started = time.monotonic()
         refusal = "another process writes these shards; wait for it, or choose another --checkpoint-dir"
         with held_by_this_process(shards, refusal):
-            write_shards(shards, origin, wanted, work.stored.model.to(choose_device(options.device)))
+            device = choose_device(options.device)
+            write_shards(shards, origin, wanted, work.stored.model, device, options.workers)
             written = publish(shards, options.recommendations_dir, origin, wanted)
             shutil.rmtree(shards)
             if not options.checkpoint_dir:

@@ -1,14 +1,19 @@
 """What recommend_all is told."""
 
+import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
+
+import torch
 
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import one_of, whole_number
 from ssm4rec.settings.flags import Flag, Read, Shown, StageSettings, Written
 from ssm4rec.settings.outputs import input_addresses, kept_folder, output_folder
 from ssm4rec.settings.shared import DatasetDir, Device, FromKFP
+from ssm4rec.training.device import choose_device
 
 MOST_OF_A_SHARD: Final = 10_000_000
 """Recommendations: a shard is in memory as a whole, some 60 bytes each."""
@@ -62,6 +67,14 @@ class Settings(StageSettings):
     ] = ""
     users_per_shard: Annotated[int, Flag("users in each file", whole_number(1))] = 50_000
     device: Device = "auto"
+    workers: Annotated[
+        int,
+        Flag(
+            "processes that write shards, each on a core or a GPU, by Ray: on this machine, or on the cluster that "
+            "RAY_ADDRESS names; 1: this process alone, without Ray",
+            whole_number(1),
+        ),
+    ] = 1
     checkpoint_dir: Annotated[
         str,
         Flag(
@@ -87,4 +100,20 @@ class Settings(StageSettings):
             raise InputError(
                 f"--users-per-shard {self.users_per_shard}: with --k {self.k} a shard has more than "
                 f"{MOST_OF_A_SHARD:,} recommendations; give at most {MOST_OF_A_SHARD // self.k}"
+            )
+
+    def check_here(self) -> None:
+        """Raise InputError if several workers are wanted without Ray, or with more GPUs than there are."""
+        device = choose_device(self.device)
+        if self.workers == 1:
+            return
+        if find_spec("ray") is None:
+            raise InputError(
+                f"--workers {self.workers}: Ray is not installed; install it (pip install 'ssm4rec[ray]'), or leave "
+                "the flag out"
+            )
+        if device.type == "cuda" and not os.environ.get("RAY_ADDRESS") and self.workers > torch.cuda.device_count():
+            raise InputError(
+                f"--workers {self.workers}: this machine has {torch.cuda.device_count()} GPUs; give at most that, or "
+                "--device cpu"
             )
