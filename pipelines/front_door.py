@@ -28,6 +28,8 @@ _FLAGS: Final = {
     "rankers.seed": "--seeds",
     "orpo-study rankers.language_model": "--language-models",
     "generators.seed": "--seeds",
+    "transfers.seed": "--transfer-seeds",
+    "transfers.overrides": "--transfer-overrides",
 }
 """The study's flag behind an entry of a pipeline's list, where it is not called as the entry is; after the name of a
 pipeline, of that one only."""

@@ -9,8 +9,8 @@ import numpy
 import pytest
 
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.artifacts.items import read_source_ids
-from ssm4rec.data.generated import GENERATED, HiddenChain, hidden_chain
+from ssm4rec.artifacts.items import read_items, read_source_ids
+from ssm4rec.data.generated import GENERATED, GENERATED_SETS, OTHER_WORDS, WORDS, HiddenChain, hidden_chain, titles
 from ssm4rec.stages.prepare_data.__main__ import run
 from ssm4rec.stages.prepare_data.settings import Settings
 from tests.conftest import Refusal
@@ -49,8 +49,8 @@ def test_what_is_drawn_has_the_chain_s_frequencies() -> None:
         assert share == pytest.approx(probability(list(pair)), abs=0.01)
 
 
-def prepare(folder: Path, *flags: str) -> dict:
-    run(Settings.parser().parse_args(["--dataset", GENERATED, "--dataset-dir", str(folder), *flags]))
+def prepare(folder: Path, *flags: str, dataset: str = GENERATED) -> dict:
+    run(Settings.parser().parse_args(["--dataset", dataset, "--dataset-dir", str(folder), *flags]))
     return json.loads((folder / "manifest.json").read_text())
 
 
@@ -87,3 +87,40 @@ def test_a_filter_that_breaks_sequences_leaves_no_floor(tmp_path: Path) -> None:
 def test_nothing_is_read_for_it(tmp_path: Path, refusal: Refusal) -> None:
     told = ("--dataset", GENERATED, "--dataset-dir", tmp_path / "dataset", "--source", "events.csv")
     assert "--source: generated-hmm is generated, nothing is read for it; leave the flag out" in refusal(run, *told)
+
+
+def test_catalogs_share_words_and_states_and_no_item(tmp_path: Path) -> None:
+    """A title has two words that all 20 items of a state choose from, in every catalog, and one of all states."""
+    folders = {name: tmp_path / name for name in (WORDS, OTHER_WORDS)}
+    manifests = {name: prepare(folder, "--draw-users", "900", dataset=name) for name, folder in folders.items()}
+    ids = {name: set(read_source_ids(folder).items.to_pylist()) for name, folder in folders.items()}
+    assert all(manifest["titles"] == manifest["counts"]["items"] for manifest in manifests.values())
+    assert not ids[WORDS] & ids[OTHER_WORDS]
+    found: dict[str, set[int]] = {}
+    for folder in folders.values():
+        for item_id, title in zip(*read_items(folder), strict=True):
+            assert len(set(title.split())) == 3
+            for word in title.split():
+                found.setdefault(word, set()).add(int(item_id[1:]) // 20)
+    of_one = [word for word, states in found.items() if len(states) == 1]
+    assert len(of_one) == 32 * 3
+    assert sorted(next(iter(found[word])) for word in of_one) == sorted([*range(32)] * 3)
+    assert all(len(found[word]) > 10 for word in found.keys() - {*of_one})
+    chains = [hidden_chain(name) for name in GENERATED_SETS]
+    assert all((chain.moves == chains[0].moves).all() for chain in chains)
+    clusters = [chain.shows.reshape(32, 32, 20).sum(axis=2).diagonal() for chain in chains]  # of a state its own items
+    assert all((own > 0.8).all() for own in clusters)
+    assert numpy.corrcoef(*(chain.shows[0, :20] for chain in chains[1:3]))[0, 1] < 0.8  # popularities are their own
+    assert manifests[WORDS]["irreducible_loss"] != manifests[OTHER_WORDS]["irreducible_loss"]
+
+
+def test_shuffled_titles_are_those_of_other_items() -> None:
+    shuffled, straight = titles(f"{WORDS}-shuffled"), titles(OTHER_WORDS)
+    assert sorted(shuffled) == sorted(straight)
+    assert sum(one == other for one, other in zip(shuffled, straight, strict=True)) < 10
+    assert (hidden_chain(f"{WORDS}-shuffled").shows == hidden_chain(OTHER_WORDS).shows).all()
+    assert titles(GENERATED) == []
+
+
+def test_the_data_set_without_words_is_that_of_before_there_were_words(tmp_path: Path) -> None:
+    assert prepare(tmp_path / "dataset")["fingerprint"].startswith("f3acd4e2ac6961")  # 1f2d3c7, of 2026-11-29

@@ -180,6 +180,12 @@ REFUSED = {
         ("--shares nan", "--shares nan: not a number"),
         ("--overrides model.d_model=64", "model.d_model is what this study sets; name sizes with --widths"),
         ("--overrides training.epochs=3", "training.epochs is what this study sets; name sizes with --widths"),
+        ("--transfer-shares 0", "--transfer-shares 0: a share of the users: above 0, at most 1"),
+        ("--transfer-seeds 1,1", "--transfer-seeds 1,1: names 1 twice"),
+        ("--transfer-model gru4rec", "--transfer-model gru4rec: unknown; choose from sasrec, mamba4rec"),
+        ("--transfer-overrides foo=1", "--transfer-overrides foo=1: write section.field=value"),
+        ("--pretrain-on ml-2m", "--pretrain-on ml-2m: unknown data set; use one of ml-100k"),
+        ("--fine-tune-on events", "--fine-tune-on events: name a published data set, or a generated one"),
     ],
     "orpo": [
         *OF_ALL,

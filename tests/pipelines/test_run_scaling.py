@@ -1,5 +1,6 @@
 """The scaling study on this machine, whole, of data that need no download."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from tests.pipelines.studies import run_study
 
 
 def test_scaling_study(tmp_path: Path) -> None:
-    """One run, too few for a law: what a report needs of trainings, evaluations and data arrives."""
+    """One run, too few for a law, and one pair: what a report needs of trainings, evaluations and data arrives."""
     flags = ["--models", "sasrec", "--widths", "8", "--depths", "1", "--shares", "0.5", "--epochs", "1"]
     flags += ["--seeds", "4", "--draw-users", "300", "--k-core", "0"]
+    flags += ["--transfer-shares", "0.1", "--transfer-seeds", "2"]
     done = run_study(tmp_path, *flags, study="scaling")
     assert done.returncode == 0, done.stderr + done.stdout
     study = tmp_path / "study"
@@ -25,3 +27,23 @@ def test_scaling_study(tmp_path: Path) -> None:
     metrics = json.loads((study / "evaluations" / "sasrec-seed4-width8-depth1-share0.5" / "metrics.json").read_text())
     assert metrics["nll"]["value"] == pytest.approx(run["nll"])
     assert "No law was fitted" in done.stdout
+
+    ended = {row["arm"]: row for row in rows if row["kind"] == "transfer"}
+    for arm, row in ended.items():
+        assert (row["pretrained_on"], row["dataset"]) == ("generated-words-other", "generated-words")
+        assert (row["users"], row["seed"]) == (30, 2)
+        metrics = json.loads((study / f"evaluations/sasrec-seed2-{arm}-share0.1/metrics.json").read_text())
+        assert metrics["nll"]["value"] == row["nll"]
+    scratch, finetuned = ended["scratch"], ended["finetuned"]
+    started = [
+        json.loads((study / f"models/sasrec-seed2-{arm}-share0.1/config.json").read_text()).get("initial_model")
+        for arm in ("scratch", "finetuned")
+    ]
+    weights = (study / "models/sasrec-seed0-pretrained/model.safetensors").read_bytes()
+    assert started == [None, hashlib.sha256(weights).hexdigest()]
+    gains = {row["metric"]: row["value"] for row in rows if row["kind"] == "gain"}
+    assert gains == pytest.approx(
+        {"nll": scratch["nll"] - finetuned["nll"], "ndcg@10": finetuned["ndcg@10"] - scratch["ndcg@10"]}
+    )
+    assert "not tested with one seed" in done.stdout
+    assert {path.name for path in study.glob("dataset*")} == {"dataset", "dataset-pretrain", "dataset-finetune"}

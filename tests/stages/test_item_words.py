@@ -164,7 +164,7 @@ def next_day(coloured: Path, tmp_path: Path) -> Path:
 def test_a_training_starts_from_the_model_of_the_day_before(
     coloured: Path, next_day: Path, tmp_path: Path, refusal: Refusal
 ) -> None:
-    """Frozen, its item vectors alone change; another start than that of the checkpoint is refused."""
+    """Frozen, its item vectors alone change; a training from scratch next to it has a checkpoint of its own."""
     overrides = f"{OVERRIDES},training.epochs=2"
     yesterday = train(coloured, tmp_path / "yesterday", overrides)
     told = [*flags(next_day, tmp_path, f"{overrides},training.frozen_epochs=2"), f"--initial-model={yesterday}"]
@@ -175,8 +175,12 @@ def test_a_training_starts_from_the_model_of_the_day_before(
     assert changed == {f"item_embedding.{part}.weight" for part in ("words", "linear", "ids")}
     assert (tmp_path / "model" / "tokenizer.json").read_bytes() == (yesterday / "tokenizer.json").read_bytes()
     assert json.loads((tmp_path / "model" / "config.json").read_text())["initial_model"]
-    line = refusal(run, *flags(next_day, tmp_path, f"{overrides},training.frozen_epochs=2"))
-    assert "a checkpoint of another training: initial_model is " in line
+    train(next_day, tmp_path, f"{overrides},training.frozen_epochs=2")
+    assert "initial_model" not in json.loads((tmp_path / "model" / "config.json").read_text())
+    assert len([*(tmp_path / "checkpoints").glob("sasrec-seed0-*-from-*/checkpoint.safetensors")]) == 1
+    assert "--same-items false: is about the items of --initial-model; give one, or leave it out" in refusal(
+        run, *flags(next_day, tmp_path, overrides), "--same-items=false"
+    )
     assert "does not go with usgm" in refusal(
         run, *flags(next_day, tmp_path, "training.frozen_epochs=1,training.optimizer=usgm")
     )

@@ -134,6 +134,25 @@ def test_a_training_starts_with_the_rows_of_known_items(
     assert start.identity()["initial_model"] != Start().identity().get("initial_model")
 
 
+def test_equal_ids_of_another_catalog_are_other_items(old: Path, later: Path, tmp_path: Path) -> None:
+    """As MovieLens-100K's number 7 is another film than MovieLens-1M's: words carry over, own vectors do not."""
+    overrides = "model.item_vectors=id+text,model.vocabulary=300"
+    folder = write_model(old, tmp_path / "model", "sasrec", overrides)
+    dataset, chosen = read_sequences(later), recipe("sasrec", "smoke", "short", overrides).model
+    known, other = (
+        start_from(folder, "sasrec", chosen, dataset, later, same_items=same_items) for same_items in (True, False)
+    )
+    stored, begun = read_model(folder).model.state_dict(), other.model(chosen, dataset).state_dict()
+    assert known.model(chosen, dataset).state_dict()["item_embedding.ids.weight"].any()
+    assert not begun["item_embedding.ids.weight"].any()
+    assert all(torch.equal(begun[key], stored[key]) for key in begun.keys() - {"item_embedding.ids.weight"})
+    assert known.identity() != other.identity()  # a checkpoint of one is none of the other
+    ids = write_model(old, tmp_path / "ids", "sasrec", "")
+    chosen = recipe("sasrec", "smoke", "short", "").model
+    with pytest.raises(InputError, match=r"such as .*, with --same-items false; only a model of words"):
+        start_from(ids, "sasrec", chosen, dataset, later, same_items=False)
+
+
 def test_another_model_or_size_or_no_common_item_is_refused(old: Path, later: Path, tmp_path: Path) -> None:
     folder = write_model(old, tmp_path / "model", "sasrec", "")
     dataset = read_sequences(later)

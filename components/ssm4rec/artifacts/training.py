@@ -1,12 +1,14 @@
 """What a training says of itself in config.json of a model folder and in metrics.json."""
 
-from typing import Annotated, Any, NotRequired
+from pathlib import Path
+from typing import Annotated, Any, NotRequired, cast
 
 from pydantic import AfterValidator, with_config
 from typing_extensions import TypedDict
 
-from ssm4rec.artifacts.codec import OPEN, Amount, Count, Positive, Share, shape
+from ssm4rec.artifacts.codec import OPEN, Amount, Count, Positive, Share, read_document, shape
 from ssm4rec.artifacts.earlier_names import recipe_of_today
+from ssm4rec.artifacts.names import MODEL_CONFIG
 
 # "@" is in no name of a class's field.
 _Training = TypedDict(
@@ -57,3 +59,11 @@ class ModelConfig(TypedDict):
     parameters: Count
     parameters_without_embeddings: Count
     training: TrainingFacts
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a model folder's config.json; raise InputError if it is missing, or is not the config of a recommender."""
+    config: dict[str, Any] = read_document(
+        folder / MODEL_CONFIG, cast("Any", ModelConfig), "the config of a recommender", "train_recommender"
+    )
+    return config

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from ssm4rec.data.amazon import PREFIX as AMAZON_PREFIX
 from ssm4rec.data.amazon import amazon_addresses, category, read_amazon
 from ssm4rec.data.events import NEEDS_SOURCE, check_columns_here, check_events, read_events
-from ssm4rec.data.generated import GENERATED, read_generated
+from ssm4rec.data.generated import GENERATED_SETS, read_generated
 from ssm4rec.data.locations import check_address, check_here, expand_addresses, local_path, split_addresses
 from ssm4rec.data.movielens import MOVIELENS, read_movielens
 from ssm4rec.data.source import Source, SourceOptions, titles_source
@@ -22,7 +22,7 @@ DATA_SETS: Final = (
     f"{AMAZON_PREFIX}video-games",
     f"{AMAZON_PREFIX}beauty",
     f"{AMAZON_PREFIX}<category>",
-    GENERATED,
+    *GENERATED_SETS,
     EVENTS,
 )
 _LONGEST_NAME: Final = 80
@@ -32,7 +32,7 @@ _ENDINGS: Final = re.compile(r"(\.(gz|csv|tsv|jsonl|ndjson|parquet|inter))+\Z", 
 
 def is_published(name: str) -> bool:
     """Return whether a data set of that name is published, or generated here: nobody's own may have it."""
-    return name in (*MOVIELENS, GENERATED) or name.startswith(AMAZON_PREFIX)
+    return name in (*MOVIELENS, *GENERATED_SETS) or name.startswith(AMAZON_PREFIX)
 
 
 def check_data_set(options: SourceOptions) -> None:
@@ -48,7 +48,7 @@ def check_data_set(options: SourceOptions) -> None:
         category(name)
     elif name == EVENTS:
         check_events(options)
-    elif name == GENERATED:
+    elif name in GENERATED_SETS:
         for flag, value in (("--source", options.source), ("--items-source", options.items_source)):
             if value not in ("", "none"):
                 raise InputError(f"{flag}: {name} is generated, nothing is read for it; leave the flag out")
@@ -88,8 +88,8 @@ def read_data_set(options: SourceOptions) -> Source:
     check_data_set(options)
     if options.dataset in MOVIELENS:
         return read_movielens(options)
-    if options.dataset == GENERATED:
-        return read_generated()
+    if options.dataset in GENERATED_SETS:
+        return read_generated(options.dataset)
     return read_events(options) if options.dataset == EVENTS else read_amazon(options)
 
 

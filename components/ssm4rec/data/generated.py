@@ -9,14 +9,21 @@ known better, the more of the history is taken into account.
 The forward filter (Rabiner 1989, equations 19 to 21, normalized) gives the exact probability of each next item. The
 mean of -log p over the test targets is the floor: no model has less on average.
 
+Of the same chain there are catalogs with titles, for the question whether training on one helps on another: states and
+their moves are the same, the items are others, with ids and popularities of their own. A title has two words of its
+item's state and one that says nothing. So what carries over is known: words, and how one state follows another. With
+the titles dealt out to other items (``generated-words-shuffled``) the words say nothing.
+
 Shapes: U users, K states, V items.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy
+import polars
 import pyarrow
 from numpy.typing import NDArray
 
@@ -26,12 +33,13 @@ from ssm4rec.data.interactions import Columns, encode
 from ssm4rec.data.source import Source
 
 GENERATED: Final = "generated-hmm"
+WORDS: Final = "generated-words"
+OTHER_WORDS: Final = "generated-words-other"
 
 Floats = NDArray[numpy.float64]
 
 _STATES: Final = 32
 _CLUSTER: Final = 20  # items of a state
-_USERS: Final = 3000
 _LENGTHS: Final = (20, 61)  # events of a user: from, and below
 _STAY: Final = 0.6
 _MOVES: Final = (0.2, 0.1, 0.06, 0.04)  # to each state's successors
@@ -39,6 +47,32 @@ _OWN: Final = 0.8
 _SEED: Final = 20261129
 _FIRST_TIME: Final = 1_600_000_000  # seconds since 1970
 _BETWEEN: Final = 3600  # seconds between two events of a user
+_WORDS_OF_A_STATE: Final = 3
+_WORDS_OF_NONE: Final = 40
+_CONSONANTS: Final = "bdfgklmnprst"
+_VOWELS: Final = "aeiou"
+
+
+@dataclass(frozen=True)
+class _Catalog:
+    """A data set of the chain: the catalog's number, the first letter of its items' ids, how many users it has.
+
+    ``titles``: whether its items have any; ``shuffled``: whether these are of other items.
+    """
+
+    number: int
+    letter: str
+    users: int
+    titles: bool = False
+    shuffled: bool = False
+
+
+GENERATED_SETS: Final = {
+    GENERATED: _Catalog(0, "i", 3000),
+    WORDS: _Catalog(1, "a", 2000, titles=True),
+    OTHER_WORDS: _Catalog(2, "b", 3000, titles=True),
+    f"{WORDS}-shuffled": _Catalog(2, "b", 3000, titles=True, shuffled=True),
+}
 
 
 @dataclass(frozen=True)
@@ -84,49 +118,79 @@ def _drawn(cumulated: Floats, rng: numpy.random.Generator) -> Int64s:
     return found
 
 
-def hidden_chain() -> HiddenChain:
-    """Return the chain of the data set ``generated-hmm``; always the same."""
-    rng = numpy.random.default_rng(_SEED)
+def hidden_chain(dataset: str = GENERATED) -> HiddenChain:
+    """Return the chain of a data set of ``GENERATED_SETS``; always the same."""
+    rng, catalog = numpy.random.default_rng(_SEED), GENERATED_SETS[dataset].number
     items = _STATES * _CLUSTER
     zipf = 1 / numpy.arange(2, items + 2)
-    shows = numpy.tile((1 - _OWN) * rng.permutation(zipf) / zipf.sum(), (_STATES, 1))
+    anywhere = rng.permutation(zipf)
     moves = _STAY * numpy.eye(_STATES)
     for chance in _MOVES:  # every state is the successor of one: so all stay equally frequent
         moves += chance * numpy.eye(_STATES)[rng.permutation(_STATES)]
+    if catalog:
+        rng = numpy.random.default_rng([_SEED, catalog])
+        anywhere = rng.permutation(zipf)
+    shows = numpy.tile((1 - _OWN) * anywhere / zipf.sum(), (_STATES, 1))
     for state in range(_STATES):
         own = slice(state * _CLUSTER, (state + 1) * _CLUSTER)
         shows[state, own] += _OWN * rng.permutation(zipf[:_CLUSTER]) / zipf[:_CLUSTER].sum()
     return HiddenChain(numpy.full(_STATES, 1 / _STATES), moves, shows)
 
 
-def read_generated() -> Source:
-    """Return the data set, always the same; users are u0, u1, ..., items i0, i1, ... as the chain counts them."""
-    rng = numpy.random.default_rng(_SEED + 1)
-    sequences = hidden_chain().draw(rng.integers(*_LENGTHS, size=_USERS), rng)
-    starts = _FIRST_TIME + rng.integers(0, 50 * _BETWEEN, size=_USERS)
-    users = numpy.repeat(numpy.arange(_USERS), [len(sequence) for sequence in sequences])
+def titles(dataset: str) -> list[str]:
+    """Return the titles of items 0, 1, ... of a data set; always the same, and none where its items have none."""
+    catalog = GENERATED_SETS[dataset]
+    if not catalog.titles:
+        return []
+    syllables = [consonant + vowel for consonant in _CONSONANTS for vowel in _VOWELS]
+    pairs = ["".join(pair) for pair in itertools.product(syllables, repeat=2)]
+    of_states = _STATES * _WORDS_OF_A_STATE
+    words = numpy.random.default_rng(_SEED).permutation(pairs)[: of_states + _WORDS_OF_NONE]  # of all catalogs
+    rng = numpy.random.default_rng([_SEED, catalog.number, 1])
+    found = []
+    for item in range(_STATES * _CLUSTER):
+        first = item // _CLUSTER * _WORDS_OF_A_STATE
+        own = rng.choice(words[first : first + _WORDS_OF_A_STATE], 2, replace=False)
+        found.append(" ".join(rng.permutation([*own, rng.choice(words[of_states:])])))
+    return [str(title) for title in rng.permutation(found)] if catalog.shuffled else found
+
+
+def read_generated(dataset: str = GENERATED) -> Source:
+    """Return a data set of ``GENERATED_SETS``, always the same.
+
+    Users are u0, u1, ...; items have the catalog's letter and a number as the chain counts them: i0, i1, ...
+    """
+    catalog = GENERATED_SETS[dataset]
+    rng = numpy.random.default_rng([_SEED + 1, catalog.number] if catalog.number else _SEED + 1)
+    sequences = hidden_chain(dataset).draw(rng.integers(*_LENGTHS, size=catalog.users), rng)
+    starts = _FIRST_TIME + rng.integers(0, 50 * _BETWEEN, size=catalog.users)
+    users = numpy.repeat(numpy.arange(catalog.users), [len(sequence) for sequence in sequences])
     times = numpy.concatenate(
         [start + _BETWEEN * numpy.arange(len(own)) for start, own in zip(starts, sequences, strict=True)]
     )
     batch = pyarrow.record_batch(
         {
             "user": [f"u{user}" for user in users.tolist()],
-            "item": [f"i{item}" for item in numpy.concatenate(sequences)],
+            "item": [f"{catalog.letter}{item}" for item in numpy.concatenate(sequences)],
             "time": times,
         }
     )
-    read = encode([(GENERATED, iter([batch]))], Columns("user", "item", "time"), "s", BadRows())
-    return Source(read)
+    read = encode([(dataset, iter([batch]))], Columns("user", "item", "time"), "s", BadRows())
+    called = titles(dataset)
+    ids = [f"{catalog.letter}{item}" for item in range(len(called))]
+    frames = [polars.DataFrame({"item_id": ids, "title": called})] if called else []
+    return Source(read, iter(frames))
 
 
-def irreducible_loss(item_ids: Iterable[str], items: Int32s, offsets: Int64s, targets: Int64s) -> float:
+def irreducible_loss(dataset: str, item_ids: Iterable[str], items: Int32s, offsets: Int64s, targets: Int64s) -> float:
     """Return the mean of -log p over targets under the chain that made them, in nats.
 
     Args:
+        dataset: of ``GENERATED_SETS``.
         item_ids: what the source calls item 1, 2, ...
         items: of all users, one after another, user u's at ``offsets[u]:offsets[u + 1]``: whole, as they were drawn.
         targets: places in ``items``, (T,).
     """
-    number: Int64s = numpy.array([int(item_id.removeprefix("i")) for item_id in item_ids])
+    number: Int64s = numpy.array([int(item_id[1:]) for item_id in item_ids])
     sequences = numpy.split(number[items - 1], offsets[1:-1])
-    return float(numpy.concatenate(hidden_chain().losses(sequences))[targets].mean())
+    return float(numpy.concatenate(hidden_chain(dataset).losses(sequences))[targets].mean())

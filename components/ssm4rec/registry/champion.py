@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssm4rec.artifacts.names import UNMASKED
+from ssm4rec.artifacts.training import read_config
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.training.model_folder import read_config
 
 ALIAS: Final = "champion"
 _COMPARABLE: Final = {"fingerprint": "other data", "split": "another split", "protocol": "another protocol"}

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 from ssm4rec import __version__
 from ssm4rec.artifacts.items import read_items
 from ssm4rec.artifacts.names import ITEMS, MODEL_CONFIG, MODEL_TOKENIZER, MODEL_WEIGHTS
+from ssm4rec.artifacts.training import read_config
 from ssm4rec.registry.recommending import Catalog, CatalogRecommender
 from ssm4rec.runtime.files import whole_folder
-from ssm4rec.training.model_folder import read_config, read_model_for, write_weights
+from ssm4rec.training.model_folder import read_model_for, write_weights
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

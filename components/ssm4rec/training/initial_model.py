@@ -21,12 +21,19 @@ _FREE: Final = ("dropout", "id_dropout", "vocabulary")
 
 
 def start_from(
-    initial: Path | None, name: str, config: RecommenderConfig, dataset: SequenceDataset, folder: Path
+    initial: Path | None,
+    name: str,
+    config: RecommenderConfig,
+    dataset: SequenceDataset,
+    folder: Path,
+    *,
+    same_items: bool = True,
 ) -> Start:
     """Return what the training of a model on a dataset folder starts from.
 
-    Items are found by the source's ids: those that the initial model knows keep their vectors. Raise InputError if it
-    is another model or of other sizes, its folder does not say what its items are called, or nothing of it fits.
+    Items are found by the source's ids: those that the initial model knows keep their vectors; without ``same_items``
+    it knows none. Raise InputError if it is another model or of other sizes, its folder does not say what its items are
+    called, or nothing of it fits.
     """
     if initial is None:
         return read_start(config, dataset, folder)
@@ -37,13 +44,14 @@ def start_from(
     ours = {**asdict(config), **{free: theirs[free] for free in _FREE}}
     if difference := first_difference(theirs, ours, "model"):
         raise InputError(f"--initial-model {initial}: {difference}; set it with --overrides as it is there")
-    places = places_in(initial, folder)
+    places = places_in(initial, folder) * same_items
     if not places.any() and config.item_vectors == "id":
         example = read_items(folder)[0][0]
+        told = "" if same_items else ", with --same-items false"
         raise InputError(
-            f"--initial-model {initial}: knows none of the items of {folder / ITEMS}, such as {example!r}; only a "
-            "model of words (model.item_vectors=text or id+text) can start from other items"
+            f"--initial-model {initial}: knows none of the items of {folder / ITEMS}, such as {example!r}{told}; only "
+            "a model of words (model.item_vectors=text or id+text) can start from other items"
         )
     words = read_words(initial / MODEL_TOKENIZER, read_texts(folder)) if "words" in stored.config else None
-    weights = InitialWeights(dict(stored.model.state_dict()), places, digest_of(initial / MODEL_WEIGHTS))
+    weights = InitialWeights(dict(stored.model.state_dict()), places, digest_of(initial / MODEL_WEIGHTS), same_items)
     return Start(folder / ITEMS, words, weights)

@@ -14,17 +14,16 @@
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from ssm4rec.artifacts.codec import read_document
 from ssm4rec.artifacts.items import read_items, read_texts
 from ssm4rec.artifacts.names import ITEMS, MODEL_CONFIG, MODEL_TOKENIZER, MODEL_WEIGHTS
-from ssm4rec.artifacts.training import ModelConfig
+from ssm4rec.artifacts.training import read_config
 from ssm4rec.models.earlier_weights import weights_of_today
 from ssm4rec.models.item_words import ItemWords, read_words
 from ssm4rec.models.recommender import Recommender, parameter_counts
@@ -144,14 +143,6 @@ def write_weights(folder: Path, model: Recommender, config: dict[str, Any]) -> N
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     (folder / MODEL_WEIGHTS).write_bytes(save(weights))
     write_json(folder / MODEL_CONFIG, config)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read a model folder's config.json; raise InputError if it is missing, or is not the config of a recommender."""
-    config: dict[str, Any] = read_document(
-        folder / MODEL_CONFIG, cast("Any", ModelConfig), "the config of a recommender", "train_recommender"
-    )
-    return config
 
 
 def _words(folder: Path, config: dict[str, Any]) -> ItemWords | None:

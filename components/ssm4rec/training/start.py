@@ -27,11 +27,13 @@ class InitialWeights:
     Attributes:
         places: which of its items each item of the data is, from 1, and 0 for a new one, (V,).
         digest: identifies the weights.
+        same_items: whether items were looked for by the source's ids.
     """
 
     weights: Weights
     places: Int64s
     digest: str
+    same_items: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,12 @@ class Start:
 
     def identity(self) -> dict[str, str]:
         """Return what a checkpoint must share with it, nothing for items of their own vectors and drawn weights."""
-        words = {"words": self.words.digest} if self.words else {}
-        return {**words, "initial_model": self.initial.digest} if self.initial else words
+        found = {"words": self.words.digest} if self.words else {}
+        if self.initial:
+            found["initial_model"] = self.initial.digest
+            if not self.initial.same_items:
+                found["same_items"] = "false"
+        return found
 
     def model(self, config: RecommenderConfig, dataset: SequenceDataset) -> Recommender:
         """Return the recommender as it is before the first step.

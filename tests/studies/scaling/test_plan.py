@@ -34,9 +34,25 @@ def test_every_model_is_of_the_size_that_its_label_says(model: str) -> None:
     }
 
 
+def test_what_is_fine_tuned_has_the_schedule_of_its_share() -> None:
+    parsed = Settings.parser().parse_args(["--epochs", "10", "--transfer-shares", "1,0.04", "--transfer-seeds", "3,5"])
+    found = parsed.lists()["transfers"]
+    assert [(entry["scratch"], entry["finetuned"], entry["seed"]) for entry in found] == [
+        (f"scratch-share{share}", f"finetuned-share{share}", seed) for share in ("0.04", "1") for seed in (3, 5)
+    ]
+    for entry, share, epochs in zip(found, (0.04, 0.04, 1, 1), (50, 50, 10, 10), strict=True):
+        chosen = recipe("sasrec", "quick", "long", entry["overrides"])
+        before = recipe("sasrec", "quick", "long", Settings().transfer_overrides)
+        assert chosen.model == before.model
+        assert chosen.model.item_vectors == "id+text"
+        assert chosen.training.users_share == share
+        assert chosen.training.epochs == chosen.training.patience == epochs
+
+
 def test_the_command_line_and_the_pipeline_train_the_same() -> None:
     proposed = read_spec(COMPILED / "scaling_study.yaml")["root"]["inputDefinitions"]["parameters"]
-    assert Settings().lists()["trainings"] == proposed["trainings"]["defaultValue"]
+    for planned in ("trainings", "transfers"):
+        assert Settings().lists()[planned] == proposed[planned]["defaultValue"]
     assert trainings() == proposed["trainings"]["defaultValue"]
 
 
@@ -46,6 +62,9 @@ def test_the_command_line_and_the_pipeline_train_the_same() -> None:
         (["--widths", "12"], "--widths 12: not a multiple of 8"),
         (["--shares", "0.5,1.5"], "a share of the users: above 0, at most 1"),
         (["--overrides", "model.width=64"], "model.d_model is what this study sets; name sizes with --widths"),
+        (["--transfer-overrides", "training.epochs=2"], "training.epochs is what this study sets; set --transfer-sh"),
+        (["--pretrain-on", "events"], "--pretrain-on events: name a published data set, or a generated one whose"),
+        (["--fine-tune-on", "generated-hmm"], "--fine-tune-on generated-hmm: name a published data set, or"),
     ],
 )
 def test_what_is_wrong_is_said(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from ssm4rec.data.data_sets import read_addresses, read_data_set
 from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
 from ssm4rec.data.event_order import in_order, order_facts
 from ssm4rec.data.filtering import filter_interactions
-from ssm4rec.data.generated import GENERATED, irreducible_loss
+from ssm4rec.data.generated import GENERATED_SETS, irreducible_loss
 from ssm4rec.data.locations import local_path
 from ssm4rec.data.source import Source
 from ssm4rec.data.splitting import Split, global_time, leave_one_out, tested_places
@@ -124,10 +124,13 @@ def _known_loss(dataset: str, filters: list[dict[str, Any]], sequences: Sequence
     It is for generated sequences that are whole: only a draw of users takes no events out of them.
     """
     taking = [step for step in filters if step["filter"] != "draw-users"]
-    if dataset != GENERATED or any(step["before"]["interactions"] != step["after"]["interactions"] for step in taking):
+    if dataset not in GENERATED_SETS or any(
+        step["before"]["interactions"] != step["after"]["interactions"] for step in taking
+    ):
         return {}
     places = tested_places(sequences.offsets, split)
-    return {"irreducible_loss": irreducible_loss(sequences.item_ids, sequences.items, sequences.offsets, places)}
+    whole = sequences.item_ids, sequences.items, sequences.offsets
+    return {"irreducible_loss": irreducible_loss(dataset, *whole, places)}
 
 
 def _print_counts(manifest: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from ssm4rec.data.splitting import check_fractions
 from ssm4rec.data.time_units import ORDER
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import cache_folder
+from ssm4rec.settings.command_line import label
 from ssm4rec.settings.data import PreparedData
 from ssm4rec.settings.flags import Flag, Written
 from ssm4rec.settings.outputs import output_folder
@@ -38,6 +39,9 @@ class Settings(PreparedData):
             "one have it as their test target (leave-one-out); 0: none"
         ),
     ] = 0.0
+    label: Annotated[
+        str, Flag("names this data set among others of a study, in its folder and logs; empty: there are none", label)
+    ] = ""
     dataset_dir: Annotated[
         Path,
         Written(

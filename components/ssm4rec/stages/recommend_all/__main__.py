@@ -17,6 +17,7 @@ from ssm4rec.artifacts.items import read_items, read_source_ids
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import ITEMS, MASKED, MODEL_WEIGHTS, UNMASKED
 from ssm4rec.artifacts.recommendations import RecommendationsOrigin
+from ssm4rec.artifacts.training import read_config
 from ssm4rec.data.added_items import add_items
 from ssm4rec.data.id_list import read_id_list
 from ssm4rec.registry.all_users import Wanted, digest_of_ids, publish, write_shards
@@ -28,7 +29,7 @@ from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.recommend_all.settings import Settings
 from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.device import choose_device
-from ssm4rec.training.model_folder import StoredModel, read_config, read_model_for
+from ssm4rec.training.model_folder import StoredModel, read_model_for
 from ssm4rec.training.start import digest_of
 
 logger = logging.getLogger(__name__)

@@ -80,6 +80,16 @@ class Settings(StageSettings):
     global_time_comparison: Annotated[
         Path | None, _file("comparison.json of --global-time-evaluations (comparative)")
     ] = None
+    pretrained: Annotated[Path | None, _file("folder of the model that was pre-trained (scaling)", "Model")] = None
+    target_dataset: Annotated[
+        Path | None, _file("dataset folder of the data that it is fine-tuned on (scaling)", "Dataset")
+    ] = None
+    scratch_evaluations: Annotated[
+        Paths, _file("metrics.json of each training from scratch on --target-dataset (scaling)")
+    ] = ()
+    finetuned_evaluations: Annotated[
+        Paths, _file("metrics.json of each fine-tuning of --pretrained, by the same recipes and seeds (scaling)")
+    ] = ()
     latency: Annotated[
         Path | None,
         _file(

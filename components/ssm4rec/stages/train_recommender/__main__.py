@@ -40,33 +40,39 @@ SPENT = ("seconds", "package_joules", "gpu_joules")
 """What of config.json is, where it is known; CPU-seconds are in the rows."""
 
 
-def checkpoint_name(options: Settings, dataset: SequenceDataset) -> str:
-    """Return the subfolder of a training's checkpoint.
+def checkpoint_name(options: Settings, dataset: SequenceDataset, initial: str = "") -> str:
+    """Return the subfolder of a training's checkpoint; ``initial``: the digest of the weights that it starts from.
 
-    Trainings that differ in data, in the split of the same data or in overrides may run side by side. The overrides
-    count under the names of before: a checkpoint of then is found by whichever names.
+    Trainings that differ in data, in the split of the same data, in overrides or in their start may run side by side.
+    The overrides count under the names of before: a checkpoint of then is found by whichever names.
     """
-    name = f"{options.model}-seed{options.seed}-{dataset.fingerprint[:8]}"
-    if not options.overrides:
-        return name
-    return f"{name}-{hashlib.sha256(overrides_of_before(options.overrides).encode()).hexdigest()[:8]}"
+    parts = [options.model, f"seed{options.seed}", dataset.fingerprint[:8]]
+    if options.overrides:
+        parts.append(hashlib.sha256(overrides_of_before(options.overrides).encode()).hexdigest()[:8])
+    if initial:
+        parts += ["from", initial[:8], *([] if options.same_items else ["words"])]
+    return "-".join(parts)
 
 
 def run(options: Settings) -> None:
     """Train and write model and curve; of several processes every one trains and the first writes."""
     dataset = read_sequences(options.dataset_dir)
     chosen = recipe(options.model, options.profile, histories(dataset), options.overrides)
+    if not options.same_items and options.initial_model is None:
+        raise InputError("--same-items false: is about the items of --initial-model; give one, or leave it out")
     if options.count_flops and chosen.training.loss != "softmax":
         raise InputError(
             f"--count-flops true: counts a loss over the whole catalog, and training.loss is {chosen.training.loss}; "
             "leave it out"
         )
-    start = start_from(options.initial_model, options.model, chosen.model, dataset, options.dataset_dir)
+    data = dataset, options.dataset_dir
+    start = start_from(options.initial_model, options.model, chosen.model, *data, same_items=options.same_items)
     task = Task(options.model, chosen, dataset, options.seed, start)
     device = choose_device(options.device)
     choose_kernels(options.kernels, device)
     distributed = Distributed(device, choose_precision(options.precision, device), options.compile)
-    checkpoints = Path(options.checkpoint_dir or f"{options.model_dir}.checkpoints") / checkpoint_name(options, dataset)
+    name = checkpoint_name(options, dataset, start.initial.digest if start.initial else "")
+    checkpoints = Path(options.checkpoint_dir or f"{options.model_dir}.checkpoints") / name
     if options.processes > 1 and not is_one_of_several():
         # Everything that can be wrong with the flags has been seen by now, and said once.
         sys.exit(run_processes(MODULE, sys.argv[1:], options.processes, device))

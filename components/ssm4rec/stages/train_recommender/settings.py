@@ -36,6 +36,13 @@ class Settings(StageSettings):
             optional=True,
         ),
     ] = None
+    same_items: Annotated[
+        bool,
+        Flag(
+            "whether items of equal ids are the initial model's; false: it is of another catalog, whose ids mean other "
+            "items, and all begin with their words"
+        ),
+    ] = True
     label: Label = ""
     device: Device = "auto"
     precision: Precision = "auto"

@@ -11,6 +11,7 @@ from ssm4rec.scaling.held_out import Extrapolation
 from ssm4rec.scaling.law import Law
 from ssm4rec.scaling.runs import Run
 from ssm4rec.studies.scaling.study import ModelRuns, ScalingStudy
+from ssm4rec.studies.scaling.transfer import LOSS, NDCG, Transfer
 
 _LOSS: Final = "Test loss, nats per target"
 _BUDGETS: Final = (0.5, 0.75, 1.0)
@@ -88,3 +89,32 @@ def isoflops(one: ModelRuns, law: Law) -> tuple[Figure, ...]:
                 )
         logarithmic(figure.axes, "x")
     return (figure,)
+
+
+def transfers(transfer: Transfer) -> tuple[Figure, ...]:
+    """Return NDCG@10 and the loss against the target's users, from scratch and fine-tuned."""
+    found = []
+    seeds = len(transfer.sizes[0].scratch)
+    for measure, label in ((NDCG, "Test NDCG@10"), (LOSS, _LOSS)):
+        floor = transfer.floor if measure == LOSS else None
+        dotted = "" if floor is None else " Dotted: the known floor."
+        caption = (
+            f"{transfer.model} on {transfer.target}, from scratch and pre-trained on {transfer.source}: {label} by "
+            f"users trained on; means over {seeds} seeds with 95% intervals.{dotted}"
+        )
+        columns = ("start", "users", "events", "seeds", "mean", "low", "high")
+        name = f"transfer-{measure.name.replace('@', '-')}"
+        with drawing(name, caption, columns, (f"Users of {transfer.target}", label)) as figure:
+            for place, (arm, start) in enumerate((("scratch", "from scratch"), ("finetuned", "pre-trained"))):
+                means = [size.mean(arm, measure) for size in transfer.sizes]
+                users = [size.users for size in transfer.sizes]
+                reach = whiskers(means) if all(one.has_interval for one in means) else None
+                figure.series(place, start, zip(users, (one.value for one in means), strict=True), reach)
+                for size, one in zip(transfer.sizes, means, strict=True):
+                    bounds = (one.low, one.high) if one.has_interval else (None, None)
+                    figure.rows.append((start, size.users, size.events, one.n, one.value, *bounds))
+            if floor is not None:
+                figure.axes.axhline(floor, color=INK, linestyle=":", linewidth=1)
+            logarithmic(figure.axes, "x")
+        found.append(figure)
+    return tuple(found)

@@ -4,15 +4,20 @@ Data are nested shares of the users (``training.users_share``): every training i
 that losses compare. Each has a schedule of its own that falls to zero at its last epoch, which the patience does not
 cut short. With less data there are more epochs, in proportion to 1 / sqrt(share) and at most ``_MOST`` times as many: a
 small share would else stop for want of steps, not of data.
+
+Apart from the grid: one model of items with words is trained on one data set (``--pretrain-on``), and then on shares of
+the users of another (``--fine-tune-on``), from its weights and from scratch, by the same recipe.
 """
 
 import itertools
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final
 
-from ssm4rec.data.generated import GENERATED
+from ssm4rec.data.data_sets import EVENTS
+from ssm4rec.data.generated import GENERATED, OTHER_WORDS, WORDS
+from ssm4rec.models.table import MODELS
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.settings.command_line import number, several, value_refused, whole_number, whole_numbers
+from ssm4rec.settings.command_line import number, one_of, several, value_refused, whole_number, whole_numbers
 from ssm4rec.settings.data import DatasetName
 from ssm4rec.settings.flags import Flag
 from ssm4rec.studies.settings import (
@@ -40,6 +45,10 @@ _OWN: Final = (
     "model.d_model", "model.d_ff", "model.n_layers", "model.mixer.headdim", "model.repeat_term", SHARE,
     "training.epochs", "training.patience", "training.loss",
 )  # fmt: skip
+_TRANSFER: Final = (
+    "model.item_vectors=id+text,model.d_model=32,model.d_ff=128,model.n_layers=1,model.repeat_term=false,"
+    f"{_SMALL_BATCHES}"
+)
 
 
 def _share(text: str) -> float:
@@ -47,6 +56,9 @@ def _share(text: str) -> float:
     if not 0 < share <= 1:
         raise value_refused(text, "a share of the users: above 0, at most 1")
     return share
+
+
+_SHARES: Final = several(_share, ", such as 0.1,1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +77,7 @@ class Settings(NamedStudy, RecommenderStudy):
     ] = (1, 2, 3)
     shares: Annotated[
         tuple[float, ...],
-        Flag("shares of the users to train on, separated by commas", several(_share, ", such as 0.1,1"), planned=True),
+        Flag("shares of the users to train on, separated by commas", _SHARES, planned=True),
     ] = (0.05, 0.15, 0.4, 1.0)
     epochs: Annotated[
         int,
@@ -74,17 +86,35 @@ class Settings(NamedStudy, RecommenderStudy):
             whole_number(1),
             planned=True,
         ),
-    ] = 16
+    ] = 12
     seeds: PlannedSeeds = (0, 1, 2)
     overrides: Annotated[
         str, Flag("changes to the recipe that all trainings share, such as model.dropout=0.1", planned=True)
     ] = _SMALL_BATCHES
 
+    pretrain_on: Annotated[
+        str, Flag("data set with titles to pre-train on, a published or a generated one, such as ml-1m")
+    ] = OTHER_WORDS
+    fine_tune_on: Annotated[
+        str, Flag("data set with titles to fine-tune on, a published or a generated one, such as ml-100k")
+    ] = WORDS
+    transfer_model: Annotated[
+        str, Flag(f"recommender to pre-train and fine-tune, of {', '.join(MODELS)}", one_of(MODELS))
+    ] = "sasrec"
+    transfer_overrides: Annotated[
+        str, Flag("changes to its recipe, of pre-training, of fine-tuning and of training from scratch")
+    ] = _TRANSFER
+    transfer_shares: Annotated[
+        tuple[float, ...], Flag("shares of the users to fine-tune on, separated by commas", _SHARES, planned=True)
+    ] = (0.01, 0.05, 0.2, 1.0)
+    transfer_seeds: PlannedSeeds = (0, 1, 2, 3)
+
     def lists(self) -> Lists:
         """Return the grid: each size and share with the first seed, and the small corner with all of them.
 
-        The corner: the smallest depth, the narrower half of the widths, the smaller half of the shares. Raise
-        InputError for overrides of the study's own, or a width that is no multiple of 8.
+        The corner: the smallest depth, the narrower half of the widths, the smaller half of the shares. In addition
+        each share and seed to fine-tune with. Raise InputError for overrides of the study's own, a width that is no
+        multiple of 8, or own events to fine-tune on.
         """
         refuse_own_settings("--overrides", self.overrides, _OWN, "name sizes with --widths, --depths and --shares")
         if odd := [width for width in self.widths if width % 8]:
@@ -101,10 +131,33 @@ class Settings(NamedStudy, RecommenderStudy):
             for model, width, depth, share in grid
             for seed in (self.seeds if (width, depth, share) in small else self.seeds[:1])
         ]
-        return {"trainings": trainings}
+        return {"trainings": trainings, "transfers": self._transfers()}
+
+    def _transfers(self) -> list[dict[str, Any]]:
+        for flag, dataset in (("--pretrain-on", self.pretrain_on), ("--fine-tune-on", self.fine_tune_on)):
+            if dataset in (EVENTS, GENERATED):
+                raise InputError(
+                    f"{flag} {dataset}: name a published data set, or a generated one whose items have titles, such as "
+                    f"{WORDS}; on data of your own, run train_recommender with --initial-model"
+                )
+        own = (SHARE, "training.epochs", "training.patience")
+        refuse_own_settings("--transfer-overrides", self.transfer_overrides, own, "set --transfer-shares and --epochs")
+        return [
+            {
+                "seed": seed,
+                "overrides": joined_overrides(self._schedule(share), self.transfer_overrides),
+                "scratch": f"scratch-share{share:g}",
+                "finetuned": f"finetuned-share{share:g}",
+            }
+            for share in sorted(self.transfer_shares)
+            for seed in self.transfer_seeds
+        ]
+
+    def _schedule(self, share: float) -> dict[str, object]:
+        epochs = min(_MOST * self.epochs, round(self.epochs / share**0.5))
+        return {SHARE: f"{share:g}", "training.epochs": epochs, "training.patience": epochs}
 
     def _told(self, model: str, width: int, depth: int, share: float) -> dict[str, Any]:
-        epochs = min(_MOST * self.epochs, round(self.epochs / share**0.5))
         # Before the width: each change is checked with those before it.
         heads: dict[str, object] = {"model.mixer.headdim": _HEADDIM} if model in _HEADED else {}
         own = heads | {
@@ -112,9 +165,7 @@ class Settings(NamedStudy, RecommenderStudy):
             "model.d_ff": _D_FF * width,
             "model.n_layers": depth,
             "model.repeat_term": "false",
-            SHARE: f"{share:g}",
-            "training.epochs": epochs,
-            "training.patience": epochs,
+            **self._schedule(share),
         }
         label = f"width{width}-depth{depth}-share{share:g}"
         return {"overrides": joined_overrides(own, self.overrides), "label": label}

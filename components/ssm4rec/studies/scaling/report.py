@@ -1,13 +1,16 @@
 """The report of a scaling study: what the runs show of a law, in words, figures and tables."""
 
+from collections.abc import Callable
 from typing import Final
 
+from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.report.document import Report, Section
 from ssm4rec.report.markdown import MISSING, bullets, escape, plural, table, table_of
 from ssm4rec.scaling.held_out import Extrapolation
 from ssm4rec.scaling.law import LEVEL, Law, LawNumber
-from ssm4rec.studies.scaling.figures import against_data, isoflops, largest_runs
+from ssm4rec.studies.scaling.figures import against_data, isoflops, largest_runs, transfers
 from ssm4rec.studies.scaling.study import Fitted, ModelRuns, ScalingStudy, Trained
+from ssm4rec.studies.scaling.transfer import LOSS, NDCG, Measure, TargetSize, Transfer
 
 _PERCENT: Final = f"{LEVEL:.0%}"
 _NOTES: Final = f"""\
@@ -26,6 +29,14 @@ _NOTES: Final = f"""\
   number printed is one of many. The predictions may still be good.
 - **Held-out error**: the mean of abs(log measured - log predicted) over cells (width, depth, data), each predicted by
   the law of all others; about the share of the loss."""
+_TRANSFER_NOTES: Final = """\
+- Both starts train the same recipe, on the same users and with the same seed, for as many epochs; validation users, on
+  whom the best epoch is chosen, and test users are all of the data set's, whatever share is trained on.
+- A gain is the mean over seeds of fine-tuned less from scratch, in loss the other way round: above zero is better.
+  Intervals are at 95%, by Student's t over these seeds; p is corrected (Holm) for all sizes. Data and pre-trained model
+  are one: other ones may gain more, or less.
+- Fine-tuning takes over the vectors of words, as the pre-trained model's tokenizer reads them, and all weights but
+  those of items: equal ids of two data sets may mean different items. What both have under one title starts alike."""
 _PUBLIC: Final = """\
 The 119 public runs of Zivic, Vazquez and Sanchez (2024, arXiv 2412.07585; github.com/mercadolibre/srt, MIT licence)
 were fitted with this code, those of width 64 and more, by -log of validation NDCG@5. They show no law in the number of
@@ -34,11 +45,17 @@ that of depth is open: depth does not help. Width and depth predict cells held o
 0.0133 and 0.0304). The runs and the fit are in tests/scaling/test_public_runs.py of the repository; it is another loss,
 so that no number compares with those above."""
 
+_Gained = tuple[TargetSize, Difference, Difference]
+"""A size, and what is gained there in NDCG@10 and in loss."""
+
 
 def make_report(study: ScalingStudy) -> Report:
     """Return the report of the study."""
     data = str(study.manifest["dataset"])
-    sections = [Section("In short", bullets([_in_short(study, one) for one in study.models]))]
+    told = [_in_short(study, one) for one in study.models]
+    if study.transfer:
+        told.append(_gain(study.transfer))
+    sections = [Section("In short", bullets(told))]
     for one in study.models:
         model = one.model
         sections.append(Section(f"{model}: loss and data", _floor(study, one), against_data(study, one)))
@@ -54,6 +71,14 @@ def make_report(study: ScalingStudy) -> Report:
                 Section(f"{model}: what a budget buys", _budgets(law), isoflops(one, law)),
             ]
         sections.append(Section(f"{model}: the runs", _cost(one), folded={f"Every run of {model}": _runs(one)}))
+    if study.transfer:
+        sections.append(
+            Section(
+                "Pre-training on other data",
+                f"{_gain(study.transfer)}\n\n{_gains(study.transfer)}\n\n{_TRANSFER_NOTES}",
+                transfers(study.transfer),
+            )
+        )
     sections += [Section("Another group's runs", _PUBLIC), Section("How to read this", _NOTES)]
     return Report(data, f"Scaling on {data}: width, depth and data", sections, study.results())
 
@@ -171,3 +196,52 @@ def _runs(one: ModelRuns) -> str:
         "CPU-s": lambda trained: f"{trained.evaluation.training['cpu_seconds']:,.0f}",
     }
     return table_of(one.trained, columns, text_columns=0)
+
+
+def _gain(transfer: Transfer) -> str:
+    """Say in words where pre-training gains."""
+    told = f"**Pre-training** of {escape(transfer.model)} on {escape(transfer.source)}, fine-tuned on "
+    parts = [_where(transfer, NDCG, "NDCG@10", "{:+.4f}"), _where(transfer, LOSS, "loss, in nats", "{:+.3f}")]
+    return f"{told}{escape(transfer.target)}: {'; '.join(parts)}."
+
+
+def _where(transfer: Transfer, measure: Measure, name: str, form: str) -> str:
+    gains, users = transfer.gains(measure), [size.users for size in transfer.sizes]
+    first = f"{name}: a gain of {gains[0].text(form.format)} at {users[0]:,} users"
+    if not all(one.has_interval for one in gains):
+        return f"{first}, not tested with one seed"
+    better = [f"{count:,}" for count, one in zip(users, gains, strict=True) if one.sign > 0]
+    worse = [f"{count:,}" for count, one in zip(users, gains, strict=True) if one.sign < 0]
+    if not better:
+        told = "significant at no size"
+    elif len(better) == len(users):
+        told = f"significant at all sizes, up to {users[-1]:,} users"
+    else:
+        last = max(place for place, one in enumerate(gains) if one.sign > 0)
+        told = f"significant at {', '.join(better)} users"
+        told += f", none seen from {users[last + 1]:,} users on" if last + 1 < len(users) else ""
+    return f"{first}, {told}" + (f"; significantly worse at {', '.join(worse)} users" if worse else "")
+
+
+def _gains(transfer: Transfer) -> str:
+    by_measure = [transfer.gains(measure) for measure in (NDCG, LOSS)]
+    rows = list(zip(transfer.sizes, *by_measure, strict=True))
+
+    def means(arm: str, measure: Measure) -> Callable[[_Gained], str]:
+        form = ("{:.4f}" if measure == NDCG else "{:.3f}").format
+        return lambda row: row[0].mean(arm, measure).text(form)
+
+    columns: dict[str, Callable[[_Gained], str]] = {
+        "Users": lambda row: f"{row[0].users:,}",
+        "Events": lambda row: f"{row[0].events:,}",
+        "Seeds": lambda row: f"{row[1].n}",
+        "NDCG@10 from scratch": means("scratch", NDCG),
+        "Pre-trained": means("finetuned", NDCG),
+        "Gain": lambda row: row[1].stated(),
+        "Loss from scratch, nats": means("scratch", LOSS),
+        "Pre-trained, nats": means("finetuned", LOSS),
+        "Gain, nats": lambda row: row[2].stated("{:+.3f}".format),
+    }
+    floor = "" if transfer.floor is None else f" The least loss possible on the test targets is {transfer.floor:.3f}."
+    cost = f"Pre-training took {transfer.cpu_seconds:,.0f} CPU-seconds.{floor}"
+    return f"{table_of(rows, columns, text_columns=0)}\n\n{cost}"

@@ -1,7 +1,7 @@
 """A scaling study: its runs by model, and the laws fitted to them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -9,13 +9,14 @@ from typing import Any, Final
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.artifacts.names import UNMASKED
+from ssm4rec.artifacts.training import read_config
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.scaling.forms import PARAMETERS, WIDTH_DEPTH
 from ssm4rec.scaling.held_out import Extrapolation, FormError, compare_forms, predict_largest
 from ssm4rec.scaling.law import Law, fit
 from ssm4rec.scaling.runs import Run
 from ssm4rec.studies.scaling.plan import SHARE
+from ssm4rec.studies.scaling.transfer import Transfer, gather_transfer, ndcg
 
 FORMS: Final = (PARAMETERS, WIDTH_DEPTH)
 RESAMPLES: Final = 200
@@ -25,10 +26,18 @@ COUNTED: Final = ("flops", "output_flops", "targets_seen")
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """What a scaling study left: the data set, and metrics.json of each evaluation."""
+    """What a scaling study left: the data set, and metrics.json of each evaluation.
+
+    And what it left of pre-training: the pre-trained model's folder, and of the data that it was fine-tuned on the same
+    two of each start.
+    """
 
     dataset_dir: Path
     evaluations: Sequence[Path]
+    pretrained: Path | None = None
+    target_dataset: Path | None = None
+    scratch_evaluations: Sequence[Path] = ()
+    finetuned_evaluations: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,7 @@ class Trained:
     @property
     def ndcg(self) -> float:
         """NDCG@10 of the test targets, history unmasked."""
-        wanted = (self.evaluation.model, UNMASKED, "ndcg@10")
-        return next(one.value for one in self.evaluation.rows if (one.model, one.protocol, one.metric) == wanted)
+        return ndcg(self.evaluation)
 
     @property
     def six_nd(self) -> int:
@@ -84,11 +92,16 @@ class ModelRuns:
 
 @dataclass(frozen=True)
 class ScalingStudy:
-    """What the report tells of; ``floor``: the least loss possible on the test targets, None where it is not known."""
+    """What the report tells of.
+
+    ``floor``: the least loss possible on the test targets, None where it is not known. ``transfer``: None where nothing
+    was pre-trained.
+    """
 
     manifest: dict[str, Any]
     models: tuple[ModelRuns, ...]
     floor: float | None
+    transfer: Transfer | None = None
 
     def results(self) -> list[dict[str, Any]]:
         """Return every number of the study, flat: results.json. What a kind of row lacks is missing in it."""
@@ -100,7 +113,7 @@ class ScalingStudy:
                 found += [{**row, **named} for row in _of_fit(one.fitted)]
         if self.floor is not None:
             found.append({"kind": "floor", "dataset": self.manifest["dataset"], "value": self.floor})
-        return found
+        return found + (self.transfer.results() if self.transfer else [])
 
 
 def _of_run(trained: Trained) -> dict[str, Any]:
@@ -133,9 +146,25 @@ def _of_fit(fitted: Fitted) -> list[dict[str, Any]]:
 
 
 def read_study(files: Files) -> ScalingStudy:
-    """Read the files and fit the laws; raise InputError as ``gather_scaling`` does."""
+    """Read the files and fit the laws; raise InputError as ``gather_scaling`` and ``gather_transfer`` do."""
     manifest, dataset = read_manifest(files.dataset_dir), read_sequences(files.dataset_dir)
-    return gather_scaling(manifest, dataset, [EvaluationSummary.read(path) for path in files.evaluations])
+    transfer = _read_transfer(files)
+    study = gather_scaling(manifest, dataset, [EvaluationSummary.read(path) for path in files.evaluations])
+    return replace(study, transfer=transfer)
+
+
+def _read_transfer(files: Files) -> Transfer | None:
+    evaluations = files.scratch_evaluations, files.finetuned_evaluations
+    if not (files.pretrained or files.target_dataset or any(evaluations)):
+        return None
+    if not (files.pretrained and files.target_dataset and all(evaluations)):
+        raise InputError(
+            "--pretrained, --target-dataset, --scratch-evaluations, --finetuned-evaluations: one of them is missing; "
+            "give all four, or none"
+        )
+    target = read_manifest(files.target_dataset), read_sequences(files.target_dataset)
+    scratch, finetuned = ([EvaluationSummary.read(path) for path in paths] for paths in evaluations)
+    return gather_transfer(read_config(files.pretrained), target, scratch, finetuned)
 
 
 def gather_scaling(
