@@ -233,4 +233,4 @@ def test_a_registered_model_recommends_items_added_since(coloured: Path, tmp_pat
         register(parser.parse_args([*told, f"--added-items={added}"]))
     ids = train(coloured, tmp_path / "ids", "training.epochs=1")
     with pytest.raises(InputError, match=r"--added-items .*ids/model, knows items by their ids alone"):
-        register(parser.parse_args([told[0], "--models", str(ids), told[-1], f"--added-items={added}"]))
+        register(parser.parse_args([told[0], "--models", str(ids), *told[-2:], f"--added-items={added}"]))
