@@ -19,9 +19,13 @@ import yaml
 MANIFESTS: Final = Path(__file__).resolve().parent
 RENDERINGS: Final = {
     **{name: f"overlays/{name}" for name in ("kind", "a100", "kind-login", "a100-login")},
+    "nodes": "nodes",
     "trainjob": "trainjob",
 }
-"""Names in rendered/ and what they render. The TrainJob runs beside the a100 overlay."""
+"""Names in rendered/ and what they render."""
+
+BESIDE: Final = {"nodes": ("a100",), "trainjob": ("a100", "nodes")}
+"""What a rendering is applied in addition to."""
 
 KUBERNETES: Final = "1.32"  # the version whose schemas hold
 
@@ -34,6 +38,7 @@ REFERENCES: Final = {
     "configMap": ("ConfigMap", "name"),
     "persistentVolumeClaim": ("PersistentVolumeClaim", "claimName"),
     "runtimeRef": ("", "name"),
+    "roleRef": ("", "name"),
 }
 """Fields that refer to something: its kind (or it says so itself) and where its name stands."""
 
@@ -177,7 +182,9 @@ def problems(write: bool) -> list[str]:
     for name, documents in renderings.items():
         if write:
             (MANIFESTS / "rendered" / f"{name}.yaml").write_text(texts[name])
-        outside = secrets(MANIFESTS / "secrets") | (definitions(renderings["a100"]) if name == "trainjob" else {})
+        outside = secrets(MANIFESTS / "secrets")
+        for other in BESIDE.get(name, ()):
+            outside |= definitions(renderings[other])
         found += [f"{RENDERINGS[name]}: {line}" for line in schema_problems(documents)]
         found += [f"{RENDERINGS[name]}: {line}" for line in reference_problems(documents, outside)]
         found += golden_problems(name, texts[name], MANIFESTS / "rendered")

@@ -19,13 +19,15 @@ from pipelines.hardware import (
     OBJECT_STORE_VARIABLES,
 )
 from ssm4rec import __version__
+from ssm4rec.runtime.trainjob import NODE
 from ssm4rec.stages.prepare_data.settings import Settings as PrepareDataSettings
+from ssm4rec.stages.train_recommender.nodes import RUNTIME
 from ssm4rec.stages.train_recommender.settings import Settings as TrainRecommenderSettings
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
 OVERLAYS = ("kind", "a100", "kind-login", "a100-login")
-NAMES = (*OVERLAYS, "trainjob")
+NAMES = (*OVERLAYS, "nodes", "trainjob")
 OUTSIDE = (
     {"app": "seaweedfs"},
     {"app": "ml-pipeline"},
@@ -66,6 +68,7 @@ PODS = [pytest.param(pod, id=f"{name}-{container}") for name in NAMES for contai
 def test_every_workload_is_among_the_pods() -> None:
     assert [parameter.id for parameter in PODS] == [
         *(f"{overlay}-{container}" for overlay in OVERLAYS for container in ("mlflow", "postgresql")),
+        "nodes-node",
         "trainjob-prepare-data",
         "trainjob-node",
     ]
@@ -175,7 +178,8 @@ def peers(policy: Document) -> Iterator[Document]:
 @pytest.mark.parametrize("name", NAMES)
 def test_network_policies_name_real_pods(name: str) -> None:
     """Every pod of a rendering has its one exception to the default, and no peer's labels are misspelt."""
-    policies = [one for one in of_kind(name, "NetworkPolicy") if one["metadata"]["name"] != "ssm4rec-default-deny"]
+    where = "nodes" if name == "trainjob" else name  # it is applied in addition to that
+    policies = [one for one in of_kind(where, "NetworkPolicy") if one["metadata"]["name"] != "ssm4rec-default-deny"]
     for pod in pods(name).values():
         labels = pod["metadata"]["labels"]
         assert sum(selects(policy["spec"]["podSelector"], labels) for policy in policies) == 1
@@ -251,7 +255,7 @@ def test_mlflow_is_reached_by_stages_trainjobs_and_kfp(name: str) -> None:
 
 
 def test_a_trainjob_reaches_its_peers_and_what_it_needs() -> None:
-    [policy] = of_kind("trainjob", "NetworkPolicy")
+    [policy] = of_kind("nodes", "NetworkPolicy")
     own, *rules = policy["spec"]["egress"]
     assert own == {"to": [{"podSelector": policy["spec"]["podSelector"]}]}  # on any port
     ports = {port["port"] for rule in rules for port in rule["ports"]}
@@ -339,6 +343,42 @@ def test_training_pods_follow_the_rules_of_the_gpu_pool() -> None:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_nothing_of_the_overlays_tolerates_gpu_nodes(name: str) -> None:
     assert not [pod for pod in pods(name).values() if "tolerations" in pod["spec"]]
+
+
+def test_nodes_get_from_their_trainjob_what_the_runtime_leaves_open() -> None:
+    """The names that it is made with, and no volume, pool or claim of the runtime's own that could differ."""
+    [runtime] = of_kind("nodes", "TrainingRuntime")
+    rendered = yaml.safe_load((Path(__file__).parent / "nodes_trainjob.yaml").read_text())
+    assert rendered["spec"]["runtimeRef"]["name"] == runtime["metadata"]["name"] == RUNTIME
+    [replicated] = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    node = pods("nodes")["node"]["spec"]
+    assert replicated["name"] == node["containers"][0]["name"] == NODE
+    assert not {"nodeSelector", "tolerations", "affinity"} & node.keys()
+    assert not [volume for volume in node["volumes"] if "persistentVolumeClaim" in volume]
+
+
+def test_a_task_may_do_what_it_does_and_no_more() -> None:
+    """By what the stage asks an API that keeps count: tests/kubernetes_api.py."""
+    [role], [binding] = of_kind("nodes", "Role"), of_kind("nodes", "RoleBinding")
+    may = {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert may == {
+        ("trainer.kubeflow.org", "trainjobs", "create"),
+        ("trainer.kubeflow.org", "trainjobs", "get"),
+        ("trainer.kubeflow.org", "trainjobs", "delete"),
+        ("jobset.x-k8s.io", "jobsets", "get"),
+        ("", "pods", "get"),
+        ("", "pods", "list"),
+        ("", "pods/log", "get"),
+        ("", "persistentvolumeclaims", "get"),
+    }
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"}]
 
 
 def test_trainjob_speaks_the_stages_language() -> None:

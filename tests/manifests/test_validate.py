@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-NAMES = ("kind", "a100", "kind-login", "a100-login", "trainjob")
+NAMES = ("kind", "a100", "kind-login", "a100-login", "nodes", "trainjob")
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
@@ -65,8 +65,10 @@ def rendering(name: str) -> str:
 
 
 def outside(name: str) -> dict[tuple[str, str], set[str]]:
-    brought = validate.definitions(validate.parse(rendering("a100"))) if name == "trainjob" else {}
-    return validate.secrets(MANIFESTS / "secrets") | brought
+    found = validate.secrets(MANIFESTS / "secrets")
+    for other in validate.BESIDE.get(name, ()):
+        found |= validate.definitions(validate.parse(rendering(other)))
+    return found
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -146,6 +148,26 @@ def test_mistake_in_a_document_is_caught(plant: Plant, file: str, old: str, new:
     assert where in line
 
 
+@pytest.mark.usefixtures("needs_schemas")
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("", "", ""),
+        ("numProcPerNode: 8", "numProcPerNode: auto", "spec.trainer.numProcPerNode"),
+        ("resourcesPerNode:", "resources:", "'resources' was unexpected"),
+        ("manager: ssm4rec/stage", "manager: ssm4rec", "spec.runtimePatches.0.manager"),
+        ("nodeSelector:", "nodeSelektor:", "'nodeSelektor' was unexpected"),
+        ("mountPath: /cache", "path: /cache", "'mountPath' is a required property"),
+    ],
+)
+def test_what_a_stage_asks_for_keeps_to_the_schema(old: str, new: str, where: str) -> None:
+    """The TrainJob of train_recommender --nodes, as tests/runtime/test_trainjob.py has it rendered."""
+    text = (Path(__file__).parent / "nodes_trainjob.yaml").read_text()
+    assert old in text
+    problems = list(validate.schema_problems(validate.parse(text.replace(old, new, 1))))
+    assert [where in line for line in problems] == ([True] if where else [])
+
+
 @pytest.mark.usefixtures("needs_linter")
 @pytest.mark.parametrize(
     ("name", "old", "new", "check"),
@@ -170,7 +192,8 @@ def test_program_names_every_problem_in_a_line_and_exits_2(plant: Plant) -> None
     assert finished.returncode == 2
     assert finished.stderr.splitlines() == [
         f"manifests/validate.py: error: {problem}"
-        for overlay in NAMES[:-1]
+        for overlay in NAMES
+        if overlay not in validate.BESIDE
         for problem in (
             f"overlays/{overlay}: Deployment ssm4rec-mlflow: Secret ssm4rec-store is defined nowhere",
             f"rendered/{overlay}.yaml is not what overlays/{overlay} renders to; python manifests/validate.py --write",

@@ -16,6 +16,7 @@ from ssm4rec.recipes.recommenders import histories, recipe
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import held_by_this_process
 from ssm4rec.settings.command_line import run_stage
+from ssm4rec.stages.train_recommender.nodes import train_on_nodes
 from ssm4rec.stages.train_recommender.settings import Settings
 from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.device import choose_device, choose_kernels
@@ -68,6 +69,11 @@ def run(options: Settings) -> None:
     data = dataset, options.dataset_dir
     start = start_from(options.initial_model, options.model, chosen.model, *data, same_items=options.same_items)
     task = Task(options.model, chosen, dataset, options.seed, start)
+    if options.nodes > 1:
+        options.check()  # KFP's backend starts a stage that nobody checked
+        # Of the device the nodes know.
+        train_on_nodes(options, MODULE)
+        return
     device = choose_device(options.device)
     choose_kernels(options.kernels, device)
     distributed = Distributed(device, choose_precision(options.precision, device), options.compile)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, get_args
+from typing import Annotated, ClassVar, Final, get_args
 
 from ssm4rec.models.sizes import Histories
 from ssm4rec.models.table import MODELS
@@ -14,6 +14,8 @@ from ssm4rec.settings.outputs import kept_folder, output_file, output_folder
 from ssm4rec.settings.shared import Compile, DatasetDir, Device, FromKFP, Kernels, Label, Precision, Profile, Seed
 from ssm4rec.training.device import choose_device, choose_kernels
 from ssm4rec.training.distributed import check_processes, choose_precision
+
+LARGEST_NUMBER_OF_NODES: Final = 999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,15 @@ class Settings(StageSettings):
     processes: Annotated[
         int, Flag("processes that share each batch, one per GPU; torchrun starts them", whole_number(1), str)
     ] = 1
+    nodes: Annotated[
+        int,
+        Flag(
+            "nodes of the cluster that share each batch, with --processes each: the stage creates a TrainJob (Kubeflow "
+            "Trainer) and ends with it; 1: this machine alone",
+            whole_number(1, LARGEST_NUMBER_OF_NODES),
+            str,
+        ),
+    ] = 1
     checkpoint_dir: Annotated[
         str,
         Flag(
@@ -79,9 +90,16 @@ class Settings(StageSettings):
                 problems.append(error)
         if len(problems) == len(get_args(Histories)):
             raise problems[0]
+        if self.nodes > 1 and not self.checkpoint_dir:
+            raise InputError(
+                f"--nodes {self.nodes}: needs --checkpoint-dir, a folder of a volume that all nodes mount, such as "
+                "/cache/checkpoints"
+            )
 
     def check_here(self) -> None:
         """Raise InputError if this machine lacks what the settings ask for."""
+        if self.nodes > 1:
+            raise InputError(f"--nodes {self.nodes}: other nodes are a cluster's; here use --processes")
         device = choose_device(self.device)
         choose_kernels(self.kernels, device)
         choose_precision(self.precision, device)

@@ -1,0 +1,134 @@
+"""A training on several nodes of the cluster that this stage runs in: a TrainJob, made of the stage's own settings.
+
+The nodes share a volume. In a folder of it, named after the TrainJob, they find what the stage was given and leave what
+it is to write; when they are done, the stage copies that to its outputs and removes the folder. What was reached by a
+training that failed lies in the checkpoints, where those of one node do, too.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from ssm4rec.runtime.cluster import Cluster, Document
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import MARKER, folder_marker, whole_file, whole_folder
+from ssm4rec.runtime.images import DEVICE_VARIABLE
+from ssm4rec.runtime.trainjob import NodesCommand, claim_of, job_name, render
+from ssm4rec.runtime.trainjob_run import TrainJobRun
+from ssm4rec.settings.flags import Flag, described
+from ssm4rec.stages.train_recommender.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+RUNTIME: Final = "ssm4rec-nodes"
+"""The TrainingRuntime of ``manifests/nodes``."""
+_GPU: Final = "nvidia.com/gpu"
+_VARIABLES: Final = (
+    DEVICE_VARIABLE, "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "SSM4REC_TRACKING_SECONDS",
+)  # fmt: skip
+"""What the nodes have of this task; secrets are the runtime's."""
+_OWN_FLAGS: Final = ("nodes", "processes", "checkpoint_dir")
+"""Flags that say how the training is started."""
+_WORKFLOW: Final = "workflows.argoproj.io/workflow"
+_READ_BY_SEVERAL: Final = "ReadWriteMany"
+
+
+def train_on_nodes(options: Settings, module: str) -> None:
+    """Train ``module``'s way on ``options.nodes`` nodes and write the stage's outputs.
+
+    Asked again with the same settings in the same run of a pipeline, it follows the TrainJob of before. Exit with
+    status 1 if the training failed there; its own message stands in the nodes' lines.
+    """
+    cluster = Cluster.found()
+    pod = cluster.own_pod()
+    _check_volume(cluster, pod, options)
+    name = job_name(f"{options.model} seed {options.seed}", _digest(options, pod))
+    folder = Path(options.checkpoint_dir).absolute() / name
+    told = NodesCommand(
+        name=name,
+        runtime=RUNTIME,
+        command=["torchrun", "-m", module],
+        arguments=list(_arguments(options, folder)),
+        nodes=options.nodes,
+        processes=options.processes,
+        accelerator=_GPU if _on_gpus(options) else "",
+        variables=_VARIABLES,
+    )
+    for kind, source in _inputs(options).items():
+        if not (folder / kind).is_dir():  # else from before: its name depends on what it holds
+            _copy(source, folder / kind)
+    run = TrainJobRun(cluster=cluster, document=render(told, pod))
+    end = run.follow()
+    if not end.complete:
+        logger.error("TrainJob %s failed (%s); what its nodes said is above", name, end.why)
+        sys.exit(1)
+    _copy(folder / "model", options.model_dir)
+    with whole_file(options.curve) as partial:
+        shutil.copyfile(folder / "curve.parquet", partial)
+    run.delete()
+    shutil.rmtree(folder)
+    logger.info("TrainJob %s: complete; written to %s", name, options.model_dir)
+
+
+def _check_volume(cluster: Cluster, pod: Document, options: Settings) -> None:
+    folder = Path(options.checkpoint_dir)
+    name = claim_of(pod, folder, "--checkpoint-dir")
+    claim = cluster.get(f"/api/v1/namespaces/{cluster.namespace}/persistentvolumeclaims/{name}")
+    modes = claim["spec"]["accessModes"] if claim else []
+    if _READ_BY_SEVERAL not in modes:
+        raise InputError(
+            f"--checkpoint-dir {folder}: lies on the volume {name} ({', '.join(modes)}), which one node at a time can "
+            f"mount; {options.nodes} nodes need one with {_READ_BY_SEVERAL}"
+        )
+
+
+def _inputs(options: Settings) -> dict[str, Path]:
+    return {
+        "dataset": options.dataset_dir,
+        **({"initial-model": options.initial_model} if options.initial_model else {}),
+    }
+
+
+def _digest(options: Settings, pod: Document) -> str:
+    """Return what tells this training, in this run of a pipeline, from others: the settings and all that is read."""
+    run = pod["metadata"].get("labels", {}).get(_WORKFLOW, "")
+    found = hashlib.sha256(repr([run, options.nodes, options.processes, *_values(options)]).encode())
+    for kind, folder in _inputs(options).items():
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            found.update(f"{kind}/{path.relative_to(folder)} {content}\n".encode())
+    return found.hexdigest()
+
+
+def _arguments(options: Settings, folder: Path) -> Iterator[str]:
+    """Yield the command line of each process: all flags but those that say how it is started."""
+    yield f"--dataset-dir={folder / 'dataset'}"
+    if options.initial_model:
+        yield f"--initial-model={folder / 'initial-model'}"
+    yield from (f"{flag}={value}" for flag, value in _values(options))
+    yield f"--checkpoint-dir={folder.parent}"
+    yield f"--model-dir={folder / 'model'}"
+    yield f"--curve={folder / 'curve.parquet'}"
+
+
+def _values(options: Settings) -> Iterator[tuple[str, str]]:
+    for one in described(Settings):
+        if isinstance(one.note, Flag) and one.name not in _OWN_FLAGS:
+            yield one.flag, str(one.as_argument(getattr(options, one.name)))
+
+
+def _on_gpus(options: Settings) -> bool:
+    return options.device == "cuda" or (options.device == "auto" and os.environ.get(DEVICE_VARIABLE) == "cuda")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder that a stage wrote, whole or not at all."""
+    stage, _ = folder_marker(source)
+    with whole_folder(target, stage or "train_recommender") as partial:
+        shutil.copytree(source, partial, ignore=shutil.ignore_patterns(MARKER), dirs_exist_ok=True)

@@ -1,0 +1,58 @@
+"""The TrainJob that is rendered for a pod: the whole of it, which tests/manifests checks by Trainer's schema."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.trainjob import LONGEST_NAME, NodesCommand, claim_of, job_name, render
+from tests.kubernetes_api import own_pod
+
+GOLDEN = Path(__file__).parents[1] / "manifests" / "nodes_trainjob.yaml"
+COMMAND = NodesCommand(
+    name="train-sasrec-seed-0-0123456789",
+    runtime="ssm4rec-nodes",
+    command=["torchrun", "-m", "ssm4rec.stages.train_recommender"],
+    arguments=["--dataset-dir=/cache/checkpoints/x/dataset", "--seed=0"],
+    nodes=2,
+    processes=8,
+    accelerator="nvidia.com/gpu",
+    variables=["SSM4REC_DEVICE", "MLFLOW_RUN_ID", "KFP_POD_NAME", "ABSENT"],
+)
+
+
+def test_every_node_is_like_the_pod_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what Kubernetes put into it, its sidecar, and volumes that other pods cannot mount."""
+    monkeypatch.setenv("SSM4REC_DEVICE", "cuda")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0f")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not to be passed on")
+    assert render(COMMAND, own_pod(Path("/cache"))) == yaml.safe_load(GOLDEN.read_text())
+
+
+def test_a_node_without_gpus_and_without_anything_of_the_pods() -> None:
+    told = NodesCommand(name="train-x", runtime="r", command=["torchrun"], arguments=[], nodes=2)
+    pod = {"metadata": {"namespace": "default"}, "spec": {"containers": [{"name": "notebook", "image": "i:1"}]}}
+    spec = render(told, pod)["spec"]
+    assert spec["trainer"] == {"image": "i:1", "command": ["torchrun"], "numNodes": 2, "numProcPerNode": 1}
+    [patch] = spec["runtimePatches"]
+    [job] = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    assert job == {"name": "node", "template": {"spec": {"template": {"spec": {}}}}}
+
+
+def test_names_fit_into_those_of_pods() -> None:
+    """A pod of the 1,000th node, and Kubernetes' limit of 63."""
+    name = job_name("2mamba4rec seed 4294967295", "0123456789abcdef")
+    assert name == "train-2mamba4rec-seed-4294967-0123456789"
+    assert len(name) <= LONGEST_NAME
+    assert len(f"{name}-node-0-999-abcde") <= 63
+
+
+def test_a_folder_lies_on_the_volume_that_is_mounted_above_it() -> None:
+    pod = own_pod(Path("/cache"))
+    assert claim_of(pod, Path("/cache/checkpoints"), "--checkpoint-dir") == "ssm4rec-cache"
+    for folder in ("/dev/shm/x", "/cached", "/"):  # an emptyDir is the pod's alone
+        with pytest.raises(
+            InputError, match=rf"^--checkpoint-dir {folder}: lies on no volume .*\(this pod's: /cache\)"
+        ):
+            claim_of(pod, Path(folder), "--checkpoint-dir")
