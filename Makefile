@@ -33,9 +33,9 @@ TRITON := .kernels
 # target does not know is refused (at the end of this file); a study refuses what only another one knows. OLD_FLAGS_run has
 # the names of the last release, which still work.
 include pipelines/compiled/flags.mk
-# What a pipeline is compiled for: where images come from, what trains (cuda or cpu), which volume is mounted and how
-# many trainings run at a time.
-COMPILED_FOR := REGISTRY ACCELERATOR VOLUME AT_ONCE
+# What a pipeline is compiled for: where images come from, what trains (cuda or cpu), which volume is mounted, how
+# many trainings run at a time and on how many nodes each.
+COMPILED_FOR := REGISTRY ACCELERATOR VOLUME AT_ONCE NODES
 
 FLAGS_images := ONLY BASE_IMAGE NETWORK BUILD_ARG SOURCE TORCH_INDEX
 FLAGS_mlflow := PORT
@@ -66,6 +66,7 @@ MEANS_REGISTRY := registry that the images are in
 MEANS_ACCELERATOR := what trains: cuda or cpu (cuda)
 MEANS_VOLUME := claim of the volume that tasks mount
 MEANS_AT_ONCE := trainings that run at a time (8)
+MEANS_NODES := nodes of each training, by Kubeflow Trainer; needs VOLUME (1)
 MEANS_FOR := target whose variables are shown
 MEANS_ONLY := roles to build: cpu, train, llm (all)
 MEANS_BASE_IMAGE := what the CPU image stands on (a slim Python)
@@ -189,7 +190,7 @@ OVERLAYS := $(sort $(notdir $(wildcard manifests/overlays/*)))
 login = $(if $(filter %-login,$(value OVERLAY)),login)
 
 .PHONY: compile
-compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REGISTRY=, VOLUME=, ACCELERATOR=cpu, AT_ONCE=8)
+compile: $(INSTALLED) ## Compile the pipelines to pipelines/compiled/*.yaml (REGISTRY=, VOLUME=, ACCELERATOR=cpu, AT_ONCE=8, NODES=1)
 	@$(SETTINGS) $(BIN)/python -m pipelines.compile
 	@$(BIN)/python -m pipelines.stage_forms --write
 

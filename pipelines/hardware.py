@@ -46,6 +46,9 @@ DOWNLOADS_LABEL: Final = ("ssm4rec-downloads", "true")
 AT_ONCE: Final = int(compile_variables.AT_ONCE.value)
 """How many entries of a loop run at a time: 24 trainings would ask for 24 GPUs. Here kfp.local runs two at most."""
 
+NODES: Final = compile_variables.NODES.value
+"""Of each training, as text; those past the first are Kubeflow Trainer's to find (``train_recommender --nodes``)."""
+
 VOLUME: Final = compile_variables.VOLUME.value
 CACHE_FOLDER: Final = "/cache"
 
@@ -123,10 +126,12 @@ def put(task: PipelineTask, place: Place, pool: Any, tolerations: Any, gpus: Any
         tolerations: of the pool's taints, also a parameter, of a list.
         gpus: how many of one node, a pipeline parameter of text: from a number KFP's backend (2.17.0) reads no limit,
             and the task would silently run without a GPU (kubeflow/pipelines:backend/src/v2/driver/util.go).
+            None: it is in the pool and needs none itself, as it has others compute there.
     """
     on_gpu = place.gpu and ACCELERATOR != "cpu"
     if on_gpu:
-        task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
+        if gpus is not None:
+            task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
         # A pod that gets no GPU, or one whose driver is too old, would train on its CPUs for hours. On this machine
         # `auto` stays `auto`: local.py ignores a task's variables.
         task.set_env_variable(DEVICE_VARIABLE, "cuda")

@@ -64,7 +64,9 @@ def task(component: Any, parameters: Parameters, *, place: Place | None = None, 
     """Return a task of a stage in its place, that of ``PLACES`` by default; ``own``: see :func:`inputs`."""
     made = component(**inputs(component, parameters, **own))
     place = place or PLACES[component.name.replace("-", "_")]
-    put(made, place, parameters.gpu_pool, parameters.gpu_toleration, own.get("processes", "1"))
+    # A training's nodes are like its task, which follows them: where GPUs are, without holding any.
+    gpus = own.get("processes", "1") if own.get("nodes", "1") == "1" else None
+    put(made, place, parameters.gpu_pool, parameters.gpu_toleration, gpus)
     return made
 
 

@@ -30,7 +30,7 @@ from pipelines.versions import add_versions
 from ssm4rec.artifacts.names import REPORT_HTML, REPORT_MARKDOWN, RESULTS
 from ssm4rec.data.locations import local_path, split_addresses
 from ssm4rec.runtime.addresses import public_text
-from ssm4rec.runtime.compile_variables import COMPILE_VARIABLES, check_compile_variables
+from ssm4rec.runtime.compile_variables import COMPILE_VARIABLES, NODES, check_compile_variables
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import MARKER, STUDY, held_by_this_process, read_json, write_json
 from ssm4rec.runtime.images import COMMAND_VARIABLE
@@ -83,6 +83,11 @@ def run(told: tuple[StudySettings, RunSettings]) -> None:
     """Run a study and say where everything is."""
     settings, options = told
     check_compile_variables()
+    if NODES.value != NODES.default:
+        raise InputError(
+            f"{NODES.name} (make: NODES=) {NODES.value!r}: other nodes are a cluster's, and this runs here; leave it "
+            "out, or submit the study (make submit)"
+        )
     plan = Plan(settings, *fitting_package(settings.PACKAGE, settings.arguments()))
     arguments = plan.arguments
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")

@@ -5,6 +5,7 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
+from pipelines.hardware import NODES
 from pipelines.parameters import Parameters, task
 from ssm4rec.stages.components import (
     align_llm,
@@ -23,7 +24,7 @@ Retrieved = dict[str, Any]
 
 def train(data: Any, parameters: Parameters, training: Any, gpus: Any = "1", **own: Any) -> PipelineTask:
     """Train a recommender, an entry of a list: its model and seed; ``own``: what else it is told, such as overrides."""
-    told = {"model_name": training.model, "seed": training.seed, "processes": gpus, **own}
+    told = {"model_name": training.model, "seed": training.seed, "processes": gpus, "nodes": NODES, **own}
     return task(train_recommender, parameters, dataset=data, **told)
 
 

@@ -371,6 +371,22 @@ def test_a_volume_is_mounted_everywhere_and_holds_downloads_and_checkpoints(with
     assert parameters["checkpoint_dir"]["defaultValue"] == "/cache/checkpoints"
 
 
+def test_trainings_on_several_nodes_hold_no_gpu_themselves(tmp_path: Path) -> None:
+    """They are in the pool, as their nodes are like them; the retriever of a language model's study stays on one."""
+    compile_with(tmp_path, SSM4REC_VOLUME="team-cache", SSM4REC_NODES="4")
+    documents = read_documents(tmp_path / "comparative_study.yaml")
+    several, one = 0, 0
+    for _, container, config in executors(documents):
+        if "train_recommender" in container["command"][2]:
+            assert config["nodeSelector"]
+            assert DEVICE_VARIABLE in [one["name"] for one in container["env"]]
+            if "accelerator" in container["resources"]:
+                one += 1
+            else:
+                several += 1
+    assert (several, one) == (2, 1)
+
+
 def test_no_secret_of_the_environment_is_compiled_in(with_volume: Path) -> None:
     compiled = [path for path in with_volume.rglob("*") if path.is_file()]
     assert len(compiled) > len(PIPELINES)

@@ -45,7 +45,8 @@ def recorded(tmp_path: Path) -> Path:
 
 def named(words: Iterable[str]) -> set[str]:
     """Names of variables or flags in one spelling, without those that every target has and those for people."""
-    further = {"ACCELERATOR", "AT_ONCE", "REGISTRY", "VOLUME", "PYTHON", "TORCH_INDEX", "VENV", "TOOLS", "_H", "HELP"}
+    further = {"ACCELERATOR", "AT_ONCE", "NODES", "REGISTRY", "VOLUME"}
+    further |= {"PYTHON", "TORCH_INDEX", "VENV", "TOOLS", "_H", "HELP"}
     return {word.removeprefix("--").removesuffix("=").upper().replace("-", "_") for word in words} - further
 
 

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from ssm4rec.runtime.compile_variables import ACCELERATOR, AT_ONCE, REGISTRY, VOLUME, CompileVariable
+from ssm4rec.runtime.compile_variables import (
+    ACCELERATOR,
+    AT_ONCE,
+    NODES,
+    REGISTRY,
+    VOLUME,
+    CompileVariable,
+    check_compile_variables,
+)
 from ssm4rec.runtime.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +34,8 @@ ALLOWED = [
     (VOLUME, "v" * 253),
     (AT_ONCE, "1"),
     (AT_ONCE, "9999"),
+    (NODES, "1"),
+    (NODES, "999"),
 ]
 REFUSED = [
     *((REGISTRY, text) for text in (
@@ -36,6 +46,7 @@ REFUSED = [
     *((ACCELERATOR, text) for text in ("gpu", "CPU", "rocm", "tpu", " cpu", "0")),
     *((VOLUME, text) for text in ("Cache", "a_b", "-a", "a-", "a..b", ".a", "a/b", " ", "v" * 254, "a\n", "ä")),
     *((AT_ONCE, text) for text in ("0", "-1", "2.5", "x", "08", " 8", "10000", "٣")),
+    *((NODES, text) for text in ("0", "-1", "2.5", "x", "02", "1000")),
 ]  # fmt: skip
 
 
@@ -61,11 +72,33 @@ def test_what_is_not_allowed_is_refused_in_one_line(
     assert variable.value == variable.default  # modules that read it are imported before
 
 
-@pytest.mark.parametrize("variable", [REGISTRY, ACCELERATOR, VOLUME, AT_ONCE])
+@pytest.mark.parametrize("variable", [REGISTRY, ACCELERATOR, VOLUME, AT_ONCE, NODES])
 def test_an_empty_one_says_nothing(variable: CompileVariable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable.name, "")
     variable.check()
     assert variable.value == variable.default
+
+
+def test_several_nodes_need_a_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSM4REC_NODES", "2")
+    monkeypatch.delenv("SSM4REC_VOLUME", raising=False)
+    with pytest.raises(InputError, match=r"^SSM4REC_NODES \(make: NODES=\) '2': the nodes of a training share a vol"):
+        check_compile_variables()
+    monkeypatch.setenv("SSM4REC_VOLUME", "ssm4rec-cache")
+    check_compile_variables()
+
+
+def test_a_study_of_this_machine_has_no_other_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run", "--out", str(tmp_path / "out")])
+    monkeypatch.setenv("SSM4REC_NODES", "2")
+    monkeypatch.setenv("SSM4REC_VOLUME", "ssm4rec-cache")
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module("pipelines.run").main()
+    assert ended.value.code == 2
+    assert "SSM4REC_NODES (make: NODES=) '2': other nodes are a cluster's" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

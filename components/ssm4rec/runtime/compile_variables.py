@@ -64,10 +64,18 @@ VOLUME: Final = CompileVariable(
 AT_ONCE: Final = CompileVariable("SSM4REC_AT_ONCE", "[1-9][0-9]{0,3}", "write a whole number from 1 to 9999", "8")
 """How many entries of a loop run at a time."""
 
-COMPILE_VARIABLES: Final = (REGISTRY, ACCELERATOR, VOLUME, AT_ONCE)
+NODES: Final = CompileVariable("SSM4REC_NODES", "[1-9][0-9]{0,2}", "write a whole number from 1 to 999", "1")
+"""How many nodes each training gets."""
+
+COMPILE_VARIABLES: Final = (REGISTRY, ACCELERATOR, VOLUME, AT_ONCE, NODES)
 
 
 def check_compile_variables() -> None:
-    """Raise InputError for the first variable that is not allowed."""
+    """Raise InputError for the first variable that is not allowed, or needs another one."""
     for variable in COMPILE_VARIABLES:
         variable.check()
+    if NODES.value != NODES.default and not VOLUME.value:
+        raise InputError(
+            f"{NODES.name} (make: NODES=) {NODES.value!r}: the nodes of a training share a volume; name its claim with "
+            f"{VOLUME.name} (make: VOLUME=), such as ssm4rec-cache"
+        )

@@ -99,7 +99,7 @@ class Settings(StageSettings):
     def check_here(self) -> None:
         """Raise InputError if this machine lacks what the settings ask for."""
         if self.nodes > 1:
-            raise InputError(f"--nodes {self.nodes}: other nodes are a cluster's; here use --processes")
+            raise InputError(f"--nodes {self.nodes}: other nodes are a cluster's; here leave them out (make: NODES=)")
         device = choose_device(self.device)
         choose_kernels(self.kernels, device)
         choose_precision(self.precision, device)
