@@ -1,7 +1,7 @@
-"""A training that is killed at any file operation ends, with the same command again, with equal outputs.
+"""A stage that resumes, killed at any file operation, ends with the same command again with equal outputs.
 
-The ordinary tests kill the fine-tuning at the operations around its checkpoints; ``pytest -m slow`` every training at
-every operation and at random moments.
+The ordinary tests kill the fine-tuning at the operations around its checkpoints; ``pytest -m slow`` every training, and
+recommend_all, at every operation and at random moments.
 """
 
 import json
@@ -28,6 +28,7 @@ from ssm4rec.llm.settings import LoraSettings
 from tests.datasets import write_dataset_folder
 from tests.language_models import write_titles
 from tests.llm.test_ranking import candidates_for
+from tests.trained_models import write_random_model
 
 TUNING = (
     "finetune.negatives=3,finetune.prompts=24,finetune.steps.batch=2,finetune.steps.accumulation=2,finetune.evaluations=3,"
@@ -37,6 +38,8 @@ ALIGNMENT = (
     "align.pairs=0,align.negatives=3,align.steps.warmup=1,align.steps.learning_rate=1e-2,align.evaluations=2,"
     "align.steps.batch=2,align.steps.accumulation=2"
 )
+
+TRAININGS = ("finetune_llm", "align_llm", "train_generator", "train_recommender")
 
 Sweep = Callable[..., dict[str, Any]]
 
@@ -48,6 +51,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, language_model: Callable[[s
     write_titles(
         write_dataset_folder(folder / "dataset", [[(u + step) % 20 + 1 for step in range(8)] for u in range(16)])
     )
+    write_random_model(folder / "dataset", folder / "model", "sasrec", 0.1)
     data = read_sequences(folder / "dataset")
     found = candidates_for(data, "validation")
     ranking = SimpleNamespace(
@@ -75,7 +79,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, language_model: Callable[[s
 @pytest.fixture
 def sweep(inputs: Path, language_model: Callable[[str], Path], tmp_path: Path) -> Sweep:
     """Return a function that kills a stage at these operations, or at every one, and at so many random moments."""
-    common = ["--dataset-dir", str(inputs / "dataset"), "--profile", "smoke"]
+    common = ["--dataset-dir", str(inputs / "dataset")]
     flags = {
         "finetune_llm": [
             "--candidates", str(inputs / "candidates.parquet"), "--language-model", str(language_model("llama")),
@@ -92,6 +96,9 @@ def sweep(inputs: Path, language_model: Callable[[str], Path], tmp_path: Path) -
             "--curve", "{out}/curve",
         ],
     }  # fmt: skip
+    flags = {stage: ["--profile", "smoke", *own] for stage, own in flags.items()}
+    flags["recommend_all"] = ["--model-dir", str(inputs / "model"), "--users-per-shard", "3", "--k", "4"]
+    flags["recommend_all"] += ["--recommendations-dir", "{out}/lists"]
 
     def run(stage: str, kills: list[int] | None, at_random: int) -> dict[str, Any]:
         plan = {
@@ -126,8 +133,10 @@ def test_finetuning_survives_kills_around_its_checkpoints(sweep: Sweep) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["finetune_llm", "align_llm", "train_generator", "train_recommender"])
-def test_every_training_survives_every_kill(sweep: Sweep, stage: str) -> None:
+@pytest.mark.parametrize(
+    "stage", ["finetune_llm", "align_llm", "train_generator", "train_recommender", "recommend_all"]
+)
+def test_every_stage_that_resumes_survives_every_kill(sweep: Sweep, stage: str) -> None:
     found = sweep(stage, None, 12)
     print(f"{stage}: {found['operations']} file operations, {len(found['kills'])} kills")
     check(found)
