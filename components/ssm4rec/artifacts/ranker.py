@@ -17,6 +17,9 @@ RankerKind = Literal["letters", "items"]
 RANKER_KINDS: Final = get_args(RankerKind)
 """``letters``: LlamaRec, which is asked for the letter of a candidate; ``items``: a model whose tokens are items."""
 
+TrainingFigures = Annotated[dict[str, Any], AfterValidator(metrics_of_today)]
+"""Figures of how a ranker's training went."""
+
 
 @with_config(ConfigDict(extra="forbid", strict=True))
 class _Prompt(TypedDict):
@@ -71,7 +74,7 @@ class RankerFacts:
     profile: str
     retriever: str
     recipe: Annotated[dict[str, Any], shape(_Recipe)]
-    training: Annotated[dict[str, Any], AfterValidator(metrics_of_today)]
+    training: TrainingFigures
     label: str = ""
     ranker: RankerKind = "letters"
     retriever_weight: Amount | None = None

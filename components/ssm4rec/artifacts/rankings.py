@@ -22,7 +22,7 @@ import pyarrow
 from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share, read_table, required, text_of, write_table
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
 from ssm4rec.artifacts.estimate import interval_text
-from ssm4rec.artifacts.ranker import RankerKind
+from ssm4rec.artifacts.ranker import RankerKind, TrainingFigures
 from ssm4rec.runtime.errors import InputError
 
 BASE: Final = "base"
@@ -112,7 +112,7 @@ class RankingSummary(Document, what="the ranking.json of a ranker", made_by="ran
     prompt_tokens: Amount
     device: str
     recipe: dict[str, Any]
-    training: dict[str, Any]
+    training: TrainingFigures
     ranker: RankerKind = "letters"
     retriever_weight: Amount | None = None
     winners_alone: bool = False

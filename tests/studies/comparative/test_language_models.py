@@ -168,6 +168,16 @@ def changed(run: RankerRun, state: str, ranks: list[int]) -> LanguageModels:
     return LanguageModels((replace(run, ranks=run.ranks | new, **summaries),), ())
 
 
+def test_rankings_whose_metrics_have_the_names_of_before_are_read(builder: StudyBuilder, files: RankerFiles) -> None:
+    today = gather_language_models(builder.manifest(), files, [])
+    (path,) = files.finetuned_summaries
+    text = path.read_text(encoding="utf-8")
+    assert '"validation_ndcg@10"' in text
+    path.write_text(text.replace('"validation_ndcg@10"', '"validation_ndcg_10"'), encoding="utf-8")
+    (before,) = gather_language_models(builder.manifest(), files, []).rankers
+    assert before.finetuned == today.rankers[0].finetuned
+
+
 def test_verdict_follows_the_numbers(models: LanguageModels) -> None:
     (run,) = models.rankers
     good, middling = [1] * 20 + [2] * 20, [*range(1, 21), *range(1, 20), 1]  # one lucky user is no evidence
