@@ -275,7 +275,7 @@ def test_a_baseline_may_be_ahead_in_one_of_two_protocols_that_agree(builder: Stu
     (both, *_) = bullets_of(alike(builder, sasrec=0.035))
     assert "best of all by NDCG@10: **most-popular** (a baseline), 0.0400 with the history masked; best trained" in both
     assert both.startswith("- **Both protocols** (the model has the same numbers under both protocols here)")
-    assert "sasrec is **not** above the best baseline, most-popular (0.0400; not tested) (history masked)" in both
+    assert "sasrec is **not** above the best baseline, most-popular (0.0400; not tested; history masked)" in both
 
 
 def test_own_data_are_no_matter_of_the_paper(builder_of: type[StudyBuilder]) -> None:

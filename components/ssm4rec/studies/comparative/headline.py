@@ -132,7 +132,10 @@ def _by_protocol(said: dict[str, str]) -> str:
     """Return what is said of protocols, by their names; once where it is the same."""
     if len(set(said.values())) == 1:
         return next(iter(said.values()))
-    return "; ".join(f"{words} (history {protocol})" for protocol, words in said.items())
+    return "; ".join(
+        f"{words[:-1]}; history {protocol})" if words.endswith(")") else f"{words} (history {protocol})"
+        for protocol, words in said.items()
+    )
 
 
 def _best_baseline(study: Study, protocol: str) -> str:
@@ -213,22 +216,20 @@ def _champion(study: Study) -> str:
     validated = f"NDCG@10 {chosen.training['validation_ndcg@10']:.4f} (history unmasked; test targets decide nothing)"
     best = f"**{escape(chosen.model)} seed {chosen.seed}**, {validated}"
     name, tracked = f"ssm4rec-{study.manifest['dataset']}", "With MLFLOW_TRACKING_URI set to the store, "
-    champions = f"{tracked}{_serving(f'models:/{name}@champion')} serves whichever is champion."
+    champions = f"{_serving(f'models:/{name}@champion')} serves whichever is champion."
     known = study.registration
     if known is None:
         return (
             f"**This run's best by validation**: {best}, offered as champion of {escape(name)} in MLflow. Whether it "
             "was registered, or refused and why, this page does not know: the run's last lines say it, and the log of "
-            f"register_champion. {champions}"
+            f"register_champion. {tracked}{champions}"
         )
     outcome = f"this run's best by validation: {best}, {escape(known.outcome)}."
     if known.champion:
-        return f"**Champion**: {outcome} {champions}"
+        return f"**Champion**: {outcome} {tracked}{champions}"
     if known.version:
         own = _serving(f"models:/{name}/{known.version}")
-        return (
-            f"**Not champion**: {outcome} {tracked}{own} serves this one; `@champion` instead of the version that one."
-        )
+        return f"**Not champion**: {outcome} {tracked}{own} serves this one, {champions}"
     return f"**Not registered**: {outcome} {_serving('champion')} in the study's folder serves it."
 
 
