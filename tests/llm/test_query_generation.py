@@ -66,7 +66,7 @@ def test_the_likeliest_texts_in_order(kind, six_words):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "mamba2"])
-def test_batches_and_padding_change_nothing(kind, six_words):
+def test_batches_and_padding_change_nothing(kind, six_words, capfd):
     model = sharp_model(kind)
     together = generate_queries(model, six_words, PROMPTS, SearchSettings(queries=5, new_tokens=6))
     # 5 beams x 5 tokens: the two short prompts fit together, the others come alone.
@@ -77,3 +77,4 @@ def test_batches_and_padding_change_nothing(kind, six_words):
         assert generate_queries(model, six_words, [prompt], SearchSettings(queries=5, new_tokens=6)).queries == [
             queries
         ]
+    assert "queries:" not in capfd.readouterr().err, "a bar is for a terminal: a log would get a line for each batch"

@@ -79,13 +79,14 @@ def test_an_adapter_and_its_learning_curve(circle, adapter, language_model):
     assert curve.training.optimizer == facts["recipe"]["finetune"]["steps"]["optimizer"]
 
 
-def test_rankings_and_summary_agree(circle, adapter, tmp_path):
+def test_rankings_and_summary_agree(circle, adapter, tmp_path, capfd):
     outputs = {"shown": {"artifacts": [{"name": "shown", "uri": str(tmp_path / "shown")}]}}
     executor_input = {"outputs": {"artifacts": outputs, "outputFile": str(tmp_path / "executor_output.json")}}
     process(
         ranking,
         *rank_flags(circle, adapter, tmp_path, "--base", "true", "--executor-input", json.dumps(executor_input)),
     )
+    assert "user/s]" not in capfd.readouterr().err, "a bar is for a terminal"
     dataset = read_sequences(circle / "dataset")
     summary = RankingSummary.read(tmp_path / "ranking")
     found = read_rankings(tmp_path / "rankings", dataset.fingerprint)

@@ -73,7 +73,7 @@ def generate_queries(
     tokens = 0
     began = time.perf_counter()
     with torch.inference_mode():
-        for rows in tqdm(batches, desc="queries", leave=False):
+        for rows in tqdm(batches, desc="queries", leave=False, disable=None):
             new = _beams(model, tokenizer, [prompts[row] for row in rows], search)  # (B, m, S)
             tokens += int(_lengths(new, tokenizer.eos_token_id).sum())
             texts = tokenizer.batch_decode(new.flatten(0, 1), skip_special_tokens=True)

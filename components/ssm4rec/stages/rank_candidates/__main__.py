@@ -159,7 +159,7 @@ def _scores(ranker: Ranker, asked: Questions, name: str) -> Floats:
     """Return the candidates' scores (n, o, k), by the trained model, or before its training as ``BASE``."""
     with (
         (ranker.base() if name == BASE else None) or nullcontext(),
-        tqdm(total=len(asked.users), desc=f"ranking, {name}", unit="user", leave=False) as bar,
+        tqdm(total=len(asked.users), desc=f"ranking, {name}", unit="user", leave=False, disable=None) as bar,
     ):
         return answer_logits(ranker.model, asked.users, asked.answers, bar.update)
 
