@@ -49,6 +49,32 @@ def test_rounds_are_of_one_thread_and_models_take_turns(
         assert one.cpu_seconds_per_user.low <= one.cpu_seconds_per_user.value <= one.cpu_seconds_per_user.high
 
 
+@pytest.mark.parametrize(
+    ("users", "batches", "with_replacement", "requests"),
+    [
+        (5, (5, 1), True, {5: 4, 1: 3}),  # a sample is one request, a round four
+        (5, (5,), False, {5: 4}),
+        (30, (30,), False, {30: 2}),  # there are 40 users, no more
+        (12, (4, 2), True, {4: 4, 2: 8}),
+        (40, (4,), True, {4: 10}),  # more than four
+    ],
+)  # fmt: skip
+def test_a_round_has_four_requests_of_each_size_where_there_are_users(
+    users: int,
+    batches: tuple[int, ...],
+    with_replacement: bool,
+    requests: dict[int, int],
+    meter: Meter,
+    subject: Callable[..., Subject],
+    cycle_dataset: Path,
+) -> None:
+    dataset = read_sequences(cycle_dataset)
+    protocol = Protocol(5, users, min(users, 3), batches, with_replacement=with_replacement)
+    measurement = Measurement(protocol, Distributed(torch.device("cpu")), "auto", meter)
+    measure_cost(measurement, [subject("hydra4rec", 12)], dataset)
+    assert {row.batch: len(row.request_cpu_seconds) for row in measurement.rows} == requests
+
+
 def test_there_are_no_rounds_without_batches(
     meter: Meter, subject: Callable[..., Subject], cycle_dataset: Path
 ) -> None:

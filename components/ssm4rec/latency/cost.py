@@ -5,8 +5,10 @@ times while other work took a core: a thread that waits for another spins, and l
 one thread; every model answers the same users once a round, in an order drawn for each; of every request the least of
 the ``ROUNDS`` rounds counts (what is above it, others caused: cold caches after each of their turns; ``timeit``'s rule,
 too); and these are added up. Three runs while eight processes wanted two cores: 12 of 14 rows within 10%, the others
-within 16%; by medians 4 of 14, the others within 34%. One uncounted pass comes before the first round, the
-protocol's warm-up requests before each. A GPU's cost is its time, which the timed samples have.
+within 16%; by medians 4 of 14, the others within 34%. The others were rows of a single request of a millisecond: a
+round now has at least ``REQUESTS`` requests of each size, where there are users for them. One uncounted pass comes
+before the first round, the protocol's warm-up requests before each. A GPU's cost is its time, which the timed samples
+have.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +23,8 @@ from ssm4rec.latency.timing import Measurement, Subject, measure_users
 
 ROUNDS: Final = 15
 USERS: Final = 256
-"""Of a round, or as many as the largest request has."""
+"""Of a round, or as many as ``REQUESTS`` of the largest have."""
+REQUESTS: Final = 4
 
 COST_RULE: Final = (
     "seconds that one thread was on a CPU for the timed parts, in rounds after the timed samples in which every model "
@@ -34,7 +37,9 @@ def measure_cost(measurement: Measurement, subjects: Sequence[Subject], dataset:
     protocol = measurement.protocol
     if measurement.distributed.device.type != "cpu" or not protocol.batches:
         return
-    users = min(protocol.users, max(USERS, *protocol.batches))
+    users = max(min(protocol.users, USERS), REQUESTS * max(protocol.batches))
+    if not protocol.with_replacement:
+        users = min(users, int((dataset.test_position > 0).sum()))
     single_users = min(protocol.single_users, USERS)
     shorter = replace(protocol, samples=ROUNDS, users=users, single_users=single_users)
     rounds = Measurement(shorter, measurement.distributed, measurement.kernels, measurement.meter)
