@@ -173,4 +173,5 @@ def test_of_several_windows_the_longest_is_measured(cycle_dataset: Path, tmp_pat
 def test_users_may_be_drawn_with_replacement(cycle_dataset: Path, models: list[Path], tmp_path: Path) -> None:
     more = ("--users=60", "--with-replacement=true", "--batches=60", "--lengths=", "--models", str(models[0]))
     run(Settings.parser().parse_args(flags(cycle_dataset, tmp_path, *more)))
-    assert {(row.users, row.batch) for row in read_samples(tmp_path / "latency")} == {(60, 60)}
+    drawn = {(row.kind, row.users, row.batch) for row in read_samples(tmp_path / "latency")}
+    assert drawn == {("users", 60, 60), ("cost", 240, 60)}, "of 40 users"
