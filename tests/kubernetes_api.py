@@ -43,6 +43,7 @@ def own_pod(cache: Path, name: str = "run-x-1") -> Document:
             ],
         },
         "spec": {
+            "activeDeadlineSeconds": 43200,
             "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"},
             "tolerations": [
                 {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},

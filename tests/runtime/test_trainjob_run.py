@@ -74,6 +74,8 @@ def test_the_nodes_lines_are_printed_once_each_with_their_rank(
         "node 0: epoch 1",
         "node 0: done",
     ]
+    assert caplog.messages[0] == "TrainJob train-x: created in kubeflow, 2 nodes"
+    assert len(caplog.messages) == 5
     assert api.count("POST", TRAINJOBS) == 1
     assert api.count("DELETE", f"{TRAINJOBS}/train-x") == 0  # its output is to be read first
 

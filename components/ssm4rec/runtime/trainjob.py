@@ -84,6 +84,8 @@ def render(told: NodesCommand, pod: Document) -> Document:
         "labels": {"app.kubernetes.io/name": told.runtime, "app.kubernetes.io/managed-by": "ssm4rec"},
         "ownerReferences": list(_owners(pod)),
     }
+    # A node's time is the task's, so that one whose task is lost for good ends, too.
+    limit = {"activeDeadlineSeconds": pod["spec"].get("activeDeadlineSeconds")}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "TrainJob",
@@ -97,6 +99,7 @@ def render(told: NodesCommand, pod: Document) -> Document:
                     "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [{"name": NODE, **patch}]}}},
                 }
             ],
+            **_without_nothing(limit),
         },
     }
 

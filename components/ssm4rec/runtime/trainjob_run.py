@@ -23,6 +23,8 @@ RANK: Final = "batch.kubernetes.io/job-completion-index"
 """A node's rank as its pod's label; torchrun gets the same number (pkg/runtime/framework/plugins/torch/torch.go)."""
 _JOBSET: Final = "jobset.sigs.k8s.io/jobset-name"
 _ATTEMPT: Final = "jobset.sigs.k8s.io/restart-attempt"
+_QUIET: Final = 30.0
+"""Seconds in which Trainer and JobSet make the pods, at the start and after a restart: nothing to tell of."""
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
 
 
@@ -124,7 +126,7 @@ class TrainJobRun:
             if end := _end(job):
                 return end
             stuck, why = _what_is_missing(job, pods)
-            if why:
+            if why and (pods or time.monotonic() - fine > _QUIET):
                 self._tell(why)
             if not stuck:
                 fine = time.monotonic()
