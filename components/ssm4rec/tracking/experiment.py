@@ -20,16 +20,16 @@ _RUN_NAME, _CREATED, _DURATION = "attributes.`Run Name`", "runDateAndNestInfo", 
 """Columns that MLflow shows whatever is selected, as its table calls them."""
 
 _WIDTHS: Final = {
-    _RUN_NAME: 140,
+    _RUN_NAME: 220,  # model, seed and splitting: "2mamba4rec s0 global-time" is not cut
     _CREATED: 46,  # its mark of how the run ended
-    "params.`model`": 98,
     "params.`dataset`": 78,
-    "params.`seed`": 52,
     "metrics.`unmasked/ndcg_at_10`": 142,
     "metrics.`unmasked/hit_at_10`": 128,
+    "metrics.`masked/ndcg_at_10`": 132,
+    "params.`model`": 98,
+    "params.`seed`": 52,
     "params.`splitting`": 110,
     "params.`profile`": 70,
-    "metrics.`masked/ndcg_at_10`": 132,
     _DURATION: 80,
 }
 """Of each column in pixels, in their order: those up to HIT@10 are seen at once in a window 1280 wide, also next to
