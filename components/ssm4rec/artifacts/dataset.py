@@ -112,9 +112,10 @@ class SequenceDataset:
 
     def trained(self) -> Flags:
         """Return which of ``items`` are for training."""
-        lengths = numpy.diff(self.offsets)
-        place = numpy.arange(len(self.items)) - numpy.repeat(self.offsets[:-1], lengths)
-        found: Flags = place < numpy.repeat(self.train_length, lengths)
+        held_out = numpy.diff(self.offsets) - self.train_length
+        # A byte per item, where each item's place in its sequence would take 8.
+        runs = numpy.stack([self.train_length, held_out], axis=1).ravel()
+        found: Flags = numpy.repeat(numpy.tile([True, False], self.user_count), runs)
         return found
 
     def training_alone(self) -> "SequenceDataset":
