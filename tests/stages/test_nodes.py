@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,10 @@ class Trainer:
     first node, and the TrainJob's own (apply.UpsertEnvVars).
     """
 
-    def __init__(self, api: KubernetesApi) -> None:
-        self.api = api
+    def __init__(
+        self, api: KubernetesApi, disturb: Callable[[list[subprocess.Popen[str]]], None] = lambda _: None
+    ) -> None:
+        self.api, self.disturb = api, disturb
         self.thread = threading.Thread(target=self._run, daemon=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -76,8 +79,12 @@ class Trainer:
             environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
             pod = self.api.started(name, rank, {"running": {}})
             started[pod] = subprocess.Popen(
-                [*trainer["command"], *trainer["args"]], env=environment, stderr=subprocess.PIPE, text=True
+                [*trainer["command"], *trainer["args"]],
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
             )
+        self.disturb([*started.values()])
         for pod, process in started.items():
             _, said = process.communicate()
             now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
@@ -212,3 +219,34 @@ def test_what_keeps_a_training_off_several_nodes_is_one_line(
     assert not (tmp_path / "cache").exists()
     with pytest.raises(Exception, match="--nodes 2: other nodes are a cluster's; here leave them out"):
         Settings.parser().parse_args(several).check_here()
+
+
+@pytest.mark.slow
+def test_a_lost_node_costs_an_epoch_at_most(api: KubernetesApi, cycle_dataset: Path, tmp_path: Path) -> None:
+    """One of two nodes is killed after a checkpoint: the training fails, is started again, and ends as undisturbed."""
+    checkpoints = tmp_path / "cache" / "checkpoints"
+    further = ["--nodes", "2", "--overrides", TINY.replace("epochs=2", "epochs=30")]
+    arguments = flags(cycle_dataset, tmp_path / "nodes", tmp_path / "cache", *further)
+
+    def lose(processes: list[subprocess.Popen[str]]) -> None:
+        while not list(checkpoints.glob("sasrec-seed0-*/checkpoint.safetensors")):
+            time.sleep(0.01)
+        agent = processes[1].pid  # its worker has a session of its own, and would go on; a pod ends as a whole
+        workers = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+        for pid in (agent, *map(int, workers)):
+            os.kill(pid, signal.SIGKILL)
+
+    api.on_create = Trainer(api, lose)
+    with pytest.raises(SystemExit) as stopped:
+        train(*arguments)
+    assert stopped.value.code == 1
+    [reached] = checkpoints.glob("sasrec-seed0-*/checkpoint.safetensors")
+    before = reached.read_bytes()
+    api.on_create = Trainer(api)
+    train(*arguments)
+    assert reached.read_bytes() != before  # it was not at its end
+    together = flags(cycle_dataset, tmp_path / "processes", tmp_path / "other", "--processes", "2", *further[2:])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", STAGE, *together], env=environment, capture_output=True, check=True)
+    one, other = (tmp_path / kind / "model" / "model.safetensors" for kind in ("nodes", "processes"))
+    assert one.read_bytes() == other.read_bytes()
