@@ -6,6 +6,7 @@ to kubeflow/trainer v2.3.0.
 """
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -197,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
     api: KubernetesApi
 
     def _answer(self) -> None:
-        assert self.headers["Authorization"] == f"Bearer {TOKEN}"
+        assert self.headers["Authorization"].split() in (["Bearer", TOKEN], ["bearer", TOKEN])
         address = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(address.query).items()}
         length = int(self.headers.get("Content-Length") or 0)
@@ -218,11 +219,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def kubernetes_api(folder: Path) -> Iterator[tuple[KubernetesApi, dict[str, str]]]:
+def kubernetes_api(
+    folder: Path, context: ssl.SSLContext | None = None
+) -> Iterator[tuple[KubernetesApi, dict[str, str]]]:
     """Yield an API with a task's pod and its claim, and the variables by which a process is in that pod."""
     api = KubernetesApi()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": api}))
     server.daemon_threads = True
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     api.address = f"http://127.0.0.1:{server.server_port}"
     api.objects |= {f"{PODS}/run-x-1": own_pod(folder / "cache"), f"{CLAIMS}/ssm4rec-cache": claim("ReadWriteMany")}
     config = {

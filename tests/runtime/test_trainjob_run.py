@@ -156,18 +156,33 @@ def test_without_a_controller_no_pod_is_made_and_it_is_given_up(api: KubernetesA
 
 
 def test_restarts_are_told_and_the_new_pods_lines_printed(api: KubernetesApi, caplog: pytest.LogCaptureFixture) -> None:
+    """And why: a process that Linux ended for its memory said nothing itself."""
     caplog.set_level(logging.INFO)
 
     def start(job: dict[str, Any]) -> None:
-        for attempt in (0, 1):
-            pod = api.started("train-x", 0, RUNNING, attempt)
+        for attempt, state in enumerate(({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}, RUNNING)):
+            pod = api.started("train-x", 0, state, attempt)
             api.logs[pod] = [("2026-11-29T22:00:00.100000000Z", f"attempt {attempt}")]
         api.ended("Complete")
 
     api.on_create = start
     made().follow()
     assert "TrainJob train-x: all nodes were started again, 1 times by now" in caplog.messages
+    assert "TrainJob train-x: node 0 ended with status 137 (OOMKilled, pod train-x-node-0-0-abc0)" in caplog.messages
     assert {"node 0: attempt 0", "node 0: attempt 1"} <= set(caplog.messages)
+
+
+def test_what_could_not_be_deleted_is_told(
+    api: KubernetesApi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssm4rec.runtime.cluster._PAUSE", 0.01)
+    api.forbidden = {("delete", "trainjobs")}
+    with pytest.raises(InputError, match="given up after 0 seconds"):
+        made(start_seconds=0.05).follow()
+    assert caplog.messages[-1].startswith(
+        "TrainJob train-x: may still run, as it could not be deleted (Kubernetes refuses"
+    )
+    assert caplog.messages[-1].endswith("; `kubectl delete trainjob train-x -n kubeflow`")
 
 
 def test_deleted_by_somebody_else(api: KubernetesApi) -> None:

@@ -9,7 +9,6 @@ import logging
 import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -53,6 +52,7 @@ class TrainJobRun:
     pause: float = 2.0
     _printed: dict[str, str] = field(default_factory=dict, init=False)  # by pod, the time of the last line
     _told: set[str] = field(default_factory=set, init=False)
+    _there: bool = field(default=False, init=False)
 
     @property
     def name(self) -> str:
@@ -82,14 +82,23 @@ class TrainJobRun:
             self._create_or_find()
             return self._until_its_end()
         except BaseException:  # asked to end, or given up: the nodes would go on for nobody
-            with suppress(InputError):  # the one that is raised says more
-                if self.delete():
-                    logger.info("TrainJob %s: deleted", self.name)
+            self._delete_at_last()
             raise
 
     def delete(self) -> bool:
         """Delete the TrainJob, and so its pods; return whether it was there."""
         return self.cluster.delete(f"{self._jobs}/{self.name}")
+
+    def _delete_at_last(self) -> None:
+        try:
+            if self.delete():
+                logger.info("TrainJob %s: deleted", self.name)
+        except InputError as error:
+            if self._there:  # else what is raised says it
+                where = f"kubectl delete trainjob {self.name} -n {self.cluster.namespace}"
+                logger.warning(
+                    "TrainJob %s: may still run, as it could not be deleted (%s); `%s`", self.name, error, where
+                )
 
     def _create_or_find(self) -> None:
         began = time.monotonic()
@@ -100,6 +109,7 @@ class TrainJobRun:
             old = self.cluster.get(f"{self._job_sets}/{self.name}") if found is None else found
             if old is None:
                 if self.cluster.create(self._jobs, self.document):
+                    self._there = True
                     nodes = self.document["spec"]["trainer"]["numNodes"]
                     logger.info("TrainJob %s: created in %s, %d nodes", self.name, self.cluster.namespace, nodes)
                     return
@@ -107,6 +117,7 @@ class TrainJobRun:
             if found is not None and "deletionTimestamp" not in found["metadata"]:
                 end = _end(found)
                 if end is None or end.complete:
+                    self._there = True
                     logger.info("TrainJob %s: found in %s, and followed", self.name, self.cluster.namespace)
                     return
                 self._tell(f"failed earlier ({end.why}); it is made again, and resumes from its checkpoints")
@@ -123,6 +134,8 @@ class TrainJobRun:
                 raise InputError(f"TrainJob {self.name}: it was deleted while it ran; start the same again to resume")
             pods = self._nodes()
             self._print_new(pods)
+            for failure in _failures(pods):
+                self._tell(failure)
             if end := _end(job):
                 return end
             stuck, why = _what_is_missing(job, pods)
@@ -171,6 +184,16 @@ def _end(job: Document) -> TrainJobEnd | None:
             why = f"{condition['reason']}: {condition.get('message', '')}".rstrip(": ")
             return TrainJobEnd(condition["type"] == "Complete", why)
     return None
+
+
+def _failures(pods: list[Document]) -> Iterator[str]:
+    """Yield how nodes ended that failed: of one that had no memory left, its own lines say nothing."""
+    for pod in pods:
+        for container in pod.get("status", {}).get("containerStatuses", ()):
+            ended = container.get("state", {}).get("terminated", {})
+            if ended.get("exitCode"):
+                name, rank = pod["metadata"]["name"], pod["metadata"]["labels"].get(RANK, "?")
+                yield f"node {rank} ended with status {ended['exitCode']} ({ended.get('reason', 'Error')}, pod {name})"
 
 
 def _what_is_missing(job: Document, pods: list[Document]) -> tuple[bool, str]:
