@@ -15,6 +15,7 @@ from ssm4rec.artifacts.curve import write_curve as write_curve_file
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import BASELINES, CUTOFFS, METRICS, PROTOCOLS, TIME_BASELINES, metric_name
+from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.runtime.files import MARKER, write_json
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.flags import Read, described
@@ -45,7 +46,7 @@ RECIPE = {"model": {"d_model": 64}, "training": {"learning_rate": 0.001, "betas"
 LISTS = {one.name for one in fields(Files) if one.default is not MISSING and one.name != "curves"}
 """What may be left out of a comparative study's files, but for its curves."""
 READ = {one.artifact for one in described(Settings) if isinstance(one.note, Read)}
-SINGLE = {"comparison", "global_time_dataset", "global_time_comparison", "latency", "latency_samples"}
+SINGLE = {"comparison", "global_time_dataset", "global_time_comparison", "latency", "latency_samples", "registration"}
 OUTPUTS = ("report.html", "report.md", "results.json", "figures")
 
 
@@ -232,6 +233,10 @@ def test_all_inputs_come_by_hand_and_by_the_executor_input(stage, tmp_path):
     measured = write_measurements(tmp_path / "measured", "ml-100k", FINGERPRINT)
     lists |= {name: [path] for name, path in measured.items()}
     lists |= write_global_time(dataset, tmp_path / "second")
+    outcome = "registered as ssm4rec-ml-100k version 7, models:/ssm4rec-ml-100k@champion: the first one"
+    facts = RegistrationFacts("sasrec", 0, "ml-100k", FINGERPRINT, "ssm4rec-ml-100k", "7", True, outcome)
+    facts.write(tmp_path / "registration.json")
+    lists["registration"] = [tmp_path / "registration.json"]
     assert set(lists) == LISTS
     flags = [word for name, paths in lists.items() for word in (f"--{name.replace('_', '-')}", *paths)]
     status, error = stage(
