@@ -46,7 +46,16 @@ RECIPE = {"model": {"d_model": 64}, "training": {"learning_rate": 0.001, "betas"
 LISTS = {one.name for one in fields(Files) if one.default is not MISSING and one.name != "curves"}
 """What may be left out of a comparative study's files, but for its curves."""
 READ = {one.artifact for one in described(Settings) if isinstance(one.note, Read)}
-SINGLE = {"comparison", "global_time_dataset", "global_time_comparison", "latency", "latency_samples", "registration"}
+SINGLE = {
+    "comparison",
+    "global_time_dataset",
+    "global_time_comparison",
+    "latency",
+    "latency_samples",
+    "registration",
+    "pretrained",
+    "target_dataset",
+}
 OUTPUTS = ("report.html", "report.md", "results.json", "figures")
 
 
