@@ -33,10 +33,12 @@ _TRANSFER_NOTES: Final = """\
 - Both starts train the same recipe, on the same users and with the same seed, for as many epochs; validation users, on
   whom the best epoch is chosen, and test users are all of the data set's, whatever share is trained on.
 - A gain is the mean over seeds of fine-tuned less from scratch, in loss the other way round: above zero is better.
-  Intervals are at 95%, by Student's t over these seeds; p is corrected (Holm) for all sizes. Data and pre-trained model
-  are one: other ones may gain more, or less.
+  Intervals are at 95%, by Student's t over these seeds; p is corrected (Holm) for all sizes. Gains are of pairs, and so
+  surer than the two curves' intervals. Data and pre-trained model are one: other ones may gain more, or less.
 - Fine-tuning takes over the vectors of words, as the pre-trained model's tokenizer reads them, and all weights but
   those of items: equal ids of two data sets may mean different items. What both have under one title starts alike."""
+_GAINED: Final = (("NDCG@10", NDCG, "{:.4f}", "{:+.4f}"), ("loss, in nats", LOSS, "{:.3f}", "{:+.3f}"))
+"""What gains are told in: name, measure, how its values are written, and how its gains are."""
 _PUBLIC: Final = """\
 The 119 public runs of Zivic, Vazquez and Sanchez (2024, arXiv 2412.07585; github.com/mercadolibre/srt, MIT licence)
 were fitted with this code, those of width 64 and more, by -log of validation NDCG@5. They show no law in the number of
@@ -44,9 +46,6 @@ parameters: the floor is not identified. By width, depth and data the exponent o
 that of depth is open: depth does not help. Width and depth predict cells held out better than parameters do (errors of
 0.0133 and 0.0304). The runs and the fit are in tests/scaling/test_public_runs.py of the repository; it is another loss,
 so that no number compares with those above."""
-
-_Gained = tuple[TargetSize, Difference, Difference]
-"""A size, and what is gained there in NDCG@10 and in loss."""
 
 
 def make_report(study: ScalingStudy) -> Report:
@@ -201,7 +200,7 @@ def _runs(one: ModelRuns) -> str:
 def _gain(transfer: Transfer) -> str:
     """Say in words where pre-training gains."""
     told = f"**Pre-training** of {escape(transfer.model)} on {escape(transfer.source)}, fine-tuned on "
-    parts = [_where(transfer, NDCG, "NDCG@10", "{:+.4f}"), _where(transfer, LOSS, "loss, in nats", "{:+.3f}")]
+    parts = [_where(transfer, measure, name, signed) for name, measure, _, signed in _GAINED]
     return f"{told}{escape(transfer.target)}: {'; '.join(parts)}."
 
 
@@ -224,24 +223,19 @@ def _where(transfer: Transfer, measure: Measure, name: str, form: str) -> str:
 
 
 def _gains(transfer: Transfer) -> str:
-    by_measure = [transfer.gains(measure) for measure in (NDCG, LOSS)]
-    rows = list(zip(transfer.sizes, *by_measure, strict=True))
+    tables = [f"{name}:\n\n{_gains_in(transfer, measure, *forms)}" for name, measure, *forms in _GAINED]
+    floor = "" if transfer.floor is None else f" The least loss possible on the test targets is {transfer.floor:.3f}."
+    return "\n\n".join([*tables, f"Pre-training took {transfer.cpu_seconds:,.0f} CPU-seconds.{floor}"])
 
-    def means(arm: str, measure: Measure) -> Callable[[_Gained], str]:
-        form = ("{:.4f}" if measure == NDCG else "{:.3f}").format
-        return lambda row: row[0].mean(arm, measure).text(form)
 
-    columns: dict[str, Callable[[_Gained], str]] = {
+def _gains_in(transfer: Transfer, measure: Measure, plain: str, signed: str) -> str:
+    rows = list(zip(transfer.sizes, transfer.gains(measure), strict=True))
+    columns: dict[str, Callable[[tuple[TargetSize, Difference]], str]] = {
         "Users": lambda row: f"{row[0].users:,}",
         "Events": lambda row: f"{row[0].events:,}",
         "Seeds": lambda row: f"{row[1].n}",
-        "NDCG@10 from scratch": means("scratch", NDCG),
-        "Pre-trained": means("finetuned", NDCG),
-        "Gain": lambda row: row[1].stated(),
-        "Loss from scratch, nats": means("scratch", LOSS),
-        "Pre-trained, nats": means("finetuned", LOSS),
-        "Gain, nats": lambda row: row[2].stated("{:+.3f}".format),
+        "From scratch": lambda row: row[0].mean("scratch", measure).text(plain.format),
+        "Pre-trained": lambda row: row[0].mean("finetuned", measure).text(plain.format),
+        "Gain": lambda row: row[1].stated(signed.format),
     }
-    floor = "" if transfer.floor is None else f" The least loss possible on the test targets is {transfer.floor:.3f}."
-    cost = f"Pre-training took {transfer.cpu_seconds:,.0f} CPU-seconds.{floor}"
-    return f"{table_of(rows, columns, text_columns=0)}\n\n{cost}"
+    return table_of(rows, columns, text_columns=0)
