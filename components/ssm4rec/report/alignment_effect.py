@@ -122,7 +122,7 @@ def alignment_sections(models: LanguageModels) -> list[Section]:
                 ]
             )
         if judged and (said := preference_term(found)):
-            words.append(f"{who}, seeds {seeds}: {said}")
+            words.append(f"{who}, {'seeds' if runs[1:] else 'seed'} {seeds}: {said}")
     if not rows:
         return []
     header = ["Ranker", "Seeds", "Pairs by", "Difference", "Over users", "Over seeds", "Verdict"]
