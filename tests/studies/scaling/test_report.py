@@ -79,6 +79,10 @@ def test_the_law_is_found_and_said(dataset: SequenceDataset) -> None:
     text = render_markdown(report)
     assert "The best form is width, depth and data" in text
     assert f"above the known floor of {FLOOR:.3f}" in text
+    fitted = [law.floor.estimate for law in one.fitted.laws]
+    assert [estimate.low <= FLOOR <= estimate.high for estimate in fitted] == [True, False]
+    assert "The known floor: inside the interval of the law in width, depth and data, 4." in text
+    assert "; outside the interval of the law in parameters and data, " in text
     assert "The law in parameters and data predicts cells held out significantly worse" in text
     assert "| width, depth and data | exponent of depth |" in text
     assert "not identified: any value fits" in text

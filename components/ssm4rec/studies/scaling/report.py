@@ -94,10 +94,9 @@ def _in_short(study: ScalingStudy, one: ModelRuns) -> str:
         return f"{', '.join(told)}. No law was fitted: {escape(one.problem)}."
     law, largest = one.fitted.laws[0], one.fitted.largest[0]
     said = [f"{', '.join(told)}.", f"The best form is {law.form.name}; {law.verdict()}."]
-    if study.floor is not None and not law.floor.problem:
-        estimate = law.floor.estimate
-        inside = "holds" if estimate.low <= study.floor <= estimate.high else "does not hold"
-        said.append(f"Its floor, {_number(law.floor)}, {inside} the known one.")
+    if study.floor is not None:
+        floors = [_known_floor(study.floor, law) for law in one.fitted.laws]
+        said.append(f"The known floor: {'; '.join(floors)}.")
     said.append(f"Of the largest runs, {largest.inside} of {len(largest.runs)} are inside their prediction intervals.")
     return " ".join(said)
 
@@ -111,6 +110,12 @@ def _floor(study: ScalingStudy, one: ModelRuns) -> str:
         f"The data are generated: the least loss that any model can expect on these targets is {study.floor:.3f} nats. "
         f"The runs lie {min(gaps):.3f} to {max(gaps):.3f} above it; {below or 'none'} of them below."
     )
+
+
+def _known_floor(floor: float, law: Law) -> str:
+    estimate = law.floor.estimate
+    inside = "inside" if estimate.low <= floor <= estimate.high else "outside"
+    return f"{inside} the interval of the law in {law.form.name}, {_number(law.floor)}"
 
 
 def _number(number: LawNumber) -> str:
