@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from ssm4rec.artifacts.dataset import read_sequences
-from ssm4rec.artifacts.items import read_texts
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.data.dataset_writer import build_sequences, collect_titles, write_dataset
 from ssm4rec.data.event_order import in_order, order_facts
 from ssm4rec.data.splitting import leave_one_out
@@ -127,6 +127,6 @@ def test_words_are_those_of_the_row_of_the_title(tmp_path, rows):
         polars.DataFrame({"item_id": [rows[0][1]], "title": ["second"], "words": ["War"]}),
     ]
     write(tmp_path, rows, frames)
-    texts = read_texts(tmp_path)
+    texts = read_items(tmp_path).texts
     assert texts[0] == "first Comedy Drama"
     assert not any(texts[1:])

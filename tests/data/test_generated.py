@@ -98,7 +98,8 @@ def test_catalogs_share_words_and_states_and_no_item(tmp_path: Path) -> None:
     assert not ids[WORDS] & ids[OTHER_WORDS]
     found: dict[str, set[int]] = {}
     for folder in folders.values():
-        for item_id, title in zip(*read_items(folder), strict=True):
+        items = read_items(folder)
+        for item_id, title in zip(items.ids, items.titles, strict=True):
             assert len(set(title.split())) == 3
             for word in title.split():
                 found.setdefault(word, set()).add(int(item_id[1:]) // 20)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas
 import pytest
 
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.registry.recommending import CatalogRecommender
 from ssm4rec.runtime.files import MARKER
@@ -78,7 +79,7 @@ def test_loading_needs_the_wheel_and_mlflow_and_nothing_more(write_dataset: Writ
     dataset = write_items(write_dataset([[1, 2, 3, 4, 5, 6, 7, 8]] * 3), [f"Film {item}" for item in range(1, 9)])
     model = write_random_model(dataset, tmp_path / "model", "2mamba4rec", 0.25)
     folder = tmp_path / "champion"
-    write_mlflow_model(folder, model, dataset, {"model": "2mamba4rec"})
+    write_mlflow_model(folder, model, read_items(dataset), {"model": "2mamba4rec"})
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
         MARKER, "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "input_example.json",
         "serving_input_example.json", "recommendation_model.py",

@@ -8,6 +8,7 @@ import pandas
 import pyarrow
 import pytest
 
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.registry.serving import RefusedRequest
 from tests.datasets import write_dataset_folder, write_items
@@ -27,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_items(dataset, [None] * 12, prefix="")
     model = write_random_model(dataset, folder / "model", "sasrec", 0.1)
-    write_mlflow_model(folder / "champion", model, dataset, {})
+    write_mlflow_model(folder / "champion", model, read_items(dataset), {})
     return folder / "champion"
 
 

@@ -62,7 +62,7 @@ def test_files_agree(cycle_dataset: Path, model: Path, tmp_path: Path) -> None:
         assert user["scores"] == sorted(user["scores"], reverse=True)
         assert target not in user["items"] or user["items"].index(target) + 1 <= rank
     users = pyarrow.parquet.read_table(cycle_dataset / "sequences.parquet").column("user_id").to_pylist()
-    items = ["", *read_items(cycle_dataset)[0]]
+    items = ["", *read_items(cycle_dataset).ids]
     for table in (ranks, pyarrow.parquet.read_table(out / "candidates").to_pydict()):
         assert table["user_id"] == [users[user] for user in table["user"]]
     assert ranks["item_id"] == [items[target] for target in ranks["target"]]

@@ -12,7 +12,10 @@ from safetensors.torch import load_file
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.evaluations import EvaluationSummary
+from ssm4rec.artifacts.items import read_items
+from ssm4rec.data.added_items import with_added
 from ssm4rec.recipes.recommenders import recipe
+from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.registry.recommending import CatalogRecommender
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.stages.evaluate.__main__ import run as run_evaluation
@@ -23,12 +26,17 @@ from ssm4rec.stages.train_recommender.__main__ import run
 from ssm4rec.stages.train_recommender.settings import Settings
 from ssm4rec.training.distributed import Distributed
 from ssm4rec.training.epochs import EpochRow
+from ssm4rec.training.initial_model import start_from
 from ssm4rec.training.loop import train as train_task
 from ssm4rec.training.model_folder import read_model
 from ssm4rec.training.start import read_start
 from ssm4rec.training.task import Task
 from tests.conftest import Refusal
 from tests.datasets import write_dataset_folder, write_items
+
+pytestmark = pytest.mark.filterwarnings(  # MLflow's own: at import, and about the input example
+    "ignore:.*Any type hint is inferred:UserWarning", "ignore:Operation with range:DeprecationWarning"
+)
 
 COLOURS = ("red", "blue", "green", "grey")
 WARM = 32
@@ -167,19 +175,37 @@ def test_a_training_starts_from_the_model_of_the_day_before(
     """Frozen, its item vectors alone change; a training from scratch next to it has a checkpoint of its own."""
     overrides = f"{OVERRIDES},training.epochs=2"
     yesterday = train(coloured, tmp_path / "yesterday", overrides)
-    told = [*flags(next_day, tmp_path, f"{overrides},training.frozen_epochs=2"), f"--initial-model={yesterday}"]
-    run(Settings.parser().parse_args(told))
-    before, after = (load_file(folder / "model.safetensors") for folder in (yesterday, tmp_path / "model"))
+    frozen = f"{overrides},training.frozen_epochs=1"
+    chosen, dataset = recipe("sasrec", "smoke", "short", frozen), read_sequences(next_day)
+    start = start_from(yesterday, "sasrec", chosen.model, dataset, next_day)
+
+    def stop(row: EpochRow) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_task(
+            Task("sasrec", chosen, dataset, 0, start), Distributed(torch.device("cpu")), tmp_path / "stopped", stop
+        )
+    stopped = load_file(tmp_path / "stopped" / "checkpoint.safetensors")
+    before = load_file(yesterday / "model.safetensors")
+    after = {name: stopped[f"model.{name}"] for name in before}
     assert len(after["item_embedding.ids.weight"]) == len(before["item_embedding.ids.weight"]) + 1
     changed = {name for name in after if after[name].shape != before[name].shape or not after[name].equal(before[name])}
     assert changed == {f"item_embedding.{part}.weight" for part in ("words", "linear", "ids")}
+    run(Settings.parser().parse_args([*flags(next_day, tmp_path, frozen), f"--initial-model={yesterday}"]))
     assert (tmp_path / "model" / "tokenizer.json").read_bytes() == (yesterday / "tokenizer.json").read_bytes()
     assert json.loads((tmp_path / "model" / "config.json").read_text())["initial_model"]
-    train(next_day, tmp_path, f"{overrides},training.frozen_epochs=2")
+    train(next_day, tmp_path, overrides)
     assert "initial_model" not in json.loads((tmp_path / "model" / "config.json").read_text())
     assert len([*(tmp_path / "checkpoints").glob("sasrec-seed0-*-from-*/checkpoint.safetensors")]) == 1
     assert "--same-items false: is about the items of --initial-model; give one, or leave it out" in refusal(
         run, *flags(next_day, tmp_path, overrides), "--same-items=false"
+    )
+    assert "--overrides training.frozen_epochs: is about the layers of --initial-model; give one" in refusal(
+        run, *flags(next_day, tmp_path, frozen)
+    )
+    assert "training.frozen_epochs must be below training.epochs" in refusal(
+        run, *flags(next_day, tmp_path, f"{overrides},training.frozen_epochs=2"), f"--initial-model={yesterday}"
     )
     assert "does not go with usgm" in refusal(
         run, *flags(next_day, tmp_path, "training.frozen_epochs=1,training.optimizer=usgm")
@@ -201,9 +227,68 @@ def test_a_model_is_evaluated_on_later_data_if_told_so(
     assert "1 items, such as 'i37', are not among those of" in line
 
 
-@pytest.mark.filterwarnings(  # MLflow's own: at import, and about the input example
-    "ignore:.*Any type hint is inferred:UserWarning", "ignore:Operation with range:DeprecationWarning"
+def test_data_without_titles_change_no_score(coloured: Path, tmp_path: Path) -> None:
+    """Prepared again, without --items-source: evaluate, the lists and a champion still have the model's words."""
+    model = train(coloured, tmp_path, f"{OVERRIDES},training.epochs=1")
+    said = []
+    for titles in (read_items(coloured).titles, [None] * (WARM + 4)):
+        write_items(coloured, titles)
+        outputs = [f"--recommendations-dir={tmp_path / 'lists'}", "--k=36", "--masked=false"]
+        recommend_all(
+            RecommendSettings.parser().parse_args([f"--dataset-dir={coloured}", f"--model-dir={model}", *outputs])
+        )
+        write_mlflow_model(tmp_path / "champion", model, read_items(coloured), {})
+        champion = tmp_path / "champion" / "artifacts" / "recommender"
+        answers = CatalogRecommender.read(champion, champion).recommend([["i1", "red thing 4"]], 9, masked=True)
+        said.append((evaluate(coloured, model, tmp_path), answers, pyarrow.parquet.read_table(tmp_path / "lists")))
+    assert said[0] == said[1]
+    with pytest.raises(InputError, match=f"champion: a champion folder .* or the champion's own, {champion}"):
+        read_model(tmp_path / "champion")
+
+
+def test_a_champion_carries_its_added_items_to_other_data(
+    coloured: Path, next_day: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind the data's, which have an item more than the day before; what came into the data since is there once."""
+    caplog.set_level("INFO")
+    model = train(coloured, tmp_path, f"{OVERRIDES},training.epochs=1")
+    added = tmp_path / "added.csv"
+    added.write_text("item_id,title\nn1,red thing\ni37,red thing 36\n")
+    write_mlflow_model(tmp_path / "champion", model, with_added(read_items(coloured), str(added)), {})
+    added.write_text("item_id,title\nn1,red thing\nn2,blue thing\n")
+    told = [f"--dataset-dir={next_day}", "--masked=false", "--k=38", "--other-data=true"]
+    told += [f"--recommendations-dir={tmp_path / 'lists'}"]
+    listed = {}
+    for place in ("champion", "model"):
+        flag = [f"--added-items={added}"] if place == "model" else []
+        recommend_all(RecommendSettings.parser().parse_args([*told, *flag, f"--model-dir={tmp_path / place}"]))
+        listed[place] = pyarrow.parquet.read_table(tmp_path / "lists")
+    assert {*listed["champion"]["item_id"].to_pylist()} == {f"i{item}" for item in range(1, 38)} | {"n1"}
+    assert "38 items: 37 of " in caplog.text
+    assert ", 1 added to the champion, 0 of --added-items" in caplog.text
+    assert ", 0 added to the champion, 2 of --added-items" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("item_id,title\nn1,a thing\n,red thing\n", "added.csv, column item_id, row 2: the id is missing"),
+        ("item_id,title\nn1,a thing\n n1,red thing\n", "added.csv: the id ' n1' has spaces around it; write 'n1'"),
+        ("item_id,title\ni1 ,red thing\n", "added.csv: the id 'i1 ' has spaces around it; write 'i1'"),
+        (
+            "item_id,name\nn1,red thing\n",
+            "no column 'title'; its columns are item_id, name; rename the column to title",
+        ),
+    ],
 )
+def test_added_items_that_are_none(coloured: Path, tmp_path: Path, text: str, line: str) -> None:
+    (tmp_path / "added.csv").write_text(text)
+    with pytest.raises(InputError) as caught:
+        with_added(read_items(coloured), str(tmp_path / "added.csv"))
+    assert str(caught.value).startswith(f"--added-items {tmp_path / 'added.csv'}")
+    assert line in str(caught.value)
+
+
 def test_a_registered_model_recommends_items_added_since(coloured: Path, tmp_path: Path) -> None:
     model = train(coloured, tmp_path, f"{OVERRIDES},training.epochs=1")
     added = tmp_path / "added.csv"
@@ -228,8 +313,8 @@ def test_a_registered_model_recommends_items_added_since(coloured: Path, tmp_pat
         lists.append(pyarrow.parquet.read_table(tmp_path / "lists"))
     assert {*lists[0]["item_id"].to_pylist()} > {"i1", "n1", "n3"}
     assert lists[0] == lists[1]
-    added.write_text("item_id,title\ni1,known already\n")
-    with pytest.raises(InputError, match=r"--added-items .*added.csv: no item with a title that .* lacks"):
+    added.write_text("item_id,title\ni1,\n")
+    with pytest.raises(InputError, match=r"--added-items .*added.csv: no item with a title; leave it out, or list"):
         register(parser.parse_args([*told, f"--added-items={added}"]))
     ids = train(coloured, tmp_path / "ids", "training.epochs=1")
     with pytest.raises(InputError, match=r"--added-items .*ids/model, knows items by their ids alone"):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from kfp import compiler
 import ssm4rec.stages.recommend_all as stage
 from pipelines.spec import read_documents
 from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.artifacts.recommendations import RecommendationsManifest
 from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.stages.evaluate.__main__ import run as run_evaluation
@@ -149,41 +151,39 @@ def test_users_of_a_file_and_those_that_the_data_do_not_know(
 
 
 def test_a_champion_recommends_what_its_model_folder_does(dataset: Path, model: Path, tmp_path: Path) -> None:
-    write_mlflow_model(tmp_path / "champion", model, dataset, {})
+    write_mlflow_model(tmp_path / "champion", model, read_items(dataset), {})
     assert recommend(dataset, tmp_path / "champion", tmp_path / "a") == recommend(dataset, model, tmp_path / "b")
 
 
 def test_a_folder_of_shards_is_resumed_for_the_same_recommendations_only(
-    dataset: Path, model: Path, tmp_path: Path, refusal: Refusal, caplog: pytest.LogCaptureFixture
+    dataset: Path, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Shards that are there stay; another number of items is refused; other data have a folder of their own."""
+    """Shards that are there stay, but for one that lost its bytes; whatever decides a byte has a folder of its own."""
     caplog.set_level("INFO")
     kept, out = tmp_path / "kept", tmp_path / "out"
     place = f"--checkpoint-dir={kept}"
     recommend(dataset, model, out, "--users-per-shard=10", place)
     assert not kept.exists()
-    origin = json.loads((out / "_manifest.json").read_text())["origin"]
-    shards = kept / f"recommend-sasrec-seed0-{origin['fingerprint'][:8]}"
+    origin = RecommendationsManifest.read(out / "_manifest.json").origin
+    shards = kept / origin.folder_name
+    others: list[dict[str, Any]] = [{"k": 9}, {"masked": True}, {"words": "x"}, {"users": "x"}, {"allowed": "x"}]
+    assert len({origin.folder_name, *(replace(origin, **other).folder_name for other in others)}) == 6
     shards.mkdir(parents=True)
-    (shards / "origin.json").write_text(json.dumps(origin))
     os.link(out / "part-00002.parquet", shards / "part-00002.parquet")
-    for changed, said in (("--k=9", "k is 10 there and 9 here"), ("--masked=true", "masked is False there and True")):
-        line = refusal(run, *flags(dataset, model, out, "--users-per-shard=10", place, changed))
-        assert f"{shards}: shards of other recommendations: {said}" in line
-        assert "delete it to start again, or choose another --checkpoint-dir" in line
+    (shards / "part-00001.parquet").touch()
     before = {path.name: path.stat().st_ino for path in out.iterdir()}
+    for changed in ("--k=9", "--masked=true"):
+        recommend(dataset, model, tmp_path / "others", "--users-per-shard=10", place, changed)
+        assert [path.name for path in kept.iterdir()] == [shards.name]
+    assert "resumed" not in caplog.text
     recommend(dataset, model, out, "--users-per-shard=10", place)
     assert "resumed: 1 of 5 shards are there" in caplog.text
+    assert f"{shards / 'part-00001.parquet'}: not a readable shard (" in caplog.text
     after = {path.name: path.stat().st_ino for path in out.iterdir()}
     assert [name for name in before if before[name] == after[name]] == ["part-00002.parquet"]
-    shards.mkdir(parents=True, exist_ok=True)
-    (shards / "part-00000.parquet").write_bytes(b"of a run that was killed while it removed its shards")
-    recommend(dataset, model, out, place)
-    other = write_dataset_folder(tmp_path / "other", SEQUENCES)
-    shards.mkdir(parents=True, exist_ok=True)
-    (shards / "origin.json").write_text(json.dumps(origin))
-    recommend(other, model, tmp_path / "next", place, "--other-data=true")
-    assert [path.name for path in kept.iterdir()] == [shards.name]
+    (tmp_path / "out.checkpoints" / "recommend-sasrec-seed0-of-another-stock").mkdir(parents=True)
+    recommend(dataset, model, out)
+    assert f"{tmp_path / 'out.checkpoints'}: has shards of other recommendations; delete those" in caplog.text
 
 
 KILLS = """
@@ -258,7 +258,7 @@ def test_a_full_disk_leaves_no_half_shard(dataset: Path, model: Path, tmp_path: 
     assert "free space or choose another folder" in done.stderr.splitlines()[-1]
     assert not out.exists()
     left = {path.name for path in (tmp_path / "out.checkpoints").rglob("*") if path.is_file()}
-    assert left == {"origin.json", "part-00000.parquet"}
+    assert left == {"part-00000.parquet"}
 
 
 @pytest.mark.parametrize(
@@ -270,9 +270,14 @@ def test_a_full_disk_leaves_no_half_shard(dataset: Path, model: Path, tmp_path: 
                        "give at most 10000"),
         (["--masked=perhaps"], "--masked perhaps: unknown; choose from auto, true, false"),
         (["--allowed-items=IN/empty.csv"], "empty.csv: lists no id; leave the flag out, or list some"),
-        (["--allowed-items=IN/others.csv"], "others.csv: none of its 2 ids is an item of the catalog"),
+        (["--allowed-items=IN/others.csv"], "none of its 2 ids, such as 'x', is an item of the catalog, such as 'i1'"),
+        (["--users=IN/new.csv"], "new.csv: none of its 2 ids, such as '1', is a user of the data, such as 'u0'; write"),
+        (["--users=IN/spaced.csv"], "--users IN/spaced.csv: the id ' u2' has spaces around it; write 'u2'"),
+        (["--allowed-items=IN/spaced items.csv"], "items.csv: the id 'i2 ' has spaces around it; write 'i2'"),
+        (["--users=IN/binary.csv"], "NUL bytes, so it is not text in UTF-8; give a CSV, JSONL or Parquet file"),
+        (["--users=IN/table.csv"], "a Parquet file; give a CSV, JSONL or Parquet file in UTF-8, named so,"),
         (["--allowed-items=IN/users.csv"], "users.csv: no column 'item_id'; its columns are user_id; rename the"),
-        (["--users=IN/others.csv"], "others.csv: no column 'user_id'; its columns are item_id; rename the column of"),
+        (["--users=IN/others.csv"], "no column 'user_id'; its columns are item_id; rename the column to user_id"),
         (["--users=IN/nothing.csv"], "--users IN/nothing.csv: no such file; give one file, with the column user_id"),
         (["--users=IN"], "--users IN: a folder, not a file; give one file, with the column user_id"),
         (["--users=IN/blank.csv"], "blank.csv, column user_id, row 2: the id is missing; remove such rows"),
@@ -285,7 +290,9 @@ def test_refusals(dataset: Path, model: Path, tmp_path: Path, refusal: Refusal, 
     inputs, out = tmp_path / "in", tmp_path / "out"
     inputs.mkdir()
     written = {"empty.csv": "item_id\n", "others.csv": "item_id\nx\ny\n", "users.csv": "user_id\nu1\n", "users": "u1\n",
-               "blank.csv": "user_id\nu1\n\"\"\n"}  # fmt: skip
+               "blank.csv": "user_id\nu1\n\"\"\n", "new.csv": "user_id\n1\n2\n", "spaced.csv": "user_id\nu1\n u2\n",
+               "spaced items.csv": "item_id\ni1\n\"i2 \"\n", "binary.csv": "user_id\0\nu1\n",
+               "table.csv": "PAR1"}  # fmt: skip
     for name, text in written.items():
         (inputs / name).write_text(text)
     placed = [flag.replace("IN", str(inputs)).replace("OUT", str(out)) for flag in more]
@@ -293,7 +300,7 @@ def test_refusals(dataset: Path, model: Path, tmp_path: Path, refusal: Refusal, 
     assert line.replace("IN", str(inputs)).replace("OUT", str(out)) in said
     assert not out.exists()
     assert not (tmp_path / "out.checkpoints").exists()
-    assert "--bad-rows" not in said
+    assert not any(f"--{flag} " in said for flag in ("bad-rows", "encoding", "format", "source"))
 
 
 def test_workers_without_ray_are_refused(

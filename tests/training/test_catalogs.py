@@ -1,5 +1,6 @@
 """A model for items other than those it was trained on: by their ids, and new ones by their words."""
 
+import dataclasses
 from pathlib import Path
 
 import pyarrow
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.models.item_words import item_words
 from ssm4rec.models.table import MODELS, config_from_json
 from ssm4rec.recipes.recommenders import recipe
@@ -65,7 +67,7 @@ def test_an_extended_catalog_equals_a_model_built_with_it(
     more = ",model.output_bias=true" if name == "lrurec" else ""
     folder = write_model(old, tmp_path / "model", name, f"{overrides},model.vocabulary=300{more}")
     stored = read_model(folder)
-    extended = read_model_for(later, folder)
+    extended = read_model_for(read_items(later), folder)[0]
     assert extended.config["items"] == 14
     words = item_words([[*OLD, *NEW][item - 1] for item in ORDER], (folder / "tokenizer.json").read_text())
     built = config_from_json(name, stored.config["recipe"]["model"]).build(14, words).eval()
@@ -97,12 +99,52 @@ def test_a_model_of_ids_alone_takes_fewer_items_but_no_new_ones(old: Path, later
     with pytest.raises(
         InputError, match=r"2 items, such as 'i13', are not among those of .*model.item_vectors=id\+text"
     ):
-        read_model_for(later, folder)
+        read_model_for(read_items(later), folder)
     fewer = write_items(write_dataset_folder(tmp_path / "fewer", [[1, 2, 3]]), OLD[:3])
     scores = read_model(folder).model.score_next(torch.tensor([[1, 2]]), torch.tensor([2]))
-    torch.testing.assert_close(
-        read_model_for(fewer, folder).model.score_next(torch.tensor([[1, 2]]), torch.tensor([2])), scores[:, :3]
+    model = read_model_for(read_items(fewer), folder)[0].model
+    torch.testing.assert_close(model.score_next(torch.tensor([[1, 2]]), torch.tensor([2])), scores[:, :3])
+
+
+@pytest.mark.parametrize("titles", ["none", "others"])
+def test_a_model_keeps_its_own_words_of_items_that_it_knows(
+    old: Path, later: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, titles: str
+) -> None:
+    """Whatever the data call them; new items have the data's words, and those without any are counted."""
+    overrides = "model.item_vectors=id+text,model.vocabulary=300"
+    folder = write_model(old, tmp_path / "model", "sasrec", overrides)
+    items = read_items(later)
+    own, own_items = read_model_for(items, folder)
+    assert not caplog.text
+    assert own_items == items
+    changed = {"none": [None] * 14, "others": [NEW[0], *["something else"] * 12, NEW[1]]}[titles]
+    found, found_items = read_model_for(dataclasses.replace(items, titles=changed), folder)
+    history, length = torch.tensor([[3, 9, 7]]), torch.tensor([3])
+    known = slice(1, 13)
+    with torch.no_grad():
+        scores, wanted = (one.model.score_next(history, length)[0] for one in (found, own))
+    assert torch.equal(scores[known], wanted[known])
+    assert torch.equal(scores, wanted) == (titles == "others")
+    assert found_items.titles[known] == items.titles[known]
+    (line,) = caplog.messages
+    assert {
+        "none": "2 items that the model does not know have no title: nothing is known of them",
+        "others": "12 items have other titles than the model was trained with, whose own count: 'i3' is "
+        "'something else' here, not 'thing 3 of red'",
+    }[titles] in line
+    pyarrow.parquet.write_table(
+        pyarrow.parquet.read_table(later / "items.parquet").set_column(2, "title", pyarrow.array(changed, "string")),
+        later / "items.parquet",
     )
+    dataset, chosen = read_sequences(later), recipe("sasrec", "smoke", "short", overrides).model
+    if titles == "none":
+        with pytest.raises(InputError, match=r"--overrides model.item_vectors=id\+text: .* has no titles"):
+            start_from(folder, "sasrec", chosen, dataset, later)
+    else:
+        start = start_from(folder, "sasrec", chosen, dataset, later)
+        assert start.items == found_items
+        assert start.words
+        assert start.words.digest == found.config["words"]
 
 
 @pytest.mark.parametrize("kind", ["id", "text", "id+text"])

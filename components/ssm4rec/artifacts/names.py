@@ -66,6 +66,10 @@ MODEL_CONFIG: Final = "config.json"
 MODEL_WEIGHTS: Final = "model.safetensors"
 MODEL_TOKENIZER: Final = "tokenizer.json"
 
+# Champion folder, written by register_champion: MLflow's file, and the model folder in it.
+CHAMPION: Final = "MLmodel"
+CHAMPION_MODEL: Final = "artifacts/recommender"
+
 # Adapter and generator folders, written by finetune_llm, align_llm and train_generator.
 RANKER: Final = "ranker.json"
 GENERATOR: Final = "generator.json"

@@ -7,7 +7,9 @@
   read the folder as one table: they pass over names that begin with ``_`` or ``.``.
 """
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy
@@ -31,13 +33,14 @@ SCHEMA: Final = pyarrow.schema(
 
 @dataclass(frozen=True)
 class RecommendationsOrigin:
-    """What decides every byte of a folder of recommendations; a resumed run must share it.
+    """What decides every byte of a folder of recommendations.
 
     Attributes:
         dataset, fingerprint: of the dataset folder, whose events are the histories.
         model, seed: of the recommender.
         weights, users, items, allowed: SHA-256 of the model's weights, of the ids of all users, of those of the catalog
             and of those that may be recommended, empty: all.
+        words: digest of what the items are called, empty for a model of ids alone.
         k: how many items each user gets.
         masked: whether the items of a user's history are left out.
         users_per_shard: in every shard but the last.
@@ -50,10 +53,17 @@ class RecommendationsOrigin:
     weights: str
     users: str
     items: str
+    words: str
     allowed: str
     k: Positive
     masked: bool
     users_per_shard: Positive
+
+    @property
+    def folder_name(self) -> str:
+        """The name of the folder of finished shards: of this origin and no other."""
+        digest = hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+        return f"recommend-{self.model}-seed{self.seed}-{digest[:16]}"
 
 
 @dataclass(frozen=True)

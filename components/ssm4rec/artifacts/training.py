@@ -8,7 +8,8 @@ from typing_extensions import TypedDict
 
 from ssm4rec.artifacts.codec import OPEN, Amount, Count, Positive, Share, read_document, shape
 from ssm4rec.artifacts.earlier_names import recipe_of_today
-from ssm4rec.artifacts.names import MODEL_CONFIG
+from ssm4rec.artifacts.names import CHAMPION, CHAMPION_MODEL, MODEL_CONFIG
+from ssm4rec.runtime.errors import InputError
 
 # "@" is in no name of a class's field.
 _Training = TypedDict(
@@ -62,7 +63,12 @@ class ModelConfig(TypedDict):
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read a model folder's config.json; raise InputError if it is missing, or is not the config of a recommender."""
+    """Read a model folder's config.json; raise InputError if it is missing or not one of a recommender."""
+    if (folder / CHAMPION).exists():
+        raise InputError(
+            f"{folder}: a champion folder of register_champion, not a model folder; give one of train_recommender, or "
+            f"the champion's own, {folder / CHAMPION_MODEL}"
+        )
     config: dict[str, Any] = read_document(
         folder / MODEL_CONFIG, cast("Any", ModelConfig), "the config of a recommender", "train_recommender"
     )

@@ -8,7 +8,7 @@ from typing import Final
 import polars
 import pyarrow
 
-from ssm4rec.data.bad_rows import BadRows, Problem
+from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.delimited import ColumnError
 from ssm4rec.data.download import Fetched, fetch
 from ssm4rec.data.interactions import Columns, encode
@@ -16,7 +16,7 @@ from ssm4rec.data.locations import FORMATS, expand_addresses, format_of_name, lo
 from ssm4rec.data.readers import check_columns, read_batches
 from ssm4rec.data.source import Source, SourceOptions, titles_source
 from ssm4rec.data.streams import TextForm
-from ssm4rec.data.values import is_text, plain, read_ids, read_texts
+from ssm4rec.data.values import read_ids, read_titles
 from ssm4rec.runtime.errors import InputError
 
 NEEDS_SOURCE: Final = "--dataset events needs --source: the address of your CSV, JSONL or Parquet file"
@@ -66,16 +66,6 @@ def check_columns_here(options: SourceOptions) -> None:
 def read_events(options: SourceOptions) -> Source:
     """Read events and titles of one's own; raise InputError if a file or column is missing or malformed."""
     return read_tables(*_tables(options), options)
-
-
-def read_titles(options: SourceOptions) -> Iterator[polars.DataFrame]:
-    """Read titles alone, of ``items_source``: frames with ``item_id`` and ``title``.
-
-    Raise InputError if a file cannot be had, or a file or column is missing or malformed.
-    """
-    bad_rows = BadRows(options.bad_rows)
-    files = [(table, fetch(table.address, options.cache_dir)) for table in _title_tables(options)]
-    return _read_titles(_batches(files, options, bad_rows), options, bad_rows)
 
 
 def _tables(options: SourceOptions) -> tuple[list[Table], list[Table]]:
@@ -151,10 +141,10 @@ def _read_titles(files: NamedBatches, options: SourceOptions, bad_rows: BadRows)
         for batch in batches:
             try:
                 ids, problems = read_ids(batch.column(options.item_column), options.item_column, "item id")
-                titles, undecodable = _texts(batch.column(options.title_column), options.title_column)
+                titles, undecodable = read_titles(batch.column(options.title_column), options.title_column)
                 said = {"title": polars.Series(titles)}
                 if options.words_column:
-                    words, wrong = _texts(batch.column(options.words_column), options.words_column)
+                    words, wrong = read_titles(batch.column(options.words_column), options.words_column)
                     said["words"] = polars.Series(words)
                     undecodable += wrong
             except InputError as error:
@@ -164,13 +154,3 @@ def _read_titles(files: NamedBatches, options: SourceOptions, bad_rows: BadRows)
             frame = polars.DataFrame({"item_id": ids, **said})
             yield frame if good is None else frame.filter(good)
             row += batch.num_rows
-
-
-def _texts(column: pyarrow.Array, name: str) -> tuple[pyarrow.Array, list[Problem]]:
-    column = plain(column)
-    if is_text(column.type):
-        return read_texts(column, name, "title")
-    try:
-        return column.cast(pyarrow.string()), []
-    except pyarrow.ArrowNotImplementedError:  # lists and records have no text form
-        raise InputError(f"column {name}: of type {column.type}; titles are texts") from None

@@ -82,6 +82,17 @@ def read_texts(column: pyarrow.Array, name: str, what: str) -> tuple[pyarrow.Arr
     return pyarrow.array([None if isinstance(value, bytes) else value for value in values], pyarrow.string()), [problem]
 
 
+def read_titles(column: pyarrow.Array, name: str) -> tuple[pyarrow.Array, list[Problem]]:
+    """Return titles, of a column of any type that has a text form, as :func:`read_texts` returns texts."""
+    column = plain(column)
+    if is_text(column.type):
+        return read_texts(column, name, "title")
+    try:
+        return column.cast(pyarrow.string()), []
+    except pyarrow.ArrowNotImplementedError:  # lists and records have no text form
+        raise InputError(f"column {name}: of type {column.type}; titles are texts") from None
+
+
 def _decoded(value: bytes) -> str | bytes:
     try:
         text = value.decode("utf-8")

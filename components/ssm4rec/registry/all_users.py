@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -33,14 +33,11 @@ from ssm4rec.evaluation.best_lists import Histories, best_lists
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.registry.ray_workers import on_ray
 from ssm4rec.runtime.errors import InputError, reason
-from ssm4rec.runtime.files import read_json, whole_folder, write_json
-from ssm4rec.training.checkpoint import first_difference
+from ssm4rec.runtime.files import whole_folder
 
 logger = logging.getLogger(__name__)
 
 STAGE: Final = "recommend_all"
-_ORIGIN: Final = "origin.json"
-_WAY_OUT: Final = "delete it to start again, or choose another --checkpoint-dir"
 
 
 @dataclass(frozen=True)
@@ -115,22 +112,14 @@ class _Writer:
 
 
 def write_shards(
-    folder: Path, origin: RecommendationsOrigin, wanted: Wanted, model: Recommender, device: torch.device, workers: int
+    folder: Path, wanted: Wanted, users_per_shard: int, model: Recommender, device: torch.device, workers: int
 ) -> None:
-    """Write the shards that a folder lacks, which this process holds; by several ``workers`` on Ray.
+    """Write the shards that a folder lacks, one of these recommendations alone; by several ``workers`` on Ray.
 
-    Raises:
-        InputError: the folder has shards of another origin, or Ray does not answer.
+    Raise InputError if Ray does not answer.
     """
-    path, identity = folder / _ORIGIN, asdict(origin)
-    if not path.exists():
-        for stray in folder.glob("part-*.parquet"):  # of one that was killed while it removed a finished run's
-            stray.unlink()
-        write_json(path, identity)
-    elif difference := first_difference(read_json(path), identity):
-        raise InputError(f"{folder}: shards of other recommendations: {difference}; {_WAY_OUT}")
-    parts = _parts(len(wanted.rows), origin.users_per_shard)
-    missing = [part for part in parts if not (folder / part.file).exists()]
+    parts = _parts(len(wanted.rows), users_per_shard)
+    missing = [part for part in parts if not _finished(folder / part.file)]
     if len(missing) < len(parts):
         logger.info("resumed: %d of %d shards are there", len(parts) - len(missing), len(parts))
     write = _Writer(folder.absolute(), wanted, model, device)
@@ -192,10 +181,24 @@ def _parts(users: int, users_per_shard: int) -> list[_Part]:
     ]
 
 
+def _finished(path: Path) -> bool:
+    """Tell whether a shard is there; one that lost its end, as at a power cut, is written again."""
+    try:
+        pyarrow.parquet.read_metadata(path)
+    except FileNotFoundError:
+        return False
+    except (pyarrow.ArrowException, OSError) as error:
+        logger.warning("%s: not a readable shard (%s); it is written again", path, reason(error))
+        return False
+    return True
+
+
 def _ranks(path: Path) -> Int64s:
     """Return the column ``rank`` of a shard; raise InputError if it is damaged."""
     try:
         ranks: Int64s = pyarrow.parquet.read_table(path, columns=["rank"]).column("rank").to_numpy()
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable shard ({reason(error)}); {_WAY_OUT}") from None
+        raise InputError(
+            f"{path}: not a readable shard ({reason(error)}); delete it, and run the command again"
+        ) from None
     return ranks

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ssm4rec import __version__
-from ssm4rec.artifacts.items import read_items
-from ssm4rec.artifacts.names import ITEMS, MODEL_CONFIG, MODEL_TOKENIZER, MODEL_WEIGHTS
+from ssm4rec.artifacts.items import Items
+from ssm4rec.artifacts.names import CHAMPION, CHAMPION_MODEL, ITEMS, MODEL_CONFIG, MODEL_TOKENIZER, MODEL_WEIGHTS
 from ssm4rec.artifacts.training import read_config
 from ssm4rec.registry.recommending import Catalog, CatalogRecommender
 from ssm4rec.runtime.files import whole_folder
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 CODE: Final = Path(__file__).with_name("recommendation_model.py")
 _PINNED: Final = ("torch", "safetensors", "numpy", "pandas", "pyarrow")
 _EXAMPLE_ITEMS: Final = 3
-_RECOMMENDER: Final = "recommender"
-"""The artifact, and the folder in ``artifacts/``, that is a model folder with the catalog."""
+_RECOMMENDER: Final = Path(CHAMPION_MODEL).name
+"""The artifact that is a model folder with the catalog."""
 
 
-def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, metadata: dict[str, str]) -> None:
+def write_mlflow_model(target: Path, model_folder: Path, items: Items, metadata: dict[str, str]) -> None:
     """Write the MLflow model of a recommender, whole or not at all; ``metadata`` is what MLmodel says about it.
 
-    Of the dataset folder ``items.parquet`` alone is read, which may have items added since the training.
+    ``items`` are those of the data, which may be followed by some added since the training.
 
     Raises:
         InputError: model or items are missing or damaged, or are of two data sets.
     """
-    stored = read_model_for(dataset_folder, model_folder)
-    catalog = Catalog(*read_items(dataset_folder))
+    stored, items = read_model_for(items, model_folder)
+    catalog = Catalog(items.ids, items.titles)
     names = [title or item_id for title, item_id in zip(catalog.titles, catalog.item_ids, strict=True)]
     # Copying three files needs no progress bar in a stage's log.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -49,11 +49,12 @@ def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, m
     with tempfile.TemporaryDirectory() as temporary, whole_folder(target, "register_champion") as partial:
         recommender = Path(temporary) / _RECOMMENDER
         recommender.mkdir()
-        files = [model_folder / MODEL_CONFIG, model_folder / MODEL_WEIGHTS, dataset_folder / ITEMS]
+        files = [model_folder / MODEL_CONFIG, model_folder / MODEL_WEIGHTS]
         if (tokenizer := model_folder / MODEL_TOKENIZER).exists():
             files.append(tokenizer)
         for source in files:
             shutil.copyfile(source, recommender / source.name)
+        items.write(recommender / ITEMS)
         if stored.config != read_config(model_folder):  # of other items
             write_weights(recommender, stored.model, stored.config)
         mlflow.pyfunc.save_model(
@@ -76,7 +77,7 @@ def write_mlflow_model(target: Path, model_folder: Path, dataset_folder: Path, m
 
 def recommender_folder(folder: Path) -> Path:
     """Return the model folder in a folder that :func:`write_mlflow_model` wrote; any other folder as it is."""
-    return folder / "artifacts" / _RECOMMENDER if (folder / "MLmodel").exists() else folder
+    return folder / CHAMPION_MODEL if (folder / CHAMPION).exists() else folder
 
 
 def _drop_local_paths(folder: Path) -> None:
@@ -91,7 +92,7 @@ def _drop_local_paths(folder: Path) -> None:
     for artifact in flavor["artifacts"].values():
         artifact["uri"] = artifact["path"]
     flavor["model_code_path"] = CODE.name
-    model.save(folder / "MLmodel")
+    model.save(folder / CHAMPION)
 
 
 def _signature(params: dict[str, int | bool]) -> "ModelSignature":

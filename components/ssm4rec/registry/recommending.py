@@ -77,7 +77,8 @@ class CatalogRecommender:
             InputError: a file is missing or damaged, or there are items that the model cannot know
                 (``training/model_folder.py``).
         """
-        return cls(read_model_for(items_folder, model_folder).model, Catalog(*read_items(items_folder)))
+        stored, items = read_model_for(read_items(items_folder), model_folder)
+        return cls(stored.model, Catalog(items.ids, items.titles))
 
     def recommend(self, histories: Sequence[Sequence[str | None]], count: int, masked: bool) -> list[Recommendations]:
         """Return the best items for each history.

@@ -11,7 +11,6 @@
   asked for, ``flops``, ``output_flops`` and ``targets_seen`` (``flops.py``).
 """
 
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from ssm4rec.artifacts.items import read_items, read_texts
+from ssm4rec.artifacts.items import Items, read_items
 from ssm4rec.artifacts.names import ITEMS, MODEL_CONFIG, MODEL_TOKENIZER, MODEL_WEIGHTS
 from ssm4rec.artifacts.training import read_config
 from ssm4rec.models.earlier_weights import weights_of_today
@@ -30,7 +29,7 @@ from ssm4rec.models.recommender import Recommender, parameter_counts
 from ssm4rec.models.table import config_from_json
 from ssm4rec.runtime.errors import InputError, reason
 from ssm4rec.runtime.files import whole_folder, write_json
-from ssm4rec.training.catalogs import carried, places_in
+from ssm4rec.training.catalogs import carried, in_own_words, places_in
 from ssm4rec.training.loop import Trained
 from ssm4rec.training.settings import Recipe
 from ssm4rec.training.task import Task
@@ -71,7 +70,7 @@ def write_model(
     with whole_folder(folder, "train_recommender") as partial:
         write_weights(partial, trained.model, config)
         if task.start.items:
-            shutil.copyfile(task.start.items, partial / ITEMS)
+            task.start.items.write(partial / ITEMS)
         if task.start.words:
             (partial / MODEL_TOKENIZER).write_text(task.start.words.tokenizer, encoding="utf-8")
     return config
@@ -104,38 +103,42 @@ def read_model(folder: Path) -> StoredModel:
     return StoredModel(model.eval(), config)
 
 
-def read_model_for(catalog: Path, folder: Path) -> StoredModel:
-    """Read a model folder for the items of another folder, of a data set, whose numbers of them it takes on.
+def read_model_for(catalog: Items, folder: Path) -> tuple[StoredModel, Items]:
+    """Read a model folder for the items of a catalog, whose numbers of them it takes on; return how it calls them, too.
 
-    Items that the model does not know have their words alone. Raise InputError if :func:`read_model` does, the model
-    knows items by their ids alone and there are others, or its folder is of before 2026-11-30, does not say what its
-    items are called, and there are more or fewer.
+    A model that knows items by their words keeps its own of those that it knows (:func:`in_own_words`); others have
+    their words alone, and its config says how many, ``added_items``. Raise InputError if :func:`read_model` does, the
+    model knows items by their ids alone and there are others, or its folder is of before 2026-11-30, does not say what
+    its items are called, and there are more or fewer.
     """
     stored = read_model(folder)
     if not (folder / ITEMS).exists():
-        if (count := len(read_items(catalog)[0])) != stored.config["items"]:
+        if (count := len(catalog.ids)) != stored.config["items"]:
             raise InputError(
-                f"{catalog / ITEMS}: {count} items, but the model in {folder} knows {stored.config['items']}; use the "
+                f"{catalog.path}: {count} items, but the model in {folder} knows {stored.config['items']}; use the "
                 "data that it was trained on"
             )
-        return stored
-    if read_items(folder) == read_items(catalog) and read_texts(folder) == read_texts(catalog):
-        return stored
-    places = places_in(folder, catalog)
-    words, new = None, numpy.flatnonzero(places == 0)
+        return stored, catalog
+    known = read_items(folder)
+    places = places_in(known, catalog)
+    new = numpy.flatnonzero(places == 0)
     if "words" in stored.config:
-        words = read_words(folder / MODEL_TOKENIZER, read_texts(catalog))
+        catalog = in_own_words(known, catalog, places)
     elif len(new):
         raise InputError(
-            f"{catalog / ITEMS}: {len(new)} items, such as {read_items(catalog)[0][new[0]]!r}, are not among those of "
-            f"{folder}, which knows items by their ids alone; train it again, with --overrides "
-            "model.item_vectors=id+text if items are to be added later"
+            f"{catalog.path}: {len(new)} items, such as {catalog.ids[new[0]]!r}, are not among those of {folder}, "
+            "which knows items by their ids alone; train it again, with --overrides model.item_vectors=id+text if "
+            "items are to be added later"
         )
+    if catalog.ids == known.ids:
+        return stored, catalog
+    words = read_words(folder / MODEL_TOKENIZER, catalog.texts) if "words" in stored.config else None
     model = config_from_json(stored.config["model"], stored.config["recipe"]["model"]).build(len(places), words)
     model.forget(new + 1)
     model.load_state_dict(carried(stored.model.state_dict(), model.state_dict(), places))
     digest = {"words": words.digest} if words else {}
-    return StoredModel(model.eval(), {**stored.config, "items": len(places), **digest})
+    config = {**stored.config, "items": len(places), "added_items": len(new), **digest}
+    return StoredModel(model.eval(), config), catalog
 
 
 def write_weights(folder: Path, model: Recommender, config: dict[str, Any]) -> None:
@@ -149,7 +152,7 @@ def _words(folder: Path, config: dict[str, Any]) -> ItemWords | None:
     """Return the words of the items, where their vectors are made of them."""
     if "words" not in config:
         return None
-    words = read_words(folder / MODEL_TOKENIZER, read_texts(folder))
+    words = read_words(folder / MODEL_TOKENIZER, read_items(folder).texts)
     if words.digest != config["words"]:
         raise InputError(
             f"{folder / ITEMS}: not the titles, or {MODEL_TOKENIZER} next to it not the tokenizer, that the model was "

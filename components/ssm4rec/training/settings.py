@@ -121,5 +121,9 @@ class Recipe:
             raise ValueError("training.objective next-item leaks the future through a model that is not causal")
         if self.training.frozen_epochs and self.training.optimizer == "usgm":
             raise ValueError("training.frozen_epochs does not go with usgm, whose ball is one of all weights")
+        if self.training.frozen_epochs >= self.training.epochs:
+            raise ValueError(
+                "training.frozen_epochs must be below training.epochs: after them the whole model is trained"
+            )
         if self.training.objective == "cloze" and not self.model.masks:
             raise ValueError("training.objective cloze needs a model with a mask token: model.readout=mask")

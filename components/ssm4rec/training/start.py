@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy
 
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
-from ssm4rec.artifacts.items import read_items, read_texts
-from ssm4rec.artifacts.names import ITEMS
+from ssm4rec.artifacts.items import Items, read_items
 from ssm4rec.models.item_words import ItemWords, item_words, train_tokenizer
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.sizes import RecommenderConfig
@@ -41,12 +40,12 @@ class Start:
     """What a training starts from.
 
     Attributes:
-        items: the file that says what the items are called, which the model folder keeps; None: it keeps none.
+        items: what the items are called, which the model folder keeps; None: it keeps none.
         words: of the items, where their vectors are made of them.
         initial: the weights to begin with; None: those that the seed draws.
     """
 
-    items: Path | None = None
+    items: Items | None = None
     words: ItemWords | None = None
     initial: InitialWeights | None = None
 
@@ -76,31 +75,35 @@ class Start:
         return made
 
 
-def read_words_of(config: RecommenderConfig, dataset: SequenceDataset, folder: Path) -> ItemWords | None:
-    """Return the words of a dataset folder's items, None if their vectors are not made of any.
+def titles_of_trained(config: RecommenderConfig, dataset: SequenceDataset, items: Items) -> list[str]:
+    """Return what the items with training events are called, of which words are learned; raise InputError if nothing.
 
-    The tokenizer is trained on what items with training events are called. Raise InputError if no such item has a
-    title.
+    ``items`` are those of the data.
     """
-    if config.item_vectors == "id":
-        return None
-    texts = read_texts(folder)
     trained = numpy.flatnonzero(dataset.training_counts()[1:])
-    known = [texts[place] for place in trained if texts[place]]
-    if not known:
-        raise InputError(
-            f"--overrides model.item_vectors={config.item_vectors}: {folder / ITEMS} has no titles; prepare the data "
-            "with --items-source, a file of item ids and titles, or leave it out"
-        )
-    if missing := sum(not text for text in texts):
-        logger.warning("%s of %s items have no title: nothing is known of them but their events", missing, len(texts))
-    return item_words(texts, train_tokenizer(known, config.vocabulary))
+    if titles := [items.texts[place] for place in trained if items.texts[place]]:
+        return titles
+    raise InputError(
+        f"--overrides model.item_vectors={config.item_vectors}: {items.path} has no titles; prepare the data "
+        "with --items-source, a file of item ids and titles, or leave it out"
+    )
 
 
 def read_start(config: RecommenderConfig, dataset: SequenceDataset, folder: Path) -> Start:
-    """Return what a training on a dataset folder starts from, without an initial model; see :func:`read_words_of`."""
-    read_items(folder)  # checks the file that is kept
-    return Start(folder / ITEMS, read_words_of(config, dataset, folder))
+    """Return what a training on a dataset folder starts from, without an initial model.
+
+    The tokenizer is trained on what items with training events are called. Raise InputError if words are wanted and no
+    such item has a title.
+    """
+    items = read_items(folder)
+    if config.item_vectors == "id":
+        return Start(items)
+    titles = titles_of_trained(config, dataset, items)
+    if missing := items.texts.count(""):
+        logger.warning(
+            "%s of %s items have no title: nothing is known of them but their events", missing, len(items.ids)
+        )
+    return Start(items, item_words(items.texts, train_tokenizer(titles, config.vocabulary)))
 
 
 def digest_of(path: Path) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 from ssm4rec.artifacts.candidates import write_candidates
 from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences, read_times
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
-from ssm4rec.artifacts.items import read_source_ids
+from ssm4rec.artifacts.items import read_items, read_source_ids
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
 from ssm4rec.artifacts.ranks import FullRanking, Origin, write_ranks
+from ssm4rec.artifacts.training import read_config
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.cold_items import warm_and_cold
 from ssm4rec.evaluation.full_ranking import full_ranking
@@ -24,7 +25,7 @@ from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.evaluate.settings import Settings
 from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.device import choose_device
-from ssm4rec.training.model_folder import StoredModel, read_model, read_model_for
+from ssm4rec.training.model_folder import StoredModel, read_model_for
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +33,10 @@ logger = logging.getLogger(__name__)
 def run(options: Settings) -> None:
     """Evaluate and write ranks, candidates and metrics."""
     dataset = read_sequences(options.dataset_dir)
-    if options.other_data:
-        stored = read_model_for(options.dataset_dir, options.model_dir)
-    else:
-        stored = read_model(options.model_dir)
+    if not options.other_data:
         way_out = "evaluate on the data trained on, or say --other-data true"
-        check_trained_on(options.model_dir, stored.config, dataset, way_out)
+        check_trained_on(options.model_dir, read_config(options.model_dir), dataset, way_out)
+    stored, _ = read_model_for(read_items(options.dataset_dir), options.model_dir)
     config = stored.config
     if options.split == "validation" and config["recipe"]["training"].get("refit"):
         raise InputError(

@@ -2,9 +2,7 @@
 
 import logging
 import shutil
-import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +11,13 @@ import pyarrow
 import pyarrow.compute
 
 from ssm4rec.artifacts.dataset import Int64s, check_trained_on, read_sequences
-from ssm4rec.artifacts.items import read_items, read_source_ids
+from ssm4rec.artifacts.items import Items, read_items, read_source_ids
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
-from ssm4rec.artifacts.names import ITEMS, MASKED, MODEL_WEIGHTS, UNMASKED
+from ssm4rec.artifacts.names import MASKED, MODEL_WEIGHTS, UNMASKED
 from ssm4rec.artifacts.recommendations import RecommendationsOrigin
 from ssm4rec.artifacts.training import read_config
-from ssm4rec.data.added_items import add_items
-from ssm4rec.data.id_list import read_id_list
+from ssm4rec.data.added_items import with_added
+from ssm4rec.data.id_list import check_spaces, read_id_list
 from ssm4rec.registry.all_users import Wanted, digest_of_ids, publish, write_shards
 from ssm4rec.registry.mlflow_model import recommender_folder
 from ssm4rec.runtime.errors import InputError
@@ -51,8 +49,7 @@ def run(options: Settings) -> None:
     work = _work(options)
     config, origin, wanted = work.stored.config, work.origin, work.wanted
     manifest = read_manifest(options.dataset_dir)
-    name = f"recommend-{origin.model}-seed{origin.seed}-{origin.fingerprint[:8]}"
-    shards = Path(options.checkpoint_dir or f"{options.recommendations_dir}.checkpoints") / name
+    shards = Path(options.checkpoint_dir or f"{options.recommendations_dir}.checkpoints") / origin.folder_name
     labels = {name: str(config[name]) for name in ("model", "seed", "profile")} | data_labels(manifest)
     named = run_name(config["model"], manifest, config["seed"], "recommend", config.get("label", ""))
     with tracked_task(named, {"stage": "recommend_all", **labels}) as tracker:
@@ -63,12 +60,11 @@ def run(options: Settings) -> None:
         refusal = "another process writes these shards; wait for it, or choose another --checkpoint-dir"
         with held_by_this_process(shards, refusal):
             device = choose_device(options.device)
-            write_shards(shards, origin, wanted, work.stored.model, device, options.workers)
+            write_shards(shards, wanted, origin.users_per_shard, work.stored.model, device, options.workers)
             written = publish(shards, options.recommendations_dir, origin, wanted)
             shutil.rmtree(shards)
             if not options.checkpoint_dir:
-                with suppress(OSError):  # shards of other data are in it
-                    shards.parent.rmdir()
+                _remove_empty(shards.parent)
         counted: dict[str, float | str] = {
             "users": written.users,
             "users_by_popularity": written.users_by_popularity,
@@ -87,6 +83,14 @@ def run(options: Settings) -> None:
     )  # fmt: skip
 
 
+def _remove_empty(folder: Path) -> None:
+    """Remove the folder next to the output in which the folder of shards was, or say that it holds others."""
+    try:
+        folder.rmdir()
+    except OSError:
+        logger.info("%s: has shards of other recommendations; delete those that no command will resume", folder)
+
+
 def _work(options: Settings) -> _Work:
     """Read and check everything; raise InputError if it does not fit together."""
     dataset, ids = read_sequences(options.dataset_dir), read_source_ids(options.dataset_dir)
@@ -94,10 +98,8 @@ def _work(options: Settings) -> _Work:
     if not options.other_data:
         way_out = "recommend from the data trained on, or say --other-data true"
         check_trained_on(options.model_dir, read_config(folder), dataset, way_out)
-    with tempfile.TemporaryDirectory() as temporary:
-        catalog = _catalog(options, folder, Path(temporary))
-        stored = read_model_for(catalog, folder)
-        items = pyarrow.array(read_items(catalog)[0], pyarrow.large_string())
+    stored, catalog = read_model_for(_catalog(options, folder), folder)
+    items = pyarrow.array(catalog.ids, pyarrow.large_string())
     if options.k > len(items):
         raise InputError(f"--k {options.k}: the catalog has {len(items)} items; give at most that")
     allowed = _allowed(options.allowed_items, items)
@@ -111,6 +113,7 @@ def _work(options: Settings) -> _Work:
         weights=digest_of(folder / MODEL_WEIGHTS),
         users=digest_of_ids(users),
         items=digest_of_ids(items),
+        words=stored.config.get("words", ""),
         allowed="" if allowed is None else digest_of_ids(items.take(pyarrow.array(allowed - 1))),
         k=options.k,
         masked=masked,
@@ -119,35 +122,42 @@ def _work(options: Settings) -> _Work:
     return _Work(Wanted(dataset, users, rows, items, allowed, options.k, masked), stored, origin)
 
 
-def _catalog(options: Settings, model: Path, temporary: Path) -> Path:
-    """Return the folder of the items that are ranked, which begin with those of the data.
-
-    They are those of the data and of the flag; without it those of the model, as a champion may have some added.
-    """
+def _catalog(options: Settings, model: Path) -> Items:
+    """Return the items that are ranked: those of the data, then those that a champion has besides, then the flag's."""
+    config, data = read_config(model), read_items(options.dataset_dir)
+    catalog = data
+    if added := config.get("added_items", 0):
+        catalog = data.joined(read_items(model).last(added))
+    carried = len(catalog.ids) - len(data.ids)
     if options.added_items:
-        if "words" not in read_config(model):
+        if "words" not in config:
             raise InputError(
                 f"--added-items {options.added_items}: {options.model_dir} knows items by their ids alone; leave the "
                 "flag out, or train the model with --overrides model.item_vectors=id+text"
             )
-        added = add_items(options.dataset_dir, temporary, options.added_items)
-        logger.info("%s items added to those of %s", f"{added:,}", options.dataset_dir)
-        return temporary
-    if (model / ITEMS).exists():
-        (ids, titles), (known_ids, known_titles) = read_items(options.dataset_dir), read_items(model)
-        if (ids, titles) == (known_ids[: len(ids)], known_titles[: len(ids)]):
-            return model
-    return options.dataset_dir
+        catalog = with_added(catalog, options.added_items)
+    if carried or options.added_items:
+        logger.info(
+            "%s items: %s of %s, %s added to the champion, %s of --added-items",
+            f"{len(catalog.ids):,}", f"{len(data.ids):,}", options.dataset_dir, f"{carried:,}",
+            f"{len(catalog.ids) - len(data.ids) - carried:,}",
+        )  # fmt: skip
+    return catalog
 
 
 def _allowed(address: str, items: pyarrow.Array) -> Int64s | None:
     """Return the items of a file that may be recommended, ascending, None without one."""
     if not address:
         return None
-    places = _places(read_id_list(address, "item_id", "--allowed-items"), items)
+    listed = read_id_list(address, "item_id", "--allowed-items")
+    check_spaces(listed, items, f"--allowed-items {address}")
+    places = _places(listed, items)
     known: Int64s = numpy.sort(places[places >= 0]) + 1
     if not len(known):
-        raise InputError(f"--allowed-items {address}: none of its {len(places)} ids is an item of the catalog")
+        raise InputError(
+            f"--allowed-items {address}: none of its {len(places)} ids, such as {listed[0].as_py()!r}, is an item of "
+            f"the catalog, such as {items[0].as_py()!r}; write ids as the source of the data does"
+        )
     logger.info("%s of the catalog's %s items may be recommended", f"{len(known):,}", f"{len(items):,}")
     if unknown := len(places) - len(known):
         logger.warning("--allowed-items %s: %s ids are not in the catalog and are left out", address, f"{unknown:,}")
@@ -159,7 +169,13 @@ def _users(address: str, known: pyarrow.Array) -> tuple[pyarrow.Array, Int64s]:
     if not address:
         return known, numpy.arange(len(known))
     users = read_id_list(address, "user_id", "--users")
+    check_spaces(users, known, f"--users {address}")
     rows = _places(users, known)
+    if not (rows >= 0).any():
+        raise InputError(
+            f"--users {address}: none of its {len(users)} ids, such as {users[0].as_py()!r}, is a user of the data, "
+            f"such as {known[0].as_py()!r}; write ids as the source of the data does"
+        )
     if unknown := int((rows < 0).sum()):
         logger.warning(
             "--users %s: %s of %s are not in the data and get the most popular items",

@@ -78,7 +78,7 @@ class Settings(StageSettings):
     checkpoint_dir: Annotated[
         str,
         Flag(
-            "folder of finished shards until all are there, one subfolder per model, seed and data; empty: next to the "
+            "folder of finished shards until all are there, each job's in a subfolder of its own; empty: next to the "
             "output folder",
             kept_folder,
         ),

@@ -2,15 +2,15 @@
 
 import functools
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.artifacts.items import read_items
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import OUTCOME
 from ssm4rec.artifacts.registration import RegistrationFacts
-from ssm4rec.data.added_items import add_items
+from ssm4rec.data.added_items import with_added
 from ssm4rec.registry.champion import ALIAS, Contender, best, description, read_contender, takes_over
 from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.runtime.errors import InputError
@@ -29,18 +29,16 @@ def run(options: Settings) -> None:
     champion = best(contenders)
     logger.info("best of %d by validation: %s, ndcg@10 %.4f", len(contenders), champion.label, champion.validation)
     tags = champion.tags(manifest["split"]["name"])
-    with tempfile.TemporaryDirectory() as folder:
-        items_folder = options.dataset_dir
-        if options.added_items:
-            if "words" not in champion.config:
-                raise InputError(
-                    f"--added-items {options.added_items}: the champion, {champion.folder}, knows items by their ids "
-                    "alone; leave the flag out, or train models with --overrides model.item_vectors=id+text"
-                )
-            items_folder = Path(folder)
-            added = add_items(options.dataset_dir, items_folder, options.added_items)
-            logger.info("%s items added to those of %s", f"{added:,}", options.dataset_dir)
-        write_mlflow_model(options.champion_dir, champion.folder, items_folder, tags)
+    items = read_items(options.dataset_dir)
+    if options.added_items:
+        if "words" not in champion.config:
+            raise InputError(
+                f"--added-items {options.added_items}: the champion, {champion.folder}, knows items by their ids "
+                "alone; leave the flag out, or train models with --overrides model.item_vectors=id+text"
+            )
+        data, items = items, with_added(items, options.added_items)
+        logger.info("%s items added to those of %s", f"{len(items.ids) - len(data.ids):,}", options.dataset_dir)
+    write_mlflow_model(options.champion_dir, champion.folder, items, tags)
     dataset = manifest["dataset"]
     with tracked_task(f"register {dataset}", {"stage": "register_champion", "dataset": dataset}) as tracker:
         tracker.settings({**tags, RECIPE: champion.config["recipe"]})

@@ -61,6 +61,10 @@ def run(options: Settings) -> None:
     chosen = recipe(options.model, options.profile, histories(dataset), options.overrides)
     if not options.same_items and options.initial_model is None:
         raise InputError("--same-items false: is about the items of --initial-model; give one, or leave it out")
+    if chosen.training.frozen_epochs and options.initial_model is None:
+        raise InputError(
+            "--overrides training.frozen_epochs: is about the layers of --initial-model; give one, or leave it out"
+        )
     if options.count_flops and chosen.training.loss != "softmax":
         raise InputError(
             f"--count-flops true: counts a loss over the whole catalog, and training.loss is {chosen.training.loss}; "
