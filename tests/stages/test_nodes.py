@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.train_recommender.__main__ import run
 from ssm4rec.stages.train_recommender.settings import Settings
@@ -160,6 +161,36 @@ def test_one_that_ended_while_its_task_was_lost_is_written_without_another(
     assert (tmp_path / "model" / "model.safetensors").exists()
     assert (tmp_path / "curve.parquet").exists()
     assert not given.dataset_dir.exists()
+
+
+def test_one_that_is_killed_while_it_removes_what_the_nodes_had_is_done_again(
+    api: KubernetesApi, cycle_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing half removed is taken for the data."""
+
+    def train_and_end(job: dict[str, Any]) -> None:
+        told = Settings.parser().parse_args(job["spec"]["trainer"]["args"])
+        try:
+            run(dataclasses.replace(told, nodes=1))  # as its one process
+        except InputError as error:
+            api.ended("Failed", "FailedJobs", str(error))
+        else:
+            api.ended("Complete")
+
+    def remove_some(folder: Path, **_: Any) -> None:
+        for path in folder.rglob("sequences.parquet"):
+            path.unlink()
+            raise KeyboardInterrupt
+
+    api.on_create = train_and_end
+    arguments = flags(cycle_dataset, tmp_path, tmp_path / "cache", "--nodes", "2")
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr("ssm4rec.stages.train_recommender.nodes.shutil.rmtree", remove_some)
+        run(Settings.parser().parse_args(arguments))
+    train(*arguments)
+    assert (tmp_path / "model" / "model.safetensors").exists()
+    [checkpoints] = (tmp_path / "cache" / "checkpoints").iterdir()
+    assert checkpoints.name.startswith("sasrec-seed0-")
 
 
 def test_the_nodes_are_told_all_that_the_stage_was_told(

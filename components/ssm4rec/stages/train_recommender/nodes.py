@@ -71,7 +71,7 @@ def train_on_nodes(options: Settings, module: str) -> None:
     with whole_file(options.curve) as partial:
         shutil.copyfile(folder / "curve.parquet", partial)
     run.delete()
-    shutil.rmtree(folder)
+    _remove(folder)
     logger.info("TrainJob %s: complete; written to %s", name, options.model_dir)
 
 
@@ -125,6 +125,14 @@ def _values(options: Settings) -> Iterator[tuple[str, str]]:
 
 def _on_gpus(options: Settings) -> bool:
     return options.device == "cuda" or (options.device == "auto" and os.environ.get(DEVICE_VARIABLE) == "cuda")
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; of what is killed meanwhile nothing half removed is left under its name."""
+    gone = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.rename(gone)
+    shutil.rmtree(gone)
 
 
 def _copy(source: Path, target: Path) -> None:
