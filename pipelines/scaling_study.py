@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp import dsl
 
-from pipelines.hardware import AT_ONCE, Place
+from pipelines.hardware import AT_ONCE, NODES, Place
 from pipelines.parameters import Parameters, study_pipeline, task
 from pipelines.tasks import rank, report_on, train_labelled
 from ssm4rec.stages.components import prepare_data, train_recommender
@@ -38,7 +38,7 @@ def _transfer(parameters: Parameters) -> dict[str, Any]:
         official: dict[str, Any] = {"name": "", "source": "", "items_source": "", "data_version": ""}
         made = task(prepare_data, parameters, dataset_name=dataset, label=part, **official)
         prepared[part] = made.set_display_name(f"prepare, to {part}").outputs["dataset"]
-    told = {"model_name": parameters.transfer_model, "processes": parameters.gpus}
+    told = {"model_name": parameters.transfer_model, "processes": parameters.gpus, "nodes": NODES}
     pretrained = task(
         train_recommender,
         parameters,

@@ -385,6 +385,8 @@ def test_trainings_on_several_nodes_hold_no_gpu_themselves(tmp_path: Path) -> No
             else:
                 several += 1
     assert (several, one) == (2, 1)
+    for _, container, _ in executors(read_documents(tmp_path / "scaling_study.yaml")):
+        assert "train_recommender" not in container["command"][2] or "accelerator" not in container["resources"]
 
 
 def test_no_secret_of_the_environment_is_compiled_in(with_volume: Path) -> None:
