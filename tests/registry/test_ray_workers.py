@@ -55,6 +55,7 @@ def descendants(process: int) -> Iterator[tuple[int, str]]:
 
 @needs_ray
 def test_a_killed_actors_work_is_done_again_and_the_bytes_are_those_of_one_process(tmp_path: Path) -> None:
+    """Ray's servers, which listen on all addresses, want a token that no file has."""
     dataset = write_dataset_folder(
         tmp_path / "dataset",
         [[(7 * user + step * step) % 30 + 1 for step in range(3 + user % 9)] for user in range(300)],
@@ -68,11 +69,14 @@ def test_a_killed_actors_work_is_done_again_and_the_bytes_are_those_of_one_proce
     assert alone.returncode == 0
     command = [sys.executable, *STAGE, *flags, f"--recommendations-dir={tmp_path / 'two'}", "--workers=2"]
     log = tmp_path / "log"
+    environment["HOME"] = str(tmp_path / "home")
     with log.open("w") as stream, subprocess.Popen(command, env=environment, stderr=stream) as running:
         while running.poll() is None and not list(tmp_path.glob("two.checkpoints/*/part-*.parquet")):
             time.sleep(0.02)
         actors = [number for number, name in descendants(running.pid) if name.startswith("ray::Map")]
         os.kill(actors[0], signal.SIGKILL)
+        [server] = [number for number, name in descendants(running.pid) if "gcs_server" in name.partition("\0")[0]]
+        settings = Path(f"/proc/{server}/environ").read_text()
     assert running.returncode == 0, log.read_text()
     assert len([line for line in log.read_text().splitlines() if "users per second" in line]) == 300
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
@@ -80,6 +84,8 @@ def test_a_killed_actors_work_is_done_again_and_the_bytes_are_those_of_one_proce
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == names
     assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
     assert not (tmp_path / "two.checkpoints").exists()
+    assert "RAY_AUTH_MODE=token\0" in settings
+    assert not (tmp_path / "home").exists()  # else the token is in a file there that every user may read
 
 
 def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

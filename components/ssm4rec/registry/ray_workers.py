@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import re
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +51,7 @@ def on_ray(do: Callable[[Part], None], parts: Sequence[Part], workers: int, devi
     not answer; what ``do`` raises of InputError and OSError is raised here.
     """
     _check_answers(os.environ.get(_ADDRESS, ""))
+    _choose_settings()
     import ray.data  # an extra, and seconds to import
 
     gpus = 1 if device.type == "cuda" else 0
@@ -74,14 +76,25 @@ def on_ray(do: Callable[[Part], None], parts: Sequence[Part], workers: int, devi
                 yield pickle.loads(part)  # noqa: S301
 
 
+def _choose_settings() -> None:
+    """Set the variables that Ray reads when it is imported, but for those that are set."""
+    settings = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # At "error" every actor of Ray Data (2.60) warns of its own arguments.
+        "RAY_BACKEND_LOG_LEVEL": "fatal",
+    }
+    if not os.environ.get(_ADDRESS):
+        # Its ports are open to other machines. A token of Ray's own would lie in a file that all users here may read.
+        settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+
+
 @contextmanager
 def _cluster(workers: int, gpus: int) -> Iterator[None]:
     """Start Ray on this machine, or find the cluster, and leave it at the end."""
     import ray
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # At "error" every actor of Ray Data (2.60) warns of its own arguments.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     address = os.environ.get(_ADDRESS, "")
     here: dict[str, Any] = {} if address else {"num_cpus": workers, "num_gpus": gpus, "include_dashboard": False}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
