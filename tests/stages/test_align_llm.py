@@ -159,6 +159,14 @@ def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, refus
     described = json.loads((renamed / "ranker.json").read_text()) | {"titles": titles_digest(["", "Another"])}
     (renamed / "ranker.json").write_text(json.dumps(described))
     assert "renamed: trained with other titles" in refusal(run, *flags(dataset, pairs, renamed, out))
+    for stage, alone, why in (
+        ("align_llm", False, "aligned already; give the folder of finetune_llm"),
+        ("align_llm", True, "aligned already; give the folder of finetune_llm"),
+        ("finetune_llm", True, "winners_alone is true, but finetune_llm trains no control"),
+    ):
+        changed = {"titles": "", "stage": stage, "winners_alone": alone}
+        (renamed / "ranker.json").write_text(json.dumps(described | changed))
+        assert why in refusal(run, *flags(dataset, pairs, renamed, out))
     (tmp_path / "nothing").mkdir()
     assert "nothing/ranker.json: no such file; run finetune_llm or align_llm first" in refusal(
         run, *flags(dataset, pairs, tmp_path / "nothing", out)

@@ -17,6 +17,9 @@ RankerKind = Literal["letters", "items"]
 RANKER_KINDS: Final = get_args(RankerKind)
 """``letters``: LlamaRec, which is asked for the letter of a candidate; ``items``: a model whose tokens are items."""
 
+FINETUNE: Final = "finetune_llm"
+ALIGN: Final = "align_llm"
+
 TrainingFigures = Annotated[dict[str, Any], AfterValidator(metrics_of_today)]
 """Figures of how a ranker's training went."""
 
@@ -80,6 +83,10 @@ class RankerFacts:
     retriever_weight: Amount | None = None
     titles: str = ""
     winners_alone: bool = False
+
+    def __post_init__(self) -> None:
+        if self.winners_alone and self.stage != ALIGN:
+            raise ValueError(f"winners_alone is true, but {self.stage} trains no control of an alignment")
 
     @classmethod
     def read(cls, folder: Path, dataset: SequenceDataset | None = None) -> "RankerFacts":

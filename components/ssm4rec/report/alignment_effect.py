@@ -13,10 +13,10 @@ import numpy
 
 from ssm4rec.artifacts.estimate import Difference
 from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER, WINNERS
-from ssm4rec.evaluation.statistics import difference_over_seeds, difference_over_users
+from ssm4rec.evaluation.statistics import difference_over_seeds
 from ssm4rec.report.document import Section
 from ssm4rec.report.findings import SEEDS_FOR_A_SPREAD
-from ssm4rec.report.language_models import LanguageModels, RankerRun
+from ssm4rec.report.language_models import LanguageModels, RankerRun, mean_over_users
 from ssm4rec.report.markdown import MISSING, escape, table
 
 _CHANGES: Final = ((ALIGNED, FINETUNED), (WINNERS, FINETUNED), (ALIGNED, WINNERS))
@@ -139,12 +139,12 @@ def alignment_sections(models: LanguageModels) -> list[Section]:
 
 
 def _change(runs: Sequence[RankerRun], state: str, other: str) -> Change:
-    differences, draws = [], []
-    for run in runs:
-        (ours, our_draws), (theirs, their_draws) = (run.gains(one, RETRIEVER_ORDER, "ndcg") for one in (state, other))
-        differences.append(ours - theirs)
-        draws.append(our_draws - their_draws)
-    users = numpy.ones(len(differences[0]), numpy.int64)
-    over_users = difference_over_users(numpy.mean(differences, axis=0), users, numpy.mean(draws, axis=0))
-    means = [float(difference.mean()) for difference in differences]
+    gains = [[run.gains(one, RETRIEVER_ORDER, "ndcg")[0] for one in (state, other)] for run in runs]
+    each = [ours - theirs for ours, theirs in gains]
+    means = [float(difference.mean()) for difference in each]
+    over_users = (
+        mean_over_users(numpy.mean(each, axis=0))
+        if runs[1:]
+        else runs[0].difference(state, other, RETRIEVER_ORDER, "ndcg")
+    )
     return Change(state, other, over_users, difference_over_seeds(means) if means[1:] else None, len(runs))

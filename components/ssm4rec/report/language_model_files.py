@@ -15,6 +15,7 @@ import numpy
 
 from ssm4rec.artifacts.curve import HELD_OUT, VALIDATION, Curve, read_curve
 from ssm4rec.artifacts.dataset import Int32s
+from ssm4rec.artifacts.earlier_names import metrics_of_today
 from ssm4rec.artifacts.generations import GenerationSummary
 from ssm4rec.artifacts.names import CUTOFFS, METRICS, MOST_POPULAR, metric_name
 from ssm4rec.artifacts.rankings import (
@@ -94,6 +95,7 @@ def _trained_further(path: Path, rankings: Path, summary: RankingSummary, runs: 
     run = runs.get(_key(summary))
     if run is None:
         raise InputError(f"{path}: the fine-tuned ranking by {_named(summary)} is missing; add it")
+    _check_origin(path, summary, run.finetuned)
     kind, known = ("aligned", run.aligned) if summary.state == ALIGNED else ("control", run.control)
     if known:
         raise InputError(f"{path}: a second {kind} ranking by {_named(summary)}; give each one once")
@@ -104,6 +106,19 @@ def _trained_further(path: Path, rankings: Path, summary: RankingSummary, runs: 
     return (
         replace(run, ranks=ranks, aligned=summary) if kind == "aligned" else replace(run, ranks=ranks, control=summary)
     )
+
+
+def _check_origin(path: Path, further: RankingSummary, tuned: RankingSummary) -> None:
+    """Raise InputError if a ranker was trained further from another fine-tuning than the one in the report."""
+    before = further.training.get("finetuning", tuned.training)
+    recipes = [{name: part for name, part in one.recipe.items() if name != "align"} for one in (further, tuned)]
+    trained = metrics_of_today(before) if isinstance(before, dict) else before
+    if trained != tuned.training or recipes[0] != recipes[1]:
+        what = "recipe" if trained == tuned.training else "training"
+        raise InputError(
+            f"{path}: made of another fine-tuning than the one ranked as {_named(tuned)}, its {what} differs; give the "
+            "rankings of one fine-tuning and of what was made of it"
+        )
 
 
 def _check_control(path: Path, control: RankingSummary, aligned: RankingSummary | None) -> None:

@@ -63,6 +63,15 @@ def added_by(summary: RankingSummary) -> tuple[str, str]:
     return summary.state, BLENDED[summary.state]
 
 
+def mean_over_users(differences: Floats) -> Difference:
+    """Return the mean of users' differences (n,), each user's over several trainings, with its bootstrap interval.
+
+    Users are drawn once: draws of each training's own mean cannot be averaged, resample r of two has other users.
+    """
+    drawn = bootstrap_means(differences[:, None], _RESAMPLES, numpy.random.default_rng(0))[:, 0]
+    return difference_over_users(differences, numpy.ones(len(differences), numpy.int64), drawn)
+
+
 @dataclass(frozen=True)
 class RankerRun:
     """A language model on one retriever's candidates: fine-tuned, and aligned where that was done.

@@ -11,6 +11,7 @@ import numpy
 import pytest
 import scipy.stats
 
+from ssm4rec.artifacts.rankings import RankingSummary
 from ssm4rec.report.alignment_effect import Change, changes
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.language_models import LanguageModels, RankerRun
@@ -95,6 +96,34 @@ def test_three_differences_over_users_and_over_seeds(builder: StudyBuilder, tmp_
         ]  # fmt: skip
         assert f"{change.title}: " in claim(builder, models) or change.other == "finetuned"
         assert change.stated() in claim(builder, models)
+
+
+def test_users_are_drawn_once_for_all_seeds(tmp_path: Path) -> None:
+    """Whoever gains nothing with one seed: a resample has the same users of every seed, as if they were one ranker."""
+    found = [ranks[:] for ranks in FINETUNED]
+    for seed, ranks in enumerate(found):
+        ranks[5 * seed : 5 * seed + 5] = [20] * 5
+    states = ("finetuned", "aligned")
+    models = models_of(tmp_path, (0, 1, 2), states, finetuned=found, aligned=found)
+    runs = []
+    for seed, run in enumerate(models.rankers):
+        none = numpy.full(USERS, 20, numpy.int32)
+        better = run.ranks["finetuned", "retriever"].copy()
+        better[20:] = numpy.maximum(1, better[20:] - 3)
+        ranks = {key: none if seed < 2 and key[0] not in states else of_key for key, of_key in run.ranks.items()}
+        ranks |= {(state, "shuffled"): none for state in states}
+        runs.append(replace(run, ranks=ranks | {("aligned", "retriever"): better}))
+    active = [int(numpy.any([of_key <= 10 for of_key in run.ranks.values()], axis=0).sum()) for run in runs]
+    assert len(set(active)) > 1
+    (change,) = changes(runs)
+    together = numpy.mean([ndcg(run, "aligned") - ndcg(run, "finetuned") for run in runs], axis=0)
+    some, rng = numpy.flatnonzero(together), numpy.random.default_rng(0)
+    draws = [
+        together[some[rng.integers(len(some), size=rng.binomial(USERS, len(some) / USERS))]].sum() / USERS
+        for _ in range(10_000)
+    ]
+    low, high = numpy.quantile(draws, (0.025, 0.975))
+    assert (change.over_users.low, change.over_users.high) == (pytest.approx(low), pytest.approx(high))
 
 
 @pytest.mark.parametrize(
@@ -199,3 +228,24 @@ def test_what_is_no_control_is_refused(builder: StudyBuilder, tmp_path: Path) ->
     )
     assert "a second control ranking by" in refusal(twice)
     assert "0 files, but 1 in --control-summaries" in refusal(replace(files, control_rankings=[]))
+
+
+def test_an_aligned_ranker_is_of_the_fine_tuning_in_the_report(builder: StudyBuilder, tmp_path: Path) -> None:
+    files = files_of(tmp_path, (0,), ("finetuned", "aligned"))
+    tuned = RankingSummary.read(files.finetuned_summaries[0]).training
+    training = {"pairs": 9.0, "held_out": 3.0, "steps": 3}
+    for facts, name in (
+        ({"training": training | {"finetuning": tuned | {"validation_ndcg@10": 0.1}}}, "training"),
+        ({"training": training | {"finetuning": "unknown"}}, "training"),
+        ({"recipe": {"finetune": {"hard": 0.5}}}, "recipe"),
+    ):
+        other = write_ranker(tmp_path / "other", "aligned", **facts)
+        with pytest.raises(InputError, match=f"ranking.json: made of another fine-tuning .*, its {name} differs; give"):
+            gather_language_models(
+                builder.manifest(), replace(files, aligned_rankings=[other[0]], aligned_summaries=[other[1]]), []
+            )
+    # Figures under their names of before.
+    before = {"validation_ndcg_10" if name == "validation_ndcg@10" else name: value for name, value in tuned.items()}
+    own = write_ranker(tmp_path / "own", "aligned", training=training | {"finetuning": before})
+    given = replace(files, aligned_rankings=[own[0]], aligned_summaries=[own[1]])
+    assert gather_language_models(builder.manifest(), given, []).rankers[0].aligned

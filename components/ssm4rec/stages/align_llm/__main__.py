@@ -11,7 +11,7 @@ from ssm4rec.artifacts.items import read_titles
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import MODEL_WEIGHTS
 from ssm4rec.artifacts.preferences import read_pairs
-from ssm4rec.artifacts.ranker import RankerFacts
+from ssm4rec.artifacts.ranker import ALIGN, FINETUNE, RankerFacts
 from ssm4rec.artifacts.titles import check_titles_trained_with
 from ssm4rec.data.download import checksums
 from ssm4rec.llm.alignment import AlignmentTask, align
@@ -21,6 +21,7 @@ from ssm4rec.llm.rankers import load_ranker
 from ssm4rec.llm.sources import check_source_unchanged
 from ssm4rec.llm.validated_trainer import optimizer_name
 from ssm4rec.recipes.rankers import ranker_recipe
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import cache_folder, held_by_this_process
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
@@ -31,7 +32,6 @@ from ssm4rec.training.device import choose_device
 
 logger = logging.getLogger(__name__)
 
-_STAGE: Final = "align_llm"
 _TO_LOWER: Final = "align.steps.batch, align.prompt.maximum_tokens or align.prompt.history (--overrides)"
 
 
@@ -41,6 +41,8 @@ def run(options: Settings) -> None:
         options.check_by_hand()
     dataset = read_sequences(options.dataset_dir)
     tuned = RankerFacts.read(options.adapter_dir, dataset)
+    if tuned.stage != FINETUNE:
+        raise InputError(f"--adapter-dir {options.adapter_dir}: aligned already; give the folder of finetune_llm")
     settings = ranker_recipe(options.profile, options.overrides, tuned.ranker).align
     pairs = read_pairs(options.pairs, dataset)
     titles = read_titles(options.dataset_dir)
@@ -87,7 +89,7 @@ def run(options: Settings) -> None:
         went = {"pairs_by": origins, "steps": alignment.last.step, "optimizer": optimizer, "seconds": alignment.seconds}
         facts = replace(
             tuned,
-            stage=_STAGE,
+            stage=ALIGN,
             seed=options.seed,
             profile=options.profile,
             recipe={**tuned.recipe, "align": asdict(settings)},
@@ -95,7 +97,7 @@ def run(options: Settings) -> None:
             winners_alone=options.winners_alone,
         )
         ranker.write(options.aligned_dir, facts)
-        trained = Training(_STAGE, dataset.name, tuned.source, options.seed, optimizer, settings.steps.learning_rate)
+        trained = Training(ALIGN, dataset.name, tuned.source, options.seed, optimizer, settings.steps.learning_rate)
         write_curve(options.curve, Curve.of(trained, alignment.points))
         tracker.metrics(numbers)
         tracker.artifact(options.aligned_dir)
