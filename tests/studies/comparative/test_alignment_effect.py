@@ -22,8 +22,6 @@ from tests.report.language_model_study import write_ranker
 from tests.report.trained import StudyBuilder
 
 USERS = 40
-TERM = ("aligned", "winners")
-KINDS = {"aligned": "control", "winners": "control"}
 
 
 def files_of(folder: Path, seeds: Sequence[int], states: Sequence[str], **facts: Any) -> RankerFiles:
@@ -164,6 +162,15 @@ def test_two_seeds_do_not_say_how_trainings_vary(builder: StudyBuilder, tmp_path
         assert change.over_seeds.sign == 1
         assert f"{len(seeds)} seeds together, each fine-tuned and aligned{said}" in claim(builder, models)
         assert "no ranker was trained on them alone" in claim(builder, models)
+
+
+def test_a_control_of_some_seeds_is_not_one_of_all(builder: StudyBuilder, tmp_path: Path) -> None:
+    models = models_of(tmp_path, (0, 1), ("finetuned", "aligned", "winners"), finetuned=FINETUNED, aligned=BETTER)
+    first, second = models.rankers
+    ranks = {key: own for key, own in second.ranks.items() if not key[0].startswith("winners")}
+    text = claim(builder, LanguageModels((first, replace(second, control=None, ranks=ranks))))
+    assert "So the preference term" not in text
+    assert "and not every ranker was trained on them alone" in text
 
 
 def test_seeds_that_differ_in_more_are_not_put_together(builder: StudyBuilder, tmp_path: Path) -> None:

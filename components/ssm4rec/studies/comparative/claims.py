@@ -119,13 +119,15 @@ def _orpo_helps(study: Study) -> str:
     told = [f"{'; '.join(words)}."]
     if len(groups) > len({run.kind for runs in groups for run in runs}):
         told.append("Seeds whose pairs, profile, recipe or users differ are not put together.")
-    told += [_against_control(runs) for runs in groups]
-    if not any(run.control for run in models.rankers):
+    controlled = [said for runs in groups if (said := _against_control(runs))]
+    told += controlled
+    if len(controlled) < len(groups):
+        alone = "not every ranker" if any(run.control for run in models.rankers) else "no ranker"
         told.append(
-            "Alignment also trains on the winners once more, and no ranker was trained on them alone: this does not "
-            "tell a gain by ORPO's preference term from one by more training."
+            f"Alignment also trains on the winners once more, and {alone} was trained on them alone: without that, "
+            "this does not tell a gain by ORPO's preference term from one by more training."
         )
-    return " ".join([*filter(None, told), "See the notes on how little was trained."])
+    return " ".join([*told, "See the notes on how little was trained."])
 
 
 def _against_control(runs: Sequence[RankerRun]) -> str:
