@@ -25,6 +25,8 @@ NORMAL_REACH: Final = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 NORMAL_EFFECT: Final = NORMAL_REACH + NormalDist().inv_cdf(POWER)
 """The MDE in standard errors of a normally distributed difference, z(0.975) + z(0.8) = 2.80."""
 NOT_SIGNIFICANT: Final = "not significant"
+_ZERO: Final = 1e-12
+"""Rounding of a mean of zeros."""
 
 Format = Callable[[float], str]
 PLAIN: Final[Format] = "{:.4f}".format
@@ -90,6 +92,25 @@ class Difference(Estimate):
         """The verdict as a number: 1 significantly above zero, -1 significantly below, 0 not significant."""
         return self.side(0) if self.p_holm is None or self.p_holm < SIGNIFICANCE else 0
 
+    @property
+    def nothing_differs(self) -> bool:
+        """Whether every value is zero: a mean of zeros, without a spread, says nothing of what would be found."""
+        return self.mde is not None and abs(self.mde) < _ZERO and abs(self.value) < _ZERO
+
+    def detectable(self) -> str:
+        """Return in a sentence which true difference would have been found; "" where that is not known.
+
+        >>> Difference(0.0123, -0.004, 0.0286, 943, mde=0.023).detectable()
+        'A true difference of 0.0230 would have been found with a chance of 80%.'
+        >>> Difference(0.0, 0.0, 0.0, 943, mde=0.0).detectable()
+        'None of the 943 values differs at all.'
+        """
+        if self.mde is None:
+            return ""
+        if self.nothing_differs:
+            return f"None of the {self.n:,} values differs at all."
+        return f"A true difference of {PLAIN(self.mde)} would have been found with a chance of {POWER:.0%}."
+
     def reversed(self) -> "Difference":
         """Return Y - X, without negative zeros."""
         return replace(self, value=0.0 - self.value, low=0.0 - self.high, high=0.0 - self.low)
@@ -119,11 +140,15 @@ class Difference(Estimate):
         'not significant (MDE 0.0230)'
         >>> Difference(0.0123, 0.004, 0.0206, 943, p_holm=0.01, mde=0.012).verdict("better", "worse")
         'better'
+        >>> Difference(0.0, 0.0, 0.0, 943, mde=0.0).verdict("better", "worse")
+        'not significant (no value differs)'
         """
         if not self.has_interval:
             return f"not tested (n = {self.n})"
         if self.sign:
             return above if self.sign > 0 else below
+        if self.nothing_differs:
+            return f"{NOT_SIGNIFICANT} (no value differs)"
         return NOT_SIGNIFICANT + ("" if self.mde is None else f" (MDE {number(self.mde)})")
 
 

@@ -11,13 +11,13 @@ from typing import Final
 
 import numpy
 
-from ssm4rec.artifacts.estimate import Difference
+from ssm4rec.artifacts.estimate import SIGNED, Difference
 from ssm4rec.artifacts.rankings import ALIGNED, FINETUNED, RETRIEVER_ORDER, WINNERS
 from ssm4rec.evaluation.statistics import difference_over_seeds
 from ssm4rec.report.document import Section
 from ssm4rec.report.findings import SEEDS_FOR_A_SPREAD
 from ssm4rec.report.language_models import LanguageModels, RankerRun, mean_over_users
-from ssm4rec.report.markdown import MISSING, escape, table
+from ssm4rec.report.markdown import MISSING, escape, listed, table
 
 _CHANGES: Final = ((ALIGNED, FINETUNED), (WINNERS, FINETUNED), (ALIGNED, WINNERS))
 """The last one is the preference term alone."""
@@ -29,14 +29,14 @@ class Change:
     """The difference of two states of a ranker, in NDCG@10, candidates in the retriever's order.
 
     ``over_users``: with the interval over users, of each user's mean over the seeds; ``over_seeds``: with that over the
-    seeds' means, by Student's t; None: of one seed.
+    seeds' means, by Student's t; None: of fewer than three seeds. ``of_seeds``: each seed's mean.
     """
 
     state: str
     other: str
     over_users: Difference
     over_seeds: Difference | None
-    seeds: int
+    of_seeds: dict[int, float]
 
     @property
     def title(self) -> str:
@@ -49,16 +49,24 @@ class Change:
 
         By users alone something is said of these trainings, by seeds alone of these users.
         """
-        if self.over_seeds is None or self.seeds < SEEDS_FOR_A_SPREAD:
+        if self.over_seeds is None:
             return self.over_users
         return min(self.over_users, self.over_seeds, key=lambda found: (abs(found.sign), -(found.mde or 0)))
 
     @property
     def whose(self) -> str:
         """What qualifies a verdict where seeds are too few to say how trainings vary; "" where they are not."""
-        if self.seeds >= SEEDS_FOR_A_SPREAD:
+        if self.over_seeds:
             return ""
-        return ", of this training" if self.seeds == 1 else ", of these trainings"
+        return ", on average over these trainings" if len(self.of_seeds) > 1 else ", of this training"
+
+    @property
+    def seeds_shown(self) -> str:
+        """The difference with its interval over the seeds; of two seeds what each of them gave, "" of one."""
+        if self.over_seeds:
+            return self.over_seeds.text()
+        values = [f"{SIGNED(value)} (seed {seed})" for seed, value in self.of_seeds.items()]
+        return listed(values) if values[1:] else ""
 
     def verdict(self, above: str, below: str) -> str:
         """Return what may be said; see :meth:`Difference.verdict`."""
@@ -66,15 +74,30 @@ class Change:
 
     def stated(self) -> str:
         """Return both differences with their intervals."""
-        seeds = f", {self.over_seeds.stated()} over the seeds" if self.over_seeds else ""
+        seeds = f", {self.seeds_shown}{' over the seeds' if self.over_seeds else ''}" if self.seeds_shown else ""
         return f"NDCG@10 {self.over_users.stated()} over {self.over_users.n:,} users{seeds}"
 
 
 def changes(runs: Sequence[RankerRun]) -> list[Change]:
-    """Return what was changed in rankers that differ by seed alone; of a control what it tells, where all have one."""
-    return [
-        _change(runs, state, other) for state, other in _CHANGES if all({state, other} <= {*run.states} for run in runs)
-    ]
+    """Return what was changed in rankers that differ by seed alone; of a control what it tells, of those with one."""
+    pairs = [(two, [run for run in runs if {*two} <= {*run.states}]) for two in _CHANGES]
+    return [_change(both, *two) for two, both in pairs if both]
+
+
+def without_control(runs: Sequence[RankerRun]) -> str:
+    """Return in a sentence which seeds have no control where others have one; "" where that is all of them or none."""
+    lacking = [str(run.finetuned.seed) for run in runs if WINNERS not in run.states]
+    if len(lacking) in {0, len(runs)}:
+        return ""
+    return f"{'Seeds' if lacking[1:] else 'Seed'} {listed(lacking)} {'have' if lacking[1:] else 'has'} no control."
+
+
+def named(runs: Sequence[RankerRun]) -> str:
+    """Return what rankers are that differ by seed alone."""
+    first = runs[0].finetuned
+    seeds = f"{'seed' if len(runs) == 1 else 'seeds'} {listed([str(run.finetuned.seed) for run in runs])}"
+    made_by = f", pairs by {escape(runs[0].pairs_by)}" if runs[0].pairs_by else ""
+    return f"{escape(first.source)} {seeds} on {escape(first.retriever)}{made_by}"
 
 
 def preference_term(found: Sequence[Change]) -> str:
@@ -82,7 +105,7 @@ def preference_term(found: Sequence[Change]) -> str:
     term = next((change for change in found if change.other == WINNERS), None)
     if term is None:
         return ""
-    whose = term.whose.replace(", of", " in")
+    whose = term.whose.replace(", of", " in").replace(", on", " on")
     match term.judged.sign:
         case 1:
             return f"So the preference term helps{whose}."
@@ -91,8 +114,7 @@ def preference_term(found: Sequence[Change]) -> str:
         case _:
             return (
                 f"So the preference term is not seen to help{whose}: ORPO does not rank significantly better than more "
-                f"training on the winners alone. A true difference of {term.judged.mde:.4f} would have been found with "
-                "a chance of 80%."
+                f"training on the winners alone. {term.judged.detectable()}"
             )
 
 
@@ -105,24 +127,23 @@ def alignment_sections(models: LanguageModels) -> list[Section]:
             continue
         first, judged = runs[0], runs[0].finetuned.profile != "smoke"
         who = f"{escape(first.finetuned.source)} on {escape(first.finetuned.retriever)}"
-        seeds = ", ".join(str(run.finetuned.seed) for run in runs)
         for change in found:
-            over_seeds = change.over_seeds.text() if change.over_seeds else MISSING
             verdict = change.verdict("significantly better", "significantly worse") + change.whose
-            made_by = escape(first.pairs_by) or MISSING
             rows.append(
                 [
                     who,
-                    seeds,
-                    made_by,
+                    ", ".join(map(str, change.of_seeds)),
+                    escape(first.pairs_by) or MISSING,
                     change.title,
                     change.over_users.text(),
-                    over_seeds,
+                    change.seeds_shown or MISSING,
                     verdict if judged else MISSING,
                 ]
             )
         if judged and (said := preference_term(found)):
-            words.append(f"{who}, {'seeds' if runs[1:] else 'seed'} {seeds}: {said}")
+            seeds = listed([str(seed) for seed in found[-1].of_seeds])
+            named = f"{who}, {'seeds' if len(found[-1].of_seeds) > 1 else 'seed'} {seeds}"
+            words.append(f"{named}: {said} {without_control(runs)}".strip())
     if not rows:
         return []
     header = ["Ranker", "Seeds", "Pairs by", "Difference", "Over users", "Over seeds", "Verdict"]
@@ -130,8 +151,8 @@ def alignment_sections(models: LanguageModels) -> list[Section]:
         "NDCG@10 of users whose target is among the candidates, in the retriever's order. *The winners again*: the "
         "same training on the same pairs' winners, without ORPO's preference term, so that ORPO \N{MINUS SIGN} the "
         "winners again is what this term does. Over users: of each user's mean over the seeds, for these trainings. "
-        "Over seeds: Student's t over the seeds' means, for these users. Of three seeds or more the verdict is the "
-        "less sure one of the two, of fewer the one over users."
+        "Over seeds: Student's t over the seeds' means, for these users; two seeds' means are shown as they are. Of "
+        "three seeds or more the verdict is the less sure one of the two, of fewer the one over users."
     )
     return [
         Section("What alignment changed", "\n\n".join([text, table(header, rows, text_columns=len(header)), *words]))
@@ -147,4 +168,6 @@ def _change(runs: Sequence[RankerRun], state: str, other: str) -> Change:
         if runs[1:]
         else runs[0].difference(state, other, RETRIEVER_ORDER, "ndcg")
     )
-    return Change(state, other, over_users, difference_over_seeds(means) if means[1:] else None, len(runs))
+    over_seeds = difference_over_seeds(means) if len(runs) >= SEEDS_FOR_A_SPREAD else None
+    of_seeds = {run.finetuned.seed: mean for run, mean in zip(runs, means, strict=True)}
+    return Change(state, other, over_users, over_seeds, of_seeds)

