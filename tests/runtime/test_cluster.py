@@ -2,7 +2,9 @@
 
 import datetime
 import ipaddress
+import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from kubernetes import client
 from kubernetes.config import incluster_config
 
 from ssm4rec.runtime.cluster import Cluster
@@ -63,3 +66,15 @@ def test_in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ):
             Cluster(Cluster.found()._api, NAMESPACE, patience=0).own_pod()
         assert len(api.asked) == asked
+
+
+def test_what_is_deleted_at_the_end_waits_no_longer_than_the_process_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an API that takes connections and never answers."""
+    monkeypatch.setattr("ssm4rec.runtime.cluster._AT_THE_END", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"http://127.0.0.1:{server.getsockname()[1]}"
+        cluster = Cluster(client.ApiClient(client.Configuration(host=host)), NAMESPACE)
+        began = time.monotonic()
+        with pytest.raises(InputError, match=f"Kubernetes' API at {host} does not answer"):
+            cluster.delete("/apis/trainer.kubeflow.org/v1alpha1/namespaces/kubeflow/trainjobs/train-x")
+    assert time.monotonic() - began < 10

@@ -106,7 +106,7 @@ class Cluster:
         patience = self._patience if patience is None else patience
         began, told = time.monotonic(), False
         while True:
-            status, text = self._ask(method, path, query, document)
+            status, text = self._ask(method, path, query, document, timeout=min(_TIMEOUT, max(patience, 1.0)))
             if status not in _BUSY:
                 break
             why = _message(text) or f"status {status}"
@@ -125,7 +125,9 @@ class Cluster:
             )
         return status, text
 
-    def _ask(self, method: str, path: str, query: Document | None, document: Document | None) -> tuple[int, str]:
+    def _ask(
+        self, method: str, path: str, query: Document | None, document: Document | None, *, timeout: float
+    ) -> tuple[int, str]:
         """Return status and text of an answer, 503 for none."""
         import urllib3
 
@@ -140,7 +142,7 @@ class Cluster:
                 body=None if document is None else json.dumps(document),
                 headers=headers,
                 retries=False,
-                timeout=_TIMEOUT,
+                timeout=timeout,
             )
         except urllib3.exceptions.HTTPError as error:
             return 503, reason(error)
