@@ -99,7 +99,7 @@ def test_a_missing_file_a_folder_and_an_empty_file(tmp_path, kind):
     with pytest.raises(InputError, match="a folder"):
         rows_of(tmp_path, kind, ["a"])
     (tmp_path / "empty").touch()
-    with pytest.raises(InputError, match=r"empty: (not readable|no events)"):
+    with pytest.raises(InputError, match=r"empty: (not readable|no rows)"):
         rows_of(tmp_path / "empty", kind, ["a"])
 
 

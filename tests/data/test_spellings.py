@@ -245,7 +245,7 @@ REFUSED_TEXT = {
     "parquet.csv": (b"PAR1" + bytes(50), "a Parquet file; set --format parquet"),
     "binary.csv": (bytes(range(256)) * 40, "set --encoding"),
     "unclosed.csv": ('user_id,item_id,timestamp,rating\n"1,2,3,4\n' + PLAIN, "line 2: a quote opens a value and is never closed"),
-    "no-columns.csv": ("\n\n", "no events in it"),
+    "no-columns.csv": ("\n\n", "no rows in it"),
     "header-only.csv": ("user_id,item_id,timestamp,rating\n", "no events in it"),
     "control.csv": (delimited(header=("user\x1b[31m_id", "item_id", "timestamp", "rating")), r"user\x1b[31m_id"),
 }  # fmt: skip

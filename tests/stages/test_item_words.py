@@ -277,7 +277,7 @@ def test_a_champion_carries_its_added_items_to_other_data(
         ("item_id,title\ni1 ,red thing\n", "added.csv: the id 'i1 ' has spaces around it; write 'i1'"),
         (
             "item_id,name\nn1,red thing\n",
-            "no column 'title'; its columns are item_id, name; rename the column to title",
+            "no column 'title'; its columns are item_id, name; one must be called title",
         ),
     ],
 )

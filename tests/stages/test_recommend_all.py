@@ -270,14 +270,16 @@ def test_a_full_disk_leaves_no_half_shard(dataset: Path, model: Path, tmp_path: 
                        "give at most 10000"),
         (["--masked=perhaps"], "--masked perhaps: unknown; choose from auto, true, false"),
         (["--allowed-items=IN/empty.csv"], "empty.csv: lists no id; leave the flag out, or list some"),
+        (["--allowed-items=IN/nothing.csv"], "--allowed-items IN/nothing.csv: no such file; give one file, with the"),
+        (["--allowed-items=IN/no bytes.csv"], "--allowed-items IN/no bytes.csv: no rows in it: the file is empty"),
         (["--allowed-items=IN/others.csv"], "none of its 2 ids, such as 'x', is an item of the catalog, such as 'i1'"),
         (["--users=IN/new.csv"], "new.csv: none of its 2 ids, such as '1', is a user of the data, such as 'u0'; write"),
         (["--users=IN/spaced.csv"], "--users IN/spaced.csv: the id ' u2' has spaces around it; write 'u2'"),
         (["--allowed-items=IN/spaced items.csv"], "items.csv: the id 'i2 ' has spaces around it; write 'i2'"),
         (["--users=IN/binary.csv"], "NUL bytes, so it is not text in UTF-8; give a CSV, JSONL or Parquet file"),
         (["--users=IN/table.csv"], "a Parquet file; give a CSV, JSONL or Parquet file in UTF-8, named so,"),
-        (["--allowed-items=IN/users.csv"], "users.csv: no column 'item_id'; its columns are user_id; rename the"),
-        (["--users=IN/others.csv"], "no column 'user_id'; its columns are item_id; rename the column to user_id"),
+        (["--allowed-items=IN/users.csv"], "users.csv: no column 'item_id'; its columns are user_id; one must"),
+        (["--users=IN/others.csv"], "no column 'user_id'; its columns are item_id; one must be called user_id"),
         (["--users=IN/nothing.csv"], "--users IN/nothing.csv: no such file; give one file, with the column user_id"),
         (["--users=IN"], "--users IN: a folder, not a file; give one file, with the column user_id"),
         (["--users=IN/blank.csv"], "blank.csv, column user_id, row 2: the id is missing; remove such rows"),
@@ -292,7 +294,7 @@ def test_refusals(dataset: Path, model: Path, tmp_path: Path, refusal: Refusal, 
     written = {"empty.csv": "item_id\n", "others.csv": "item_id\nx\ny\n", "users.csv": "user_id\nu1\n", "users": "u1\n",
                "blank.csv": "user_id\nu1\n\"\"\n", "new.csv": "user_id\n1\n2\n", "spaced.csv": "user_id\nu1\n u2\n",
                "spaced items.csv": "item_id\ni1\n\"i2 \"\n", "binary.csv": "user_id\0\nu1\n",
-               "table.csv": "PAR1"}  # fmt: skip
+               "table.csv": "PAR1", "no bytes.csv": ""}  # fmt: skip
     for name, text in written.items():
         (inputs / name).write_text(text)
     placed = [flag.replace("IN", str(inputs)).replace("OUT", str(out)) for flag in more]

@@ -56,6 +56,7 @@ class ModelConfig(TypedDict):
     dataset: str
     fingerprint: str
     items: Positive
+    added_items: NotRequired[Count]  # the last of them, in a champion's
     recipe: RecipeParts
     parameters: Count
     parameters_without_embeddings: Count

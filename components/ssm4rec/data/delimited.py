@@ -145,7 +145,7 @@ def _read_header(path: Path, start: bytes, columns: Sequence[str], delimiter: st
     A name that is not UTF-8 stays as it can be shown: only wanted ones are looked for.
     """
     if not start.strip():
-        raise InputError(f"{path}: no events in it: the file is empty")
+        raise InputError(f"{path}: no rows in it: the file is empty")
     if b"\0" in start.partition(b"\n")[0]:
         raise InputError(
             f"{path}: the header holds NUL bytes, so it is not text in UTF-8; set --encoding, such as utf-16-le, or "

@@ -60,7 +60,7 @@ def read_columns(address: str, columns: Sequence[str], flag: str) -> Iterator[po
             yield polars.DataFrame(read)
             row += batch.num_rows
     except ColumnError as error:
-        raise InputError(f"{flag} {error}; rename the column to {error.column}") from None
+        raise InputError(f"{flag} {error}; one must be called {error.column}") from None
     except InputError as error:
         said, other = str(error), _OTHER_FLAGS.search(str(error))
         if other:

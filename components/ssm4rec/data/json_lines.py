@@ -77,7 +77,7 @@ class _Lines:
             for name, value in values.items():
                 found.setdefault(name, set()).add(type(value))
         if not found:
-            raise InputError(f"{self.path}: no events in it")
+            raise InputError(f"{self.path}: no rows in it")
         for column in self.columns:
             find_column(column, list(found), str(self.path))
         types = {column: _arrow_type(found[column] - {type(None)}, column in self.ids) for column in self.columns}

@@ -8,7 +8,8 @@
   ``training``: ``epochs``, ``best_epoch``, ``stopped``, ``validation_ndcg@10`` (history unmasked), ``cpu_seconds``,
   ``seconds`` of the wall clock, ``package_joules`` and ``gpu_joules`` where the machine counts them
   (``runtime/energy.py``), what it ran on: ``device``, ``precision``, ``compiled``, ``processes``; and where they were
-  asked for, ``flops``, ``output_flops`` and ``targets_seen`` (``flops.py``).
+  asked for, ``flops``, ``output_flops`` and ``targets_seen`` (``flops.py``). In a champion with items added since the
+  training, ``added_items``: how many of the last ``items`` these are.
 """
 
 from dataclasses import asdict, dataclass
