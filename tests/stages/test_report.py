@@ -346,6 +346,12 @@ def test_an_alignment_study_is_about_rankers(stage, tmp_path):
     status, error = stage("--study", "orpo", *files, *outputs(tmp_path / "out"))
     assert (status, error.count("\n")) == (2, 1)
     assert "--finetuned-rankings: none, and the report of study orpo needs it: rankings.parquet of each" in error
+    lists = write_language_models(tmp_path)
+    rankers = [word for name in ("finetuned", "aligned") for kind in ("rankings", "summaries")
+               for word in (f"--{name}-{kind}", *lists[f"{name}_{kind}"])]  # fmt: skip
+    assert stage("--study", "orpo", *files, *rankers, *outputs(tmp_path / "out")) == (0, "")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "champion" not in page.split("Before reading the numbers")[0], "it registers none"
 
 
 def test_the_component_passes_every_flag_but_those_for_hands(tmp_path):

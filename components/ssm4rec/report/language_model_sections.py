@@ -20,11 +20,11 @@ from ssm4rec.artifacts.rankings import (
     WINNERS,
     RankingSummary,
 )
-from ssm4rec.report.alignment_effect import alignment_sections
+from ssm4rec.report.alignment_effect import alignment_sections, changes, named, preference_term, without_control
 from ssm4rec.report.document import Section
 from ssm4rec.report.language_model_figures import alignment_curves, before_and_after, first_places, tuning_curves
 from ssm4rec.report.language_models import BASELINES, RANKER_NAMES, LanguageModels, RankerRun
-from ssm4rec.report.markdown import MISSING, bullets, escape, plural, setting_cell, table, table_of
+from ssm4rec.report.markdown import MISSING, bullets, escape, listed, plural, setting_cell, table, table_of
 from ssm4rec.report.paper import PaperTable
 from ssm4rec.report.ranker_verdicts import against_random, of_orpo, verdicts
 
@@ -41,7 +41,7 @@ _NOTES: Final = """\
   weight of the retriever's was chosen on the validation users.
 - **Intervals.** Brackets hold 95% intervals over users: Student's t for a number, a paired bootstrap
   over the same users for a difference. They are for the trained models as they are, and say nothing about other
-  trainings."""
+  trainings; what several seeds of a ranker say together is under *What alignment changed*."""
 
 Columns = dict[str, Callable[[RankingSummary], str]]
 
@@ -76,11 +76,37 @@ _PACE: Final[Columns] = {
 
 
 def ranker_headlines(models: LanguageModels) -> list[str]:
-    """Return what came out of each ranker, in a sentence or two each."""
-    return [
-        f"{run.title}, {escape(run.name)}, of this training: {against_random(run)} {of_orpo(run)}".strip()
-        for run in models.rankers
+    """Return what came out of each ranker, in a sentence or two each; of seeds that were aligned alike in one line."""
+    groups = {(run.kind, run.finetuned.seed): runs for runs in models.aligned_groups() for run in runs}
+    lines = []
+    for run in models.rankers:
+        runs = groups.get((run.kind, run.finetuned.seed), (run,))
+        if runs[1:] and runs[0] is run:
+            lines.append(seeds_together(runs))
+        elif not runs[1:]:
+            term = preference_term(changes(runs)) if run.control else ""
+            words = [f"{run.title}, {escape(run.name)}, of this training:", term, against_random(run), of_orpo(run)]
+            lines.append(" ".join(filter(None, words)))
+    return lines
+
+
+def seeds_together(runs: Sequence[RankerRun]) -> str:
+    """Return the verdict on alignment over the seeds of a ranker, then each seed's own against chance."""
+    change, *_ = found = changes(runs)
+    verdict = change.verdict("significantly better", "significantly worse")
+    chance = [
+        f"{run.difference(FINETUNED, RANDOM, SHUFFLED_ORDER, 'ndcg').verdict('yes', 'no, significantly worse')} "
+        f"(seed {run.finetuned.seed})"
+        for run in runs
     ]
+    shown = ", candidates shuffled" if runs[0].letters else ""
+    words = [
+        f"{runs[0].title}, {named(runs)}: ORPO against fine-tuning alone{change.whose}: {verdict}, {change.stated()}.",
+        preference_term(found),
+        without_control(runs),
+        f"Each fine-tuned seed better than a random order{shown}: {listed(chance)}.",
+    ]
+    return " ".join(filter(None, words))
 
 
 def ranker_cautions(models: LanguageModels, manifest: dict[str, Any]) -> list[str]:

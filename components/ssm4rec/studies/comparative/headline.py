@@ -1,6 +1,7 @@
 """The head of a comparative study's report: which model is best, how sure that is, and what is served."""
 
 import statistics
+from collections import Counter
 from typing import Final
 
 from ssm4rec.artifacts.names import CUTOFFS, MASKED, METRICS, MOST_POPULAR, PROTOCOLS, UNMASKED, metric_name
@@ -35,7 +36,7 @@ def headline_section(study: Study, further: list[str]) -> Section:
             " Brackets hold 95% intervals over users. MDE, the minimum detectable effect: the smallest true difference "
             f"that a test on these users would find with a chance of {study.comparison.power:.0%}."
         )
-    lines = [*_verdicts(study), _champion(study), *_unsaid(study)]
+    lines = [*_verdicts(study), *([_champion(study)] if study.serves else []), *_unsaid(study)]
     if not study.smoke:
         lines += further
     return Section("In short", f"{text}\n\n{bullets(lines)}", (_picture(study),))
@@ -245,8 +246,14 @@ def _unsaid(study: Study) -> list[str]:
     reasons = []
     if any(summary.profile == _QUICK for summary in study.models.values()):
         reasons.append("what the models reach when they are tuned and trained longer: profile quick trains for minutes")
-    if any(len(study.seeds(model)) < SEEDS_FOR_A_SPREAD for model in study.models):
-        reasons.append("how numbers vary between trainings: fewer than three seeds, so verdicts are of these trainings")
+    few = [model for model in study.models if len(study.seeds(model)) < SEEDS_FOR_A_SPREAD]
+    kinds = Counter(run.kind for run in study.language_models.rankers)
+    few += [source for (source, *_), seeds in sorted(kinds.items()) if seeds < SEEDS_FOR_A_SPREAD]
+    if few:
+        reasons.append(
+            f"how the numbers of {listed([*map(escape, dict.fromkeys(few))])} vary between trainings: fewer than three "
+            "seeds, so verdicts are of these trainings"
+        )
     if not study.comparison:
         reasons.append("how sure the differences are: the models were not compared user by user")
     return [f"**This run cannot say** {'; nor '.join(reasons)}."] if reasons else []

@@ -1,7 +1,7 @@
 """An alignment study's files: those of a comparative study that it has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ssm4rec.report.language_model_files import RankerFiles
@@ -24,4 +24,4 @@ class Files(RankerFiles):
 
 def read_study(files: Files) -> comparative.Study:
     """Read the files; raise InputError as the comparative study does."""
-    return comparative.read_study(comparative.Files(**vars(files)))
+    return replace(comparative.read_study(comparative.Files(**vars(files))), serves=False)
