@@ -164,5 +164,8 @@ def read_rankings(path: Path, fingerprint: str) -> dict[tuple[str, str], tuple[I
     found = {}
     for ranker, order in sorted(set(zip(columns["ranker"], columns["order"], strict=True))):
         rows = (columns["ranker"] == ranker) & (columns["order"] == order)
-        found[str(ranker), str(order)] = (columns["user"][rows], columns["rank"][rows])
+        users = columns["user"][rows]
+        if len(numpy.unique(users)) < len(users):
+            raise InputError(f"{path}: a user stands there twice ({ranker}, {order}); run rank_candidates again")
+        found[str(ranker), str(order)] = (users, columns["rank"][rows])
     return found

@@ -37,6 +37,7 @@ from ssm4rec.report.recommenders import check_data
 from ssm4rec.runtime.errors import InputError
 
 _TOLERANCE: Final = 1e-9
+_OF_CANDIDATES: Final = ("users", "found", "ranked", "candidates")
 _OF_PAIRS: Final = ("pairs_by", "pairs", "held_out", "steps", "finetuning")
 """What a training says of the pairs, and of the fine-tuning before it."""
 
@@ -67,7 +68,7 @@ def gather_language_models(manifest: dict[str, Any], files: RankerFiles, generat
     """Read the files, check that they belong to the data set and to each other, and return them.
 
     Raise InputError for a file of another data set; lists that do not fit each other; a ranker or a generator twice, or
-    without a number that it must have; an aligned ranker without the fine-tuned one, or of other users.
+    without a number that it must have; an aligned ranker without the fine-tuned one, or of other users or candidates.
     """
     _check_lengths(files)
     runs: dict[Key, RankerRun] = {}
@@ -102,6 +103,10 @@ def _trained_further(path: Path, rankings: Path, summary: RankingSummary, runs: 
     users, ranks = _ranks(rankings, summary, summary.state)
     if not numpy.array_equal(users, run.users):
         raise InputError(f"{path}: other users than the fine-tuned ranking's; rank both with one --seed and --users")
+    if any(getattr(summary, name) != getattr(run.finetuned, name) for name in _OF_CANDIDATES) or not all(
+        numpy.array_equal(ranks[key], run.ranks[key]) for key in product(BASELINES[1:], [RETRIEVER_ORDER])
+    ):
+        raise InputError(f"{path}: other candidates than the fine-tuned ranking's; rank both with one --candidates")
     ranks = run.ranks | {key: values for key, values in ranks.items() if key[0] in added_by(summary)}
     return (
         replace(run, ranks=ranks, aligned=summary) if kind == "aligned" else replace(run, ranks=ranks, control=summary)
@@ -197,6 +202,8 @@ def _ranks(path: Path, summary: RankingSummary, state: str) -> tuple[Int32s, dic
     )
     if not fits or len(users) != summary.ranked:
         raise InputError(f"{path}: not the rankings that the summary in its place is of; give both lists in one order")
+    if any(ranks.max() > summary.candidates for _, ranks in found.values()):
+        raise InputError(f"{path}: ranks above the {summary.candidates} candidates; run rank_candidates again")
     return users, {key: ranks for key, (_, ranks) in found.items()}
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pyarrow
+import pyarrow.parquet
 import pytest
 import scipy.stats
 
@@ -311,3 +313,34 @@ def test_an_aligned_ranker_is_of_the_fine_tuning_in_the_report(builder: StudyBui
     own = write_ranker(tmp_path / "own", "aligned", training=training | {"finetuning": before})
     given = replace(files, aligned_rankings=[own[0]], aligned_summaries=[own[1]])
     assert gather_language_models(builder.manifest(), given, []).rankers[0].aligned
+
+
+def test_an_aligned_ranker_ranked_the_same_candidates(builder: StudyBuilder, tmp_path: Path) -> None:
+    files = files_of(tmp_path, (0,), ("finetuned", "aligned"))
+
+    def refused(rankings: Path, summary: Path, why: str) -> None:
+        with pytest.raises(InputError, match=why) as caught:
+            gather_language_models(
+                builder.manifest(), replace(files, aligned_rankings=[rankings], aligned_summaries=[summary]), []
+            )
+        assert "\n" not in str(caught.value)
+
+    for fact in ({"found": 51}, {"candidates": 21}):
+        refused(*write_ranker(tmp_path / "other", "aligned", **fact), r"ranking\.json: other candidates than")
+    rankings, summary = files.aligned_rankings[0], files.aligned_summaries[0]
+    rows = pyarrow.parquet.read_table(rankings)
+
+    user, rank, ranker = (rows.column(name).to_numpy() for name in ("user", "rank", "ranker"))
+
+    def changed(column: str, values: Any) -> Path:
+        place = rows.schema.get_field_index(column)
+        new = pyarrow.array(values, pyarrow.int32())
+        path = tmp_path / "changed.parquet"
+        pyarrow.parquet.write_table(rows.set_column(place, rows.schema.field(place), new), path)
+        return path
+
+    turned = rank.copy()
+    turned[ranker == "retriever"] = rank[ranker == "retriever"][::-1]
+    refused(changed("rank", turned), summary, r"ranking\.json: other candidates than")
+    refused(changed("user", user // 2), summary, r"a user stands there twice \(aligned, ")
+    refused(changed("rank", numpy.where(rank > 10, 500, rank)), summary, "ranks above the 20 candidates")
