@@ -15,6 +15,7 @@ from ssm4rec.llm.item_ranker import ItemPrompts, ItemRanker
 from ssm4rec.llm.orpo import IGNORED
 from ssm4rec.llm.preference_examples import PreferenceExample, PreferenceSet, preference_set
 from ssm4rec.llm.settings import AlignmentSettings, StepSettings
+from ssm4rec.runtime.errors import InputError
 from tests.llm.test_item_model import ITEMS, SETTINGS, item_model
 
 BETA = 0.5
@@ -72,6 +73,27 @@ def test_probabilities_are_those_of_fine_tuning(write_dataset):
         with torch.no_grad():
             learned = next_item_loss(item_model(), batch).item()
         assert by_hand(example)[0] == pytest.approx(learned, rel=1e-4)
+
+
+def test_a_pair_lost_by_an_item_of_the_history_is_left_out(write_dataset):
+    """A ranker of items gives it no probability, and the winner's must not depend on who loses."""
+    history = [3, 9, 4, 8, 3, 7]
+    dataset = read_sequences(write_dataset([[*history, 1, 2]] * 3))
+    users, lengths = numpy.arange(3, dtype=numpy.int32), numpy.full(3, 4, numpy.int32)
+    nothing = numpy.full(3, numpy.nan, numpy.float32)
+
+    def examples(losers):
+        losers = numpy.array(losers, numpy.int32)
+        pairs = Pairs(users, users * 0 + 7, losers, lengths, numpy.full(3, "ratings"), *[nothing] * 4)
+        return preference_set(dataset, pairs, ItemPrompts(8), AlignmentSettings(held_out=0.4), seed=0)
+
+    found = examples([3, 30, 29])
+    assert found.left_out == 1
+    written = [*found.train, *found.held_out]
+    assert sorted(example.rejected for example in written) == [[29], [30]]
+    assert all(example.impossible == [0, 3, 4, 8, 9] for example in written)
+    with pytest.raises(InputError, match="one user alone, or none"):
+        examples([3, 9, 29])
 
 
 def test_it_learns_to_prefer(tmp_path):

@@ -183,7 +183,7 @@ def test_what_is_refused(dataset, pairs, adapter, write_dataset, tmp_path, refus
     assert "empty.parquet: empty, not the preference pairs" in message(pairs=empty)
     one = tmp_path / "one.parquet"
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(pairs).slice(0, 1), one)
-    assert "of one user alone" in message(pairs=one)
+    assert "one.parquet: of one user alone, none can be held out; mine more pairs" in message(pairs=one)
     empty.write_text("nothing")
     assert "empty.parquet: not a readable Parquet file" in message(pairs=empty)
     assert "missing.parquet: no such file; run mine_preferences first" in message(pairs=tmp_path / "missing.parquet")

@@ -2,7 +2,8 @@
 
 What follows is LlamaRec's form, where an answer is a letter. Where tokens are items, the prompt is the history alone,
 an answer is the item, and the other candidates of a pair's pool go unused: every item that is not of the user's whole
-history competes, as in fine-tuning and in a retriever's candidates, and so do winner and loser, if they are of it.
+history competes, as in fine-tuning and in a retriever's candidates, and so does a winner that is of it. A loser that is
+of it cannot be ranked: its pair is left out, or what competes with the winner would depend on who loses.
 
 A prompt's candidates are winner, loser and uniform negatives, in an order drawn by seed. No negative is an item of the
 user's training items. What is held out is not looked at, not even to leave it out.
@@ -38,10 +39,11 @@ class PreferenceExample:
 
 @dataclass(frozen=True)
 class PreferenceSet:
-    """Examples to train on, and those of other users to validate on."""
+    """Examples to train on, and those of other users to validate on; how many pairs' losers could not be ranked."""
 
     train: list[PreferenceExample]
     held_out: list[PreferenceExample]
+    left_out: int = 0
 
     def digest(self) -> str:
         """Return a SHA-256 over all token ids: the same pairs, prompts, tokenizer, split and seed give the same."""
@@ -60,10 +62,20 @@ def preference_set(
     """Write every pair as an example and hold out the pairs of some users.
 
     At least those of one user are held out; a prompt has fewer negatives where the catalog has no more. Raise
-    InputError if the pairs are of one user alone, or a prompt does not fit (:meth:`Prompts.tokens`).
+    InputError if the pairs are of fewer than two users, or a prompt does not fit (:meth:`Prompts.tokens`).
     """
     rng = numpy.random.default_rng([seed, 0x4F52504F])
-    order = rng.permutation(len(pairs))
+
+    def history(row: int) -> list[int]:
+        first = dataset.offsets[pairs.users[row]]
+        before: list[int] = dataset.items[first : first + pairs.history_lengths[row]].tolist()
+        return before
+
+    def can_be_ranked(row: int) -> bool:
+        impossible = prompts.impossible(history(row))
+        return not impossible or prompts.answers([int(pairs.losers[row])])[0] not in impossible
+
+    order = numpy.array([row for row in rng.permutation(len(pairs)).tolist() if can_be_ranked(row)], numpy.int64)
     chosen = order[: settings.pairs] if settings.pairs else order
     held_out = _held_out(pairs.users[chosen], settings.held_out, rng)
 
@@ -73,14 +85,15 @@ def preference_set(
         winner, loser = int(pairs.winners[row]), int(pairs.losers[row])
         # From the pair's own place in the file: a pair has the same prompt, however many others are taken.
         pool = candidate_pool(sequence, winner, loser, settings.negatives, dataset.item_count, (seed, row))
-        answers, history = prompts.answers(pool), sequence[: pairs.history_lengths[row]].tolist()
+        answers, before = prompts.answers(pool), history(row)
         won, lost = ([answers[pool.index(item)], *prompts.ending] for item in (winner, loser))
-        impossible = [token for token in prompts.impossible(history) if token not in won + lost]
-        return PreferenceExample(prompts.tokens(history, pool), won, lost, impossible)
+        impossible = [token for token in prompts.impossible(before) if token not in won]
+        return PreferenceExample(prompts.tokens(before, pool), won, lost, impossible)
 
     return PreferenceSet(
         train=[example(int(row)) for row in chosen[~held_out]],
         held_out=[example(int(row)) for row in chosen[held_out]],
+        left_out=len(pairs) - len(order),
     )
 
 
@@ -105,7 +118,7 @@ def _held_out(users: Int32s, share: float, rng: numpy.random.Generator) -> numpy
     """Return which pairs (n,) are held out: those of users drawn until they make up the share."""
     names, inverse, counts = numpy.unique(users, return_inverse=True, return_counts=True)
     if len(names) < 2:
-        raise InputError("the preference pairs are of one user alone: none can be held out; mine more pairs")
+        raise InputError("the pairs that can be ranked are of one user alone, or none: none can be held out; mine more")
     order = rng.permutation(len(names))
     before = numpy.concatenate([[0], counts[order].cumsum()[:-1]])
     enough = before < share * len(users)

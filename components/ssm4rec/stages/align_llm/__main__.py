@@ -5,6 +5,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
+import numpy
+
 from ssm4rec.artifacts.curve import HELD_OUT, Curve, Point, Training, write_curve
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.items import read_titles
@@ -45,6 +47,8 @@ def run(options: Settings) -> None:
         raise InputError(f"--adapter-dir {options.adapter_dir}: aligned already; give the folder of finetune_llm")
     settings = ranker_recipe(options.profile, options.overrides, tuned.ranker).align
     pairs = read_pairs(options.pairs, dataset)
+    if len(numpy.unique(pairs.users)) < 2:
+        raise InputError(f"{options.pairs}: of one user alone, none can be held out; mine more pairs")
     titles = read_titles(options.dataset_dir)
     check_titles_trained_with(options.adapter_dir, tuned.titles, titles)
     device = choose_device(options.device)
@@ -69,6 +73,8 @@ def run(options: Settings) -> None:
         prompts = ranker.prompts(titles, settings.prompt)
         examples = preference_set(dataset, pairs, prompts, settings, options.seed)
         logger.info("%d pairs to train on, %d of other users held out", len(examples.train), len(examples.held_out))
+        if examples.left_out:
+            logger.info("%d pairs left out, lost by an item of the prompt's own history", examples.left_out)
         checkpoints = _checkpoint_folder(options, tuned)
         with memory_advice(_TO_LOWER), held_by_this_process(checkpoints):
             task = AlignmentTask(examples, settings, options.seed, options.winners_alone)
