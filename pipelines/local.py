@@ -7,7 +7,7 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 - ``construct_executor_input``: also makes the parent folders of the outputs, as KFP's launcher does in a pod;
 - ``get_outputs_for_task``: also returns the artifacts that a stage did not report itself, as the launcher does;
 - ``get_parent_input``: also finds outputs of tasks, for loops over one (of which it knows those called "Output" only);
-- ``LocalCache.get``: also says which outputs of an earlier run it has found;
+- ``LocalCache.get``: also says which outputs of an earlier run it has found, and leaves those that are to be made again;
 - its logging helpers, which swap process-wide state (root logger, builtins.print) and do not work with several threads.
 """
 
@@ -71,6 +71,7 @@ class LocalStudy:
         environment: further variables of a stage, by its module.
         finished: called when a stage has succeeded.
         found: called instead with the folder of its outputs, if an earlier run has finished it.
+        again: whether a stage is to run again although an earlier run has finished it, by the same folder.
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class LocalStudy:
     progress: Progress
     finished: Callable[[StageProcess], None]
     found: Callable[[Path], None] = lambda _: None
+    again: Callable[[Path], bool] = lambda _: False
     processes: list[StageProcess] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -113,10 +115,13 @@ class LocalStudy:
         """Return how many stages this state of the code has finished in this folder."""
         return sum(1 for _ in self.cache.glob("*.json"))
 
-    def _take_over(self, folders: set[Path]) -> None:
+    def _take_over(self, folders: set[Path]) -> bool:
+        if any(map(self.again, folders)):
+            return False
         self.progress.taken_over()
         for folder in folders:
             self.found(folder)
+        return True
 
     @property
     def failed(self) -> list[StageProcess]:
@@ -262,12 +267,13 @@ def _with_task_outputs(get: Callable[[io.IOStore, str], Any]) -> Callable[[io.IO
     return found
 
 
-def _telling(get: Callable[..., Any], found: Callable[[set[Path]], None]) -> Callable[..., Any]:
+def _telling(get: Callable[..., Any], taken_over: Callable[[set[Path]], bool]) -> Callable[..., Any]:
     @functools.wraps(get)
     def told(store: cache.LocalCache, key: str) -> Any:
         outputs = get(store, key)
-        if outputs is not None:
-            found({Path(one.uri).parent for one in outputs.values() if isinstance(one, dsl.Artifact)})
-        return outputs
+        if outputs is None:
+            return None
+        folders = {Path(one.uri).parent for one in outputs.values() if isinstance(one, dsl.Artifact)}
+        return outputs if taken_over(folders) else None
 
     return told

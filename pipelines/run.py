@@ -134,6 +134,7 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
     spec = read_spec(compiled)
     limits = _thread_limits(side_by_side(spec, arguments))
     study = LocalStudy(path, runner, {}, limits, progress, folder.receive, folder.find)
+    study.again = lambda written: _registers_now(study, folder, written)
     progress.and_more = any(not loop.parameter for loop in loops(spec).values())
     stages = sum(1 for _ in stage_commands(compiled, arguments))
     _say_what_is_kept(study, stages if plan.begun else 0)
@@ -198,6 +199,14 @@ def _say_what_is_kept(study: LocalStudy, stages: int) -> None:
             f"the code has changed since the last run in {study.folder}: its finished stages are run again; finished "
             "trainings are taken from their checkpoints (remove checkpoints/ to train again)"
         )
+
+
+def _registers_now(study: LocalStudy, folder: StudyFolder, written: Path) -> bool:
+    """Tell whether an earlier run's stage could not register its model, and today there is an MLflow that may."""
+    if not (study.tracking.get("MLFLOW_TRACKING_URI") and folder.unregistered(written)):
+        return False
+    study.progress.say("register_champion is run again: MLflow did not take the model before")
+    return True
 
 
 def _runner(name: str, path: Path, arguments: dict[str, Any], say: Callable[[str], None]) -> Runner:

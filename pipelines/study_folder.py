@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from pipelines.stage_process import StageProcess
 from ssm4rec.artifacts.names import MASKED, OUTCOME, REPORT_HTML, REPORT_MARKDOWN, RESULTS, UNMASKED, in_table_order
+from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.report.paper import PAPER
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import InputError
@@ -156,6 +157,18 @@ class StudyFolder:
         """Put what a stage of an earlier run wrote into a folder, and this one shares, where a person looks for it."""
         if (written / _COMMAND).exists():
             self._link(StageProcess(read_json(written / _COMMAND), self.path, 0))
+
+    def unregistered(self, written: Path) -> bool:
+        """Whether the stage that wrote into a folder found no MLflow that took its model."""
+        if not (written / _COMMAND).exists():
+            return False
+        process = StageProcess(read_json(written / _COMMAND), self.path, 0)
+        registration = Path(process.flag("--registration"))
+        return (
+            process.stage == "register_champion"
+            and registration.is_file()
+            and not RegistrationFacts.read(registration).version
+        )
 
     def forget_earlier_runs(self) -> None:
         """Take away the links of earlier runs, which may have been about other models."""

@@ -64,6 +64,7 @@ class Delivery:
         self._ending = threading.Event()
         self._behind = False
         self._silent = False
+        self._over = False
         # The first of each pair is written by who makes calls, the second by the thread: no += of two threads meets.
         self._put_calls, self._made_calls = 0, 0
         self._put_seconds, self._made_seconds = 0.0, 0.0
@@ -79,29 +80,42 @@ class Delivery:
         It may be made again although it succeeded, and take so many seconds above the usual, as of a large file.
         """
         if self._unmade >= _MOST_WAITING:
-            self._say("a record", f"{_MOST_WAITING} are waiting already")
+            self._say("a record", f"{_MOST_WAITING} are waiting already", ", the rest is recorded")
             return
         call = self._put(kind, make, seconds)
-        if not self._behind and not self._is_made(call, CALL_SECONDS + seconds):
+        if self._behind or self._is_made(call, CALL_SECONDS):
+            return
+        if self._silent or not self._is_made(call, seconds):
             self._behind = True
 
     def wait(self, seconds: float) -> None:
         """Wait until all calls have been made or refused, at most so many seconds."""
         self._is_made(self._put("", lambda: None, 0), seconds)
 
+    def say_no_more(self) -> None:
+        """Do not tell that the other side answers again: nobody has anything more for it."""
+        self._over = True
+
     def end(self, kind: str, make: Callable[[], object], seconds: float) -> None:
         """Make the last call after all others, within a time; shortly before it is over, make it without the others."""
         self._ending.set()
         last = min(seconds / 4, 5.0)
-        seconds += self._put_seconds - self._made_seconds - last
-        if self._behind:
-            logger.info("waiting up to %.0f s for %s to take %d records", seconds, self._name, self._unmade)
+        seconds -= last
+        if not self._silent:  # the time that files take is for who takes them
+            seconds += self._put_seconds - self._made_seconds
+        if self._behind and self._unmade:
+            logger.info("waiting up to %.0f s for %s to take %s", seconds, self._name, _records(self._unmade))
         if self._is_made(self._put(kind, make, 0), seconds):
             return
-        logger.warning(
-            "%s did not take the last %d records within %.0f s, they are lost", self._name, self._unmade - 1, seconds
-        )
-        self._attempt(_Call(kind, make, 0), last)
+        self.say_no_more()
+        lost = self._unmade - 1
+        if lost > 0:
+            logger.warning(
+                "%s did not take the last %s within %.0f s, they are lost", self._name, _records(lost), seconds
+            )
+        error = self._attempt(_Call(kind, make, 0), last)
+        if error and lost <= 0:
+            self._say(kind, str(error), f" within {seconds + last:.0f} s")
 
     def _is_made(self, call: _Call, seconds: float) -> bool:
         with suppress(Empty):
@@ -133,13 +147,14 @@ class Delivery:
         for attempt in count(1):
             error = self._attempt(call, _ATTEMPT_SECONDS)
             if error is None:
-                if self._silent:
-                    logger.info("%s answers again", self._name)
-                self._silent = False
+                if call.kind:  # a call without one asks nobody
+                    if self._silent and not self._over:
+                        logger.info("%s answers again", self._name)
+                    self._silent = False
                 return
             blamed = attempt % _ATTEMPTS == 0 and not self._attempt(_Call("", self._works, 0), _ATTEMPT_SECONDS)
             if blamed or self._refused(error):
-                self._say(call.kind, str(error))
+                self._say(call.kind, str(error), ", the rest is recorded")
                 return
             if not self._silent:
                 logger.warning(
@@ -167,7 +182,11 @@ class Delivery:
             return outcome.get(timeout=seconds + call.seconds)
         return TimeoutError(f"no whole answer in {seconds + call.seconds:.0f} s")
 
-    def _say(self, kind: str, reason: str) -> None:
+    def _say(self, kind: str, reason: str, further: str) -> None:
         if kind not in self._said:
             self._said.add(kind)
-            logger.warning("%s did not take %s, the rest is recorded: %s", self._name, kind, one_line(reason))
+            logger.warning("%s did not take %s%s: %s", self._name, kind, further, one_line(reason))
+
+
+def _records(count: int) -> str:
+    return f"{count} record{'' if count == 1 else 's'}"

@@ -96,7 +96,7 @@ def start_study(
     tracker = Tracker(uri, start=start)
     run_id = tracker.wait_for_run(patience())
     if not run_id:
-        logger.warning("the study is not tracked: MLflow does not answer")
+        logger.warning("the study runs without tracking: nothing of it is recorded in MLflow")
         return Tracker(), {"MLFLOW_TRACKING_URI": ""}
     variables = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_ID": experiments[0], "MLFLOW_PARENT_RUN_ID": run_id}
     return Tracker() if left_alone else tracker, variables

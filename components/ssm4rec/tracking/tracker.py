@@ -77,6 +77,8 @@ class Tracker:
             raise
         self._given_up = True  # before it is asked whether there is a run: what is opened later is ended at once
         self._given_up = not self._run_id
+        if self._given_up:
+            self._delivery.say_no_more()
         return self._run_id
 
     def settings(self, settings: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
+import numpy
 import pytest
 
 from ssm4rec.artifacts.names import BASELINES
@@ -15,7 +16,7 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.comparative.headline import headline_section
 from ssm4rec.studies.comparative.report import make_report
 from ssm4rec.studies.comparative.study import Study
-from tests.report.language_model_study import write_ranker
+from tests.report.language_model_study import ranks_of, write_ranker
 from tests.report.measured_study import MEANS, comparison
 from tests.report.trained import StudyBuilder
 
@@ -98,7 +99,7 @@ def test_champion_is_the_best_by_validation(builder: StudyBuilder) -> None:
     validated = replace(made, training={**made.training, "validation_ndcg@10": 0.9})
     line = bullets_of(builder.study(validated, builder.evaluation("mamba4rec", value=0.3)))[2]
     assert line.startswith("- **This run's best by validation**: **sasrec seed 0**, NDCG@10 0.9000")
-    assert "offered as champion of ssm4rec-ml-1m in MLflow. Whether it was registered, or refused and why, this" in line
+    assert "offered as champion of ssm4rec-ml-1m in MLflow. This report was made without `registration.json`: " in line
     assert (
         "`mlflow models serve -m models:/ssm4rec-ml-1m@champion --env-manager local -p 5001` serves whichever is"
         in line
@@ -127,7 +128,25 @@ def test_what_became_of_the_best_is_said_where_it_is_known(
     assert line.startswith(f"- {said}")
     assert f"{outcome}." in line
     assert f"`mlflow models serve -m {'models:/' if version else ''}{serves} --env-manager local -p 5001`" in line
-    assert "does not know" not in line
+    assert "registration.json" not in line
+
+
+def test_a_retriever_that_is_not_compared_is_named_with_what_it_reached(builder: StudyBuilder, tmp_path: Path) -> None:
+    rankings, summary = write_ranker(tmp_path, "finetuned")
+    files = RankerFiles(finetuned_rankings=[rankings], finetuned_summaries=[summary])
+    models = gather_language_models(builder.manifest(), files, [])
+    made = [builder.evaluation("sasrec", value=0.01), builder.evaluation("mamba4rec", value=0.02)]
+    (line,) = [one for one in bullets_of(replace(builder.study(*made), language_models=models)) if "compete" in one]
+    # Of 200 users the retriever found the targets of 50, of whom 40 were ranked.
+    ranks = ranks_of("retriever", "retriever", 40)
+    ndcg = float((1 / numpy.log2(ranks + 1)).mean()) * 50 / 200
+    assert line.startswith("- **Not compared**: lrurec seed 0, trained as the retriever of the language models, is not")
+    assert f"has NDCG@10 {ndcg:.4f} [" in line
+    assert "over 200 users, estimated from 40 of the 50 found; mamba4rec, the highest of the compared" in line
+    assert "there, has 0.1200 (the two were not tested against each other)" in line
+    assert "MODELS=mamba4rec,sasrec,lrurec makes it compete" in line
+    compared = builder.study(*made, builder.evaluation("lrurec", value=0.03))
+    assert "compete" not in head(replace(compared, language_models=models)).markdown
 
 
 def test_a_registration_of_other_data_or_models_is_refused(builder: StudyBuilder, tmp_path: Path) -> None:
@@ -146,8 +165,8 @@ def test_a_registration_of_other_data_or_models_is_refused(builder: StudyBuilder
 def test_smoke_never_becomes_the_champion_and_says_nothing(builder: StudyBuilder) -> None:
     *_, champion, unsaid = bullets_of(builder.study(builder.evaluation(profile="smoke")))
     assert champion == (
-        "- **Nothing is served**: sasrec seed 0, highest by validation, stays without the alias champion: trained with "
-        "profile smoke."
+        "- **No new champion**: sasrec seed 0, highest by validation, stays without the alias champion: trained with "
+        "profile smoke. A champion of an earlier run stays as it is."
     )
     assert "cannot say** anything about the models: profile smoke trains for seconds" in unsaid
     *_, unsaid = bullets_of(builder.study(builder.evaluation(profile="quick")))

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Final
 
 from ssm4rec.artifacts.names import CUTOFFS, MASKED, METRICS, MOST_POPULAR, PROTOCOLS, UNMASKED, metric_name
+from ssm4rec.artifacts.rankings import ALL_USERS, RETRIEVER, RETRIEVER_ORDER
 from ssm4rec.report.comparison_sections import pair_row
 from ssm4rec.report.document import Section
 from ssm4rec.report.figures import COLOURS, INK, Figure, cells, drawing, whiskers
@@ -36,7 +37,8 @@ def headline_section(study: Study, further: list[str]) -> Section:
             " Brackets hold 95% intervals over users. MDE, the minimum detectable effect: the smallest true difference "
             f"that a test on these users would find with a chance of {study.comparison.power:.0%}."
         )
-    lines = [*_verdicts(study), *([_champion(study)] if study.serves else []), *_unsaid(study)]
+    champion = [_champion(study)] if study.serves else []
+    lines = [*_verdicts(study), *_retrievers(study), *champion, *_unsaid(study)]
     if not study.smoke:
         lines += further
     return Section("In short", f"{text}\n\n{bullets(lines)}", (_picture(study),))
@@ -206,13 +208,35 @@ def _sign(study: Study, model: str, baseline: str, protocol: str) -> int | None:
     return None if row is None else -row.difference.sign
 
 
+def _retrievers(study: Study) -> list[str]:
+    """Say of each retriever of the language models that is not compared how it did, and how to make it compete."""
+    runs = {run.finetuned.retriever: run for run in study.language_models.rankers}
+    best = max(study.models, key=lambda model: _mean(study, model, MASKED))
+    lines = []
+    for name, run in runs.items():
+        model, facts = name.partition(" ")[0], run.finetuned
+        if model in study.models or facts.split != study.split:
+            continue
+        found = run.row(RETRIEVER, RETRIEVER_ORDER, ALL_USERS, "ndcg@10").shown
+        drawn = "" if facts.ranked == facts.found else f", estimated from {facts.ranked:,} of the {facts.found:,} found"
+        how = f"MODELS={escape(','.join([*study.models, model]))}"
+        lines.append(
+            f"**Not compared**: {escape(name)}, trained as the retriever of the language models, is not one of the "
+            f"compared models. With the history masked it has NDCG@10 {found} over {plural(facts.users, 'user')}"
+            f"{drawn}; {escape(best)}, the highest of the compared models there, has {_mean(study, best, MASKED):.4f} "
+            "(the two were not tested against each other)."
+            + (f" {how} makes it compete, and be offered as champion." if study.serves else "")
+        )
+    return lines
+
+
 def _champion(study: Study) -> str:
     """Say which training is offered for serving, by the rule of ``registry/champion.py``, and what became of it."""
     chosen = min(study.trainings, key=lambda one: (-one.training["validation_ndcg@10"], one.model, one.seed))
     if chosen.profile == "smoke":
         return (
-            f"**Nothing is served**: {escape(chosen.model)} seed {chosen.seed}, highest by validation, stays without "
-            "the alias champion: trained with profile smoke."
+            f"**No new champion**: {escape(chosen.model)} seed {chosen.seed}, highest by validation, stays without the "
+            "alias champion: trained with profile smoke. A champion of an earlier run stays as it is."
         )
     validated = f"NDCG@10 {chosen.training['validation_ndcg@10']:.4f} (history unmasked; test targets decide nothing)"
     best = f"**{escape(chosen.model)} seed {chosen.seed}**, {validated}"
@@ -221,9 +245,9 @@ def _champion(study: Study) -> str:
     known = study.registration
     if known is None:
         return (
-            f"**This run's best by validation**: {best}, offered as champion of {escape(name)} in MLflow. Whether it "
-            "was registered, or refused and why, this page does not know: the run's last lines say it, and the log of "
-            f"register_champion. {tracked}{champions}"
+            f"**This run's best by validation**: {best}, offered as champion of {escape(name)} in MLflow. This report "
+            "was made without `registration.json`: the run's last lines and the log of register_champion say whether "
+            f"the model was registered, or why not. {tracked}{champions}"
         )
     outcome = f"this run's best by validation: {best}, {escape(known.outcome)}."
     if known.champion:
