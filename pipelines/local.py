@@ -7,7 +7,7 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 - ``construct_executor_input``: also makes the parent folders of the outputs, as KFP's launcher does in a pod;
 - ``get_outputs_for_task``: also returns the artifacts that a stage did not report itself, as the launcher does;
 - ``get_parent_input``: also finds outputs of tasks, for loops over one (of which it knows those called "Output" only);
-- ``LocalCache.get``: also says which outputs of an earlier run it has found, and leaves those that are to be made again;
+- ``LocalCache.get``: also says which outputs of an earlier run it has found; those that are to be made again are none;
 - its logging helpers, which swap process-wide state (root logger, builtins.print) and do not work with several threads.
 """
 

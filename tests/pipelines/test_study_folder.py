@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.stage_process import StageProcess
 from pipelines.study_folder import _PLACES, StudyFolder
+from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.runtime.files import read_json, write_json
 
 
@@ -72,7 +73,7 @@ def test_the_table_names_the_paper_where_it_has_the_data_set(dataset: str, headi
 def test_files_are_called_as_the_readme_does() -> None:
     readme = (Path(__file__).parents[2] / "components" / "README.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| \[(\w+)\]\(\S+\) \|[^|]*\|([^|]*)\|", readme, re.MULTILINE))
-    assert rows.keys() == _PLACES.keys()
+    assert rows.keys() == {*_PLACES, "recommend_all"}, "which no study runs"
     for stage, places in _PLACES.items():
         names = {place.rpartition("/")[2].replace("-{}", "") for place in places.values()}
         assert {name for name in names if "." in name} <= {*re.findall("`([^`]*)`", rows[stage])}, stage
@@ -132,3 +133,19 @@ def test_a_ranker_is_finetuned_or_aligned(tmp_path: Path) -> None:
         write_json(tmp_path / "ranker.json", ranker)
         rank = ["python", "-m", "ssm4rec.stages.rank_candidates", "--adapter-dir", str(tmp_path)]
         assert StageProcess(rank, tmp_path, 1).variant == [part, "usgm-0.1"]
+
+
+def test_a_model_that_no_mlflow_took_is_offered_again_and_no_other(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "", print)
+    for version, offered in (("", True), ("2", False)):
+        made = tmp_path / "artifacts" / f"run{version}"
+        (made / "champion").mkdir(parents=True)
+        facts = RegistrationFacts("sasrec", 0, "toy", "f" * 64, "ssm4rec-toy", version, False, "said")
+        facts.write(made / "registration")
+        flags = ["--champion-dir", str(made / "champion"), "--registration", str(made / "registration")]
+        assert not folder.unregistered(made)  # no stage of ours wrote there, as far as is known
+        folder.receive(StageProcess(["python", "-m", "ssm4rec.stages.register_champion", *flags], tmp_path, 1))
+        assert folder.unregistered(made) == offered
+    evaluation = evaluated(tmp_path, 0)
+    folder.receive(evaluation)
+    assert not folder.unregistered(Path(evaluation.flag("--metrics")).parent)
