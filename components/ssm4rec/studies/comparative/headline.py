@@ -37,10 +37,12 @@ def headline_section(study: Study, further: list[str]) -> Section:
             " Brackets hold 95% intervals over users. MDE, the minimum detectable effect: the smallest true difference "
             f"that a test on these users would find with a chance of {study.comparison.power:.0%}."
         )
-    champion = [_champion(study)] if study.serves else []
-    lines = [*_verdicts(study), *_retrievers(study), *champion, *_unsaid(study)]
-    if not study.smoke:
-        lines += further
+    of_models = [] if study.smoke else further
+    of_recommenders = [*_verdicts(study), *_retrievers(study)]
+    if study.about_rankers:
+        lines = [*of_models, *of_recommenders, *_unsaid(study)]
+    else:
+        lines = [*of_recommenders, _champion(study), *_unsaid(study), *of_models]
     return Section("In short", f"{text}\n\n{bullets(lines)}", (_picture(study),))
 
 
@@ -225,7 +227,7 @@ def _retrievers(study: Study) -> list[str]:
             f"compared models. With the history masked it has NDCG@10 {found} over {plural(facts.users, 'user')}"
             f"{drawn}; {escape(best)}, the highest of the compared models there, has {_mean(study, best, MASKED):.4f} "
             "(the two were not tested against each other)."
-            + (f" {how} makes it compete, and be offered as champion." if study.serves else "")
+            + (f" {how} makes it compete, and be offered as champion." if not study.about_rankers else "")
         )
     return lines
 

@@ -54,7 +54,7 @@ class Study(Recommenders):
 
     ``latency_failure``: why latency could not be measured; "" where it was, or nobody tried. ``global_time``: some of
     the models on the same data split by time for all users. ``registration``: what became of the best by validation.
-    ``serves``: whether the study offers its best for serving, register_champion is part of it.
+    ``about_rankers``: an alignment study, whose recommender is the rankers' retriever: nothing is offered for serving.
     """
 
     language_models: LanguageModels = field(default_factory=LanguageModels)
@@ -63,7 +63,7 @@ class Study(Recommenders):
     latency_failure: str = ""
     global_time: "GlobalTime | None" = None
     registration: RegistrationFacts | None = None
-    serves: bool = True
+    about_rankers: bool = False
 
     @property
     def smoke(self) -> bool:

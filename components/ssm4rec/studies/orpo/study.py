@@ -24,4 +24,4 @@ class Files(RankerFiles):
 
 def read_study(files: Files) -> comparative.Study:
     """Read the files; raise InputError as the comparative study does."""
-    return replace(comparative.read_study(comparative.Files(**vars(files))), serves=False)
+    return replace(comparative.read_study(comparative.Files(**vars(files))), about_rankers=True)
