@@ -331,6 +331,7 @@ def test_files_at_fault_are_refused(
     refused("row 1 has a loser, item 1, from the training items of user 1", with_row(loser=1))
     refused("row 4 has a loser, item 6, from the training items of user 3", with_row(4, winner=7, loser=6))
     refused("row 3 has a loser, item 3, from the training items of user 1", with_row(3, loser=3))
+    refused("row 5 has a pair that an earlier row has", pyarrow.concat_tables([table, table]))
     pyarrow.parquet.write_table(table, path)
     other = read_sequences(write_dataset([[1, 2, 3]] * 9, name="other", folder="other"))
     with pytest.raises(InputError, match=r"pairs of another data set, toy \(.*\), than other "):

@@ -1,5 +1,7 @@
 """The verbalizer: the same logits as one plain forward pass a prompt, whatever shares a batch or a prefix."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 import torch
@@ -151,3 +153,10 @@ def test_foreign_splits_and_empty_lists_are_said(dataset):
     nothing.items[:] = 0
     with pytest.raises(InputError, match="sasrec found no user's target among its candidates"):
         ranking_task(dataset, nothing, "test", 0, seed=1)
+
+
+def test_candidates_of_some_users_are_not_those_of_all(dataset):
+    whole = candidates_for(dataset)
+    some = replace(whole, users=whole.users[:3], items=whole.items[:3], scores=whole.scores[:3])
+    with pytest.raises(InputError, match="sasrec are of 3 of the 8 users of the test split, and means over all users"):
+        ranking_task(dataset, some, "test", 0, seed=1)

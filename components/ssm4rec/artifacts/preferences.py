@@ -73,9 +73,9 @@ def write_pairs(path: Path, dataset: SequenceDataset, pairs: Pairs) -> None:
 def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
     """Read pairs.parquet.
 
-    Raise InputError if it is missing, damaged or empty, of another data set than ``dataset``, or has a pair that the
-    data set cannot have: of an unknown item, without history, won by none of the training items that follow it, or lost
-    by a training item of the user, unless by its rating it is the other one of these.
+    Raise InputError if it is missing, damaged or empty, of another data set than ``dataset``, has a pair twice, or one
+    that the data set cannot have: of an unknown item, without history, won by none of the training items that follow
+    it, or lost by a training item of the user, unless by its rating it is the other one of these.
     """
     table = read_table(path, _SCHEMA, "the preference pairs of a data set", "mine_preferences")
     check_made_of(path, table.schema.metadata, dataset, "pairs")
@@ -90,6 +90,8 @@ def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
     won, lost = (numpy.logical_or(*(one == following for following in next_two)) for one in (winner, loser))
     had = _of_training(dataset, user, loser) & ~(lost & (origins == RATINGS))
     whose = f"item {loser[had.argmax()]}, from the training items of user {user[had.argmax()]}"
+    again = numpy.ones(len(user), bool)
+    again[numpy.unique(numpy.stack([user, winner, loser, length]), axis=1, return_index=True)[1]] = False
     for at_fault, what in (
         ((item[0] < 1) | (item[1] > dataset.item_count), f"an item outside 1..{dataset.item_count}"),
         (winner == loser, "the same item as winner and loser"),
@@ -97,6 +99,7 @@ def read_pairs(path: Path, dataset: SequenceDataset) -> Pairs:
         (~won, "a winner that is not one of the next two training items"),
         (~numpy.isin(origins, ORIGINS), f"an origin other than {', '.join(ORIGINS)}"),
         (had, f"a loser, {whose}"),
+        (again, "a pair that an earlier row has"),
     ):
         if at_fault.any():
             raise InputError(f"{path}: row {at_fault.argmax()} has {what}; run mine_preferences again")

@@ -48,12 +48,20 @@ def ranking_task(
 ) -> RankingTask:
     """Draw at most so many users whose target was found (0: all of them), and the shuffled order of their candidates.
 
-    Raise InputError if the candidates are of another split, or the retriever found no target at all.
+    Raise InputError if the candidates are of another split, or not of all its users, or the retriever found no target
+    at all.
     """
     if candidates.split != split:
         raise InputError(
             f"the candidates of {candidates.model} are of the {candidates.split} split, not of {split}; "
             f"run evaluate with --split {split} and give its candidates.parquet"
+        )
+    of_split = numpy.flatnonzero(dataset.position(split) >= 0)
+    if not numpy.array_equal(candidates.users, of_split):
+        listed = numpy.isin(of_split, candidates.users).sum()
+        raise InputError(
+            f"the candidates of {candidates.model} are of {listed:,} of the {len(of_split):,} users of the {split} "
+            "split, and means over all users need all of them; run evaluate again"
         )
     starts = dataset.offsets[candidates.users]
     ends = starts + dataset.position(split)[candidates.users]
