@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet
 import pytest
 import scipy.stats
 
+from ssm4rec.artifacts.curve import HELD_OUT, read_curve
 from ssm4rec.artifacts.rankings import RankingSummary
 from ssm4rec.report.alignment_effect import Change, changes
 from ssm4rec.report.language_model_files import RankerFiles, gather_language_models
@@ -21,7 +23,7 @@ from ssm4rec.report.language_models import LanguageModels, RankerRun
 from ssm4rec.report.markdown import MISSING
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.comparative.report import make_report
-from tests.report.language_model_study import write_ranker
+from tests.report.language_model_study import write_alignment, write_ranker
 from tests.report.trained import StudyBuilder
 
 USERS = 40
@@ -344,3 +346,17 @@ def test_an_aligned_ranker_ranked_the_same_candidates(builder: StudyBuilder, tmp
     refused(changed("rank", turned), summary, r"ranking\.json: other candidates than")
     refused(changed("user", user // 2), summary, r"a user stands there twice \(aligned, ")
     refused(changed("rank", numpy.where(rank > 10, 500, rank)), summary, "ranks above the 20 candidates")
+
+
+def test_a_learning_curve_of_equal_accuracy_is_not_the_ranker_s(builder: StudyBuilder, tmp_path: Path) -> None:
+    """The control's, say: its log odds ratio is another one."""
+    curve = read_curve(write_alignment(tmp_path / "curve.parquet"), "align_llm")
+    told = {name: curve.values(name, HELD_OUT)[-1] for name in ("accuracy", "log_odds_ratio", "nll")}
+    tuned = files_of(tmp_path, (0,), ("finetuned",))
+    for figures, fits in ((told, True), (told | {"log_odds_ratio": 4.6}, False), (told | {"nll": 5.1}, False)):
+        rankings, summary = write_ranker(tmp_path / "aligned", "aligned", training=figures)
+        files = replace(
+            tuned, aligned_rankings=[rankings], aligned_summaries=[summary], alignments=[tmp_path / "curve.parquet"]
+        )
+        with nullcontext() if fits else pytest.raises(InputError, match="not the learning curve of the ranker"):
+            gather_language_models(builder.manifest(), files, [])

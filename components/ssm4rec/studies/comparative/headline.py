@@ -227,7 +227,7 @@ def _retrievers(study: Study) -> list[str]:
             f"compared models. With the history masked it has NDCG@10 {found} over {plural(facts.users, 'user')}"
             f"{drawn}; {escape(best)}, the highest of the compared models there, has {_mean(study, best, MASKED):.4f} "
             "(the two were not tested against each other)."
-            + (f" {how} makes it compete, and be offered as champion." if not study.about_rankers else "")
+            + ("" if study.about_rankers else f" {how} makes it compete, and be offered as champion.")
         )
     return lines
 
