@@ -38,7 +38,8 @@ from ssm4rec.runtime.errors import InputError
 
 _TOLERANCE: Final = 1e-9
 _OF_CANDIDATES: Final = ("users", "found", "ranked", "candidates")
-_OF_PAIRS: Final = ("pairs_by", "pairs", "held_out", "steps", "finetuning")
+_COUNTED: Final = ("pairs", "held_out", "steps")
+_OF_PAIRS: Final = ("pairs_by", *_COUNTED, "finetuning")
 """What a training says of the pairs, and of the fine-tuning before it."""
 
 _MAKERS: Final = {
@@ -130,6 +131,8 @@ def _check_control(path: Path, control: RankingSummary, aligned: RankingSummary 
     """Raise InputError if a control's training differs from the aligned ranker's by more than the preference term."""
     if aligned is None:
         raise InputError(f"{path}: the aligned ranking by {_named(control)} is missing, whose control it is; add it")
+    if silent := [name for name in _COUNTED if name not in control.training]:
+        raise InputError(f"{path}: does not say what it was trained on ({', '.join(silent)}); run align_llm again")
     differing = [
         name
         for name, ours, theirs in (

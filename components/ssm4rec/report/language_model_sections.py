@@ -92,8 +92,9 @@ def ranker_headlines(models: LanguageModels) -> list[str]:
 
 def seeds_together(runs: Sequence[RankerRun]) -> str:
     """Return the verdict on alignment over the seeds of a ranker, then each seed's own against chance."""
-    change, *_ = found = changes(runs)
+    change, *further = found = changes(runs)
     verdict = change.verdict("significantly better", "significantly worse")
+    term = f"{further[-1].title}: {further[-1].stated()}." if further else ""
     chance = [
         f"{run.difference(FINETUNED, RANDOM, SHUFFLED_ORDER, 'ndcg').verdict('yes', 'no, significantly worse')} "
         f"(seed {run.finetuned.seed})"
@@ -102,6 +103,7 @@ def seeds_together(runs: Sequence[RankerRun]) -> str:
     shown = ", candidates shuffled" if runs[0].letters else ""
     words = [
         f"{runs[0].title}, {named(runs)}: ORPO against fine-tuning alone{change.whose}: {verdict}, {change.stated()}.",
+        term,
         preference_term(found),
         without_control(runs),
         f"Each fine-tuned seed better than a random order{shown}: {listed(chance)}.",

