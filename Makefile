@@ -43,6 +43,7 @@ FLAGS_gpu-proof := DEVICE MINUTES OUT PARTS SOURCE
 $(foreach target,$(STUDIES) submit schedule images compile,$(eval KNOWN_$(target) := $(COMPILED_FOR)))
 KNOWN_help := FOR
 KNOWN_images += PUSH
+KNOWN_mlflow := BROWSER
 KNOWN_deploy := OVERLAY
 FLAGS_status := RUN
 FLAGS_logs := NAMESPACE RUN
@@ -75,6 +76,7 @@ MEANS_BUILD_ARG := a further NAME=VALUE for docker build
 MEANS_PUSH := 1: push the images when all are built
 MEANS_images_SOURCE := address of the repository, for the label of the images
 MEANS_PORT := port of the pages of MLflow (5000)
+MEANS_BROWSER := program that shows the page; none: only say where (the default one)
 MEANS_DEVICE := cuda, or cpu: a rehearsal in small (cuda)
 MEANS_MINUTES := that each part has (9)
 MEANS_PARTS := some of the parts, separated by commas (all)
@@ -162,7 +164,7 @@ recommend: $(INSTALLED) ## Write every user's best items as Parquet (DATASET_DIR
 .PHONY: mlflow
 mlflow: $(INSTALLED) ## Show the local runs in MLflow, in a browser: http://127.0.0.1:5000 or PORT= (BROWSER=none: only say where)
 	@mkdir -p runs
-	@$(AS_CHILD) $(BIN)/python -m ssm4rec.tracking runs/mlflow.db --port=$(if $(call given,PORT),$(call quoted,PORT),5000)
+	@$(if $(call given,BROWSER),BROWSER=$(call quoted,BROWSER)) $(AS_CHILD) $(BIN)/python -m ssm4rec.tracking runs/mlflow.db --port=$(if $(call given,PORT),$(call quoted,PORT),5000)
 
 ##@ Cluster
 

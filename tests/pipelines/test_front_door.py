@@ -118,6 +118,11 @@ REFUSED = {
         ("--latency-batches 0", "--latency-batches 0: from 1 to the 64 users"),
         ("--latency-batches a", "--latency-batches a: whole numbers, separated by commas"),
         ("--latency-batches ,", "--latency-batches: none; name at least one, such as 64"),
+        (
+            "--user-column x",
+            "--user-column x: names a column of your own files (--dataset events), and those of ml-100k",
+        ),
+        ("--rating-column x", "--rating-column x: names a column of your own files"),
         ("--splitting x", "--splitting x: unknown; choose from leave-one-out, global-time"),
         ("--validation-fraction 2", "--validation-fraction 2.0 and --test-fraction 0.1 must be above 0 and below 1"),
         ("--validation-fraction .5 --test-fraction .5", "must be above 0 and below 1 together"),

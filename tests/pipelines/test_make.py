@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 RECORDING = """#!/bin/bash
 printf '%s\\0' "$@" > "$RECORD/arguments"
 printf '%s' "$SSM4REC_REGISTRY" > "$RECORD/registry"
+printf '%s' "$BROWSER" > "$RECORD/browser"
 """
 
 
@@ -133,7 +134,7 @@ def test_a_schedule_needs_a_time_and_only_a_schedule_has_one(recorded: Path) -> 
         ("reproduce-ml1m DATASET=ml-100k", "make reproduce-ml1m: DATASET=: unknown"),
         ("reproduce-ml1m EVENT_ORDER=exact", "make reproduce-ml1m: EVENT_ORDER=: unknown"),
         ("reproduce-ml1m PROFILE=best", "make reproduce-ml1m: PROFILE=: unknown; did you mean PROFILES=?"),
-        ("mlflow PROT=5001", "make mlflow: PROT=: unknown; did you mean PORT=? (known: PORT PYTHON"),
+        ("mlflow PROT=5001", "make mlflow: PROT=: unknown; did you mean PORT=? (known: BROWSER PORT PYTHON"),
         ("recommend MODEL=m", "make recommend: MODEL=: unknown; did you mean MODEL_DIR=?"),
         ("logs RUNS=1", "make logs: RUNS=: unknown; did you mean RUN=?"),
         ("test TEST=tests", "make test: TEST=: unknown; did you mean TESTS=?"),
@@ -152,6 +153,13 @@ def test_an_unknown_name_is_refused_with_the_nearest_before_anything_is_installe
     (said,) = done.stderr.splitlines()
     assert line in said
     assert not list(tmp_path.iterdir())
+
+
+def test_a_browser_is_handed_to_mlflow_from_make_and_from_the_environment(recorded: Path) -> None:
+    for told, variables in ((["BROWSER=none"], {"BROWSER": "firefox"}), ([], {"BROWSER": "none"})):
+        done = make("mlflow", *told, f"VENV={recorded}", RECORD=str(recorded), **variables)
+        assert done.returncode == 0, done.stderr
+        assert (recorded / "browser").read_text() == "none"
 
 
 def test_known_names_of_every_kind_pass(recorded: Path) -> None:

@@ -3,8 +3,10 @@
 import glob
 import re
 import unicodedata
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from ssm4rec.data.amazon import PREFIX as AMAZON_PREFIX
@@ -56,6 +58,17 @@ def check_data_set(options: SourceOptions) -> None:
         raise InputError(f"--dataset {name}: unknown data set; use one of {', '.join(DATA_SETS)}")
     for address in split_addresses(options.source) + split_addresses(titles_source(options)):
         check_address(address)
+
+
+def check_columns_suit(dataset: str, settings: Mapping[str, Any]) -> None:
+    """Raise InputError if a column is named for a data set whose files are known; settings by their names."""
+    for one in () if dataset == EVENTS else fields(SourceOptions):
+        named = settings.get(one.name, one.default)
+        if one.name.endswith("_column") and named != one.default:
+            raise InputError(
+                f"--{one.name.replace('_', '-')} {named}: names a column of your own files (--dataset {EVENTS}), and "
+                f"those of {dataset} are known; leave the flag out"
+            )
 
 
 def check_files(options: SourceOptions) -> None:

@@ -28,7 +28,7 @@ REQUESTS: Final = 4
 
 COST_RULE: Final = (
     "seconds that one thread was on a CPU for the timed parts, in rounds after the timed samples in which every model "
-    f"answers the same users, in random order; of each request the least of {ROUNDS} rounds"
+    f"answers the same users, in random order; of a request the fastest of its {ROUNDS} rounds counts"
 )
 
 

@@ -112,11 +112,13 @@ _RECOMMENDED: Final = """\
 Of the ten best items that each user is given, with the history unmasked, as the champion is served (items that the
 user had are among them), and masked, which says how it recommends new items. Intervals are over users. Coverage: share
 of the catalog that is recommended to anybody. Gini index of how often each item is: 0 for all alike, near 1 when few
-items are all that is recommended. Neither has an interval: users drawn twice name fewer items. Novelty: how rare the
-items are, -log2 of the share of users who had them in training. Serendipity: items that the user went on to have, by
-how much higher they stand than in the order of popularity, in which equally popular items share a rank. Diversity: 1 -
-cosine similarity of two items by the users who had them. Debiased NDCG@10: no item counts as the target more often
-than Q3 + 1.5 (Q3 - Q1) of the targets' numbers, rounded down to a whole number. The formulas are RecTools'. The rows
+items are all that is recommended. Neither has an interval: a bootstrap draws some users twice and others not at all,
+and fewer different users are recommended fewer different items. Novelty: how rare the items are, -log2 of the share of
+users who had them in training. Serendipity: an item of the list that the user went on to have counts by how much higher
+it stands there than in the order of popularity (in which equally popular items share a rank), as a share of the
+catalog; any other item counts 0. Diversity: 1 - cosine similarity of two items by the users who had them. Debiased
+NDCG@10: an item that is the target more than Q3 + 1.5 (Q3 - Q1) times, rounded down, weighs as if it were the target
+that often; Q1 and Q3 are the quartiles of how often each item is the target. The formulas are RecTools'. The rows
 of most-popular show what a number is worth: unmasked it is one list for everyone, masked the same less the items that
 a user had. most-recent and most-frequent have no rows: unmasked, their lists are the history; masked, they are
 most-popular's."""

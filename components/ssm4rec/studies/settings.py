@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Annotated, Any, ClassVar, Final
 
 from ssm4rec.artifacts.earlier_names import override_of_today
-from ssm4rec.data.data_sets import data_set_name
+from ssm4rec.data.data_sets import check_columns_suit, data_set_name
 from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.overrides import overrides_of_today
 from ssm4rec.runtime.errors import InputError
@@ -84,7 +84,9 @@ class NamedStudy(StudySettings, PublishedData):
         by_profile = SMOKE_USERS if self.profile == "smoke" else 0
         users = by_profile if self.draw_users == AS_PROFILE else self.draw_users
         name = data_set_name(self.dataset, self.name, self.source)
-        return {**super().arguments(), "name": name, "draw_users": users}
+        values = {**super().arguments(), "name": name, "draw_users": users}
+        check_columns_suit(self.dataset, values)
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -292,6 +292,14 @@ def test_models_that_rank_alike_in_both_protocols_get_one_verdict_the_cautious_o
     assert champion.startswith("- **This run's best")
 
 
+def test_what_holds_in_both_protocols_is_said_once_of_both_baselines(builder: StudyBuilder) -> None:
+    (both, *_) = bullets_of(alike(builder, sasrec=0.1, mamba4rec=0.12))
+    assert (
+        "By NDCG@10, every model is above the best baseline, most-popular (0.0300; not tested; history unmasked) and "
+        "most-popular (0.0400; not tested; history masked)." in both
+    )
+
+
 def test_a_baseline_may_be_ahead_in_one_of_two_protocols_that_agree(builder: StudyBuilder) -> None:
     (both, *_) = bullets_of(alike(builder, sasrec=0.035))
     assert "best of all by NDCG@10: **most-popular** (a baseline), 0.0400 with the history masked; best trained" in both

@@ -57,7 +57,8 @@ def cautions(study: Recommenders, further: Sequence[str] = ()) -> str:
     if order["targets_that_repeat"] > MANY:
         lines.append(
             f"{order['targets_that_repeat']:.0%} of the test targets are an item that their user had before. With the "
-            "history masked such a target counts as missed: those numbers are of new items alone."
+            "history masked such a target counts as missed: those numbers are means over all targets, of which a "
+            "model can only hit those that are new to their user."
         )
     lines += few_users(study.trainings[0].users)
     unfinished = [escape(model) for model in study.models if ran_out_of_epochs(study, model)]

@@ -53,7 +53,8 @@ def _leak(study: Study, second: GlobalTime) -> str:
         "was. Training then sees what others did afterwards, which nobody who recommends at that time can know: "
         f"{second.users_with_later:.1%} of the {plural(users, 'test user')} have training events later than their "
         f"target, and for the median of them {second.later_events:.0%} of all training events are later. So "
-        f"{models} were trained once more on the same data, cut at the same two moments for all users "
+        f"{models} {'was' if len(second.study.models) == 1 else 'were'} trained once more on the same data, cut at the "
+        "same two moments for all users "
         "(global-time)."
     )
 
@@ -107,8 +108,9 @@ def _baselines_above(study: Study, again: Study, models: list[str], protocol: st
     """Say which baselines, outside the order since they have no tests, are above all in it."""
     said = []
     for one, name in zip((study, again), _SPLITS, strict=True):
-        ranked = _ranked(one, list(dict.fromkeys([*models, *one.baselines])), protocol)
-        if above := ranked[: min(map(ranked.index, models))]:
+        means = _by_mean(one, [*models, *one.baselines], protocol)
+        highest = max(means[model] for model in models)
+        if above := [name for name in means if means[name] > highest]:
             said.append(f"{listed([*map(escape, above)])} with {name}")
     return f" Baselines, not in this order, that are above all of it (not tested): {'; '.join(said)}." if said else ""
 
@@ -207,8 +209,8 @@ def _widths(ours: Comparison, theirs: Comparison, models: list[str], *, judged: 
         )
     tested = (
         " The minimum detectable effect (MDE) of a pair is what a test on these users would find with a chance of 80%; "
-        f"it is {smallest[1]:.4f} at best, {smallest[0]:.4f} with leave-one-out. A smaller difference may exist and "
-        "stay unseen."
+        f"the smallest of these pairs' is {smallest[1]:.4f} with global-time and {smallest[0]:.4f} with leave-one-out. "
+        "A smaller difference may exist and stay unseen."
     )
     families = (
         "p-values are Holm-corrected for all pairs of one protocol in each split's own comparison, which may be of "
@@ -242,8 +244,13 @@ def _shared(study: Study, again: Study) -> list[str]:
 
 
 def _ranked(study: Study, models: list[str], protocol: str) -> list[str]:
+    return [*_by_mean(study, models, protocol)]
+
+
+def _by_mean(study: Study, models: list[str], protocol: str) -> dict[str, float]:
+    """Return each model's mean NDCG@10, the highest first."""
     means = {model: statistics.mean(study.values(model, study.split, protocol, "ndcg@10")) for model in models}
-    return sorted(models, key=lambda model: (-means[model], model))
+    return dict(sorted(means.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _rows(comparison: Comparison, models: list[str], protocol: str) -> list[PairRow]:

@@ -16,6 +16,7 @@ from ssm4rec.studies.comparative.findings import of_these_trainings, repeat_term
 from ssm4rec.studies.comparative.study import Study
 
 _QUICK: Final = "quick"
+_BASELINE: Final = "the best baseline, "
 
 
 def headline_section(study: Study, further: list[str]) -> Section:
@@ -134,13 +135,17 @@ def _ahead(study: Study, model: str, protocols: tuple[str, ...]) -> str:
 
 
 def _by_protocol(said: dict[str, str]) -> str:
-    """Return what is said of protocols, by their names; once where it is the same."""
+    """Return what is said of protocols, by their names; once where it is the same, or only the baseline differs."""
     if len(set(said.values())) == 1:
         return next(iter(said.values()))
-    return "; ".join(
+    first, *others = [
         f"{words[:-1]}; history {protocol})" if words.endswith(")") else f"{words} (history {protocol})"
         for protocol, words in said.items()
-    )
+    ]
+    beginning = "".join(first.partition(_BASELINE)[:2])
+    if all(_BASELINE in one and one.startswith(beginning) for one in others):
+        return " and ".join([first, *(one.removeprefix(beginning) for one in others)])
+    return "; ".join([first, *others])
 
 
 def _best_baseline(study: Study, protocol: str) -> str:
@@ -191,7 +196,7 @@ def _against_baselines(study: Study, protocol: str) -> str:
         for model, sign in signs.items()
         if (sign or 0) <= 0 and (tested or _mean(study, model, protocol) <= reached)
     ]
-    baseline = f"the best baseline, {best} ({reached:.4f}{'' if tested else '; not tested'})"
+    baseline = f"{_BASELINE}{best} ({reached:.4f}{'' if tested else '; not tested'})"
     if tested:
         baseline += of_these_trainings(study, *study.models)
     if not short:

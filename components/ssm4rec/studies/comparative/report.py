@@ -85,7 +85,7 @@ def _definitions(study: Study) -> str:
         repeated = (
             f"{share:.1%} of the test targets here are an item that the user had before. With the history masked they "
             f"count as missed, so that no HIT can be above {1 - share:.1%} there: those numbers say how well new items "
-            "are found."
+            "are found, as means over all targets."
         )
     also = " and so the paper's protocol" if study.manifest["dataset"] in PAPER else ""
     return f"{_PROTOCOL_NOTES.format(paper=also)}\n- **Repeated targets.** {repeated}"
