@@ -12,6 +12,7 @@ from ssm4rec.artifacts.estimate import NORMAL_REACH, SIGNIFICANCE, interval_text
 from ssm4rec.artifacts.names import MOST_POPULAR, PROTOCOLS, TIME_BASELINES, in_table_order
 from ssm4rec.report.document import Section
 from ssm4rec.report.figures import INK, Figure, cells, drawing, style, whiskers
+from ssm4rec.report.findings import SEEDS_FOR_A_SPREAD
 from ssm4rec.report.markdown import MISSING, escape, plural, population, table, table_of
 
 TEN: Final = ("hit@10", "ndcg@10", "mrr@10")
@@ -79,7 +80,7 @@ def _significance(comparison: Comparison, judged: bool) -> str:
     notes = (
         f"Over {population(comparison.users, comparison.targets)} of {comparison.split}. Brackets are 95% bootstrap "
         f"intervals ({comparison.resamples:,} resamples of users, the same for all models). {tests} These "
-        "intervals are for the models as trained; intervals over seeds have their own column."
+        "intervals are for the models as trained; intervals over three seeds or more have their own column."
     )
     parts = [notes]
     for protocol in PROTOCOLS:
@@ -141,7 +142,9 @@ def _means(comparison: Comparison, protocol: str) -> str:
     for model in in_table_order(row.model for row in comparison.models):
         hit, ndcg, mrr = (model_row(comparison, model, protocol, metric) for metric in TEN)
         over_seeds = MISSING
-        if ndcg.over_seeds:
+        if len(ndcg.seeds) > 1:
+            over_seeds = " and ".join(f"{value:.4f}" for value in ndcg.seed_values)
+        if ndcg.over_seeds and len(ndcg.seeds) >= SEEDS_FOR_A_SPREAD:
             over_seeds = f"± {ndcg.seed_deviation:.4f} [{ndcg.over_seeds.low:.4f}, {ndcg.over_seeds.high:.4f}]"
         means = [row.mean.text() for row in (hit, ndcg, mrr)]
         rows.append([escape(model), *means, str(len(ndcg.seeds) or MISSING), over_seeds])

@@ -28,7 +28,11 @@ def verdicts(run: RankerRun) -> list[str]:
     last = _position_prior(run) if run.letters else _NO_POSITIONS
     if run.finetuned.profile == "smoke":
         return ["Nothing is judged: profile smoke trains for seconds.", last]
-    lines = ["All verdicts are of this training: intervals and tests are over users.", against_random(run)]
+    lines = [
+        "All verdicts are of this training: intervals are over users, and each verdict is its own interval's, not "
+        f"corrected for the {_comparisons(run)} comparisons made here.",
+        against_random(run),
+    ]
     lines += [
         f"Fine-tuned against {RANKER_NAMES[other]}: {_verdict(run, FINETUNED, other)}." for other in BASELINES[1:]
     ]
@@ -43,6 +47,13 @@ def verdicts(run: RankerRun) -> list[str]:
         if blend in run.rankers
     ]
     return [*lines, last]
+
+
+def _comparisons(run: RankerRun) -> int:
+    """Return how many differences the verdicts of a ranker judge: one with chance, the others in each order."""
+    blends = [blend for blend in BLENDED.values() if blend in run.rankers]
+    pairs = [*BASELINES[1:], *(state for state in run.states if state != FINETUNED), *blends]
+    return 1 + len(run.orders) * len(pairs)
 
 
 def _verdict(run: RankerRun, ranker: str, other: str) -> str:

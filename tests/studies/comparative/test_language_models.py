@@ -20,6 +20,7 @@ from ssm4rec.report.language_model_files import RankerFiles, gather_language_mod
 from ssm4rec.report.language_model_sections import ranker_cautions, ranker_headlines, trainings
 from ssm4rec.report.language_models import LanguageModels, RankerRun
 from ssm4rec.report.markdown import MISSING
+from ssm4rec.report.ranker_verdicts import verdicts
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.comparative.report import make_report
 from ssm4rec.studies.comparative.study import Study
@@ -52,6 +53,14 @@ def files(tmp_path: Path) -> RankerFiles:
 @pytest.fixture
 def models(builder: StudyBuilder, files: RankerFiles, tmp_path: Path) -> LanguageModels:
     return gather_language_models(builder.manifest(), files, [write_generation(tmp_path / "g.json")])
+
+
+def test_how_many_comparisons_are_not_corrected_for_is_said(models: LanguageModels) -> None:
+    (run,) = models.rankers
+    first, *said = verdicts(run)
+    count = 1 + sum(line.count("in NDCG@10 over") for line in said)  # of chance, and of all others
+    assert first.endswith(f"not corrected for the {count} comparisons made here.")
+    assert count == 1 + 2 * 4  # most-popular, the retriever, the model as it came and ORPO, in two orders
 
 
 def ndcg(ranks: Any) -> list[float]:

@@ -15,6 +15,7 @@ import scipy.stats
 
 from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.artifacts.names import BASELINES
+from ssm4rec.evaluation import statistics
 from ssm4rec.report.comparison_sections import comparison_sections
 from ssm4rec.report.document import render_markdown, write_figures
 from ssm4rec.report.latency_sections import latency_cautions, machine_table
@@ -54,6 +55,22 @@ def study(builder: StudyBuilder, files: dict[str, Path]) -> Study:
         comparison=gather_comparison(manifest, TRAININGS, "test", files["comparison"]),
         latency=gather_latency(manifest, TRAININGS, files["latency"], files["latency_samples"]),
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [([0.1], "1"), ([0.1, 0.14], "0.1000 and 0.1400"), ([0.1, 0.12, 0.14], "± 0.0200 [0.0703, 0.1697]")],
+)
+def test_two_seeds_are_shown_as_they_are_and_three_with_their_interval(values: list[float], shown: str) -> None:
+    found = statistics.mean_over_seeds(values) if len(values) > 1 else None
+    deviation = float(numpy.std(values, ddof=1)) if len(values) > 1 else None
+    seeds = list(range(len(values)))
+    of_seeds = {"seeds": seeds, "seed_values": values, "seed_deviation": deviation, "over_seeds": found}
+    made = comparison()
+    rows = [replace(row, **of_seeds) if row.model == "sasrec" else row for row in made.models]
+    text = comparison_sections(replace(made, models=tuple(rows)))[0].markdown
+    (row, *_) = [line for line in text.splitlines() if line.startswith("| sasrec |")]
+    assert row.rstrip("| ").endswith(shown if found else f"{shown} | {MISSING}")
 
 
 def test_every_pair_has_interval_corrected_p_and_mde(study: Study) -> None:

@@ -54,8 +54,7 @@ def _leak(study: Study, second: GlobalTime) -> str:
         f"{second.users_with_later:.1%} of the {plural(users, 'test user')} have training events later than their "
         f"target, and for the median of them {second.later_events:.0%} of all training events are later. So "
         f"{models} {'was' if len(second.study.models) == 1 else 'were'} trained once more on the same data, cut at the "
-        "same two moments for all users "
-        "(global-time)."
+        "same two moments for all users (global-time)."
     )
 
 
