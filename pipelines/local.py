@@ -7,6 +7,7 @@ are replaced while a pipeline runs; tests/pipelines/test_local.py guards them an
 - ``construct_executor_input``: also makes the parent folders of the outputs, as KFP's launcher does in a pod;
 - ``get_outputs_for_task``: also returns the artifacts that a stage did not report itself, as the launcher does;
 - ``get_parent_input``: also finds outputs of tasks, for loops over one (of which it knows those called "Output" only);
+- ``execute_task``: keeps what it raises, which kfp.local only logs inside a loop;
 - ``LocalCache.get``: also says which outputs of an earlier run it has found; those that are to be made again are none;
 - its logging helpers, which swap process-wide state (root logger, builtins.print) and do not work with several threads.
 """
@@ -37,6 +38,7 @@ from kfp.local import (
     logging_utils,
     subprocess_task_handler,
 )
+from kfp.local.orchestrator import enhanced_dag_orchestrator
 from kfp.local.status import Status
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
@@ -54,6 +56,7 @@ PATCHED: Final = (
     (executor_output_utils, "get_outputs_for_task"),
     (io.IOStore, "get_parent_input"),
     (cache.LocalCache, "get"),
+    (enhanced_dag_orchestrator, "execute_task"),
     (logging_utils, "local_logger_context"),
     (logging_utils, "indented_print"),
     (logging_utils, "print_horizontal_line"),
@@ -89,7 +92,8 @@ class LocalStudy:
         """Execute a compiled pipeline; return whether every stage succeeded."""
         pipeline = components.load_component_from_file(str(compiled))
         _cache_every_task(pipeline.component_spec.implementation.graph)
-        with self._own_handlers():
+        raised: list[Exception] = []
+        with self._own_handlers(raised):
             local.init(
                 runner=self.runner.kfp_runner(),
                 pipeline_root=str(self.folder / "artifacts"),
@@ -100,10 +104,10 @@ class LocalStudy:
             try:
                 with self.runner.ending_stages():
                     pipeline(**arguments)
-            except (_StageFailedError, RuntimeError):
+            except (_StageFailedError, RuntimeError) as error:
                 # kfp.local turns a failure inside a loop into a RuntimeError of its own.
                 if not self.failed:
-                    raise
+                    raise (raised or [error])[0] from None
         return not self.failed
 
     @property
@@ -174,7 +178,7 @@ class LocalStudy:
         return status
 
     @contextmanager
-    def _own_handlers(self) -> Iterator[None]:
+    def _own_handlers(self, raised: list[Exception]) -> Iterator[None]:
         def handler(*, image: str, full_command: list[str], **_: object) -> SimpleNamespace:
             return SimpleNamespace(run=functools.partial(self.start, image, full_command))
 
@@ -185,6 +189,7 @@ class LocalStudy:
             _with_unreported_artifacts(executor_output_utils.get_outputs_for_task),
             _with_task_outputs(io.IOStore.get_parent_input),
             _telling(cache.LocalCache.get, self._take_over),
+            _keeping(enhanced_dag_orchestrator.execute_task, raised),
             nullcontext,
             nullcontext,
             lambda: None,
@@ -256,15 +261,28 @@ def _with_unreported_artifacts(collect: Callable[..., Any]) -> Callable[..., Any
 def _with_task_outputs(get: Callable[[io.IOStore, str], Any]) -> Callable[[io.IOStore, str], Any]:
     @functools.wraps(get)
     def found(store: io.IOStore, key: str) -> Any:
+        # Copies: other iterations of a loop add theirs meanwhile, from threads of their own.
         outputs = {
             f"{task}-{output}": value
-            for task, values in store._task_output_data.items()
-            for output, value in values.items()
+            for task, values in store._task_output_data.copy().items()
+            for output, value in values.copy().items()
         }
         name = key.removeprefix("pipelinechannel--")
         return outputs[name] if name in outputs else get(store, key)
 
     return found
+
+
+def _keeping(execute: Callable[..., Any], raised: list[Exception]) -> Callable[..., Any]:
+    @functools.wraps(execute)
+    def executed(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return execute(*args, **kwargs)
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    return executed
 
 
 def _telling(get: Callable[..., Any], taken_over: Callable[[set[Path]], bool]) -> Callable[..., Any]:

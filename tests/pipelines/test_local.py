@@ -1,10 +1,13 @@
 """The guard of the seam in kfp.local that a study on this machine runs through; stages that end badly."""
 
 import inspect
+import sys
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from kfp import compiler, dsl
 from kfp.local import (
     cache,
     docker_task_handler,
@@ -14,12 +17,12 @@ from kfp.local import (
     subprocess_task_handler,
 )
 
-from pipelines.local import PATCHED, LocalStudy
+from pipelines.local import PATCHED, LocalStudy, _with_task_outputs
 from pipelines.progress import Progress
 from pipelines.run import _report_failures, build_parser
 from pipelines.runners import HostProcesses
 
-MEND = """kfp's private API changed. pipelines/local.py replaces nine names of kfp.local (its docstring says why).
+MEND = """kfp's private API changed. pipelines/local.py replaces ten names of kfp.local (its docstring says why).
 Read kfp/local/task_dispatcher.py of the new version: how it builds a task handler, calls run(), constructs the executor
 input and collects the outputs; adapt pipelines/local.py, then this test; keep kfp pinned in images/constraints.txt."""
 
@@ -48,6 +51,54 @@ def one_stage(folder: Path, code: str) -> LocalStudy:
     with pytest.raises(Exception, match=r"^stage$"):
         study.start("image", ["python", "-m", "stage"])
     return study
+
+
+def test_what_fails_inside_a_loop_is_what_is_raised(tmp_path: Path) -> None:
+    """kfp.local only logs it there, and raises that an iteration failed (enhanced_dag_orchestrator.py, 2.17.0)."""
+
+    @dsl.container_component
+    def stage(number: int) -> dsl.ContainerSpec:
+        return dsl.ContainerSpec(image="image", command=["python", "-m", "stage"], args=["--seed", number])
+
+    @dsl.pipeline(name="loop")
+    def loop() -> None:
+        with dsl.ParallelFor([1, 2]) as number:
+            stage(number=number)
+
+    def no_place(_: object) -> None:
+        raise PermissionError(13, "Permission denied", "the study's folder")
+
+    (tmp_path / "stage.py").write_text("")
+    compiler.Compiler().compile(loop, str(tmp_path / "loop.yaml"))
+    environment = {"PYTHONPATH": str(tmp_path)}
+    study = LocalStudy(tmp_path, HostProcesses(), {}, lambda module: environment, Progress(), no_place)
+    with pytest.raises(PermissionError, match="the study's folder"):
+        study.run(tmp_path / "loop.yaml", {})
+
+
+def test_outputs_are_read_while_other_iterations_add_theirs() -> None:
+    store, ended = io.IOStore(), threading.Event()
+    store.put_task_output("first", "data", "found")
+
+    def add() -> None:
+        number = 0
+        while not ended.is_set():
+            store.put_task_output(f"task-{number}", "data", number)
+            number += 1
+            if number % 200 == 0:
+                for one in range(number - 200, number):
+                    del store._task_output_data[f"task-{one}"]
+
+    adding, interval = threading.Thread(target=add), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    adding.start()
+    try:
+        find = _with_task_outputs(io.IOStore.get_parent_input)
+        assert {find(store, "pipelinechannel--first-data") for _ in range(2000)} == {"found"}
+    finally:
+        ended.set()
+        adding.join()
+        sys.setswitchinterval(interval)
 
 
 def test_a_stage_that_was_killed_is_said_to_have_been(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
