@@ -54,6 +54,7 @@ def descendants(process: int) -> Iterator[tuple[int, str]]:
 
 
 @needs_ray
+@pytest.mark.slow  # Ray's own processes take minutes on busy cores
 def test_a_killed_actors_work_is_done_again_and_the_bytes_are_those_of_one_process(tmp_path: Path) -> None:
     """Ray's servers, which listen on all addresses, want a token that no file has."""
     dataset = write_dataset_folder(
