@@ -1,7 +1,7 @@
 """What every user's recommendations cost beside the bare product of hidden states and items: ``make bench-recommend``.
 
 Random weights of the sizes of ``quick``, and synthetic users of Video Games' shape (26,000 items, histories of 8). The
-floor is the product alone, over batches of as many users as scores fit. Rates are users a second of CPU time, one
+floor is the product alone, over batches of as many users as scores fit. Rates are users per second of CPU time, one
 thread; each ratio to the floor is the median over runs of the two in turn.
 """
 

@@ -105,7 +105,7 @@ def test_what_is_written(dataset, pairs, adapter, tmp_path):
 
 
 def test_a_control_is_kept_apart_from_the_alignment(dataset, pairs, adapter, tmp_path):
-    """Next to each other in one folder of checkpoints, and told apart in what is written."""
+    """Both may share a folder of checkpoints, and their files say which is which."""
     written = {}
     for control in ("false", "true"):
         out = tmp_path / control
