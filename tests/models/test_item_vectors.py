@@ -135,6 +135,22 @@ def test_the_table_is_kept_for_scoring_until_a_weight_changes() -> None:
         assert made.weight.dtype == torch.float32
 
 
+def test_a_compiled_model_scores_with_the_weights_that_there_are() -> None:
+    """Backend "eager" traces the model as any other does; what it would make of the table once must not stay."""
+    torch.manual_seed(2)
+    model = sizes("text").build(V, words()).eval()
+    items = torch.tensor([[1, 5, 2], [7, 6, 0]])
+    with torch.no_grad():
+        first = model(items)
+        model.compile(backend="eager")
+        torch.testing.assert_close(model(items), first)
+        assert isinstance(model.item_embedding, WordVectors)
+        model.item_embedding.words.weight.neg_()
+        compiled = model(items)
+        assert not torch.allclose(compiled, first, atol=1e-3)
+        torch.testing.assert_close(compiled, model.forward(items))
+
+
 @pytest.mark.parametrize("kind", ["text", "id+text"])
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_reads_and_scores_with_the_table(name: str, kind: str) -> None:

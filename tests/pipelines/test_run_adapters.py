@@ -4,10 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from ssm4rec.studies.adapters.plan import SCALES
 from tests.pipelines.studies import finish_study
 
 
+@pytest.mark.slow
 def test_adapter_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
     """A tiny Llama, fine-tuned by USGM at every scale; each fine-tuning is kept apart."""
     flags = ["--retriever", "sasrec", "--language-model", str(language_model("llama")), "--optimizers", "usgm"]

@@ -12,6 +12,7 @@ from ssm4rec.studies.long_histories.plan import Settings
 from tests.pipelines.studies import finish_study, study_metrics
 
 
+@pytest.mark.slow
 def test_long_history_study(archive: Path, tmp_path: Path) -> None:
     """Every model at every window; one of each model is timed."""
     flags = ["--models", "sasrec,2mamba4rec", "--lengths", "3,8", "--latency-lengths", "4,30", "--latency-samples", "5"]

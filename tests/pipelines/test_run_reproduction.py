@@ -33,6 +33,7 @@ def ml_1m(tmp_path: Path) -> Path:
     return tmp_path / "ml-1m.zip"
 
 
+@pytest.mark.slow
 def test_reproduction_study(ml_1m: Path, tmp_path: Path) -> None:
     """Asked for one recipe more, the same folder trains that one alone; the table is of all, by their own ranks."""
     flags = ["--source", str(ml_1m), "--any-checksum", "true", "--models", "sasrec"]

@@ -9,6 +9,7 @@ import pytest
 from tests.pipelines.studies import run_study
 
 
+@pytest.mark.slow
 def test_scaling_study(tmp_path: Path) -> None:
     """One run, too few for a law, and one pair: what a report needs of trainings, evaluations and data arrives."""
     flags = ["--models", "sasrec", "--widths", "8", "--depths", "1", "--shares", "0.5", "--epochs", "1"]

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy
-import scipy.stats
+import scipy.special
 from numpy.typing import NDArray
 
 from ssm4rec.artifacts.dataset import Int32s, Int64s
@@ -162,7 +162,7 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
     mean, count = float(numpy.mean(values)), len(values)
     if count < 2:
         return Estimate(mean, math.nan, math.nan, count)
-    reach = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+    reach = scipy.special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)
     half = float(reach * numpy.std(values, ddof=1) / numpy.sqrt(count))
     return Estimate(mean, mean - half, mean + half, count)
 
@@ -175,7 +175,7 @@ def difference_over_seeds(values: Sequence[float]) -> Difference:
     found, degrees = mean_over_seeds(values), len(values) - 1
     effect = None
     if found.has_interval:
-        tested, missed = scipy.stats.t.ppf(((1 + CONFIDENCE) / 2, POWER), degrees)
+        tested, missed = scipy.special.stdtrit(degrees, ((1 + CONFIDENCE) / 2, POWER))
         effect = (found.high - found.value) * float(1 + missed / tested)
     return Difference(found.value, found.low, found.high, found.n, mde=effect)
 

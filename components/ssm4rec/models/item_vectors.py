@@ -91,7 +91,14 @@ class WordVectors(nn.Module):
         self._kept = None
         return super().train(mode)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator] # torch leaves it untyped
+    def keep_uncompiled(self) -> None:
+        """Leave the table out of a compiled model: only Python knows whether the weights are still the same.
+
+        As a decorator, ``torch.compiler.disable`` would import torch's compiler into every program: a third of the time
+        it takes to start.
+        """
+        self._table = torch.compiler.disable(self._table)  # type: ignore[method-assign]
+
     def _table(self) -> Tensor:
         if self.training or torch.is_grad_enabled():
             return self._computed()

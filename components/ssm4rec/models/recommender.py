@@ -6,6 +6,7 @@ Shapes: B batch, L length, D width, V items; item 0 is padding.
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,12 @@ class Recommender(nn.Module):
         """Set the own vectors of ``items`` (n,) without a training event to zero: only their words are left."""
         if isinstance(self.item_embedding, WordVectors):
             self.item_embedding.forget(torch.from_numpy(items))
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the model as torch does, but for a table of words."""
+        if isinstance(self.item_embedding, WordVectors):
+            self.item_embedding.keep_uncompiled()
+        super().compile(*args, **kwargs)
 
     @contextmanager
     def one_table(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Final
 
 import numpy
-import scipy.stats
+import scipy.special
 
 from ssm4rec.artifacts.curve import Curve
 from ssm4rec.artifacts.dataset import Int32s
@@ -150,7 +150,7 @@ class RankerRun:
     def estimate(self, row: RankingRow) -> Estimate:
         """Return a number with its 95% interval, by Student's t over the users ranked."""
         users = self.finetuned.ranked
-        half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, users - 1) * row.standard_error)
+        half = float(scipy.special.stdtrit(users - 1, (1 + CONFIDENCE) / 2) * row.standard_error)
         return Estimate(row.value, row.value - half, row.value + half, users)
 
     def difference(self, ranker: str, other: str, order: str, metric: str) -> Difference:
