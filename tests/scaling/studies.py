@@ -40,3 +40,33 @@ def study_without_law(noise: float, rng: numpy.random.Generator) -> list[Run]:
     """Return a study whose loss depends on nothing."""
     runs = grid()
     return with_losses(runs, numpy.full(len(runs), 4.0), noise, rng)
+
+
+OTHER_FORMS = ("width times depth", "size times data", "joint power")
+"""Truths that no form of ours is."""
+
+
+def study_of_another_form(kind: str, noise: float, rng: numpy.random.Generator) -> tuple[list[Run], float]:
+    """Return a study of one of ``OTHER_FORMS`` and its true floor.
+
+    E + A w^-a d^-c + B D^-b;   E + A w^-a + B D^-b + C w^-a D^-b;   E + (A N^(-a/b) + B / D)^b (Kaplan et al. 2020,
+    "Scaling laws for neural language models", equation 1.5, with a floor).
+    """
+    runs = grid()
+    names = ("parameters", "width", "depth", "data")
+    logs = columns(runs, names)
+    parameters, width, depth, data = (logs - (logs.min(axis=0) + logs.max(axis=0)) / 2).T
+    floor, (a, b, c), terms = rng.uniform(3, 6), rng.uniform(0.25, 0.8, 3), rng.uniform(0.1, 0.6, 3)
+    match kind:
+        case "width times depth":
+            above = terms[0] * numpy.exp(-a * width - c * depth) + terms[1] * numpy.exp(-b * data)
+        case "size times data":
+            of_width, of_data = numpy.exp(-a * width), numpy.exp(-b * data)
+            above = terms[0] * of_width + terms[1] * of_data + terms[2] * of_width * of_data
+        case _:
+            of_size, of_data = (
+                terms[0] ** (1 / b) * numpy.exp(-a / b * parameters),
+                terms[1] ** (1 / b) / numpy.exp(data),
+            )
+            above = (of_size + of_data) ** b
+    return with_losses(runs, floor * (1 + above), noise, rng), float(floor)

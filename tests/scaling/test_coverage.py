@@ -6,7 +6,7 @@ import pytest
 from ssm4rec.scaling.forms import DATA, FORMS, PARAMETERS, WIDTH_DEPTH, Form
 from ssm4rec.scaling.held_out import predict_largest
 from ssm4rec.scaling.law import fit
-from tests.scaling.studies import grid, study, study_without_law
+from tests.scaling.studies import OTHER_FORMS, grid, study, study_of_another_form, study_without_law
 
 
 def covered(form: Form, studies: int, seed: int, **of_grid) -> tuple[numpy.ndarray, float]:
@@ -26,7 +26,7 @@ def covered(form: Form, studies: int, seed: int, **of_grid) -> tuple[numpy.ndarr
 @pytest.mark.parametrize("form", [PARAMETERS, DATA], ids=lambda form: form.name)
 def test_truth_is_inside(form: Form) -> None:
     inside, identified = covered(form, 10, 0)
-    assert identified == 1
+    assert identified >= 0.8  # of 10 that the test of lack of fit refuses at 5%
     assert inside.mean() >= 0.75
 
 
@@ -67,3 +67,18 @@ def test_largest_runs_are_predicted_in_50_studies(form: Form) -> None:
     rate = sum(one.inside for one in found) / sum(len(one.runs) for one in found)
     print(f"\n{form.name}: {rate:.3f} of the largest runs inside, error {numpy.mean([one.error for one in found]):.4f}")
     assert 0.85 <= rate <= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OTHER_FORMS)
+def test_floors_of_wrong_forms_are_not_identified_in_20_studies(kind: str) -> None:
+    rng = numpy.random.default_rng(2027)
+    called, wrong = 0, 0
+    for _ in range(20):
+        runs, floor = study_of_another_form(kind, rng.uniform(0.001, 0.005), rng)
+        law = fit(runs, PARAMETERS, resamples=2)
+        estimate = law.floor.estimate
+        called += law.identified
+        wrong += law.identified and not estimate.low <= floor <= estimate.high
+    print(f"\n{kind}: identified {called} of 20, of which {wrong} do not hold the floor")
+    assert wrong <= 2  # 90% intervals

@@ -17,6 +17,7 @@ import numpy
 
 from ssm4rec.artifacts.estimate import Estimate
 from ssm4rec.scaling.forms import PARAMETERS, Form
+from ssm4rec.scaling.lack_of_fit import LackOfFit, lack_of_fit
 from ssm4rec.scaling.point import LEAST_EXPONENT, Problem, fitted_problem, inflation
 from ssm4rec.scaling.profile import Profile, Span
 from ssm4rec.scaling.resampling import bootstrap_laws
@@ -26,6 +27,7 @@ __all__ = ["LEVEL", "PARAMETERS", "Law", "LawNumber", "Run", "fit"]
 
 LEVEL: Final = 0.9
 """Of every interval of this room, also inside an ``Estimate``."""
+MISFIT: Final = "the form does not fit"
 _NOISES: Final = 20
 """Simulated studies per resample."""
 
@@ -53,8 +55,8 @@ class Law:
 
     ``numbers``: floor, coefficients, exponents, as ``form.names``. ``draws``: the same numbers of the resampled
     studies, (R, p). ``noise``: the standard deviation of a run around the law, as a share of its loss. ``seed_noise``:
-    that between the runs of one cell; None: no cell has two. The first far above the second says that the form does not
-    fit. ``runs``: how many were fitted.
+    that between the runs of one cell; ``misfit``: whether the first is too far above the second for the form to fit;
+    both None: no cell has two. ``runs``: how many were fitted.
     """
 
     form: Form
@@ -62,6 +64,7 @@ class Law:
     draws: Floats
     noise: float
     seed_noise: float | None
+    misfit: LackOfFit | None
     runs: int
 
     @property
@@ -113,8 +116,12 @@ class Law:
         """Return in a sentence whether the runs show a law of this form, and if not, what they leave open."""
         if self.identified:
             return f"a law in {self.form.name} is identified"
-        open_ones = "; ".join(f"{one.name}: {one.problem}" for one in (self.floor, *self.exponents) if one.problem)
-        return f"a law in {self.form.name} is not identified ({open_ones})"
+        by_problem: dict[str, list[str]] = {}
+        for one in (self.floor, *self.exponents):
+            by_problem.setdefault(one.problem, []).append(one.name)
+        why = {MISFIT: f", as {self.misfit.text()}"} if self.misfit else {}
+        told = [f"{', '.join(names)}: {one}{why.get(one, '')}" for one, names in by_problem.items() if one]
+        return f"a law in {self.form.name} is not identified ({'; '.join(told)})"
 
 
 def fit(runs: Sequence[Run], form: Form, resamples: int = 200, seed: int = 0) -> Law:
@@ -128,7 +135,16 @@ def fit(runs: Sequence[Run], form: Form, resamples: int = 200, seed: int = 0) ->
     places = list(cells(runs).values())
     draws = problem.numbers(bootstrap_laws(problem, law, places, resamples, numpy.random.default_rng(seed)))
     noise = float(problem.residuals(law).std() * inflation(problem))
-    return Law(form, _numbers(problem, law, draws), draws, noise, _seed_noise(problem.losses, places), len(runs))
+    numbers, misfit = _numbers(problem, law, draws), lack_of_fit(problem, law, places)
+    if misfit and misfit.significant:
+        numbers = tuple(_not_of(form, one) for one in numbers)
+    return Law(form, numbers, draws, noise, _seed_noise(problem.losses, places), misfit, len(runs))
+
+
+def _not_of(form: Form, number: LawNumber) -> LawNumber:
+    """Return a number of a form that does not fit: what it is at the runs, not what the floor or exponent is."""
+    coefficient = number.name in form.names[1 : 1 + len(form.columns)]
+    return number if coefficient or number.problem else replace(number, problem=MISFIT)
 
 
 def _seed_noise(losses: Floats, places: Sequence[Sequence[int]]) -> float | None:

@@ -31,6 +31,8 @@ LEAST_FLOOR: Final = 1e-4
 """Of the lowest loss: the floor that stands for none."""
 DELTA: Final = 1e-3
 """Hoffmann et al.'s, the least: residuals of more than 0.1% count linearly (``fitted_problem``)."""
+EFFICIENT: Final = 1.345
+"""Standard deviations of noise at which the Huber loss turns linear, to waste 5% of it (Holland and Welsch 1977)."""
 _LEAST_TERM: Final = 1e-7
 _GRID: Final = (0.05, 0.15, 0.3, 0.5, 0.8, 1.3, 2.2)
 _STARTS: Final = 4
@@ -109,11 +111,11 @@ def fitted_problem(problem: Problem) -> tuple[Problem, Floats]:
     """Return the problem with ``delta`` at the runs' noise, if that is more, and its best law (p,).
 
     Where delta is far below the noise, the Huber loss is the absolute one and wastes a third of what the runs say. At
-    1.345 standard deviations it wastes 5% of it (Holland and Welsch 1977); these are 1.4826 median absolute deviations.
+    ``EFFICIENT`` standard deviations it wastes 5% of it; these are 1.4826 median absolute deviations.
     """
     residuals = problem.residuals(best_law(problem))
     deviation = 1.4826 * float(numpy.median(abs(residuals))) * inflation(problem)
-    problem = replace(problem, delta=max(problem.delta, 1.345 * deviation))
+    problem = replace(problem, delta=max(problem.delta, EFFICIENT * deviation))
     return problem, best_law(problem)
 
 

@@ -16,7 +16,7 @@ from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.scaling.forms import PARAMETERS, WIDTH_DEPTH
 from ssm4rec.studies.scaling.report import make_report
-from ssm4rec.studies.scaling.study import ScalingStudy, gather_scaling
+from ssm4rec.studies.scaling.study import EQUALS, ScalingStudy, gather_scaling
 from tests.report.trained import StudyBuilder
 
 FLOOR = 4.5
@@ -84,6 +84,9 @@ def test_the_law_is_found_and_said(dataset: SequenceDataset) -> None:
     assert "The known floor: inside the interval of the law in width, depth and data, 4." in text
     assert "; outside the interval of the law in parameters and data, " in text
     assert "The law in parameters and data predicts cells held out significantly worse" in text
+    assert "The floor, by the law in width, depth and data: 4." in text
+    assert "not identified (by width, depth and data, with an exponent of depth near zero" in text
+    assert "not identified: the form does not fit" in text  # by parameters, where depth counts and should not
     assert "| width, depth and data | exponent of depth |" in text
     assert "not identified: any value fits" in text
     assert "1.17 to 1.17 times 6 N D" in text  # 7 / 6
@@ -101,6 +104,9 @@ def test_the_law_is_found_and_said(dataset: SequenceDataset) -> None:
     floors = {row["form"]: row for row in rows if row["kind"] == "law" and row["number"] == "floor"}
     assert floors[WIDTH_DEPTH.name]["value"] == pytest.approx(FLOOR, abs=0.3)
     assert PARAMETERS.name in floors
+    assert floors[EQUALS] == {**floors[WIDTH_DEPTH.name], "form": EQUALS, "problem": floors[EQUALS]["problem"]}
+    fits = {row["form"]: row["lack_of_fit_p"] for row in rows if row["kind"] == "form"}
+    assert fits[WIDTH_DEPTH.name] >= 0.05 > fits[PARAMETERS.name]
 
 
 def test_runs_too_few_for_a_law_are_shown_without_one(dataset: SequenceDataset) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from ssm4rec.artifacts.estimate import Difference
+from ssm4rec.artifacts.estimate import Difference, p_text
 from ssm4rec.report.document import Report, Section
 from ssm4rec.report.markdown import MISSING, bullets, escape, plural, table, table_of
 from ssm4rec.scaling.held_out import Extrapolation
@@ -25,8 +25,11 @@ _NOTES: Final = f"""\
   operations are not counted. The product with the item vectors is counted apart.
 - **A law** is L = E + one falling power of each column; E is the floor. Intervals are at {_PERCENT}: by profile
   likelihood for floor and exponents, prediction intervals for runs.
-- **Not identified**: the interval of a number has no end where the search has one. Then other laws fit as well, and the
-  number printed is one of many. The predictions may still be good.
+- **Not identified**: the interval of a number has no end where the search has one; then other laws fit as well, and the
+  number printed is one of many. Or the form does not fit: cells lie further from the law than seeds of one cell from
+  each other (F test of lack of fit, at 5%); then the interval is of the form's number, and the true one may lie outside
+  by any amount. The floor is identified if it is by each form whose held-out error is not significantly above the best
+  one's, and their intervals overlap. The predictions may still be good.
 - **Held-out error**: the mean of abs(log measured - log predicted) over cells (width, depth, data), each predicted by
   the law of all others; about the share of the loss."""
 _TRANSFER_NOTES: Final = """\
@@ -94,6 +97,7 @@ def _in_short(study: ScalingStudy, one: ModelRuns) -> str:
         return f"{', '.join(told)}. No law was fitted: {escape(one.problem)}."
     law, largest = one.fitted.laws[0], one.fitted.largest[0]
     said = [f"{', '.join(told)}.", f"The best form is {law.form.name}; {law.verdict()}."]
+    said.append(_common(one.fitted))
     if study.floor is not None:
         floors = [_known_floor(study.floor, law) for law in one.fitted.laws]
         said.append(f"The known floor: {'; '.join(floors)}.")
@@ -110,6 +114,15 @@ def _floor(study: ScalingStudy, one: ModelRuns) -> str:
         f"The data are generated: the least loss that any model can expect on these targets is {study.floor:.3f} nats. "
         f"The runs lie {min(gaps):.3f} to {max(gaps):.3f} above it; {below or 'none'} of them below."
     )
+
+
+def _common(fitted: Fitted) -> str:
+    """Say what the floor is by all forms that the runs do not tell apart."""
+    floor = fitted.floor
+    names = " and in ".join(form.name for form in floor.forms)
+    problem = floor.number.problem
+    verdict = f"not identified ({problem}): these runs do not say what the floor is" if problem else "identified"
+    return f"The floor, by the law in {names}: {_number(floor.number)}, {verdict}."
 
 
 def _known_floor(floor: float, law: Law) -> str:
@@ -137,10 +150,12 @@ def _laws(fitted: Fitted) -> str:
             error.excess.text() if error.excess else MISSING,
             f"{law.noise:.4f}",
             MISSING if law.seed_noise is None else f"{law.seed_noise:.4f}",
+            MISSING if law.misfit is None else f"{law.misfit.ratio:.1f}, p {p_text(law.misfit.p_value)}",
         ]
         for error, law in zip(fitted.errors, fitted.laws, strict=True)
     ]
-    headings = ["Form", "Held-out error", f"More than {best.form.name}", "Noise around the law", "Noise between seeds"]
+    more = f"More than {best.form.name}"
+    headings = ["Form", "Held-out error", more, "Noise around the law", "Noise between seeds", "Lack of fit, F"]
     verdicts = " ".join(
         f"The law in {error.form.name} predicts cells held out significantly worse."
         for error in fitted.errors

@@ -11,6 +11,7 @@ from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.training import read_config
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.scaling.floor import CommonFloor, common_floor
 from ssm4rec.scaling.forms import PARAMETERS, WIDTH_DEPTH
 from ssm4rec.scaling.held_out import Extrapolation, FormError, compare_forms, predict_largest
 from ssm4rec.scaling.law import Law, fit
@@ -19,6 +20,8 @@ from ssm4rec.studies.scaling.plan import SHARE
 from ssm4rec.studies.scaling.transfer import Transfer, gather_transfer, ndcg
 
 FORMS: Final = (PARAMETERS, WIDTH_DEPTH)
+EQUALS: Final = "all forms that predict as well"
+"""Of the runs of one model: what results.json calls the form of their common floor."""
 RESAMPLES: Final = 200
 """Of the runs, for the intervals of a law."""
 COUNTED: Final = ("flops", "output_flops", "targets_seen")
@@ -73,6 +76,11 @@ class Fitted:
     laws: tuple[Law, ...]
     errors: tuple[FormError, ...]
     largest: tuple[Extrapolation, ...]
+
+    @property
+    def floor(self) -> CommonFloor:
+        """The floor by all forms that predict about as well as the best."""
+        return common_floor(self.laws, self.errors)
 
 
 @dataclass(frozen=True)
@@ -133,15 +141,17 @@ def _of_run(trained: Trained) -> dict[str, Any]:
 
 def _of_fit(fitted: Fitted) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for law in fitted.laws:
-        for number in law.numbers:
-            estimate = {"value": number.value, "low": number.estimate.low, "high": number.estimate.high}
-            told = {"number": number.name, **estimate, "problem": number.problem}
-            found.append({"kind": "law", "form": law.form.name, **told})
-    found += [{"kind": "form", "form": one.form.name, "held_out_error": one.error} for one in fitted.errors]
-    for one in fitted.largest:
-        counts = {"runs": len(one.runs), "inside": one.inside, "chance": one.chance, "error": one.error}
-        found.append({"kind": "largest", "form": one.form.name, **counts})
+    numbers = [(law.form.name, number) for law in fitted.laws for number in law.numbers]
+    for form, number in [*numbers, (EQUALS, fitted.floor.number)]:
+        estimate = {"value": number.value, "low": number.estimate.low, "high": number.estimate.high}
+        told = {"number": number.name, **estimate, "problem": number.problem}
+        found.append({"kind": "law", "form": form, **told})
+    for one, law in zip(fitted.errors, fitted.laws, strict=True):
+        misfit = {"lack_of_fit": law.misfit.ratio, "lack_of_fit_p": law.misfit.p_value} if law.misfit else {}
+        found.append({"kind": "form", "form": one.form.name, "held_out_error": one.error, **misfit})
+    for reach in fitted.largest:
+        counts = {"runs": len(reach.runs), "inside": reach.inside, "chance": reach.chance, "error": reach.error}
+        found.append({"kind": "largest", "form": reach.form.name, **counts})
     return found
 
 
