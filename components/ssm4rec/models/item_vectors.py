@@ -97,7 +97,7 @@ class WordVectors(nn.Module):
         As a decorator, ``torch.compiler.disable`` would import torch's compiler into every program: a third of the time
         it takes to start.
         """
-        self._table = torch.compiler.disable(self._table)  # type: ignore[method-assign]
+        self._table = torch.compiler.disable(self._table)  # type: ignore[method-assign, no-untyped-call]
 
     def _table(self) -> Tensor:
         if self.training or torch.is_grad_enabled():
