@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -91,21 +92,33 @@ def status(code: int, why: str, message: str) -> tuple[int, Document]:
 class KubernetesApi:
     """What the API holds and was asked; ``forbidden`` are (verb, resource) that the service account may not.
 
-    ``on_create`` is called with a TrainJob once it is kept, as a controller would see it.
+    ``on_create`` is called with a TrainJob once it is kept, as a controller would see it; of pods that are
+    ``unreadable`` the machine does not answer; connections of the next answers are ``dropped``: True, in their middle.
     """
 
     address: str = ""
     objects: dict[str, Document] = field(default_factory=dict)
     logs: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    notices: dict[str, str] = field(default_factory=dict)
     groups: set[str] = field(default_factory=lambda: {"trainer.kubeflow.org", "jobset.x-k8s.io"})
     forbidden: set[tuple[str, str]] = field(default_factory=set)
     asked: list[tuple[str, str]] = field(default_factory=list)
     refused: list[tuple[int, Document]] = field(default_factory=list)
     on_create: Callable[[Document], None] = lambda _: None
+    made: int = 0
+    unreadable: set[str] = field(default_factory=set)
+    dropped: list[bool] = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
 
     def count(self, method: str, path: str) -> int:
         return self.asked.count((method, path))
+
+    def keep(self, path: str, document: Document) -> Document:
+        """Keep a document of a kind's path, with a uid of its own, as one that is made."""
+        self.made += 1
+        metadata = {**document["metadata"], "uid": str(self.made), "resourceVersion": "1"}
+        found = self.objects[f"{path}/{metadata['name']}"] = {**document, "metadata": metadata}
+        return found
 
     def trainjob(self) -> Document:
         [found] = [one for path, one in self.objects.items() if path.startswith(TRAINJOBS)]
@@ -163,14 +176,20 @@ class KubernetesApi:
             place = f"{path}/{sent['metadata']['name']}"
             if place in self.objects:
                 return status(409, "AlreadyExists", f'"{sent["metadata"]["name"]}" already exists')
-            self.objects[place] = {**sent, "metadata": {**sent["metadata"], "uid": "7", "resourceVersion": "1"}}
+            made = self.keep(path, sent)
             if path == TRAINJOBS:
-                self.on_create(self.objects[place])
-            return 201, self.objects[place]
+                self.on_create(made)
+            return 201, made
         name = path.rpartition("/")[2]
         if path not in self.objects:
             return status(404, "NotFound", f'"{name}" not found')
         if verb == "delete":
+            assert sent
+            # Else the name is free before its pods are gone.
+            assert (sent["kind"], sent["propagationPolicy"]) == ("DeleteOptions", "Foreground")
+            own, wanted = self.objects[path]["metadata"]["uid"], sent.get("preconditions", {}).get("uid")
+            if wanted not in (None, own):
+                return status(409, "Conflict", f"the UID in the precondition ({wanted}) does not match ({own})")
             del self.objects[path]
             # Kubernetes' garbage collector deletes what belongs to it.
             for other in [other for other in self.objects if other.startswith(f"{PODS}/{name}-")]:
@@ -184,14 +203,17 @@ class KubernetesApi:
         return [one for one in found if one["metadata"].get("labels", {}).get(key) == value]
 
     def _log(self, pod: str, query: dict[str, str]) -> tuple[int, Any]:
+        if pod in self.unreadable:
+            return status(500, "InternalError", 'Get "https://10.0.0.7:10250/containerLogs": dial tcp: i/o timeout')
         state = self.objects[f"{PODS}/{pod}"]["status"].get("containerStatuses", [{}])[0].get("state", {})
         if not state.keys() & {"running", "terminated"}:
             return status(400, "BadRequest", f'container "node" in pod "{pod}" is waiting to start')
         assert (query["container"], query["timestamps"]) == ("node", "true")
-        since = query.get("sinceTime", "")
+        since = query.get("sinceTime", "1970-01-01T00:00:00Z")
         assert "." not in since  # a time in whole seconds
-        lines = [(stamp, text) for stamp, text in self.logs.get(pod, []) if stamp[:19] >= since[:19]]
-        return 200, "".join(f"{stamp} {text}\n" for stamp, text in lines)
+        first = datetime.fromisoformat(since)
+        lines = [(stamp, text) for stamp, text in self.logs.get(pod, []) if datetime.fromisoformat(stamp) >= first]
+        return 200, self.notices.get(pod, "") + "".join(f"{stamp} {text}\n" for stamp, text in lines)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -206,11 +228,17 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "POST":
             assert query == {"fieldValidation": "Strict"}
         code, found = self.api.answer(self.command, address.path, query, sent)
-        body = (found if isinstance(found, str) else json.dumps(found)).encode()
+        # Surrogates stand for bytes that are no text.
+        body = (found if isinstance(found, str) else json.dumps(found)).encode(errors="surrogateescape")
+        dropped = self.api.dropped.pop(0) if self.api.dropped else None
+        if dropped is False:
+            self.close_connection = True
+            return
         self.send_response(code)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + 9 if dropped else len(body)))
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = bool(dropped)
 
     do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - the base class's names
 

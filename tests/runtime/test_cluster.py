@@ -68,6 +68,29 @@ def test_in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(api.asked) == asked
 
 
+def test_files_of_contexts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several with colons between them, as kubectl takes them; a namespace that is left empty is the default one."""
+    for name, text in {
+        "contexts": "current-context: c\ncontexts: [{name: c, context: {cluster: c, user: u, namespace: }}]\n",
+        "clusters": "clusters: [{name: c, cluster: {server: 'http://k:1'}}]\nusers: [{name: u, user: {token: t}}]\n",
+        "open": "contexts: [\n",
+        "list": "- 1\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+
+    def found(*names: str) -> Cluster:
+        monkeypatch.setenv("KUBECONFIG", ":".join(str(tmp_path / name) for name in names))
+        return Cluster.found()
+
+    cluster = found("absent", "contexts", "clusters")
+    assert (cluster.namespace, cluster._api.configuration.host) == ("default", "http://k:1")
+    for name in ("open", "list", "absent", "clusters"):
+        with pytest.raises(
+            InputError, match=rf"^no cluster is known here \(.*\); mend what KUBECONFIG names \(.*{name}\)"
+        ):
+            found(name)
+
+
 def test_what_is_deleted_at_the_end_waits_no_longer_than_the_process_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an API that takes connections and never answers."""
     monkeypatch.setattr("ssm4rec.runtime.cluster._AT_THE_END", 0.5)

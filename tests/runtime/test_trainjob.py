@@ -1,5 +1,6 @@
 """The TrainJob that is rendered for a pod: the whole of it, which tests/manifests checks by Trainer's schema."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,19 @@ def test_a_node_without_gpus_and_without_anything_of_the_pods() -> None:
     [patch] = spec["runtimePatches"]
     [job] = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     assert job == {"name": "node", "template": {"spec": {"template": {"spec": {}}}}}
+
+
+def test_an_address_with_a_password_is_not_written_into_the_trainjob(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it stays a reference to a secret."""
+    told = dataclasses.replace(COMMAND, variables=["MLFLOW_TRACKING_URI"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:planted@mlflow.example.org")
+    pod = own_pod(Path("/cache"))
+    with pytest.raises(InputError, match=r"^MLFLOW_TRACKING_URI: has a user, a password or a query in it") as refused:
+        render(told, pod)
+    assert "planted" not in str(refused.value)
+    entry = {"name": "MLFLOW_TRACKING_URI", "valueFrom": {"secretKeyRef": {"name": "mlflow", "key": "uri"}}}
+    pod["spec"]["containers"][1]["env"].append(entry)
+    assert render(told, pod)["spec"]["trainer"]["env"] == [entry]
 
 
 def test_names_fit_into_those_of_pods() -> None:

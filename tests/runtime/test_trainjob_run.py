@@ -80,8 +80,68 @@ def test_the_nodes_lines_are_printed_once_each_with_their_rank(
     assert api.count("DELETE", f"{TRAINJOBS}/train-x") == 0  # its output is to be read first
 
 
+def test_whatever_a_line_holds_it_is_one_line(api: KubernetesApi, caplog: pytest.LogCaptureFixture) -> None:
+    """Progress bars, other ends of lines, bytes that are no text, and what a machine says in place of a line.
+
+    The first machine's clock goes from summer time to winter time: its second line is ten seconds after its first.
+    """
+    caplog.set_level(logging.INFO)
+
+    def start(job: dict[str, Any]) -> None:
+        for rank in (0, 1):
+            api.started(job["metadata"]["name"], rank, RUNNING)
+        api.logs["train-x-node-0-0-abc0"] = [("2026-10-25T02:59:59.900000000+02:00", "10%\rz 20%")]
+        api.logs["train-x-node-0-1-abc0"] = [("2026-10-25T00:59:59.100000000Z", "\udcff and \u2028 more")]
+        api.notices["train-x-node-0-1-abc0"] = "unable to retrieve container logs for containerd://1f\n"
+
+    def go_on() -> None:
+        with api.lock:
+            api.logs["train-x-node-0-0-abc0"].append(("2026-10-25T02:00:09.100000000+01:00", "done"))
+            api.ended("Complete")
+
+    api.on_create = start
+    looks = f"{PODS}/train-x-node-0-1-abc0/log"
+    thread = later(go_on, once=lambda: api.count("GET", looks) > 2)
+    assert made().follow().complete
+    thread.join()
+    assert caplog.messages[1:] == [
+        "node 0: 10%\rz 20%",
+        "TrainJob train-x: node 1: unable to retrieve container logs for containerd://1f",
+        "node 1: \ufffd and \u2028 more",
+        "node 0: done",
+    ]
+
+
+def test_a_node_whose_machine_does_not_answer_holds_up_nobody(
+    api: KubernetesApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its pods stay for minutes, and the API answers 500 to what asks for their output."""
+    caplog.set_level(logging.INFO)
+
+    def start(job: dict[str, Any]) -> None:
+        for rank in (0, 1):
+            api.logs[api.started("train-x", rank, RUNNING)] = [("2026-11-29T22:00:00.100000000Z", f"of {rank}")]
+        api.unreadable = {"train-x-node-0-0-abc0"}
+
+    def go_on() -> None:
+        with api.lock:
+            api.unreadable = set()
+            api.ended("Complete")
+
+    api.on_create = start
+    thread = later(go_on, once=lambda: api.count("GET", PODS) > 3)
+    assert made().follow().complete
+    thread.join()
+    assert caplog.messages[1:] == [
+        "TrainJob train-x: what node 0 prints cannot be read for now (pod train-x-node-0-0-abc0): its machine does not "
+        "answer",
+        "node 1: of 1",
+        "node 0: of 0",
+    ]
+
+
 def test_started_again_it_follows_the_first_one(api: KubernetesApi) -> None:
-    api.objects[f"{TRAINJOBS}/train-x"] = {**JOB, "status": {"conditions": []}}
+    api.keep(TRAINJOBS, {**JOB, "status": {"conditions": []}})
     api.started("train-x", 0, RUNNING)
     thread = later(lambda: api.ended("Complete"), once=lambda: api.count("GET", PODS) > 1)
     assert made().follow().complete
@@ -108,7 +168,7 @@ def test_of_two_that_start_at_once_one_makes_it(api: KubernetesApi) -> None:
 
 def test_a_failed_one_is_replaced_once_its_jobset_is_gone(api: KubernetesApi) -> None:
     """Else the new one takes the old JobSet's end for its own (plugins/jobset/jobset.go, Status)."""
-    api.objects[f"{TRAINJOBS}/train-x"] = {**JOB}
+    api.keep(TRAINJOBS, JOB)
     api.ended("Failed", "FailedJobs", "jobset failed due to one or more job failures")
     api.objects[f"{JOBSETS}/train-x"] = {"metadata": {"name": "train-x"}}
     api.on_create = lambda _: api.ended("Complete")
@@ -119,6 +179,28 @@ def test_a_failed_one_is_replaced_once_its_jobset_is_gone(api: KubernetesApi) ->
     thread.join()
     assert api.count("DELETE", f"{TRAINJOBS}/train-x") == 1
     assert api.asked.index(("POST", TRAINJOBS)) > api.asked.index(("GET", f"{JOBSETS}/train-x")) + 2
+
+
+def test_a_name_that_is_never_free_is_given_up(api: KubernetesApi) -> None:
+    """Neither found nor makeable: 409 is also the answer when a quota's count changed meanwhile."""
+    absent = status(404, "NotFound", "none")
+    api.refused = [
+        absent,
+        absent,
+        status(409, "Conflict", "the object has been modified; please apply your changes"),
+    ] * 99
+    with pytest.raises(InputError, match=r"TrainJob train-x: not made in 0 seconds, as an earlier one is not gone"):
+        made(start_seconds=0.2).follow()
+    assert 2 <= api.count("POST", TRAINJOBS) <= 12  # with a pause after each
+
+
+def test_one_that_is_made_again_by_somebody_else_is_not_its_own(api: KubernetesApi) -> None:
+    api.on_create = lambda job: api.started("train-x", 0, RUNNING) and None
+    thread = later(lambda: api.keep(TRAINJOBS, JOB) and None, once=lambda: api.count("GET", PODS) > 1)
+    with pytest.raises(InputError, match="it was deleted while it ran"):
+        made().follow()
+    thread.join()
+    assert f"{TRAINJOBS}/train-x" in api.objects
 
 
 def test_a_failed_training_is_told_with_its_reason_and_stays_to_be_looked_at(api: KubernetesApi) -> None:
@@ -150,6 +232,65 @@ def test_it_waits_for_a_free_node_and_says_so_once(api: KubernetesApi, caplog: p
     assert caplog.text.count("waits for a node: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu.") == 1
 
 
+SUSPENDED: dict[str, Any] = {"conditions": [{"type": "Suspended", "status": "True", "reason": "Suspended"}]}
+
+
+def test_a_suspended_one_is_waited_for_and_that_is_said_once(
+    api: KubernetesApi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no pods; Kueue resumes it when its turn comes."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("ssm4rec.runtime.trainjob_run._QUIET", 0.1)
+    api.on_create = lambda job: job.update(status=SUSPENDED)
+    thread = later(lambda: api.ended("Complete"), once=lambda: api.count("GET", PODS) > 15)
+    assert made(start_seconds=0.1).follow().complete
+    thread.join()
+    assert caplog.messages[1:] == ["TrainJob train-x: suspended, until somebody, such as Kueue, resumes it"]
+
+
+def test_nodes_that_do_not_come_are_told_of(
+    api: KubernetesApi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quota lets one of two pods be made, and then the volume of the second one does not come."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("ssm4rec.runtime.trainjob_run._QUIET", 0.1)
+    creating = {"waiting": {"reason": "ContainerCreating"}}
+    api.on_create = lambda job: api.started("train-x", 0, RUNNING) and None
+    threads = [
+        later(lambda: api.started("train-x", 1, creating) and None, once=lambda: "not every node has a" in caplog.text),
+        later(lambda: api.ended("Complete"), once=lambda: "not every node has started" in caplog.text),
+    ]
+    assert made(start_seconds=0.05).follow().complete
+    for thread in threads:
+        thread.join()
+    assert caplog.messages[1:] == [
+        "TrainJob train-x: not every node has a pod; `kubectl describe job train-x-node-0` says why",
+        "TrainJob train-x: not every node has started; `kubectl describe pods -l jobset.sigs.k8s.io/jobset-name="
+        "train-x` says whether an image or a volume takes long",
+    ]
+
+
+def test_what_kubernetes_takes_away_is_told(api: KubernetesApi, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a pod that was evicted by its machine, and one that another pod pushed aside, no container says it."""
+    caplog.set_level(logging.INFO)
+    full = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+    pushed = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "by another"}
+
+    def start(job: dict[str, Any]) -> None:
+        for rank, state in enumerate((full, {"phase": "Running", "conditions": [pushed]})):
+            api.objects[f"{PODS}/{api.started('train-x', rank, RUNNING)}"]["status"] = state
+        api.ended("Failed")
+
+    api.on_create = start
+    made().follow()
+    assert caplog.messages[1:] == [
+        "TrainJob train-x: node 0 was ended by Kubernetes (Evicted: The node was low on resource: memory., pod "
+        "train-x-node-0-0-abc0)",
+        "TrainJob train-x: node 1 was ended by Kubernetes (PreemptionByScheduler: by another, pod "
+        "train-x-node-0-1-abc0)",
+    ]
+
+
 def test_without_a_controller_no_pod_is_made_and_it_is_given_up(api: KubernetesApi) -> None:
     with pytest.raises(InputError, match=r"no pod was made for it; `kubectl describe trainjob train-x` says why"):
         made(start_seconds=0.1).follow()
@@ -179,9 +320,7 @@ def test_what_could_not_be_deleted_is_told(
     api.forbidden = {("delete", "trainjobs")}
     with pytest.raises(InputError, match="given up after 0 seconds"):
         made(start_seconds=0.05).follow()
-    assert caplog.messages[-1].startswith(
-        "TrainJob train-x: may still run, as it could not be deleted (Kubernetes refuses"
-    )
+    assert caplog.messages[-1].startswith("TrainJob train-x: is still there, as it was not deleted (Kubernetes refuses")
     assert caplog.messages[-1].endswith("; `kubectl delete trainjob train-x -n kubeflow`")
 
 
@@ -244,6 +383,35 @@ def test_an_api_that_is_away_for_a_while_is_asked_again(api: KubernetesApi, monk
         InputError, match=r"Kubernetes' API at http://127.0.0.1:\d+ does not answer: failed calling web"
     ):
         impatient.get(f"{PODS}/x")
+
+
+def test_connections_that_break_are_made_again(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before an answer, and in its middle; and the API asks for patience. Nothing is made twice."""
+    monkeypatch.setattr("ssm4rec.runtime.cluster._PAUSE", 0.01)
+    api.on_create = lambda _: api.ended("Complete")
+    api.dropped = [False, True] * 3
+    assert made().follow().complete
+    assert len([path for path in api.objects if path.startswith(TRAINJOBS)]) == 1
+    api.refused = [status(429, "TooManyRequests", "the server has received too many requests")] * 3
+    assert made().follow().complete
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (status(401, "Unauthorized", "Unauthorized"), "Kubernetes refuses train-x: Unauthorized"),
+        (
+            status(422, "Invalid", "spec.trainer.numNodes: Invalid value"),
+            "Kubernetes refuses train-x: spec.trainer.num",
+        ),
+        ((200, "<html>Log in"), f"no document of Kubernetes, but '<html>Log in', is the answer to {TRAINJOBS}/train-x"),
+    ],
+)
+def test_an_answer_that_waiting_does_not_mend_is_one_line(api: KubernetesApi, answer: Any, said: str) -> None:
+    api.refused = [answer] * 2
+    with pytest.raises(InputError) as refused:
+        made().follow()
+    assert str(refused.value).startswith(said)
 
 
 def test_outside_a_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

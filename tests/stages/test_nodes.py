@@ -45,6 +45,11 @@ def train(*arguments: str) -> None:
     run_stage(Settings.parser(), run, arguments)
 
 
+def deleted_by_hand(job: dict[str, Any]) -> None:
+    """Do what Kubernetes does with a TrainJob that somebody deletes, while its pods end."""
+    job["metadata"]["deletionTimestamp"] = "2026-11-29T22:00:00Z"
+
+
 class Trainer:
     """Kubeflow Trainer 2.3 with two nodes on this machine: a pod is a process.
 
@@ -140,9 +145,34 @@ def test_a_training_that_fails_there_is_status_1_and_its_next_attempt_takes_its_
         f"TrainJob {names[0]} failed (FailedJobs: jobset failed due to one or more job failures); what its nodes said "
         "is above"
     )
+    assert not [*(tmp_path / "cache" / "checkpoints").iterdir()]  # the volume keeps no copy of the data
     assert api.count("POST", TRAINJOBS) == 2
     assert api.trainjob()["spec"]["trainer"]["numProcPerNode"] == 4
     assert not (tmp_path / "model").exists()
+
+
+def test_what_the_nodes_were_given_stays_only_for_nodes_that_may_still_run(
+    api: KubernetesApi, cycle_dataset: Path, tmp_path: Path
+) -> None:
+    """The TrainJob is not made, or goes, or nobody can tell whether it goes."""
+    arguments = Settings.parser().parse_args(flags(cycle_dataset, tmp_path, tmp_path / "cache", "--nodes", "2"))
+    checkpoints = tmp_path / "cache" / "checkpoints"
+    api.on_create = deleted_by_hand
+    for forbidden, left in (("create", 0), ("", 0), ("delete", 1)):
+        api.forbidden = {(forbidden, "trainjobs")}
+        with pytest.raises(InputError):
+            run(arguments)
+        assert len([*checkpoints.iterdir()]) == left
+
+
+def test_results_that_somebody_removed_are_one_line_and_then_made_again(
+    api: KubernetesApi, cycle_dataset: Path, tmp_path: Path, refusal: Refusal
+) -> None:
+    api.on_create = lambda _: api.ended("Complete")
+    several = flags(cycle_dataset, tmp_path, tmp_path / "cache", "--nodes", "2")
+    for _ in range(2):  # the first one is gone
+        assert "has no model and curve, as if somebody had tidied up; start the same" in refusal(run, *several)
+    assert api.count("POST", TRAINJOBS) == 2
 
 
 def test_one_that_ended_while_its_task_was_lost_is_written_without_another(
@@ -150,9 +180,11 @@ def test_one_that_ended_while_its_task_was_lost_is_written_without_another(
 ) -> None:
     """The stage is killed, the nodes finish, the stage is started again."""
     arguments = flags(cycle_dataset, tmp_path, tmp_path / "cache", "--nodes", "2")
-    api.on_create = lambda _: api.ended("Failed")
+    api.on_create, api.forbidden = deleted_by_hand, {("delete", "trainjobs")}  # so that the first attempt leaves all
     with pytest.raises(SystemExit):
         train(*arguments)
+    del api.trainjob()["metadata"]["deletionTimestamp"]
+    api.forbidden = set()
     given = Settings.parser().parse_args(api.trainjob()["spec"]["trainer"]["args"])
     run(dataclasses.replace(given, nodes=1))  # as its one process
     api.ended("Complete")
@@ -198,8 +230,15 @@ def test_the_nodes_are_told_all_that_the_stage_was_told(
 ) -> None:
     """And asked again with other settings, other data or in another run, the stage makes another TrainJob."""
     monkeypatch.setenv("SSM4REC_DEVICE", "cuda")
-    api.on_create = lambda _: api.ended("Failed")
     seen: set[str] = set()
+    copies: list[bytes] = []
+
+    def fail(job: dict[str, Any]) -> None:
+        told = Settings.parser().parse_args(job["spec"]["trainer"]["args"])
+        copies.append((told.dataset_dir / "sequences.parquet").read_bytes())
+        api.ended("Failed")
+
+    api.on_create = fail
 
     def made(*further: str, dataset: Path = cycle_dataset) -> dict[str, Any]:
         arguments = flags(dataset, tmp_path, tmp_path / "cache", "--nodes", "3", "--processes", "2", *further)
@@ -214,7 +253,7 @@ def test_the_nodes_are_told_all_that_the_stage_was_told(
         assert dataclasses.replace(told, **same) == asked
         cache = Path(asked.checkpoint_dir)
         assert all(getattr(told, name).is_relative_to(cache / job["metadata"]["name"]) for name in where)
-        assert (told.dataset_dir / "sequences.parquet").read_bytes() == (dataset / "sequences.parquet").read_bytes()
+        assert copies.pop() == (dataset / "sequences.parquet").read_bytes()
         assert job["metadata"]["name"] not in seen
         seen.add(job["metadata"]["name"])
         return job
@@ -242,6 +281,11 @@ def test_what_keeps_a_training_off_several_nodes_is_one_line(
     api.forbidden = {("get", "persistentvolumeclaims")}
     assert "cannot get resource" in (line := refusal(run, *several))
     assert line.endswith("`kubectl apply -k manifests/nodes` grants it")
+    api.forbidden = set()
+    api.objects[f"{CLAIMS}/ssm4rec-cache"] = claim("ReadWriteMany")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:planted@mlflow.example.org")
+    assert "MLFLOW_TRACKING_URI: has a user, a password or a query in it" in refusal(run, *several)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.setenv("KFP_POD_NAME", "a-workstation")
     assert f"a-workstation: no pod of namespace {NAMESPACE}; run this in one" in refusal(run, *several)
     for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):

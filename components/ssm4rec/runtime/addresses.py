@@ -50,6 +50,15 @@ def public_text(text: str) -> str:
     return text
 
 
+def carries_secret(address: str) -> bool:
+    """Return whether an address has a user, a password or a query.
+
+    >>> carries_secret("https://me:secret@example.org"), carries_secret("https://example.org:8080/runs")
+    (True, False)
+    """
+    return _ADDRESS.sub(_public_address, address) != address
+
+
 def _public_address(found: re.Match[str]) -> str:
     scheme, rest = found.groups()
     if scheme.lower() == "file":

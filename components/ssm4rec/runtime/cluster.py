@@ -22,6 +22,7 @@ _BUSY: Final = {429, 500, 502, 503, 504}
 """What passes by itself: an API server that starts, or a webhook's pod that does."""
 _PAUSE: Final = 3.0
 _TIMEOUT: Final = 30.0
+_OUTPUT_TIMEOUT: Final = 10.0
 _AT_THE_END: Final = 10.0
 """Seconds for what is done when this process was asked to end: Kubernetes kills it 30 seconds later."""
 
@@ -39,22 +40,24 @@ class Cluster:
 
     @classmethod
     def found(cls) -> "Cluster":
-        """Return the cluster of the file that KUBECONFIG names, else the one that this process is in a pod of."""
+        """Return the cluster of the files that KUBECONFIG names, else the one that this process is in a pod of."""
         from kubernetes import client, config  # nothing else needs it
 
         configuration = client.Configuration()
+        files = os.environ.get("KUBECONFIG", "")
         try:
-            if file := os.environ.get("KUBECONFIG"):
-                config.load_kube_config(file, client_configuration=configuration)
-                namespace = config.list_kube_config_contexts(file)[1]["context"].get("namespace", "default")
+            if files:
+                namespace = _by_files(files, configuration)
             else:
                 config.load_incluster_config(configuration)
                 namespace = _NAMESPACE.read_text(encoding="utf-8").strip()
         except (config.ConfigException, OSError) as error:
-            raise InputError(
-                f"no cluster is known here ({reason(error)}); run this in a pod of the cluster that has a service "
-                "account's token"
-            ) from None
+            way_out = (
+                f"mend what KUBECONFIG names ({files}), or unset it in a pod that has a service account's token"
+                if files
+                else "run this in a pod of the cluster that has a service account's token"
+            )
+            raise InputError(f"no cluster is known here ({reason(error)}); {way_out}") from None
         return cls(client.ApiClient(configuration), namespace)
 
     def own_pod(self) -> Document:
@@ -70,25 +73,33 @@ class Cluster:
         status, text = self._answer("GET", path, query)
         return None if status == 404 else _checked(path, status, text)
 
-    def create(self, path: str, document: Document) -> bool:
-        """Make a document; return False if there is one of its name. Fields unknown to the cluster are refused."""
+    def create(self, path: str, document: Document) -> Document | None:
+        """Make a document and return it, or None if there is one of its name. Unknown fields are refused."""
         status, text = self._answer("POST", f"{path}?fieldValidation=Strict", document=document)
-        if status == 409:
+        return None if status == 409 else _checked(path, status, text)
+
+    def delete(self, path: str, uid: str = "") -> bool:
+        """Have a document deleted after all that was made for it, which takes a while; return whether it was there.
+
+        With ``uid`` a later document of the same name stays.
+        """
+        wanted: Document = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
+        if uid:
+            wanted["preconditions"] = {"uid": uid}
+        status, text = self._answer("DELETE", path, document=wanted, patience=_AT_THE_END)
+        if status in (404, 409):
             return False
         _checked(path, status, text)
         return True
 
-    def delete(self, path: str) -> bool:
-        """Delete a document, and what was made for it, which takes a while; return whether it was there."""
-        status, text = self._answer("DELETE", path, patience=_AT_THE_END)
-        if status == 404:
-            return False
-        _checked(path, status, text)
-        return True
+    def log(self, path: str, query: dict[str, str]) -> str | None:
+        """Return what a container printed; nothing if it has not started or is gone, None if its node does not answer.
 
-    def log(self, path: str, query: dict[str, str]) -> str:
-        """Return what a container printed; nothing if it has not started or is gone."""
-        status, text = self._answer("GET", path, query)
+        It is not asked for again: a lost node's output may be away for long, while the others go on.
+        """
+        status, text = self._ask("GET", path, query, None, timeout=_OUTPUT_TIMEOUT)
+        if status in _BUSY:
+            return None
         if status in (400, 404):  # "container … is waiting to start"
             return ""
         if status != 200:
@@ -149,9 +160,25 @@ class Cluster:
         return answer.status, answer.data.decode(errors="replace")
 
 
+def _by_files(paths: str, configuration: Any) -> str:
+    """Fill a configuration from files of contexts, several after each other with colons; return the namespace."""
+    import yaml
+    from kubernetes import config
+
+    try:
+        config.load_kube_config(paths, client_configuration=configuration)
+        _, current = config.list_kube_config_contexts(paths)
+        return current["context"].get("namespace") or "default"
+    except (yaml.YAMLError, TypeError, AttributeError) as error:  # the client's own of a file of something else
+        raise config.ConfigException(f"not a file of contexts: {reason(error)}") from None
+
+
 def _checked(path: str, status: int, text: str) -> Document:
     if status in (200, 201, 202):
-        found: Document = json.loads(text)
+        try:
+            found: Document = json.loads(text)
+        except ValueError:
+            raise InputError(f"no document of Kubernetes, but {text[:100]!r}, is the answer to {path}") from None
         return found
     message = _message(text) or f"status {status}"
     if status == 403 and " cannot " in message:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ssm4rec.runtime.addresses import carries_secret
 from ssm4rec.runtime.cluster import Document
 from ssm4rec.runtime.errors import InputError
 
@@ -51,7 +52,10 @@ class NodesCommand:
 
 
 def render(told: NodesCommand, pod: Document) -> Document:
-    """Return the TrainJob, as it is sent to the API; ``pod`` is the one that each node is to be like."""
+    """Return the TrainJob, as it is sent to the API; ``pod`` is the one that each node is to be like.
+
+    Raise InputError if a variable that is to be passed on has a secret in it.
+    """
     container = own_container(pod)
     mounts = claim_mounts(pod)
     volumes = {mount["name"] for mount in mounts}
@@ -143,11 +147,20 @@ def claim_of(pod: Document, folder: Path, flag: str) -> str:
 
 
 def _environment(names: Sequence[str], container: Document) -> Iterator[Document]:
-    """Yield variables by name; those that the pod has from a secret or a field stay references."""
+    """Yield variables by name; those that the pod has from a secret or a field stay references.
+
+    Raise InputError for an address with a secret in it: whoever may get TrainJobs, or pods, would read it.
+    """
     told = {entry["name"]: entry for entry in container.get("env", ())}
     for name in names:
         if "valueFrom" in told.get(name, {}):
             yield told[name]
+        elif carries_secret(os.environ.get(name, "")):
+            raise InputError(
+                f"{name}: has a user, a password or a query in it, which the nodes would be told for all to see; give "
+                "the address alone, and the login in the secret that the TrainingRuntime reads, or the variable itself "
+                "from a secret (valueFrom)"
+            )
         elif name in os.environ:
             yield {"name": name, "value": os.environ[name]}
 

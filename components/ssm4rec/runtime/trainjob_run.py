@@ -10,7 +10,8 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from ssm4rec.runtime.cluster import Cluster, Document
 from ssm4rec.runtime.errors import InputError
@@ -23,8 +24,13 @@ RANK: Final = "batch.kubernetes.io/job-completion-index"
 _JOBSET: Final = "jobset.sigs.k8s.io/jobset-name"
 _ATTEMPT: Final = "jobset.sigs.k8s.io/restart-attempt"
 _QUIET: Final = 30.0
-"""Seconds in which Trainer and JobSet make the pods, at the start and after a restart: nothing to tell of."""
+"""Seconds in which pods are made and start, at first and after a restart: nothing to tell of."""
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
+_STAMPED: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d) (.*)", re.S)
+"""A line that Kubernetes put its time before; the zone is the machine's."""
+
+_Time = tuple[datetime, str]
+"""A second, and what follows its point: nine digits, more than a datetime holds."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,19 @@ class TrainJobEnd:
     """How a TrainJob ended: its condition ``Complete`` or ``Failed`` (pkg/util/trainjob/trainjob.go), and why."""
 
     complete: bool
+    why: str
+
+
+class _Missing(NamedTuple):
+    """What keeps a node from starting; the largest is the one to tell of.
+
+    Attributes:
+        stuck: waiting does not mend it by itself.
+        at_once: it is worth telling although it may pass soon.
+    """
+
+    stuck: bool
+    at_once: bool
     why: str
 
 
@@ -44,15 +63,17 @@ class TrainJobRun:
         start_seconds: how long a node may fail to start, for a reason that waiting does not mend by itself (an image
             that cannot be pulled, no controller); for a free node it waits as long as this process may run.
         pause: seconds between two looks.
+        may_run: whether the nodes may still work: not once it has ended or is being deleted.
     """
 
     cluster: Cluster
     document: Document
     start_seconds: float = 600.0
     pause: float = 2.0
-    _printed: dict[str, str] = field(default_factory=dict, init=False)  # by pod, the time of the last line
+    may_run: bool = field(default=False, init=False)
+    _printed: dict[str, _Time] = field(default_factory=dict, init=False)  # by pod, of the last line
     _told: set[str] = field(default_factory=set, init=False)
-    _there: bool = field(default=False, init=False)
+    _uid: str = field(default="", init=False)  # of the TrainJob that is followed
 
     @property
     def name(self) -> str:
@@ -82,23 +103,19 @@ class TrainJobRun:
             self._create_or_find()
             return self._until_its_end()
         except BaseException:  # asked to end, or given up: the nodes would go on for nobody
-            self._delete_at_last()
+            self.delete()
             raise
 
-    def delete(self) -> bool:
-        """Delete the TrainJob, and so its pods; return whether it was there."""
-        return self.cluster.delete(f"{self._jobs}/{self.name}")
-
-    def _delete_at_last(self) -> None:
+    def delete(self) -> None:
+        """Have the TrainJob deleted, and so its pods; of one that cannot be, say how to do it by hand."""
         try:
-            if self.delete():
+            if self.cluster.delete(f"{self._jobs}/{self.name}", self._uid):
                 logger.info("TrainJob %s: deleted", self.name)
+            self.may_run = False
         except InputError as error:
-            if self._there:  # else what is raised says it
+            if self._uid:  # else there is none, and what is raised says why
                 where = f"kubectl delete trainjob {self.name} -n {self.cluster.namespace}"
-                logger.warning(
-                    "TrainJob %s: may still run, as it could not be deleted (%s); `%s`", self.name, error, where
-                )
+                logger.warning("TrainJob %s: is still there, as it was not deleted (%s); `%s`", self.name, error, where)
 
     def _create_or_find(self) -> None:
         began = time.monotonic()
@@ -108,44 +125,51 @@ class TrainJobRun:
             # (pkg/runtime/framework/plugins/jobset/jobset.go, Build and Status).
             old = self.cluster.get(f"{self._job_sets}/{self.name}") if found is None else found
             if old is None:
-                if self.cluster.create(self._jobs, self.document):
-                    self._there = True
+                self.may_run = True  # also if the answer is lost
+                if made := self.cluster.create(self._jobs, self.document):
+                    self._uid = made["metadata"]["uid"]
                     nodes = self.document["spec"]["trainer"]["numNodes"]
                     logger.info("TrainJob %s: created in %s, %d nodes", self.name, self.cluster.namespace, nodes)
                     return
-                continue  # a second process was faster
             if found is not None and "deletionTimestamp" not in found["metadata"]:
                 end = _end(found)
                 if end is None or end.complete:
-                    self._there = True
+                    self._uid, self.may_run = found["metadata"]["uid"], True
                     logger.info("TrainJob %s: found in %s, and followed", self.name, self.cluster.namespace)
                     return
                 self._tell(f"failed earlier ({end.why}); it is made again, and resumes from its checkpoints")
-                self.delete()
+                self.cluster.delete(f"{self._jobs}/{self.name}", found["metadata"]["uid"])
             if time.monotonic() - began > self.start_seconds:
-                raise InputError(f"TrainJob {self.name}: an earlier one was deleted and does not go; look at its pods")
+                raise InputError(
+                    f"TrainJob {self.name}: not made in {self.start_seconds:.0f} seconds, as an earlier one is not "
+                    f"gone; `kubectl get trainjobs,jobsets,pods -n {self.cluster.namespace}` shows what is left"
+                )
             time.sleep(self.pause)
 
     def _until_its_end(self) -> TrainJobEnd:
-        fine = time.monotonic()
+        whole = fine = time.monotonic()
         while True:
             job = self.cluster.get(f"{self._jobs}/{self.name}")
-            if job is None or "deletionTimestamp" in job["metadata"]:
+            if job is None or job["metadata"]["uid"] != self._uid or "deletionTimestamp" in job["metadata"]:
                 raise InputError(f"TrainJob {self.name}: it was deleted while it ran; start the same again to resume")
             pods = self._nodes()
             self._print_new(pods)
             for failure in _failures(pods):
                 self._tell(failure)
             if end := _end(job):
+                self.may_run = False
                 return end
-            stuck, why = _what_is_missing(job, pods)
-            if why and (pods or time.monotonic() - fine > _QUIET):
-                self._tell(why)
-            if not stuck:
-                fine = time.monotonic()
-            elif time.monotonic() - fine > self.start_seconds:
+            now, missing = time.monotonic(), _missing(job, pods)
+            if missing is None:
+                whole = now
+            elif missing.at_once or now - whole > _QUIET:
+                self._tell(missing.why)
+            if missing is None or not missing.stuck:
+                fine = now
+            elif now - fine > self.start_seconds:
                 raise InputError(
-                    f"TrainJob {self.name}: given up after {self.start_seconds:.0f} seconds without a start: {why}"
+                    f"TrainJob {self.name}: given up after {self.start_seconds:.0f} seconds without a start: "
+                    f"{missing.why}"
                 )
             time.sleep(self.pause)
 
@@ -162,15 +186,23 @@ class TrainJobRun:
         """Print the lines that came since the last look; by their times, which Kubernetes puts before each."""
         for pod in pods:
             name, rank = pod["metadata"]["name"], pod["metadata"]["labels"].get(RANK, "?")
-            last = self._printed.get(name, "")
+            last = self._printed.get(name)
             query = {"container": NODE, "timestamps": "true"}
             if last:  # Kubernetes takes whole seconds; what was printed of that one is left out below
-                query["sinceTime"] = re.sub(r"\.\d+", "", last)
-            for line in self.cluster.log(f"{self._pods}/{name}/log", query).splitlines():
-                stamp, _, text = line.partition(" ")
-                if stamp > last:
+                query["sinceTime"] = last[0].isoformat()
+            printed = self.cluster.log(f"{self._pods}/{name}/log", query)
+            if printed is None:
+                self._tell(f"what node {rank} prints cannot be read for now (pod {name}): its machine does not answer")
+                continue
+            for line in filter(None, printed.split("\n")):  # a line may hold other ends of lines, as progress bars do
+                if not (stamped := _STAMPED.match(line)):
+                    self._tell(f"node {rank}: {line}")  # in its place a message of the machine's
+                    continue
+                second, fraction, zone, text = stamped.groups()
+                when = datetime.fromisoformat(second + zone), fraction or ""
+                if last is None or when > last:
                     logger.info("node %s: %s", rank, text)
-                    self._printed[name] = stamp
+                    self._printed[name] = when
 
     def _tell(self, what: str) -> None:
         if what not in self._told:
@@ -181,44 +213,65 @@ class TrainJobRun:
 def _end(job: Document) -> TrainJobEnd | None:
     for condition in job.get("status", {}).get("conditions", ()):
         if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-            why = f"{condition['reason']}: {condition.get('message', '')}".rstrip(": ")
-            return TrainJobEnd(condition["type"] == "Complete", why)
+            return TrainJobEnd(condition["type"] == "Complete", _reason(condition))
     return None
 
 
 def _failures(pods: list[Document]) -> Iterator[str]:
-    """Yield how nodes ended that failed: of one that had no memory left, its own lines say nothing."""
+    """Yield how nodes ended that failed: of one that had no memory left or lost its machine, its lines say nothing."""
     for pod in pods:
-        for container in pod.get("status", {}).get("containerStatuses", ()):
+        name, rank = pod["metadata"]["name"], pod["metadata"]["labels"].get(RANK, "?")
+        status = pod.get("status", {})
+        for container in status.get("containerStatuses", ()):
             ended = container.get("state", {}).get("terminated", {})
             if ended.get("exitCode"):
-                name, rank = pod["metadata"]["name"], pod["metadata"]["labels"].get(RANK, "?")
                 yield f"node {rank} ended with status {ended['exitCode']} ({ended.get('reason', 'Error')}, pod {name})"
+        reasons = [
+            _reason(condition)
+            for condition in status.get("conditions", ())
+            if (condition["type"], condition["status"]) == ("DisruptionTarget", "True")
+        ]
+        if status.get("phase") == "Failed":
+            reasons.append(_reason(status))  # of the machine's own, such as Evicted
+        for why in filter(None, reasons):
+            yield f"node {rank} was ended by Kubernetes ({why}, pod {name})"
 
 
-def _what_is_missing(job: Document, pods: list[Document]) -> tuple[bool, str]:
-    """Return whether waiting will not help by itself, and what keeps a node from starting ("": nothing)."""
+def _reason(told: Document) -> str:
+    """Return what a status or a condition says of itself, "" if nothing."""
+    return f"{told.get('reason', '')}: {told.get('message', '')}".strip(": ")
+
+
+def _missing(job: Document, pods: list[Document]) -> _Missing | None:
+    """Return what keeps a node from starting, None if nothing does."""
+    name = job["metadata"]["name"]
     for condition in job.get("status", {}).get("conditions", ()):
         if condition["type"] == "Suspended" and condition["status"] == "True":  # by Kueue, which lets it go later
-            return False, "suspended, until somebody resumes it"
+            return _Missing(False, False, "suspended, until somebody, such as Kueue, resumes it")
     if not pods:
-        return True, (
-            f"no pod was made for it; `kubectl describe trainjob {job['metadata']['name']}` says why, if Kubeflow "
-            "Trainer's controller runs"
+        why = f"`kubectl describe trainjob {name}` says why, if Kubeflow Trainer's controller runs"
+        return _Missing(True, False, f"no pod was made for it; {why}")
+    missing = [*_waiting(pods)]
+    if len(pods) < job["spec"]["trainer"]["numNodes"]:
+        missing.append(
+            _Missing(False, False, f"not every node has a pod; `kubectl describe job {name}-{NODE}-0` says why")
         )
-    missing = sorted(_waiting(pods), reverse=True)
-    return missing[0] if missing else (False, "")
+    return max(missing, default=None)
 
 
-def _waiting(pods: list[Document]) -> Iterator[tuple[bool, str]]:
-    """Yield what a pod waits for, and before that whether it is stuck."""
+def _waiting(pods: list[Document]) -> Iterator[_Missing]:
+    """Yield what pods wait for."""
     for pod in pods:
         name, status = pod["metadata"]["name"], pod.get("status", {})
         for condition in status.get("conditions", ()):
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                yield False, f"{name} waits for a node: {condition.get('message', condition.get('reason', ''))}"
+                why = condition.get("message", condition.get("reason", ""))
+                yield _Missing(False, True, f"{name} waits for a node: {why}")
         for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
             waiting = container.get("state", {}).get("waiting", {})
-            if waiting.get("reason") not in (None, *_STARTING):
-                message = f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
-                yield True, f"{name} does not start ({message})"
+            if waiting.get("reason") in _STARTING:
+                selected = f"{_JOBSET}={pod['metadata']['labels'][_JOBSET]}"
+                why = f"`kubectl describe pods -l {selected}` says whether an image or a volume takes long"
+                yield _Missing(False, False, f"not every node has started; {why}")
+            elif waiting.get("reason"):
+                yield _Missing(True, True, f"{name} does not start ({_reason(waiting)})")

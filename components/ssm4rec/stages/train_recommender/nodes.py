@@ -1,7 +1,7 @@
 """A training on several nodes of the cluster that this stage runs in: a TrainJob, made of the stage's own settings.
 
 The nodes share a volume. In a folder of it, named after the TrainJob, they find what the stage was given and leave what
-it is to write; when they are done, the stage copies that to its outputs and removes the folder. What was reached by a
+it is to write; when they have ended, the stage copies that to its outputs and removes the folder. What was reached by a
 training that failed lies in the checkpoints, where those of one node do, too.
 """
 
@@ -11,12 +11,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from ssm4rec.runtime.cluster import Cluster, Document
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import MARKER, folder_marker, whole_file, whole_folder
+from ssm4rec.runtime.files import MARKER, whole_file, whole_folder
 from ssm4rec.runtime.images import DEVICE_VARIABLE
 from ssm4rec.runtime.trainjob import NodesCommand, claim_of, job_name, render
 from ssm4rec.runtime.trainjob_run import TrainJobRun
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 RUNTIME: Final = "ssm4rec-nodes"
 """The TrainingRuntime of ``manifests/nodes``."""
+_STAGE: Final = "train_recommender"
 _GPU: Final = "nvidia.com/gpu"
 _VARIABLES: Final = (
     DEVICE_VARIABLE, "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "SSM4REC_TRACKING_SECONDS",
@@ -59,19 +61,26 @@ def train_on_nodes(options: Settings, module: str) -> None:
         accelerator=_GPU if _on_gpus(options) else "",
         variables=_VARIABLES,
     )
-    for kind, source in _inputs(options).items():
-        if not (folder / kind).is_dir():  # else from before: its name depends on what it holds
-            _copy(source, folder / kind)
     run = TrainJobRun(cluster=cluster, document=render(told, pod))
-    end = run.follow()
+    _give(_inputs(options), folder)
+    try:
+        end = run.follow()
+    except BaseException:
+        if not run.may_run:
+            _remove(folder)
+        raise
     if not end.complete:
+        _remove(folder)
         logger.error("TrainJob %s failed (%s); what its nodes said is above", name, end.why)
         sys.exit(1)
-    _copy(folder / "model", options.model_dir)
-    with whole_file(options.curve) as partial:
-        shutil.copyfile(folder / "curve.parquet", partial)
+    taken = _take(folder, options)
     run.delete()
     _remove(folder)
+    if not taken:
+        raise InputError(
+            f"TrainJob {name}: is complete, but {folder} has no model and curve, as if somebody had tidied up; start "
+            "the same again, which goes on from the checkpoints"
+        )
     logger.info("TrainJob %s: complete; written to %s", name, options.model_dir)
 
 
@@ -127,16 +136,32 @@ def _on_gpus(options: Settings) -> bool:
     return options.device == "cuda" or (options.device == "auto" and os.environ.get(DEVICE_VARIABLE) == "cuda")
 
 
+def _give(inputs: dict[str, Path], folder: Path) -> None:
+    """Copy what the stage was given for the nodes, whole or not at all; what an attempt before copied is the same."""
+    if all((folder / kind).is_dir() for kind in inputs):
+        return
+    _remove(folder)
+    with whole_folder(folder, _STAGE) as partial:
+        for kind, source in inputs.items():
+            shutil.copytree(source, partial / kind)
+
+
+def _take(folder: Path, options: Settings) -> bool:
+    """Copy what the nodes wrote to the stage's outputs; return whether it was there."""
+    model, curve = folder / "model", folder / "curve.parquet"
+    if not model.is_dir() or not curve.is_file():
+        return False
+    with whole_folder(options.model_dir, _STAGE) as partial:
+        shutil.copytree(model, partial, ignore=shutil.ignore_patterns(MARKER), dirs_exist_ok=True)
+    with whole_file(options.curve) as partial:
+        shutil.copyfile(curve, partial)
+    return True
+
+
 def _remove(folder: Path) -> None:
     """Remove a folder; of what is killed meanwhile nothing half removed is left under its name."""
     gone = folder.with_name(f".{folder.name}.removed")
     shutil.rmtree(gone, ignore_errors=True)
-    folder.rename(gone)
-    shutil.rmtree(gone)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a folder that a stage wrote, whole or not at all."""
-    stage, _ = folder_marker(source)
-    with whole_folder(target, stage or "train_recommender") as partial:
-        shutil.copytree(source, partial, ignore=shutil.ignore_patterns(MARKER), dirs_exist_ok=True)
+    with suppress(FileNotFoundError):
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)  # a node that is being ended may still write
