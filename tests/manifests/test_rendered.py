@@ -258,9 +258,18 @@ def test_a_trainjob_reaches_its_peers_and_what_it_needs() -> None:
     [policy] = of_kind("nodes", "NetworkPolicy")
     own, *rules = policy["spec"]["egress"]
     assert own == {"to": [{"podSelector": policy["spec"]["podSelector"]}]}  # on any port
-    ports = {port["port"] for rule in rules for port in rule["ports"]}
-    assert ports == {53, 5000, 8333, 80, 443}
+    reached = {("".join(peer["podSelector"]["matchLabels"].values()), port["port"])
+               for rule in rules for peer in rule["to"] for port in rule["ports"]}  # fmt: skip
+    assert reached == DNS | {("ssm4rec-mlflow", 5000)}
     assert policy["spec"]["ingress"] == [{"from": [{"podSelector": policy["spec"]["podSelector"]}]}]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_of_a_trainjobs_pods_only_the_one_that_prepares_the_data_reaches_further(name: str) -> None:
+    node, prepare = (pods("trainjob")[one]["metadata"]["labels"] for one in ("node", "prepare-data"))
+    assert allowed(name, prepare) | allowed("trainjob", prepare) == PUBLIC | {("seaweedfs", 8333)}
+    assert allowed(name, node) == set()
+    assert not [one for one in of_kind("trainjob", "NetworkPolicy") if selects(one["spec"]["podSelector"], node)]
 
 
 @pytest.mark.parametrize("name", NAMES)
