@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ssm4rec.artifacts.registration import RegistrationFacts
+from ssm4rec.runtime.errors import InputError
 from ssm4rec.stages.register_champion.__main__ import run
 from ssm4rec.stages.register_champion.settings import Settings
 from ssm4rec.tracking import start_study, start_task
@@ -153,6 +154,12 @@ def test_the_alias_goes_to_the_better_and_across_data_only_if_asked(
         kept = Path(version.source.removeprefix("file://"))
         assert folder / "mlflow-artifacts" in kept.parents  # with the study's, not in the working folder
         assert (kept / "MLmodel").read_bytes() == (champion / "MLmodel").read_bytes()
+
+
+def test_the_outcome_is_written_where_somebody_says() -> None:
+    """Not over a file of that name in the folder that happens to be the working one."""
+    with pytest.raises(InputError, match="required: --registration"):
+        Settings.parser().parse_args(["--dataset-dir=d", "--models=m", "--champion-dir=champion"])
 
 
 def test_a_dead_server_costs_the_registration_only(

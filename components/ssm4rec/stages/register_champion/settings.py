@@ -29,5 +29,5 @@ class Settings(StageSettings):
     champion_dir: Annotated[Path, Written("Model", output_folder("register_champion"), "MLflow model folder to write")]
     registration: Annotated[
         Path, Written("Artifact", output_file("JSON"), "registration.json, what was registered as what, or why not")
-    ] = Path("registration.json")
+    ]
     executor_input: FromKFP = ""
