@@ -150,6 +150,18 @@ def test_users_of_a_file_and_those_that_the_data_do_not_know(
     assert [item for item, _ in few["new1"]] == [f"i{item}" for item in by_popularity if item in (4, 9)]
 
 
+def test_new_users_alone_get_the_most_popular_items(
+    dataset: Path, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever signed up today; if their ids are only written in another form, the log shows it."""
+    (tmp_path / "users.csv").write_text("user_id\n1\n2\n")
+    rows = recommend(dataset, model, tmp_path / "out", "--k=2", f"--users={tmp_path / 'users.csv'}")
+    assert list(rows) == ["1", "2"]
+    assert rows["1"] == rows["2"]
+    assert RecommendationsManifest.read(tmp_path / "out" / "_manifest.json").users_by_popularity == 2
+    assert "its ids are such as '1', those of the data such as 'u0'; if they are not new users, write" in caplog.text
+
+
 def test_a_champion_recommends_what_its_model_folder_does(dataset: Path, model: Path, tmp_path: Path) -> None:
     write_mlflow_model(tmp_path / "champion", model, read_items(dataset), {})
     assert recommend(dataset, tmp_path / "champion", tmp_path / "a") == recommend(dataset, model, tmp_path / "b")
@@ -273,7 +285,6 @@ def test_a_full_disk_leaves_no_half_shard(dataset: Path, model: Path, tmp_path: 
         (["--allowed-items=IN/nothing.csv"], "--allowed-items IN/nothing.csv: no such file; give one file, with the"),
         (["--allowed-items=IN/no bytes.csv"], "--allowed-items IN/no bytes.csv: no rows in it: the file is empty"),
         (["--allowed-items=IN/others.csv"], "none of its 2 ids, such as 'x', is an item of the catalog, such as 'i1'"),
-        (["--users=IN/new.csv"], "new.csv: none of its 2 ids, such as '1', is a user of the data, such as 'u0'; write"),
         (["--users=IN/spaced.csv"], "--users IN/spaced.csv: the id ' u2' has spaces around it; write 'u2'"),
         (["--allowed-items=IN/spaced items.csv"], "items.csv: the id 'i2 ' has spaces around it; write 'i2'"),
         (["--users=IN/binary.csv"], "NUL bytes, so it is not text in UTF-8; give a CSV, JSONL or Parquet file"),
@@ -292,7 +303,7 @@ def test_refusals(dataset: Path, model: Path, tmp_path: Path, refusal: Refusal, 
     inputs, out = tmp_path / "in", tmp_path / "out"
     inputs.mkdir()
     written = {"empty.csv": "item_id\n", "others.csv": "item_id\nx\ny\n", "users.csv": "user_id\nu1\n", "users": "u1\n",
-               "blank.csv": "user_id\nu1\n\"\"\n", "new.csv": "user_id\n1\n2\n", "spaced.csv": "user_id\nu1\n u2\n",
+               "blank.csv": "user_id\nu1\n\"\"\n", "spaced.csv": "user_id\nu1\n u2\n",
                "spaced items.csv": "item_id\ni1\n\"i2 \"\n", "binary.csv": "user_id\0\nu1\n",
                "table.csv": "PAR1", "no bytes.csv": ""}  # fmt: skip
     for name, text in written.items():

@@ -171,15 +171,16 @@ def _users(address: str, known: pyarrow.Array) -> tuple[pyarrow.Array, Int64s]:
     users = read_id_list(address, "user_id", "--users")
     check_spaces(users, known, f"--users {address}")
     rows = _places(users, known)
-    if not (rows >= 0).any():
-        raise InputError(
-            f"--users {address}: none of its {len(users)} ids, such as {users[0].as_py()!r}, is a user of the data, "
-            f"such as {known[0].as_py()!r}; write ids as the source of the data does"
-        )
     if unknown := int((rows < 0).sum()):
         logger.warning(
             "--users %s: %s of %s are not in the data and get the most popular items",
             address, f"{unknown:,}", f"{len(users):,}",
+        )  # fmt: skip
+    if unknown == len(users):  # as of new users alone; or of ids in another form
+        logger.warning(
+            "--users %s: its ids are such as %r, those of the data such as %r; if they are not new users, write ids as "
+            "the source of the data does",
+            address, users[0].as_py(), known[0].as_py(),
         )  # fmt: skip
     return users, rows
 
