@@ -51,6 +51,7 @@ def test_files_agree(cycle_dataset: Path, model: Path, tmp_path: Path) -> None:
             assert found == all_metrics(numpy.array(ranks[f"{prefix}rank_{protocol}"]))
     assert len(summary.rows) == (1 + 4) * 2 * 3 * 3
     assert summary.users == len(ranks["user"]) == 40
+    assert summary.initial_model == ""
     assert summary.nll is not None
     assert 0 < summary.nll.low < summary.nll.value < summary.nll.high
     candidates = pyarrow.parquet.read_table(out / "candidates").to_pylist()

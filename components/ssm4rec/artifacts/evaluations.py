@@ -78,3 +78,5 @@ class EvaluationSummary(Document, what="the metrics.json of an evaluation", made
     rows: tuple[ResultRow, ...]
     nll: Estimate | None = None  # nats per target (``evaluation/likelihood.py``); files of earlier versions have none
     parts: tuple[TargetPart, ...] = ()  # of data with targets that no training event is of
+    initial_model: str | None = None
+    """The digest of the weights that the training began with, "" of none; files of earlier versions do not say."""

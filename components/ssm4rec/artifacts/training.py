@@ -55,6 +55,7 @@ class ModelConfig(TypedDict):
     seed: Count
     dataset: str
     fingerprint: str
+    initial_model: NotRequired[str]  # digest of the weights that the training began with
     items: Positive
     added_items: NotRequired[Count]  # the last of them, in a champion's
     recipe: RecipeParts

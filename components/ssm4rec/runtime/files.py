@@ -6,6 +6,7 @@ nothing else is ever replaced, so that no output path destroys what is not ours.
 NAME.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -142,6 +143,12 @@ def make_folder(folder: Path) -> None:
 def cache_folder(chosen: str) -> Path:
     """Return the folder of downloads: the one chosen or, for "", $XDG_CACHE_HOME/ssm4rec or ~/.cache/ssm4rec."""
     return Path(chosen or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/ssm4rec").expanduser()
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_json(target: Path, document: Any) -> None:

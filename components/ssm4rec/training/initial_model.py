@@ -11,10 +11,11 @@ from ssm4rec.models.item_words import read_words
 from ssm4rec.models.sizes import RecommenderConfig
 from ssm4rec.models.table import config_from_json
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import digest_of
 from ssm4rec.training.catalogs import in_own_words, known_items, places_in
 from ssm4rec.training.checkpoint import first_difference
 from ssm4rec.training.model_folder import read_model
-from ssm4rec.training.start import InitialWeights, Start, digest_of, read_start, titles_of_trained
+from ssm4rec.training.start import InitialWeights, Start, read_start, titles_of_trained
 
 _FREE: Final = ("dropout", "id_dropout", "vocabulary")
 """Fields of the sizes that no weight depends on; the words are those of the initial model."""

@@ -1,6 +1,5 @@
 """What a training starts from, besides recipe and data: what its items are called, and the weights of another one."""
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,9 +103,3 @@ def read_start(config: RecommenderConfig, dataset: SequenceDataset, folder: Path
             "%s of %s items have no title: nothing is known of them but their events", missing, len(items.ids)
         )
     return Start(items, item_words(items.texts, train_tokenizer(titles, config.vocabulary)))
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

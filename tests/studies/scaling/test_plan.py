@@ -1,5 +1,6 @@
 """What a scaling study trains, and what it refuses."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,8 @@ def test_what_is_fine_tuned_has_the_schedule_of_its_share() -> None:
         before = recipe("sasrec", "quick", "long", Settings().transfer_overrides)
         assert chosen.model == before.model
         assert chosen.model.item_vectors == "id+text"
+        short = recipe("sasrec", "quick", "short", Settings().transfer_overrides).model
+        assert replace(short, dropout=before.model.dropout) == before.model  # pre-trained on either, fine-tuned on any
         assert chosen.training.users_share == share
         assert chosen.training.epochs == chosen.training.patience == epochs
 
@@ -65,6 +68,8 @@ def test_the_command_line_and_the_pipeline_train_the_same() -> None:
         (["--transfer-overrides", "training.epochs=2"], "training.epochs is what this study sets; set --transfer-sh"),
         (["--pretrain-on", "events"], "--pretrain-on events: name a published data set, or a generated one whose"),
         (["--fine-tune-on", "generated-hmm"], "--fine-tune-on generated-hmm: name a published data set, or"),
+        (["--pretrain-on", "ml-9m"], "--pretrain-on ml-9m: name a published data set, or a generated one"),
+        (["--pretrain-on", "ml-1m", "--fine-tune-on", "ml-1m"], "--pretrain-on ml-1m: is --fine-tune-on, too"),
     ],
 )
 def test_what_is_wrong_is_said(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

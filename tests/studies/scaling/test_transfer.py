@@ -1,7 +1,10 @@
 """What pre-training gains, from evaluations made by hand: pairs, intervals, words, and what is refused."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -15,13 +18,15 @@ from ssm4rec.report.document import render_html, render_markdown
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.studies.scaling.report import make_report
 from ssm4rec.studies.scaling.study import ScalingStudy
-from ssm4rec.studies.scaling.transfer import LOSS, NDCG, Transfer, gather_transfer
+from ssm4rec.studies.scaling.transfer import LOSS, NDCG, Pretrained, Transfer, gather_transfer
 from tests.conftest import WriteDataset
 from tests.report.trained import StudyBuilder
 
 SHARES = (0.05, 0.2, 1.0)
 SEEDS = (0, 1, 2, 3)
-PRETRAINED = {"model": "sasrec", "dataset": "books", "training": {"cpu_seconds": 61.2}}
+PRETRAINED = Pretrained(
+    {"model": "sasrec", "dataset": "books", "fingerprint": "b" * 64, "training": {"cpu_seconds": 61.2}}, "d" * 64
+)
 
 
 @pytest.fixture
@@ -38,6 +43,7 @@ def evaluation(dataset: SequenceDataset, share: float, seed: int, ndcg: float, *
         "fingerprint": dataset.fingerprint,
         "recipe": {"model": {"d_model": 8}, "training": {"users_share": share}},
         "nll": Estimate(loss, loss - 0.1, loss + 0.1, 200),
+        "initial_model": "",
     }
     return replace(made, **(told | changes))
 
@@ -50,7 +56,8 @@ def arms(dataset: SequenceDataset, gains: Sequence[float]) -> tuple[list[Evaluat
         for seed in SEEDS:
             plain = 0.1 + 0.02 * place + rng.normal(0, 0.01)
             scratch.append(evaluation(dataset, share, seed, plain))
-            finetuned.append(evaluation(dataset, share, seed, plain + gain + rng.normal(0, 0.002)))
+            tuned = plain + gain + rng.normal(0, 0.002)
+            finetuned.append(evaluation(dataset, share, seed, tuned, initial_model=PRETRAINED.weights))
     return scratch, finetuned
 
 
@@ -114,7 +121,8 @@ def test_the_report_says_where_it_gains(dataset: SequenceDataset, gains: Sequenc
 
 def test_one_seed_has_no_interval_and_no_verdict(dataset: SequenceDataset) -> None:
     target = StudyBuilder("films").manifest(), dataset
-    pair = [evaluation(dataset, 1.0, 7, 0.1)], [evaluation(dataset, 1.0, 7, 0.2)]
+    tuned = evaluation(dataset, 1.0, 7, 0.2, initial_model=PRETRAINED.weights)
+    pair = [evaluation(dataset, 1.0, 7, 0.1)], [tuned]
     transfer = gather_transfer(PRETRAINED, target, *pair)
     text = render_markdown(make_report(ScalingStudy(StudyBuilder("toy").manifest(), (), None, transfer)))
     assert "NDCG@10: a gain of +0.1000 at 200 users, not tested with one seed" in text
@@ -134,6 +142,18 @@ def test_one_seed_has_no_interval_and_no_verdict(dataset: SequenceDataset) -> No
             {"recipe": {"model": {"d_model": 16}, "training": {"users_share": 0.05}}},
             "not a pair of one recipe for share 0.05 of the users, seed 0",
         ),
+        (
+            {"initial_model": ""},
+            "--finetuned-evaluations: an evaluation of sasrec seed 0 on share 0.05 began from scratch",
+        ),
+        (
+            {"initial_model": "e" * 64},
+            "seed 0 on share 0.05 began with other weights; give trainings that began with the",
+        ),
+        (
+            {"initial_model": None},
+            "does not say what its training began with, an earlier version wrote it; run evaluate",
+        ),
     ],
 )
 def test_what_does_not_belong_is_refused(dataset: SequenceDataset, changes: dict[str, Any], said: str) -> None:
@@ -141,3 +161,33 @@ def test_what_does_not_belong_is_refused(dataset: SequenceDataset, changes: dict
     target = StudyBuilder("films").manifest(), dataset
     with pytest.raises(InputError, match=said):
         gather_transfer(PRETRAINED, target, scratch, [replace(finetuned[0], **changes), *finetuned[1:]])
+
+
+def test_the_two_starts_given_the_wrong_way_round_are_refused(dataset: SequenceDataset) -> None:
+    scratch, finetuned = arms(dataset, (0.0, 0.0, 0.0))
+    target = StudyBuilder("films").manifest(), dataset
+    with pytest.raises(
+        InputError, match=r"--scratch-evaluations: .* seed 0 on share 0.05 began with other weights; give"
+    ):
+        gather_transfer(PRETRAINED, target, finetuned, scratch)
+
+
+def test_a_model_of_the_same_data_is_refused(dataset: SequenceDataset) -> None:
+    target = StudyBuilder("films").manifest(), dataset
+    own = replace(PRETRAINED, config={**PRETRAINED.config, "fingerprint": dataset.fingerprint})
+    with pytest.raises(InputError, match="--pretrained: was trained on the data of --target-dataset"):
+        gather_transfer(own, target, *arms(dataset, (0.0, 0.0, 0.0)))
+
+
+def test_the_digest_is_of_the_weights(tmp_path: Path) -> None:
+    config = {
+        **PRETRAINED.config, "profile": "quick", "seed": 0, "items": 12,
+        "parameters": 2, "parameters_without_embeddings": 1,
+        "recipe": {"model": {}, "training": {}},
+        "training": {"epochs": 1, "best_epoch": 1, "stopped": "epochs", "validation_ndcg@10": 0.1, "cpu_seconds": 1.0},
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"model\.safetensors: no such file; train the model again"):
+        Pretrained.read(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert Pretrained.read(tmp_path).weights == hashlib.sha256(b"weights").hexdigest()

@@ -133,6 +133,7 @@ def _summary(
         targets=len(ranking.targets),
         items=dataset.item_count,
         rows=rows,
+        initial_model=config.get("initial_model", ""),
         **{name: config[name] for name in copied},
     )
 

@@ -21,14 +21,13 @@ from ssm4rec.data.id_list import check_spaces, read_id_list
 from ssm4rec.registry.all_users import Wanted, digest_of_ids, publish, write_shards
 from ssm4rec.registry.mlflow_model import recommender_folder
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import held_by_this_process
+from ssm4rec.runtime.files import digest_of, held_by_this_process
 from ssm4rec.settings.command_line import boolean, run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.recommend_all.settings import Settings
 from ssm4rec.tracking import RECIPE, tracked_task
 from ssm4rec.training.device import choose_device
 from ssm4rec.training.model_folder import StoredModel, read_model_for
-from ssm4rec.training.start import digest_of
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final
 
-from ssm4rec.data.data_sets import EVENTS
+from ssm4rec.data.data_sets import is_published
 from ssm4rec.data.generated import GENERATED, OTHER_WORDS, WORDS
 from ssm4rec.models.table import MODELS
 from ssm4rec.runtime.errors import InputError
@@ -46,9 +46,10 @@ _OWN: Final = (
     "training.epochs", "training.patience", "training.loss",
 )  # fmt: skip
 _TRANSFER: Final = (
-    "model.item_vectors=id+text,model.d_model=32,model.d_ff=128,model.n_layers=1,model.repeat_term=false,"
-    f"{_SMALL_BATCHES}"
+    "model.item_vectors=id+text,model.max_length=200,model.d_model=32,model.d_ff=128,model.n_layers=1,"
+    f"model.repeat_term=false,{_SMALL_BATCHES}"
 )
+"""The length is said, too: a recipe's depends on the data, and one model is trained on both."""
 
 
 def _share(text: str) -> float:
@@ -135,11 +136,15 @@ class Settings(NamedStudy, RecommenderStudy):
 
     def _transfers(self) -> list[dict[str, Any]]:
         for flag, dataset in (("--pretrain-on", self.pretrain_on), ("--fine-tune-on", self.fine_tune_on)):
-            if dataset in (EVENTS, GENERATED):
+            if not is_published(dataset) or dataset == GENERATED:
                 raise InputError(
                     f"{flag} {dataset}: name a published data set, or a generated one whose items have titles, such as "
                     f"{WORDS}; on data of your own, run train_recommender with --initial-model"
                 )
+        if self.pretrain_on == self.fine_tune_on:
+            raise InputError(
+                f"--pretrain-on {self.pretrain_on}: is --fine-tune-on, too, whose users are tested; name another"
+            )
         own = (SHARE, "training.epochs", "training.patience")
         refuse_own_settings("--transfer-overrides", self.transfer_overrides, own, "set --transfer-shares and --epochs")
         return [

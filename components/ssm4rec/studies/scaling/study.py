@@ -9,7 +9,6 @@ from typing import Any, Final
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.artifacts.training import read_config
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.scaling.floor import CommonFloor, common_floor
 from ssm4rec.scaling.forms import PARAMETERS, WIDTH_DEPTH
@@ -17,7 +16,7 @@ from ssm4rec.scaling.held_out import Extrapolation, FormError, compare_forms, pr
 from ssm4rec.scaling.law import Law, fit
 from ssm4rec.scaling.runs import Run
 from ssm4rec.studies.scaling.plan import SHARE
-from ssm4rec.studies.scaling.transfer import Transfer, gather_transfer, ndcg
+from ssm4rec.studies.scaling.transfer import Pretrained, Transfer, gather_transfer, ndcg
 
 FORMS: Final = (PARAMETERS, WIDTH_DEPTH)
 EQUALS: Final = "all forms that predict as well"
@@ -174,7 +173,7 @@ def _read_transfer(files: Files) -> Transfer | None:
         )
     target = read_manifest(files.target_dataset), read_sequences(files.target_dataset)
     scratch, finetuned = ([EvaluationSummary.read(path) for path in paths] for paths in evaluations)
-    return gather_transfer(read_config(files.pretrained), target, scratch, finetuned)
+    return gather_transfer(Pretrained.read(files.pretrained), target, scratch, finetuned)
 
 
 def gather_scaling(

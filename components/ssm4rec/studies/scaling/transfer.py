@@ -4,16 +4,19 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Self
 
 import scipy.stats
 
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.estimate import Difference, Estimate
 from ssm4rec.artifacts.evaluations import EvaluationSummary
-from ssm4rec.artifacts.names import UNMASKED
+from ssm4rec.artifacts.names import MODEL_WEIGHTS, UNMASKED
+from ssm4rec.artifacts.training import read_config
 from ssm4rec.evaluation.statistics import difference_over_seeds, holm, mean_over_seeds
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import digest_of
 from ssm4rec.studies.scaling.plan import SHARE
 
 Key = tuple[float, int]
@@ -116,22 +119,43 @@ class Transfer:
         return rows
 
 
+@dataclass(frozen=True)
+class Pretrained:
+    """The pre-trained model: its config.json, and the digest of its weights."""
+
+    config: dict[str, Any]
+    weights: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a model folder; raise InputError if a file is missing, or config.json is not one of a recommender."""
+        config, weights = read_config(folder), folder / MODEL_WEIGHTS
+        if not weights.is_file():
+            raise InputError(f"{weights}: no such file; train the model again")
+        return cls(config, digest_of(weights))
+
+
 def gather_transfer(
-    pretrained: dict[str, Any],
+    pretrained: Pretrained,
     target: tuple[dict[str, Any], SequenceDataset],
     scratch: Sequence[EvaluationSummary],
     finetuned: Sequence[EvaluationSummary],
 ) -> Transfer:
     """Return what pre-training gained.
 
-    ``pretrained``: config.json of the model; ``target``: manifest and data. Raise InputError if an evaluation is of
-    other data or targets, of another model or lacks its loss, is there twice, or has no counterpart of its recipe and
-    seed.
+    ``target``: manifest and data. Raise InputError if the model was pre-trained on the target's data, or an evaluation
+    is of other data or targets, of another model or lacks its loss, began with other weights than its flag says, is
+    there twice, or has no counterpart of its recipe and seed.
     """
     manifest, dataset = target
-    model = pretrained["model"]
-    plain = _by_size("--scratch-evaluations", model, dataset, scratch)
-    tuned = _by_size("--finetuned-evaluations", model, dataset, finetuned)
+    config = pretrained.config
+    if config["fingerprint"] == dataset.fingerprint:
+        raise InputError(
+            "--pretrained: was trained on the data of --target-dataset, whose users are tested; give one of other data"
+        )
+    plain = _by_size("--scratch-evaluations", config["model"], dataset, scratch)
+    tuned = _by_size("--finetuned-evaluations", config["model"], dataset, finetuned)
+    _check_starts(pretrained, plain, tuned)
     for key in sorted(plain.keys() | tuned.keys()):
         share, seed = key
         if key not in plain or key not in tuned or plain[key].recipe != tuned[key].recipe:
@@ -148,13 +172,31 @@ def gather_transfer(
         pairs = ([of[share, seed] for seed in seeds] for of in (plain, tuned))
         sizes.append(TargetSize(share, int((lengths > 0).sum()), int(lengths.sum()), *map(tuple, pairs)))
     return Transfer(
-        model,
-        str(pretrained["dataset"]),
+        config["model"],
+        str(config["dataset"]),
         str(manifest["dataset"]),
-        float(pretrained["training"]["cpu_seconds"]),
+        float(config["training"]["cpu_seconds"]),
         manifest.get("irreducible_loss"),
         tuple(sizes),
     )
+
+
+def _check_starts(pretrained: Pretrained, scratch: Evaluations, finetuned: Evaluations) -> None:
+    """Raise InputError unless each training began as its flag says: nothing else tells the two starts apart."""
+    wanted = {
+        "--scratch-evaluations": (scratch, "", "from scratch"),
+        "--finetuned-evaluations": (finetuned, pretrained.weights, "with the weights of --pretrained"),
+    }
+    for flag, (evaluations, digest, start) in wanted.items():
+        for (share, seed), one in sorted(evaluations.items()):
+            name = f"{flag}: an evaluation of {one.model} seed {seed} on share {share:g}"
+            if one.initial_model is None:
+                raise InputError(
+                    f"{name} does not say what its training began with, an earlier version wrote it; run evaluate again"
+                )
+            if one.initial_model != digest:
+                began = "began with other weights" if one.initial_model else "began from scratch"
+                raise InputError(f"{name} {began}; give trainings that began {start}")
 
 
 def _by_size(flag: str, model: str, dataset: SequenceDataset, evaluations: Sequence[EvaluationSummary]) -> Evaluations:
