@@ -143,10 +143,12 @@ class StudyFolder:
         for row in (row for row in rows if row["splitting"] == rows[0]["splitting"]):
             values.setdefault((row["model"], row["protocol"], row["metric"]), []).append(row["value"])
         unmasked = "history not masked" + (" (the paper)" if rows[0]["dataset"] in PAPER else "")
-        lines = [f"{'':14}{unmasked:>32}{'history masked':>32}"]
-        lines.append(f"{'model':14}" + f"{'HIT@10':>12}{'NDCG@10':>10}{'MRR@10':>10}" * 2)
-        for model in in_table_order({model for model, protocol, _ in values if protocol == UNMASKED}):
-            line = f"{model:14}"
+        models = in_table_order({model for model, protocol, _ in values if protocol == UNMASKED})
+        widest = max(14, *map(len, models))
+        lines = [f"{'':{widest}}{unmasked:>32}{'history masked':>32}"]
+        lines.append(f"{'model':{widest}}" + f"{'HIT@10':>12}{'NDCG@10':>10}{'MRR@10':>10}" * 2)
+        for model in models:
+            line = f"{model:{widest}}"
             for protocol in (UNMASKED, MASKED):
                 for metric, width in (("hit@10", 12), ("ndcg@10", 10), ("mrr@10", 10)):
                     line += f"{fmean(values[model, protocol, metric]):{width}.4f}"

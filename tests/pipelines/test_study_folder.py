@@ -59,15 +59,17 @@ def test_no_secret_of_an_address_is_kept_with_what_a_stage_wrote(tmp_path: Path)
 @pytest.mark.parametrize(("dataset", "heading"), [("ml-1m", "history not masked (the paper)"), ("own-shop", "masked")])
 def test_the_table_names_the_paper_where_it_has_the_data_set(dataset: str, heading: str, tmp_path: Path) -> None:
     rows = [
-        {"dataset": dataset, "splitting": "leave-one-out", "model": "sasrec", "protocol": protocol, "metric": metric,
+        {"dataset": dataset, "splitting": "leave-one-out", "model": model, "protocol": protocol, "metric": metric,
          "value": 0.25}
+        for model in ("sasrec", "most-popular-lately")
         for protocol in ("unmasked", "masked") for metric in ("hit@10", "ndcg@10", "mrr@10")
     ]  # fmt: skip
     write_json(tmp_path / "results.json", rows)
-    first, _, model = StudyFolder(tmp_path, "", print).table().splitlines()
+    first, names, model, longest = StudyFolder(tmp_path, "", print).table().splitlines()
     assert heading in first
     assert ("paper" in first) == (dataset == "ml-1m")
     assert model.split() == ["sasrec", *6 * ["0.2500"]]
+    assert len(first) == len(names) == len(model) == len(longest)
 
 
 def test_files_are_called_as_the_readme_does() -> None:
