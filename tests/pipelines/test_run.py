@@ -135,40 +135,6 @@ def test_whole_study(
     assert parent.data.metrics["global-time/sasrec/masked/ndcg_at_10"] == later.data.metrics["masked/ndcg_at_10"]
 
 
-def test_events_and_results_in_a_bucket_and_nothing_twice(
-    archive: Path, tmp_path: Path, object_store: ObjectStore
-) -> None:
-    """A full store ends the command, not the study; with room again, the same command stores what there is."""
-    upload([archive], archive.parent, f"s3://{object_store.bucket}/data")
-    source = f"s3://{object_store.bucket}/data/{archive.name}"
-    flags = ["--source", source, "--any-checksum", "true", "--models", "sasrec", "--k-core", "2"]
-    flags += ["--cache-dir", str(tmp_path / "downloads"), "--artifacts"]
-    failed = run_study(tmp_path, *flags, "s3://no-such-bucket/run")
-    assert failed.returncode == 2
-    assert "train_recommender sasrec seed 0: not in the store yet, the study continues" in failed.stdout
-    *_, line = failed.stderr.splitlines()  # MLflow says before it that it makes its tables
-    assert "--artifacts: s3://no-such-bucket/run: the store does not answer as it should" in line
-    assert f"--out {tmp_path / 'study'} stores it without repeating a stage" in line
-    results = (tmp_path / "study" / "results.json").read_bytes()
-
-    done = run_study(tmp_path, *flags, f"s3://{object_store.bucket}/run")
-    assert done.returncode == 0, done.stderr
-    assert ": started" not in done.stdout
-    assert (tmp_path / "study" / "results.json").read_bytes() == results
-    stored = object_store.sizes()
-    assert stored["run/results.json"] == len(results)
-    assert {"run/report.html", "run/report.md", "run/logs/01-prepare_data.log"} <= set(stored)
-    assert sum(name.endswith("/model.safetensors") for name in stored) == 2  # the training's and the champion's
-    here_only = ("run/checkpoints", "run/cache", "run/downloads", "run/.ssm4rec.json")
-    assert not any(name.startswith(here_only) for name in stored)
-    results = {name: size for name, size in stored.items() if name.startswith("run/")}
-    assert results == {name: (tmp_path / "study" / name.removeprefix("run/")).stat().st_size for name in results}
-    secret = object_store.variables["AWS_SECRET_ACCESS_KEY"]
-    assert secret not in failed.stdout + failed.stderr + done.stdout + done.stderr
-    for file in (path for path in tmp_path.rglob("*") if path.is_file()):  # logs, results, MLflow's database
-        assert secret.encode() not in file.read_bytes(), file
-
-
 def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
     """The whole DAG, with a tiny Llama as the ranker and generators from scratch."""
     flags = ("--models", "sasrec", "--llm", "all", "--language-model", str(language_model("llama")))
@@ -222,37 +188,68 @@ def validation_losses(study: Path) -> dict[str, float]:
     return {fact["model"]: fact["training"]["validation_loss"] for fact in facts}
 
 
-def test_a_stage_that_failed_is_repeated_and_no_other(archive: Path, tmp_path: Path) -> None:
-    flags = ("--source", str(archive), "--any-checksum", "true", "--models", "sasrec", "--k-core", "2")
-    failed = run_study(tmp_path, *flags, "--overrides", "training.learning_rate=1e30")
+def test_the_same_command_makes_up_for_what_failed_and_repeats_nothing_else(
+    archive: Path, tmp_path: Path, object_store: ObjectStore
+) -> None:
+    """A stage that failed, an MLflow that was away, a store that took nothing; events and results are in a bucket."""
+    upload([archive], archive.parent, f"s3://{object_store.bucket}/data")
+    source = f"s3://{object_store.bucket}/data/{archive.name}"
+    flags = ["--source", source, "--any-checksum", "true", "--models", "sasrec", "--k-core", "2"]
+    flags += ["--cache-dir", str(tmp_path / "downloads"), "--artifacts"]
+    failed = run_study(tmp_path, *flags, "s3://no-such-bucket/run", "--overrides", "training.learning_rate=1e30")
     assert failed.returncode == 2
     assert "diverged" in failed.stderr
+    assert "prepare_data: not in the store yet, the study continues" in failed.stdout
+
     away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_ports(1)[0]}", "SSM4REC_TRACKING_SECONDS": "1"}
-    done = run_study(tmp_path, *flags, variables=away)
-    assert done.returncode == 0, done.stderr
-    assert "\nsasrec seed 0, the best of 1 by validation: not registered" in done.stdout
-    assert "answers again" not in done.stdout + done.stderr
-    trained, evaluated, *rest = started(done.stdout)
+    unstored = run_study(tmp_path, *flags, "s3://no-such-bucket/run", variables=away)
+    assert unstored.returncode == 2
+    assert "\nsasrec seed 0, the best of 1 by validation: not registered" in unstored.stdout
+    assert "answers again" not in unstored.stdout + unstored.stderr
+    trained, evaluated, *rest = started(unstored.stdout)
     assert (trained, evaluated) == ("train_recommender sasrec seed 0", "evaluate sasrec seed 0")
     assert sorted(rest) == ["compare_models", "measure_latency", "register_champion", "report"]
     assert rest.index("report") > max(rest.index("compare_models"), rest.index("measure_latency"))
-    before, numbers = read_manifest(tmp_path / "study" / "dataset"), (tmp_path / "study" / "results.json").read_bytes()
+    *_, line = unstored.stderr.splitlines()
+    assert "--artifacts: s3://no-such-bucket/run: the store does not answer as it should" in line
+    assert f"--out {tmp_path / 'study'} stores it without repeating a stage" in line
+    results = (tmp_path / "study" / "results.json").read_bytes()
+
     (tmp_path / "link").symlink_to("study")
-    linked = run_study(tmp_path, *flags, "--out", str(tmp_path / "link"))
-    assert linked.returncode == 0, linked.stderr
-    assert started(linked.stdout) == ["register_champion", "report"]  # there is an MLflow now
-    assert "\nsasrec seed 0, the best of 1 by validation: registered as" in linked.stdout
+    done = run_study(tmp_path, *flags, f"s3://{object_store.bucket}/run", "--out", str(tmp_path / "link"))
+    assert done.returncode == 0, done.stderr
+    assert started(done.stdout) == ["register_champion", "report"]  # there is an MLflow now
+    assert "\nsasrec seed 0, the best of 1 by validation: registered as" in done.stdout
     assert {path.name for path in (tmp_path / "study").iterdir() if path.is_symlink()} == {
         "dataset", "comparison.json", "latency.json", "latency.parquet", "champion", "registration.json", "figures"
     }  # fmt: skip
     assert not (tmp_path / "study" / "language-models").exists()
+    assert (tmp_path / "study" / "results.json").read_bytes() == results
+    _check_stored(object_store, tmp_path / "study")
+    secret = object_store.variables["AWS_SECRET_ACCESS_KEY"]
+    assert not any(secret in run.stdout + run.stderr for run in (failed, unstored, done))
+    for file in (path for path in tmp_path.rglob("*") if path.is_file()):  # logs, results, MLflow's database
+        assert secret.encode() not in file.read_bytes(), file
 
+
+def _check_stored(store: ObjectStore, study: Path) -> None:
+    sizes = store.sizes()
+    assert {"run/results.json", "run/report.html", "run/report.md", "run/logs/01-prepare_data.log"} <= set(sizes)
+    assert sum(name.endswith("/model.safetensors") for name in sizes) >= 2  # the training's and the champion's
+    here_only = ("run/checkpoints", "run/cache", "run/downloads", "run/.ssm4rec.json")
+    assert not any(name.startswith(here_only) for name in sizes)
+    stored = {name: size for name, size in sizes.items() if name.startswith("run/")}
+    assert stored == {name: (study / name.removeprefix("run/")).stat().st_size for name in stored}
+
+
+@pytest.mark.slow
+def test_a_changed_file_is_prepared_again_and_all_that_follows(archive: Path, tmp_path: Path) -> None:
+    flags = ("--models", "sasrec")
+    first = started(finish_study(archive, tmp_path, *flags).stdout)
+    before, numbers = read_manifest(tmp_path / "study" / "dataset"), (tmp_path / "study" / "results.json").read_bytes()
     write_archive(archive, pace=-1)
     assert archive.stat().st_size == before["sources"][0]["bytes"]
-    again = run_study(tmp_path, *flags)
-    assert again.returncode == 0, again.stderr
-    repeated = set(started(again.stdout))
-    assert repeated >= {"prepare_data", trained, evaluated, *rest}
+    assert set(started(finish_study(archive, tmp_path, *flags).stdout)) == set(first)
     after = read_manifest(tmp_path / "study" / "dataset")
     assert after["fingerprint"] != before["fingerprint"]
     assert after["sources"][0]["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()

@@ -4,9 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.pipelines.studies import finish_study, started, study_metrics
 
 
+@pytest.mark.slow
 def test_alignment_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:
     """A tiny Llama becomes a ranker of items: trained, aligned to pairs of ours and to their winners alone, ranked."""
     flags = ["--retriever", "sasrec", "--language-models", str(language_model("llama")), "--seeds", "1"]

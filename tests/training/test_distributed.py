@@ -28,7 +28,9 @@ def arguments(dataset: Path, folder: Path, model: str, overrides: str) -> list[s
     ("model", "overrides"),
     [
         ("2mamba4rec", ""),
-        ("sasrec", "training.loss=bce,training.negatives=3,training.objective=every-prefix"),
+        pytest.param(
+            "sasrec", "training.loss=bce,training.negatives=3,training.objective=every-prefix", marks=pytest.mark.slow
+        ),
         ("sasrec", "model.item_vectors=id+text,model.id_dropout=0"),
     ],
 )
