@@ -87,4 +87,4 @@ def test_another_table_has_other_columns(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text("user,item\n1,2\n")
     with pytest.raises(InputError, match="no column 'user_id'; its columns are user, item"):
-        read_amazon(SourceOptions("amazon-2023-beauty", tmp_path, str(path), form="rating_only"))
+        _ = read_amazon(SourceOptions("amazon-2023-beauty", tmp_path, str(path), form="rating_only")).interactions

@@ -150,9 +150,9 @@ def test_amazon_drops_its_negative_times_and_nothing_else(jsonl, tmp_path):
         tmp_path / "Electronics.jsonl.gz", [*rows[:9], {**rows[9], "timestamp": -62_135_596_800_000}, *rows[10:]]
     )
     source = read_data_set(SourceOptions("amazon-2023-electronics", tmp_path, str(path)))
-    assert dict(source.dropped) == {"time before 1970": 1}
     times = source.interactions.frame["time"].to_list()
+    assert dict(source.dropped) == {"time before 1970": 1}
     assert times == [second * 1_000_000 for n, (*_, second, _) in enumerate(GOOD) if n != 9]
     path = jsonl(tmp_path / "Electronics.jsonl.gz", [*rows[:9], {**rows[9], "user_id": None}])
     with pytest.raises(InputError, match="column user_id, row 10: the id is missing"):
-        read_data_set(SourceOptions("amazon-2023-electronics", tmp_path, str(path)))
+        _ = read_data_set(SourceOptions("amazon-2023-electronics", tmp_path, str(path))).interactions

@@ -7,8 +7,9 @@ import pytest
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.items import read_items
-from ssm4rec.data.dataset_writer import build_sequences, collect_titles, write_dataset
+from ssm4rec.data.dataset_writer import collect_titles, write_dataset
 from ssm4rec.data.event_order import in_order, order_facts
+from ssm4rec.data.sequences import build_sequences
 from ssm4rec.data.splitting import leave_one_out
 
 

@@ -39,7 +39,7 @@ def test_all_formats_give_the_same(tmp_path, ending):
     path = write(tmp_path / f"events.{ending}", ROWS)
     source = read_data_set(SourceOptions("events", tmp_path, path.as_uri(), **COLUMNS))
     assert rows_of(source) == EXPECTED
-    assert source.interactions.has_ratings
+    assert source.events.columns.rating
 
 
 def test_several_files_are_one_data_set(tmp_path, server):

@@ -3,7 +3,7 @@ import random
 import polars
 import pytest
 
-from ssm4rec.data.filtering import count, drawn, filter_interactions, keep_core
+from ssm4rec.data.filtering import Filters, count, drawn, filter_interactions, keep_core
 from ssm4rec.runtime.errors import InputError
 
 
@@ -59,13 +59,13 @@ def test_the_core_takes_more_than_one_round():
 def test_duplicates():
     rows = [("a", "x", 1), ("a", "y", 2), ("a", "x", 3), ("b", "x", 4), ("a", "x", 5)]
     for which, kept in (("none", [1, 2, 3, 4, 5]), ("first", [1, 2, 4]), ("last", [2, 4, 5])):
-        frame, _ = filter_interactions(frame_of(rows), which, None, 0)
+        frame, _ = filter_interactions(frame_of(rows), Filters(which, None, 0))
         assert frame["rating"].to_list() == kept
 
 
 def test_every_filter_has_its_counts():
     rows = [("a", "x", 5), ("a", "x", 5), ("a", "y", 4), ("b", "x", 4), ("b", "y", 5), ("b", "z", 1), ("c", "x", None)]
-    frame, records = filter_interactions(frame_of(rows), "first", 2.0, 2)
+    frame, records = filter_interactions(frame_of(rows), Filters("first", 2.0, 2))
     assert pairs(frame) == [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")]
     assert [(record["filter"], record["setting"], *record["after"].values()) for record in records] == [
         ("source", "", 3, 3, 7),
@@ -81,12 +81,12 @@ def test_every_filter_has_its_counts():
 def test_the_filter_that_leaves_nothing_is_named(rating, core, flag):
     rows = [("a", "x", 5), ("a", "y", 5), ("b", "x", 5)]
     with pytest.raises(InputError, match=rf"nothing is left after --{flag} \(before it: 2 users, 2 items, 3 inter"):
-        filter_interactions(frame_of(rows), "none", rating, core)
+        filter_interactions(frame_of(rows), Filters("none", rating, core))
 
 
 def test_users_are_drawn_by_their_ids_alone():
     rows = [(f"user {user}", f"i{(user * step) % 30}") for step in range(1, 5) for user in range(200)]
-    frame, records = filter_interactions(frame_of(rows), "none", None, 0, 50)
+    frame, records = filter_interactions(frame_of(rows), Filters("none", None, 0, 50))
     kept = pairs(frame)
     users = {user for user, _ in kept}
     assert len(users) == 50
@@ -109,7 +109,7 @@ def test_users_are_drawn_of_the_core_of_all_events():
     rows = [(f"u{user}", f"i{chance.randrange(2_000)}") for user in range(4_000) for _ in range(5)]
     rows += [("rare", f"j{place}") for place in range(9)]  # outside the core: never drawn
     core = pairs(keep_core(frame_of(rows), 3))
-    frame, records = filter_interactions(frame_of(rows), "none", None, 3, 10)
+    frame, records = filter_interactions(frame_of(rows), Filters("none", None, 3, 10))
     kept = pairs(frame)
     users = {user for user, _ in kept}
     assert len(users) == 10
@@ -128,6 +128,6 @@ def test_users_are_drawn_of_the_core_of_all_events():
 @pytest.mark.parametrize("users", [0, -1])
 def test_no_draw(users):
     rows = [("a", "x"), ("b", "x"), ("b", "y")]
-    frame, records = filter_interactions(frame_of(rows), "none", None, 0, users)
+    frame, records = filter_interactions(frame_of(rows), Filters("none", None, 0, users))
     assert pairs(frame) == rows
     assert records[-1]["filter"] == "k-core"

@@ -47,7 +47,6 @@ def test_ratings_as_numbers_and_as_text():
 def test_without_ratings():
     batches = iter([batch(who=["a"], what=["b"], when=[1])])
     found = encode([("f", batches)], Columns("who", "what", "when"), "auto", BadRows())
-    assert not found.has_ratings
     assert found.frame["rating"].to_list() == [None]
 
 

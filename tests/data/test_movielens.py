@@ -81,14 +81,14 @@ def test_damage_that_shows_only_while_reading(archive, tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[:300] + b"damage" + whole[306:])
     with pytest.raises(InputError, match="not a readable zip archive"):
-        read_movielens(SourceOptions("ml-1m", tmp_path, str(path), any_checksum=True))
+        _ = read_movielens(SourceOptions("ml-1m", tmp_path, str(path), any_checksum=True)).interactions
 
 
 def test_a_bad_row_in_an_archive_is_named(archive, tmp_path):
     for ratings, message in (("1::2::3\n", "row 1: Expected 7 columns"), ("1::2::x::5\n", "row 1: not a rating")):
         path = archive(tmp_path / "archive.zip", ml_1m() | {"ml-1m/ratings.dat": ratings})
         with pytest.raises(InputError, match=message):
-            read_movielens(SourceOptions("ml-1m", tmp_path, str(path), any_checksum=True))
+            _ = read_movielens(SourceOptions("ml-1m", tmp_path, str(path), any_checksum=True)).interactions
 
 
 @pytest.mark.parametrize("movies", ["x" * (1 << 19), ("1::" + "a" * 60_000 + "\n") * 400])

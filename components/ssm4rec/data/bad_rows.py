@@ -58,6 +58,10 @@ class BadRows:
         self.dropped: Counter[str] = Counter()
         self._counting = threading.Lock()  # Arrow reads and parses in several threads
 
+    def __reduce__(self) -> tuple[type["BadRows"], tuple[str, list[str]]]:
+        """Another process has the same rule, and counts by itself."""
+        return BadRows, (self.mode, sorted(self._always))
+
     def malformed(self, message: str) -> None:
         """Count a row that has no columns to speak of, or raise InputError with ``message``."""
         if not self.drops_all:

@@ -19,8 +19,16 @@ def hold_out(frame: polars.DataFrame, share: float) -> polars.DataFrame:
     >>> held.rows()
     [(1, 'a'), (1, 'b'), (2, 'b'), (1, 'a'), (1, 'd')]
     """
-    order = frame["item"].unique(maintain_order=True)  # of first appearance
-    cold_items = order[len(order) - round(share * len(order)) :]
+    return without_cold(frame, last_items(frame["item"].unique(maintain_order=True), share))
+
+
+def last_items(items: polars.Series, share: float) -> polars.Series:
+    """Return the ``share`` of the items that appeared last; ``items`` are all, in the order of first appearance."""
+    return items[len(items) - round(share * len(items)) :]
+
+
+def without_cold(frame: polars.DataFrame, cold_items: polars.Series) -> polars.DataFrame:
+    """Return what :func:`hold_out` leaves of all events of some users, given the items that are cold."""
     is_cold = polars.col("item").is_in(cold_items.implode())
     place, last = polars.col("place"), polars.col("last")
     marked = frame.with_row_index("place").with_columns(cold=is_cold)

@@ -97,7 +97,7 @@ def read_addresses(options: SourceOptions) -> list[str]:
 
 
 def read_data_set(options: SourceOptions) -> Source:
-    """Read the data set that ``options`` name; raise InputError if there is none, or it cannot be had or read."""
+    """Return the data set that ``options`` name; raise InputError if there is none, or its files cannot be had."""
     check_data_set(options)
     if options.dataset in MOVIELENS:
         return read_movielens(options)

@@ -47,11 +47,21 @@ def in_order(frame: polars.DataFrame, order: str, unit: str) -> polars.DataFrame
     (['a', 'b'], ['b', 'a'])
     """
     if order == RANDOM_TIES:
-        frame = frame[numpy.random.default_rng(TIE_SEED).permutation(frame.height)]
-    return frame.sort(_sorted_by(order, unit), maintain_order=True)
+        frame = frame[tie_order(frame.height)]
+    return by_time(frame, order, unit)
 
 
-def _sorted_by(order: str, unit: str) -> polars.Expr:
+def tie_order(rows: int) -> Int64s:
+    """Return the rows of events in the order that ``random-ties`` gives those with equal times, (N,)."""
+    return numpy.random.default_rng(TIE_SEED).permutation(rows)
+
+
+def by_time(frame: polars.DataFrame, order: str, unit: str) -> polars.DataFrame:
+    """Sort events that are in the order of ties."""
+    return frame.sort(sorted_by(order, unit), maintain_order=True)
+
+
+def sorted_by(order: str, unit: str) -> polars.Expr:
     """Return what of ``time`` the events are sorted by; equal values are ties."""
     time = polars.col("time")
     if order != RECBOLE:
@@ -86,7 +96,7 @@ def order_facts(name: str, times: Int64s, unit: str, users: Int32s, items: Int32
           of ties could have made that event the target; 0 without targets.
         - ``targets_that_repeat``: share of the test targets that are in the user's history; 0 without targets.
     """
-    keys = polars.DataFrame({"time": times}).select(_sorted_by(name, unit)).to_series().to_numpy()
+    keys = polars.DataFrame({"time": times}).select(sorted_by(name, unit)).to_series().to_numpy()
     neighbours = users[1:] == users[:-1]
     tied = neighbours & (keys[1:] == keys[:-1])
     in_tie = numpy.zeros(len(users), dtype=bool)

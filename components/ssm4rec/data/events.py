@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import polars
@@ -10,8 +11,9 @@ import pyarrow
 
 from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.delimited import ColumnError
-from ssm4rec.data.download import Fetched, fetch
-from ssm4rec.data.interactions import Columns, encode
+from ssm4rec.data.download import fetch
+from ssm4rec.data.event_files import EventFiles
+from ssm4rec.data.interactions import Columns
 from ssm4rec.data.locations import FORMATS, expand_addresses, format_of_name, local_path, split_addresses
 from ssm4rec.data.readers import check_columns, read_batches
 from ssm4rec.data.source import Source, SourceOptions, titles_source
@@ -20,9 +22,6 @@ from ssm4rec.data.values import read_ids, read_titles
 from ssm4rec.runtime.errors import InputError
 
 NEEDS_SOURCE: Final = "--dataset events needs --source: the address of your CSV, JSONL or Parquet file"
-
-NamedBatches = Iterable[tuple[str, Iterator[pyarrow.RecordBatch]]]
-"""The batches of each file by its name, for messages."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,28 @@ class Table:
             if flag := self.columns[error.column]:
                 raise InputError(f"{error}; rename it, or choose another {flag}") from None
             raise
+
+
+@dataclass(frozen=True)
+class _TableFile:
+    """A file of a table, on this machine; ``ids`` are columns whose numbers are names."""
+
+    table: Table
+    path: Path
+    ids: tuple[str, ...]
+    form: TextForm
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def bytes(self) -> int:
+        return self.path.stat().st_size
+
+    def batches(self, bad_rows: BadRows) -> Iterator[pyarrow.RecordBatch]:
+        with self.table.naming_flags():
+            yield from read_batches(self.path, self.table.kind, list(self.table.columns), self.ids, self.form, bad_rows)
 
 
 def check_events(options: SourceOptions) -> None:
@@ -64,7 +85,7 @@ def check_columns_here(options: SourceOptions) -> None:
 
 
 def read_events(options: SourceOptions) -> Source:
-    """Read events and titles of one's own; raise InputError if a file or column is missing or malformed."""
+    """Return events and titles of one's own, as :func:`read_tables` does."""
     return read_tables(*_tables(options), options)
 
 
@@ -101,44 +122,34 @@ def _format(options: SourceOptions, address: str) -> str:
 def read_tables(
     events: Sequence[Table], titles: Sequence[Table], options: SourceOptions, always_drop: Iterable[str] = ()
 ) -> Source:
-    """Read files of events one after the other, and those of titles while the titles are asked for.
+    """Fetch files of events and of titles; both are read while they are asked for.
 
-    Raise InputError if a file cannot be had, or a file or column is missing or malformed. ``options``: say which column
-    is which, and how the files are written. ``always_drop``: reasons to drop an event even where bad rows are refused.
+    Raise InputError if a file cannot be had, then also if a file or column is missing or malformed. ``options``:
+    say which column is which, and how the files are written. ``always_drop``: reasons to drop an event even where bad
+    rows are refused.
     """
     bad_rows, bad_titles = BadRows(options.bad_rows, always_drop), BadRows(options.bad_rows)
-    event_files = [(table, fetch(table.address, options.cache_dir)) for table in events]
-    title_files = [(table, fetch(table.address, options.cache_dir)) for table in titles]
+    fetched = [fetch(table.address, options.cache_dir) for table in (*events, *titles)]
+    ids, form = (options.user_column, options.item_column), TextForm(options.delimiter, options.encoding)
+    files = [_TableFile(table, file.path, ids, form) for table, file in zip((*events, *titles), fetched, strict=True)]
     columns = Columns(options.user_column, options.item_column, options.time_column, options.rating_column)
     return Source(
-        encode(_batches(event_files, options, bad_rows), columns, options.time_unit, bad_rows),
-        _read_titles(_batches(title_files, options, bad_titles), options, bad_titles),
-        tuple(file for _, file in (*event_files, *title_files)),
+        EventFiles(tuple(files[: len(events)]), columns, options.time_unit, bad_rows),
+        _read_titles(files[len(events) :], options, bad_titles),
+        tuple(fetched),
         bool(titles),
-        bad_rows.dropped,
         bad_titles.dropped,
     )
 
 
-def _batches(files: Iterable[tuple[Table, Fetched]], options: SourceOptions, bad_rows: BadRows) -> NamedBatches:
-    ids = (options.user_column, options.item_column)
-    form = TextForm(options.delimiter, options.encoding)
-
-    def batches(table: Table, file: Fetched) -> Iterator[pyarrow.RecordBatch]:
-        with table.naming_flags():
-            yield from read_batches(file.path, table.kind, list(table.columns), ids, form, bad_rows)
-
-    return ((str(file.path), batches(table, file)) for table, file in files)
-
-
-def _read_titles(files: NamedBatches, options: SourceOptions, bad_rows: BadRows) -> Iterator[polars.DataFrame]:
+def _read_titles(files: Iterable[_TableFile], options: SourceOptions, bad_rows: BadRows) -> Iterator[polars.DataFrame]:
     """Stream frames with ``item_id``, ``title`` and, with a column of them, ``words``.
 
     A row may lack any; raise InputError for an unreadable one.
     """
-    for name, batches in files:
+    for file in files:
         row = 1
-        for batch in batches:
+        for batch in file.batches(bad_rows):
             try:
                 ids, problems = read_ids(batch.column(options.item_column), options.item_column, "item id")
                 titles, undecodable = read_titles(batch.column(options.title_column), options.title_column)
@@ -148,9 +159,9 @@ def _read_titles(files: NamedBatches, options: SourceOptions, bad_rows: BadRows)
                     said["words"] = polars.Series(words)
                     undecodable += wrong
             except InputError as error:
-                raise InputError(f"{name}, {error}") from None
+                raise InputError(f"{file.name}, {error}") from None
             unreadable = [problem for problem in problems if not problem.reason.endswith("missing")]
-            good = bad_rows.good([*unreadable, *undecodable], batch.num_rows, name, row)
+            good = bad_rows.good([*unreadable, *undecodable], batch.num_rows, file.name, row)
             frame = polars.DataFrame({"item_id": ids, **said})
             yield frame if good is None else frame.filter(good)
             row += batch.num_rows

@@ -18,7 +18,7 @@ Shapes: U users, K states, V items.
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from ssm4rec.artifacts.dataset import Int32s, Int64s
 from ssm4rec.data.bad_rows import BadRows
-from ssm4rec.data.interactions import Columns, encode
+from ssm4rec.data.event_files import EventFiles
+from ssm4rec.data.interactions import Columns
 from ssm4rec.data.source import Source
 
 GENERATED: Final = "generated-hmm"
@@ -155,11 +156,30 @@ def titles(dataset: str) -> list[str]:
     return [str(title) for title in rng.permutation(found)] if catalog.shuffled else found
 
 
-def read_generated(dataset: str = GENERATED) -> Source:
-    """Return a data set of ``GENERATED_SETS``, always the same.
+@dataclass(frozen=True)
+class _Drawn:
+    """The events of a data set of ``GENERATED_SETS``, drawn when they are read.
 
     Users are u0, u1, ...; items have the catalog's letter and a number as the chain counts them: i0, i1, ...
     """
+
+    name: str
+    bytes: int = 0
+
+    def batches(self, bad_rows: BadRows) -> Iterator[pyarrow.RecordBatch]:  # noqa: ARG002 - none of them is bad
+        yield _draw_events(self.name)
+
+
+def read_generated(dataset: str = GENERATED) -> Source:
+    """Return a data set of ``GENERATED_SETS``, always the same."""
+    events = EventFiles((_Drawn(dataset),), Columns("user", "item", "time"), "s", BadRows())
+    called = titles(dataset)
+    ids = [f"{GENERATED_SETS[dataset].letter}{item}" for item in range(len(called))]
+    frames = [polars.DataFrame({"item_id": ids, "title": called})] if called else []
+    return Source(events, iter(frames))
+
+
+def _draw_events(dataset: str) -> pyarrow.RecordBatch:
     catalog = GENERATED_SETS[dataset]
     rng = numpy.random.default_rng([_SEED + 1, catalog.number] if catalog.number else _SEED + 1)
     sequences = hidden_chain(dataset).draw(rng.integers(*_LENGTHS, size=catalog.users), rng)
@@ -168,18 +188,13 @@ def read_generated(dataset: str = GENERATED) -> Source:
     times = numpy.concatenate(
         [start + _BETWEEN * numpy.arange(len(own)) for start, own in zip(starts, sequences, strict=True)]
     )
-    batch = pyarrow.record_batch(
+    return pyarrow.record_batch(
         {
             "user": [f"u{user}" for user in users.tolist()],
             "item": [f"{catalog.letter}{item}" for item in numpy.concatenate(sequences)],
             "time": times,
         }
     )
-    read = encode([(dataset, iter([batch]))], Columns("user", "item", "time"), "s", BadRows())
-    called = titles(dataset)
-    ids = [f"{catalog.letter}{item}" for item in range(len(called))]
-    frames = [polars.DataFrame({"item_id": ids, "title": called})] if called else []
-    return Source(read, iter(frames))
 
 
 def irreducible_loss(dataset: str, item_ids: Iterable[str], items: Int32s, offsets: Int64s, targets: Int64s) -> float:

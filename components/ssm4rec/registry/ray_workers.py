@@ -1,28 +1,19 @@
 """Parts of a work by several processes of Ray Data, an actor per core or GPU.
 
-Ray starts on this machine, or, where RAY_ADDRESS names a cluster, works there: then files are on storage that all its
-nodes share. What a killed actor had not finished another one does again.
+What a killed actor had not finished another one does again.
 """
 
 import logging
-import os
 import pickle
-import re
-import secrets
-import signal
-import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from ssm4rec.runtime.errors import InputError, reason
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.ray_cluster import ray_cluster
 
 Part = TypeVar("Part")
-
-_ADDRESS: Final = "RAY_ADDRESS"
-_ANSWERS_WITHIN: Final = 20.0  # seconds
 
 
 class _Actor:
@@ -50,12 +41,10 @@ def on_ray(do: Callable[[Part], None], parts: Sequence[Part], workers: int, devi
     ``do`` and what it holds are copied to each node once. Raise InputError if Ray does not start, or its cluster does
     not answer; what ``do`` raises of InputError and OSError is raised here.
     """
-    _check_answers(os.environ.get(_ADDRESS, ""))
-    _choose_settings()
-    import ray.data  # an extra, and seconds to import
-
     gpus = 1 if device.type == "cuda" else 0
-    with _cluster(workers, gpus * workers):
+    with ray_cluster(workers, gpus * workers, "leave --workers out"):
+        import ray.data  # seconds to import
+
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # no progress bars, and no lines about their absence
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -74,51 +63,3 @@ def on_ray(do: Callable[[Part], None], parts: Sequence[Part], workers: int, devi
                 if fault:
                     raise pickle.loads(fault)  # noqa: S301
                 yield pickle.loads(part)  # noqa: S301
-
-
-def _choose_settings() -> None:
-    """Set the variables that Ray reads when it is imported, but for those that are set."""
-    settings = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        # At "error" every actor of Ray Data (2.60) warns of its own arguments.
-        "RAY_BACKEND_LOG_LEVEL": "fatal",
-    }
-    if not os.environ.get(_ADDRESS):
-        # Its ports are open to other machines. A token of Ray's own would lie in a file that all users here may read.
-        settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
-
-
-@contextmanager
-def _cluster(workers: int, gpus: int) -> Iterator[None]:
-    """Start Ray on this machine, or find the cluster, and leave it at the end."""
-    import ray
-
-    address = os.environ.get(_ADDRESS, "")
-    here: dict[str, Any] = {} if address else {"num_cpus": workers, "num_gpus": gpus, "include_dashboard": False}
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **here)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = f"{_ADDRESS} {address}: Ray does not connect" if address else "Ray does not start here"
-        raise InputError(f"{where} ({reason(error)}); mend that, or leave --workers out") from None
-    try:
-        for number, handler in handlers.items():  # Ray has put its own in their place
-            signal.signal(number, handler)
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _check_answers(address: str) -> None:
-    """Raise InputError if nothing listens at the address of a cluster: Ray would try for some minutes."""
-    place = re.fullmatch(r"(?:ray://)?\[?([^/\]]+)\]?:(\d+)", address)
-    if not place:
-        return
-    try:
-        socket.create_connection((place[1], int(place[2])), timeout=_ANSWERS_WITHIN).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"{_ADDRESS} {address}: no Ray cluster answers there ({reason(error)}); mend that, or leave --workers out"
-        ) from None

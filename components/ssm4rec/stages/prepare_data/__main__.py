@@ -11,11 +11,13 @@ from ssm4rec.artifacts.manifest import display_name
 from ssm4rec.artifacts.names import GLOBAL_TIME, MANIFEST
 from ssm4rec.data.bad_rows import count_words
 from ssm4rec.data.data_sets import read_addresses, read_data_set
-from ssm4rec.data.dataset_writer import Sequences, build_sequences, collect_titles, write_dataset
-from ssm4rec.data.event_order import in_order, order_facts
-from ssm4rec.data.filtering import filter_interactions
+from ssm4rec.data.dataset_writer import collect_titles, write_dataset
+from ssm4rec.data.engine import RAY, WITHOUT_RAY, read_by
+from ssm4rec.data.event_order import order_facts
+from ssm4rec.data.filtering import Filters
 from ssm4rec.data.generated import GENERATED_SETS, irreducible_loss
 from ssm4rec.data.locations import local_path
+from ssm4rec.data.sequences import Sequences
 from ssm4rec.data.source import Source
 from ssm4rec.data.splitting import Split, global_time, leave_one_out, tested_places
 from ssm4rec.data.streams import excerpt
@@ -23,6 +25,7 @@ from ssm4rec.data.time_units import ORDER, in_milliseconds
 from ssm4rec.data.versions import check_unchanged, file_state, find_versions
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_folder
+from ssm4rec.runtime.ray_cluster import check_installed
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.data import PreparedData
 from ssm4rec.stages.prepare_data.settings import NO_RATINGS, NO_TIMES, Settings
@@ -37,6 +40,8 @@ log = logging.getLogger(__name__)
 def run(options: Settings) -> None:
     """Prepare the data set, track what was done, print the counts."""
     options.check()
+    if options.engine == RAY:
+        check_installed(f"--engine {RAY}", WITHOUT_RAY)
     options = replace(options, name=options.called())
     name = display_name({"dataset": options.name, "split": {"name": options.splitting}})
     labels = {"stage": "prepare", "dataset": options.name, "splitting": options.splitting}
@@ -62,21 +67,15 @@ def _prepare(options: Settings) -> dict[str, Any]:
         here = [address for address in addresses if local_path(address) is not None]
         before, _ = find_versions(here, state)
         source = read_data_set(asked)
-        interactions = source.interactions
-        unit = interactions.time_unit
-        if options.minimum_rating is not None and not interactions.has_ratings:
+        has_ratings = bool(source.events.columns.rating)
+        if options.minimum_rating is not None and not has_ratings:
             raise InputError(NO_RATINGS)
-        if options.splitting == GLOBAL_TIME and unit == ORDER:
-            raise InputError(NO_TIMES)
-        frame, filters = filter_interactions(
-            in_order(interactions.frame, options.event_order, unit),
-            options.deduplicate,
-            options.minimum_rating,
-            options.k_core,
-            options.draw_users,
-            options.cold_items,
-        )
-        sequences = build_sequences(frame)
+        with read_by(options.engine, options.workers, source.events) as events:
+            unit = events.time_unit
+            if options.splitting == GLOBAL_TIME and unit == ORDER:
+                raise InputError(NO_TIMES)
+            asked_filters = Filters(**{one.name: getattr(options, one.name) for one in fields(Filters)})
+            sequences, filters = events.sequences(options.event_order, asked_filters)
         titles = collect_titles(sequences.item_ids, source.titles)
         check_unchanged(before, here, state)
         check_unchanged(options.data_version, addresses, state)
@@ -102,7 +101,7 @@ def _prepare(options: Settings) -> dict[str, Any]:
                 "settings": settings,
                 "dropped_rows": {"events": dict(source.dropped), "items": dict(source.dropped_titles)},
                 "filters": filters,
-                "has_ratings": interactions.has_ratings,
+                "has_ratings": has_ratings,
                 "time_kind": ORDER if unit == ORDER else "ms",
                 "event_order": order_facts(
                     options.event_order,

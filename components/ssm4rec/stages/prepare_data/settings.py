@@ -6,13 +6,14 @@ from typing import Annotated, Final
 
 from ssm4rec.artifacts.names import GLOBAL_TIME, LEAVE_ONE_OUT
 from ssm4rec.data.data_sets import EVENTS, check_data_set, check_files, data_set_name
+from ssm4rec.data.engine import ENGINES, POLARS, RAY
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.data.source import SourceOptions
 from ssm4rec.data.splitting import check_fractions
 from ssm4rec.data.time_units import ORDER
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import cache_folder
-from ssm4rec.settings.command_line import label
+from ssm4rec.settings.command_line import label, one_of, whole_number
 from ssm4rec.settings.data import PreparedData
 from ssm4rec.settings.flags import Flag, Written
 from ssm4rec.settings.outputs import output_folder
@@ -39,6 +40,22 @@ class Settings(PreparedData):
             "one have it as their test target (leave-one-out); 0: none"
         ),
     ] = 0.0
+    engine: Annotated[
+        str,
+        Flag(
+            "what prepares the events: polars, in one process's memory; ray: several processes, each a share of files "
+            "and users, for more than one machine holds. The dataset folder is the same",
+            one_of(ENGINES),
+        ),
+    ] = POLARS
+    workers: Annotated[
+        int,
+        Flag(
+            "processes of --engine ray on this machine, each on a core; 0: one per core. A cluster that RAY_ADDRESS "
+            "names gives all its cores",
+            whole_number(0),
+        ),
+    ] = 0
     label: Annotated[
         str, Flag("names this data set among others of a study, in its folder and logs; empty: there are none", label)
     ] = ""
@@ -72,6 +89,8 @@ class Settings(PreparedData):
             )
         self.called()
         check_data_set(self.source_options())
+        if self.workers and self.engine != RAY:
+            raise InputError(f"--workers {self.workers}: is of --engine {RAY}; set that, or leave the flag out")
         own = self.dataset == EVENTS
         if own and self.minimum_rating is not None and not self.rating_column:
             raise InputError(NO_RATINGS)

@@ -2,13 +2,13 @@
 
 import os
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
 
 import torch
 
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.ray_cluster import check_installed
 from ssm4rec.settings.command_line import one_of, whole_number
 from ssm4rec.settings.flags import Flag, Read, Shown, StageSettings, Written
 from ssm4rec.settings.outputs import input_addresses, kept_folder, output_folder
@@ -107,11 +107,7 @@ class Settings(StageSettings):
         device = choose_device(self.device)
         if self.workers == 1:
             return
-        if find_spec("ray") is None:
-            raise InputError(
-                f"--workers {self.workers}: Ray is not installed; install it (pip install 'ssm4rec[ray]'), or leave "
-                "the flag out"
-            )
+        check_installed(f"--workers {self.workers}", "leave the flag out")
         if device.type == "cuda" and not os.environ.get("RAY_ADDRESS") and self.workers > torch.cuda.device_count():
             raise InputError(
                 f"--workers {self.workers}: this machine has {torch.cuda.device_count()} GPUs; give at most that, or "
