@@ -19,7 +19,7 @@ LAYERS = (
     ("evaluation",),
     ("training", "scaling"),
     ("latency", "llm", "registry"),
-    ("recipes", "report", "settings"),
+    ("recipes", "report", "serving", "settings"),
     ("tracking",),
     ("studies",),
     ("stages",),
@@ -28,7 +28,7 @@ LAYERS = (
 
 INNER = (
     "artifacts", "data", "ops", "models", "training", "optim", "llm", "evaluation", "latency", "registry", "report",
-    "scaling",
+    "scaling", "serving",
 )  # fmt: skip
 
 
@@ -87,6 +87,26 @@ def test_ops_import_nothing_of_ours() -> None:
     outside = {path.relative_to(PACKAGE).as_posix(): imports(path) for path in (PACKAGE / "ops").glob("*.py")}
     for name, found in outside.items():
         assert not {one for one in found if one.startswith("ssm4rec.") and not one.startswith("ssm4rec.ops.")}, name
+
+
+def reached_from(room: str) -> set[str]:
+    """Return what the files of a room import, and the files of ours that these import, and so on."""
+    reached: set[str] = set()
+    waiting = {*(PACKAGE / room).glob("*.py")}
+    while waiting:
+        found = imports(waiting.pop()) - reached
+        reached |= found
+        ours = [PACKAGE.parent.joinpath(*name.split(".")) for name in found if name.startswith("ssm4rec.")]
+        waiting |= {path for place in ours for path in (place.with_suffix(".py"), place.parent.with_suffix(".py"))}
+        waiting = {path for path in waiting if path.exists()}
+    return {name.split(".")[0] for name in reached}
+
+
+def test_serving_needs_neither_pandas_nor_mlflow() -> None:
+    """A server's image has what it serves with, and not what makes a model known to others."""
+    reached = reached_from("serving")
+    assert "torch" in reached
+    assert not reached & {"pandas", "mlflow", "kfp", "polars"}
 
 
 def test_data_needs_no_torch() -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy
 import pytest
@@ -11,7 +10,6 @@ from torch.nn import functional
 
 from ssm4rec.models.lrurec import LRURec, LRURecConfig
 from ssm4rec.models.recommender import parameter_counts
-from ssm4rec.models.serving import load_state, save_state
 
 NOTHING = torch.empty(0, dtype=torch.long)
 CONFIG = LRURecConfig(
@@ -139,16 +137,6 @@ def test_prefill_and_steps_equal_reading_again(dtype: torch.dtype, output_bias: 
             state, after = model.step(state, items[rows, lengths + read])
             torch.testing.assert_close(after, expected[rows, lengths + read], rtol=0, atol=TOLERANCE[dtype])
     assert state.events.tolist() == [45, 41, 60]
-
-
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_state_survives_a_file(dtype: torch.dtype, tmp_path: Path) -> None:
-    model, items = make_model(dtype), draw_items(2, 21)
-    state = model.prefill(items[:, :20], torch.tensor([20, 20]))
-    save_state(tmp_path / "state.safetensors", state, "this model")
-    loaded = load_state(tmp_path / "state.safetensors", "this model", torch.device("cpu"))
-    assert [tuple(tensor.shape) for tensor in loaded.memory] == [(2, 16, 2)] * 2
-    assert torch.equal(model.step(loaded, items[:, 20])[1], model.step(state, items[:, 20])[1])
 
 
 def test_gradients_reach_every_parameter() -> None:

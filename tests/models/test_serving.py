@@ -1,15 +1,12 @@
 """One event at a time gives the scores of the whole history; twice the same event changes nothing."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from ssm4rec.models.repeat_term import cells_of
-from ssm4rec.models.serving import RecurrentRecommender, ServingRecommender, load_state, save_state
+from ssm4rec.models.serving import RecurrentRecommender, ServingRecommender
 from ssm4rec.models.table import MODELS, config_class
 from ssm4rec.recipes.recommenders import recipe
-from ssm4rec.runtime.errors import InputError
 
 NAMES = [name for name in MODELS if config_class(name).causal]
 LENGTHS = torch.tensor([3, 8, 1, 11])
@@ -81,25 +78,6 @@ def test_a_missing_event_is_named() -> None:
     state = model.prefill(torch.tensor([[1, 2], [3, 4]]), torch.tensor([2, 2]))
     with pytest.raises(ValueError, match="row 1: event 4 follows event 2: those between are missing"):
         model.step(state, torch.tensor([5, 6]), torch.tensor([3, 4]))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_states_are_kept_on_disk(name: str, tmp_path: Path) -> None:
-    model = model_of(name, profile="smoke")
-    items = histories(steps=2)
-    state = model.prefill(first(items, LENGTHS), LENGTHS)
-    path = tmp_path / "state.safetensors"
-    save_state(path, state, owner="weights 1")
-    loaded = load_state(path, "weights 1", torch.device("cpu"))
-    next_items = items[torch.arange(4), LENGTHS]
-    assert torch.equal(model.step(loaded, next_items)[1], model.step(state, next_items)[1])
-    with pytest.raises(InputError, match="the state of model weights 1, not of weights 2"):
-        load_state(path, "weights 2", torch.device("cpu"))
-    with pytest.raises(InputError, match="no such file; prefill the histories again"):
-        load_state(tmp_path / "other", "weights 1", torch.device("cpu"))
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(InputError, match="not a serving state"):
-        load_state(path, "weights 1", torch.device("cpu"))
 
 
 def closed_form(name: str, M: int) -> int:

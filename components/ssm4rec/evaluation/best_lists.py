@@ -4,7 +4,6 @@ Shapes: n histories, B rows of a batch, L items that the model reads, V items, A
 histories, K recommendations.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy
@@ -13,14 +12,7 @@ from numpy.typing import NDArray
 
 from ssm4rec.artifacts.dataset import Int32s, Int64s
 from ssm4rec.data.batches import gather_rows, length_buckets
-from ssm4rec.evaluation.full_ranking import (
-    NOT_NUMBERS,
-    SCORE_CELLS,
-    TOKENS,
-    ScoresNotNumbersError,
-    best_items,
-    history_cells,
-)
+from ssm4rec.evaluation.full_ranking import SCORE_CELLS, TOKENS, best_items, check_numbers, history_cells
 from ssm4rec.models.recommender import Recommender
 
 
@@ -64,8 +56,7 @@ def best_lists(
         whole = histories.starts[batch], histories.lengths[batch]
         seen = torch.from_numpy(history_cells(histories.items, *whole, item_count)).to(device)
         found = model.score_next(recent, torch.from_numpy(read[batch]).to(device), seen)  # (B, V)
-        if not math.isfinite(found.sum().item()):
-            raise ScoresNotNumbersError(NOT_NUMBERS)
+        check_numbers(found)
         if masked:
             found.view(-1).index_fill_(0, seen, -torch.inf)
         if columns is not None:

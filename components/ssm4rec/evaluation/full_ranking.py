@@ -42,7 +42,7 @@ _PART_CELLS = {"cpu": 2**19, "cuda": 2**25}
 at 26,000 items: 2^17 took 1.2 times as long, since each call has few rows, and whole batches 1.3 times)."""
 
 
-NOT_NUMBERS: Final = "the model's scores are NaN or infinite: its training diverged; train it again"
+_NOT_NUMBERS: Final = "the model's scores are NaN or infinite: its training diverged; train it again"
 
 
 class ScoresNotNumbersError(InputError):
@@ -102,8 +102,7 @@ def full_ranking(
             scores, space = batch_scores[start : start + part_rows], workspace[: len(part)]
             target = torch.from_numpy(targets[part]).to(device)
             seen = batch_seen[ends[start] : ends[start + len(part)]] - start * dataset.item_count
-            if not math.isfinite(scores.sum().item()):
-                raise ScoresNotNumbersError(NOT_NUMBERS)
+            check_numbers(scores)
             everywhere, among_unseen = ranks(scores, target, seen, space)
             unmasked[part], masked[part] = everywhere.cpu().numpy(), among_unseen.cpu().numpy()
             if count and (wanted := part[first[part]]).size:
@@ -142,6 +141,12 @@ def history_cells(items: Int32s, starts: Int64s, lengths: Int64s, item_count: in
     cells = numpy.concatenate(histories, dtype=numpy.int64)
     cells += numpy.repeat(first_cells, lengths)
     return cells
+
+
+def check_numbers(scores: Tensor) -> None:
+    """Raise ScoresNotNumbersError if one of the scores is NaN or infinite."""
+    if not math.isfinite(scores.sum().item()):
+        raise ScoresNotNumbersError(_NOT_NUMBERS)
 
 
 def ranks(scores: Tensor, targets: Tensor, seen: Tensor, space: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,7 +205,7 @@ def best_items(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     owners, columns = numpy.divmod(numpy.flatnonzero(values >= floors), item_count)
     reaching = numpy.bincount(owners, minlength=rows)  # (B,), each at least K
     if rows and reaching.min() < count:
-        raise ScoresNotNumbersError(NOT_NUMBERS)
+        raise ScoresNotNumbersError(_NOT_NUMBERS)
     present = numpy.arange(reaching.max()) < reaching[:, None]
     high = numpy.full(present.shape, -numpy.inf, dtype=values.dtype)
     high[present] = values[owners, columns]

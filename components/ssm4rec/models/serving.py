@@ -6,15 +6,11 @@ Every event has a sequence number, 1, 2, ... per user, so that an event delivere
 Shapes: B users, L length, H length of whole histories, D width, V items.
 """
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from ssm4rec.models.feed_forward import AfterMixer
@@ -23,8 +19,6 @@ from ssm4rec.models.item_words import ItemWords
 from ssm4rec.models.mixer import Memory
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.sizes import RecommenderConfig
-from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -192,38 +186,9 @@ class RecurrentRecommender(ServingRecommender):
         return hidden[:, 0], after
 
 
-def save_state(path: Path, state: ServingState, owner: str) -> None:
-    """Write a state as safetensors; ``owner`` names the model it belongs to, such as a checksum of its weights."""
-    named = dict(zip(_names(len(state.memory)), state.tensors(), strict=True))
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-    with whole_file(path) as partial:
-        partial.write_bytes(save(tensors, metadata={"owner": json.dumps(owner)}))
-
-
-def load_state(path: Path, owner: str, device: torch.device) -> ServingState:
-    """Read a state back; raise InputError if there is none, it is damaged, or it belongs to another model."""
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            stored = json.loads(file.metadata()["owner"])
-            names = _names(sum(name.startswith("memory") for name in file.keys()))  # noqa: SIM118 - not a mapping
-            state = _state(tuple(file.get_tensor(name) for name in names))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; prefill the histories again") from None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a serving state ({error}); prefill the histories again") from None
-    if stored != owner:
-        raise InputError(f"{path}: the state of model {stored}, not of {owner}; prefill the histories again")
-    return state
-
-
 def _state(tensors: tuple[Tensor, ...]) -> ServingState:
     hidden, events, had, *memory = tensors
     return ServingState(tuple(memory), hidden, events, had)
-
-
-def _names(count: int) -> list[str]:
-    """Return the names of a state's tensors in a file, in their order; ``count`` of them are memory."""
-    return ["hidden", "events", "had", *(f"memory.{index:03}" for index in range(count))]
 
 
 def _bits(device: torch.device) -> Tensor:

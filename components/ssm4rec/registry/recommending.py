@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy
 
+from ssm4rec.artifacts.dataset import Int32s
 from ssm4rec.artifacts.items import read_items
 from ssm4rec.evaluation.best_lists import Histories, best_lists
 from ssm4rec.models.recommender import Recommender
@@ -58,8 +59,27 @@ class Catalog:
 
     def find(self, name: str) -> int:
         """Return the item of that id or title, 0 if there is none."""
-        by_title = self._by_title.get(name) or self._by_folded_title.get(name.casefold())
-        return self._by_id.get(name) or by_title or 0
+        return self._by_id.get(name) or self._by_title.get(name) or self._by_folded_title.get(name.casefold()) or 0
+
+    def look_up(self, histories: Sequence[Sequence[str | None]]) -> tuple[list[Int32s], list[list[str]]]:
+        """Return the known items of every history, and its entries that are none, ``null`` for a missing one."""
+        found = [[0 if name is None else self.find(name) for name in history] for history in histories]
+        known = [numpy.array([item for item in row if item], dtype=numpy.int32) for row in found]
+        unknown = [
+            ["null" if name is None else name for name, item in zip(history, row, strict=True) if not item]
+            for history, row in zip(histories, found, strict=True)
+        ]
+        return known, unknown
+
+    def named(self, items: Sequence[int], scores: Sequence[float], unknown: list[str]) -> Recommendations:
+        """Return recommended items, best first, by their ids and titles; item 0 stands for none."""
+        left = [(item - 1, score) for item, score in zip(items, scores, strict=True) if item]
+        return Recommendations(
+            item_ids=[self.item_ids[place] for place, _ in left],
+            titles=[self.titles[place] for place, _ in left],
+            scores=[score for _, score in left],
+            unknown=unknown,
+        )
 
 
 class CatalogRecommender:
@@ -68,6 +88,15 @@ class CatalogRecommender:
     def __init__(self, model: Recommender, catalog: Catalog) -> None:
         self.model = model
         self.catalog = catalog
+
+    @property
+    def masks(self) -> bool:
+        """Whether a request that does not say leaves out the history's own items.
+
+        A model with a repeat term has learned whether people come back to what they had: nothing is masked unless
+        asked.
+        """
+        return self.model.repeat_term is None
 
     @classmethod
     def read(cls, model_folder: Path, items_folder: Path) -> "CatalogRecommender":
@@ -93,13 +122,8 @@ class CatalogRecommender:
             count: K, at least 1.
             masked: leave out all of the history's own items, as the protocol ``masked`` does.
         """
-        found = [[0 if name is None else self.catalog.find(name) for name in history] for history in histories]
-        known = [numpy.array([item for item in row if item], dtype=numpy.int32) for row in found]
-        unknown = [
-            ["null" if name is None else name for name, item in zip(history, row, strict=True) if not item]
-            for history, row in zip(histories, found, strict=True)
-        ]
-        answers = [_nothing_known(row, names) for row, names in enumerate(unknown)]
+        known, unknown = self.catalog.look_up(histories)
+        answers = [nothing_known(row, names) for row, names in enumerate(unknown)]
         rows = numpy.flatnonzero([len(items) > 0 for items in known])
         if not len(rows):
             return answers
@@ -112,18 +136,13 @@ class CatalogRecommender:
         return answers
 
     def _answer(self, row: int, items: list[int], scores: list[float], unknown: list[str]) -> Recommendations:
-        left = [(item - 1, score) for item, score in zip(items, scores, strict=True) if item]
-        if not left:
+        if not any(items):
             why = f"all {len(self.catalog.item_ids)} items are in this history, and masked leaves those out"
             return Recommendations(unknown=unknown, error=f"row {row}: nothing to recommend, {why}")
-        return Recommendations(
-            item_ids=[self.catalog.item_ids[place] for place, _ in left],
-            titles=[self.catalog.titles[place] for place, _ in left],
-            scores=[score for _, score in left],
-            unknown=unknown,
-        )
+        return self.catalog.named(items, scores, unknown)
 
 
-def _nothing_known(row: int, unknown: list[str]) -> Recommendations:
+def nothing_known(row: int, unknown: list[str]) -> Recommendations:
+    """Return the answer to a history without a known item."""
     why = "none of its entries is an item's id or title" if unknown else "it is empty"
     return Recommendations(unknown=unknown, error=f"row {row}: nothing to go by in this history, {why}")

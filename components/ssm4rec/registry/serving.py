@@ -14,6 +14,7 @@ import pandas
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
+from ssm4rec.registry.entries import MalformedEntryError, is_null, read_name, shown
 from ssm4rec.registry.recommending import CatalogRecommender, Recommendations
 
 HISTORY: Final = "history"
@@ -25,9 +26,6 @@ MOST_ENTRIES: Final = 100_000
 MOST_K: Final = 1_000
 MOST_ANSWERS: Final = 1_000_000
 """Recommendations of a request, rows times k: their JSON takes some 60 bytes each."""
-
-_SHOWN: Final = 40
-"""Characters of a wrong value that an error shows."""
 
 
 class RefusedRequest(MlflowException):
@@ -43,16 +41,9 @@ class RefusedRequest(MlflowException):
         return str(super().serialize_as_json())  # type: ignore[no-untyped-call]
 
 
-class _MalformedHistoryError(ValueError):
-    """A history that cannot be read; the text says why, without the row."""
-
-
 def defaults(recommender: CatalogRecommender) -> dict[str, int | bool]:
-    """Return what a request's parameters are where it names none.
-
-    A model with a repeat term has learned whether people come back to what they had: nothing is masked unless asked.
-    """
-    return {"k": DEFAULT_K, "masked": recommender.model.repeat_term is None}
+    """Return what a request's parameters are where it names none."""
+    return {"k": DEFAULT_K, "masked": recommender.masks}
 
 
 def answer(
@@ -92,9 +83,9 @@ def answer(
 def _parameters(given: Mapping[str, Any]) -> tuple[int, bool]:
     count, masked = given["k"], given["masked"]
     if isinstance(count, bool) or not isinstance(count, int | numpy.integer) or not 1 <= count <= MOST_K:
-        raise RefusedRequest(f"k is {_shown(count)}: a whole number from 1 to {MOST_K}")
+        raise RefusedRequest(f"k is {shown(count)}: a whole number from 1 to {MOST_K}")
     if not isinstance(masked, bool | numpy.bool_):
-        raise RefusedRequest(f"masked is {_shown(masked)}: true or false")
+        raise RefusedRequest(f"masked is {shown(masked)}: true or false")
     return int(count), bool(masked)
 
 
@@ -105,7 +96,7 @@ def _read_histories(column: pandas.Series) -> tuple[list[list[str | None]], dict
     for row, history in enumerate(column):
         try:
             histories.append(_entries(history))
-        except _MalformedHistoryError as error:
+        except MalformedEntryError as error:
             histories.append([])
             errors[row] = f"row {row}: {error}"
     return histories, errors
@@ -116,50 +107,11 @@ def _entries(history: Any) -> list[str | None]:
         return []
     listed = pandas.api.types.is_list_like(history, allow_sets=False) and hasattr(history, "__len__")
     if not listed or isinstance(history, Mapping):
-        raise _MalformedHistoryError(f"history is {_shown(history)}, not a list of item ids or titles")
+        raise MalformedEntryError(f"history is {shown(history)}, not a list of item ids or titles")
     if len(history) > MOST_ENTRIES:
-        raise _MalformedHistoryError(f"history has {len(history)} entries: at most {MOST_ENTRIES}, send the last ones")
-    return [_name(place, entry) for place, entry in enumerate(history)]
-
-
-def _name(place: int, entry: Any) -> str | None:
-    """Return what an entry is looked up as: texts as they are, whole numbers as their digits, null as None."""
-    if isinstance(entry, str):
-        return str(entry)
-    if _is_null(entry):
-        return None
-    if isinstance(entry, int | numpy.integer) and not isinstance(entry, bool | numpy.timedelta64):
-        try:
-            return str(int(entry))
-        except ValueError:  # Python writes at most sys.get_int_max_str_digits() digits
-            raise _MalformedHistoryError(
-                f"entry {place} of history is {_shown(entry)}, too long to be looked up; send it as a text"
-            ) from None
-    if isinstance(entry, float | numpy.floating) and entry.is_integer():
-        # Where nulls are among whole numbers pandas has floats. Past its mantissa a float stands for several of them.
-        if abs(entry) < 2 ** (numpy.finfo(type(entry)).nmant + 1):
-            return str(int(entry))
-        raise _MalformedHistoryError(
-            f"entry {place} of history is {_shown(entry)}, a floating-point number too large to be one whole number; "
-            "send it as a text"
-        )
-    raise _MalformedHistoryError(
-        f"entry {place} of history is {_shown(entry)}, neither a text nor a whole number nor null"
-    )
+        raise MalformedEntryError(f"history has {len(history)} entries: at most {MOST_ENTRIES}, send the last ones")
+    return [None if entry is pandas.NA else read_name(place, entry) for place, entry in enumerate(history)]
 
 
 def _is_null(value: Any) -> bool:
-    return value is None or value is pandas.NA or (isinstance(value, float | numpy.floating) and bool(value != value))
-
-
-def _shown(value: Any) -> str:
-    """Return a value as JSON's words for it, on one line and cut."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int) and abs(value) >= 10**_SHOWN:
-        return "a number of more than 40 digits"
-    try:
-        text = ascii(value) if isinstance(value, str) else str(value).encode("unicode_escape").decode()
-    except (ValueError, RecursionError):  # it holds a number of thousands of digits, or is nested as deeply
-        return f"a {type(value).__name__} that cannot be shown"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return value is pandas.NA or is_null(value)

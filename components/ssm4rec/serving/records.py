@@ -1,0 +1,50 @@
+"""A user's record as bytes: the history, and for a recurrent model the state after it; safetensors, never pickle.
+
+Shapes: D width.
+"""
+
+import json
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ssm4rec.serving.history import History, history_from_json
+
+State = tuple[Tensor, ...]
+"""What a recurrent model remembers of one user: the hidden state from which the next item is predicted, (1, D), then
+the layers' memory, each (1, ...)."""
+
+
+class DamagedRecordError(ValueError):
+    """Bytes that are not a record of this version."""
+
+
+class Record(NamedTuple):
+    """What is known of a user."""
+
+    history: History
+    owner: str
+    """Which model the state is of (``reading.owner_of``)."""
+    state: State
+    """After all known items of ``history.recent``; empty where there is none."""
+
+    def to_bytes(self) -> bytes:
+        """Return it as safetensors; the history and the owner are texts in it."""
+        tensors = {f"state.{index:03}": tensor.cpu().contiguous() for index, tensor in enumerate(self.state)}
+        texts = {"history": self.history.to_json(), "owner": self.owner.encode()}
+        tensors |= {name: torch.frombuffer(bytearray(text), dtype=torch.uint8) for name, text in texts.items()}
+        return save(tensors)
+
+
+def record_from_bytes(data: bytes) -> Record:
+    """Return what :meth:`Record.to_bytes` made; raise DamagedRecordError if it is something else."""
+    try:
+        tensors = load(data)
+        history = history_from_json(tensors.pop("history").numpy().tobytes())
+        owner = tensors.pop("owner").numpy().tobytes().decode()
+    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise DamagedRecordError(str(error)) from None
+    return Record(history, owner, tuple(tensors[name] for name in sorted(tensors)))

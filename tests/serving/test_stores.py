@@ -1,0 +1,113 @@
+"""Both stores keep the same promises; SQLite's also between connections, as between processes."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ssm4rec.serving.sqlite_store import SQLiteStore
+from ssm4rec.serving.store import Change, MemoryStore, StateStore, Stored, StoreError
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> StateStore:
+    return MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "users.sqlite")
+
+
+def test_a_record_is_written_where_the_one_before_is_still_there(store: StateStore) -> None:
+    first, second, other = Stored(1, b"one"), Stored(2, b"two"), Stored(2, b"other")
+    assert store.write({"u": Change(0, first), "v": Change(3, other)}) == {"v"}
+    assert store.write({"u": Change(0, other)}) == {"u"}
+    assert store.write({"u": Change(1, second)}) == set()
+    assert store.write({"u": Change(1, other)}) == {"u"}
+    assert store.read(["w", "u", "v"]) == {"u": second}
+    assert store.write({"u": Change(2, other)}) == set()  # another state of the same events
+    store.forget(["u", "nobody"])
+    assert store.read(["u"]) == {}
+    assert store.write({"u": Change(2, second)}) == {"u"}, "what was forgotten does not come back"
+
+
+def test_many_users_at_once(store: StateStore) -> None:
+    users = {f"user {number} \U0001f600": Change(0, Stored(1, bytes([number % 256]))) for number in range(1200)}
+    assert store.write(users) == set()
+    assert store.read([*users]) == {user: change.after for user, change in users.items()}
+
+
+def add_in_threads(stores: list[StateStore], threads: int, times: int) -> None:
+    def add(store: StateStore) -> None:
+        for _ in range(times):
+            while True:
+                before = store.read(["u"]).get("u", Stored(0, b""))
+                if not store.write({"u": Change(before.sequence, Stored(before.sequence + 1, before.record + b"x"))}):
+                    break
+
+    running = [threading.Thread(target=add, args=(stores[number % len(stores)],)) for number in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_writers_at_the_same_time_lose_nothing(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "users.sqlite"
+    stores: list[StateStore] = [MemoryStore()] if kind == "memory" else [SQLiteStore(path), SQLiteStore(path)]
+    add_in_threads(stores, threads=4, times=25)
+    assert stores[0].read(["u"]) == {"u": Stored(100, b"x" * 100)}
+
+
+def test_stores_on_one_new_file_at_the_same_time(tmp_path: Path) -> None:
+    for attempt in range(10):
+        with ThreadPoolExecutor(4) as threads:
+            opened = [*threads.map(SQLiteStore, [tmp_path / f"{attempt}.sqlite"] * 4)]
+        for one in opened:
+            one.close()
+
+
+def test_memory_is_bounded_and_the_least_recently_used_leave() -> None:
+    store = MemoryStore(most_bytes=100_000)
+    for number in range(1000):
+        store.write({f"u{number}": Change(0, Stored(1, bytes(1000)))})
+        assert store.read(["u0"]), "used all the time"
+        assert store.bytes <= 100_000
+    assert 50 < len(store) < 100
+    assert not store.read(["u500"])
+    assert store.read(["u999"])
+    store.forget([f"u{number}" for number in range(1000)])
+    assert (store.bytes, len(store)) == (0, 0)
+    store.write({"u": Change(0, Stored(1, bytes(200_000)))})  # larger than all there is room for
+    assert (store.bytes, len(store)) == (0, 0)
+
+
+def foreign(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE films (title)")
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (foreign, "not a state store of this version; name another file"),
+        (lambda path: path.write_bytes(b"title,year\n" * 500), "file is not a database"),
+        (lambda path: path.mkdir(), "unable to open database file"),
+    ],
+)
+def test_files_of_something_else(make: Callable[[Path], None], why: str, tmp_path: Path) -> None:
+    path = tmp_path / "users.sqlite"
+    make(path)
+    with pytest.raises(StoreError, match=f"users.sqlite: .*{why}"):
+        SQLiteStore(path)
+
+
+def test_a_full_disk_counts_nothing(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "users.sqlite")
+    store.write({"u": Change(0, Stored(1, b"one"))})
+    store._database.execute("PRAGMA max_page_count=10")
+    with pytest.raises(StoreError, match=r"full.*nothing of this request was counted"):
+        store.write({"u": Change(1, Stored(2, b"two")), "v": Change(0, Stored(1, bytes(100_000)))})
+    assert store.read(["u", "v"]) == {"u": Stored(1, b"one")}
+    assert store.write({"u": Change(1, Stored(2, b"two"))}) == set()
