@@ -289,7 +289,7 @@ bench-gpu: $(INSTALLED) ## Measure operators, training and lengths on a GPU
 	@$(BIN)/python tests/benchmarks/bench_ranking.py --device cuda
 
 .PHONY: bench-data
-bench-data: $(INSTALLED) ## Measure prepare_data on 24 million events and on raw reviews
+bench-data: $(INSTALLED) ## Measure prepare_data on 24 million events, also by Ray, and on raw reviews
 	@$(BIN)/python tests/benchmarks/bench_data.py
 
 .PHONY: clean
