@@ -92,8 +92,9 @@ def status(code: int, why: str, message: str) -> tuple[int, Document]:
 class KubernetesApi:
     """What the API holds and was asked; ``forbidden`` are (verb, resource) that the service account may not.
 
-    ``on_create`` is called with a TrainJob once it is kept, as a controller would see it; of pods that are
-    ``unreadable`` the machine does not answer; connections of the next answers are ``dropped``: True, in their middle.
+    ``on_create`` is called with a TrainJob once it is kept, as a controller would see it. Of pods that are
+    ``unreadable`` the machine does not answer. Connections are ``dropped``, before the next answers
+    (False), in their middle (True), or not (None).
     """
 
     address: str = ""
@@ -107,7 +108,7 @@ class KubernetesApi:
     on_create: Callable[[Document], None] = lambda _: None
     made: int = 0
     unreadable: set[str] = field(default_factory=set)
-    dropped: list[bool] = field(default_factory=list)
+    dropped: list[bool | None] = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
 
     def count(self, method: str, path: str) -> int:

@@ -133,8 +133,8 @@ def test_a_node_whose_machine_does_not_answer_holds_up_nobody(
     assert made().follow().complete
     thread.join()
     assert caplog.messages[1:] == [
-        "TrainJob train-x: what node 0 prints cannot be read for now (pod train-x-node-0-0-abc0): its machine does not "
-        "answer",
+        "TrainJob train-x: what node 0 prints cannot be read for now (pod train-x-node-0-0-abc0); its machine may be "
+        "lost",
         "node 1: of 1",
         "node 0: of 0",
     ]
@@ -385,13 +385,23 @@ def test_an_api_that_is_away_for_a_while_is_asked_again(api: KubernetesApi, monk
         impatient.get(f"{PODS}/x")
 
 
-def test_connections_that_break_are_made_again(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before an answer, and in its middle; and the API asks for patience. Nothing is made twice."""
+def test_connections_that_break_are_made_again(
+    api: KubernetesApi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each request once, after the API did what it was asked; also in the middle of its answer."""
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr("ssm4rec.runtime.cluster._PAUSE", 0.01)
+
+    def start(job: dict[str, Any]) -> None:
+        api.logs[api.started("train-x", 0, RUNNING)] = [("2026-11-29T22:00:00.100000000Z", "why it failed")]
+        api.ended("Failed")
+
+    api.on_create = start
+    api.dropped = [False, None, True, None] * 5
+    assert not made().follow().complete
+    assert "node 0: why it failed" in caplog.messages
+    assert [path for path in api.objects if path.startswith(TRAINJOBS)] == [f"{TRAINJOBS}/train-x"]
     api.on_create = lambda _: api.ended("Complete")
-    api.dropped = [False, True] * 3
-    assert made().follow().complete
-    assert len([path for path in api.objects if path.startswith(TRAINJOBS)]) == 1
     api.refused = [status(429, "TooManyRequests", "the server has received too many requests")] * 3
     assert made().follow().complete
 

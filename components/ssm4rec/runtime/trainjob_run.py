@@ -153,11 +153,14 @@ class TrainJobRun:
             if job is None or job["metadata"]["uid"] != self._uid or "deletionTimestamp" in job["metadata"]:
                 raise InputError(f"TrainJob {self.name}: it was deleted while it ran; start the same again to resume")
             pods = self._nodes()
-            self._print_new(pods)
+            read = self._print_new(pods)
             for failure in _failures(pods):
                 self._tell(failure)
             if end := _end(job):
                 self.may_run = False
+                if not read:  # a broken connection is not to cost the lines that say why it failed
+                    time.sleep(self.pause)
+                    self._print_new(pods)
                 return end
             now, missing = time.monotonic(), _missing(job, pods)
             if missing is None:
@@ -182,8 +185,12 @@ class TrainJobRun:
                 self._tell(f"all nodes were started again, {attempt} times by now")
         return sorted(pods, key=lambda pod: int(pod["metadata"]["labels"].get(RANK, 0)))
 
-    def _print_new(self, pods: list[Document]) -> None:
-        """Print the lines that came since the last look; by their times, which Kubernetes puts before each."""
+    def _print_new(self, pods: list[Document]) -> bool:
+        """Print the lines that came since the last look; return whether every node's could be read.
+
+        They are told from earlier ones by their times, which Kubernetes puts before each.
+        """
+        read = True
         for pod in pods:
             name, rank = pod["metadata"]["name"], pod["metadata"]["labels"].get(RANK, "?")
             last = self._printed.get(name)
@@ -192,7 +199,8 @@ class TrainJobRun:
                 query["sinceTime"] = last[0].isoformat()
             printed = self.cluster.log(f"{self._pods}/{name}/log", query)
             if printed is None:
-                self._tell(f"what node {rank} prints cannot be read for now (pod {name}): its machine does not answer")
+                self._tell(f"what node {rank} prints cannot be read for now (pod {name}); its machine may be lost")
+                read = False
                 continue
             for line in filter(None, printed.split("\n")):  # a line may hold other ends of lines, as progress bars do
                 if not (stamped := _STAMPED.match(line)):
@@ -203,6 +211,7 @@ class TrainJobRun:
                 if last is None or when > last:
                     logger.info("node %s: %s", rank, text)
                     self._printed[name] = when
+        return read
 
     def _tell(self, what: str) -> None:
         if what not in self._told:
