@@ -234,7 +234,9 @@ def test_the_nodes_are_told_all_that_the_stage_was_told(
     copies: list[bytes] = []
 
     def fail(job: dict[str, Any]) -> None:
-        told = Settings.parser().parse_args(job["spec"]["trainer"]["args"])
+        parser = Settings.parser()
+        told = parser.parse_args(job["spec"]["trainer"]["args"])
+        parser.check_paths(told)  # as each node does at its start
         copies.append((told.dataset_dir / "sequences.parquet").read_bytes())
         api.ended("Failed")
 

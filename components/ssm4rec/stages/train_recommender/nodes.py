@@ -17,7 +17,7 @@ from typing import Final
 
 from ssm4rec.runtime.cluster import Cluster, Document
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import MARKER, whole_file, whole_folder
+from ssm4rec.runtime.files import MARKER, folder_marker, whole_file, whole_folder
 from ssm4rec.runtime.images import DEVICE_VARIABLE
 from ssm4rec.runtime.trainjob import NodesCommand, claim_of, job_name, render
 from ssm4rec.runtime.trainjob_run import TrainJobRun
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 RUNTIME: Final = "ssm4rec-nodes"
 """The TrainingRuntime of ``manifests/nodes``."""
-_STAGE: Final = "train_recommender"
 _GPU: Final = "nvidia.com/gpu"
 _VARIABLES: Final = (
     DEVICE_VARIABLE, "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "SSM4REC_TRACKING_SECONDS",
@@ -137,13 +136,15 @@ def _on_gpus(options: Settings) -> bool:
 
 
 def _give(inputs: dict[str, Path], folder: Path) -> None:
-    """Copy what the stage was given for the nodes, whole or not at all; what an attempt before copied is the same."""
-    if all((folder / kind).is_dir() for kind in inputs):
-        return
-    _remove(folder)
-    with whole_folder(folder, _STAGE) as partial:
-        for kind, source in inputs.items():
-            shutil.copytree(source, partial / kind)
+    """Copy what the stage was given for the nodes; what an attempt before copied is the same, and may be in use."""
+    missing = {kind: source for kind, source in inputs.items() if not (folder / kind).is_dir()}
+    try:
+        for kind, source in missing.items():
+            _copy(source, folder / kind)
+    except BaseException:
+        if missing == inputs:
+            _remove(folder)
+        raise
 
 
 def _take(folder: Path, options: Settings) -> bool:
@@ -151,11 +152,17 @@ def _take(folder: Path, options: Settings) -> bool:
     model, curve = folder / "model", folder / "curve.parquet"
     if not model.is_dir() or not curve.is_file():
         return False
-    with whole_folder(options.model_dir, _STAGE) as partial:
-        shutil.copytree(model, partial, ignore=shutil.ignore_patterns(MARKER), dirs_exist_ok=True)
+    _copy(model, options.model_dir)
     with whole_file(options.curve) as partial:
         shutil.copyfile(curve, partial)
     return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder that a stage wrote, whole or not at all."""
+    stage, _ = folder_marker(source)
+    with whole_folder(target, stage or "train_recommender") as partial:
+        shutil.copytree(source, partial, ignore=shutil.ignore_patterns(MARKER), dirs_exist_ok=True)
 
 
 def _remove(folder: Path) -> None:
