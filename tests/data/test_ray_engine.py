@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ssm4rec.settings.command_line import run_stage
 from ssm4rec.stages.prepare_data.__main__ import run
 from ssm4rec.stages.prepare_data.settings import Settings
 from tests.conftest import Refusal
-from tests.registry.test_ray_workers import descendants
+from tests.processes import descendants
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray, the extra ray, is not installed")
 
@@ -80,7 +81,7 @@ def without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "result", lambda kept: kept)
     monkeypatch.setattr(ray_engine, "share", handed_over)
     monkeypatch.setattr(ray_engine, "cores", lambda: 7)
-    monkeypatch.setattr("ssm4rec.data.engine.ray_cluster", lambda *told: __import__("contextlib").nullcontext())
+    monkeypatch.setattr("ssm4rec.data.engine.ray_cluster", lambda *told: nullcontext())
 
 
 CASES = [

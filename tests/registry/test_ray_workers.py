@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from ssm4rec.registry.ray_workers import on_ray
 from ssm4rec.runtime.errors import InputError
 from tests.datasets import write_dataset_folder
+from tests.processes import descendants
 from tests.trained_models import write_random_model
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray, the extra ray, is not installed")
@@ -38,19 +38,6 @@ try:
 except OSError as error:
     print(error.errno)
 """
-
-
-def descendants(process: int) -> Iterator[tuple[int, str]]:
-    """The processes below one, and what they call themselves."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            number, parent = int(path.parent.name), int(path.read_text().rpartition(")")[2].split()[1])
-            name = path.with_name("cmdline").read_text()
-        except OSError:  # it has ended
-            continue
-        if parent == process:
-            yield number, name
-            yield from descendants(number)
 
 
 @needs_ray
