@@ -45,7 +45,8 @@ def ray_cluster(workers: int, gpus: int, way_out: str) -> Iterator[None]:
     here: dict[str, Any] = {} if address else {"num_cpus": workers, "num_gpus": gpus, "include_dashboard": False}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **here)
+        # No lines of its own: what fails is said in one of ours.
+        ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **here)
     except Exception as error:  # Ray raises Exception itself, of a machine on which it starts too slowly
         ray.shutdown()
         where = f"{_ADDRESS} {address}: Ray does not connect" if address else "Ray does not start here"
