@@ -214,7 +214,8 @@ def _runner(name: str, path: Path, arguments: dict[str, Any], say: Callable[[str
         return HostProcesses()
     for kept in ("checkpoint_dir", "cache_dir"):
         make_owned_folder(Path(arguments[kept]), path)
-    addresses = [*split_addresses(arguments["source"]), *split_addresses(arguments.get("items_source", ""))]
+    read = ("source", "items_source", "pretrain_source", "fine_tune_source")
+    addresses = [address for name in read for address in split_addresses(arguments.get(name, ""))]
     files = [file.absolute() for file in map(local_path, addresses) if file]
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         os.environ.pop("MLFLOW_TRACKING_URI", None)

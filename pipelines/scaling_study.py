@@ -33,10 +33,13 @@ def arrange(parameters: Parameters) -> None:
 def _transfer(parameters: Parameters) -> dict[str, Any]:
     """Pre-train, fine-tune and train from scratch; return the report's inputs."""
     prepared = {}
-    for part, dataset in (("pretrain", parameters.pretrain_on), ("finetune", parameters.fine_tune_on)):
+    for part, dataset, source in (
+        ("pretrain", parameters.pretrain_on, parameters.pretrain_source),
+        ("finetune", parameters.fine_tune_on, parameters.fine_tune_source),
+    ):
         # Where the study's own data are says nothing of these.
-        official: dict[str, Any] = {"name": "", "source": "", "items_source": "", "data_version": ""}
-        made = task(prepare_data, parameters, dataset_name=dataset, label=part, **official)
+        own: dict[str, Any] = {"name": "", "source": source, "items_source": "", "data_version": ""}
+        made = task(prepare_data, parameters, dataset_name=dataset, label=part, **own)
         prepared[part] = made.set_display_name(f"prepare, to {part}").outputs["dataset"]
     told = {"model_name": parameters.transfer_model, "processes": parameters.gpus, "nodes": NODES}
     pretrained = task(

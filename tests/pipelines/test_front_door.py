@@ -185,6 +185,11 @@ REFUSED = {
         ("--shares nan", "--shares nan: not a number"),
         ("--overrides model.d_model=64", "model.d_model is what this study sets; name sizes with --widths"),
         ("--overrides training.epochs=3", "training.epochs is what this study sets; name sizes with --widths"),
+        ("--pretrain-source {tmp}/nowhere.zip --pretrain-on ml-1m", "{tmp}/nowhere.zip: no such file"),
+        (
+            "--fine-tune-source {tmp}/own.csv",
+            "--fine-tune-source: generated-words is generated, nothing is read for it",
+        ),
         ("--transfer-shares 0", "--transfer-shares 0: a share of the users: above 0, at most 1"),
         ("--transfer-seeds 1,1", "--transfer-seeds 1,1: names 1 twice"),
         ("--transfer-model gru4rec", "--transfer-model gru4rec: unknown; choose from sasrec, mamba4rec"),

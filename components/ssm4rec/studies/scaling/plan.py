@@ -20,6 +20,7 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import number, one_of, several, value_refused, whole_number, whole_numbers
 from ssm4rec.settings.data import DatasetName
 from ssm4rec.settings.flags import Flag
+from ssm4rec.settings.outputs import input_addresses
 from ssm4rec.studies.settings import (
     Lists,
     NamedStudy,
@@ -96,9 +97,13 @@ class Settings(NamedStudy, RecommenderStudy):
     pretrain_on: Annotated[
         str, Flag("data set with titles to pre-train on, a published or a generated one, such as ml-1m")
     ] = OTHER_WORDS
+    pretrain_source: Annotated[
+        str, Flag("address of its archive or events instead of the official one, as --source", input_addresses)
+    ] = ""
     fine_tune_on: Annotated[
         str, Flag("data set with titles to fine-tune on, a published or a generated one, such as ml-100k")
     ] = WORDS
+    fine_tune_source: Annotated[str, Flag("address of its archive or events, in the same way", input_addresses)] = ""
     transfer_model: Annotated[
         str, Flag(f"recommender to pre-train and fine-tune, of {', '.join(MODELS)}", one_of(MODELS))
     ] = "sasrec"
