@@ -56,6 +56,7 @@ def test_the_written_secrets_agree(folder: Path) -> None:
     assert {path.name: path.read_bytes() for path in (folder / "login").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_server_with_the_login_refuses_strangers_and_serves_the_stages(folder: Path, tmp_path: Path) -> None:
     generate(folder, "login")
     ini = folder / "login" / "basic_auth.ini"

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from ssm4rec.studies.optimizers.plan import SCALES
 from tests.pipelines.studies import finish_study, study_metrics
 
 
+@pytest.mark.slow
 def test_optimizer_study(archive: Path, tmp_path: Path) -> None:
     """The second loop goes over what the sweep's winner made of the first."""
     flags = ["--models", "sasrec", "--optimizers", "usgm", "--controls", "fixed,paper", "--seeds", "3"]

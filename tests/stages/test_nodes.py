@@ -101,6 +101,7 @@ class Trainer:
             self.api.ended("Complete")
 
 
+@pytest.mark.slow
 def test_two_nodes_train_as_two_processes_of_one_machine(
     api: KubernetesApi, cycle_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -188,6 +188,7 @@ def test_a_store_whose_making_is_cut_off_is_made_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.slow
 def test_a_store_that_mlflow_left_half_made_is_made_again(tmp_path: Path) -> None:
     """MLflow alone makes a store in place; after a minute nobody does. One with a registered model stays."""
     path = tmp_path / "mlflow.db"
