@@ -229,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "POST":
             assert query == {"fieldValidation": "Strict"}
         code, found = self.api.answer(self.command, address.path, query, sent)
-        # Surrogates stand for bytes that are no text.
+        # Surrogates stand for bytes that are not UTF-8.
         body = (found if isinstance(found, str) else json.dumps(found)).encode(errors="surrogateescape")
         dropped = self.api.dropped.pop(0) if self.api.dropped else None
         if dropped is False:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from ssm4rec.data import ray_engine
@@ -62,7 +63,15 @@ def prepare(folder: Path, told: list[str]) -> dict[str, bytes]:
 
 
 def handed_over(value: Any) -> Any:
-    return pickle.loads(pickle.dumps(value))
+    """Copy a value as Ray does: its arrays arrive read-only (docs.ray.io, "Serialization", numpy arrays)."""
+    buffers: list[pickle.PickleBuffer] = []
+    sent = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(sent, buffers=[bytes(one.raw()) for one in buffers])
+
+
+def test_what_is_handed_over_is_read_only() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        handed_over(numpy.zeros(2))[0] = 1
 
 
 def in_turn(function: Any, *arguments: Any, returns: int = 1) -> Any:
@@ -76,7 +85,10 @@ def in_turn(function: Any, *arguments: Any, returns: int = 1) -> Any:
 
 @pytest.fixture
 def without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Ray's processes do is done in this one: of seven parts, some of which have no users."""
+    """What Ray's processes do is done in this one: of seven parts, some of which have no users.
+
+    So these tests show that parts give the bytes of the whole, and nothing of Ray: ``test_by_processes_of_ray`` does.
+    """
     monkeypatch.setattr(ray_engine, "submit", in_turn)
     monkeypatch.setattr(ray_engine, "result", lambda kept: kept)
     monkeypatch.setattr(ray_engine, "share", handed_over)

@@ -81,7 +81,7 @@ def test_the_nodes_lines_are_printed_once_each_with_their_rank(
 
 
 def test_whatever_a_line_holds_it_is_one_line(api: KubernetesApi, caplog: pytest.LogCaptureFixture) -> None:
-    """Progress bars, other ends of lines, bytes that are no text, and what a machine says in place of a line.
+    """Progress bars, line ends of old Macs, bytes that are not UTF-8, errors that come instead of a line.
 
     The first machine's clock goes from summer time to winter time: its second line is ten seconds after its first.
     """

@@ -137,7 +137,7 @@ def _choose_settings(address: str) -> None:
             # read.
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            # Else without end: a process that is killed for its memory would be killed again and again.
+            # Ray's default is to try for ever, and what needs too much memory would be killed each time.
             "RAY_task_oom_retries": "3",
             "POLARS_MAX_THREADS": "1",  # each process has one core
         }

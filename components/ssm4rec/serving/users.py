@@ -128,13 +128,13 @@ class Users:
             turn.state = state
 
     def _changes(self, turns: dict[str, Turn]) -> dict[str, Change]:
-        """Return the records to write: of events that count, and states that were read anew."""
+        """Return the records to write: those with events that count, and those whose state was computed again."""
         recurrent = isinstance(self._model, RecurrentRecommender)
         changes = {}
         for user, turn in turns.items():
             state = turn.state if recurrent else ()
-            anew = bool(state) and turn.before.owner != self._owner
-            if turn.counts or anew:
+            rebuilt = bool(state) and turn.before.owner != self._owner
+            if turn.counts or rebuilt:
                 record = Record(turn.history, self._owner, state).to_bytes()
                 changes[user] = Change(turn.before.history.sequence, Stored(turn.history.sequence, record))
         return changes
