@@ -194,7 +194,7 @@ REFUSED = {
         ("--transfer-seeds 1,1", "--transfer-seeds 1,1: names 1 twice"),
         ("--transfer-model gru4rec", "--transfer-model gru4rec: unknown; choose from sasrec, mamba4rec"),
         ("--transfer-overrides foo=1", "--transfer-overrides foo=1: write section.field=value"),
-        ("--pretrain-on ml-2m", "--pretrain-on ml-2m: name a published data set, or a generated one"),
+        ("--pretrain-on ml-2m", "--pretrain-on ml-2m: unknown data set; use one of ml-100k"),
         ("--fine-tune-on events", "--fine-tune-on events: name a published data set, or a generated one"),
     ],
     "orpo": [

@@ -55,9 +55,14 @@ def check_data_set(options: SourceOptions) -> None:
             if value not in ("", "none"):
                 raise InputError(f"{flag}: {name} is generated, nothing is read for it; leave the flag out")
     else:
-        raise InputError(f"--dataset {name}: unknown data set; use one of {', '.join(DATA_SETS)}")
+        raise unknown_data_set("--dataset", name)
     for address in split_addresses(options.source) + split_addresses(titles_source(options)):
         check_address(address)
+
+
+def unknown_data_set(flag: str, name: str) -> InputError:
+    """Return what is wrong with a name that ``flag`` gave, and the names that there are."""
+    return InputError(f"{flag} {name}: unknown data set; use one of {', '.join(DATA_SETS)}")
 
 
 def check_columns_suit(dataset: str, settings: Mapping[str, Any]) -> None:

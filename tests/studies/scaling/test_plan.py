@@ -68,7 +68,7 @@ def test_the_command_line_and_the_pipeline_train_the_same() -> None:
         (["--transfer-overrides", "training.epochs=2"], "training.epochs is what this study sets; set --transfer-sh"),
         (["--pretrain-on", "events"], "--pretrain-on events: name a published data set, or a generated one whose"),
         (["--fine-tune-on", "generated-hmm"], "--fine-tune-on generated-hmm: name a published data set, or"),
-        (["--pretrain-on", "ml-9m"], "--pretrain-on ml-9m: name a published data set, or a generated one"),
+        (["--pretrain-on", "ml-9m"], "--pretrain-on ml-9m: unknown data set; use one of ml-100k"),
         (["--pretrain-on", "ml-1m", "--fine-tune-on", "ml-1m"], "--pretrain-on ml-1m: is --fine-tune-on, too"),
     ],
 )

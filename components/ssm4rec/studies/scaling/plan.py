@@ -13,7 +13,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final
 
-from ssm4rec.data.data_sets import is_published
+from ssm4rec.data.data_sets import EVENTS, is_published, unknown_data_set
 from ssm4rec.data.generated import GENERATED, OTHER_WORDS, WORDS
 from ssm4rec.models.table import MODELS
 from ssm4rec.runtime.errors import InputError
@@ -141,11 +141,13 @@ class Settings(NamedStudy, RecommenderStudy):
 
     def _transfers(self) -> list[dict[str, Any]]:
         for flag, dataset in (("--pretrain-on", self.pretrain_on), ("--fine-tune-on", self.fine_tune_on)):
-            if not is_published(dataset) or dataset == GENERATED:
+            if dataset in (EVENTS, GENERATED):
                 raise InputError(
                     f"{flag} {dataset}: name a published data set, or a generated one whose items have titles, such as "
                     f"{WORDS}; on data of your own, run train_recommender with --initial-model"
                 )
+            if not is_published(dataset):
+                raise unknown_data_set(flag, dataset)
         if self.pretrain_on == self.fine_tune_on:
             raise InputError(
                 f"--pretrain-on {self.pretrain_on}: is --fine-tune-on, too, whose users are tested; name another"
