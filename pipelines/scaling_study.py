@@ -33,12 +33,12 @@ def arrange(parameters: Parameters) -> None:
 def _transfer(parameters: Parameters) -> dict[str, Any]:
     """Pre-train, fine-tune and train from scratch; return the report's inputs."""
     prepared = {}
-    for part, dataset, source in (
-        ("pretrain", parameters.pretrain_on, parameters.pretrain_source),
-        ("finetune", parameters.fine_tune_on, parameters.fine_tune_source),
+    for part, dataset, source, version in (
+        ("pretrain", parameters.pretrain_on, parameters.pretrain_source, parameters.pretrain_version),
+        ("finetune", parameters.fine_tune_on, parameters.fine_tune_source, parameters.fine_tune_version),
     ):
         # Where the study's own data are says nothing of these.
-        own: dict[str, Any] = {"name": "", "source": source, "items_source": "", "data_version": ""}
+        own: dict[str, Any] = {"name": "", "source": source, "items_source": "", "data_version": version}
         made = task(prepare_data, parameters, dataset_name=dataset, label=part, **own)
         prepared[part] = made.set_display_name(f"prepare, to {part}").outputs["dataset"]
     told = {"model_name": parameters.transfer_model, "processes": parameters.gpus, "nodes": NODES}

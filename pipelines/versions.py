@@ -5,7 +5,8 @@ on a cluster, and what the stages that read compare with.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from pipelines.studies import data_and_profile
@@ -22,28 +23,34 @@ from ssm4rec.runtime.files import cache_folder
 
 
 def add_versions(arguments: dict[str, Any], say: Callable[[str], None], here: bool = True) -> None:
-    """Set ``data_version`` and ``language_model_version`` of a pipeline's arguments, unless they are set.
+    """Set the versions among a pipeline's arguments, of data and of language models, unless they are set.
 
     ``say`` shows what cannot be told to the user. ``here``: the stages run on this machine; otherwise what cannot be
     seen from it stops nothing. Raise InputError if nothing is at an address.
     """
     cache_dir = cache_folder(arguments.get("cache_dir", ""))
-    asked = SourceOptions(
-        arguments.get("dataset", data_and_profile(arguments)[0]),
-        cache_dir,
-        arguments["source"],
-        arguments.get("items_source", ""),
-        form=arguments.get("form", "raw"),
-    )
-    models = list(filter(may_change, _language_models(arguments)))
-    for name, addresses, state in (
-        ("data_version", read_addresses(asked), functools.partial(file_state, cache_dir=cache_dir if here else None)),
-        ("language_model_version", models, source_state),
-    ):
+    data_state = functools.partial(file_state, cache_dir=cache_dir if here else None)
+    read: list[tuple[str, Iterable[str], State]] = [
+        *((name, read_addresses(options), data_state) for name, options in _data(arguments, cache_dir)),
+        ("language_model_version", filter(may_change, _language_models(arguments)), source_state),
+    ]
+    for name, addresses, state in read:
         if name in arguments and not arguments[name]:
             arguments[name], notes = find_versions(addresses, state if here else _from_afar(state))
             for note in notes:
                 say(f"{note}: when it changes, set another --{name.replace('_', '-')}")
+
+
+def _data(arguments: dict[str, Any], cache_dir: Path) -> Iterator[tuple[str, SourceOptions]]:
+    """Yield the data sets that a study reads, each with the name of its version: its own, and those of the transfer."""
+    form = arguments.get("form", "raw")
+    dataset = arguments.get("dataset", data_and_profile(arguments)[0])
+    items_source = arguments.get("items_source", "")
+    yield "data_version", SourceOptions(dataset, cache_dir, arguments["source"], items_source, form=form)
+    for part in ("pretrain", "fine_tune"):
+        if f"{part}_version" in arguments:
+            options = SourceOptions(arguments[f"{part}_on"], cache_dir, arguments[f"{part}_source"], form=form)
+            yield f"{part}_version", options
 
 
 def _language_models(arguments: dict[str, Any]) -> Iterator[str]:

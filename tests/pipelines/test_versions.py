@@ -151,6 +151,23 @@ def test_what_is_missing_is_said_before_anything_runs(tmp_path: Path, arguments:
             add_versions({**arguments, flag: str(tmp_path / "nowhere.csv")}, pytest.fail)
 
 
+@pytest.mark.parametrize("part", ["pretrain", "fine_tune"])
+def test_the_data_of_a_transfer_have_versions_of_their_own(
+    tmp_path: Path, arguments: dict[str, Any], part: str
+) -> None:
+    """A scaling study resumed after a change of a file that it pre-trains or fine-tunes on reads that file again."""
+    for name in ("pretrain", "fine_tune"):
+        source = tmp_path / f"{name}.zip"
+        source.write_bytes(b"archive")
+        arguments |= {f"{name}_on": "ml-100k", f"{name}_source": str(source), f"{name}_version": ""}
+    add_versions(first := dict(arguments), pytest.fail)
+    assert list(json.loads(first[f"{part}_version"])) == [arguments[f"{part}_source"]]
+    (tmp_path / f"{part}.zip").write_bytes(b"another")
+    os.utime(tmp_path / f"{part}.zip", (0, 0))
+    add_versions(second := dict(arguments), pytest.fail)
+    assert {name for name in second if second[name] != first[name]} == {f"{part}_version"}
+
+
 def test_language_models_have_a_version_of_their_own(tmp_path: Path, arguments: dict[str, Any]) -> None:
     folder = tmp_path / "llama"
     folder.mkdir()

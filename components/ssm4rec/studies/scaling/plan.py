@@ -100,10 +100,12 @@ class Settings(NamedStudy, RecommenderStudy):
     pretrain_source: Annotated[
         str, Flag("address of its archive or events instead of the official one, as --source", input_addresses)
     ] = ""
+    pretrain_version: Annotated[str, Flag("state of its files when the run started; empty: found out")] = ""
     fine_tune_on: Annotated[
         str, Flag("data set with titles to fine-tune on, a published or a generated one, such as ml-100k")
     ] = WORDS
     fine_tune_source: Annotated[str, Flag("address of its archive or events, in the same way", input_addresses)] = ""
+    fine_tune_version: Annotated[str, Flag("state of its files when the run started; empty: found out")] = ""
     transfer_model: Annotated[
         str, Flag(f"recommender to pre-train and fine-tune, of {', '.join(MODELS)}", one_of(MODELS))
     ] = "sasrec"
