@@ -17,8 +17,19 @@ from typing import Any, Final
 
 from ssm4rec.runtime.errors import InputError, reason
 
+log = logging.getLogger(__name__)
+
 _ADDRESS: Final = "RAY_ADDRESS"
 _ANSWERS_WITHIN: Final = 20.0  # seconds
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""What a client of HTTP/2, and so of gRPC, says first: with no settings (RFC 9113, 3.4)."""
+_SETTINGS: Final = 4
+"""The type of frame with which a server begins its answer (RFC 9113, 3.4 and 6.5)."""
+_TOLD_AFTER: Final = 15.0  # seconds; processes start in some
+_FREE_WITHIN: Final = 600.0
+"""Seconds: a cluster that grows has another node in some minutes."""
+_QUIET: Final = 300.0
+"""Seconds without a result after which a line says so, each time."""
 
 
 def check_installed(flag: str, way_out: str) -> None:
@@ -32,7 +43,7 @@ def ray_cluster(workers: int, gpus: int, way_out: str) -> Iterator[None]:
     """Start Ray on this machine with so many cores and GPUs, or find the cluster, and leave it at the end.
 
     A Ray that runs already in this process is used, and stays. ``way_out`` says how to do without Ray. Raise InputError
-    if Ray does not start, or its cluster does not answer.
+    if Ray does not start, its cluster does not answer, or has no core, or no GPU where some are wanted, free in time.
     """
     address = os.environ.get(_ADDRESS, "")
     _check_answers(address, way_out)
@@ -40,6 +51,7 @@ def ray_cluster(workers: int, gpus: int, way_out: str) -> Iterator[None]:
     import ray  # an extra, and seconds to import
 
     if ray.is_initialized():
+        _await_free(gpus, way_out)
         yield
         return
     here: dict[str, Any] = {} if address else {"num_cpus": workers, "num_gpus": gpus, "include_dashboard": False}
@@ -54,9 +66,50 @@ def ray_cluster(workers: int, gpus: int, way_out: str) -> Iterator[None]:
     try:
         for number, handler in handlers.items():  # Ray has put its own in their place
             signal.signal(number, handler)
+        if address:  # else nobody has the cores yet
+            _await_free(gpus, way_out)
         yield
     finally:
         ray.shutdown()
+
+
+def _await_free(gpus: int, way_out: str) -> None:
+    """Wait until a function could start, with a GPU if ``gpus``; say so if that lasts, raise InputError if too long."""
+    import ray
+
+    began = ray.remote(num_cpus=1, num_gpus=min(gpus, 1))(_nothing).remote()
+    if not ray.wait([began], timeout=_TOLD_AFTER)[0]:
+        wanted = "free core with a GPU" if gpus else "free core"
+        log.info(
+            "Ray has no %s (%s): waiting up to %.0f seconds; `ray status` says what holds them",
+            wanted, _free(), _FREE_WITHIN,
+        )  # fmt: skip
+        if not ray.wait([began], timeout=_FREE_WITHIN)[0]:
+            ray.cancel(began)
+            raise InputError(
+                f"Ray had no {wanted} for {_FREE_WITHIN:.0f} seconds ({_free()}); end what holds them (`ray "
+                f"status` lists it), add nodes, or {way_out}"
+            )
+        log.info("Ray has a %s", wanted)
+    result(began)
+
+
+def _nothing() -> None:
+    """Show by its end that a function could start."""
+
+
+def _free() -> str:
+    """Return how many of Ray's cores and GPUs are free, such as ``0 of 8 cores``."""
+    import ray
+
+    free, all_of_them = ray.available_resources(), ray.cluster_resources()
+    kinds = {"CPU": "cores", "GPU": "GPUs"}
+    told = [
+        f"{free.get(kind, 0):.0f} of {all_of_them[kind]:.0f} {name}"
+        for kind, name in kinds.items()
+        if kind in all_of_them
+    ]
+    return ", ".join(told) or "it has no cores"
 
 
 def cores() -> int:
@@ -90,11 +143,20 @@ def share(value: Any) -> Any:
 
 
 def result(kept: Any) -> Any:
-    """Wait for a result; raise what its function raised of InputError and OSError, and InputError if Ray fails."""
+    """Wait for a result; raise what its function raised of InputError and OSError, and InputError if Ray fails.
+
+    A line says now and then that there is none yet.
+    """
     import ray
     from ray.exceptions import RayError, RayTaskError
 
     try:
+        while not ray.wait([kept], timeout=_QUIET)[0]:
+            log.info(
+                "no result of Ray's processes in %.0f seconds (%s free): they work, or wait for cores that others "
+                "hold; `ray status` says who does, and Ctrl-C ends this",
+                _QUIET, _free(),
+            )  # fmt: skip
         return ray.get(kept)
     except RayError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
@@ -146,13 +208,24 @@ def _choose_settings(address: str) -> None:
 
 
 def _check_answers(address: str, way_out: str) -> None:
-    """Raise InputError if nothing listens at the address of a cluster: Ray would try for some minutes."""
+    """Raise InputError if a cluster's address has nothing, or what speaks no gRPC: Ray would try for minutes."""
     place = re.fullmatch(r"(?:ray://)?\[?([^/\]]+)\]?:(\d+)", address)
     if not place:
         return
+    first = b""
     try:
-        socket.create_connection((place[1], int(place[2])), timeout=_ANSWERS_WITHIN).close()
+        with socket.create_connection((place[1], int(place[2])), timeout=_ANSWERS_WITHIN) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+                return
+            connection.sendall(_PREFACE)
+            with connection.makefile("rb") as answer:
+                first = answer.read(9)  # the head of a frame
     except (OSError, OverflowError) as error:
         raise InputError(
             f"{_ADDRESS} {address}: no Ray cluster answers there ({reason(error)}); mend that, or {way_out}"
         ) from None
+    if len(first) < 9 or first[3] != _SETTINGS:
+        raise InputError(
+            f"{_ADDRESS} {address}: what answers there is not a Ray cluster ({first!r}); give the address of its head, "
+            f"such as HOST:6379, or {way_out}"
+        )
