@@ -2,15 +2,22 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ssm4rec.registry.recommending import CatalogRecommender
 from ssm4rec.serving.engine import Engine
+from ssm4rec.serving.redis_store import RedisStore
 from ssm4rec.serving.sqlite_store import SQLiteStore
+from ssm4rec.serving.store import StateStore
+from tests.redis_server import redis_server
 from tests.serving.serving_models import LENGTH, assert_best, expected_scores, make_recommender
 
+NewStore = Callable[[], StateStore]
+"""Opens the store once more, as another replica does, or a server that was started again."""
 USERS = [f"user {number}" for number in range(8)]
 ITEMS = [f"i{item}" for item in range(1, 31)]
 
@@ -18,15 +25,15 @@ ITEMS = [f"i{item}" for item in range(1, 31)]
 class Platform:
     """Delivers events as a platform may: twice, in any order, with gaps; and knows what must be answered."""
 
-    def __init__(self, path: Path, seed: int) -> None:
-        self.path = path
+    def __init__(self, store: NewStore, seed: int) -> None:
+        self.store = store
         self.drawn = random.Random(seed)
         self.log: dict[str, list[str]] = defaultdict(list)
         """All events of a user that an engine has acknowledged, or will after they were sent again."""
         self.acknowledged: dict[str, int] = defaultdict(int)
 
     def start(self, recommender: CatalogRecommender) -> Engine:
-        return Engine(recommender, SQLiteStore(self.path))
+        return Engine(recommender, self.store())
 
     def row(self, user: str) -> tuple[dict[str, object], int, int | None]:
         """A row of a request, the sequence number that it is to be acknowledged with, and what then is missing."""
@@ -63,9 +70,9 @@ class Platform:
             assert_best(found.item_ids, found.scores, expected, min(int(str(row["k"])), len(expected)))
 
 
-def interleave(path: Path, before: str, after: str, times: int, overrides: str = "") -> None:
+def interleave(store: NewStore, before: str, after: str, times: int, overrides: str = "") -> None:
     """Two engines on one store, of one version, then of two (a canary), then of the other; restarted at random."""
-    platform = Platform(path, seed=times)
+    platform = Platform(store, seed=times)
     old = make_recommender(before, seed=0, overrides=overrides)
     new = make_recommender(after, seed=1, items=35, overrides=overrides)
     versions = [old, old]
@@ -81,19 +88,34 @@ def interleave(path: Path, before: str, after: str, times: int, overrides: str =
     assert max(map(len, platform.log.values())) > 4 * LENGTH
 
 
+def in_file(folder: Path) -> NewStore:
+    return partial(SQLiteStore, folder / "users.sqlite")
+
+
 PAIRS = [("2mamba4rec", "2mamba4rec"), ("mamba4rec", "sasrec"), ("sasrec", "hydra4rec"), ("hydra4rec", "mamba4rec")]
 
 
 @pytest.mark.parametrize(("before", "after"), PAIRS)
 def test_some_requests(before: str, after: str, tmp_path: Path) -> None:
-    interleave(tmp_path / "users.sqlite", before, after, 45)
+    interleave(in_file(tmp_path), before, after, 45)
 
 
 def test_models_without_a_repeat_term_mask_what_users_had(tmp_path: Path) -> None:
-    interleave(tmp_path / "users.sqlite", "lrurec", "2mamba4rec", 45, "model.repeat_term=false")
+    interleave(in_file(tmp_path), "lrurec", "2mamba4rec", 45, "model.repeat_term=false")
+
+
+def test_replicas_on_one_redis(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as address:
+        interleave(partial(RedisStore, address), "2mamba4rec", "sasrec", 45)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [*PAIRS, ("lrurec", "lrurec")])
 def test_1000_requests(before: str, after: str, tmp_path: Path) -> None:
-    interleave(tmp_path / "users.sqlite", before, after, 1000)
+    interleave(in_file(tmp_path), before, after, 1000)
+
+
+@pytest.mark.slow
+def test_1000_requests_to_replicas_on_one_redis(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as address:
+        interleave(partial(RedisStore, address), "2mamba4rec", "2mamba4rec", 1000)

@@ -1,20 +1,40 @@
-"""Both stores keep the same promises; SQLite's also between connections, as between processes."""
+"""All stores keep the same promises; SQLite's and Redis' also between connections, as between processes."""
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.serving.redis_store import RedisStore
 from ssm4rec.serving.sqlite_store import SQLiteStore
 from ssm4rec.serving.store import Change, MemoryStore, StateStore, Stored, StoreError
+from tests.redis_server import free_port, redis_server
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> StateStore:
-    return MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "users.sqlite")
+@pytest.fixture(scope="module")
+def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as address:
+        yield address
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> list[StateStore]:
+    """Two connections to the same records, or the one store in memory."""
+    if request.param == "memory":
+        return [MemoryStore()]
+    if request.param == "sqlite":
+        return [SQLiteStore(tmp_path / "users.sqlite") for _ in range(2)]
+    address = request.getfixturevalue("redis_address")
+    return [RedisStore(address, prefix=request.node.name) for _ in range(2)]
+
+
+@pytest.fixture
+def store(stores: list[StateStore]) -> StateStore:
+    return stores[0]
 
 
 def test_a_record_is_written_where_the_one_before_is_still_there(store: StateStore) -> None:
@@ -51,10 +71,7 @@ def add_in_threads(stores: list[StateStore], threads: int, times: int) -> None:
         thread.join()
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_writers_at_the_same_time_lose_nothing(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "users.sqlite"
-    stores: list[StateStore] = [MemoryStore()] if kind == "memory" else [SQLiteStore(path), SQLiteStore(path)]
+def test_writers_at_the_same_time_lose_nothing(stores: list[StateStore]) -> None:
     add_in_threads(stores, threads=4, times=25)
     assert stores[0].read(["u"]) == {"u": Stored(100, b"x" * 100)}
 
@@ -111,3 +128,55 @@ def test_a_full_disk_counts_nothing(tmp_path: Path) -> None:
         store.write({"u": Change(1, Stored(2, b"two")), "v": Change(0, Stored(1, bytes(100_000)))})
     assert store.read(["u", "v"]) == {"u": Stored(1, b"one")}
     assert store.write({"u": Change(1, Stored(2, b"two"))}) == set()
+
+
+def test_redis_of_something_else(redis_address: str) -> None:
+    with pytest.raises(InputError, match=r"^localhost:6379: not an address of Redis .*; write redis://host:6379/0$"):
+        RedisStore("localhost:6379")
+    nobody = f"redis://me:secret@127.0.0.1:{free_port()}/0"
+    with pytest.raises(StoreError, match=r"^redis://127\.0\.0\.1:\d+/0: .* cannot be used .*refused"):
+        RedisStore(nobody)
+    store = RedisStore(redis_address, prefix="later")
+    store._client.set("later:layout", "2")
+    with pytest.raises(StoreError, match="not a state store of this version; take another database or prefix"):
+        RedisStore(redis_address, prefix="later")
+
+
+def test_redis_with_a_password(tmp_path: Path) -> None:
+    with redis_server(tmp_path, "--requirepass", "opensesame") as address:
+        for password in (None, "letmein"):
+            with pytest.raises(StoreError, match=r"cannot be used \(.*(uthentication|password)") as refused:
+                RedisStore(address, password)
+            assert "letmein" not in str(refused.value)
+        store = RedisStore(address, "opensesame")
+        assert store.write({"u": Change(0, Stored(1, b"one"))}) == set()
+
+
+def test_a_full_redis_counts_nothing(tmp_path: Path) -> None:
+    with redis_server(tmp_path, "--maxmemory", "8mb", "--maxmemory-policy", "noeviction") as address:
+        store = RedisStore(address)
+        store.write({"u": Change(0, Stored(1, b"one"))})
+        sizes = [2**20] * 8 + [2**16] * 16  # the request itself takes room, too: at last it is a small one
+        with pytest.raises(StoreError, match=r"maxmemory.*send the request again"):
+            for place, size in enumerate(sizes):
+                change = Change(place + 1, Stored(place + 2, b"two"))
+                store.write({"u": change, str(place): Change(0, Stored(1, bytes(size)))})
+        stored = store.read(["u"])["u"].sequence
+        assert 1 < stored < len(sizes)
+        others = store.read([*map(str, range(len(sizes)))])
+        assert [*others] == [*map(str, range(stored - 1))], "with each of the user's changes the other user's"
+        store.forget([*others])
+        assert store.write({"u": Change(stored, Stored(stored + 1, b"two"))}) == set()
+
+
+def test_redis_gone_and_back_has_what_it_said_it_has(tmp_path: Path) -> None:
+    """With every write on the disk before the answer; the store finds the server again by itself."""
+    port, flags = free_port(), ("--appendonly", "yes", "--appendfsync", "always")
+    with redis_server(tmp_path, *flags, port=port) as address:
+        store = RedisStore(address)
+        store.write({"u": Change(0, Stored(1, b"one"))})
+    with pytest.raises(StoreError, match="cannot be used"):
+        store.write({"u": Change(1, Stored(2, b"two"))})
+    with redis_server(tmp_path, *flags, port=port):
+        assert store.read(["u"]) == {"u": Stored(1, b"one")}
+        assert store.write({"u": Change(1, Stored(2, b"two"))}) == set()
