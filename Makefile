@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 VENV := .venv
 TOOLS := .tools
+# KServe's server, which wants other versions of what the rest needs.
+SERVING := .venv-serve
 # A value as it was given, byte for byte (make itself drops blanks before it): neither make nor the shell reads anything
 # into it.
 define LINE_BREAK
@@ -14,7 +16,7 @@ endef
 quoted = $$'$(subst $(LINE_BREAK),\n,$(subst ',\',$(subst \,\\,$(value $1))))'
 # These are parts of targets and of commands.
 plain = $(shell [[ $(call quoted,$1) =~ ^[[:alnum:]_./][[:alnum:]_./+@,-]*$$ ]] && echo yes)
-$(foreach name,VENV TOOLS,$(if $(call plain,$(name)),,$(error make: $(name)=: name a folder, without blanks and special characters)))
+$(foreach name,VENV TOOLS SERVING,$(if $(call plain,$(name)),,$(error make: $(name)=: name a folder, without blanks and special characters)))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # A Python of 3.11 to 3.13; choose another with `make PYTHON=python3.12 ...`.
@@ -25,6 +27,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 TOOLS_INSTALLED := $(TOOLS)/.installed
+SERVING_INSTALLED := $(SERVING)/.installed
 # mamba-ssm's Python, Triton and what they need, for test-kernels alone.
 TRITON := .kernels
 
@@ -39,11 +42,13 @@ COMPILED_FOR := REGISTRY ACCELERATOR VOLUME AT_ONCE NODES
 
 FLAGS_images := ONLY BASE_IMAGE NETWORK BUILD_ARG SOURCE TORCH_INDEX
 FLAGS_mlflow := PORT
+FLAGS_serve := HOST MAX_BODY NAME POPULARITY PORT STORE THREADS
 FLAGS_gpu-proof := DEVICE MINUTES OUT PARTS SOURCE
 $(foreach target,$(STUDIES) submit schedule images compile,$(eval KNOWN_$(target) := $(COMPILED_FOR)))
 KNOWN_help := FOR
 KNOWN_images += PUSH
 KNOWN_mlflow := BROWSER
+KNOWN_serve := MODEL
 KNOWN_deploy := OVERLAY
 FLAGS_status := RUN
 FLAGS_logs := NAMESPACE RUN
@@ -55,7 +60,7 @@ KNOWN_manifests := WRITE
 BENCHES := $(addprefix bench-,ops training optimizers length evaluation statistics latency ranking recommend large-catalog)
 $(foreach target,bench $(BENCHES) bench-peers,$(eval KNOWN_$(target) := BENCH))
 # Of every target: with what, from where and into which folders it installs.
-KNOWN := PYTHON TORCH_INDEX VENV TOOLS
+KNOWN := PYTHON TORCH_INDEX VENV TOOLS SERVING
 known = $(sort $(FLAGS_$1) $(KNOWN_$1) $(KNOWN))
 # Those that compiled/help does not describe, and what they mean, for `make help FOR=target`.
 described = $(if $(wildcard pipelines/compiled/help/$1.txt),,$(FLAGS_$1)) $(sort $(KNOWN_$1)) $(filter-out $(FLAGS_$1),$(KNOWN))
@@ -63,6 +68,7 @@ MEANS_PYTHON := Python that .venv is made with, 3.11 to 3.13
 MEANS_TORCH_INDEX := package index with CPU builds of torch
 MEANS_VENV := folder of the virtual environment (.venv)
 MEANS_TOOLS := folder of the environment that renders manifests (.tools)
+MEANS_SERVING := folder of the environment that serves a model (.venv-serve)
 MEANS_REGISTRY := registry that the images are in
 MEANS_ACCELERATOR := what trains: cuda or cpu (cuda)
 MEANS_VOLUME := claim of the volume that tasks mount
@@ -76,6 +82,14 @@ MEANS_BUILD_ARG := a further NAME=VALUE for docker build
 MEANS_PUSH := 1: push the images when all are built
 MEANS_images_SOURCE := address of the repository, for the label of the images
 MEANS_PORT := port of the pages of MLflow (5000)
+MEANS_MODEL := champion folder of register_champion, or model folder
+MEANS_HOST := address to listen on (127.0.0.1)
+MEANS_serve_PORT := port to listen on (8080)
+MEANS_MAX_BODY := most bytes of a request (8388608)
+MEANS_serve_NAME := name of the model in the paths (ssm4rec)
+MEANS_POPULARITY := Parquet file of item_id and score (the one in the folder)
+MEANS_STORE := memory, or an SQLite file that keeps the users (memory)
+MEANS_THREADS := requests answered at a time (as many as cores)
 MEANS_BROWSER := program that shows the page; none: only say where (the default one)
 MEANS_DEVICE := cuda, or cpu: a rehearsal in small (cuda)
 MEANS_MINUTES := that each part has (9)
@@ -165,6 +179,10 @@ recommend: $(INSTALLED) ## Write every user's best items as Parquet (DATASET_DIR
 mlflow: $(INSTALLED) ## Show the local runs in MLflow, in a browser: http://127.0.0.1:5000 or PORT= (BROWSER=none: only say where)
 	@mkdir -p runs
 	@$(if $(call given,BROWSER),BROWSER=$(call quoted,BROWSER)) $(AS_CHILD) $(BIN)/python -m ssm4rec.tracking runs/mlflow.db --port=$(if $(call given,PORT),$(call quoted,PORT),5000)
+
+.PHONY: serve
+serve: $(SERVING_INSTALLED) ## Serve a model on this machine by KServe: http://127.0.0.1:8080 (MODEL=folder, STORE=, PORT=, ...)
+	@$(AS_CHILD) $(SERVING)/bin/python -m ssm4rec.serving $(call flags,$@) -- $(call quoted,MODEL)
 
 ##@ Cluster
 
@@ -294,7 +312,7 @@ bench-data: $(INSTALLED) ## Measure prepare_data on 24 million events, also by R
 
 .PHONY: clean
 clean: ## Remove the virtual environments (runs/ stays)
-	@$(foreach folder,$(VENV) $(TOOLS),if test -f $(folder)/pyvenv.cfg; then rm -rf $(folder); elif test -e $(folder); then \
+	@$(foreach folder,$(VENV) $(TOOLS) $(SERVING),if test -f $(folder)/pyvenv.cfg; then rm -rf $(folder); elif test -e $(folder); then \
 		echo "make clean: $(folder) is not a virtual environment: it stays" >&2; exit 2; fi;)
 
 $(INSTALLED): pyproject.toml images/constraints.txt components/build_native.py $(wildcard components/ssm4rec/ops/native/*.c)
@@ -303,6 +321,15 @@ $(INSTALLED): pyproject.toml images/constraints.txt components/build_native.py $
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --constraint images/constraints.txt $(if $(value TORCH_INDEX),--extra-index-url $(call quoted,TORCH_INDEX)) \
 		torch==2.13.0 --editable '.[data,train,llm,mining,tracking,pipelines,ray,dev]'
+	@touch $@
+
+$(SERVING_INSTALLED): images/serve/requirements.txt pyproject.toml components/build_native.py $(wildcard components/ssm4rec/ops/native/*.c)
+	@test -n "$(PYTHON)" || { echo "ssm4rec needs Python 3.11, 3.12 or 3.13: name one with make PYTHON=..." >&2; exit 2; }
+	@echo "installing KServe's server into $(SERVING) with $(PYTHON), apart from $(VENV): about 1.5 GB, some minutes, the first time"
+	@test -x $(SERVING)/bin/python || $(PYTHON) -m venv $(SERVING)
+	@$(SERVING)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $< \
+		$(if $(value TORCH_INDEX),--extra-index-url $(call quoted,TORCH_INDEX))
+	@$(SERVING)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --editable .
 	@touch $@
 
 # Apart from the rest: checkov wants other versions of what kfp needs.
@@ -327,6 +354,9 @@ ifneq ($(call given,FOR),)
 TARGETS := $(shell awk -F: '/^[a-z0-9-]+:.*## / {print $$1}' $(MAKEFILE_LIST))
 $(if $(strip $(value FOR)),,$(error make help: FOR=: name one of $(TARGETS)))
 $(if $(filter-out $(TARGETS),$(value FOR)),$(error make help: FOR=: there is no such target; name one of $(TARGETS)))
+endif
+ifneq ($(filter serve,$(GOALS)),)
+$(if $(call given,MODEL),,$(error make serve: name a model, such as MODEL=runs/FOLDER/artifacts/champion))
 endif
 # Whether, not what: any other value would count as yes, 0 too. No blank may stand in it.
 BLANK := $() $()

@@ -19,8 +19,8 @@ LAYERS = (
     ("evaluation",),
     ("training", "scaling"),
     ("latency", "llm", "registry"),
-    ("recipes", "report", "serving", "settings"),
-    ("tracking",),
+    ("recipes", "report", "settings"),
+    ("serving", "tracking"),
     ("studies",),
     ("stages",),
 )
@@ -68,7 +68,8 @@ def test_inner_packages_know_no_command_line() -> None:
     outside = users_of(
         "argparse", "ssm4rec.settings.command_line", "ssm4rec.tracking", "ssm4rec.settings.executor_input"
     )
-    assert not {name for name in outside if name.split("/")[0] in INNER}
+    programs = {"serving/__main__.py"}
+    assert not {name for name in outside if name.split("/")[0] in INNER} - programs
 
 
 def test_a_stage_is_imported_by_itself_alone() -> None:
@@ -105,8 +106,14 @@ def reached_from(room: str) -> set[str]:
 def test_serving_needs_neither_pandas_nor_mlflow() -> None:
     """A server's image has what it serves with, and not what makes a model known to others."""
     reached = reached_from("serving")
-    assert "torch" in reached
-    assert not reached & {"pandas", "mlflow", "kfp", "polars"}
+    assert {"torch", "kserve"} <= reached
+    assert not reached & {"pandas", "mlflow", "kfp", "polars", "scipy", "boto3", "requests"}
+
+
+def test_only_the_server_imports_kserve() -> None:
+    """Which is not among this environment's packages: it wants other versions of pandas and psutil."""
+    packages = ("kserve", "prometheus_client", "fastapi", "starlette", "uvicorn")
+    assert users_of(*packages) == {"serving/server.py"}
 
 
 def test_data_needs_no_torch() -> None:

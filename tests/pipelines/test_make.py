@@ -16,6 +16,7 @@ from pipelines.submit import build_parser
 from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.data.data_sets import DATA_SETS
 from ssm4rec.models.table import MODELS
+from ssm4rec.serving.__main__ import build_parser as build_server
 from ssm4rec.studies import STUDIES
 from tests.pipelines.conftest import Recorder
 
@@ -47,7 +48,7 @@ def recorded(tmp_path: Path) -> Path:
 def named(words: Iterable[str]) -> set[str]:
     """Names of variables or flags in one spelling, without those that every target has and those for people."""
     further = {"ACCELERATOR", "AT_ONCE", "NODES", "REGISTRY", "VOLUME"}
-    further |= {"PYTHON", "TORCH_INDEX", "VENV", "TOOLS", "_H", "HELP"}
+    further |= {"PYTHON", "TORCH_INDEX", "VENV", "TOOLS", "SERVING", "_H", "HELP"}
     return {word.removeprefix("--").removesuffix("=").upper().replace("-", "_") for word in words} - further
 
 
@@ -76,8 +77,20 @@ def test_a_target_of_a_stage_knows_its_flags_and_hands_them_on(target: str, reco
     assert {*words[2:]} == {b"--dataset-dir=a b", b"--users-per-shard=7"}
 
 
+def test_serve_knows_the_flags_of_the_server_and_needs_a_model(recorded: Path) -> None:
+    flags = {option for action in build_server()._actions for option in action.option_strings}
+    assert named(shown("serve")) - {"MODEL"} == named(flags)
+    lacking = make("serve", f"SERVING={recorded}")
+    assert (lacking.returncode, lacking.stdout) == (2, "")
+    assert "make serve: name a model, such as MODEL=" in lacking.stderr
+    done = make("serve", f"SERVING={recorded}", "MODEL=a b", "STORE=u.sqlite", RECORD=str(recorded))
+    assert done.returncode == 0, done.stderr
+    words = (recorded / "arguments").read_bytes().split(b"\0")[:-1]
+    assert words == [b"-m", b"ssm4rec.serving", b"--store=u.sqlite", b"--", b"a b"]
+
+
 def test_each_variable_of_each_kind_of_target_has_a_meaning_and_columns_fit() -> None:
-    kinds = "run recommend schedule images deploy report logs mlflow test fuzz gpu-proof manifests bench-ops help"
+    kinds = "run recommend serve schedule images deploy report logs mlflow test fuzz gpu-proof manifests bench-ops help"
     for target in kinds.split():
         lines = make("help", f"FOR={target}").stdout.splitlines()
         assert max(map(len, lines)) <= 100

@@ -1,14 +1,21 @@
 """Recommenders with random weights, and what they answer to a user by definition: from all events, row by row."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy
 import torch
 
+from ssm4rec.artifacts.items import read_items
+from ssm4rec.artifacts.names import POPULARITY
+from ssm4rec.artifacts.popularity import write_popularity
 from ssm4rec.models.repeat_term import cells_of
 from ssm4rec.models.serving import RecurrentRecommender
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.registry.recommending import Catalog, CatalogRecommender
+from ssm4rec.training.start import Start
+from tests.datasets import write_dataset_folder, write_items
+from tests.trained_models import write_random_model
 
 LENGTH = 6
 """Items that the models were made for: few, so that histories outgrow it."""
@@ -54,3 +61,13 @@ def assert_best(ids: Sequence[str], scores: Sequence[float], expected: dict[str,
     numpy.testing.assert_allclose(scores, sorted(expected.values(), reverse=True)[:count], rtol=0, atol=1e-5)
     numpy.testing.assert_allclose(scores, [expected[item_id] for item_id in ids], rtol=0, atol=1e-5)
     assert len({*ids}) == len(ids)
+
+
+def write_champion(folder: Path, items: int = 60) -> Path:
+    """Write a model folder of items i1, i2, ... called Film 1, Film 2, ... and their popularity, and return it."""
+    sequences = [[(start + step) % items + 1 for step in range(20)] for start in range(items)]
+    dataset = write_items(write_dataset_folder(folder / "dataset", sequences), [f"Film {i + 1}" for i in range(items)])
+    start = Start(items=read_items(dataset))
+    model = write_random_model(dataset, folder / "model", "2mamba4rec", 0.2, start=start)
+    write_popularity(model / POPULARITY, {f"i{item}": float(item) for item in range(1, items + 1)})
+    return model

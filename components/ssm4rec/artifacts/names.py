@@ -69,6 +69,8 @@ MODEL_TOKENIZER: Final = "tokenizer.json"
 # Champion folder, written by register_champion: MLflow's file, and the model folder in it.
 CHAMPION: Final = "MLmodel"
 CHAMPION_MODEL: Final = "artifacts/recommender"
+POPULARITY: Final = "popularity.parquet"
+"""In a champion's model folder: how popular the items are."""
 
 # Adapter and generator folders, written by finetune_llm, align_llm and train_generator.
 RANKER: Final = "ranker.json"

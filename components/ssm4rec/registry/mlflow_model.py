@@ -75,11 +75,6 @@ def write_mlflow_model(target: Path, model_folder: Path, items: Items, metadata:
         _drop_local_paths(partial)
 
 
-def recommender_folder(folder: Path) -> Path:
-    """Return the model folder in a folder that :func:`write_mlflow_model` wrote; any other folder as it is."""
-    return folder / CHAMPION_MODEL if (folder / CHAMPION).exists() else folder
-
-
 def _drop_local_paths(folder: Path) -> None:
     """Name code and artifact in MLmodel by where they are in the folder, not by where they were on this machine.
 

@@ -11,6 +11,7 @@ import numpy
 
 from ssm4rec.artifacts.dataset import Int32s
 from ssm4rec.artifacts.items import read_items
+from ssm4rec.artifacts.names import CHAMPION, CHAMPION_MODEL
 from ssm4rec.evaluation.best_lists import Histories, best_lists
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.training.model_folder import read_model_for
@@ -140,6 +141,11 @@ class CatalogRecommender:
             why = f"all {len(self.catalog.item_ids)} items are in this history, and masked leaves those out"
             return Recommendations(unknown=unknown, error=f"row {row}: nothing to recommend, {why}")
         return self.catalog.named(items, scores, unknown)
+
+
+def recommender_folder(folder: Path) -> Path:
+    """Return the model folder in a folder that register_champion wrote; any other folder as it is."""
+    return folder / CHAMPION_MODEL if (folder / CHAMPION).exists() else folder
 
 
 def nothing_known(row: int, unknown: list[str]) -> Recommendations:

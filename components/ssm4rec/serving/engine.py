@@ -31,12 +31,14 @@ class Answer:
         fallback: why these are the most popular items; empty: they are the model's.
         sequence: of the user's last event that counts: it and all before it are stored and need not be sent again.
         missing: number of the event to send next, if later ones of the row were left out because it has not come.
+        resumed: whether the user's stored state went on; False: a whole history was read, or nothing.
     """
 
     recommendations: Recommendations
     fallback: str = ""
     sequence: int = 0
     missing: int | None = None
+    resumed: bool = False
 
 
 @dataclass
@@ -83,6 +85,11 @@ class Engine:
         self._users = Users(recommender, store)
         self._popularity = popularity
         self._out_of_stock: Flags | None = None
+
+    @property
+    def version(self) -> str:
+        """What tells this model from others: a digest of weights, catalog and our version."""
+        return self._users.owner
 
     @torch.no_grad()
     def answer(self, rows: Any) -> list[Answer]:
@@ -186,7 +193,7 @@ class Engine:
         fallback = "" if by_model or named.error else row.nothing
         if row.turn is None:
             return Answer(named, fallback)
-        return Answer(named, fallback, row.turn.history.sequence, row.turn.missing)
+        return Answer(named, fallback, row.turn.history.sequence, row.turn.missing, row.turn.resumed)
 
 
 def _removed(row: _Row, out_of_stock: Flags | None, item_count: int) -> Flags:

@@ -62,6 +62,14 @@ def rows_of_v2(tensors: Sequence[Tensor]) -> list[Any]:
     return [_from_json(text, f"row {place}") for place, text in enumerate(data)]
 
 
+def stock_of(body: bytes) -> Any:
+    """Return what is in stock, None for all, as a body says: ``{"in_stock": [...]}``; raise RefusedRequestError."""
+    document = _from_json(body, "the body")
+    if not isinstance(document, dict) or [*document] != ["in_stock"]:
+        raise RefusedRequestError('the body is not {"in_stock": [an item id or title, ...]} or {"in_stock": null}')
+    return document["in_stock"]
+
+
 def predictions(answers: Sequence[Answer]) -> dict[str, Any]:
     """Return the body of v1 that answers a request."""
     return {"predictions": [as_json(answer) for answer in answers]}

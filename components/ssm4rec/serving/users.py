@@ -34,6 +34,7 @@ class Turn:
         missing: number of the first event that others of the request wait for; None: none is.
         window: known items of the history's ``recent``.
         state: after ``window``; empty as long as the model has not read it, or there is nothing to read.
+        resumed: whether the stored state went on; else the model has read ``window`` again.
     """
 
     before: Record
@@ -41,6 +42,7 @@ class Turn:
     missing: int | None
     window: Int32s
     state: State = ()
+    resumed: bool = False
 
     @property
     def counts(self) -> bool:
@@ -61,7 +63,7 @@ class Users:
         self._model = recommender.model
         self._catalog = recommender.catalog
         self._store = store
-        self._owner = owner_of(recommender)
+        self.owner = owner_of(recommender)
 
     def add(self, asked: Sequence[Asked]) -> list[Turn]:
         """Count the events of requests, of a user each, and return what became of it, once it is stored.
@@ -112,10 +114,10 @@ class Users:
         """Let the model read what is new to it: together what follows a state, and together what follows none."""
         steps, whole = [], []
         for turn in turns:
-            usable = isinstance(self._model, RecurrentRecommender) and turn.before.owner == self._owner
+            usable = isinstance(self._model, RecurrentRecommender) and turn.before.owner == self.owner
             if usable and turn.before.state and turn.fresh >= 0:
                 more = self.numbers(turn.history.recent[len(turn.history.recent) - turn.fresh :])
-                turn.state = turn.before.state
+                turn.state, turn.resumed = turn.before.state, True
                 if len(more):
                     steps.append((turn, more))
             elif len(turn.window):
@@ -133,8 +135,8 @@ class Users:
         changes = {}
         for user, turn in turns.items():
             state = turn.state if recurrent else ()
-            rebuilt = bool(state) and turn.before.owner != self._owner
+            rebuilt = bool(state) and turn.before.owner != self.owner
             if turn.counts or rebuilt:
-                record = Record(turn.history, self._owner, state).to_bytes()
+                record = Record(turn.history, self.owner, state).to_bytes()
                 changes[user] = Change(turn.before.history.sequence, Stored(turn.history.sequence, record))
         return changes

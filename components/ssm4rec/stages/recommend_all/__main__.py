@@ -19,7 +19,7 @@ from ssm4rec.artifacts.training import read_config
 from ssm4rec.data.added_items import with_added
 from ssm4rec.data.id_list import check_spaces, read_id_list
 from ssm4rec.registry.all_users import Wanted, digest_of_ids, publish, write_shards
-from ssm4rec.registry.mlflow_model import recommender_folder
+from ssm4rec.registry.recommending import recommender_folder
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import digest_of, held_by_this_process
 from ssm4rec.settings.command_line import boolean, run_stage

@@ -1,0 +1,75 @@
+"""What a server reads of a model's folder, and what it says at once where it cannot start."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from ssm4rec.artifacts.popularity import read_popularity, write_popularity
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.serving.__main__ import build_parser, run
+from ssm4rec.serving.champion import FACTS, read_champion
+from tests.serving.serving_models import write_champion
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_champion(tmp_path_factory.mktemp("champion"), items=12)
+
+
+def test_a_model_folder_says_what_it_is_and_how_popular_its_items_are(folder: Path) -> None:
+    made = time.time() - 5000
+    os.utime(folder / "model.safetensors", (made, made))
+    champion = read_champion(folder, None)
+    assert champion.popularity is not None
+    assert champion.popularity.tolist() == [float(item) for item in range(1, 13)]
+    assert tuple(champion.facts) == FACTS
+    assert (champion.facts["model"], champion.facts["dataset"]) == ("2mamba4rec", "toy")
+    assert champion.made == pytest.approx(made)
+    assert champion.recommender.catalog.find("Film 3") == 3
+
+
+def test_a_popularity_of_ones_own_is_matched_by_item_id(folder: Path, tmp_path: Path) -> None:
+    """In another order, with an item that the model does not know; who is not named gets the lowest score."""
+    write_popularity(tmp_path / "own.parquet", {"i3": 7.5, "other": 2.0, "i1": 9.0})
+    champion = read_champion(folder, tmp_path / "own.parquet")
+    assert champion.popularity is not None
+    assert champion.popularity.tolist() == [9.0, 2.0, 7.5, *[2.0] * 9]
+
+
+def test_popularity_of_other_data_or_named_twice_is_refused(folder: Path, tmp_path: Path) -> None:
+    write_popularity(tmp_path / "other.parquet", {"x": 1.0})
+    with pytest.raises(InputError, match=r"other\.parquet: none of its items is one of the model's"):
+        read_champion(folder, tmp_path / "other.parquet")
+    with pytest.raises(InputError, match=r"missing\.parquet: no such file"):
+        read_champion(folder, tmp_path / "missing.parquet")
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(tmp_path / "other.parquet")
+    pyarrow.parquet.write_table(pyarrow.concat_tables([table, table]), tmp_path / "twice.parquet")
+    with pytest.raises(InputError, match="several rows have one item_id"):
+        read_popularity(tmp_path / "twice.parquet")
+
+
+def test_a_server_that_cannot_start_says_why_before_it_reads_the_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = build_parser().parse_args([str(folder)])
+    with pytest.raises(InputError, match="kserve is not installed here; `make serve MODEL="):
+        run(options)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        options = build_parser().parse_args([str(folder), "--port", str(other.getsockname()[1])])
+        with pytest.raises(InputError, match=r"--host 127\.0\.0\.1 --port \d+: Address already in use; choose another"):
+            run(options)
+    for flags, line in (
+        (["--port", "0"], "--port 0: at least 1"),
+        (["--max-body", "x"], "--max-body x: write a whole number"),
+        (["--name", "a/b"], "--name a/b: letters, digits"),
+    ):
+        with pytest.raises(InputError, match=line):
+            build_parser().parse_args([str(folder), *flags])
