@@ -12,7 +12,10 @@ from ssm4rec.artifacts.dataset import SequenceDataset, fingerprint, read_sequenc
 
 
 def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "toy") -> Path:
-    """Write sequences as a leave-one-out dataset folder, of users u0, u1, ... and items i1, i2, ...; return it."""
+    """Write sequences as a leave-one-out dataset folder, of users u0, u1, ... and items i1, i2, ...; return it.
+
+    The times of the events are 0, 1, 2, ... milliseconds, and there are no ratings.
+    """
     lengths = numpy.array([len(sequence) for sequence in sequences], dtype=numpy.int32)
     items = numpy.concatenate(sequences).astype(numpy.int32)
     offsets = numpy.concatenate([[0], lengths.cumsum()])
@@ -61,6 +64,14 @@ def write_dataset_folder(target: Path, sequences: list[list[int]], name: str = "
         },
     }
     (target / "manifest.json").write_text(json.dumps(manifest))
+    users = numpy.arange(len(sequences), dtype=numpy.int32).repeat(lengths)
+    events = {
+        "user": users,
+        "item": items,
+        "time": numpy.arange(len(items)),
+        "rating": pyarrow.nulls(len(items), "float"),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(events), target / "interactions.parquet")
     return write_items(target, [None] * int(items.max()))
 
 

@@ -92,7 +92,7 @@ RECOMMENDERS = (
            (*DATASET_FILES, "dataset/items.parquet", *MODEL_FILES, "users.csv", "items.csv")),
     Target("register_champion", "register_champion",
            (*DATASET, "--models", *SASREC, "--champion-dir", "OUT/champion", "--registration", "OUT/registration"),
-           ("dataset/manifest.json", "dataset/items.parquet", *MODEL_FILES)),
+           (*DATASET_FILES, "dataset/interactions.parquet", "dataset/items.parquet", *MODEL_FILES)),
     Target("choose_settings", "choose_settings",
            ("--curves", *SWEEP, "--trainings", "OUT/trainings"), ("sweep-0.parquet",)),
     Target("report-optimizers", "report",

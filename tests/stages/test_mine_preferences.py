@@ -212,6 +212,7 @@ def test_inputs_at_fault(prepare: Prepare, write_dataset: "object", tmp_path: Pa
 
     # Users of three items: one for training, which is no pair.
     short = write_dataset([[1, 2, 3], [2, 3, 1]], folder="short")
+    (short / "interactions.parquet").unlink()
     assert "interactions.parquet: no such file; run prepare_data first" in error(short)
     table = pyarrow.table({"item": [1, 2, 3, 2, 3, 1], "rating": [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]})
     pyarrow.parquet.write_table(table, short / "interactions.parquet")

@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from mlflow import MlflowClient
 
+from ssm4rec.artifacts.popularity import read_popularity
 from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.stages.register_champion.__main__ import run
@@ -105,6 +107,19 @@ def test_the_best_is_written_without_a_store_and_kfp_is_told(folder: Path, tmp_p
         "model": "2mamba4rec", "seed": "1", "profile": "quick", "dataset": "toy", "fingerprint": fingerprint,
         "split": "leave-one-out", "protocol": "unmasked", "validation_ndcg_at_10": "0.3",
     }  # fmt: skip
+
+
+def test_popularity_of_the_last_days_is_written_for_a_server(folder: Path, tmp_path: Path) -> None:
+    """Counted by hand: an item of many events long ago stands after one of a single event lately."""
+    dataset = write_items(write_dataset_folder(tmp_path / "dataset", [[1, 1, 1, 2], [1, 1, 3, 2]]), ["a", None, "c"])
+    events = pyarrow.parquet.read_table(dataset / "interactions.parquet")
+    day = 86_400_000
+    times = pyarrow.array([0, 0, 0, 30 * day, 0, 23 * day, 23 * day + 1, 30 * day], pyarrow.int64())
+    place = events.schema.get_field_index("time")
+    pyarrow.parquet.write_table(events.set_column(place, "time", times), dataset / "interactions.parquet")
+    champion = register(tmp_path, dataset, write_random_model(dataset, tmp_path / "model", "sasrec", 0.2))
+    found = read_popularity(champion / "artifacts/recommender/popularity.parquet")
+    assert found == pytest.approx({"i1": 0 + 5 / 9, "i2": 2 + 2 / 9, "i3": 1 + 1 / 9})
 
 
 def test_the_alias_goes_to_the_better_and_across_data_only_if_asked(

@@ -22,7 +22,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from ssm4rec.artifacts.dataset import Int64s, SequenceDataset, Split
+from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset, Split
 from ssm4rec.artifacts.names import (
     CANDIDATES_PER_USER,
     LISTED_BASELINES,
@@ -81,13 +81,20 @@ def most_popular_lately_scorer(
 
     ``times`` are of the events of ``dataset``, in milliseconds, (N,).
     """
-    trained = numpy.flatnonzero(dataset.trained())
-    last = times[trained].max() if len(trained) else 0
-    lately = trained[times[trained] > last - days * _DAY]
-    counts = torch.from_numpy(numpy.bincount(dataset.items[lately], minlength=dataset.item_count + 1)[1:])
-    popularity = _popularity(dataset)
-    scores = (counts + popularity / (popularity.sum() + 1)).to(device)
+    trained = dataset.trained()
+    scores = popularity_lately(dataset.items[trained], times[trained], dataset.item_count, days).to(device)
     return lambda items, *_: scores.expand(len(items), -1)
+
+
+def popularity_lately(items: Int32s, times: Int64s, item_count: int, days: float = LATELY_DAYS) -> Tensor:
+    """Return the number of events of items 1..V in the last days, and less than one more by all their events, (V,).
+
+    ``items`` and ``times``, in milliseconds, are of events, each (N,).
+    """
+    last = times.max() if len(times) else 0
+    lately = items[times > last - days * _DAY]
+    new, all_of_them = (numpy.bincount(part, minlength=item_count + 1)[1:] for part in (lately, items))
+    return torch.from_numpy(new + all_of_them / (all_of_them.sum() + 1))
 
 
 def most_recent_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:

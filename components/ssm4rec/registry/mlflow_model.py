@@ -3,13 +3,23 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ssm4rec import __version__
 from ssm4rec.artifacts.items import Items
-from ssm4rec.artifacts.names import CHAMPION, CHAMPION_MODEL, ITEMS, MODEL_CONFIG, MODEL_TOKENIZER, MODEL_WEIGHTS
+from ssm4rec.artifacts.names import (
+    CHAMPION,
+    CHAMPION_MODEL,
+    ITEMS,
+    MODEL_CONFIG,
+    MODEL_TOKENIZER,
+    MODEL_WEIGHTS,
+    POPULARITY,
+)
+from ssm4rec.artifacts.popularity import write_popularity
 from ssm4rec.artifacts.training import read_config
 from ssm4rec.registry.recommending import Catalog, CatalogRecommender
 from ssm4rec.runtime.files import whole_folder
@@ -25,10 +35,17 @@ _RECOMMENDER: Final = Path(CHAMPION_MODEL).name
 """The artifact that is a model folder with the catalog."""
 
 
-def write_mlflow_model(target: Path, model_folder: Path, items: Items, metadata: dict[str, str]) -> None:
+def write_mlflow_model(
+    target: Path,
+    model_folder: Path,
+    items: Items,
+    metadata: dict[str, str],
+    popularity: Mapping[str, float] | None = None,
+) -> None:
     """Write the MLflow model of a recommender, whole or not at all; ``metadata`` is what MLmodel says about it.
 
-    ``items`` are those of the data, which may be followed by some added since the training.
+    ``items`` are those of the data, which may be followed by some added since the training; ``popularity`` are scores
+    by item id, by which a server answers those of whom nothing is known.
 
     Raises:
         InputError: model or items are missing or damaged, or are of two data sets.
@@ -36,7 +53,7 @@ def write_mlflow_model(target: Path, model_folder: Path, items: Items, metadata:
     stored, items = read_model_for(items, model_folder)
     catalog = Catalog(items.ids, items.titles)
     names = [title or item_id for title, item_id in zip(catalog.titles, catalog.item_ids, strict=True)]
-    # Copying three files needs no progress bar in a stage's log.
+    # Copying a few files needs no progress bar in a stage's log.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # It takes seconds to import: --help and refusals do not wait for it.
@@ -55,6 +72,8 @@ def write_mlflow_model(target: Path, model_folder: Path, items: Items, metadata:
         for source in files:
             shutil.copyfile(source, recommender / source.name)
         items.write(recommender / ITEMS)
+        if popularity:
+            write_popularity(recommender / POPULARITY, popularity)
         if stored.config != read_config(model_folder):  # of other items
             write_weights(recommender, stored.model, stored.config)
         mlflow.pyfunc.save_model(

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ssm4rec.artifacts.dataset import read_sequences, read_times
 from ssm4rec.artifacts.items import read_items
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import OUTCOME
 from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.data.added_items import with_added
+from ssm4rec.evaluation.baselines import popularity_lately
 from ssm4rec.registry.champion import ALIAS, Contender, best, description, read_contender, takes_over
 from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.runtime.errors import InputError
@@ -30,6 +32,7 @@ def run(options: Settings) -> None:
     logger.info("best of %d by validation: %s, ndcg@10 %.4f", len(contenders), champion.label, champion.validation)
     tags = champion.tags(manifest["split"]["name"])
     items = read_items(options.dataset_dir)
+    popularity = _popularity(options.dataset_dir, items.ids)
     if options.added_items:
         if "words" not in champion.config:
             raise InputError(
@@ -38,7 +41,7 @@ def run(options: Settings) -> None:
             )
         data, items = items, with_added(items, options.added_items)
         logger.info("%s items added to those of %s", f"{len(items.ids) - len(data.ids):,}", options.dataset_dir)
-    write_mlflow_model(options.champion_dir, champion.folder, items, tags)
+    write_mlflow_model(options.champion_dir, champion.folder, items, tags, popularity)
     dataset = manifest["dataset"]
     with tracked_task(f"register {dataset}", {"stage": "register_champion", "dataset": dataset}) as tracker:
         tracker.settings({**tags, RECIPE: champion.config["recipe"]})
@@ -62,6 +65,16 @@ def run(options: Settings) -> None:
     )
     facts.write(options.registration)
     write_executor_output(options.executor_input, {"champion": {**tags, OUTCOME: outcome}})
+
+
+def _popularity(folder: Path, item_ids: Sequence[str]) -> dict[str, float]:
+    """Return how often items were had in the last days of all events, by item id: also of those held out.
+
+    Whoever is served comes after them.
+    """
+    dataset = read_sequences(folder)
+    scores = popularity_lately(dataset.items, read_times(folder, dataset), dataset.item_count)
+    return dict(zip(item_ids, scores.tolist(), strict=True))
 
 
 def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folder: Path) -> list[Contender]:
