@@ -75,7 +75,7 @@ MEANS_VOLUME := claim of the volume that tasks mount
 MEANS_AT_ONCE := trainings that run at a time (8)
 MEANS_NODES := nodes of each training, by Kubeflow Trainer; needs VOLUME (1)
 MEANS_FOR := target whose variables are shown
-MEANS_ONLY := roles to build: cpu, train, llm (all)
+MEANS_ONLY := roles to build: cpu, train, llm, serve (all)
 MEANS_BASE_IMAGE := what the CPU image stands on (a slim Python)
 MEANS_NETWORK := of the build: host, where the engine has no other
 MEANS_BUILD_ARG := a further NAME=VALUE for docker build
@@ -191,7 +191,7 @@ images: $(INSTALLED) ## Build the images and print their sizes (ONLY=cpu, REGIST
 	@$(SETTINGS) $(BIN)/python images/build.py $(call flags,$@) $(if $(call yes,PUSH),--push)
 
 .PHONY: hashes
-hashes: $(INSTALLED) ## Renew images/constraints.hashes.txt after a change of a pin
+hashes: $(INSTALLED) ## Renew the lists of hashes in images/ after a change of a pin
 	@$(BIN)/python images/hashes.py
 
 .PHONY: deploy

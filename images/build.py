@@ -29,8 +29,8 @@ def build_parser() -> StageParser:
     """Return the command line."""
     parser = StageParser("images.build", "Build the images.")
     parser.add_argument("--only", default=",".join(ROLES), help="roles to build; llm stands on train")
-    parser.add_argument("--base-image", default="", help="what the CPU image stands on; empty: a slim Python")
-    parser.add_argument("--torch-index", default="", help="package index with CPU builds of torch, for the CPU image")
+    parser.add_argument("--base-image", default="", help="what cpu and serve stand on; empty: a slim Python")
+    parser.add_argument("--torch-index", default="", help="package index with CPU builds of torch, for cpu and serve")
     parser.add_argument("--build-arg", default=[], action="append", help="further NAME=VALUE for docker build")
     parser.add_argument("--network", default="default", help="of the build: host, where the engine has no other")
     parser.add_argument("--source", default="unknown", help="address of the repository, for the images' label")
@@ -79,16 +79,17 @@ def run(options: argparse.Namespace) -> None:
 
 def base_arguments(role: str, base_image: str, torch_index: str) -> dict[str, str]:
     """Return the build arguments that say what a role's image stands on; the rest is in its Dockerfile."""
-    given = {"cpu": {"BASE_IMAGE": base_image, "TORCH_INDEX": torch_index}, "llm": {"BASE_IMAGE": image("train")}}
+    slim = {"BASE_IMAGE": base_image, "TORCH_INDEX": torch_index}
+    given = {"cpu": slim, "serve": slim, "llm": {"BASE_IMAGE": image("train")}}
     return {name: value for name, value in given.get(role, {}).items() if value}
 
 
 def without_published_hash(role: str, torch_index: str) -> list[str]:
-    """Return the packages whose files constraints.hashes.txt cannot know: wheels of this machine, torch for CPUs."""
+    """Return the packages whose files no list of hashes can know: wheels of this machine, torch for CPUs."""
     local = {
         wheel.name.partition("-")[0].replace("_", "-").lower() for wheel in ROOT.glob("images/machine/wheels/*.whl")
     }
-    return sorted(local | ({"torch"} if role == "cpu" and torch_index else set()))
+    return sorted(local | ({"torch"} if role in ("cpu", "serve") and torch_index else set()))
 
 
 def resolve_bases(role: str, given: dict[str, str]) -> dict[str, str]:

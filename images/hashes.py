@@ -1,8 +1,10 @@
-"""Writes ``constraints.hashes.txt``: the sha256 of every file that a pin may be installed from in an image.
+"""Writes lists of the sha256 of every file that a pin may be installed from in an image.
 
-``make hashes``, or ``python images/hashes.py`` with pip and packaging at hand, asks the package index that pip is
-configured for, one page per pin; do so after each change of ``constraints.txt`` or of a version in a Dockerfile. Listed
-are wheels for CPython 3.11 to 3.13 on Linux, and the source archive of a pin that lacks a wheel for one of those.
+``constraints.hashes.txt`` is for the pins of ``constraints.txt`` and of the Dockerfiles, and
+``serve/requirements.hashes.txt`` for those of ``serve/requirements.txt``. ``make hashes``, or ``python
+images/hashes.py`` with pip and packaging at hand, asks the package index that pip is configured for, one page per pin;
+do so after each change of a pin. ``hashes.py serve/requirements.hashes.txt`` writes that one alone. Listed are wheels
+for CPython 3.11 to 3.13 on Linux, and the source archive of a pin that lacks a wheel for one of those.
 """
 
 import json
@@ -19,10 +21,9 @@ from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sd
 from packaging.version import Version
 
 IMAGES: Final = Path(__file__).resolve().parent
-TARGET: Final = IMAGES / "constraints.hashes.txt"
 HEADER: Final = """\
 # Written by images/hashes.py (`make hashes`), not by hand: sha256, as the package index publishes it, of the files that
-# the pins of constraints.txt and of the Dockerfiles may be installed from. images/lock.py reads it in a build.
+# the pins of {} may be installed from. images/lock.py reads it in a build.
 """
 PYTHONS: Final = {11, 12, 13}
 _WHEELS: Final = re.compile(
@@ -30,12 +31,24 @@ _WHEELS: Final = re.compile(
 )
 
 
+def lists() -> dict[str, tuple[str, dict[str, str]]]:
+    """Return, by the file to write, what the pins are of, and the version of each package."""
+    serving = _versions((IMAGES / "serve" / "requirements.txt").read_text())
+    return {
+        "constraints.hashes.txt": ("constraints.txt and of the Dockerfiles", pins()),
+        "serve/requirements.hashes.txt": ("serve/requirements.txt", serving),
+    }
+
+
 def pins() -> dict[str, str]:
     """Return the version of every package that constraints.txt or a Dockerfile pins."""
     dockerfiles = (
         path.read_text().replace("ARG PIP_VERSION=", "pip==") for path in sorted(IMAGES.glob("*/Dockerfile"))
     )
-    texts = [(IMAGES / "constraints.txt").read_text(), *dockerfiles]
+    return _versions((IMAGES / "constraints.txt").read_text(), *dockerfiles)
+
+
+def _versions(*texts: str) -> dict[str, str]:
     return dict(sorted(pair for text in texts for pair in re.findall(r"(?m)\b([a-z0-9-]+)==(\d[\w.]*)", text)))
 
 
@@ -83,7 +96,7 @@ def setting(name: str) -> str:
 
 
 def main() -> None:
-    """Ask the index and write the file."""
+    """Ask the index and write the files."""
     from pip._internal.models.index import PyPI
 
     context = ssl.create_default_context(cafile=setting("cert") or None)
@@ -97,10 +110,12 @@ def main() -> None:
             hashes = published(json.load(page), name, version)
         return " \\\n".join([f"{name}=={version}", *(f"    --hash=sha256:{one}" for one in hashes)]) + "\n"
 
-    with ThreadPoolExecutor(4) as pool:
-        lines = [HEADER, *pool.map(block, pins().items())]
-    TARGET.write_text("".join(lines))
-    sys.stdout.write(f"wrote {TARGET}: {len(lines) - 1} pins\n")
+    for target, (source, versions) in lists().items():
+        if target in (sys.argv[1:] or lists()):
+            with ThreadPoolExecutor(4) as pool:
+                lines = [HEADER.format(source), *pool.map(block, versions.items())]
+            (IMAGES / target).write_text("".join(lines))
+            sys.stdout.write(f"wrote {target}: {len(lines) - 1} pins\n")
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def test_known_vulnerabilities(engine: Engine, cpu_image: str, tmp_path: Path) -
     assert [entry for entry in found if entry["vulns"]] == []
 
 
-@pytest.mark.parametrize("role", ["cpu", "train", "llm"])
+@pytest.mark.parametrize("role", ["cpu", "train", "llm", "serve"])
 def test_dockerfile_is_clean(role: str) -> None:
     done = subprocess.run(
         [tool("hadolint"), "--no-color", f"images/{role}/Dockerfile"], cwd=ROOT, capture_output=True, text=True

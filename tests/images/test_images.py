@@ -112,7 +112,7 @@ def test_every_pin_is_one_version() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--only", "gpu"], "--only gpu: unknown; choose from cpu, train, llm"),
+        (["--only", "gpu"], "--only gpu: unknown; choose from cpu, train, llm, serve"),
         ([], "there is no docker command on this machine; install Docker's client"),
     ],
 )
@@ -147,6 +147,18 @@ def test_every_pin_of_an_image_has_hashes() -> None:
         wanted |= set(re.findall(r"\b[a-z0-9-]+==\d[\w.]*", lines))
     assert wanted == set(re.findall(r"(?m)^[^#\s]\S*(?= \\$)", text))
     assert re.fullmatch(r"(#.*\n|\S+==\S+ \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+)+", text)
+
+
+def test_every_pin_of_the_server_has_hashes_and_decides_nothing_anew() -> None:
+    """What computes is of the versions that models are trained and tested with."""
+    hashes = (IMAGES / "serve" / "requirements.hashes.txt").read_text()
+    pinned = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)$", (IMAGES / "serve" / "requirements.txt").read_text()))
+    assert dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+) \\$", hashes)) == pinned
+    assert re.fullmatch(r"(#.*\n|\S+==\S+ \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+)+", hashes)
+    shared = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)$", (IMAGES / "constraints.txt").read_text()))
+    for name in ("torch", "numpy", "safetensors", "tokenizers", "pyarrow", "pydantic"):
+        assert pinned[name] == shared[name]
+    assert not {*pinned} & {"mlflow", "mlflow-skinny", "kfp", "polars", "ray", "transformers"}
 
 
 @pytest.mark.parametrize("role", ROLES)

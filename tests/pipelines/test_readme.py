@@ -89,7 +89,7 @@ def test_from_a_clone_to_a_run(clone: Path, server: Recorder) -> None:
     shell(clone, FIRST, server)
     registry = "registry.example.org/team/"
     docker = (clone.parent / "bin" / "docker.calls").read_text().splitlines()
-    roles = ("cpu", "train", "llm")
+    roles = ("cpu", "train", "llm", "serve")
     for role in roles:
         assert f"push {registry}ssm4rec-{role}:{__version__}" in docker
     built = [call for call in docker if call.startswith("build ")]

@@ -12,8 +12,9 @@ from typing import Final
 from ssm4rec import __version__
 from ssm4rec.runtime import compile_variables
 
-ROLES: Final = ("cpu", "train", "llm")
-"""An image each, and a folder in ``images/``: stages that need no GPU, recommenders and language models on CUDA."""
+ROLES: Final = ("cpu", "train", "llm", "serve")
+"""An image each, and a folder in ``images/``: stages that need no GPU, recommenders and language models on CUDA, and
+what serves a recommender."""
 
 ACCELERATOR: Final = compile_variables.ACCELERATOR.value
 DEVICE_VARIABLE: Final = "SSM4REC_DEVICE"
