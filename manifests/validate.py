@@ -21,10 +21,12 @@ RENDERINGS: Final = {
     **{name: f"overlays/{name}" for name in ("kind", "a100", "kind-login", "a100-login")},
     "nodes": "nodes",
     "trainjob": "trainjob",
+    "serving": "serving",
+    "serving-users": "serving-users",
 }
 """Names in rendered/ and what they render."""
 
-BESIDE: Final = {"nodes": ("a100",), "trainjob": ("a100", "nodes")}
+BESIDE: Final = {"nodes": ("a100",), "trainjob": ("a100", "nodes"), "serving": ("a100",), "serving-users": ("a100",)}
 """What a rendering is applied in addition to."""
 
 KUBERNETES: Final = "1.32"  # the version whose schemas hold
@@ -41,6 +43,9 @@ REFERENCES: Final = {
     "roleRef": ("", "name"),
 }
 """Fields that refer to something: its kind (or it says so itself) and where its name stands."""
+
+_OF_KSERVE: Final = ("minReplicas", "maxReplicas", "labels", "annotations", "deploymentStrategy")
+"""Fields of a predictor that are no Pod's."""
 
 Document = dict[str, Any]
 Definitions = dict[tuple[str, str], set[str]]
@@ -71,11 +76,28 @@ def title(document: Document) -> str:
     return f"{document['kind']} {document['metadata']['name']}"
 
 
-def jobs(document: Document) -> list[Document]:
-    """Return the Jobs that Kubeflow Trainer makes of a TrainingRuntime; other kinds have none."""
+def made_of(document: Document) -> list[Document]:
+    """Return the Jobs that Kubeflow Trainer makes of a TrainingRuntime, or the Deployment that KServe makes.
+
+    Of other kinds nothing is made.
+    """
+    metadata = document["metadata"]
+    if document["kind"] == "InferenceService":
+        predictor = document["spec"]["predictor"]
+        labels = predictor["labels"]
+        pod = {name: value for name, value in predictor.items() if name not in _OF_KSERVE}
+        spec = {"template": {"metadata": {"labels": labels}, "spec": pod}, "selector": {"matchLabels": labels}}
+        strategy = {"strategy": predictor["deploymentStrategy"]} if "deploymentStrategy" in predictor else {}
+        return [
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": f"{metadata['name']}-predictor", "namespace": metadata["namespace"]},
+                "spec": {**spec, **strategy},
+            }
+        ]
     if document["kind"] != "TrainingRuntime":
         return []
-    metadata = document["metadata"]
     return [
         {
             "apiVersion": "batch/v1",
@@ -88,15 +110,16 @@ def jobs(document: Document) -> list[Document]:
 
 
 def schema_problems(documents: list[Document]) -> Iterator[str]:
-    """Yield a line per document that its schema refuses: Kubernetes' own, or ours of Kubeflow Trainer's kinds."""
+    """Yield a line per document that its schema refuses: Kubernetes' own, or ours of Trainer's and KServe's kinds."""
     import jsonschema  # type: ignore[import-untyped]
     import kubernetes_validate  # type: ignore[import-not-found]
 
-    trainer = yaml.safe_load((MANIFESTS / "trainjob" / "schema.yaml").read_text())
+    ours = [yaml.safe_load((MANIFESTS / name / "schema.yaml").read_text()) for name in ("trainjob", "serving")]
+    schemas = {schema["$id"]: schema for schema in ours}
     for document in documents:
         try:
-            if document["apiVersion"] == trainer["$id"]:
-                jsonschema.validate(document, {**trainer, "$ref": f"#/$defs/{document['kind']}"})
+            if schema := schemas.get(document["apiVersion"]):
+                jsonschema.validate(document, {**schema, "$ref": f"#/$defs/{document['kind']}"})
             else:
                 kubernetes_validate.validate(document, KUBERNETES, strict=True)
         except jsonschema.ValidationError as error:
@@ -104,7 +127,7 @@ def schema_problems(documents: list[Document]) -> Iterator[str]:
             continue
         except kubernetes_validate.SchemaNotFoundError as error:
             yield f"{title(document)}: {error.message}"
-        yield from schema_problems(jobs(document))
+        yield from schema_problems(made_of(document))
 
 
 def references(node: Any) -> Iterator[tuple[str, str, str]]:
@@ -152,7 +175,7 @@ def lint_problems(renderings: dict[str, list[Document]]) -> Iterator[str]:
     """Yield a line per rule of checkov that a rendering breaks."""
     with tempfile.TemporaryDirectory() as folder:
         for name, documents in renderings.items():
-            checkable = documents + [job for document in documents for job in jobs(document)]
+            checkable = documents + [one for document in documents for one in made_of(document)]
             Path(folder, f"{name}.yaml").write_text(yaml.safe_dump_all(checkable))
         command = [sys.executable, "-m", "checkov.main", "--config-file", str(MANIFESTS / ".checkov.yaml")]
         command += ["--directory", folder, "--output", "json", "--quiet", "--compact"]

@@ -20,14 +20,17 @@ from pipelines.hardware import (
 )
 from ssm4rec import __version__
 from ssm4rec.runtime.trainjob import NODE
+from ssm4rec.serving.__main__ import build_parser as build_server
 from ssm4rec.stages.prepare_data.settings import Settings as PrepareDataSettings
 from ssm4rec.stages.train_recommender.nodes import RUNTIME
 from ssm4rec.stages.train_recommender.settings import Settings as TrainRecommenderSettings
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
+SERVER = ROOT / "components" / "ssm4rec" / "serving" / "server.py"
 OVERLAYS = ("kind", "a100", "kind-login", "a100-login")
-NAMES = (*OVERLAYS, "nodes", "trainjob")
+SERVING = ("serving", "serving-users")
+NAMES = (*OVERLAYS, "nodes", "trainjob", *SERVING)
 OUTSIDE = (
     {"app": "seaweedfs"},
     {"app": "ml-pipeline"},
@@ -59,6 +62,9 @@ def pods(name: str) -> dict[str, Document]:
     for runtime in of_kind(name, "TrainingRuntime"):
         jobs = runtime["spec"]["template"]["spec"]["replicatedJobs"]
         found += [job["template"]["spec"]["template"] for job in jobs]
+    for service in of_kind(name, "InferenceService"):  # whose predictor is a pod and some fields of KServe
+        predictor = service["spec"]["predictor"]
+        found.append({"metadata": {"labels": predictor["labels"]}, "spec": predictor})
     return {pod["spec"]["containers"][0]["name"]: pod for pod in found}
 
 
@@ -71,6 +77,8 @@ def test_every_workload_is_among_the_pods() -> None:
         "nodes-node",
         "trainjob-prepare-data",
         "trainjob-node",
+        "serving-kserve-container",
+        "serving-users-kserve-container",
     ]
 
 
@@ -119,7 +127,7 @@ def test_images_are_pinned_to_the_versions_in_use() -> None:
     mlflow = re.search(r"^mlflow==(.+)$", constraints, re.MULTILINE)
     assert mlflow
     assert f"ghcr.io/mlflow/mlflow:v{mlflow[1]}-full" in images
-    assert {f"ssm4rec-cpu:{__version__}", f"ssm4rec-train:{__version__}"} <= images
+    assert {f"ssm4rec-{role}:{__version__}" for role in ("cpu", "train", "serve")} <= images
     for image in images:
         assert re.search(r":v?\d+\.\d+[\w.-]*$|@sha256:[0-9a-f]{64}$", image), image
 
@@ -129,7 +137,7 @@ def test_no_secret_stands_in_a_rendering(name: str) -> None:
     assert not of_kind(name, "Secret")
     for pod in pods(name).values():
         for container in pod["spec"]["containers"]:
-            plain = [entry["name"] for entry in container["env"] if "value" in entry]
+            plain = [entry["name"] for entry in container.get("env", []) if "value" in entry]
             assert not [variable for variable in plain if re.search("PASSWORD|KEY|TOKEN|STORE_URI", variable)]
     assert not re.search(r"://[^/\s:]+:[^@\s]+@", (MANIFESTS / "rendered" / f"{name}.yaml").read_text())
 
@@ -317,6 +325,43 @@ def test_services_budgets_and_workloads_select_their_pods(name: str) -> None:
     for kind in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
         for document in of_kind(name, kind):
             assert len(matches(document["spec"]["selector"]["matchLabels"], name)) == 1
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_the_served_model_is_asked_as_the_server_is_told(name: str) -> None:
+    """Flags that the server knows, probes and metrics that it answers, and a store that fits the number of replicas."""
+    (service,) = of_kind(name, "InferenceService")
+    predictor = service["spec"]["predictor"]
+    (container,) = predictor["containers"]
+    assert container["command"] == ["python", "-m", "ssm4rec.serving"]
+    options = build_server().parse_args(container["args"])
+    mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
+    assert mounts[f"/{options.model.parts[1]}"] is True
+    assert [port["containerPort"] for port in container["ports"]] == [options.port]
+    assert options.host == "0.0.0.0"
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = container[probe]["httpGet"]
+        assert asked["port"] == options.port
+        assert asked["path"] in (f"/v2/models/{options.name}/ready", "/v2/health/live")
+    grace = int(re.search(r"(?m)^_GRACE: Final = (\d+)$", SERVER.read_text())[1])  # type: ignore[index]
+    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert predictor["terminationGracePeriodSeconds"] > grace + pause
+    (policy,) = of_kind(name, "NetworkPolicy")
+    assert [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] == [options.port]
+    assert policy["spec"].get("egress", []) == []
+    if name == "serving-users":
+        assert mounts[str(Path(options.store).parent)] is False
+        assert (predictor["minReplicas"], predictor["maxReplicas"]) == (1, 1)
+        assert predictor["deploymentStrategy"] == {"type": "Recreate"}
+        return
+    assert options.store == "memory"
+    (autoscaler,) = of_kind(name, "HorizontalPodAutoscaler")
+    assert autoscaler["spec"]["scaleTargetRef"]["name"] == f"{service['metadata']['name']}-predictor"
+    assert autoscaler["spec"]["minReplicas"] == predictor["minReplicas"] >= 2
+    (metric,) = (one["pods"]["metric"]["name"] for one in autoscaler["spec"]["metrics"] if one["type"] == "Pods")
+    assert f'Gauge("{metric}"' in SERVER.read_text()
+    (budget,) = of_kind(name, "PodDisruptionBudget")
+    assert selects(budget["spec"]["selector"], predictor["labels"])
 
 
 def test_mlflow_answers_to_every_address_that_is_given_out() -> None:

@@ -21,7 +21,7 @@ async def ask(address: str, texts: list[str]) -> dict[str, Any]:
         "ready": await v2.is_server_ready(address) and await v2.is_model_ready(address, "ssm4rec"),
         "v1": await v1.infer(address, {"instances": [json.loads(text) for text in texts]}, "ssm4rec"),
         "v2": [json.loads(text) for text in output.data],
-        "output": [output.name, output.datatype, output.shape, response.id, response.model_version],
+        "output": [output.name, output.datatype, output.shape, response.id],
     }
 
 
