@@ -9,8 +9,10 @@ import pytest
 
 from ssm4rec.artifacts.popularity import read_popularity, write_popularity
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.serving.__main__ import build_parser, run
+from ssm4rec.serving.__main__ import _store, build_parser, run
 from ssm4rec.serving.champion import FACTS, read_champion
+from ssm4rec.serving.store import Change, Stored
+from tests.redis_server import redis_server
 from tests.serving.serving_models import write_champion
 
 
@@ -51,6 +53,17 @@ def test_popularity_of_other_data_or_named_twice_is_refused(folder: Path, tmp_pa
     pyarrow.parquet.write_table(pyarrow.concat_tables([table, table]), tmp_path / "twice.parquet")
     with pytest.raises(InputError, match="several rows have one item_id"):
         read_popularity(tmp_path / "twice.parquet")
+
+
+def test_the_store_that_a_flag_names_knows_what_it_was_told_before(tmp_path: Path) -> None:
+    """Two runs of a server after each other: only memory has forgotten."""
+    kept = Stored(1, b"record")
+    with redis_server(tmp_path) as address:
+        for where, after in (("memory", {}), (str(tmp_path / "users.sqlite"), {"u": kept}), (address, {"u": kept})):
+            for before in ({}, after):
+                with _store(where) as store:
+                    assert store.read(["u"]) == before
+                    store.write({"u": Change(0, kept)})
 
 
 def test_a_server_that_cannot_start_says_why_before_it_reads_the_model(

@@ -6,7 +6,7 @@ from typing import Final
 
 _SECRET_VARIABLES: Final = (
     "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
-    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "REDIS_PASSWORD",
 )  # fmt: skip
 _SHORTEST_SECRET: Final = 6
 """Variables of fewer letters are left: hiding each "test" of a text would hide nothing and confuse."""

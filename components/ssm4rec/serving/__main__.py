@@ -4,13 +4,14 @@ import argparse
 import importlib.util
 import os
 import socket
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.serving.sqlite_store import SQLiteStore
-from ssm4rec.serving.store import MemoryStore
+from ssm4rec.serving.store import MemoryStore, StateStore
 from ssm4rec.settings.command_line import StageParser, label, run_stage, whole_number
 from ssm4rec.settings.outputs import input_path
 
@@ -25,7 +26,9 @@ def build_parser() -> StageParser:
     parser.add_argument("--name", type=label, default="ssm4rec", help="of the model: /v2/models/NAME/infer")
     parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; 0.0.0.0: all, which a container needs")
     parser.add_argument("--port", type=whole_number(1, 65535), default=8080, help="to listen on")
-    parser.add_argument("--store", default=_MEMORY, help="where users are kept: memory, or an SQLite file")
+    parser.add_argument(
+        "--store", default=_MEMORY, help="where users are kept: memory, an SQLite file, or redis://host:6379/0"
+    )
     parser.add_argument(
         "--popularity",
         type=input_path,
@@ -52,8 +55,7 @@ def run(options: argparse.Namespace) -> None:
 
     champion = read_champion(options.model, options.popularity)
     torch.set_num_threads(1)  # a request has too little to share among cores: several requests have
-    store = MemoryStore() if options.store == _MEMORY else SQLiteStore(Path(options.store))
-    with closing(store) if isinstance(store, SQLiteStore) else nullcontext():
+    with _store(options.store) as store:
         serve(
             champion,
             Engine(champion.recommender, store, champion.popularity),
@@ -63,6 +65,23 @@ def run(options: argparse.Namespace) -> None:
             max_body=options.max_body,
             threads=options.threads,
         )
+
+
+@contextmanager
+def _store(where: str) -> Iterator[StateStore]:
+    """Open the store that a flag names, and close it; the password of Redis is in the environment."""
+    if where == _MEMORY:
+        yield MemoryStore()
+    elif "://" in where:
+        if importlib.util.find_spec("redis") is None:
+            raise InputError("--store: the package redis is not installed here; name an SQLite file")
+        from ssm4rec.serving.redis_store import RedisStore
+
+        with closing(RedisStore(where, os.environ.get("REDIS_PASSWORD"))) as shared:
+            yield shared
+    else:
+        with closing(SQLiteStore(Path(where))) as file:
+            yield file
 
 
 def _refuse_taken(host: str, port: int) -> None:
