@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,14 +52,11 @@ class Server(NamedTuple):
 
     def ask(self, path: str, body: bytes | None, method: str = "POST", **headers: str) -> tuple[int, str]:
         """Return status and text of an answer; by default the body is JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        try:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as connection:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body, {"content-type": "application/json", **named})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
-        finally:
-            connection.close()
 
     def metric(self, name: str) -> float:
         status, text = self.ask("/metrics", None, "GET")
@@ -190,10 +188,11 @@ def test_malformed_requests_get_one_sentence_each_and_the_server_lives(server: S
 
 def test_a_body_in_pieces_is_not_larger_either(server: Server) -> None:
     """Without a content length, as HTTP 1.1 may send it."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     pieces = (b" " * 10_000 for _ in range(20))
-    connection.request("POST", V1, pieces, {"content-type": "application/json"}, encode_chunked=True)
-    assert connection.getresponse().status == 413
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        connection.request("POST", V1, pieces, {"content-type": "application/json"}, encode_chunked=True)
+        answer = connection.getresponse()
+        assert (answer.status, "send the rows in parts" in json.load(answer)["error"]) == (413, True)
 
 
 def test_only_what_is_in_stock_is_recommended(server: Server) -> None:
@@ -209,7 +208,7 @@ def test_only_what_is_in_stock_is_recommended(server: Server) -> None:
 
 def test_sigterm_lets_a_request_finish(server: Server) -> None:
     """The last test: the server is gone after it, and the event that it acknowledged is in the store."""
-    rows: list[dict[str, Any]] = [{"history": ["i1", "i2"] * 10, "k": 60} for _ in range(900)]
+    rows: list[dict[str, Any]] = [{"history": ["i1", "i2"] * 3, "k": 60} for _ in range(900)]
     rows.append({"user_id": "last", "events": [{"sequence": 1, "item": "i2"}]})
     found: list[tuple[int, str]] = []
     asking = threading.Thread(target=lambda: found.append(server.ask(V1, json.dumps({"instances": rows}).encode())))
