@@ -8,6 +8,7 @@ which event on to send again, and no request waits for the disk.
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ _TABLE: Final = """CREATE TABLE IF NOT EXISTS users
     (user TEXT PRIMARY KEY, sequence INTEGER NOT NULL, record BLOB NOT NULL)"""
 _WAIT: Final = 10.0
 """Seconds to wait for another process that writes."""
+_PAUSE: Final = 0.01  # seconds
+_PRIMARY: Final = 0xFF
+"""The bits of an extended error code that say what kind it is of."""
 _VARIABLES: Final = 500
 """Users of one SELECT: SQLite takes at most 999 values in old versions."""
 
@@ -73,7 +77,7 @@ class SQLiteStore:
             self._database.close()
 
     def _prepare(self) -> None:
-        self._database.execute("PRAGMA journal_mode=WAL")
+        self._enter_wal()
         self._database.execute("PRAGMA synchronous=NORMAL")
         with self._transaction():
             ((layout,),) = self._database.execute("PRAGMA user_version")
@@ -82,6 +86,19 @@ class SQLiteStore:
                 raise StoreError(f"{self.path}: not a state store of this version; name another file")
             self._database.execute(_TABLE)
             self._database.execute(f"PRAGMA user_version={_LAYOUT}")
+
+    def _enter_wal(self) -> None:
+        """Set the file's mode. SQLite does not wait where two do so with a new file: it refuses one of them at once."""
+        until = time.monotonic() + _WAIT
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return
 
     def _write(self, user: str, change: Change) -> bool:
         """Return whether the user's record was as expected, and is written."""
