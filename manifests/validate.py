@@ -31,6 +31,9 @@ BESIDE: Final = {"nodes": ("a100",), "trainjob": ("a100", "nodes"), "serving": (
 
 KUBERNETES: Final = "1.32"  # the version whose schemas hold
 
+SCHEMAS: Final = ("trainjob/schema.yaml", "nodes/schema-ray.yaml", "serving/schema.yaml")
+"""Of kinds that are not Kubernetes' own."""
+
 REFERENCES: Final = {
     "secretRef": ("Secret", "name"),
     "secretKeyRef": ("Secret", "name"),
@@ -77,44 +80,44 @@ def title(document: Document) -> str:
 
 
 def made_of(document: Document) -> list[Document]:
-    """Return the Jobs that Kubeflow Trainer makes of a TrainingRuntime, or the Deployment that KServe makes.
+    """Return what controllers make of a document, nothing of other kinds.
 
-    Of other kinds nothing is made.
+    Trainer makes Jobs of a TrainingRuntime, KubeRay Pods of a RayJob, KServe a Deployment of an InferenceService.
     """
-    metadata = document["metadata"]
+    metadata, spec = document["metadata"], document.get("spec", {})
+    found: dict[str, tuple[str, str, Document, Document]] = {}
     if document["kind"] == "InferenceService":
-        predictor = document["spec"]["predictor"]
+        predictor = spec["predictor"]
         labels = predictor["labels"]
         pod = {name: value for name, value in predictor.items() if name not in _OF_KSERVE}
-        spec = {"template": {"metadata": {"labels": labels}, "spec": pod}, "selector": {"matchLabels": labels}}
+        own = {"template": {"metadata": {"labels": labels}, "spec": pod}, "selector": {"matchLabels": labels}}
         strategy = {"strategy": predictor["deploymentStrategy"]} if "deploymentStrategy" in predictor else {}
-        return [
-            {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "metadata": {"name": f"{metadata['name']}-predictor", "namespace": metadata["namespace"]},
-                "spec": {**spec, **strategy},
-            }
-        ]
-    if document["kind"] != "TrainingRuntime":
-        return []
+        found = {"predictor": ("apps/v1", "Deployment", {}, own | strategy)}
+    elif document["kind"] == "TrainingRuntime":
+        jobs = {job["name"]: job["template"]["spec"] for job in spec["template"]["spec"]["replicatedJobs"]}
+        found = {name: ("batch/v1", "Job", {}, of_it) for name, of_it in jobs.items()}
+    elif document["kind"] == "RayJob":
+        cluster = spec["rayClusterSpec"]
+        groups = {group["groupName"]: group["template"] for group in cluster["workerGroupSpecs"]}
+        groups |= {"head": cluster["headGroupSpec"]["template"], "submitter": spec["submitterPodTemplate"]}
+        found = {name: ("v1", "Pod", one["metadata"], one["spec"]) for name, one in groups.items()}
     return [
         {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {"name": f"{metadata['name']}-{job['name']}", "namespace": metadata["namespace"]},
-            "spec": job["template"]["spec"],
+            "apiVersion": version,
+            "kind": kind,
+            "metadata": {**own, "name": f"{metadata['name']}-{name}", "namespace": metadata["namespace"]},
+            "spec": of_it,
         }
-        for job in document["spec"]["template"]["spec"]["replicatedJobs"]
+        for name, (version, kind, own, of_it) in found.items()
     ]
 
 
 def schema_problems(documents: list[Document]) -> Iterator[str]:
-    """Yield a line per document that its schema refuses: Kubernetes' own, or ours of Trainer's and KServe's kinds."""
+    """Yield a line per document that its schema refuses: Kubernetes' own, or ours of kinds that others bring."""
     import jsonschema  # type: ignore[import-untyped]
     import kubernetes_validate  # type: ignore[import-not-found]
 
-    ours = [yaml.safe_load((MANIFESTS / name / "schema.yaml").read_text()) for name in ("trainjob", "serving")]
+    ours = [yaml.safe_load((MANIFESTS / path).read_text()) for path in SCHEMAS]
     schemas = {schema["$id"]: schema for schema in ours}
     for document in documents:
         try:

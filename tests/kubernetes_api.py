@@ -1,8 +1,9 @@
 """A Kubernetes API over HTTP that keeps what it is sent and answers as a real one does, and a pod of it to run in.
 
 Status codes and the Status documents: Kubernetes' API conventions ("HTTP Status codes", "Response Status Kind"). What
-Kubeflow Trainer would do, a test does by :meth:`KubernetesApi.started` and :meth:`KubernetesApi.ended`; references are
-to kubeflow/trainer v2.3.0.
+Kubeflow Trainer would do, a test does by :meth:`KubernetesApi.started` and :meth:`KubernetesApi.ended`, and what
+KubeRay would by :meth:`KubernetesApi.ray_started` and :meth:`KubernetesApi.ray_ended`; references are to
+kubeflow/trainer v2.3.0 and ray-project/kuberay v1.7.0.
 """
 
 import json
@@ -25,6 +26,7 @@ NAMESPACE = "kubeflow"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
 TRAINJOBS = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}/trainjobs"
+RAYJOBS = f"/apis/ray.io/v1/namespaces/{NAMESPACE}/rayjobs"
 JOBSETS = f"/apis/jobset.x-k8s.io/v1alpha2/namespaces/{NAMESPACE}/jobsets"
 SERVICE_ACCOUNT = f"system:serviceaccount:{NAMESPACE}:pipeline-runner"
 TOKEN = "the-token-of-the-pod"
@@ -92,7 +94,7 @@ def status(code: int, why: str, message: str) -> tuple[int, Document]:
 class KubernetesApi:
     """What the API holds and was asked; ``forbidden`` are (verb, resource) that the service account may not.
 
-    ``on_create`` is called with a TrainJob once it is kept, as a controller would see it. Of pods that are
+    ``on_create`` is called with a TrainJob or RayJob once it is kept, as a controller would see it. Of pods that are
     ``unreadable`` the machine does not answer. Connections are ``dropped``, before the next answers
     (False), in their middle (True), or not (None).
     """
@@ -101,7 +103,7 @@ class KubernetesApi:
     objects: dict[str, Document] = field(default_factory=dict)
     logs: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     notices: dict[str, str] = field(default_factory=dict)
-    groups: set[str] = field(default_factory=lambda: {"trainer.kubeflow.org", "jobset.x-k8s.io"})
+    groups: set[str] = field(default_factory=lambda: {"trainer.kubeflow.org", "jobset.x-k8s.io", "ray.io"})
     forbidden: set[tuple[str, str]] = field(default_factory=set)
     asked: list[tuple[str, str]] = field(default_factory=list)
     refused: list[tuple[int, Document]] = field(default_factory=list)
@@ -150,6 +152,26 @@ class KubernetesApi:
         conditions = [{"type": kind, "status": "True", "reason": why, "message": message}]
         self.trainjob()["status"] = {"conditions": conditions}
 
+    def rayjob(self) -> Document:
+        [found] = [one for path, one in self.objects.items() if path.startswith(RAYJOBS)]
+        return found
+
+    def ray_started(self, name: str, container: str, state: Document, number: int = 0) -> str:
+        """Keep a pod of a RayJob as KubeRay makes it of a template (controllers/ray/common/pod.go, labelPod)."""
+        pod = f"{name}-{container}-{number}"
+        labels = {"ssm4rec/rayjob": name, "ray.io/cluster": f"{name}-x1y2z", "app.kubernetes.io/name": "kuberay"}
+        self.objects[f"{PODS}/{pod}"] = {
+            "metadata": {"name": pod, "labels": labels},
+            "spec": {"containers": [{"name": container}]},
+            "status": {"containerStatuses": [{"name": container, "state": state}]},
+        }
+        return pod
+
+    def ray_ended(self, deployment: str, job: str, reason: str = "", message: str = "") -> None:
+        """Set a RayJob's status as its controller does (controllers/ray/rayjob_controller.go)."""
+        status = {"jobDeploymentStatus": deployment, "jobStatus": job, "reason": reason, "message": message}
+        self.rayjob()["status"] = {key: value for key, value in status.items() if value}
+
     def answer(self, method: str, path: str, query: dict[str, str], sent: Document | None) -> tuple[int, Any]:
         with self.lock:
             self.asked.append((method, path))
@@ -178,7 +200,7 @@ class KubernetesApi:
             if place in self.objects:
                 return status(409, "AlreadyExists", f'"{sent["metadata"]["name"]}" already exists')
             made = self.keep(path, sent)
-            if path == TRAINJOBS:
+            if path in (TRAINJOBS, RAYJOBS):
                 self.on_create(made)
             return 201, made
         name = path.rpartition("/")[2]
@@ -206,10 +228,11 @@ class KubernetesApi:
     def _log(self, pod: str, query: dict[str, str]) -> tuple[int, Any]:
         if pod in self.unreadable:
             return status(500, "InternalError", 'Get "https://10.0.0.7:10250/containerLogs": dial tcp: i/o timeout')
-        state = self.objects[f"{PODS}/{pod}"]["status"].get("containerStatuses", [{}])[0].get("state", {})
+        [container] = self.objects[f"{PODS}/{pod}"]["status"].get("containerStatuses", [{"name": "node"}])
+        state, name = container.get("state", {}), container["name"]
         if not state.keys() & {"running", "terminated"}:
-            return status(400, "BadRequest", f'container "node" in pod "{pod}" is waiting to start')
-        assert (query["container"], query["timestamps"]) == ("node", "true")
+            return status(400, "BadRequest", f'container "{name}" in pod "{pod}" is waiting to start')
+        assert (query["container"], query["timestamps"]) == (name, "true")
         since = query.get("sinceTime", "1970-01-01T00:00:00Z")
         assert "." not in since  # a time in whole seconds
         first = datetime.fromisoformat(since)

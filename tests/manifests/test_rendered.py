@@ -19,6 +19,7 @@ from pipelines.hardware import (
     OBJECT_STORE_VARIABLES,
 )
 from ssm4rec import __version__
+from ssm4rec.runtime.rayjob import RAY_LABEL
 from ssm4rec.runtime.trainjob import NODE
 from ssm4rec.serving.__main__ import build_parser as build_server
 from ssm4rec.stages.prepare_data.settings import Settings as PrepareDataSettings
@@ -38,6 +39,8 @@ OUTSIDE = (
     {"k8s-app": "kube-dns"},
     {"app.kubernetes.io/name": "ssm4rec-train"},
     {"app.kubernetes.io/name": "ssm4rec-mlflow"},
+    {"app.kubernetes.io/name": "kuberay-operator"},
+    {RAY_LABEL: "true"},
 )
 """Labels of pods that the cluster or another rendering brings."""
 STAGE = {"workflows.argoproj.io/workflow": "run-x"}
@@ -256,20 +259,42 @@ def test_a_stage_reaches_what_it_needs_and_nobody_reaches_a_stage(name: str) -> 
 def test_mlflow_is_reached_by_stages_trainjobs_and_kfp(name: str) -> None:
     mlflow, train = pods(name)["mlflow"]["metadata"]["labels"], pods("trainjob")["node"]["metadata"]["labels"]
     selectors = accepted(name, mlflow)
-    for labels, wanted in ((STAGE, True), (train, True), (KFP, True), ({"app": "notebook"}, False)):
+    known = (STAGE, train, {RAY_LABEL: "true"}, KFP)
+    for labels, wanted in (*((one, True) for one in known), ({"app": "notebook"}, False)):
         assert any(selects(selector, labels) for selector in selectors) is wanted
     reached = DNS | {("ssm4rec-postgresql", 5432), ("seaweedfs", 8333)}
     assert allowed(name, mlflow) == (reached | {("0.0.0.0/0", 443)} if name.startswith("a100") else reached)
 
 
 def test_a_trainjob_reaches_its_peers_and_what_it_needs() -> None:
-    [policy] = of_kind("nodes", "NetworkPolicy")
-    own, *rules = policy["spec"]["egress"]
-    assert own == {"to": [{"podSelector": policy["spec"]["podSelector"]}]}  # on any port
-    reached = {("".join(peer["podSelector"]["matchLabels"].values()), port["port"])
-               for rule in rules for peer in rule["to"] for port in rule["ports"]}  # fmt: skip
+    policy, reached = policy_and_reached("ssm4rec-train")
     assert reached == DNS | {("ssm4rec-mlflow", 5000)}
-    assert policy["spec"]["ingress"] == [{"from": [{"podSelector": policy["spec"]["podSelector"]}]}]
+    assert policy["ingress"] == [{"from": [{"podSelector": policy["podSelector"]}]}]
+
+
+def test_a_rayjobs_pods_reach_their_peers_and_what_they_need_and_kuberay_asks_the_head() -> None:
+    policy, reached = policy_and_reached("ssm4rec-ray")
+    rendered = yaml.safe_load((Path(__file__).parent / "nodes_rayjob.yaml").read_text())["spec"]
+    cluster = rendered["rayClusterSpec"]
+    for template in (rendered["submitterPodTemplate"], cluster["headGroupSpec"]["template"],
+                     cluster["workerGroupSpecs"][0]["template"]):  # fmt: skip
+        assert selects(policy["podSelector"], template["metadata"]["labels"])
+        [account] = of_kind("nodes", "ServiceAccount")
+        assert template["spec"]["serviceAccountName"] == account["metadata"]["name"]
+        assert DOWNLOADS_LABEL[0] in template["metadata"]["labels"]
+    assert reached == DNS | {("ssm4rec-mlflow", 5000), ("seaweedfs", 8333)}
+    own, operator = policy["ingress"]
+    assert own == {"from": [{"podSelector": policy["podSelector"]}]}
+    assert operator["ports"] == [{"port": 8265}]
+
+
+def policy_and_reached(name: str) -> tuple[Document, set[tuple[str, int]]]:
+    """Return a policy of the nodes, and what pods of it reach besides each other: (whom, port)."""
+    [policy] = [one["spec"] for one in of_kind("nodes", "NetworkPolicy") if one["metadata"]["name"] == name]
+    own, *rules = policy["egress"]
+    assert own == {"to": [{"podSelector": policy["podSelector"]}]}  # on any port
+    return policy, {("".join(peer["podSelector"]["matchLabels"].values()), port["port"])
+                    for rule in rules for peer in rule["to"] for port in rule["ports"]}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -425,6 +450,9 @@ def test_a_task_may_do_what_it_does_and_no_more() -> None:
         ("trainer.kubeflow.org", "trainjobs", "create"),
         ("trainer.kubeflow.org", "trainjobs", "get"),
         ("trainer.kubeflow.org", "trainjobs", "delete"),
+        ("ray.io", "rayjobs", "create"),
+        ("ray.io", "rayjobs", "get"),
+        ("ray.io", "rayjobs", "delete"),
         ("jobset.x-k8s.io", "jobsets", "get"),
         ("", "pods", "get"),
         ("", "pods", "list"),

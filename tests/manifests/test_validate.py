@@ -168,6 +168,25 @@ def test_what_a_stage_asks_for_keeps_to_the_schema(old: str, new: str, where: st
     assert [where in line for line in problems] == ([True] if where else [])
 
 
+@pytest.mark.usefixtures("needs_schemas")
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("", "", ""),
+        ("maxReplicas: 2", "maxReplicas: two", "workerGroupSpecs.0.maxReplicas"),
+        ("headGroupSpec:", "headGroup:", "'headGroup' was unexpected"),
+        ("num-cpus: '0'", "num-cpus: 0", "headGroupSpec.rayStartParams.num-cpus"),
+        ("claimName: ssm4rec-cache", "claim: ssm4rec-cache", "submitter: spec.volumes.0.persistentVolumeClaim"),
+    ],
+)
+def test_the_rayjob_that_a_stage_asks_for_keeps_to_the_schema(old: str, new: str, where: str) -> None:
+    """That of prepare_data --nodes, as tests/runtime/test_rayjob.py has it rendered."""
+    text = (Path(__file__).parent / "nodes_rayjob.yaml").read_text()
+    assert old in text
+    problems = list(validate.schema_problems(validate.parse(text.replace(old, new, 1))))
+    assert [where in line for line in problems] == ([True] if where else [])
+
+
 @pytest.mark.usefixtures("needs_linter")
 @pytest.mark.parametrize(
     ("name", "old", "new", "check"),

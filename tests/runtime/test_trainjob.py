@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.trainjob import LONGEST_NAME, NodesCommand, claim_of, job_name, render
+from ssm4rec.runtime.task_pod import LONGEST_NAME, claim_of, job_name
+from ssm4rec.runtime.trainjob import NodesCommand, render
 from tests.kubernetes_api import own_pod
 
 GOLDEN = Path(__file__).parents[1] / "manifests" / "nodes_trainjob.yaml"
@@ -56,7 +57,7 @@ def test_an_address_with_a_password_is_not_written_into_the_trainjob(monkeypatch
 
 def test_names_fit_into_those_of_pods() -> None:
     """A pod of the 1,000th node, and Kubernetes' limit of 63."""
-    name = job_name("2mamba4rec seed 4294967295", "0123456789abcdef")
+    name = job_name("train", "2mamba4rec seed 4294967295", "0123456789abcdef")
     assert name == "train-2mamba4rec-seed-4294967-0123456789"
     assert len(name) <= LONGEST_NAME
     assert len(f"{name}-node-0-999-abcde") <= 63

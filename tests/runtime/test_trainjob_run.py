@@ -16,7 +16,11 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.trainjob_run import TrainJobRun
 from tests.kubernetes_api import JOBSETS, NAMESPACE, PODS, TRAINJOBS, KubernetesApi, kubernetes_api, status
 
-JOB = {"metadata": {"name": "train-x", "namespace": NAMESPACE}, "spec": {"trainer": {"numNodes": 2}}}
+JOB = {
+    "apiVersion": "trainer.kubeflow.org/v1alpha1",
+    "metadata": {"name": "train-x", "namespace": NAMESPACE},
+    "spec": {"trainer": {"numNodes": 2}},
+}
 RUNNING: dict[str, Any] = {"running": {}}
 
 
@@ -240,7 +244,7 @@ def test_a_suspended_one_is_waited_for_and_that_is_said_once(
 ) -> None:
     """It has no pods; Kueue resumes it when its turn comes."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("ssm4rec.runtime.trainjob_run._QUIET", 0.1)
+    monkeypatch.setattr("ssm4rec.runtime.job_run._QUIET", 0.1)
     api.on_create = lambda job: job.update(status=SUSPENDED)
     thread = later(lambda: api.ended("Complete"), once=lambda: api.count("GET", PODS) > 15)
     assert made(start_seconds=0.1).follow().complete
@@ -253,7 +257,7 @@ def test_nodes_that_do_not_come_are_told_of(
 ) -> None:
     """A quota lets one of two pods be made, and then the volume of the second one does not come."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("ssm4rec.runtime.trainjob_run._QUIET", 0.1)
+    monkeypatch.setattr("ssm4rec.runtime.job_run._QUIET", 0.1)
     creating = {"waiting": {"reason": "ContainerCreating"}}
     api.on_create = lambda job: api.started("train-x", 0, RUNNING) and None
     threads = [
@@ -439,7 +443,8 @@ from ssm4rec.runtime.cluster import Cluster
 from ssm4rec.runtime.trainjob_run import TrainJobRun
 from ssm4rec.settings.command_line import StageParser, run_stage
 
-JOB = {"metadata": {"name": "train-x"}, "spec": {"trainer": {"numNodes": 2}}}
+VERSION = "trainer.kubeflow.org/v1alpha1"
+JOB = {"apiVersion": VERSION, "metadata": {"name": "train-x"}, "spec": {"trainer": {"numNodes": 2}}}
 
 def run(options):
     TrainJobRun(cluster=Cluster.found(), document=JOB, pause=0.05).follow()

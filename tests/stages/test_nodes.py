@@ -218,7 +218,7 @@ def test_one_that_is_killed_while_it_removes_what_the_nodes_had_is_done_again(
     api.on_create = train_and_end
     arguments = flags(cycle_dataset, tmp_path, tmp_path / "cache", "--nodes", "2")
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr("ssm4rec.stages.train_recommender.nodes.shutil.rmtree", remove_some)
+        killed.setattr("ssm4rec.runtime.shared_folder.shutil.rmtree", remove_some)
         run(Settings.parser().parse_args(arguments))
     train(*arguments)
     assert (tmp_path / "model" / "model.safetensors").exists()

@@ -132,7 +132,7 @@ class Cluster:
             _, _, group, version, *_ = path.split("/")
             raise InputError(
                 f"the cluster has no {group}/{version}; install what brings it (trainer.kubeflow.org: Kubeflow Trainer "
-                "2.2 or newer)"
+                "2.2 or newer; ray.io: KubeRay 1.6 or newer)"
             )
         return status, text
 

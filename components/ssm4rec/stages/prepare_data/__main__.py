@@ -28,9 +28,11 @@ from ssm4rec.runtime.files import whole_folder
 from ssm4rec.runtime.ray_cluster import check_installed
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.data import PreparedData
+from ssm4rec.stages.prepare_data.nodes import prepare_on_nodes
 from ssm4rec.stages.prepare_data.settings import NO_RATINGS, NO_TIMES, Settings
 from ssm4rec.tracking import tracked_task
 
+MODULE = "ssm4rec.stages.prepare_data"
 _ELSEWHERE = {"dataset", "name", "source", "items_source", "any_checksum", "cache_dir"}
 """Settings that say where the data are; all others shape them, and the manifest records those."""
 
@@ -42,6 +44,9 @@ def run(options: Settings) -> None:
     options.check()
     if options.engine == RAY:
         check_installed(f"--engine {RAY}", WITHOUT_RAY)
+    if options.nodes > 1:
+        prepare_on_nodes(options, MODULE)
+        return
     options = replace(options, name=options.called())
     name = display_name({"dataset": options.name, "split": {"name": options.splitting}})
     labels = {"stage": "prepare", "dataset": options.name, "splitting": options.splitting}

@@ -18,6 +18,7 @@ from ssm4rec.settings.data import PreparedData
 from ssm4rec.settings.flags import Flag, Written
 from ssm4rec.settings.outputs import output_folder
 
+LARGEST_NUMBER_OF_NODES: Final = 999
 NO_RATINGS: Final = "--minimum-rating: the events have no ratings; name their column with --rating-column"
 ROUNDED_TIMES: Final = (
     "--event-order recbole: it rounds times, --splitting global-time needs them exact; use --splitting leave-one-out "
@@ -56,6 +57,15 @@ class Settings(PreparedData):
             whole_number(0),
         ),
     ] = 0
+    nodes: Annotated[
+        int,
+        Flag(
+            "nodes of the cluster for --engine ray, with all cores that the task asks for, and one more for its own "
+            "process: the stage creates a RayJob (KubeRay) and ends with it; 1: this machine alone, or the cluster "
+            "that RAY_ADDRESS names",
+            whole_number(1, LARGEST_NUMBER_OF_NODES),
+        ),
+    ] = 1
     label: Annotated[
         str, Flag("names this data set among others of a study, in its folder and logs; empty: there are none", label)
     ] = ""
@@ -91,6 +101,7 @@ class Settings(PreparedData):
         check_data_set(self.source_options())
         if self.workers and self.engine != RAY:
             raise InputError(f"--workers {self.workers}: is of --engine {RAY}; set that, or leave the flag out")
+        self._check_nodes()
         own = self.dataset == EVENTS
         if own and self.minimum_rating is not None and not self.rating_column:
             raise InputError(NO_RATINGS)
@@ -99,6 +110,22 @@ class Settings(PreparedData):
         if self.splitting == GLOBAL_TIME and self.event_order == RECBOLE:
             raise InputError(ROUNDED_TIMES)
 
+    def _check_nodes(self) -> None:
+        if self.nodes == 1:
+            return
+        if self.engine != RAY:
+            raise InputError(f"--nodes {self.nodes}: is of --engine {RAY}; set that, or leave the flag out")
+        if self.workers:
+            raise InputError(
+                f"--workers {self.workers}: is of one machine; with --nodes {self.nodes} every core works, leave it out"
+            )
+        if not self.cache_dir:
+            raise InputError(
+                f"--nodes {self.nodes}: needs --cache-dir, a folder of a volume that all nodes mount, such as /cache"
+            )
+
     def check_here(self) -> None:
-        """Raise InputError if this machine lacks the source's files."""
+        """Raise InputError if this machine lacks the source's files, or other nodes are wanted."""
+        if self.nodes > 1:
+            raise InputError(f"--nodes {self.nodes}: other nodes are a cluster's; here leave them out")
         check_files(self.source_options())

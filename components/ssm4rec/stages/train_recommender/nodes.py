@@ -11,15 +11,16 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from ssm4rec.runtime.cluster import Cluster, Document
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import MARKER, folder_marker, whole_file, whole_folder
+from ssm4rec.runtime.files import whole_file
 from ssm4rec.runtime.images import DEVICE_VARIABLE
-from ssm4rec.runtime.trainjob import NodesCommand, claim_of, job_name, render
+from ssm4rec.runtime.shared_folder import check_read_by_several, copy_folder, remove_folder
+from ssm4rec.runtime.task_pod import WORKFLOW_LABEL, job_name
+from ssm4rec.runtime.trainjob import NodesCommand, render
 from ssm4rec.runtime.trainjob_run import TrainJobRun
 from ssm4rec.settings.flags import Flag, described
 from ssm4rec.stages.train_recommender.settings import Settings
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 RUNTIME: Final = "ssm4rec-nodes"
 """The TrainingRuntime of ``manifests/nodes``."""
+STAGE: Final = "train_recommender"
 _GPU: Final = "nvidia.com/gpu"
 _VARIABLES: Final = (
     DEVICE_VARIABLE, "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "SSM4REC_TRACKING_SECONDS",
@@ -35,8 +37,6 @@ _VARIABLES: Final = (
 """What the nodes have of this task; secrets are the runtime's."""
 _OWN_FLAGS: Final = ("nodes", "processes", "checkpoint_dir")
 """Flags that say how the training is started."""
-_WORKFLOW: Final = "workflows.argoproj.io/workflow"
-_READ_BY_SEVERAL: Final = "ReadWriteMany"
 
 
 def train_on_nodes(options: Settings, module: str) -> None:
@@ -47,8 +47,8 @@ def train_on_nodes(options: Settings, module: str) -> None:
     """
     cluster = Cluster.found()
     pod = cluster.own_pod()
-    _check_volume(cluster, pod, options)
-    name = job_name(f"{options.model} seed {options.seed}", _digest(options, pod))
+    check_read_by_several(cluster, pod, Path(options.checkpoint_dir), "--checkpoint-dir", options.nodes)
+    name = job_name("train", f"{options.model} seed {options.seed}", _digest(options, pod))
     folder = Path(options.checkpoint_dir).absolute() / name
     told = NodesCommand(
         name=name,
@@ -66,33 +66,21 @@ def train_on_nodes(options: Settings, module: str) -> None:
         end = run.follow()
     except BaseException:
         if not run.may_run:
-            _remove(folder)
+            remove_folder(folder)
         raise
     if not end.complete:
-        _remove(folder)
+        remove_folder(folder)
         logger.error("TrainJob %s failed (%s); what its nodes said is above", name, end.why)
         sys.exit(1)
     taken = _take(folder, options)
     run.delete()
-    _remove(folder)
+    remove_folder(folder)
     if not taken:
         raise InputError(
             f"TrainJob {name}: is complete, but {folder} has no model and curve, as if somebody had tidied up; start "
             "the same again, which goes on from the checkpoints"
         )
     logger.info("TrainJob %s: complete; written to %s", name, options.model_dir)
-
-
-def _check_volume(cluster: Cluster, pod: Document, options: Settings) -> None:
-    folder = Path(options.checkpoint_dir)
-    name = claim_of(pod, folder, "--checkpoint-dir")
-    claim = cluster.get(f"/api/v1/namespaces/{cluster.namespace}/persistentvolumeclaims/{name}")
-    modes = claim["spec"]["accessModes"] if claim else []
-    if _READ_BY_SEVERAL not in modes:
-        raise InputError(
-            f"--checkpoint-dir {folder}: lies on the volume {name} ({', '.join(modes)}), which one node at a time can "
-            f"mount; {options.nodes} nodes need one with {_READ_BY_SEVERAL}"
-        )
 
 
 def _inputs(options: Settings) -> dict[str, Path]:
@@ -104,7 +92,7 @@ def _inputs(options: Settings) -> dict[str, Path]:
 
 def _digest(options: Settings, pod: Document) -> str:
     """Return what tells this training, in this run of a pipeline, from others: the settings and all that is read."""
-    run = pod["metadata"].get("labels", {}).get(_WORKFLOW, "")
+    run = pod["metadata"].get("labels", {}).get(WORKFLOW_LABEL, "")
     found = hashlib.sha256(repr([run, options.nodes, options.processes, *_values(options)]).encode())
     for kind, folder in _inputs(options).items():
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -140,10 +128,10 @@ def _give(inputs: dict[str, Path], folder: Path) -> None:
     missing = {kind: source for kind, source in inputs.items() if not (folder / kind).is_dir()}
     try:
         for kind, source in missing.items():
-            _copy(source, folder / kind)
+            copy_folder(source, folder / kind, STAGE)
     except BaseException:
         if missing == inputs:
-            _remove(folder)
+            remove_folder(folder)
         raise
 
 
@@ -152,23 +140,7 @@ def _take(folder: Path, options: Settings) -> bool:
     model, curve = folder / "model", folder / "curve.parquet"
     if not model.is_dir() or not curve.is_file():
         return False
-    _copy(model, options.model_dir)
+    copy_folder(model, options.model_dir, STAGE)
     with whole_file(options.curve) as partial:
         shutil.copyfile(curve, partial)
     return True
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a folder that a stage wrote, whole or not at all."""
-    stage, _ = folder_marker(source)
-    with whole_folder(target, stage or "train_recommender") as partial:
-        shutil.copytree(source, partial, ignore=shutil.ignore_patterns(MARKER), dirs_exist_ok=True)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder; of what is killed meanwhile nothing half removed is left under its name."""
-    gone = folder.with_name(f".{folder.name}.removed")
-    shutil.rmtree(gone, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        folder.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)  # a node that is being ended may still write

@@ -1,0 +1,41 @@
+"""Folders on a volume that several nodes mount, by which a stage and its nodes hand each other what they write."""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from ssm4rec.runtime.cluster import Cluster, Document
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import MARKER, folder_marker, whole_folder
+from ssm4rec.runtime.task_pod import claim_of
+
+_READ_BY_SEVERAL: Final = "ReadWriteMany"
+
+
+def check_read_by_several(cluster: Cluster, pod: Document, folder: Path, flag: str, nodes: int) -> None:
+    """Raise InputError, naming ``flag``, if a folder lies on no volume that nodes can mount at once."""
+    name = claim_of(pod, folder, flag)
+    claim = cluster.get(f"/api/v1/namespaces/{cluster.namespace}/persistentvolumeclaims/{name}")
+    modes = claim["spec"]["accessModes"] if claim else []
+    if _READ_BY_SEVERAL not in modes:
+        raise InputError(
+            f"{flag} {folder}: lies on the volume {name} ({', '.join(modes)}), which one node at a time can mount; "
+            f"{nodes} nodes need one with {_READ_BY_SEVERAL}"
+        )
+
+
+def copy_folder(source: Path, target: Path, stage: str) -> None:
+    """Copy a folder that a stage wrote, whole or not at all; ``stage`` is whose it is if nothing says so."""
+    own, _ = folder_marker(source)
+    with whole_folder(target, own or stage) as partial:
+        shutil.copytree(source, partial, ignore=shutil.ignore_patterns(MARKER), dirs_exist_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder; of what is killed meanwhile nothing half removed is left under its name."""
+    gone = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(gone, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)  # a node that is being ended may still write
