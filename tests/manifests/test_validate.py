@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-NAMES = ("kind", "a100", "kind-login", "a100-login", "nodes", "trainjob")
+NAMES = ("kind", "a100", "kind-login", "a100-login", "nodes", "trainjob", "serving", "serving-users")
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
@@ -91,6 +91,13 @@ def test_every_reference_resolves(name: str) -> None:
         ),
         ("trainjob", "claimName: ssm4rec-cache", "claimName: cache", "PersistentVolumeClaim cache is defined nowhere"),
         ("trainjob", "    name: ssm4rec-train\n  trainer:", "    name: other\n  trainer:", "TrainingRuntime other is"),
+        (
+            "serving",
+            "serviceAccountName: ssm4rec-serve",
+            "serviceAccountName: me",
+            "ServiceAccount me is defined nowhere",
+        ),
+        ("serving-users", "claimName: ssm4rec-users", "claimName: u", "PersistentVolumeClaim u is defined nowhere"),
     ],
 )
 def test_dangling_reference_is_caught(name: str, old: str, new: str, problem: str) -> None:
@@ -140,6 +147,11 @@ def test_documents_keep_to_the_schemas(name: str) -> None:
         ("trainjob/runtime.yaml", "status: Complete", "status: Done", "trainjob", "dependsOn.0.status"),
         ("trainjob/runtime.yaml", "backoffLimit: 0", "backoffLimit: none", "trainjob", "ssm4rec-train-node: spec.back"),
         ("trainjob/runtime.yaml", "medium: Memory", "media: Memory", "trainjob", "'media' was unexpected"),
+        ("serving/inference-service.yaml", "minReplicas: 2", "replicas: 2", "serving", "'replicas' was unexpected"),
+        ("serving/inference-service.yaml", "Mode: Standard", "Mode: Plain", "serving", "deploymentMode: 'Plain'"),
+        ("serving/inference-service.yaml", "seconds: 5", "second: 5", "serving", "ssm4rec-predictor: "),
+        ("serving/inference-service.yaml", "name: kserve-container", "name: serve", "serving", "containers.0.name"),
+        ("serving-users/kustomization.yaml", "{type: Recreate", "{kind: Recreate", "serving-users", "'kind' was"),
     ],
 )  # fmt: skip
 def test_mistake_in_a_document_is_caught(plant: Plant, file: str, old: str, new: str, name: str, where: str) -> None:
@@ -194,6 +206,7 @@ def test_the_rayjob_that_a_stage_asks_for_keeps_to_the_schema(old: str, new: str
         ("kind", "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "CKV_K8S_20"),
         ("a100", "type: RuntimeDefault", "type: Unconfined", "CKV_K8S_31"),
         ("trainjob", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "CKV_K8S_22"),
+        ("serving", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "CKV_K8S_22"),
     ],
 )
 def test_unsafe_pod_is_caught(name: str, old: str, new: str, check: str) -> None:

