@@ -319,8 +319,10 @@ $(INSTALLED): pyproject.toml images/constraints.txt components/build_native.py $
 	@test -n "$(PYTHON)" || { echo "ssm4rec needs Python 3.11, 3.12 or 3.13: name one with make PYTHON=..." >&2; exit 2; }
 	@echo "installing into $(VENV) with $(PYTHON): about 2 GB, some minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --quiet --constraint images/constraints.txt $(if $(value TORCH_INDEX),--extra-index-url $(call quoted,TORCH_INDEX)) \
+	@$(PIP) install --quiet --no-compile --constraint images/constraints.txt $(if $(value TORCH_INDEX),--extra-index-url $(call quoted,TORCH_INDEX)) \
 		torch==2.13.0 --editable '.[data,train,llm,mining,tracking,pipelines,ray,dev]'
+	@# By all cores; pip does it by one, for half of its time. Torch has files of newer Pythons, which do not compile.
+	@$(BIN)/python -m compileall -qq -j 0 $(abspath $(VENV)) || true
 	@touch $@
 
 $(SERVING_INSTALLED): images/serve/requirements.txt pyproject.toml components/build_native.py $(wildcard components/ssm4rec/ops/native/*.c)
