@@ -29,12 +29,21 @@ def redis_server(folder: Path, *flags: str, port: int = 0) -> Iterator[str]:
         running = subprocess.Popen([program, *own, *flags], stdout=log, stderr=log)
     try:
         for _ in range(600):
-            with closing(socket.socket()) as tried:
-                if not tried.connect_ex(("127.0.0.1", port)):
-                    break
+            if _answers(port):
+                break
             assert running.poll() is None, (folder / "redis.log").read_text()
             time.sleep(0.05)
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         running.terminate()
         running.wait()
+
+
+def _answers(port: int) -> bool:
+    """Whether the server listens and has read its files; one that wants a password says so, which will do."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as tried:
+            tried.sendall(b"PING\r\n")
+            return tried.recv(100).startswith((b"+PONG", b"-NOAUTH"))
+    except ConnectionError:
+        return False
