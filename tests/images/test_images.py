@@ -11,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from ssm4rec.ops import backend
 from ssm4rec.runtime.images import ROLES
@@ -301,3 +303,25 @@ def test_the_workflow_resolves_bases_keeps_a_list_and_uses_actions_by_commit() -
     assert text.count("images/build.py") == text.count("--resolve-bases") == 2
     assert "images/sbom.sh sbom" in text
     assert re.search(r"cyclonedx-bom==\d", text)
+
+
+CUDA_TORCH = {
+    "torch": "==2.13.0", "cuda-toolkit": "==13.0.3", "cuda-bindings": "<14,>=13.0.3", "cuda-pathfinder": ">=1.4.2",
+    "nvidia-cudnn-cu13": "==9.20.0.48", "nvidia-cusparselt-cu13": "==0.8.1", "nvidia-nccl-cu13": "==2.29.7",
+    "nvidia-nvshmem-cu13": "==3.4.5", "triton": "==3.7.1", "nvidia-cublas": "==13.1.1.3.*",
+    "nvidia-cuda-cupti": "==13.0.85.*", "nvidia-cuda-nvrtc": "==13.0.88.*", "nvidia-cuda-runtime": "==13.0.96.*",
+    "nvidia-cufft": "==12.0.0.61.*", "nvidia-cufile": "==1.15.1.6.*", "nvidia-curand": "==10.4.0.35.*",
+    "nvidia-cusolver": "==12.0.4.66.*", "nvidia-cusparse": "==12.6.3.3.*", "nvidia-nvjitlink": "<14,>=13.0.88",
+    "nvidia-nvtx": "==13.0.85.*",
+}  # fmt: skip
+"""What the CUDA build of torch requires on Linux: Requires-Dist in the METADATA of the wheels torch 2.13.0, cuda-toolkit
+13.0.3.0 (of the extras that torch names) and cuda-bindings 13.5.0, as the package index has them (2026-11-30)."""
+
+
+def test_what_the_cuda_build_of_torch_requires_has_pins_and_hashes() -> None:
+    """An environment with the CPU build, such as that of the tests, has none of it; the images of GPUs need it all."""
+    pins = dict(line.split("==") for line in (IMAGES / "constraints.txt").read_text().splitlines() if "==" in line)
+    hashed = (IMAGES / "constraints.hashes.txt").read_text()
+    for name, specifier in CUDA_TORCH.items():
+        assert SpecifierSet(specifier).contains(Version(pins[name])), name
+        assert f"\n{name}=={pins[name]} \\\n    --hash=sha256:" in hashed, name
