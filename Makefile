@@ -358,7 +358,7 @@ $(if $(strip $(value FOR)),,$(error make help: FOR=: name one of $(TARGETS)))
 $(if $(filter-out $(TARGETS),$(value FOR)),$(error make help: FOR=: there is no such target; name one of $(TARGETS)))
 endif
 ifneq ($(filter serve,$(GOALS)),)
-$(if $(call given,MODEL),,$(error make serve: name a model, such as MODEL=runs/FOLDER/artifacts/champion))
+$(if $(call given,MODEL),,$(error make serve: name a model, such as MODEL=runs/FOLDER/champion))
 endif
 # Whether, not what: any other value would count as yes, 0 too. No blank may stand in it.
 BLANK := $() $()

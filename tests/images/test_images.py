@@ -314,8 +314,9 @@ CUDA_TORCH = {
     "nvidia-cusolver": "==12.0.4.66.*", "nvidia-cusparse": "==12.6.3.3.*", "nvidia-nvjitlink": "<14,>=13.0.88",
     "nvidia-nvtx": "==13.0.85.*",
 }  # fmt: skip
-"""What the CUDA build of torch requires on Linux: Requires-Dist in the METADATA of the wheels torch 2.13.0, cuda-toolkit
-13.0.3.0 (of the extras that torch names) and cuda-bindings 13.5.0, as the package index has them (2026-11-30)."""
+"""What the CUDA build of torch requires on Linux: Requires-Dist in the METADATA of the wheels torch 2.13.0,
+cuda-toolkit 13.0.3.0 (of the extras that torch names) and cuda-bindings 13.5.0, as the package index has them
+(2026-11-30)."""
 
 
 def test_what_the_cuda_build_of_torch_requires_has_pins_and_hashes() -> None:

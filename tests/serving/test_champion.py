@@ -3,15 +3,17 @@
 import os
 import socket
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ssm4rec.artifacts.popularity import read_popularity, write_popularity
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.serving.__main__ import _store, build_parser, run
+from ssm4rec.serving.__main__ import build_parser, open_store, run
 from ssm4rec.serving.champion import FACTS, read_champion
-from ssm4rec.serving.store import Change, Stored
+from ssm4rec.serving.engine import Engine
+from ssm4rec.serving.store import Change, MemoryStore, Stored
 from tests.redis_server import redis_server
 from tests.serving.serving_models import write_champion
 
@@ -34,11 +36,29 @@ def test_a_model_folder_says_what_it_is_and_how_popular_its_items_are(folder: Pa
 
 
 def test_a_popularity_of_ones_own_is_matched_by_item_id(folder: Path, tmp_path: Path) -> None:
-    """In another order, with an item that the model does not know; who is not named gets the lowest score."""
+    """In another order, with an item that the model does not know; items that are not named come last, in order."""
     write_popularity(tmp_path / "own.parquet", {"i3": 7.5, "other": 2.0, "i1": 9.0})
     champion = read_champion(folder, tmp_path / "own.parquet")
     assert champion.popularity is not None
-    assert champion.popularity.tolist() == [9.0, 2.0, 7.5, *[2.0] * 9]
+    scores = champion.popularity.tolist()
+    assert (scores[0], scores[2]) == (9.0, 7.5)
+    rest = [scores[1], *scores[3:]]
+    assert rest == pytest.approx([2.0] * 10)
+    assert sorted({*rest}, reverse=True) == rest
+
+
+def test_ties_in_popularity_do_not_depend_on_how_many_are_wanted(folder: Path, tmp_path: Path) -> None:
+    """Nor on other rows of the request; a score that float32 cannot hold is refused, not turned into infinity."""
+    path = tmp_path / "own.parquet"
+    write_popularity(path, {f"i{item}": 1.0 for item in range(12, 2, -1)})
+    champion = read_champion(folder, path)
+    engine = Engine(champion.recommender, MemoryStore(), champion.popularity)
+    first, second = engine.answer([{"history": [], "k": 4}, {"history": [], "k": 12}])
+    assert first.recommendations.item_ids == ["i3", "i4", "i5", "i6"]
+    assert second.recommendations.item_ids == [f"i{item}" for item in (*range(3, 13), 1, 2)]
+    write_popularity(path, {"i1": 1e300, "i2": 1.0})
+    with pytest.raises(InputError, match=r"own\.parquet: the score of item i1 is 1e\+300, more than .*; scale them"):
+        read_champion(folder, path)
 
 
 def test_popularity_of_other_data_or_named_twice_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -61,9 +81,22 @@ def test_the_store_that_a_flag_names_knows_what_it_was_told_before(tmp_path: Pat
     with redis_server(tmp_path) as address:
         for where, after in (("memory", {}), (str(tmp_path / "users.sqlite"), {"u": kept}), (address, {"u": kept})):
             for before in ({}, after):
-                with _store(where) as store:
+                with closing(open_store(where)) as store:
                     assert store.read(["u"]) == before
                     store.write({"u": Change(0, kept)})
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        ("http://example.org", r"http://example\.org: write memory, the path of an SQLite file, or redis://"),
+        ("redis:/localhost", "redis:/localhost: write memory"),
+        ("nowhere/users.sqlite", r"unable to open database file\); its folder must exist, be writable"),
+    ],
+)
+def test_a_store_that_cannot_be_is_refused_with_its_flag(where: str, why: str) -> None:
+    with pytest.raises(InputError, match=rf"^--store: {why}|^--store: .*{why}"):
+        open_store(where)
 
 
 def test_a_server_that_cannot_start_says_why_before_it_reads_the_model(

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ssm4rec.registry.recommending import CatalogRecommender
 from ssm4rec.serving.engine import Answer, Engine
 from ssm4rec.serving.requests import Limits, RefusedRequestError
 from ssm4rec.serving.sqlite_store import SQLiteStore
-from ssm4rec.serving.store import MemoryStore, StateStore, Stored, StoreError
+from ssm4rec.serving.store import DamagedUserError, MemoryStore, StateStore, Stored, StoreError
 from tests.serving.serving_models import LENGTH, assert_best, expected_scores, make_recommender
 
 POPULARITY = torch.arange(30, 0, -1.0)
@@ -195,11 +196,36 @@ def test_a_damaged_record_says_what_to_do(recommender: CatalogRecommender) -> No
     for damaged in (b"", b"\x00" * 100, store.read(["u"])["u"].record[:-3]):
         store._records["u"] = Stored(2, damaged)
         with pytest.raises(
-            StoreError, match=r"user 'u': a damaged record .*; forget the user and send the last events"
+            DamagedUserError, match=r"user 'u': a damaged record .*; forget the user \(DELETE\), and send the last"
         ):
             ask(engine, user_id="u")
-    store.forget(["u"])
+    engine.forget("u")
     assert ask(engine, user_id="u", events=events("i1", "i2")).sequence == 2
+
+
+class LostStore(MemoryStore):
+    """Its disk or its server is gone."""
+
+    def read(self, users: Sequence[str]) -> dict[str, Stored]:
+        raise StoreError("gone")
+
+
+def test_histories_do_not_wait_for_the_store_of_users(recommender: CatalogRecommender) -> None:
+    engine = Engine(recommender, LostStore())
+    assert ask(engine, history=["i1"]).recommendations.item_ids
+    with pytest.raises(StoreError, match="gone"):
+        engine.answer([{"history": ["i1"]}, {"user_id": "u"}])
+
+
+def test_half_a_character_is_refused_before_anything_is_done(recommender: CatalogRecommender) -> None:
+    """JSON can hold it, and no answer: the request would fail after its events were counted."""
+    engine = Engine(recommender, MemoryStore())
+    with pytest.raises(RefusedRequestError, match=r"entry 0 of excluded is '\\ud800', half of a character"):
+        ask(engine, user_id="u", events=events("i1"), excluded=["\ud800"])
+    assert ask(engine, user_id="u").sequence == 0
+    with pytest.raises(RefusedRequestError, match="entry 1 of in_stock"):
+        engine.set_stock(["i1", "\ud800"])
+    assert len(ask(engine, history=["i1"], k=5).recommendations.item_ids) == 5
 
 
 def test_limits_hold(recommender: CatalogRecommender) -> None:

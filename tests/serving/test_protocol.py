@@ -9,7 +9,7 @@ from ssm4rec.registry.recommending import CatalogRecommender
 from ssm4rec.serving.engine import Engine
 from ssm4rec.serving.protocol import Tensor, answers_tensor, predictions, refusal, rows_of_v1, rows_of_v2
 from ssm4rec.serving.requests import RefusedRequestError
-from ssm4rec.serving.store import MemoryStore, StoreError
+from ssm4rec.serving.store import DamagedUserError, MemoryStore, StoreError
 from tests.serving.serving_models import assert_best, expected_scores, make_recommender
 
 ROWS: list[dict[str, Any]] = [
@@ -98,6 +98,10 @@ def test_malformed_tensors_get_one_sentence(tensors: list[Tensor], sentence: str
     assert str(refused.value) == sentence
 
 
-def test_what_the_sender_can_mend_is_400_and_what_may_pass_503() -> None:
+def test_what_the_sender_can_mend_is_400_or_409_and_what_may_pass_503() -> None:
     assert refusal(RefusedRequestError("row 0: wrong")) == (400, "row 0: wrong")
-    assert refusal(StoreError("the disk is full")) == (503, "the disk is full")
+    assert refusal(StoreError("/data/users.sqlite: full")) == (
+        503,
+        "users cannot be read or written now: send the request again",
+    )
+    assert refusal(DamagedUserError("u", "too short"))[0] == 409

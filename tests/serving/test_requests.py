@@ -21,8 +21,8 @@ REFUSED: list[tuple[Any, str]] = [
     ({"history": []}, "the rows are {'history': ..}: a list"),
     ([{"history": []}] * 4, "4 rows: at most 3 in a request, send them in parts"),
     (["i1"], "row 0: it is 'i1', not an object with a history or a user_id"),
-    ([{"history": []}, {}], "row 1: it has a history or a user_id, and not both"),
-    ([{"history": [], "user_id": "u"}], "row 0: it has a history or a user_id, and not both"),
+    ([{"history": []}, {}], "row 1: it needs a history or a user_id, and not both"),
+    ([{"history": [], "user_id": "u"}], "row 0: it needs a history or a user_id, and not both"),
     ([{"history": [], "kk": 2}], "row 0: there is nothing called 'kk': history, user_id, events, "),
     ([{"history": "i1"}], "row 0: history is 'i1', not a list of item ids or titles"),
     ([{"history": {"a": 1}}], "row 0: history is {'a': 1}, not a list"),
@@ -46,6 +46,8 @@ REFUSED: list[tuple[Any, str]] = [
     *[([{"user_id": user}], "row 0: user_id is .*: a text of 1 to 10 characters") for user in (
         "", "u" * 11, None, True, 1.5, ["u"], {}, 2**60,
     )],
+    *[([{"history": [], name: ["i1", "\ud800"]}], rf"row 0: entry 1 of {name} is '\\ud800', half of a character: send UTF-8")
+      for name in ("history", "allowed", "excluded")],
     ([{"user_id": "\ud800"}], r"row 0: user_id is '\\ud800', half of a character: send UTF-8"),
     ([{"user_id": "u"}, {"user_id": "v"}, {"user_id": "u"}], "row 2: user 'u' has row 0 already, put the events into"),
     ([{"user_id": 7}, {"user_id": "7"}], "row 1: user '7' has row 0 already"),

@@ -206,6 +206,16 @@ def test_only_what_is_in_stock_is_recommended(server: Server) -> None:
     assert len(json.loads(text)["predictions"][0]["item_ids"]) == 3
 
 
+def test_a_user_can_be_forgotten(server: Server) -> None:
+    row = {"user_id": "gone/\u00fc", "events": [{"sequence": 1, "item": "i2"}]}
+    body = json.dumps({"instances": [row]}).encode()
+    assert json.loads(server.ask(V1, body)[1])["predictions"][0]["sequence"] == 1
+    assert server.ask("/v1/models/ssm4rec/users/gone/%C3%BC", None, "DELETE") == (204, "")
+    row["events"] = []
+    body = json.dumps({"instances": [row]}).encode()
+    assert json.loads(server.ask(V1, body)[1])["predictions"][0]["sequence"] == 0
+
+
 def test_sigterm_lets_a_request_finish(server: Server) -> None:
     """The last test: the server is gone after it, and the event that it acknowledged is in the store."""
     rows: list[dict[str, Any]] = [{"history": ["i1", "i2"] * 3, "k": 60} for _ in range(900)]

@@ -18,6 +18,8 @@ def read_name(place: int, entry: Any, listed: str = "history") -> str | None:
     ``place`` in the list called ``listed`` is where it stands, for the MalformedEntryError.
     """
     if isinstance(entry, str):
+        if has_half(entry):
+            raise MalformedEntryError(f"entry {place} of {listed} is {shown(entry)}, half of a character: send UTF-8")
         return str(entry)
     if is_null(entry):
         return None
@@ -39,6 +41,11 @@ def read_name(place: int, entry: Any, listed: str = "history") -> str | None:
     raise MalformedEntryError(
         f"entry {place} of {listed} is {shown(entry)}, neither a text nor a whole number nor null"
     )
+
+
+def has_half(text: str) -> bool:
+    """Return whether a text has half of a character, such as JSON's "\\ud800", which no UTF-8 can hold."""
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def is_null(value: Any) -> bool:

@@ -3,16 +3,17 @@
 import argparse
 import importlib.util
 import os
+import re
 import socket
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.serving.sqlite_store import SQLiteStore
 from ssm4rec.serving.store import MemoryStore, StateStore
-from ssm4rec.settings.command_line import StageParser, label, run_stage, whole_number
+from ssm4rec.settings.command_line import StageParser, label, naming, run_stage, whole_number
 from ssm4rec.settings.outputs import input_path
 
 _MEMORY: Final = "memory"
@@ -43,6 +44,8 @@ def build_parser() -> StageParser:
 
 def run(options: argparse.Namespace) -> None:
     """Read the model, open the store, serve until a signal, close the store."""
+    if not options.name:
+        raise InputError("--name: empty; the paths of the model have it")
     if importlib.util.find_spec("kserve") is None:
         raise InputError("kserve is not installed here; `make serve MODEL=...` makes an environment that has it")
     _refuse_taken(options.host, options.port)
@@ -53,9 +56,9 @@ def run(options: argparse.Namespace) -> None:
     from ssm4rec.serving.engine import Engine
     from ssm4rec.serving.server import serve
 
-    champion = read_champion(options.model, options.popularity)
     torch.set_num_threads(1)  # a request has too little to share among cores: several requests have
-    with _store(options.store) as store:
+    with closing(open_store(options.store)) as store:
+        champion = read_champion(options.model, options.popularity)
         serve(
             champion,
             Engine(champion.recommender, store, champion.popularity),
@@ -67,21 +70,22 @@ def run(options: argparse.Namespace) -> None:
         )
 
 
-@contextmanager
-def _store(where: str) -> Iterator[StateStore]:
-    """Open the store that a flag names, and close it; the password of Redis is in the environment."""
-    if where == _MEMORY:
-        yield MemoryStore()
-    elif "://" in where:
-        if importlib.util.find_spec("redis") is None:
-            raise InputError("--store: the package redis is not installed here; name an SQLite file")
-        from ssm4rec.serving.redis_store import RedisStore
+def open_store(where: str) -> StateStore:
+    """Open the store that a flag names, with the password of Redis in the environment; raise InputError otherwise."""
+    if where.lower() == _MEMORY:
+        return MemoryStore()
+    with naming("--store"):
+        return _shared(where) if re.match(r"[A-Za-z]+:/", where) else SQLiteStore(Path(where))
 
-        with closing(RedisStore(where, os.environ.get("REDIS_PASSWORD"))) as shared:
-            yield shared
-    else:
-        with closing(SQLiteStore(Path(where))) as file:
-            yield file
+
+def _shared(address: str) -> StateStore:
+    if not address.startswith(("redis://", "rediss://", "unix://")):
+        raise InputError(f"{public_text(address)}: write memory, the path of an SQLite file, or redis://host:6379/0")
+    if importlib.util.find_spec("redis") is None:
+        raise InputError("the package redis is not installed here; name an SQLite file")
+    from ssm4rec.serving.redis_store import RedisStore
+
+    return RedisStore(address, os.environ.get("REDIS_PASSWORD"))
 
 
 def _refuse_taken(host: str, port: int) -> None:
@@ -91,8 +95,9 @@ def _refuse_taken(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
             tried.bind(address)
-    except OSError as error:
-        raise InputError(f"--host {host} --port {port}: {error.strerror}; choose another") from None
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not the name of a host"
+        raise InputError(f"--host {host} --port {port}: {why}; choose another") from None
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """What a server needs of a model's folder: the recommender, how popular its items are, and what it is called."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -55,18 +57,34 @@ def read_champion(folder: Path, popularity: Path | None) -> Champion:
 
 
 def _scores(path: Path, recommender: CatalogRecommender) -> Tensor:
+    """Return a score per item, (V,), no two of them equal: what ties in the file stands in the catalog's order.
+
+    So an answer does not depend on how many items another row of its request wants. Items that the file does not name
+    come last.
+    """
     found = read_popularity(path)
     ids = recommender.catalog.item_ids
-    if not any(item_id in found for item_id in ids):
+    named = numpy.array([item_id in found for item_id in ids])
+    if not named.any():
         raise InputError(f"{path}: none of its items is one of the model's; name the file of this model's data")
-    lowest = min(found.values())  # for those that it does not name
-    return torch.tensor([found.get(item_id, lowest) for item_id in ids])
+    most = float(numpy.finfo(numpy.float32).max) / 2
+    if wrong := [item_id for item_id, score in found.items() if abs(score) > most]:
+        raise InputError(f"{path}: the score of item {wrong[0]} is {found[wrong[0]]:g}, more than {most:g}; scale them")
+    lowest = min(found.values())
+    wanted = numpy.array([found.get(item_id, lowest) for item_id in ids])
+    scores = wanted.astype(numpy.float32)
+    below = numpy.float32(numpy.inf)
+    for place in numpy.lexsort((~named, -wanted)):
+        below = min(scores[place], numpy.nextafter(below, numpy.float32(-numpy.inf)))
+        scores[place] = below
+    return torch.from_numpy(scores)
 
 
 def _made(folder: Path, inside: Path) -> float:
     """Return when a champion was registered, as MLflow's file says; of another folder when its weights were written."""
     if (file := folder / CHAMPION).exists():
-        found = re.search(r"(?m)^utc_time_created: '?([-0-9]+ [:.0-9]+)", file.read_text(encoding="utf-8"))
-        if found:
-            return datetime.fromisoformat(found[1]).replace(tzinfo=UTC).timestamp()
+        with suppress(ValueError):  # neither UTF-8 nor a time
+            found = re.search(r"(?m)^utc_time_created: '?([-0-9]+ [:.0-9]+)", file.read_text(encoding="utf-8"))
+            if found:
+                return datetime.fromisoformat(found[1]).replace(tzinfo=UTC).timestamp()
     return (inside / MODEL_WEIGHTS).stat().st_mtime

@@ -16,7 +16,7 @@ from ssm4rec.evaluation.full_ranking import SCORE_CELLS, best_items, check_numbe
 from ssm4rec.registry.entries import shown
 from ssm4rec.registry.recommending import CatalogRecommender, Recommendations, nothing_known
 from ssm4rec.serving.reading import read_histories
-from ssm4rec.serving.requests import Asked, Limits, read_names, read_request
+from ssm4rec.serving.requests import Asked, Limits, read_request, read_stock
 from ssm4rec.serving.store import StateStore
 from ssm4rec.serving.users import Turn, Users
 
@@ -103,6 +103,10 @@ class Engine:
         best = self._best(found)
         return [self._answer(place, row, *best[place]) for place, row in enumerate(found)]
 
+    def forget(self, user: str) -> None:
+        """Remove all that is kept of a user; raise StoreError if the store fails."""
+        self._users.forget(user)
+
     def set_stock(self, names: Any) -> list[str]:
         """Recommend the items of these ids or titles alone from now on, None: all; return those that are unknown.
 
@@ -111,7 +115,7 @@ class Engine:
         if names is None:
             self._out_of_stock = None
             return []
-        (items,), (unknown,) = self.recommender.catalog.look_up([read_names(names, "in_stock", self.limits)])
+        (items,), (unknown,) = self.recommender.catalog.look_up([read_stock(names, self.limits)])
         self._out_of_stock = _all_but(items, len(self.recommender.catalog.item_ids))
         return unknown
 

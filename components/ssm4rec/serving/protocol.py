@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from ssm4rec.registry.entries import shown
 from ssm4rec.serving.engine import Answer
 from ssm4rec.serving.requests import RefusedRequestError
-from ssm4rec.serving.store import StoreError
+from ssm4rec.serving.store import DamagedUserError, StoreError
 
 ROWS: Final = "rows"
 ANSWERS: Final = "answers"
@@ -92,8 +92,16 @@ def as_json(answer: Answer) -> dict[str, Any]:
 
 
 def refusal(error: RefusedRequestError | StoreError) -> tuple[int, str]:
-    """Return the status of HTTP and the sentence for a request that got no answer."""
-    return 503 if isinstance(error, StoreError) else 400, str(error)
+    """Return the status of HTTP and the sentence for a request that got no answer.
+
+    Where the store is, and what is wrong with it, is for the log alone.
+    """
+    match error:
+        case DamagedUserError():
+            return 409, str(error)
+        case StoreError():
+            return 503, "users cannot be read or written now: send the request again"
+    return 400, str(error)
 
 
 def _from_json(text: Any, what: str) -> Any:

@@ -7,15 +7,17 @@ show it, and the platform is told from which event on to send again. One server,
 Cluster would have to keep all users of a request on one node.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import redis
 
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import InputError, reason
-from ssm4rec.serving.store import Change, Stored, StoreError
+from ssm4rec.serving.store import Change, DamagedUserError, Stored, StoreError
 
 SCHEMES: Final = ("redis://", "rediss://", "unix://")
 _LAYOUT: Final = "1"
@@ -56,13 +58,17 @@ class RedisStore:
         # protocol 2: its refusals of a password are sentences.
         how: dict[str, Any] = {"protocol": 2, "socket_timeout": _WAIT, "socket_connect_timeout": _WAIT}
         try:
+            if not address.startswith("unix:") and not re.fullmatch(r"/?\d*", urlsplit(address).path):
+                raise ValueError("after the slash comes the number of a database")
             self._client = redis.Redis.from_url(address, password=password, **how)
-        except ValueError as error:
-            raise InputError(f"{self._shown}: not an address of Redis ({error}); write redis://host:6379/0") from None
-        self._write = self._client.register_script(_WRITE)
-        with self._errors():
-            self._client.set(f"{prefix}:layout", _LAYOUT, nx=True)
-            layout = self._client.get(f"{prefix}:layout")
+            self._write = self._client.register_script(_WRITE)
+            with self._errors():
+                self._client.set(f"{prefix}:layout", _LAYOUT, nx=True)
+                layout = self._client.get(f"{prefix}:layout")
+        except (TypeError, ValueError) as error:  # TypeError: an option that it does not have
+            raise InputError(
+                f"{self._shown}: not an address of Redis ({reason(error)}); write redis://host:6379/0"
+            ) from None
         if layout != _LAYOUT.encode():
             self.close()
             raise StoreError(f"{self._shown}: not a state store of this version; take another database or prefix")
@@ -73,11 +79,13 @@ class RedisStore:
             for user in users:
                 asked.hmget(self._key(user), "sequence", "record")
             found: list[Any] = asked.execute()
-        return {
-            user: Stored(int(sequence), record)
-            for user, (sequence, record) in zip(users, found, strict=True)
-            if sequence is not None
-        }
+        stored = {}
+        for user, (sequence, record) in zip(users, found, strict=True):
+            if sequence is not None:
+                if not sequence.isdigit() or record is None:  # somebody else wrote it
+                    raise DamagedUserError(user, "it has no sequence number or no record")
+                stored[user] = Stored(int(sequence), record)
+        return stored
 
     def write(self, changes: Mapping[str, Change]) -> set[str]:
         """Write records in one script; return the users whose record is another by now."""
@@ -108,6 +116,4 @@ class RedisStore:
             yield
         except redis.RedisError as error:
             # After a lost connection nobody knows whether it was written; an event that was is not counted again.
-            raise StoreError(
-                f"{self._shown}: the state store cannot be used ({reason(error)}); send the request again"
-            ) from None
+            raise StoreError(f"{self._shown}: the state store cannot be used ({reason(error)})") from None

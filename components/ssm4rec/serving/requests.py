@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ssm4rec.registry.entries import MalformedEntryError, read_name, shown
+from ssm4rec.registry.entries import MalformedEntryError, has_half, read_name, shown
 from ssm4rec.serving.history import Event
 
 DEFAULT_K: Final = 10
@@ -28,7 +28,8 @@ class Limits:
     rows: int = 1_000
     k: int = 1_000
     entries: int = 100_000
-    """Of one list of items."""
+    """Of one list of items, but for the stock."""
+    stock: int = 10_000_000
     events: int = 1_000
     """Of one row."""
     characters: int = 200
@@ -82,10 +83,10 @@ def read_request(rows: Any, masked: bool, limits: Limits) -> list[Asked]:
     return asked
 
 
-def read_names(value: Any, listed: str, limits: Limits) -> list[str | None]:
-    """Return a list of item ids or titles called ``listed``; raise RefusedRequestError if it is none."""
+def read_stock(value: Any, limits: Limits) -> list[str | None]:
+    """Return the ids or titles of the items in stock; raise RefusedRequestError if it is no list of some."""
     try:
-        return _names(value, listed, limits)
+        return _names(value, "in_stock", limits.stock)
     except MalformedEntryError as error:
         raise RefusedRequestError(str(error)) from None
 
@@ -104,28 +105,28 @@ def _read_row(row: Any, masked: bool, limits: Limits) -> Asked:
         if name not in _FIELDS:
             raise MalformedEntryError(f"there is nothing called {shown(name)}: {', '.join(_FIELDS)}")
     if ("history" in row) == ("user_id" in row):
-        raise MalformedEntryError("it has a history or a user_id, and not both")
+        raise MalformedEntryError("it needs a history or a user_id, and not both")
     for name in _OF_USERS:
         if name in row and "user_id" not in row:
             raise MalformedEntryError(f"{name} are of a user: name the user_id")
     allowed = row.get("allowed")
     return Asked(
-        history=_names(row["history"], "history", limits) if row.get("history") is not None else [],
+        history=_names(row["history"], "history", limits.entries) if row.get("history") is not None else [],
         user=_kept_name(row["user_id"], "user_id", limits) if "user_id" in row else "",
         events=_events(row.get("events", []), limits),
         skip_missing=_flag(row, "skip_missing", default=False),
         k=_whole(row.get("k", DEFAULT_K), "k", limits.k),
         masked=_flag(row, "masked", default=masked),
-        allowed=None if allowed is None else _names(allowed, "allowed", limits),
-        excluded=_names(row.get("excluded", []), "excluded", limits),
+        allowed=None if allowed is None else _names(allowed, "allowed", limits.entries),
+        excluded=_names(row.get("excluded", []), "excluded", limits.entries),
     )
 
 
-def _names(value: Any, listed: str, limits: Limits) -> list[str | None]:
+def _names(value: Any, listed: str, most: int) -> list[str | None]:
     if not isinstance(value, list):
         raise MalformedEntryError(f"{listed} is {shown(value)}, not a list of item ids or titles")
-    if len(value) > limits.entries:
-        raise MalformedEntryError(f"{listed} has {len(value)} entries: at most {limits.entries}")
+    if len(value) > most:
+        raise MalformedEntryError(f"{listed} has {len(value)} entries: at most {most}")
     return [read_name(place, entry, listed) for place, entry in enumerate(value)]
 
 
@@ -151,7 +152,7 @@ def _kept_name(value: Any, what: str, limits: Limits) -> str:
         return str(value)
     if not isinstance(value, str) or not 1 <= len(value) <= limits.characters:
         raise MalformedEntryError(f"{what} is {shown(value)}: a text of 1 to {limits.characters} characters")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if has_half(value):
         raise MalformedEntryError(f"{what} is {shown(value)}, half of a character: send UTF-8")
     return value
 

@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 _VERSION: Final = 12
 """Digits of the model's digest that are shown."""
 _BINARY: Final = "inference-header-content-length"
-_TOO_LARGE: Final = "the body is larger than this server takes (--max-body): send the rows in parts"
+_TOO_LARGE: Final = "the body is larger than this server takes (--max-body): send rows in parts, or start it with more"
 _GRACE: Final = 30
 """Seconds that requests have to end after SIGTERM."""
 _BUCKETS: Final = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -84,8 +84,7 @@ class ServedModel(kserve.Model):  # type: ignore[misc]
         try:
             return await asyncio.to_thread(answer, payload)
         except (RefusedRequestError, StoreError) as error:
-            status, sentence = refusal(error)
-            raise HTTPException(status, sentence) from None
+            raise _of(error) from None
 
     def _of_json(self, body: Any) -> dict[str, Any]:
         return predictions(self._answers(rows_of_v1(body)))
@@ -160,6 +159,12 @@ class Watch:
         return None
 
 
+def _of(error: RefusedRequestError | StoreError) -> HTTPException:
+    if isinstance(error, StoreError):
+        logger.warning("%s", error)
+    return HTTPException(*refusal(error))
+
+
 def _without_trace(record: logging.LogRecord) -> bool:
     """Make a line of what KServe logs of a wrong request, which is a trace of the server's."""
     error = record.exc_info[1] if record.exc_info else None
@@ -205,10 +210,18 @@ def serve(champion: Champion, engine: Engine, name: str, *, host: str, port: int
         try:
             unknown = await asyncio.to_thread(engine.set_stock, stock_of(await request.body()))
         except RefusedRequestError as error:
-            raise HTTPException(*refusal(error)) from None
+            raise _of(error) from None
         return JSONResponse({"unknown": unknown})
 
+    async def forget(user: str) -> Response:
+        try:
+            await asyncio.to_thread(engine.forget, user)
+        except StoreError as error:
+            raise _of(error) from None
+        return Response(status_code=204)
+
     app.add_api_route(f"/v1/models/{name}/stock", put_stock, methods=["PUT"])
+    app.add_api_route(f"/v1/models/{name}/users/{{user:path}}", forget, methods=["DELETE"], response_model=None)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _not_of_v2)
     app.add_middleware(Watch, max_body=max_body)

@@ -9,11 +9,22 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from ssm4rec.registry.entries import shown
 from ssm4rec.runtime.errors import InputError
 
 
 class StoreError(InputError):
     """The store cannot be read or written now; what was acknowledged is in it."""
+
+
+class DamagedUserError(StoreError):
+    """What is kept of one user cannot be read; the others are not affected."""
+
+    def __init__(self, user: str, why: str) -> None:
+        super().__init__(
+            f"user {shown(user)}: a damaged record ({why}); forget the user (DELETE), and send the last events again "
+            "with skip_missing"
+        )
 
 
 class Stored(NamedTuple):
@@ -46,6 +57,9 @@ class StateStore(Protocol):
 
     def forget(self, users: Sequence[str]) -> None:
         """Remove all that is kept of users; who has nothing here is passed over."""
+
+    def close(self) -> None:
+        """Give back what it holds of files and connections; it is not used afterwards."""
 
 
 _OVERHEAD: Final = 400
@@ -97,6 +111,12 @@ class MemoryStore:
         with self._lock:
             for user in users:
                 self._remove(user)
+
+    def close(self) -> None:
+        """Forget all users."""
+        with self._lock:
+            self._records.clear()
+            self.bytes = 0
 
     def _remove(self, user: str) -> None:
         stored = self._records.pop(user, None)

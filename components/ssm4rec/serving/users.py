@@ -18,7 +18,7 @@ from ssm4rec.serving.history import Event, History
 from ssm4rec.serving.reading import owner_of, read_histories, read_more
 from ssm4rec.serving.records import DamagedRecordError, Record, State, record_from_bytes
 from ssm4rec.serving.requests import Asked
-from ssm4rec.serving.store import Change, StateStore, Stored, StoreError
+from ssm4rec.serving.store import Change, DamagedUserError, StateStore, Stored, StoreError
 
 _ATTEMPTS: Final = 50
 """How often a user's record is read again because another process wrote it: each time that one got on."""
@@ -70,6 +70,8 @@ class Users:
 
         Raise StoreError if the store fails; nothing that is not stored was counted then.
         """
+        if not asked:  # histories do not wait for the store
+            return []
         done: dict[str, Turn] = {}
         waiting = {row.user: row for row in asked}
         for _ in range(_ATTEMPTS):
@@ -80,6 +82,10 @@ class Users:
             if not waiting:
                 return [done[row.user] for row in asked]
         raise StoreError(f"user {shown(next(iter(waiting)))}: others write this user's events all the time; send again")
+
+    def forget(self, user: str) -> None:
+        """Remove all that is kept of a user; raise StoreError if the store fails."""
+        self._store.forget([user])
 
     def numbers(self, names: Sequence[str]) -> Int32s:
         """Return the known ones of items."""
@@ -96,10 +102,7 @@ class Users:
         try:
             before = Record(History(), "", ()) if stored is None else record_from_bytes(stored.record)
         except DamagedRecordError as error:
-            raise StoreError(
-                f"user {shown(row.user)}: a damaged record ({error}); forget the user and send the last events again "
-                "with skip_missing"
-            ) from None
+            raise DamagedUserError(row.user, str(error)) from None
         events = [Event(event.sequence, self._own_name(event.item)) for event in row.events]
         after, missing = before.history.after(events, skip_missing=row.skip_missing)
         history = after.fitted(self._model.max_length, lambda name: self._catalog.find(name) > 0)
