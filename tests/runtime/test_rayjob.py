@@ -57,6 +57,7 @@ def later(step: Callable[[], object], *, once: Callable[[], bool]) -> threading.
 def test_head_and_workers_are_like_the_pod_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its secrets stay references, and what it may download the cluster may, too."""
     monkeypatch.setenv("MLFLOW_RUN_ID", "0f")
+    monkeypatch.delenv("AWS_REGION", raising=False)  # the tests' object store sets it
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not to be passed on")
     pod = own_pod(Path("/cache"))
     pod["metadata"]["labels"]["ssm4rec-downloads"] = "true"

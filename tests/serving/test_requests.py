@@ -46,7 +46,7 @@ REFUSED: list[tuple[Any, str]] = [
     *[([{"user_id": user}], "row 0: user_id is .*: a text of 1 to 10 characters") for user in (
         "", "u" * 11, None, True, 1.5, ["u"], {}, 2**60,
     )],
-    *[([{"history": [], name: ["i1", "\ud800"]}], rf"row 0: entry 1 of {name} is '\\ud800', half of a character: send UTF-8")
+    *[([{"history": [], name: ["i1", "\ud800"]}], rf"row 0: entry 1 of {name} is '\\ud800', half of a character: send")
       for name in ("history", "allowed", "excluded")],
     ([{"user_id": "\ud800"}], r"row 0: user_id is '\\ud800', half of a character: send UTF-8"),
     ([{"user_id": "u"}, {"user_id": "v"}, {"user_id": "u"}], "row 2: user 'u' has row 0 already, put the events into"),

@@ -192,7 +192,7 @@ def test_a_body_in_pieces_is_not_larger_either(server: Server) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         connection.request("POST", V1, pieces, {"content-type": "application/json"}, encode_chunked=True)
         answer = connection.getresponse()
-        assert (answer.status, "send the rows in parts" in json.load(answer)["error"]) == (413, True)
+        assert (answer.status, "send rows in parts" in json.load(answer)["error"]) == (413, True)
 
 
 def test_only_what_is_in_stock_is_recommended(server: Server) -> None:

@@ -44,7 +44,7 @@ def read_name(place: int, entry: Any, listed: str = "history") -> str | None:
 
 
 def has_half(text: str) -> bool:
-    """Return whether a text has half of a character, such as JSON's "\\ud800", which no UTF-8 can hold."""
+    """Return whether a text has half of a character, as JSON can write it, and no UTF-8 can."""
     return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 

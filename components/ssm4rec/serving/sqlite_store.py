@@ -125,6 +125,6 @@ class SQLiteStore:
             yield
         except sqlite3.Error as error:
             raise StoreError(
-                f"{self.path}: the state store cannot be used ({reason(error)}); its folder must exist, be writable and "
-                "have room"
+                f"{self.path}: the state store cannot be used ({reason(error)}); its folder must exist, be writable "
+                "and have room"
             ) from None
