@@ -1,6 +1,7 @@
 """Folders on a volume that several nodes mount, by which a stage and its nodes hand each other what they write."""
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 from ssm4rec.runtime.cluster import Cluster, Document
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import MARKER, folder_marker, whole_folder
+from ssm4rec.runtime.job_run import JobEnd, JobRun
 from ssm4rec.runtime.task_pod import claim_of
 
 _READ_BY_SEVERAL: Final = "ReadWriteMany"
@@ -39,3 +41,30 @@ def remove_folder(folder: Path) -> None:
     with suppress(FileNotFoundError):
         folder.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)  # a node that is being ended may still write
+
+
+def follow_with_folder(run: JobRun, folder: Path, take: Callable[[], bool], missing: str) -> JobEnd:
+    """Follow a job, take what it left in its folder, and remove both; of one that failed the folder alone.
+
+    Args:
+        run: the job.
+        folder: where the stage and the job hand each other what they write; kept while the job may run.
+        take: copies what a complete job left, and returns whether it was there.
+        missing: what to say if it was not.
+
+    Raises:
+        InputError: ``missing``, or what following or taking raises.
+    """
+    try:
+        end = run.follow()
+    except BaseException:
+        if not run.may_run:
+            remove_folder(folder)
+        raise
+    taken = end.complete and take()
+    if end.complete:
+        run.delete()
+    remove_folder(folder)
+    if end.complete and not taken:
+        raise InputError(missing)
+    return end

@@ -21,7 +21,7 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_file
 from ssm4rec.runtime.rayjob import RayCommand, render
 from ssm4rec.runtime.rayjob_run import RayJobRun
-from ssm4rec.runtime.shared_folder import check_read_by_several, copy_folder, remove_folder
+from ssm4rec.runtime.shared_folder import check_read_by_several, copy_folder, follow_with_folder
 from ssm4rec.runtime.task_pod import WORKFLOW_LABEL, claim_of, job_name
 from ssm4rec.settings.flags import Flag, described
 from ssm4rec.stages.prepare_data.settings import Settings
@@ -68,27 +68,21 @@ def prepare_on_nodes(options: Settings, module: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / _COMMAND) as partial:
         partial.write_text(f"exec {shlex.join([sys.executable, '-m', module, *_arguments(options, folder)])}\n")
-    try:
-        end = run.follow()
-    except BaseException:
-        if not run.may_run:
-            remove_folder(folder)
-        raise
+
+    def take() -> bool:
+        written = folder / "dataset"
+        if there := written.is_dir():
+            copy_folder(written, options.dataset_dir, "prepare_data")
+        return there
+
+    missing = (
+        f"RayJob {name}: is complete, but {folder} has no dataset folder, as if somebody had tidied up; start the "
+        "same again"
+    )
+    end = follow_with_folder(run, folder, take, missing)
     if not end.complete:
-        remove_folder(folder)
         logger.error("RayJob %s failed (%s); what it said is above", name, end.why)
         sys.exit(end.status)
-    written = folder / "dataset"
-    taken = written.is_dir()
-    if taken:
-        copy_folder(written, options.dataset_dir, "prepare_data")
-    run.delete()
-    remove_folder(folder)
-    if not taken:
-        raise InputError(
-            f"RayJob {name}: is complete, but {folder} has no dataset folder, as if somebody had tidied up; start the "
-            "same again"
-        )
     logger.info("RayJob %s: complete; written to %s", name, options.dataset_dir)
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from ssm4rec.runtime.cluster import Cluster, Document
-from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import whole_file
 from ssm4rec.runtime.images import DEVICE_VARIABLE
-from ssm4rec.runtime.shared_folder import check_read_by_several, copy_folder, remove_folder
+from ssm4rec.runtime.shared_folder import check_read_by_several, copy_folder, follow_with_folder, remove_folder
 from ssm4rec.runtime.task_pod import WORKFLOW_LABEL, job_name
 from ssm4rec.runtime.trainjob import NodesCommand, render
 from ssm4rec.runtime.trainjob_run import TrainJobRun
@@ -62,24 +61,14 @@ def train_on_nodes(options: Settings, module: str) -> None:
     )
     run = TrainJobRun(cluster=cluster, document=render(told, pod))
     _give(_inputs(options), folder)
-    try:
-        end = run.follow()
-    except BaseException:
-        if not run.may_run:
-            remove_folder(folder)
-        raise
+    missing = (
+        f"TrainJob {name}: is complete, but {folder} has no model and curve, as if somebody had tidied up; start "
+        "the same again, which goes on from the checkpoints"
+    )
+    end = follow_with_folder(run, folder, lambda: _take(folder, options), missing)
     if not end.complete:
-        remove_folder(folder)
         logger.error("TrainJob %s failed (%s); what its nodes said is above", name, end.why)
         sys.exit(1)
-    taken = _take(folder, options)
-    run.delete()
-    remove_folder(folder)
-    if not taken:
-        raise InputError(
-            f"TrainJob {name}: is complete, but {folder} has no model and curve, as if somebody had tidied up; start "
-            "the same again, which goes on from the checkpoints"
-        )
     logger.info("TrainJob %s: complete; written to %s", name, options.model_dir)
 
 
