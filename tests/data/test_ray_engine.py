@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pyarrow.parquet
 import pytest
 
 from ssm4rec.data import ray_engine
@@ -124,6 +125,16 @@ def test_the_folder_is_that_of_polars(events: Path, tmp_path: Path, more: tuple[
         (events / "part-3.csv").write_text((events / "part-3.csv").read_text() + "u1,i1,1600000000,good\n")
     told = flags(events, *more)
     assert prepare(tmp_path / "ray", [*told, "--engine=ray"]) == prepare(tmp_path / "polars", told)
+
+
+@pytest.mark.usefixtures("without_processes")
+def test_a_folder_of_several_row_groups_is_that_of_polars(
+    events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssm4rec.data.dataset_writer.GROUP_EVENTS", 200)
+    told = flags(events, "--k-core=3")
+    assert prepare(tmp_path / "ray", [*told, "--engine=ray"]) == prepare(tmp_path / "polars", told)
+    assert pyarrow.parquet.ParquetFile(tmp_path / "polars" / "sequences.parquet").num_row_groups > 5
 
 
 @pytest.mark.usefixtures("without_processes")

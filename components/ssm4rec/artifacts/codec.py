@@ -8,7 +8,8 @@ range, not a finite one, a missing value) becomes one :class:`InputError` that n
 import json
 import os
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +37,9 @@ Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 
 OPEN: Final = ConfigDict(extra="allow")
 """Of a typed dictionary: it may hold more than is described, which is kept."""
+
+_BUFFER_BYTES: Final = 1 << 20
+"""Of a column that is read at a time; without it, a row group's whole column is."""
 
 _ARROW: Final = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
 
@@ -151,25 +155,48 @@ def read_table(
     Raise InputError if it is missing or not Parquet, lacks a column or has it twice, a column is not of its type, is
     missing values that the schema does not allow or has numbers that are not finite, or there is no row.
     """
+    with _opened(path, schema, what, made_by, optional) as (file, found):
+        return _as_described(path, file.read(found.names), found, what, made_by)
+
+
+def read_blocks(
+    path: Path, schema: pyarrow.Schema, what: str, made_by: str, rows: int | None
+) -> Iterator[pyarrow.Table]:
+    """Yield a table as ``read_table`` returns it, up to ``rows`` at a time or, None, at once; raise as that does."""
+    if rows is None:
+        yield read_table(path, schema, what, made_by)
+        return
+    with _opened(path, schema, what, made_by, ()) as (file, found):
+        for block in file.iter_batches(rows, columns=found.names):
+            yield _as_described(path, pyarrow.Table.from_batches([block]), found, what, made_by)
+
+
+@contextmanager
+def _opened(
+    path: Path, schema: pyarrow.Schema, what: str, made_by: str, optional: Sequence[str]
+) -> Iterator[tuple[pyarrow.parquet.ParquetFile, pyarrow.Schema]]:
+    """Yield a file to read, and the schema of those columns that it has; the file's metadata are the schema's."""
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
             names = file.schema_arrow.names
             schema = pyarrow.schema([one for one in schema if one.name in names or one.name not in optional])
             for name in schema.names:
                 if names.count(name) != 1:
                     number = "no column" if name not in names else "twice the column"
                     raise InputError(f"{path}: not {what}, it has {number} {name!r}; run {made_by} again")
-            table = file.read(schema.names)
-            table.validate(full=True)
+            if not file.metadata.num_rows:
+                raise InputError(f"{path}: empty, not {what}; run {made_by} again")
+            yield file, schema.with_metadata(file.schema_arrow.metadata)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run {made_by} first") from None
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({reason(error)}); run {made_by} again") from None
-    metadata = table.schema.metadata
+
+
+def _as_described(path: Path, table: pyarrow.Table, schema: pyarrow.Schema, what: str, made_by: str) -> pyarrow.Table:
+    table.validate(full=True)
     columns = [_column(path, table.column(field.name), field, what, made_by) for field in schema]
-    if not len(table):
-        raise InputError(f"{path}: empty, not {what}; run {made_by} again")
-    return pyarrow.table(columns, schema=schema.with_metadata(metadata)).combine_chunks()
+    return pyarrow.table(columns, schema=schema).combine_chunks()
 
 
 def text_of(metadata: dict[bytes, bytes] | None, key: bytes) -> str:

@@ -2,7 +2,8 @@
 
 A dataset folder holds, for U users and V items:
 
-- ``sequences.parquet``, one row a user (row number = user), in one row group:
+- ``sequences.parquet``, one row a user (row number = user), in row groups of up to 2^24 events, or one user who has
+  more:
   ``user_id`` string; ``items`` list<int32>, the user's items 1..V in time order; and where the splits lie in it:
   ``train_length`` int32, the first ``train_length`` items are for training; ``validation_position`` and
   ``test_position`` int32, the place of the first target in ``items`` (-1: the user is not in that split);
@@ -18,7 +19,7 @@ A dataset folder holds, for U users and V items:
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -26,10 +27,12 @@ from typing import Any, Final, Literal
 import numpy
 import pyarrow
 
-from ssm4rec.artifacts.codec import read_table, required, text_of
+from ssm4rec.artifacts.codec import read_blocks, required, text_of
 from ssm4rec.artifacts.manifest import read_manifest
-from ssm4rec.artifacts.names import INTERACTIONS, MANIFEST, SEQUENCES
+from ssm4rec.artifacts.names import MANIFEST, SEQUENCES
+from ssm4rec.artifacts.user_blocks import BLOCK_EVENTS, training_flags, user_blocks
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.large_arrays import IN_MEMORY, joined
 
 Int32s = numpy.ndarray[tuple[int], numpy.dtype[numpy.int32]]
 Int64s = numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]
@@ -40,24 +43,20 @@ Split = Literal["validation", "test"]
 FINGERPRINT_KEY: Final = b"ssm4rec.fingerprint"
 DATASET_KEY: Final = b"ssm4rec.dataset"
 
-_SPLITS: Final = ("train_length", "validation_position", "validation_targets", "test_position", "test_targets")
+SPLIT_COLUMNS: Final = ("train_length", "validation_position", "validation_targets", "test_position", "test_targets")
 _SEQUENCES: Final = pyarrow.schema(
-    [*required(pyarrow.list_(pyarrow.int32()), "items"), *required(pyarrow.int32(), *_SPLITS)]
+    [*required(pyarrow.list_(pyarrow.int32()), "items"), *required(pyarrow.int32(), *SPLIT_COLUMNS)]
 )
-_ITEM: Final = required(pyarrow.int32(), "item")
-_RATINGS: Final = pyarrow.schema([*_ITEM, ("rating", pyarrow.float32())])
-_TIMES: Final = pyarrow.schema([*_ITEM, *required(pyarrow.int64(), "time")])
-"""Of the interactions, whose column ``user`` says what the sequences say."""
 
 
 @dataclass(frozen=True)
 class SequenceDataset:
-    """All users' item sequences as views of one Arrow buffer.
+    """All users' item sequences.
 
     Attributes:
         fingerprint: identifies the sequences and the splits; models remember it.
         item_count: V; item ids run from 1 to V, 0 is padding.
-        items: all sequences one after the other.
+        items: all sequences one after the other, read-only; of a large data set they lie in a file.
         offsets: user u owns ``items[offsets[u]:offsets[u + 1]]``, shape (U + 1,).
         train_length, validation_position, validation_targets, test_position, test_targets: see the module's
             description, shape (U,).
@@ -112,11 +111,21 @@ class SequenceDataset:
 
     def trained(self) -> Flags:
         """Return which of ``items`` are for training."""
-        held_out = numpy.diff(self.offsets) - self.train_length
-        # A byte per item, where each item's place in its sequence would take 8.
-        runs = numpy.stack([self.train_length, held_out], axis=1).ravel()
-        found: Flags = numpy.repeat(numpy.tile([True, False], self.user_count), runs)
-        return found
+        return training_flags(numpy.diff(self.offsets), self.train_length)
+
+    def blocks(self, events: int = BLOCK_EVENTS) -> Iterator[slice]:
+        """Yield the users, some after the others, as ``user_blocks`` does: what is made of all events takes room."""
+        return user_blocks(self.offsets, events)
+
+    def part(self, users: slice) -> "SequenceDataset":
+        """Return the data of users who follow one another, of a block, as views."""
+        offsets = self.offsets[users.start : users.stop + 1]
+        own = {name: getattr(self, name)[users] for name in SPLIT_COLUMNS}
+        return replace(self, items=self.items[offsets[0] : offsets[-1]], offsets=offsets - offsets[0], **own)
+
+    def parts(self) -> Iterator["SequenceDataset"]:
+        """Yield the data of all users, a block at a time."""
+        return map(self.part, self.blocks())
 
     def training_alone(self) -> "SequenceDataset":
         """Return the training items alone: the last one of each user who has others is a validation target.
@@ -127,8 +136,13 @@ class SequenceDataset:
         nobody = numpy.zeros_like(last)
         return replace(
             self,
-            items=self.items[self.trained()],
-            offsets=numpy.concatenate([[0], self.train_length.cumsum()]),
+            items=joined(
+                (part.items[part.trained()] for part in self.parts()),
+                numpy.int32,
+                int(self.train_length.sum(dtype=numpy.int64)),
+                f"the training items of {self.name}",
+            ),
+            offsets=numpy.concatenate([[0], self.train_length.cumsum(dtype=numpy.int64)]),
             train_length=numpy.where(last > 0, last, self.train_length),
             validation_position=last,
             validation_targets=(last > 0).astype(numpy.int32),
@@ -138,7 +152,10 @@ class SequenceDataset:
 
     def training_counts(self) -> Int64s:
         """Return the number of training interactions of each item, shape (V + 1,); entry 0 (padding) is 0."""
-        return numpy.bincount(self.items[self.trained()], minlength=self.item_count + 1)
+        counts = numpy.zeros(self.item_count + 1, dtype=numpy.int64)
+        for part in self.parts():
+            counts += numpy.bincount(part.items[part.trained()], minlength=len(counts))
+        return counts
 
 
 def target_places(first: Int32s | Int64s, number: Int32s | Int64s) -> tuple[Int64s, Int64s]:
@@ -164,10 +181,11 @@ def fingerprint(items: Int32s, offsets: Int64s, train_length: Int32s, targets: S
     positions = [first for first, _ in targets]
     # Where every user has one target, or none, the positions say it all.
     numbers = [number for _, number in targets] if any((number > 1).any() for _, number in targets) else []
-    digest.update(numpy.ascontiguousarray(items, dtype="<i4").tobytes())
-    digest.update(numpy.ascontiguousarray(offsets, dtype="<i8").tobytes())
+    # The arrays' own memory, not a copy of it: items may be larger than what this process can hold.
+    digest.update(numpy.ascontiguousarray(items, dtype="<i4").data)
+    digest.update(numpy.ascontiguousarray(offsets, dtype="<i8").data)
     for places in (train_length, *positions, *numbers):
-        digest.update(numpy.ascontiguousarray(places, dtype="<i4").tobytes())
+        digest.update(numpy.ascontiguousarray(places, dtype="<i4").data)
     return digest.hexdigest()
 
 
@@ -191,27 +209,46 @@ def check_made_of(path: Path, metadata: dict[bytes, bytes] | None, dataset: Sequ
 
 
 def read_sequences(folder: Path) -> SequenceDataset:
-    """Read the sequences of a dataset folder; raise InputError if they are none, or not those of its manifest."""
+    """Read the sequences of a dataset folder; raise InputError if they are none, or not those of its manifest.
+
+    Items of more than ``IN_MEMORY`` events lie in a file of TMPDIR (``runtime/large_arrays.py``).
+    """
+    return _read_sequences(folder, IN_MEMORY)
+
+
+def _read_sequences(folder: Path, in_memory: int) -> SequenceDataset:
     manifest = read_manifest(folder)
-    path = folder / SEQUENCES
-    table = read_table(path, _SEQUENCES, "the sequences of a dataset folder", "prepare_data")
-    stored = text_of(table.schema.metadata, FINGERPRINT_KEY)
-    if stored != manifest["fingerprint"]:
-        raise InputError(
-            f"{path}: belongs to another dataset than {MANIFEST} next to it "
-            f"(fingerprint {stored[:12] or 'missing'}, manifest {manifest['fingerprint'][:12]}); "
-            "run prepare_data again"
-        )
-    lists = table.column("items").chunk(0)
+    path, counts = folder / SEQUENCES, manifest["counts"]
+    many = counts["interactions"] > in_memory
+    users_at_once = max(1, BLOCK_EVENTS * counts["users"] // counts["interactions"]) if many else None
+    lengths: list[Int32s] = []
+    columns: dict[str, list[Int32s]] = {name: [] for name in SPLIT_COLUMNS}
+
+    def items() -> Iterator[Int32s]:
+        for block in read_blocks(path, _SEQUENCES, "the sequences of a dataset folder", "prepare_data", users_at_once):
+            stored = text_of(block.schema.metadata, FINGERPRINT_KEY)
+            if stored != manifest["fingerprint"]:
+                raise InputError(
+                    f"{path}: belongs to another dataset than {MANIFEST} next to it "
+                    f"(fingerprint {stored[:12] or 'missing'}, manifest {manifest['fingerprint'][:12]}); "
+                    "run prepare_data again"
+                )
+            lists = block.column("items").chunk(0)
+            lengths.append(numpy.diff(lists.offsets.to_numpy()))
+            for name, found in columns.items():
+                found.append(block.column(name).chunk(0).to_numpy())
+            yield lists.flatten().to_numpy()
+
+    every_item = joined(items(), numpy.int32, counts["interactions"], f"the items of {path}", in_memory)
     dataset = SequenceDataset(
         name=manifest["dataset"],
-        fingerprint=stored,
-        item_count=manifest["counts"]["items"],
-        items=lists.flatten().to_numpy(),
-        offsets=lists.offsets.to_numpy().astype(numpy.int64),
-        **{name: table.column(name).chunk(0).to_numpy() for name in _SPLITS},
+        fingerprint=manifest["fingerprint"],
+        item_count=counts["items"],
+        items=every_item,
+        offsets=numpy.concatenate([[0], numpy.concatenate(lengths).cumsum(dtype=numpy.int64)]),
+        **{name: numpy.concatenate(found) for name, found in columns.items()},
     )
-    if wrong := _wrong(dataset, manifest["counts"]):
+    if wrong := _wrong(dataset, counts):
         raise InputError(f"{path}: {wrong}; run prepare_data again")
     return dataset
 
@@ -245,23 +282,3 @@ def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
     if fingerprint(dataset.items, dataset.offsets, train_length, [*targets.values()]) != dataset.fingerprint:
         return f"not the sequences of its fingerprint {dataset.fingerprint[:12]}, it was changed after it was written"
     return ""
-
-
-def read_ratings(folder: Path, dataset: SequenceDataset) -> Float32s:
-    """Return the rating of every event in the order of ``dataset.items``, NaN where there is none."""
-    return _interactions(folder, dataset, _RATINGS)
-
-
-def read_times(folder: Path, dataset: SequenceDataset) -> Int64s:
-    """Return the time of every event in the order of ``dataset.items``: milliseconds since 1970, or order numbers."""
-    return _interactions(folder, dataset, _TIMES)
-
-
-def _interactions(folder: Path, dataset: SequenceDataset, schema: pyarrow.Schema) -> numpy.ndarray[tuple[int], Any]:
-    """Return the second column of a schema from interactions.parquet; raise InputError for events of other data."""
-    path = folder / INTERACTIONS
-    table = read_table(path, schema, "the interactions of a dataset folder", "prepare_data")
-    if not numpy.array_equal(table.column("item").to_numpy(), dataset.items):
-        raise InputError(f"{path}: its events are not those of {SEQUENCES} next to it; run prepare_data again")
-    values: numpy.ndarray[tuple[int], Any] = table.column(1).to_numpy()
-    return values

@@ -14,7 +14,8 @@ from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import ITEMS, MANIFEST, SEQUENCES
 from ssm4rec.runtime.errors import InputError
 
-_USER_IDS: Final = pyarrow.schema(required(pyarrow.string(), "user_id"))
+_USER_IDS: Final = pyarrow.schema(required(pyarrow.large_string(), "user_id"))
+"""Of all users together there may be more than 2 GiB."""
 _ITEM: Final = required(pyarrow.int32(), "item")
 _ITEMS: Final = pyarrow.schema([*_ITEM, *required(pyarrow.string(), "item_id"), ("title", pyarrow.string())])
 _WORDS: Final = pyarrow.field("words", pyarrow.string())
@@ -86,8 +87,7 @@ def read_source_ids(folder: Path) -> SourceIds:
     users = read_table(folder / SEQUENCES, _USER_IDS, "the sequences of a dataset folder", "prepare_data")
     items = read_items(folder).ids
     _check_count(folder, items)
-    text = pyarrow.large_string()  # of all users' candidates together there may be more than 2 GiB
-    return SourceIds(users.column("user_id").chunk(0).cast(text), pyarrow.array(items, text))
+    return SourceIds(users.column("user_id").chunk(0), pyarrow.array(items, pyarrow.large_string()))
 
 
 def _check_count(folder: Path, items: Sequence[Any]) -> None:

@@ -2,18 +2,28 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy
 import polars
 import pyarrow
 import pyarrow.parquet
 
-from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, fingerprint
+from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, SPLIT_COLUMNS, fingerprint
 from ssm4rec.artifacts.names import INTERACTIONS, ITEMS, MANIFEST, SEQUENCES
+from ssm4rec.artifacts.user_blocks import GROUP_EVENTS, training_flags, user_blocks
 from ssm4rec.data.sequences import Sequences
 from ssm4rec.data.splitting import Split, tested_places
 from ssm4rec.runtime.files import write_json
+
+_SCHEMA: Final = pyarrow.schema(
+    [
+        ("user_id", pyarrow.string()),
+        ("items", pyarrow.list_(pyarrow.int32())),
+        *((name, pyarrow.int32()) for name in SPLIT_COLUMNS),
+    ]
+)
+"""Of the sequences."""
 
 
 def collect_titles(item_ids: polars.Series, titles: Iterable[polars.DataFrame]) -> polars.DataFrame:
@@ -43,7 +53,8 @@ def write_dataset(
     """
     targets = [(split.validation_position, split.validation_targets), (split.test_position, split.test_targets)]
     mark = fingerprint(sequences.items, sequences.offsets, split.train_length, targets)
-    _write_sequences(folder / SEQUENCES, sequences, split, {FINGERPRINT_KEY: mark, DATASET_KEY: name})
+    metadata = {FINGERPRINT_KEY: mark, DATASET_KEY: name}
+    _write_sequences(folder / SEQUENCES, sequences, split, metadata, GROUP_EVENTS)
     events = {"user": sequences.users, "item": sequences.items, "time": sequences.times}
     interactions = pyarrow.table({**events, "rating": sequences.ratings.to_arrow()})
     pyarrow.parquet.write_table(interactions, folder / INTERACTIONS)
@@ -76,27 +87,28 @@ def write_dataset(
     return manifest
 
 
-def _write_sequences(path: Path, sequences: Sequences, split: Split, metadata: dict[bytes, str]) -> None:
-    items = pyarrow.ListArray.from_arrays(sequences.offsets.astype(numpy.int32), sequences.items)
-    table = pyarrow.table(
-        {
-            "user_id": sequences.user_ids.to_arrow().cast(pyarrow.string()),
-            "items": items,
-            "train_length": split.train_length,
-            "validation_position": split.validation_position,
-            "validation_targets": split.validation_targets,
-            "test_position": split.test_position,
-            "test_targets": split.test_targets,
-        }
-    ).replace_schema_metadata(metadata)
-    # One row group, so that a reader gets all sequences as one buffer.
-    pyarrow.parquet.write_table(table, path, row_group_size=max(1, table.num_rows))
+def _write_sequences(
+    path: Path, sequences: Sequences, split: Split, metadata: dict[bytes, str], group_events: int
+) -> None:
+    with pyarrow.parquet.ParquetWriter(path, _SCHEMA.with_metadata(metadata)) as file:
+        for users in user_blocks(sequences.offsets, group_events):
+            group = _row_group(sequences, split, users)
+            file.write_table(group, row_group_size=len(group))
+
+
+def _row_group(sequences: Sequences, split: Split, users: slice) -> pyarrow.Table:
+    # Arrow's places in a list's items have 32 bits: they count from the group's first event.
+    offsets = sequences.offsets[users.start : users.stop + 1]
+    events = sequences.items[offsets[0] : offsets[-1]]
+    lists = pyarrow.ListArray.from_arrays((offsets - offsets[0]).astype(numpy.int32), events)
+    ids = sequences.user_ids.slice(users.start, users.stop - users.start).to_arrow().cast(pyarrow.string())
+    columns = [ids, lists, *(getattr(split, name)[users] for name in SPLIT_COLUMNS)]
+    return pyarrow.table(columns, _SCHEMA)
 
 
 def _split_counts(sequences: Sequences, split: Split) -> dict[str, int]:
-    place = numpy.arange(len(sequences.items)) - sequences.offsets[:-1][sequences.users]
     trained = numpy.zeros(len(sequences.item_ids) + 1, dtype=bool)
-    trained[sequences.items[place < split.train_length[sequences.users]]] = True
+    trained[sequences.items[training_flags(numpy.diff(sequences.offsets), split.train_length)]] = True
     targets = sequences.items[tested_places(sequences.offsets, split)]
     return {
         "training_interactions": int(split.train_length.sum()),

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import numpy
 
-from ssm4rec.artifacts.dataset import Int32s, Int64s, read_sequences, read_times, target_places
+from ssm4rec.artifacts.dataset import Int32s, Int64s, read_sequences, target_places
+from ssm4rec.artifacts.interactions import read_times
 from ssm4rec.artifacts.names import SUCCESSIVE
 from ssm4rec.runtime.errors import InputError
 

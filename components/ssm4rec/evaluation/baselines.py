@@ -15,6 +15,7 @@ They read whole histories: ``seen`` holds them, however few items a scorer is gi
 Shapes: B targets of a batch, V items, L = 3 or fewer items of a history, S cells of histories, N events.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy
@@ -81,19 +82,30 @@ def most_popular_lately_scorer(
 
     ``times`` are of the events of ``dataset``, in milliseconds, (N,).
     """
-    trained = dataset.trained()
-    scores = popularity_lately(dataset.items[trained], times[trained], dataset.item_count, days).to(device)
+    scores = popularity_lately(dataset, times, days, training_alone=True).to(device)
     return lambda items, *_: scores.expand(len(items), -1)
 
 
-def popularity_lately(items: Int32s, times: Int64s, item_count: int, days: float = LATELY_DAYS) -> Tensor:
+def popularity_lately(
+    dataset: SequenceDataset, times: Int64s, days: float = LATELY_DAYS, *, training_alone: bool
+) -> Tensor:
     """Return the number of events of items 1..V in the last days, and less than one more by all their events, (V,).
 
-    ``items`` and ``times``, in milliseconds, are of events, each (N,).
+    ``times`` are of the events of ``dataset``, in milliseconds, (N,); ``training_alone``: of training events.
     """
-    last = times.max() if len(times) else 0
-    lately = items[times > last - days * _DAY]
-    new, all_of_them = (numpy.bincount(part, minlength=item_count + 1)[1:] for part in (lately, items))
+
+    def blocks() -> Iterator[tuple[Int32s, Int64s]]:
+        for users in dataset.blocks():
+            part = dataset.part(users)
+            own = part.trained() if training_alone else slice(None)
+            yield part.items[own], times[dataset.offsets[users.start] : dataset.offsets[users.stop]][own]
+
+    last = max((int(moments.max()) for _, moments in blocks() if len(moments)), default=0)
+    new, all_of_them = numpy.zeros((2, dataset.item_count + 1), dtype=numpy.int64)
+    for items, moments in blocks():
+        new += numpy.bincount(items[moments > last - days * _DAY], minlength=len(new))
+        all_of_them += numpy.bincount(items, minlength=len(new))
+    new, all_of_them = new[1:], all_of_them[1:]
     return torch.from_numpy(new + all_of_them / (all_of_them.sum() + 1))
 
 
@@ -164,12 +176,14 @@ def _popularity(dataset: SequenceDataset) -> Tensor:
 
 def _transitions(dataset: SequenceDataset, lag: int) -> scipy.sparse.csr_array:
     """Return, for each item, the shares of the training items that stand ``lag`` places after it, (V, V)."""
-    lengths = numpy.diff(dataset.offsets)
-    places = numpy.arange(len(dataset.items)) - numpy.repeat(dataset.offsets[:-1], lengths)  # (N,)
-    first = numpy.flatnonzero(places + lag < numpy.repeat(dataset.train_length, lengths))
-    cells = (dataset.items[first] - 1, dataset.items[first + lag] - 1)
-    shape = (dataset.item_count, dataset.item_count)
-    counts = scipy.sparse.csr_array((numpy.ones(len(first)), cells), shape=shape)  # equal cells are summed
+    counts = scipy.sparse.csr_array((dataset.item_count, dataset.item_count))
+    for part in dataset.parts():
+        lengths = numpy.diff(part.offsets)
+        places = numpy.arange(len(part.items)) - numpy.repeat(part.offsets[:-1], lengths)  # (N,)
+        first = numpy.flatnonzero(places + lag < numpy.repeat(part.train_length, lengths))
+        cells = (part.items[first] - 1, part.items[first + lag] - 1)
+        # Equal cells are summed.
+        counts += scipy.sparse.csr_array((numpy.ones(len(first)), cells), shape=counts.shape)
     totals = counts.sum(axis=1)
     counts.data /= numpy.repeat(totals, numpy.diff(counts.indptr))
     return counts

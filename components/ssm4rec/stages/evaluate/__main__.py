@@ -7,8 +7,9 @@ from operator import attrgetter
 from typing import Any
 
 from ssm4rec.artifacts.candidates import write_candidates
-from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences, read_times
+from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences
 from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
+from ssm4rec.artifacts.interactions import read_times
 from ssm4rec.artifacts.items import read_items, read_source_ids
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy
 
-from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_ratings, read_sequences
+from ssm4rec.artifacts.dataset import SequenceDataset, check_trained_on, read_sequences
+from ssm4rec.artifacts.interactions import read_ratings
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER
 from ssm4rec.artifacts.preferences import LIGHTFM, RATINGS, RETRIEVER, Pairs, write_pairs

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssm4rec.artifacts.dataset import read_sequences, read_times
+from ssm4rec.artifacts.dataset import read_sequences
+from ssm4rec.artifacts.interactions import read_times
 from ssm4rec.artifacts.items import read_items
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import OUTCOME
@@ -73,7 +74,7 @@ def _popularity(folder: Path, item_ids: Sequence[str]) -> dict[str, float]:
     Whoever is served comes after them.
     """
     dataset = read_sequences(folder)
-    scores = popularity_lately(dataset.items, read_times(folder, dataset), dataset.item_count)
+    scores = popularity_lately(dataset, read_times(folder, dataset), training_alone=False)
     return dict(zip(item_ids, scores.tolist(), strict=True))
 
 

@@ -1,0 +1,61 @@
+"""Arrays that may be larger than a process's memory: they lie in a file of TMPDIR, mapped read-only.
+
+The file has no name, so that it goes when the array does, however the process ends. Its pages are the system's, which
+drops them where memory is short and reads them again: on a disk they cost a process nothing that it must keep. Where
+TMPDIR is memory itself (tmpfs), they do.
+"""
+
+import errno
+import mmap
+import os
+import tempfile
+from collections.abc import Iterable
+from typing import IO, Any, Final
+
+import numpy
+from numpy.typing import NDArray
+
+from ssm4rec.runtime.errors import InputError
+
+IN_MEMORY: Final = 1 << 24
+"""Numbers of an array that a process holds itself: 64 or 128 MiB."""
+
+_CANNOT_RESERVE: Final = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
+"""What a file system says that gives room as it is written."""
+
+
+def joined(
+    parts: Iterable[NDArray[Any]], kind: type[numpy.generic], count: int, what: str, in_memory: int = IN_MEMORY
+) -> NDArray[Any]:
+    """Return arrays one after the other as one, of ``count`` numbers of a ``kind`` in all; a larger one from a file.
+
+    ``what`` it is, for a message. Raise InputError if the disk has no room for it, before the first part is made.
+    """
+    if count <= in_memory:
+        found = list(parts)
+        return found[0] if len(found) == 1 else numpy.concatenate(found, dtype=kind)
+    size = count * numpy.dtype(kind).itemsize
+    folder = os.environ.get("TMPDIR") or tempfile.gettempdir()
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            _reserve(file, size)
+            for part in parts:
+                file.write(numpy.ascontiguousarray(part, dtype=kind).data)
+            file.flush()
+            file.truncate()  # what was reserved and has not come
+            if not file.tell():
+                return numpy.empty(0, dtype=kind)
+            return numpy.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=kind)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: no room for {what}, {size:,} bytes ({error.strerror}); set TMPDIR to a folder of a disk with "
+            "as much"
+        ) from None
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in _CANNOT_RESERVE:
+            raise
