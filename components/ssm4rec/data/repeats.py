@@ -4,7 +4,6 @@ Shapes: N events of all users, U users.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy
@@ -47,22 +46,20 @@ def repeats(users: Int32s | Int64s, items: Int32s) -> Flags:
 
 def training_repeats(dataset: SequenceDataset) -> TrainingRepeats:
     """Count the repeats among the training items, by blocks of users: all at once would take 50 bytes per event."""
-    starts = numpy.arange(0, len(dataset.items) + 1, BLOCK)
-    edges = numpy.unique([*numpy.searchsorted(dataset.offsets, starts), dataset.user_count])
-    counted = [_counted(dataset, int(start), int(end)) for start, end in pairwise(edges)]
+    counted = [_counted(part) for part in map(dataset.part, dataset.blocks(BLOCK))]
     targets, repeated, had = numpy.sum(counted, axis=0).tolist() if counted else (0, 0, 0)
     return TrainingRepeats(targets, repeated, had / targets if targets else 0.0)
 
 
-def _counted(dataset: SequenceDataset, start: int, end: int) -> tuple[int, int, int]:
-    """Return of some users the targets, the repeated ones, and the different items before each, summed."""
-    offsets = dataset.offsets[start : end + 1] - dataset.offsets[start]
+def _counted(dataset: SequenceDataset) -> tuple[int, int, int]:
+    """Return the targets, the repeated ones, and the different items before each, summed."""
+    offsets = dataset.offsets
     lengths = numpy.diff(offsets)
-    users = numpy.repeat(numpy.arange(end - start), lengths)
+    users = numpy.repeat(numpy.arange(dataset.user_count), lengths)
     first = offsets[users]  # of each event, its user's first
     place = numpy.arange(len(users)) - first
-    targets = (place > 0) & (place < dataset.train_length[start:end][users])
-    again = repeats(users, dataset.items[dataset.offsets[start] : dataset.offsets[end]])
+    targets = (place > 0) & (place < dataset.train_length[users])
+    again = repeats(users, dataset.items)
     new: Int64s = numpy.cumsum(~again)
     # Different items before an event: the user's new ones so far, less the event's own. A user's first event is new.
     had = new - new[first] + 1 - ~again

@@ -78,10 +78,14 @@ def by_chance(metric: str, sizes: Int64s, cutoff: int) -> Float64s:
 
 def _had_before(dataset: SequenceDataset, ranking: FullRanking) -> Int64s:
     """Return how many different items each target's user had before it, (T,)."""
-    users = numpy.repeat(numpy.arange(dataset.user_count), numpy.diff(dataset.offsets))
-    new = numpy.concatenate([[0], numpy.cumsum(~repeats(users, dataset.items))])  # up to each event, of all users
-    starts = dataset.offsets[ranking.users]
-    found: Int64s = new[starts + ranking.history_lengths] - new[starts]
+    found = numpy.zeros_like(ranking.history_lengths)
+    for block in dataset.blocks():
+        part = dataset.part(block)
+        users = numpy.repeat(numpy.arange(part.user_count), numpy.diff(part.offsets))
+        new = numpy.concatenate([[0], numpy.cumsum(~repeats(users, part.items))])  # up to each event, of these users
+        own = slice(*numpy.searchsorted(ranking.users, [block.start, block.stop]))  # of the targets
+        starts = part.offsets[ranking.users[own] - block.start]
+        found[own] = new[starts + ranking.history_lengths[own]] - new[starts]
     return found
 
 

@@ -72,8 +72,10 @@ class Wanted:
         """The allowed items with the most events, as many as a list has; of equal ones the first by number."""
         item_count = len(self.item_ids)
         items = numpy.arange(1, item_count + 1) if self.allowed is None else self.allowed
-        counts = numpy.bincount(self.dataset.items, minlength=item_count + 1)[items]
-        return items[numpy.argsort(-counts, kind="stable")[: self.count]]
+        counts = numpy.zeros(item_count + 1, dtype=numpy.int64)
+        for part in self.dataset.parts():
+            counts += numpy.bincount(part.items, minlength=len(counts))
+        return items[numpy.argsort(-counts[items], kind="stable")[: self.count]]
 
     def table(self, model: Recommender, start: int, stop: int) -> pyarrow.Table:
         """Return the recommendations of users ``start`` to ``stop``; a model of all V items."""
