@@ -55,8 +55,7 @@ def test_training_items_are_the_first_of_each_user() -> None:
 def test_a_training_needs_few_bytes_per_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each process of a training does this with all the data: 8 of them, on one node."""
     monkeypatch.setattr("ssm4rec.data.repeats.BLOCK", 10_000)
-    in_blocks = SequenceDataset.blocks
-    monkeypatch.setattr(SequenceDataset, "blocks", lambda data, events=10_000: in_blocks(data, events))
+    monkeypatch.setattr("ssm4rec.artifacts.dataset.BLOCK_EVENTS", 10_000)
     dataset = without_targets([20] * 10_000, [18] * 10_000)
     tracemalloc.start()
     try:

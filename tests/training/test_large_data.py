@@ -10,7 +10,7 @@ import torch
 
 from ssm4rec.artifacts import dataset as dataset_module
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
-from ssm4rec.artifacts.user_blocks import user_blocks
+from ssm4rec.evaluation import baselines
 from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.cold_items import warm_and_cold
 from ssm4rec.evaluation.full_ranking import full_ranking
@@ -52,7 +52,7 @@ def test_weights_and_ranks_are_those_of_memory(
     path = folder / "sequences.parquet"
     table = pyarrow.parquet.read_table(path)
     monkeypatch.setattr(dataset_module, "BLOCK_EVENTS", 100)
-    monkeypatch.setattr(SequenceDataset, "blocks", lambda data, events=100: user_blocks(data.offsets, events))
+    monkeypatch.setattr(baselines, "_COUNTED_TOGETHER", 100)
     for groups in (1, 2, 7):
         pyarrow.parquet.write_table(table, path, row_group_size=-(-60 // groups))
         assert pyarrow.parquet.ParquetFile(path).num_row_groups == groups

@@ -113,9 +113,9 @@ class SequenceDataset:
         """Return which of ``items`` are for training."""
         return training_flags(numpy.diff(self.offsets), self.train_length)
 
-    def blocks(self, events: int = BLOCK_EVENTS) -> Iterator[slice]:
-        """Yield the users, some after the others, as ``user_blocks`` does: what is made of all events takes room."""
-        return user_blocks(self.offsets, events)
+    def blocks(self, events: int | None = None) -> Iterator[slice]:
+        """Yield the users as ``user_blocks`` does, of a million events at a time: what is made of all takes room."""
+        return user_blocks(self.offsets, events or BLOCK_EVENTS)
 
     def part(self, users: slice) -> "SequenceDataset":
         """Return the data of users who follow one another, of a block, as views."""
@@ -123,9 +123,9 @@ class SequenceDataset:
         own = {name: getattr(self, name)[users] for name in SPLIT_COLUMNS}
         return replace(self, items=self.items[offsets[0] : offsets[-1]], offsets=offsets - offsets[0], **own)
 
-    def parts(self) -> Iterator["SequenceDataset"]:
+    def parts(self, events: int | None = None) -> Iterator["SequenceDataset"]:
         """Yield the data of all users, a block at a time."""
-        return map(self.part, self.blocks())
+        return map(self.part, self.blocks(events))
 
     def training_alone(self) -> "SequenceDataset":
         """Return the training items alone: the last one of each user who has others is a validation target.
@@ -236,17 +236,18 @@ def _read_sequences(folder: Path, in_memory: int) -> SequenceDataset:
             lists = block.column("items").chunk(0)
             lengths.append(numpy.diff(lists.offsets.to_numpy()))
             for name, found in columns.items():
-                found.append(block.column(name).chunk(0).to_numpy())
+                found.append(block.column(name).to_numpy().copy())  # the block itself is Arrow's to use again
             yield lists.flatten().to_numpy()
 
     every_item = joined(items(), numpy.int32, counts["interactions"], f"the items of {path}", in_memory)
+    offsets = numpy.concatenate([[0], *lengths], dtype=numpy.int64)
     dataset = SequenceDataset(
         name=manifest["dataset"],
         fingerprint=manifest["fingerprint"],
         item_count=counts["items"],
         items=every_item,
-        offsets=numpy.concatenate([[0], numpy.concatenate(lengths).cumsum(dtype=numpy.int64)]),
-        **{name: numpy.concatenate(found) for name, found in columns.items()},
+        offsets=offsets.cumsum(out=offsets),
+        **{name: numpy.concatenate(columns.pop(name)) for name in SPLIT_COLUMNS},  # and so two of them at a time
     )
     if wrong := _wrong(dataset, counts):
         raise InputError(f"{path}: {wrong}; run prepare_data again")
@@ -255,11 +256,27 @@ def _read_sequences(folder: Path, in_memory: int) -> SequenceDataset:
 
 def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
     """Return what the sequences of a data set cannot be, or nothing."""
-    lengths = numpy.diff(dataset.offsets)
     for name, found in (("users", dataset.user_count), ("interactions", len(dataset.items))):
         if found != counts[name]:
             return f"{found} {name}, {MANIFEST} next to it says {counts[name]}"
-    train_length = dataset.train_length
+    for users in dataset.blocks():
+        if wrong := _wrong_row(dataset.part(users), users.start):
+            return wrong
+    smallest, largest = int(dataset.items.min()), int(dataset.items.max())
+    if smallest < 1 or largest != dataset.item_count:
+        return f"items are {smallest}..{largest}, not 1..{dataset.item_count} as {MANIFEST} next to it says"
+    targets = [
+        (dataset.validation_position, dataset.validation_targets),
+        (dataset.test_position, dataset.test_targets),
+    ]
+    if fingerprint(dataset.items, dataset.offsets, dataset.train_length, targets) != dataset.fingerprint:
+        return f"not the sequences of its fingerprint {dataset.fingerprint[:12]}, it was changed after it was written"
+    return ""
+
+
+def _wrong_row(dataset: SequenceDataset, before: int) -> str:
+    """Return what one of these users, who come after others in the file, cannot be, or nothing."""
+    lengths, train_length = numpy.diff(dataset.offsets), dataset.train_length
     at_fault = [
         (lengths < 1, "no items"),
         ((train_length < 0) | (train_length > lengths), "a train_length outside the sequence"),
@@ -275,10 +292,5 @@ def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
         at_fault.append(((first < 0) != (number == 0), f"{name}_targets that do not fit {name}_position"))
     for rows, what in at_fault:
         if rows.any():
-            return f"row {rows.argmax()} has {what}"
-    smallest, largest = int(dataset.items.min()), int(dataset.items.max())
-    if smallest < 1 or largest != dataset.item_count:
-        return f"items are {smallest}..{largest}, not 1..{dataset.item_count} as {MANIFEST} next to it says"
-    if fingerprint(dataset.items, dataset.offsets, train_length, [*targets.values()]) != dataset.fingerprint:
-        return f"not the sequences of its fingerprint {dataset.fingerprint[:12]}, it was changed after it was written"
+            return f"row {before + rows.argmax()} has {what}"
     return ""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 GROUP_EVENTS: Final = 1 << 24
 """Of a row group of sequences: 64 MiB of items."""
-BLOCK_EVENTS: Final = 1 << 22
+BLOCK_EVENTS: Final = 1 << 20
 """Of what is looked at together."""
 
 

@@ -46,7 +46,7 @@ def repeats(users: Int32s | Int64s, items: Int32s) -> Flags:
 
 def training_repeats(dataset: SequenceDataset) -> TrainingRepeats:
     """Count the repeats among the training items, by blocks of users: all at once would take 50 bytes per event."""
-    counted = [_counted(part) for part in map(dataset.part, dataset.blocks(BLOCK))]
+    counted = [_counted(part) for part in dataset.parts(BLOCK)]
     targets, repeated, had = numpy.sum(counted, axis=0).tolist() if counted else (0, 0, 0)
     return TrainingRepeats(targets, repeated, had / targets if targets else 0.0)
 

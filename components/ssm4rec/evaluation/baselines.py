@@ -43,6 +43,8 @@ three choices. MovieLens-100K, of nine choices: .0604 (the best .0611) and .0830
 LATELY_DAYS: Final = 7.0
 _DAY: Final = 86_400_000  # milliseconds
 
+_COUNTED_TOGETHER: Final = 1 << 22
+"""Events whose transitions take 60 bytes each, for a while."""
 _BY_POPULARITY: Final = 1e-10
 """All that popularity adds to a score of the Markov chain: less than the rarest transition of data sets of up to a
 billion events, more than the rounding of float64."""
@@ -177,7 +179,7 @@ def _popularity(dataset: SequenceDataset) -> Tensor:
 def _transitions(dataset: SequenceDataset, lag: int) -> scipy.sparse.csr_array:
     """Return, for each item, the shares of the training items that stand ``lag`` places after it, (V, V)."""
     counts = scipy.sparse.csr_array((dataset.item_count, dataset.item_count))
-    for part in dataset.parts():
+    for part in dataset.parts(_COUNTED_TOGETHER):
         lengths = numpy.diff(part.offsets)
         places = numpy.arange(len(part.items)) - numpy.repeat(part.offsets[:-1], lengths)  # (N,)
         first = numpy.flatnonzero(places + lag < numpy.repeat(part.train_length, lengths))
