@@ -42,7 +42,7 @@ COMPILED_FOR := REGISTRY ACCELERATOR VOLUME AT_ONCE NODES
 
 FLAGS_images := ONLY BASE_IMAGE NETWORK BUILD_ARG SOURCE TORCH_INDEX
 FLAGS_mlflow := PORT
-FLAGS_serve := HOST MAX_BODY NAME POPULARITY PORT STORE THREADS
+FLAGS_serve := HOST MAX_BODY NAME POPULARITY PORT SEARCH STORE THREADS
 FLAGS_gpu-proof := DEVICE MINUTES OUT PARTS SOURCE
 $(foreach target,$(STUDIES) submit schedule images compile,$(eval KNOWN_$(target) := $(COMPILED_FOR)))
 KNOWN_help := FOR
@@ -88,6 +88,7 @@ MEANS_serve_PORT := port to listen on (8080)
 MEANS_MAX_BODY := most bytes of a request (8388608)
 MEANS_serve_NAME := name of the model in the paths (ssm4rec)
 MEANS_POPULARITY := Parquet file of item_id and score (the one in the folder)
+MEANS_SEARCH := exact: score all items; auto: by the index of items, if any (auto)
 MEANS_STORE := memory, an SQLite file or redis://..., which keeps the users (memory)
 MEANS_THREADS := requests answered at a time (as many as cores)
 MEANS_BROWSER := program that shows the page; none: only say where (the default one)
@@ -320,7 +321,7 @@ $(INSTALLED): pyproject.toml images/constraints.txt components/build_native.py $
 	@echo "installing into $(VENV) with $(PYTHON): about 2 GB, some minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --no-compile --constraint images/constraints.txt $(if $(value TORCH_INDEX),--extra-index-url $(call quoted,TORCH_INDEX)) \
-		torch==2.13.0 --editable '.[data,train,llm,mining,tracking,pipelines,ray,dev]'
+		torch==2.13.0 --editable '.[data,train,llm,mining,tracking,registry,pipelines,ray,dev]'
 	@# By all cores; pip does it by one, for half of its time. Torch has files of newer Pythons, which do not compile.
 	@$(BIN)/python -m compileall -qq -j 0 $(abspath $(VENV)) || true
 	@touch $@

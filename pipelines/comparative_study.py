@@ -44,6 +44,7 @@ def arrange(parameters: Parameters) -> None:
     compared = _compare(data, evaluated, parameters)
     parts = _again_by_time(prepared, parameters) if parameters.global_time_trainings is not None else {}
     champion = {"models": dsl.Collected(trained.outputs["model"]), "replace_champion": parameters.replace_champion}
+    champion["item_index"] = parameters.item_index
     registered = task(register_champion, parameters, dataset=data, **champion)
 
     if parameters.rankers is not None:

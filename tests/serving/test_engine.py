@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ssm4rec.models.serving import RecurrentRecommender
+from ssm4rec.registry.item_index import ItemIndex
 from ssm4rec.registry.recommending import CatalogRecommender
 from ssm4rec.serving.engine import Answer, Engine
 from ssm4rec.serving.requests import Limits, RefusedRequestError
@@ -68,6 +69,33 @@ def test_a_batch_of_users_is_one_step_of_the_model(
     for user, answer in zip(users, answers, strict=True):
         expected = expected_scores(recommender, ["i1", user.replace("u", "i"), "i2"])
         assert_best(answer.recommendations.item_ids, answer.recommendations.scores, expected, 10)
+
+
+def test_an_index_answers_what_it_can() -> None:
+    """Users and histories by the index; allowed items, too small a stock and unknown people as without it."""
+    recommender = make_recommender("2mamba4rec", items=1500)
+    index = ItemIndex.build(recommender.model.item_vectors())
+    by_index = Engine(recommender, MemoryStore(), torch.arange(1500, 0, -1.0), index)
+    exact = Engine(recommender, MemoryStore(), torch.arange(1500, 0, -1.0))
+    rows = [
+        {"history": ["i3", "i500"], "excluded": ["i7"]},
+        {"user_id": "u", "events": events("i1", "i2"), "k": 5},
+        {"history": ["i3"], "masked": True},
+        {"history": ["i3"], "allowed": ["i9", "i8"]},
+        {"history": ["alien"]},
+        {"history": ["i3"], "k": 1000},
+    ]
+    for found, wanted, approximate in zip(
+        by_index.answer(rows), exact.answer(rows), [True, True, True, False, False, False], strict=True
+    ):
+        assert found.approximate == approximate
+        assert replace(found, recommendations=None, approximate=False) == replace(wanted, recommendations=None)
+        assert found.recommendations.item_ids == wanted.recommendations.item_ids
+        assert found.recommendations.scores == pytest.approx(wanted.recommendations.scores, abs=1e-5)
+    for engine in (by_index, exact):
+        engine.set_stock([f"i{item}" for item in range(1, 12)])
+    found, wanted = (ask(engine, history=["i3"]) for engine in (by_index, exact))
+    assert (found, found.approximate) == (wanted, False)
 
 
 def test_what_is_allowed_excluded_and_in_stock(recommender: CatalogRecommender) -> None:

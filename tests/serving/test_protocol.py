@@ -45,7 +45,7 @@ def test_both_versions_ask_and_answer_the_same(recommender: CatalogRecommender) 
     assert (user["sequence"], user["missing"], nothing["item_ids"]) == (0, 1, [])
     assert nothing["error"] == "row 2: nothing to go by in this history, it is empty"
     assert {*history} == {
-        "item_ids", "titles", "scores", "unknown", "error", "fallback", "sequence", "missing",
+        "item_ids", "titles", "scores", "unknown", "error", "fallback", "sequence", "missing", "approximate",
     }  # fmt: skip
 
 

@@ -71,6 +71,9 @@ CHAMPION: Final = "MLmodel"
 CHAMPION_MODEL: Final = "artifacts/recommender"
 POPULARITY: Final = "popularity.parquet"
 """In a champion's model folder: how popular the items are."""
+ITEM_INDEX: Final = "items.usearch"
+ITEM_INDEX_FACTS: Final = "item_index.json"
+"""In a champion's model folder, where register_champion was asked: an approximate index of the items."""
 
 # Adapter and generator folders, written by finetune_llm, align_llm and train_generator.
 RANKER: Final = "ranker.json"

@@ -98,9 +98,22 @@ class Recommender(nn.Module):
                 a model with a repeat term only.
         """
         with torch.autocast(hidden.device.type, enabled=False):
-            vectors = self.item_vectors()
-            scores = hidden.to(vectors.dtype) @ vectors.T
-            return scores if self.repeat_term is None else self.repeat_term.add(scores, seen)
+            return self._scores(hidden, self.item_vectors(), seen)
+
+    def score_some(self, hidden: Tensor, items: Tensor, had: Tensor) -> Tensor:
+        """Return scores (B, C) of some ``items`` (C,), int64, from hidden states (B, D), as :meth:`score` gives them.
+
+        Args:
+            hidden: (B, D).
+            items: 1..V.
+            had: cells of these scores, counted row after row, that hold items of the users' histories, (S,).
+        """
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self._scores(hidden, self.item_vectors()[items - 1], had)
+
+    def _scores(self, hidden: Tensor, vectors: Tensor, had: Tensor) -> Tensor:
+        scores = hidden.to(vectors.dtype) @ vectors.T
+        return scores if self.repeat_term is None else self.repeat_term.add(scores, had)
 
     def score_next(
         self, items: Tensor, lengths: Tensor, seen: Tensor | None = None, rows: Tensor | None = None

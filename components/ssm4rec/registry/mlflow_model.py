@@ -21,6 +21,7 @@ from ssm4rec.artifacts.names import (
 )
 from ssm4rec.artifacts.popularity import write_popularity
 from ssm4rec.artifacts.training import read_config
+from ssm4rec.registry.item_index import MeasuredIndex
 from ssm4rec.registry.recommending import Catalog, CatalogRecommender
 from ssm4rec.runtime.files import whole_folder
 from ssm4rec.training.model_folder import read_model_for, write_weights
@@ -41,11 +42,12 @@ def write_mlflow_model(
     items: Items,
     metadata: dict[str, str],
     popularity: Mapping[str, float] | None = None,
+    index: MeasuredIndex | None = None,
 ) -> None:
     """Write the MLflow model of a recommender, whole or not at all; ``metadata`` is what MLmodel says about it.
 
     ``items`` are those of the data, which may be followed by some added since the training; ``popularity`` are scores
-    by item id, by which a server answers those of whom nothing is known.
+    by item id, by which a server answers those of whom nothing is known; ``index`` holds the items.
 
     Raises:
         InputError: model or items are missing or damaged, or are of two data sets.
@@ -76,6 +78,8 @@ def write_mlflow_model(
             write_popularity(recommender / POPULARITY, popularity)
         if stored.config != read_config(model_folder):  # of other items
             write_weights(recommender, stored.model, stored.config)
+        if index:
+            index.write(recommender)
         mlflow.pyfunc.save_model(
             partial,
             python_model=CODE,

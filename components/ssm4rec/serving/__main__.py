@@ -18,6 +18,8 @@ from ssm4rec.settings.outputs import input_path
 
 _MEMORY: Final = "memory"
 _LOOPBACK: Final = "127.0.0.1"
+_AUTO: Final = "auto"
+_EXACT: Final = "exact"
 
 
 def build_parser() -> StageParser:
@@ -35,6 +37,12 @@ def build_parser() -> StageParser:
         type=input_path,
         help="Parquet file of item_id and score, by which users are answered of whom nothing is known; "
         "left out: popularity.parquet in the model's folder",
+    )
+    parser.add_argument(
+        "--search",
+        choices=(_AUTO, _EXACT),
+        default=_AUTO,
+        help="auto: by the index of the items where register_champion has built one, exact: score all items",
     )
     parser.add_argument("--max-body", type=whole_number(1), default=8 * 2**20, help="most bytes of a request")
     cores = len(os.sched_getaffinity(0))
@@ -58,10 +66,11 @@ def run(options: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)  # a request has too little to share among cores: several requests have
     with closing(open_store(options.store)) as store:
-        champion = read_champion(options.model, options.popularity)
+        champion = read_champion(options.model, options.popularity, exact=options.search == _EXACT)
+        index = champion.index.index if champion.index else None
         serve(
             champion,
-            Engine(champion.recommender, store, champion.popularity),
+            Engine(champion.recommender, store, champion.popularity, index),
             options.name,
             host=options.host,
             port=options.port,

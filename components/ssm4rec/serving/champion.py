@@ -14,6 +14,7 @@ from torch import Tensor
 from ssm4rec.artifacts.names import CHAMPION, MODEL_WEIGHTS, POPULARITY
 from ssm4rec.artifacts.popularity import read_popularity
 from ssm4rec.artifacts.training import read_config
+from ssm4rec.registry.item_index import MeasuredIndex, read_item_index
 from ssm4rec.registry.recommending import CatalogRecommender, recommender_folder
 from ssm4rec.runtime.errors import InputError
 
@@ -27,25 +28,30 @@ class Champion:
 
     Attributes:
         popularity: of the items 1..V, (V,); None: nobody said.
+        index: of its items; None: all of them are scored.
         facts: by the names of FACTS.
         made: when, in seconds since 1970.
     """
 
     recommender: CatalogRecommender
     popularity: Tensor | None
+    index: MeasuredIndex | None
     facts: dict[str, str]
     made: float
 
 
-def read_champion(folder: Path, popularity: Path | None) -> Champion:
+def read_champion(folder: Path, popularity: Path | None, *, exact: bool = False) -> Champion:
     """Read a champion's folder, or a model folder of train_recommender with its ``items.parquet``.
 
     Args:
         folder: of register_champion or train_recommender.
         popularity: the file; None: the one in the folder, if there is one.
 
+        exact: leave an index of the items alone.
+
     Raises:
-        InputError: a file is missing or damaged, or the popularity names none of the items.
+        InputError: a file is missing or damaged, the library of the index is not installed, or the popularity names
+            none of the items.
     """
     inside = recommender_folder(folder)
     config = read_config(inside)
@@ -53,7 +59,8 @@ def read_champion(folder: Path, popularity: Path | None) -> Champion:
     path = popularity or inside / POPULARITY
     scores = _scores(path, recommender) if popularity or path.exists() else None
     facts = {name: str(config[name]) for name in FACTS}
-    return Champion(recommender, scores, facts, _made(folder, inside))
+    index = None if exact else read_item_index(inside)
+    return Champion(recommender, scores, index, facts, _made(folder, inside))
 
 
 def _scores(path: Path, recommender: CatalogRecommender) -> Tensor:

@@ -4,8 +4,8 @@ Shapes: n rows, B rows of a batch, V items, D width, K recommendations.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from ssm4rec.artifacts.dataset import Flags, Int32s
 from ssm4rec.evaluation.full_ranking import SCORE_CELLS, best_items, check_numbers, history_cells
 from ssm4rec.registry.entries import shown
+from ssm4rec.registry.item_index import ItemIndex, best_by_index
 from ssm4rec.registry.recommending import CatalogRecommender, Recommendations, nothing_known
 from ssm4rec.serving.reading import read_histories
 from ssm4rec.serving.requests import Asked, Limits, read_request, read_stock
@@ -32,6 +33,7 @@ class Answer:
         sequence: of the user's last event that counts: it and all before it are stored and need not be sent again.
         missing: number of the event to send next, if later ones of the row were left out because it has not come.
         resumed: whether the user's stored state went on; False: a whole history was read, or nothing.
+        approximate: whether the items were taken from those that an index proposed; False: all items were scored.
     """
 
     recommendations: Recommendations
@@ -39,6 +41,7 @@ class Answer:
     sequence: int = 0
     missing: int | None = None
     resumed: bool = False
+    approximate: bool = False
 
 
 @dataclass
@@ -62,6 +65,14 @@ class _Row:
     turn: Turn | None = None
 
 
+class _Best(NamedTuple):
+    """What a row is recommended, best first; item 0 stands for none."""
+
+    items: list[int]
+    scores: list[float]
+    approximate: bool = False
+
+
 class Engine:
     """A trained recommender that answers histories and users; several threads may use it.
 
@@ -70,6 +81,7 @@ class Engine:
         store: of the users.
         popularity: of items 1..V, (V,), by which those are answered of whom no known item is known; None: they get an
             error.
+        index: of the recommender's items; None: all of them are scored.
         limits: of requests.
     """
 
@@ -78,12 +90,14 @@ class Engine:
         recommender: CatalogRecommender,
         store: StateStore,
         popularity: Tensor | None = None,
+        index: ItemIndex | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.recommender = recommender
         self.limits = limits or Limits()
         self._users = Users(recommender, store)
         self._popularity = popularity
+        self._index = index
         self._out_of_stock: Flags | None = None
 
     @property
@@ -101,7 +115,7 @@ class Engine:
         """
         found = self._rows(read_request(rows, self.recommender.masks, self.limits))
         best = self._best(found)
-        return [self._answer(place, row, *best[place]) for place, row in enumerate(found)]
+        return [self._answer(place, row, best[place]) for place, row in enumerate(found)]
 
     def forget(self, user: str) -> None:
         """Remove all that is kept of a user; raise StoreError if the store fails."""
@@ -153,15 +167,17 @@ class Engine:
             )
         return found
 
-    def _best(self, rows: Sequence[_Row]) -> dict[int, tuple[list[int], list[float]]]:
-        """Return by the place of each row its best items and their scores: by the model, or else by popularity."""
+    def _best(self, rows: Sequence[_Row]) -> dict[int, _Best]:
+        """Return by the place of each row its best items: by the model, or else by popularity."""
         stock = self._out_of_stock  # one for all rows, whatever is uploaded meanwhile
         most = max(row.asked.k for row in rows)
-        by_model = [place for place, row in enumerate(rows) if row.hidden is not None]
+        searched = {place: self._search(row, stock) for place, row in enumerate(rows)}
+        best = {place: found for place, found in searched.items() if found}
+        by_model = [place for place, row in enumerate(rows) if row.hidden is not None and place not in best]
         others = [place for place, row in enumerate(rows) if row.hidden is None]
         item_count = len(self.recommender.catalog.item_ids)
         size = max(1, SCORE_CELLS["cpu"] // item_count)
-        best: dict[int, tuple[list[int], list[float]]] = dict.fromkeys(others, ([], []))
+        best |= dict.fromkeys(others, _Best([], []))
         for group in (by_model, others if self._popularity is not None else []):
             for start in range(0, len(group), size):
                 batch = group[start : start + size]
@@ -172,8 +188,20 @@ class Engine:
                 scores = scores.float().masked_fill_(torch.from_numpy(removed), -torch.inf)
                 values, items = best_items(scores, min(most, item_count))
                 items = items.masked_fill(values.isneginf(), 0)
-                best |= dict(zip(batch, zip(items.tolist(), values.tolist(), strict=True), strict=True))
+                best |= dict(zip(batch, map(_Best, items.tolist(), values.tolist()), strict=True))
         return best
+
+    def _search(self, row: _Row, stock: Flags | None) -> _Best | None:
+        """Return the best items of those that the index proposes, None where all items are to be scored.
+
+        Of allowed items, which are few as a rule, an index would propose hardly one.
+        """
+        if self._index is None or row.hidden is None or row.allowed is not None:
+            return None
+        item_count = len(self.recommender.catalog.item_ids)
+        removed, wanted = _removed(row, stock, item_count), min(row.asked.k, item_count)
+        found = best_by_index(self.recommender.model, self._index, row.hidden, row.had, removed, wanted)
+        return found and _Best(found[0].tolist(), found[1].tolist(), approximate=True)
 
     def _scores(self, rows: Sequence[_Row]) -> Tensor:
         """Return scores (B, V) of rows that all have a hidden state, or none of them."""
@@ -186,8 +214,8 @@ class Engine:
         seen = history_cells(flat, lengths.cumsum() - lengths, lengths, item_count)
         return self.recommender.model.score(torch.cat(hidden), torch.from_numpy(seen))
 
-    def _answer(self, place: int, row: _Row, items: list[int], scores: list[float]) -> Answer:
-        named = self.recommender.catalog.named(items[: row.asked.k], scores[: row.asked.k], row.unknown)
+    def _answer(self, place: int, row: _Row, best: _Best) -> Answer:
+        named = self.recommender.catalog.named(best.items[: row.asked.k], best.scores[: row.asked.k], row.unknown)
         by_model = row.hidden is not None
         if not named.item_ids:
             why = row.nothing
@@ -195,9 +223,11 @@ class Engine:
                 why = f"row {place}: nothing to recommend, masked, allowed, excluded and the stock leave no item"
             named = Recommendations(unknown=row.unknown, error=why)
         fallback = "" if by_model or named.error else row.nothing
+        answer = Answer(named, fallback, approximate=best.approximate)
         if row.turn is None:
-            return Answer(named, fallback)
-        return Answer(named, fallback, row.turn.history.sequence, row.turn.missing, row.turn.resumed)
+            return answer
+        turn = row.turn
+        return replace(answer, sequence=turn.history.sequence, missing=turn.missing, resumed=turn.resumed)
 
 
 def _removed(row: _Row, out_of_stock: Flags | None, item_count: int) -> Flags:

@@ -88,6 +88,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "fallback": answer.fallback,
         "sequence": answer.sequence,
         "missing": answer.missing,
+        "approximate": answer.approximate,
     }
 
 

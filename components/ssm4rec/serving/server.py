@@ -234,6 +234,8 @@ def serve(champion: Champion, engine: Engine, name: str, *, host: str, port: int
         grace_period=_GRACE,
     )
     logger.info("serving %s, version %s, on http://%s:%d", name, engine.version[:_VERSION], host, port)
+    if found := champion.index:
+        logger.info("items by an index: recall@10 %.4f on %d validation users", found.recall, found.users)
     server.start([ServedModel(name, engine)])
     logger.info("stopped")
 

@@ -8,19 +8,22 @@ from typing import Any
 
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.interactions import read_times
-from ssm4rec.artifacts.items import read_items
+from ssm4rec.artifacts.items import Items, read_items
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import OUTCOME
 from ssm4rec.artifacts.registration import RegistrationFacts
 from ssm4rec.data.added_items import with_added
 from ssm4rec.evaluation.baselines import popularity_lately
 from ssm4rec.registry.champion import ALIAS, Contender, best, description, read_contender, takes_over
+from ssm4rec.registry.index_recall import measured_index
+from ssm4rec.registry.item_index import MeasuredIndex
 from ssm4rec.registry.mlflow_model import write_mlflow_model
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
 from ssm4rec.stages.register_champion.settings import Settings
 from ssm4rec.tracking import RECIPE, Registration, tracked_task
+from ssm4rec.training.model_folder import read_model_for
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,8 @@ def run(options: Settings) -> None:
             )
         data, items = items, with_added(items, options.added_items)
         logger.info("%s items added to those of %s", f"{len(items.ids) - len(data.ids):,}", options.dataset_dir)
-    write_mlflow_model(options.champion_dir, champion.folder, items, tags, popularity)
+    index = _item_index(options, champion.folder, items)
+    write_mlflow_model(options.champion_dir, champion.folder, items, tags, popularity, index)
     dataset = manifest["dataset"]
     with tracked_task(f"register {dataset}", {"stage": "register_champion", "dataset": dataset}) as tracker:
         tracker.settings({**tags, RECIPE: champion.config["recipe"]})
@@ -76,6 +80,13 @@ def _popularity(folder: Path, item_ids: Sequence[str]) -> dict[str, float]:
     dataset = read_sequences(folder)
     scores = popularity_lately(dataset, read_times(folder, dataset), training_alone=False)
     return dict(zip(item_ids, scores.tolist(), strict=True))
+
+
+def _item_index(options: Settings, model_folder: Path, items: Items) -> MeasuredIndex | None:
+    if not options.item_index:
+        return None
+    stored, _ = read_model_for(items, model_folder)
+    return measured_index(stored.model.eval(), read_sequences(options.dataset_dir))
 
 
 def _contenders(folders: Sequence[Path], manifest: dict[str, Any], dataset_folder: Path) -> list[Contender]:

@@ -23,6 +23,13 @@ class Settings(StageSettings):
             input_addresses,
         ),
     ] = ""
+    item_index: Annotated[
+        bool,
+        Flag(
+            "build an approximate index of the items, too, by which a server answers without scoring all of them, and "
+            "measure its recall on validation users; for catalogs of more than some 50,000 items"
+        ),
+    ] = False
     replace_champion: Annotated[bool, Flag("take the alias from a champion of other data or another split, too")] = (
         False
     )

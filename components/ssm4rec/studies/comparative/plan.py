@@ -55,6 +55,9 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
     replace_champion: Annotated[
         bool, Flag("let the best model take the alias champion from one of other data or another split, too")
     ] = False
+    item_index: Annotated[
+        bool, Flag("give the champion an approximate index of the items, for catalogs of more than some 50,000")
+    ] = False
     latency_samples: Annotated[int, Flag("timed for each recommender; 0: 30 (paper, best) or 10", whole_number(0))] = 0
     latency_users: Annotated[
         int, Flag("of each sample, drawn for it; 0: 1,500 (paper, best) or 64", whole_number(0))

@@ -1,0 +1,41 @@
+"""item_index.json: what an approximate index of a champion's items is, and of which files it was made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssm4rec.artifacts.codec import Document, Positive, Share
+from ssm4rec.artifacts.names import ITEM_INDEX, ITEM_INDEX_FACTS
+from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import digest_of
+
+
+@dataclass(frozen=True)
+class ItemIndexFacts(Document, what="the facts of an item index", made_by="register_champion --item-index"):
+    """What is known of an index, next to it in a model's folder.
+
+    Attributes:
+        width: D, of the items' vectors.
+        recall: recall@10, the share of the ten best items by all scores that the answers by the index have too.
+        users: of validation, over whom that is the mean.
+        sha256: of the index, and of the files whose items it holds, by their names.
+    """
+
+    width: Positive
+    recall: Share
+    users: Positive
+    sha256: dict[str, str]
+
+    def check(self, folder: Path) -> None:
+        """Raise InputError if a file is not the one of then: a damaged index would end the process that reads it."""
+        for name, expected in self.sha256.items():
+            if not (folder / name).is_file() or digest_of(folder / name) != expected:
+                raise InputError(
+                    f"{folder / name}: not the file of which {ITEM_INDEX_FACTS} next to it speaks; register the "
+                    f"champion again, or remove {ITEM_INDEX} and {ITEM_INDEX_FACTS}: every item is scored then"
+                )
+
+
+def digests(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 of files of a folder by their names."""
+    return {name: digest_of(folder / name) for name in names}

@@ -1,0 +1,160 @@
+"""An approximate index of a recommender's items, for catalogs too large to score whole for each answer.
+
+A graph of near neighbours by inner product (HNSW: Malkov and Yashunin, arXiv 1603.09320; the library usearch), in half
+precision. It only proposes items: these, and those of the history, get the model's own scores, repeat term included,
+so an answer lacks an item or has it with its right score.
+
+Shapes: n users, V items, D width, H items of a history, C proposed items, K recommendations.
+"""
+
+import importlib.util
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ssm4rec.artifacts.dataset import Flags, Float32s, Int32s, Int64s
+from ssm4rec.artifacts.item_index import ItemIndexFacts, digests
+from ssm4rec.artifacts.names import ITEM_INDEX, ITEM_INDEX_FACTS, ITEMS, MODEL_WEIGHTS
+from ssm4rec.evaluation.full_ranking import best_items, check_numbers
+from ssm4rec.models.recommender import Recommender
+from ssm4rec.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from usearch.index import Index
+
+_PROPOSED: Final = 10
+"""Items that the index proposes for each one wanted."""
+_AT_LEAST: Final = 100
+"""Items that it proposes at least: fewer are found no faster."""
+_SHARE: Final = 8
+"""Beyond an eighth of the catalog, to score all items is faster than to go on searching."""
+SMALLEST: Final = _SHARE * _AT_LEAST
+"""Items of the smallest catalog that is searched at all."""
+
+
+class ItemIndex:
+    """The items 1..V by their vectors; several threads may search it.
+
+    >>> index = ItemIndex.build(torch.eye(3))
+    >>> index.nearest(torch.tensor([0.0, 1.0, 0.5]), 2)
+    array([2, 3])
+    """
+
+    def __init__(self, graph: "Index") -> None:
+        self._graph = graph
+        self._lock = threading.Lock()  # a search uses the graph's workspace
+
+    @classmethod
+    def build(cls, vectors: Tensor) -> "ItemIndex":
+        """Return the index of the vectors of items 1..V, (V, D), the same for the same vectors.
+
+        Raise InputError if usearch is not installed.
+        """
+        found = _scaled(vectors)
+        graph = _empty(found.shape[1])
+        graph.add(numpy.arange(1, len(found) + 1), found, threads=1)  # the graph depends on the order of adding
+        return cls(graph)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self._graph.ndim)
+
+    def nearest(self, hidden: Tensor, count: int) -> Int64s:
+        """Return the items, at most ``count``, of the highest inner products with ``hidden``, (D,), best first."""
+        with self._lock:
+            found = self._graph.search(_scaled(hidden), count, threads=1)
+        items: Int64s = found.keys.astype(numpy.int64)
+        return items
+
+    def save(self, path: Path) -> None:
+        """Write the file."""
+        self._graph.save(path)
+
+
+@dataclass(frozen=True)
+class MeasuredIndex:
+    """An index, and how good its answers are (``index_recall.py``).
+
+    Attributes:
+        recall, users: see ``artifacts/item_index.py``.
+    """
+
+    index: ItemIndex
+    recall: float
+    users: int
+
+    def write(self, folder: Path) -> None:
+        """Write both into a model folder, whose weights and items stand there already."""
+        self.index.save(folder / ITEM_INDEX)
+        sha256 = digests(folder, (ITEM_INDEX, MODEL_WEIGHTS, ITEMS))
+        ItemIndexFacts(self.index.width, self.recall, self.users, sha256).write(folder / ITEM_INDEX_FACTS)
+
+
+def read_item_index(folder: Path) -> MeasuredIndex | None:
+    """Read the index of a model folder; None: it has none.
+
+    Raise InputError if it is damaged, of other items or another model, or if usearch is not installed.
+    """
+    if not (folder / ITEM_INDEX_FACTS).exists():
+        return None
+    facts = ItemIndexFacts.read(folder / ITEM_INDEX_FACTS)
+    facts.check(folder)
+    graph = _empty(facts.width)
+    graph.load(folder / ITEM_INDEX)
+    return MeasuredIndex(ItemIndex(graph), facts.recall, facts.users)
+
+
+def best_by_index(
+    model: Recommender, index: ItemIndex, hidden: Tensor, had: Int32s, removed: Flags, count: int
+) -> tuple[Int64s, Float32s] | None:
+    """Return the best items for one history among those that the index proposes, and their scores, each (K,).
+
+    None: so many items are removed that fewer than K of those proposed are left; score all items then.
+
+    Args:
+        model: whose items are in the index.
+        index: proposes them.
+        hidden: (1, D), from which the next item is predicted.
+        had: items of the history, (H,), which are proposed too: a repeat term may raise them.
+        removed: items that must not be recommended, (V,).
+        count: K.
+
+    Raises:
+        ScoresNotNumbersError: the model gave a score that is NaN or infinite.
+    """
+    check_numbers(hidden)
+    proposed = max(_AT_LEAST, _PROPOSED * count) + len(had)
+    while proposed * _SHARE <= len(removed):
+        found = index.nearest(hidden[0], proposed)
+        found = found[~removed[found - 1]]
+        if len(found) >= count:
+            items = numpy.union1d(found, had[~removed[had - 1]]).astype(numpy.int64)  # (C,), ascending
+            scores = model.score_some(
+                hidden, torch.from_numpy(items), torch.from_numpy(numpy.flatnonzero(numpy.isin(items, had)))
+            )
+            check_numbers(scores)
+            values, places = best_items(scores.float(), count)
+            return items[places[0].numpy() - 1], values[0].numpy()
+        proposed *= 4
+    return None
+
+
+def _empty(width: int) -> "Index":
+    if importlib.util.find_spec("usearch") is None:
+        raise InputError("usearch is not installed here, which searches the item index: pip install usearch")
+    from usearch.index import Index
+
+    return Index(ndim=width, metric="ip", dtype="f16")
+
+
+def _scaled(vectors: Tensor) -> NDArray[numpy.float32]:
+    """Return vectors with 1 as their largest absolute value: the order stays, and half precision holds them."""
+    found = vectors.detach().float()
+    return (found / found.abs().max().clamp(min=torch.finfo(torch.float32).tiny)).numpy()
