@@ -167,8 +167,9 @@ def read_blocks(
         yield read_table(path, schema, what, made_by)
         return
     with _opened(path, schema, what, made_by, ()) as (file, found):
-        for block in file.iter_batches(rows, columns=found.names):
-            yield _as_described(path, pyarrow.Table.from_batches([block]), found, what, made_by)
+        for group in range(file.num_row_groups):  # what is read of lists is kept until their group has been read
+            for block in file.iter_batches(rows, [group], found.names):
+                yield _as_described(path, pyarrow.Table.from_batches([block]), found, what, made_by)
 
 
 @contextmanager

@@ -2,9 +2,8 @@
 
 A dataset folder holds, for U users and V items:
 
-- ``sequences.parquet``, one row a user (row number = user), in row groups of up to 2^24 events, or one user who has
-  more:
-  ``user_id`` string; ``items`` list<int32>, the user's items 1..V in time order; and where the splits lie in it:
+- ``sequences.parquet``, one row a user (row number = user), in row groups of up to 2^24 events, or of one user who has
+  more: ``user_id`` string; ``items`` list<int32>, the user's items 1..V in time order; and where the splits lie in it:
   ``train_length`` int32, the first ``train_length`` items are for training; ``validation_position`` and
   ``test_position`` int32, the place of the first target in ``items`` (-1: the user is not in that split);
   ``validation_targets`` and ``test_targets`` int32, how many items from there on are targets (0: not in that split,
@@ -221,44 +220,51 @@ def _read_sequences(folder: Path, in_memory: int) -> SequenceDataset:
     path, counts = folder / SEQUENCES, manifest["counts"]
     many = counts["interactions"] > in_memory
     users_at_once = max(1, BLOCK_EVENTS * counts["users"] // counts["interactions"]) if many else None
-    lengths: list[Int32s] = []
-    columns: dict[str, list[Int32s]] = {name: [] for name in SPLIT_COLUMNS}
+    offsets = numpy.zeros(counts["users"] + 1, dtype=numpy.int64)
+    columns = {name: numpy.empty(counts["users"], dtype=numpy.int32) for name in SPLIT_COLUMNS}
+    read = 0
 
     def items() -> Iterator[Int32s]:
+        nonlocal read
         for block in read_blocks(path, _SEQUENCES, "the sequences of a dataset folder", "prepare_data", users_at_once):
-            stored = text_of(block.schema.metadata, FINGERPRINT_KEY)
-            if stored != manifest["fingerprint"]:
+            stored, expected = text_of(block.schema.metadata, FINGERPRINT_KEY), manifest["fingerprint"]
+            if stored != expected:
                 raise InputError(
-                    f"{path}: belongs to another dataset than {MANIFEST} next to it "
-                    f"(fingerprint {stored[:12] or 'missing'}, manifest {manifest['fingerprint'][:12]}); "
-                    "run prepare_data again"
+                    f"{path}: belongs to another dataset than {MANIFEST} next to it (fingerprint "
+                    f"{stored[:12] or 'missing'}, manifest {expected[:12]}); run prepare_data again"
                 )
+            start, read = read, read + len(block)
+            if read > counts["users"]:
+                raise InputError(f"{path}: {read} users, {_says(counts['users'])}; run prepare_data again")
             lists = block.column("items").chunk(0)
-            lengths.append(numpy.diff(lists.offsets.to_numpy()))
+            offsets[start + 1 : read + 1] = numpy.diff(lists.offsets.to_numpy())
             for name, found in columns.items():
-                found.append(block.column(name).to_numpy().copy())  # the block itself is Arrow's to use again
+                found[start:read] = block.column(name).to_numpy()
             yield lists.flatten().to_numpy()
 
     every_item = joined(items(), numpy.int32, counts["interactions"], f"the items of {path}", in_memory)
-    offsets = numpy.concatenate([[0], *lengths], dtype=numpy.int64)
     dataset = SequenceDataset(
         name=manifest["dataset"],
         fingerprint=manifest["fingerprint"],
         item_count=counts["items"],
         items=every_item,
-        offsets=offsets.cumsum(out=offsets),
-        **{name: numpy.concatenate(columns.pop(name)) for name in SPLIT_COLUMNS},  # and so two of them at a time
+        offsets=offsets.cumsum(out=offsets)[: read + 1],
+        **{name: found[:read] for name, found in columns.items()},
     )
     if wrong := _wrong(dataset, counts):
         raise InputError(f"{path}: {wrong}; run prepare_data again")
     return dataset
 
 
+def _says(count: int) -> str:
+    return f"{MANIFEST} next to it says {count}"
+
+
 def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
     """Return what the sequences of a data set cannot be, or nothing."""
     for name, found in (("users", dataset.user_count), ("interactions", len(dataset.items))):
         if found != counts[name]:
-            return f"{found} {name}, {MANIFEST} next to it says {counts[name]}"
+            return f"{found} {name}, {_says(counts[name])}"
     for users in dataset.blocks():
         if wrong := _wrong_row(dataset.part(users), users.start):
             return wrong
