@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ssm4rec.artifacts.candidates import read_candidates, write_candidates
-from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences, read_times
+from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
+from ssm4rec.artifacts.interactions import read_times
 from ssm4rec.artifacts.items import SourceIds
 from ssm4rec.artifacts.names import TIME_BASELINES
 from ssm4rec.artifacts.ranks import SEED_KEY, SPLIT_KEY, FullRanking, Origin, read_ranks, write_ranks
