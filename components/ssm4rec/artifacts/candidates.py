@@ -18,7 +18,7 @@ from typing import Final
 import numpy
 import pyarrow
 
-from ssm4rec.artifacts.codec import required, write_table
+from ssm4rec.artifacts.codec import required, write_blocks
 from ssm4rec.artifacts.dataset import Int32s, SequenceDataset
 from ssm4rec.artifacts.names import CANDIDATES_PER_USER, LISTED_BASELINES
 from ssm4rec.artifacts.ranks import FullRanking, Origin, read_evaluation
@@ -40,6 +40,9 @@ _SCHEMA: Final = pyarrow.schema(
         *(pyarrow.field(column, pyarrow.list_(pyarrow.int32())) for column in _UNMASKED_COLUMNS.values()),
     ]
 )
+
+_USERS_AT_ONCE: Final = 1 << 16
+"""With the source's ids, their lists take some 3 kB each while they are written."""
 
 _Lists = numpy.ndarray[tuple[int, int], numpy.dtype[numpy.int32]]
 """Items of users, best first, 0 behind the last of a shorter list, (n, K)."""
@@ -69,19 +72,29 @@ def write_candidates(path: Path, origin: Origin, ranking: FullRanking, baselines
 
     ``baselines`` have as many candidates as the model, where they are of ``LISTED_BASELINES``.
     """
-    present = numpy.isfinite(ranking.candidate_scores)
+    users = ranking.users[ranking.first].astype(numpy.int32)
+    starts = range(0, len(users), _USERS_AT_ONCE)
+    blocks = (slice(start, start + _USERS_AT_ONCE) for start in starts)
+    write_blocks(path, (_block(origin, users, ranking, baselines, rows) for rows in blocks))
+
+
+def _block(
+    origin: Origin, users: Int32s, ranking: FullRanking, baselines: Mapping[str, FullRanking], rows: slice
+) -> pyarrow.Table:
+    scores = ranking.candidate_scores[rows]
+    present = numpy.isfinite(scores)
     offsets = pyarrow.array(numpy.concatenate([[0], present.sum(axis=1).cumsum()]).astype(numpy.int32))
-    users = pyarrow.array(ranking.users[ranking.first].astype(numpy.int32))
-    items = ranking.candidates[present].astype(numpy.int32)
-    lists = [pyarrow.ListArray.from_arrays(offsets, values) for values in (items, ranking.candidate_scores[present])]
+    items = ranking.candidates[rows][present].astype(numpy.int32)
+    lists = [pyarrow.ListArray.from_arrays(offsets, values) for values in (items, scores[present])]
+    nothing = pyarrow.nulls(len(scores))
     for name in LISTED_BASELINES:
-        kept = baselines[name].candidates[present].astype(numpy.int32) if name in baselines else None
-        lists.append(pyarrow.nulls(len(users)) if kept is None else pyarrow.ListArray.from_arrays(offsets, kept))
+        kept = baselines[name].candidates[rows][present].astype(numpy.int32) if name in baselines else None
+        lists.append(nothing if kept is None else pyarrow.ListArray.from_arrays(offsets, kept))
     for name in _UNMASKED_COLUMNS:
         found = baselines.get(name, ranking if name == _MODEL else None)
-        whole = None if found is None else found.unmasked_candidates.astype(numpy.int32)
-        lists.append(pyarrow.nulls(len(users)) if whole is None else _equal_lists(whole))
-    table = pyarrow.table([users, *lists], _SCHEMA.with_metadata(origin.metadata()))
+        whole = None if found is None else found.unmasked_candidates[rows].astype(numpy.int32)
+        lists.append(nothing if whole is None else _equal_lists(whole))
+    table = pyarrow.table([pyarrow.array(users[rows]), *lists], _SCHEMA.with_metadata(origin.metadata()))
     if origin.ids:
         for column in ("items", *_LIST_COLUMNS.values(), *_UNMASKED_COLUMNS.values()):
             items_of = table.column(column)
@@ -91,8 +104,8 @@ def write_candidates(path: Path, origin: Origin, ranking: FullRanking, baselines
             names = origin.ids.items.take(pyarrow.array(listed.values.to_numpy() - 1))
             named = pyarrow.ListArray.from_arrays(listed.offsets, names)
             table = table.add_column(table.column_names.index(column) + 1, f"{column.removesuffix('s')}_ids", named)
-        table = table.add_column(1, "user_id", origin.ids.users.take(users))
-    write_table(path, table)
+        table = table.add_column(1, "user_id", origin.ids.users.take(table.column("user").chunk(0)))
+    return table
 
 
 def _equal_lists(items: _Lists) -> pyarrow.ListArray:

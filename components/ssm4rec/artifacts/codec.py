@@ -8,10 +8,11 @@ range, not a finite one, a missing value) becomes one :class:`InputError` that n
 import json
 import os
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -126,8 +127,16 @@ def required(kind: pyarrow.DataType, *names: str) -> list[pyarrow.Field]:
 
 def write_table(path: Path, table: pyarrow.Table) -> None:
     """Write a table, whole or not at all."""
-    with whole_file(path) as partial:
-        pyarrow.parquet.write_table(table, partial)
+    write_blocks(path, [table])
+
+
+def write_blocks(path: Path, blocks: Iterable[pyarrow.Table]) -> None:
+    """Write tables of one schema, at least one, as one table, each in row groups of its own; whole or not at all."""
+    left = iter(blocks)
+    first = next(left)
+    with whole_file(path) as partial, pyarrow.parquet.ParquetWriter(partial, first.schema) as file:
+        for block in chain([first], left):
+            file.write_table(block)
 
 
 def read_rows(path: Path, kind: type[T], what: str, made_by: str) -> list[T]:

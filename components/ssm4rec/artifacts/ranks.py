@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy
 import pyarrow
 
-from ssm4rec.artifacts.codec import read_table, required, text_of, write_table
+from ssm4rec.artifacts.codec import read_table, required, text_of, write_blocks
 from ssm4rec.artifacts.dataset import Int32s, Int64s, SequenceDataset, Split, check_made_of
 from ssm4rec.artifacts.items import SourceIds
 from ssm4rec.artifacts.names import (
@@ -33,6 +33,8 @@ from ssm4rec.runtime.errors import InputError
 MODEL_KEY: Final = b"ssm4rec.model"
 SEED_KEY: Final = b"ssm4rec.seed"
 SPLIT_KEY: Final = b"ssm4rec.split"
+
+_TARGETS_AT_ONCE: Final = 1 << 20
 
 MISSED: Final = 2**30
 """The rank of a target that counts as missed at every cutoff: above every catalog's size."""
@@ -120,17 +122,24 @@ class Origin(NamedTuple):
 
 def write_ranks(path: Path, origin: Origin, ranking: FullRanking, baselines: Mapping[str, FullRanking]) -> None:
     """Write ranks.parquet: the ranks of the model and of every baseline, target by target."""
-    columns = dict.fromkeys(_SCHEMA.names, pyarrow.nulls(len(ranking.users)))
-    columns |= {"user": ranking.users, "target": ranking.targets, "history_length": ranking.history_lengths}
-    columns |= {"rank_unmasked": ranking.unmasked, "rank_masked": ranking.masked}
+    starts = range(0, len(ranking.users), _TARGETS_AT_ONCE)
+    blocks = (slice(start, start + _TARGETS_AT_ONCE) for start in starts)
+    write_blocks(path, (_block(origin, ranking, baselines, rows) for rows in blocks))
+
+
+def _block(origin: Origin, ranking: FullRanking, baselines: Mapping[str, FullRanking], rows: slice) -> pyarrow.Table:
+    users, targets = ranking.users[rows], ranking.targets[rows]
+    columns = dict.fromkeys(_SCHEMA.names, pyarrow.nulls(len(users)))
+    columns |= {"user": users, "target": targets, "history_length": ranking.history_lengths[rows]}
+    columns |= {"rank_unmasked": ranking.unmasked[rows], "rank_masked": ranking.masked[rows]}
     for name, (unmasked, masked) in _BASELINE_COLUMNS.items():
         if found := baselines.get(name):
-            columns[unmasked], columns[masked] = found.unmasked, found.masked
+            columns[unmasked], columns[masked] = found.unmasked[rows], found.masked[rows]
     table = pyarrow.table(columns, _SCHEMA.with_metadata(origin.metadata()))
     if origin.ids:
         table = table.add_column(1, "user_id", origin.ids.users.take(table.column("user").chunk(0)))
-        table = table.add_column(3, "item_id", origin.ids.items.take(pyarrow.array(ranking.targets - 1)))
-    write_table(path, table)
+        table = table.add_column(3, "item_id", origin.ids.items.take(pyarrow.array(targets - 1)))
+    return table
 
 
 def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:

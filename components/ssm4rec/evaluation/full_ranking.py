@@ -26,6 +26,7 @@ from ssm4rec.artifacts.ranks import MISSED, FullRanking
 from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.evaluation.target_windows import TargetWindows, target_windows
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.large_arrays import zeros
 
 Scorer = Callable[..., Tensor]
 """Gives scores (T, V) of items 1..V from the last items of histories (B, L), int64, padded on the right with 0, how
@@ -83,9 +84,9 @@ def full_ranking(
     place_of = numpy.cumsum(first) - 1  # of the target's user among those of the candidates
     count = min(candidate_count, dataset.item_count)
     unmasked, masked = numpy.zeros_like(lengths), numpy.zeros_like(lengths)
-    candidates = numpy.zeros((int(first.sum()), count), dtype=numpy.int64)
-    candidate_scores = numpy.zeros(candidates.shape, dtype=numpy.float32)
-    unmasked_candidates = numpy.zeros_like(candidates)
+    shape, what = (int(first.sum()), count), f"the candidates of {dataset.name}"
+    candidates, unmasked_candidates = (zeros(shape, numpy.int64, what) for _ in range(2))
+    candidate_scores = zeros(shape, numpy.float32, what)
     most_rows = max(1, SCORE_CELLS[device.type] // dataset.item_count)
     part_rows = min(len(users), max(1, _PART_CELLS[device.type] // dataset.item_count))
     workspace = torch.empty(part_rows, dataset.item_count, device=device)  # one for all parts: it stays in the cache

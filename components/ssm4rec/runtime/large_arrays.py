@@ -1,4 +1,4 @@
-"""Arrays that may be larger than a process's memory: they lie in a file of TMPDIR, mapped read-only.
+"""Arrays that may be larger than a process's memory: they lie in a file of TMPDIR, mapped.
 
 The file has no name, so that it goes when the array does, however the process ends. Its pages are the system's, which
 drops them where memory is short and reads them again: on a disk they cost a process nothing that it must keep. Where
@@ -6,10 +6,12 @@ TMPDIR is memory itself (tmpfs), they do.
 """
 
 import errno
+import math
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any, Final
 
 import numpy
@@ -34,18 +36,37 @@ def joined(
     if count <= in_memory:
         found = list(parts)
         return found[0] if len(found) == 1 else numpy.concatenate(found, dtype=kind)
-    size = count * numpy.dtype(kind).itemsize
+    with _file(count * numpy.dtype(kind).itemsize, what) as file:
+        for part in parts:
+            file.write(numpy.ascontiguousarray(part, dtype=kind).data)
+        file.flush()
+        file.truncate()  # what was reserved and has not come
+        if not file.tell():
+            return numpy.empty(0, dtype=kind)
+        return numpy.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=kind)
+
+
+def zeros(shape: tuple[int, ...], kind: type[numpy.generic], what: str) -> NDArray[Any]:
+    """Return an array to write to; a larger one lies in a file.
+
+    ``what`` it is, for a message. Raise InputError if the disk has no room for it.
+    """
+    if math.prod(shape) <= IN_MEMORY:
+        return numpy.zeros(shape, dtype=kind)
+    size = math.prod(shape) * numpy.dtype(kind).itemsize
+    with _file(size, what) as file:
+        file.truncate(size)
+        return numpy.frombuffer(mmap.mmap(file.fileno(), size), dtype=kind).reshape(shape)
+
+
+@contextmanager
+def _file(size: int, what: str) -> Iterator[IO[bytes]]:
+    """Yield a file without a name, with room for so many bytes."""
     folder = os.environ.get("TMPDIR") or tempfile.gettempdir()
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             _reserve(file, size)
-            for part in parts:
-                file.write(numpy.ascontiguousarray(part, dtype=kind).data)
-            file.flush()
-            file.truncate()  # what was reserved and has not come
-            if not file.tell():
-                return numpy.empty(0, dtype=kind)
-            return numpy.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=kind)
+            yield file
     except OSError as error:
         raise InputError(
             f"{folder}: no room for {what}, {size:,} bytes ({error.strerror}); set TMPDIR to a folder of a disk with "
