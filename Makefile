@@ -57,7 +57,7 @@ FLAGS_report := BUCKET OUT RUN
 KNOWN_test := TESTS
 KNOWN_fuzz := CASES SEED
 KNOWN_manifests := WRITE
-BENCHES := $(addprefix bench-,ops training optimizers length evaluation statistics latency ranking recommend large-catalog)
+BENCHES := $(addprefix bench-,ops training optimizers length evaluation statistics latency ranking recommend search large-catalog)
 $(foreach target,bench $(BENCHES) bench-peers,$(eval KNOWN_$(target) := BENCH))
 # Of every target: with what, from where and into which folders it installs.
 KNOWN := PYTHON TORCH_INDEX VENV TOOLS SERVING
@@ -280,9 +280,9 @@ check: $(INSTALLED) ## Check style, types, compiled pipelines, architecture and 
 	@$(BIN)/python -m pytest -q tests/test_architecture.py tests/pipelines/test_compiled.py
 
 .PHONY: bench
-bench: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-recommend bench-large-catalog bench-data ## Measure everything but the peers
+bench: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-recommend bench-search bench-large-catalog bench-data ## Measure everything but the peers
 
-.PHONY: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-recommend bench-large-catalog
+.PHONY: bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-recommend bench-search bench-large-catalog
 bench-ops: ## Measure the operators in every form, and compare transformers' blocks with ours
 bench-training: ## Measure how fast the recommenders train
 bench-optimizers: ## Measure a step of USGM, compared with Adam's
@@ -292,8 +292,9 @@ bench-statistics: ## Measure the statistics of all pairs of 8 models
 bench-latency: ## Measure what measure_latency adds to what it times
 bench-ranking: ## Measure ranking by a language model, compared with a plain padded batch
 bench-recommend: ## Measure every user's recommendations, compared with the bare matrix product
+bench-search: ## Measure the best items of a history by all scores and by an index, 3,416 to 211,000 items
 bench-large-catalog: ## Measure the memory of a training step on 211,000 items
-bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-recommend bench-large-catalog: bench-%: $(INSTALLED)
+bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-recommend bench-search bench-large-catalog: bench-%: $(INSTALLED)
 	@$(call split,BENCH) $(BIN)/python tests/benchmarks/bench_$(subst -,_,$*).py $$words
 
 .PHONY: bench-peers

@@ -3,7 +3,9 @@
 ``wrk`` (Debian's package) asks as fast as answers come, by 1, 2 and 4 connections: users whose states are stored in
 SQLite get one new event each time, or every request has a history; the 10 best items are returned. The client takes a
 part of the same cores. It needs the environment that ``make serve`` makes. MODEL is as there.
-On a machine that does other work, only the CPU time tells something.
+
+``--memory 100000`` sends that many requests instead, of users, with histories and malformed ones by turns, and tells
+the server's memory on the way. On a machine that does other work, only the CPU time tells something.
 """
 
 import json
@@ -49,6 +51,40 @@ end
 """
 
 
+MIXED = """
+function request()
+    local kind, item, body = math.random(3), ITEMS[math.random(#ITEMS)], nil
+    if kind == 1 then
+        local event = '{"sequence":1,"item":' .. item .. '}'
+        body = '{"user_id":"u' .. math.random(USERS) .. '","events":[' .. event .. ']}'
+    elseif kind == 2 then
+        body = '{"history":[' .. string.rep(item .. ",", math.random(LENGTH)) .. item .. ']}'
+    else
+        body = '{"history":[' .. string.rep("[", math.random(LENGTH)) .. ']}'
+    end
+    return wrk.format("POST", nil, {["content-type"] = "application/json"}, '{"instances":[' .. body .. ']}')
+end
+"""
+
+
+def memory(script: str, wanted: int, server: int) -> list[Row]:
+    """Return the server's memory each time that a tenth of the wanted requests was answered."""
+    rows: list[Row] = []
+    answered = 0
+    while answered < wanted:
+        with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+            file.write(script)
+            file.flush()
+            said = subprocess.check_output(
+                ["wrk", "-t2", "-c2", "-d10s", "--timeout=60s", "-s", file.name, ADDRESS], text=True
+            )
+        answered += int(re.findall(r"(\d+) requests in", said)[0])
+        if answered >= (len(rows) + 1) * wanted / 10:
+            status = Path(f"/proc/{server}/status").read_text()
+            rows.append({"requests": answered, "MiB": int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024})
+    return rows
+
+
 def attack(script: str, connections: int, seconds: int, server: int) -> Row:
     """Return what wrk says of one load, and the CPU time that the server's process takes for a request."""
     flags = [f"-t{connections}", f"-c{connections}", f"-d{seconds}s", "--timeout=60s", "--latency"]
@@ -67,6 +103,16 @@ def attack(script: str, connections: int, seconds: int, server: int) -> Row:
     count = re.findall(r"(\d+) requests in", said)
     costs = {"requests per second": float(rate[0]), "CPU ms": 1e3 * spent / int(count[0])}
     return {"connections": connections, **costs, **found}
+
+
+def loads(named: str, by_history: str, seconds: int, server: int) -> list[Row]:
+    """Return what wrk says of both kinds of requests by 1, 2 and 4 connections."""
+    rows = []
+    for kind, script in (("user, one event", BY_USER), (by_history, BY_HISTORY)):
+        for connections in (1, 2, 4):
+            own = f"USERS = {USERS // connections}\nPREFIX = 'c{connections}u'\n"
+            rows.append({"request": kind, **attack(named + own + script, connections, seconds, server)})
+    return rows
 
 
 def cpu_seconds(process: int) -> float:
@@ -92,24 +138,24 @@ def main() -> None:
     parser = command_line("Measure requests to the real server on loopback.", runs=1)
     parser.add_argument("model", type=Path, help="champion or model folder")
     parser.add_argument("--length", type=int, default=200, help="of the histories")
+    parser.add_argument("--memory", type=int, default=0, metavar="REQUESTS", help="tell the server's memory instead")
+    parser.add_argument("--search", choices=("auto", "exact"), default="auto", help="as of the server")
     parser.add_argument("--seconds", type=int, default=20, help="of each load")
     options = parser.parse_args()
     if not PYTHON.exists() or not shutil.which("wrk"):
         sys.exit("bench_serving: it needs .venv-serve (make serve) and wrk (apt-get install wrk)")
     ids = read_items(recommender_folder(options.model)).ids
     named = f"ITEMS = {{{','.join(f'[=[{json.dumps(item_id)}]=]' for item_id in ids)}}}\nLENGTH = {options.length}\n"
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         command = [PYTHON, "-m", "ssm4rec.serving", options.model, "--port", PORT, "--store", f"{folder}/users.sqlite"]
+        command += ["--search", options.search]
         server = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
         try:
             wait(server, ids[0])
-            for kind, script in (("user, one event", BY_USER), (f"history of {options.length}", BY_HISTORY)):
-                for connections in (1, 2, 4):
-                    own = f"USERS = {USERS // connections}\nPREFIX = 'c{connections}u'\n"
-                    rows.append(
-                        {"request": kind, **attack(named + own + script, connections, options.seconds, server.pid)}
-                    )
+            if options.memory:
+                rows = memory(f"{named}USERS = {USERS}\n{MIXED}", options.memory, server.pid)
+            else:
+                rows = loads(named, f"history of {options.length}", options.seconds, server.pid)
         finally:
             server.terminate()
             server.wait()

@@ -35,6 +35,14 @@ def test_a_model_folder_says_what_it_is_and_how_popular_its_items_are(folder: Pa
     assert champion.recommender.catalog.find("Film 3") == 3
 
 
+def test_a_folder_without_a_model_is_refused_in_the_words_of_who_serves(folder: Path, tmp_path: Path) -> None:
+    for wrong in (tmp_path, tmp_path / "none", folder / "config.json", folder.parent):
+        with pytest.raises(
+            InputError, match=r": neither a champion \(MLmodel\) nor a model folder \(config\.json\); name"
+        ):
+            read_champion(wrong, None)
+
+
 def test_a_popularity_of_ones_own_is_matched_by_item_id(folder: Path, tmp_path: Path) -> None:
     """In another order, with an item that the model does not know; items that are not named come last, in order."""
     write_popularity(tmp_path / "own.parquet", {"i3": 7.5, "other": 2.0, "i1": 9.0})

@@ -154,7 +154,7 @@ def malformed() -> Iterator[tuple[str, bytes, dict[str, str]]]:
         tensor = {"name": "rows", "shape": shape, "datatype": datatype, "data": ["{}", 1]}
         yield V2, json.dumps({"inputs": [tensor]}).encode(), {}
     drawn = random.Random(0)
-    for _ in range(140):  # a byte that cannot be there
+    for _ in range(950):  # a byte that cannot be there
         path, good = drawn.choice([(V1, GOOD), (V2, GOOD_V2)])
         place = drawn.randrange(len(good))
         yield path, good[:place] + drawn.choice([b"\x00", b"\xff", b'"', b"}"]) + good[place + 1 :], {}
@@ -176,8 +176,8 @@ def test_malformed_requests_get_one_sentence_each_and_the_server_lives(server: S
         assert len(sentence) < 400, told
         assert "\n" not in sentence, told
         assert "Traceback" not in sentence, told
-    assert len(statuses) > 200
-    assert statuses.count(200) < 60
+    assert len(statuses) >= 1000
+    assert statuses.count(200) < 400
     assert {400, 404, 413} <= {*statuses}
     assert server.ask(V1, GOOD)[0] == 200
     status, text = server.ask(V2, GOOD_V2)

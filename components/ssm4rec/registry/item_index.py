@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from usearch.index import Index
 
 _PROPOSED: Final = 10
-"""Items that the index proposes for each one wanted."""
+"""Items that the index proposes for each one wanted: the more, the better the first of them are."""
 _AT_LEAST: Final = 100
 """Items that it proposes at least: fewer are found no faster."""
 _SHARE: Final = 8
@@ -116,7 +116,7 @@ def best_by_index(
 ) -> tuple[Int64s, Float32s] | None:
     """Return the best items for one history among those that the index proposes, and their scores, each (K,).
 
-    None: so many items are removed that fewer than K of those proposed are left; score all items then.
+    None: so many of those proposed are removed or of the history that fewer than K are left; score all items then.
 
     Args:
         model: whose items are in the index.
@@ -130,15 +130,17 @@ def best_by_index(
         ScoresNotNumbersError: the model gave a score that is NaN or infinite.
     """
     check_numbers(hidden)
-    proposed = max(_AT_LEAST, _PROPOSED * count) + len(had)
+    again = numpy.zeros(len(removed), dtype=bool)  # which are of the history
+    again[had - 1] = True
+    own = numpy.flatnonzero(again & ~removed) + 1
+    proposed = max(_AT_LEAST, _PROPOSED * count)
     while proposed * _SHARE <= len(removed):
         found = index.nearest(hidden[0], proposed)
-        found = found[~removed[found - 1]]
-        if len(found) >= count:
-            items = numpy.union1d(found, had[~removed[had - 1]]).astype(numpy.int64)  # (C,), ascending
-            scores = model.score_some(
-                hidden, torch.from_numpy(items), torch.from_numpy(numpy.flatnonzero(numpy.isin(items, had)))
-            )
+        found = found[~(removed | again)[found - 1]]
+        if len(found) >= count:  # no item beyond them comes before one of them
+            items = numpy.concatenate([found, own])  # (C,)
+            cells = torch.arange(len(found), len(items))
+            scores = model.score_some(hidden, torch.from_numpy(items), cells)
             check_numbers(scores)
             values, places = best_items(scores.float(), count)
             return items[places[0].numpy() - 1], values[0].numpy()

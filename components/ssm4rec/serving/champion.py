@@ -11,7 +11,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from ssm4rec.artifacts.names import CHAMPION, MODEL_WEIGHTS, POPULARITY
+from ssm4rec.artifacts.names import CHAMPION, MODEL_CONFIG, MODEL_WEIGHTS, POPULARITY
 from ssm4rec.artifacts.popularity import read_popularity
 from ssm4rec.artifacts.training import read_config
 from ssm4rec.registry.item_index import MeasuredIndex, read_item_index
@@ -54,6 +54,11 @@ def read_champion(folder: Path, popularity: Path | None, *, exact: bool = False)
             none of the items.
     """
     inside = recommender_folder(folder)
+    if not (inside / MODEL_CONFIG).exists():
+        raise InputError(
+            f"{folder}: neither a champion ({CHAMPION}) nor a model folder ({MODEL_CONFIG}); name one of a run, such "
+            "as runs/FOLDER/champion"
+        )
     config = read_config(inside)
     recommender = CatalogRecommender.read(inside, inside)
     path = popularity or inside / POPULARITY
