@@ -287,11 +287,8 @@ def _wrong_row(dataset: SequenceDataset, before: int) -> str:
         (lengths < 1, "no items"),
         ((train_length < 0) | (train_length > lengths), "a train_length outside the sequence"),
     ]
-    targets = {
-        "validation": (dataset.validation_position, dataset.validation_targets),
-        "test": (dataset.test_position, dataset.test_targets),
-    }
-    for name, (first, number) in targets.items():
+    for name in ("validation", "test"):
+        first, number = getattr(dataset, f"{name}_position"), getattr(dataset, f"{name}_targets")
         at_fault.append(((first < -1) | (first >= lengths), f"a {name}_position outside the sequence"))
         last = first.astype(numpy.int64) + number
         at_fault.append(((number < 0) | (last > lengths), f"{name}_targets outside the sequence"))
