@@ -2,7 +2,7 @@
 
 A dataset folder holds, for U users and V items:
 
-- ``sequences.parquet``, one row a user (row number = user), in row groups of up to 2^24 events, or of one user who has
+- ``sequences.parquet``, one row per user (row number = user), in row groups of up to 2^24 events, or of one user who has
   more: ``user_id`` string; ``items`` list<int32>, the user's items 1..V in time order; and where the splits lie in it:
   ``train_length`` int32, the first ``train_length`` items are for training; ``validation_position`` and
   ``test_position`` int32, the place of the first target in ``items`` (-1: the user is not in that split);
@@ -10,7 +10,7 @@ A dataset folder holds, for U users and V items:
   1: all others, but for ``--splitting global-time --time-target successive``).
   A target's history is everything before it: ``items[:position]``.
   The file's metadata carries the dataset's name and fingerprint.
-- ``interactions.parquet``, the same events one a row in the same order: ``user`` int32 0..U-1, ``item`` int32,
+- ``interactions.parquet``, the same events, one per row, in the same order: ``user`` int32 0..U-1, ``item`` int32,
   ``time`` int64 (milliseconds since 1970, or the source's own order number), ``rating`` float32 or null.
 - ``items.parquet``: ``item`` int32 1..V, ``item_id`` string (the source's), ``title`` string or null; where the source
   says more of the items, ``words`` string or null, such as genres.
