@@ -89,6 +89,7 @@ def test_groups_read_to_the_same_arrays(
     monkeypatch.setattr(dataset_module, "BLOCK_EVENTS", 50)
     found = dataset_module._read_sequences(folder, in_memory)
     assert same(found, expected)
+    assert len([*found.blocks()]) > 3, "the checks went by several blocks"
     assert not found.items.flags.writeable
     assert read_source_ids(folder).users.to_pylist() == [f"u{user}" for user in range(len(COVERED))]
 

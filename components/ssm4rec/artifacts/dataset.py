@@ -2,8 +2,8 @@
 
 A dataset folder holds, for U users and V items:
 
-- ``sequences.parquet``, one row per user (row number = user), in row groups of up to 2^24 events, or of one user who has
-  more: ``user_id`` string; ``items`` list<int32>, the user's items 1..V in time order; and where the splits lie in it:
+- ``sequences.parquet``, one row per user (row number = user). A row group has up to 2^24 events, or one user with more.
+  It has ``user_id`` string; ``items`` list<int32>, the user's items 1..V in time order; and where the splits lie:
   ``train_length`` int32, the first ``train_length`` items are for training; ``validation_position`` and
   ``test_position`` int32, the place of the first target in ``items`` (-1: the user is not in that split);
   ``validation_targets`` and ``test_targets`` int32, how many items from there on are targets (0: not in that split,
