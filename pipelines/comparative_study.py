@@ -43,8 +43,11 @@ def arrange(parameters: Parameters) -> None:
         evaluated = rank(data, trained, parameters)
     compared = _compare(data, evaluated, parameters)
     parts = _again_by_time(prepared, parameters) if parameters.global_time_trainings is not None else {}
-    champion = {"models": dsl.Collected(trained.outputs["model"]), "replace_champion": parameters.replace_champion}
-    champion["item_index"] = parameters.item_index
+    champion = {
+        "models": dsl.Collected(trained.outputs["model"]),
+        "item_index": parameters.item_index,
+        "replace_champion": parameters.replace_champion,
+    }
     registered = task(register_champion, parameters, dataset=data, **champion)
 
     if parameters.rankers is not None:

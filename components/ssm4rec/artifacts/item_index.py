@@ -1,6 +1,5 @@
 """item_index.json: what an approximate index of a champion's items is, and of which files it was made."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +33,3 @@ class ItemIndexFacts(Document, what="the facts of an item index", made_by="regis
                     f"{folder / name}: not the file of which {ITEM_INDEX_FACTS} next to it speaks; register the "
                     f"champion again, or remove {ITEM_INDEX} and {ITEM_INDEX_FACTS}: every item is scored then"
                 )
-
-
-def digests(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """Return the SHA-256 of files of a folder by their names."""
-    return {name: digest_of(folder / name) for name in names}

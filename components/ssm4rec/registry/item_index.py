@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssm4rec.artifacts.dataset import Flags, Float32s, Int32s, Int64s
-from ssm4rec.artifacts.item_index import ItemIndexFacts, digests
+from ssm4rec.artifacts.item_index import ItemIndexFacts
 from ssm4rec.artifacts.names import ITEM_INDEX, ITEM_INDEX_FACTS, ITEMS, MODEL_WEIGHTS
 from ssm4rec.evaluation.full_ranking import best_items, check_numbers
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.files import digest_of
 
 if TYPE_CHECKING:
     from usearch.index import Index
@@ -93,7 +94,7 @@ class MeasuredIndex:
     def write(self, folder: Path) -> None:
         """Write both into a model folder, whose weights and items stand there already."""
         self.index.save(folder / ITEM_INDEX)
-        sha256 = digests(folder, (ITEM_INDEX, MODEL_WEIGHTS, ITEMS))
+        sha256 = {name: digest_of(folder / name) for name in (ITEM_INDEX, MODEL_WEIGHTS, ITEMS)}
         ItemIndexFacts(self.index.width, self.recall, self.users, sha256).write(folder / ITEM_INDEX_FACTS)
 
 
