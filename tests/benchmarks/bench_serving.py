@@ -4,12 +4,14 @@
 SQLite get one new event each time, or every request has a history; the 10 best items are returned. The client takes a
 part of the same cores. It needs the environment that ``make serve`` makes. MODEL is as there.
 
-``--memory 100000`` sends that many requests instead, of users, with histories and malformed ones by turns, and tells
-the server's memory on the way. On a machine that does other work, only the CPU time tells something.
+``--rate 300`` also asks so often and no more, at random times: requests that come while their connection waits are
+late, which the rate that was held shows. ``--mlflow`` has ``mlflow models serve`` answer the same histories in the same
+run; MODEL is a champion folder then. ``--memory 100000`` sends that many requests instead, of users, with histories
+and malformed ones by turns, and tells the server's memory on the way. On a machine that does other work, only the CPU
+time tells something.
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +21,7 @@ import time
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import psutil
 import torch
 from measure import Row, command_line, report
 
@@ -28,6 +31,8 @@ from ssm4rec.registry.recommending import recommender_folder
 PYTHON = Path(__file__).parents[2] / ".venv-serve" / "bin" / "python"
 PORT = 8099
 ADDRESS = f"http://127.0.0.1:{PORT}/v1/models/ssm4rec:predict"
+MLFLOW_PORT = 8098
+MLFLOW_ADDRESS = f"http://127.0.0.1:{MLFLOW_PORT}/invocations"
 USERS = 200
 # A user belongs to one connection, so that the events come in order; ITEMS is a list of ids as JSON.
 BY_USER = """
@@ -49,8 +54,20 @@ function request()
     return wrk.format("POST", nil, {["content-type"] = "application/json"}, '{"instances":[' .. row .. ']}')
 end
 """
-
-
+# What MLflow's server takes for the same.
+BY_HISTORY_OF_MLFLOW = BY_HISTORY.replace('"instances"', '"dataframe_records"')
+# The gaps between requests are exponential, as of many users who know nothing of each other; MEAN_GAP in seconds.
+AT_A_RATE = """
+local ffi = require("ffi")
+ffi.cdef("typedef struct { long s, n; } moment; int clock_gettime(int, moment *);")
+local now, due = ffi.new("moment"), nil
+function delay()
+    ffi.C.clock_gettime(1, now)
+    local time = tonumber(now.s) + tonumber(now.n) * 1e-9
+    due = (due or time) - MEAN_GAP * math.log(1 - math.random())
+    return math.max(0, 1000 * (due - time))
+end
+"""
 MIXED = """
 function request()
     local kind, item, body = math.random(3), ITEMS[math.random(#ITEMS)], nil
@@ -85,14 +102,14 @@ def memory(script: str, wanted: int, server: int) -> list[Row]:
     return rows
 
 
-def attack(script: str, connections: int, seconds: int, server: int) -> Row:
-    """Return what wrk says of one load, and the CPU time that the server's process takes for a request."""
+def attack(script: str, connections: int, seconds: int, server: int, address: str = ADDRESS) -> Row:
+    """Return what wrk says of one load, and the CPU time that the server's processes take for a request."""
     flags = [f"-t{connections}", f"-c{connections}", f"-d{seconds}s", "--timeout=60s", "--latency"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()
         before = cpu_seconds(server)
-        said = subprocess.check_output(["wrk", *flags, "-s", file.name, ADDRESS], text=True)
+        said = subprocess.check_output(["wrk", *flags, "-s", file.name, address], text=True)
         spent = cpu_seconds(server) - before
     if "Non-2xx" in said:
         sys.exit(f"bench_serving: not all requests were answered:\n{said}")
@@ -105,32 +122,53 @@ def attack(script: str, connections: int, seconds: int, server: int) -> Row:
     return {"connections": connections, **costs, **found}
 
 
-def loads(named: str, by_history: str, seconds: int, server: int) -> list[Row]:
-    """Return what wrk says of both kinds of requests by 1, 2 and 4 connections."""
+def loads(named: str, length: int, seconds: int, server: int, rate: float) -> list[Row]:
+    """Return what wrk says of both kinds of requests by 1, 2 and 4 connections, and at a rate by 4, unless it is 0."""
     rows = []
-    for kind, script in (("user, one event", BY_USER), (by_history, BY_HISTORY)):
-        for connections in (1, 2, 4):
-            own = f"USERS = {USERS // connections}\nPREFIX = 'c{connections}u'\n"
-            rows.append({"request": kind, **attack(named + own + script, connections, seconds, server)})
+    paced = (f"MEAN_GAP = {4 / rate}\n{AT_A_RATE}",) if rate else ()
+    for kind, script in (("user, one event", BY_USER), (f"history of {length}", BY_HISTORY)):
+        for connections, pace in ((1, ""), (2, ""), (4, ""), *((4, one) for one in paced)):
+            own = f"USERS = {USERS // connections}\nPREFIX = 'c{connections}{'p' * bool(pace)}u'\n"
+            request = f"{kind}, {rate:g} per second" if pace else kind
+            rows.append({"request": request, **attack(named + own + pace + script, connections, seconds, server)})
     return rows
 
 
+def loads_of_mlflow(model: Path, named: str, length: int, seconds: int, first_item: str) -> list[Row]:
+    """Return what wrk says of histories that ``mlflow models serve`` answers, by 1, 2 and 4 connections."""
+    program = Path(sys.executable).parent / "mlflow"
+    command = [program, "models", "serve", "-m", model, "--env-manager", "local", "--port", MLFLOW_PORT]
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as server:
+        try:
+            wait(server, first_item, MLFLOW_ADDRESS, "dataframe_records")
+            return [
+                {
+                    "request": f"history of {length}, MLflow's server",
+                    **attack(named + BY_HISTORY_OF_MLFLOW, connections, seconds, server.pid, MLFLOW_ADDRESS),
+                }
+                for connections in (1, 2, 4)
+            ]
+        finally:
+            for process in [*psutil.Process(server.pid).children(recursive=True), server]:
+                process.terminate()
+
+
 def cpu_seconds(process: int) -> float:
-    """Return the CPU time of a process so far."""
-    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    """Return the CPU time of a process and of those that it started, so far."""
+    top = psutil.Process(process)
+    return sum(sum(one.cpu_times()[:2]) for one in (top, *top.children(recursive=True)))
 
 
-def wait(server: "subprocess.Popen[bytes]", item_id: str) -> None:
+def wait(server: "subprocess.Popen[bytes]", item_id: str, address: str = ADDRESS, wrapping: str = "instances") -> None:
     """Wait until the server answers, and warm it up."""
-    body = json.dumps({"instances": [{"history": [item_id] * 50}] * 20}).encode()
+    body = json.dumps({wrapping: [{"history": [item_id] * 50}] * 20}).encode()
     while server.poll() is None:
         try:
-            with urlopen(Request(ADDRESS, body, {"content-type": "application/json"}), timeout=60):
+            with urlopen(Request(address, body, {"content-type": "application/json"}), timeout=60):
                 return
         except OSError:
             time.sleep(0.5)
-    sys.exit("bench_serving: the server ended; `make serve` shows why")
+    sys.exit(f"bench_serving: the server ended; its own words: {' '.join(map(str, server.args))}")
 
 
 def main() -> None:
@@ -139,6 +177,8 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="champion or model folder")
     parser.add_argument("--length", type=int, default=200, help="of the histories")
     parser.add_argument("--memory", type=int, default=0, metavar="REQUESTS", help="tell the server's memory instead")
+    parser.add_argument("--rate", type=float, default=0, metavar="PER_SECOND", help="also ask so often, no more")
+    parser.add_argument("--mlflow", action="store_true", help="also ask MLflow's server")
     parser.add_argument("--search", choices=("auto", "exact"), default="auto", help="as of the server")
     parser.add_argument("--seconds", type=int, default=20, help="of each load")
     options = parser.parse_args()
@@ -155,10 +195,12 @@ def main() -> None:
             if options.memory:
                 rows = memory(f"{named}USERS = {USERS}\n{MIXED}", options.memory, server.pid)
             else:
-                rows = loads(named, f"history of {options.length}", options.seconds, server.pid)
+                rows = loads(named, options.length, options.seconds, server.pid, options.rate)
         finally:
             server.terminate()
             server.wait()
+    if options.mlflow:
+        rows += loads_of_mlflow(options.model, named, options.length, options.seconds, ids[0])
     report(f"serving, {len(ids)} items", rows, torch.device("cpu"), options.output)
 
 
