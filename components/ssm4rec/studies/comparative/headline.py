@@ -39,11 +39,8 @@ def headline_section(study: Study, further: list[str]) -> Section:
             f"that a test on these users would find with a chance of {study.comparison.power:.0%}."
         )
     of_models = [] if study.smoke else further
-    of_recommenders = [*_verdicts(study), *_retrievers(study)]
-    if study.about_rankers:
-        lines = [*of_models, *of_recommenders, *_unsaid(study)]
-    else:
-        lines = [*of_recommenders, _champion(study), *_unsaid(study), *of_models]
+    verdicts, also = _verdicts(study), [*_retrievers(study), *_unsaid(study)]
+    lines = [*of_models, *verdicts, *also] if study.about_rankers else [*verdicts, _champion(study), *also, *of_models]
     return Section("In short", f"{text}\n\n{bullets(lines)}", (_picture(study),))
 
 
