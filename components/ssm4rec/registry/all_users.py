@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,9 +30,9 @@ from ssm4rec.artifacts.recommendations import (
 )
 from ssm4rec.evaluation.best_lists import Histories, best_lists
 from ssm4rec.models.recommender import Recommender
-from ssm4rec.registry.ray_workers import on_ray
 from ssm4rec.runtime.errors import InputError, reason
 from ssm4rec.runtime.files import whole_folder
+from ssm4rec.runtime.ray_workers import in_parts
 
 logger = logging.getLogger(__name__)
 
@@ -126,18 +125,11 @@ def write_shards(
         logger.info("resumed: %d of %d shards are there", len(parts) - len(missing), len(parts))
     write = _Writer(folder.absolute(), wanted, model, device)
     started, done = time.monotonic(), 0
-    several = workers > 1 and len(missing) > 1
-    for part in on_ray(write, missing, workers, device) if several else _in_turn(write, missing):
+    for part, _ in in_parts(write, missing, workers, device.type):
         done += part.stop - part.start
         left = sum(one.stop - one.start for one in missing) - done
         rate = done / (time.monotonic() - started)
         logger.info("%s: %s users per second, %s users to go", part.file, f"{rate:,.0f}", f"{left:,}")
-
-
-def _in_turn(write: _Writer, parts: Sequence[_Part]) -> Iterator[_Part]:
-    for part in parts:
-        write(part)
-        yield part
 
 
 def publish(folder: Path, target: Path, origin: RecommendationsOrigin, wanted: Wanted) -> RecommendationsManifest:

@@ -1,4 +1,4 @@
-"""Parts of a work by several processes of Ray Data, an actor per core or GPU.
+"""Parts of a work, by this process or by several of Ray Data, an actor per core or GPU.
 
 What a killed actor had not finished another one does again.
 """
@@ -8,12 +8,11 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-import torch
-
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.ray_cluster import ray_cluster
 
 Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 class _Actor:
@@ -26,22 +25,32 @@ class _Actor:
         self._do = ray.get(kept[0])
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        """Do the one part of a batch; hand back the part, or what the user can mend."""
-        (part,) = batch["part"]
+        """Do the one part of a batch; hand back the part and its result, or what the user can mend."""
+        part = pickle.loads(*batch["part"])  # noqa: S301 - of this program's own
         try:
-            self._do(pickle.loads(part))  # noqa: S301 - of this program's own
+            return {"done": [pickle.dumps((part, self._do(part)))], "fault": [b""]}
         except (InputError, OSError) as error:
             return {"done": [b""], "fault": [pickle.dumps(error)]}
-        return {"done": [part], "fault": [b""]}
 
 
-def on_ray(do: Callable[[Part], None], parts: Sequence[Part], workers: int, device: torch.device) -> Iterator[Part]:
-    """Do all parts by up to ``workers`` actors, each with a GPU if ``device`` is one, and yield each when it is done.
+def in_parts(
+    do: Callable[[Part], Result], parts: Sequence[Part], workers: int, device: str
+) -> Iterator[tuple[Part, Result]]:
+    """Do all parts and yield each with its result: in turn, or as :func:`on_ray` does if there are several of both."""
+    if min(workers, len(parts)) > 1:
+        return on_ray(do, parts, workers, device)
+    return ((part, do(part)) for part in parts)
 
-    ``do`` and what it holds are copied to each node once. Raise InputError if Ray does not start, or its cluster does
-    not answer; what ``do`` raises of InputError and OSError is raised here.
+
+def on_ray(
+    do: Callable[[Part], Result], parts: Sequence[Part], workers: int, device: str
+) -> Iterator[tuple[Part, Result]]:
+    """Do all parts by up to ``workers`` actors, and yield each with its result when it is done, in any order.
+
+    ``do`` and what it holds are copied to each node once; each actor has a GPU if ``device`` is cuda. Raise InputError
+    if Ray does not start, or its cluster does not answer; what ``do`` raises of InputError and OSError is raised here.
     """
-    gpus = 1 if device.type == "cuda" else 0
+    gpus = 1 if device == "cuda" else 0
     with ray_cluster(workers, gpus * workers, "leave --workers out"):
         import ray.data  # seconds to import
 

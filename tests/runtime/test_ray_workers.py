@@ -10,10 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
 
-from ssm4rec.registry.ray_workers import on_ray
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.ray_workers import on_ray
 from tests.datasets import write_dataset_folder
 from tests.processes import descendants
 from tests.trained_models import write_random_model
@@ -24,8 +23,7 @@ STAGE = ("-m", "ssm4rec.stages.recommend_all")
 LIMITED = """
 import os, resource, sys
 from pathlib import Path
-import torch
-from ssm4rec.registry.ray_workers import on_ray
+from ssm4rec.runtime.ray_workers import on_ray
 
 def write(name):
     if name.endswith("3"):
@@ -34,7 +32,7 @@ def write(name):
     return name
 
 try:
-    print(*on_ray(write, [f"{sys.argv[1]}/{number}" for number in range(5)], 1, torch.device("cpu")))
+    print(*on_ray(write, [f"{sys.argv[1]}/{number}" for number in range(5)], 1, "cpu"))
 except OSError as error:
     print(error.errno)
 """
@@ -82,7 +80,7 @@ def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
         port = server.getsockname()[1]
     for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
         monkeypatch.setenv("RAY_ADDRESS", address)
-        done = on_ray(print, ["part"], 2, torch.device("cpu"))
+        done = on_ray(print, ["part"], 2, "cpu")
         with pytest.raises(InputError, match=rf"RAY_ADDRESS {address}: no Ray cluster answers there \(.*refused\)"):
             next(done)
 
