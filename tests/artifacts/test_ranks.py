@@ -14,7 +14,7 @@ from ssm4rec.artifacts.interactions import read_times
 from ssm4rec.artifacts.items import SourceIds
 from ssm4rec.artifacts.names import TIME_BASELINES
 from ssm4rec.artifacts.ranks import SEED_KEY, SPLIT_KEY, FullRanking, Origin, read_ranks, write_ranks
-from ssm4rec.evaluation.baselines import baseline_rankings
+from ssm4rec.evaluation.baselines import baseline_rankings, baseline_scorers
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.runtime.errors import InputError
 from tests.datasets import write_events
@@ -41,7 +41,7 @@ def ranking(dataset: SequenceDataset, seed: int = 0) -> FullRanking:
 
 @pytest.fixture
 def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:
-    baselines = baseline_rankings(dataset, "test", torch.device("cpu"))
+    baselines = baseline_rankings(baseline_scorers(dataset, torch.device("cpu")), dataset, "test", torch.device("cpu"))
     paths = {content: tmp_path / f"{content}.parquet" for content in READERS}
     write_ranks(paths["ranks"], Origin(dataset, "sasrec", 3, "test"), ranking(dataset), baselines)
     write_candidates(paths["candidates"], Origin(dataset, "sasrec", 3, "test"), ranking(dataset), baselines)
@@ -50,7 +50,7 @@ def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:
 
 def test_ranks_come_back(dataset: SequenceDataset, files: dict[str, Path]) -> None:
     made, found = ranking(dataset), read_ranks(files["ranks"], dataset)
-    baselines = baseline_rankings(dataset, "test", torch.device("cpu"))
+    baselines = baseline_rankings(baseline_scorers(dataset, torch.device("cpu")), dataset, "test", torch.device("cpu"))
     assert list(found.baselines) == list(baselines)
     assert (found.model, found.seed, found.split) == ("sasrec", 3, "test")
     for written, read in (
@@ -116,7 +116,7 @@ def test_every_list_has_the_sources_ids_next_to_it(dataset: SequenceDataset, tmp
         pyarrow.array([f"u{user}" for user in range(dataset.user_count)], pyarrow.large_string()),
         pyarrow.array([f"i{item}" for item in range(1, 36)], pyarrow.large_string()),
     )
-    baselines = baseline_rankings(dataset, "test", torch.device("cpu"))
+    baselines = baseline_rankings(baseline_scorers(dataset, torch.device("cpu")), dataset, "test", torch.device("cpu"))
     path = tmp_path / "candidates.parquet"
     write_candidates(path, Origin(dataset, "sasrec", 3, "test", ids), ranking(dataset), baselines)
     table = pyarrow.parquet.read_table(path)
@@ -214,7 +214,7 @@ def test_several_targets_of_a_user_come_back(tmp_path: Path) -> None:
     made = ranking(dataset)
     assert len(made.users) > made.first.sum() == len(made.candidates)
     times = read_times(tmp_path / "dataset", dataset)
-    baselines = baseline_rankings(dataset, "test", cpu, times)
+    baselines = baseline_rankings(baseline_scorers(dataset, cpu, times), dataset, "test", cpu)
     paths = {content: tmp_path / f"{content}.parquet" for content in READERS}
     write_ranks(paths["ranks"], Origin(dataset, "sasrec", 3, "test"), made, baselines)
     write_candidates(paths["candidates"], Origin(dataset, "sasrec", 3, "test"), made, baselines)

@@ -16,7 +16,7 @@ from ssm4rec.artifacts.comparison import Comparison
 from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.names import BASELINES
 from ssm4rec.artifacts.ranks import Origin, write_ranks
-from ssm4rec.evaluation.baselines import baseline_rankings
+from ssm4rec.evaluation.baselines import baseline_rankings, baseline_scorers
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.stages.compare_models.__main__ import run
 from ssm4rec.stages.compare_models.component import compare_models
@@ -38,7 +38,7 @@ def evaluate(folder: Path, out: Path, model: str, seed: int, skill: float, split
 
     ranking = full_ranking(score, dataset, split, 50, CPU, 20)
     paths = {content: out / f"{model}-{seed}-{split}-{content}.parquet" for content in ("ranks", "candidates")}
-    baselines = baseline_rankings(dataset, split, CPU)
+    baselines = baseline_rankings(baseline_scorers(dataset, CPU), dataset, split, CPU)
     for content, write in (("ranks", write_ranks), ("candidates", write_candidates)):
         write(paths[content], Origin(dataset, model, seed, split), ranking, baselines)
     return paths

@@ -15,7 +15,7 @@ from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.items import SourceIds, read_source_ids
 from ssm4rec.artifacts.ranks import Origin, read_ranks, write_ranks
 from ssm4rec.evaluation import baselines
-from ssm4rec.evaluation.baselines import baseline_rankings
+from ssm4rec.evaluation.baselines import baseline_rankings, baseline_scorers
 from ssm4rec.evaluation.cold_items import warm_and_cold
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.recipes.recommenders import recipe
@@ -36,7 +36,7 @@ def outcome(dataset: SequenceDataset, ids: SourceIds, folder: Path) -> dict[str,
     times = 10**12 + 3_600_000 * numpy.arange(len(dataset.items))
     rankings = {
         "sasrec": full_ranking(model.score_next, dataset, "test", model.max_length, CPU, 20, one_pass=model.causal),
-        **baseline_rankings(dataset, "test", CPU, times),
+        **baseline_rankings(baseline_scorers(dataset, CPU, times), dataset, "test", CPU),
     }
     found = {f"weight {name}": tensor.numpy() for name, tensor in model.state_dict().items()}
     for name, ranking in rankings.items():

@@ -9,7 +9,7 @@ import torch
 
 from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.names import MOST_RECENT
-from ssm4rec.evaluation.baselines import baseline_rankings
+from ssm4rec.evaluation.baselines import baseline_rankings, baseline_scorers
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.evaluation.metrics import metric_at
 from ssm4rec.recipes.recommenders import recipe
@@ -107,7 +107,7 @@ def test_the_term_helps_where_people_return_to_what_they_had_last(
     without = run(dataset, tmp_path / "without", ",model.repeat_term=false", epochs=10).model
     assert with_term.repeat_term is not None
     assert with_term.repeat_term.start.item() == pytest.approx(starts, abs=0.5)
-    recent = baseline_rankings(dataset, "test", CPU)[MOST_RECENT].unmasked
+    recent = baseline_rankings(baseline_scorers(dataset, CPU), dataset, "test", CPU)[MOST_RECENT].unmasked
     ours, others = (full_ranking(model.score_next, dataset, "test", 50, CPU).unmasked for model in (with_term, without))
     for metric in ("hit", "ndcg"):
         reached = metric_at(metric, ours, 10)

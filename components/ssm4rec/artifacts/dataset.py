@@ -86,10 +86,13 @@ class SequenceDataset:
         """Return the first target's place in each user's sequence, -1 for users that are not in ``split``."""
         return self.validation_position if split == "validation" else self.test_position
 
+    def target_counts(self, split: Split) -> Int32s:
+        """Return the number of each user's targets, 0 for users that are not in ``split``."""
+        return self.validation_targets if split == "validation" else self.test_targets
+
     def targets(self, split: Split) -> tuple[Int64s, Int64s]:
         """Return the user of each target of ``split``, ascending, and its place in the user's sequence, each (T,)."""
-        number = self.validation_targets if split == "validation" else self.test_targets
-        return target_places(self.position(split), number)
+        return target_places(self.position(split), self.target_counts(split))
 
     def trained_to_validation(self) -> "SequenceDataset":
         """Return the same data with every validation target among the training items."""

@@ -80,3 +80,4 @@ class EvaluationSummary(Document, what="the metrics.json of an evaluation", made
     parts: tuple[TargetPart, ...] = ()  # of data with targets that no training event is of
     initial_model: str | None = None
     """The digest of the weights that the training began with, "" of none; files of earlier versions do not say."""
+    shards: Positive = 1  # of users, each ranked by itself (``evaluation/sharding.py``)

@@ -15,7 +15,7 @@ They read whole histories: ``seen`` holds them, however few items a scorer is gi
 Shapes: B targets of a batch, V items, L = 3 or fewer items of a history, S cells of histories, N events.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy
@@ -51,14 +51,31 @@ billion events, more than the rounding of float64."""
 
 
 def baseline_rankings(
-    dataset: SequenceDataset, split: Split, device: torch.device, times: Int64s | None = None
+    scorers: Mapping[str, Scorer], dataset: SequenceDataset, split: Split, device: torch.device
 ) -> dict[str, FullRanking]:
     """Rank the whole catalog for every target of a split by every baseline; those of LISTED_BASELINES get candidates.
 
-    ``times`` are of the events of ``dataset``, if it is split by time, in milliseconds, (N,); None leaves out the
-    baseline that needs them. Raise InputError if nobody is in the split.
+    ``scorers`` are :func:`baseline_scorers` of these data, or of data that these are a part of, on ``device``. Raise
+    InputError if nobody is in the split.
     """
-    scorers = {
+    last = len(MARKOV_WEIGHTS)
+    return {
+        name: full_ranking(scorer, dataset, split, last, device, list_length(name)) for name, scorer in scorers.items()
+    }
+
+
+def list_length(name: str) -> int:
+    """Return how many candidates a baseline gets."""
+    return CANDIDATES_PER_USER if name in LISTED_BASELINES else 0
+
+
+def baseline_scorers(dataset: SequenceDataset, device: torch.device, times: Int64s | None = None) -> dict[str, Scorer]:
+    """Return the scorer of every baseline, by its name: what it counts of all training items is in it.
+
+    ``times`` are of the events of ``dataset``, if it is split by time, in milliseconds, (N,); None leaves out the
+    baseline that needs them.
+    """
+    scorers: dict[str, Scorer] = {
         MOST_POPULAR: most_popular_scorer(dataset, device),
         MOST_RECENT: most_recent_scorer(dataset, device),
         MOST_FREQUENT: most_frequent_scorer(dataset, device),
@@ -66,9 +83,7 @@ def baseline_rankings(
     }
     if times is not None:
         scorers[MOST_POPULAR_LATELY] = most_popular_lately_scorer(dataset, device, times)
-    last = len(MARKOV_WEIGHTS)
-    counts = {name: CANDIDATES_PER_USER if name in LISTED_BASELINES else 0 for name in scorers}
-    return {name: full_ranking(scorers[name], dataset, split, last, device, count) for name, count in counts.items()}
+    return scorers
 
 
 def most_popular_scorer(dataset: SequenceDataset, device: torch.device) -> Scorer:

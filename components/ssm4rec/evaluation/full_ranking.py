@@ -75,20 +75,12 @@ def full_ranking(
     """
     many = len(dataset.targets(split)[0]) > int((dataset.position(split) >= 0).sum())
     laid = target_windows(dataset, split, max_length, shared=one_pass and many)
-    users, lengths = laid.users, laid.places
-    if not len(users):
-        raise InputError(f"data set {dataset.name}: no user has a {split} target; split it otherwise (--splitting)")
-    starts = dataset.offsets[users]
-    targets = dataset.items[starts + lengths].astype(numpy.int64)
-    first = numpy.diff(users, prepend=-1) > 0
+    found = unranked(dataset, split, candidate_count, (laid.users, laid.places))
+    starts, lengths, first = dataset.offsets[laid.users], laid.places, found.first
     place_of = numpy.cumsum(first) - 1  # of the target's user among those of the candidates
-    count = min(candidate_count, dataset.item_count)
-    unmasked, masked = numpy.zeros_like(lengths), numpy.zeros_like(lengths)
-    shape, what = (int(first.sum()), count), f"the candidates of {dataset.name}"
-    candidates, unmasked_candidates = (zeros(shape, numpy.int64, what) for _ in range(2))
-    candidate_scores = zeros(shape, numpy.float32, what)
+    count = found.candidates.shape[1]
     most_rows = max(1, SCORE_CELLS[device.type] // dataset.item_count)
-    part_rows = min(len(users), max(1, _PART_CELLS[device.type] // dataset.item_count))
+    part_rows = min(len(lengths), max(1, _PART_CELLS[device.type] // dataset.item_count))
     workspace = torch.empty(part_rows, dataset.item_count, device=device)  # one for all parts: it stays in the cache
     for windows, rows, batch in target_batches(laid, TOKENS[device.type], most_rows):
         recent = torch.from_numpy(gather_rows(dataset.items, laid.starts[windows], laid.lengths[windows])).to(device)
@@ -101,20 +93,42 @@ def full_ranking(
         for start in range(0, len(batch), part_rows):
             part = batch[start : start + part_rows]
             scores, space = batch_scores[start : start + part_rows], workspace[: len(part)]
-            target = torch.from_numpy(targets[part]).to(device)
+            target = torch.from_numpy(found.targets[part]).to(device)
             seen = batch_seen[ends[start] : ends[start + len(part)]] - start * dataset.item_count
             check_numbers(scores)
             everywhere, among_unseen = ranks(scores, target, seen, space)
-            unmasked[part], masked[part] = everywhere.cpu().numpy(), among_unseen.cpu().numpy()
+            found.unmasked[part], found.masked[part] = everywhere.cpu().numpy(), among_unseen.cpu().numpy()
             if count and (wanted := part[first[part]]).size:
                 unseen = remove_history(scores, seen, space)
                 values, items = best_items(unseen if len(wanted) == len(part) else unseen[first[part]], count)
-                candidates[place_of[wanted]] = items.cpu().numpy()
-                candidate_scores[place_of[wanted]] = values.cpu().numpy()
+                found.candidates[place_of[wanted]] = items.cpu().numpy()
+                found.candidate_scores[place_of[wanted]] = values.cpu().numpy()
                 whole = scores if len(wanted) == len(part) else scores[first[part]]
-                unmasked_candidates[place_of[wanted]] = best_items(whole.float(), count)[1].cpu().numpy()
-    best = (candidates, candidate_scores, unmasked_candidates)
-    return FullRanking(users, targets, lengths, unmasked, masked, first, *best)
+                found.unmasked_candidates[place_of[wanted]] = best_items(whole.float(), count)[1].cpu().numpy()
+    return found
+
+
+def unranked(dataset: SequenceDataset, split: Split, count: int, targets: tuple[Int64s, Int64s]) -> FullRanking:
+    """Return a split's targets with room for their ranks and for K = ``count`` best items, or as many as there are.
+
+    ``targets``: as ``SequenceDataset.targets`` gives them. Raise InputError if there are none.
+    """
+    users, places = targets
+    if not len(users):
+        raise InputError(f"data set {dataset.name}: no user has a {split} target; split it otherwise (--splitting)")
+    first = numpy.diff(users, prepend=-1) > 0
+    shape, what = (int(first.sum()), min(count, dataset.item_count)), f"the candidates of {dataset.name}"
+    return FullRanking(
+        users=users,
+        targets=dataset.items[dataset.offsets[users] + places].astype(numpy.int64),
+        history_lengths=places,
+        unmasked=numpy.zeros_like(places),
+        masked=numpy.zeros_like(places),
+        first=first,
+        candidates=zeros(shape, numpy.int64, what),
+        candidate_scores=zeros(shape, numpy.float32, what),
+        unmasked_candidates=zeros(shape, numpy.int64, what),
+    )
 
 
 def target_batches(laid: TargetWindows, cells: int, most_targets: int) -> Iterator[tuple[Int64s, Int64s, Int64s]]:

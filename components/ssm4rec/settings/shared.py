@@ -34,6 +34,14 @@ Kernels = Annotated[
     ),
 ]
 Compile = Annotated[bool, Flag("send the models through torch.compile")]
+Workers = Annotated[
+    int,
+    Flag(
+        "processes that share the users, each on a core or a GPU, by Ray: on this machine, or on the cluster that "
+        "RAY_ADDRESS names; 1: this process alone, without Ray",
+        whole_number(1),
+    ),
+]
 LanguageModelDir = Annotated[str, Flag("folder that keeps language models; empty: ~/.cache/ssm4rec", kept_folder)]
 LanguageModelVersion = Annotated[
     str,

@@ -1,7 +1,9 @@
 """Evaluate one trained recommender by full ranking: ``python -m ssm4rec.stages.evaluate --help``."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -12,14 +14,13 @@ from ssm4rec.artifacts.evaluations import EvaluationSummary, ResultRow
 from ssm4rec.artifacts.interactions import read_times
 from ssm4rec.artifacts.items import read_items, read_source_ids
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
-from ssm4rec.artifacts.names import CANDIDATES_PER_USER, GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
+from ssm4rec.artifacts.names import GLOBAL_TIME, MASKED, PROTOCOLS, TIME_BASELINES, UNMASKED
 from ssm4rec.artifacts.ranks import FullRanking, Origin, write_ranks
 from ssm4rec.artifacts.training import read_config
-from ssm4rec.evaluation.baselines import baseline_rankings
 from ssm4rec.evaluation.cold_items import warm_and_cold
-from ssm4rec.evaluation.full_ranking import full_ranking
-from ssm4rec.evaluation.likelihood import mean_loss, target_losses
+from ssm4rec.evaluation.likelihood import mean_loss
 from ssm4rec.evaluation.metrics import all_metrics
+from ssm4rec.evaluation.sharding import evaluated
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.executor_input import write_executor_output
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 def run(options: Settings) -> None:
     """Evaluate and write ranks, candidates and metrics."""
+    options.check_here()
     dataset = read_sequences(options.dataset_dir)
     if not options.other_data:
         way_out = "evaluate on the data trained on, or say --other-data true"
@@ -72,17 +74,15 @@ def run(options: Settings) -> None:
 
 def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel, *, by_time: bool) -> EvaluationSummary:
     """Rank, write the three files and return the summary."""
-    device = choose_device(options.device)
+    choose = partial(choose_device, choose_device(options.device).type)  # alike in every process
     ids = read_source_ids(options.dataset_dir)
-    model = stored.model.to(device)
-    scorer, length = model.score_next, model.max_length
-    ranking = full_ranking(scorer, dataset, options.split, length, device, CANDIDATES_PER_USER, one_pass=model.causal)
     times = read_times(options.dataset_dir, dataset) if by_time else None
-    baselines = baseline_rankings(dataset, options.split, device, times)
+    found = evaluated(stored.model, dataset, options.split, choose, times, options.workers)
+    ranking, baselines = found.ranking, found.baselines
     parts = warm_and_cold(dataset, {stored.config["model"]: ranking, **baselines})
     summary = _summary(dataset, stored.config, options.split, ranking, baselines)
-    nll = mean_loss(target_losses(model, dataset, options.split, device), ranking.users)
-    summary = replace(summary, parts=parts, nll=nll)
+    nll = mean_loss(found.losses, ranking.users)
+    summary = replace(summary, parts=parts, nll=nll, shards=found.shards)
     origin = Origin(dataset, summary.model, summary.seed, summary.split, ids)
     write_ranks(options.ranks, origin, ranking, baselines)
     write_candidates(options.candidates, origin, ranking, baselines)
@@ -116,7 +116,7 @@ def _summary(
     config: dict[str, Any],
     split: str,
     ranking: FullRanking,
-    baselines: dict[str, FullRanking],
+    baselines: Mapping[str, FullRanking],
 ) -> EvaluationSummary:
     evaluations = [(config["model"], config["seed"], ranking), *((name, None, one) for name, one in baselines.items())]
     rows = tuple(

@@ -9,7 +9,8 @@ from ssm4rec.artifacts.names import CANDIDATES_PER_USER, SPLITS
 from ssm4rec.settings.command_line import one_of
 from ssm4rec.settings.flags import Flag, Read, Shown, StageSettings, Written
 from ssm4rec.settings.outputs import output_file
-from ssm4rec.settings.shared import DatasetDir, Device, FromKFP
+from ssm4rec.settings.shared import DatasetDir, Device, FromKFP, Workers
+from ssm4rec.training.device import check_workers, choose_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Settings(StageSettings):
         ),
     ] = False
     device: Device = "auto"
+    workers: Workers = 1
     ranks: Annotated[Path, Written("Artifact", output_file("Parquet"), "ranks.parquet to write, a row per target")]
     candidates: Annotated[
         Path,
@@ -39,3 +41,7 @@ class Settings(StageSettings):
     metrics: Annotated[Path, Written("Artifact", output_file("JSON"), "metrics.json to write")]
     shown: Annotated[None, Shown("its numbers at cutoff 10, for the KFP UI; no task reads them")] = None
     executor_input: FromKFP = ""
+
+    def check_here(self) -> None:
+        """Raise InputError if several workers are wanted without Ray, or with more GPUs than there are."""
+        check_workers(self.workers, choose_device(self.device))

@@ -1,19 +1,15 @@
 """What recommend_all is told."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-import torch
-
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.ray_cluster import check_installed
 from ssm4rec.settings.command_line import one_of, whole_number
 from ssm4rec.settings.flags import Flag, Read, Shown, StageSettings, Written
 from ssm4rec.settings.outputs import input_addresses, kept_folder, output_folder
-from ssm4rec.settings.shared import DatasetDir, Device, FromKFP
-from ssm4rec.training.device import choose_device
+from ssm4rec.settings.shared import DatasetDir, Device, FromKFP, Workers
+from ssm4rec.training.device import check_workers, choose_device
 
 MOST_OF_A_SHARD: Final = 10_000_000
 """Recommendations: a shard is in memory as a whole, some 60 bytes each."""
@@ -67,14 +63,7 @@ class Settings(StageSettings):
     ] = ""
     users_per_shard: Annotated[int, Flag("users in each file", whole_number(1))] = 50_000
     device: Device = "auto"
-    workers: Annotated[
-        int,
-        Flag(
-            "processes that write shards, each on a core or a GPU, by Ray: on this machine, or on the cluster that "
-            "RAY_ADDRESS names; 1: this process alone, without Ray",
-            whole_number(1),
-        ),
-    ] = 1
+    workers: Workers = 1
     checkpoint_dir: Annotated[
         str,
         Flag(
@@ -104,12 +93,4 @@ class Settings(StageSettings):
 
     def check_here(self) -> None:
         """Raise InputError if several workers are wanted without Ray, or with more GPUs than there are."""
-        device = choose_device(self.device)
-        if self.workers == 1:
-            return
-        check_installed(f"--workers {self.workers}", "leave the flag out")
-        if device.type == "cuda" and not os.environ.get("RAY_ADDRESS") and self.workers > torch.cuda.device_count():
-            raise InputError(
-                f"--workers {self.workers}: this machine has {torch.cuda.device_count()} GPUs; give at most that, or "
-                "--device cpu"
-            )
+        check_workers(self.workers, choose_device(self.device))
