@@ -12,9 +12,9 @@ from kfp.dsl import PipelineTask
 from pipelines.hardware import AT_ONCE
 from pipelines.packages import PACKAGES
 from pipelines.parameters import Package, Parameters, study_pipeline, task
-from pipelines.tasks import generate, rank, rank_and_align, report_on, retrieve, train
+from pipelines.tasks import generate, prepare, rank, rank_and_align, report_on, retrieve, train
 from ssm4rec.artifacts.names import GLOBAL_TIME, ORDER_CHECKED
-from ssm4rec.stages.components import compare_models, measure_latency, mine_preferences, prepare_data, register_champion
+from ssm4rec.stages.components import compare_models, measure_latency, mine_preferences, register_champion
 from ssm4rec.studies.comparative.plan import Settings
 
 LISTS = {
@@ -36,7 +36,7 @@ DEFAULTS = {
 
 def arrange(parameters: Parameters) -> None:
     """Arrange the study; a list of None leaves its part out."""
-    prepared = task(prepare_data, parameters)
+    prepared = prepare(parameters)
     data = prepared.outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
         trained = train(data, parameters, training, parameters.gpus, overrides=parameters.overrides)
@@ -91,7 +91,7 @@ def _compare(data: Any, evaluated: PipelineTask, parameters: Parameters) -> Pipe
 
 
 def _again_by_time(prepared: PipelineTask, parameters: Parameters) -> dict[str, Any]:
-    prepared_by_time = task(prepare_data, parameters, splitting=GLOBAL_TIME).set_display_name("prepare, global-time")
+    prepared_by_time = prepare(parameters, splitting=GLOBAL_TIME).set_display_name("prepare, global-time")
     prepared_by_time.after(prepared)  # which downloads, once for both, and says first what is wrong with the source
     data = prepared_by_time.outputs["dataset"]
     with dsl.ParallelFor(items=parameters.global_time_trainings, parallelism=AT_ONCE) as training:

@@ -4,8 +4,8 @@ from kfp import dsl
 
 from pipelines.hardware import AT_ONCE, Place
 from pipelines.parameters import Parameters, study_pipeline, task
-from pipelines.tasks import rank, report_on, train_labelled
-from ssm4rec.stages.components import measure_latency, prepare_data
+from pipelines.tasks import prepare, rank, report_on, train_labelled
+from ssm4rec.stages.components import measure_latency
 from ssm4rec.studies.long_histories.plan import Settings
 
 LISTS = {"trainings": 'every model at every window, one {"model", "seed", "overrides", "label"} each'}
@@ -13,7 +13,7 @@ LISTS = {"trainings": 'every model at every window, one {"model", "seed", "overr
 
 def arrange(parameters: Parameters) -> None:
     """Arrange the study."""
-    data = task(prepare_data, parameters).outputs["dataset"]
+    data = prepare(parameters).outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
         trained = train_labelled(data, parameters, training)
         evaluated = rank(data, trained, parameters)

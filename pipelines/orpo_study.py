@@ -7,8 +7,8 @@ from kfp import dsl
 
 from pipelines.hardware import AT_ONCE
 from pipelines.parameters import Package, Parameters, study_pipeline, task
-from pipelines.tasks import rank, rank_and_align, report_on, retrieve, train
-from ssm4rec.stages.components import mine_preferences, prepare_data
+from pipelines.tasks import prepare, rank, rank_and_align, report_on, retrieve, train
+from ssm4rec.stages.components import mine_preferences
 from ssm4rec.studies.orpo.plan import Settings
 
 SIZES = (
@@ -26,7 +26,7 @@ DEFAULTS = {"profile": "paper", "rankers": [{"language_model": source, "seed": 0
 
 def arrange(parameters: Parameters) -> None:
     """Arrange the study."""
-    data = task(prepare_data, parameters).outputs["dataset"]
+    data = prepare(parameters).outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
         trained = train(data, parameters, training)
         evaluated = rank(data, trained, parameters)

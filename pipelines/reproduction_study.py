@@ -6,10 +6,9 @@ Published figures compare with nothing else, so the data set and its preparation
 from kfp import dsl
 
 from pipelines.hardware import AT_ONCE, Place
-from pipelines.parameters import Parameters, study_pipeline, task
-from pipelines.tasks import rank, report_on, train_labelled
+from pipelines.parameters import Parameters, study_pipeline
+from pipelines.tasks import prepare, rank, report_on, train_labelled
 from ssm4rec.data.event_order import RECBOLE
-from ssm4rec.stages.components import prepare_data
 from ssm4rec.studies.reproduction.plan import DATASET, Settings
 
 LISTS = {"trainings": 'every model by every recipe, one {"model", "seed", "profile", "overrides", "label"} each'}
@@ -17,7 +16,7 @@ LISTS = {"trainings": 'every model by every recipe, one {"model", "seed", "profi
 
 def arrange(parameters: Parameters) -> None:
     """Arrange the study."""
-    data = task(prepare_data, parameters, dataset_name=DATASET, event_order=RECBOLE).outputs["dataset"]
+    data = prepare(parameters, dataset_name=DATASET, event_order=RECBOLE).outputs["dataset"]
     with dsl.ParallelFor(items=parameters.trainings, parallelism=AT_ONCE) as training:
         trained = train_labelled(data, parameters, training, profile=training.profile)
         evaluated = rank(data, trained, parameters)

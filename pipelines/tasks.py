@@ -12,6 +12,7 @@ from ssm4rec.stages.components import (
     evaluate,
     evaluate_generator,
     finetune_llm,
+    prepare_data,
     rank_candidates,
     report,
     train_generator,
@@ -20,6 +21,11 @@ from ssm4rec.stages.components import (
 
 Retrieved = dict[str, Any]
 """A retriever's candidates, by split (validation and test), and its ``model``."""
+
+
+def prepare(parameters: Parameters, **own: Any) -> PipelineTask:
+    """Prepare data on which models are compared over users: with one test user there is nothing to draw from."""
+    return task(prepare_data, parameters, least_test_users=2, **own)
 
 
 def train(data: Any, parameters: Parameters, training: Any, gpus: Any = "1", **own: Any) -> PipelineTask:

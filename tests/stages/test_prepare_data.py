@@ -203,6 +203,19 @@ def test_global_time_end_to_end(events, tmp_path):
     assert split["test_users"] > 0
 
 
+@pytest.mark.parametrize(("users", "tested"), [("ab", 1), ("a", 1), ("b", 0)])
+def test_too_few_test_users_are_refused_where_models_are_compared(users, tested, tmp_path, refused):
+    """User a has five events, the others two: too few for a test target."""
+    path = tmp_path / "few.csv"
+    rows = [f"{user},i{place},{place}" for user in users for place in range(5 if user == "a" else 2)]
+    path.write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    told = ["--dataset", "events", "--source", path, "--k-core", "0"]
+    line = refused(*told, "--least-test-users", "2")
+    assert f"data set few: {tested} of its {len(users)} users have a test target (--splitting leave-one-out)" in line
+    prepare(*told, "--dataset-dir", tmp_path / "alone")  # by hand it is a data set like any other
+    assert json.loads((tmp_path / "alone" / "manifest.json").read_text())["split"]["test_users"] == tested
+
+
 def test_an_older_dataset_is_replaced_and_a_failed_run_leaves_it(events, tmp_path, refused):
     output = tmp_path / "out" / "dataset"
     for k_core in (5, 10):

@@ -93,6 +93,7 @@ def _prepare(options: Settings) -> dict[str, Any]:
             split = global_time(sequences.times, sequences.offsets, *shares, options.time_target)
         else:
             split = leave_one_out(sequences.offsets)
+        _check_test_users(split, options)
         known = _known_loss(options.dataset, filters, sequences, split)
         return write_dataset(
             folder,
@@ -119,6 +120,17 @@ def _prepare(options: Settings) -> dict[str, Any]:
                 "split": {"name": options.splitting},
                 **known,
             },
+        )
+
+
+def _check_test_users(split: Split, options: Settings) -> None:
+    """Refuse data whose models could not be compared, before anybody trains them."""
+    tested = int((split.test_position >= 0).sum())
+    if tested < options.least_test_users:
+        raise InputError(
+            f"data set {options.name}: {tested} of its {len(split.test_position)} users have a test target "
+            f"(--splitting {options.splitting}), and at least {options.least_test_users} are needed to compare models; "
+            "take more events, or let the filters leave more (--k-core, --draw-users)"
         )
 
 

@@ -41,6 +41,13 @@ class Settings(PreparedData):
             "one have it as their test target (leave-one-out); 0: none"
         ),
     ] = 0.0
+    least_test_users: Annotated[
+        int,
+        Flag(
+            "refuse the data if fewer users have a test target: a study that compares models over users sets 2",
+            whole_number(0),
+        ),
+    ] = 0
     engine: Annotated[
         str,
         Flag(
