@@ -50,7 +50,7 @@ KNOWN_images += PUSH
 KNOWN_mlflow := BROWSER
 KNOWN_serve := MODEL
 KNOWN_deploy := OVERLAY
-FLAGS_status := RUN
+FLAGS_status := ENDPOINT RUN
 FLAGS_logs := NAMESPACE RUN
 FLAGS_stop := ENDPOINT RUN
 FLAGS_report := BUCKET OUT RUN
@@ -222,16 +222,12 @@ submit schedule: $(INSTALLED)
 	@test $@ = submit -o -n $(call quoted,CRON) || { echo 'make schedule: say when, such as CRON="0 3 * * *": every night at three (UTC)' >&2; exit 2; }
 	@$(SETTINGS) $(BIN)/python -m pipelines.submit $(call flags,$@)
 
-.PHONY: status
-status: $(INSTALLED) ## List the runs at KF_PIPELINES_ENDPOINT, or say how one stands or ended (RUN=id)
-	@test -n "$$KF_PIPELINES_ENDPOINT" || { echo "make status: set KF_PIPELINES_ENDPOINT, such as http://localhost:8080" >&2; exit 2; }
-	@$(if $(call given,RUN),$(BIN)/python -m pipelines.operate $@ $(call flags,$@),PYTHONWARNINGS=ignore::FutureWarning $(BIN)/kfp run list --sort-by 'created_at desc')
-
-.PHONY: logs stop report
+.PHONY: status logs stop report
+status: ## List the runs at KF_PIPELINES_ENDPOINT, or say how one stands or ended (RUN=id)
 logs: ## Print what the stages of a run print, and follow it (RUN=id)
 stop: ## Stop a run; its checkpoints on the volume stay (RUN=id)
 report: ## Fetch a run's report.html from the bucket that AWS_... say (RUN=id, BUCKET=, OUT=)
-logs stop report: $(INSTALLED)
+status logs stop report: $(INSTALLED)
 	@$(BIN)/python -m pipelines.operate $@ $(call flags,$@)
 
 ##@ Develop
@@ -361,6 +357,8 @@ $(if $(filter-out $(TARGETS),$(value FOR)),$(error make help: FOR=: there is no 
 endif
 ifneq ($(filter serve,$(GOALS)),)
 $(if $(call given,MODEL),,$(error make serve: name a model, such as MODEL=runs/FOLDER/champion))
+# Said before KServe's server is installed.
+$(if $(shell test -d $(call quoted,MODEL) && echo yes),,$(error make serve: MODEL=$(value MODEL): no such folder; name one such as runs/FOLDER/champion))
 endif
 # Whether, not what: any other value would count as yes, 0 too. No blank may stand in it.
 BLANK := $() $()

@@ -1,5 +1,6 @@
 """The connection to a cluster's Kubeflow Pipelines, by kfp's own client."""
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ssm4rec.runtime.addresses import public_text
-from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.errors import InputError, reason
 
 
 def endpoint_of(chosen: str) -> str:
@@ -32,6 +33,7 @@ def connected(endpoint: str) -> Iterator[Any]:
     KFP_EXISTING_TOKEN. Raise InputError if nothing answers there, or the server refuses, also while the client is used.
     """
     import kfp_server_api
+    import urllib3.connectionpool
     import urllib3.exceptions
     from kfp import client  # it takes a second to import
 
@@ -39,6 +41,8 @@ def connected(endpoint: str) -> Iterator[Any]:
     token = os.environ.get("KFP_EXISTING_TOKEN") or None
     if (host := public_text(endpoint)) != endpoint:
         print(f"{host}: kfp's client sends no user and no password of an address; KFP_EXISTING_TOKEN says who asks")
+    # Every attempt at a connection that fails is a warning; what it came to is said once, below.
+    logging.getLogger(urllib3.connectionpool.__name__).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of servers older than itself, whichever it talks to
@@ -46,4 +50,5 @@ def connected(endpoint: str) -> Iterator[Any]:
     except kfp_server_api.ApiException as error:
         raise InputError(f"{host}: KFP answers {error.status} {error.reason}: {error.body}") from None
     except urllib3.exceptions.HTTPError as error:
-        raise InputError(f"{host}: no KFP answers there ({error}); is the port forwarded?") from None
+        cause = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason else error
+        raise InputError(f"{host}: no KFP answers there ({reason(cause)}); is the port forwarded?") from None

@@ -1,4 +1,4 @@
-"""Look after a run on a cluster: ``python -m pipelines.operate --help`` (``make status RUN=``, ``make logs``, ...).
+"""Look after runs on a cluster: ``python -m pipelines.operate --help`` (``make status``, ``make logs``, ...).
 
 ``make submit`` and ``make status`` print the ids of runs.
 """
@@ -32,9 +32,14 @@ _TASK: Final = re.compile(rf"({'|'.join(stage.replace('_', '-') for stage in STA
 backend/src/common/util/workflow.go:906): what is around a task fails along with it."""
 
 
+_MISSING: Final = "(make: RUN=) is missing: give the id of a run; make status lists them"
+_LISTED: Final = 20
+"""Runs that are listed, the newest."""
+
+
 def _run_id(text: str) -> str:
     if not text:
-        raise argparse.ArgumentTypeError("(make: RUN=) is missing: give the id of a run; make status lists them")
+        raise argparse.ArgumentTypeError(_MISSING)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not the id of a run; make status lists them")
     return text
@@ -47,9 +52,9 @@ def _file(text: str) -> Path:
 
 def build_parser() -> StageParser:
     """Return the command line."""
-    parser = StageParser("pipelines.operate", "Look after a run on a Kubeflow Pipelines cluster.")
+    parser = StageParser("pipelines.operate", "Look after runs on a Kubeflow Pipelines cluster.")
     parser.add_argument("what", choices=("status", "logs", "stop", "report"), help="what to do with the run")
-    parser.add_argument("--run", type=_run_id, default="", help="id of the run, from make submit or make status")
+    parser.add_argument("--run", type=_run_id, help="id of the run, from make submit; left out: status lists all")
     parser.add_argument("--endpoint", default="", help="KFP API address; empty: KF_PIPELINES_ENDPOINT or KFP_ENDPOINT")
     parser.add_argument("--namespace", default="kubeflow", help="namespace that the run's pods are in")
     parser.add_argument("--bucket", default="mlpipeline", help="bucket of KFP's artifacts; AWS_... say where it is")
@@ -59,10 +64,15 @@ def build_parser() -> StageParser:
 
 def run(options: argparse.Namespace) -> None:
     """Do what is asked."""
+    if options.run is None and options.what != "status":
+        raise InputError(f"--run {_MISSING}")
     match options.what:
         case "status":
             with connected(endpoint_of(options.endpoint)) as client:
-                _show_status(client.get_run(options.run))
+                if options.run is None:
+                    _list_runs(client)
+                else:
+                    _show_status(client.get_run(options.run))
         case "logs":
             _show_logs(options.run, options.namespace)
         case "stop":
@@ -71,6 +81,15 @@ def run(options: argparse.Namespace) -> None:
             print(f"{options.run}: told to stop; what is finished stays, and checkpoints on the volume are kept")
         case "report":
             _fetch_report(options.run, options.bucket, options.out)
+
+
+def _list_runs(client: Any) -> None:
+    """Print the newest runs, a line each: id, when it was created, state and name."""
+    runs = client.list_runs(page_size=_LISTED, sort_by="created_at desc").runs or []
+    for run in runs:
+        print(f"{run.run_id}  {run.created_at:%Y-%m-%d %H:%M}  {run.state or '':9}  {run.display_name}")
+    if not runs:
+        print("no run yet; make submit starts one")
 
 
 def _show_status(run: Any) -> None:

@@ -79,7 +79,6 @@ def run(told: tuple[StudySettings, SubmitSettings]) -> None:
     """Submit the study, once or as often as ``--cron`` says."""
     settings, options = told
     check_compile_variables()
-    endpoint = endpoint_of(options.endpoint)
     package, arguments = fitting_package(settings.PACKAGE, settings.arguments())
     arguments |= {"gpu_pool": options.gpu_pool, "gpu_toleration": list(options.gpu_toleration)}
     for folder in ("cache_dir", "checkpoint_dir"):
@@ -92,6 +91,7 @@ def run(told: tuple[StudySettings, SubmitSettings]) -> None:
         check_loops(spec, arguments)
         check_sizes(spec, arguments)
         check_study(compiled, arguments, here=False)
+        endpoint = endpoint_of(options.endpoint)
         if not cron:  # else every run takes the data as they are then
             add_versions(arguments, print, here=False)
         if cron or not options.cache:

@@ -35,7 +35,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.server.read.append(path)
-        self._answer(self.server.answers.get(path, {}) if path.endswith("/r1") else {})
+        # A list has the address that a new one is posted to.
+        self._answer(self.server.answers.get(path if path.endswith("/r1") else f"{path}?list", {}))
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"] or 0))

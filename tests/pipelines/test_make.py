@@ -83,10 +83,30 @@ def test_serve_knows_the_flags_of_the_server_and_needs_a_model(recorded: Path) -
     lacking = make("serve", f"SERVING={recorded}")
     assert (lacking.returncode, lacking.stdout) == (2, "")
     assert "make serve: name a model, such as MODEL=" in lacking.stderr
-    done = make("serve", f"SERVING={recorded}", "MODEL=a b", "STORE=u.sqlite", RECORD=str(recorded))
+    model = recorded / "a  b$(c)'#"
+    model.mkdir()
+    done = make("serve", f"SERVING={recorded}", f"MODEL={model}", "STORE=u.sqlite", RECORD=str(recorded))
     assert done.returncode == 0, done.stderr
     words = (recorded / "arguments").read_bytes().split(b"\0")[:-1]
-    assert words == [b"-m", b"ssm4rec.serving", b"--store=u.sqlite", b"--", b"a b"]
+    assert words == [b"-m", b"ssm4rec.serving", b"--store=u.sqlite", b"--", str(model).encode()]
+
+
+@pytest.mark.parametrize("model", ["", "/nope", "Makefile"])
+def test_serve_looks_at_its_model_before_it_installs(model: str, tmp_path: Path) -> None:
+    done = make("serve", f"SERVING={tmp_path}/serving", "PYTHON=false", f"MODEL={model}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"make serve: MODEL={model}: no such folder" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "RUN=r1"], ["stop", "RUN=r1"], ["submit", "LLM=none"]])
+def test_a_kfp_that_does_not_answer_is_one_line(words: list[str], recorded: Path) -> None:
+    (recorded / "bin" / "python").write_text(f'#!/bin/bash\nexec {sys.executable} "$@"\n')
+    done = make(*words, f"VENV={recorded}", KF_PIPELINES_ENDPOINT="http://127.0.0.1:9")
+    line, last = (line for line in done.stderr.splitlines() if "Warning: File" not in line)
+    assert "http://127.0.0.1:9: no KFP answers there (" in line
+    assert "Connection refused); is the port forwarded?" in line
+    assert last.endswith("Error 2")
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_each_variable_of_each_kind_of_target_has_a_meaning_and_columns_fit() -> None:

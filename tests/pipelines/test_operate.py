@@ -93,10 +93,10 @@ def test_what_is_not_an_id_is_refused(text: str) -> None:
         build_parser().parse_args(["stop", f"--run={text}"])
 
 
-@pytest.mark.parametrize("arguments", [["stop"], ["logs", "--run="], ["report"], ["status", "--run="]])
+@pytest.mark.parametrize("arguments", [["stop"], ["logs"], ["logs", "--run="], ["report"], ["status", "--run="]])
 def test_a_missing_id_is_named_as_make_names_it(arguments: list[str]) -> None:
     with pytest.raises(InputError, match=r"^--run \(make: RUN=\) is missing: give the id of a run; make status lists "):
-        build_parser().parse_args(arguments)
+        run(build_parser().parse_args(arguments))
 
 
 def node(name: str, state: str, *children: str) -> dict[str, Any]:
@@ -168,6 +168,24 @@ def test_status_of_runs_that_were_stopped_go_on_and_succeeded(
     assert capsys.readouterr().out == "r1 (ml-1m quick): RUNNING\n"
     ended(server, "SUCCEEDED", [node("report", "SUCCEEDED")])
     assert capsys.readouterr().out.splitlines()[1:] == ["  its report: make report RUN=r1"]
+
+
+def test_status_without_a_run_lists_them(server: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["status", "--endpoint", f"http://127.0.0.1:{server.server_port}"]
+    run(build_parser().parse_args(asked))
+    assert capsys.readouterr().out == "no run yet; make submit starts one\n"
+    created = "2026-01-01T00:00:00Z"
+    server.answers["/apis/v2beta1/runs?list"] = {
+        "runs": [
+            {"run_id": "r2", "display_name": "ml-1m quick", "state": "RUNNING", "created_at": created},
+            {"run_id": "r1", "display_name": "shop", "state": "SUCCEEDED", "created_at": created},
+        ]
+    }
+    run(build_parser().parse_args(asked))
+    assert capsys.readouterr().out.splitlines() == [
+        "r2  2026-01-01 00:00  RUNNING    ml-1m quick",
+        "r1  2026-01-01 00:00  SUCCEEDED  shop",
+    ]
 
 
 def test_stop_ends_the_run(server: Recorder, capsys: pytest.CaptureFixture[str]) -> None:

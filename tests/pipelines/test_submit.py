@@ -198,6 +198,13 @@ def test_missing_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         run(build_parser().parse_args([]))
 
 
+def test_parameters_are_checked_before_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KF_PIPELINES_ENDPOINT", raising=False)
+    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
+    with pytest.raises(InputError, match="nope: unknown data set"):
+        run(build_parser().parse_args(["--dataset", "nope"]))
+
+
 def test_unreachable_endpoint_is_named() -> None:
     with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9: no KFP answers there"):
         run(build_parser().parse_args(["--endpoint", "http://127.0.0.1:9"]))
