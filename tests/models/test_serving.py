@@ -3,18 +3,25 @@
 import pytest
 import torch
 
+from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.repeat_term import cells_of
 from ssm4rec.models.serving import RecurrentRecommender, ServingRecommender
-from ssm4rec.models.table import MODELS, config_class
+from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.recommenders import recipe
 
-NAMES = [name for name in MODELS if config_class(name).causal]
+
+def build(name: str, overrides: str = "", profile: str = "smoke") -> Recommender:
+    torch.manual_seed(0)
+    return recipe(name, profile, "long", overrides).model.build(40).eval()
+
+
+NAMES = [name for name in MODELS if isinstance(build(name), ServingRecommender)]
+RECURRENT = [name for name in MODELS if isinstance(build(name), RecurrentRecommender)]
 LENGTHS = torch.tensor([3, 8, 1, 11])
 
 
 def model_of(name: str, overrides: str = "", profile: str = "best") -> ServingRecommender:
-    torch.manual_seed(0)
-    model = recipe(name, profile, "long", overrides).model.build(40).eval()
+    model = build(name, overrides, profile)
     assert isinstance(model, ServingRecommender)
     if model.repeat_term is not None:
         model.repeat_term.start.fill_(2.0)
@@ -104,10 +111,9 @@ def test_a_state_is_as_large_as_its_closed_form(name: str, length: int) -> None:
     assert state.bytes_per_user() == closed_form(name, length)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "sasrec"])
+@pytest.mark.parametrize("name", RECURRENT)
 def test_a_recurrent_state_does_not_grow(name: str) -> None:
     model = model_of(name)
-    assert isinstance(model, RecurrentRecommender)
     short, long = (
         model.prefill(torch.randint(1, 41, (1, length)), torch.tensor([length])).bytes_per_user() for length in (2, 300)
     )
