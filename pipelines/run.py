@@ -165,6 +165,7 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
         for name in (REPORT_HTML, REPORT_MARKDOWN, RESULTS):
             tracker.artifact(folder.path / name)
     say(f"\n{folder.summary(plan.settings.SUMMARY)}\n\nreport   {path / REPORT_HTML}\nnumbers  {path / RESULTS}")
+    say(f"again    the same command with --out {path} (make: OUT={path}) repeats only what has changed")
     if uri := tracking.get("MLFLOW_TRACKING_URI"):
         shown = public_text(uri)
         if uri.startswith("http"):

@@ -142,7 +142,7 @@ class StudyFolder:
         rows = self.results()
         for row in (row for row in rows if row["splitting"] == rows[0]["splitting"]):
             values.setdefault((row["model"], row["protocol"], row["metric"]), []).append(row["value"])
-        unmasked = "history not masked" + (" (the paper)" if rows[0]["dataset"] in PAPER else "")
+        unmasked = "history unmasked" + (" (the paper)" if rows[0]["dataset"] in PAPER else "")
         models = in_table_order({model for model, protocol, _ in values if protocol == UNMASKED})
         widest = max(14, *map(len, models))
         lines = [f"{'':{widest}}{unmasked:>32}{'history masked':>32}"]

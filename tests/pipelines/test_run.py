@@ -41,7 +41,13 @@ def test_whole_study(
     rows = [row for row in rows if row["metric"].partition("@")[0] in METRICS]
     assert [row["splitting"] for row in rows] == (4 + 4) * 2 * 9 * ["leave-one-out"] + (1 + 5) * 2 * 9 * ["global-time"]
     rows = [row for row in rows if row["splitting"] == "leave-one-out"]  # protocols, metrics at cutoffs
-    assert "history not masked" in done.stdout
+    assert "history unmasked" in done.stdout
+    assert f"again    the same command with --out {study} (make: OUT={study}) repeats only " in done.stdout
+    assert re.search(
+        r"measure_latency: sample 5 of 5 for latency: .*sample 15 of 15 for cost on one thread: ",
+        done.stdout,
+        re.DOTALL,
+    )
     assert "Traceback" not in done.stdout + done.stderr
     assert (study / "report.html").read_text().startswith("<!doctype html>")
     assert (study / "report.md").is_file()
@@ -133,6 +139,15 @@ def test_whole_study(
     assert told[2] == page_address(f"http://127.0.0.1:{told[1]}", parent.info.experiment_id)
     assert not any(parameters_that_kfp_logs(tmp_path).values())
     assert parent.data.metrics["global-time/sasrec/masked/ndcg_at_10"] == later.data.metrics["masked/ndcg_at_10"]
+
+
+def test_data_of_one_user_are_refused_before_the_trainings(archive: Path, tmp_path: Path) -> None:
+    flags = ("--source", str(archive), "--any-checksum", "true", "--k-core", "2", "--draw-users", "1")
+    done = run_study(tmp_path, *flags, "--models", "sasrec")
+    assert done.returncode == 2
+    assert started(done.stdout) == ["prepare_data"]
+    line = next(line for line in done.stderr.splitlines() if line.startswith("FAILED prepare_data: "))
+    assert "1 of its 1 users have a test target" in line
 
 
 def test_language_models_join_the_study(archive: Path, tmp_path: Path, language_model: Callable[[str], Path]) -> None:

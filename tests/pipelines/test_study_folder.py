@@ -56,7 +56,7 @@ def test_no_secret_of_an_address_is_kept_with_what_a_stage_wrote(tmp_path: Path)
     assert "abc" not in kept
 
 
-@pytest.mark.parametrize(("dataset", "heading"), [("ml-1m", "history not masked (the paper)"), ("own-shop", "masked")])
+@pytest.mark.parametrize(("dataset", "heading"), [("ml-1m", "history unmasked (the paper)"), ("own-shop", "masked")])
 def test_the_table_names_the_paper_where_it_has_the_data_set(dataset: str, heading: str, tmp_path: Path) -> None:
     rows = [
         {"dataset": dataset, "splitting": "leave-one-out", "model": model, "protocol": protocol, "metric": metric,

@@ -3,7 +3,7 @@
 Every model answers the same requests, in random order within each sample, so that a machine that slows down slows all.
 A request's histories are the users' last items before the test target, as many as the model reads, padded to the
 longest among them: users come in random order, as they would to a server, not sorted by length. The suggestions are
-those of evaluation: of the whole catalog, history not masked (the paper's protocol), the repeat term added to all items
+those of evaluation: of the whole catalog, history unmasked (the paper's protocol), the repeat term added to all items
 that the user had.
 
 Shapes: n users of a sample, B users of a request, L length, H length of whole histories, V items, K suggestions, R
@@ -96,6 +96,13 @@ class Task:
     histories: Literal["data", "generated"] = "data"
     length: int | None = None
 
+    @property
+    def purpose(self) -> str:
+        """What it is timed for, in words."""
+        if self.kind == "length":
+            return f"latency, {self.histories} histories of {self.length}"
+        return "cost on one thread" if self.kind == "cost" else "latency"
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -146,7 +153,10 @@ class Measurement:
         for sample in range(self.protocol.samples):
             for index in self._order.permutation(len(tasks)).tolist():
                 self.rows.append(self._time(tasks[index], sample, requests_of(tasks[index], sample)))
-            logger.info("sample %d of %d: %d models and modes timed", sample + 1, self.protocol.samples, len(tasks))
+            logger.info(
+                "sample %d of %d for %s: %d models and modes timed",
+                sample + 1, self.protocol.samples, tasks[0].purpose, len(tasks),
+            )  # fmt: skip
 
     @torch.inference_mode()
     def answer(self, task: Task, requests: list[Request]) -> Answers:
