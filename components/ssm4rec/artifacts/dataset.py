@@ -136,14 +136,11 @@ class SequenceDataset:
         """
         last = numpy.where(self.train_length >= 2, self.train_length - 1, numpy.int32(-1))
         nobody = numpy.zeros_like(last)
+        trained = (part.items[part.trained()] for part in self.parts())
+        count = int(self.train_length.sum(dtype=numpy.int64))
         return replace(
             self,
-            items=joined(
-                (part.items[part.trained()] for part in self.parts()),
-                numpy.int32,
-                int(self.train_length.sum(dtype=numpy.int64)),
-                f"the training items of {self.name}",
-            ),
+            items=joined(trained, numpy.int32, count, f"the training items of {self.name}"),
             offsets=numpy.concatenate([[0], self.train_length.cumsum(dtype=numpy.int64)]),
             train_length=numpy.where(last > 0, last, self.train_length),
             validation_position=last,
