@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -118,7 +119,15 @@ def run(told: tuple[StudySettings, RunSettings]) -> None:
         # At once: the next process that wants the folder reads in it which one has it.
         # Of a folder in which another study finished stages nobody can tell how many of these are this one's.
         alone = plan.begun or not any(path.glob("cache/*/*.json"))
-        marker = {"stage": STUDY, "process": f"process {os.getpid()}", "asked": now if alone else ""}
+        if (before := _marked(path, "folder")) not in ("", str(path)):
+            # Finished stages are known by the paths of their files.
+            shutil.rmtree(path / "cache", ignore_errors=True)
+            progress.say(
+                f"{path} was {before} in its last run: its finished stages are run again; finished trainings are taken "
+                "from their checkpoints"
+            )
+        process = f"process {os.getpid()}"
+        marker = {"stage": STUDY, "folder": str(path), "process": process, "asked": now if alone else ""}
         write_json(path / MARKER, marker)
         _execute(plan, options, path, stamp, progress)
         write_json(path / MARKER, {**marker, "checked": now})
@@ -148,6 +157,7 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
         name=f"{data} {profile} {stamp}",
         tags={"stage": "study", "study": plan.settings.PACKAGE, "dataset": data, "profile": profile},
         folder=str(path),
+        question=json.dumps(arguments, sort_keys=True),
         again=plan.finished,
     )
     with finished(tracker):

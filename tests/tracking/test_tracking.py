@@ -433,6 +433,9 @@ def test_what_is_resumed_goes_on_in_its_run_and_a_finished_study_is_left_as_it_w
     assert variables["MLFLOW_PARENT_RUN_ID"] == again["MLFLOW_PARENT_RUN_ID"]
     _, elsewhere = start_study("elsewhere", tags, str(tmp_path / "other"))
     assert elsewhere["MLFLOW_PARENT_RUN_ID"] != again["MLFLOW_PARENT_RUN_ID"]
+    _, of_others = start_study("other models", tags, str(tmp_path), "models: mamba4rec")
+    assert of_others["MLFLOW_PARENT_RUN_ID"] != again["MLFLOW_PARENT_RUN_ID"]
+    assert start_task("train", of_others, command)["MLFLOW_RUN_ID"] != task["MLFLOW_RUN_ID"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

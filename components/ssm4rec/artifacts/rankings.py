@@ -21,7 +21,6 @@ import pyarrow
 
 from ssm4rec.artifacts.codec import Amount, Count, Document, Positive, Share, read_table, required, text_of, write_table
 from ssm4rec.artifacts.dataset import DATASET_KEY, FINGERPRINT_KEY, Int32s
-from ssm4rec.artifacts.estimate import interval_text
 from ssm4rec.artifacts.ranker import RankerKind, TrainingFigures
 from ssm4rec.runtime.errors import InputError
 
@@ -71,11 +70,6 @@ class RankingRow:
     metric: str
     value: Share
     standard_error: Amount
-
-    @property
-    def shown(self) -> str:
-        """The value with its 95% interval over users."""
-        return interval_text(self.value, self.standard_error)
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,9 @@ def _side_by_side(runs: Sequence[RankerRun]) -> str:
     rows = []
     for run in runs:
         cells = [
-            run.row(state, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10").shown if state in run.rankers else MISSING
+            run.estimate(run.row(state, SHUFFLED_ORDER, AMONG_CANDIDATES, "ndcg@10")).text()
+            if state in run.rankers
+            else MISSING
             for state in states
         ]
         change = run.difference(ALIGNED, FINETUNED, SHUFFLED_ORDER, "ndcg").text() if run.aligned else MISSING
@@ -229,7 +231,7 @@ def _beside_the_paper(run: RankerRun, paper: PaperTable) -> str:
     for population in (AMONG_CANDIDATES, ALL_USERS):
         for state in run.states[1:] if BASE in run.states else run.states:
             numbers = [run.row(state, RETRIEVER_ORDER, population, metric_name(metric, 10)) for metric in METRICS]
-            rows.append([RANKER_NAMES[state], population, *(row.shown for row in numbers)])
+            rows.append([RANKER_NAMES[state], population, *(run.estimate(row).text() for row in numbers)])
     rows.append(["paper, 7B", "not said", printed.hit_10, printed.ndcg_10, printed.mrr_10 or MISSING])
     header = ["Ranker", "Population", "HIT@10", "NDCG@10", "MRR@10"]
     return (

@@ -74,7 +74,7 @@ def against_random(run: RankerRun) -> str:
     shown = ", candidates shuffled" if run.letters else ""
     return (
         f"Better than a random order{shown}: **{difference.verdict('yes', 'no, significantly worse')}** "
-        f"(fine-tuned NDCG@10 {ours.shown}, a random order {chance.value:.4f}, "
+        f"(fine-tuned NDCG@10 {run.estimate(ours).text()}, a random order {chance.value:.4f}, "
         f"difference {difference.stated()}, {plural(run.finetuned.ranked, 'user')})."
     )
 

@@ -61,12 +61,14 @@ def tracked_task(name: str, tags: dict[str, str]) -> Iterator[Tracker]:
 
 
 def start_study(
-    name: str, tags: dict[str, str], folder: str = "", *, again: bool = False
+    name: str, tags: dict[str, str], folder: str = "", question: str = "", *, again: bool = False
 ) -> tuple[Tracker, dict[str, str]]:
-    """Start a study's run at MLFLOW_TRACKING_URI, or resume the one that a study of these tags has in this folder.
+    """Start a study's run at MLFLOW_TRACKING_URI, or resume the one that the same study has in this folder.
 
     Args:
         name, tags: of the run.
+        question: all that the study was asked, in words of its own. Other models, say, are another study: a loop gives
+            their tasks the places of the earlier ones, and a run would get the figures of two.
         folder: the study's own, which no other process uses now; "" if it has none. Runs of earlier studies in it that
             are still said to run were killed before they could end them: they end now.
         again: the study has finished before: of a run that says so nothing changes.
@@ -82,7 +84,7 @@ def start_study(
     left_alone: list[str] = []
     # Two machines may have a folder of this name, and one store.
     owned = {**tags, _FOLDER: f"{socket.gethostname()}:{folder}"} if folder else tags
-    recorded = run_tags({**owned, _KEY: _digest(*sorted(owned.values()))} if folder else tags)
+    recorded = run_tags({**owned, _KEY: _digest(*sorted(owned.values()), question)} if folder else tags)
 
     def start(client: "MlflowClient") -> str:
         experiments[:] = [experiment_of(client)]

@@ -69,12 +69,11 @@ def _picture(study: Study) -> Figure:
                     capsize=2,
                     markersize=5,
                     linewidth=1.2,
-                    clip_on=False,  # a mark at 0 is whole
                 )
                 figure.rows.append((name, protocol, *cells(mean)))
             figure.axes.axvline(_mean(study, MOST_POPULAR, protocol), color=INK, linewidth=0.8, linestyle=":")
         figure.axes.set_yticks(range(len(names)), names)
-        figure.axes.set_xlim(left=0)
+        figure.axes.set_xlim(left=-0.02 * figure.axes.get_xlim()[1])  # a mark at 0 is whole
     return figure
 
 
@@ -221,7 +220,7 @@ def _retrievers(study: Study) -> list[str]:
         model, facts = name.partition(" ")[0], run.finetuned
         if model in study.models or facts.split != study.split:
             continue
-        found = run.row(RETRIEVER, RETRIEVER_ORDER, ALL_USERS, "ndcg@10").shown
+        found = run.estimate(run.row(RETRIEVER, RETRIEVER_ORDER, ALL_USERS, "ndcg@10")).text()
         drawn = "" if facts.ranked == facts.found else f", estimated from {facts.ranked:,} of the {facts.found:,} found"
         how = f"MODELS={escape(','.join([*study.models, model]))}"
         lines.append(
