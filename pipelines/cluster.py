@@ -33,7 +33,6 @@ def connected(endpoint: str) -> Iterator[Any]:
     KFP_EXISTING_TOKEN. Raise InputError if nothing answers there, or the server refuses, also while the client is used.
     """
     import kfp_server_api
-    import urllib3.connectionpool
     import urllib3.exceptions
     from kfp import client  # it takes a second to import
 
@@ -41,14 +40,18 @@ def connected(endpoint: str) -> Iterator[Any]:
     token = os.environ.get("KFP_EXISTING_TOKEN") or None
     if (host := public_text(endpoint)) != endpoint:
         print(f"{host}: kfp's client sends no user and no password of an address; KFP_EXISTING_TOKEN says who asks")
-    # Every attempt at a connection that fails is a warning; what it came to is said once, below.
-    logging.getLogger(urllib3.connectionpool.__name__).setLevel(logging.ERROR)
+    # urllib3 warns of each attempt that fails, and kfp logs a traceback: what it came to is said once, below.
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of servers older than itself, whichever it talks to
             yield client.Client(host=host, namespace=namespace, existing_token=token)
     except kfp_server_api.ApiException as error:
         raise InputError(f"{host}: KFP answers {error.status} {error.reason}: {error.body}") from None
+    except TimeoutError:  # of kfp's own question, tried five times
+        raise InputError(f"{host}: what answers there is not KFP; is the right port forwarded?") from None
     except urllib3.exceptions.HTTPError as error:
         cause = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason else error
         raise InputError(f"{host}: no KFP answers there ({reason(cause)}); is the port forwarded?") from None
+    finally:
+        logging.disable(logging.NOTSET)

@@ -158,7 +158,8 @@ def _pods(run_id: str, namespace: str) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         raise InputError("kubectl: not found; install it, and let it talk to the cluster") from None
     if done.returncode:
-        raise InputError(f"kubectl could not list the pods: {' '.join(done.stderr.split())}")
+        *_, last = ["it says nothing", *done.stderr.split("\n")[:-1]]  # before it, the same for each of its attempts
+        raise InputError(f"kubectl could not list the pods: {last}")
     for pod in json.loads(done.stdout)["items"]:
         begun = pod["status"].get("phase") in ("Running", "Succeeded", "Failed")
         if begun and pod["metadata"].get("annotations", {}).get(ROLE) == "launcher":

@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,6 +67,12 @@ def test_logs_are_those_of_the_stages(kubectl: Path) -> None:
 def test_pods_that_are_gone_leave_their_logs_elsewhere(kubectl: Path) -> None:
     (kubectl / "pods.json").write_text(json.dumps({"items": []}))
     with pytest.raises(InputError, match=r"r1: no pod of a stage.*an hour after a run's end.*executor-logs"):
+        run(build_parser().parse_args(["logs", "--run", "r1"]))
+
+
+def test_what_kubectl_says_last_is_what_is_wrong(kubectl: Path) -> None:
+    (kubectl / "kubectl").write_text("#!/bin/sh\necho E1 memcache.go >&2\necho was the port refused? >&2\nexit 1\n")
+    with pytest.raises(InputError, match=r"^kubectl could not list the pods: was the port refused\?$"):
         run(build_parser().parse_args(["logs", "--run", "r1"]))
 
 
@@ -186,6 +195,26 @@ def test_status_without_a_run_lists_them(server: Recorder, capsys: pytest.Captur
         "r2  2026-01-01 00:00  RUNNING    ml-1m quick",
         "r1  2026-01-01 00:00  SUCCEEDED  shop",
     ]
+
+
+class _NotKFP(BaseHTTPRequestHandler):
+    """Answers 501, as it knows no method."""
+
+    def log_message(self, *args: object) -> None:
+        """Print nothing."""
+
+
+def test_a_server_that_is_not_kfp_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("kfp.client.client.time", SimpleNamespace(sleep=lambda _: None))  # between its five attempts
+    with ThreadingHTTPServer(("127.0.0.1", 0), _NotKFP) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(InputError, match=f"^{address}: what answers there is not KFP; is the right port forwarded"):
+            run(build_parser().parse_args(["status", "--endpoint", address]))
+        server.shutdown()
+    assert (capsys.readouterr().err, caplog.records) == ("", [])
 
 
 def test_stop_ends_the_run(server: Recorder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,6 @@
 """Files at http(s):// and s3:// addresses as streams that can begin anywhere."""
 
 import io
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +21,6 @@ _PASSING_STATUS: Final = {408, 412, 425, 429, 500, 502, 503, 504}
 
 
 _MISSING_STATUS: Final = {404, 410}
-
-# It announces at INFO where it found credentials, between the stage's own lines.
-logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 class UnreachableError(InputError):

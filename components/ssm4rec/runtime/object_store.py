@@ -4,6 +4,7 @@ Address, region and credentials come from the environment, as for every AWS clie
 Amazon's store), AWS_REGION or AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY; or from AWS's own files.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ from ssm4rec.runtime.files import whole_file
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 60
+
+# It announces at INFO where it found credentials, between a program's own lines.
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 def s3_client(attempts: int) -> Any:
