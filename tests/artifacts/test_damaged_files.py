@@ -50,6 +50,10 @@ def without(name: str) -> Change:
             lambda found: found | {"counts": {**found["counts"], "users": 1}},
             "40 users, manifest.json next to it says 1",
         ),
+        (
+            lambda found: found | {"counts": {**found["counts"], "users": 10**12}},
+            "40 users, manifest.json next to it says 1000000000000",
+        ),
         (lambda found: found | {"filters": [{"filter": "k-core"}]}, "filters.0.setting: Field required"),
         (lambda found: found | {"fingerprint": "ff"}, "belongs to another dataset"),
     ],

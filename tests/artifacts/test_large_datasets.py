@@ -125,10 +125,20 @@ def test_times_are_read_by_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found.tolist() == list(range(EVENTS))
     assert found.dtype == numpy.int64
     table = pyarrow.parquet.read_table(folder / "interactions.parquet")
-    for damaged in (table.slice(0, EVENTS - 1), table.slice(1), pyarrow.concat_tables([table, table.slice(0, 7)])):
-        pyarrow.parquet.write_table(damaged, folder / "interactions.parquet")
-        with pytest.raises(InputError, match=r"interactions.parquet: its events are not those of sequences.parquet"):
-            read_times(folder, dataset)
+    further = pyarrow.concat_tables([table, table.slice(0, 7)])
+    for damaged, group in (
+        (table.slice(0, EVENTS - 1), 10**6),
+        (table.slice(1), 10**6),
+        (further, 10**6),
+        (further, EVENTS),
+    ):
+        pyarrow.parquet.write_table(damaged, folder / "interactions.parquet", row_group_size=group)
+        for in_memory in (0, 10**6):
+            monkeypatch.setattr("ssm4rec.artifacts.interactions.IN_MEMORY", in_memory)
+            with pytest.raises(
+                InputError, match=r"interactions.parquet: its events are not those of sequences.parquet"
+            ):
+                read_times(folder, dataset)
 
 
 def swapped(path: Path) -> None:
@@ -198,8 +208,27 @@ def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         f"{tmp_path}: no room for the items of {folder}/sequences.parquet, {4 * EVENTS:,} bytes (File too large); "
         "set TMPDIR to a folder of a disk with as much"
     )
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
-    with pytest.raises(InputError, match=r"absent: no room for .* \(No such file or directory\); set TMPDIR"):
+    (tmp_path / "file").touch()
+    for name, why in (("absent", "No such file or directory"), ("file", "Not a directory")):
+        monkeypatch.setenv("TMPDIR", str(tmp_path / name))
+        with pytest.raises(InputError) as raised:
+            dataset_module._read_sequences(folder, 0)
+        assert str(raised.value) == (
+            f"{tmp_path}/{name}: cannot be written to ({why}), where the items of {folder}/sequences.parquet should "
+            "lie; set TMPDIR to a folder that can"
+        )
+
+
+@pytest.mark.parametrize("users", [3, 10**12])
+def test_users_of_the_manifest_that_the_file_does_not_have(
+    users: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_in_groups(tmp_path / "data", 64, monkeypatch)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["counts"]["users"] = users
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(dataset_module, "BLOCK_EVENTS", 50)
+    with pytest.raises(InputError, match=f"parquet: {len(COVERED)} users, manifest.json next to it says {users};"):
         dataset_module._read_sequences(folder, 0)
 
 

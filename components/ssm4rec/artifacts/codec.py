@@ -181,6 +181,12 @@ def read_blocks(
                 yield _as_described(path, pyarrow.Table.from_batches([block]), found, what, made_by)
 
 
+def read_head(path: Path, schema: pyarrow.Schema, what: str, made_by: str) -> tuple[dict[bytes, bytes] | None, int]:
+    """Return a table's metadata and its number of rows; raise InputError if it lacks columns, or as ``read_table``."""
+    with _opened(path, schema, what, made_by, ()) as (file, _):
+        return file.schema_arrow.metadata, file.metadata.num_rows
+
+
 @contextmanager
 def _opened(
     path: Path, schema: pyarrow.Schema, what: str, made_by: str, optional: Sequence[str]

@@ -26,7 +26,7 @@ from typing import Any, Final, Literal
 import numpy
 import pyarrow
 
-from ssm4rec.artifacts.codec import read_blocks, required, text_of
+from ssm4rec.artifacts.codec import read_blocks, read_head, required, text_of
 from ssm4rec.artifacts.manifest import read_manifest
 from ssm4rec.artifacts.names import MANIFEST, SEQUENCES
 from ssm4rec.artifacts.user_blocks import BLOCK_EVENTS, training_flags, user_blocks
@@ -43,9 +43,8 @@ FINGERPRINT_KEY: Final = b"ssm4rec.fingerprint"
 DATASET_KEY: Final = b"ssm4rec.dataset"
 
 SPLIT_COLUMNS: Final = ("train_length", "validation_position", "validation_targets", "test_position", "test_targets")
-_SEQUENCES: Final = pyarrow.schema(
-    [*required(pyarrow.list_(pyarrow.int32()), "items"), *required(pyarrow.int32(), *SPLIT_COLUMNS)]
-)
+_SCHEMA: Final = [*required(pyarrow.list_(pyarrow.int32()), "items"), *required(pyarrow.int32(), *SPLIT_COLUMNS)]
+_SEQUENCES: Final = (pyarrow.schema(_SCHEMA), "the sequences of a dataset folder", "prepare_data")
 
 
 @dataclass(frozen=True)
@@ -219,23 +218,24 @@ def _read_sequences(folder: Path, in_memory: int) -> SequenceDataset:
     manifest = read_manifest(folder)
     path, counts = folder / SEQUENCES, manifest["counts"]
     many = counts["interactions"] > in_memory
-    users_at_once = max(1, BLOCK_EVENTS * counts["users"] // counts["interactions"]) if many else None
-    offsets = numpy.zeros(counts["users"] + 1, dtype=numpy.int64)
-    columns = {name: numpy.empty(counts["users"], dtype=numpy.int32) for name in SPLIT_COLUMNS}
+    metadata, users = read_head(path, *_SEQUENCES)
+    stored, expected = text_of(metadata, FINGERPRINT_KEY), manifest["fingerprint"]
+    if stored != expected:
+        raise InputError(
+            f"{path}: belongs to another dataset than {MANIFEST} next to it (fingerprint "
+            f"{stored[:12] or 'missing'}, manifest {expected[:12]}); run prepare_data again"
+        )
+    if users != counts["users"]:
+        raise InputError(f"{path}: {users} users, {_says(counts['users'])}; run prepare_data again")
+    users_at_once = max(1, BLOCK_EVENTS * users // counts["interactions"]) if many else None
+    offsets = numpy.zeros(users + 1, dtype=numpy.int64)
+    columns = {name: numpy.empty(users, dtype=numpy.int32) for name in SPLIT_COLUMNS}
     read = 0
 
     def items() -> Iterator[Int32s]:
         nonlocal read
-        for block in read_blocks(path, _SEQUENCES, "the sequences of a dataset folder", "prepare_data", users_at_once):
-            stored, expected = text_of(block.schema.metadata, FINGERPRINT_KEY), manifest["fingerprint"]
-            if stored != expected:
-                raise InputError(
-                    f"{path}: belongs to another dataset than {MANIFEST} next to it (fingerprint "
-                    f"{stored[:12] or 'missing'}, manifest {expected[:12]}); run prepare_data again"
-                )
+        for block in read_blocks(path, *_SEQUENCES, users_at_once):
             start, read = read, read + len(block)
-            if read > counts["users"]:
-                raise InputError(f"{path}: {read} users, {_says(counts['users'])}; run prepare_data again")
             lists = block.column("items").chunk(0)
             offsets[start + 1 : read + 1] = numpy.diff(lists.offsets.to_numpy())
             for name, found in columns.items():
@@ -248,8 +248,8 @@ def _read_sequences(folder: Path, in_memory: int) -> SequenceDataset:
         fingerprint=manifest["fingerprint"],
         item_count=counts["items"],
         items=every_item,
-        offsets=offsets.cumsum(out=offsets)[: read + 1],
-        **{name: found[:read] for name, found in columns.items()},
+        offsets=offsets.cumsum(out=offsets),
+        **columns,
     )
     if wrong := _wrong(dataset, counts):
         raise InputError(f"{path}: {wrong}; run prepare_data again")
@@ -262,9 +262,8 @@ def _says(count: int) -> str:
 
 def _wrong(dataset: SequenceDataset, counts: dict[str, int]) -> str:
     """Return what the sequences of a data set cannot be, or nothing."""
-    for name, found in (("users", dataset.user_count), ("interactions", len(dataset.items))):
-        if found != counts[name]:
-            return f"{found} {name}, {_says(counts[name])}"
+    if (found := len(dataset.items)) != counts["interactions"]:
+        return f"{found} interactions, {_says(counts['interactions'])}"
     for users in dataset.blocks():
         if wrong := _wrong_row(dataset.part(users), users.start):
             return wrong

@@ -38,14 +38,15 @@ def _interactions(
     at_once = BLOCK_EVENTS if count > in_memory else None
 
     def values() -> Iterator[numpy.ndarray[tuple[int], Any]]:
-        start = 0
+        start, same = 0, True
         for block in read_blocks(path, schema, "the interactions of a dataset folder", "prepare_data", at_once):
             stop = start + len(block)
-            if not numpy.array_equal(block.column("item").to_numpy(), dataset.items[start:stop]):
+            same = numpy.array_equal(block.column("item").to_numpy(), dataset.items[start:stop])
+            if not same:
                 break
             yield block.column(1).to_numpy()
             start = stop
-        if start < count:
+        if start < count or not same:
             raise InputError(f"{path}: its events are not those of {SEQUENCES} next to it; run prepare_data again")
 
     kind = schema.types[1].to_pandas_dtype()

@@ -22,6 +22,8 @@ from ssm4rec.runtime.errors import InputError
 IN_MEMORY: Final = 1 << 24
 """Numbers of an array that a process holds itself: 64 or 128 MiB."""
 
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM}
+"""What a file system says that has, or gives, no more room."""
 _CANNOT_RESERVE: Final = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 """What a file system says that gives room as it is written."""
 
@@ -31,7 +33,8 @@ def joined(
 ) -> NDArray[Any]:
     """Return arrays one after the other as one, of ``count`` numbers of a ``kind`` in all; a larger one from a file.
 
-    ``what`` it is, for a message. Raise InputError if the disk has no room for it, before the first part is made.
+    ``what`` it is, for a message. Raise InputError if TMPDIR has no room for it or cannot be written to, before the
+    first part is made.
     """
     if count <= in_memory:
         found = list(parts)
@@ -49,7 +52,7 @@ def joined(
 def zeros(shape: tuple[int, ...], kind: type[numpy.generic], what: str) -> NDArray[Any]:
     """Return an array to write to; a larger one lies in a file.
 
-    ``what`` it is, for a message. Raise InputError if the disk has no room for it.
+    ``what`` it is, for a message. Raise InputError if TMPDIR has no room for it or cannot be written to.
     """
     if math.prod(shape) <= IN_MEMORY:
         return numpy.zeros(shape, dtype=kind)
@@ -68,6 +71,11 @@ def _file(size: int, what: str) -> Iterator[IO[bytes]]:
             _reserve(file, size)
             yield file
     except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise InputError(
+                f"{folder}: cannot be written to ({error.strerror}), where {what} should lie; set TMPDIR to a folder "
+                "that can"
+            ) from None
         raise InputError(
             f"{folder}: no room for {what}, {size:,} bytes ({error.strerror}); set TMPDIR to a folder of a disk with "
             "as much"
