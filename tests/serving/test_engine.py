@@ -71,8 +71,9 @@ def test_a_batch_of_users_is_one_step_of_the_model(
         assert_best(answer.recommendations.item_ids, answer.recommendations.scores, expected, 10)
 
 
-def test_an_index_answers_what_it_can() -> None:
+def test_an_index_answers_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     """Users and histories by the index; allowed items, too small a stock and unknown people as without it."""
+    monkeypatch.setattr("ssm4rec.registry.item_index._SHARE", 1)  # as if it were a large catalog
     recommender = make_recommender("2mamba4rec", items=1500)
     index = ItemIndex.build(recommender.model.item_vectors())
     by_index = Engine(recommender, MemoryStore(), torch.arange(1500, 0, -1.0), index)

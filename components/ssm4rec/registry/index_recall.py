@@ -15,7 +15,7 @@ from ssm4rec.data.batches import gather_rows, length_buckets
 from ssm4rec.evaluation.best_lists import Histories, best_lists
 from ssm4rec.evaluation.full_ranking import TOKENS
 from ssm4rec.models.recommender import Recommender
-from ssm4rec.registry.item_index import SMALLEST, ItemIndex, MeasuredIndex, best_by_index
+from ssm4rec.registry.item_index import ItemIndex, MeasuredIndex, best_by_index
 from ssm4rec.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -23,11 +23,13 @@ logger = logging.getLogger(__name__)
 _USERS: Final = 1000
 _BEST: Final = 10
 _LOW: Final = 0.95
+_SMALLEST: Final = 50_000
+"""Items of the smallest catalog that gets an index: fewer are scored faster whole."""
 
 
 @torch.no_grad()
-def measured_index(model: Recommender, dataset: SequenceDataset) -> MeasuredIndex:
-    """Return an index of the model's items with its recall@10, which is logged.
+def measured_index(model: Recommender, dataset: SequenceDataset) -> MeasuredIndex | None:
+    """Return an index of the model's items with its recall@10, which is logged; None: there are too few items.
 
     The users are at most a thousand of those with a validation target, drawn by a fixed seed, with their items before
     it. The items of a history are left out where a server leaves them out unless asked: without a repeat term.
@@ -37,10 +39,13 @@ def measured_index(model: Recommender, dataset: SequenceDataset) -> MeasuredInde
         dataset: what the model was trained on.
 
     Raises:
-        InputError: usearch is not installed, nobody has a validation target, or there are too few items to search.
+        InputError: usearch is not installed, or nobody has a validation target.
     """
-    if (item_count := len(model.item_vectors())) < SMALLEST:
-        raise InputError(f"--item-index: to score all {item_count} items is faster than to search them; leave it out")
+    if (item_count := len(model.item_vectors())) < _SMALLEST:
+        logger.warning(
+            "no index: %s items, fewer than %s, are scored faster whole", f"{item_count:,}", f"{_SMALLEST:,}"
+        )
+        return None
     started = time.perf_counter()
     index = ItemIndex.build(model.item_vectors())
     seconds = time.perf_counter() - started

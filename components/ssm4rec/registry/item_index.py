@@ -7,9 +7,11 @@ so an answer lacks an item or has it with its right score.
 Shapes: n users, V items, D width, H items of a history, C proposed items, K recommendations.
 """
 
-import importlib.util
+import math
+import os
 import threading
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,24 +21,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssm4rec.artifacts.dataset import Flags, Float32s, Int32s, Int64s
-from ssm4rec.artifacts.item_index import ItemIndexFacts
-from ssm4rec.artifacts.names import ITEM_INDEX, ITEM_INDEX_FACTS, ITEMS, MODEL_WEIGHTS
+from ssm4rec.artifacts.item_index import INDEXED, WAY_OUT, ItemIndexFacts
+from ssm4rec.artifacts.names import ITEM_INDEX, ITEM_INDEX_FACTS
 from ssm4rec.evaluation.full_ranking import best_items, check_numbers
 from ssm4rec.models.recommender import Recommender
-from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.errors import InputError, reason
 from ssm4rec.runtime.files import digest_of
 
 if TYPE_CHECKING:
     from usearch.index import Index
 
-_PROPOSED: Final = 10
-"""Items that the index proposes for each one wanted: the more, the better the first of them are."""
-_AT_LEAST: Final = 100
-"""Items that it proposes at least: fewer are found no faster."""
-_SHARE: Final = 8
-"""Beyond an eighth of the catalog, to score all items is faster than to go on searching."""
-SMALLEST: Final = _SHARE * _AT_LEAST
-"""Items of the smallest catalog that is searched at all."""
+_PROPOSED: Final = 20
+"""Items to choose from for each one wanted: among 20 the index lacks up to a twentieth of the best, among 10 a sixth
+(bench_search.py, 211,000 items, half to a fiftieth of them in stock)."""
+_AT_LEAST: Final = 200
+"""Items to choose from at least: of the single best item among few in stock a fifth is lacking otherwise."""
+_MOST: Final = 1000
+"""Items that it proposes at most: among the next thousand it lacks ever more, however many it proposes."""
+_SHARE: Final = 200
+"""It proposes at most a two-hundredth of the catalog: to score all items costs less than to find more."""
 
 
 class ItemIndex:
@@ -57,6 +60,7 @@ class ItemIndex:
 
         Raise InputError if usearch is not installed.
         """
+        check_installed("--item-index", "leave the flag out")
         found = _scaled(vectors)
         graph = _empty(found.shape[1])
         graph.add(numpy.arange(1, len(found) + 1), found, threads=1)  # the graph depends on the order of adding
@@ -94,21 +98,32 @@ class MeasuredIndex:
     def write(self, folder: Path) -> None:
         """Write both into a model folder, whose weights and items stand there already."""
         self.index.save(folder / ITEM_INDEX)
-        sha256 = {name: digest_of(folder / name) for name in (ITEM_INDEX, MODEL_WEIGHTS, ITEMS)}
+        sha256 = {name: digest_of(folder / name) for name in INDEXED}
         ItemIndexFacts(self.index.width, self.recall, self.users, sha256).write(folder / ITEM_INDEX_FACTS)
 
 
-def read_item_index(folder: Path) -> MeasuredIndex | None:
-    """Read the index of a model folder; None: it has none.
+def read_item_index(folder: Path, model: Recommender) -> MeasuredIndex | None:
+    """Read the index of a model folder, whose model that is; None: it has none.
 
     Raise InputError if it is damaged, of other items or another model, or if usearch is not installed.
     """
-    if not (folder / ITEM_INDEX_FACTS).exists():
+    if not os.path.lexists(folder / ITEM_INDEX_FACTS):  # a link to nothing is not nothing
         return None
     facts = ItemIndexFacts.read(folder / ITEM_INDEX_FACTS)
     facts.check(folder)
-    graph = _empty(facts.width)
-    graph.load(folder / ITEM_INDEX)
+    path = folder / ITEM_INDEX
+    check_installed(str(path), "score every item (--search exact)")
+    item_count, width = model.item_vectors().shape
+    graph = _empty(width)
+    try:
+        graph.load(path)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: not a readable index ({reason(error)}); {WAY_OUT}") from None
+    if (len(graph), graph.ndim, facts.width) != (item_count, width, width):
+        raise InputError(
+            f"{path}: of {len(graph):,} items of width {graph.ndim}, {ITEM_INDEX_FACTS} says {facts.width}, but the "
+            f"model next to it has {item_count:,} of {width}; {WAY_OUT}"
+        )
     return MeasuredIndex(ItemIndex(graph), facts.recall, facts.users)
 
 
@@ -117,7 +132,9 @@ def best_by_index(
 ) -> tuple[Int64s, Float32s] | None:
     """Return the best items for one history among those that the index proposes, and their scores, each (K,).
 
-    None: so many of those proposed are removed or of the history that fewer than K are left; score all items then.
+    The index proposes so many that enough of them are left to choose from if those that are removed or of the history
+    lie anywhere. None: these would be too many, or less than half of what was expected are left, since those removed
+    are among the best; score all items then.
 
     Args:
         model: whose items are in the index.
@@ -134,24 +151,30 @@ def best_by_index(
     again = numpy.zeros(len(removed), dtype=bool)  # which are of the history
     again[had - 1] = True
     own = numpy.flatnonzero(again & ~removed) + 1
-    proposed = max(_AT_LEAST, _PROPOSED * count)
-    while proposed * _SHARE <= len(removed):
-        found = index.nearest(hidden[0], proposed)
-        found = found[~(removed | again)[found - 1]]
-        if len(found) >= count:  # no item beyond them comes before one of them
-            items = numpy.concatenate([found, own])  # (C,)
-            cells = torch.arange(len(found), len(items))
-            scores = model.score_some(hidden, torch.from_numpy(items), cells)
-            check_numbers(scores)
-            values, places = best_items(scores.float(), count)
-            return items[places[0].numpy() - 1], values[0].numpy()
-        proposed *= 4
-    return None
+    left = ~(removed | again)
+    wanted = max(_AT_LEAST, _PROPOSED * count)
+    proposed = math.ceil(wanted * len(left) / max(1, int(left.sum())))
+    if proposed > min(_MOST, len(left) // _SHARE):
+        return None
+    found = index.nearest(hidden[0], proposed)
+    found = found[left[found - 1]]
+    if 2 * len(found) < wanted:
+        return None
+    items = numpy.concatenate([found, own])  # (C,)
+    cells = torch.arange(len(found), len(items))
+    scores = model.score_some(hidden, torch.from_numpy(items), cells)
+    check_numbers(scores)
+    values, places = best_items(scores.float(), count)
+    return items[places[0].numpy() - 1], values[0].numpy()
+
+
+def check_installed(asked: str, way_out: str) -> None:
+    """Raise InputError if usearch is not installed; ``asked`` is what needs it, ``way_out`` how to do without."""
+    if find_spec("usearch") is None:
+        raise InputError(f"{asked}: usearch is not installed; install it (pip install usearch), or {way_out}")
 
 
 def _empty(width: int) -> "Index":
-    if importlib.util.find_spec("usearch") is None:
-        raise InputError("usearch is not installed here, which searches the item index: pip install usearch")
     from usearch.index import Index
 
     return Index(ndim=width, metric="ip", dtype="f16")

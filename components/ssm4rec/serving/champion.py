@@ -64,7 +64,7 @@ def read_champion(folder: Path, popularity: Path | None, *, exact: bool = False)
     path = popularity or inside / POPULARITY
     scores = _scores(path, recommender) if popularity or path.exists() else None
     facts = {name: str(config[name]) for name in FACTS}
-    index = None if exact else read_item_index(inside)
+    index = None if exact else read_item_index(inside, recommender.model)
     return Champion(recommender, scores, index, facts, _made(folder, inside))
 
 
