@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 def run(options: Settings) -> None:
     """Choose, write and register."""
+    options.check_here()
     manifest = read_manifest(options.dataset_dir)
     contenders = _contenders(options.models, manifest, options.dataset_dir)
     champion = best(contenders)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from ssm4rec.registry.item_index import check_installed
 from ssm4rec.settings.flags import Flag, Read, StageSettings, Written
 from ssm4rec.settings.outputs import input_addresses, output_file, output_folder
 from ssm4rec.settings.shared import DatasetDir, FromKFP
@@ -26,8 +27,8 @@ class Settings(StageSettings):
     item_index: Annotated[
         bool,
         Flag(
-            "build an approximate index of the items, too, by which a server answers without scoring all of them, and "
-            "measure its recall on validation users; for catalogs of more than some 50,000 items"
+            "where there are 50,000 items or more, build an approximate index of them, by which a server answers "
+            "without scoring all of them, and measure its recall on validation users"
         ),
     ] = False
     replace_champion: Annotated[bool, Flag("take the alias from a champion of other data or another split, too")] = (
@@ -38,3 +39,8 @@ class Settings(StageSettings):
         Path, Written("Artifact", output_file("JSON"), "registration.json, what was registered as what, or why not")
     ]
     executor_input: FromKFP = ""
+
+    def check_here(self) -> None:
+        """Raise InputError if an index is wanted without usearch."""
+        if self.item_index:
+            check_installed("--item-index", "leave the flag out")

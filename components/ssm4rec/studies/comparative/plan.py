@@ -56,7 +56,7 @@ class Settings(NamedStudy, RecommenderStudy, PreparedData):
         bool, Flag("let the best model take the alias champion from one of other data or another split, too")
     ] = False
     item_index: Annotated[
-        bool, Flag("give the champion an approximate index of the items, for catalogs of more than some 50,000")
+        bool, Flag("give the champion an approximate index of its items, if they are 50,000 or more")
     ] = False
     latency_samples: Annotated[int, Flag("timed for each recommender; 0: 30 (paper, best) or 10", whole_number(0))] = 0
     latency_users: Annotated[
