@@ -288,7 +288,7 @@ bench-statistics: ## Measure the statistics of all pairs of 8 models
 bench-latency: ## Measure what measure_latency adds to what it times
 bench-ranking: ## Measure ranking by a language model, compared with a plain padded batch
 bench-recommend: ## Measure every user's recommendations, compared with the bare matrix product
-bench-search: ## Measure the best items of a history by all scores and by an index, 3,416 to 211,000 items
+bench-search: ## Measure the best items of a history by all scores and by an index, 60,000 and 211,000 items
 bench-large-catalog: ## Measure the memory of a training step on 211,000 items
 bench-ops bench-training bench-optimizers bench-length bench-evaluation bench-statistics bench-latency bench-ranking bench-recommend bench-search bench-large-catalog: bench-%: $(INSTALLED)
 	@$(call split,BENCH) $(BIN)/python tests/benchmarks/bench_$(subst -,_,$*).py $$words

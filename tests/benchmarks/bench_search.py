@@ -1,8 +1,9 @@
-"""What the ten best items of one history cost, by all scores and by an index of the items: ``make bench-search``.
+"""What the best items of one history cost, by all scores and by an index of the items: ``make bench-search``.
 
 From the hidden state on, a history of 200 items left out, one thread. Vectors of width 64 that lie around 300 centres
 and differ in length, as trained ones do; hidden states around the same centres. ``--model`` measures a trained model's
-items instead, with hidden states of its dataset's validation users.
+items instead, with hidden states of its dataset's validation users. The history's items are left out, and all that is
+out of stock, drawn from all items. Where the index is not searched (``best_by_index``), all items are scored.
 """
 
 import time
@@ -15,14 +16,16 @@ import torch
 from measure import Row, alternate, command_line, report
 from torch import Tensor
 
-from ssm4rec.artifacts.dataset import Int32s, read_sequences
+from ssm4rec.artifacts.dataset import Flags, Float32s, Int32s, Int64s, read_sequences
 from ssm4rec.evaluation.full_ranking import best_items
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.registry.item_index import ItemIndex, best_by_index
 from ssm4rec.training.model_folder import read_model
 
-WIDTH, CENTRES, BEST, STATES, HISTORY = 64, 300, 10, 200, 200
+WIDTH, CENTRES, STATES, HISTORY = 64, 300, 200, 200
+CASES = ((10, 1.0), (40, 1.0), (100, 1.0), (10, 0.5), (10, 0.25), (10, 0.1))
+"""How many items are wanted, and which share of all is in stock."""
 
 
 def generated(item_count: int) -> tuple[Recommender, Tensor, list[Int32s]]:
@@ -49,54 +52,69 @@ def trained(folder: Path, dataset_folder: Path) -> tuple[Recommender, Tensor, li
     return model, torch.cat([model.next_hidden(items, torch.tensor([items.shape[1]])) for items in read]), had
 
 
-def bench(model: Recommender, hidden: Tensor, had: list[Int32s], runs: int) -> Row:
-    """Return the milliseconds of one answer both ways, recall, and what the index costs."""
-    item_count = len(model.item_vectors())
+def bench(model: Recommender, hidden: Tensor, had: list[Int32s], runs: int) -> list[Row]:
+    """Return the milliseconds of one answer both ways and recall, for each case, and what the index costs."""
     started = time.process_time()
     index = ItemIndex.build(model.item_vectors())
-    build = time.process_time() - started
+    costs = {"items": len(model.item_vectors()), "build CPU-s": time.process_time() - started}
+    return [{**costs, **bench_case(model, index, hidden, had, case, runs)} for case in CASES]
+
+
+def bench_case(
+    model: Recommender, index: ItemIndex, hidden: Tensor, had: list[Int32s], case: tuple[int, float], runs: int
+) -> Row:
+    """Return the milliseconds of one answer both ways, how many answers were searched for, and recall."""
+    (best, stock), item_count = case, len(model.item_vectors())
+    out_of_stock = numpy.random.default_rng(0).random(item_count) >= stock
+
+    def without(place: int) -> Flags:
+        removed = out_of_stock.copy()
+        removed[had[place] - 1] = True
+        return removed
 
     def exact(place: int) -> list[int]:
         scores = model.score(hidden[place : place + 1], torch.from_numpy(had[place].astype(numpy.int64) - 1))
-        scores[0, had[place] - 1] = -torch.inf
-        return best_items(scores, BEST)[1][0].tolist()
+        scores.masked_fill_(torch.from_numpy(without(place)), -torch.inf)
+        return best_items(scores, best)[1][0].tolist()
+
+    def proposed(place: int) -> tuple[Int64s, Float32s] | None:
+        return best_by_index(model, index, hidden[place : place + 1], had[place], without(place), best)
 
     def searched(place: int) -> list[int]:
-        removed = numpy.zeros(item_count, dtype=bool)
-        removed[had[place] - 1] = True
-        found = best_by_index(model, index, hidden[place : place + 1], had[place], removed, BEST)
+        found = proposed(place)
         return exact(place) if found is None else found[0].tolist()
 
     def every(one: Callable[[int], list[int]]) -> None:
         for place in range(len(had)):
             one(place)
 
-    recall = numpy.mean([len({*exact(place)} & {*searched(place)}) / BEST for place in range(len(had))])
+    recall = numpy.mean([len({*exact(place)} & {*searched(place)}) / best for place in range(len(had))])
     spent = alternate({"exact": partial(every, exact), "index": partial(every, searched)}, hidden.device, runs)
     each = {name: milliseconds / len(had) for name, milliseconds in spent.items()}
     return {
-        "items": item_count,
+        "k": best,
+        "stock": stock,
         "exact ms": each["exact"],
         "index ms": each["index"],
         "exact / index": each["exact"] / each["index"],
-        "recall@10": float(recall),
-        "build CPU-s": build,
+        "searched": sum(proposed(place) is not None for place in range(len(had))) / len(had),
+        "recall@k": float(recall),
     }
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = command_line("Measure the best items by all scores and by an index.", runs=3)
-    parser.add_argument("--items", type=int, nargs="+", default=[3416, 26_000, 211_000])
+    parser.add_argument("--items", type=int, nargs="+", default=[60_000, 211_000])
     parser.add_argument("--model", type=Path, help="model folder")
     parser.add_argument("--dataset-dir", type=Path, help="that it was trained on")
     options = parser.parse_args()
     with torch.no_grad():
         if options.model:
-            rows = [bench(*trained(options.model, options.dataset_dir), options.runs)]
+            rows = bench(*trained(options.model, options.dataset_dir), options.runs)
         else:
-            rows = [bench(*generated(item_count), options.runs) for item_count in options.items]
-    report("the ten best items of one history", rows, torch.device("cpu"), options.output)
+            rows = [row for item_count in options.items for row in bench(*generated(item_count), options.runs)]
+    report("the best items of one history", rows, torch.device("cpu"), options.output)
 
 
 if __name__ == "__main__":

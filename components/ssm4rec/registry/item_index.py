@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from usearch.index import Index
 
 _PROPOSED: Final = 20
-"""Items to choose from for each one wanted: among 20 the index lacks up to a twentieth of the best, among 10 a sixth
-(bench_search.py, 211,000 items, half to a fiftieth of them in stock)."""
+"""Items to choose from for each one wanted: measured with bench_search.py's 211,000 items, few of them in stock, the
+index lacks up to a twenty-fifth of the best among 20 and a sixth among 10."""
 _AT_LEAST: Final = 200
-"""Items to choose from at least: of the single best item among few in stock a fifth is lacking otherwise."""
+"""Items to choose from at least: the single best of few in stock is lacking an eighth of the times otherwise."""
 _MOST: Final = 1000
 """Items that it proposes at most: among the next thousand it lacks ever more, however many it proposes."""
-_SHARE: Final = 200
-"""It proposes at most a two-hundredth of the catalog: to score all items costs less than to find more."""
+_SHARE: Final = 250
+"""It proposes at most a 250th of the catalog: to score all items costs no more than to find as many."""
 
 
 class ItemIndex:
