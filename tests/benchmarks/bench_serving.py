@@ -12,6 +12,7 @@ time tells something.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -136,9 +137,11 @@ def loads(named: str, length: int, seconds: int, server: int, rate: float) -> li
 
 def loads_of_mlflow(model: Path, named: str, length: int, seconds: int, first_item: str) -> list[Row]:
     """Return what wrk says of histories that ``mlflow models serve`` answers, by 1, 2 and 4 connections."""
-    program = Path(sys.executable).parent / "mlflow"
-    command = [program, "models", "serve", "-m", model, "--env-manager", "local", "--port", MLFLOW_PORT]
-    with subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as server:
+    programs = Path(sys.executable).parent
+    command = [programs / "mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", MLFLOW_PORT]
+    found = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}  # it looks for uvicorn there
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(list(map(str, command)), env=found, stderr=quiet, stdout=quiet) as server:
         try:
             wait(server, first_item, MLFLOW_ADDRESS, "dataframe_records")
             return [
@@ -149,8 +152,9 @@ def loads_of_mlflow(model: Path, named: str, length: int, seconds: int, first_it
                 for connections in (1, 2, 4)
             ]
         finally:
-            for process in [*psutil.Process(server.pid).children(recursive=True), server]:
-                process.terminate()
+            if server.poll() is None:
+                for process in [*psutil.Process(server.pid).children(recursive=True), server]:
+                    process.terminate()
 
 
 def cpu_seconds(process: int) -> float:
@@ -180,6 +184,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0, metavar="PER_SECOND", help="also ask so often, no more")
     parser.add_argument("--mlflow", action="store_true", help="also ask MLflow's server")
     parser.add_argument("--search", choices=("auto", "exact"), default="auto", help="as of the server")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="as of the server")
     parser.add_argument("--seconds", type=int, default=20, help="of each load")
     options = parser.parse_args()
     if not PYTHON.exists() or not shutil.which("wrk"):
@@ -188,7 +193,7 @@ def main() -> None:
     named = f"ITEMS = {{{','.join(f'[=[{json.dumps(item_id)}]=]' for item_id in ids)}}}\nLENGTH = {options.length}\n"
     with tempfile.TemporaryDirectory() as folder:
         command = [PYTHON, "-m", "ssm4rec.serving", options.model, "--port", PORT, "--store", f"{folder}/users.sqlite"]
-        command += ["--search", options.search]
+        command += ["--search", options.search, "--threads", options.threads]
         server = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
         try:
             wait(server, ids[0])
@@ -199,9 +204,10 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait()
-    if options.mlflow:
-        rows += loads_of_mlflow(options.model, named, options.length, options.seconds, ids[0])
     report(f"serving, {len(ids)} items", rows, torch.device("cpu"), options.output)
+    if options.mlflow:
+        rows = loads_of_mlflow(options.model, named, options.length, options.seconds, ids[0])
+        report(f"MLflow's server, {len(ids)} items", rows, torch.device("cpu"), options.output)
 
 
 if __name__ == "__main__":
