@@ -2,8 +2,9 @@
 
 From the repository's root, in the environment of ``make test``. The items' vectors are those of bench_search.py, the
 rest of the model is random, so its hidden states lie anywhere: the index finds fewer of the best items than that of a
-trained model. Every item is in one user's history. FOLDER gets the data set, the model and the champion with its
-index of items, built and measured by register_champion: ``bench_serving.py FOLDER/champion``.
+trained model. Every item is in one user's history. FOLDER gets the data set, the model and the champion, with an
+index of the items if they are 50,000 or more, built and measured by register_champion: ``bench_serving.py
+FOLDER/champion``.
 """
 
 import argparse
