@@ -148,9 +148,9 @@ def test_where_the_best_are_removed_all_items_are_to_be_scored(model: Recommende
     """Too few of those proposed are left to choose from, though enough of all."""
     hidden, had = model.next_hidden(torch.tensor([[5]]), torch.tensor([1])), numpy.array([5], dtype=numpy.int32)
     removed = numpy.zeros(ITEMS, dtype=bool)
-    removed[index.nearest(hidden[0], 50) - 1] = True
+    removed[index.nearest(hidden[0], 20) - 1] = True
     assert best_by_index(model, index, hidden, had, removed, 10) is not None
-    removed[index.nearest(hidden[0], 150) - 1] = True
+    removed[index.nearest(hidden[0], 50) - 1] = True
     assert best_by_index(model, index, hidden, had, removed, 10) is None
 
 

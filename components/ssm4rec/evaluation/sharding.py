@@ -109,7 +109,8 @@ def evaluated(
         numpy.empty(len(targets[0])),
         len(shares),
     )
-    logger.info("%d shards of users, for up to %d processes of Ray", len(shares), workers)
+    if len(shares) > 1:
+        logger.info("%d shards of users, for up to %d processes of Ray", len(shares), workers)
     for shard, part in in_parts(evaluator, shares, workers, choose_device().type):
         _fill(whole.ranking, part.ranking, shard)
         for name, ranking in part.baselines.items():

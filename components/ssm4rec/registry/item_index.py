@@ -40,6 +40,8 @@ _MOST: Final = 1000
 """Items that it proposes at most: among the next thousand it lacks ever more, however many it proposes."""
 _SHARE: Final = 250
 """It proposes at most a 250th of the catalog: to score all items costs no more than to find as many."""
+_LEFT: Final = 0.85
+"""Of what should be left to choose from, if those removed lie anywhere (three standard deviations of 200 of 400)."""
 
 
 class ItemIndex:
@@ -133,7 +135,7 @@ def best_by_index(
     """Return the best items for one history among those that the index proposes, and their scores, each (K,).
 
     The index proposes so many that enough of them are left to choose from if those that are removed or of the history
-    lie anywhere. None: these would be too many, or less than half of what was expected are left, since those removed
+    lie anywhere. None: these would be too many, or clearly less than was expected are left, since those removed
     are among the best; score all items then.
 
     Args:
@@ -158,7 +160,7 @@ def best_by_index(
         return None
     found = index.nearest(hidden[0], proposed)
     found = found[left[found - 1]]
-    if 2 * len(found) < wanted:
+    if len(found) < _LEFT * wanted:
         return None
     items = numpy.concatenate([found, own])  # (C,)
     cells = torch.arange(len(found), len(items))
