@@ -177,7 +177,7 @@ def test_no_events_are_said_as_polars_says_it(events: Path, tmp_path: Path, refu
 
 
 def test_ray_absent(events: Path, tmp_path: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssm4rec.runtime.ray_cluster.find_spec", lambda name: None)
+    monkeypatch.setattr("ssm4rec.runtime.extras.find_spec", lambda name: None)
     said = refusal(run, *flags(events), "--engine=ray", f"--dataset-dir={tmp_path}/out")
     assert "--engine ray: Ray is not installed; install it (pip install 'ssm4rec[ray]'), or use --engine polars" in said
     said = refusal(run, *flags(events), "--workers=2", f"--dataset-dir={tmp_path}/out")

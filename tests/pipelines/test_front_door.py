@@ -276,7 +276,7 @@ def test_every_wrong_value_is_refused_before_anything_starts(
 def test_an_index_without_usearch_is_refused_where_the_study_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ssm4rec.registry.item_index.find_spec", lambda name: None)
+    monkeypatch.setattr("ssm4rec.runtime.extras.find_spec", lambda name: None)
     line = refusal(DEFAULT, tmp_path, "--item-index true --llm none", capsys)
     assert "--item-index: usearch is not installed; install it (pip install usearch), or leave the flag out" in line
     assert not any(tmp_path.iterdir())

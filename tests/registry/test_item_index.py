@@ -258,7 +258,7 @@ def test_an_index_that_does_not_fit_is_one_line_when_it_is_read(
 
 
 def test_without_usearch_nothing_begins(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssm4rec.registry.item_index.find_spec", lambda name: None)
+    monkeypatch.setattr("ssm4rec.runtime.extras.find_spec", lambda name: None)
     with pytest.raises(InputError, match="--item-index: usearch is not installed; install it"):
         register(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()

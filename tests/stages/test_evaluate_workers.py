@@ -57,7 +57,7 @@ def test_workers_without_ray_are_refused_and_one_worker_needs_none(
 ) -> None:
     dataset = write_dataset_folder(tmp_path / "dataset", [[1, 2, 3, 1]] * 9)
     model = write_random_model(dataset, tmp_path / "model", "sasrec", 0.1)
-    monkeypatch.setattr("ssm4rec.runtime.ray_cluster.find_spec", lambda name: None)
+    monkeypatch.setattr("ssm4rec.runtime.extras.find_spec", lambda name: None)
     said = refusal(run, *flags(dataset, model, tmp_path / "out", 2))
     assert "--workers 2: Ray is not installed; install it (pip install 'ssm4rec[ray]'), or leave the flag out" in said
     assert "--workers 0: at least 1" in refusal(run, *flags(dataset, model, tmp_path / "out", 0))

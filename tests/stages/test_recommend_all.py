@@ -319,7 +319,7 @@ def test_refusals(dataset: Path, model: Path, tmp_path: Path, refusal: Refusal, 
 def test_workers_without_ray_are_refused(
     dataset: Path, model: Path, tmp_path: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssm4rec.runtime.ray_cluster.find_spec", lambda name: None)
+    monkeypatch.setattr("ssm4rec.runtime.extras.find_spec", lambda name: None)
     said = refusal(run, *flags(dataset, model, tmp_path / "out", "--workers=2"))
     assert "--workers 2: Ray is not installed; install it (pip install 'ssm4rec[ray]'), or leave the flag out" in said
     assert not list(tmp_path.glob("out*"))

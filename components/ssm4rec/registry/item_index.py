@@ -11,7 +11,6 @@ import math
 import os
 import threading
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +25,7 @@ from ssm4rec.artifacts.names import ITEM_INDEX, ITEM_INDEX_FACTS
 from ssm4rec.evaluation.full_ranking import best_items, check_numbers
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.runtime.errors import InputError, reason
+from ssm4rec.runtime.extras import Extra, check_installed
 from ssm4rec.runtime.files import digest_of
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ItemIndex:
 
         Raise InputError if usearch is not installed.
         """
-        check_installed("--item-index", "leave the flag out")
+        check_installed(Extra.USEARCH, "--item-index", "leave the flag out")
         found = _scaled(vectors)
         graph = _empty(found.shape[1])
         graph.add(numpy.arange(1, len(found) + 1), found, threads=1)  # the graph depends on the order of adding
@@ -114,7 +114,7 @@ def read_item_index(folder: Path, model: Recommender) -> MeasuredIndex | None:
     facts = ItemIndexFacts.read(folder / ITEM_INDEX_FACTS)
     facts.check(folder)
     path = folder / ITEM_INDEX
-    check_installed(str(path), "score every item (--search exact)")
+    check_installed(Extra.USEARCH, str(path), "score every item (--search exact)")
     item_count, width = model.item_vectors().shape
     graph = _empty(width)
     try:
@@ -168,12 +168,6 @@ def best_by_index(
     check_numbers(scores)
     values, places = best_items(scores.float(), count)
     return items[places[0].numpy() - 1], values[0].numpy()
-
-
-def check_installed(asked: str, way_out: str) -> None:
-    """Raise InputError if usearch is not installed; ``asked`` is what needs it, ``way_out`` how to do without."""
-    if find_spec("usearch") is None:
-        raise InputError(f"{asked}: usearch is not installed; install it (pip install usearch), or {way_out}")
 
 
 def _empty(width: int) -> "Index":

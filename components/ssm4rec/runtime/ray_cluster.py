@@ -12,7 +12,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any, Final
 
 from ssm4rec.runtime.errors import InputError, reason
@@ -30,12 +29,6 @@ _FREE_WITHIN: Final = 600.0
 """Seconds: a cluster that grows has another node in some minutes."""
 _QUIET: Final = 300.0
 """Seconds without a result after which a line says so, each time."""
-
-
-def check_installed(flag: str, way_out: str) -> None:
-    """Raise InputError if Ray is not installed; ``flag`` asks for it, and ``way_out`` says how to do without."""
-    if find_spec("ray") is None:
-        raise InputError(f"{flag}: Ray is not installed; install it (pip install 'ssm4rec[ray]'), or {way_out}")
 
 
 @contextmanager

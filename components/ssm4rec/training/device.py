@@ -8,8 +8,8 @@ import torch
 
 from ssm4rec.ops.backend import Backend, MissingKernelError, choose_backend
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.extras import Extra, check_installed
 from ssm4rec.runtime.images import DEVICE_VARIABLE
-from ssm4rec.runtime.ray_cluster import check_installed
 
 _M_TRIM_THRESHOLD: Final = -1  # of glibc's malloc.h
 _M_MMAP_THRESHOLD: Final = -3
@@ -40,7 +40,7 @@ def check_workers(workers: int, device: torch.device) -> None:
     """Raise InputError if several processes are wanted without Ray, or with more GPUs than this machine has."""
     if workers == 1:
         return
-    check_installed(f"--workers {workers}", "leave the flag out")
+    check_installed(Extra.RAY, f"--workers {workers}", "leave the flag out")
     if device.type == "cuda" and not os.environ.get("RAY_ADDRESS") and workers > torch.cuda.device_count():
         raise InputError(
             f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs; give at most that, or "

@@ -24,8 +24,8 @@ from ssm4rec.data.streams import excerpt
 from ssm4rec.data.time_units import ORDER, in_milliseconds
 from ssm4rec.data.versions import check_unchanged, file_state, find_versions
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.extras import Extra, check_installed
 from ssm4rec.runtime.files import whole_folder
-from ssm4rec.runtime.ray_cluster import check_installed
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.data import PreparedData
 from ssm4rec.stages.prepare_data.nodes import prepare_on_nodes
@@ -43,7 +43,7 @@ def run(options: Settings) -> None:
     """Prepare the data set, track what was done, print the counts."""
     options.check()
     if options.engine == RAY:
-        check_installed(f"--engine {RAY}", WITHOUT_RAY)
+        check_installed(Extra.RAY, f"--engine {RAY}", WITHOUT_RAY)
     if options.nodes > 1:
         prepare_on_nodes(options, MODULE)
         return

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ssm4rec.registry.item_index import check_installed
+from ssm4rec.runtime.extras import Extra, check_installed
 from ssm4rec.settings.flags import Flag, Read, StageSettings, Written
 from ssm4rec.settings.outputs import input_addresses, output_file, output_folder
 from ssm4rec.settings.shared import DatasetDir, FromKFP
@@ -43,4 +43,4 @@ class Settings(StageSettings):
     def check_here(self) -> None:
         """Raise InputError if an index is wanted without usearch."""
         if self.item_index:
-            check_installed("--item-index", "leave the flag out")
+            check_installed(Extra.USEARCH, "--item-index", "leave the flag out")
