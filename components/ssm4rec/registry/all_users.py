@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,28 +105,37 @@ class _Writer:
     folder: Path
     wanted: Wanted
     model: Recommender
-    device: torch.device
+    choose_device: Callable[[], torch.device]
 
     def __call__(self, part: _Part) -> None:
         """Write a part, whole or not at all."""
-        table = self.wanted.table(self.model.to(self.device), part.start, part.stop)
+        table = self.wanted.table(self.model.to(self.choose_device()), part.start, part.stop)
         write_table(self.folder / part.file, table)
 
 
 def write_shards(
-    folder: Path, wanted: Wanted, users_per_shard: int, model: Recommender, device: torch.device, workers: int
+    folder: Path,
+    wanted: Wanted,
+    users_per_shard: int,
+    model: Recommender,
+    choose_device: Callable[[], torch.device],
+    workers: int,
 ) -> None:
     """Write the shards that a folder lacks, one of these recommendations alone; by several ``workers`` on Ray.
 
-    Raise InputError if Ray does not answer.
+    Args:
+        choose_device: says where a process computes.
+
+    Raises:
+        InputError: Ray does not answer.
     """
     parts = _parts(len(wanted.rows), users_per_shard)
     missing = [part for part in parts if not _finished(folder / part.file)]
     if len(missing) < len(parts):
         logger.info("resumed: %d of %d shards are there", len(parts) - len(missing), len(parts))
-    write = _Writer(folder.absolute(), wanted, model, device)
+    write = _Writer(folder.absolute(), wanted, model, choose_device)
     started, done = time.monotonic(), 0
-    for part, _ in in_parts(write, missing, workers, device.type):
+    for part, _ in in_parts(write, missing, workers, choose_device().type):
         done += part.stop - part.start
         left = sum(one.stop - one.start for one in missing) - done
         rate = done / (time.monotonic() - started)

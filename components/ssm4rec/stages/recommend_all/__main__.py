@@ -4,6 +4,7 @@ import logging
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy
@@ -58,8 +59,8 @@ def run(options: Settings) -> None:
         started = time.monotonic()
         refusal = "another process writes these shards; wait for it, or choose another --checkpoint-dir"
         with held_by_this_process(shards, refusal):
-            device = choose_device(options.device)
-            write_shards(shards, wanted, origin.users_per_shard, work.stored.model, device, options.workers)
+            choose = partial(choose_device, choose_device(options.device).type)  # alike in every process
+            write_shards(shards, wanted, origin.users_per_shard, work.stored.model, choose, options.workers)
             written = publish(shards, options.recommendations_dir, origin, wanted)
             shutil.rmtree(shards)
             if not options.checkpoint_dir:
