@@ -1,5 +1,6 @@
 """The connection to a cluster's Kubeflow Pipelines, by kfp's own client."""
 
+import json
 import logging
 import os
 import warnings
@@ -45,13 +46,37 @@ def connected(endpoint: str) -> Iterator[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of servers older than itself, whichever it talks to
-            yield client.Client(host=host, namespace=namespace, existing_token=token)
+            made = client.Client(host=host, namespace=namespace, existing_token=token)
+            _check_kfp(made, host)
+            yield made
     except kfp_server_api.ApiException as error:
         raise InputError(f"{host}: KFP answers {error.status} {error.reason}: {error.body}") from None
     except TimeoutError:  # of kfp's own question, tried five times
         raise InputError(f"{host}: what answers there is not KFP; is the right port forwarded?") from None
+    except UnicodeDecodeError:
+        raise InputError(_not_kfp(host, "is not text")) from None
     except urllib3.exceptions.HTTPError as error:
         cause = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason else error
         raise InputError(f"{host}: no KFP answers there ({reason(cause)}); is the port forwarded?") from None
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _check_kfp(client: Any, host: str) -> None:
+    """Raise InputError if the server's answer is not a JSON object: kfp's client takes any other for an empty one."""
+    ask = client.healthzs.healthz_service_get_healthz
+    ask()
+    text = ask.__self__.api_client.last_response.data
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(_not_kfp(host, f"begins with {' '.join(text[:60].split())!r}"))
+
+
+def _not_kfp(host: str, found: str) -> str:
+    return (
+        f"{host}: what answers there is not KFP (it {found}); is the right port forwarded, and, if it is a login page, "
+        "KFP_EXISTING_TOKEN set?"
+    )

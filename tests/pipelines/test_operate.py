@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -197,6 +198,17 @@ def test_status_without_a_run_lists_them(server: Recorder, capsys: pytest.Captur
     ]
 
 
+@contextmanager
+def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run a server and yield its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
 class _NotKFP(BaseHTTPRequestHandler):
     """Answers 501, as it knows no method."""
 
@@ -208,13 +220,45 @@ def test_a_server_that_is_not_kfp_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("kfp.client.client.time", SimpleNamespace(sleep=lambda _: None))  # between its five attempts
-    with ThreadingHTTPServer(("127.0.0.1", 0), _NotKFP) as server:
-        threading.Thread(target=server.serve_forever).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        with pytest.raises(InputError, match=f"^{address}: what answers there is not KFP; is the right port forwarded"):
-            run(build_parser().parse_args(["status", "--endpoint", address]))
-        server.shutdown()
+    said = "^http://127.0.0.1:[0-9]+: what answers there is not KFP; is the right port forwarded"
+    with answering(_NotKFP) as address, pytest.raises(InputError, match=said):
+        run(build_parser().parse_args(["status", "--endpoint", address]))
     assert (capsys.readouterr().err, caplog.records) == ("", [])
+
+
+class _WebPages(_NotKFP):
+    """Answers 200 to everything, as a proxy does that shows its login page."""
+
+    body = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"<!doctype html>\n<title>Sign in</title>", "begins with '<!doctype html> <title>Sign in</title>'"),
+        (b"[]", r"begins with '\[\]'"),
+        (b"\x1f\x8b\x08", "is not text"),
+    ],
+)
+@pytest.mark.parametrize("asked", [["status"], ["status", "--run=r1"], ["stop", "--run=r1"]])
+@pytest.mark.parametrize("namespace", ["", "mine"])
+def test_a_server_of_web_pages_is_not_kfp(
+    body: bytes, told: str, asked: list[str], namespace: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Of a namespace that is given, kfp's client asks nothing of the server at first."""
+    monkeypatch.setenv("KFP_NAMESPACE", namespace)
+    monkeypatch.setattr(_WebPages, "body", body)
+    with answering(_WebPages) as address:
+        said = rf"^{address}: what answers there is not KFP \(it {told}\); is the right port forwarded, and, if it is a"
+        with pytest.raises(InputError, match=said):
+            run(build_parser().parse_args([*asked, "--endpoint", address]))
+    assert capsys.readouterr().out == ""
 
 
 def test_stop_ends_the_run(server: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
