@@ -7,6 +7,7 @@ import pytest
 
 from ssm4rec.artifacts.names import PROFILES
 from ssm4rec.llm.settings import RankerRecipe
+from ssm4rec.models.sizes import MAX_LENGTH, Histories
 from ssm4rec.models.table import MODELS
 from ssm4rec.recipes import overrides
 from ssm4rec.recipes.overrides import override
@@ -19,6 +20,16 @@ from ssm4rec.runtime.errors import InputError
 def test_every_model_has_every_profile(name: str, profile: str) -> None:
     assert recipe(name, profile, "long").model.max_length == 200
     assert recipe(name, profile, "short").model.max_length == 50
+
+
+@pytest.mark.parametrize("histories", ["short", "long"])
+@pytest.mark.parametrize("name", ["sasrec", "mamba4rec", "2mamba4rec", "hydra4rec"])
+def test_a_step_of_the_published_recipe_has_2048_prefixes_in_parts_that_fit(name: str, histories: Histories) -> None:
+    """Mamba4Rec's train_batch_size (chengkai-liu/Mamba4Rec:config.yaml); whole, it is 20 GB of activations."""
+    training = recipe(name, "paper", histories).training
+    assert training.rows_per_batch * training.micro_batches == 2048
+    assert training.rows_per_batch * MAX_LENGTH[histories] == training.tokens_per_batch <= 51_200
+    assert recipe(name, "best", histories).training.micro_batches == 1
 
 
 def test_overrides_change_what_they_name_and_nothing_else() -> None:

@@ -75,6 +75,7 @@ class LRURecConfig(RecommenderConfig):
                 return paper, {
                     "objective": "next-item",
                     "rows_per_batch": 16 if histories == "long" else 64,  # train_batch_size 16 (ml-100k), 64
+                    "micro_batches": 1,
                     "weight_decay": 0.01,  # weight_decay 0.01
                     "epochs": 500,  # num_epochs 500
                 }
