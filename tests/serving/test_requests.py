@@ -93,6 +93,6 @@ def test_well_formed() -> None:
     ]"""
     assert read_request(json.loads(document), masked=False, limits=LIMITS) == [
         Asked(history=["i1", "2", "3", None, "😀"], k=5, masked=False, allowed=[], excluded=[None]),
-        Asked(masked=True),
-        Asked(user="7", events=[Event(2, "12"), Event(1, "i1")], skip_missing=True, masked=False),
+        Asked(place=1, masked=True),
+        Asked(place=2, user="7", events=[Event(2, "12"), Event(1, "i1")], skip_missing=True, masked=False),
     ]

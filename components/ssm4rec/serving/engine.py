@@ -5,6 +5,7 @@ Shapes: n rows, B rows of a batch, V items, D width, K recommendations.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy
@@ -105,7 +106,6 @@ class Engine:
         """What tells this model from others: a digest of weights, catalog and our version."""
         return self._users.owner
 
-    @torch.no_grad()
     def answer(self, rows: Any) -> list[Answer]:
         """Return an answer for each row of a request, as JSON was read; what it says of events is stored by then.
 
@@ -113,9 +113,22 @@ class Engine:
             RefusedRequestError: the request is malformed.
             StoreError: the store failed.
         """
-        found = self._rows(read_request(rows, self.recommender.masks, self.limits))
+        return self.answer_all([self.read(rows)])[0]
+
+    def read(self, rows: Any) -> list[Asked]:
+        """Return what the rows of a request ask; raise RefusedRequestError if it is malformed."""
+        return read_request(rows, self.recommender.masks, self.limits)
+
+    @torch.no_grad()
+    def answer_all(self, requests: Sequence[Sequence[Asked]]) -> list[list[Answer]]:
+        """Return an answer for each row of several requests, whose users differ; all rows take the same steps.
+
+        Raise StoreError if the store failed.
+        """
+        found = self._rows([row for request in requests for row in request])
         best = self._best(found)
-        return [self._answer(place, row, best[place]) for place, row in enumerate(found)]
+        answers = iter([self._answer(row, best[place]) for place, row in enumerate(found)])
+        return [list(islice(answers, len(request))) for request in requests]
 
     def forget(self, user: str) -> None:
         """Remove all that is kept of a user; raise StoreError if the store fails."""
@@ -134,7 +147,7 @@ class Engine:
         return unknown
 
     def _rows(self, asked: Sequence[Asked]) -> list[_Row]:
-        """Read what the rows say, and let the model read their histories and users."""
+        """Let the model read the histories and users of rows, of one request or of several."""
         catalog, model = self.recommender.catalog, self.recommender.model
         known, unknown = catalog.look_up([row.history for row in asked])  # of users: none
         allowed, not_allowed = catalog.look_up([row.allowed or [] for row in asked])
@@ -145,10 +158,10 @@ class Engine:
         turns = iter(self._users.add([row for row in asked if row.user]))
         found = []
         for place, row in enumerate(asked):
-            nothing = nothing_known(place, unknown[place]).error
+            nothing = nothing_known(row.place, unknown[place]).error
             turn = next(turns) if row.user else None
             if turn:
-                nothing = f"row {place}: nothing to go by, no item of user {shown(row.user)} is known here"
+                nothing = f"row {row.place}: nothing to go by, no item of user {shown(row.user)} is known here"
                 known[place] = numpy.concatenate([self._users.numbers(turn.history.earlier), turn.window])
                 unknown[place] = [event.item for event in row.events if not catalog.find(event.item)]
                 if turn.state:
@@ -168,7 +181,7 @@ class Engine:
         return found
 
     def _best(self, rows: Sequence[_Row]) -> dict[int, _Best]:
-        """Return by the place of each row its best items: by the model, or else by popularity."""
+        """Return by the place of each of ``rows`` its best items: by the model, or else by popularity."""
         stock = self._out_of_stock  # one for all rows, whatever is uploaded meanwhile
         most = max(row.asked.k for row in rows)
         searched = {place: self._search(row, stock) for place, row in enumerate(rows)}
@@ -214,13 +227,14 @@ class Engine:
         seen = history_cells(flat, lengths.cumsum() - lengths, lengths, item_count)
         return self.recommender.model.score(torch.cat(hidden), torch.from_numpy(seen))
 
-    def _answer(self, place: int, row: _Row, best: _Best) -> Answer:
+    def _answer(self, row: _Row, best: _Best) -> Answer:
         named = self.recommender.catalog.named(best.items[: row.asked.k], best.scores[: row.asked.k], row.unknown)
         by_model = row.hidden is not None
         if not named.item_ids:
             why = row.nothing
             if by_model or self._popularity is not None:
-                why = f"row {place}: nothing to recommend, masked, allowed, excluded and the stock leave no item"
+                left_out = "masked, allowed, excluded and the stock"
+                why = f"row {row.asked.place}: nothing to recommend, {left_out} leave no item"
             named = Recommendations(unknown=row.unknown, error=why)
         fallback = "" if by_model or named.error else row.nothing
         answer = Answer(named, fallback, approximate=best.approximate)

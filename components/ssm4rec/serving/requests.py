@@ -41,6 +41,7 @@ class Asked:
     """A row of a request: of a history, or of a user.
 
     Attributes:
+        place: in its request.
         history: item ids or titles, oldest first; read where ``user`` is empty.
         user: the platform's id of the user.
         events: new ones of the user, in any order.
@@ -51,6 +52,7 @@ class Asked:
         excluded: those that are not wanted.
     """
 
+    place: int = 0
     history: list[str | None] = field(default_factory=list)
     user: str = ""
     events: list[Event] = field(default_factory=list)
@@ -73,7 +75,7 @@ def read_request(rows: Any, masked: bool, limits: Limits) -> list[Asked]:
         raise RefusedRequestError(f"the rows are {shown(rows)}: a list of objects, each with a history or a user_id")
     if len(rows) > limits.rows:
         raise RefusedRequestError(f"{len(rows)} rows: at most {limits.rows} in a request, send them in parts")
-    asked = [_in_row(place, _read_row, row, masked, limits) for place, row in enumerate(rows)]
+    asked = [_in_row(place, _read_row, place, row, masked, limits) for place, row in enumerate(rows)]
     first: dict[str, int] = {}
     for place, row in enumerate(asked):
         if row.user and first.setdefault(row.user, place) != place:
@@ -98,7 +100,7 @@ def _in_row(place: int, read: Callable[..., Asked], *arguments: Any) -> Asked:
         raise RefusedRequestError(f"row {place}: {error}") from None
 
 
-def _read_row(row: Any, masked: bool, limits: Limits) -> Asked:
+def _read_row(place: int, row: Any, masked: bool, limits: Limits) -> Asked:
     if not isinstance(row, dict):
         raise MalformedEntryError(f"it is {shown(row)}, not an object with a history or a user_id")
     for name in row:
@@ -111,6 +113,7 @@ def _read_row(row: Any, masked: bool, limits: Limits) -> Asked:
             raise MalformedEntryError(f"{name} are of a user: name the user_id")
     allowed = row.get("allowed")
     return Asked(
+        place=place,
         history=_names(row["history"], "history", limits.entries) if row.get("history") is not None else [],
         user=_kept_name(row["user_id"], "user_id", limits) if "user_id" in row else "",
         events=_events(row.get("events", []), limits),

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import printable
+from ssm4rec.serving.batching import Batcher
 from ssm4rec.serving.champion import FACTS, Champion
 from ssm4rec.serving.engine import Answer, Engine
 from ssm4rec.serving.protocol import (
@@ -65,9 +66,10 @@ AGE: Final = Gauge("ssm4rec_model_age_seconds", "Since the model was registered"
 class ServedModel(kserve.Model):  # type: ignore[misc]
     """The engine as KServe asks it."""
 
-    def __init__(self, name: str, engine: Engine) -> None:
+    def __init__(self, name: str, engine: Engine, threads: int) -> None:
         super().__init__(name)
-        self.rows_engine = engine
+        self._version = engine.version[:_VERSION]
+        self._batcher = Batcher(engine, threads)
         self.ready = True
 
     def get_input_types(self) -> list[dict[str, Any]]:
@@ -79,25 +81,24 @@ class ServedModel(kserve.Model):  # type: ignore[misc]
         return [{"name": ANSWERS, **_TENSOR}]
 
     async def predict(self, payload: Any, headers: dict[str, str] | None = None) -> Any:  # noqa: ARG002 - KServe's
-        """Answer a request, in a thread of its own; raise HTTPException with the sentence if it is refused."""
+        """Answer a request, together with others that wait; raise HTTPException with the sentence if it is refused."""
         answer = self._of_tensors if isinstance(payload, kserve.InferRequest) else self._of_json
         try:
-            return await asyncio.to_thread(answer, payload)
+            return await answer(payload)
         except (RefusedRequestError, StoreError) as error:
             raise _of(error) from None
 
-    def _of_json(self, body: Any) -> dict[str, Any]:
-        return predictions(self._answers(rows_of_v1(body)))
+    async def _of_json(self, body: Any) -> dict[str, Any]:
+        return predictions(await self._answers(rows_of_v1(body)))
 
-    def _of_tensors(self, request: kserve.InferRequest) -> kserve.InferResponse:
+    async def _of_tensors(self, request: kserve.InferRequest) -> kserve.InferResponse:
         asked = [Tensor(one.name, one.datatype, one.shape, one.data) for one in request.inputs]
-        answers = answers_tensor(self._answers(rows_of_v2(asked)))
+        answers = answers_tensor(await self._answers(rows_of_v2(asked)))
         output = kserve.InferOutput(**answers._asdict())
-        version = self.rows_engine.version[:_VERSION]
-        return kserve.InferResponse(request.id or str(uuid.uuid4()), self.name, [output], model_version=version)
+        return kserve.InferResponse(request.id or str(uuid.uuid4()), self.name, [output], model_version=self._version)
 
-    def _answers(self, rows: Any) -> list[Answer]:
-        answers = self.rows_engine.answer(rows)
+    async def _answers(self, rows: Any) -> list[Answer]:
+        answers = await self._batcher.answer(rows)
         for answer in answers:
             by_model = "popularity" if answer.fallback else "model"
             ROWS_ANSWERED.labels("nothing" if answer.recommendations.error else by_model).inc()
@@ -199,7 +200,7 @@ def serve(champion: Champion, engine: Engine, name: str, *, host: str, port: int
         host: address to listen on.
         port: of TCP.
         max_body: the most bytes of a request.
-        threads: that answer at the same time.
+        threads: batches of requests that are answered at a time.
     """
     _log_json()
     MODEL.labels(version=engine.version[:_VERSION], **champion.facts).set(1)
@@ -236,7 +237,7 @@ def serve(champion: Champion, engine: Engine, name: str, *, host: str, port: int
     logger.info("serving %s, version %s, on http://%s:%d", name, engine.version[:_VERSION], host, port)
     if found := champion.index:
         logger.info("items by an index: recall@10 %.4f on %d validation users", found.recall, found.users)
-    server.start([ServedModel(name, engine)])
+    server.start([ServedModel(name, engine, threads)])
     logger.info("stopped")
 
 
