@@ -118,7 +118,7 @@ def test_what_comes_meanwhile_is_the_next_batch(recommender: CatalogRecommender)
         first = asyncio.create_task(batcher.answer([{"history": ["i1"]}]))
         await asyncio.to_thread(engine.started.wait, 60)
         small = [asyncio.create_task(batcher.answer(event(f"u{number}", 1, "i2"))) for number in range(5)]
-        large = asyncio.create_task(batcher.answer([{"history": ["i3"]}] * 40))
+        several = asyncio.create_task(batcher.answer([{"history": ["i3"]}] * 30))
         last = asyncio.create_task(batcher.answer([{"history": ["i4"]}]))
         gone = asyncio.create_task(batcher.answer([{"history": ["i5"]}]))
         await asyncio.sleep(0)
@@ -130,27 +130,27 @@ def test_what_comes_meanwhile_is_the_next_batch(recommender: CatalogRecommender)
             await refused
         with pytest.raises(asyncio.CancelledError):
             await gone
-        return [await one for one in (first, *small, large, last)]
+        return [await one for one in (first, *small, several, last)]
 
     answers = asyncio.run(ask())
-    assert [len(rows) for rows in answers] == [1, 1, 1, 1, 1, 1, 40, 1]
+    assert [len(rows) for rows in answers] == [1, 1, 1, 1, 1, 1, 30, 1]
     assert all(rows[0].recommendations.item_ids for rows in answers)
-    assert engine.batches == [1, 5, 1, 2]  # a large one is alone; whoever has gone is answered all the same
+    assert engine.batches == [1, 5, 3]  # 35 rows are too many; whoever has gone is answered all the same
 
 
-def test_several_batches_at_a_time(recommender: CatalogRecommender) -> None:
+def test_a_small_request_does_not_wait_for_large_ones(recommender: CatalogRecommender) -> None:
     engine = Counting(recommender, MemoryStore())
     engine.go.clear()
 
     async def ask() -> None:
         batcher = Batcher(engine, threads=2)
         tasks = []
-        for _ in range(2):  # neither can end, and both begin
+        for size in (33, 100, 1):  # none can end, and all begin
             engine.started.clear()
-            tasks.append(asyncio.create_task(batcher.answer([{"history": ["i1"]}])))
+            tasks.append(asyncio.create_task(batcher.answer([{"history": ["i1"]}] * size)))
             assert await asyncio.to_thread(engine.started.wait, 60)
         engine.go.set()
         await asyncio.gather(*tasks)
 
     asyncio.run(ask())
-    assert engine.batches == [1, 1]
+    assert engine.batches == [1, 1, 1]

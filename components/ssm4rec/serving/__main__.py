@@ -46,7 +46,12 @@ def build_parser() -> StageParser:
     )
     parser.add_argument("--max-body", type=whole_number(1), default=8 * 2**20, help="most bytes of a request")
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--threads", type=whole_number(1, 64), default=cores, help="requests answered at a time")
+    parser.add_argument(
+        "--threads",
+        type=whole_number(1, 64),
+        default=cores,
+        help="large requests answered at a time; small ones have one more",
+    )
     return parser
 
 

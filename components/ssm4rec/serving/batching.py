@@ -1,7 +1,8 @@
-"""Requests that wait at the same time are answered together.
+"""Small requests that wait at the same time are answered together.
 
 A step of the model costs hardly more for several users than for one, and so does a transaction of the store. So while
-a batch is being answered, what comes waits and makes the next batch. Nothing waits for others to come.
+a batch is being answered, what comes waits and makes the next batch. Nothing waits for others to come, and large
+requests have threads of their own.
 """
 
 import asyncio
@@ -14,19 +15,30 @@ from ssm4rec.serving.requests import Asked, RefusedRequestError
 from ssm4rec.serving.store import DamagedUserError, StoreError
 
 _ROWS: Final = 32
-"""Of a batch of several requests at most: for more, those in it would wait longer than each would alone."""
+"""The most of a batch of several requests, and of a small request: more take longer together, too."""
 
 Found = list[Answer] | Exception
 """What became of a request: an answer to each row, or why there is none."""
 
 
 class Batcher:
-    """Answers requests of an event loop by an engine, in threads.
+    """Answers requests of an event loop by an engine: small ones by one thread, which is faster than two are.
 
     Args:
         engine: answers.
-        threads: batches that are answered at a time.
+        threads: large requests that are answered at a time.
     """
+
+    def __init__(self, engine: Engine, threads: int) -> None:
+        self._small, self._large = _Line(engine, 1), _Line(engine, threads)
+
+    async def answer(self, rows: Any) -> list[Answer]:
+        """Return what the engine answers to a request's rows, and raise what it raises."""
+        return await (self._large if _size(rows) > _ROWS else self._small).answer(rows)
+
+
+class _Line:
+    """Requests that wait for one of so many threads; each takes a batch of them."""
 
     def __init__(self, engine: Engine, threads: int) -> None:
         self._engine = engine
@@ -35,7 +47,7 @@ class Batcher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def answer(self, rows: Any) -> list[Answer]:
-        """Return what the engine answers to a request's rows, and raise what it raises."""
+        """Return the answer when it is this request's turn."""
         future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
         self._waiting.append((rows, future))
         if self._idle:
@@ -65,11 +77,15 @@ class Batcher:
         left = _ROWS
         while self._waiting:
             rows, _ = self._waiting[0]
-            left -= len(rows) if isinstance(rows, list) else 1
+            left -= _size(rows)
             if batch and left < 0:
                 break
             batch.append(self._waiting.popleft())
         return batch
+
+
+def _size(rows: Any) -> int:
+    return len(rows) if isinstance(rows, list) else 1  # anything else is refused
 
 
 def answer_together(engine: Engine, requests: Sequence[Any]) -> list[Found]:

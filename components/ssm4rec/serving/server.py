@@ -200,7 +200,7 @@ def serve(champion: Champion, engine: Engine, name: str, *, host: str, port: int
         host: address to listen on.
         port: of TCP.
         max_body: the most bytes of a request.
-        threads: batches of requests that are answered at a time.
+        threads: large requests that are answered at a time.
     """
     _log_json()
     MODEL.labels(version=engine.version[:_VERSION], **champion.facts).set(1)
@@ -231,7 +231,7 @@ def serve(champion: Champion, engine: Engine, name: str, *, host: str, port: int
         http_port=port,
         enable_grpc=False,
         enable_latency_logging=False,
-        max_asyncio_workers=threads,
+        max_asyncio_workers=threads + 1,  # one answers small requests
         grace_period=_GRACE,
     )
     logger.info("serving %s, version %s, on http://%s:%d", name, engine.version[:_VERSION], host, port)
