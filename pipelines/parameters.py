@@ -55,9 +55,15 @@ class Parameters:
     def __contains__(self, name: object) -> bool:
         return name in self._values
 
-    def shares(self, one: Described) -> bool:
-        """Return whether a stage's setting is the study's, too: said once, by one note, or a folder for all tasks."""
-        return one.name in FOLDERS or self._notes.get(one.name) is one.note
+    def shared(self, one: Described) -> str:
+        """Return what the study calls a stage's setting that is its own, too, or "".
+
+        It is said once, by one note, or is a folder for all tasks. A study has another name for it where the stage's
+        would mislead: ``data_nodes`` are ``nodes`` of prepare_data, and not of trainings.
+        """
+        if one.name in FOLDERS or self._notes.get(one.name) is one.note:
+            return one.name
+        return next((name for name, note in self._notes.items() if note is one.note), "")
 
 
 def task(component: Any, parameters: Parameters, *, place: Place | None = None, **own: Any) -> Any:
@@ -84,8 +90,8 @@ def inputs(component: Any, parameters: Parameters, **own: Any) -> dict[str, Any]
         name = parameter_name(one)
         if not isinstance(one.note, Flag) or name in own:
             continue
-        if parameters.shares(one):
-            found[name] = getattr(parameters, one.name)
+        if shared := parameters.shared(one):
+            found[name] = getattr(parameters, shared)
         elif one.name in parameters:
             raise TypeError(f"{component.name}: {name} is not the pipeline's parameter of that name; pass one")
         else:

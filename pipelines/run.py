@@ -91,6 +91,10 @@ def run(told: tuple[StudySettings, RunSettings]) -> None:
         )
     plan = Plan(settings, *fitting_package(settings.PACKAGE, settings.arguments()))
     arguments = plan.arguments
+    if (nodes := arguments.get("data_nodes", 1)) > 1:
+        raise InputError(
+            f"--data-nodes {nodes}: other nodes are a cluster's, and this runs here; leave it out, or submit the study"
+        )
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
     # Finished stages are known by the paths of their files: a link to the folder must not be another folder.
     path = Path(options.out or RUNS / f"{stamp}-{data_and_profile(arguments)[0]}").expanduser().resolve()

@@ -389,6 +389,25 @@ def test_trainings_on_several_nodes_hold_no_gpu_themselves(tmp_path: Path) -> No
         assert "train_recommender" not in container["command"][2] or "accelerator" not in container["resources"]
 
 
+def test_the_engine_and_its_nodes_reach_every_preparation(documents: Documents) -> None:
+    """By default they are what the stage's own are, one process of polars; ML-1M of the reproduction study is small."""
+    spec, _ = documents
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    prepared = [task["inputs"]["parameters"] for dag in dags(spec) for task, component in tasks_of(spec, dag)
+                if component.get("executorLabel", "").startswith("exec-prepare-data")]  # fmt: skip
+    assert prepared
+    for inputs in prepared:
+        assert inputs["workers"] == {"runtimeValue": {"constant": 0}}
+        if spec["pipelineInfo"]["name"] == "reproduction-study":
+            assert inputs["engine"] == {"runtimeValue": {"constant": "polars"}}
+            assert inputs["nodes"] == {"runtimeValue": {"constant": 1}}
+            continue
+        assert inputs["engine"] == {"componentInputParameter": "engine"}
+        assert inputs["nodes"] == {"componentInputParameter": "data_nodes"}
+        assert (parameters["engine"]["defaultValue"], parameters["data_nodes"]["defaultValue"]) == ("polars", 1)
+        assert parameters["data_nodes"]["parameterType"] == "NUMBER_INTEGER"
+
+
 def test_no_secret_of_the_environment_is_compiled_in(with_volume: Path) -> None:
     compiled = [path for path in with_volume.rglob("*") if path.is_file()]
     assert len(compiled) > len(PIPELINES)

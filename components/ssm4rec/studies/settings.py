@@ -18,7 +18,7 @@ from ssm4rec.models.table import MODELS
 from ssm4rec.recipes.overrides import overrides_of_today
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import names, one_of, seeds, whole_number
-from ssm4rec.settings.data import AS_PROFILE, DatasetName, PublishedData, Source
+from ssm4rec.settings.data import AS_PROFILE, DatasetName, Source, StudyData
 from ssm4rec.settings.flags import Flag, described
 from ssm4rec.settings.outputs import kept_folder
 from ssm4rec.settings.shared import Compile, Device, Kernels, LanguageModelVersion, Precision, Profile
@@ -73,7 +73,7 @@ class StudySettings(Source, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamedStudy(StudySettings, PublishedData):
+class NamedStudy(StudySettings, StudyData):
     """A study of a data set by choice."""
 
     dataset: DatasetName = "ml-100k"

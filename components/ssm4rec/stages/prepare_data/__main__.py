@@ -12,7 +12,7 @@ from ssm4rec.artifacts.names import GLOBAL_TIME, MANIFEST
 from ssm4rec.data.bad_rows import count_words
 from ssm4rec.data.data_sets import read_addresses, read_data_set
 from ssm4rec.data.dataset_writer import collect_titles, write_dataset
-from ssm4rec.data.engine import RAY, WITHOUT_RAY, read_by
+from ssm4rec.data.engine import read_by
 from ssm4rec.data.event_order import order_facts
 from ssm4rec.data.filtering import Filters
 from ssm4rec.data.generated import GENERATED_SETS, irreducible_loss
@@ -24,7 +24,6 @@ from ssm4rec.data.streams import excerpt
 from ssm4rec.data.time_units import ORDER, in_milliseconds
 from ssm4rec.data.versions import check_unchanged, file_state, find_versions
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.extras import Extra, check_installed
 from ssm4rec.runtime.files import whole_folder
 from ssm4rec.settings.command_line import run_stage
 from ssm4rec.settings.data import PreparedData
@@ -42,8 +41,7 @@ log = logging.getLogger(__name__)
 def run(options: Settings) -> None:
     """Prepare the data set, track what was done, print the counts."""
     options.check()
-    if options.engine == RAY:
-        check_installed(Extra.RAY, f"--engine {RAY}", WITHOUT_RAY)
+    options.check_engine()
     if options.nodes > 1:
         prepare_on_nodes(options, MODULE)
         return

@@ -6,19 +6,19 @@ from typing import Annotated, Final
 
 from ssm4rec.artifacts.names import GLOBAL_TIME, LEAVE_ONE_OUT
 from ssm4rec.data.data_sets import EVENTS, check_data_set, check_files, data_set_name
-from ssm4rec.data.engine import ENGINES, POLARS, RAY
+from ssm4rec.data.engine import POLARS, RAY, WITHOUT_RAY
 from ssm4rec.data.event_order import RECBOLE
 from ssm4rec.data.source import SourceOptions
 from ssm4rec.data.splitting import check_fractions
 from ssm4rec.data.time_units import ORDER
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.extras import Extra, check_installed
 from ssm4rec.runtime.files import cache_folder
-from ssm4rec.settings.command_line import label, one_of, whole_number
-from ssm4rec.settings.data import PreparedData
+from ssm4rec.settings.command_line import label, whole_number
+from ssm4rec.settings.data import DataNodes, Engine, PreparedData
 from ssm4rec.settings.flags import Flag, Written
 from ssm4rec.settings.outputs import output_folder
 
-LARGEST_NUMBER_OF_NODES: Final = 999
 NO_RATINGS: Final = "--minimum-rating: the events have no ratings; name their column with --rating-column"
 ROUNDED_TIMES: Final = (
     "--event-order recbole: it rounds times, --splitting global-time needs them exact; use --splitting leave-one-out "
@@ -48,14 +48,7 @@ class Settings(PreparedData):
             whole_number(0),
         ),
     ] = 0
-    engine: Annotated[
-        str,
-        Flag(
-            "what prepares the events: polars, in one process's memory; ray: several processes, each a share of files "
-            "and users, for more than one machine holds. The dataset folder is the same",
-            one_of(ENGINES),
-        ),
-    ] = POLARS
+    engine: Engine = POLARS
     workers: Annotated[
         int,
         Flag(
@@ -64,15 +57,7 @@ class Settings(PreparedData):
             whole_number(0),
         ),
     ] = 0
-    nodes: Annotated[
-        int,
-        Flag(
-            "nodes of the cluster for --engine ray, with all cores that the task asks for, and one more for its own "
-            "process: the stage creates a RayJob (KubeRay) and ends with it; 1: this machine alone, or the cluster "
-            "that RAY_ADDRESS names",
-            whole_number(1, LARGEST_NUMBER_OF_NODES),
-        ),
-    ] = 1
+    nodes: DataNodes = 1
     label: Annotated[
         str, Flag("names this data set among others of a study, in its folder and logs; empty: there are none", label)
     ] = ""
@@ -128,11 +113,18 @@ class Settings(PreparedData):
             )
         if not self.cache_dir:
             raise InputError(
-                f"--nodes {self.nodes}: needs --cache-dir, a folder of a volume that all nodes mount, such as /cache"
+                f"--nodes {self.nodes}: needs --cache-dir, a folder of a volume that all nodes mount, such as /cache; "
+                "a pipeline compiled with VOLUME= has one"
             )
 
+    def check_engine(self) -> None:
+        """Raise InputError if this machine lacks the engine."""
+        if self.engine == RAY:
+            check_installed(Extra.RAY, f"--engine {RAY}", WITHOUT_RAY)
+
     def check_here(self) -> None:
-        """Raise InputError if this machine lacks the source's files, or other nodes are wanted."""
+        """Raise InputError if this machine lacks Ray or the source's files, or other nodes are wanted."""
         if self.nodes > 1:
             raise InputError(f"--nodes {self.nodes}: other nodes are a cluster's; here leave them out")
+        self.check_engine()
         check_files(self.source_options())
