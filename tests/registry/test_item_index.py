@@ -17,7 +17,7 @@ from ssm4rec.evaluation.full_ranking import ScoresNotNumbersError
 from ssm4rec.models.recommender import Recommender
 from ssm4rec.models.repeat_term import cells_of
 from ssm4rec.registry.index_recall import measured_index
-from ssm4rec.registry.item_index import ItemIndex, MeasuredIndex, best_by_index, read_item_index
+from ssm4rec.registry.item_index import SEARCH, ItemIndex, MeasuredIndex, best_by_index, read_item_index
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import digest_of
 from ssm4rec.stages.register_champion.__main__ import run
@@ -187,6 +187,8 @@ def test_a_champion_has_its_index_and_no_other(folder: Path, tmp_path: Path) -> 
     read = read_item_index(champion, model)
     assert read is not None
     assert (read.recall, read.users, read.index.width) == (facts.recall, 200, facts.width)
+    assert read.search == facts.search == SEARCH
+    assert read.measure() == f"recall@10 {facts.recall:.4f} on 200 validation users"
     hidden = model.item_vectors()[7]
     assert read.index.nearest(hidden, 5).tolist() == ItemIndex.build(model.item_vectors()).nearest(hidden, 5).tolist()
     assert read_item_index(folder / "model", model) is None
@@ -206,6 +208,21 @@ def test_a_champion_has_its_index_and_no_other(folder: Path, tmp_path: Path) -> 
     (champion / "item_index.json").symlink_to(tmp_path / "gone")
     with pytest.raises(InputError, match=r"item_index\.json: no such file"):
         read_item_index(champion, model)
+
+
+def test_a_recall_of_another_search_is_said_to_be_one(folder: Path, tmp_path: Path) -> None:
+    """A champion that does not say by which search is of an earlier one."""
+    champion = register(folder, tmp_path)
+    model, path = read_model(folder / "model").model, champion / ITEM_INDEX_FACTS
+    facts = json.loads(path.read_text())
+    del facts["search"]
+    path.write_text(json.dumps(facts))
+    for search, told in ((0, "measured by an earlier search: register"), (SEARCH + 1, "measured by a later search")):
+        found = read_item_index(champion, model)
+        assert found is not None
+        assert found.search == search
+        assert f"on 200 validation users, {told}" in found.measure()
+        path.write_text(json.dumps({**facts, "search": SEARCH + 1}))
 
 
 def said_otherwise(**changed: object) -> Callable[[Path], None]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ssm4rec.artifacts.codec import Document, Positive, Share
+from ssm4rec.artifacts.codec import Count, Document, Positive, Share
 from ssm4rec.artifacts.names import ITEM_INDEX, ITEM_INDEX_FACTS, ITEMS, MODEL_WEIGHTS
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import digest_of
@@ -25,12 +25,15 @@ class ItemIndexFacts(Document, what="the facts of an item index", made_by="regis
         recall: recall@10, the share of the ten best items by all scores that the answers by the index have too.
         users: of validation, over whom that is the mean.
         sha256: of the files INDEXED, by their names.
+        search: the number of the rule by which that was measured (``registry/item_index.py``); files of earlier
+            versions do not say.
     """
 
     width: Positive
     recall: Share
     users: Positive
     sha256: dict[str, str]
+    search: Count = 0
 
     def check(self, folder: Path) -> None:
         """Raise InputError if a file is not the one of then: a damaged index would end the process that reads it."""

@@ -31,6 +31,9 @@ from ssm4rec.runtime.files import digest_of
 if TYPE_CHECKING:
     from usearch.index import Index
 
+SEARCH: Final = 1
+"""The number of the rule of ``best_by_index``, with its settings below and the graph's: another rule has a higher one,
+since what was measured of this one is not true of it."""
 _PROPOSED: Final = 20
 """Items to choose from for each one wanted: measured with bench_search.py's 211,000 items, few of them in stock, the
 index lacks up to a twenty-fifth of the best among 20 and a sixth among 10."""
@@ -90,18 +93,27 @@ class MeasuredIndex:
     """An index, and how good its answers are (``index_recall.py``).
 
     Attributes:
-        recall, users: see ``artifacts/item_index.py``.
+        recall, users, search: see ``artifacts/item_index.py``.
     """
 
     index: ItemIndex
     recall: float
     users: int
+    search: int = SEARCH
+
+    def measure(self) -> str:
+        """Return how good its answers are, as text, and whether another search than today's gave those."""
+        text = f"recall@10 {self.recall:.4f} on {self.users} validation users"
+        if self.search == SEARCH:
+            return text
+        which = "an earlier" if self.search < SEARCH else "a later"
+        return f"{text}, measured by {which} search: register the champion again to know today's"
 
     def write(self, folder: Path) -> None:
         """Write both into a model folder, whose weights and items stand there already."""
         self.index.save(folder / ITEM_INDEX)
         sha256 = {name: digest_of(folder / name) for name in INDEXED}
-        ItemIndexFacts(self.index.width, self.recall, self.users, sha256).write(folder / ITEM_INDEX_FACTS)
+        ItemIndexFacts(self.index.width, self.recall, self.users, sha256, self.search).write(folder / ITEM_INDEX_FACTS)
 
 
 def read_item_index(folder: Path, model: Recommender) -> MeasuredIndex | None:
@@ -126,7 +138,7 @@ def read_item_index(folder: Path, model: Recommender) -> MeasuredIndex | None:
             f"{path}: of {len(graph):,} items of width {graph.ndim}, {ITEM_INDEX_FACTS} says {facts.width}, but the "
             f"model next to it has {item_count:,} of {width}; {WAY_OUT}"
         )
-    return MeasuredIndex(ItemIndex(graph), facts.recall, facts.users)
+    return MeasuredIndex(ItemIndex(graph), facts.recall, facts.users, facts.search)
 
 
 def best_by_index(

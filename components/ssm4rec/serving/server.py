@@ -236,7 +236,7 @@ def serve(champion: Champion, engine: Engine, name: str, *, host: str, port: int
     )
     logger.info("serving %s, version %s, on http://%s:%d", name, engine.version[:_VERSION], host, port)
     if found := champion.index:
-        logger.info("items by an index: recall@10 %.4f on %d validation users", found.recall, found.users)
+        logger.info("items by an index: %s", found.measure())
     server.start([ServedModel(name, engine, threads)])
     logger.info("stopped")
 
