@@ -13,7 +13,7 @@ from ssm4rec.artifacts.dataset import SequenceDataset, read_sequences
 from ssm4rec.artifacts.interactions import read_times
 from ssm4rec.artifacts.items import SourceIds
 from ssm4rec.artifacts.names import TIME_BASELINES
-from ssm4rec.artifacts.ranks import SEED_KEY, SPLIT_KEY, FullRanking, Origin, read_ranks, write_ranks
+from ssm4rec.artifacts.ranks import SEED_KEY, SHARDS_KEY, SPLIT_KEY, FullRanking, Origin, read_ranks, write_ranks
 from ssm4rec.evaluation.baselines import baseline_rankings, baseline_scorers
 from ssm4rec.evaluation.full_ranking import full_ranking
 from ssm4rec.runtime.errors import InputError
@@ -43,7 +43,7 @@ def ranking(dataset: SequenceDataset, seed: int = 0) -> FullRanking:
 def files(dataset: SequenceDataset, tmp_path: Path) -> dict[str, Path]:
     baselines = baseline_rankings(baseline_scorers(dataset, torch.device("cpu")), dataset, "test", torch.device("cpu"))
     paths = {content: tmp_path / f"{content}.parquet" for content in READERS}
-    write_ranks(paths["ranks"], Origin(dataset, "sasrec", 3, "test"), ranking(dataset), baselines)
+    write_ranks(paths["ranks"], Origin(dataset, "sasrec", 3, "test", shards=5), ranking(dataset), baselines)
     write_candidates(paths["candidates"], Origin(dataset, "sasrec", 3, "test"), ranking(dataset), baselines)
     return paths
 
@@ -52,7 +52,7 @@ def test_ranks_come_back(dataset: SequenceDataset, files: dict[str, Path]) -> No
     made, found = ranking(dataset), read_ranks(files["ranks"], dataset)
     baselines = baseline_rankings(baseline_scorers(dataset, torch.device("cpu")), dataset, "test", torch.device("cpu"))
     assert list(found.baselines) == list(baselines)
-    assert (found.model, found.seed, found.split) == ("sasrec", 3, "test")
+    assert (found.model, found.seed, found.split, found.shards) == ("sasrec", 3, "test", 5)
     for written, read in (
         (made.users, found.users),
         (made.targets, found.targets),
@@ -152,6 +152,8 @@ def test_files_at_fault_are_refused(
     refused(f"not the {content} of an evaluation, it has no column", pyarrow.parquet.read_table(files[other_content]))
     refused(f"empty, not the {content}", table.slice(0, 0))
     refused("does not say what it is an evaluation of", table.replace_schema_metadata({}))
+    if content == "ranks":
+        refused("ranks of 'some' shards", table.replace_schema_metadata({**metadata, SHARDS_KEY: b"some"}))
     refused("does not say", table.replace_schema_metadata({**metadata, SEED_KEY: b"zero"}))
     refused("of an unknown split 'train'", table.replace_schema_metadata({**metadata, SPLIT_KEY: b"train"}))
     users = table.column("user").to_numpy()

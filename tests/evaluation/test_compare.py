@@ -238,6 +238,16 @@ def test_the_file_holds_all(comparison: Comparison, tmp_path: Path) -> None:
             Comparison.read(tmp_path / "comparison.json")
 
 
+def test_models_ranked_by_other_shards_are_compared_and_it_is_said(
+    dataset: SequenceDataset, ranks: list[Ranks]
+) -> None:
+    alike = [replace(one, shards=3) for one in ranks]
+    assert compare(dataset, gather(alike, []), 100, seed=3).notes == ()
+    (note,) = compare(dataset, gather([*alike[:2], ranks[2]], []), 100, seed=3).notes
+    assert "different numbers of shards of users (1: sasrec seed 0; 3: hydra4rec seed 0, sasrec seed 1)" in note
+    assert "3 of 4,000" in note
+
+
 def test_order_of_files_and_repetition_change_nothing(
     dataset: SequenceDataset, ranks: list[Ranks], comparison: Comparison
 ) -> None:

@@ -26,7 +26,9 @@ from tests.conftest import Refusal, WriteDataset
 CPU = torch.device("cpu")
 
 
-def evaluate(folder: Path, out: Path, model: str, seed: int, skill: float, split: str = "test") -> dict[str, Path]:
+def evaluate(
+    folder: Path, out: Path, model: str, seed: int, skill: float, split: str = "test", shards: int = 1
+) -> dict[str, Path]:
     """Write the files of an evaluation: a model that knows the next item of a circle as well as ``skill`` says."""
     dataset = read_sequences(folder)
     generator = torch.Generator().manual_seed(seed)
@@ -40,7 +42,7 @@ def evaluate(folder: Path, out: Path, model: str, seed: int, skill: float, split
     paths = {content: out / f"{model}-{seed}-{split}-{content}.parquet" for content in ("ranks", "candidates")}
     baselines = baseline_rankings(baseline_scorers(dataset, CPU), dataset, split, CPU)
     for content, write in (("ranks", write_ranks), ("candidates", write_candidates)):
-        write(paths[content], Origin(dataset, model, seed, split), ranking, baselines)
+        write(paths[content], Origin(dataset, model, seed, split, shards=shards), ranking, baselines)
     return paths
 
 
@@ -86,6 +88,18 @@ def test_by_hand(circle: Path, evaluated: list[dict[str, Path]], tmp_path: Path)
     process(*flags(circle, evaluated[::-1], tmp_path / "again.json"))
     assert (tmp_path / "again.json").read_bytes() == out.read_bytes()
     assert [path.name for path in out.parent.iterdir()] == ["comparison.json"]
+
+
+def test_other_shards_are_a_line_of_the_log(
+    circle: Path, evaluated: list[dict[str, Path]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    process(*flags(circle, evaluated, tmp_path / "alike.json"))
+    assert "shards" not in caplog.text
+    by_shards = evaluate(circle, tmp_path, "hydra4rec", 0, 1.0, shards=2)
+    process(*flags(circle, [*evaluated, by_shards], tmp_path / "comparison.json"))
+    [note] = Comparison.read(tmp_path / "comparison.json").notes
+    assert "2: hydra4rec seed 0" in note
+    assert caplog.messages.count(note) == 1
 
 
 def test_the_executor_input_names_all_files_of_a_list(

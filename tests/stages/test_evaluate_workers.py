@@ -11,8 +11,10 @@ import pyarrow.parquet
 import pytest
 from safetensors.torch import load_file, save_file
 
+from ssm4rec.artifacts.dataset import read_sequences
 from ssm4rec.artifacts.evaluations import EvaluationSummary
 from ssm4rec.artifacts.names import TIME_BASELINES
+from ssm4rec.artifacts.ranks import read_ranks
 from ssm4rec.stages.evaluate.__main__ import run
 from ssm4rec.stages.evaluate.settings import Settings
 from tests.conftest import Refusal
@@ -81,6 +83,8 @@ def test_any_number_of_workers_gives_the_same_bytes(write: Callable[[Path], Path
         assert (tmp_path / "2" / output).read_bytes() == (tmp_path / "3" / output).read_bytes(), output
     alone, shared = (EvaluationSummary.read(tmp_path / number / "metrics") for number in "12")
     assert (alone.shards, shared.shards) == (1, -(-alone.targets // 1024))
+    whole = read_sequences(dataset)
+    assert [read_ranks(tmp_path / number / "ranks", whole).shards for number in "12"] == [1, shared.shards]
     assert alone.targets > alone.users if write is successive else alone.targets == alone.users == 2100
     assert alone.nll is not None
     assert shared.nll is not None

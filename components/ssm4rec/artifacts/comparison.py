@@ -12,6 +12,7 @@
 - ``slices``: ``by`` is ``history_length`` (quarters of the targets, named by their bounds) or ``target_popularity``
   (``head``, the 20% of items with the most training interactions, and ``tail``). ``standard_error`` is over the
   users, null for a single one. See ``slices.py``.
+- ``notes``: sentences on what else the evaluations differ in.
 - ``recommendations``: of the ten best items that each user is given, in both protocols: served are unmasked ones. See
   ``beyond_accuracy.py``. The baselines of ``names.LISTED_BASELINES`` are among them, without a seed: null.
 """
@@ -110,6 +111,7 @@ class Comparison(Document, what="a comparison.json", made_by="compare_models"):
     pairs: tuple[PairRow, ...]
     slices: tuple[SliceRow, ...]
     recommendations: tuple[RecommendationsRow, ...]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Self:

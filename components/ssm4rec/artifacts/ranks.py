@@ -7,7 +7,8 @@ One row per target of the split: ``user`` int32, ``target`` int32, ``history_len
 ``item_id``, strings: what the source calls user and target.
 
 Rows are in ascending order of ``user``, and of ``history_length`` within a user. The metadata carries the data set's
-name and fingerprint, model, seed and split, so that files of two data sets are never taken together.
+name and fingerprint, model, seed and split, so that files of two data sets are never taken together, and by how many
+shards of users the targets were ranked.
 """
 
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ from ssm4rec.runtime.errors import InputError
 MODEL_KEY: Final = b"ssm4rec.model"
 SEED_KEY: Final = b"ssm4rec.seed"
 SPLIT_KEY: Final = b"ssm4rec.split"
+SHARDS_KEY: Final = b"ssm4rec.shards"
 
 _TARGETS_AT_ONCE: Final = 1 << 20
 
@@ -86,7 +88,8 @@ class FullRanking:
 class Ranks:
     """ranks.parquet as arrays (T,), users ascending, history lengths ascending within a user.
 
-    ``baselines`` holds the unmasked and the masked ranks of each baseline that was evaluated.
+    ``baselines`` holds the unmasked and the masked ranks of each baseline that was evaluated; ``shards`` of users were
+    ranked each by itself, 1: all users at once.
     """
 
     users: Int32s
@@ -98,6 +101,7 @@ class Ranks:
     model: str
     seed: int
     split: str
+    shards: int = 1
 
     def of(self, protocol: str) -> Int32s:
         """Return the model's ranks by a protocol."""
@@ -113,11 +117,13 @@ class Origin(NamedTuple):
     split: str
     ids: SourceIds | None = None
     """What else the files call users and items."""
+    shards: int = 1
+    """Of users, each ranked by itself."""
 
     def metadata(self) -> dict[bytes, bytes]:
         """Return what a file says of it."""
         own = {MODEL_KEY: self.model.encode(), SEED_KEY: str(self.seed).encode(), SPLIT_KEY: self.split.encode()}
-        return self.dataset.metadata | own
+        return self.dataset.metadata | own | {SHARDS_KEY: str(self.shards).encode()}
 
 
 def write_ranks(path: Path, origin: Origin, ranking: FullRanking, baselines: Mapping[str, FullRanking]) -> None:
@@ -145,6 +151,9 @@ def _block(origin: Origin, ranking: FullRanking, baselines: Mapping[str, FullRan
 def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
     """Read ranks.parquet; raise InputError if it is damaged, of another data set, or not of its split's targets."""
     table, origin = read_evaluation(path, _SCHEMA, dataset, "ranks")
+    shards = text_of(table.schema.metadata, SHARDS_KEY) or "1"  # files of earlier versions do not say
+    if not shards.isdecimal():
+        raise InputError(f"{path}: ranks of {shards!r} shards of users; run evaluate again")
     present = [name for name in _SCHEMA.names if table.column(name).null_count < len(table)]
     columns = {name: table.column(name).to_numpy() for name in present}
     users, places = columns["user"], columns["history_length"]
@@ -167,6 +176,7 @@ def read_ranks(path: Path, dataset: SequenceDataset) -> Ranks:
             if {unmasked, masked} <= columns.keys()
         },
         **origin,
+        shards=int(shards),
     )
 
 

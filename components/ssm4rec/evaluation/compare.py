@@ -5,7 +5,7 @@ Shapes: T targets, U users, M models, S = 6 settings (a protocol and a metric), 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations, groupby, pairwise
+from itertools import chain, combinations, groupby, pairwise
 from operator import attrgetter
 from typing import Final
 
@@ -136,6 +136,22 @@ def compare(dataset: SequenceDataset, evaluations: Evaluations, resamples: int, 
         pairs=tuple(pair_rows),
         slices=tuple(slice_rows),
         recommendations=_recommendations(dataset, evaluations, resamples, seed),
+        notes=_notes(evaluations),
+    )
+
+
+def _notes(evaluations: Evaluations) -> tuple[str, ...]:
+    """Return a sentence if the models were not ranked by as many shards of users each."""
+    by_shards: dict[int, list[str]] = {}
+    for one in chain(*evaluations.ranks.values()):
+        by_shards.setdefault(one.shards, []).append(_name(one))
+    if len(by_shards) == 1:
+        return ()
+    told = "; ".join(f"{shards}: {', '.join(names)}" for shards, names in sorted(by_shards.items()))
+    return (
+        f"The models were ranked by different numbers of shards of users ({told}): with other batches the last bits of "
+        "scores differ, and so do a few ranks where two items are as close as that, 3 of 4,000 in a measurement; to "
+        "compare without, evaluate all models with --workers 1, or all with more.",
     )
 
 

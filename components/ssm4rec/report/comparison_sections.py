@@ -82,7 +82,7 @@ def _significance(comparison: Comparison, judged: bool) -> str:
         f"intervals ({comparison.resamples:,} resamples of users, the same for all models). {tests} These "
         "intervals are for the models as trained; intervals over three seeds or more have their own column."
     )
-    parts = [notes]
+    parts = [notes, *map(escape, comparison.notes)]
     for protocol in PROTOCOLS:
         parts += [f"### History {protocol}: means", _means(comparison, protocol)]
     return "\n\n".join(parts)

@@ -73,6 +73,11 @@ def test_two_seeds_are_shown_as_they_are_and_three_with_their_interval(values: l
     assert row.rstrip("| ").endswith(shown if found else f"{shown} | {MISSING}")
 
 
+def test_what_else_the_evaluations_differ_in_is_said() -> None:
+    noted = replace(comparison(), notes=("Ranked by different numbers of shards (1: a*b seed 0).",))
+    assert r"Ranked by different numbers of shards (1: a\*b seed 0)." in comparison_sections(noted)[0].markdown
+
+
 def test_every_pair_has_interval_corrected_p_and_mde(study: Study) -> None:
     text = section(study, "Which differences")
     (tables,) = [part.folded for part in make_report(study).sections if part.title.startswith("Which differences")]

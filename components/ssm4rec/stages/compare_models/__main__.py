@@ -31,6 +31,8 @@ def run(options: Settings) -> None:
             owner = row.model if row.seed is None else f"{row.model}/seed{row.seed}"
             tracker.metrics({f"{owner}/{row.protocol}/{name}": value for name, value in row.numbers().items()})
         tracker.text("comparison.json", options.comparison.read_text(encoding="utf-8"))
+    for note in comparison.notes:
+        logger.warning("%s", note)
     pairs = {(one.first, one.second) for one in comparison.pairs}
     logger.info(
         "%s, %d resamples of users: differences of %d pairs on %s are in %s; what they mean is said by the report",

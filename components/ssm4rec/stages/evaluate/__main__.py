@@ -83,7 +83,7 @@ def _evaluate(options: Settings, dataset: SequenceDataset, stored: StoredModel, 
     summary = _summary(dataset, stored.config, options.split, ranking, baselines)
     nll = mean_loss(found.losses, ranking.users)
     summary = replace(summary, parts=parts, nll=nll, shards=found.shards)
-    origin = Origin(dataset, summary.model, summary.seed, summary.split, ids)
+    origin = Origin(dataset, summary.model, summary.seed, summary.split, ids, summary.shards)
     write_ranks(options.ranks, origin, ranking, baselines)
     write_candidates(options.candidates, origin, ranking, baselines)
     summary.write(options.metrics)
