@@ -68,8 +68,9 @@ class LocalStudy:
     """One run of a pipeline on this machine.
 
     Attributes:
-        folder: receives ``artifacts/`` (KFP's pipeline root), ``logs/`` (a file per stage) and ``cache/`` (which stages
-            are finished: the same code with the same arguments in the same folder does not repeat them).
+        folder: receives ``artifacts/`` (KFP's pipeline root), ``logs/`` and ``cache/`` (which stages are finished: the
+            same code with the same arguments in the same folder does not repeat them).
+        stamp: names this run's folder in ``logs/``, which has a file per stage that it starts.
         tracking: the MLflow variables of the study's run, from ``tracking.start_study``.
         environment: further variables of a stage, by its module.
         finished: called when a stage has succeeded.
@@ -78,6 +79,7 @@ class LocalStudy:
     """
 
     folder: Path
+    stamp: str
     runner: Runner
     tracking: dict[str, str]
     environment: Callable[[str], dict[str, str]]
@@ -137,7 +139,7 @@ class LocalStudy:
         if self.runner.ending:
             raise _StageFailedError("ended before it began")
         with self._lock:
-            process = StageProcess(command, self.folder / "logs", len(self.processes) + 1)
+            process = StageProcess(command, self.folder / "logs" / self.stamp, len(self.processes) + 1)
             self.processes.append(process)
         self.progress.started(process)
         try:

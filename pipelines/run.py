@@ -146,7 +146,7 @@ def _execute(plan: Plan, options: RunSettings, path: Path, stamp: str, progress:
     compiled = COMPILED / f"{plan.pipeline}.yaml"
     spec = read_spec(compiled)
     limits = _thread_limits(side_by_side(spec, arguments))
-    study = LocalStudy(path, runner, {}, limits, progress, folder.receive, folder.find)
+    study = LocalStudy(path, stamp, runner, {}, limits, progress, folder.receive, folder.find)
     study.again = lambda written: _registers_now(study, folder, written)
     progress.and_more = any(not loop.parameter for loop in loops(spec).values())
     stages = sum(1 for _ in stage_commands(compiled, arguments))

@@ -1,9 +1,10 @@
 """The folder of a study on this machine: what a person finds there, and its copy in a bucket.
 
 ``report.html``, ``report.md`` and ``results.json``; links (``_PLACES``) into ``artifacts/``, where the stages wrote,
-named after model, seed and what else distinguishes a task, with the extensions that KFP leaves out; ``logs/``, a file
-per stage; ``checkpoints/``, ``downloads/`` and ``cache/``, from which the same command resumes: ``cache/`` has a folder
-for each state of the code (``runners.py``), and what another state finished is not reused.
+named after model, seed and what else distinguishes a task, with the extensions that KFP leaves out; ``logs/``, a folder
+for each run, by its time, with a file per stage that it started; ``checkpoints/``, ``downloads/`` and ``cache/``, from
+which the same command resumes: ``cache/`` has a folder for each state of the code (``runners.py``), and what another
+state finished is not reused.
 """
 
 import json

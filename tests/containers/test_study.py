@@ -62,10 +62,12 @@ def test_study_is_in_the_bucket(study: Study, done: Done, seaweed: ObjectStore) 
     stored = {key.removeprefix(PREFIX): size for key, size in seaweed.sizes().items() if key.startswith(PREFIX)}
     for name, size in stored.items():
         assert (study.folder / name).stat().st_size == size
-    assert {"results.json", "report.html", "report.md", "logs/01-prepare_data.log"} <= set(stored)
+    assert {"results.json", "report.html", "report.md"} <= set(stored)
     weights = [name for name in stored if name.endswith("/model.safetensors")]
     assert len(weights) == len(PAPER_RECOMMENDERS) + 1  # and the champion's
-    assert sum(name.startswith("logs/") for name in stored) == len(done.stages("done"))
+    logs = [name for name in stored if name.startswith("logs/")]
+    assert len(logs) == len(done.stages("done"))
+    assert any(name.endswith("/01-prepare_data.log") for name in logs)
 
 
 def test_metrics_are_in_mlflow(study: Study, done: Done, mlflow: MlflowServer) -> None:

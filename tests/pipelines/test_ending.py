@@ -214,7 +214,7 @@ def test_run_of_a_stage_that_tells_mlflow_nothing(tmp_path: Path) -> None:
         from ssm4rec.tracking import start_study
         folder = Path(sys.argv[1])
         _, tracking = start_study(name="study", tags={}, folder=str(folder))
-        study = LocalStudy(folder, HostProcesses(), tracking, lambda module: {}, Progress(), lambda process: None)
+        study = LocalStudy(folder, "", HostProcesses(), tracking, lambda module: {}, Progress(), lambda process: None)
         study.start("image", ["python", "-m", "this"])"""
     tracked = environment(tmp_path, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=tracked, check=True)

@@ -47,7 +47,7 @@ def one_stage(folder: Path, code: str) -> LocalStudy:
     """A study of one stage that runs this Python code, ended."""
     (folder / "stage.py").write_text(code)
     environment = {"PYTHONPATH": str(folder)}
-    study = LocalStudy(folder, HostProcesses(), {}, lambda module: environment, Progress(), lambda process: None)
+    study = LocalStudy(folder, "now", HostProcesses(), {}, lambda module: environment, Progress(), lambda process: None)
     with pytest.raises(Exception, match=r"^stage$"):
         study.start("image", ["python", "-m", "stage"])
     return study
@@ -71,7 +71,7 @@ def test_what_fails_inside_a_loop_is_what_is_raised(tmp_path: Path) -> None:
     (tmp_path / "stage.py").write_text("")
     compiler.Compiler().compile(loop, str(tmp_path / "loop.yaml"))
     environment = {"PYTHONPATH": str(tmp_path)}
-    study = LocalStudy(tmp_path, HostProcesses(), {}, lambda module: environment, Progress(), no_place)
+    study = LocalStudy(tmp_path, "now", HostProcesses(), {}, lambda module: environment, Progress(), no_place)
     with pytest.raises(PermissionError, match="the study's folder"):
         study.run(tmp_path / "loop.yaml", {})
 
@@ -118,8 +118,8 @@ def test_a_stage_that_was_interrupted_is_not_out_of_memory(tmp_path: Path, capsy
 
 
 def test_a_disk_that_is_full_here_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "01-stage.log").symlink_to("/dev/full")
+    (tmp_path / "logs" / "now").mkdir(parents=True)
+    (tmp_path / "logs" / "now" / "01-stage.log").symlink_to("/dev/full")
     study = one_stage(tmp_path, "print('a line')")
     with pytest.raises(SystemExit) as stopped:
         _report_failures(study)

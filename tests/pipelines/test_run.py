@@ -79,7 +79,7 @@ def test_whole_study(
     trained = read_model(study / "models" / "sasrec-seed0-global-time").config
     assert trained["fingerprint"] == manifests[1]["fingerprint"] != manifests[0]["fingerprint"]
     assert len(list((study / "checkpoints").iterdir())) == 4 + 1
-    assert len({path.name.partition("-")[2] for path in (study / "logs").glob("*.log")}) == 2 * (2 + 4 + 1) + 3
+    assert len({path.name.partition("-")[2] for path in (study / "logs").glob("*/*.log")}) == 2 * (2 + 4 + 1) + 3
     assert "## Without looking into the future" in (study / "report.md").read_text()
 
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
@@ -240,6 +240,10 @@ def test_the_same_command_makes_up_for_what_failed_and_repeats_nothing_else(
     }  # fmt: skip
     assert not (tmp_path / "study" / "language-models").exists()
     assert (tmp_path / "study" / "results.json").read_bytes() == results
+    *earlier, last = sorted((tmp_path / "study" / "logs").iterdir())
+    assert len(earlier) == 2
+    assert sorted(path.name for path in last.iterdir()) == ["01-register_champion.log", "02-report.log"]
+    assert f"report: started, log in {last / '02-report.log'}\n" in done.stdout
     _check_stored(object_store, tmp_path / "study")
     secret = object_store.variables["AWS_SECRET_ACCESS_KEY"]
     assert not any(secret in run.stdout + run.stderr for run in (failed, unstored, done))
@@ -249,7 +253,8 @@ def test_the_same_command_makes_up_for_what_failed_and_repeats_nothing_else(
 
 def _check_stored(store: ObjectStore, study: Path) -> None:
     sizes = store.sizes()
-    assert {"run/results.json", "run/report.html", "run/report.md", "run/logs/01-prepare_data.log"} <= set(sizes)
+    assert {"run/results.json", "run/report.html", "run/report.md"} <= set(sizes)
+    assert any(re.fullmatch(r"run/logs/[-\d]+/01-prepare_data\.log", name) for name in sizes)
     assert sum(name.endswith("/model.safetensors") for name in sizes) >= 2  # the training's and the champion's
     here_only = ("run/checkpoints", "run/cache", "run/downloads", "run/.ssm4rec.json")
     assert not any(name.startswith(here_only) for name in sizes)

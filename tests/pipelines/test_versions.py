@@ -66,7 +66,7 @@ def study(tmp_path: Path) -> Study:
         progress = Progress(stream=shown)
         chosen = dict(arguments)
         add_versions(chosen, progress.say)
-        done = LocalStudy(tmp_path / "study", runner or HostProcesses(), {}, lambda _: {}, progress, link)
+        done = LocalStudy(tmp_path / "study", "now", runner or HostProcesses(), {}, lambda _: {}, progress, link)
         _say_what_is_kept(done, 1)
         assert done.run(package, chosen)
         return shown.getvalue().splitlines()
