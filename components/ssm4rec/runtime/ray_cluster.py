@@ -11,10 +11,11 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 from ssm4rec.runtime.errors import InputError, reason
+from ssm4rec.runtime.ray_servers import watched
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +51,18 @@ def ray_cluster(workers: int, gpus: int, way_out: str) -> Iterator[None]:
     here: dict[str, Any] = {} if address else {"num_cpus": workers, "num_gpus": gpus, "include_dashboard": False}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        # No lines of its own: what fails is said in one of ours.
-        ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **here)
-    except Exception as error:  # Ray raises Exception itself, of a machine on which it starts too slowly
-        ray.shutdown()
-        where = f"{_ADDRESS} {address}: Ray does not connect" if address else "Ray does not start here"
-        raise InputError(f"{where} ({reason(error)}); mend that, or {way_out}") from None
-    try:
-        for number, handler in handlers.items():  # Ray has put its own in their place
-            signal.signal(number, handler)
-        if address:  # else nobody has the cores yet
-            _await_free(gpus, way_out)
-        yield
+        with nullcontext() if address else watched(way_out):
+            try:
+                # No lines of its own: what fails is said in one of ours.
+                ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **here)
+            except Exception as error:  # Ray raises Exception itself, of a machine on which it starts too slowly
+                where = f"{_ADDRESS} {address}: Ray does not connect" if address else "Ray does not start here"
+                raise InputError(f"{where} ({reason(error)}); mend that, or {way_out}") from None
+            for number, handler in handlers.items():  # Ray has put its own in their place
+                signal.signal(number, handler)
+            if address:  # else nobody has the cores yet
+                _await_free(gpus, way_out)
+            yield
     finally:
         ray.shutdown()
 
