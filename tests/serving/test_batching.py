@@ -3,7 +3,7 @@
 import asyncio
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from ssm4rec.registry.recommending import CatalogRecommender
 from ssm4rec.serving.batching import Batcher, answer_together
 from ssm4rec.serving.engine import Answer, Engine
 from ssm4rec.serving.requests import Asked, RefusedRequestError
-from ssm4rec.serving.store import Change, DamagedUserError, MemoryStore, Stored, StoreError
+from ssm4rec.serving.store import Change, DamagedUserError, MemoryStore, Stored, StoreError, UserStoreError
 from tests.serving.serving_models import make_recommender
 
 
@@ -101,12 +101,50 @@ def test_none_fails_for_another(recommender: CatalogRecommender) -> None:
     assert again.sequence == 2
 
 
-def test_a_lost_store_is_waited_for_twice_at_most(recommender: CatalogRecommender) -> None:
+def test_a_lost_store_is_waited_for_once(recommender: CatalogRecommender) -> None:
+    """Clients whose requests time out send them again, and all of these wait at the same time."""
     store = LostStore()
-    requests = [event("a", 1, "i1"), [{"history": ["i1"]}], event("b", 1, "i1"), event("c", 1, "i1")]
+    requests = [event("a", 1, "i1"), event("b", 1, "i1"), event("a", 1, "i1"), event("a", 1, "i1")]
     found = answer_together(Engine(recommender, store), requests)
-    assert [isinstance(one, StoreError) for one in found] == [True, False, True, True]
-    assert store.tries == 2
+    assert all(isinstance(one, StoreError) for one in found)
+    assert store.tries == 1
+
+
+class BusyStore(MemoryStore):
+    """Another process writes the events of one user all the time."""
+
+    def write(self, changes: Mapping[str, Change]) -> set[str]:
+        busy = {user for user in changes if user == "busy"}
+        return super().write({user: change for user, change in changes.items() if user not in busy}) | busy
+
+
+def test_a_user_whom_others_write_costs_no_other_the_answer(recommender: CatalogRecommender) -> None:
+    engine = Engine(recommender, BusyStore())
+    found = answer_together(engine, [event("a", 1, "i1"), event("busy", 1, "i1"), event("b", 1, "i1")])
+    assert isinstance(found[1], UserStoreError)
+    assert [one[0].sequence for one in (found[0], found[2]) if isinstance(one, list)] == [1, 1]
+
+
+class Broken(Engine):
+    """Has a mistake that one item finds."""
+
+    def read(self, rows: Any) -> list[Asked]:
+        if rows == "in reading":
+            raise RuntimeError(rows)
+        return super().read(rows)
+
+    def answer_all(self, requests: Sequence[Sequence[Asked]]) -> list[list[Answer]]:
+        if any(row.history == ["i7"] for rows in requests for row in rows):
+            raise RuntimeError("in answering")
+        return super().answer_all(requests)
+
+
+def test_a_mistake_of_ours_is_told_to_one(recommender: CatalogRecommender) -> None:
+    found = answer_together(
+        Broken(recommender, MemoryStore()), ["in reading", [{"history": ["i7"]}], [{"history": ["i1"]}]]
+    )
+    assert [str(one) for one in found[:2]] == ["in reading", "in answering"]
+    assert isinstance(found[2], list)
 
 
 def test_what_comes_meanwhile_is_the_next_batch(recommender: CatalogRecommender) -> None:
@@ -117,7 +155,7 @@ def test_what_comes_meanwhile_is_the_next_batch(recommender: CatalogRecommender)
         batcher = Batcher(engine, threads=1)
         first = asyncio.create_task(batcher.answer([{"history": ["i1"]}]))
         await asyncio.to_thread(engine.started.wait, 60)
-        small = [asyncio.create_task(batcher.answer(event(f"u{number}", 1, "i2"))) for number in range(5)]
+        small = [asyncio.create_task(batcher.answer([{"history": ["i2"]}])) for _ in range(5)]
         several = asyncio.create_task(batcher.answer([{"history": ["i3"]}] * 30))
         last = asyncio.create_task(batcher.answer([{"history": ["i4"]}]))
         gone = asyncio.create_task(batcher.answer([{"history": ["i5"]}]))
@@ -142,15 +180,20 @@ def test_a_small_request_does_not_wait_for_large_ones(recommender: CatalogRecomm
     engine = Counting(recommender, MemoryStore())
     engine.go.clear()
 
+    row, of_user = {"history": ["i1"]}, event("u", 1, "i1")[0]
+    many = [{"user_id": f"u{user}", "events": [{"sequence": 1, "item": "i1"}]} for user in range(33)]
+    large = [[row] * 33, many, [{"history": ["i1"] * 8_000}], [{**row, "k": 100}] * 17]
+    small = [[row], [of_user]]
+
     async def ask() -> None:
-        batcher = Batcher(engine, threads=2)
+        batcher = Batcher(engine, threads=len(large))
         tasks = []
-        for size in (33, 100, 1):  # none can end, and all begin
+        for rows in (*large, *small):  # none can end, and all begin
             engine.started.clear()
-            tasks.append(asyncio.create_task(batcher.answer([{"history": ["i1"]}] * size)))
+            tasks.append(asyncio.create_task(batcher.answer(rows)))
             assert await asyncio.to_thread(engine.started.wait, 60)
         engine.go.set()
         await asyncio.gather(*tasks)
 
     asyncio.run(ask())
-    assert engine.batches == [1, 1, 1]
+    assert engine.batches == [1] * 6

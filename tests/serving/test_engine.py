@@ -14,6 +14,8 @@ from ssm4rec.models.serving import RecurrentRecommender
 from ssm4rec.registry.item_index import ItemIndex
 from ssm4rec.registry.recommending import CatalogRecommender
 from ssm4rec.serving.engine import Answer, Engine
+from ssm4rec.serving.history import History
+from ssm4rec.serving.records import record_from_bytes
 from ssm4rec.serving.requests import Limits, RefusedRequestError
 from ssm4rec.serving.sqlite_store import SQLiteStore
 from ssm4rec.serving.store import DamagedUserError, MemoryStore, StateStore, Stored, StoreError
@@ -222,7 +224,18 @@ def test_a_damaged_record_says_what_to_do(recommender: CatalogRecommender) -> No
     store = MemoryStore()
     engine = Engine(recommender, store)
     ask(engine, user_id="u", events=events("i1", "i2"))
-    for damaged in (b"", b"\x00" * 100, store.read(["u"])["u"].record[:-3]):
+    record = record_from_bytes(store.read(["u"])["u"].record)
+    rows_of_two = record._replace(state=tuple(torch.cat([part, part]) for part in record.state))
+    for damaged in (
+        b"",
+        b"\x00" * 100,
+        record.to_bytes()[:-3],
+        record._replace(history=replace(record.history, sequence=3)).to_bytes(),
+        record._replace(history=History("2", ("i1",), ())).to_bytes(),  # type: ignore[arg-type] # that is the damage
+        record._replace(history=History(2, (1, 2), ())).to_bytes(),  # type: ignore[arg-type]
+        record._replace(state=record.state[:1]).to_bytes(),
+        rows_of_two.to_bytes(),
+    ):
         store._records["u"] = Stored(2, damaged)
         with pytest.raises(
             DamagedUserError, match=r"user 'u': a damaged record .*; forget the user \(DELETE\), and send the last"

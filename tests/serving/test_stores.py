@@ -160,8 +160,11 @@ def test_what_somebody_else_wrote_in_redis_is_damaged(redis_address: str) -> Non
     store._client.hset("damaged:user:u", mapping={"sequence": "x", "record": "x"})
     with pytest.raises(DamagedUserError, match=r"^user 'u': a damaged record .*; forget the user \(DELETE\)"):
         store.read(["u"])
-    store.forget(["u"])
-    assert store.read(["u"]) == {}
+    store._client.set("damaged:user:v", "a text")
+    with pytest.raises(DamagedUserError, match=r"^user 'v': a damaged record \(its key in Redis is of another type\)"):
+        store.read(["w", "v"])
+    store.forget(["u", "v"])
+    assert store.read(["u", "v"]) == {}
 
 
 def test_a_full_redis_counts_nothing(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def build_parser() -> StageParser:
         "--threads",
         type=whole_number(1, 64),
         default=cores,
-        help="large requests answered at a time; small ones have one more",
+        help="large requests answered at a time; small ones are answered together, by two more threads",
     )
     return parser
 

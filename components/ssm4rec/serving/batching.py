@@ -8,21 +8,29 @@ requests have threads of their own.
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from ssm4rec.serving.engine import Answer, Engine
-from ssm4rec.serving.requests import Asked, RefusedRequestError
-from ssm4rec.serving.store import DamagedUserError, StoreError
+from ssm4rec.serving.requests import Asked
+from ssm4rec.serving.store import StoreError, UserStoreError
 
-_ROWS: Final = 32
-"""The most of a batch of several requests, and of a small request: more take longer together, too."""
+_MOST: Final = 32
+"""The most of a batch of several requests, and of a small request, by :func:`_size`: more take longer together, too."""
+_ITEMS: Final = 250
+"""Of a history, or events of a user: read in about the time of a row."""
+_K: Final = 100
+"""Recommendations: made in about the time of a row."""
 
 Found = list[Answer] | Exception
 """What became of a request: an answer to each row, or why there is none."""
 
 
 class Batcher:
-    """Answers requests of an event loop by an engine: small ones by one thread, which is faster than two are.
+    """Answers requests of an event loop by an engine.
+
+    Small requests have one thread, which is faster than two are, and those of users another, so that histories do not
+    wait for the store.
 
     Args:
         engine: answers.
@@ -30,11 +38,14 @@ class Batcher:
     """
 
     def __init__(self, engine: Engine, threads: int) -> None:
-        self._small, self._large = _Line(engine, 1), _Line(engine, threads)
+        self._histories, self._users, self._large = _Line(engine, 1), _Line(engine, 1), _Line(engine, threads)
 
     async def answer(self, rows: Any) -> list[Answer]:
         """Return what the engine answers to a request's rows, and raise what it raises."""
-        return await (self._large if _size(rows) > _ROWS else self._small).answer(rows)
+        if _size(rows) > _MOST:
+            return await self._large.answer(rows)
+        of_users = isinstance(rows, list) and any(isinstance(row, dict) and "user_id" in row for row in rows)
+        return await (self._users if of_users else self._histories).answer(rows)
 
 
 class _Line:
@@ -43,6 +54,7 @@ class _Line:
     def __init__(self, engine: Engine, threads: int) -> None:
         self._engine = engine
         self._idle = threads
+        self._threads = ThreadPoolExecutor(threads)
         self._waiting: deque[tuple[Any, asyncio.Future[list[Answer]]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -58,9 +70,14 @@ class _Line:
         return await future
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while batch := self._next():
-                found = await asyncio.to_thread(answer_together, self._engine, [rows for rows, _ in batch])
+                try:
+                    asked = [rows for rows, _ in batch]
+                    found = await loop.run_in_executor(self._threads, answer_together, self._engine, asked)
+                except Exception as error:
+                    found = [error] * len(batch)
                 for (_, future), one in zip(batch, found, strict=True):
                     if future.done():  # whoever asked has gone
                         continue
@@ -74,7 +91,7 @@ class _Line:
     def _next(self) -> list[tuple[Any, asyncio.Future[list[Answer]]]]:
         """Take the requests of the next batch, the one that waits longest first; none if none waits."""
         batch: list[tuple[Any, asyncio.Future[list[Answer]]]] = []
-        left = _ROWS
+        left = _MOST
         while self._waiting:
             rows, _ = self._waiting[0]
             left -= _size(rows)
@@ -85,23 +102,35 @@ class _Line:
 
 
 def _size(rows: Any) -> int:
-    return len(rows) if isinstance(rows, list) else 1  # anything else is refused
+    """Return about how many rows of a few items take as long as the rows of a request, which was not read yet."""
+    if not isinstance(rows, list):
+        return 1  # it is refused
+    if len(rows) > _MOST:
+        return len(rows)
+    return len(rows) + sum(_more(row) for row in rows if isinstance(row, dict))
+
+
+def _more(row: dict[Any, Any]) -> int:
+    lists, k = (row.get("history"), row.get("events")), row.get("k")
+    items = sum(len(one) for one in lists if isinstance(one, list))
+    return items // _ITEMS + (k // _K if isinstance(k, int) else 0)
 
 
 def answer_together(engine: Engine, requests: Sequence[Any]) -> list[Found]:
     """Return what became of requests, each the rows of one, as JSON was read; none fails for another's sake.
 
-    A user's events count in the order of the requests.
+    A user's events count in the order of the requests. Where the store cannot be used, all requests that were to be
+    answered with or after the first one are told so: none waits for it again.
     """
     found: dict[int, Found] = {}
     asked: dict[int, list[Asked]] = {}
     for number, rows in enumerate(requests):
         try:
             asked[number] = engine.read(rows)
-        except RefusedRequestError as error:
+        except Exception as error:
             found[number] = error
-    for turn in _turns(asked):
-        found |= _answer_turn(engine, {number: asked[number] for number in turn})
+    turns = [{number: asked[number] for number in turn} for turn in _turns(asked)]
+    found |= _answer_in_order(engine, turns)
     return [found[number] for number in range(len(requests))]
 
 
@@ -119,25 +148,25 @@ def _turns(requests: Mapping[int, Sequence[Asked]]) -> list[list[int]]:
     return turns
 
 
-def _answer_turn(engine: Engine, requests: Mapping[int, list[Asked]]) -> dict[int, Found]:
-    try:
-        return dict(zip(requests, engine.answer_all([*requests.values()]), strict=True))
-    except Exception as error:
-        if len(requests) == 1:
-            return dict.fromkeys(requests, error)
-    return _answer_each(engine, requests)
-
-
-def _answer_each(engine: Engine, requests: Mapping[int, list[Asked]]) -> dict[int, Found]:
-    """Answer requests one by one, as one of them failed: events that were counted then do not count again."""
+def _answer_in_order(engine: Engine, turns: Sequence[Mapping[int, list[Asked]]]) -> dict[int, Found]:
     found: dict[int, Found] = {}
-    lost: StoreError | None = None
-    for number, rows in requests.items():
-        if lost and any(row.user for row in rows):  # a store that is gone is waited for once
-            found[number] = lost
-            continue
-        found |= _answer_turn(engine, {number: rows})
-        failed = found[number]
-        if isinstance(failed, StoreError) and not isinstance(failed, DamagedUserError):
-            lost = failed
+    lost: Found | None = None
+    for turn in turns:
+        found |= dict.fromkeys(turn, lost) if lost else _answer_turn(engine, turn)
+        lost = lost or next((found[number] for number in turn if _is_lost(found[number])), None)
     return found
+
+
+def _answer_turn(engine: Engine, turn: Mapping[int, list[Asked]]) -> dict[int, Found]:
+    try:
+        return dict(zip(turn, engine.answer_all([*turn.values()]), strict=True))
+    except Exception as error:
+        if len(turn) == 1 or _is_lost(error):
+            return dict.fromkeys(turn, error)
+    # One of them fails. Each alone: events that were counted by now do not count again.
+    return _answer_in_order(engine, [{number: rows} for number, rows in turn.items()])
+
+
+def _is_lost(found: Found) -> bool:
+    """Return whether the store as a whole cannot be used."""
+    return isinstance(found, StoreError) and not isinstance(found, UserStoreError)

@@ -72,6 +72,8 @@ class History:
 
 
 def history_from_json(document: bytes) -> History:
-    """Return what :meth:`History.to_json` wrote."""
-    sequence, recent, earlier = json.loads(document)
-    return History(sequence, tuple(recent), tuple(earlier))
+    """Return what :meth:`History.to_json` wrote; raise ValueError if it is something else."""
+    match json.loads(document):
+        case [int(sequence), list(recent), list(earlier)] if all(isinstance(item, str) for item in recent + earlier):
+            return History(sequence, tuple(recent), tuple(earlier))
+    raise ValueError("not a history")

@@ -78,7 +78,12 @@ class RedisStore:
         with self._errors(), self._client.pipeline(transaction=False) as asked:
             for user in users:
                 asked.hmget(self._key(user), "sequence", "record")
-            found: list[Any] = asked.execute()
+            found: list[Any] = asked.execute(raise_on_error=False)
+            for user, answer in zip(users, found, strict=True):
+                if isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE"):
+                    raise DamagedUserError(user, "its key in Redis is of another type")
+                if isinstance(answer, Exception):
+                    raise answer
         stored = {}
         for user, (sequence, record) in zip(users, found, strict=True):
             if sequence is not None:

@@ -20,7 +20,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -49,6 +49,8 @@ _VERSION: Final = 12
 """Digits of the model's digest that are shown."""
 _BINARY: Final = "inference-header-content-length"
 _TOO_LARGE: Final = "the body is larger than this server takes (--max-body): send rows in parts, or start it with more"
+_GONE: Final = 499
+"""Counted, as proxies count it, of a client that went away before all of its request was here."""
 _GRACE: Final = 30
 """Seconds that requests have to end after SIGTERM."""
 _BUCKETS: Final = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -144,6 +146,8 @@ class Watch:
         with IN_PROGRESS.track_inprogress():
             try:
                 await (self._closed(scope) or self._app)(scope, receive, watched)
+            except ClientDisconnect:
+                status = _GONE
             finally:
                 REQUESTS.labels(protocol, str(status)).inc()
                 SECONDS.labels(protocol).observe(time.perf_counter() - started)
@@ -231,7 +235,7 @@ def serve(champion: Champion, engine: Engine, name: str, *, host: str, port: int
         http_port=port,
         enable_grpc=False,
         enable_latency_logging=False,
-        max_asyncio_workers=threads + 1,  # one answers small requests
+        max_asyncio_workers=1,  # sets the stock and forgets users; answers have threads of their own
         grace_period=_GRACE,
     )
     logger.info("serving %s, version %s, on http://%s:%d", name, engine.version[:_VERSION], host, port)

@@ -17,8 +17,12 @@ class StoreError(InputError):
     """The store cannot be read or written now; what was acknowledged is in it."""
 
 
-class DamagedUserError(StoreError):
-    """What is kept of one user cannot be read; the others are not affected."""
+class UserStoreError(StoreError):
+    """What is kept of one user cannot be read or written now; the others are not affected."""
+
+
+class DamagedUserError(UserStoreError):
+    """What is kept of a user cannot be read, and never will be."""
 
     def __init__(self, user: str, why: str) -> None:
         super().__init__(

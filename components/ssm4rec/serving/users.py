@@ -18,7 +18,7 @@ from ssm4rec.serving.history import Event, History
 from ssm4rec.serving.reading import owner_of, read_histories, read_more
 from ssm4rec.serving.records import DamagedRecordError, Record, State, record_from_bytes
 from ssm4rec.serving.requests import Asked
-from ssm4rec.serving.store import Change, DamagedUserError, StateStore, Stored, StoreError
+from ssm4rec.serving.store import Change, DamagedUserError, StateStore, Stored, UserStoreError
 
 _ATTEMPTS: Final = 50
 """How often a user's record is read again because another process wrote it: each time that one got on."""
@@ -64,6 +64,7 @@ class Users:
         self._catalog = recommender.catalog
         self._store = store
         self.owner = owner_of(recommender)
+        self._form = _form(read_histories(self._model, [numpy.array([1], dtype=numpy.int32)])[0])
 
     def add(self, asked: Sequence[Asked]) -> list[Turn]:
         """Count the events of requests, of a user each, and return what became of it, once it is stored.
@@ -81,7 +82,9 @@ class Users:
             waiting = {user: row for user, row in waiting.items() if user in refused}
             if not waiting:
                 return [done[row.user] for row in asked]
-        raise StoreError(f"user {shown(next(iter(waiting)))}: others write this user's events all the time; send again")
+        raise UserStoreError(
+            f"user {shown(next(iter(waiting)))}: others write this user's events all the time; send again"
+        )
 
     def forget(self, user: str) -> None:
         """Remove all that is kept of a user; raise StoreError if the store fails."""
@@ -103,6 +106,10 @@ class Users:
             before = Record(History(), "", ()) if stored is None else record_from_bytes(stored.record)
         except DamagedRecordError as error:
             raise DamagedUserError(row.user, str(error)) from None
+        if stored is not None and stored.sequence != before.history.sequence:
+            raise DamagedUserError(row.user, "it has two sequence numbers")
+        if before.owner == self.owner and before.state and _form(before.state) != self._form:
+            raise DamagedUserError(row.user, "its state has another form")
         events = [Event(event.sequence, self._own_name(event.item)) for event in row.events]
         after, missing = before.history.after(events, skip_missing=row.skip_missing)
         history = after.fitted(self._model.max_length, lambda name: self._catalog.find(name) > 0)
@@ -143,3 +150,7 @@ class Users:
                 record = Record(turn.history, self.owner, state).to_bytes()
                 changes[user] = Change(turn.before.history.sequence, Stored(turn.history.sequence, record))
         return changes
+
+
+def _form(state: State) -> list[tuple[torch.Size, torch.dtype]]:
+    return [(tensor.shape, tensor.dtype) for tensor in state]
