@@ -32,6 +32,13 @@ def test_a_step_of_the_published_recipe_has_2048_prefixes_in_parts_that_fit(name
     assert recipe(name, "best", histories).training.micro_batches == 1
 
 
+def test_with_batches_of_another_size_a_step_is_one_batch() -> None:
+    for pair in ("training.rows_per_batch=128", "training.tokens_per_batch=1000", " training.tokens_per_batch=1000"):
+        assert recipe("sasrec", "paper", "long", pair).training.micro_batches == 1
+        assert recipe("sasrec", "paper", "long", f"training.micro_batches=16,{pair}").training.micro_batches == 16
+        assert recipe("sasrec", "best", "long", f"{pair},training.micro_batches=3").training.micro_batches == 3
+
+
 def test_overrides_change_what_they_name_and_nothing_else() -> None:
     plain = recipe("2mamba4rec", "best", "long")
     changed = recipe("2mamba4rec", "best", "long", "training.epochs=3, model.dropout=0.5,model.mixer.d_state=16")

@@ -12,7 +12,7 @@ Mamba4Rec, whose architecture and code base it extends (Liu et al. 2024; chengka
 """
 
 from dataclasses import replace
-from typing import cast
+from typing import Final, cast
 
 from ssm4rec.artifacts.dataset import SequenceDataset
 from ssm4rec.artifacts.names import PROFILES
@@ -21,6 +21,9 @@ from ssm4rec.models.table import MODELS, config_class
 from ssm4rec.recipes.overrides import override
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.training.settings import Recipe, TrainingSettings
+
+_BATCH: Final = {"training.rows_per_batch", "training.tokens_per_batch"}
+_PARTS: Final = "training.micro_batches"
 
 
 def histories(dataset: SequenceDataset) -> Histories:
@@ -31,7 +34,8 @@ def histories(dataset: SequenceDataset) -> Histories:
 def recipe(model: str, profile: str, histories: Histories, overrides: str = "") -> Recipe:
     """Return the recipe of a model; raise InputError for an unknown name, or an override that does not fit.
 
-    ``overrides`` are pairs such as ``training.epochs=3,model.dropout=0.1``, separated by commas.
+    ``overrides`` are pairs such as ``training.epochs=3,model.dropout=0.1``, separated by commas. With batches of
+    another size than the recipe's, a step is one batch, unless they name ``training.micro_batches``, too.
     """
     if profile not in PROFILES:
         raise InputError(f"--profile {profile}: unknown; choose from {', '.join(PROFILES)}")
@@ -41,6 +45,9 @@ def recipe(model: str, profile: str, histories: Histories, overrides: str = "") 
     size = cast("Profile", "quick" if profile == "llm-small" else profile)
     sizes, differences = config_class(model).recipe(size, histories)
     chosen = override(Recipe(sizes, replace(_training(size, histories), **differences)), overrides)
+    told = {pair.partition("=")[0].strip() for pair in overrides.split(",")}
+    if told & _BATCH and _PARTS not in told:  # whoever says what a batch is, says what a step is
+        chosen = replace(chosen, training=replace(chosen.training, micro_batches=1))
     try:
         chosen.check()
     except ValueError as error:
@@ -50,8 +57,8 @@ def recipe(model: str, profile: str, histories: Histories, overrides: str = "") 
 
 def _training(profile: Profile, histories: Histories) -> TrainingSettings:
     length = MAX_LENGTH[histories]
-    # Mamba4Rec: train_batch_size 2048, in prefixes. In parts of 51,200 items a step takes 3 GB; whole, of MovieLens-1M,
-    # 20. A step of several parts has several lengths of history, too: RecBole's batches have all lengths.
+    # Mamba4Rec: train_batch_size 2048, in prefixes. In parts of 51,200 items a training of MovieLens-1M takes 4 to 5
+    # GB; whole, 20. A step of several parts has several lengths of history, too: RecBole's batches have all lengths.
     parts = {"long": 8, "short": 2}[histories]
     paper = TrainingSettings(
         epochs=200,

@@ -27,6 +27,7 @@ def test_every_model_is_of_the_size_that_its_label_says(model: str) -> None:
         assert chosen.training.users_share == share
         assert chosen.training.epochs == chosen.training.patience == min(60, round(10 / share**0.5))
         assert chosen.training.schedule == "cosine"
+        assert recipe(model, "paper", "long", entry["overrides"]).training.schedule == "cosine"
         assert not chosen.model.repeat_term
     # 3 widths, 3 depths and 4 shares; two more seeds in the corner of 2 widths, 1 depth and 2 shares.
     assert len(found) == 3 * 3 * 4 + 2 * (2 * 2)
@@ -66,6 +67,12 @@ def test_the_command_line_and_the_pipeline_train_the_same() -> None:
         (["--shares", "0.5,1.5"], "a share of the users: above 0, at most 1"),
         (["--overrides", "model.width=64"], "model.d_model is what this study sets; name sizes with --widths"),
         (["--transfer-overrides", "training.epochs=2"], "training.epochs is what this study sets; set --transfer-sh"),
+        (["--transfer-overrides", "model.dropout=0.1"], "without model.item_vectors=id+text (or text) nothing carries"),
+        (["--transfer-overrides", "model.item_vectors=id"], "without model.item_vectors=id+text (or text) nothing"),
+        (["--overrides", "training.refit=true"], "training.refit is what this study sets; a second training is"),
+        (["--overrides", "training.schedule=constant"], "training.schedule is what this study sets"),
+        (["--shares", "0.1234567,0.1234568,1"], "--shares 0.1234567,0.1234568,1.0: two are the same to six digits"),
+        (["--transfer-shares", "0.1234567,0.1234568"], "--transfer-shares 0.1234567,0.1234568: two are the same to"),
         (["--pretrain-on", "events"], "--pretrain-on events: name a published data set, or a generated one whose"),
         (["--fine-tune-on", "generated-hmm"], "--fine-tune-on generated-hmm: name a published data set, or"),
         (["--pretrain-on", "ml-9m"], "--pretrain-on ml-9m: unknown data set; use one of ml-100k"),

@@ -34,8 +34,9 @@ OVERRIDES: Final[Mapping[tuple[str, str], str]] = {
 """What the study changes in a recipe of its own accord, by model and profile; a user's own changes come after it."""
 
 PAPER_EPOCHS: Final = 2
-"""The most epochs of profile ``paper`` unless told otherwise: 12 CPU-hours for all four models. Every prefix of every
-user is an example there: an epoch of MovieLens-1M takes 50 (mamba4rec) to 120 CPU-minutes (hydra4rec)."""
+"""The most epochs of profile ``paper`` unless told otherwise: 4 CPU-hours for all four models, three times that on an
+older machine. Every prefix of every user is an example there: an epoch of MovieLens-1M takes 14 (mamba4rec) to 45
+CPU-minutes (hydra4rec)."""
 
 PUBLISHED_EPOCHS: Final = 200
 """The most epochs of profile ``paper`` as published."""

@@ -44,8 +44,10 @@ _SMALL_BATCHES: Final = "training.tokens_per_batch=1000"
 a loss of 5.05 nats after 12 epochs of these, 5.13 of the recipe's batches; the floor is 4.75."""
 _OWN: Final = (
     "model.d_model", "model.d_ff", "model.n_layers", "model.mixer.headdim", "model.repeat_term", SHARE,
-    "training.epochs", "training.patience", "training.loss",
+    "training.epochs", "training.patience", "training.schedule", "training.loss",
 )  # fmt: skip
+_REFIT: Final = "training.refit"
+_WORDS: Final = "model.item_vectors"
 _TRANSFER: Final = (
     "model.item_vectors=id+text,model.max_length=200,model.d_model=32,model.d_ff=128,model.n_layers=1,"
     f"model.repeat_term=false,{_SMALL_BATCHES}"
@@ -125,6 +127,13 @@ class Settings(NamedStudy, RecommenderStudy):
         multiple of 8, or own events to fine-tune on.
         """
         refuse_own_settings("--overrides", self.overrides, _OWN, "name sizes with --widths, --depths and --shares")
+        no_refit = "a second training is neither in the FLOPs nor in the data that the report counts: leave it out"
+        refuse_own_settings("--overrides", self.overrides, [_REFIT], no_refit)
+        for flag, given in (("--shares", self.shares), ("--transfer-shares", self.transfer_shares)):
+            if len({f"{share:g}" for share in given}) < len(given):
+                raise InputError(
+                    f"{flag} {','.join(map(str, given))}: two are the same to six digits; name one of them"
+                )
         if odd := [width for width in self.widths if width % 8]:
             raise InputError(f"--widths {odd[0]}: not a multiple of 8; heads divide it")
         widths, depths, shares = sorted(self.widths), sorted(self.depths), sorted(self.shares)
@@ -154,8 +163,13 @@ class Settings(NamedStudy, RecommenderStudy):
             raise InputError(
                 f"--pretrain-on {self.pretrain_on}: is --fine-tune-on, too, whose users are tested; name another"
             )
-        own = (SHARE, "training.epochs", "training.patience")
+        own = (SHARE, "training.epochs", "training.patience", "training.schedule", _REFIT)
         refuse_own_settings("--transfer-overrides", self.transfer_overrides, own, "set --transfer-shares and --epochs")
+        if not any(f"{_WORDS}={kind}" in self.transfer_overrides.replace(" ", "") for kind in ("text", "id+text")):
+            raise InputError(
+                f"--transfer-overrides {self.transfer_overrides}: without {_WORDS}=id+text (or text) nothing carries "
+                "over to other items; your changes take the place of the default's, so name it, too"
+            )
         return [
             {
                 "seed": seed,
@@ -169,7 +183,8 @@ class Settings(NamedStudy, RecommenderStudy):
 
     def _schedule(self, share: float) -> dict[str, object]:
         epochs = min(_MOST * self.epochs, round(self.epochs / share**0.5))
-        return {SHARE: f"{share:g}", "training.epochs": epochs, "training.patience": epochs}
+        own = {SHARE: f"{share:g}", "training.epochs": epochs, "training.patience": epochs}
+        return own | {"training.schedule": "cosine"}  # profile paper's is constant
 
     def _told(self, model: str, width: int, depth: int, share: float) -> dict[str, Any]:
         # Before the width: each change is checked with those before it.
