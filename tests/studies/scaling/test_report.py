@@ -99,6 +99,11 @@ def test_the_law_is_found_and_said(dataset: SequenceDataset) -> None:
     isoflop = figures["sasrec-isoflop"].rows
     for budget, _, _, parameters, events, *_ in isoflop:
         assert events == pytest.approx(budget / (7 * parameters * 20), rel=0.01, abs=1)
+    hollow = [line for line in figures["sasrec-isoflop"].axes.lines if line.get_markerfacecolor() == "white"]
+    shown = [len(line.get_xdata()) for line in hollow if line.get_marker() != "*"]
+    assert sum(shown) == sum(row[4] > 2000 for row in isoflop) > 0
+    assert "; means over up to 3 seeds." in figures["sasrec-depth1-data"].caption
+    assert "; one seed." in figures["sasrec-depth2-data"].caption
     rows = json.loads(json.dumps(report.results, allow_nan=False))
     assert {row["kind"] for row in rows} == {"run", "law", "form", "largest", "floor"}
     floors = {row["form"]: row for row in rows if row["kind"] == "law" and row["number"] == "floor"}

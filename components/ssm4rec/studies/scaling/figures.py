@@ -1,11 +1,12 @@
 """The figures of a scaling study."""
 
 import statistics
-from typing import Final
+from collections import Counter
+from typing import Any, Final
 
 import numpy
 
-from ssm4rec.report.figures import INK, Figure, cells, drawing, logarithmic, style, whiskers
+from ssm4rec.report.figures import INK, Figure, cells, columns_of, drawing, logarithmic, style, whiskers
 from ssm4rec.scaling.budget import best_size, isoflop
 from ssm4rec.scaling.held_out import Extrapolation
 from ssm4rec.scaling.law import Law
@@ -26,13 +27,15 @@ def against_data(study: ScalingStudy, one: ModelRuns) -> tuple[Figure, ...]:
 
 def _at_depth(study: ScalingStudy, one: ModelRuns, depth: int) -> Figure:
     floor = "" if study.floor is None else " Dotted: the known floor."
-    caption = f"{one.model}, depth {depth}: test loss against training events; mean over seeds.{floor}"
+    runs = [trained.run for trained in one.trained if trained.run.depth == depth]
+    seeds = max(Counter((run.width, run.data) for run in runs).values())
+    averaged = f"means over up to {seeds} seeds" if seeds > 1 else "one seed"
+    caption = f"{one.model}, depth {depth}: test loss against training events; {averaged}.{floor}"
     columns = ("width", "depth", "events", "runs", "nll_mean")
     with drawing(f"{one.model}-depth{depth}-data", caption, columns, ("Training events", _LOSS)) as figure:
         losses: dict[int, dict[int, list[float]]] = {}
-        for trained in one.trained:
-            if trained.run.depth == depth:
-                losses.setdefault(trained.run.width, {}).setdefault(trained.run.data, []).append(trained.run.loss)
+        for run in runs:
+            losses.setdefault(run.width, {}).setdefault(run.data, []).append(run.loss)
         for place, (width, by_data) in enumerate(sorted(losses.items())):
             means = [(data, statistics.fmean(found)) for data, found in sorted(by_data.items())]
             figure.series(place, f"width {width}", means)
@@ -63,14 +66,21 @@ def largest_runs(model: str, found: Extrapolation) -> Figure:
 
 
 def isoflops(one: ModelRuns, law: Law) -> tuple[Figure, ...]:
-    """Return the isoFLOP curves: the expected loss against parameters, a line per budget; a star is the best size."""
+    """Return the isoFLOP curves: the expected loss against parameters, a line per budget; a star is the best size.
+
+    Sizes whose budget buys more data than any run had are hollow: nothing of theirs was measured.
+    """
     sizes: dict[tuple[int, int], Run] = {}
     for trained in one.trained:
         run = trained.run
         key = run.width, run.depth
         sizes[key] = max(sizes.get(key, run), run, key=lambda size: size.data)
     budgets = numpy.quantile([trained.run.flops for trained in one.trained], _BUDGETS)
-    caption = f"{one.model}: the loss to expect for a budget of FLOPs, by the size that it is spent on; star: the best."
+    most_data = max(trained.run.data for trained in one.trained)
+    caption = (
+        f"{one.model}: the loss to expect for a budget of FLOPs, by the size that it is spent on; star: the best; "
+        "hollow: with more data than any run had."
+    )
     columns = ("flops", "width", "depth", "parameters", "events", "loss", "low", "high")
     labels = ("Parameters without embeddings", _LOSS)
     with drawing(f"{one.model}-isoflop", caption, columns, labels) as figure:
@@ -80,9 +90,12 @@ def isoflops(one: ModelRuns, law: Law) -> tuple[Figure, ...]:
                 continue
             points = [(size.parameters, size.loss) for size, _ in curve]
             figure.series(place, f"{budget / 1e9:.3g} GFLOPs", points)
+            hollow: dict[str, Any] = {"markerfacecolor": "white", "zorder": 3}
+            beyond = [(size.parameters, size.loss) for size, _ in curve if size.data > most_data]
+            figure.axes.plot(*columns_of(beyond), **{**style(place), "linestyle": "none", **hollow})
             best = best_size(curve)
             mark = {**style(place), "marker": "*", "markersize": 12, "linestyle": "none"}
-            figure.axes.plot([best.parameters], [best.loss], **mark)
+            figure.axes.plot([best.parameters], [best.loss], **mark | (hollow if best.data > most_data else {}))
             for size, estimate in curve:
                 figure.rows.append(
                     (float(budget), size.width, size.depth, size.parameters, size.data, *cells(estimate))
