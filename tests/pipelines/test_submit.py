@@ -41,7 +41,7 @@ def test_a_preparation_on_several_nodes_is_asked_for(server: Recorder, monkeypat
     """Without Ray here: the images of the cluster have it."""
     monkeypatch.setattr("ssm4rec.runtime.extras.find_spec", lambda name: None)
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    flags = ["--dataset", "events", "--source", "s3://shop/clicks.parquet", "--llm", "none"]
+    flags = ["--dataset", "ml-1m", "--models", "sasrec", "--llm", "none", "--any-checksum", "true"]
     run(build_parser().parse_args([*flags, "--engine", "ray", "--data-nodes", "4", "--cache-dir", "/cache/downloads"]))
     parameters = server.posted["/apis/v2beta1/runs"]["runtime_config"]["parameters"]
     assert (parameters["engine"], parameters["data_nodes"]) == ("ray", 4)

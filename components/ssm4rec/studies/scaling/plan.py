@@ -47,7 +47,6 @@ _OWN: Final = (
     "training.epochs", "training.patience", "training.schedule", "training.loss",
 )  # fmt: skip
 _REFIT: Final = "training.refit"
-_WORDS: Final = "model.item_vectors"
 _TRANSFER: Final = (
     "model.item_vectors=id+text,model.max_length=200,model.d_model=32,model.d_ff=128,model.n_layers=1,"
     f"model.repeat_term=false,{_SMALL_BATCHES}"
@@ -165,10 +164,10 @@ class Settings(NamedStudy, RecommenderStudy):
             )
         own = (SHARE, "training.epochs", "training.patience", "training.schedule", _REFIT)
         refuse_own_settings("--transfer-overrides", self.transfer_overrides, own, "set --transfer-shares and --epochs")
-        if not any(f"{_WORDS}={kind}" in self.transfer_overrides.replace(" ", "") for kind in ("text", "id+text")):
+        if self._knows_ids_alone():
             raise InputError(
-                f"--transfer-overrides {self.transfer_overrides}: without {_WORDS}=id+text (or text) nothing carries "
-                "over to other items; your changes take the place of the default's, so name it, too"
+                f"--transfer-overrides {self.transfer_overrides}: without model.item_vectors=id+text (or text) nothing "
+                "carries over to other items; your changes take the place of the default's, so name it, too"
             )
         return [
             {
@@ -180,6 +179,12 @@ class Settings(NamedStudy, RecommenderStudy):
             for share in sorted(self.transfer_shares)
             for seed in self.transfer_seeds
         ]
+
+    def _knows_ids_alone(self) -> bool:
+        """Return whether the model to pre-train has no words; False also of malformed changes, which are told later."""
+        told = dict(pair.strip().partition("=")[::2] for pair in self.transfer_overrides.split(","))
+        well_formed = all("." in name and value for name, value in told.items())
+        return well_formed and told.get("model.item_vectors", "id") == "id"
 
     def _schedule(self, share: float) -> dict[str, object]:
         epochs = min(_MOST * self.epochs, round(self.epochs / share**0.5))
