@@ -61,6 +61,7 @@ def test_a_batch_of_users_is_one_step_of_the_model(
     engine = Engine(recommender, MemoryStore())
     users = [f"u{number}" for number in range(20)]
     engine.answer([{"user_id": user, "events": events("i1", user.replace("u", "i"))} for user in users])
+    ask(engine, user_id="u0")  # the first stored state: what one is made of is found out, once
     model, shapes = recommender.model, []
     assert isinstance(model, RecurrentRecommender)
     read = model.read

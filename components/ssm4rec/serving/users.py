@@ -5,6 +5,7 @@ Shapes: D width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy
@@ -64,7 +65,11 @@ class Users:
         self._catalog = recommender.catalog
         self._store = store
         self.owner = owner_of(recommender)
-        self._form = _form(read_histories(self._model, [numpy.array([1], dtype=numpy.int32)])[0])
+
+    @cached_property
+    def _own_form(self) -> list[tuple[torch.Size, torch.dtype]]:
+        """What a state of this model is made of; found out when the first one is read."""
+        return _form(read_histories(self._model, [numpy.array([1], dtype=numpy.int32)])[0])
 
     def add(self, asked: Sequence[Asked]) -> list[Turn]:
         """Count the events of requests, of a user each, and return what became of it, once it is stored.
@@ -108,7 +113,7 @@ class Users:
             raise DamagedUserError(row.user, str(error)) from None
         if stored is not None and stored.sequence != before.history.sequence:
             raise DamagedUserError(row.user, "it has two sequence numbers")
-        if before.owner == self.owner and before.state and _form(before.state) != self._form:
+        if before.owner == self.owner and before.state and _form(before.state) != self._own_form:
             raise DamagedUserError(row.user, "its state has another form")
         events = [Event(event.sequence, self._own_name(event.item)) for event in row.events]
         after, missing = before.history.after(events, skip_missing=row.skip_missing)
