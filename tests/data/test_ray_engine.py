@@ -1,6 +1,7 @@
 """The engine ray writes the bytes of polars, says the same of bad input, and does a killed worker's work again."""
 
 import gzip
+import json
 import os
 import pickle
 import random
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import polars
 import pyarrow.parquet
 import pytest
 
@@ -210,6 +212,40 @@ def test_by_processes_of_ray(events: Path, tmp_path: Path, refusal: Refusal) -> 
         refused = submit(lambda: os._exit(1))
         with pytest.raises(Exception, match=r"Ray gave up \(.*died unexpectedly.*\); run the command again"):
             result(refused)
+
+
+def write_millions(folder: Path, files: int, rows: int) -> Path:
+    """Write files as :func:`write_events` does, of some 600,000 users and 80,000 items, a third without a title."""
+    draw = numpy.random.default_rng(24)
+    folder.mkdir()
+    for number in range(files):
+        ratings = polars.Series(draw.integers(1, 11, rows) / 2)
+        frame = polars.DataFrame(
+            {
+                "user_id": (draw.pareto(1.2, rows) * 20_000).astype(numpy.int64) % 600_000,
+                "item_id": (draw.pareto(0.9, rows) * 2_000).astype(numpy.int64) % 80_000,
+                "timestamp": 1_600_000_000 + draw.integers(0, 3000, rows),
+                "rating": ratings.set(polars.Series(draw.random(rows) < 0.1), None),
+            }
+        )
+        ids = (polars.format(f"{kind}{{}}", name).alias(name) for kind, name in (("ü", "user_id"), ("i", "item_id")))
+        frame.with_columns(*ids).write_csv(folder / f"part-{number}.csv")
+    titles = "".join(f'{{"item_id": "i{n}", "title": "Item {n}"}}\n' for n in range(80_000) if n % 3)
+    (folder / "items.jsonl").write_text(titles)
+    return folder
+
+
+@needs_ray
+@pytest.mark.slow  # two minutes
+@pytest.mark.parametrize("splitting", ["leave-one-out", "global-time"])
+def test_five_million_events(tmp_path: Path, splitting: str) -> None:
+    told = [*flags(write_millions(tmp_path / "events", 10, 500_000), *RATED), f"--splitting={splitting}"]
+    told += ["--deduplicate=last", "--minimum-rating=1.5", "--k-core=5"]
+    expected = prepare(tmp_path / "polars", told)
+    assert prepare(tmp_path / "ray", [*told, "--engine=ray", "--workers=2"]) == expected
+    manifest = json.loads(expected["manifest.json"])
+    assert manifest["filters"][0]["before"]["interactions"] == 5_000_000
+    assert 100_000 < manifest["counts"]["interactions"] < 4_000_000
 
 
 @needs_ray

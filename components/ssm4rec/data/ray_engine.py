@@ -17,14 +17,13 @@ from typing import Any, Final
 import numpy
 import polars
 import pyarrow
-import pyarrow.compute
 
 from ssm4rec.artifacts.dataset import Int64s
 from ssm4rec.data.cold_items import last_items, without_cold
 from ssm4rec.data.event_files import EventFiles
 from ssm4rec.data.event_order import RANDOM_TIES, tie_order
 from ssm4rec.data.filtering import Filters, Keep, apply_filters, deduplicated, drawn_ids, rated
-from ssm4rec.data.interactions import check_units, no_events
+from ssm4rec.data.interactions import check_units, new_kind, no_events
 from ssm4rec.data.parts import (
     FileFacts,
     Order,
@@ -41,7 +40,7 @@ from ssm4rec.data.parts import (
     taken,
     texts,
 )
-from ssm4rec.data.sequences import Sequences
+from ssm4rec.data.sequences import Sequences, numbered
 from ssm4rec.data.spelling import check_spelling, respelled
 from ssm4rec.runtime.ray_cluster import cores, result, share, submit
 
@@ -79,13 +78,11 @@ def read_in_parts(events: EventFiles, parts: int) -> "PartedInteractions":
 
 def _number_items(ids_of_files: Sequence[Kept]) -> tuple[pyarrow.Array, list[Kept]]:
     """Return the ids of all V items, and of each file the number of each of its own among them."""
-    known, codes = pyarrow.array([], pyarrow.large_string()), []
-    for kept in ids_of_files:
-        ids = result(kept)
-        new = ids.filter(pyarrow.compute.invert(pyarrow.compute.is_in(ids, value_set=known)))
-        known = pyarrow.concat_arrays([known, new])
-        codes.append(share(pyarrow.compute.index_in(ids, value_set=known).to_numpy()))
-    return known, codes
+    kind = new_kind()
+    ids = [texts(result(kept)).cast(kind) for kept in ids_of_files]
+    numbers, item_ids = numbered(polars.concat(ids))
+    codes = numpy.split(numbers, numpy.cumsum([len(one) for one in ids])[:-1])
+    return arrow_texts(item_ids), [share(of_file) for of_file in codes]
 
 
 @dataclass(frozen=True)
