@@ -227,6 +227,7 @@ def test_a_damaged_record_says_what_to_do(recommender: CatalogRecommender) -> No
     ask(engine, user_id="u", events=events("i1", "i2"))
     record = record_from_bytes(store.read(["u"])["u"].record)
     rows_of_two = record._replace(state=tuple(torch.cat([part, part]) for part in record.state))
+    last_is_nan = record._replace(state=(*record.state[:-1], record.state[-1] * torch.nan))
     for damaged in (
         b"",
         b"\x00" * 100,
@@ -236,6 +237,7 @@ def test_a_damaged_record_says_what_to_do(recommender: CatalogRecommender) -> No
         record._replace(history=History(2, (1, 2), ())).to_bytes(),  # type: ignore[arg-type]
         record._replace(state=record.state[:1]).to_bytes(),
         rows_of_two.to_bytes(),
+        last_is_nan.to_bytes(),
     ):
         store._records["u"] = Stored(2, damaged)
         with pytest.raises(

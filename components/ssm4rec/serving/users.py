@@ -113,8 +113,11 @@ class Users:
             raise DamagedUserError(row.user, str(error)) from None
         if stored is not None and stored.sequence != before.history.sequence:
             raise DamagedUserError(row.user, "it has two sequence numbers")
-        if before.owner == self.owner and before.state and _form(before.state) != self._own_form:
-            raise DamagedUserError(row.user, "its state has another form")
+        if before.owner == self.owner and before.state:
+            if _form(before.state) != self._own_form:
+                raise DamagedUserError(row.user, "its state has another form")
+            if not all(bool(tensor.isfinite().all()) for tensor in before.state):
+                raise DamagedUserError(row.user, "its state has numbers that are not finite")
         events = [Event(event.sequence, self._own_name(event.item)) for event in row.events]
         after, missing = before.history.after(events, skip_missing=row.skip_missing)
         history = after.fitted(self._model.max_length, lambda name: self._catalog.find(name) > 0)
