@@ -11,7 +11,8 @@ from ssm4rec.runtime.task_pod import LONGEST_NAME, claim_of, job_name
 from ssm4rec.runtime.trainjob import NodesCommand, render
 from tests.kubernetes_api import own_pod
 
-GOLDEN = Path(__file__).parents[1] / "manifests" / "nodes_trainjob.yaml"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "manifests" / "nodes_trainjob.yaml"
 COMMAND = NodesCommand(
     name="train-sasrec-seed-0-0123456789",
     runtime="ssm4rec-nodes",
@@ -40,6 +41,22 @@ def test_a_node_without_gpus_and_without_anything_of_the_pods() -> None:
     [patch] = spec["runtimePatches"]
     [job] = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     assert job == {"name": "node", "template": {"spec": {"template": {"spec": {}}}}}
+
+
+def test_what_each_process_maps_has_room_next_to_the_runtimes() -> None:
+    """The runtime's own limit is that of manifests/nodes; the volume at /tmp there has the patch's name."""
+    runtime = yaml.safe_load((ROOT / "manifests" / "nodes" / "runtime.yaml").read_text())
+    [job] = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    pod = job["template"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    [name] = [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == "/tmp"]
+    assert {"name": name, "emptyDir": {"sizeLimit": "10Gi"}} in pod["volumes"]
+    told = dataclasses.replace(COMMAND, room=4_000_000_000)
+    [patch] = render(told, own_pod(Path("/cache")))["spec"]["runtimePatches"]
+    [node] = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    *claims, temporary = node["template"]["spec"]["template"]["spec"]["volumes"]
+    assert temporary == {"name": name, "emptyDir": {"sizeLimit": "40Gi"}}  # 8 times 3.7 GiB
+    assert claims
 
 
 def test_an_address_with_a_password_is_not_written_into_the_trainjob(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,6 +166,24 @@ def test_what_the_nodes_were_given_stays_only_for_nodes_that_may_still_run(
         assert len([*checkpoints.iterdir()]) == left
 
 
+def test_data_that_the_nodes_map_have_room(
+    api: KubernetesApi, cycle_dataset: Path, tmp_path: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssm4rec.artifacts.dataset.IN_MEMORY", 8)
+    made: list[dict[str, Any]] = []
+
+    def end(job: dict[str, Any]) -> None:
+        made.append(job)
+        api.ended("Complete")
+
+    api.on_create = end
+    refusal(run, *flags(cycle_dataset, tmp_path, tmp_path / "cache", "--nodes", "2"))
+    [patch] = made[0]["spec"]["runtimePatches"]
+    [node] = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    [limit] = [one["emptyDir"] for one in node["template"]["spec"]["template"]["spec"]["volumes"] if "emptyDir" in one]
+    assert limit == {"sizeLimit": "11Gi"}  # 10 of the runtime, and some bytes
+
+
 def test_results_that_somebody_removed_are_one_line_and_then_made_again(
     api: KubernetesApi, cycle_dataset: Path, tmp_path: Path, refusal: Refusal
 ) -> None:

@@ -206,6 +206,15 @@ def check_made_of(path: Path, metadata: dict[bytes, bytes] | None, dataset: Sequ
         )
 
 
+def mapped_bytes(folder: Path) -> int:
+    """Return how much of TMPDIR the items of a dataset folder take in each process that reads them, 0: they take none.
+
+    Raise InputError if it is no dataset folder.
+    """
+    events: int = read_manifest(folder)["counts"]["interactions"]
+    return events * numpy.dtype(numpy.int32).itemsize if events > IN_MEMORY else 0
+
+
 def read_sequences(folder: Path) -> SequenceDataset:
     """Read the sequences of a dataset folder; raise InputError if they are none, or not those of its manifest.
 

@@ -5,6 +5,7 @@ gets. The rest (user, security, secrets, restarts) is the TrainingRuntime's: ``m
 kubeflow/trainer v2.3.0.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,10 @@ VERSION: Final = "v1alpha1"
 
 NODE: Final = "node"
 """Of the job and its container, by which Trainer finds what it changes (pkg/constants/constants.go, Node)."""
+TEMPORARY: Final = "temporary"
+"""The runtime's volume at /tmp, TMPDIR of its pods."""
+_ROOM: Final = 10
+"""GiB that the runtime gives it: checkpoints on their way, logs, compiled kernels."""
 _MANAGER: Final = "ssm4rec/stage"
 """Of our patches; a domain's name, then a path (pkg/runtime/framework/plugins/jobset/jobset.go, Validate)."""
 
@@ -41,6 +46,7 @@ class NodesCommand:
         processes: of each node; with ``accelerator`` as many of those.
         accelerator: such as ``nvidia.com/gpu``; empty: none.
         variables: of the environment, passed on where they are set; none may be a secret.
+        room: bytes of /tmp for the arrays that each process maps (``large_arrays.py``); 0: it maps none.
     """
 
     name: str
@@ -51,6 +57,7 @@ class NodesCommand:
     processes: int = 1
     accelerator: str = ""
     variables: Sequence[str] = ()
+    room: int = 0
 
 
 def render(told: NodesCommand, pod: Document) -> Document:
@@ -61,6 +68,10 @@ def render(told: NodesCommand, pod: Document) -> Document:
     container = own_container(pod)
     mounts = claim_mounts(pod)
     spec = placement(pod) | ({"containers": [{"name": NODE, "volumeMounts": mounts}]} if mounts else {})
+    if told.room:
+        # Trainer merges volumes by their names (pkg/runtime/core/trainingruntime.go, mergeRuntimePatches).
+        limit = f"{_ROOM + math.ceil(told.processes * told.room / 2**30)}Gi"
+        spec["volumes"] = [*spec.get("volumes", ()), {"name": TEMPORARY, "emptyDir": {"sizeLimit": limit}}]
     trainer = {
         "image": container["image"],
         "command": list(told.command),
@@ -78,7 +89,7 @@ def render(told: NodesCommand, pod: Document) -> Document:
         "ownerReferences": list(owners(pod)),
     }
     # A node's time is the task's, so that one whose task is lost for good ends, too.
-    limit = {"activeDeadlineSeconds": pod["spec"].get("activeDeadlineSeconds")}
+    deadline = {"activeDeadlineSeconds": pod["spec"].get("activeDeadlineSeconds")}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "TrainJob",
@@ -92,7 +103,7 @@ def render(told: NodesCommand, pod: Document) -> Document:
                     "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [{"name": NODE, **patch}]}}},
                 }
             ],
-            **without_nothing(limit),
+            **without_nothing(deadline),
         },
     }
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from ssm4rec.artifacts.dataset import mapped_bytes
 from ssm4rec.runtime.cluster import Cluster, Document
 from ssm4rec.runtime.files import whole_file
 from ssm4rec.runtime.images import DEVICE_VARIABLE
@@ -58,6 +59,7 @@ def train_on_nodes(options: Settings, module: str) -> None:
         processes=options.processes,
         accelerator=_GPU if _on_gpus(options) else "",
         variables=_VARIABLES,
+        room=mapped_bytes(options.dataset_dir),
     )
     run = TrainJobRun(cluster=cluster, document=render(told, pod))
     _give(_inputs(options), folder)
