@@ -99,6 +99,10 @@ def test_the_law_is_found_and_said(dataset: SequenceDataset) -> None:
     isoflop = figures["sasrec-isoflop"].rows
     for budget, _, _, parameters, events, *_ in isoflop:
         assert events == pytest.approx(budget / (7 * parameters * 20), rel=0.01, abs=1)
+    joined = [line.get_xdata() for line in figures["sasrec-isoflop"].axes.lines if line.get_linestyle() != "None"]
+    depths = {row[3]: row[2] for row in isoflop}
+    assert joined
+    assert all(len({depths[parameters] for parameters in line}) == 1 for line in joined)
     hollow = [line for line in figures["sasrec-isoflop"].axes.lines if line.get_markerfacecolor() == "white"]
     shown = [len(line.get_xdata()) for line in hollow if line.get_marker() != "*"]
     assert sum(shown) == sum(row[4] > 2000 for row in isoflop) > 0

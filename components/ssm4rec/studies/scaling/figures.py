@@ -66,9 +66,10 @@ def largest_runs(model: str, found: Extrapolation) -> Figure:
 
 
 def isoflops(one: ModelRuns, law: Law) -> tuple[Figure, ...]:
-    """Return the isoFLOP curves: the expected loss against parameters, a line per budget; a star is the best size.
+    """Return the isoFLOP curves: the expected loss against parameters; a star is the best size of a budget.
 
-    Sizes whose budget buys more data than any run had are hollow: nothing of theirs was measured.
+    A line joins the sizes of one depth. Sizes whose budget buys more data than any run had are hollow: nothing of
+    theirs was measured.
     """
     sizes: dict[tuple[int, int], Run] = {}
     for trained in one.trained:
@@ -78,8 +79,8 @@ def isoflops(one: ModelRuns, law: Law) -> tuple[Figure, ...]:
     budgets = numpy.quantile([trained.run.flops for trained in one.trained], _BUDGETS)
     most_data = max(trained.run.data for trained in one.trained)
     caption = (
-        f"{one.model}: the loss to expect for a budget of FLOPs, by the size that it is spent on; star: the best; "
-        "hollow: with more data than any run had."
+        f"{one.model}: the loss to expect for a budget of FLOPs, by the size that it is spent on; a line joins sizes "
+        "of one depth; star: the best; hollow: with more data than any run had."
     )
     columns = ("flops", "width", "depth", "parameters", "events", "loss", "low", "high")
     labels = ("Parameters without embeddings", _LOSS)
@@ -88,8 +89,9 @@ def isoflops(one: ModelRuns, law: Law) -> tuple[Figure, ...]:
             curve = sorted(isoflop(law, float(budget), list(sizes.values())), key=lambda pair: pair[0].parameters)
             if not curve:
                 continue
-            points = [(size.parameters, size.loss) for size, _ in curve]
-            figure.series(place, f"{budget / 1e9:.3g} GFLOPs", points)
+            for number, depth in enumerate(sorted({size.depth for size, _ in curve})):
+                points = [(size.parameters, size.loss) for size, _ in curve if size.depth == depth]
+                figure.series(place, None if number else f"{budget / 1e9:.3g} GFLOPs", points)
             hollow: dict[str, Any] = {"markerfacecolor": "white", "zorder": 3}
             beyond = [(size.parameters, size.loss) for size, _ in curve if size.data > most_data]
             figure.axes.plot(*columns_of(beyond), **{**style(place), "linestyle": "none", **hollow})
