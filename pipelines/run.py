@@ -38,12 +38,14 @@ from ssm4rec.runtime.images import COMMAND_VARIABLE
 from ssm4rec.runtime.object_store import split_s3_address
 from ssm4rec.settings.command_line import one_of, run_stage
 from ssm4rec.settings.flags import Flag
+from ssm4rec.settings.nodes import other_nodes
 from ssm4rec.settings.outputs import study_folder
 from ssm4rec.studies.settings import StudySettings
 from ssm4rec.tracking import Tracker, finished, free_port, page_address, start_study
 
 RUNS = Path("runs")
 _TARGET = "SSM4REC_TARGET"
+_OTHERWISE = ", or submit the study"
 _LOCAL_STORE = f"sqlite:///{(RUNS / 'mlflow.db').absolute()}"
 
 
@@ -85,16 +87,11 @@ def run(told: tuple[StudySettings, RunSettings]) -> None:
     settings, options = told
     check_compile_variables()
     if NODES.value != NODES.default:
-        raise InputError(
-            f"{NODES.name} (make: NODES=) {NODES.value!r}: other nodes are a cluster's, and this runs here; leave it "
-            "out, or submit the study (make submit)"
-        )
+        raise other_nodes(f"{NODES.name} (make: NODES=) {NODES.value!r}", _OTHERWISE)
     plan = Plan(settings, *fitting_package(settings.PACKAGE, settings.arguments()))
     arguments = plan.arguments
     if (nodes := arguments.get("data_nodes", 1)) > 1:
-        raise InputError(
-            f"--data-nodes {nodes}: other nodes are a cluster's, and this runs here; leave it out, or submit the study"
-        )
+        raise other_nodes(f"--data-nodes {nodes}", _OTHERWISE)
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
     # Finished stages are known by the paths of their files: a link to the folder must not be another folder.
     path = Path(options.out or RUNS / f"{stamp}-{data_and_profile(arguments)[0]}").expanduser().resolve()

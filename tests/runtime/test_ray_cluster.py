@@ -19,7 +19,7 @@ import pytest
 
 from ssm4rec.runtime import ray_cluster as module
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.ray_cluster import ray_cluster, result
+from ssm4rec.runtime.ray_cluster import ray_cluster, result, room
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray, the extra ray, is not installed")
 
@@ -89,7 +89,7 @@ def test_a_core_that_becomes_free_is_waited_for(
 ) -> None:
     caplog.set_level("INFO")
     found = ray(400, CPU=8.0, GPU=2.0)
-    with ray_cluster(2, 2, WAY_OUT):
+    with ray_cluster(2, 1, WAY_OUT):
         pass
     assert found.wanted == {"num_cpus": 1, "num_gpus": 1}
     assert caplog.messages == [
@@ -111,6 +111,16 @@ def test_a_core_that_does_not_become_free_is_one_line(
     with pytest.raises(InputError, match=said), ray_cluster(2, 0, WAY_OUT):
         pass
     assert found.cancelled == ["kept"]  # else it would take a core later
+
+
+def test_there_is_room_for_as_many_processes_as_cores_or_gpus(ray: Callable[..., RayStandIn]) -> None:
+    """A process on a GPU has a core, too; a cluster that counts none yet is waited for by one process."""
+    ray(0, CPU=8.0, GPU=2.0)
+    assert (room(), room(1)) == (8, 2)
+    ray(0, CPU=3.0, GPU=4.0)
+    assert room(1) == 3
+    ray(0)
+    assert (room(), room(1)) == (1, 1)
 
 
 def test_work_that_gives_nothing_for_long_is_told(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.ray_workers import on_ray
+from ssm4rec.runtime.ray_workers import in_parts, on_ray
 from tests.datasets import write_dataset_folder
 from tests.processes import descendants
 from tests.trained_models import write_random_model
@@ -83,6 +83,20 @@ def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
         done = on_ray(print, ["part"], 2, "cpu")
         with pytest.raises(InputError, match=rf"RAY_ADDRESS {address}: no Ray cluster answers there \(.*refused\)"):
             next(done)
+
+
+def test_one_part_is_done_here_unless_there_is_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may have the GPU that this machine lacks; no parts need no cluster."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for workers in (0, 1, 2):
+        assert [*in_parts(len, ["part"], workers, "cpu")] == [("part", 4)]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    assert [*in_parts(len, ["part"], 1, "cpu")] == [("part", 4)]
+    assert [*in_parts(len, [], 0, "cpu")] == []
+    with pytest.raises(InputError, match="no Ray cluster answers there"):
+        next(in_parts(len, ["part"], 0, "cpu"))
 
 
 @needs_ray

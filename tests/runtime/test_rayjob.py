@@ -22,6 +22,7 @@ COMMAND = RayCommand(
     entrypoint="sh /cache/ray/prepare-clicks-0123456789/command.sh",
     workers=2,
     ray_version="2.60.0",
+    gpus=1,
     variables=["MLFLOW_RUN_ID", "AWS_REGION", "ABSENT"],
 )
 SECRET = {"secretKeyRef": {"name": "ssm4rec-object-store", "key": "AWS_SECRET_ACCESS_KEY", "optional": True}}
@@ -55,13 +56,15 @@ def later(step: Callable[[], object], *, once: Callable[[], bool]) -> threading.
 
 
 def test_head_and_workers_are_like_the_pod_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its secrets stay references, and what it may download the cluster may, too."""
+    """Its secrets stay references, what it may download the cluster may, too; workers have the GPUs that are told."""
     monkeypatch.setenv("MLFLOW_RUN_ID", "0f")
     monkeypatch.delenv("AWS_REGION", raising=False)  # the tests' object store sets it
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not to be passed on")
     pod = own_pod(Path("/cache"))
     pod["metadata"]["labels"]["ssm4rec-downloads"] = "true"
-    pod["spec"]["containers"][1]["env"].append({"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": SECRET})
+    own = pod["spec"]["containers"][1]
+    own["env"].append({"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": SECRET})
+    own["resources"]["limits"]["nvidia.com/gpu"] = "2"
     assert render(COMMAND, pod) == yaml.safe_load(GOLDEN.read_text())
 
 

@@ -20,7 +20,7 @@ COMMAND = NodesCommand(
     arguments=["--dataset-dir=/cache/checkpoints/x/dataset", "--seed=0"],
     nodes=2,
     processes=8,
-    accelerator="nvidia.com/gpu",
+    gpus=8,
     variables=["SSM4REC_DEVICE", "MLFLOW_RUN_ID", "KFP_POD_NAME", "ABSENT"],
 )
 

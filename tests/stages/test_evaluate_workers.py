@@ -62,7 +62,8 @@ def test_workers_without_ray_are_refused_and_one_worker_needs_none(
     monkeypatch.setattr("ssm4rec.runtime.extras.find_spec", lambda name: None)
     said = refusal(run, *flags(dataset, model, tmp_path / "out", 2))
     assert "--workers 2: Ray is not installed; install it (pip install 'ssm4rec[ray]'), or leave the flag out" in said
-    assert "--workers 0: at least 1" in refusal(run, *flags(dataset, model, tmp_path / "out", 0))
+    assert "--workers -1: at least 0" in refusal(run, *flags(dataset, model, tmp_path / "out", -1))
+    assert "--workers 0: Ray is not installed" in refusal(run, *flags(dataset, model, tmp_path / "out", 0))
     assert not (tmp_path / "out").exists()
     monkeypatch.setitem(sys.modules, "ray", None)  # an import of it fails
     run(Settings.parser().parse_args(flags(dataset, model, tmp_path / "out", 1)))

@@ -313,7 +313,7 @@ def test_what_keeps_a_training_off_several_nodes_is_one_line(
         monkeypatch.delenv(name, raising=False)
     assert "no cluster is known here (Service host/port is not set.)" in refusal(run, *several)
     assert not (tmp_path / "cache").exists()
-    with pytest.raises(Exception, match="--nodes 2: other nodes are a cluster's; here leave them out"):
+    with pytest.raises(Exception, match="--nodes 2: other nodes are a cluster's, and this runs here; leave it out"):
         Settings.parser().parse_args(several).check_here()
 
 

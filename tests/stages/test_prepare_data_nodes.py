@@ -18,6 +18,7 @@ from ssm4rec.stages.prepare_data.__main__ import run
 from ssm4rec.stages.prepare_data.settings import Settings
 from tests.conftest import Refusal
 from tests.kubernetes_api import CLAIMS, PODS, RAYJOBS, KubernetesApi, claim, kubernetes_api, own_pod
+from tests.ray_jobs import command_of, files_of
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray, the extra ray, is not installed")
 
@@ -45,18 +46,6 @@ def flags(folder: Path, *further: str) -> list[str]:
 
 def prepare(*arguments: str) -> None:
     run_stage(Settings.parser(), run, arguments)
-
-
-def command_of(job: dict[str, Any]) -> list[str]:
-    """Return the words of the command line that the head's pod would run, as a shell reads it."""
-    shell, script = job["spec"]["entrypoint"].split(" ")
-    assert shell == "sh"
-    printing = Path(script).read_text().replace("exec ", "printf '%s\\n' ", 1)
-    return subprocess.run(["sh", "-c", printing], capture_output=True, text=True, check=True).stdout.splitlines()
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_the_folder_is_what_the_nodes_wrote_and_nothing_is_left(
@@ -119,14 +108,15 @@ def test_one_that_fails_ends_with_its_status_and_is_made_again(
 
 def test_a_folder_that_somebody_removed_is_one_line(api: KubernetesApi, tmp_path: Path, refusal: Refusal) -> None:
     api.on_create = lambda _: api.ray_ended("Complete", "SUCCEEDED")
-    assert "has no dataset folder, as if somebody had tidied up; start the same again" in refusal(run, *flags(tmp_path))
+    line = refusal(run, *flags(tmp_path))
+    assert "/dataset-dir is not there, as if somebody had tidied up; start the same again" in line
     assert not [path for path in api.objects if path.startswith(RAYJOBS)]
 
 
 def test_what_keeps_it_off_several_nodes_is_one_line(api: KubernetesApi, tmp_path: Path, refusal: Refusal) -> None:
     told = flags(tmp_path)
     assert "--nodes 3: is of --engine ray; set that" in refusal(run, *told, "--engine=polars")
-    assert "--workers 2: is of one machine; with --nodes 3 every core works" in refusal(run, *told, "--workers=2")
+    assert "--workers 2: is of one machine; with --nodes 3 each node gives all" in refusal(run, *told, "--workers=2")
     assert "--nodes 3: needs --cache-dir, a folder of a volume that all nodes" in refusal(run, *told, "--cache-dir=")
     assert f"--cache-dir {tmp_path}: lies on no volume that the nodes" in refusal(run, *told, f"--cache-dir={tmp_path}")
     assert "with --nodes only letters, digits," in refusal(run, *told, f"--cache-dir={tmp_path}/cache/a b")
@@ -137,7 +127,7 @@ def test_what_keeps_it_off_several_nodes_is_one_line(api: KubernetesApi, tmp_pat
     assert "lies on the volume ssm4rec-cache (ReadWriteOnce), which one node at a" in refusal(run, *told)
     assert not [path for path in api.objects if path.startswith(RAYJOBS)]
     assert not (tmp_path / "cache" / "ray").exists()
-    with pytest.raises(InputError, match="--nodes 3: other nodes are a cluster's; here leave them out"):
+    with pytest.raises(InputError, match="--nodes 3: other nodes are a cluster's, and this runs here; leave it out"):
         Settings.parser().parse_args(told).check_here()
 
 

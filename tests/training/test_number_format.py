@@ -14,7 +14,7 @@ from ssm4rec.ops.backend import choose_backend
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.stages.train_recommender.__main__ import run
 from ssm4rec.stages.train_recommender.settings import Settings
-from ssm4rec.training.device import choose_device
+from ssm4rec.training.device import choose_device, choose_worker_device
 from ssm4rec.training.distributed import LONGEST_WAIT, Distributed, process_group
 from tests.ops.kernel_contract import make_believe
 
@@ -89,6 +89,18 @@ def test_a_task_of_a_cluster_that_finds_no_gpu_ends_at_once(cycle_dataset: Path,
     (line,) = done.stderr.splitlines()
     assert "this task was to have a GPU (SSM4REC_DEVICE=cuda), and there is none here (" in line
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
+def test_a_clusters_gpus_are_not_looked_for_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But by the processes there; where this machine's processes compute, it is this machine that needs one."""
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.7:6379")
+    assert choose_worker_device("cuda", 0).type == choose_worker_device("cuda", 4).type == "cuda"
+    assert choose_worker_device("auto", 4).type == "cpu"
+    for address, workers in (("10.0.0.7:6379", 1), ("", 4)):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(InputError, match=r"^--device cuda: there is none here"):
+            choose_worker_device("cuda", workers)
 
 
 @pytest.mark.skipif(torch.version.cuda is not None, reason="a build with CUDA says something else")

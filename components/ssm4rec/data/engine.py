@@ -1,6 +1,5 @@
 """What prepares events: polars in one process, or several processes of Ray; the dataset folder is the same."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
@@ -40,5 +39,5 @@ def read_by(engine: str, workers: int, events: EventFiles) -> Iterator[ReadEvent
         return
     from ssm4rec.data.ray_engine import part_count, read_in_parts  # nothing else needs it
 
-    with ray_cluster(workers or len(os.sched_getaffinity(0)), 0, WITHOUT_RAY):
+    with ray_cluster(workers, 0, WITHOUT_RAY):
         yield read_in_parts(events, part_count(events))

@@ -42,7 +42,7 @@ from ssm4rec.data.parts import (
 )
 from ssm4rec.data.sequences import Sequences, numbered
 from ssm4rec.data.spelling import check_spelling, respelled
-from ssm4rec.runtime.ray_cluster import cores, result, share, submit
+from ssm4rec.runtime.ray_cluster import result, room, share, submit
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ _PART_BYTES: Final = 64 << 20
 
 def part_count(events: EventFiles) -> int:
     """Return P: a part for each core, and so many that the events of each fit a process."""
-    return min(max(cores(), -(-sum(file.bytes for file in events.files) // _PART_BYTES)), 1 << 16)
+    return min(max(room(), -(-sum(file.bytes for file in events.files) // _PART_BYTES)), 1 << 16)
 
 
 def read_in_parts(events: EventFiles, parts: int) -> "PartedInteractions":

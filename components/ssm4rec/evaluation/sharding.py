@@ -110,7 +110,8 @@ def evaluated(
         len(shares),
     )
     if len(shares) > 1:
-        logger.info("%d shards of users, for up to %d processes of Ray", len(shares), workers)
+        many = f"up to {workers}" if workers else "all"
+        logger.info("%d shards of users, for %s processes of Ray", len(shares), many)
     for shard, part in in_parts(evaluator, shares, workers, choose_device().type):
         _fill(whole.ranking, part.ranking, shard)
         for name, ranking in part.baselines.items():

@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,6 @@ import numpy
 import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
-import torch
 
 from ssm4rec.artifacts.codec import write_table
 from ssm4rec.artifacts.dataset import Int64s, SequenceDataset
@@ -34,6 +32,7 @@ from ssm4rec.models.recommender import Recommender
 from ssm4rec.runtime.errors import InputError, reason
 from ssm4rec.runtime.files import whole_folder
 from ssm4rec.runtime.ray_workers import in_parts
+from ssm4rec.training.device import choose_device
 
 logger = logging.getLogger(__name__)
 
@@ -105,11 +104,11 @@ class _Writer:
     folder: Path
     wanted: Wanted
     model: Recommender
-    choose_device: Callable[[], torch.device]
+    device: str
 
     def __call__(self, part: _Part) -> None:
         """Write a part, whole or not at all."""
-        table = self.wanted.table(self.model.to(self.choose_device()), part.start, part.stop)
+        table = self.wanted.table(self.model.to(choose_device(self.device)), part.start, part.stop)
         write_table(self.folder / part.file, table)
 
 
@@ -118,24 +117,25 @@ def write_shards(
     wanted: Wanted,
     users_per_shard: int,
     model: Recommender,
-    choose_device: Callable[[], torch.device],
+    device: str,
     workers: int,
 ) -> None:
     """Write the shards that a folder lacks, one of these recommendations alone; by several ``workers`` on Ray.
 
     Args:
-        choose_device: says where a process computes.
+        device: where each process computes, cpu or cuda.
+        workers: see ``in_parts``.
 
     Raises:
-        InputError: Ray does not answer.
+        InputError: Ray does not answer, or a process has no such device.
     """
     parts = _parts(len(wanted.rows), users_per_shard)
     missing = [part for part in parts if not _finished(folder / part.file)]
     if len(missing) < len(parts):
         logger.info("resumed: %d of %d shards are there", len(parts) - len(missing), len(parts))
-    write = _Writer(folder.absolute(), wanted, model, choose_device)
+    write = _Writer(folder.absolute(), wanted, model, device)
     started, done = time.monotonic(), 0
-    for part, _ in in_parts(write, missing, workers, choose_device().type):
+    for part, _ in in_parts(write, missing, workers, device):
         done += part.stop - part.start
         left = sum(one.stop - one.start for one in missing) - done
         rate = done / (time.monotonic() - started)

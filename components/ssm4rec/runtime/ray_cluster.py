@@ -34,10 +34,15 @@ _QUIET: Final = 300.0
 
 @contextmanager
 def ray_cluster(workers: int, gpus: int, way_out: str) -> Iterator[None]:
-    """Start Ray on this machine with so many cores and GPUs, or find the cluster, and leave it at the end.
+    """Start Ray on this machine for so many processes, or find the cluster, and leave it at the end.
 
-    A Ray that runs already in this process is used, and stays. ``way_out`` says how to do without Ray. Raise InputError
-    if Ray does not start, its cluster does not answer, or has no core, or no GPU where some are wanted, free in time.
+    A Ray that runs already in this process is used, and stays. Raise InputError if Ray does not start, its cluster does
+    not answer, or has no core, or no GPU where some are wanted, free in time.
+
+    Args:
+        workers: each has a core of this machine; 0: as many as it has.
+        gpus: of each, 0 or 1.
+        way_out: how to do without Ray.
     """
     address = os.environ.get(_ADDRESS, "")
     _check_answers(address, way_out)
@@ -48,13 +53,15 @@ def ray_cluster(workers: int, gpus: int, way_out: str) -> Iterator[None]:
         _await_free(gpus, way_out)
         yield
         return
-    here: dict[str, Any] = {} if address else {"num_cpus": workers, "num_gpus": gpus, "include_dashboard": False}
+    cores = workers or len(os.sched_getaffinity(0))
+    counted = gpus * workers if workers or not gpus else None  # None: Ray counts this machine's
+    here: dict[str, Any] = {"num_cpus": cores, "num_gpus": counted, "include_dashboard": False}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with nullcontext() if address else watched(way_out):
             try:
                 # No lines of its own: what fails is said in one of ours.
-                ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **here)
+                ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **({} if address else here))
             except Exception as error:  # Ray raises Exception itself, of a machine on which it starts too slowly
                 where = f"{_ADDRESS} {address}: Ray does not connect" if address else "Ray does not start here"
                 raise InputError(f"{where} ({reason(error)}); mend that, or {way_out}") from None
@@ -68,10 +75,10 @@ def ray_cluster(workers: int, gpus: int, way_out: str) -> Iterator[None]:
 
 
 def _await_free(gpus: int, way_out: str) -> None:
-    """Wait until a function could start, with a GPU if ``gpus``; say so if that lasts, raise InputError if too long."""
+    """Wait until a function with so many GPUs could start; say so if that lasts, raise InputError if too long."""
     import ray
 
-    began = ray.remote(num_cpus=1, num_gpus=min(gpus, 1))(_nothing).remote()
+    began = ray.remote(num_cpus=1, num_gpus=gpus)(_nothing).remote()
     if not ray.wait([began], timeout=_TOLD_AFTER)[0]:
         wanted = "free core with a GPU" if gpus else "free core"
         log.info(
@@ -106,11 +113,17 @@ def _free() -> str:
     return ", ".join(told) or "it has no cores"
 
 
-def cores() -> int:
-    """Return how many cores Ray has, here or in its cluster."""
+def names_cluster() -> bool:
+    """Return whether RAY_ADDRESS names a cluster, which then does the work instead of this machine."""
+    return bool(os.environ.get(_ADDRESS))
+
+
+def room(gpus: int = 0) -> int:
+    """Return for how many processes at a time Ray has a core each, and a GPU if ``gpus``, here or in its cluster."""
     import ray
 
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    has = ray.cluster_resources()
+    return max(1, min(int(has.get(kind, 1)) for kind in ("CPU", *(("GPU",) if gpus else ()))))
 
 
 def submit(function: Callable[..., Any], *arguments: Any, returns: int = 1) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.ray_cluster import ray_cluster
+from ssm4rec.runtime.ray_cluster import names_cluster, ray_cluster, room
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -36,8 +36,11 @@ class _Actor:
 def in_parts(
     do: Callable[[Part], Result], parts: Sequence[Part], workers: int, device: str
 ) -> Iterator[tuple[Part, Result]]:
-    """Do all parts and yield each with its result: in turn, or as :func:`on_ray` does if there are several of both."""
-    if min(workers, len(parts)) > 1:
+    """Do all parts and yield each with its result: in turn if ``workers`` is 1, else as :func:`on_ray` does.
+
+    One part alone is not worth a start of Ray, but a cluster's, whose nodes may have what this machine lacks.
+    """
+    if workers != 1 and parts and (len(parts) > 1 or names_cluster()):
         return on_ray(do, parts, workers, device)
     return ((part, do(part)) for part in parts)
 
@@ -45,19 +48,21 @@ def in_parts(
 def on_ray(
     do: Callable[[Part], Result], parts: Sequence[Part], workers: int, device: str
 ) -> Iterator[tuple[Part, Result]]:
-    """Do all parts by up to ``workers`` actors, and yield each with its result when it is done, in any order.
+    """Do all parts by up to ``workers`` actors, 0: as many as Ray has room for, and yield each when it is done.
 
-    ``do`` and what it holds are copied to each node once; each actor has a GPU if ``device`` is cuda. Raise InputError
-    if Ray does not start, or its cluster does not answer; what ``do`` raises of InputError and OSError is raised here.
+    That is in any order. ``do`` and what it holds are copied to each node once; each actor has a core, and a GPU if
+    ``device`` is cuda. Raise InputError if Ray does not start, or its cluster does not answer; what ``do`` raises of
+    InputError and OSError is raised here.
     """
     gpus = 1 if device == "cuda" else 0
-    with ray_cluster(workers, gpus * workers, "leave --workers out"):
+    with ray_cluster(workers, gpus, "leave --workers out"):
         import ray.data  # seconds to import
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # no progress bars, and no lines about their absence
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         kept = ray.put(do)
+        most = workers or room(gpus)
         items = [{"part": pickle.dumps(part)} for part in parts]
         done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Actor,
@@ -65,7 +70,7 @@ def on_ray(
             batch_size=1,
             num_cpus=1,
             num_gpus=gpus,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=min(workers, len(items))),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=min(most, len(items))),
         )
         for batch in done.iter_batches(batch_size=None, prefetch_batches=0):
             for part, fault in zip(batch["done"], batch["fault"], strict=True):

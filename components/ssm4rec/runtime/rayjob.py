@@ -1,7 +1,8 @@
 """A RayJob of KubeRay that runs a command on a Ray cluster of its own, whose pods are like the pod that asks for it.
 
 The command runs in the head's pod, which does no other work; each worker's pod is a node of Ray with all cores that the
-task asked for. References are to ray-project/kuberay v1.7.0, ray-operator/.
+task asked for, and its GPUs (KubeRay reads both from the limits: controllers/ray/common/pod.go,
+generateRayStartCommand). References are to ray-project/kuberay v1.7.0, ray-operator/.
 """
 
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ class RayCommand:
         entrypoint: a line of shell without quotes: two shells read it (controllers/ray/common/job.go,
             BuildJobSubmitCommand; Ray's job supervisor).
         workers: pods besides the head's.
+        gpus: of each worker's pod; the head's has none, as no task runs there.
         ray_version: of the image.
         variables: of the environment, passed on where they are set; none may be a secret.
     """
@@ -54,6 +56,7 @@ class RayCommand:
     entrypoint: str
     workers: int
     ray_version: str
+    gpus: int = 0
     variables: Sequence[str] = ()
 
 
@@ -78,9 +81,17 @@ def render(told: RayCommand, pod: Document) -> Document:
         *secrets,
         *(entry for entry in environment(told.variables, own) if entry["name"] not in known),
     ]
-    head = {"name": HEAD, "env": [*variables, *(one for one in login if one["name"] not in known)]}
-    # A task of Ray has one core.
-    worker = {"name": WORKER, "env": [*variables, {"name": "POLARS_MAX_THREADS", "value": "1"}]}
+    head = {
+        "name": HEAD,
+        "env": [*variables, *(one for one in login if one["name"] not in known)],
+        **_resources(own, 0),
+    }
+    worker = {
+        "name": WORKER,
+        # A task of Ray has one core.
+        "env": [*variables, {"name": "POLARS_MAX_THREADS", "value": "1"}],
+        **_resources(own, told.gpus),
+    }
     submitter = {"name": SUBMITTER, "resources": _SUBMITTER_RESOURCES}
     metadata = {
         "name": told.name,
@@ -123,6 +134,10 @@ def render(told: RayCommand, pod: Document) -> Document:
     }
 
 
+def _resources(container: Document, gpus: int) -> Document:
+    return without_nothing({"resources": resources(container, gpus)})
+
+
 def _template(told: RayCommand, pod: Document, container: dict[str, Any]) -> Document:
     """Return the template of a pod with a container like the task's, whose root cannot be written."""
     own = own_container(pod)
@@ -149,7 +164,6 @@ def _template(told: RayCommand, pod: Document, container: dict[str, Any]) -> Doc
                 {
                     "image": own["image"],
                     "imagePullPolicy": "IfNotPresent",
-                    **without_nothing({"resources": resources(own)}),
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
                         "readOnlyRootFilesystem": True,

@@ -1,16 +1,17 @@
 """Folders on a volume that several nodes mount, by which a stage and its nodes hand each other what they write."""
 
+import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from ssm4rec.runtime.cluster import Cluster, Document
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.files import MARKER, folder_marker, whole_folder
+from ssm4rec.runtime.files import MARKER, digest_of, folder_marker, whole_folder
 from ssm4rec.runtime.job_run import JobEnd, JobRun
-from ssm4rec.runtime.task_pod import claim_of
+from ssm4rec.runtime.task_pod import WORKFLOW_LABEL, claim_of
 
 _READ_BY_SEVERAL: Final = "ReadWriteMany"
 
@@ -25,6 +26,28 @@ def check_read_by_several(cluster: Cluster, pod: Document, folder: Path, flag: s
             f"{flag} {folder}: lies on the volume {name} ({', '.join(modes)}), which one node at a time can mount; "
             f"{nodes} nodes need one with {_READ_BY_SEVERAL}"
         )
+
+
+def digest_of_task(pod: Document, told: Sequence[object], inputs: Mapping[str, Path]) -> str:
+    """Return what tells a task, in this run of a pipeline, from others: what it is told, and all that it reads."""
+    run = pod["metadata"].get("labels", {}).get(WORKFLOW_LABEL, "")
+    found = hashlib.sha256(repr([run, *told]).encode())
+    for name, folder in inputs.items():
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            found.update(f"{name}/{path.relative_to(folder)} {digest_of(path)}\n".encode())
+    return found.hexdigest()
+
+
+def give_folders(inputs: Mapping[str, Path], folder: Path, stage: str) -> None:
+    """Copy what a stage was given, by names, for its nodes; what an attempt before copied is the same, and in use."""
+    missing = {name: source for name, source in inputs.items() if not (folder / name).is_dir()}
+    try:
+        for name, source in missing.items():
+            copy_folder(source, folder / name, stage)
+    except BaseException:
+        if missing == inputs:
+            remove_folder(folder)
+        raise
 
 
 def copy_folder(source: Path, target: Path, stage: str) -> None:

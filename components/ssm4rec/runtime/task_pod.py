@@ -13,11 +13,13 @@ from typing import Any, Final
 from ssm4rec.runtime.addresses import carries_secret
 from ssm4rec.runtime.cluster import Document
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.runtime.images import DEVICE_VARIABLE
 
 WORKFLOW_LABEL: Final = "workflows.argoproj.io/workflow"
 """Argo's, of all pods of one run of a pipeline."""
 LONGEST_NAME: Final = 40
 """Letters of a job: names of its pods are ``NAME-node-0-123-abcde``, of 63 at most."""
+GPU: Final = "nvidia.com/gpu"
 
 
 def job_name(kind: str, words: str, digest: str) -> str:
@@ -95,10 +97,24 @@ def environment(names: Sequence[str], container: Document) -> Iterator[Document]
             yield {"name": name, "value": os.environ[name]}
 
 
-def resources(container: Document) -> Document:
-    """Return what a container asks for and is limited to, as far as it is."""
+def resources(container: Document, gpus: int) -> Document:
+    """Return what a container asks for and is limited to, as far as it is, and so many GPUs instead of its own."""
     own = container.get("resources", {})
-    return {bound: dict(own[bound]) for bound in ("requests", "limits") if own.get(bound)}
+    rest = {
+        bound: {name: amount for name, amount in own.get(bound, {}).items() if name != GPU}
+        for bound in ("requests", "limits")
+    }
+    return without_nothing({bound: found | ({GPU: str(gpus)} if gpus else {}) for bound, found in rest.items()})
+
+
+def own_gpus(pod: Document) -> int:
+    """Return how many GPUs the command's container has."""
+    return int(own_container(pod).get("resources", {}).get("limits", {}).get(GPU, 0))
+
+
+def computes_on_gpus(device: str, pod: Document) -> bool:
+    """Return whether nodes that are made for a task compute on GPUs; ``device`` is its ``--device``."""
+    return device == "cuda" or (device == "auto" and (os.environ.get(DEVICE_VARIABLE) == "cuda" or own_gpus(pod) > 0))
 
 
 def owners(pod: Document) -> Iterator[Document]:

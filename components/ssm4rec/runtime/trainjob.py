@@ -43,8 +43,8 @@ class NodesCommand:
         runtime: name of the TrainingRuntime in the namespace.
         command, arguments: run once per node; ``torchrun`` reads Trainer's variables.
         nodes: their number.
-        processes: of each node; with ``accelerator`` as many of those.
-        accelerator: such as ``nvidia.com/gpu``; empty: none.
+        processes: of each node.
+        gpus: of each node.
         variables: of the environment, passed on where they are set; none may be a secret.
         room: bytes of /tmp for the arrays that each process maps (``large_arrays.py``); 0: it maps none.
     """
@@ -55,7 +55,7 @@ class NodesCommand:
     arguments: Sequence[str]
     nodes: int
     processes: int = 1
-    accelerator: str = ""
+    gpus: int = 0
     variables: Sequence[str] = ()
     room: int = 0
 
@@ -79,7 +79,7 @@ def render(told: NodesCommand, pod: Document) -> Document:
         "env": list(environment(told.variables, container)),
         "numNodes": told.nodes,
         "numProcPerNode": told.processes,
-        "resourcesPerNode": _resources(container, told),
+        "resourcesPerNode": resources(container, told.gpus),
     }
     patch = {"template": {"spec": {"template": {"spec": spec}}}}
     metadata = {
@@ -106,11 +106,3 @@ def render(told: NodesCommand, pod: Document) -> Document:
             **without_nothing(deadline),
         },
     }
-
-
-def _resources(container: Document, told: NodesCommand) -> Document:
-    found = resources(container)
-    if told.accelerator:
-        for bound in ("requests", "limits"):
-            found.setdefault(bound, {})[told.accelerator] = str(told.processes)
-    return found

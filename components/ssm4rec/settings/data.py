@@ -15,6 +15,7 @@ from ssm4rec.data.streams import DELIMITERS
 from ssm4rec.data.time_units import TIME_UNITS
 from ssm4rec.settings.command_line import number, one_of, value_refused, whole_number
 from ssm4rec.settings.flags import Flag, StageSettings
+from ssm4rec.settings.nodes import LARGEST_NUMBER_OF_NODES
 from ssm4rec.settings.outputs import input_addresses, kept_folder
 
 
@@ -33,8 +34,6 @@ def _rating(text: str) -> float | None:
 
 AS_PROFILE: Final = -1
 """So many users to draw as the profile of a study says."""
-
-LARGEST_NUMBER_OF_NODES: Final = 999
 
 DatasetName = Annotated[str, Flag(f"name of the data set: {', '.join(DATA_SETS)}", component_name="dataset_name")]
 Engine = Annotated[

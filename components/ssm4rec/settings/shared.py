@@ -38,8 +38,8 @@ Workers = Annotated[
     int,
     Flag(
         "processes that share the users, each on a core or a GPU, by Ray: on this machine, or on the cluster that "
-        "RAY_ADDRESS names; 1: this process alone, without Ray",
-        whole_number(1),
+        "RAY_ADDRESS names; 1: this process alone, without Ray; 0: one for each core, or GPU, there",
+        whole_number(0),
     ),
 ]
 LanguageModelDir = Annotated[str, Flag("folder that keeps language models; empty: ~/.cache/ssm4rec", kept_folder)]

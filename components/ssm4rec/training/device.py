@@ -10,6 +10,7 @@ from ssm4rec.ops.backend import Backend, MissingKernelError, choose_backend
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.extras import Extra, check_installed
 from ssm4rec.runtime.images import DEVICE_VARIABLE
+from ssm4rec.runtime.ray_cluster import names_cluster
 
 _M_TRIM_THRESHOLD: Final = -1  # of glibc's malloc.h
 _M_MMAP_THRESHOLD: Final = -3
@@ -36,12 +37,22 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda")
 
 
+def choose_worker_device(name: str, workers: int) -> torch.device:
+    """Return where each of several processes is to compute: as :func:`choose_device` says of this machine.
+
+    But ``cuda`` of a cluster is the cluster's to find: this machine needs no GPU for it. Raises as that does.
+    """
+    if name == "cuda" and workers != 1 and names_cluster():
+        return torch.device("cuda")
+    return choose_device(name)
+
+
 def check_workers(workers: int, device: torch.device) -> None:
     """Raise InputError if several processes are wanted without Ray, or with more GPUs than this machine has."""
     if workers == 1:
         return
     check_installed(Extra.RAY, f"--workers {workers}", "leave the flag out")
-    if device.type == "cuda" and not os.environ.get("RAY_ADDRESS") and workers > torch.cuda.device_count():
+    if device.type == "cuda" and not names_cluster() and workers > torch.cuda.device_count():
         raise InputError(
             f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs; give at most that, or "
             "--device cpu"

@@ -31,7 +31,6 @@ from ssm4rec.stages.prepare_data.nodes import prepare_on_nodes
 from ssm4rec.stages.prepare_data.settings import NO_RATINGS, NO_TIMES, Settings
 from ssm4rec.tracking import tracked_task
 
-MODULE = "ssm4rec.stages.prepare_data"
 _ELSEWHERE = {"dataset", "name", "source", "items_source", "any_checksum", "cache_dir"}
 """Settings that say where the data are; all others shape them, and the manifest records those."""
 
@@ -43,7 +42,7 @@ def run(options: Settings) -> None:
     options.check()
     options.check_engine()
     if options.nodes > 1:
-        prepare_on_nodes(options, MODULE)
+        prepare_on_nodes(options)
         return
     options = replace(options, name=options.called())
     name = display_name({"dataset": options.name, "split": {"name": options.splitting}})

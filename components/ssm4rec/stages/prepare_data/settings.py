@@ -17,6 +17,7 @@ from ssm4rec.runtime.files import cache_folder
 from ssm4rec.settings.command_line import label, whole_number
 from ssm4rec.settings.data import DataNodes, Engine, PreparedData
 from ssm4rec.settings.flags import Flag, Written
+from ssm4rec.settings.nodes import check_nodes, other_nodes
 from ssm4rec.settings.outputs import output_folder
 
 NO_RATINGS: Final = "--minimum-rating: the events have no ratings; name their column with --rating-column"
@@ -93,7 +94,9 @@ class Settings(PreparedData):
         check_data_set(self.source_options())
         if self.workers and self.engine != RAY:
             raise InputError(f"--workers {self.workers}: is of --engine {RAY}; set that, or leave the flag out")
-        self._check_nodes()
+        if self.nodes > 1 and self.engine != RAY:
+            raise InputError(f"--nodes {self.nodes}: is of --engine {RAY}; set that, or leave the flag out")
+        check_nodes(self.nodes, "--cache-dir", self.cache_dir, "/cache", self.workers)
         own = self.dataset == EVENTS
         if own and self.minimum_rating is not None and not self.rating_column:
             raise InputError(NO_RATINGS)
@@ -101,21 +104,6 @@ class Settings(PreparedData):
             raise InputError(NO_TIMES)
         if self.splitting == GLOBAL_TIME and self.event_order == RECBOLE:
             raise InputError(ROUNDED_TIMES)
-
-    def _check_nodes(self) -> None:
-        if self.nodes == 1:
-            return
-        if self.engine != RAY:
-            raise InputError(f"--nodes {self.nodes}: is of --engine {RAY}; set that, or leave the flag out")
-        if self.workers:
-            raise InputError(
-                f"--workers {self.workers}: is of one machine; with --nodes {self.nodes} every core works, leave it out"
-            )
-        if not self.cache_dir:
-            raise InputError(
-                f"--nodes {self.nodes}: needs --cache-dir, a folder of a volume that all nodes mount, such as /cache; "
-                "a pipeline compiled with VOLUME= has one"
-            )
 
     def check_engine(self) -> None:
         """Raise InputError if this machine lacks the engine."""
@@ -125,6 +113,6 @@ class Settings(PreparedData):
     def check_here(self) -> None:
         """Raise InputError if this machine lacks Ray or the source's files, or other nodes are wanted."""
         if self.nodes > 1:
-            raise InputError(f"--nodes {self.nodes}: other nodes are a cluster's; here leave them out")
+            raise other_nodes(f"--nodes {self.nodes}")
         self.check_engine()
         check_files(self.source_options())

@@ -4,7 +4,6 @@ import logging
 import shutil
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy
@@ -15,7 +14,11 @@ from ssm4rec.artifacts.dataset import Int64s, check_trained_on, read_sequences
 from ssm4rec.artifacts.items import Items, read_items, read_source_ids
 from ssm4rec.artifacts.manifest import data_labels, read_manifest, run_name
 from ssm4rec.artifacts.names import MASKED, MODEL_WEIGHTS, UNMASKED
-from ssm4rec.artifacts.recommendations import RecommendationsOrigin
+from ssm4rec.artifacts.recommendations import (
+    RECOMMENDATIONS_MANIFEST,
+    RecommendationsManifest,
+    RecommendationsOrigin,
+)
 from ssm4rec.artifacts.training import read_config
 from ssm4rec.data.added_items import with_added
 from ssm4rec.data.id_list import check_spaces, read_id_list
@@ -25,9 +28,10 @@ from ssm4rec.runtime.errors import InputError
 from ssm4rec.runtime.files import digest_of, held_by_this_process
 from ssm4rec.settings.command_line import boolean, run_stage
 from ssm4rec.settings.executor_input import write_executor_output
+from ssm4rec.stages.recommend_all.nodes import recommend_on_nodes
 from ssm4rec.stages.recommend_all.settings import Settings
 from ssm4rec.tracking import RECIPE, tracked_task
-from ssm4rec.training.device import choose_device
+from ssm4rec.training.device import choose_worker_device
 from ssm4rec.training.model_folder import StoredModel, read_model_for
 
 logger = logging.getLogger(__name__)
@@ -43,9 +47,19 @@ class _Work:
 
 
 def run(options: Settings) -> None:
-    """Write the shards and, when all are there, the folder of them."""
+    """Write the recommendations, here or on nodes of a cluster, and show how many there are."""
     options.check()
-    options.check_here()
+    if options.nodes > 1:
+        recommend_on_nodes(options)
+        written = RecommendationsManifest.read(options.recommendations_dir / RECOMMENDATIONS_MANIFEST)
+    else:
+        options.check_here()
+        written = _recommend(options)
+    write_executor_output(options.executor_input, {"shown": {**_counted(written)}})
+
+
+def _recommend(options: Settings) -> RecommendationsManifest:
+    """Write the shards and, when all are there, the folder of them."""
     work = _work(options)
     config, origin, wanted = work.stored.config, work.origin, work.wanted
     manifest = read_manifest(options.dataset_dir)
@@ -59,21 +73,13 @@ def run(options: Settings) -> None:
         started = time.monotonic()
         refusal = "another process writes these shards; wait for it, or choose another --checkpoint-dir"
         with held_by_this_process(shards, refusal):
-            choose = partial(choose_device, choose_device(options.device).type)  # alike in every process
-            write_shards(shards, wanted, origin.users_per_shard, work.stored.model, choose, options.workers)
+            device = choose_worker_device(options.device, options.workers).type  # alike in every process
+            write_shards(shards, wanted, origin.users_per_shard, work.stored.model, device, options.workers)
             written = publish(shards, options.recommendations_dir, origin, wanted)
             shutil.rmtree(shards)
             if not options.checkpoint_dir:
                 _remove_empty(shards.parent)
-        counted: dict[str, float | str] = {
-            "users": written.users,
-            "users_by_popularity": written.users_by_popularity,
-            "users_with_fewer": written.users_with_fewer,
-            "recommendations": written.recommendations,
-        }
-        tracker.metrics({**{name: float(value) for name, value in counted.items()},
-                         "seconds": time.monotonic() - started})  # fmt: skip
-    write_executor_output(options.executor_input, {"shown": counted})
+        tracker.metrics({**_counted(written), "seconds": time.monotonic() - started})
     logger.info(
         "%s seed %d, history %s: %s recommendations for %s users, %s of whom got the most popular items and %s fewer "
         "than %d; written to %s",
@@ -81,6 +87,12 @@ def run(options: Settings) -> None:
         f"{written.users:,}", f"{written.users_by_popularity:,}", f"{written.users_with_fewer:,}", origin.k,
         options.recommendations_dir,
     )  # fmt: skip
+    return written
+
+
+def _counted(written: RecommendationsManifest) -> dict[str, float]:
+    names = ("users", "users_by_popularity", "users_with_fewer", "recommendations")
+    return {name: getattr(written, name) for name in names}
 
 
 def _remove_empty(folder: Path) -> None:

@@ -7,9 +7,10 @@ from typing import Annotated, Final
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import one_of, whole_number
 from ssm4rec.settings.flags import Flag, Read, Shown, StageSettings, Written
+from ssm4rec.settings.nodes import LARGEST_NUMBER_OF_NODES, check_nodes, other_nodes
 from ssm4rec.settings.outputs import input_addresses, kept_folder, output_folder
 from ssm4rec.settings.shared import DatasetDir, Device, FromKFP, Workers
-from ssm4rec.training.device import check_workers, choose_device
+from ssm4rec.training.device import check_workers, choose_worker_device
 
 MOST_OF_A_SHARD: Final = 10_000_000
 """Recommendations: a shard is in memory as a whole, some 60 bytes each."""
@@ -64,6 +65,15 @@ class Settings(StageSettings):
     users_per_shard: Annotated[int, Flag("users in each file", whole_number(1))] = 50_000
     device: Device = "auto"
     workers: Workers = 1
+    nodes: Annotated[
+        int,
+        Flag(
+            "nodes of the cluster that share the users, each by all cores that the task asks for, or its GPUs, and one "
+            "more for the stage's own process: the stage creates a RayJob (KubeRay) and ends with it; 1: this machine, "
+            "or the cluster that RAY_ADDRESS names",
+            whole_number(1, LARGEST_NUMBER_OF_NODES),
+        ),
+    ] = 1
     checkpoint_dir: Annotated[
         str,
         Flag(
@@ -84,13 +94,17 @@ class Settings(StageSettings):
     executor_input: FromKFP = ""
 
     def check(self) -> None:
-        """Raise InputError if a shard would not fit in memory."""
+        """Raise InputError if a shard would not fit in memory, or other nodes are wanted without what they need."""
         if self.k * self.users_per_shard > MOST_OF_A_SHARD:
             raise InputError(
                 f"--users-per-shard {self.users_per_shard}: with --k {self.k} a shard has more than "
                 f"{MOST_OF_A_SHARD:,} recommendations; give at most {MOST_OF_A_SHARD // self.k}"
             )
+        workers = 0 if self.workers == 1 else self.workers
+        check_nodes(self.nodes, "--checkpoint-dir", self.checkpoint_dir, "/cache/checkpoints", workers)
 
     def check_here(self) -> None:
-        """Raise InputError if several workers are wanted without Ray, or with more GPUs than there are."""
-        check_workers(self.workers, choose_device(self.device))
+        """Raise InputError if several workers are wanted without Ray or enough GPUs, or other nodes are wanted."""
+        if self.nodes > 1:
+            raise other_nodes(f"--nodes {self.nodes}")
+        check_workers(self.workers, choose_worker_device(self.device, self.workers))

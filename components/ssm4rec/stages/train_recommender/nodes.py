@@ -5,24 +5,27 @@ it is to write; when they have ended, the stage copies that to its outputs and r
 training that failed lies in the checkpoints, where those of one node do, too.
 """
 
-import hashlib
 import logging
-import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from ssm4rec.artifacts.dataset import mapped_bytes
-from ssm4rec.runtime.cluster import Cluster, Document
+from ssm4rec.runtime.cluster import Cluster
 from ssm4rec.runtime.files import whole_file
 from ssm4rec.runtime.images import DEVICE_VARIABLE
-from ssm4rec.runtime.shared_folder import check_read_by_several, copy_folder, follow_with_folder, remove_folder
-from ssm4rec.runtime.task_pod import WORKFLOW_LABEL, job_name
+from ssm4rec.runtime.shared_folder import (
+    check_read_by_several,
+    copy_folder,
+    digest_of_task,
+    follow_with_folder,
+    give_folders,
+)
+from ssm4rec.runtime.task_pod import computes_on_gpus, job_name
 from ssm4rec.runtime.trainjob import NodesCommand, render
 from ssm4rec.runtime.trainjob_run import TrainJobRun
-from ssm4rec.settings.flags import Flag, described
+from ssm4rec.settings.nodes import handed_on
 from ssm4rec.stages.train_recommender.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -30,7 +33,6 @@ logger = logging.getLogger(__name__)
 RUNTIME: Final = "ssm4rec-nodes"
 """The TrainingRuntime of ``manifests/nodes``."""
 STAGE: Final = "train_recommender"
-_GPU: Final = "nvidia.com/gpu"
 _VARIABLES: Final = (
     DEVICE_VARIABLE, "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "SSM4REC_TRACKING_SECONDS",
 )  # fmt: skip
@@ -48,21 +50,33 @@ def train_on_nodes(options: Settings, module: str) -> None:
     cluster = Cluster.found()
     pod = cluster.own_pod()
     check_read_by_several(cluster, pod, Path(options.checkpoint_dir), "--checkpoint-dir", options.nodes)
-    name = job_name("train", f"{options.model} seed {options.seed}", _digest(options, pod))
+    inputs = {
+        "dataset-dir": options.dataset_dir,
+        **({"initial-model": options.initial_model} if options.initial_model else {}),
+    }
+    asked = handed_on(options, without=_OWN_FLAGS)
+    digest = digest_of_task(pod, [options.nodes, options.processes, *asked], inputs)
+    name = job_name("train", f"{options.model} seed {options.seed}", digest)
     folder = Path(options.checkpoint_dir).absolute() / name
     told = NodesCommand(
         name=name,
         runtime=RUNTIME,
         command=["torchrun", "-m", module],
-        arguments=list(_arguments(options, folder)),
+        arguments=[
+            *(f"--{flag}={folder / flag}" for flag in inputs),
+            *asked,
+            f"--checkpoint-dir={folder.parent}",
+            f"--model-dir={folder / 'model'}",
+            f"--curve={folder / 'curve.parquet'}",
+        ],
         nodes=options.nodes,
         processes=options.processes,
-        accelerator=_GPU if _on_gpus(options) else "",
+        gpus=options.processes if computes_on_gpus(options.device, pod) else 0,
         variables=_VARIABLES,
         room=mapped_bytes(options.dataset_dir),
     )
     run = TrainJobRun(cluster=cluster, document=render(told, pod))
-    _give(_inputs(options), folder)
+    give_folders(inputs, folder, STAGE)
     missing = (
         f"TrainJob {name}: is complete, but {folder} has no model and curve, as if somebody had tidied up; start "
         "the same again, which goes on from the checkpoints"
@@ -72,58 +86,6 @@ def train_on_nodes(options: Settings, module: str) -> None:
         logger.error("TrainJob %s failed (%s); what its nodes said is above", name, end.why)
         sys.exit(1)
     logger.info("TrainJob %s: complete; written to %s", name, options.model_dir)
-
-
-def _inputs(options: Settings) -> dict[str, Path]:
-    return {
-        "dataset": options.dataset_dir,
-        **({"initial-model": options.initial_model} if options.initial_model else {}),
-    }
-
-
-def _digest(options: Settings, pod: Document) -> str:
-    """Return what tells this training, in this run of a pipeline, from others: the settings and all that is read."""
-    run = pod["metadata"].get("labels", {}).get(WORKFLOW_LABEL, "")
-    found = hashlib.sha256(repr([run, options.nodes, options.processes, *_values(options)]).encode())
-    for kind, folder in _inputs(options).items():
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            found.update(f"{kind}/{path.relative_to(folder)} {content}\n".encode())
-    return found.hexdigest()
-
-
-def _arguments(options: Settings, folder: Path) -> Iterator[str]:
-    """Yield the command line of each process: all flags but those that say how it is started."""
-    yield f"--dataset-dir={folder / 'dataset'}"
-    if options.initial_model:
-        yield f"--initial-model={folder / 'initial-model'}"
-    yield from (f"{flag}={value}" for flag, value in _values(options))
-    yield f"--checkpoint-dir={folder.parent}"
-    yield f"--model-dir={folder / 'model'}"
-    yield f"--curve={folder / 'curve.parquet'}"
-
-
-def _values(options: Settings) -> Iterator[tuple[str, str]]:
-    for one in described(Settings):
-        if isinstance(one.note, Flag) and one.name not in _OWN_FLAGS:
-            yield one.flag, str(one.as_argument(getattr(options, one.name)))
-
-
-def _on_gpus(options: Settings) -> bool:
-    return options.device == "cuda" or (options.device == "auto" and os.environ.get(DEVICE_VARIABLE) == "cuda")
-
-
-def _give(inputs: dict[str, Path], folder: Path) -> None:
-    """Copy what the stage was given for the nodes; what an attempt before copied is the same, and may be in use."""
-    missing = {kind: source for kind, source in inputs.items() if not (folder / kind).is_dir()}
-    try:
-        for kind, source in missing.items():
-            copy_folder(source, folder / kind, STAGE)
-    except BaseException:
-        if missing == inputs:
-            remove_folder(folder)
-        raise
 
 
 def _take(folder: Path, options: Settings) -> bool:

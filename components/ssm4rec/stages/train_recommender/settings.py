@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, get_args
+from typing import Annotated, ClassVar, get_args
 
 from ssm4rec.models.sizes import Histories
 from ssm4rec.models.table import MODELS
@@ -10,12 +10,11 @@ from ssm4rec.recipes.recommenders import recipe
 from ssm4rec.runtime.errors import InputError
 from ssm4rec.settings.command_line import one_of, whole_number
 from ssm4rec.settings.flags import Flag, Read, StageSettings, Written
+from ssm4rec.settings.nodes import LARGEST_NUMBER_OF_NODES, check_nodes, other_nodes
 from ssm4rec.settings.outputs import kept_folder, output_file, output_folder
 from ssm4rec.settings.shared import Compile, DatasetDir, Device, FromKFP, Kernels, Label, Precision, Profile, Seed
 from ssm4rec.training.device import choose_device, choose_kernels
 from ssm4rec.training.distributed import check_processes, choose_precision
-
-LARGEST_NUMBER_OF_NODES: Final = 999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +89,12 @@ class Settings(StageSettings):
                 problems.append(error)
         if len(problems) == len(get_args(Histories)):
             raise problems[0]
-        if self.nodes > 1 and not self.checkpoint_dir:
-            raise InputError(
-                f"--nodes {self.nodes}: needs --checkpoint-dir, a folder of a volume that all nodes mount, such as "
-                "/cache/checkpoints"
-            )
+        check_nodes(self.nodes, "--checkpoint-dir", self.checkpoint_dir, "/cache/checkpoints")
 
     def check_here(self) -> None:
         """Raise InputError if this machine lacks what the settings ask for."""
         if self.nodes > 1:
-            raise InputError(f"--nodes {self.nodes}: other nodes are a cluster's; here leave them out (make: NODES=)")
+            raise other_nodes(f"--nodes {self.nodes}")
         device = choose_device(self.device)
         choose_kernels(self.kernels, device)
         choose_precision(self.precision, device)
