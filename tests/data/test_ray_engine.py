@@ -95,7 +95,7 @@ def without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "submit", in_turn)
     monkeypatch.setattr(ray_engine, "result", lambda kept: kept)
     monkeypatch.setattr(ray_engine, "share", handed_over)
-    monkeypatch.setattr(ray_engine, "cores", lambda: 7)
+    monkeypatch.setattr(ray_engine, "room", lambda: 7)
     monkeypatch.setattr("ssm4rec.data.engine.ray_cluster", lambda *told: nullcontext())
 
 
