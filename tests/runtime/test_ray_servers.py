@@ -15,17 +15,18 @@ from tests.processes import descendants
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray, the extra ray, is not installed")
 
+# -3: DEVNULL, since they outlive the process, and whoever reads its output would wait for them.
 STAND_IN = """
 import ctypes, logging, subprocess, sys, time
 from ssm4rec.runtime import ray_servers
 logging.basicConfig(format="%(message)s")
 ray_servers._EVERY, ray_servers._RAYS_OWN = 0.05, 0.2
 with ray_servers.watched("leave --workers out"):
-    servers = [subprocess.Popen([program, "60"]) for program in sys.argv[2:]]
+    servers = [subprocess.Popen([program, "20"], stdout=-3, stderr=-3) for program in sys.argv[2:]]
     time.sleep(0.5)
     if sys.argv[1] == "killed":
         servers[-1].kill()
-        ctypes.CDLL(None).sleep(30)  # as in C++, where no exception arrives
+        ctypes.CDLL(None).sleep(15)  # as in C++, where no exception arrives
 for server in servers:
     server.kill()
 time.sleep(0.5)
@@ -64,6 +65,32 @@ def test_a_killed_server_ends_the_process(programs: list[str], monkeypatch: pyte
     )
 
 
+def test_one_that_is_killed_before_anybody_saw_it(programs: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STAND_IN.replace("sleep(0.5)", "sleep(0)", 1), "killed", *programs],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: Ray's process gcs_server has ended (killed, or ")
+
+
+def test_those_of_a_ray_before_are_nobodys_fault(programs: list[str]) -> None:
+    """Ended, and nobody has waited for them."""
+    lines = (
+        STAND_IN.partition("with ray_servers")[0]
+        + """
+servers = [subprocess.Popen([program, "20"]) for program in sys.argv[2:]]
+for server in servers:
+    server.kill()
+with ray_servers.watched("leave --workers out"):
+    time.sleep(1)
+print("over")
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", lines, "-", *programs], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "over\n", "")
+
+
 def test_servers_that_run_and_servers_that_end_after_the_work_are_nobodys_fault(programs: list[str]) -> None:
     done = run("kept", *programs)
     assert (done.returncode, done.stdout, done.stderr) == (0, "over\n", "")
@@ -71,7 +98,7 @@ def test_servers_that_run_and_servers_that_end_after_the_work_are_nobodys_fault(
 
 def test_other_processes_may_end(programs: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", STAND_IN.replace("sleep(30)", "sleep(1)"), "killed", *programs[1:], programs[0]],
+        [sys.executable, "-c", STAND_IN.replace("sleep(15)", "sleep(1)"), "killed", *programs[1:], programs[0]],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "over\n", "")

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +24,21 @@ _RAYS_OWN: Final = 45.0
 @contextmanager
 def watched(way_out: str) -> Iterator[None]:
     """End this process with status 2 and a line if one of Ray's servers ends; ``way_out`` says how to do without."""
-    over = threading.Event()
-    threading.Thread(target=_watch, args=(over, way_out), daemon=True).start()
+    over, before = threading.Event(), {*_servers()}  # of a Ray that has ended, for which nobody has waited yet
+    threading.Thread(target=_watch, args=(over, before, way_out), daemon=True).start()
     try:
         yield
     finally:
         over.set()
 
 
-def _watch(over: threading.Event, way_out: str) -> None:
+def _watch(over: threading.Event, before: set[int], way_out: str) -> None:
     seen: dict[int, str] = {}
     while not over.wait(_EVERY):
-        running = _servers()
-        ended = [name for number, name in seen.items() if number not in running]
-        seen |= running
+        servers = {number: server for number, server in _servers().items() if number not in before}
+        ended = [server.name for server in servers.values() if not server.runs]
+        ended += [name for number, name in seen.items() if number not in servers]
+        seen |= {number: server.name for number, server in servers.items()}
         if ended and not over.wait(_RAYS_OWN):
             logs = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray/session_latest/logs"  # noqa: S108 - Ray's own
             log.error(
@@ -49,15 +50,20 @@ def _watch(over: threading.Event, way_out: str) -> None:
             os._exit(2)  # the main thread may be where no exception reaches it
 
 
-def _servers() -> dict[int, str]:
-    """Return the numbers and names of Ray's servers that run; none where there is no ``/proc``."""
+class _Server(NamedTuple):
+    name: str
+    runs: bool
+
+
+def _servers() -> dict[int, _Server]:
+    """Return Ray's servers by their numbers, also those that have ended; none where there is no ``/proc``."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             head, _, rest = path.read_text().rpartition(")")
-        except (OSError, UnicodeDecodeError):  # it has ended, or is no server of Ray's
+        except (OSError, UnicodeDecodeError):  # it is gone, or is no server of Ray's
             continue
         name, (state, parent) = head.partition("(")[2], rest.split()[:2]
-        if name in _NAMES and int(parent) == os.getpid() and state not in "ZX":
-            found[int(path.parent.name)] = name
+        if name in _NAMES and int(parent) == os.getpid():
+            found[int(path.parent.name)] = _Server(name, state not in "ZX")
     return found
