@@ -19,7 +19,7 @@ import pytest
 
 from ssm4rec.runtime import ray_cluster as module
 from ssm4rec.runtime.errors import InputError
-from ssm4rec.runtime.ray_cluster import ray_cluster, result, room
+from ssm4rec.runtime.ray_cluster import names_cluster, ray_cluster, result, room
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray, the extra ray, is not installed")
 
@@ -121,6 +121,20 @@ def test_there_is_room_for_as_many_processes_as_cores_or_gpus(ray: Callable[...,
     assert room(1) == 3
     ray(0)
     assert (room(), room(1)) == (1, 1)
+
+
+def test_local_is_this_machine_and_its_folder_has_a_whole_path(
+    ray: Callable[..., RayStandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray starts here if RAY_ADDRESS is "local" (2.60, ``ray.init``), and waits half a minute in a relative folder."""
+    ray(0)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert not names_cluster()
+    monkeypatch.setenv("RAY_TMPDIR", "here")
+    with pytest.raises(InputError, match=r"^RAY_TMPDIR here: .*, or use --engine polars$"), ray_cluster(2, 0, WAY_OUT):
+        pass
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")  # its folder is its own
+    assert names_cluster()
 
 
 def test_work_that_gives_nothing_for_long_is_told(

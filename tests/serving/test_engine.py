@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,6 +221,12 @@ def test_the_same_events_from_many_threads_count_once(
     assert_best(answer.recommendations.item_ids, answer.recommendations.scores, expected_scores(recommender, log), 10)
 
 
+def one_bit_turned(content: bytes, every: int) -> Iterator[bytes]:
+    """Yield copies in which a bit of one byte is another."""
+    for place in range(0, len(content), every):
+        yield content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :]
+
+
 def test_a_damaged_record_says_what_to_do(recommender: CatalogRecommender) -> None:
     store = MemoryStore()
     engine = Engine(recommender, store)
@@ -238,6 +244,7 @@ def test_a_damaged_record_says_what_to_do(recommender: CatalogRecommender) -> No
         record._replace(state=record.state[:1]).to_bytes(),
         rows_of_two.to_bytes(),
         last_is_nan.to_bytes(),
+        *one_bit_turned(record.to_bytes(), 97),
     ):
         store._records["u"] = Stored(2, damaged)
         with pytest.raises(

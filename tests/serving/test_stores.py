@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ssm4rec.runtime.errors import InputError
+from ssm4rec.serving.records import LAYOUT
 from ssm4rec.serving.redis_store import RedisStore
 from ssm4rec.serving.sqlite_store import SQLiteStore
-from ssm4rec.serving.store import Change, DamagedUserError, MemoryStore, StateStore, Stored, StoreError
+from ssm4rec.serving.store import Change, DamagedUserError, MemoryStore, StateStore, Stored, StoreError, UserStoreError
 from tests.redis_server import free_port, redis_server
 
 
@@ -120,6 +121,31 @@ def test_files_of_something_else(make: Callable[[Path], None], why: str, tmp_pat
         SQLiteStore(path)
 
 
+def test_a_damaged_page_is_the_trouble_of_its_own_users(tmp_path: Path) -> None:
+    path = tmp_path / "users.sqlite"
+    store = SQLiteStore(path)
+    users = [f"u{number:03}" for number in range(200)]
+    store.write({user: Change(0, Stored(1, user.encode() * 100)) for user in users})
+    store.close()  # and its pages are in the file
+    content = bytearray(path.read_bytes())
+    leaves = [start for start in range(0, len(content), 4096) if content[start] == 0x0D]  # of a table: fileformat2, 1.6
+    lost = leaves[len(leaves) // 2]
+    content[lost : lost + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    store = SQLiteStore(path)
+    found: dict[str, Stored] = {}
+    refused = []
+    for user in users:
+        try:
+            found |= store.read([user])
+        except UserStoreError as error:
+            refused.append(str(error))
+    assert 0 < len(refused) < 20
+    assert all(said.startswith(f"{path}: the state store is damaged (") for said in refused)
+    assert found == {user: Stored(1, user.encode() * 100) for user in found}
+    assert len(found) == len(users) - len(refused)
+
+
 def test_a_full_disk_counts_nothing(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "users.sqlite")
     store.write({"u": Change(0, Stored(1, b"one"))})
@@ -140,7 +166,7 @@ def test_redis_of_something_else(redis_address: str) -> None:
     with pytest.raises(StoreError, match=r"^redis://127\.0\.0\.1:\d+/0: .* cannot be used .*refused"):
         RedisStore(nobody)
     store = RedisStore(redis_address, prefix="later")
-    store._client.set("later:layout", "2")
+    store._client.set("later:layout", LAYOUT + 1)
     with pytest.raises(StoreError, match="not a state store of this version; take another database or prefix"):
         RedisStore(redis_address, prefix="later")
 

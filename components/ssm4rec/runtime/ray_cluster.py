@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Final
 
 from ssm4rec.runtime.errors import InputError, reason
@@ -20,6 +21,9 @@ from ssm4rec.runtime.ray_servers import watched
 log = logging.getLogger(__name__)
 
 _ADDRESS: Final = "RAY_ADDRESS"
+_HERE: Final = "local"
+"""The address by which Ray starts on this machine, as it does without any (ray/_private/worker.py, ``init``)."""
+_TMPDIR: Final = "RAY_TMPDIR"
 _ANSWERS_WITHIN: Final = 20.0  # seconds
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """What a client of HTTP/2, and so of gRPC, says first: with no settings (RFC 9113, 3.4)."""
@@ -44,7 +48,9 @@ def ray_cluster(workers: int, gpus: int, way_out: str) -> Iterator[None]:
         gpus: of each, 0 or 1.
         way_out: how to do without Ray.
     """
-    address = os.environ.get(_ADDRESS, "")
+    address = _address()
+    if not address and not Path(os.environ.get(_TMPDIR, "/")).is_absolute():  # Ray would wait for half a minute
+        raise InputError(f"{_TMPDIR} {os.environ[_TMPDIR]}: Ray needs a path from the root on; mend that, or {way_out}")
     _check_answers(address, way_out)
     _choose_settings(address)
     import ray  # an extra, and seconds to import
@@ -113,9 +119,15 @@ def _free() -> str:
     return ", ".join(told) or "it has no cores"
 
 
+def _address() -> str:
+    """Return the cluster's address, "" where Ray starts here."""
+    address = os.environ.get(_ADDRESS, "")
+    return "" if address == _HERE else address
+
+
 def names_cluster() -> bool:
     """Return whether RAY_ADDRESS names a cluster, which then does the work instead of this machine."""
-    return bool(os.environ.get(_ADDRESS))
+    return bool(_address())
 
 
 def room(gpus: int = 0) -> int:

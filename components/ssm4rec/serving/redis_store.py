@@ -17,10 +17,10 @@ import redis
 
 from ssm4rec.runtime.addresses import public_text
 from ssm4rec.runtime.errors import InputError, reason
+from ssm4rec.serving.records import LAYOUT
 from ssm4rec.serving.store import Change, DamagedUserError, Stored, StoreError
 
 SCHEMES: Final = ("redis://", "rediss://", "unix://")
-_LAYOUT: Final = "1"
 _WAIT: Final = 5.0
 """Seconds to wait for a connection, and for an answer."""
 _WRITE: Final = """
@@ -63,13 +63,13 @@ class RedisStore:
             self._client = redis.Redis.from_url(address, password=password, **how)
             self._write = self._client.register_script(_WRITE)
             with self._errors():
-                self._client.set(f"{prefix}:layout", _LAYOUT, nx=True)
+                self._client.set(f"{prefix}:layout", LAYOUT, nx=True)
                 layout = self._client.get(f"{prefix}:layout")
         except (TypeError, ValueError) as error:  # TypeError: an option that it does not have
             raise InputError(
                 f"{self._shown}: not an address of Redis ({reason(error)}); write redis://host:6379/0"
             ) from None
-        if layout != _LAYOUT.encode():
+        if layout != str(LAYOUT).encode():
             self.close()
             raise StoreError(f"{self._shown}: not a state store of this version; take another database or prefix")
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from ssm4rec.runtime.errors import reason
-from ssm4rec.serving.store import Change, Stored, StoreError
+from ssm4rec.serving.records import LAYOUT
+from ssm4rec.serving.store import Change, Stored, StoreError, UserStoreError
 
-_LAYOUT: Final = 1
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS users
     (user TEXT PRIMARY KEY, sequence INTEGER NOT NULL, record BLOB NOT NULL)"""
 _WAIT: Final = 10.0
@@ -82,10 +82,10 @@ class SQLiteStore:
         with self._transaction():
             ((layout,),) = self._database.execute("PRAGMA user_version")
             tables = [name for (name,) in self._database.execute("SELECT name FROM sqlite_master")]
-            if layout != _LAYOUT and (layout or tables):
+            if layout != LAYOUT and (layout or tables):
                 raise StoreError(f"{self.path}: not a state store of this version; name another file")
             self._database.execute(_TABLE)
-            self._database.execute(f"PRAGMA user_version={_LAYOUT}")
+            self._database.execute(f"PRAGMA user_version={LAYOUT}")
 
     def _enter_wal(self) -> None:
         """Set the file's mode. SQLite does not wait where two do so with a new file: it refuses one of them at once."""
@@ -124,6 +124,13 @@ class SQLiteStore:
         try:
             yield
         except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY  # none of errors of the module itself
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                kind = UserStoreError if code == sqlite3.SQLITE_CORRUPT else StoreError  # other pages may be sound
+                raise kind(
+                    f"{self.path}: the state store is damaged ({reason(error)}); stop its servers and recover it "
+                    "(sqlite3 FILE .recover), or move it away: the platform is told which events to send again"
+                ) from None
             raise StoreError(
                 f"{self.path}: the state store cannot be used ({reason(error)}); its folder must exist, be writable "
                 "and have room"
