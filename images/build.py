@@ -64,7 +64,8 @@ def run(options: argparse.Namespace) -> None:
             flags += [f"--label=org.opencontainers.image.base.{key}" for key in (f"name={name}", f"digest={digest}")]
         arguments += [f"{name}={value}" for name, value in bases.items()]
         if unhashed := without_published_hash(role, options.torch_index):
-            print(f"{role}: NOT checked against images/constraints.hashes.txt: {', '.join(unhashed)}", flush=True)
+            hashes = "serve/requirements.hashes.txt" if role == "serve" else "constraints.hashes.txt"
+            print(f"{role}: NOT checked against images/{hashes}: {', '.join(unhashed)}", flush=True)
             arguments.append(f"UNHASHED={' '.join(unhashed)}")
         arguments += [name for name in PROXIES if name in os.environ]
         arguments += options.build_arg

@@ -1,4 +1,4 @@
-"""What the container tests stand on: an engine, our CPU image in it, an object store, MLflow on PostgreSQL.
+"""What the container tests stand on: an engine, our images in it, an object store, MLflow on PostgreSQL.
 
 ``make test-containers`` runs them, on any machine with a Docker engine; without one, root on Debian gets one for the
 length of the tests (``engine.py``). Everything listens on the loopback interface and is gone afterwards, but for
@@ -16,15 +16,13 @@ from pathlib import Path
 import pytest
 
 from tests.containers.engine import Engine, running_engine
+from tests.containers.images import CHOICE, ROOT, built
 from tests.containers.planted import Planted
 from tests.containers.servers import MlflowServer, mlflow_server, postgresql
 from tests.containers.study import Studies
 from tests.seaweed import ObjectStore
 
-ROOT = Path(__file__).parents[2]
 MACHINE = ROOT / "images" / "machine"
-CHOICE = {"SSM4REC_REGISTRY": "ssm4rec-tests", "SSM4REC_ACCELERATOR": "cpu"}
-"""Whose images, and that the CPU image trains."""
 
 
 @pytest.fixture(scope="session")
@@ -73,17 +71,22 @@ def torch_wheels() -> list[Path]:
 @pytest.fixture(scope="session")
 def cpu_image(engine: Engine, machine_settings: None, planted: Planted) -> Iterator[str]:
     """Build our CPU image and yield its name."""
-    environment = {**os.environ, **engine.variables, **CHOICE, "AWS_SECRET_ACCESS_KEY": planted.build}
-    subprocess.run(
-        [sys.executable, "images/build.py", "--only", "cpu", *engine.build_flags],
-        cwd=ROOT,
-        env=environment,
-        check=True,
-    )
-    listed = ["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "ssm4rec-tests/ssm4rec-cpu"]
-    tags = sorted(engine.docker(*listed).split(), key=len)
-    yield tags[0]  # the other one has the commit, too
-    engine.docker("image", "rm", *tags)
+    with built(engine, planted, "cpu") as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def serve_image(engine: Engine, machine_settings: None, planted: Planted) -> Iterator[str]:
+    """Build the image of the server and yield its name."""
+    with built(engine, planted, "serve") as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def ray_image(engine: Engine, machine_settings: None, planted: Planted) -> Iterator[str]:
+    """Build our CPU image with Ray, as KubeRay's pods run it, and yield its name."""
+    with built(engine, planted, "cpu", "--build-arg=EXTRAS=kuberay", registry="ssm4rec-tests/ray") as name:
+        yield name
 
 
 @pytest.fixture(scope="session")

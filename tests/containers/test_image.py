@@ -1,7 +1,6 @@
 """The CPU image as it comes from images/build.py: small, quick to start, of no privilege, and without secrets."""
 
 import json
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -11,17 +10,11 @@ import pytest
 
 from ssm4rec import __version__
 from tests.containers.engine import Engine
+from tests.containers.images import ROOT, check_packages, check_secrets, in_image, packages
 from tests.containers.planted import Planted
 
 pytestmark = pytest.mark.containers
 
-LOCKED = (
-    "--network=none", "--read-only", "--tmpfs=/tmp:mode=1777", "--cap-drop=ALL", "--security-opt=no-new-privileges",
-)  # fmt: skip
-"""As a cluster runs it, and with no network at all."""
-ROOT = Path(__file__).parents[2]
-IN_A_LAYER = "The words that stages share"
-"""Of a module of ours, to see that a search does look into layers."""
 TOOLS = ROOT / ".tools" / "bin"
 
 
@@ -30,11 +23,6 @@ def facts(engine: Engine, cpu_image: str) -> dict[str, Any]:
     """What the engine knows of the image."""
     (found,) = json.loads(engine.docker("image", "inspect", cpu_image))
     return found
-
-
-def in_image(engine: Engine, image: str, *command: str, user: str = "") -> str:
-    flags = [*LOCKED, f"--user={user}"] if user else LOCKED
-    return engine.docker("run", "--rm", *flags, image, *command)
 
 
 def test_size(facts: dict[str, Any]) -> None:
@@ -85,45 +73,15 @@ def test_user(engine: Engine, cpu_image: str) -> None:
 
 
 def test_packages_are_the_pinned_ones(engine: Engine, cpu_image: str) -> None:
-    pins = [line for line in (ROOT / "images" / "constraints.txt").read_text().splitlines() if "==" in line]
-    wanted = dict(line.split("==") for line in pins)
-    found = packages(engine, cpu_image)
-    assert {name: version for name, version in found.items() if wanted.get(name) != version} == {}
+    found = check_packages(engine, cpu_image, ROOT / "images" / "constraints.txt")
     assert "torch" in found
-    assert not {"kfp", "docker", "pytest"} & set(found)
-    assert "No broken requirements" in in_image(engine, cpu_image, "pip", "check")
+    assert not {"kfp", "docker", "pytest", "ray"} & found
     assert "No module named 'kfp'" in engine.try_docker("run", "--rm", cpu_image, "python", "-c", "import kfp").stdout
-
-
-def packages(engine: Engine, image: str) -> dict[str, str]:
-    """Return the packages in the image but ours and the installer, by name; local marks such as ``+cpu`` left aside."""
-    listed = json.loads(in_image(engine, image, "pip", "list", "--format=json", "--disable-pip-version-check"))
-    versions = {entry["name"].lower().replace("_", "-"): entry["version"].partition("+")[0] for entry in listed}
-    return {name: version for name, version in versions.items() if name not in ("ssm4rec", "pip")}
 
 
 def test_no_secrets_and_nothing_of_this_machine(engine: Engine, cpu_image: str, planted: Planted) -> None:
     """Nor in a layer beneath; what the build saw of them is in ``cpu_image`` and ``machine_settings``."""
-    forbidden = list(vars(planted).values())
-    history = engine.docker("history", "--no-trunc", cpu_image)
-    assert not [text for text in [*forbidden, "PIP_CONFIG_FILE", "TORCH_INDEX", "/machine"] if text in history]
-    assert found_in_layers(engine, cpu_image, [*forbidden, IN_A_LAYER]) == [IN_A_LAYER]
-    found = in_image(
-        engine, cpu_image, "sh", "-c", "ls -d /machine /wheels /source /constraints.txt /etc/pip.conf || :"
-    )
-    assert found.count("No such file or directory") == 5
-
-
-def found_in_layers(engine: Engine, image: str, texts: list[str]) -> list[str]:
-    """Return which texts occur in the image's configuration or in a file of any of its layers."""
-    patterns = [flag for text in texts for flag in ("-e", text)]
-    with subprocess.Popen(
-        ["docker", "save", image], env={**os.environ, **engine.variables}, stdout=subprocess.PIPE
-    ) as saved:
-        command = ["grep", "--text", "--only-matching", "--fixed-strings", *patterns]
-        found = subprocess.run(command, stdin=saved.stdout, stdout=subprocess.PIPE, text=True, check=False)
-    assert saved.returncode == 0
-    return sorted(set(found.stdout.splitlines()))
+    check_secrets(engine, cpu_image, planted)
 
 
 def test_known_vulnerabilities(engine: Engine, cpu_image: str, tmp_path: Path) -> None:
