@@ -259,7 +259,7 @@ test-kernels: $(INSTALLED) ## Run mamba-ssm's Triton kernels in Triton's interpr
 	else echo "make test-kernels: left out: Triton or mamba-ssm cannot be installed here ($(TRITON).log says why)"; fi
 
 .PHONY: test-containers
-test-containers: $(INSTALLED) $(TOOLS_INSTALLED) ## Build the CPU image, run the study in containers, break things; 20 minutes, Docker or root
+test-containers: $(INSTALLED) $(TOOLS_INSTALLED) ## Build the images for CPUs, run study, server and Ray in containers, break things; 30 minutes, Docker or root
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -rs --durations=0 -m containers tests/containers
 
 .PHONY: manifests

@@ -1,4 +1,4 @@
-"""The CPU image with Ray in pods as KubeRay makes them: ``prepare_data --nodes`` from its task's pod to its folder.
+"""The CPU image with Ray in pods as KubeRay makes them: stages with ``--nodes``, from a task's pod to its folder.
 
 Kubernetes' API is a stand-in and KubeRay's part is done by Docker (``kuberay.py``); stage, Ray, its dashboard and the
 image are real.
@@ -16,7 +16,9 @@ from tests.containers.engine import Engine
 from tests.containers.images import ROOT
 from tests.containers.kuberay import KubeRay
 from tests.containers.planted import Planted
+from tests.datasets import write_dataset_folder
 from tests.kubernetes_api import PODS, RAYJOBS, KubernetesApi, kubernetes_api, own_pod
+from tests.trained_models import write_random_model
 
 pytestmark = pytest.mark.containers
 
@@ -27,6 +29,12 @@ PREPARE = (
     "python", "-m", "ssm4rec.stages.prepare_data", "--dataset=events", "--source=/cache/events.csv", "--name=clicks",
     "--cache-dir=/cache",
 )  # fmt: skip
+ON_NODES = ("--engine=ray", "--nodes=2", "--dataset-dir=/cache/dataset")
+RECOMMEND = (
+    "python", "-m", "ssm4rec.stages.recommend_all", "--dataset-dir=/cache/toy", "--model-dir=/cache/model", "--k=5",
+    "--users-per-shard=10",
+)  # fmt: skip
+SEQUENCES = [[(7 * user + step * step) % 30 + 1 for step in range(3 + user % 9)] for user in range(40)]
 
 
 @pytest.fixture
@@ -44,9 +52,9 @@ def api(tmp_path: Path) -> Iterator[KubernetesApi]:
 
 
 def stage(
-    engine: Engine, image: str, api: KubernetesApi, folder: Path, *further: str
+    engine: Engine, image: str, api: KubernetesApi, folder: Path, *command: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run prepare_data in its task's pod, with two nodes besides the head."""
+    """Run a stage in its task's pod."""
     failures: list[BaseException] = []
     operators: list[threading.Thread] = []
 
@@ -65,7 +73,7 @@ def stage(
     done = engine.try_docker(
         "run", "--rm", *images.LOCKED, "--network=host", f"--volume={folder}/cache:/cache",
         f"--volume={folder}/kubeconfig:/kubeconfig:ro", "--env=KUBECONFIG=/kubeconfig", "--env=KFP_POD_NAME=run-x-1",
-        image, *PREPARE, "--engine=ray", "--nodes=2", *further,
+        image, *command,
     )  # fmt: skip
     for operator in operators:
         operator.join()
@@ -94,12 +102,12 @@ def test_no_secrets_and_nothing_of_this_machine(engine: Engine, ray_image: str, 
 def test_nodes_write_the_folder_of_one_process(
     engine: Engine, ray_image: str, api: KubernetesApi, tmp_path: Path
 ) -> None:
-    done = stage(engine, ray_image, api, tmp_path, "--k-core=2", "--dataset-dir=/cache/dataset")
+    done = stage(engine, ray_image, api, tmp_path, *PREPARE, *ON_NODES, "--k-core=2")
     assert done.returncode == 0, done.stdout
     assert "the command: 1 of 1 files read: 5,000 events" in done.stdout
     assert "complete; written to /cache/dataset" in done.stdout
-    alone = (*PREPARE, "--engine=polars", "--k-core=2", "--dataset-dir=/cache/alone")
-    engine.docker("run", "--rm", *images.ALONE, f"--volume={tmp_path}/cache:/cache", ray_image, *alone)
+    own = (*PREPARE, "--engine=polars", "--k-core=2", "--dataset-dir=/cache/alone")
+    engine.docker("run", "--rm", *images.ALONE, f"--volume={tmp_path}/cache:/cache", ray_image, *own)
     found = files_of(tmp_path / "cache" / "dataset")
     assert {"manifest.json", "sequences.parquet", "items.parquet"} <= {*found}
     assert found == files_of(tmp_path / "cache" / "alone")
@@ -107,11 +115,27 @@ def test_nodes_write_the_folder_of_one_process(
     assert not [path for path in api.objects if path.startswith(RAYJOBS)]
 
 
+def test_nodes_write_the_lists_of_one_process(
+    engine: Engine, ray_image: str, api: KubernetesApi, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    write_random_model(write_dataset_folder(cache / "toy", SEQUENCES), cache / "model", "sasrec", 0.1)
+    on_nodes = ("--nodes=2", "--checkpoint-dir=/cache/shards", "--recommendations-dir=/cache/lists")
+    done = stage(engine, ray_image, api, tmp_path, *RECOMMEND, *on_nodes)
+    assert done.returncode == 0, done.stdout
+    own = (*RECOMMEND, "--recommendations-dir=/cache/alone")
+    engine.docker("run", "--rm", *images.ALONE, f"--volume={cache}:/cache", ray_image, *own)
+    found = files_of(cache / "lists")
+    assert len([name for name in found if name.endswith(".parquet")]) == 4
+    assert found == files_of(cache / "alone")
+    assert not [*(cache / "shards").iterdir()]
+
+
 def test_a_command_that_fails_is_the_stage_s_status(
     engine: Engine, ray_image: str, api: KubernetesApi, tmp_path: Path
 ) -> None:
     """No user has so many events, which is bad input: 2."""
-    done = stage(engine, ray_image, api, tmp_path, "--k-core=100000", "--dataset-dir=/cache/dataset")
+    done = stage(engine, ray_image, api, tmp_path, *PREPARE, *ON_NODES, "--k-core=100000")
     assert done.returncode == 2, done.stdout
     assert "failed (AppFailed: Job entrypoint command failed with exit code 2" in done.stdout
     assert "Traceback" not in done.stdout

@@ -154,7 +154,8 @@ def test_every_pin_of_an_image_has_hashes() -> None:
 def test_every_pin_of_the_server_has_hashes_and_decides_nothing_anew() -> None:
     """What computes is of the versions that models are trained and tested with."""
     hashes = (IMAGES / "serve" / "requirements.hashes.txt").read_text()
-    pinned = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)$", (IMAGES / "serve" / "requirements.txt").read_text()))
+    listed = (IMAGES / "serve" / "requirements.txt").read_text()
+    pinned = dict(re.findall(r"(?m)^([a-z0-9-]+)==([^\s;]+)(?:; .*)?$", listed))
     assert dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+) \\$", hashes)) == pinned
     assert re.fullmatch(r"(#.*\n|\S+==\S+ \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+)+", hashes)
     shared = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)$", (IMAGES / "constraints.txt").read_text()))
@@ -291,9 +292,13 @@ def test_bases_are_resolved_to_digests_and_recorded(docker: dict[str, str]) -> N
     assert f"train: CUDA_IMAGE=nvidia/cuda:13.0.1-devel-ubuntu24.04@sha256:{'d' * 64}\n" in done.stdout
 
 
-def test_torch_from_another_index_is_named(docker: dict[str, str]) -> None:
-    done = run("images/build.py", "--only", "cpu", "--torch-index", "x:/cpu", **docker)
-    assert "cpu: NOT checked against images/constraints.hashes.txt: torch\n" in done.stdout
+@pytest.mark.parametrize(
+    ("role", "hashes"), [("cpu", "constraints.hashes.txt"), ("serve", "serve/requirements.hashes.txt")]
+)
+def test_torch_from_another_index_is_named(docker: dict[str, str], role: str, hashes: str) -> None:
+    done = run("images/build.py", "--only", role, "--torch-index", "x:/cpu", **docker)
+    assert f"{role}: NOT checked against images/{hashes}: torch\n" in done.stdout
+    assert (IMAGES / hashes).exists()
     assert "--build-arg=UNHASHED=torch " in Path(docker["CALLS"]).read_text()
 
 
