@@ -1,4 +1,4 @@
-"""What KubeRay does with a RayJob, done by Docker: a container for each pod, in one network of nothing but loopback.
+"""Docker does here what KubeRay does with a RayJob: each pod is a container, and all share one loopback network.
 
 References are to ray-project/kuberay v1.7.0, ray-operator/.
 """
